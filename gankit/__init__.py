@@ -1,0 +1,51 @@
+"""gankit: generative adversarial networks out of parts.
+
+The names below are all that a plugin needs. They are imported when first used, so that
+`gankit --help` waits for no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gankit.dataset import Dataset as Dataset
+    from gankit.errors import GankitError as GankitError
+    from gankit.errors import InputError as InputError
+    from gankit.game import Game as Game
+    from gankit.plugin import Player as Player
+    from gankit.plugin import Plugin as Plugin
+    from gankit.plugin import Settings as Settings
+    from gankit.plugin import hookimpl as hookimpl
+    from gankit.recipe import Recipe as Recipe
+    from gankit.spec import Spec as Spec
+    from gankit.step import Judgement as Judgement
+    from gankit.step import Step as Step
+    from gankit.step import Term as Term
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "gankit.dataset",
+    "Game": "gankit.game",
+    "GankitError": "gankit.errors",
+    "InputError": "gankit.errors",
+    "Judgement": "gankit.step",
+    "Player": "gankit.plugin",
+    "Plugin": "gankit.plugin",
+    "Recipe": "gankit.recipe",
+    "Settings": "gankit.plugin",
+    "Spec": "gankit.spec",
+    "Step": "gankit.step",
+    "Term": "gankit.step",
+    "hookimpl": "gankit.plugin",
+}
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'gankit' has no attribute {name!r}")

@@ -1,0 +1,300 @@
+"""Every hook point: when it is called, with what, and what it may return.
+
+An implementation takes any subset of the arguments, by name. Whatever the hook, plugins are called in the
+order of the recipe. `run` is the `gankit.Game` being played.
+
+Kinds of hook point:
+
+- *exactly one*: each plugin may answer or return None; two answers are an error that names both plugins.
+- *at most one*: the same, and none is fine.
+- *event*: everyone is called, nothing is returned.
+- *chain*: each gets what the one before returned.
+- *list*: what everyone returns is put together.
+- *merged*: dictionaries are put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+    import torch
+    from torch import Tensor, nn
+
+    from gankit.dataset import Dataset
+    from gankit.game import Game
+    from gankit.plugin import Player
+    from gankit.recipe import Recipe
+    from gankit.spec import Spec
+    from gankit.step import Source, Step, Term
+
+HookKind = Literal["exactly one", "at most one", "event", "chain", "list", "merged"]
+
+KIND_OF_HOOK: dict[str, HookKind] = {}
+"""The kind of every hook point, in the order in which they are declared below."""
+
+_hookspec = pluggy.HookspecMarker("gankit")
+
+
+def _hook(kind: HookKind) -> Callable[[Callable], Callable]:
+    def declare(function: Callable) -> Callable:
+        KIND_OF_HOOK[function.__name__] = kind
+        return _hookspec(function)
+
+    return declare
+
+
+# Called once, at assembly, in this order.
+
+
+@_hook("list")
+def check_recipe(recipe: Recipe) -> Iterable[str] | None:
+    """Advice on the recipe as a whole: sentences on combinations known to be inert or harmful.
+
+    Raise `ValueError` to refuse a combination that cannot work.
+
+        def check_recipe(self, recipe):
+            if "gradient_penalty" in recipe.uses and recipe.uses_of("normalization.discriminator") == "batch_norm":
+                yield "batch norm in D couples the images whose gradients the penalty takes one by one"
+    """
+
+
+@_hook("exactly one")
+def load_data(spec: Spec) -> Dataset | None:
+    """The images to learn from. Only their shape must be known now; they are read when training begins.
+
+        def load_data(self):
+            return Dataset(1, 28, tuple("0123456789"), load=self.read)
+    """
+
+
+@_hook("event")
+def adjust_spec(spec: Spec) -> None:
+    """Change what the networks are built from, by assigning to it.
+
+        def adjust_spec(self, spec):
+            spec.latent_size = self.config.size
+    """
+
+
+@_hook("exactly one")
+def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module | None:
+    """One layer, normalised: batch norm after it, spectral norm on it, or as it is.
+
+    Called by the architectures, through `spec.normalize`, for each convolution and linear layer that may be
+    normalised. `features` is the layer's number of output channels. The plugin in the slot
+    `normalization.generator` is asked for the generator's layers, the other one for the discriminator's.
+
+        def normalization(self, layer, features):
+            return nn.Sequential(layer, nn.BatchNorm2d(features))
+    """
+
+
+@_hook("exactly one")
+def build_generator(spec: Spec) -> nn.Module | None:
+    """The generator, called `G(z, labels)`: (B, latent_size) and (B,) or None to (B, C, R, R) in [-1, 1].
+
+        def build_generator(self, spec):
+            return Generator(spec, width=self.config.width)
+    """
+
+
+@_hook("exactly one")
+def build_discriminator(spec: Spec) -> nn.Module | None:
+    """The discriminator, called `D(images, labels)`: to logits (B,) and the features (B, F) before the head.
+
+        def build_discriminator(self, spec):
+            return Critic(spec, width=self.config.width)
+    """
+
+
+@_hook("chain")
+def wrap_network(player: Player, network: nn.Module, run: Game) -> nn.Module | None:
+    """The network, initialised, changed or wrapped. Returning None keeps it as it is.
+
+        def wrap_network(self, player, network):
+            for module in network.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.orthogonal_(module.weight)
+    """
+
+
+@_hook("exactly one")
+def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer | None:
+    """The optimiser of one player. The plugin in `optimizer.generator` is asked for the generator's, and so on.
+
+        def build_optimizer(self, parameters):
+            return torch.optim.SGD(parameters, lr=self.config.lr)
+    """
+
+
+@_hook("list")
+def lr_schedule(player: Player, run: Game) -> Callable[[int], float] | None:
+    """A function from the iteration (0, 1, ...) to what the optimiser's rate is multiplied by.
+
+    Several schedules multiply.
+
+        def lr_schedule(self, run):
+            return lambda t: min(1.0, (t + 1) / self.config.warmup)
+    """
+
+
+@_hook("list")
+def loss_terms(player: Player, run: Game) -> Iterable[Term] | None:
+    """Parts of the player's loss. The core adds all of them up and runs one backward pass.
+
+        def loss_terms(self, player):
+            if player == "discriminator":
+                yield Term("r1", lambda step: r1(step.judge, *step.shown_real), weight=10.0, every=16)
+    """
+
+
+# Called in the loop.
+
+
+@_hook("event")
+def on_start(run: Game) -> None:
+    """All is assembled, a resumed state is loaded, the first iteration is about to begin.
+
+        def on_start(self, run):
+            self.writer = csv.writer(open(run.directory / "losses.csv", "a"))
+    """
+
+
+@_hook("at most one")
+def turns(run: Game) -> Sequence[Player] | None:
+    """The turns of the coming iteration. Without an answer: `train.discriminator_turns` of D, then one of G.
+
+        def turns(self, run):
+            return ["discriminator"] * (100 if run.iteration < 25 else 5) + ["generator"]
+    """
+
+
+@_hook("exactly one")
+def sample_latent(
+    count: int, labels: Tensor | None, device: torch.device, generator: torch.Generator | None
+) -> Tensor | None:
+    """z from the prior, of shape (count, latent_size), on `device`.
+
+    `generator` is the source of randomness to use, None for torch's own; when given, it lives on `device`.
+
+        def sample_latent(self, count, device, generator):
+            return torch.randn(count, self.config.size, device=device, generator=generator)
+    """
+
+
+@_hook("event")
+def before_d_step(run: Game, step: Step) -> None:
+    """D's turn: real and fake images are drawn, D has not seen them. Assign to `step` to change them.
+
+        def before_d_step(self, step):
+            step.real_target = 0.9
+    """
+
+
+@_hook("event")
+def before_g_step(run: Game, step: Step) -> None:
+    """G's turn: the images are drawn, D has not seen them. Assign to `step` to change what follows.
+
+        def before_g_step(self, step):
+            step.generator_target = 0.0
+    """
+
+
+@_hook("chain")
+def discriminator_inputs(
+    images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Game
+) -> tuple[Tensor, Tensor | None]:
+    """All that D is shown passes through here, in both players' turns: (B, C, R, R) images and their labels.
+
+        def discriminator_inputs(self, images, labels):
+            return images + self.config.sigma * torch.randn_like(images), labels
+    """
+
+
+@_hook("at most one")
+def backward(run: Game, step: Step, player: Player, terms: Sequence[Term]) -> dict[str, Tensor] | None:
+    """In place of the core's backward pass: fill the parameters' gradients, return every term's value by name.
+
+        def backward(self, run, step, player, terms):
+            values = {term.name: term.weight * term.function(step) for term in terms}
+            ...
+    """
+
+
+@_hook("event")
+def after_backward(run: Game, step: Step, player: Player) -> None:
+    """The player's gradients are complete, its optimiser has not stepped.
+
+        def after_backward(self, run, player):
+            torch.nn.utils.clip_grad_norm_(run.networks[player].parameters(), self.config.norm)
+    """
+
+
+@_hook("event")
+def after_d_step(run: Game, step: Step) -> None:
+    """D's optimiser has stepped.
+
+        def after_d_step(self, run):
+            for weight in run.discriminator.parameters():
+                weight.data.clamp_(-0.01, 0.01)
+    """
+
+
+@_hook("event")
+def after_g_step(run: Game, step: Step) -> None:
+    """G's optimiser has stepped.
+
+        def after_g_step(self, run):
+            torch._foreach_lerp_(self.average, list(run.generator.parameters()), 0.001)
+    """
+
+
+@_hook("event")
+def after_iteration(run: Game) -> None:
+    """All turns of the iteration are played. `run.iteration` counts it already.
+
+        def after_iteration(self, run):
+            if run.iteration % 100 == 0 and self.collapsed(run):
+                run.stop("the images have become all alike")
+    """
+
+
+@_hook("event")
+def on_stop(run: Game) -> None:
+    """The run is over, or interrupted; its last checkpoint is written.
+
+        def on_stop(self):
+            self.writer.close()
+    """
+
+
+@_hook("at most one")
+def sampling_generator(run: Game) -> nn.Module | None:
+    """The generator to save and to sample from, if it is not the one being trained.
+
+        def sampling_generator(self, run):
+            return self.average
+    """
+
+
+@_hook("merged")
+def evaluate(run: Game, generator: nn.Module) -> dict[str, float] | None:
+    """Measures of the generator, by name.
+
+        def evaluate(self, run, generator):
+            return {"fid": frechet_distance(...)}
+    """
+
+
+@_hook("event")
+def register_commands(cli: click.Group) -> None:
+    """Add a verb to the command line. For plugins of kind `command`, whose entry point bears the verb's name.
+
+        def register_commands(self, cli):
+            cli.add_command(my_verb, "my-verb")
+    """

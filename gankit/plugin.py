@@ -1,0 +1,96 @@
+"""What a plugin is: a class with a name, a kind, settings and hook implementations.
+
+A whole trick, in one file beside a recipe:
+
+    from pydantic import Field
+    from gankit import Plugin, Settings, hookimpl
+
+    class LouderFakes(Plugin):
+        \"\"\"Scales what D is shown of G. Source: nobody, 2026.\"\"\"
+
+        name = "louder_fakes"
+
+        class Config(Settings):
+            gain: float = Field(1.1, gt=0, description="what fake images are multiplied by")
+
+        config: Config
+
+        @hookimpl
+        def discriminator_inputs(self, images, labels, source):
+            return (images * self.config.gain if source == "fake" else images), labels
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+import pluggy
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Player = Literal["generator", "discriminator"]
+PLAYERS: tuple[Player, ...] = get_args(Player)
+
+Kind = Literal[
+    "data",
+    "latent",
+    "generator",
+    "discriminator",
+    "loss",
+    "normalization",
+    "optimizer",
+    "lr_schedule",
+    "trick",
+    "command",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+hookimpl = pluggy.HookimplMarker("gankit")
+"""Marks a method of a plugin as the implementation of the hook point of the same name."""
+
+
+class Settings(BaseModel):
+    """Base of every plugin's `Config`: unknown keys, NaN and infinities are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Plugin:
+    """Base of every plugin.
+
+    One instance lives for one run. It is built from its validated settings, and nothing else, before any
+    network exists; what it needs later, the hooks hand to it.
+    """
+
+    name: ClassVar[str]
+    """What recipes call it."""
+
+    kind: ClassVar[Kind] = "trick"
+    """The slot of the recipe it fills; a trick fills none and stands under `[tricks]`."""
+
+    uses_targets: ClassVar[bool] = False
+    """For a loss: it reads `step.real_target` and `step.fake_target`, so smoothing and flips have effect."""
+
+    uses_weights: ClassVar[bool] = False
+    """For a loss: it reads `step.real_weight` and `step.fake_weight`."""
+
+    batch_coupled: ClassVar[bool] = False
+    """One image's output depends on the rest of its batch (batch norm, minibatch discrimination)."""
+
+    Config: ClassVar[type[Settings]] = Settings
+
+    config: Any
+
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+
+    def state_dict(self) -> dict[str, Tensor | int | float | str | bool | None]:
+        """What must survive a kill and a resume, flat: tensors and plain values by name."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave. Tensors arrive on the run's device."""
+        if state:
+            raise ValueError(f"{type(self).__name__} has a state_dict but no load_state_dict")

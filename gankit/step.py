@@ -1,0 +1,102 @@
+"""What one turn works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from torch import Tensor
+
+from gankit.plugin import Player
+
+if TYPE_CHECKING:
+    from gankit.game import Game
+
+Source = Literal["real", "fake"]
+
+
+class Judgement(NamedTuple):
+    """What a discriminator returns for B images."""
+
+    logits: Tensor
+    """(B,), before any sigmoid: large means real."""
+
+    features: Tensor
+    """(B, F), the input of the last layer."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A named, weighted part of a player's loss."""
+
+    name: str
+    function: Callable[[Step], Tensor]
+    """From the step to a scalar."""
+
+    weight: float = 1.0
+
+    every: int = 1
+    """Counted in the player's turns. The term acts on every so many turns, weighted that many times (lazy
+    regularisation, Karras 2019)."""
+
+
+@dataclass
+class Step:
+    """One turn: what was drawn for it, and what D says of it.
+
+    What D says is computed when a term first asks, so a loss that never looks at real images in G's turn
+    never pays for them.
+    """
+
+    game: Game
+    player: Player
+    real: Tensor
+    """(B, C, R, R) in [-1, 1]."""
+
+    labels: Tensor | None
+    """(B,) int64, the classes of the real and of the fake images alike; None when there are no classes."""
+
+    z: Tensor
+    """(B, latent_size)."""
+
+    fake: Tensor
+    """(B, C, R, R) in [-1, 1]; carries gradients to G in G's turn only."""
+
+    real_target: Tensor | float = 1.0
+    """What D is trained to answer on real images, as a probability; a tensor has shape (B,)."""
+
+    fake_target: Tensor | float = 0.0
+    """What D is trained to answer on fake images."""
+
+    generator_target: Tensor | float = 1.0
+    """What G wants D to answer on its images."""
+
+    real_weight: Tensor | float = 1.0
+    """Weight of the real half of D's loss (alpha of Meng 2021, equation 8)."""
+
+    fake_weight: Tensor | float = 1.0
+    """Weight of the fake half of D's loss (beta of Meng 2021, equation 8)."""
+
+    @cached_property
+    def shown_real(self) -> tuple[Tensor, Tensor | None]:
+        """The real images and labels as D gets to see them, after every `discriminator_inputs`."""
+        return self.game.discriminator_inputs(self.real, self.labels, "real", self.player)
+
+    @cached_property
+    def shown_fake(self) -> tuple[Tensor, Tensor | None]:
+        """The fake images and labels as D gets to see them, after every `discriminator_inputs`."""
+        return self.game.discriminator_inputs(self.fake, self.labels, "fake", self.player)
+
+    @cached_property
+    def real_output(self) -> Judgement:
+        return self.judge(*self.shown_real)
+
+    @cached_property
+    def fake_output(self) -> Judgement:
+        return self.judge(*self.shown_fake)
+
+    def judge(self, images: Tensor, labels: Tensor | None) -> Judgement:
+        """D's answer on (B, C, R, R) images exactly as given."""
+        return Judgement(*self.game.discriminator(images, labels))
