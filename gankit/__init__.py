@@ -42,7 +42,7 @@ _HOME = {
     "hookimpl": "gankit.plugin",
 }
 
-__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

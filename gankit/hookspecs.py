@@ -57,8 +57,10 @@ def check_recipe(recipe: Recipe) -> Iterable[str] | None:
 
     Raise `ValueError` to refuse a combination that cannot work.
 
+    Example:
+
         def check_recipe(self, recipe):
-            if "gradient_penalty" in recipe.uses and recipe.uses_of("normalization.discriminator") == "batch_norm":
+            if recipe.use_of("normalization.discriminator") == "batch_norm":
                 yield "batch norm in D couples the images whose gradients the penalty takes one by one"
     """
 
@@ -66,6 +68,8 @@ def check_recipe(recipe: Recipe) -> Iterable[str] | None:
 @_hook("exactly one")
 def load_data(spec: Spec) -> Dataset | None:
     """The images to learn from. Only their shape must be known now; they are read when training begins.
+
+    Example:
 
         def load_data(self):
             return Dataset(1, 28, tuple("0123456789"), load=self.read)
@@ -75,6 +79,8 @@ def load_data(spec: Spec) -> Dataset | None:
 @_hook("event")
 def adjust_spec(spec: Spec) -> None:
     """Change what the networks are built from, by assigning to it.
+
+    Example:
 
         def adjust_spec(self, spec):
             spec.latent_size = self.config.size
@@ -89,6 +95,8 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
     normalised. `features` is the layer's number of output channels. The plugin in the slot
     `normalization.generator` is asked for the generator's layers, the other one for the discriminator's.
 
+    Example:
+
         def normalization(self, layer, features):
             return nn.Sequential(layer, nn.BatchNorm2d(features))
     """
@@ -97,6 +105,8 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 @_hook("exactly one")
 def build_generator(spec: Spec) -> nn.Module | None:
     """The generator, called `G(z, labels)`: (B, latent_size) and (B,) or None to (B, C, R, R) in [-1, 1].
+
+    Example:
 
         def build_generator(self, spec):
             return Generator(spec, width=self.config.width)
@@ -107,14 +117,21 @@ def build_generator(spec: Spec) -> nn.Module | None:
 def build_discriminator(spec: Spec) -> nn.Module | None:
     """The discriminator, called `D(images, labels)`: to logits (B,) and the features (B, F) before the head.
 
+    Example:
+
         def build_discriminator(self, spec):
             return Critic(spec, width=self.config.width)
     """
 
 
 @_hook("chain")
-def wrap_network(player: Player, network: nn.Module, run: Game) -> nn.Module | None:
+def wrap_network(player: Player, network: nn.Module, run: Game | None) -> nn.Module | None:
     """The network, initialised, changed or wrapped. Returning None keeps it as it is.
+
+    Called again, with None for `run`, when a saved generator is rebuilt to sample from it; its parameters and
+    buffers are then loaded from the file.
+
+    Example:
 
         def wrap_network(self, player, network):
             for module in network.modules():
@@ -127,6 +144,8 @@ def wrap_network(player: Player, network: nn.Module, run: Game) -> nn.Module | N
 def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer | None:
     """The optimiser of one player. The plugin in `optimizer.generator` is asked for the generator's, and so on.
 
+    Example:
+
         def build_optimizer(self, parameters):
             return torch.optim.SGD(parameters, lr=self.config.lr)
     """
@@ -138,6 +157,8 @@ def lr_schedule(player: Player, run: Game) -> Callable[[int], float] | None:
 
     Several schedules multiply.
 
+    Example:
+
         def lr_schedule(self, run):
             return lambda t: min(1.0, (t + 1) / self.config.warmup)
     """
@@ -146,6 +167,8 @@ def lr_schedule(player: Player, run: Game) -> Callable[[int], float] | None:
 @_hook("list")
 def loss_terms(player: Player, run: Game) -> Iterable[Term] | None:
     """Parts of the player's loss. The core adds all of them up and runs one backward pass.
+
+    Example:
 
         def loss_terms(self, player):
             if player == "discriminator":
@@ -160,6 +183,8 @@ def loss_terms(player: Player, run: Game) -> Iterable[Term] | None:
 def on_start(run: Game) -> None:
     """All is assembled, a resumed state is loaded, the first iteration is about to begin.
 
+    Example:
+
         def on_start(self, run):
             self.writer = csv.writer(open(run.directory / "losses.csv", "a"))
     """
@@ -168,6 +193,8 @@ def on_start(run: Game) -> None:
 @_hook("at most one")
 def turns(run: Game) -> Sequence[Player] | None:
     """The turns of the coming iteration. Without an answer: `train.discriminator_turns` of D, then one of G.
+
+    Example:
 
         def turns(self, run):
             return ["discriminator"] * (100 if run.iteration < 25 else 5) + ["generator"]
@@ -181,6 +208,9 @@ def sample_latent(
     """z from the prior, of shape (count, latent_size), on `device`.
 
     `generator` is the source of randomness to use, None for torch's own; when given, it lives on `device`.
+    At most one plugin of a recipe may implement this: the one in the slot `latent`, as a rule.
+
+    Example:
 
         def sample_latent(self, count, device, generator):
             return torch.randn(count, self.config.size, device=device, generator=generator)
@@ -191,6 +221,8 @@ def sample_latent(
 def before_d_step(run: Game, step: Step) -> None:
     """D's turn: real and fake images are drawn, D has not seen them. Assign to `step` to change them.
 
+    Example:
+
         def before_d_step(self, step):
             step.real_target = 0.9
     """
@@ -200,6 +232,8 @@ def before_d_step(run: Game, step: Step) -> None:
 def before_g_step(run: Game, step: Step) -> None:
     """G's turn: the images are drawn, D has not seen them. Assign to `step` to change what follows.
 
+    Example:
+
         def before_g_step(self, step):
             step.generator_target = 0.0
     """
@@ -208,8 +242,10 @@ def before_g_step(run: Game, step: Step) -> None:
 @_hook("chain")
 def discriminator_inputs(
     images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Game
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None]:  # type: ignore[empty-body]
     """All that D is shown passes through here, in both players' turns: (B, C, R, R) images and their labels.
+
+    Example:
 
         def discriminator_inputs(self, images, labels):
             return images + self.config.sigma * torch.randn_like(images), labels
@@ -219,6 +255,8 @@ def discriminator_inputs(
 @_hook("at most one")
 def backward(run: Game, step: Step, player: Player, terms: Sequence[Term]) -> dict[str, Tensor] | None:
     """In place of the core's backward pass: fill the parameters' gradients, return every term's value by name.
+
+    Example:
 
         def backward(self, run, step, player, terms):
             values = {term.name: term.weight * term.function(step) for term in terms}
@@ -230,6 +268,8 @@ def backward(run: Game, step: Step, player: Player, terms: Sequence[Term]) -> di
 def after_backward(run: Game, step: Step, player: Player) -> None:
     """The player's gradients are complete, its optimiser has not stepped.
 
+    Example:
+
         def after_backward(self, run, player):
             torch.nn.utils.clip_grad_norm_(run.networks[player].parameters(), self.config.norm)
     """
@@ -238,6 +278,8 @@ def after_backward(run: Game, step: Step, player: Player) -> None:
 @_hook("event")
 def after_d_step(run: Game, step: Step) -> None:
     """D's optimiser has stepped.
+
+    Example:
 
         def after_d_step(self, run):
             for weight in run.discriminator.parameters():
@@ -249,6 +291,8 @@ def after_d_step(run: Game, step: Step) -> None:
 def after_g_step(run: Game, step: Step) -> None:
     """G's optimiser has stepped.
 
+    Example:
+
         def after_g_step(self, run):
             torch._foreach_lerp_(self.average, list(run.generator.parameters()), 0.001)
     """
@@ -257,6 +301,8 @@ def after_g_step(run: Game, step: Step) -> None:
 @_hook("event")
 def after_iteration(run: Game) -> None:
     """All turns of the iteration are played. `run.iteration` counts it already.
+
+    Example:
 
         def after_iteration(self, run):
             if run.iteration % 100 == 0 and self.collapsed(run):
@@ -268,6 +314,8 @@ def after_iteration(run: Game) -> None:
 def on_stop(run: Game) -> None:
     """The run is over, or interrupted; its last checkpoint is written.
 
+    Example:
+
         def on_stop(self):
             self.writer.close()
     """
@@ -275,7 +323,9 @@ def on_stop(run: Game) -> None:
 
 @_hook("at most one")
 def sampling_generator(run: Game) -> nn.Module | None:
-    """The generator to save and to sample from, if it is not the one being trained.
+    """The generator to save and to sample from, if it is not the one being trained: a network built like it.
+
+    Example:
 
         def sampling_generator(self, run):
             return self.average
@@ -286,6 +336,8 @@ def sampling_generator(run: Game) -> nn.Module | None:
 def evaluate(run: Game, generator: nn.Module) -> dict[str, float] | None:
     """Measures of the generator, by name.
 
+    Example:
+
         def evaluate(self, run, generator):
             return {"fid": frechet_distance(...)}
     """
@@ -294,6 +346,8 @@ def evaluate(run: Game, generator: nn.Module) -> dict[str, float] | None:
 @_hook("event")
 def register_commands(cli: click.Group) -> None:
     """Add a verb to the command line. For plugins of kind `command`, whose entry point bears the verb's name.
+
+    Example:
 
         def register_commands(self, cli):
             cli.add_command(my_verb, "my-verb")

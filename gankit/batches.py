@@ -1,0 +1,204 @@
+"""Batches of real images: in what order, from where, and how they get to the device.
+
+Images stay uint8 until they are on the device, where they become [-1, 1]. The order is a permutation for each
+epoch that depends on nothing but the seed and the epoch, so two numbers are enough to resume it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gankit.errors import InputError
+
+State = dict[str, list[int]]
+
+
+class ShuffledIndices:
+    """An endless sequence of indices: each epoch is a permutation of all of them.
+
+    Args:
+        indices: (N,) int64.
+        seed: of this sequence.
+    """
+
+    def __init__(self, indices: Tensor, seed: int) -> None:
+        self.indices = indices
+        self.seed = seed
+        self.seek(0, 0)
+
+    def seek(self, epoch: int, position: int) -> None:
+        self.epoch, self.position = epoch, position
+        randomness = torch.Generator().manual_seed((self.seed + epoch * 1_000_003) % 2**63)
+        self.order = self.indices[torch.randperm(len(self.indices), generator=randomness)]
+
+    def take(self, count: int) -> Tensor:
+        """The next `count` indices, through as many epochs as that needs."""
+        pieces = []
+        while count:
+            if self.position == len(self.order):
+                self.seek(self.epoch + 1, 0)
+            piece = self.order[self.position : self.position + count]
+            self.position += len(piece)
+            count -= len(piece)
+            pieces.append(piece)
+        return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+class BatchSource(Protocol):
+    """Where turns get their real images from."""
+
+    def next(self) -> tuple[Tensor, Tensor | None]:
+        """(B, C, R, R) uint8 and (B,) int64 or None, on the device or pinned for it."""
+        ...
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Batches:
+    """Batches in shuffled order.
+
+    Args:
+        images: (N, C, R, R) uint8, on the device, or on the CPU to be copied from there.
+        labels: (N,) int64 or None, in the same place.
+        batch_size: B.
+        classes: 0 for batches as they come; else each batch holds B / classes images of each class, in the
+            order 0, 1, 2, ..., 0, 1, 2, ...
+        seed: of the order.
+
+    Raises:
+        InputError: there are no images, or a class without any.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor | None, batch_size: int, classes: int, seed: int) -> None:
+        if not len(images):
+            raise InputError("data: there is not one image to learn from")
+        self.images, self.labels = images, labels
+        self.batch_size = batch_size
+        if classes:
+            assert labels is not None
+            on_cpu = labels.cpu()
+            members = [(on_cpu == k).nonzero().flatten() for k in range(classes)]
+            empty = [str(k) for k, found in enumerate(members) if not len(found)]
+            if empty:
+                raise InputError(
+                    f"data: no image of class {', '.join(empty)}, and every batch needs some of each class"
+                )
+            self.sequences = [ShuffledIndices(found, seed + k) for k, found in enumerate(members)]
+        else:
+            self.sequences = [ShuffledIndices(torch.arange(len(images)), seed)]
+
+    def next(self) -> tuple[Tensor, Tensor | None]:
+        each = self.batch_size // len(self.sequences)
+        index = torch.stack([sequence.take(each) for sequence in self.sequences], dim=1).flatten()
+        index = index.to(self.images.device, non_blocking=True)
+        return self.images[index], None if self.labels is None else self.labels[index]
+
+    def state_dict(self) -> State:
+        return {
+            "epoch": [sequence.epoch for sequence in self.sequences],
+            "position": [sequence.position for sequence in self.sequences],
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        for sequence, epoch, position in zip(self.sequences, state["epoch"], state["position"], strict=True):
+            sequence.seek(epoch, position)
+
+
+class Prefetched:
+    """Batches gathered ahead by a thread, for images that lie on disk or must travel to the device.
+
+    What is saved is the state behind the batches handed out, not behind those gathered ahead.
+    """
+
+    def __init__(self, batches: Batches, depth: int = 4, pin: bool = False) -> None:
+        self.batches = batches
+        self.depth = depth
+        self.pin = pin
+        self.state = batches.state_dict()
+        self.thread: threading.Thread | None = None
+
+    def next(self) -> tuple[Tensor, Tensor | None]:
+        if self.thread is None:
+            self._start()
+        item = self.ahead.get()
+        if isinstance(item, BaseException):
+            raise item
+        images, labels, self.state = item
+        return images, labels
+
+    def state_dict(self) -> State:
+        return self.state
+
+    def load_state_dict(self, state: State) -> None:
+        self.close()
+        self.batches.load_state_dict(state)
+        self.state = self.batches.state_dict()
+
+    def close(self) -> None:
+        if self.thread is not None:
+            self.stopping.set()
+            self.thread.join()
+            self.thread = None
+
+    def _start(self) -> None:
+        self.ahead: queue.Queue[Any] = queue.Queue(self.depth)
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._gather, name="gankit-prefetch", daemon=True)
+        self.thread.start()
+
+    def _gather(self) -> None:
+        while not self.stopping.is_set():
+            item: Any
+            try:
+                images, labels = self.batches.next()
+                if self.pin:
+                    images, labels = images.pin_memory(), None if labels is None else labels.pin_memory()
+                item = (images, labels, self.batches.state_dict())
+            except BaseException as error:  # handed over to whoever asks for the batch
+                item = error
+            while not self.stopping.is_set():
+                try:
+                    self.ahead.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+
+
+def place(
+    images: Tensor,
+    labels: Tensor | None,
+    device: torch.device,
+    batch_size: int,
+    classes: int,
+    seed: int,
+    prefetch: bool | None = None,
+) -> BatchSource:
+    """The images where they are best drawn from: on the device if they fit, else gathered ahead from disk.
+
+    Args:
+        images, labels, batch_size, classes, seed: as for `Batches`.
+        device: where the game is played.
+        prefetch: True or False to decide; None to see what fits.
+    """
+    if prefetch is None:
+        prefetch = images.nbytes > room_for_data(device)
+    if prefetch:
+        return Prefetched(Batches(images, labels, batch_size, classes, seed), pin=device.type == "cuda")
+    on_device = images.to(device), None if labels is None else labels.to(device)
+    return Batches(*on_device, batch_size, classes, seed)
+
+
+def room_for_data(device: torch.device) -> int:
+    """Bytes of a device's memory that images may take: a quarter of a GPU's free memory, half of a CPU's."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 4
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -1,0 +1,100 @@
+"""Anybody's `nn.Module` in a network slot: `use = "some_package.nets:Generator"`, its arguments as siblings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pydantic import ConfigDict, Field, create_model
+from torch import Tensor, nn
+
+from gankit.plugin import Kind, Plugin, Settings, hookimpl
+from gankit.spec import Spec
+from gankit.step import Judgement
+
+
+class _Foreign(Plugin):
+    """A network that knows nothing of gankit."""
+
+    module_class: type[nn.Module]
+
+    def build(self) -> nn.Module:
+        return self.module_class(**self.config.model_dump())
+
+
+class _ForeignGenerator(_Foreign):
+    kind = "generator"
+
+    @hookimpl
+    def build_generator(self, spec: Spec) -> nn.Module:
+        return CalledWithLabels(self.build())
+
+
+class _ForeignDiscriminator(_Foreign):
+    kind = "discriminator"
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return Judging(CalledWithLabels(self.build()))
+
+
+class CalledWithLabels(nn.Module):
+    """Hands the labels on only to a network whose `forward` has a place for them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        places = [
+            p
+            for p in inspect.signature(network.forward).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+        ]
+        self.takes_labels = len(places) > 1 or any(p.kind is p.VAR_POSITIONAL for p in places)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Any:
+        return self.network(x, labels) if self.takes_labels else self.network(x)
+
+
+class Judging(nn.Module):
+    """A network that returns logits, or logits and features, as a discriminator."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+        output = self.network(images, labels)
+        logits, features = output if isinstance(output, tuple) else (output, output)
+        return Judgement(logits.flatten(), features.flatten(1) if features.dim() > 1 else features[:, None])
+
+
+def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
+    """A plugin class around a module class, its settings read off the arguments of `__init__`."""
+    fields: dict[str, Any] = {}
+    anything_else = False
+    for parameter in list(inspect.signature(module_class.__init__).parameters.values())[1:]:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            anything_else = True
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            required = parameter.default is parameter.empty
+            fields[parameter.name] = (Any, Field(... if required else parameter.default))
+    base = _ForeignGenerator if kind == "generator" else _ForeignDiscriminator
+    config = create_model(
+        f"{module_class.__name__}Config",
+        __base__=_AnySettings if anything_else else Settings,
+        **fields,
+    )
+    return type(
+        module_class.__name__,
+        (base,),
+        {
+            "__doc__": module_class.__doc__,
+            "name": module_class.__name__,
+            "Config": config,
+            "module_class": module_class,
+        },
+    )
+
+
+class _AnySettings(Settings):
+    model_config = ConfigDict(extra="allow")

@@ -1,0 +1,283 @@
+"""Assembly: from a recipe to networks, optimisers, data and plain callables."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gankit.batches import BatchSource, place
+from gankit.dataset import Dataset
+from gankit.errors import InputError, PluginError, Problem, RecipeError
+from gankit.hooks import Hooks
+from gankit.pictures import to_float
+from gankit.plugin import PLAYERS, Player, Plugin
+from gankit.recipe import Part, Recipe
+from gankit.spec import Spec
+from gankit.step import Source, Term
+
+Turns = Sequence[Player]
+
+
+class Game:
+    """Everything that one run is played with. Plugins know it as `run`.
+
+    Args:
+        recipe: what to assemble.
+        device: in place of the recipe's `train.device`.
+
+    Raises:
+        RecipeError: plugins refuse the recipe, or what they build does not fit together.
+        InputError: the data cannot be used.
+    """
+
+    def __init__(self, recipe: Recipe, device: str | None = None) -> None:
+        self.recipe = recipe
+        self.device = choose_device(device or recipe.train.device)
+        self.plugins, self.hooks = build_plugins(recipe.parts, recipe.source)
+        self.advice = take_advice(recipe, self.hooks)
+        self.dataset, self.spec = self._describe()
+        self.networks: dict[Player, nn.Module] = {player: self._build_network(player) for player in PLAYERS}
+        self.generator, self.discriminator = self.networks["generator"], self.networks["discriminator"]
+        self.parameters: dict[Player, list[nn.Parameter]] = {
+            player: [p for p in self.networks[player].parameters() if p.requires_grad] for player in PLAYERS
+        }
+        self.optimizers: dict[Player, torch.optim.Optimizer] = {
+            player: self._ask("build_optimizer", player, self.parameters[player], player=player) for player in PLAYERS
+        }
+        self.base_rates = {p: [group["lr"] for group in self.optimizers[p].param_groups] for p in PLAYERS}
+        self.terms = {player: self._collect_terms(player) for player in PLAYERS}
+        self.schedules: dict[Player, list[Callable[[int], float]]] = {
+            player: self.hooks.collect("lr_schedule", player, self) for player in PLAYERS
+        }
+        self._resolve()
+        self.batches: BatchSource | None = None
+        self.directory: Path | None = None
+        """The run directory, when there is one."""
+
+        self.iteration = 0
+        """Iterations played."""
+
+        self.turn_counts: dict[Player, int] = dict.fromkeys(PLAYERS, 0)
+        """Turns played by each player."""
+
+        self.values: dict[Player, dict[str, Tensor]] = {player: {} for player in PLAYERS}
+        """Each term's value in the player's last turn, on the device; unweighted."""
+
+        self.stop_reason: str | None = None
+        torch.manual_seed(derived_seed(recipe.seed, "training"))
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after this iteration; the reason is shown to the user."""
+        self.stop_reason = reason
+
+    def load_data(self) -> None:
+        """Reads the images and places them where batches are drawn from."""
+        images, labels = self.dataset.load()
+        train = self.recipe.train
+        self.batches = place(
+            images,
+            labels,
+            self.device,
+            train.batch_size // train.accumulate,
+            self.spec.classes if self.spec.class_balanced else 0,
+            derived_seed(self.recipe.seed, "data"),
+        )
+
+    def draw(self) -> tuple[Tensor, Tensor | None]:
+        """The next real images, (B, C, R, R) in [-1, 1], and their labels, on the device."""
+        assert self.batches is not None, "load_data comes first"
+        images, labels = self.batches.next()
+        images = to_float(images.to(self.device, non_blocking=True))
+        if self.recipe.train.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, None if labels is None else labels.to(self.device, non_blocking=True)
+
+    def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """z from the prior, (count, latent_size), on the device."""
+        return self.sample_latent(count, labels, self.device, generator)
+
+    def learning_rate(self, player: Player) -> float:
+        """The rate of the player's first parameter group at the current iteration."""
+        return self.base_rates[player][0] * self.rate_factor(player)
+
+    def rate_factor(self, player: Player) -> float:
+        factor = 1.0
+        for schedule in self.schedules[player]:
+            factor *= schedule(self.iteration)
+        return factor
+
+    def discriminator_inputs(
+        self, images: Tensor, labels: Tensor | None, source: Source, player: Player
+    ) -> tuple[Tensor, Tensor | None]:
+        """Images and labels on their way to D, through every plugin that has a hand in them."""
+        for change in self._input_changes:
+            images, labels = change(images, labels, source, player, self)
+        return images, labels
+
+    def _describe(self) -> tuple[Dataset, Spec]:
+        spec = Spec(normalize=self._normalize)
+        dataset: Dataset = self._ask("load_data", spec)
+        spec.channels, spec.resolution = dataset.channels, dataset.resolution
+        spec.class_names, spec.classes = dataset.class_names, len(dataset.class_names)
+        spec.class_balanced = self.recipe.train.class_balanced
+        self._tell("adjust_spec", spec)
+        size = self.recipe.train.batch_size // self.recipe.train.accumulate
+        if spec.class_balanced and not spec.classes:
+            raise self._refusal("train.class_balanced", "batches cannot be balanced: the images have no classes")
+        if spec.class_balanced and size % spec.classes:
+            lower = size // spec.classes * spec.classes * self.recipe.train.accumulate
+            upper = lower + spec.classes * self.recipe.train.accumulate
+            allowed = " or ".join(str(n) for n in (lower, upper) if n)
+            raise self._refusal(
+                "train.batch_size",
+                f"{self.recipe.train.batch_size} given; with {spec.classes} classes in every batch alike it must be "
+                f"a multiple of {spec.classes * self.recipe.train.accumulate}: {allowed}, for instance",
+            )
+        return dataset, spec
+
+    def _build_network(self, player: Player) -> nn.Module:
+        torch.manual_seed(derived_seed(self.recipe.seed, player))
+        network = build_network(self.hooks, player, self.spec, self, self.recipe.source)
+        if self.recipe.train.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.to(self.device).train()
+
+    def _normalize(self, player: Player, layer: nn.Module, features: int) -> nn.Module:
+        return self.hooks.one("normalization", player, layer, features, player=player)
+
+    def _collect_terms(self, player: Player) -> list[Term]:
+        terms: dict[str, Term] = {}
+        for implementation in self.hooks.of("loss_terms"):
+            for term in implementation.call(player, self) or ():
+                # The same penalty may stand in a recipe twice; its second name is its place.
+                name = term.name if term.name not in terms else f"{implementation.key}.{term.name}"
+                terms[name] = Term(name, term.function, term.weight, term.every)
+        if not terms:
+            raise self._refusal("loss", f"no plugin of the recipe gives the {player} anything to learn from")
+        return list(terms.values())
+
+    def _resolve(self) -> None:
+        """Every hook point of the loop, to a plain callable."""
+        hooks = self.hooks
+        self._input_changes = hooks.calls("discriminator_inputs")
+        self.before_step = {
+            "discriminator": hooks.event("before_d_step"),
+            "generator": hooks.event("before_g_step"),
+        }
+        self.after_step = {
+            "discriminator": hooks.event("after_d_step"),
+            "generator": hooks.event("after_g_step"),
+        }
+        self.after_backward = hooks.event("after_backward")
+        self.after_iteration = hooks.event("after_iteration")
+        try:
+            self.backward = hooks.sole("backward")
+            self.turns = hooks.sole("turns")
+            sample_latent = hooks.sole("sample_latent")
+            self.sampling_generator = hooks.sole("sampling_generator")
+        except PluginError as error:
+            raise RecipeError(self.recipe.source, [Problem("recipe", str(error))]) from error
+        if sample_latent is None:
+            raise self._refusal("latent", f"{self.recipe.use_of('latent')!r} draws no z: it has no sample_latent")
+        self.sample_latent: Callable[..., Tensor] = sample_latent
+
+    def _ask(self, hook: str, *arguments: Any, player: Player | None = None) -> Any:
+        key = {"load_data": "data", "build_optimizer": f"optimizer.{player}"}[hook]
+        with refusing(self.recipe.source, key):
+            return self.hooks.one(hook, *arguments, player=player)
+
+    def _tell(self, hook: str, *arguments: Any) -> None:
+        for implementation in self.hooks.of(hook):
+            with refusing(self.recipe.source, implementation.key):
+                implementation.call(*arguments)
+
+    def _refusal(self, key: str, message: str) -> RecipeError:
+        return RecipeError(self.recipe.source, [Problem(key, message)])
+
+
+def build_plugins(parts: dict[str, Part], source: str) -> tuple[dict[str, Plugin], Hooks]:
+    """One instance of every plugin, in the recipe's order, and their hooks.
+
+    Raises RecipeError when a plugin does not fit its hook points.
+    """
+    plugins = {}
+    for key, part in parts.items():
+        with refusing(source, key):
+            plugins[key] = part.build()
+    try:
+        return plugins, Hooks(plugins)
+    except PluginError as error:
+        key, _, message = str(error).partition(": ")
+        raise RecipeError(source, [Problem(key, message)]) from error
+
+
+def take_advice(recipe: Recipe, hooks: Hooks) -> list[str]:
+    """What the plugins say about the recipe as a whole, each sentence led by the plugin's place.
+
+    Raises RecipeError with every combination that a plugin refuses.
+    """
+    advice, problems = [], []
+    for implementation in hooks.of("check_recipe"):
+        try:
+            advice += [f"{implementation.key}: {sentence}" for sentence in implementation.call(recipe) or ()]
+        except ValueError as error:
+            problems.append(Problem(implementation.key, str(error)))
+    if problems:
+        raise RecipeError(recipe.source, problems)
+    return advice
+
+
+def build_network(hooks: Hooks, player: Player, spec: Spec, run: Game | None, source: str) -> nn.Module:
+    """A player's network as the recipe has it, wrapped by every plugin that wraps.
+
+    Raises RecipeError when nobody or several build it, or when what is built is refused.
+    """
+    hook = "build_generator" if player == "generator" else "build_discriminator"
+    with refusing(source, player):
+        network: nn.Module = hooks.one(hook, spec)
+    for implementation in hooks.of("wrap_network"):
+        with refusing(source, implementation.key):
+            wrapped = implementation.call(player, network, run)
+        network = network if wrapped is None else wrapped
+    return network
+
+
+class refusing:  # noqa: N801
+    """A plugin's ValueError or TypeError inside this block is the user's mistake at `key`, said in one sentence."""
+
+    def __init__(self, source: str, key: str) -> None:
+        self.source, self.key = source, key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, RecipeError) or not isinstance(error, (ValueError, TypeError)):
+            return
+        raise RecipeError(self.source, [Problem(self.key, str(error))]) from error
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed for one purpose, so that what one part draws never shifts what another does."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7])
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` or a torch device's name to a device that is there.
+
+    Raises InputError for a device that is not.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"train.device: {name!r} given; it cannot be used here ({reason}); cpu always can") from error
+    return device

@@ -1,0 +1,467 @@
+"""TOML to a validated recipe and back.
+
+A recipe has three kinds of table: the core's own (`train`, `output`), slots that one plugin fills each (`data`,
+`generator`, ...), and `tricks`, any number of plugins in the order in which they act. Everything that can be
+wrong with it is found in one pass and raised as one RecipeError.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import Field, ValidationError
+
+from gankit.errors import InputError, PluginError, Problem, RecipeError
+from gankit.plugin import KINDS, PLAYERS, Kind, Plugin, Settings
+from gankit.registry import Found, Registry, nearest
+
+Raw = dict[str, Any]
+
+
+class Train(Settings):
+    """The `[train]` table: how the game is played."""
+
+    iterations: int = Field(2000, ge=1, description="one cycle of turns each")
+    batch_size: int = Field(64, ge=1, description="images in one turn")
+    accumulate: int = Field(
+        1, ge=1, description="a turn's batch is worked through in this many parts, for batches beyond memory"
+    )
+    discriminator_turns: int = Field(1, ge=1, description="turns of D for each turn of G")
+    class_balanced: bool = Field(
+        False, description="the same number of images of each class in every batch; some networks insist"
+    )
+    device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: matrix products in bfloat16 by autocast")
+    channels_last: bool = Field(True, description="memory format of images and convolutions")
+    tf32: bool = Field(True, description="on a GPU, fp32 matrix products in TensorFloat-32")
+    deterministic: bool = Field(False, description="on a GPU, only kernels that repeat to the bit")
+    keep_freed_memory: bool = Field(
+        True,
+        description="on a CPU with glibc, freed memory is kept for the next iteration: faster, more memory",
+    )
+
+
+class Output(Settings):
+    """The `[output]` table: what a run writes, and how often. Nothing here changes what is learnt."""
+
+    directory: Path = Field(Path("runs"), description="run directories are made as DIRECTORY/NAME/TIME")
+    log_every: int = Field(30, ge=1, description="iterations between lines of log.jsonl")
+    sample_every: int = Field(100, ge=1, description="iterations between grids in samples/")
+    checkpoint_every: int = Field(100, ge=1, description="iterations between checkpoints")
+    keep_checkpoints: int = Field(3, ge=1, description="older checkpoints are removed")
+    sample_count: int = Field(64, ge=1, description="images in a grid")
+
+
+SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
+PLAYER_SLOTS: tuple[Kind, ...] = ("normalization", "optimizer")
+
+DEFAULT_USE: dict[str, str] = {
+    "latent": "normal",
+    "loss": "non_saturating",
+    "lr_schedule": "constant",
+    "normalization": "none",
+    "optimizer": "adam",
+}
+"""What fills a slot that the recipe leaves out: names, looked up like any other. Other slots must be filled."""
+
+TOP_LEVEL = ("name", "seed", "train", "output", *SINGLE_SLOTS, *PLAYER_SLOTS, "tricks")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One plugin in its place in the recipe, with its validated settings."""
+
+    key: str
+    """The table: `generator`, `optimizer.discriminator`, `tricks.instance_noise`."""
+
+    kind: Kind
+    use: str
+    plugin_class: type[Plugin]
+    config: Settings
+    found: Found
+
+    def build(self) -> Plugin:
+        return self.plugin_class(self.config)
+
+    def to_dict(self) -> Raw:
+        return {"use": self.use, **self.config.model_dump(mode="json", exclude_none=True)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe: the core's settings, and the parts in the order in which they act."""
+
+    name: str
+    seed: int
+    train: Train
+    output: Output
+    parts: dict[str, Part]
+    source: str = "recipe"
+    """The file it came from, for messages."""
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        overrides: Iterable[str] = (),
+        drop: Iterable[str] = (),
+        registry: Registry | None = None,
+    ) -> Recipe:
+        """Reads and validates a TOML file.
+
+        Args:
+            path: the recipe.
+            overrides: `key.path=value` with TOML values; a bare word is a string.
+            drop: keys of tables or values to leave out, applied before the overrides.
+            registry: what is installed, when it is not to be looked up.
+
+        Raises:
+            RecipeError: with all that is wrong with it.
+            InputError: there is no such file.
+        """
+        path = Path(path)
+        raw = read_toml(path)
+        for key in drop:
+            _drop(raw, key, path)
+        raw = merge(raw, parse_overrides(overrides))
+        return cls.from_dict(raw, source=path, registry=registry)
+
+    @classmethod
+    def from_dict(
+        cls, raw: Mapping[str, Any], source: str | Path = "recipe", registry: Registry | None = None
+    ) -> Recipe:
+        """Validates a recipe given as nested dictionaries.
+
+        Files of plugins are looked for relative to `source`, or to the current folder if that is no file.
+        """
+        return Reader(raw, source, registry or Registry.installed()).read()
+
+    def to_dict(self) -> Raw:
+        """The recipe with every default written out; `from_dict` gives the same recipe again."""
+        resolved: Raw = {
+            "name": self.name,
+            "seed": self.seed,
+            "train": self.train.model_dump(mode="json"),
+            "output": self.output.model_dump(mode="json"),
+        }
+        for part in self.parts.values():
+            table, _, name = part.key.partition(".")
+            if name:
+                resolved.setdefault(table, {})[name] = part.to_dict()
+            else:
+                resolved[table] = part.to_dict()
+        return resolved
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.to_dict())
+
+    def uses(self, name: str) -> bool:
+        """Whether a plugin of this name stands anywhere in the recipe."""
+        return any(part.plugin_class.name == name for part in self.parts.values())
+
+    def use_of(self, key: str) -> str | None:
+        """The name of the plugin at a key, `normalization.discriminator` for instance; None if there is none."""
+        return self.parts[key].plugin_class.name if key in self.parts else None
+
+    def plugin_class(self, key: str) -> type[Plugin]:
+        """The class of the plugin at a key.
+
+        Raises KeyError when nothing stands there.
+        """
+        return self.parts[key].plugin_class
+
+
+def read_toml(path: Path) -> Raw:
+    """The raw tables of a recipe, with what it `extends` beneath them.
+
+    Raises RecipeError for a file that is not TOML, InputError for one that is not there.
+    """
+    return _read_extending(path, [])
+
+
+def _read_extending(path: Path, below: list[Path]) -> Raw:
+    if path.resolve() in below:
+        chain = " -> ".join(p.name for p in [*below, path])
+        raise RecipeError(path, [Problem("extends", f"goes round in a circle: {chain}")])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"there is no recipe {path}; `gankit recipes` lists those that come with gankit") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; a recipe is a TOML file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text; a recipe is a TOML file in UTF-8") from None
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RecipeError(path, [Problem("TOML", str(error) or "nested too deeply")]) from None
+    for name, value in raw.items():
+        if isinstance(value, dict):
+            _anchor_files(value, path.parent)
+        elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS) and isinstance(value, str):
+            raw[name] = _anchored(value, path.parent)
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise RecipeError(path, [Problem("extends", f"{base!r} given; it names one recipe file")])
+    return merge(_read_extending(path.parent / base, [*below, path.resolve()]), raw)
+
+
+def _anchor_files(table: Raw, folder: Path) -> None:
+    """Files of plugins are relative to the recipe that names them, which `extends` may put elsewhere."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            _anchor_files(value, folder)
+        elif isinstance(value, str) and (name == "use" or name in PLAYERS):
+            table[name] = _anchored(value, folder)
+
+
+def _anchored(use: str, folder: Path) -> str:
+    location, colon, class_name = use.rpartition(":")
+    if colon and location.endswith(".py"):
+        return f"{(folder / location).resolve()}:{class_name}"
+    return use
+
+
+def merge(below: Raw, above: Raw, slot: str = "") -> Raw:
+    """`above` laid over `below`, table by table.
+
+    Where a table's `use` changes, the rest of the table below is dropped: those were settings of another plugin.
+
+    Args:
+        below, above: raw tables.
+        slot: the top-level table that they lie in.
+    """
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, str) and isinstance(value, dict):
+            under = {"use": under}
+        if isinstance(under, dict) and isinstance(value, str):
+            value = {"use": value}
+        if isinstance(under, dict) and isinstance(value, dict):
+            unsaid = key if slot == "tricks" else DEFAULT_USE.get(slot or key)
+            other_plugin = "use" in value and value["use"] != under.get("use", unsaid)
+            merged[key] = dict(value) if other_plugin else merge(under, value, slot or key)
+        else:
+            merged[key] = value
+    return merged
+
+
+_BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#][^\"'\[\]{}=,#]*")
+
+
+def parse_overrides(overrides: Iterable[str]) -> Raw:
+    """`["train.iterations=100", "loss.use=hinge"]` to nested tables.
+
+    Raises InputError for an override that is not `key=value` with a TOML value.
+    """
+    nested: Raw = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        path = [word.strip() for word in key.split(".")]
+        if not equals or not all(path):
+            raise InputError(f"{override!r}: an override is key=value, for example train.iterations=100")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            if not _BARE_WORD.fullmatch(text):
+                raise InputError(
+                    f"{override!r}: {text!r} is not a TOML value; quote strings: {key}='\"...\"'"
+                ) from None
+            value = text
+        table = nested
+        for name in path[:-1]:
+            inner = table.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise InputError(f"{override!r}: another override makes {name!r} a value, not a table")
+            table = inner
+        if isinstance(table.get(path[-1]), dict):
+            raise InputError(f"{override!r}: another override makes {path[-1]!r} a table")
+        table[path[-1]] = value
+    return nested
+
+
+def _drop(raw: Raw, key: str, source: Path) -> None:
+    *tables, last = key.split(".")
+    table: Any = raw
+    for name in tables:
+        table = table.get(name) if isinstance(table, dict) else None
+    if not isinstance(table, dict) or last not in table:
+        known = [k for k in _keys(raw) if k.count(".") == len(tables)]
+        raise InputError(f"--drop {key}: {source} has no such key; {nearest(key, known)}it has {', '.join(known)}")
+    del table[last]
+
+
+def _keys(raw: Raw, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in raw.items():
+        keys.append(prefix + name)
+        if isinstance(value, dict):
+            keys += _keys(value, f"{prefix}{name}.")
+    return keys
+
+
+class Reader:
+    """One reading of one recipe, gathering problems as it goes."""
+
+    def __init__(self, raw: Mapping[str, Any], source: str | Path, registry: Registry) -> None:
+        self.raw = raw
+        self.source = source
+        self.folder = Path(source).parent
+        self.registry = registry
+        self.problems: list[Problem] = []
+
+    def read(self) -> Recipe:
+        for key in self.raw:
+            if key not in TOP_LEVEL:
+                self.problem(key, f"unknown key; {nearest(key, TOP_LEVEL)}there are {', '.join(TOP_LEVEL)}")
+        name = self.raw.get("name", Path(self.source).stem)
+        if not isinstance(name, str) or not re.fullmatch(r"[\w][\w .+-]*", name):
+            self.problem("name", f"{_short(name)} given; a name is letters, digits, '_', '-', '.', '+' and blanks")
+        seed = self.raw.get("seed", 0)
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            self.problem("seed", f"{_short(seed)} given; a whole number from 0 to 2^63 - 1 is wanted")
+        train = self.settings(Train, self.table("train"), "train")
+        output = self.settings(Output, self.table("output"), "output")
+        parts = {key: part for key, kind, raw in self.places() if (part := self.part(key, kind, raw))}
+        if isinstance(train, Train) and train.batch_size % train.accumulate:
+            self.problem(
+                "train.accumulate",
+                f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}",
+            )
+        if self.problems:
+            raise RecipeError(self.source, self.problems)
+        assert isinstance(train, Train)
+        assert isinstance(output, Output)
+        return Recipe(name, seed, train, output, parts, str(self.source))
+
+    def parts_at(self, keys: Iterable[str]) -> dict[str, Part]:
+        """The parts at some keys alone; nothing else of the recipe is looked at.
+
+        Raises RecipeError with what is wrong with them.
+        """
+        wanted = set(keys)
+        parts = {k: part for k, kind, raw in self.places() if k in wanted and (part := self.part(k, kind, raw))}
+        if self.problems:
+            raise RecipeError(self.source, self.problems)
+        return parts
+
+    def places(self) -> Iterable[tuple[str, Kind, Any]]:
+        """Every place that a plugin fills: its key, kind and raw table, in the order in which plugins act."""
+        for kind in SINGLE_SLOTS:
+            yield kind, kind, self.raw.get(kind)
+        for kind in PLAYER_SLOTS:
+            table = self.table(kind, PLAYERS)
+            for player in PLAYERS:
+                yield f"{kind}.{player}", kind, table.get(player)
+        for name, raw in self.table("tricks").items():
+            key = f"tricks.{name}"
+            if isinstance(raw, dict):
+                yield key, "trick", {"use": name, **raw}
+            else:
+                self.problem(key, f"{_short(raw)} given; a table is wanted: [{key}]")
+
+    def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
+        value = self.raw.get(key, {})
+        if not isinstance(value, dict):
+            self.problem(key, f"{_short(value)} given; a table is wanted: [{key}]")
+            return {}
+        for name in value:
+            if allowed and name not in allowed:
+                self.problem(f"{key}.{name}", f"unknown key; {nearest(name, allowed)}there are {', '.join(allowed)}")
+        return value
+
+    def part(self, key: str, kind: Kind, raw: Any) -> Part | None:
+        if raw is None:
+            if kind not in DEFAULT_USE:
+                names = ", ".join(self.registry.names(kind)) or "none is installed"
+                self.problem(key, f'missing; fill the slot with [{key}] use = "NAME", one of: {names}')
+                return None
+            raw = DEFAULT_USE[kind]
+        if isinstance(raw, str):
+            raw = {"use": raw}
+        if not isinstance(raw, dict):
+            self.problem(key, f"{_short(raw)} given; a plugin's name or a table is wanted")
+            return None
+        settings = {name: value for name, value in raw.items() if name != "use"}
+        use = raw.get("use", DEFAULT_USE.get(kind))
+        if not isinstance(use, str) or not use:
+            self.problem(f"{key}.use", f"{_short(use)} given; the name of a {kind} plugin is wanted")
+            return None
+        try:
+            found = self.registry.find(use, kind, self.folder)
+            plugin_class = as_plugin_class(found, kind)
+        except PluginError as error:
+            self.problem(f"{key}.use", str(error))
+            return None
+        config = self.settings(plugin_class.Config, settings, key)
+        return Part(key, kind, found.use, plugin_class, config, found) if config is not None else None
+
+    def settings(self, model: type[Settings], raw: Raw, key: str) -> Settings | None:
+        try:
+            # Through JSON: strict types, yet a TOML array may fill a tuple and a string a path.
+            return model.model_validate_json(json.dumps(raw, default=str), strict=True)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                self.problem(*_worded(detail, key, model))
+        except RecursionError:
+            self.problem(key, "nested too deeply")
+        return None
+
+    def problem(self, key: str, message: str) -> None:
+        self.problems.append(Problem(key, message))
+
+
+def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
+    """The plugin class for a place of this kind; a plain `nn.Module` in a network slot is wrapped as one.
+
+    Raises PluginError for a class that does not belong there.
+    """
+    plugin_class = found.found
+    if not issubclass(plugin_class, Plugin):
+        from torch import nn
+
+        if kind in ("generator", "discriminator") and issubclass(plugin_class, nn.Module):
+            from gankit.foreign import module_plugin
+
+            return module_plugin(plugin_class, kind)
+        raise PluginError(f"{found.use} is not a subclass of gankit.Plugin")
+    if not isinstance(getattr(plugin_class, "name", None), str):
+        raise PluginError(f'{found.use} has no name: write name = "..." in the class')
+    if plugin_class.kind not in KINDS:
+        raise PluginError(f"{found.use} is of kind {plugin_class.kind!r}; {', '.join(KINDS)} exist")
+    if plugin_class.kind != kind:
+        raise PluginError(f"{found.use} is a plugin for {plugin_class.kind}, not for {kind}")
+    if not inspect.isclass(plugin_class.Config) or not issubclass(plugin_class.Config, Settings):
+        raise PluginError(f"{found.use}: its Config is not a subclass of gankit.Settings")
+    return plugin_class
+
+
+def _worded(detail: Any, key: str, model: type[Settings]) -> tuple[str, str]:
+    """A pydantic error as (key, sentence)."""
+    path = ".".join([key, *[str(step) for step in detail["loc"]]])
+    fields = list(model.model_fields)
+    if detail["type"] == "extra_forbidden":
+        there = f"there are {', '.join(fields)}" if fields else "it has no settings"
+        return path, f"unknown key; {nearest(str(detail['loc'][-1]), fields)}{there}"
+    if detail["type"] == "missing":
+        field = model.model_fields.get(str(detail["loc"][0]))
+        meaning = f": {field.description}" if field is not None and field.description else ""
+        return path, f"missing, and it has no default{meaning}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return path, f"{_short(detail['input'])} given; {message[0].lower()}{message[1:]}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

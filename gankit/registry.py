@@ -1,0 +1,210 @@
+"""What is installed, read from entry points without importing any of it.
+
+An entry point in the group `gankit.plugins` is called `kind.name` ("optimizer.adam"), so that a listing knows
+kinds without importing; a plain `name` is fine too and means whatever kind the class says.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gankit.errors import PluginError
+
+GROUP = "gankit.plugins"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One advertised plugin."""
+
+    kind: str | None
+    """None when the entry point's name does not say."""
+
+    name: str
+    distribution: str
+    version: str
+    value: str
+    """Where the class is: `package.module:Class`."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}.{self.name}" if self.kind else self.name
+
+    def load(self) -> type:
+        """Imports the class.
+
+        Raises PluginError, with the cause, when that fails in any way.
+        """
+        try:
+            return metadata.EntryPoint(self.label, self.value, GROUP).load()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise PluginError(
+                f"plugin {self.label!r} of {self.distribution} {self.version} cannot be imported from "
+                f"{self.value}: {type(error).__name__}: {error}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Found:
+    """A class that a recipe's `use` led to, and where it came from."""
+
+    found: type
+    use: str
+    """The `use` that leads there from any folder."""
+
+    distribution: str
+    version: str
+    origin: str
+    """`package.module:Class`, or the absolute path of a file with its SHA-256."""
+
+
+class Registry:
+    """The plugins that recipes can name."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = sorted(entries, key=lambda e: (e.kind or "", e.name, e.distribution))
+
+    @classmethod
+    def installed(cls) -> Registry:
+        return cls(_installed_entries())
+
+    def named(self, name: str, kind: str) -> list[Entry]:
+        """The entries that may be meant by `name` in a place for `kind`."""
+        exact = [e for e in self.entries if e.name == name and e.kind == kind]
+        taken = {e.distribution for e in exact}
+        plain = [e for e in self.entries if e.name == name and e.kind is None and e.distribution not in taken]
+        return exact + plain
+
+    def names(self, kind: str) -> list[str]:
+        return sorted({e.name for e in self.entries if e.kind in (kind, None)})
+
+    def find(self, use: str, kind: str, folder: Path) -> Found:
+        """Follows a `use` to a class.
+
+        Args:
+            use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
+            kind: what the place in the recipe is for.
+            folder: what a file's path is relative to.
+
+        Raises:
+            PluginError: nothing is there, it cannot be imported, or several distributions offer it.
+        """
+        location, colon, class_name = use.rpartition(":")
+        if colon and location.endswith(".py"):
+            return _from_file((folder / location).resolve(), class_name)
+        if colon:
+            return _from_module(location, class_name)
+        name, _, distribution = use.partition("@")
+        candidates = self.named(name, kind)
+        if distribution:
+            candidates = [e for e in candidates if e.distribution == distribution]
+        if not candidates:
+            raise PluginError(self._why_missing(name, distribution, kind))
+        if len(candidates) > 1:
+            offers = " or ".join(f'"{name}@{e.distribution}"' for e in candidates)
+            raise PluginError(
+                f"{len(candidates)} distributions offer a {kind} called {name!r}; say which with use = {offers}"
+            )
+        entry = candidates[0]
+        return Found(entry.load(), use, entry.distribution, entry.version, entry.value)
+
+    def _why_missing(self, name: str, distribution: str, kind: str) -> str:
+        if distribution:
+            return (
+                f"{distribution} offers no {kind} called {name!r}, or is not installed; "
+                f"try `pip install {distribution}`"
+            )
+        other = sorted({e.kind for e in self.entries if e.name == name and e.kind})
+        if other:
+            return f"{name!r} is a plugin for {' and '.join(other)}, not for {kind}; {self._choices(kind)}"
+        return f"no {kind} called {name!r} is installed; {nearest(name, self.names(kind))}{self._choices(kind)}"
+
+    def _choices(self, kind: str) -> str:
+        names = self.names(kind)
+        if not names:
+            return "none is installed"
+        if len(names) > 12:
+            return f"`gankit list-plugins --kind {kind}` shows all {len(names)}"
+        return f"installed: {', '.join(names)}"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`"did you mean 'x'? "`, or nothing when no word is near."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def _installed_entries() -> list[Entry]:
+    entries: dict[tuple[str, str], Entry] = {}
+    for distribution in metadata.distributions():
+        points = [p for p in distribution.entry_points if p.group == GROUP]
+        for point in points:
+            kind, _, name = point.name.rpartition(".")
+            entry = Entry(kind or None, name, distribution.name, distribution.version, point.value)
+            # One distribution can be found twice on a path (an editable install and its build folder).
+            entries.setdefault((entry.label, entry.distribution), entry)
+    return list(entries.values())
+
+
+def _from_file(path: Path, class_name: str) -> Found:
+    if not path.is_file():
+        raise PluginError(f"there is no file {path}; a path is relative to the recipe that names it")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    module_name = f"gankit_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[module_name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    found = _class_in(module, class_name, str(path))
+    return Found(found, f"{path}:{class_name}", "", "", f"{path}:{class_name} sha256={digest}")
+
+
+def _from_module(module_name: str, class_name: str) -> Found:
+    try:
+        module = importlib.import_module(module_name)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise PluginError(f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    use = f"{module_name}:{class_name}"
+    found = _class_in(module, class_name, module_name)
+    distribution, version = _distribution_of(module_name)
+    return Found(found, use, distribution, version, use)
+
+
+def _class_in(module: ModuleType, name: str, place: str) -> type:
+    found: Any = getattr(module, name, None)
+    if not inspect.isclass(found):
+        classes = [n for n, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+        raise PluginError(
+            f"{place} has no class {name!r}; {nearest(name, classes)}"
+            f"it has {', '.join(classes) if classes else 'no class at all'}"
+        )
+    return found
+
+
+def _distribution_of(module_name: str) -> tuple[str, str]:
+    for name in metadata.packages_distributions().get(module_name.partition(".")[0], []):
+        return name, metadata.version(name)
+    return "", ""

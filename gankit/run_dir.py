@@ -1,0 +1,202 @@
+"""Where everything of a run lies, and how it is found again.
+
+runs/igan_vn/2026-11-20T12-00-00/
+  recipe.toml  environment.json  log.jsonl  generator.safetensors
+  samples/000100.png
+  checkpoints/000100/{generator,discriminator,optimizer,plugins}.safetensors + state.json
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from PIL import Image
+
+import gankit
+from gankit.errors import InputError
+from gankit.files import TEMPORARY, disk_errors, write_json, write_text
+from gankit.pictures import save_png
+from gankit.recipe import Recipe
+
+
+class RunDir:
+    """A run directory that exists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.toml"
+        self.environment_file = path / "environment.json"
+        self.log_file = path / "log.jsonl"
+        self.generator_file = path / "generator.safetensors"
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, recipe: Recipe, out: str | Path | None = None) -> RunDir:
+        """Makes the directory of a new run: `out` itself, or one named after the recipe and the time.
+
+        Raises InputError when `out` already holds something.
+        """
+        if out is None:
+            path = _unused(recipe.output.directory / recipe.name / time.strftime("%Y-%m-%dT%H-%M-%S"))
+        else:
+            path = Path(out)
+            if path.is_file():
+                raise InputError(f"--out {path}: a file of that name is in the way")
+            if (path / "recipe.toml").exists():
+                raise InputError(
+                    f"--out {path}: a run is there already; `gankit resume {path}` goes on with it, or name another"
+                )
+            if path.is_dir() and any(path.iterdir()):
+                raise InputError(f"--out {path}: the folder is not empty; name one that is, or a new one")
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        directory = cls(path)
+        directory.lock()
+        directory.write_recipe(recipe)
+        return directory
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDir:
+        """An existing run's directory, also when given as one of its checkpoints or files.
+
+        Raises InputError when there is no run.
+        """
+        path = Path(path)
+        if not (path / "recipe.toml").is_file():
+            reason = "has no recipe.toml" if path.is_dir() else "does not exist" if not path.exists() else "is a file"
+            raise InputError(f"{path} is not a run directory: it {reason}")
+        return cls(path)
+
+    def lock(self) -> None:
+        """Keeps every other process out until this one ends, however it ends.
+
+        Raises InputError when another process is in.
+        """
+        with disk_errors(self.path):
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held as long as the process lives)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise InputError(f"{self.path}: another process is at work on this run; wait for it or stop it") from None
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        write_text(self.recipe_file, recipe.to_toml())
+
+    def write_environment(self, record: dict[str, Any]) -> None:
+        write_json(self.environment_file, record)
+
+    def read_environment(self) -> dict[str, Any]:
+        """What `write_environment` recorded; empty when there is nothing readable."""
+        try:
+            return json.loads(self.environment_file.read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def log(self, row: dict[str, Any]) -> None:
+        with disk_errors(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl; one that a kill cut short is left out."""
+        rows = []
+        if self.log_file.exists():
+            for line in self.log_file.read_text(encoding="utf-8").splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except ValueError:
+                    continue
+        return rows
+
+    def rewind(self, iteration: int) -> None:
+        """Takes back what was written after an iteration that the run goes on from."""
+        rows = [row for row in self.read_log() if row["iteration"] <= iteration]
+        write_text(self.log_file, "".join(json.dumps(row) + "\n" for row in rows))
+        for leftover in [*self.path.glob(f"{TEMPORARY}*"), *self.samples.glob(f"{TEMPORARY}*")]:
+            leftover.unlink()
+        for leftover in self.checkpoints.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(leftover)
+
+    def save_grid(self, drawn: Image.Image, iteration: int) -> Path:
+        path = self.samples / f"{iteration:06d}.png"
+        save_png(drawn, path)
+        return path
+
+    def newest_grid(self) -> Path | None:
+        return max(self.samples.glob("[0-9]*.png"), default=None, key=lambda p: int(p.stem))
+
+    def checkpoint(self, iteration: int) -> Path:
+        return self.checkpoints / f"{iteration:06d}"
+
+    def saved_checkpoints(self) -> list[Path]:
+        """The checkpoints, oldest first."""
+        return sorted((p for p in self.checkpoints.glob("[0-9]*") if p.is_dir()), key=lambda p: int(p.name))
+
+    def prune(self, keep: int) -> None:
+        for old in self.saved_checkpoints()[:-keep]:
+            # Renamed first, so that a kill half-way leaves nothing that looks like a checkpoint.
+            doomed = old.with_name(TEMPORARY + old.name)
+            old.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def _unused(path: Path) -> Path:
+    """The path, with a number behind it if it is taken."""
+    number, candidate = 2, path
+    while candidate.exists():
+        candidate = path.with_name(f"{path.name}-{number}")
+        number += 1
+    return candidate
+
+
+def plugin_record(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Which class stands at each place of the recipe, and which distribution it came with."""
+    return {
+        key: {
+            "use": part.use,
+            "distribution": part.found.distribution,
+            "version": part.found.version,
+            "origin": part.found.origin,
+        }
+        for key, part in recipe.parts.items()
+    }
+
+
+def environment_record(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """What a run ran on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "gankit": gankit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "command": sys.argv,
+        "device": str(device),
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "seed": recipe.seed,
+        "plugins": plugin_record(recipe),
+    }
+
+
+def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
+    """One sentence for each plugin that is not the one recorded before."""
+    sentences = []
+    for key, recorded in before.get("plugins", {}).items():
+        current = now.get(key)
+        if current is None or current == recorded:
+            continue
+        was = " ".join(filter(None, (recorded["distribution"], recorded["version"]))) or recorded["origin"]
+        has = " ".join(filter(None, (current["distribution"], current["version"]))) or current["origin"]
+        sentences.append(f"{key}: the run began with {recorded['use']!r} from {was}; now it is from {has}")
+    return sentences

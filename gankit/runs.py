@@ -1,0 +1,111 @@
+"""A run from its recipe to its end, and the way back into one that was cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from gankit.allocator import keep_freed_memory
+from gankit.checkpoint import load_checkpoint, newest_whole_checkpoint
+from gankit.errors import InputError
+from gankit.game import Game
+from gankit.recipe import Recipe, merge, parse_overrides, read_toml
+from gankit.run_dir import RunDir, changed_plugins, environment_record, plugin_record
+from gankit.sampling import save_generator
+from gankit.trainer import Outcome, Reporter, train
+
+Tell = Callable[[str], None]
+"""Takes a sentence for the user."""
+
+RESUMABLE = ("train.iterations", "train.device", "output.")
+"""What `resume` may change: the rest decides what is learnt."""
+
+
+def start(
+    recipe: Recipe, out: str | Path | None, reporter: Reporter, tell: Tell, device: str | None = None
+) -> tuple[RunDir, Outcome]:
+    """Assembles a recipe and plays it.
+
+    Nothing is written before all that can be checked is.
+
+    Args:
+        recipe: what to train.
+        out: the run directory; None for one named after the recipe and the time.
+        reporter: who is told how it goes.
+        tell: takes advice on the recipe.
+        device: in place of `train.device`.
+
+    Raises:
+        InputError: the recipe, the data or `out` cannot be used.
+        GankitError: the run broke down.
+    """
+    prepare_torch(recipe)
+    game = Game(recipe, device)
+    for sentence in game.advice:
+        tell(f"advice: {sentence}")
+    game.load_data()
+    directory = RunDir.create(recipe, out)
+    directory.write_environment(environment_record(recipe, game.device))
+    return directory, train(game, directory, reporter)
+
+
+def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell: Tell) -> tuple[RunDir, Outcome]:
+    """Goes on with a run from its newest whole checkpoint, as if it had never stopped.
+
+    Args:
+        path: the run directory.
+        overrides: of `train.iterations`, `train.device` and `output`.
+        reporter: who is told how it goes.
+        tell: takes what the user should know: damaged checkpoints, plugins that have changed.
+
+    Raises:
+        InputError: there is no run, another process has it, or its checkpoint does not fit its recipe.
+        GankitError: the run broke down.
+    """
+    directory = RunDir.open(path)
+    directory.lock()
+    recipe = _recipe_to_resume(directory, list(overrides))
+    prepare_torch(recipe)
+    game = Game(recipe)
+    for sentence in changed_plugins(directory.read_environment(), plugin_record(recipe)):
+        tell(sentence)
+    game.load_data()
+    checkpoint, complaints = newest_whole_checkpoint(directory)
+    for sentence in complaints:
+        tell(f"{sentence}; going on from the one before")
+    if checkpoint is not None:
+        load_checkpoint(game, checkpoint)
+        tell(f"resuming from {checkpoint}")
+    elif complaints:
+        tell("no checkpoint is whole: starting again from the beginning")
+    directory.rewind(game.iteration)
+    directory.write_recipe(recipe)
+    if checkpoint is not None and game.iteration >= recipe.train.iterations:
+        tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
+        save_generator(game, directory.generator_file)
+        return directory, Outcome(game.iteration, 0.0)
+    return directory, train(game, directory, reporter)
+
+
+def prepare_torch(recipe: Recipe) -> None:
+    """The process-wide switches that a recipe's `[train]` table decides."""
+    if recipe.train.keep_freed_memory:
+        keep_freed_memory()
+    torch.backends.cuda.matmul.allow_tf32 = recipe.train.tf32
+    torch.backends.cudnn.allow_tf32 = recipe.train.tf32
+    # Trying out kernels pays for shapes that never change, but which one wins may differ from run to run.
+    torch.backends.cudnn.benchmark = not recipe.train.deterministic
+    torch.use_deterministic_algorithms(recipe.train.deterministic)
+
+
+def _recipe_to_resume(directory: RunDir, overrides: list[str]) -> Recipe:
+    for override in overrides:
+        key = override.partition("=")[0]
+        if not key.startswith(RESUMABLE):
+            raise InputError(
+                f"{key}: a resumed run keeps its recipe; only train.iterations, train.device and output.* may change"
+            )
+    raw = merge(read_toml(directory.recipe_file), parse_overrides(overrides))
+    return Recipe.from_dict(raw, source=directory.recipe_file)

@@ -1,0 +1,250 @@
+"""From a generator file to images. The file is all that is needed: no dataset, no run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+import gankit
+from gankit.errors import InputError
+from gankit.files import disk_errors, tensors_to_bytes, write_bytes
+from gankit.game import Game, build_network, build_plugins, choose_device, derived_seed
+from gankit.hooks import Hooks
+from gankit.pictures import grid, to_bytes
+from gankit.recipe import Reader
+from gankit.registry import Registry
+from gankit.run_dir import plugin_record
+from gankit.spec import Spec
+
+FORMAT = 1
+CHUNK = 64
+"""Images made at once."""
+
+SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent")
+"""A plugin with one of these has a hand in what a saved generator is, and is needed to sample from it."""
+
+
+def save_generator(game: Game, path: Path) -> None:
+    """The generator to sample from, with all that it takes to rebuild it in the file's metadata.
+
+    Raises GankitError when the disk is full.
+    """
+    chosen = game.sampling_generator(game) if game.sampling_generator is not None else None
+    generator = game.generator if chosen is None else chosen
+    shaping = {i.key for hook in SHAPING_HOOKS for i in game.hooks.of(hook)} | {"normalization.generator"}
+    spec = {k: v for k, v in vars(game.spec).items() if k != "normalize"}
+    card = {
+        "format": FORMAT,
+        "gankit": gankit.__version__,
+        "torch": torch.__version__,
+        "iteration": game.iteration,
+        "device": game.device.type,
+        "spec": spec,
+        "recipe": game.recipe.to_dict(),
+        "plugins": plugin_record(game.recipe),
+        "needed": [key for key in game.recipe.parts if key in shaping and key != "discriminator"],
+    }
+    write_bytes(path, tensors_to_bytes(generator.state_dict(), card))
+
+
+class Sampler:
+    """A generator and its prior, rebuilt from a file or taken from a running game.
+
+    Args:
+        generator: G(z, labels).
+        hooks: of the plugins that shape it.
+        spec: what it was built from.
+        device: where it lies.
+    """
+
+    def __init__(self, generator: nn.Module, hooks: Hooks, spec: Spec, device: torch.device) -> None:
+        self.generator = generator
+        self.spec = spec
+        self.device = device
+        sample_latent = hooks.sole("sample_latent")
+        assert sample_latent is not None, "save_generator notes the prior among the plugins needed"
+        self._sample_latent = sample_latent
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto", trust: bool = False) -> Sampler:
+        """Rebuilds the generator in a file.
+
+        Args:
+            path: a `generator.safetensors`.
+            device: where to.
+            trust: import classes that the file names by module or by path. Without it, only plugins that are
+                installed under a name are used, so that a stranger's file runs no code of its choosing.
+
+        Raises:
+            InputError: the file is missing, truncated, not a generator, or needs what is not there.
+        """
+        path = Path(path)
+        card, tensors = read_generator_file(path)
+        needed = card["needed"]
+        strange = [key for key in needed if ":" in card["plugins"][key]["use"]]
+        if strange and not trust:
+            uses = ", ".join(card["plugins"][key]["use"] for key in strange)
+            raise InputError(f"{path} wants to import {uses}; if you trust it, say --trust")
+        parts = Reader(card["recipe"], path, Registry.installed()).parts_at(needed)
+        _, hooks = build_plugins(parts, str(path))
+        spec = Spec(**card["spec"] | {"class_names": tuple(card["spec"]["class_names"])})
+        spec.normalize = lambda player, layer, features: hooks.one(
+            "normalization", player, layer, features, player=player
+        )
+        generator = build_network(hooks, "generator", spec, None, str(path))
+        try:
+            generator.load_state_dict(tensors)
+        except RuntimeError as error:
+            began = ", ".join(
+                f"{k} {card['plugins'][k]['distribution']} {card['plugins'][k]['version']}" for k in needed
+            )
+            raise InputError(
+                f"{path} was made with {began}, and does not fit the plugins installed now: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
+        chosen = choose_device(device)
+        return cls(generator.to(chosen).eval(), hooks, spec, chosen)
+
+    def class_index(self, wanted: str) -> int:
+        """A class by name or by number.
+
+        Raises InputError when there is none.
+        """
+        names = self.spec.class_names
+        if wanted in names:
+            return names.index(wanted)
+        if wanted.isdecimal() and int(wanted) < len(names):
+            return int(wanted)
+        if not names:
+            raise InputError(f"class {wanted!r}: this generator has no classes")
+        raise InputError(f"class {wanted!r}: there are {', '.join(names)}")
+
+    def labels(self, count: int, wanted: int | None = None) -> Tensor | None:
+        """(count,) labels: of one class, or of all in turn; None when there are no classes."""
+        if not self.spec.classes:
+            return None
+        if wanted is not None:
+            return torch.full((count,), wanted)
+        return torch.arange(count) % self.spec.classes
+
+    def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
+        """(count, latent_size) on the CPU: the same for a seed wherever the generator lies.
+
+        Args:
+            count, labels: of the images.
+            seed: of the randomness.
+            truncation: entries beyond it in absolute value are drawn again (Brock 2018, section 3.1).
+        """
+        randomness = torch.Generator().manual_seed(seed)
+        cpu = torch.device("cpu")
+        z = self._sample_latent(count, labels, cpu, randomness)
+        while truncation is not None and (far := z.abs() > truncation).any():
+            z = torch.where(far, self._sample_latent(count, labels, cpu, randomness), z)
+        return z
+
+    @torch.no_grad()
+    def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+        """(N, C, R, R) uint8 on the CPU, in chunks, for (N, latent_size) and (N,) or None.
+
+        The generator is in evaluation mode meanwhile, and torch's random state is as before afterwards.
+        """
+        with evaluating(self.generator), own_randomness(self.device):
+            for start in range(0, len(z), CHUNK):
+                chunk = slice(start, start + CHUNK)
+                some = None if labels is None else labels[chunk].to(self.device)
+                yield to_bytes(self.generator(z[chunk].to(self.device), some)).cpu()
+
+    def sample(
+        self, count: int, seed: int = 0, wanted: int | None = None, truncation: float | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """`count` images, (count, C, R, R) uint8, and their labels."""
+        labels = self.labels(count, wanted)
+        return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
+
+
+class GridSampler:
+    """The same z, drawn as a grid again and again while the generator learns: a row for each class."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        count = game.recipe.output.sample_count
+        sampler = self._sampler()
+        classes = game.spec.classes
+        self.row_names = game.spec.class_names
+        self.columns = max(1, count // classes) if classes else max(1, round(count**0.5))
+        if classes:
+            count = self.columns * classes
+        self.labels = torch.arange(classes).repeat_interleave(self.columns) if classes else None
+        self.z = sampler.latent(count, self.labels, derived_seed(game.recipe.seed, "samples"))
+
+    def draw(self) -> Image.Image:
+        images = torch.cat(list(self._sampler().images(self.z, self.labels)))
+        return grid(images, self.columns, self.row_names)
+
+    def _sampler(self) -> Sampler:
+        game = self.game
+        chosen = game.sampling_generator(game) if game.sampling_generator is not None else None
+        return Sampler(game.generator if chosen is None else chosen, game.hooks, game.spec, game.device)
+
+
+def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The card and the tensors of a generator file.
+
+    Raises InputError when it is missing, truncated, or something else.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no generator file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = json.loads((file.metadata() or {})["gankit"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (KeyError, ValueError):
+        raise InputError(f"{path} is no generator of gankit's: its metadata does not say how to rebuild it") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read; it may be truncated ({error})") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT or "needed" not in card:
+        raise InputError(f"{path} is no generator that this version of gankit can read")
+    return card, tensors
+
+
+def save_folder(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
+    """Writes images as numbered PNG files, with the class in the name. Returns how many."""
+    from gankit.pictures import picture, save_png
+
+    number = 0
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for chunk in images:
+        for image in chunk:
+            suffix = f"_{names[int(labels[number])]}" if labels is not None else ""
+            save_png(picture(image), folder / f"{number:06d}{suffix}.png")
+            number += 1
+    return number
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and back in its own afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """A random state of one's own inside, so that looking at a run does not change it."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,219 @@
+"""The loop. Read it from top to bottom: a run is iterations, an iteration is turns, a turn is one update."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gankit.checkpoint import save_checkpoint
+from gankit.errors import GankitError
+from gankit.game import Game, Turns
+from gankit.interrupt import Interrupt
+from gankit.plugin import PLAYERS, Player
+from gankit.run_dir import RunDir
+from gankit.sampling import GridSampler, save_generator
+from gankit.step import Step, Term
+
+
+class Reporter(Protocol):
+    """Who is told how the run is going."""
+
+    def began(self, game: Game, directory: RunDir) -> None: ...
+
+    def played(self, game: Game) -> None:
+        """An iteration is over. Called every time, so it must not wait for the device."""
+        ...
+
+    def logged(self, row: dict[str, Any]) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run came to its end."""
+
+    iterations: int
+    seconds: float
+    """Of this process; a resumed run's earlier processes are not in it."""
+
+    interrupted: bool = False
+    stop_reason: str | None = None
+    """Why a plugin ended the run, if one did."""
+
+
+def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
+    """Plays a game to its end, from wherever it stands, and leaves everything in the run directory.
+
+    Raises GankitError when the losses are no longer finite, or when the disk is full.
+    """
+    output, total = game.recipe.output, game.recipe.train.iterations
+    game.directory = directory.path
+    clock = Clock(game)
+    grids = GridSampler(game)
+    game.hooks.event("on_start")(game)
+    reporter.began(game, directory)
+    with Interrupt() as interrupt:
+        while game.iteration < total and game.stop_reason is None and not interrupt.requested:
+            play_iteration(game)
+            game.after_iteration(game)
+            reporter.played(game)
+            if game.iteration % output.log_every == 0 or game.iteration == total:
+                check_finite(game)
+                row = clock.row()
+                directory.log(row)
+                reporter.logged(row)
+            if game.iteration % output.sample_every == 0 and game.iteration < total:
+                directory.save_grid(grids.draw(), game.iteration)
+            if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
+                save(game, directory)
+    save(game, directory)
+    directory.save_grid(grids.draw(), game.iteration)
+    unfinished = interrupt.requested and game.iteration < total
+    outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
+    game.hooks.event("on_stop")(game)
+    reporter.ended(outcome)
+    return outcome
+
+
+def play_iteration(game: Game) -> None:
+    """One cycle of turns."""
+    order = game.turns(game) if game.turns is not None else None
+    for player in order if order is not None else default_turns(game):
+        play_turn(game, player)
+    game.iteration += 1
+
+
+def default_turns(game: Game) -> Turns:
+    judged: list[Player] = ["discriminator"] * game.recipe.train.discriminator_turns
+    return [*judged, "generator"]
+
+
+def play_turn(game: Game, player: Player) -> None:
+    """One player's update: draw, judge, one backward pass, one step of the optimiser."""
+    terms = due(game.terms[player], game.turn_counts[player])
+    parts = game.recipe.train.accumulate
+    values: dict[str, Tensor] = {}
+    # D is a fixed judge in G's turn. Without gradients for its weights, a third of its backward pass is saved.
+    frozen = game.parameters["discriminator"] if player == "generator" else []
+    for weight in frozen:
+        weight.requires_grad_(False)
+    for _ in range(parts):
+        with autocast(game):
+            step = draw_step(game, player)
+            game.before_step[player](game, step)
+        for name, value in backward(game, step, player, terms, parts).items():
+            values[name] = value / parts + values[name] if name in values else value / parts
+    for weight in frozen:
+        weight.requires_grad_(True)
+    game.after_backward(game, step, player)
+    take_step(game, player)
+    game.turn_counts[player] += 1
+    game.values[player] = values
+    game.after_step[player](game, step)
+
+
+def due(terms: list[Term], turn: int) -> list[Term]:
+    """The terms that act on this turn; a lazy one counts for the turns that it leaves out."""
+    return [Term(t.name, t.function, t.weight * t.every, t.every) for t in terms if turn % t.every == 0]
+
+
+def draw_step(game: Game, player: Player) -> Step:
+    """Real images, z, and what G makes of it: with gradients in G's turn, without in D's."""
+    real, labels = game.draw()
+    z = game.draw_latent(len(real), labels)
+    with torch.set_grad_enabled(player == "generator"):
+        fake = game.generator(z, labels).float()
+    return Step(game, player, real, labels, z, fake)
+
+
+def backward(game: Game, step: Step, player: Player, terms: list[Term], parts: int) -> dict[str, Tensor]:
+    """Adds the gradient of the terms' weighted sum to the player's parameters; returns each term's value."""
+    if game.backward is not None:
+        return game.backward(game, step, player, terms)
+    with autocast(game):
+        values = {term.name: term.function(step) for term in terms}
+        loss = sum((term.weight / parts * values[term.name] for term in terms), torch.zeros((), device=game.device))
+    if loss.requires_grad:
+        loss.backward()
+    return {name: value.detach() for name, value in values.items()}
+
+
+def take_step(game: Game, player: Player) -> None:
+    """The optimiser's step at the rate that the schedules give for this iteration."""
+    optimizer, factor = game.optimizers[player], game.rate_factor(player)
+    for group, rate in zip(optimizer.param_groups, game.base_rates[player], strict=True):
+        group["lr"] = rate * factor
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def autocast(game: Game) -> torch.autocast:
+    return torch.autocast(game.device.type, torch.bfloat16, enabled=game.recipe.train.precision == "bf16")
+
+
+def check_finite(game: Game) -> None:
+    """Stops a run whose losses have become NaN or infinite. Waits for the device.
+
+    Raises GankitError naming the player and the term.
+    """
+    for player in PLAYERS:
+        for name, value in game.values[player].items():
+            if not math.isfinite(value):
+                raise GankitError(
+                    f"iteration {game.iteration}: the {player}'s {name} is {value.item()}. The last checkpoint is from "
+                    "before and is kept. What helps most often: a lower learning rate, a gradient penalty on the "
+                    'discriminator, precision = "fp32"'
+                )
+        if not torch.stack([torch.isfinite(p).all() for p in game.parameters[player]]).all():
+            raise GankitError(
+                f"iteration {game.iteration}: the {player}'s parameters are no longer finite. The last checkpoint is "
+                "from before and is kept. What helps most often: a lower learning rate"
+            )
+
+
+def save(game: Game, directory: RunDir) -> None:
+    """A checkpoint, and the generator alone. A game that has broken down is never saved."""
+    check_finite(game)
+    save_checkpoint(game, directory)
+    save_generator(game, directory.generator_file)
+    directory.prune(game.recipe.output.keep_checkpoints)
+
+
+class Clock:
+    """Time and images of this process."""
+
+    def __init__(self, game: Game, now: Callable[[], float] = time.perf_counter) -> None:
+        self.game = game
+        self.now = now
+        self.start = self.last = now()
+        self.turns = game.turn_counts["discriminator"]
+
+    @property
+    def seconds(self) -> float:
+        return self.now() - self.start
+
+    def row(self) -> dict[str, Any]:
+        """A line of log.jsonl: losses, rates, and real images shown to D a second since the line before.
+
+        Waits for the device.
+        """
+        game = self.game
+        losses = {p: {name: value.item() for name, value in game.values[p].items()} for p in PLAYERS}
+        now, turns = self.now(), game.turn_counts["discriminator"]
+        images = (turns - self.turns) * game.recipe.train.batch_size
+        row = {
+            "iteration": game.iteration,
+            "seconds": round(now - self.start, 3),
+            "images_per_second": round(images / (now - self.last), 1),
+            "learning_rate": {player: game.learning_rate(player) for player in PLAYERS},
+            "loss": losses,
+        }
+        self.last, self.turns = now, turns
+        return row

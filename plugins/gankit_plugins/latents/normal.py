@@ -1,0 +1,35 @@
+"""The standard normal prior."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gankit import Plugin, Settings, Spec, hookimpl
+
+
+class Normal(Plugin):
+    """Draws z from a standard normal distribution.
+
+    Source: the usual prior; Meng 2021, section 1.2, with 100 dimensions.
+
+    When to use: nearly always. Truncation and interpolation on spheres presuppose it.
+    When not: to follow a paper that draws from a cube, such as Radford 2015: `uniform`.
+    """
+
+    name = "normal"
+    kind = "latent"
+
+    class Config(Settings):
+        size: int = Field(100, ge=1, description="dimensions of z")
+
+    config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.latent_size = self.config.size
+
+    @hookimpl
+    def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(count, self.config.size, device=device, generator=generator)

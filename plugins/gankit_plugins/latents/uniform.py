@@ -1,0 +1,44 @@
+"""The uniform prior."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from gankit import Plugin, Settings, Spec, hookimpl
+
+
+class Uniform(Plugin):
+    """Draws each dimension of z evenly from [low, high).
+
+    Source: Goodfellow 2014; Radford 2015, with 100 dimensions in [-1, 1].
+
+    When to use: to follow a paper that does.
+    When not: with truncation, or when latents are to be interpolated: the corners of the cube are far away.
+    """
+
+    name = "uniform"
+    kind = "latent"
+
+    class Config(Settings):
+        size: int = Field(100, ge=1, description="dimensions of z")
+        low: float = Field(-1.0, description="lower end of the interval")
+        high: float = Field(1.0, description="upper end of the interval")
+
+        @model_validator(mode="after")
+        def _low_below_high(self) -> Uniform.Config:
+            if self.low >= self.high:
+                raise ValueError(f"low = {self.low} must lie below high = {self.high}")
+            return self
+
+    config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.latent_size = self.config.size
+
+    @hookimpl
+    def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        z = torch.empty(count, self.config.size, device=device)
+        return z.uniform_(self.config.low, self.config.high, generator=generator)

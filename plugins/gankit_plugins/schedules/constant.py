@@ -1,0 +1,29 @@
+"""The rate that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gankit import Plugin, hookimpl
+
+
+def constant(t: int, init_lr: float) -> float:
+    """LR(t) = init_lr, at iteration t = 0, 1, ... (Meng 2021, equation 2)."""
+    return init_lr
+
+
+class Constant(Plugin):
+    """Keeps the optimiser's rate as it is.
+
+    Source: Meng 2021, equation 2.
+
+    When to use: as the thing to compare with, and for runs that may be prolonged at will.
+    When not: where images keep changing at the end of training: let the rate fall.
+    """
+
+    name = "constant"
+    kind = "lr_schedule"
+
+    @hookimpl
+    def lr_schedule(self) -> Callable[[int], float]:
+        return lambda t: constant(t, init_lr=1.0)
