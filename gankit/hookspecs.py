@@ -240,9 +240,9 @@ def before_g_step(run: Game, step: Step) -> None:
 
 
 @_hook("chain")
-def discriminator_inputs(
+def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Game
-) -> tuple[Tensor, Tensor | None]:  # type: ignore[empty-body]
+) -> tuple[Tensor, Tensor | None]:
     """All that D is shown passes through here, in both players' turns: (B, C, R, R) images and their labels.
 
     Example:
