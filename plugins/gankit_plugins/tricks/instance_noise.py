@@ -53,4 +53,6 @@ class InstanceNoise(Plugin):
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None, run: Game) -> tuple[Tensor, Tensor | None]:
         c = self.config
         sigma = variance(run.iteration, c.sigma, c.final_sigma, c.over) ** 0.5
+        if sigma == 0:
+            return images, labels
         return torch.add(images, torch.randn_like(images), alpha=sigma), labels

@@ -1,0 +1,60 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gankit import Step
+
+P_DATA = (1, 2, 3, 4)
+P_G = (4, 3, 1, 2)
+"""How often each of four symbols occurs among ten real and ten generated images."""
+
+
+@pytest.fixture
+def p_data():
+    return torch.tensor(P_DATA, dtype=torch.float64) / sum(P_DATA)
+
+
+@pytest.fixture
+def p_g():
+    return torch.tensor(P_G, dtype=torch.float64) / sum(P_G)
+
+
+@pytest.fixture
+def best_discriminator(p_data, p_g):
+    """A function that trains a table of one logit for each symbol to the end, and returns D's answers.
+
+    The batch holds every symbol exactly as often as its probability says, so the loss is the expectation.
+    """
+
+    def train(trick, loss, repeat=1, rounds=1):
+        logits = torch.zeros(len(P_DATA), dtype=torch.float64, requires_grad=True)
+        game = SimpleNamespace(
+            discriminator=lambda images, labels: (logits[images.flatten().long()], images.flatten(1)),
+            discriminator_inputs=lambda images, labels, source, player: (images, labels),
+        )
+        real, fake = (
+            torch.repeat_interleave(torch.arange(4), torch.tensor(counts) * repeat).reshape(-1, 1, 1, 1).float()
+            for counts in (P_DATA, P_G)
+        )
+        (term,) = loss.loss_terms("discriminator")
+        optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-15)
+
+        steps = [Step(game, "discriminator", real, None, torch.zeros(len(real), 1), fake) for _ in range(rounds)]
+        for step in steps:
+            trick.before_d_step(step=step)
+
+        def closure():
+            optimizer.zero_grad()
+            total = torch.zeros((), dtype=torch.float64)
+            for step in steps:
+                vars(step).pop("real_output", None)
+                vars(step).pop("fake_output", None)
+                total = total + term.function(step) / rounds
+            total.backward()
+            return total
+
+        optimizer.step(closure)
+        return torch.sigmoid(logits.detach())
+
+    return train
