@@ -7,6 +7,7 @@ point is resolved once, at assembly, into callables in the order of the recipe.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,14 @@ def hooks_of(plugin_class: type) -> list[str]:
     return [name for name in hookspecs.KIND_OF_HOOK if hasattr(getattr(plugin_class, name, None), "gankit_impl")]
 
 
+def check_hooks(plugin_class: type[Plugin], label: str) -> None:
+    """Looks at a class's hooks without an instance, which may need settings that nobody has given.
+
+    Raises PluginError, led by the label, when a hook's name is misspelt or an argument is not the hook point's.
+    """
+    Hooks({label: plugin_class})  # type: ignore[dict-item]  # pluggy reads a class as it reads an instance
+
+
 def _taking(given: Sequence[str], wanted: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, which wants some of the arguments, as a callable that takes all that are given."""
     if tuple(wanted) == tuple(given):
@@ -147,10 +156,11 @@ def _taking(given: Sequence[str], wanted: Sequence[str], function: Callable[...,
 
 
 def _why_refused(key: str, plugin: Any, error: pluggy.PluginValidationError) -> str:
-    for name in dir(type(plugin)):
-        method = getattr(type(plugin), name, None)
+    plugin_class = plugin if inspect.isclass(plugin) else type(plugin)
+    for name in dir(plugin_class):
+        method = getattr(plugin_class, name, None)
         if hasattr(method, "gankit_impl") and name not in hookspecs.KIND_OF_HOOK:
             close = difflib.get_close_matches(name, hookspecs.KIND_OF_HOOK, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "gankit.hookspecs has them all"
-            return f"{key}: {type(plugin).__name__} marks {name!r} as a hook, and there is no such hook; {hint}"
-    return f"{key}: {type(plugin).__name__} does not fit its hook point: {' '.join(str(error).split())}"
+            return f"{key}: {plugin_class.__name__} marks {name!r} as a hook, and there is no such hook; {hint}"
+    return f"{key}: {plugin_class.__name__} does not fit its hook point: {' '.join(str(error).split())}"

@@ -1,0 +1,149 @@
+"""The command line: one file for each verb, imported when it is called, so that the help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+import gankit
+from gankit.errors import GankitError, PluginError
+from gankit.registry import Entry, Registry, nearest
+
+VERBS = {
+    "run": "Train from a recipe.",
+    "resume": "Go on with a run that was cut short.",
+    "sample": "Draw images from a trained generator.",
+    "validate": "Check a recipe without training.",
+    "recipes": "List, show or copy the recipes that come with gankit.",
+    "list-plugins": "List what is installed.",
+    "describe": "Explain a plugin: what it does, its source, its settings.",
+    "prepare": "Turn images into one file that training reads at once.",
+}
+"""The verbs and what the help says of them. Each is `command` in the module of its name."""
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class CommandLine(click.Group):
+    """Knows its verbs by name, and those of plugins by their entry points; imports the one that is called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*VERBS, *sorted({entry.name for entry in _plugin_verbs()} - VERBS.keys())]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name in VERBS:
+            return import_module(f"gankit.cli.{name.replace('-', '_')}").command
+        offers = [entry for entry in _plugin_verbs() if entry.name == name]
+        return _plugin_verb(offers) if offers else None
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        verb, verbs = arguments[0], self.list_commands(context)
+        if verb not in verbs and not verb.startswith("-"):
+            context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
+        return super().resolve_command(context, arguments)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+        if others := [e for e in _plugin_verbs() if e.name not in VERBS]:
+            with formatter.section("Verbs of plugins"):
+                formatter.write_dl([(e.name, f"from {e.distribution} {e.version}") for e in others])
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **more: Any) -> NoReturn:
+        """Answers every expected error with a sentence and its exit code; an unexpected one keeps its traceback."""
+        more["standalone_mode"] = False
+        try:
+            code = super().main(args, prog_name or "gankit", **more)
+            # What a pipe's reader no longer wants is noticed here, not when the interpreter shuts down.
+            sys.stdout.flush()
+        except GankitError as error:
+            complain(error)
+            code = error.exit_code
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except click.Abort:
+            click.echo("interrupted", err=True)
+            code = INTERRUPTED
+        except BrokenPipeError:
+            _write_no_more()
+            code = FAILED
+        sys.exit(code)
+
+
+def complain(error: GankitError) -> None:
+    """Writes an error to stderr, a line for each thing that is wrong."""
+    for line in str(error).splitlines():
+        click.echo(f"error: {line}", err=True)
+
+
+def _write_no_more() -> None:
+    """Keeps the interpreter, which flushes stdout once more at its end, from complaining about a closed pipe."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _plugin_verbs() -> list[Entry]:
+    return [entry for entry in Registry.installed().entries if entry.kind == "command"]
+
+
+def _plugin_verb(offers: list[Entry]) -> click.Command:
+    """The verb of a plugin, which is imported for it.
+
+    Raises PluginError when it cannot be had.
+    """
+    from gankit.hooks import Hooks
+    from gankit.recipe import as_plugin_class
+    from gankit.registry import Found
+
+    entry = offers[0]
+    if len(offers) > 1:
+        both = " and ".join(e.distribution for e in offers)
+        raise PluginError(f"{both} both offer the verb {entry.name!r}; uninstall all but one")
+    found = Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
+    plugin_class = as_plugin_class(found, "command")
+    verbs = click.Group()
+    try:
+        plugin = plugin_class(plugin_class.Config())
+        Hooks({entry.label: plugin}).event("register_commands")(verbs)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"the verb {entry.name!r} of {entry.distribution} {entry.version} cannot be set up: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    if entry.name not in verbs.commands:
+        raise PluginError(
+            f"the plugin {entry.label!r} of {entry.distribution} {entry.version} registers no verb {entry.name!r}, "
+            f"but {', '.join(verbs.commands) or 'none at all'}"
+        )
+    return verbs.commands[entry.name]
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(gankit.__version__, prog_name="gankit", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Train generative adversarial networks out of parts.
+
+    \b
+    gankit recipes          what is ready to run
+    gankit run igan_vn      train
+    gankit VERB --help      more about a verb
+    """
+
+
+def main() -> NoReturn:
+    """The program `gankit`.
+
+    Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+    """
+    cli.main()

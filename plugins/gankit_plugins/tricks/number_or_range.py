@@ -20,7 +20,8 @@ def _in_one_sentence(allowed: str) -> WrapValidator:
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
-            return handler(value)
+            # A list, which is what TOML and JSON have, would not pass for a tuple where types are strict.
+            return handler(tuple(value) if isinstance(value, list) else value)
         except ValidationError:
             raise ValueError(f"a number {allowed} is wanted, or a range [low, high] of two, low first") from None
 

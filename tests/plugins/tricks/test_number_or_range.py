@@ -18,6 +18,7 @@ def test_what_is_allowed(value):
     config = Example(probability=value, weight=value)
     assert config.probability == (tuple(value) if isinstance(value, (list, tuple)) else value)
     assert Example(**config.model_dump(mode="json")) == config
+    assert Example.model_validate_json(config.model_dump_json(), strict=True) == config
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,198 @@
+"""How a run is going, shown while it goes: a live display on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gankit.cli.words import duration, images_in_words, number, parameters_in_words
+from gankit.game import Game
+from gankit.plugin import PLAYERS
+from gankit.run_dir import RunDir
+from gankit.trainer import Outcome
+
+REDRAWS_PER_SECOND = 4
+STOPPING = "stopping: this iteration is finished and a checkpoint written; the same again stops at once"
+
+
+class Pace:
+    """How fast it goes, judged by the last half minute: early iterations are slow, and so are resumed ones.
+
+    Args:
+        now: a clock, in seconds.
+    """
+
+    WINDOW = 30.0
+    SPACING = 0.5
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.now = now
+        self.marks: deque[tuple[float, int, int]] = deque()
+
+    def mark(self, iterations: int, images: int) -> None:
+        """So many are done by now. Called every iteration, so most calls only move the newest mark."""
+        marks, now = self.marks, self.now()
+        if len(marks) > 1 and now - marks[-2][0] < self.SPACING:
+            marks[-1] = (now, iterations, images)
+        else:
+            marks.append((now, iterations, images))
+        while len(marks) > 2 and now - marks[1][0] > self.WINDOW:
+            marks.popleft()
+
+    def images_per_second(self) -> float | None:
+        """None until something is known."""
+        (began, _, before), (ended, _, after) = self.marks[0], self.marks[-1]
+        return (after - before) / (ended - began) if ended > began else None
+
+    def seconds_left(self, iterations: int) -> float | None:
+        """Until so many more than at the last mark are done; None until something is known."""
+        (began, before, _), (ended, after, _) = self.marks[0], self.marks[-1]
+        if after == before:
+            return None
+        expected = iterations * (ended - began) / (after - before)
+        return max(0.0, expected - (self.now() - ended))
+
+
+class Progress:
+    """What both displays know of a run. To be entered before it begins and left when it is over."""
+
+    def __init__(self) -> None:
+        self.directory: RunDir | None = None
+        self.pace = Pace()
+        self.iteration = self.total = 0
+        self.stopping_asked = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def began(self, game: Game, directory: RunDir) -> None:
+        self.directory = directory
+        self.name, self.total = game.recipe.name, game.recipe.train.iterations
+        self.batch_size = game.recipe.train.batch_size
+        self.rates = {player: game.learning_rate(player) for player in PLAYERS}
+        self.losses: dict[str, dict[str, float]] = {player: {} for player in PLAYERS}
+        self._mark(game)
+        at = f", from iteration {game.iteration}" if game.iteration else ""
+        click.echo(f"{self.name}: {images_in_words(game)}")
+        click.echo(
+            f"generator {parameters_in_words(game.generator)}, "
+            f"discriminator {parameters_in_words(game.discriminator)}, on {game.device}"
+        )
+        click.echo(f"into {directory.path}{at}")
+
+    def played(self, game: Game) -> None:
+        self._mark(game)
+
+    def logged(self, row: dict[str, Any]) -> None:
+        self.rates, self.losses = row["learning_rate"], row["loss"]
+
+    def stopping(self) -> None:
+        """A signal asks for the end. Called from its handler, where little may be done."""
+        self.stopping_asked = True
+
+    def ended(self, outcome: Outcome) -> None:
+        return None
+
+    def speed_and_time_left(self) -> str:
+        rate, left = self.pace.images_per_second(), self.pace.seconds_left(self.total - self.iteration)
+        known = [f"{rate:.0f} images/s"] if rate is not None else []
+        return "  ".join(known + ([f"{duration(left)} left"] if left is not None else []))
+
+    def _mark(self, game: Game) -> None:
+        self.iteration = game.iteration
+        self.pace.mark(game.iteration, game.turn_counts["discriminator"] * self.batch_size)
+
+
+class Lines(Progress):
+    """A line of plain text for each entry of log.jsonl."""
+
+    def logged(self, row: dict[str, Any]) -> None:
+        super().logged(row)
+        parts = [f"{row['iteration']}/{self.total}"]
+        for player in PLAYERS:
+            values = [f"{name} {number(value)}" for name, value in self.losses[player].items()]
+            parts.append(" ".join([f"{player}:", f"lr {self.rates[player]:.3g}", *values]))
+        click.echo("  ".join([*parts, self.speed_and_time_left()]))
+
+    def stopping(self) -> None:
+        super().stopping()
+        # Straight to the file: a signal may have come in the middle of a print.
+        os.write(sys.stderr.fileno(), f"{STOPPING}\n".encode())
+
+
+class Display(Progress):
+    """A live display, redrawn by a thread of its own, so that the loop waits for no terminal.
+
+    Args:
+        console: a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.live = Live(
+            console=console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_SECOND, redirect_stdout=True
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def began(self, game: Game, directory: RunDir) -> None:
+        super().began(game, directory)
+        self.live.start()
+
+    def ended(self, outcome: Outcome) -> None:
+        self.live.stop()
+
+    def drawn(self) -> RenderableType:
+        if not self.pace.marks:
+            return ""
+        bar = Table.grid(expand=True, padding=(0, 1))
+        bar.add_column()
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right")
+        percent = 100 * self.iteration // self.total
+        bar.add_row(
+            Text(self.name, "bold", no_wrap=True, overflow="ellipsis"),
+            ProgressBar(self.total, self.iteration, width=None),
+            Text(f"{percent}%"),
+        )
+        state = f"iteration {self.iteration}/{self.total}  {self.speed_and_time_left()}"
+        players = Table.grid(padding=(0, 2))
+        for player in PLAYERS:
+            players.add_row(Text(player, "cyan"), self._values(player))
+        return Group(bar, Text(STOPPING if self.stopping_asked else state), players)
+
+    def _values(self, player: str) -> Text:
+        text = Text.assemble(("lr ", "dim"), f"{self.rates[player]:.3g}")
+        for name, value in self.losses[player].items():
+            # No break between a name and its value; the pairs flow.
+            text.append("   ").append(f"{name}\u00a0", "dim").append(number(value))
+        return text
+
+
+def progress(quiet: bool) -> Progress:
+    """The live display where there is a terminal that can show it, lines elsewhere and when quiet."""
+    console = Console(highlight=False)
+    # Asked of the file itself: FORCE_COLOR makes rich take a pipe for a terminal.
+    if quiet or not sys.stdout.isatty() or not console.is_interactive:
+        return Lines()
+    return Display(console)

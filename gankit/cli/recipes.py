@@ -1,0 +1,55 @@
+"""`gankit recipes`: the recipes that come with gankit."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from gankit.bundled import bundled_recipe, bundled_recipes, summary, with_bases
+from gankit.errors import InputError
+from gankit.files import write_text
+
+
+@click.group("recipes", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """The recipes that come with gankit: what each trains. `gankit run NAME` runs one as it is."""
+    if context.invoked_subcommand is not None:
+        return
+    formatter = click.HelpFormatter()
+    with formatter.section("Recipes"):
+        formatter.write_dl([(name, summary(path)) for name, path in bundled_recipes().items()])
+    click.echo(formatter.getvalue())
+    click.echo("gankit run NAME, gankit recipes show NAME, gankit recipes copy NAME [DEST]")
+
+
+@command.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print a recipe."""
+    click.echo(bundled_recipe(name).read_text(encoding="utf-8"), nl=False)
+
+
+@command.command()
+@click.argument("name")
+@click.argument("destination", metavar="[DEST]", type=click.Path(path_type=Path), default=Path())
+def copy(name: str, destination: Path) -> None:
+    """Copy a recipe out, to be changed. DEST is a file or a folder; the current folder if left out.
+
+    What the recipe extends is copied beside it. Nothing is overwritten.
+    """
+    recipe, *bases = with_bases(bundled_recipe(name))
+    target = destination / recipe.name if destination.is_dir() else destination
+    copies = {target: recipe} | {target.parent / base.name: base for base in bases}
+    texts = {path: source.read_text(encoding="utf-8") for path, source in copies.items()}
+    # A base that an earlier copy brought along may stay.
+    wanted = {p: t for p, t in texts.items() if p == target or not p.exists() or p.read_text(encoding="utf-8") != t}
+    for path in wanted:
+        if path.exists():
+            raise InputError(f"{path} is there already; name another DEST, or remove it")
+    for path, text in wanted.items():
+        write_text(path, text)
+        click.echo(f"copied to {path}")
+    click.echo(f"next: gankit run {shlex.quote(str(target))}")

@@ -1,0 +1,31 @@
+"""`gankit run`: trains from a recipe."""
+
+from __future__ import annotations
+
+import click
+
+from gankit.cli.arguments import device_option, drop_option, overrides_argument, quiet_option
+
+
+@click.command("run")
+@click.argument("recipe")
+@click.option("--out", metavar="DIR", help="The run directory itself; left out, runs/NAME/TIME is made.")
+@device_option
+@drop_option
+@quiet_option
+@overrides_argument
+def command(
+    recipe: str, out: str | None, device: str | None, drop: tuple[str, ...], quiet: bool, overrides: tuple[str, ...]
+) -> None:
+    """Train from RECIPE: a file, or the name of a recipe that comes with gankit.
+
+    KEY=VALUE replaces a setting of the recipe, with a TOML value: train.iterations=100. Ctrl-C finishes the
+    iteration, writes a checkpoint and says how to go on.
+    """
+    from gankit.bundled import find_recipe
+    from gankit.cli.play import play
+    from gankit.recipe import Recipe
+    from gankit.runs import start
+
+    read = Recipe.load(find_recipe(recipe), overrides, drop)
+    play(lambda progress: start(read, out, progress, click.echo, device), quiet)

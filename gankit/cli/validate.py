@@ -1,0 +1,38 @@
+"""`gankit validate`: everything that can be known of a recipe before training."""
+
+from __future__ import annotations
+
+import click
+
+from gankit.cli.arguments import drop_option, overrides_argument
+
+
+@click.command("validate")
+@click.argument("recipe")
+@drop_option
+@overrides_argument
+def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    """Check RECIPE, a file or the name of a recipe that comes with gankit, without training.
+
+    Says all that is wrong at once; else what would be trained, and then advice. Exit code 2 when something is wrong.
+    """
+    from gankit.bundled import find_recipe
+    from gankit.cli.words import images_in_words, parameters_in_words
+    from gankit.game import Game
+    from gankit.recipe import Recipe
+
+    read = Recipe.load(find_recipe(recipe), overrides, drop)
+    game = Game(read)
+    tricks = [key.removeprefix("tricks.") for key in read.parts if key.startswith("tricks.")]
+    click.echo(f"{read.source}: nothing is wrong")
+    for what, facts in {
+        "images": images_in_words(game),
+        "generator": f"{read.use_of('generator')}, {parameters_in_words(game.generator)}",
+        "discriminator": f"{read.use_of('discriminator')}, {parameters_in_words(game.discriminator)}",
+        "loss": str(read.use_of("loss")),
+        "tricks": ", ".join(tricks) or "none",
+        "device": str(game.device),
+    }.items():
+        click.echo(f"  {what:13}  {facts}")
+    for sentence in game.advice:
+        click.echo(f"advice: {sentence}")
