@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gankit.plugin import Plugin as Plugin
     from gankit.plugin import Settings as Settings
     from gankit.plugin import hookimpl as hookimpl
+    from gankit.prepared import read_prepared as read_prepared
     from gankit.recipe import Recipe as Recipe
     from gankit.spec import Spec as Spec
     from gankit.step import Judgement as Judgement
@@ -40,6 +41,7 @@ _HOME = {
     "Step": "gankit.step",
     "Term": "gankit.step",
     "hookimpl": "gankit.plugin",
+    "read_prepared": "gankit.prepared",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

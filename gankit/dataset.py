@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -24,3 +24,13 @@ class Dataset:
     load: Callable[[], tuple[Tensor, Tensor | None]]
     """To (N, channels, resolution, resolution) uint8 on the CPU, which may be memory-mapped, and (N,) int64
     labels or None. Raises InputError for files that cannot be used."""
+
+    stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
+    """What `load` gives, in the same order, in chunks of (n, channels, resolution, resolution) and (n,), so that
+    `gankit prepare` needs no more memory for a million images than for a thousand. None: there is only `load`."""
+
+    at_most: int | None = None
+    """How many images `stream` will give if every file turns out to be usable. It goes with `stream`."""
+
+    note: str = ""
+    """How the images were made from what they were read from: crop, filter. For the record."""

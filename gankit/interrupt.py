@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM only sets `requested`; a second acts at once."""
+    """While it is entered, the first SIGINT or SIGTERM only sets `requested`; one that comes later acts at once.
+
+    Args:
+        told: called once, from the signal's handler, when the first one comes.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    ECHO = 1.0
+    """Seconds. `timeout` and shells send one wish to the process and to its group, so that it arrives twice."""
+
+    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
         self.requested = False
+        self.told = told
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -29,8 +39,12 @@ class Interrupt:
         self._restore()
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore()
+        if not self.requested:
+            self.requested, self.since = True, time.monotonic()
+            self.told()
+        elif time.monotonic() - self.since > self.ECHO:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -47,7 +47,7 @@ class Entry:
         Raises PluginError, with the cause, when that fails in any way.
         """
         try:
-            return metadata.EntryPoint(self.label, self.value, GROUP).load()
+            loaded = metadata.EntryPoint(self.label, self.value, GROUP).load()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -55,6 +55,9 @@ class Entry:
                 f"plugin {self.label!r} of {self.distribution} {self.version} cannot be imported from "
                 f"{self.value}: {type(error).__name__}: {error}"
             ) from error
+        if not inspect.isclass(loaded):
+            raise PluginError(f"plugin {self.label!r} of {self.distribution} {self.version}: {self.value} is no class")
+        return loaded
 
 
 @dataclass(frozen=True)

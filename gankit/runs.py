@@ -13,7 +13,6 @@ from gankit.errors import InputError
 from gankit.game import Game
 from gankit.recipe import Recipe, merge, parse_overrides, read_toml
 from gankit.run_dir import RunDir, changed_plugins, environment_record, plugin_record
-from gankit.sampling import save_generator
 from gankit.trainer import Outcome, Reporter, train
 
 Tell = Callable[[str], None]
@@ -82,10 +81,8 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
         tell("no checkpoint is whole: starting again from the beginning")
     directory.rewind(game.iteration)
     directory.write_recipe(recipe)
-    if checkpoint is not None and game.iteration >= recipe.train.iterations:
+    if game.iteration >= recipe.train.iterations:
         tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
-        save_generator(game, directory.generator_file)
-        return directory, Outcome(game.iteration, 0.0)
     return directory, train(game, directory, reporter)
 
 

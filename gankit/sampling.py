@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,11 @@ from gankit.spec import Spec
 FORMAT = 1
 CHUNK = 64
 """Images made at once."""
+
+REDRAWS = 10_000
+"""Draws within which a truncated z must be complete; a normal prior cut at 0.01 takes about 1,000."""
+
+Names = tuple[str, ...]
 
 SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent")
 """A plugin with one of these has a hand in what a saved generator is, and is needed to sample from it."""
@@ -142,13 +148,21 @@ class Sampler:
             count, labels: of the images.
             seed: of the randomness.
             truncation: entries beyond it in absolute value are drawn again (Brock 2018, section 3.1).
+
+        Raises:
+            InputError: the prior has next to nothing within the truncation.
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
         z = self._sample_latent(count, labels, cpu, randomness)
-        while truncation is not None and (far := z.abs() > truncation).any():
+        if truncation is None:
+            return z
+        for _ in range(REDRAWS):
+            far = z.abs() > truncation
+            if not far.any():
+                return z
             z = torch.where(far, self._sample_latent(count, labels, cpu, randomness), z)
-        return z
+        raise InputError(f"truncation {truncation}: the prior hardly ever draws anything as small; give a larger one")
 
     @torch.no_grad()
     def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
@@ -170,19 +184,27 @@ class Sampler:
         return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
 
 
+def grid_layout(sampler: Sampler, count: int, wanted: int | None = None) -> tuple[int, int, Tensor | None, Names]:
+    """How a grid of about `count` images is filled: how many, columns, labels, and the names of its rows.
+
+    A row for each class where there are classes, of as many images as `count` has for each, but one at least;
+    else, or for one wanted class, a square.
+    """
+    classes = sampler.spec.classes
+    if not classes or wanted is not None:
+        return count, max(1, round(count**0.5)), sampler.labels(count, wanted), ()
+    columns = max(1, count // classes)
+    labels = torch.arange(classes).repeat_interleave(columns)
+    return columns * classes, columns, labels, sampler.spec.class_names
+
+
 class GridSampler:
     """The same z, drawn as a grid again and again while the generator learns: a row for each class."""
 
     def __init__(self, game: Game) -> None:
         self.game = game
-        count = game.recipe.output.sample_count
         sampler = self._sampler()
-        classes = game.spec.classes
-        self.row_names = game.spec.class_names
-        self.columns = max(1, count // classes) if classes else max(1, round(count**0.5))
-        if classes:
-            count = self.columns * classes
-        self.labels = torch.arange(classes).repeat_interleave(self.columns) if classes else None
+        count, self.columns, self.labels, self.row_names = grid_layout(sampler, game.recipe.output.sample_count)
         self.z = sampler.latent(count, self.labels, derived_seed(game.recipe.seed, "samples"))
 
     def draw(self) -> Image.Image:
@@ -219,12 +241,14 @@ def save_folder(images: Iterator[Tensor], labels: Tensor | None, names: tuple[st
     """Writes images as numbered PNG files, with the class in the name. Returns how many."""
     from gankit.pictures import picture, save_png
 
+    # Names come from the file, which may be a stranger's: no '/' leads out of the folder.
+    safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     number = 0
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for chunk in images:
         for image in chunk:
-            suffix = f"_{names[int(labels[number])]}" if labels is not None else ""
+            suffix = f"_{safe[int(labels[number])]}" if labels is not None else ""
             save_png(picture(image), folder / f"{number:06d}{suffix}.png")
             number += 1
     return number

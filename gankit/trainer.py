@@ -32,6 +32,10 @@ class Reporter(Protocol):
 
     def logged(self, row: dict[str, Any]) -> None: ...
 
+    def stopping(self) -> None:
+        """A signal asks for the end, which comes after this iteration. Called from the signal's handler."""
+        ...
+
     def ended(self, outcome: Outcome) -> None: ...
 
 
@@ -59,7 +63,7 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     grids = GridSampler(game)
     game.hooks.event("on_start")(game)
     reporter.began(game, directory)
-    with Interrupt() as interrupt:
+    with Interrupt(reporter.stopping) as interrupt:
         while game.iteration < total and game.stop_reason is None and not interrupt.requested:
             play_iteration(game)
             game.after_iteration(game)
@@ -73,8 +77,8 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
                 directory.save_grid(grids.draw(), game.iteration)
             if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
                 save(game, directory)
-    save(game, directory)
-    directory.save_grid(grids.draw(), game.iteration)
+        save(game, directory)
+        directory.save_grid(grids.draw(), game.iteration)
     unfinished = interrupt.requested and game.iteration < total
     outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
     game.hooks.event("on_stop")(game)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -55,27 +55,6 @@ class CommandLine(click.Group):
         if others := [e for e in _plugin_verbs() if e.name not in VERBS]:
             with formatter.section("Verbs of plugins"):
                 formatter.write_dl([(e.name, f"from {e.distribution} {e.version}") for e in others])
-
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **more: Any) -> NoReturn:
-        """Answers every expected error with a sentence and its exit code; an unexpected one keeps its traceback."""
-        more["standalone_mode"] = False
-        try:
-            code = super().main(args, prog_name or "gankit", **more)
-            # What a pipe's reader no longer wants is noticed here, not when the interpreter shuts down.
-            sys.stdout.flush()
-        except GankitError as error:
-            complain(error)
-            code = error.exit_code
-        except click.ClickException as error:
-            error.show()
-            code = error.exit_code
-        except click.Abort:
-            click.echo("interrupted", err=True)
-            code = INTERRUPTED
-        except BrokenPipeError:
-            _write_no_more()
-            code = FAILED
-        sys.exit(code)
 
 
 def complain(error: GankitError) -> None:
@@ -129,7 +108,9 @@ def _plugin_verb(offers: list[Entry]) -> click.Command:
     return verbs.commands[entry.name]
 
 
-@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandLine, subcommand_metavar="VERB [ARGS]...", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(gankit.__version__, prog_name="gankit", message="%(prog)s %(version)s")
 def cli() -> None:
     """Train generative adversarial networks out of parts.
@@ -141,9 +122,25 @@ def cli() -> None:
     """
 
 
-def main() -> NoReturn:
-    """The program `gankit`.
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The program `gankit`. Answers every expected error with a sentence; an unexpected one keeps its traceback.
 
     Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
     """
-    cli.main()
+    try:
+        code = cli.main(arguments, prog_name="gankit", standalone_mode=False)
+        # That a pipe's reader has gone is to be noticed here, not when the interpreter shuts down.
+        sys.stdout.flush()
+    except GankitError as error:
+        complain(error)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        _write_no_more()
+        code = FAILED
+    sys.exit(code)

@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import click
 
+from gankit.cli import INTERRUPTED
 from gankit.cli.progress import Progress, progress
 from gankit.cli.words import duration
 from gankit.run_dir import RunDir
 from gankit.trainer import Outcome
-
-INTERRUPTED = 130
 
 
 def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool) -> None:
@@ -27,8 +26,8 @@ def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool) -> No
     except KeyboardInterrupt:
         if shown.directory is None:
             raise
-        path = shown.directory.path
-        click.echo(f"\nstopped at once, without a new checkpoint. {how_to_go_on(path)}", err=True)
+        click.echo("\nstopped at once, without a new checkpoint")
+        tell_next(f"gankit resume {quoted(shown.directory.path)}")
         raise SystemExit(INTERRUPTED) from None
     tell_end(directory, outcome)
     if outcome.interrupted:
@@ -36,23 +35,27 @@ def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool) -> No
 
 
 def tell_end(directory: RunDir, outcome: Outcome) -> None:
-    path = directory.path
+    resume = f"gankit resume {quoted(directory.path)}"
     if outcome.interrupted:
-        click.echo(f"interrupted at iteration {outcome.iterations}; a checkpoint is written. {how_to_go_on(path)}")
+        click.echo(f"interrupted at iteration {outcome.iterations}; a checkpoint is written")
+        tell_next(resume)
         return
     if outcome.stop_reason is not None:
         click.echo(f"ended at iteration {outcome.iterations}: {outcome.stop_reason}")
-    elif outcome.seconds:
-        click.echo(f"done: {outcome.iterations} iterations, the last of them in {duration(outcome.seconds)}")
+    else:
+        click.echo(f"done: {outcome.iterations} iterations; this took {duration(outcome.seconds)}")
     click.echo(f"  pictures   {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
+    tell_next(
+        f"gankit sample {quoted(directory.path)} --out samples.png",
+        f"{resume} train.iterations={2 * outcome.iterations}",
+    )
+
+
+def tell_next(*commands: str) -> None:
     click.echo("next:")
-    click.echo(f"  gankit sample {quoted(path)} --out samples.png")
-    click.echo(f"  gankit resume {quoted(path)} train.iterations={2 * outcome.iterations}")
-
-
-def how_to_go_on(path: object) -> str:
-    return f"Go on with: gankit resume {quoted(path)}"
+    for command in commands:
+        click.echo(f"  {command}")
 
 
 def quoted(path: object) -> str:

@@ -19,12 +19,13 @@ from rich.text import Text
 
 from gankit.cli.words import duration, images_in_words, number, parameters_in_words
 from gankit.game import Game
-from gankit.plugin import PLAYERS
+from gankit.plugin import PLAYERS, Player
 from gankit.run_dir import RunDir
 from gankit.trainer import Outcome
 
 REDRAWS_PER_SECOND = 4
-STOPPING = "stopping: this iteration is finished and a checkpoint written; the same again stops at once"
+STDERR = 2
+STOPPING = "stopping after this iteration, with a checkpoint; again stops at once"
 
 
 class Pace:
@@ -87,7 +88,7 @@ class Progress:
         self.name, self.total = game.recipe.name, game.recipe.train.iterations
         self.batch_size = game.recipe.train.batch_size
         self.rates = {player: game.learning_rate(player) for player in PLAYERS}
-        self.losses: dict[str, dict[str, float]] = {player: {} for player in PLAYERS}
+        self.losses: dict[Player, dict[str, float]] = {player: {} for player in PLAYERS}
         self._mark(game)
         at = f", from iteration {game.iteration}" if game.iteration else ""
         click.echo(f"{self.name}: {images_in_words(game)}")
@@ -134,7 +135,7 @@ class Lines(Progress):
     def stopping(self) -> None:
         super().stopping()
         # Straight to the file: a signal may have come in the middle of a print.
-        os.write(sys.stderr.fileno(), f"{STOPPING}\n".encode())
+        os.write(STDERR, f"{STOPPING}\n".encode())
 
 
 class Display(Progress):
@@ -146,9 +147,7 @@ class Display(Progress):
 
     def __init__(self, console: Console) -> None:
         super().__init__()
-        self.live = Live(
-            console=console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_SECOND, redirect_stdout=True
-        )
+        self.live = Live(console=console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_SECOND)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -179,9 +178,10 @@ class Display(Progress):
         players = Table.grid(padding=(0, 2))
         for player in PLAYERS:
             players.add_row(Text(player, "cyan"), self._values(player))
-        return Group(bar, Text(STOPPING if self.stopping_asked else state), players)
+        # The short line comes last: the "^C" that a terminal echoes must not flow into a new line.
+        return Group(bar, players, Text(STOPPING if self.stopping_asked else state))
 
-    def _values(self, player: str) -> Text:
+    def _values(self, player: Player) -> Text:
         text = Text.assemble(("lr ", "dim"), f"{self.rates[player]:.3g}")
         for name, value in self.losses[player].items():
             # No break between a name and its value; the pairs flow.

@@ -18,11 +18,11 @@ def command(context: click.Context) -> None:
     """The recipes that come with gankit: what each trains. `gankit run NAME` runs one as it is."""
     if context.invoked_subcommand is not None:
         return
-    formatter = click.HelpFormatter()
-    with formatter.section("Recipes"):
-        formatter.write_dl([(name, summary(path)) for name, path in bundled_recipes().items()])
-    click.echo(formatter.getvalue())
-    click.echo("gankit run NAME, gankit recipes show NAME, gankit recipes copy NAME [DEST]")
+    recipes = bundled_recipes()
+    width = max((len(name) for name in recipes), default=0)
+    for name, path in recipes.items():
+        click.echo(f"{name:{width}}  {summary(path)}")
+    click.echo("next: gankit run NAME, gankit recipes show NAME, gankit recipes copy NAME [DEST]")
 
 
 @command.command()

@@ -1,0 +1,77 @@
+"""`gankit describe`: a plugin's documentation, where it comes from, and its settings."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import click
+
+from gankit.errors import PluginError
+from gankit.registry import Found, Registry, nearest
+
+
+@click.command("describe")
+@click.argument("plugin")
+def command(plugin: str) -> None:
+    """Explain PLUGIN: what it does, where it comes from, its hooks and settings.
+
+    PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. A name that several kinds have shows all of them.
+    """
+    found = find(plugin, Registry.installed())
+    for position, one in enumerate(found):
+        if position:
+            click.echo(f"\n{'-' * 40}\n")
+        describe(one)
+
+
+def find(given: str, registry: Registry) -> list[Found]:
+    """What is meant, most often one class.
+
+    Raises PluginError, with the nearest name, when there is none, or when it cannot be imported.
+    """
+    if ":" in given:
+        return [registry.find(given, "trick", Path())]
+    entries = [e for e in registry.entries if given in (e.name, e.label, f"{e.name}@{e.distribution}")]
+    if not entries:
+        names = {e.name for e in registry.entries} | {e.label for e in registry.entries}
+        raise PluginError(
+            f"no plugin {given!r} is installed; {nearest(given, names)}`gankit list-plugins` shows those that are"
+        )
+    return [Found(e.load(), e.name, e.distribution, e.version, e.value) for e in entries]
+
+
+def describe(found: Found) -> None:
+    """Prints all that is known of a class.
+
+    Raises PluginError when it is no plugin, or one that does not fit its hook points.
+    """
+    from gankit.cli.settings_in_words import setting_rows
+    from gankit.hooks import check_hooks, hooks_of
+    from gankit.plugin import Kind, Plugin
+    from gankit.recipe import as_plugin_class
+
+    plugin_kind: Kind | None = found.found.kind if issubclass(found.found, Plugin) else None
+    plugin_class = as_plugin_class(found, plugin_kind or "generator")
+    check_hooks(plugin_class, found.use)
+    click.echo(f"{plugin_class.name}: {plugin_kind or 'a network for the slot generator or discriminator'}")
+    # Asked of the class alone: inspect.getdoc would answer with the base class's docstring.
+    if found.found.__doc__:
+        click.echo(f"\n{inspect.cleandoc(found.found.__doc__)}")
+    facts = {
+        "from": f"{found.distribution} {found.version}".strip(),
+        "class": found.origin,
+        "file": inspect.getsourcefile(found.found) or "",
+        "hooks": ", ".join(hooks_of(plugin_class)) if plugin_kind else "",
+    }
+    click.echo()
+    for what, fact in facts.items():
+        if fact:
+            click.echo(f"{what:5}  {fact}")
+    if rows := setting_rows(plugin_class.Config):
+        formatter = click.HelpFormatter()
+        with formatter.section("settings"):
+            formatter.write_dl(rows)
+        click.echo(f"\n{formatter.getvalue().rstrip()}")
+    else:
+        click.echo("\nno settings")

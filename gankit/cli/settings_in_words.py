@@ -1,0 +1,69 @@
+"""The settings of a plugin, read off its pydantic `Config`."""
+
+from __future__ import annotations
+
+import json
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+BOUNDS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}", "multiple_of": "a multiple of {}"}
+SIZES = {"min_length": "at least {} long", "max_length": "at most {} long", "pattern": "matching {}"}
+
+
+def setting_rows(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str]]:
+    """Each setting's name, and its type, bounds, default and meaning. Tables within are written as `table.name`."""
+    rows = []
+    for name, field in config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            rows += setting_rows(field.annotation, f"{prefix}{name}.")
+        else:
+            kind = typed(field.annotation, field.metadata)
+            meaning = f": {field.description}" if field.description else ""
+            rows.append((prefix + name, f"{kind}, {default(field)}{meaning}"))
+    return rows
+
+
+def typed(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
+    """`float >= 0`, `"relu" or "tanh"`, `[float, float]`: a type with its bounds, as TOML has it."""
+    bounds = [
+        words.format(value)
+        for constraint in metadata
+        for part in (constraint.metadata if isinstance(constraint, FieldInfo) else [constraint])
+        for name, words in (BOUNDS | SIZES).items()
+        if (value := getattr(part, name, None)) is not None
+    ]
+    return " ".join([_type_name(annotation), ", ".join(bounds)]).strip()
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return typed(arguments[0], arguments[1:])
+    if origin is Literal:
+        return " or ".join(json.dumps(value) for value in arguments)
+    if origin in (Union, types.UnionType):
+        # None is what a setting that is left out has; TOML cannot say it.
+        return " or ".join(typed(a) for a in arguments if a is not type(None))
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return f"[{', '.join(typed(a) for a in arguments)}]"
+    if origin in (list, tuple):
+        return f"list of {typed(arguments[0])}"
+    if origin is dict:
+        return f"table of {typed(arguments[1])}"
+    if annotation is Path:
+        return "path"
+    if annotation is Any:
+        return "anything"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def default(field: FieldInfo) -> str:
+    """`default 0.1`, as TOML writes it, or that there is none."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return "may be left out" if value is None else f"default {json.dumps(value, default=str, ensure_ascii=False)}"

@@ -1,0 +1,56 @@
+"""Fashion-MNIST: clothes."""
+
+from __future__ import annotations
+
+from gankit import Dataset, Plugin, hookimpl
+from gankit_plugins.data.idx_collection import Collection, IdxSettings
+
+FASHION_MNIST = Collection(
+    name="fashion_mnist",
+    class_names=(
+        "T-shirt/top",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
+    # The digests are those of the authors' README, so that an unencrypted mirror is no risk.
+    mirrors=(
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    ),
+    md5={
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+)
+
+
+class FashionMnist(Plugin):
+    """Fashion-MNIST: 70,000 pictures of clothes, grey, 28x28, ten classes.
+
+    Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms" (2017). Laid out as MNIST is. Nothing is downloaded unless `download = true`.
+
+    When to use: where MNIST is too easy and colour is not needed.
+    When not: for anything about texture at a higher resolution.
+    """
+
+    name = "fashion_mnist"
+    kind = "data"
+
+    class Config(IdxSettings):
+        pass
+
+    config: Config
+
+    @hookimpl
+    def load_data(self) -> Dataset:
+        return FASHION_MNIST.dataset(self.config)

@@ -1,0 +1,274 @@
+"""A toy recipe whose plugins all lie in one file, the program in this process, and the program as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gankit.cli import main
+
+TOY_PLUGINS = '''
+import time
+import torch
+from pydantic import Field
+from torch import nn
+from gankit import Dataset, Judgement, Plugin, Settings, Term, hookimpl
+
+
+class Blobs(Plugin):
+    """Noise in two classes."""
+
+    name, kind = "blobs", "data"
+
+    @hookimpl
+    def load_data(self):
+        images = torch.randint(0, 255, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        return Dataset(1, 8, ("left", "right"), lambda: (images, torch.arange(40) % 2))
+
+
+class Normal(Plugin):
+    name, kind = "toy_normal", "latent"
+
+    @hookimpl
+    def adjust_spec(self, spec):
+        spec.latent_size = 3
+
+    @hookimpl
+    def sample_latent(self, count, device, generator):
+        return torch.randn(count, 3, device=device, generator=generator)
+
+
+class G(nn.Module):
+    def __init__(self, width=5):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 64), nn.Tanh())
+
+    def forward(self, z):
+        return self.layers(z).view(-1, 1, 8, 8)
+
+
+class D(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.head = nn.Linear(64, 4), nn.Linear(4, 1)
+
+    def forward(self, images):
+        features = self.hidden(images.flatten(1)).relu()
+        return self.head(features), features
+
+
+class Loss(Plugin):
+    name, kind = "toy_loss", "loss"
+
+    @hookimpl
+    def loss_terms(self, player):
+        if player == "generator":
+            yield Term("fool", lambda step: nn.functional.softplus(-step.fake_output.logits).mean())
+        else:
+            yield Term("real", lambda step: nn.functional.softplus(-step.real_output.logits).mean())
+            yield Term("fake", lambda step: nn.functional.softplus(step.fake_output.logits).mean())
+
+
+class AsItIs(Plugin):
+    name, kind = "as_it_is", "normalization"
+
+    @hookimpl
+    def normalization(self, layer):
+        return layer
+
+
+class Sgd(Plugin):
+    name, kind = "sgd", "optimizer"
+
+    class Config(Settings):
+        lr: float = Field(0.01, gt=0, description="learning rate")
+
+    @hookimpl
+    def build_optimizer(self, parameters):
+        return torch.optim.SGD(parameters, lr=self.config.lr)
+
+
+class Constant(Plugin):
+    name, kind = "toy_constant", "lr_schedule"
+
+    @hookimpl
+    def lr_schedule(self):
+        return lambda iteration: 1.0
+
+
+class Slow(Plugin):
+    """Takes its time."""
+
+    name = "slow"
+
+    class Config(Settings):
+        seconds: float = 0.05
+
+    @hookimpl
+    def after_iteration(self):
+        time.sleep(self.config.seconds)
+
+
+class Stopper(Plugin):
+    name = "stopper"
+
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == 5:
+            run.stop("five [are] enough")
+
+
+class NotANumber(Plugin):
+    name = "nan"
+
+    @hookimpl
+    def loss_terms(self, player):
+        yield Term("nan", lambda step: step.fake.mean() * float("nan"))
+
+
+class Bug(Plugin):
+    name = "bug"
+
+    @hookimpl
+    def on_start(self):
+        raise ZeroDivisionError("a bug in a plugin")
+
+
+class Picky(Plugin):
+    name = "picky"
+
+    @hookimpl
+    def check_recipe(self, recipe):
+        if recipe.train.batch_size > 16:
+            raise ValueError("not more than 16 [images], please")
+        yield "a picky [plugin] never helps"
+
+
+class Misspelt(Plugin):
+    name = "misspelt"
+
+    @hookimpl
+    def before_d_stp(self, run):
+        pass
+'''
+
+TOY_RECIPE = """\
+# Noise in two classes: nothing to learn
+[train]
+iterations = 12
+batch_size = 8
+device = "cpu"
+[data]
+use = "./toy.py:Blobs"
+[latent]
+use = "./toy.py:Normal"
+[generator]
+use = "./toy.py:G"
+[discriminator]
+use = "./toy.py:D"
+[loss]
+use = "./toy.py:Loss"
+[lr_schedule]
+use = "./toy.py:Constant"
+[normalization]
+generator = "./toy.py:AsItIs"
+discriminator = "./toy.py:AsItIs"
+[optimizer]
+generator = "./toy.py:Sgd"
+discriminator = "./toy.py:Sgd"
+[output]
+log_every = 4
+sample_every = 5
+checkpoint_every = 5
+sample_count = 8
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with toy.toml and toy.py in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.py").write_text(TOY_PLUGINS)
+    (tmp_path / "toy.toml").write_text(TOY_RECIPE)
+    return tmp_path
+
+
+@dataclass
+class Answer:
+    """What the program answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
+    """The program, in this process."""
+
+    def call(*arguments: object) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(a) for a in arguments])
+        return Answer(exit_.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def start_process() -> Callable[..., subprocess.Popen]:
+    """The program as a process of its own, with pipes; killed at the test's end if it is still there."""
+    started = []
+
+    def start(*arguments: object, environment: dict[str, str] | None = None, **more: object) -> subprocess.Popen:
+        command = [sys.executable, "-m", "gankit", *[str(a) for a in arguments]]
+        more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+        started.append(subprocess.Popen(command, env=os.environ | (environment or {}), **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def gankit_process(start_process: Callable[..., subprocess.Popen]) -> Callable[..., Answer]:
+    """The program as a process that is waited for."""
+
+    def call(*arguments: object, **more: object) -> Answer:
+        process = start_process(*arguments, **more)
+        out, err = process.communicate(timeout=60)
+        return Answer(process.returncode, out, err)
+
+    return call
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a distribution with entry points on the path, as pip would: returns the folder it is in."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+
+    def put(distribution: str, entry_points: dict[str, str], modules: dict[str, str]) -> Path:
+        info = site / f"{distribution.replace('-', '_')}-1.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
+        lines = [f"{name} = {value}" for name, value in entry_points.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[gankit.plugins]", *lines, ""]))
+        for name, source in modules.items():
+            (site / f"{name}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        return site
+
+    return put

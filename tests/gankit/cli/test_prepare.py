@@ -1,0 +1,105 @@
+"""`gankit prepare`."""
+
+import os
+import pty
+
+import pytest
+import torch
+
+from gankit.prepared import read_prepared
+
+SIZED = '''
+import torch
+from pydantic import Field
+from gankit import Dataset, InputError, Plugin, Settings, hookimpl
+
+
+class Sized(Plugin):
+    """Grey images of any size."""
+
+    name, kind = "sized", "data"
+
+    class Config(Settings):
+        resolution: int = Field(8, ge=4, description="side")
+        count: int = 10
+        labelled: bool = True
+
+    @hookimpl
+    def load_data(self):
+        c = self.config
+        if c.resolution == 13:
+            raise InputError("13 [pixels] bring bad luck")
+        images = torch.arange(c.count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, c.resolution, c.resolution)
+        labels = torch.arange(c.count) % 2 if c.labelled else None
+        return Dataset(3, c.resolution, ("even", "odd") if c.labelled else (), lambda: (images, labels))
+'''
+
+
+@pytest.fixture
+def sized(toy):
+    (toy / "sized.py").write_text(SIZED)
+    return toy
+
+
+def test_a_dataset_becomes_a_file(gankit, sized):
+    answer = gankit("prepare", "./sized.py:Sized", "--out", "new/it.safetensors", "resolution=16", "count=7")
+    assert (answer.code, answer.err) == (0, "")
+    size = (sized / "new" / "it.safetensors").stat().st_size
+    assert size > 7 * 3 * 16 * 16
+    assert answer.out == f"7 images of 3x16x16, 2 classes, {size / 1e6:.1f} MB: new/it.safetensors\n"
+    dataset = read_prepared(sized / "new" / "it.safetensors")
+    images, labels = dataset.load()
+    assert dataset.class_names == ("even", "odd")
+    assert torch.equal(images[:, 0, 0, 0], torch.arange(7, dtype=torch.uint8))
+    assert torch.equal(labels, torch.arange(7) % 2)
+    assert (
+        "10 images of 3x8x8, no classes"
+        in gankit("prepare", "./sized.py:Sized", "--out", "x.safetensors", "labelled=false").out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["./sized.py:Sized", "resolution=2"], "gankit prepare: data.resolution: 2 given; "),
+        (["./sized.py:Sized", "resolutoin=8"], "did you mean 'resolution'?"),
+        (["./sized.py:Sized", "resolution=13"], "13 [pixels] bring bad luck"),
+        (["./sized.py:Sized", "resolution"], "an override is key=value"),
+        (["./sized.py:Seized"], "did you mean 'Sized'?"),
+        (["./toy.py:Slow"], "is a plugin for trick, not for data"),
+        (["no_such_data"], "no data called 'no_such_data' is installed"),
+        (["./sized.py:Sized", "count=0"], "there is not one image to write"),
+    ],
+)
+def test_what_cannot_be_prepared(gankit, sized, arguments, said):
+    answer = gankit("prepare", *arguments, "--out", "it.safetensors")
+    assert (answer.code, answer.out) == (2, "")
+    assert all(line.startswith("error: ") for line in answer.err.splitlines())
+    assert said in answer.err
+    assert not (sized / "it.safetensors").exists()
+
+
+def test_a_wrong_file_name(gankit, sized):
+    answer = gankit("prepare", "./sized.py:Sized", "--out", "it.png")
+    assert answer.code == 2
+    assert "ends in .safetensors" in answer.err
+
+
+def test_on_a_terminal_a_bar_counts(start_process, sized):
+    ours, theirs = pty.openpty()
+    process = start_process(
+        *("prepare", "./sized.py:Sized", "--out", "it.safetensors", "count=250"),
+        environment={"TERM": "xterm", "COLUMNS": "80"},
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # Linux says so when the other end is closed.
+            break
+    os.close(ours)
+    assert process.wait(timeout=10) == 0
+    assert "250/250" in shown.decode()
+    assert process.stdout.read().startswith("250 images of 3x8x8, 2 classes")

@@ -1,0 +1,92 @@
+"""`gankit recipes`, and recipes by name wherever a path may stand."""
+
+import pytest
+
+from gankit import bundled
+
+
+@pytest.fixture
+def shelf(toy, tmp_path, monkeypatch):
+    """In place of what travels with gankit: `toy`, and `short`, which extends it."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    for name in ("toy.toml", "toy.py"):
+        (toy / name).rename(folder / name)
+    (folder / "short.toml").write_text('#  Two [iterations]  \nextends = "toy.toml"\ntrain.iterations = 2\n')
+    (folder / "unsaid.toml").write_text("seed = 1\n")
+    monkeypatch.setattr(bundled, "recipes_folder", lambda: folder)
+    return folder
+
+
+def test_the_folder_in_the_wheel_wins_over_that_of_a_checkout(tmp_path, monkeypatch):
+    package = tmp_path / "gankit"
+    package.mkdir()
+    monkeypatch.setattr(bundled, "__file__", str(package / "bundled.py"))
+    assert bundled.recipes_folder() == tmp_path / "recipes"
+    (package / "_recipes").mkdir()
+    assert bundled.recipes_folder() == package / "_recipes"
+
+
+def test_the_list_has_each_recipes_first_line(gankit, shelf):
+    answer = gankit("recipes")
+    assert answer.code == 0
+    assert answer.out.splitlines()[:3] == [
+        "short   Two [iterations]",
+        "toy     Noise in two classes: nothing to learn",
+        "unsaid  ",
+    ]
+
+
+def test_show_prints_the_file(gankit, shelf):
+    assert gankit("recipes", "show", "toy").out == (shelf / "toy.toml").read_text()
+
+
+def test_copy_brings_what_is_extended_and_overwrites_nothing(gankit, shelf, tmp_path):
+    answer = gankit("recipes", "copy", "short")
+    assert answer.out.splitlines() == ["copied to short.toml", "copied to toy.toml", "next: gankit run short.toml"]
+    assert (tmp_path / "short.toml").read_text() == (shelf / "short.toml").read_text()
+    assert (tmp_path / "toy.toml").read_text() == (shelf / "toy.toml").read_text()
+
+    (tmp_path / "short.toml").write_text("# mine")
+    again = gankit("recipes", "copy", "short")
+    assert again.code == 2
+    assert "error: short.toml is there already" in again.err
+    assert (tmp_path / "short.toml").read_text() == "# mine"
+
+    # A base that is there and the same is no obstacle; one that was changed is.
+    elsewhere = gankit("recipes", "copy", "short", "my own.toml")
+    assert elsewhere.out.splitlines() == ["copied to my own.toml", "next: gankit run 'my own.toml'"]
+    (tmp_path / "toy.toml").write_text("# mine")
+    assert gankit("recipes", "copy", "short", "third.toml").code == 2
+    assert not (tmp_path / "third.toml").exists()
+
+    (tmp_path / "folder").mkdir()
+    assert gankit("recipes", "copy", "toy", "folder").code == 0
+    assert (tmp_path / "folder" / "toy.toml").exists()
+
+
+@pytest.mark.parametrize("verb", ["show", "copy"])
+def test_an_unknown_name_has_a_nearest_one(gankit, shelf, verb):
+    answer = gankit("recipes", verb, "shrt")
+    assert answer.code == 2
+    assert "did you mean 'short'?" in answer.err
+
+
+def test_a_recipe_is_found_by_name_and_a_path_wins(gankit, shelf, tmp_path):
+    assert gankit("validate", "short").out.startswith(f"{shelf}/short.toml: nothing is wrong")
+    (tmp_path / "short").write_text("nonsense = 1")
+    assert "short: nonsense: unknown key" in gankit("validate", "short").err
+
+
+@pytest.mark.parametrize("given", ["shor", "shor.toml", "recipes/shor.toml"])
+def test_no_such_recipe(gankit, shelf, given):
+    answer = gankit("run", given)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == (
+        f"error: there is no recipe {given}; did you mean 'short'? `gankit recipes` lists those that come with gankit\n"
+    )
+
+
+def test_what_travels_says_what_it_is():
+    for name, path in bundled.bundled_recipes().items():
+        assert bundled.summary(path), f"{name} begins with no comment"

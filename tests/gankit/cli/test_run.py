@@ -1,0 +1,212 @@
+"""`gankit run` and `gankit resume`: what is said, what is left behind, and how they end."""
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import time
+
+import pytest
+
+SLOW = "tricks.slow.use='./toy.py:Slow'"
+
+
+def iterations(folder):
+    return [json.loads(line)["iteration"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def wait_for(stream, text):
+    """Reads lines until one contains the text."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} never came: {lines}")
+
+
+def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
+    answer = gankit("run", "toy.toml", "--out", "my run", "--device", "cpu")
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert lines[:3] == [
+        "toy: 1x8x8, 2 classes: left, right",
+        "generator 404 parameters, discriminator 265 parameters, on cpu",
+        "into my run",
+    ]
+    assert [line.split()[0] for line in lines[3:6]] == ["4/12", "8/12", "12/12"]
+    number = r"\d\.\d{3}"
+    assert re.fullmatch(
+        rf"4/12  generator: lr 0.01 fool {number}  discriminator: lr 0.01 real {number} fake {number}  "
+        r"\d+ images/s  \d+ s left",
+        lines[3],
+    )
+    assert lines[6].startswith("done: 12 iterations; this took ")
+    assert lines[7:] == [
+        "  pictures   my run/samples/000012.png",
+        "  generator  my run/generator.safetensors",
+        "next:",
+        "  gankit sample 'my run' --out samples.png",
+        "  gankit resume 'my run' train.iterations=24",
+    ]
+    assert answer.out.isascii()
+    assert "\x1b" not in answer.out
+    for name in ("recipe.toml", "environment.json", "samples/000005.png", "samples/000012.png", "checkpoints/000012"):
+        assert (toy / "my run" / name).exists()
+
+    # What was said to be typed works as it stands.
+    sample, resume = (shlex.split(line)[1:] for line in lines[-2:])
+    assert gankit(*sample).code == 0
+    longer = gankit(*resume)
+    assert longer.code == 0
+    assert "resuming from my run/checkpoints/000012" in longer.out
+    assert "into my run, from iteration 12" in longer.out
+    assert iterations(toy / "my run")[-1] == 24
+    complete = gankit("resume", "my run")
+    assert complete.code == 0
+    assert "the run is complete: 24 iterations" in complete.out
+
+
+def test_without_out_a_directory_is_made_and_overrides_hold(gankit, toy):
+    answer = gankit("run", "toy.toml", "train.iterations=3", "name=other", "--drop", "output.log_every")
+    assert answer.code == 0
+    (run,) = (toy / "runs" / "other").iterdir()
+    assert iterations(run) == [3]
+    assert f"  gankit resume {run.relative_to(toy)} train.iterations=6" in answer.out
+
+
+def test_advice_and_the_end_that_a_plugin_calls_for(gankit, toy):
+    answer = gankit(
+        "run", "toy.toml", "--out", "run", "tricks.s.use='./toy.py:Stopper'", "tricks.p.use='./toy.py:Picky'"
+    )
+    assert answer.code == 0
+    assert answer.out.startswith("advice: tricks.p: a picky [plugin] never helps\n")
+    assert "ended at iteration 5: five [are] enough\n" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["toy.toml", "train.iterations=many"], 2, "toy.toml: train.iterations: 'many' given"),
+        (["toy.toml", "--device", "quantum"], 2, "'quantum' given"),
+        (["toy.toml", "--out", "toy.py"], 2, "--out toy.py: a file of that name is in the way"),
+        (["toy.toml", "--out", "."], 2, "--out .: the folder is not empty"),
+        (["."], 2, ". is a folder; a recipe is a TOML file"),
+        (["toy.py"], 2, "toy.py: TOML: "),
+        (["toy.toml", "--out", "run", "tricks.n.use='./toy.py:NotANumber'"], 1, "the generator's fool is nan"),
+    ],
+)
+def test_errors_are_sentences(gankit, toy, arguments, code, said):
+    answer = gankit("run", *arguments)
+    assert answer.code == code
+    assert all(line.startswith("error: ") for line in answer.err.splitlines())
+    assert said in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere is not a run directory: it does not exist"),
+        (["toy.toml"], "toy.toml is not a run directory: it is a file"),
+        (["."], ". is not a run directory: it has no recipe.toml"),
+        (["run", "train.batch_size=3"], "train.batch_size: a resumed run keeps its recipe"),
+        (["run", "train.iterations=0"], "train.iterations: 0 given"),
+    ],
+)
+def test_what_cannot_be_resumed(gankit, toy, arguments, said):
+    if arguments[0] == "run":
+        gankit("run", "toy.toml", "--out", "run", "train.iterations=1")
+    answer = gankit("resume", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+def test_a_bug_keeps_its_traceback(gankit_process, toy):
+    answer = gankit_process("run", "toy.toml", "--out", "run", "tricks.b.use='./toy.py:Bug'")
+    assert answer.code == 1
+    assert "Traceback (most recent call last)" in answer.err
+    assert answer.err.endswith("ZeroDivisionError: a bug in a plugin\n")
+
+
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_a_signal_leaves_a_checkpoint_and_the_way_to_go_on(gankit, start_process, toy, number, times):
+    # `timeout` sends its signal to the process and to its group: twice, that is, and it means it once.
+    process = start_process("run", "toy.toml", "--out", "broken", SLOW, environment={"FORCE_COLOR": "1"})
+    said = wait_for(process.stdout, "4/12")
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.01)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert err == "stopping after this iteration, with a checkpoint; again stops at once\n"
+    end = re.fullmatch(
+        r"interrupted at iteration (\d+); a checkpoint is written\nnext:\n  gankit (resume broken)\n", out
+    )
+    assert end, out
+    assert "\x1b" not in "".join(said)
+    assert 4 <= int(end[1]) < 12
+    assert (toy / "broken" / "checkpoints" / f"{int(end[1]):06d}").is_dir()
+
+    resumed = gankit(*end[2].split())
+    assert resumed.code == 0
+    assert gankit("run", "toy.toml", "--out", "whole", SLOW).code == 0
+    left, right = ((toy / run / "generator.safetensors").read_bytes() for run in ("broken", "whole"))
+    assert left == right
+
+
+def test_a_later_second_signal_stops_at_once(start_process, toy):
+    process = start_process("run", "toy.toml", "--out", "run", SLOW, "tricks.slow.seconds=60.0")
+    wait_for(process.stdout, "into run")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith("stopping after this iteration")
+    time.sleep(1.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "")
+    assert out == "\nstopped at once, without a new checkpoint\nnext:\n  gankit resume run\n"
+
+
+def test_ctrl_c_before_the_run_begins(start_process, toy):
+    (toy / "late.py").write_text("import sys, time; print('here', file=sys.stderr, flush=True); time.sleep(60)")
+    process = start_process("run", "toy.toml", "--out", "run", "data.use='./late.py:Late'")
+    wait_for(process.stderr, "here")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err.strip()) == (130, "", "interrupted")
+    assert not (toy / "run").exists()
+
+
+def test_on_a_terminal_there_is_a_live_display(start_process, toy):
+    ours, theirs = pty.openpty()
+    process = start_process(
+        *("run", "toy.toml", "--out", "run", SLOW, "tricks.slow.seconds=0.15"),
+        environment={"TERM": "xterm", "COLUMNS": "70", "LINES": "20", "NO_COLOR": "1"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # Linux says so when the other end is closed.
+            break
+    os.close(ours)
+    assert process.wait(timeout=10) == 0
+    text = shown.decode()
+    assert "\x1b[?25l" in text, "the cursor is hidden"
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "and shown again"
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", text), "NO_COLOR"
+    frames = [int(n) for n in re.findall(r"iteration (\d+)/12", text)]
+    assert frames[-1] == 12
+    assert frames == sorted(frames)
+    assert len(set(frames)) >= 4, "it moves"
+    assert re.search(r"iteration \d+/12  \d+ images/s  \d+ s left", text)
+    assert "4/12  generator:" not in text
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+    assert re.search(r"discriminator +lr 0\.01   real\s\d\.\d{3}   fake\s\d\.\d{3}", plain)
+    assert "next:" in plain[plain.rindex("100%") :]

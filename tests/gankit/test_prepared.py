@@ -1,0 +1,227 @@
+"""Prepared files: what comes back is what went in; a file is there whole or not at all."""
+
+import errno
+import io
+import json
+import struct
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from gankit import Dataset, GankitError, InputError, prepared
+from gankit.prepared import prepare, read_prepared, write_prepared
+
+
+def some_images(count, channels=3, resolution=5):
+    values = torch.arange(count * channels * resolution**2) * 7 % 251
+    return values.to(torch.uint8).view(count, channels, resolution, resolution)
+
+
+def in_memory(images, labels=None, names=()):
+    return Dataset(images.shape[1], images.shape[2], names, lambda: (images, labels), note="drawn")
+
+
+def streamed(images, labels, names, at_most, pieces=2, fail=None):
+    def stream():
+        rows = list(range(len(images)))
+        for begin in range(0, len(rows), pieces):
+            part = slice(begin, begin + pieces)
+            yield images[part], None if labels is None else labels[part]
+        if fail is not None:
+            raise fail
+
+    def never():
+        raise AssertionError("loaded, though there is a stream")
+
+    return Dataset(images.shape[1], images.shape[2], names, never, stream, at_most)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "images.safetensors"
+
+
+@given(
+    count=st.integers(1, 12),
+    missing=st.integers(0, 12),
+    channels=st.sampled_from([1, 3]),
+    resolution=st.integers(1, 7),
+    classes=st.integers(0, 3),
+    pieces=st.integers(1, 5),
+)
+def test_what_comes_back_is_what_went_in(tmp_path_factory, count, missing, channels, resolution, classes, pieces):
+    out = tmp_path_factory.mktemp("x") / "deeper" / "images.safetensors"
+    images = some_images(count, channels, resolution)
+    labels = torch.arange(count) % classes if classes else None
+    names = tuple("αbc"[:classes])
+    told = []
+    assert prepare(streamed(images, labels, names, count + missing, pieces), out, "test", told.append) == count
+    assert sum(told) == count
+    dataset = read_prepared(out)
+    assert (dataset.channels, dataset.resolution, dataset.class_names) == (channels, resolution, names)
+    read, marks = dataset.load()
+    assert read.dtype == torch.uint8
+    assert torch.equal(read, images)
+    assert marks is None if labels is None else torch.equal(marks, labels) and marks.dtype == torch.int64
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_without_a_stream_the_loaded_images_are_written_in_chunks(out, monkeypatch):
+    monkeypatch.setattr(prepared, "CHUNK", 4)
+    images, labels = some_images(10), torch.arange(10) % 2
+    told = []
+    assert prepare(in_memory(images, labels, ("a", "b")), out, "test", told.append) == 10
+    assert told == [4, 4, 2]
+    assert torch.equal(read_prepared(out).load()[0], images)
+
+
+def test_the_card_tells_source_counts_and_version(out):
+    images, labels = some_images(3), torch.tensor([2, 0, 2])
+    prepare(in_memory(images, labels, ("a", "b", "c")), out, "toys from the attic")
+    data = out.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    assert length % 8 == 0
+    card = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["gankit"])
+    assert card == {
+        "format": "gankit-images-1",
+        "gankit": "0.1.0",
+        "class_names": ["a", "b", "c"],
+        "source": "toys from the attic",
+        "note": "drawn",
+        "count": 3,
+        "counts": [1, 0, 2],
+    }
+    assert read_prepared(out).note == "drawn"
+
+
+def test_the_file_is_plain_safetensors(out):
+    images, labels = some_images(3, resolution=3), torch.tensor([1, 0, 1])
+    prepare(in_memory(images, labels, ("a", "b")), out, "test")
+    tensors = load_file(out)
+    assert set(tensors) == {"images", "labels"}
+    assert torch.equal(tensors["labels"], labels)
+
+
+def test_the_same_images_give_the_same_bytes(tmp_path):
+    one, two = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    for out in (one, two):
+        prepare(in_memory(some_images(4)), out, "test")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_prepared_file_can_be_prepared_again_in_its_own_place(out):
+    prepare(in_memory(some_images(4)), out, "test")
+    prepare(read_prepared(out), out, "again")
+    assert torch.equal(read_prepared(out).load()[0], some_images(4))
+
+
+def test_loading_maps_the_file_instead_of_reading_it(out):
+    prepare(in_memory(torch.zeros(2000, 3, 100, 100, dtype=torch.uint8)), out, "test")
+
+    def own_memory():
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+
+    before = own_memory()
+    images, _ = read_prepared(out).load()
+    assert int(images[::100].sum()) == 0
+    assert own_memory() - before < 30_000  # kB; the images are 60,000
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(out):
+    prepare(in_memory(some_images(4)), out, "test")
+    before = out.read_bytes()
+    for fail in (InputError("a bad image"), KeyboardInterrupt(), OSError(errno.EIO, "a reader's trouble")):
+        with pytest.raises(type(fail)) as error:
+            prepare(streamed(some_images(2), None, (), 5, fail=fail), out, "test")
+        assert error.value is fail
+        assert [path.name for path in out.parent.iterdir()] == [out.name]
+        assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("writes_before", [0, 1, 2])
+def test_a_full_disk_is_a_sentence(out, monkeypatch, writes_before):
+    class FullDisk(io.FileIO):
+        left = writes_before
+
+        def write(self, data):
+            if not self.left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.left -= 1
+            return super().write(data)
+
+    monkeypatch.setattr("builtins.open", lambda path, mode: FullDisk(path, mode))
+    with pytest.raises(GankitError, match=r"the disk is full: .*images\.safetensors"):
+        prepare(streamed(some_images(4), None, (), 5, pieces=2), out, "test")
+    assert list(out.parent.iterdir()) == []
+
+
+def test_no_images_are_refused(out):
+    with pytest.raises(InputError, match="not one image"):
+        write_prepared(out, iter(()), 5, (3, 4), {"class_names": []})
+    assert list(out.parent.iterdir()) == []
+
+
+def test_only_a_safetensors_file_is_written(tmp_path):
+    with pytest.raises(InputError, match=r"ends in \.safetensors"):
+        prepare(in_memory(some_images(1)), tmp_path / "images.zip", "test")
+    (tmp_path / "x.safetensors").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        prepare(in_memory(some_images(1)), tmp_path / "x.safetensors", "test")
+
+
+def test_a_truncated_file_is_refused_by_name_wherever_it_is_cut(out):
+    prepare(in_memory(some_images(2, 1, 2), torch.tensor([0, 0]), ("a",)), out, "test")
+    whole = out.read_bytes()
+    for length in range(len(whole)):
+        out.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"images\.safetensors"):
+            read_prepared(out)
+
+
+def test_foreign_files_are_refused(out):
+    with pytest.raises(InputError, match="there is no file"):
+        read_prepared(out)
+    out.write_bytes(b"\x89PNG\r\n\x1a\n" * 100)
+    with pytest.raises(InputError, match="no safetensors"):
+        read_prepared(out)
+    images = some_images(2)
+    for card in (None, {}, {"gankit": "no json"}, {"gankit": "[]"}, {"gankit": '{"needed": []}'}):
+        save_file({"images": images}, out, card)
+        with pytest.raises(InputError, match="holds no images"):
+            read_prepared(out)
+    save_file({"images": images}, out, {"gankit": '{"format": "gankit-images-9"}'})
+    with pytest.raises(InputError, match="'gankit-images-9'; this version of gankit reads 'gankit-images-1'"):
+        read_prepared(out)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "names"),
+    [
+        ({"images": some_images(2).float()}, []),
+        ({"images": some_images(2)[0]}, []),
+        ({"images": some_images(2)[..., 1:].contiguous()}, []),
+        ({"pictures": some_images(2)}, []),
+        ({"images": some_images(2)}, ["a"]),
+        ({"images": some_images(2)}, "a"),
+        ({"images": some_images(2)}, None),
+        ({"images": some_images(2), "labels": torch.tensor([0, 0])}, []),
+        ({"images": some_images(2), "labels": torch.tensor([0])}, ["a"]),
+        ({"images": some_images(2), "labels": torch.tensor([0.0, 0.0])}, ["a"]),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(out, tensors, names):
+    save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-1", "class_names": names})})
+    with pytest.raises(InputError, match="contradicts itself"):
+        read_prepared(out)
+
+
+@pytest.mark.parametrize("label", [-1, 1])
+def test_labels_without_a_class_are_refused(out, label):
+    tensors = {"images": some_images(2), "labels": torch.tensor([0, label])}
+    save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-1", "class_names": ["a"]})})
+    with pytest.raises(InputError, match="stand for no class"):
+        read_prepared(out).load()
