@@ -104,7 +104,7 @@ def write_prepared(
                 assert images.shape[1:] == (shape[0], shape[1], shape[1]), "chunks have the dataset's shape"
                 assert (some_labels is not None) == bool(classes), "labels come with classes"
                 with disk_errors(path):
-                    file.write(memoryview(images.contiguous().numpy()))
+                    file.write(images.contiguous().numpy().data)
                 if some_labels is not None:
                     labels.append(some_labels)
                 count += len(images)
@@ -118,7 +118,7 @@ def write_prepared(
             with disk_errors(path):
                 file.seek(0)
                 file.write(struct.pack("<Q", length) + header.ljust(length))
-                file.write(memoryview(marks.numpy()))
+                file.write(marks.numpy().data)
                 file.flush()
                 os.fsync(file.fileno())
         with disk_errors(path):
@@ -149,7 +149,7 @@ def read_prepared(path: Path) -> Dataset:
         raise InputError(f"{path} holds no images that `gankit prepare` wrote")
     if card["format"] != FORMAT:
         raise InputError(f"{path} holds {card['format']!r}; this version of gankit reads {FORMAT!r}")
-    names = card.get("class_names")
+    names: list[str] = card.get("class_names", [])
     if not _consistent(shapes, names):
         raise InputError(f"{path} is damaged: its header contradicts itself; prepare it anew")
     _, (_, channels, resolution, _) = shapes["images"]

@@ -43,7 +43,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
 
         def written(images: int) -> None:
             # Shown from the first image on: what comes before, a download for instance, may have a bar of its own.
-            if not bar.live.is_started:
+            if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)
 

@@ -11,6 +11,7 @@ from gankit_plugins.architectures.layers import (
     activated,
     convolution,
     enlargement,
+    image_layer,
     prime_factors,
     quarter,
     single_enlargement,
@@ -28,9 +29,10 @@ class IganGenerator(nn.Module):
         spec: image and latent sizes; the resolution R is a multiple of 4.
         channels: of every feature map.
         upsampling: how the long way enlarges.
+        normalize_output: whether the last convolution is normalised too.
     """
 
-    def __init__(self, spec: Spec, channels: int, upsampling: Upsampling) -> None:
+    def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
         super().__init__()
         self.channels = channels
         self.side = quarter(spec.resolution)
@@ -43,8 +45,7 @@ class IganGenerator(nn.Module):
         self.long_way = nn.Sequential(*layers)
         self.short_cut = activated(spec, "generator", single_enlargement(channels, self.side), channels)
         self.from_large = activated(spec, "generator", single_enlargement(channels, 4), channels)
-        to_image = nn.Conv2d(channels, spec.channels, 3, padding=1)
-        self.to_image = nn.Sequential(spec.normalize("generator", to_image, spec.channels), nn.Tanh())
+        self.to_image = image_layer(spec, channels, normalize_output)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """(B, latent_size) to (B, C, R, R) in [-1, 1]; labels are not looked at."""
@@ -75,8 +76,13 @@ class Igan(Plugin):
             "transposed", description="the long way's steps: transposed convolutions, or pixel_shuffle (Shi 2016)"
         )
 
+        normalize_output: bool = Field(
+            True, description="normalise the last convolution too, as the paper does and DCGAN advises against"
+        )
+
     config: Config
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return IganGenerator(spec, self.config.channels, self.config.upsampling)
+        c = self.config
+        return IganGenerator(spec, c.channels, c.upsampling, c.normalize_output)

@@ -12,6 +12,7 @@ from gankit_plugins.architectures.layers import (
     activated,
     convolution,
     enlargement,
+    image_layer,
     prime_factors,
     quarter,
     single_enlargement,
@@ -30,9 +31,10 @@ class IganVnGenerator(nn.Module):
         spec: image and latent sizes, and the number of classes; the resolution R is a multiple of 4.
         channels: of every feature map of one class.
         upsampling: how the long way and the branches enlarge.
+        normalize_output: whether the last convolutions are normalised too.
     """
 
-    def __init__(self, spec: Spec, channels: int, upsampling: Upsampling) -> None:
+    def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
         super().__init__()
         self.classes = N = max(1, spec.classes)
         self.channels = channels
@@ -57,8 +59,7 @@ class IganVnGenerator(nn.Module):
             step(enlargement(channels, 2, upsampling, N), N),
             step(convolution(channels, N), N),
         )
-        to_image = nn.Conv2d(channels * N, spec.channels * N, 3, padding=1, groups=N)
-        self.to_image = nn.Sequential(spec.normalize("generator", to_image, spec.channels * N), nn.Tanh())
+        self.to_image = image_layer(spec, channels, normalize_output, N)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """(B, latent_size) and (B,) to (B, C, R, R) in [-1, 1]; one class needs no labels.
@@ -98,6 +99,10 @@ class IganVn(Plugin):
             "transposed", description="how maps grow: transposed convolutions, or pixel_shuffle (Shi 2016)"
         )
 
+        normalize_output: bool = Field(
+            True, description="normalise the last convolution too, as the paper does and DCGAN advises against"
+        )
+
     config: Config
 
     @hookimpl
@@ -106,7 +111,8 @@ class IganVn(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return IganVnGenerator(spec, self.config.channels, self.config.upsampling)
+        c = self.config
+        return IganVnGenerator(spec, c.channels, c.upsampling, c.normalize_output)
 
 
 class IganV2(IganVn):
@@ -124,4 +130,5 @@ class IganV2(IganVn):
     def build_generator(self, spec: Spec) -> nn.Module:
         if spec.classes != 2:
             raise InputError(f"igan_v2 draws two classes and the data has {spec.classes}; igan_vn draws any number")
-        return IganVnGenerator(spec, self.config.channels, self.config.upsampling)
+        c = self.config
+        return IganVnGenerator(spec, c.channels, c.upsampling, c.normalize_output)

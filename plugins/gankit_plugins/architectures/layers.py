@@ -24,6 +24,14 @@ def convolution(channels: int, groups: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels * groups, channels * groups, 3, padding=1, groups=groups)
 
 
+def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> nn.Sequential:
+    """The last layer: a 3x3 convolution to the image's channels, normalised or not, then tanh."""
+    layer: nn.Module = nn.Conv2d(channels * groups, spec.channels * groups, 3, padding=1, groups=groups)
+    if normalize:
+        layer = spec.normalize("generator", layer, spec.channels * groups)
+    return nn.Sequential(layer, nn.Tanh())
+
+
 def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) -> nn.Module:
     """Makes a map `factor` times larger and keeps the number of channels, which is each group's.
 

@@ -52,7 +52,9 @@ def read_idx(path: Path) -> Tensor:
     if len(values) != expected:
         found = "more" if len(values) > expected else f"only {len(values)}"
         raise InputError(f"{path}: its header promises {expected} bytes of values, there are {found}; get it anew")
-    return torch.frombuffer(values, dtype=torch.uint8).reshape(shape) if values else torch.empty(shape, dtype=torch.uint8)
+    # frombuffer takes no empty buffer.
+    flat = torch.frombuffer(values, dtype=torch.uint8) if values else torch.empty(0, dtype=torch.uint8)
+    return flat.reshape(shape)
 
 
 def _read_shape(path: Path, file: BinaryIO) -> tuple[int, ...]:

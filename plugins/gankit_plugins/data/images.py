@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import sys
 import time
-import zipfile
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -19,19 +16,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, Settings, hookimpl, read_prepared
-from gankit_plugins.data.decode import NOTE, BadImage, decode, large_images_without_warnings
-from gankit_plugins.data.folder import LARGEST_FILE, Listing, Shelf, listing, opened
+from gankit_plugins.data.decode import NOTE, ImageError, decode_all
+from gankit_plugins.data.folder import Listing, listing, opened
 from gankit_plugins.data.paths import absolute
+
+RESOLUTION = 64
+CHANNELS: Literal[1, 3] = 3
 
 PREPARED = ".safetensors"
 CHUNK = 256
 """Images handed on at once."""
 
-AHEAD = 8
-"""Images that each thread may be ahead by."""
-
 FORGIVEN = 3
-"""As many bad files are skipped however few there are, unless none may be."""
+"""Unless none may be bad, so many may, however few files there are."""
 
 NAMED = 5
 """Bad files that a message names."""
@@ -43,13 +40,13 @@ LONG = 10.0
 class Images(Plugin):
     """Your own images: a folder, a tree with one folder for each class, a zip file, or a prepared file.
 
-    Any size, any aspect, any common format: the largest centred square is kept and brought to `resolution` (see
-    `decode`). Hidden files and files that are no images are ignored; files that are damaged are named, counted and
-    skipped, up to a limit. Images of the file that `gankit prepare images --out FILE path=...` writes are mapped
-    into memory and used at once.
+    Any common format, any size, any aspect: the largest centred square is kept and brought to `resolution` with
+    Lanczos' filter; transparent parts lie over white. Hidden files and files that are no images are ignored;
+    damaged ones are named, counted and skipped, up to a limit. Zip files are read in place. Images that
+    `gankit prepare images --out FILE path=...` wrote are mapped into memory and used at once.
 
     When to use: for whatever you want to learn from.
-    When not: for images that must not be cropped; pad them to squares first. When they do not fit into memory,
+    When not: for images that must not be cropped; pad them to squares first. If they do not fit into memory,
     prepare them.
     """
 
@@ -61,16 +58,19 @@ class Images(Plugin):
             description="a folder, a zip file or a prepared .safetensors file; relative to the current folder"
         )
         resolution: int | None = Field(
-            None, ge=4, le=4096, description="height and width in pixels; 64, or what a file was prepared at"
+            None, ge=4, le=4096, description=f"height and width in pixels; {RESOLUTION}, or what a file was prepared at"
         )
         channels: Literal[1, 3] | None = Field(
-            None, description="1 for grey, 3 for colour; 3, or what a file was prepared with"
+            None, description=f"1 for grey, 3 for colour; {CHANNELS}, or what a file was prepared with"
         )
         classes: bool | None = Field(
-            None, description="whether each folder is a class; by default if there are folders with images"
+            None, description="whether each folder is a class; by default, if there are folders with images"
         )
         bad_limit: float = Field(
-            0.01, ge=0, le=1, description="share of damaged files that are skipped (three always are, unless it is 0)"
+            0.01,
+            ge=0,
+            le=1,
+            description=f"share of damaged files that are skipped; {FORGIVEN} always are, unless it is 0",
         )
 
         @field_validator("path")
@@ -82,21 +82,10 @@ class Images(Plugin):
 
     @hookimpl
     def load_data(self) -> Dataset:
-        c = self.config
-        if c.path.suffix == PREPARED and not c.path.is_dir():
-            return as_prepared(c)
-        channels: Literal[1, 3] = c.channels or 3
-        unprepared = Unprepared(c.path, c.resolution or 64, channels, c.classes, c.bad_limit)
-        found = unprepared.listing()
-        return Dataset(
-            channels,
-            unprepared.resolution,
-            found.class_names,
-            unprepared.load,
-            unprepared.stream,
-            len(found.files),
-            NOTE,
-        )
+        path = self.config.path
+        if path.suffix == PREPARED and not path.is_dir():
+            return as_prepared(self.config)
+        return Unprepared(self.config).dataset()
 
 
 def as_prepared(config: Images.Config) -> Dataset:
@@ -109,8 +98,8 @@ def as_prepared(config: Images.Config) -> Dataset:
         asked, found = getattr(config, key), getattr(dataset, key)
         if asked not in (None, found):
             raise InputError(
-                f"{key}: {path} was prepared with {key} = {found}, but {asked} is asked for; leave {key} out, or "
-                f"prepare the images again"
+                f"{key}: {path} was prepared with {key}={found}, and {asked} is asked for; leave {key} out, or prepare "
+                f"the images again"
             )
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {path} was prepared without classes; leave it out, or prepare the images again")
@@ -120,99 +109,78 @@ def as_prepared(config: Images.Config) -> Dataset:
 
 
 class Unprepared:
-    """Images that are decoded each time.
+    """Images that are decoded each time, from a folder or a zip file.
 
-    Args:
-        path: a folder or a zip file.
-        resolution: R.
-        channels: C.
-        classes: whether folders are classes; None to see.
-        bad_limit: the share of bad files that are skipped.
+    Which files there are is seen once, here.
+
+    Raises:
+        InputError: there are none, or not in order.
     """
 
-    def __init__(
-        self, path: Path, resolution: int, channels: Literal[1, 3], classes: bool | None, bad_limit: float
-    ) -> None:
-        self.path, self.classes, self.bad_limit = path, classes, bad_limit
-        self.resolution, self.channels = resolution, channels
-
-    def listing(self) -> Listing:
-        """Raises InputError for a path where there are no images, or not in order."""
+    def __init__(self, config: Images.Config) -> None:
+        self.path = config.path
+        self.resolution = config.resolution or RESOLUTION
+        self.channels: Literal[1, 3] = config.channels or CHANNELS
+        self.bad_limit = config.bad_limit
         with opened(self.path) as shelf:
-            return listing(shelf.names(), self.classes, self.path)
+            self.listing: Listing = listing(shelf.names(), config.classes, self.path)
+
+    def dataset(self) -> Dataset:
+        files, names = self.listing.files, self.listing.class_names
+        return Dataset(self.channels, self.resolution, names, self.load, self.stream, len(files), NOTE)
 
     def load(self) -> tuple[Tensor, Tensor | None]:
         """(N, C, R, R) uint8 and (N,) int64 or None, with a bar on a terminal."""
         begun = time.monotonic()
-        total = len(self.listing().files)
+        total = len(self.listing.files)
         images = torch.empty(total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
         labels: list[Tensor] = []
         count = 0
         with _bar(f"reading {self.path.name}", total) as bar:
-            for chunk, some_labels in self.stream():
+            for chunk, marks in self.stream():
                 images[count : count + len(chunk)] = chunk
                 count += len(chunk)
-                labels += [] if some_labels is None else [some_labels]
+                if marks is not None:
+                    labels.append(marks)
                 bar.update(bar.task_ids[0], completed=count)
         if (took := time.monotonic() - begun) > LONG:
-            _tell(f"reading the images took {took:.0f} s; `gankit prepare images --out FILE path={self.path}` saves that")
+            _tell(f"reading the images took {took:.0f} s, which `{self.how_to_prepare()}` would save")
         return images[:count], torch.cat(labels) if labels else None
 
+    def how_to_prepare(self) -> str:
+        settings = f"path={self.path}", f"resolution={self.resolution}", f"channels={self.channels}"
+        return shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings])
+
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Chunks of what `load` gives.
+        """What `load` gives, in chunks.
 
         Raises:
-            InputError: too many bad files, or a class of nothing else.
+            InputError: too many bad files, or nothing else, in all or in a class.
         """
+        files, labels, names = self.listing.files, self.listing.labels, self.listing.class_names
+        bad = BadFiles(self.path, len(files), self.bad_limit)
+        seen: set[int] = set()
+        pixels: list[Tensor] = []
+        marks: list[int] = []
+
+        def chunk() -> tuple[Tensor, Tensor | None]:
+            return torch.stack(pixels), None if labels is None else torch.tensor(marks)
+
         with opened(self.path) as shelf:
-            found = listing(shelf.names(), self.classes, self.path)
-            bad = BadFiles(self.path, len(found.files), self.bad_limit)
-            pixels: list[Tensor] = []
-            marks: list[int] = []
-            seen: set[int] = set()
-            for index, image in enumerate(self._decoded(shelf, found.files)):
-                if isinstance(image, BadImage):
-                    bad.add(found.files[index], image)
+            for index, image in enumerate(decode_all(shelf, files, self.resolution, self.channels)):
+                if isinstance(image, ImageError):
+                    bad.add(files[index], image)
                     continue
                 pixels.append(image)
-                if found.labels is not None:
-                    marks.append(found.labels[index])
+                if labels is not None:
+                    marks.append(labels[index])
+                    seen.add(labels[index])
                 if len(pixels) == CHUNK:
-                    seen.update(marks)
-                    yield torch.stack(pixels), torch.tensor(marks) if found.labels is not None else None
+                    yield chunk()
                     pixels, marks = [], []
-            seen.update(marks)
-            bad.conclude([name for label, name in enumerate(found.class_names) if label not in seen])
-            if pixels:
-                yield torch.stack(pixels), torch.tensor(marks) if found.labels is not None else None
-
-    def _decoded(self, shelf: Shelf, files: list[PurePosixPath]) -> Iterator[Tensor | BadImage]:
-        """Every file's image or what is wrong with it, in order, worked out on all cores a little ahead."""
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        coming: deque[Future[Tensor | BadImage]] = deque()
-        pool = ThreadPoolExecutor(threads, "gankit-decode")
-        try:
-            with large_images_without_warnings():
-                for file in files:
-                    coming.append(pool.submit(self._decode, shelf, file))
-                    if len(coming) > AHEAD * threads:
-                        yield coming.popleft().result()
-                while coming:
-                    yield coming.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _decode(self, shelf: Shelf, file: PurePosixPath) -> Tensor | BadImage:
-        try:
-            if shelf.size(file) > LARGEST_FILE:
-                return BadImage(f"a file of {shelf.size(file)} bytes is no image")
-            data = shelf.read(file)
-        except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
-            return BadImage(f"cannot be read: {error}")
-        try:
-            return decode(data, self.resolution, self.channels)
-        except BadImage as bad:
-            return bad
+        bad.conclude([name for number, name in enumerate(names) if number not in seen])
+        if pixels:
+            yield chunk()
 
 
 class BadFiles:
@@ -225,14 +193,13 @@ class BadFiles:
     """
 
     def __init__(self, path: Path, total: int, limit: float) -> None:
-        self.path, self.total = path, total
+        self.path, self.total, self.limit = path, total, limit
         self.allowed = max(FORGIVEN, int(limit * total)) if limit else 0
-        self.limit = limit
         self.found: list[str] = []
 
-    def add(self, file: PurePosixPath, bad: BadImage) -> None:
+    def add(self, file: str, error: ImageError) -> None:
         """Raises InputError when it is one too many."""
-        self.found.append(f"{file} ({bad})")
+        self.found.append(f"{file} ({error})")
         if len(self.found) > self.allowed:
             raise InputError(
                 f"path: more than {self.allowed} of the {self.total} images in {self.path} cannot be used: "
