@@ -26,6 +26,10 @@ class _ForeignGenerator(_Foreign):
     kind = "generator"
 
     @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.conditional = spec.classes > 0 and takes_labels(self.module_class)
+
+    @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
         return CalledWithLabels(self.build())
 
@@ -44,15 +48,20 @@ class CalledWithLabels(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        places = [
-            p
-            for p in inspect.signature(network.forward).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-        ]
-        self.takes_labels = len(places) > 1 or any(p.kind is p.VAR_POSITIONAL for p in places)
+        self.takes_labels = takes_labels(type(network))
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Any:
         return self.network(x, labels) if self.takes_labels else self.network(x)
+
+
+def takes_labels(module_class: type[nn.Module]) -> bool:
+    """Whether `forward` has a place behind its first argument."""
+    places = [
+        p
+        for p in list(inspect.signature(module_class.forward).parameters.values())[1:]
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    return len(places) > 1 or any(p.kind is p.VAR_POSITIONAL for p in places)
 
 
 class Judging(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class Game:
 
         self.stop_reason: str | None = None
         torch.manual_seed(derived_seed(recipe.seed, "training"))
+        random.seed(derived_seed(recipe.seed, "training"))
 
     def stop(self, reason: str) -> None:
         """Ends the run after this iteration; the reason is shown to the user."""
@@ -276,7 +278,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"train.device: {name!r} given; it cannot be used here ({reason}); cpu always can") from error

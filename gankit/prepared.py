@@ -25,7 +25,7 @@ from gankit.files import TEMPORARY, disk_errors
 
 FORMAT = "gankit-images-1"
 SUFFIX = ".safetensors"
-CHUNK = 1000
+CHUNK = 256
 """Images written at once when a dataset has no stream of its own."""
 
 Chunks = Iterable[tuple[Tensor, Tensor | None]]

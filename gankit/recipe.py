@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -188,9 +189,6 @@ def read_toml(path: Path) -> Raw:
 
 
 def _read_extending(path: Path, below: list[Path]) -> Raw:
-    if path.resolve() in below:
-        chain = " -> ".join(p.name for p in [*below, path])
-        raise RecipeError(path, [Problem("extends", f"goes round in a circle: {chain}")])
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -199,21 +197,34 @@ def _read_extending(path: Path, below: list[Path]) -> Raw:
         raise InputError(f"{path} is a folder; a recipe is a TOML file") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text; a recipe is a TOML file in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if path.resolve() in below:
+        chain = " -> ".join(p.name for p in [*below, path])
+        raise RecipeError(path, [Problem("extends", f"goes round in a circle: {chain}")])
     try:
         raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RecipeError(path, [Problem("TOML", str(error) or "nested too deeply")]) from None
-    for name, value in raw.items():
-        if isinstance(value, dict):
-            _anchor_files(value, path.parent)
-        elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS) and isinstance(value, str):
-            raw[name] = _anchored(value, path.parent)
+        for name, value in raw.items():
+            if isinstance(value, dict):
+                _anchor_files(value, path.parent)
+            elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS) and isinstance(value, str):
+                raw[name] = _anchored(value, path.parent)
+    except RecursionError:
+        raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
+    except ValueError as error:  # TOMLDecodeError, and Python's own for a number of thousands of digits
+        raise RecipeError(path, [Problem("TOML", str(error))]) from None
     base = raw.pop("extends", None)
     if base is None:
         return raw
     if not isinstance(base, str):
         raise RecipeError(path, [Problem("extends", f"{base!r} given; it names one recipe file")])
-    return merge(_read_extending(path.parent / base, [*below, path.resolve()]), raw)
+    try:
+        beneath = _read_extending(path.parent / base, [*below, path.resolve()])
+    except RecipeError:
+        raise
+    except InputError as error:
+        raise RecipeError(path, [Problem("extends", str(error))]) from None
+    return merge(beneath, raw)
 
 
 def _anchor_files(table: Raw, folder: Path) -> None:
@@ -228,33 +239,39 @@ def _anchor_files(table: Raw, folder: Path) -> None:
 def _anchored(use: str, folder: Path) -> str:
     location, colon, class_name = use.rpartition(":")
     if colon and location.endswith(".py"):
-        return f"{(folder / location).resolve()}:{class_name}"
+        return f"{os.path.abspath(folder / location)}:{class_name}"
     return use
 
 
-def merge(below: Raw, above: Raw, slot: str = "") -> Raw:
+def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
     """`above` laid over `below`, table by table.
 
-    Where a table's `use` changes, the rest of the table below is dropped: those were settings of another plugin.
+    Where a plugin's `use` changes, the rest of its table below is dropped: those were settings of another plugin.
 
     Args:
         below, above: raw tables.
-        slot: the top-level table that they lie in.
+        place: the keys that lead to them.
     """
     merged = dict(below)
     for key, value in above.items():
-        under = merged.get(key)
-        if isinstance(under, str) and isinstance(value, dict):
+        here, under = (*place, key), merged.get(key)
+        plugin = _is_a_plugins(here)
+        if plugin and isinstance(under, str) and isinstance(value, dict):
             under = {"use": under}
-        if isinstance(under, dict) and isinstance(value, str):
+        if plugin and isinstance(under, dict) and isinstance(value, str):
             value = {"use": value}
         if isinstance(under, dict) and isinstance(value, dict):
-            unsaid = key if slot == "tricks" else DEFAULT_USE.get(slot or key)
-            other_plugin = "use" in value and value["use"] != under.get("use", unsaid)
-            merged[key] = dict(value) if other_plugin else merge(under, value, slot or key)
+            unsaid = key if place == ("tricks",) else DEFAULT_USE.get(here[0])
+            other_plugin = plugin and "use" in value and value["use"] != under.get("use", unsaid)
+            merged[key] = dict(value) if other_plugin else merge(under, value, here)
         else:
             merged[key] = value
     return merged
+
+
+def _is_a_plugins(place: tuple[str, ...]) -> bool:
+    """Whether the table at some keys is a plugin's, rather than one that holds plugins or lies within a plugin's."""
+    return len(place) == (1 if place[0] in SINGLE_SLOTS else 2) and place[0] not in ("train", "output")
 
 
 _BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#][^\"'\[\]{}=,#]*")
@@ -273,7 +290,7 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
             raise InputError(f"{override!r}: an override is key=value, for example train.iterations=100")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except (tomllib.TOMLDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             if not _BARE_WORD.fullmatch(text):
                 raise InputError(
                     f"{override!r}: {text!r} is not a TOML value; quote strings: {key}='\"...\"'"
@@ -326,8 +343,10 @@ class Reader:
             if key not in TOP_LEVEL:
                 self.problem(key, f"unknown key; {nearest(key, TOP_LEVEL)}there are {', '.join(TOP_LEVEL)}")
         name = self.raw.get("name", Path(self.source).stem)
-        if not isinstance(name, str) or not re.fullmatch(r"[\w][\w .+-]*", name):
-            self.problem("name", f"{_short(name)} given; a name is letters, digits, '_', '-', '.', '+' and blanks")
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+-]{0,99}", name):
+            self.problem(
+                "name", f"{_short(name)} given; a name is up to 100 letters, digits, '_', '-', '.', '+' and blanks"
+            )
         seed = self.raw.get("seed", 0)
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
             self.problem("seed", f"{_short(seed)} given; a whole number from 0 to 2^63 - 1 is wanted")
@@ -366,7 +385,9 @@ class Reader:
                 yield f"{kind}.{player}", kind, table.get(player)
         for name, raw in self.table("tricks").items():
             key = f"tricks.{name}"
-            if isinstance(raw, dict):
+            if not name or "/" in name:
+                self.problem(key, "a trick's name is not empty and holds no '/'; use = says which plugin it is")
+            elif isinstance(raw, dict):
                 yield key, "trick", {"use": name, **raw}
             else:
                 self.problem(key, f"{_short(raw)} given; a table is wanted: [{key}]")
@@ -414,8 +435,8 @@ class Reader:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 self.problem(*_worded(detail, key, model))
-        except RecursionError:
-            self.problem(key, "nested too deeply")
+        except (RecursionError, ValueError):
+            self.problem(key, "nested too deeply, or with a number of thousands of digits")
         return None
 
     def problem(self, key: str, message: str) -> None:
@@ -463,5 +484,8 @@ def _worded(detail: Any, key: str, model: type[Settings]) -> tuple[str, str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "something too large to show"
     return text if len(text) <= 60 else f"{text[:57]}..."

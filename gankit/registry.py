@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class Registry:
         """
         location, colon, class_name = use.rpartition(":")
         if colon and location.endswith(".py"):
-            return _from_file((folder / location).resolve(), class_name)
+            return _from_file(folder / location, class_name)
         if colon:
             return _from_module(location, class_name)
         name, _, distribution = use.partition("@")
@@ -153,20 +154,36 @@ def nearest(word: str, words: Iterable[str]) -> str:
 def _installed_entries() -> list[Entry]:
     entries: dict[tuple[str, str], Entry] = {}
     for distribution in metadata.distributions():
-        points = [p for p in distribution.entry_points if p.group == GROUP]
+        try:
+            points = [p for p in distribution.entry_points if p.group == GROUP]
+            owner, version = str(distribution.name), str(distribution.version)
+        except Exception:  # what a half-removed or garbled package raises here is any Python version's own choice
+            continue
         for point in points:
             kind, _, name = point.name.rpartition(".")
-            entry = Entry(kind or None, name, distribution.name, distribution.version, point.value)
+            entry = Entry(kind or None, name, owner, version, point.value)
             # One distribution can be found twice on a path (an editable install and its build folder).
             entries.setdefault((entry.label, entry.distribution), entry)
     return list(entries.values())
 
 
 def _from_file(path: Path, class_name: str) -> Found:
-    if not path.is_file():
-        raise PluginError(f"there is no file {path}; a path is relative to the recipe that names it")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    module_name = f"gankit_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    # Unlike Path.is_file, this also answers for names that no file can have.
+    if not os.path.isfile(path):
+        raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
+    path = path.resolve()
+    module, digest = _module_of(path)
+    found = _class_in(module, class_name, str(path))
+    return Found(found, f"{path}:{class_name}", "", "", f"{path}:{class_name} sha256={digest}")
+
+
+def _module_of(path: Path) -> tuple[ModuleType, str]:
+    """A file, imported, and its SHA-256. Two classes of one file come from one module; a changed file is a new one."""
+    source = path.read_bytes()
+    digest = hashlib.sha256(source).hexdigest()
+    module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + source).hexdigest()[:12]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name], digest
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -179,8 +196,7 @@ def _from_file(path: Path, class_name: str) -> Found:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    found = _class_in(module, class_name, str(path))
-    return Found(found, f"{path}:{class_name}", "", "", f"{path}:{class_name} sha256={digest}")
+    return module, digest
 
 
 def _from_module(module_name: str, class_name: str) -> Found:

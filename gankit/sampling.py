@@ -75,6 +75,8 @@ class Sampler:
         self.generator = generator
         self.spec = spec
         self.device = device
+        self.class_names = spec.class_names if spec.conditional else ()
+        """The classes that can be asked for: none, when the generator was trained on classes but never told them."""
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "save_generator notes the prior among the plugins needed"
         self._sample_latent = sample_latent
@@ -124,22 +126,22 @@ class Sampler:
 
         Raises InputError when there is none.
         """
-        names = self.spec.class_names
+        names = self.class_names
         if wanted in names:
             return names.index(wanted)
         if wanted.isdecimal() and int(wanted) < len(names):
             return int(wanted)
         if not names:
-            raise InputError(f"class {wanted!r}: this generator has no classes")
+            raise InputError(f"class {wanted!r}: this generator cannot be asked for a class")
         raise InputError(f"class {wanted!r}: there are {', '.join(names)}")
 
     def labels(self, count: int, wanted: int | None = None) -> Tensor | None:
-        """(count,) labels: of one class, or of all in turn; None when there are no classes."""
-        if not self.spec.classes:
+        """(count,) labels: of one class, or of all in turn; None when no class can be asked for."""
+        if not self.class_names:
             return None
         if wanted is not None:
             return torch.full((count,), wanted)
-        return torch.arange(count) % self.spec.classes
+        return torch.arange(count) % len(self.class_names)
 
     def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
         """(count, latent_size) on the CPU: the same for a seed wherever the generator lies.
@@ -187,15 +189,15 @@ class Sampler:
 def grid_layout(sampler: Sampler, count: int, wanted: int | None = None) -> tuple[int, int, Tensor | None, Names]:
     """How a grid of about `count` images is filled: how many, columns, labels, and the names of its rows.
 
-    A row for each class where there are classes, of as many images as `count` has for each, but one at least;
-    else, or for one wanted class, a square.
+    A row for each class that can be asked for, of as many images as `count` has for each, but one at least; else, or
+    for one wanted class, a square.
     """
-    classes = sampler.spec.classes
+    classes = len(sampler.class_names)
     if not classes or wanted is not None:
         return count, max(1, round(count**0.5)), sampler.labels(count, wanted), ()
     columns = max(1, count // classes)
     labels = torch.arange(classes).repeat_interleave(columns)
-    return columns * classes, columns, labels, sampler.spec.class_names
+    return columns * classes, columns, labels, sampler.class_names
 
 
 class GridSampler:

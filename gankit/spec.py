@@ -38,6 +38,9 @@ class Spec:
     latent_size: int = 100
     """Length of z."""
 
+    conditional: bool = False
+    """The generator draws the class that it is asked for. Its plugin says so, in `adjust_spec`."""
+
     class_balanced: bool = False
     """Every training batch holds the same number of images of each class."""
 

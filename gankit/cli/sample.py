@@ -65,5 +65,5 @@ def command(
     else:
         labels = sampler.labels(count, index)
         z = sampler.latent(count, labels, seed, truncation)
-        save_folder(sampler.images(z, labels), labels, sampler.spec.class_names, out)
+        save_folder(sampler.images(z, labels), labels, sampler.class_names, out)
     click.echo(f"{counted(count, 'image')}: {out}")

@@ -107,7 +107,8 @@ class IganVn(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        spec.class_balanced = spec.class_balanced or spec.classes > 1
+        spec.conditional = spec.classes > 1
+        spec.class_balanced = spec.class_balanced or spec.conditional
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:

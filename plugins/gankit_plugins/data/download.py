@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,7 +53,8 @@ def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:
     except OSError as error:
         raise GankitError(f"{folder / name} could not be written: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
     raise GankitError("\n".join([f"{name} could not be downloaded", *failures]))
 
 

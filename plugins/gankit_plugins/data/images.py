@@ -24,8 +24,8 @@ RESOLUTION = 64
 CHANNELS: Literal[1, 3] = 3
 
 PREPARED = ".safetensors"
-CHUNK = 256
-"""Images handed on at once."""
+CHUNK_BYTES = 1 << 24
+"""Of the images that are handed on at once; one, if that is larger."""
 
 FORGIVEN = 3
 """Unless none may be bad, so many may, however few files there are."""
@@ -159,6 +159,7 @@ class Unprepared:
         """
         files, labels, names = self.listing.files, self.listing.labels, self.listing.class_names
         bad = BadFiles(self.path, len(files), self.bad_limit)
+        together = max(1, CHUNK_BYTES // (self.channels * self.resolution**2))
         seen: set[int] = set()
         pixels: list[Tensor] = []
         marks: list[int] = []
@@ -175,7 +176,7 @@ class Unprepared:
                 if labels is not None:
                     marks.append(labels[index])
                     seen.add(labels[index])
-                if len(pixels) == CHUNK:
+                if len(pixels) == together:
                     yield chunk()
                     pixels, marks = [], []
         bad.conclude([name for number, name in enumerate(names) if number not in seen])

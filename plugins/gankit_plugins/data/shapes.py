@@ -23,7 +23,7 @@ def circle(u: Tensor, v: Tensor) -> Tensor:
 
 
 def square(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(u.abs(), v.abs()) - 0.72
+    return torch.maximum(u.abs(), v.abs()) - 0.7
 
 
 def triangle(u: Tensor, v: Tensor) -> Tensor:

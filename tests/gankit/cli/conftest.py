@@ -37,7 +37,7 @@ class Normal(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec):
-        spec.latent_size = 3
+        spec.latent_size, spec.conditional = 3, True
 
     @hookimpl
     def sample_latent(self, count, device, generator):

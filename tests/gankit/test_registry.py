@@ -1,0 +1,207 @@
+"""What is installed is read without importing, and one broken package harms nobody else."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gankit.errors import PluginError
+from gankit.registry import Entry, Registry
+
+PLUGIN = "from gankit import Plugin\nclass {name}(Plugin):\n    name, kind = {plugin!r}, {kind!r}\n"
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder on the path that distributions are put into, as pip would."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def distribution(site: Path, name: str, points: str | list[str], **modules: str) -> None:
+    info = site / f"{name.replace('-', '_')}-2.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.5\n")
+    text = points if isinstance(points, str) else "\n".join(["[gankit.plugins]", *points, ""])
+    (info / "entry_points.txt").write_text(text)
+    for module, source in modules.items():
+        (site / f"{module}.py").write_text(source)
+
+
+def find(use, kind="trick", folder=Path()):
+    return Registry.installed().find(use, kind, folder)
+
+
+def entries_of(name):
+    return [e for e in Registry.installed().entries if e.distribution == name]
+
+
+def test_listing_imports_nothing(site):
+    distribution(site, "shy", ["trick.shy = shy_module:Shy"], shy_module="raise RuntimeError('imported')")
+    assert entries_of("shy") == [Entry("trick", "shy", "shy", "2.5", "shy_module:Shy")]
+    assert "shy" in Registry.installed().names("trick")
+    assert "shy_module" not in sys.modules
+
+
+def test_only_what_is_named_is_imported(site):
+    broken = "import sys\nsys.shy_was_here = True\nraise RuntimeError('no')"
+    distribution(site, "shy", ["trick.shy = shy_module2:Shy"], shy_module2=broken)
+    distribution(site, "bold", ["trick.bold = bold_module:Bold"], bold_module=PLUGIN.format(name="Bold", plugin="bold", kind="trick"))
+    assert find("bold").found.__name__ == "Bold"
+    assert not hasattr(sys, "shy_was_here")
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("raise RuntimeError('out of luck')", "RuntimeError: out of luck"),
+        ("def broken(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("x = 1", "AttributeError"),
+    ],
+)
+def test_a_broken_import_is_told_by_name_and_cause(site, source, cause):
+    module = f"broken_{abs(hash(source))}"
+    distribution(site, "sad", [f"trick.sad = {module}:Sad"], **{module: source})
+    with pytest.raises(PluginError) as told:
+        find("sad")
+    assert str(told.value).startswith("plugin 'trick.sad' of sad 2.5 cannot be imported from ")
+    assert cause in str(told.value)
+
+
+def test_an_entry_point_that_is_no_class_is_said_to_be_none(site):
+    distribution(site, "flat", ["trick.flat = flat_module:flat"], flat_module="flat = 7")
+    with pytest.raises(PluginError, match=r"'trick.flat' of flat 2.5: flat_module:flat is no class"):
+        find("flat")
+
+
+@pytest.mark.parametrize("points", ["[gankit.plugins]\nno equals sign here\n", "garbage\x00", "= = =\n[", "[gankit.plugins]\ntrick.x = a b:c!\n"])
+def test_a_distribution_with_broken_metadata_harms_nobody(site, points):
+    distribution(site, "garbled", points)
+    distribution(site, "fine", ["trick.fine = fine_module:Fine"], fine_module=PLUGIN.format(name="Fine", plugin="fine", kind="trick"))
+    assert find("fine").distribution == "fine"
+
+
+def test_the_leftovers_of_an_uninstalled_distribution_harm_nobody(site):
+    (site / "gone-1.0.dist-info").mkdir()
+    (site / "gone-1.0.dist-info" / "entry_points.txt").write_text("[gankit.plugins]\ntrick.gone = gone:Gone\n")
+    distribution(site, "fine", ["trick.fine = fine_module3:Fine"], fine_module3=PLUGIN.format(name="Fine", plugin="fine", kind="trick"))
+    assert find("fine").distribution == "fine"
+
+
+def test_two_distributions_with_one_name_are_an_error_that_shows_the_way_out(site):
+    source = PLUGIN.format(name="Twin", plugin="twin", kind="trick")
+    distribution(site, "castor", ["trick.twin = castor_module:Twin"], castor_module=source)
+    distribution(site, "pollux-gan", ["trick.twin = pollux_module:Twin"], pollux_module=source)
+    with pytest.raises(PluginError) as told:
+        find("twin")
+    assert 'use = "twin@castor" or "twin@pollux-gan"' in str(told.value)
+    assert find("twin@castor").origin == "castor_module:Twin"
+    assert find("twin@pollux-gan").origin == "pollux_module:Twin"
+    assert find("twin@castor").use == "twin@castor"
+
+
+def test_the_same_name_for_two_kinds_is_no_clash(site):
+    source = PLUGIN.format(name="A", plugin="a", kind="trick") + PLUGIN.format(name="B", plugin="a", kind="loss")
+    distribution(site, "both", ["trick.twofold = both_module:A", "loss.twofold = both_module:B"], both_module=source)
+    assert find("twofold", "trick").found.__name__ == "A"
+    assert find("twofold", "loss").found.__name__ == "B"
+
+
+def test_a_bare_name_may_stand_anywhere(site):
+    source = PLUGIN.format(name="Bare", plugin="bare_one", kind="loss")
+    distribution(site, "bare", ["bare_one = bare_module:Bare"], bare_module=source)
+    assert entries_of("bare") == [Entry(None, "bare_one", "bare", "2.5", "bare_module:Bare")]
+    assert find("bare_one", "loss").found.__name__ == "Bare"
+    assert "bare_one" in Registry.installed().names("trick")
+
+
+@pytest.fixture
+def shop():
+    return Registry(
+        [
+            Entry("optimizer", "adam", "gankit", "1", "x:Adam"),
+            Entry("optimizer", "sgd", "gankit", "1", "x:Sgd"),
+            Entry("loss", "hinge", "gankit", "1", "x:Hinge"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("use", "kind", "told"),
+    [
+        ("adm", "optimizer", "no optimizer called 'adm' is installed; did you mean 'adam'? installed: adam, sgd"),
+        ("qqq", "optimizer", "no optimizer called 'qqq' is installed; installed: adam, sgd"),
+        ("hinge", "optimizer", "'hinge' is a plugin for loss, not for optimizer; installed: adam, sgd"),
+        ("adam", "latent", "'adam' is a plugin for optimizer, not for latent; none is installed"),
+        ("adam@elsewhere", "optimizer", "elsewhere offers no optimizer called 'adam', or is not installed; try `pip install elsewhere`"),
+    ],
+)
+def test_a_name_that_is_not_there_gets_the_nearest(shop, use, kind, told):
+    with pytest.raises(PluginError) as error:
+        shop.find(use, kind, Path())
+    assert str(error.value) == told
+
+
+def test_a_long_list_is_shown_by_a_command():
+    shop = Registry([Entry("trick", f"t{n}", "d", "1", "x:Y") for n in range(13)])
+    with pytest.raises(PluginError, match=r"`gankit list-plugins --kind trick` shows all 13"):
+        shop.find("nothing", "trick", Path())
+
+
+def test_a_class_in_a_file_relative_to_the_recipe(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN.format(name="Mine", plugin="mine", kind="trick"))
+    found = find("./mine.py:Mine", folder=tmp_path)
+    assert found.found.__name__ == "Mine"
+    assert found.use == f"{tmp_path / 'mine.py'}:Mine"
+    assert len(found.origin.partition(" sha256=")[2]) == 64
+    assert find(found.use, folder=Path("/")).use == found.use
+
+
+def test_classes_of_one_file_see_the_same_module_until_it_changes(tmp_path):
+    file = tmp_path / "pair.py"
+    file.write_text("class A: pass\nclass B(A): pass\n")
+    a, b = find("pair.py:A", folder=tmp_path), find("pair.py:B", folder=tmp_path)
+    assert issubclass(b.found, a.found)
+    file.write_text("class A:\n    changed = True\n")
+    assert find("pair.py:A", folder=tmp_path).found.changed
+    assert find("pair.py:A", folder=tmp_path).origin != a.origin
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        ("./nowhere.py:A", "there is no file"),
+        ("./mine.py:Mien", "has no class 'Mien'; did you mean 'Mine'? it has Mine"),
+        ("./empty.py:A", "it has no class at all"),
+        ("./bad.py:A", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("./exit.py:A", "cannot be imported: SystemExit: 0"),
+        ("no_such_package_here.nets:G", "module 'no_such_package_here.nets' cannot be imported: ModuleNotFoundError"),
+        ("json:Encoder", "json has no class 'Encoder'"),
+        (".relative:A", "module '.relative' cannot be imported"),
+        (":A", "module '' cannot be imported"),
+        ("./mine.py:", "has no class ''"),
+        ("nul\0.py:A", "there is no file"),
+        ("x" * 400 + ".py:A", "there is no file"),
+        ("folder.py:A", "there is no file"),
+    ],
+)
+def test_a_use_that_leads_nowhere_is_a_sentence(tmp_path, use, told):
+    (tmp_path / "mine.py").write_text(PLUGIN.format(name="Mine", plugin="mine", kind="trick"))
+    (tmp_path / "empty.py").write_text("import json\n")
+    (tmp_path / "bad.py").write_text("1 / 0")
+    (tmp_path / "exit.py").write_text("import sys; sys.exit(0)")
+    (tmp_path / "folder.py").mkdir()
+    with pytest.raises(PluginError) as error:
+        find(use, folder=tmp_path)
+    assert told in str(error.value)
+
+
+def test_a_class_in_an_installed_module_carries_its_distribution(site):
+    distribution(site, "theirs", "", theirs_nets="class Net: pass")
+    (site / "theirs-2.5.dist-info" / "top_level.txt").write_text("theirs_nets\n")
+    found = find("theirs_nets:Net", "generator")
+    assert (found.use, found.distribution, found.version) == ("theirs_nets:Net", "theirs", "2.5")

@@ -1,0 +1,311 @@
+"""Toy plugins, small and whole: the core's own tests play with these and need no others.
+
+Recipes reach them as `toys.py:Class`, or by name through the registry that `conftest.py` makes of them.
+"""
+
+import random
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from gankit import Dataset, Judgement, Plugin, Settings, Term, hookimpl
+
+
+class Blobs(Plugin):
+    """Noise, one brightness for each class."""
+
+    name, kind = "blobs", "data"
+
+    class Config(Settings):
+        count: int = Field(40, ge=0, description="images")
+        channels: int = Field(1, ge=1, description="of an image")
+        resolution: int = Field(8, ge=1, description="pixels")
+        classes: int = Field(2, ge=0, description="0: no labels")
+        missing: int = Field(-1, description="a class that has no image; -1: every class has some")
+
+    @hookimpl
+    def load_data(self):
+        c = self.config
+        return Dataset(c.channels, c.resolution, tuple("abcdefghij"[: c.classes]), self.read)
+
+    def read(self):
+        c = self.config
+        noise = torch.Generator().manual_seed(0)
+        shape = (c.count, c.channels, c.resolution, c.resolution)
+        images = torch.randint(0, 100, shape, generator=noise, dtype=torch.uint8)
+        if not c.classes:
+            return images, None
+        labels = torch.arange(c.count) % c.classes
+        labels = torch.where(labels == c.missing, 0, labels)
+        return images + (labels * 20).to(torch.uint8).view(-1, 1, 1, 1), labels
+
+
+class Normal(Plugin):
+    """Normal z."""
+
+    name, kind = "toy_normal", "latent"
+
+    class Config(Settings):
+        size: int = Field(4, ge=1, description="length of z")
+
+    @hookimpl
+    def adjust_spec(self, spec):
+        spec.latent_size = self.config.size
+
+    @hookimpl
+    def sample_latent(self, count, device, generator):
+        return torch.randn(count, self.config.size, device=device, generator=generator)
+
+
+class GNet(nn.Module):
+    def __init__(self, spec, width, dropout):
+        super().__init__()
+        self.shape = (spec.channels, spec.resolution, spec.resolution)
+        self.classes = spec.classes
+        self.lift = spec.normalize("generator", nn.Linear(spec.latent_size + spec.classes, width), width)
+        self.dropout = nn.Dropout(dropout)
+        self.paint = nn.Linear(width, spec.channels * spec.resolution**2)
+
+    def forward(self, z, labels):
+        if self.classes:
+            z = torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], dim=1)
+        return self.paint(self.dropout(F.leaky_relu(self.lift(z), 0.1))).tanh().view(-1, *self.shape)
+
+
+class G(Plugin):
+    """Two linear layers with dropout between them."""
+
+    name, kind = "toy_g", "generator"
+
+    class Config(Settings):
+        width: int = Field(6, ge=1, description="hidden units")
+        dropout: float = Field(0.2, ge=0, le=1, description="share of hidden units put out")
+
+    @hookimpl
+    def adjust_spec(self, spec):
+        spec.conditional = spec.classes > 0
+
+    @hookimpl
+    def build_generator(self, spec):
+        return GNet(spec, self.config.width, self.config.dropout)
+
+
+class DNet(nn.Module):
+    def __init__(self, spec, width):
+        super().__init__()
+        pixels = spec.channels * spec.resolution**2
+        self.look = spec.normalize("discriminator", nn.Linear(pixels, width), width)
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, images, labels):
+        features = F.leaky_relu(self.look(images.flatten(1)), 0.1)
+        return Judgement(self.head(features).flatten(), features)
+
+
+class D(Plugin):
+    """Two linear layers."""
+
+    name, kind = "toy_d", "discriminator"
+
+    class Config(Settings):
+        width: int = Field(5, ge=1, description="hidden units")
+
+    @hookimpl
+    def build_discriminator(self, spec):
+        return DNet(spec, self.config.width)
+
+
+class Loss(Plugin):
+    """The non-saturating loss, real and fake apart."""
+
+    name, kind = "toy_loss", "loss"
+
+    @hookimpl
+    def loss_terms(self, player):
+        if player == "generator":
+            yield Term("fool", lambda step: F.softplus(-step.fake_output.logits).mean())
+        else:
+            yield Term("real", lambda step: F.softplus(-step.real_output.logits).mean())
+            yield Term("fake", lambda step: F.softplus(step.fake_output.logits).mean())
+
+
+class BatchNorm(Plugin):
+    """Batch normalisation behind the layer."""
+
+    name, kind, batch_coupled = "toy_bn", "normalization", True
+
+    @hookimpl
+    def normalization(self, layer, features):
+        return nn.Sequential(layer, nn.BatchNorm1d(features))
+
+
+class AsItIs(Plugin):
+    """No normalisation."""
+
+    name, kind = "as_it_is", "normalization"
+
+    @hookimpl
+    def normalization(self, layer):
+        return layer
+
+
+class Sgd(Plugin):
+    """Plain gradient descent."""
+
+    name, kind = "sgd", "optimizer"
+
+    class Config(Settings):
+        lr: float = Field(0.05, gt=0, description="learning rate")
+
+    @hookimpl
+    def build_optimizer(self, parameters):
+        return torch.optim.SGD(parameters, lr=self.config.lr)
+
+
+class Adam(Plugin):
+    """Adam, fused."""
+
+    name, kind = "toy_adam", "optimizer"
+
+    class Config(Settings):
+        lr: float = Field(0.01, gt=0, description="learning rate")
+        betas: tuple[float, float] = Field((0.5, 0.999), description="decay of the two averages")
+
+    @hookimpl
+    def build_optimizer(self, parameters):
+        return torch.optim.Adam(parameters, lr=self.config.lr, betas=self.config.betas, fused=True)
+
+
+class Constant(Plugin):
+    """The rate as it is."""
+
+    name, kind = "toy_constant", "lr_schedule"
+
+    @hookimpl
+    def lr_schedule(self):
+        return lambda iteration: 1.0
+
+
+class Halving(Plugin):
+    """The rate halved every so often."""
+
+    name, kind = "halving", "lr_schedule"
+
+    class Config(Settings):
+        every: int = Field(1, ge=1, description="iterations")
+
+    @hookimpl
+    def lr_schedule(self):
+        return lambda iteration: 0.5 ** (iteration // self.config.every)
+
+
+class Wander(Plugin):
+    """Brightness that wanders at random, drawn from torch and from Python: state that must survive a kill."""
+
+    name = "wander"
+
+    class Config(Settings):
+        pace: float = Field(0.1, gt=0, description="of the wandering")
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.level, self.turns, self.mood = torch.zeros(3), 0, 0.0
+
+    @hookimpl
+    def before_d_step(self, run):
+        self.turns += 1
+        self.mood = random.random() * self.turns
+        self.level = self.level * 0.9 + self.config.pace * torch.randn(3)
+
+    @hookimpl
+    def discriminator_inputs(self, images, labels):
+        return images + self.level.mean() + self.mood / 100, labels
+
+    def state_dict(self):
+        return {"level": self.level, "turns": self.turns, "mood": self.mood}
+
+    def load_state_dict(self, state):
+        self.level, self.turns, self.mood = state["level"], state["turns"], state["mood"]
+
+
+class Average(Plugin):
+    """The generator's moving average, which is what is sampled from."""
+
+    name = "toy_average"
+
+    class Config(Settings):
+        decay: float = Field(0.5, ge=0, le=1, description="of the average at each turn of G")
+
+    @hookimpl
+    def on_start(self, run):
+        if not hasattr(self, "average"):
+            self.average = {}
+
+    @hookimpl
+    def after_g_step(self, run):
+        for name, value in run.generator.state_dict().items():
+            before = self.average.get(name, value)
+            mixed = before.lerp(value, 1 - self.config.decay) if value.is_floating_point() else value
+            self.average[name] = mixed.clone()
+
+    def state_dict(self):
+        return dict(getattr(self, "average", {}))
+
+    def load_state_dict(self, state):
+        self.average = dict(state)
+
+
+class NotANumber(Plugin):
+    """A term that is NaN from a turn on."""
+
+    name = "nan"
+
+    class Config(Settings):
+        turn: int = Field(0, ge=0, description="the first of G's turns with it")
+
+    @hookimpl
+    def loss_terms(self, player, run):
+        if player == "generator":
+            yield Term("broken", lambda step: step.fake.mean() * self.gain(run))
+
+    def gain(self, run):
+        return float("nan") if run.turn_counts["generator"] >= self.config.turn else 0.0
+
+
+class Stopper(Plugin):
+    """Ends the run."""
+
+    name = "stopper"
+
+    class Config(Settings):
+        iteration: int = Field(5, ge=1, description="at which")
+
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == self.config.iteration:
+            run.stop("that is enough")
+
+
+class PlainG(nn.Module):
+    """Somebody's generator, which has never heard of gankit."""
+
+    def __init__(self, width=5, act=nn.Tanh, *, slope=0.1):
+        super().__init__()
+        self.slope = slope
+        self.layers = nn.Sequential(nn.Linear(4, width), nn.LeakyReLU(slope), nn.Linear(width, 64), act())
+
+    def forward(self, z):
+        return self.layers(z).view(-1, 1, 8, 8)
+
+
+class PlainD(nn.Module):
+    """Somebody's discriminator, logits alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 1)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))

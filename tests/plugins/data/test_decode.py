@@ -1,0 +1,269 @@
+import io
+import struct
+import warnings
+import zlib
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gankit_plugins.data import decode as module
+from gankit_plugins.data.decode import ImageError, decode, decode_all
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def plain(mode, colour, size=(12, 8)):
+    return Image.new(mode, size, colour)
+
+
+def colour(pixels):
+    """Of an image of one colour."""
+    flat = pixels.flatten(1)
+    assert (flat == flat[:, :1]).all()
+    return flat[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (encoded(plain("RGB", (10, 200, 30))), [10, 200, 30]),
+        (encoded(plain("L", 77)), [77, 77, 77]),
+        (encoded(plain("1", 1)), [255, 255, 255]),
+        (encoded(plain("RGB", (10, 200, 30)).quantize(4)), [10, 200, 30]),
+        (encoded(plain("RGBA", (10, 200, 30, 255))), [10, 200, 30]),
+        (encoded(plain("RGBA", (10, 200, 30, 0))), [255, 255, 255]),
+        (encoded(plain("RGBA", (0, 100, 200, 51))), [204, 224, 244]),  # 0.2 of it, 0.8 white
+        (encoded(plain("LA", (100, 51))), [224, 224, 224]),
+        (encoded(plain("RGB", (10, 200, 30)), transparency=(10, 200, 30)), [255, 255, 255]),
+        (encoded(plain("I;16", 257 * 99)), [99, 99, 99]),
+        (encoded(plain("I;16", 65535)), [255, 255, 255]),
+        (encoded(plain("I;16", 257 * 99 + 128)), [99, 99, 99]),
+        (encoded(plain("I;16", 257 * 99 + 129)), [100, 100, 100]),
+        (encoded(plain("I;16B", 257 * 99), "TIFF"), [99, 99, 99]),
+        (encoded(plain("CMYK", (255, 0, 0, 0)), "TIFF"), [0, 255, 255]),
+        (encoded(plain("RGB", (255, 255, 0)), "BMP"), [255, 255, 0]),
+        (encoded(plain("RGB", (255, 0, 255)), "WEBP", lossless=True), [255, 0, 255]),
+        (encoded(plain("RGB", (1, 2, 3)), "PPM"), [1, 2, 3]),
+        (encoded(plain("RGB", (0, 0, 255)), "GIF"), [0, 0, 255]),
+    ],
+    ids=lambda value: value[1:4].decode("latin1") if isinstance(value, bytes) else str(value),
+)
+def test_every_mode_becomes_eight_bits_of_colour(data, expected):
+    assert colour(decode(data, 4, 3)) == expected
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpegs(mode):
+    pixels = decode(encoded(plain("RGB", (200, 200, 200)).convert(mode), "JPEG", quality=95), 4, 3)
+    assert pixels.shape == (3, 4, 4)
+    assert ((pixels.int() - 200).abs() <= 3).all()
+
+
+def test_a_palette_with_a_transparent_entry_lies_over_white():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    assert colour(decode(encoded(image), 4, 3)) == [255, 0, 0]
+    assert colour(decode(encoded(image, transparency=1), 4, 3)) == [255, 255, 255]
+
+
+def test_grey_is_the_luminance():
+    assert colour(decode(encoded(plain("RGB", (10, 20, 30))), 4, 1)) == [18]  # 0.299 r + 0.587 g + 0.114 b = 18.15
+    assert colour(decode(encoded(plain("L", 77)), 4, 1)) == [77]
+    assert colour(decode(encoded(plain("RGBA", (0, 0, 0, 51))), 4, 1)) == [204]
+    assert colour(decode(encoded(plain("I;16", 257 * 99)), 4, 1)) == [99]
+
+
+@given(width=st.integers(1, 40), height=st.integers(1, 40), resolution=st.integers(4, 20), grey=st.booleans())
+def test_any_size_becomes_a_square(width, height, resolution, grey):
+    channels = 1 if grey else 3
+    pixels = decode(encoded(plain("RGB", (50, 50, 50), (width, height))), resolution, channels)
+    assert pixels.shape == (channels, resolution, resolution)
+    assert (pixels == 50).all()
+
+
+@pytest.mark.parametrize("size", [(8, 4), (4, 8), (9, 4), (4, 4)])
+def test_the_centre_is_kept(size):
+    width, height = size
+    image = Image.new("L", size)
+    image.putdata([10 * y + x for y in range(height) for x in range(width)])
+    left, top = (width - 4) // 2, (height - 4) // 2
+    expected = [[10 * (y + top) + x + left for x in range(4)] for y in range(4)]
+    assert decode(encoded(image), 4, 1)[0].tolist() == expected
+
+
+def test_rows_columns_and_channels_stay_in_order():
+    image = Image.new("RGB", (4, 4))
+    image.putdata([(10 * y, 10 * x, 7) for y in range(4) for x in range(4)])
+    red, green, blue = decode(encoded(image), 4, 3)
+    assert red.tolist() == [[10 * y] * 4 for y in range(4)]
+    assert green.tolist() == [[0, 10, 20, 30]] * 4
+    assert (blue == 7).all()
+
+
+# How the camera was held: where the top left corner of what was seen lies among the stored pixels.
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, [[1, 2], [3, 4]]),
+        (2, [[2, 1], [4, 3]]),
+        (3, [[4, 3], [2, 1]]),
+        (4, [[3, 4], [1, 2]]),
+        (5, [[1, 3], [2, 4]]),
+        (6, [[3, 1], [4, 2]]),
+        (7, [[4, 2], [3, 1]]),
+        (8, [[2, 4], [1, 3]]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_camera_orientation_is_undone(orientation, upright, kind):
+    stored = Image.new("L", (32, 32))
+    stored.putdata([50 * (1 + x // 16 + 2 * (y // 16)) for y in range(32) for x in range(32)])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"exif": exif} | ({"quality": 100} if kind == "JPEG" else {})
+    pixels = decode(encoded(stored, kind, **options), 32, 1)[0]
+    assert [[round(pixels[y, x].item() / 50) for x in (4, 28)] for y in (4, 28)] == upright
+
+
+def test_nothing_aliases():
+    """A checkerboard of single pixels becomes grey; skipping pixels would keep black or white."""
+    image = Image.new("L", (64, 64))
+    image.putdata([255 * ((x + y) % 2) for y in range(64) for x in range(64)])
+    assert ((decode(encoded(image), 8, 1).int() - 127).abs() <= 3).all()
+
+
+def test_large_jpegs_are_decoded_small_and_look_the_same(monkeypatch):
+    x = torch.arange(640).float()
+    wave = (127 + 60 * torch.sin(x / 40)[:, None] + 60 * torch.cos(x / 55)).to(torch.uint8)
+    image = Image.frombytes("L", (640, 640), bytes(wave.flatten().tolist())).convert("RGB")
+    data = encoded(image, "JPEG", quality=95)
+    sizes = []
+    square = module._square
+    monkeypatch.setattr(module, "_square", lambda image: sizes.append(image.size) or square(image))
+    small = decode(data, 32, 3)
+    monkeypatch.setattr(module, "_reduce", lambda *arguments: None)
+    full = decode(data, 32, 3)
+    assert sizes == [(80, 80), (640, 640)]
+    assert ((small.int() - full.int()).abs() <= 3).all()
+
+
+def test_of_an_animation_the_first_frame_counts():
+    frames = [plain("RGB", (255, 0, 0)), plain("RGB", (0, 0, 255))]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert colour(decode(data, 4, 3)) == [255, 0, 0]
+
+
+def png_of_size(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+NOISE = encoded(Image.effect_noise((64, 64), 60))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not an image"),
+        (b"not at all", "not an image"),
+        (NOISE[:500], "truncated|Truncated|broken"),
+        (NOISE[:-200] + bytes(150) + NOISE[-50:], "."),
+        (encoded(plain("F", 0.5), "TIFF"), "floating-point numbers, of which the range is unknown"),
+        (png_of_size(20000, 20000), "more than the 178956970 that are read"),
+        (png_of_size(2**31 - 1, 2**31 - 1), "more than the 178956970 that are read"),
+        (png_of_size(0, 5), "."),
+    ],
+)
+def test_what_is_no_usable_image_is_refused_with_a_reason(data, message):
+    with pytest.raises(ImageError, match=message):
+        decode(data, 4, 3)
+
+
+def test_the_limit_on_pixels_is_ours_where_pillows_is_off(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(ImageError, match="20000 x 20000 pixels are more than the 178956970"):
+        decode(png_of_size(20000, 20000), 4, 3)
+
+
+@settings(max_examples=150)
+@given(position=st.integers(0, len(NOISE) - 1), value=st.integers(0, 255), length=st.integers(0, len(NOISE)))
+def test_any_damage_is_survived(position, value, length):
+    data = bytearray(NOISE)
+    data[position] = value
+    for damaged in (bytes(data), bytes(data[:length])):
+        try:
+            assert decode(damaged, 4, 3).shape == (3, 4, 4)
+        except ImageError as error:
+            assert "\n" not in str(error)  # noqa: PT017 (most damage is refused, some is not)
+
+
+class Box:
+    """Files in memory."""
+
+    def __init__(self, files, sizes=None):
+        self.files, self.sizes, self.taken = files, sizes or {}, []
+
+    def names(self):
+        return list(self.files)
+
+    def size(self, name):
+        return self.sizes.get(name, 0)
+
+    def read(self, name):
+        self.taken.append(name)
+        if isinstance(self.files[name], Exception):
+            raise self.files[name]
+        return self.files[name]
+
+
+def test_many_are_decoded_in_order():
+    box = Box({f"{i}.png": encoded(plain("L", i)) for i in range(200)})
+    images = list(decode_all(box, box.names(), 4, 1))
+    assert [colour(image) for image in images] == [[i] for i in range(200)]
+
+
+def test_only_a_little_is_read_ahead(monkeypatch):
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: {0, 1, 2})
+    box = Box({f"{i}.png": encoded(plain("L", 1)) for i in range(500)})
+    stream = decode_all(box, box.names(), 4, 1)
+    for _ in range(10):
+        next(stream)
+    stream.close()
+    assert 10 <= len(box.taken) <= 10 + 3 * module.AHEAD
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [OSError(5, "Input/output error"), RuntimeError("encrypted"), NotImplementedError("unknown"), zlib.error("bad")],
+)
+def test_a_file_that_cannot_be_read_is_one_bad_image(trouble):
+    box = Box({"good.png": encoded(plain("L", 1)), "bad.png": trouble, "last.png": encoded(plain("L", 2))})
+    first, bad, last = decode_all(box, box.names(), 4, 1)
+    assert (colour(first), colour(last)) == ([1], [2])
+    assert isinstance(bad, ImageError)
+    assert str(bad) == str(trouble)
+
+
+def test_a_huge_file_is_not_read():
+    box = Box({"bomb.png": b""}, {"bomb.png": 2**40})
+    (bad,) = decode_all(box, box.names(), 4, 1)
+    assert "1099511627776 bytes are more" in str(bad)
+    assert box.taken == []
+
+
+def test_large_images_bring_no_warning():
+    box = Box({"large.png": png_of_size(12000, 10000)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (bad,) = decode_all(box, box.names(), 4, 1)
+    assert "truncated" in str(bad)

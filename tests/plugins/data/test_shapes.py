@@ -1,0 +1,189 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gankit import Dataset
+from gankit_plugins.data.shapes import DISTANCE, Shapes, draw, grey, hsv_to_rgb
+
+KINDS = tuple(DISTANCE)
+
+# Points (u right, v down), with the outline's radius along their direction worked out from each shape's geometry.
+INSIDE = {
+    "circle": [(0, 0), (0.6, 0.6), (0, -0.84)],
+    "square": [(0, 0), (0.69, 0.69), (-0.69, 0.69)],
+    "triangle": [(0, 0), (0, -0.97), (0.84, 0.49), (-0.84, 0.49)],
+    "star": [(0, 0), (0, -0.97), (0.92, -0.3), (-0.92, -0.3), (0.57, 0.78), (0, 0.44)],
+    "ring": [(0.65, 0), (0, -0.86), (0.31, 0.31)],
+    "cross": [(0, 0), (0.91, 0.26), (0.26, -0.91), (-0.91, 0)],
+    "crescent": [(-0.5, 0), (-0.89, 0), (0, 0.8)],
+    "bar": [(0, 0), (0.94, 0.24), (-0.94, -0.24)],
+}
+OUTSIDE = {
+    "circle": [(0.61, 0.61), (0, 0.86)],
+    "square": [(0.71, 0), (0.68, 0.71)],
+    "triangle": [(0, 0.51), (0.3, -0.6), (0, -1.01), (0.88, 0.49)],
+    "star": [(0, -1.01), (0, 0.47), (0.3, -0.45), (0.98, 0)],
+    "ring": [(0, 0), (0.42, 0), (0, 0.88)],
+    "cross": [(0.93, 0), (0.28, 0.28), (0.5, -0.5)],
+    "crescent": [(0.5, 0), (0, 0), (-0.91, 0)],
+    "bar": [(0.96, 0), (0, 0.26)],
+}
+
+
+def at(kind, points):
+    u, v = torch.tensor(points, dtype=torch.float64).unbind(1)
+    return DISTANCE[kind](u, v)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_distance_is_negative_inside_and_positive_outside(kind):
+    assert (at(kind, INSIDE[kind]) < 0).all()
+    assert (at(kind, OUTSIDE[kind]) > 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_shape_fits_in_the_unit_circle_and_fills_some_of_it(kind):
+    side = torch.linspace(-1.5, 1.5, 601, dtype=torch.float64)
+    v, u = torch.meshgrid(side, side, indexing="ij")
+    inside = DISTANCE[kind](u, v) < 0
+    assert torch.hypot(u, v)[inside].max() <= 1 + 1e-9
+    assert 0.15 < inside.double().sum() * 0.005**2 / math.pi < 0.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_distance_changes_no_faster_than_one_moves(kind):
+    randomness = torch.Generator().manual_seed(0)
+    here, step = torch.randn(2, 5000, 2, generator=randomness, dtype=torch.float64)
+    there = here + 0.1 * step
+    change = (DISTANCE[kind](*here.unbind(1)) - DISTANCE[kind](*there.unbind(1))).abs()
+    assert (change <= 0.1 * step.norm(dim=1) + 1e-12).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_edges_are_antialiased_so_that_brightness_hardly_depends_on_the_resolution(kind):
+    """The mean brightness is the covered share of the image. Whole pixels would be off by several levels."""
+
+    def means(resolution):
+        labels = torch.zeros(64, dtype=torch.int64)
+        images = draw(labels, (kind,), resolution, 20.0, torch.Generator().manual_seed(1))
+        return images.double().mean((2, 3))
+
+    assert (means(32) - means(256)).abs().max() < 1
+
+
+@pytest.mark.parametrize(("kind", "area"), [("circle", math.pi * 0.85**2), ("square", 1.4**2), ("bar", 1.9 * 0.5)])
+def test_shapes_are_as_large_as_said(kind, area):
+    images = draw(torch.zeros(64, dtype=torch.int64), (kind,), 128, 180.0, torch.Generator().manual_seed(1))
+    share = covered(images).double().mean()
+    # The size is uniform in [0.5, 0.75] of half the side, so the mean share is E[size^2] area / 4.
+    assert share == pytest.approx((0.75**3 - 0.5**3) / (3 * 0.25) * area / 4, rel=0.1)
+
+
+def covered(images):
+    """Where the shape is: paint has a channel of 0.8 or more, the ground none above 0.25 + 2 * 0.08."""
+    return images.amax(1) > 0.6 * 255
+
+
+def test_edges_have_shades_between_ground_and_paint():
+    image = draw(torch.tensor([0]), ("circle",), 32, 0.0, torch.Generator().manual_seed(0))[0].double().sum(0)
+    ground, paint = image[0, 0], image.max()
+    share = (image - ground) / (paint - ground)
+    between = ((share > 0.3) & (share < 0.7)).sum()
+    assert 10 <= between <= 100
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32), max_angle=st.floats(0, 180))
+def test_no_shape_is_cut_by_the_border(seed, max_angle):
+    images = draw(torch.arange(len(KINDS)), KINDS, 128, max_angle, torch.Generator().manual_seed(seed))
+    border = torch.ones(128, 128, dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    assert images.amax(1)[:, border].max() <= 0.42 * 255
+    assert covered(images).any(2).any(1).all()
+
+
+def test_the_seed_decides_all():
+    def drawn(**more):
+        return Shapes(Shapes.Config(count=12, resolution=16, **more)).load_data().load()
+
+    (one, labels), (two, same) = drawn(seed=7), drawn(seed=7)
+    assert torch.equal(one, two)
+    assert torch.equal(labels, same)
+    assert not torch.equal(one, drawn(seed=8)[0])
+    torch.manual_seed(1)
+    assert torch.equal(one, drawn(seed=7)[0])
+
+
+def test_drawing_leaves_torchs_own_randomness_alone():
+    before = torch.get_rng_state()
+    Shapes(Shapes.Config(count=3)).load_data().load()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 13, 1003])
+def test_classes_have_equally_many_images_or_one_more(count):
+    dataset = Shapes(Shapes.Config(count=count, resolution=8)).load_data()
+    assert isinstance(dataset, Dataset)
+    images, labels = dataset.load()
+    assert images.shape == (count, 3, 8, 8)
+    assert images.dtype == torch.uint8
+    assert labels.dtype == torch.int64
+    counts = labels.bincount(minlength=len(dataset.class_names))
+    assert counts.max() - counts.min() <= 1
+    assert dataset.class_names == ("circle", "square", "triangle", "star", "ring", "cross")
+
+
+def test_labels_say_what_is_drawn():
+    kinds = ("bar", "ring")
+    config = Shapes.Config(kinds=kinds, count=40, resolution=64, max_angle=0, seed=3)
+    images, labels = Shapes(config).load_data().load()
+    for mask, label in zip(covered(images), labels, strict=True):
+        y, x = mask.nonzero(as_tuple=True)
+        middle = mask[int(y.double().mean().round()), int(x.double().mean().round())]
+        assert middle == (kinds[label] == "bar")
+
+
+def test_grey_is_the_luminance():
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [10, 20, 30]])
+    images = colours.to(torch.uint8)[:, :, None, None].expand(-1, -1, 2, 2)
+    expected = [76, 150, 29, 255, 0, 18]
+    assert grey(images)[:, 0, 0, 0].tolist() == expected
+    assert grey(images).shape == (6, 1, 2, 2)
+
+
+def test_grey_images_are_the_coloured_ones_in_grey():
+    coloured, _ = Shapes(Shapes.Config(count=5)).load_data().load()
+    plain, _ = Shapes(Shapes.Config(count=5, channels=1)).load_data().load()
+    assert torch.equal(plain, grey(coloured))
+
+
+def test_hsv_to_rgb_agrees_with_the_standard_library():
+    import colorsys
+
+    hsv = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.tensor([colorsys.hsv_to_rgb(*row) for row in hsv.tolist()])
+    torch.testing.assert_close(hsv_to_rgb(*hsv.unbind(1)), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resolution": 7},
+        {"channels": 2},
+        {"count": 0},
+        {"kinds": []},
+        {"kinds": ["circle", "circle"]},
+        {"kinds": ["blob"]},
+        {"max_angle": 181},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"colour": True},
+    ],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Shapes.Config(**wrong)
