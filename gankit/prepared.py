@@ -10,8 +10,9 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -93,11 +94,8 @@ def write_prepared(
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
     labels: list[Tensor] = []
     count = 0
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(beside, "wb")  # noqa: SIM115 (what the chunks raise is not the disk's fault)
     try:
-        with file:
+        with _created(beside, path) as file:
             file.seek(begin)
             for images, some_labels in chunks:
                 assert images.dtype == torch.uint8, "images are uint8"
@@ -165,6 +163,20 @@ def read_prepared(path: Path) -> Dataset:
         return tensors["images"], labels
 
     return Dataset(channels, resolution, tuple(names), load, note=str(card.get("note", "")))
+
+
+@contextmanager
+def _created(beside: Path, path: Path) -> Iterator[BinaryIO]:
+    """A new file, to be `path` one day. What is raised while it is open is not taken for the disk's fault."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(beside, "wb")  # noqa: SIM115
+    try:
+        yield file
+    finally:
+        # Closing writes what a full disk has left in the buffer, and fails again.
+        with disk_errors(path):
+            file.close()
 
 
 def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -> bytes:

@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Literal
 
 import torch
@@ -33,6 +34,11 @@ AHEAD = 8
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
+READERS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Pillow's names of the formats that are read, whatever a file is called. It knows others that run programs (EPS
+runs Ghostscript) or have had few eyes on them."""
+
+
 class ImageError(Exception):
     """Why a file cannot be used."""
 
@@ -49,7 +55,7 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Tensor:
         ImageError: not an image that can be read, too large, or of pixels without a known range.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_readers()) as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise ImageError(_too_large(f"{width} x {height}"))
@@ -83,8 +89,9 @@ def decode_all(
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     coming: deque[Future[Tensor | ImageError]] = deque()
     pool = ThreadPoolExecutor(threads, "gankit-decode")
-    # Pillow warns of images of half the size that is refused here.
+    # Pillow warns of images of half the size that is refused here, and of odd EXIF data.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         for file in files:
             coming.append(pool.submit(work, file))
@@ -105,6 +112,13 @@ def _read(shelf: Shelf, file: str) -> bytes:
         raise ImageError(str(error)) from error
     except (RuntimeError, NotImplementedError) as error:  # an encrypted entry, or one packed in an unknown way
         raise ImageError(str(error)) from error
+
+
+@cache
+def _readers() -> list[str]:
+    """Those of READERS that this build of Pillow has."""
+    Image.init()
+    return [name for name in READERS if name in Image.OPEN]
 
 
 def _reduce(image: Image.Image, resolution: int, channels: int) -> None:
@@ -130,6 +144,8 @@ def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert(mode)
+    if image.mode == "LAB":  # which Pillow turns into colour only
+        image = image.convert("RGB")
     return image.convert(mode)
 
 

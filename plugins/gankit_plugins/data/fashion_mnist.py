@@ -7,6 +7,7 @@ from gankit_plugins.data.idx_collection import Collection, IdxSettings
 
 FASHION_MNIST = Collection(
     name="fashion_mnist",
+    raw="FashionMNIST",
     class_names=(
         "T-shirt/top",
         "trouser",

@@ -62,6 +62,9 @@ class Collection:
     name: str
     """The plugin's, and that of the folder looked for in $GANKIT_DATA."""
 
+    raw: str
+    """The folder that torchvision keeps its `raw` files in."""
+
     class_names: tuple[str, ...]
     mirrors: tuple[str, ...]
     md5: dict[str, str]
@@ -110,7 +113,8 @@ class Collection:
         if settings.folder is not None:
             return [settings.folder]
         shared = os.environ.get(VARIABLE)
-        return [*([Path(shared, self.name), Path(shared)] if shared else []), self._cache()]
+        below = (self.name, f"{self.raw}/raw", "")
+        return [*(Path(shared, folder) for folder in below if shared), self._cache()]
 
     def _cache(self) -> Path:
         return CACHE.expanduser() / self.name

@@ -7,6 +7,7 @@ from gankit_plugins.data.idx_collection import Collection, IdxSettings
 
 MNIST = Collection(
     name="mnist",
+    raw="MNIST",
     class_names=tuple("0123456789"),
     mirrors=(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
@@ -15,7 +15,10 @@ from gankit import Dataset, Plugin, Settings, hookimpl
 Kind = Literal["circle", "square", "triangle", "star", "ring", "cross", "crescent", "bar"]
 
 CHUNK = 500
-"""Images drawn at once."""
+"""Images whose random numbers are drawn at once. Another number would give other images."""
+
+PIXELS = 1 << 19
+"""Painted at once, which bounds the memory needed whatever the resolution."""
 
 
 def circle(u: Tensor, v: Tensor) -> Tensor:
@@ -91,9 +94,9 @@ class Shapes(Plugin):
     kind = "data"
 
     class Config(Settings):
-        resolution: int = Field(32, ge=8, description="height and width in pixels")
+        resolution: int = Field(32, ge=8, le=4096, description="height and width in pixels")
         channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
-        count: int = Field(6000, ge=1, description="images in all")
+        count: int = Field(6000, ge=1, le=10_000_000, description="images in all")
         kinds: tuple[Kind, ...] = Field(
             ("circle", "square", "triangle", "star", "ring", "cross"),
             min_length=1,
@@ -114,43 +117,81 @@ class Shapes(Plugin):
     @hookimpl
     def load_data(self) -> Dataset:
         c = self.config
-        return Dataset(c.channels, c.resolution, c.kinds, self.draw_all)
+        return Dataset(c.channels, c.resolution, c.kinds, self.draw_all, self.stream, c.count)
 
     def draw_all(self) -> tuple[Tensor, Tensor]:
         """(count, channels, resolution, resolution) uint8 and (count,) labels: 0, 1, 2, ..., 0, 1, 2, ..."""
+        images, labels = zip(*self.stream(), strict=True)
+        return torch.cat(images), torch.cat(labels)
+
+    def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same in chunks."""
         c = self.config
         randomness = torch.Generator().manual_seed(c.seed)
-        labels = torch.arange(c.count) % len(c.kinds)
-        chunks = [draw(some, c.kinds, c.resolution, c.max_angle, randomness) for some in labels.split(CHUNK)]
-        images = torch.cat(chunks)
-        return images if c.channels == 3 else grey(images), labels
+        for begin in range(0, c.count, CHUNK):
+            labels = torch.arange(begin, min(begin + CHUNK, c.count)) % len(c.kinds)
+            sketch = Sketch.drawn(labels, c.max_angle, randomness)
+            for few in sketch.split(max(1, PIXELS // c.resolution**2)):
+                images = paint(few, c.kinds, c.resolution)
+                yield images if c.channels == 3 else grey(images), few.labels
 
 
-def draw(
-    labels: Tensor, kinds: tuple[Kind, ...], resolution: int, max_angle: float, randomness: torch.Generator
-) -> Tensor:
-    """One image for each label, (N, 3, resolution, resolution) uint8.
+class Sketch(NamedTuple):
+    """What is random about N images. Lengths are such that an image reaches from -1 to 1."""
 
-    Args:
-        labels: (N,), indices into `kinds`.
-        kinds: the shapes.
-        resolution: in pixels.
-        max_angle: in degrees, either way.
-        randomness: on the CPU; what is drawn from it depends on N alone.
-    """
-    count = len(labels)
+    labels: Tensor
+    """(N,), indices into the kinds."""
 
-    def uniform(low: float, high: float, *more: int) -> Tensor:
-        return low + (high - low) * torch.rand(count, *more, generator=randomness)
+    size: Tensor
+    """(N, 1, 1), the radius of the circle around the shape."""
 
-    size = uniform(0.5, 0.75)[:, None, None]
-    angle = uniform(-1, 1)[:, None, None] * math.radians(max_angle)
-    # Every shape lies wholly inside: its circle of radius `size` touches the border at most.
-    right, down = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)
-    ground = hsv_to_rgb(uniform(0, 1), uniform(0.2, 0.6), uniform(0.05, 0.25))
-    paint = hsv_to_rgb(uniform(0, 1), uniform(0.3, 0.9), uniform(0.8, 1.0))
-    slope = uniform(-0.08, 0.08, 2, 1, 1, 1)
+    angle: Tensor
+    """(N, 1, 1), in radians."""
 
+    right: Tensor
+    """(N, 1, 1), of the shape's centre."""
+
+    down: Tensor
+    """(N, 1, 1), of the shape's centre."""
+
+    ground: Tensor
+    """(N, 3, 1, 1), the ground's colour in the middle of the image."""
+
+    slope: Tensor
+    """(N, 2, 1, 1, 1), the ground's change to the right and down."""
+
+    colour: Tensor
+    """(N, 3, 1, 1), the shape's."""
+
+    @classmethod
+    def drawn(cls, labels: Tensor, max_angle: float, randomness: torch.Generator) -> Sketch:
+        """
+        Args:
+            labels: (N,).
+            max_angle: in degrees, either way.
+            randomness: on the CPU; what is drawn from it depends on N alone.
+        """
+
+        def uniform(low: float, high: float, *more: int) -> Tensor:
+            return low + (high - low) * torch.rand(len(labels), *more, generator=randomness)
+
+        size = uniform(0.5, 0.75)[:, None, None]
+        angle = uniform(-1, 1)[:, None, None] * math.radians(max_angle)
+        # Every shape lies wholly inside: its circle of radius `size` touches the border at most.
+        right, down = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)
+        ground = hsv_to_rgb(uniform(0, 1), uniform(0.2, 0.6), uniform(0.05, 0.25))
+        colour = hsv_to_rgb(uniform(0, 1), uniform(0.3, 0.9), uniform(0.8, 1.0))
+        slope = uniform(-0.08, 0.08, 2, 1, 1, 1)
+        return cls(labels, size, angle, right, down, ground[..., None, None], slope, colour[..., None, None])
+
+    def split(self, count: int) -> Iterator[Sketch]:
+        """Sketches of so many images each; the last may have fewer."""
+        yield from (Sketch(*some) for some in zip(*(part.split(count) for part in self), strict=True))
+
+
+def paint(sketch: Sketch, kinds: tuple[Kind, ...], resolution: int) -> Tensor:
+    """(N, 3, resolution, resolution) uint8."""
+    labels, size, angle, right, down, ground, slope, colour = sketch
     y, x = torch.meshgrid(*[(torch.arange(resolution) + 0.5) / resolution * 2 - 1] * 2, indexing="ij")
     from_left, from_top = x - right, y - down
     u = (from_left * angle.cos() + from_top * angle.sin()) / size
@@ -160,8 +201,8 @@ def draw(
         own = labels == number
         distance[own] = DISTANCE[kind](u[own], v[own])
     covered = (0.5 - distance * size * resolution / 2).clamp(0, 1)[:, None]
-    behind = (ground[:, :, None, None] + slope[:, 0] * x + slope[:, 1] * y).clamp(0, 1)
-    picture = covered * paint[:, :, None, None] + (1 - covered) * behind
+    behind = (ground + slope[:, 0] * x + slope[:, 1] * y).clamp(0, 1)
+    picture = covered * colour + (1 - covered) * behind
     return (picture * 255).round().to(torch.uint8)
 
 

@@ -267,3 +267,19 @@ def test_large_images_bring_no_warning():
         warnings.simplefilter("error")
         (bad,) = decode_all(box, box.names(), 4, 1)
     assert "truncated" in str(bad)
+
+
+def test_a_file_that_pillow_would_run_a_program_for_is_no_image(monkeypatch):
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: pytest.fail(f"ran {arguments}"))
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "EPS")
+    with pytest.raises(ImageError, match="not an image, or of a kind that cannot be read"):
+        decode(file.getvalue(), 4, 3)
+
+
+def test_lab_becomes_grey_as_it_becomes_colour():
+    file = io.BytesIO()
+    Image.new("LAB", (8, 8), (128, 0, 0)).save(file, "TIFF")
+    colour, grey = decode(file.getvalue(), 4, 3), decode(file.getvalue(), 4, 1)
+    luminance = (colour.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
+    assert (luminance - grey[0].float()).abs().max() <= 1

@@ -80,10 +80,12 @@ def test_files_are_found_by_the_variable_in_the_named_folder_first(tmp_path, mon
     assert len(dataset(plugin).load()[0]) == 1
     write(tmp_path, train=drawn(2, 1))
     assert len(dataset(plugin).load()[0]) == 2
-    write(tmp_path / plugin.name, train=drawn(3, 1))
+    write(tmp_path / {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[plugin.name] / "raw", train=drawn(3, 1))
     assert len(dataset(plugin).load()[0]) == 3
-    write(tmp_path / "x", train=drawn(4, 1))
-    assert len(dataset(plugin, folder=tmp_path / "x").load()[0]) == 4
+    write(tmp_path / plugin.name, train=drawn(4, 1))
+    assert len(dataset(plugin).load()[0]) == 4
+    write(tmp_path / "x", train=drawn(5, 1))
+    assert len(dataset(plugin, folder=tmp_path / "x").load()[0]) == 5
 
 
 @PLUGINS

@@ -7,9 +7,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gankit import Dataset
-from gankit_plugins.data.shapes import DISTANCE, Shapes, draw, grey, hsv_to_rgb
+from gankit_plugins.data.shapes import DISTANCE, Shapes, Sketch, grey, hsv_to_rgb, paint
 
 KINDS = tuple(DISTANCE)
+
+
+def draw(labels, kinds, resolution, max_angle, randomness):
+    return paint(Sketch.drawn(labels, max_angle, randomness), kinds, resolution)
+
 
 # Points (u right, v down), with the outline's radius along their direction worked out from each shape's geometry.
 INSIDE = {
