@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 import torch
-from gankit_plugins.data.mnist import Mnist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+from gankit_plugins.data.mnist import Mnist
 
 EPOCHS, BATCH, RATE = 4, 128, 2e-3
 

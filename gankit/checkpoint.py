@@ -40,7 +40,11 @@ def save_checkpoint(game: Game, directory: RunDir) -> Path:
         try:
             beside.mkdir(parents=True)
             plain["files"] = {name: _write(beside / name, tensors_to_bytes(t)) for name, t in tensors.items()}
-            _write(beside / "state.json", json.dumps(plain, indent=1).encode())
+            _write(beside / "state.json", json.dumps(plain | {"sha256": _seal(plain)}, indent=1).encode())
+            if _alike(beside, place):
+                # The end of a run that stood here before. To replace it would leave none for a moment.
+                shutil.rmtree(beside)
+                return place
             if place.exists():
                 shutil.rmtree(place)
             os.rename(beside, place)
@@ -65,36 +69,47 @@ def load_checkpoint(game: Game, place: Path) -> None:
         raise InputError(f"{place} does not fit the run's recipe.toml: {reason}") from error
 
 
-def verify(place: Path) -> dict[str, Any]:
-    """Reads state.json and compares every file with the size and the SHA-256 noted there.
+class DamagedError(InputError):
+    """A checkpoint is not as it was written."""
 
-    Raises InputError naming the first file that is not as it was written.
+
+def verify(place: Path) -> dict[str, Any]:
+    """Reads state.json and compares every file, itself included, with the SHA-256 noted there.
+
+    Raises:
+        DamagedError: names the first file that is not as it was written.
+        InputError: another version of gankit wrote it, in a format of its own.
     """
     path = place / "state.json"
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if not isinstance(plain, dict) or plain.pop("sha256", None) != _seal(plain):
+        raise DamagedError(f"{path} is damaged: its content is not what was written")
     if plain.get("format") != FORMAT:
         raise InputError(f"{path} is of format {plain.get('format')}; this gankit reads format {FORMAT}")
     for name, noted in plain["files"].items():
         file = place / name
         size = file.stat().st_size if file.exists() else 0
         if size != noted["bytes"]:
-            raise InputError(f"{file} is truncated: {size} bytes of {noted['bytes']}")
+            raise DamagedError(f"{file} is truncated: {size} bytes of {noted['bytes']}")
         with open(file, "rb") as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest() != noted["sha256"]:
-                raise InputError(f"{file} is damaged: its content is not what was written")
+                raise DamagedError(f"{file} is damaged: its content is not what was written")
     return plain
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is as it was written, and a sentence for each newer one that is not."""
+    """The newest checkpoint that is as it was written, and a sentence for each newer one that is not.
+
+    Raises InputError when another version of gankit wrote it, in a format of its own.
+    """
     complaints = []
     for place in reversed(directory.saved_checkpoints()):
         try:
             verify(place)
-        except InputError as error:
+        except DamagedError as error:
             complaints.append(str(error))
         else:
             return place, complaints
@@ -161,7 +176,8 @@ def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -
     version, numbers, gauss = plain["python_random"]
     random.setstate((version, tuple(numbers), gauss))
     torch.set_rng_state(tensors["random.safetensors"]["cpu"])
-    if game.device.type == "cuda":
+    # A run that moves to a GPU brings no state for the GPU's randomness: it goes on from the seed's.
+    if game.device.type == "cuda" and "cuda" in tensors["random.safetensors"]:
         torch.cuda.set_rng_state(tensors["random.safetensors"]["cuda"], game.device)
 
 
@@ -194,6 +210,18 @@ def _random_tensors(device: torch.device) -> TensorFile:
 def _split(values: dict[str, Any]) -> tuple[TensorFile, dict[str, Any]]:
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     return tensors, {name: value for name, value in values.items() if name not in tensors}
+
+
+def _seal(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def _alike(one: Path, other: Path) -> bool:
+    """Whether the other checkpoint is whole and holds the same to the byte."""
+    try:
+        return verify(one) == verify(other)
+    except InputError:
+        return False
 
 
 def _write(path: Path, data: bytes) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class Game:
     def __init__(self, recipe: Recipe, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device or recipe.train.device)
+        self.bf16 = recipe.train.precision == "bf16" or (
+            recipe.train.precision == "auto" and computes_in_bf16(self.device)
+        )
+        """Whether matrix products are in bfloat16."""
+
         self.plugins, self.hooks = build_plugins(recipe.parts, recipe.source)
         self.advice = take_advice(recipe, self.hooks)
         self.dataset, self.spec = self._describe()
@@ -156,8 +161,9 @@ class Game:
         terms: dict[str, Term] = {}
         for implementation in self.hooks.of("loss_terms"):
             for term in implementation.call(player, self) or ():
-                # The same penalty may stand in a recipe twice; its second name is its place.
-                name = term.name if term.name not in terms else f"{implementation.key}.{term.name}"
+                # The same penalty may stand in a recipe twice; its second name is its place, numbered if need be.
+                others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(terms) + 2)))
+                name = next(n for n in (term.name, *others) if n not in terms)
                 terms[name] = Term(name, term.function, term.weight, term.every)
         if not terms:
             raise self._refusal("loss", f"no plugin of the recipe gives the {player} anything to learn from")
@@ -279,7 +285,16 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"train.device: {name!r} given; it cannot be used here ({reason}); cpu always can") from error
     return device
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is native to the processor, and so faster than float32 rather than slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Older versions of torch cannot say.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

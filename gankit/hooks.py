@@ -49,6 +49,9 @@ class Hooks:
                 manager.register(plugin, name=key)
             except pluggy.PluginValidationError as error:
                 raise PluginError(_why_refused(key, plugin, error)) from error
+            for name in hookspecs.KIND_OF_HOOK:
+                if callable(method := getattr(plugin, name, None)) and not hasattr(method, "gankit_impl"):
+                    raise PluginError(f"{key}: {name} is not marked as a hook, and would never be called: @hookimpl")
         try:
             manager.check_pending()
         except pluggy.PluginValidationError as error:

@@ -40,7 +40,10 @@ class Train(Settings):
         False, description="the same number of images of each class in every batch; some networks insist"
     )
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: matrix products in bfloat16 by autocast")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32",
+        description="bf16: matrix products in bfloat16 by autocast; auto: bf16 where the processor computes in it",
+    )
     channels_last: bool = Field(True, description="memory format of images and convolutions")
     tf32: bool = Field(True, description="on a GPU, fp32 matrix products in TensorFloat-32")
     deterministic: bool = Field(False, description="on a GPU, only kernels that repeat to the bit")

@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -25,6 +25,9 @@ from gankit.errors import InputError
 from gankit.files import TEMPORARY, disk_errors, write_json, write_text
 from gankit.pictures import save_png
 from gankit.recipe import Recipe
+
+if TYPE_CHECKING:
+    from gankit.game import Game
 
 
 class RunDir:
@@ -119,13 +122,22 @@ class RunDir:
         return rows
 
     def rewind(self, iteration: int) -> None:
-        """Takes back what was written after an iteration that the run goes on from."""
+        """Takes back what was written after an iteration that the run goes on from.
+
+        Checkpoints from after it are damaged, or it would go on from them. They are set aside as `damaged-ITERATION`,
+        so that they never count among those to keep.
+        """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
         write_text(self.log_file, "".join(json.dumps(row) + "\n" for row in rows))
         for leftover in [*self.path.glob(f"{TEMPORARY}*"), *self.samples.glob(f"{TEMPORARY}*")]:
             leftover.unlink()
         for leftover in self.checkpoints.glob(f"{TEMPORARY}*"):
             shutil.rmtree(leftover)
+        for damaged in self.saved_checkpoints():
+            if int(damaged.name) > iteration:
+                aside = damaged.with_name(f"damaged-{damaged.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                damaged.rename(aside)
 
     def save_grid(self, drawn: Image.Image, iteration: int) -> Path:
         path = self.samples / f"{iteration:06d}.png"
@@ -133,14 +145,16 @@ class RunDir:
         return path
 
     def newest_grid(self) -> Path | None:
-        return max(self.samples.glob("[0-9]*.png"), default=None, key=lambda p: int(p.stem))
+        numbered = [p for p in self.samples.glob("*.png") if p.stem.isdecimal()]
+        return max(numbered, default=None, key=lambda p: int(p.stem))
 
     def checkpoint(self, iteration: int) -> Path:
         return self.checkpoints / f"{iteration:06d}"
 
     def saved_checkpoints(self) -> list[Path]:
         """The checkpoints, oldest first."""
-        return sorted((p for p in self.checkpoints.glob("[0-9]*") if p.is_dir()), key=lambda p: int(p.name))
+        numbered = [p for p in self.checkpoints.glob("*") if p.name.isdecimal() and p.is_dir()]
+        return sorted(numbered, key=lambda p: int(p.name))
 
     def prune(self, keep: int) -> None:
         for old in self.saved_checkpoints()[:-keep]:
@@ -172,8 +186,9 @@ def plugin_record(recipe: Recipe) -> dict[str, dict[str, str]]:
     }
 
 
-def environment_record(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def environment_record(game: Game) -> dict[str, Any]:
     """What a run ran on."""
+    recipe, device = game.recipe, game.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "gankit": gankit.__version__,
@@ -183,6 +198,7 @@ def environment_record(recipe: Recipe, device: torch.device) -> dict[str, Any]:
         "command": sys.argv,
         "device": str(device),
         "device_name": name,
+        "precision": "bf16" if game.bf16 else "fp32",
         "threads": torch.get_num_threads(),
         "seed": recipe.seed,
         "plugins": plugin_record(recipe),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,13 +41,16 @@ def start(
         InputError: the recipe, the data or `out` cannot be used.
         GankitError: the run broke down.
     """
+    if device is not None:
+        # On record, so that a resumed run goes on where it was.
+        recipe = replace(recipe, train=recipe.train.model_copy(update={"device": device}))
     prepare_torch(recipe)
-    game = Game(recipe, device)
+    game = Game(recipe)
     for sentence in game.advice:
         tell(f"advice: {sentence}")
     game.load_data()
     directory = RunDir.create(recipe, out)
-    directory.write_environment(environment_record(recipe, game.device))
+    directory.write_environment(environment_record(game))
     return directory, train(game, directory, reporter)
 
 

@@ -159,7 +159,7 @@ def take_step(game: Game, player: Player) -> None:
 
 
 def autocast(game: Game) -> torch.autocast:
-    return torch.autocast(game.device.type, torch.bfloat16, enabled=game.recipe.train.precision == "bf16")
+    return torch.autocast(game.device.type, torch.bfloat16, enabled=game.bf16)
 
 
 def check_finite(game: Game) -> None:

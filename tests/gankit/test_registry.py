@@ -48,7 +48,12 @@ def test_listing_imports_nothing(site):
 def test_only_what_is_named_is_imported(site):
     broken = "import sys\nsys.shy_was_here = True\nraise RuntimeError('no')"
     distribution(site, "shy", ["trick.shy = shy_module2:Shy"], shy_module2=broken)
-    distribution(site, "bold", ["trick.bold = bold_module:Bold"], bold_module=PLUGIN.format(name="Bold", plugin="bold", kind="trick"))
+    distribution(
+        site,
+        "bold",
+        ["trick.bold = bold_module:Bold"],
+        bold_module=PLUGIN.format(name="Bold", plugin="bold", kind="trick"),
+    )
     assert find("bold").found.__name__ == "Bold"
     assert not hasattr(sys, "shy_was_here")
 
@@ -78,17 +83,30 @@ def test_an_entry_point_that_is_no_class_is_said_to_be_none(site):
         find("flat")
 
 
-@pytest.mark.parametrize("points", ["[gankit.plugins]\nno equals sign here\n", "garbage\x00", "= = =\n[", "[gankit.plugins]\ntrick.x = a b:c!\n"])
+@pytest.mark.parametrize(
+    "points",
+    ["[gankit.plugins]\nno equals sign here\n", "garbage\x00", "= = =\n[", "[gankit.plugins]\ntrick.x = a b:c!\n"],
+)
 def test_a_distribution_with_broken_metadata_harms_nobody(site, points):
     distribution(site, "garbled", points)
-    distribution(site, "fine", ["trick.fine = fine_module:Fine"], fine_module=PLUGIN.format(name="Fine", plugin="fine", kind="trick"))
+    distribution(
+        site,
+        "fine",
+        ["trick.fine = fine_module:Fine"],
+        fine_module=PLUGIN.format(name="Fine", plugin="fine", kind="trick"),
+    )
     assert find("fine").distribution == "fine"
 
 
 def test_the_leftovers_of_an_uninstalled_distribution_harm_nobody(site):
     (site / "gone-1.0.dist-info").mkdir()
     (site / "gone-1.0.dist-info" / "entry_points.txt").write_text("[gankit.plugins]\ntrick.gone = gone:Gone\n")
-    distribution(site, "fine", ["trick.fine = fine_module3:Fine"], fine_module3=PLUGIN.format(name="Fine", plugin="fine", kind="trick"))
+    distribution(
+        site,
+        "fine",
+        ["trick.fine = fine_module3:Fine"],
+        fine_module3=PLUGIN.format(name="Fine", plugin="fine", kind="trick"),
+    )
     assert find("fine").distribution == "fine"
 
 
@@ -137,7 +155,11 @@ def shop():
         ("qqq", "optimizer", "no optimizer called 'qqq' is installed; installed: adam, sgd"),
         ("hinge", "optimizer", "'hinge' is a plugin for loss, not for optimizer; installed: adam, sgd"),
         ("adam", "latent", "'adam' is a plugin for optimizer, not for latent; none is installed"),
-        ("adam@elsewhere", "optimizer", "elsewhere offers no optimizer called 'adam', or is not installed; try `pip install elsewhere`"),
+        (
+            "adam@elsewhere",
+            "optimizer",
+            "elsewhere offers no optimizer called 'adam', or is not installed; try `pip install elsewhere`",
+        ),
     ],
 )
 def test_a_name_that_is_not_there_gets_the_nearest(shop, use, kind, told):

@@ -64,13 +64,15 @@ class GNet(nn.Module):
         super().__init__()
         self.shape = (spec.channels, spec.resolution, spec.resolution)
         self.classes = spec.classes
+        # Not F.one_hot, which looks at the labels and so waits for the device.
+        self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
         self.lift = spec.normalize("generator", nn.Linear(spec.latent_size + spec.classes, width), width)
         self.dropout = nn.Dropout(dropout)
         self.paint = nn.Linear(width, spec.channels * spec.resolution**2)
 
     def forward(self, z, labels):
         if self.classes:
-            z = torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], dim=1)
+            z = torch.cat([z, self.one_hot[labels]], dim=1)
         return self.paint(self.dropout(F.leaky_relu(self.lift(z), 0.1))).tanh().view(-1, *self.shape)
 
 

@@ -41,7 +41,10 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
     if not balanced:
         return Route(earlier * classes + labels, int(is_class.sum(0).max()), classes)
     if len(labels) % classes:
-        raise InputError(f"{len(labels)} images cannot be shared evenly among {classes} classes")
+        raise InputError(
+            f"{len(labels)} images cannot be shared evenly among {classes} classes; a training batch by class is a "
+            f"multiple of {classes}"
+        )
     return Route(earlier * classes + labels, len(labels) // classes, classes)
 
 
@@ -56,7 +59,7 @@ def to_groups(x: Tensor, way: Route | None) -> Tensor:
     places = x.new_zeros(way.rows * way.classes, *x.shape[1:])
     try:
         filled = places.index_copy(0, way.slots, x)
-    except (IndexError, RuntimeError) as error:
+    except IndexError as error:
         raise InputError(
             f"a training batch holds more than {way.rows} images of one of {way.classes} classes; networks by class "
             "need train.class_balanced batches"
@@ -68,4 +71,4 @@ def from_groups(y: Tensor, way: Route | None) -> Tensor:
     """(rows, N * C, ...) back to (B, C, ...), in the order of the images."""
     if way is None:
         return y
-    return y.reshape(way.rows * way.classes, y.shape[1] // way.classes, *y.shape[2:])[way.slots]
+    return y.reshape(way.rows * way.classes, y.shape[1] // way.classes, *y.shape[2:]).index_select(0, way.slots)

@@ -128,8 +128,7 @@ class IganV2(IganVn):
     name = "igan_v2"
 
     @hookimpl
-    def build_generator(self, spec: Spec) -> nn.Module:
+    def adjust_spec(self, spec: Spec) -> None:
         if spec.classes != 2:
             raise InputError(f"igan_v2 draws two classes and the data has {spec.classes}; igan_vn draws any number")
-        c = self.config
-        return IganVnGenerator(spec, c.channels, c.upsampling, c.normalize_output)
+        super().adjust_spec(spec)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from gankit import Dataset, Plugin, Settings, hookimpl
+
+Radius = Annotated[float, Field(gt=0, le=0.95)]
 
 Kind = Literal["circle", "square", "triangle", "star", "ring", "cross", "crescent", "bar"]
 
@@ -102,6 +104,9 @@ class Shapes(Plugin):
             min_length=1,
             description="which shapes, one class each; crescent and bar exist too",
         )
+        size: tuple[Radius, Radius] = Field(
+            (0.5, 0.75), description="smallest and largest radius of the circle around a shape; the image reaches to 1"
+        )
         max_angle: float = Field(20.0, ge=0, le=180, description="shapes are turned by up to this, in degrees")
         seed: int = Field(0, ge=0, lt=2**63, description="of the drawing; the run's seed does not change it")
 
@@ -111,6 +116,13 @@ class Shapes(Plugin):
             if len(set(kinds)) < len(kinds):
                 raise ValueError("each kind can be named once")
             return kinds
+
+        @field_validator("size")
+        @classmethod
+        def _smallest_first(cls, size: tuple[float, float]) -> tuple[float, float]:
+            if size[0] > size[1]:
+                raise ValueError("the smallest radius comes first")
+            return size
 
     config: Config
 
@@ -130,7 +142,7 @@ class Shapes(Plugin):
         randomness = torch.Generator().manual_seed(c.seed)
         for begin in range(0, c.count, CHUNK):
             labels = torch.arange(begin, min(begin + CHUNK, c.count)) % len(c.kinds)
-            sketch = Sketch.drawn(labels, c.max_angle, randomness)
+            sketch = Sketch.drawn(labels, c.size, c.max_angle, randomness)
             for few in sketch.split(max(1, PIXELS // c.resolution**2)):
                 images = paint(few, c.kinds, c.resolution)
                 yield images if c.channels == 3 else grey(images), few.labels
@@ -164,10 +176,13 @@ class Sketch(NamedTuple):
     """(N, 3, 1, 1), the shape's."""
 
     @classmethod
-    def drawn(cls, labels: Tensor, max_angle: float, randomness: torch.Generator) -> Sketch:
+    def drawn(
+        cls, labels: Tensor, size_range: tuple[float, float], max_angle: float, randomness: torch.Generator
+    ) -> Sketch:
         """
         Args:
             labels: (N,).
+            size_range: smallest and largest radius, of 1 at most.
             max_angle: in degrees, either way.
             randomness: on the CPU; what is drawn from it depends on N alone.
         """
@@ -175,7 +190,7 @@ class Sketch(NamedTuple):
         def uniform(low: float, high: float, *more: int) -> Tensor:
             return low + (high - low) * torch.rand(len(labels), *more, generator=randomness)
 
-        size = uniform(0.5, 0.75)[:, None, None]
+        size = uniform(*size_range)[:, None, None]
         angle = uniform(-1, 1)[:, None, None] * math.radians(max_angle)
         # Every shape lies wholly inside: its circle of radius `size` touches the border at most.
         right, down = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)

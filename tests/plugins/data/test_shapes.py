@@ -13,7 +13,7 @@ KINDS = tuple(DISTANCE)
 
 
 def draw(labels, kinds, resolution, max_angle, randomness):
-    return paint(Sketch.drawn(labels, max_angle, randomness), kinds, resolution)
+    return paint(Sketch.drawn(labels, (0.5, 0.75), max_angle, randomness), kinds, resolution)
 
 
 # Points (u right, v down), with the outline's radius along their direction worked out from each shape's geometry.
