@@ -367,6 +367,12 @@ class Reader:
         assert isinstance(output, Output)
         return Recipe(name, seed, train, output, parts, str(self.source))
 
+    def uses_at(self, keys: Iterable[str]) -> list[str]:
+        """What the recipe names at some keys, without looking for it."""
+        wanted = set(keys)
+        named = [_use(raw, kind) for key, kind, raw in self.places() if key in wanted]
+        return [use for use in named if isinstance(use, str)]
+
     def parts_at(self, keys: Iterable[str]) -> dict[str, Part]:
         """The parts at some keys alone; nothing else of the recipe is looked at.
 
@@ -418,7 +424,7 @@ class Reader:
             self.problem(key, f"{_short(raw)} given; a plugin's name or a table is wanted")
             return None
         settings = {name: value for name, value in raw.items() if name != "use"}
-        use = raw.get("use", DEFAULT_USE.get(kind))
+        use = _use(raw, kind)
         if not isinstance(use, str) or not use:
             self.problem(f"{key}.use", f"{_short(use)} given; the name of a {kind} plugin is wanted")
             return None
@@ -444,6 +450,11 @@ class Reader:
 
     def problem(self, key: str, message: str) -> None:
         self.problems.append(Problem(key, message))
+
+
+def _use(raw: Any, kind: Kind) -> Any:
+    """What a plugin's place in a raw recipe names; no string when it names nothing."""
+    return raw.get("use", DEFAULT_USE.get(kind)) if isinstance(raw, dict) else DEFAULT_USE.get(kind) if raw is None else raw
 
 
 def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:

@@ -97,13 +97,17 @@ class Sampler:
         path = Path(path)
         card, tensors = read_generator_file(path)
         needed = card["needed"]
-        strange = [key for key in needed if ":" in card["plugins"][key]["use"]]
+        reader = Reader(card["recipe"], path, Registry.installed())
+        # Asked of the recipe, which is what will be followed, and not of what the file says of itself elsewhere.
+        strange = [use for use in reader.uses_at(needed) if ":" in use]
         if strange and not trust:
-            uses = ", ".join(card["plugins"][key]["use"] for key in strange)
-            raise InputError(f"{path} wants to import {uses}; if you trust it, say --trust")
-        parts = Reader(card["recipe"], path, Registry.installed()).parts_at(needed)
+            raise InputError(f"{path} wants to import {', '.join(strange)}; if you trust it, say --trust")
+        parts = reader.parts_at(needed)
         _, hooks = build_plugins(parts, str(path))
-        spec = Spec(**card["spec"] | {"class_names": tuple(card["spec"]["class_names"])})
+        try:
+            spec = Spec(**card["spec"] | {"class_names": tuple(card["spec"]["class_names"])})
+        except (TypeError, KeyError):
+            raise InputError(f"{path} is no generator that this version of gankit can read") from None
         spec.normalize = lambda player, layer, features: hooks.one(
             "normalization", player, layer, features, player=player
         )
@@ -111,9 +115,8 @@ class Sampler:
         try:
             generator.load_state_dict(tensors)
         except RuntimeError as error:
-            began = ", ".join(
-                f"{k} {card['plugins'][k]['distribution']} {card['plugins'][k]['version']}" for k in needed
-            )
+            records = [(key, card["plugins"].get(key, {})) for key in needed]
+            began = ", ".join(f"{key} {r.get('distribution', '')} {r.get('version', '')}".rstrip() for key, r in records)
             raise InputError(
                 f"{path} was made with {began}, and does not fit the plugins installed now: "
                 f"{' '.join(str(error).split())[:200]}"
@@ -234,7 +237,12 @@ def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(f"{path} is no generator of gankit's: its metadata does not say how to rebuild it") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read; it may be truncated ({error})") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT or "needed" not in card:
+    tables = {"recipe": dict, "spec": dict, "plugins": dict, "needed": list}
+    if (
+        not isinstance(card, dict)
+        or card.get("format") != FORMAT
+        or not all(isinstance(card.get(name), kind) for name, kind in tables.items())
+    ):
         raise InputError(f"{path} is no generator that this version of gankit can read")
     return card, tensors
 

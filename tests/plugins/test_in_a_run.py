@@ -1,0 +1,74 @@
+"""Every plugin of the IGAN job in a run: it changes the run, and a resumed run ends with the same bytes."""
+
+import pytest
+
+from gankit import Recipe
+from gankit.recipe import merge
+from gankit.runs import resume, start
+
+TINY = {
+    "train": {"iterations": 4, "batch_size": 4, "discriminator_turns": 2, "device": "cpu"},
+    "output": {"log_every": 1, "checkpoint_every": 2, "sample_every": 4, "sample_count": 2},
+    "data": {"use": "shapes", "resolution": 8, "count": 12, "kinds": ["circle", "ring"]},
+    "generator": {"use": "igan_vn", "channels": 2},
+    "discriminator": {"use": "igan_per_class", "width": 2},
+    "loss": {"use": "igan_label"},
+    "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
+}
+
+CHANGES = {
+    "label_smoothing": {"tricks": {"label_smoothing": {}}},
+    "label_smoothing, flipped and drawn": {"tricks": {"label_smoothing": {"real": [0.0, 0.1], "fake": [0.9, 1.0]}}},
+    "label_weights": {"tricks": {"label_weights": {"alpha": [0.5, 1.0], "beta": 0.7}}},
+    "instance_noise": {"tricks": {"instance_noise": {"sigma": 0.2, "over": 3}}},
+    "gradient_penalty": {"tricks": {"gradient_penalty": {}}},
+    "gradient_penalty, lazy": {"tricks": {"gradient_penalty": {"every": 3}}},
+    "dropout": {"tricks": {"dropout": {"p": 0.3, "layers": [0, 1]}}},
+    "batch_norm in D": {"normalization": {"discriminator": {"use": "batch_norm"}}},
+    "step": {"lr_schedule": {"use": "step", "every": 1}},
+    "polynomial": {"lr_schedule": {"use": "polynomial", "iterations": 9}},
+    "inverse": {"lr_schedule": {"use": "inverse", "gamma": 0.1}},
+    "igan_dynamic": {"lr_schedule": {"use": "igan_dynamic"}},
+    "uniform": {"latent": {"use": "uniform"}},
+    "pixel_shuffle": {"generator": {"upsampling": "pixel_shuffle"}},
+    "igan_v2": {"generator": {"use": "igan_v2", "channels": 3}},
+    "igan": {"generator": {"use": "igan", "channels": 2}, "discriminator": {"use": "igan", "width": 2}},
+    "accumulate": {"train": {"accumulate": 2}},
+    "bf16": {"train": {"precision": "bf16"}},
+}
+
+
+class Silent:
+    def began(self, game, directory): ...
+    def played(self, game): ...
+    def logged(self, row): ...
+    def stopping(self): ...
+    def ended(self, outcome): ...
+
+
+def play(raw, out):
+    return start(Recipe.from_dict(raw), out, Silent(), lambda sentence: None)[0].path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return play(TINY, tmp_path_factory.mktemp("plain") / "run")
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_it_changes_the_run_and_resumes_to_the_byte(name, plain, tmp_path):
+    changed = merge(TINY, CHANGES[name])
+    whole = play(changed, tmp_path / "whole")
+    cut = play(merge(changed, {"train": {"iterations": 2}}), tmp_path / "cut")
+    resume(cut, ["train.iterations=4"], Silent(), lambda sentence: None)
+    for file in ("generator", "checkpoints/000004/generator", "checkpoints/000004/discriminator"):
+        assert (cut / f"{file}.safetensors").read_bytes() == (whole / f"{file}.safetensors").read_bytes(), file
+    newest = "checkpoints/000004/discriminator.safetensors"
+    assert (whole / newest).read_bytes() != (plain / newest).read_bytes()
+
+
+def test_the_other_loss_is_the_same_one_while_nothing_is_weighted(plain, tmp_path):
+    """`igan_label` without weights computes what `non_saturating` does, as its documentation says."""
+    other = play(merge(TINY, {"loss": {"use": "non_saturating"}}), tmp_path / "run")
+    newest = "checkpoints/000004/generator.safetensors"
+    assert (other / newest).read_bytes() == (plain / newest).read_bytes()
