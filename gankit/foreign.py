@@ -19,7 +19,8 @@ class _Foreign(Plugin):
     module_class: type[nn.Module]
 
     def build(self) -> nn.Module:
-        return self.module_class(**self.config.model_dump())
+        # What the recipe leaves out is left to `__init__`, whose defaults may be of any type.
+        return self.module_class(**self.config.model_dump(exclude_unset=True))
 
 
 class _ForeignGenerator(_Foreign):
@@ -85,8 +86,10 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
         if parameter.kind is parameter.VAR_KEYWORD:
             anything_else = True
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            required = parameter.default is parameter.empty
-            fields[parameter.name] = (Any, Field(... if required else parameter.default))
+            if parameter.name.startswith("_"):
+                continue  # nobody's to set, and no name for a setting
+            default = ... if parameter.default is parameter.empty else _as_toml(parameter.default)
+            fields[parameter.name] = (Any, Field(default))
     base = _ForeignGenerator if kind == "generator" else _ForeignDiscriminator
     config = create_model(
         f"{module_class.__name__}Config",
@@ -103,6 +106,13 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
             "module_class": module_class,
         },
     )
+
+
+def _as_toml(value: Any) -> Any:
+    """A default as a recipe can write it out; None, which recipes leave out, for what TOML has no form for."""
+    if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
+        return [_as_toml(v) for v in value]
+    return value if isinstance(value, (bool, int, float, str)) else None
 
 
 class _AnySettings(Settings):

@@ -454,7 +454,13 @@ class Reader:
 
 def _use(raw: Any, kind: Kind) -> Any:
     """What a plugin's place in a raw recipe names; no string when it names nothing."""
-    return raw.get("use", DEFAULT_USE.get(kind)) if isinstance(raw, dict) else DEFAULT_USE.get(kind) if raw is None else raw
+    return (
+        raw.get("use", DEFAULT_USE.get(kind))
+        if isinstance(raw, dict)
+        else DEFAULT_USE.get(kind)
+        if raw is None
+        else raw
+    )
 
 
 def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:

@@ -116,7 +116,9 @@ class Sampler:
             generator.load_state_dict(tensors)
         except RuntimeError as error:
             records = [(key, card["plugins"].get(key, {})) for key in needed]
-            began = ", ".join(f"{key} {r.get('distribution', '')} {r.get('version', '')}".rstrip() for key, r in records)
+            began = ", ".join(
+                f"{key} {r.get('distribution', '')} {r.get('version', '')}".rstrip() for key, r in records
+            )
             raise InputError(
                 f"{path} was made with {began}, and does not fit the plugins installed now: "
                 f"{' '.join(str(error).split())[:200]}"

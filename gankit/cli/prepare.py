@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,6 +37,8 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     from gankit.cli.words import counted
     from gankit.prepared import prepare
 
+    # As Ctrl-C does, SIGTERM is to remove the file that is half written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     dataset = dataset_of(data, overrides)
     bar = progress_bar()
     task = bar.add_task("preparing", total=dataset.at_most)
@@ -47,7 +50,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
                 stack.enter_context(bar)
             bar.advance(task, images)
 
-        count = prepare(dataset, out, data, written)
+        count = prepare(dataset, out, " ".join((data, *overrides)), written)
         bar.update(task, total=count)
     shape = f"{dataset.channels}x{dataset.resolution}x{dataset.resolution}"
     classes = counted(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"

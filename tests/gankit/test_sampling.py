@@ -102,7 +102,12 @@ def test_the_file_says_how_it_came_about(file):
     card = card_of(file(seed=9))
     assert card["recipe"]["seed"] == 9
     assert card["iteration"] == 3
-    assert card["plugins"]["generator"] == {"use": "G", "distribution": "toys", "version": "1.0", "origin": "gankit_toys:G"}
+    assert card["plugins"]["generator"] == {
+        "use": "G",
+        "distribution": "toys",
+        "version": "1.0",
+        "origin": "gankit_toys:G",
+    }
 
 
 def test_the_same_game_gives_the_same_bytes(file):
@@ -241,9 +246,15 @@ def test_a_grid_has_a_row_for_each_class(file, classes, count, wanted, layout):
 def test_a_folder_of_images_is_named_by_class_and_nothing_leads_out_of_it(file, tmp_path):
     sampler = Sampler.load(file())
     labels = sampler.labels(3)
-    count = save_folder(sampler.images(sampler.latent(3, labels, 0), labels), labels, ("../a", "b c"), tmp_path / "x" / "y")
+    count = save_folder(
+        sampler.images(sampler.latent(3, labels, 0), labels), labels, ("../a", "b c"), tmp_path / "x" / "y"
+    )
     assert count == 3
-    assert sorted(p.name for p in (tmp_path / "x" / "y").iterdir()) == ["000000_.._a.png", "000001_b_c.png", "000002_.._a.png"]
+    assert sorted(p.name for p in (tmp_path / "x" / "y").iterdir()) == [
+        "000000_.._a.png",
+        "000001_b_c.png",
+        "000002_.._a.png",
+    ]
 
 
 # Files that cannot be used
@@ -316,7 +327,9 @@ def test_a_card_that_cannot_be_followed_is_a_sentence(file, change):
 
 def test_weights_that_do_not_fit_name_the_plugins_they_were_made_with(file):
     path = altered(file(), lambda card: card["recipe"]["generator"].update(width=7))
-    with pytest.raises(InputError, match=r"was made with .*generator toys 1\.0.*does not fit the plugins installed now"):
+    with pytest.raises(
+        InputError, match=r"was made with .*generator toys 1\.0.*does not fit the plugins installed now"
+    ):
         Sampler.load(path)
 
 

@@ -31,7 +31,7 @@ class IdxSettings(Settings):
     folder: Path | None = Field(
         None,
         description="where the idx files lie, packed (.gz) or not; by default in $GANKIT_DATA, in the folder of this "
-        "plugin's name or in itself, then in ~/.cache/gankit",
+        "plugin's name, then in ~/.cache/gankit",
     )
     download: bool = Field(False, description="fetch what is missing from the web, into folder or ~/.cache/gankit")
     split: Literal["train", "test"] = Field("train", description="60,000 images to train on or 10,000 to test with")
@@ -113,7 +113,8 @@ class Collection:
         if settings.folder is not None:
             return [settings.folder]
         shared = os.environ.get(VARIABLE)
-        below = (self.name, f"{self.raw}/raw", "")
+        # Never in $GANKIT_DATA itself: MNIST's files and Fashion-MNIST's bear the same names.
+        below = (self.name, f"{self.raw}/raw")
         return [*(Path(shared, folder) for folder in below if shared), self._cache()]
 
     def _cache(self) -> Path:

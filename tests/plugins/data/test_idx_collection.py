@@ -79,7 +79,7 @@ def test_files_are_found_by_the_variable_in_the_named_folder_first(tmp_path, mon
     write(tmp_path / "cache" / plugin.name, train=drawn(1, 1))
     assert len(dataset(plugin).load()[0]) == 1
     write(tmp_path, train=drawn(2, 1))
-    assert len(dataset(plugin).load()[0]) == 2
+    assert len(dataset(plugin).load()[0]) == 1, "files that may be another collection's are left alone"
     write(tmp_path / {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[plugin.name] / "raw", train=drawn(3, 1))
     assert len(dataset(plugin).load()[0]) == 3
     write(tmp_path / plugin.name, train=drawn(4, 1))

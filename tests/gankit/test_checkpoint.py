@@ -1,0 +1,322 @@
+"""Checkpoints: all of a game or none of it, and damage told by the file's name."""
+
+import errno
+import json
+import os
+import random
+import shutil
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gankit import Game, GankitError, InputError, Plugin, checkpoint
+from gankit.checkpoint import (
+    DamagedError,
+    capture,
+    load_checkpoint,
+    newest_whole_checkpoint,
+    save_checkpoint,
+    verify,
+)
+from gankit.run_dir import RunDir
+from gankit.trainer import play_iteration
+
+EVERYTHING = {
+    "train": {"discriminator_turns": 2, "class_balanced": True},
+    "tricks": {"w": {"use": "Wander"}, "average": {"use": "Average"}},
+    "lr_schedule": {"use": "Halving", "every": 2},
+}
+FILES = [
+    "discriminator.safetensors",
+    "generator.safetensors",
+    "optimizer.safetensors",
+    "plugins.safetensors",
+    "random.safetensors",
+    "state.json",
+]
+
+
+def played(game, iterations):
+    for _ in range(iterations):
+        play_iteration(game)
+    return game
+
+
+def everything(game):
+    """All that decides how a game goes on, as one comparable value."""
+    tensors, plain = capture(game)
+    flat = {f"{file}/{name}": value for file, values in tensors.items() for name, value in values.items()}
+    return flat, json.loads(json.dumps(plain))
+
+
+def assert_alike(one, other):
+    (tensors, plain), (others, other_plain) = everything(one), everything(other)
+    assert plain == other_plain
+    assert tensors.keys() == others.keys()
+    assert [name for name in tensors if not torch.equal(tensors[name].float(), others[name].float())] == []
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "Sgd"])
+def test_a_restored_game_goes_on_as_if_it_had_never_stopped(toy_game, tmp_path, optimizer):
+    changes = EVERYTHING | {"optimizer": {"generator": {"use": optimizer}}}
+    directory = RunDir(tmp_path)
+    unbroken = played(toy_game(**changes), 3)
+    place = save_checkpoint(unbroken, directory)
+    stopped = everything(unbroken)
+    played(unbroken, 3)
+    after = everything(unbroken)
+    random.seed(1)
+    resumed = toy_game(**changes)
+    load_checkpoint(resumed, place)
+    now = everything(resumed)
+    assert now[1] == stopped[1]
+    played(resumed, 3)
+    assert everything(resumed)[1] == after[1]
+    tensors = everything(resumed)[0]
+    assert [name for name in tensors if not torch.equal(tensors[name], after[0][name])] == []
+    assert resumed.iteration == 6
+    assert resumed.turn_counts == {"discriminator": 12, "generator": 6}
+
+
+def test_what_a_checkpoint_consists_of(toy_game, tmp_path):
+    place = save_checkpoint(played(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
+    assert place == tmp_path / "checkpoints" / "000002"
+    assert sorted(p.name for p in place.iterdir()) == FILES
+    assert verify(place)["iteration"] == 2
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_it_holds_nothing_that_executes(toy_game, tmp_path):
+    place = save_checkpoint(played(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
+    for file in place.iterdir():
+        data = file.read_bytes()
+        assert data[:1] == b"{" or data[8:9] == b"{"  # JSON, or safetensors, whose header is JSON
+        assert not data.startswith((b"\x80", b"PK"))  # no pickle, no zip of pickles
+
+
+def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, shelf):
+    """A fused optimiser walks weights and their averages side by side, so the layouts must agree."""
+
+    class Conv(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 4, 3)
+
+        def forward(self, images):
+            return self.conv(images).mean((1, 2, 3))
+
+    shelf.own.Conv = Conv
+    changes = {
+        "discriminator": {"use": f"{shelf.own.__name__}:Conv"},
+        "normalization": {"generator": {"use": "AsItIs"}},
+    }
+    unbroken = played(toy_game(**changes), 2)
+    place = save_checkpoint(unbroken, RunDir(tmp_path))
+    played(unbroken, 2)
+    resumed = toy_game(**changes)
+    load_checkpoint(resumed, place)
+    played(resumed, 2)
+    assert torch.equal(
+        unbroken.discriminator.network.network.conv.weight, resumed.discriminator.network.network.conv.weight
+    )
+
+
+# Damage
+
+
+@pytest.fixture
+def saved(play):
+    """A run with checkpoints at 2, 4 and 6."""
+    return play(tricks=EVERYTHING["tricks"])
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def alter(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [truncate, alter, lambda file: file.unlink()], ids=["cut", "altered", "missing"])
+def test_damage_is_told_and_the_checkpoint_before_serves(saved, go_on, name, damage):
+    before = saved.generator
+    damaged = saved.path / "checkpoints" / "000006" / name
+    damage(damaged)
+    (saved.path / "generator.safetensors").unlink()
+    again = go_on()
+    assert again.told.sentences[0].startswith(f"{damaged} ")
+    assert again.told.sentences[0].endswith("; going on from the one before")
+    assert again.told.sentences[1] == f"resuming from {saved.path / 'checkpoints' / '000004'}"
+    assert len(again.told.sentences) == 2
+    assert again.generator == before
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_byte_that_changes_is_noticed(saved, name, data):
+    place = saved.path / "checkpoints" / "000006"
+    file = place / name
+    whole = file.read_bytes()
+    position, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+    try:
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ (1 << bit)]) + whole[position + 1 :])
+        try:
+            verify(place)
+        except DamagedError as error:
+            assert str(file) in str(error)
+        else:
+            # Blanks between JSON's values carry nothing.
+            assert name == "state.json"
+            assert whole[position : position + 1].isspace()
+    finally:
+        file.write_bytes(whole)
+
+
+def test_several_damaged_ones_are_all_told(saved, go_on):
+    for number in ("000006", "000004"):
+        truncate(saved.path / "checkpoints" / number / "plugins.safetensors")
+    again = go_on()
+    assert "000006" in again.told.sentences[0]
+    assert "000004" in again.told.sentences[1]
+    assert again.told.sentences[2].endswith("000002")
+    assert again.generator == saved.generator
+
+
+def test_when_none_is_whole_the_run_begins_again(saved, go_on):
+    for place in (saved.path / "checkpoints").iterdir():
+        truncate(place / "state.json")
+    again = go_on()
+    assert again.told.sentences[-1] == "no checkpoint is whole: starting again from the beginning"
+    assert again.generator == saved.generator
+    assert [row["iteration"] for row in map(json.loads, (saved.path / "log.jsonl").read_text().splitlines())] == [
+        2,
+        4,
+        6,
+    ]
+
+
+def test_damaged_checkpoints_never_push_out_whole_ones(play, go_on, tmp_path):
+    run = play(output={"keep_checkpoints": 2})
+    assert run.checkpoints == ["000004", "000006"]
+    truncate(run.path / "checkpoints" / "000006" / "state.json")
+    again = go_on("run", "train.iterations=5", "output.keep_checkpoints=1")
+    assert again.checkpoints == ["000005", "damaged-000006"]
+    verify(run.path / "checkpoints" / "000005")
+
+
+def test_another_versions_format_is_refused_and_left_alone(saved, go_on):
+    for place in (saved.path / "checkpoints").iterdir():
+        plain = json.loads((place / "state.json").read_text())
+        del plain["sha256"]
+        plain["format"] = 99
+        (place / "state.json").write_text(json.dumps(plain | {"sha256": checkpoint._seal(plain)}))
+    before = {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match=r"000006/state\.json is of format 99; this gankit reads format 1"):
+        go_on()
+    assert {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "7", '"x"', "{}", '{"format": 1}', '{"sha256": 3}', "\xff"])
+def test_a_state_that_is_something_else_is_damage(saved, text):
+    place = saved.path / "checkpoints" / "000006"
+    (place / "state.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DamagedError, match=r"state\.json"):
+        verify(place)
+    assert newest_whole_checkpoint(RunDir(saved.path))[0].name == "000004"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generator": {"width": 9}},
+        {"optimizer": {"generator": {"use": "Sgd"}}, "discriminator": {"width": 2}},
+        {"tricks": {"w": {"use": "Wander"}, "average": {"use": "Forgetful"}}},
+        {"train": {"class_balanced": True}},
+    ],
+)
+def test_a_checkpoint_of_another_recipe_does_not_fit(saved, shelf, toy_game, toy_recipe, change):
+    class Forgetful(Plugin):
+        name = "forgetful"
+
+    shelf.add(Forgetful)
+    game = toy_game(**{"tricks": EVERYTHING["tricks"]} | change)
+    place = saved.path / "checkpoints" / "000006"
+    with pytest.raises(InputError, match=r"000006 does not fit the run's recipe\.toml: "):
+        load_checkpoint(game, place)
+
+
+# Writing
+
+
+def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_half(toy_game, tmp_path, monkeypatch):
+    directory = RunDir(tmp_path)
+    game = played(toy_game(), 1)
+    save_checkpoint(game, directory)
+    played(game, 1)
+    for failing in range(6):
+        calls = iter(range(100))
+
+        def write(path, data, *, real=checkpoint._write, calls=calls, failing=failing):
+            if next(calls) == failing:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(path, data)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint, "_write", write)
+            with pytest.raises(GankitError, match="the disk is full: .*000002 could not be written"):
+                save_checkpoint(game, directory)
+        assert [p.name for p in directory.checkpoints.iterdir()] == ["000001"]
+        verify(directory.checkpoint(1))
+    save_checkpoint(game, directory)
+    verify(directory.checkpoint(2))
+
+
+def test_the_same_checkpoint_is_not_written_twice(toy_game, tmp_path):
+    game = played(toy_game(), 1)
+    place = save_checkpoint(game, RunDir(tmp_path))
+    inode = place.stat().st_ino
+    assert save_checkpoint(game, RunDir(tmp_path)) == place
+    assert place.stat().st_ino == inode
+    assert [p.name for p in place.parent.iterdir()] == ["000001"]
+
+
+@pytest.mark.parametrize("damage", [truncate, alter])
+def test_a_damaged_one_in_its_place_is_replaced(toy_game, tmp_path, damage):
+    game = played(toy_game(), 1)
+    place = save_checkpoint(game, RunDir(tmp_path))
+    damage(place / "generator.safetensors")
+    save_checkpoint(game, RunDir(tmp_path))
+    verify(place)
+
+
+def test_what_a_killed_process_left_is_no_hindrance(toy_game, tmp_path):
+    game = played(toy_game(), 1)
+    (tmp_path / "checkpoints" / ".tmp-000001" / "x").mkdir(parents=True)
+    verify(save_checkpoint(game, RunDir(tmp_path)))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000001"]
+
+
+def test_folders_that_are_no_checkpoints_are_passed_over(saved, go_on):
+    shutil.copytree(saved.path / "checkpoints" / "000006", saved.path / "checkpoints" / "000006 copy")
+    (saved.path / "checkpoints" / "000009").write_text("a file")
+    assert go_on().told.sentences[0] == f"resuming from {saved.path / 'checkpoints' / '000006'}"
+
+
+def test_a_plugin_with_a_state_and_no_way_to_take_it_back_says_so():
+    class Half(Plugin):
+        name = "half"
+
+    with pytest.raises(ValueError, match="Half has a state_dict but no load_state_dict"):
+        Half(None).load_state_dict({"x": 1})
+
+
+def test_a_game_is_assembled_alike_each_time(toy_game):
+    assert_alike(played(toy_game(**EVERYTHING), 2), played(toy_game(**EVERYTHING), 2))
+    assert isinstance(toy_game(), Game)

@@ -1,0 +1,140 @@
+"""Anybody's `nn.Module` in a network slot."""
+
+import pytest
+import torch
+from torch import nn
+
+from gankit import Game, Recipe
+from gankit.errors import RecipeError
+from gankit.foreign import CalledWithLabels, Judging, module_plugin, takes_labels
+from gankit.sampling import Sampler, save_generator
+from gankit.trainer import play_iteration
+
+
+class Recording(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+
+def with_forward(function):
+    return type("Net", (Recording,), {"forward": function})
+
+
+@pytest.mark.parametrize(
+    ("forward", "takes"),
+    [
+        (lambda self, x: (x,), False),
+        (lambda self, x, labels: (x, labels), True),
+        (lambda self, x, y=None: (x, y), True),
+        (lambda self, *args: args, True),
+        (lambda self, x, *args: (x, *args), True),
+        (lambda self, x, *, scale=1: (x,), False),
+        (lambda self, x, **more: (x,), False),
+        (eval("lambda self, x, labels, /: (x, labels)"), True),
+    ],
+)
+def test_labels_are_handed_to_a_network_with_a_place_for_them(forward, takes):
+    net = with_forward(forward)
+    assert takes_labels(net) == takes
+    assert CalledWithLabels(net())("x", "labels") == (("x", "labels") if takes else ("x",))
+
+
+@pytest.mark.parametrize(
+    ("output", "logits", "features"),
+    [
+        (torch.arange(3.0)[:, None], (3,), (3, 1)),
+        (torch.arange(3.0), (3,), (3, 1)),
+        (torch.zeros(3, 1, 1, 1), (3,), (3, 1)),
+        ((torch.zeros(3, 1), torch.zeros(3, 4, 2, 2)), (3,), (3, 16)),
+        ((torch.zeros(3), torch.zeros(3)), (3,), (3, 1)),
+    ],
+)
+def test_what_a_network_returns_becomes_a_judgement(output, logits, features):
+    judged = Judging(CalledWithLabels(with_forward(lambda self, x: output)()))(None, None)
+    assert judged.logits.shape == logits
+    assert judged.features.shape == features
+
+
+def settings_of(init, **given):
+    net = type("Net", (nn.Module,), {"__init__": init})
+    plugin = module_plugin(net, "generator")
+    return plugin.Config.model_validate(given).model_dump(mode="json", exclude_none=True)
+
+
+def test_settings_are_the_arguments_of_init():
+    def init(self, width, depth=2, *more, act=nn.ReLU, scale=1.5, sizes=(1, 2), dtype=torch.float32, _hidden=3):
+        pass
+
+    assert settings_of(init, width=4) == {"width": 4, "depth": 2, "scale": 1.5, "sizes": [1, 2]}
+    assert settings_of(init, width=4, act="relu")["act"] == "relu"
+
+
+def test_any_settings_where_init_takes_any():
+    assert settings_of(lambda self, a=1, **more: None, b=2) == {"a": 1, "b": 2}
+
+
+@pytest.fixture
+def strangers(toy_recipe):
+    """The toy recipe with networks that know nothing of gankit."""
+
+    def make(generator=None, discriminator=None, **changes):
+        return toy_recipe(
+            generator={"use": "gankit_toys:PlainG"} | (generator or {}),
+            discriminator={"use": "gankit_toys:PlainD"} | (discriminator or {}),
+            normalization={"generator": {"use": "AsItIs"}},
+            **changes,
+        )
+
+    return make
+
+
+def test_strangers_train_are_saved_and_drawn_from(strangers, tmp_path):
+    recipe = strangers({"width": 7, "slope": 0.3})
+    game = Game(recipe)
+    game.load_data()
+    play_iteration(game)
+    assert game.generator.network.layers[0].out_features == 7
+    assert game.generator.network.slope == 0.3
+    save_generator(game, tmp_path / "g")
+    sampler = Sampler.load(tmp_path / "g", trust=True)
+    assert sampler.class_names == ()
+    assert sampler.sample(3)[0].shape == (3, 1, 8, 8)
+
+
+def test_a_strangers_resolved_recipe_is_the_same_recipe(strangers):
+    recipe = strangers({"slope": 0.3})
+    assert recipe.to_dict()["generator"] == {"use": "gankit_toys:PlainG", "width": 5, "slope": 0.3}
+    again = Recipe.from_dict(recipe.to_dict(), source=recipe.source)
+    assert again.to_dict() == recipe.to_dict()
+    # The default that TOML has no form for is __init__'s own.
+    assert isinstance(Game(again).generator.network.layers[-1], nn.Tanh)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "message"),
+    [
+        ({"wdth": 7}, "generator.wdth", "did you mean 'width'?"),
+        ({"width": "seven"}, "generator", "must be"),
+    ],
+)
+def test_wrong_arguments_are_sentences(strangers, settings, key, message):
+    with pytest.raises(RecipeError) as error:
+        Game(strangers(settings))
+    assert f"{key}: " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_required_argument_is_asked_for(shelf, strangers):
+    class Needy(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+
+    shelf.own.Needy = Needy
+    with pytest.raises(RecipeError, match=r"generator\.width: missing, and it has no default"):
+        strangers({"use": f"{shelf.own.__name__}:Needy"})
+
+
+def test_a_module_belongs_in_a_network_slot_only(toy_recipe):
+    with pytest.raises(RecipeError, match=r"tricks\.a\.use: gankit_toys:PlainD is not a subclass of gankit\.Plugin"):
+        toy_recipe(tricks={"a": {"use": "gankit_toys:PlainD"}})
