@@ -3,8 +3,9 @@
     GANKIT_DATA=... python benchmarks/judge_mnist.py RUN/generator.safetensors classifier.safetensors
 
 Draws 200 images of each class and lets a classifier (benchmarks/mnist_classifier.py) say which digit it sees: the
-share that is the digit asked for, on the whole and for each class. And the Frechet distance (Heusel 2017) between the classifier's 128 features of the generated images and of MNIST's test images, in double precision; the
-training images' distance to the test images stands beside it. It compares only with distances of the same classifier.
+share that is the digit asked for, on the whole and for each class. And the Frechet distance (Heusel 2017) between
+the classifier's 128 features of the generated images and of MNIST's test images, in double precision; the training
+images' distance to the test images stands beside it. It compares only with distances of the same classifier.
 """
 
 from __future__ import annotations

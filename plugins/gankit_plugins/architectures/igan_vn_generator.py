@@ -24,8 +24,8 @@ class IganVnGenerator(nn.Module):
 
     Shared by all classes: the two maps, and the long way and the short cut of the smaller one. Then two branches
     for each class, whose outputs are added: one goes on from the sum of the shared ways, the other (an IBlock:
-    two enlargements, R/4 to R/2 to R) grows the larger map. After every enlargement comes one more convolution. All
-    N branches are computed as grouped convolutions.
+    two enlargements, R/4 to R/2 to R) grows the larger map. After every enlargement but the short
+    cut comes one more convolution. All N branches are computed as grouped convolutions.
 
     Args:
         spec: image and latent sizes, and the number of classes; the resolution R is a multiple of 4.
