@@ -3,7 +3,7 @@
 It reads commands from stdin, one JSON object a line, and answers each with one: the child's exit code (negative: the
 signal that killed it), what it told, and how many operations on the disk it did. Torch is imported once, here.
 
-    {"do": "warm up", "recipe": PATH, "out": DIR}       plays in this process, for all that torch imports when first used
+    {"do": "warm up", "recipe": PATH, "out": DIR}       plays here, for all that torch imports when first used
     {"do": "start", "recipe": PATH, "out": DIR}         plays a recipe
     {"do": "resume", "out": DIR, "overrides": [...]}    goes on with it
     "kill": N                                           SIGKILL before operation N on the disk

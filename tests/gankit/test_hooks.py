@@ -32,7 +32,7 @@ class Telling(Plugin):
 
 
 def test_the_recipes_order_is_the_order():
-    hooks = active(**{letter: Telling for letter in "cabzd"})
+    hooks = active(**dict.fromkeys("cabzd", Telling))
     Telling.seen.clear()
     hooks.event("after_iteration")("game")
     assert [i.key for i in hooks.of("after_iteration")] == list("cabzd")
@@ -48,7 +48,7 @@ def test_the_recipes_order_is_the_order():
         (lambda self, source, labels, images: (source, labels, images), ("s", "l", "i")),
         (
             lambda self, images, labels, source, player, run: (images, labels, source, player, run),
-            tuple("ilsd") + ("game",),
+            ("i", "l", "s", "d", "game"),
         ),
         (lambda self, run, player, source, labels, images: (run, player), ("game", "d")),
     ],
@@ -58,15 +58,24 @@ def test_an_implementation_takes_any_of_the_arguments_in_any_order(function, exp
     assert hooks.calls("discriminator_inputs")[0]("i", "l", "s", "d", "game") == expected
 
 
+NO_SUCH_HOOK = "a: Logger marks {!r} as a hook, and there is no such hook; {}"
+
+
 @pytest.mark.parametrize(
     ("plugin", "told"),
     [
-        (logger(before_d_stp=lambda self: None), "a: Logger marks 'before_d_stp' as a hook, and there is no such hook; did you mean 'before_d_step'?"),
-        (logger(qqq=lambda self: None), "a: Logger marks 'qqq' as a hook, and there is no such hook; gankit.hookspecs has them all"),
+        (
+            logger(before_d_stp=lambda self: None),
+            NO_SUCH_HOOK.format("before_d_stp", "did you mean 'before_d_step'?"),
+        ),
+        (logger(qqq=lambda self: None), NO_SUCH_HOOK.format("qqq", "gankit.hookspecs has them all")),
         (logger(before_d_step=lambda self, stp: None), "a: Logger does not fit its hook point: "),
-        (type("Plain", (Plugin,), {"name": "plain", "turns": lambda self, run: None}), "a: turns is not marked as a hook"),
+        (
+            type("Plain", (Plugin,), {"name": "plain", "turns": lambda self, run: None}),
+            "a: turns is not marked as a hook",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_a_hook_is_an_error_that_says_which(plugin, told):
     with pytest.raises(PluginError) as error:
         active(a=plugin)
@@ -120,7 +129,9 @@ def test_at_most_one():
 
 
 def test_answers_are_collected_without_the_nones():
-    hooks = active(**{n: logger(lr_schedule=lambda self, player, value=v: value) for n, v in zip("abc", (1, None, 3))})
+    hooks = active(
+        **{n: logger(lr_schedule=lambda self, player, value=v: value) for n, v in zip("abc", (1, None, 3), strict=True)}
+    )
     assert hooks.collect("lr_schedule", "generator", "game") == [1, 3]
 
 

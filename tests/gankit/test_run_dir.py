@@ -86,7 +86,8 @@ def test_a_second_process_is_kept_out_until_the_first_ends(play, go_on, toy_reci
 
 
 def _hold(path, ready):
-    RunDir(path).lock()
+    directory = RunDir(path)
+    directory.lock()
     ready.set()
     multiprocessing.Event().wait()
 
@@ -96,7 +97,7 @@ def test_a_killed_process_holds_nothing(toy_recipe, tmp_path):
     directory._lock.close()
     fork = multiprocessing.get_context("fork")
     ready = fork.Event()
-    holder = fork.Process(target=_hold, args=(tmp_path, ready))
+    holder = fork.Process(target=_hold, args=(tmp_path, ready), daemon=True)
     holder.start()
     assert ready.wait(30)
     with pytest.raises(InputError, match="another process"):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gankit import GankitError, Plugin, Settings, Term, hookimpl
+from gankit import GankitError, Plugin, Term, hookimpl
 from gankit.trainer import Clock, due, play_iteration, play_turn
 
 PLAIN = {
@@ -80,7 +80,7 @@ def test_turns_follow_the_ratio(diary, ratio):
     assert game.iteration == 2
 
 
-def test_a_plugin_may_choose_the_turns(shelf, diary):
+def test_a_plugin_may_choose_the_turns(shelf, toy_game):
     @shelf.add
     class Order(Plugin):
         name = "order"
@@ -89,13 +89,17 @@ def test_a_plugin_may_choose_the_turns(shelf, diary):
         def turns(self, run):
             return ["generator", "discriminator"] if run.iteration == 0 else None
 
-    game, notes = diary(latent={"use": "Normal"}, loss={"use": "Loss"})
-    assert game.turns is None
-    game, notes = diary(train={"discriminator_turns": 2})
-    game.turns = Order(Settings()).turns
+    shelf.add(Diary)
+    game = toy_game(train={"discriminator_turns": 2}, tricks=tricks(Diary, Order))
     play_iteration(game)
     play_iteration(game)
-    assert notes.turns == ["generator", "discriminator", "discriminator", "discriminator", "generator"]
+    assert game.plugins["tricks.Diary"].turns == [
+        "generator",
+        "discriminator",
+        "discriminator",
+        "discriminator",
+        "generator",
+    ]
 
 
 def test_the_discriminator_is_frozen_in_the_generators_turn_and_not_after(diary):

@@ -240,10 +240,9 @@ class Average(Plugin):
     class Config(Settings):
         decay: float = Field(0.5, ge=0, le=1, description="of the average at each turn of G")
 
-    @hookimpl
-    def on_start(self, run):
-        if not hasattr(self, "average"):
-            self.average = {}
+    def __init__(self, config):
+        super().__init__(config)
+        self.average = {}
 
     @hookimpl
     def after_g_step(self, run):
@@ -253,7 +252,7 @@ class Average(Plugin):
             self.average[name] = mixed.clone()
 
     def state_dict(self):
-        return dict(getattr(self, "average", {}))
+        return dict(self.average)
 
     def load_state_dict(self, state):
         self.average = dict(state)

@@ -1,0 +1,88 @@
+"""Files that are whole or not there."""
+
+import errno
+import json
+import os
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from gankit import GankitError, files
+from gankit.files import disk_errors, tensors_to_bytes, write_bytes, write_json
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path):
+    path = tmp_path / "deep" / "x"
+    write_bytes(path, b"one")
+    write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert names(path.parent) == ["x"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
+def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch, step, code):
+    path = tmp_path / "x"
+    write_bytes(path, b"one")
+
+    def fail(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, step, fail)
+    with pytest.raises(GankitError) as error:
+        write_bytes(path, b"two")
+    assert error.value.exit_code == 1
+    assert str(path) in str(error.value)
+    assert os.strerror(code) in str(error.value)
+    assert str(error.value).startswith("the disk is full") == (code != errno.EIO)
+    assert path.read_bytes() == b"one"
+    assert names(tmp_path) == ["x"]
+
+
+def test_an_interruption_leaves_nothing_half_written_either(tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "x", b"one")
+    assert names(tmp_path) == []
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GankitError, match="could not be written"):
+        write_bytes(tmp_path / "file" / "x", b"")
+
+
+def test_other_errors_are_left_alone(tmp_path):
+    with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
+        raise ZeroDivisionError
+
+
+def test_json_is_sorted_and_ends_in_a_line(tmp_path):
+    write_json(tmp_path / "x.json", {"b": 1, "a": [None, 1.5]})
+    assert (tmp_path / "x.json").read_text() == '{\n  "a": [\n    null,\n    1.5\n  ],\n  "b": 1\n}\n'
+
+
+def test_tensors_and_their_card_come_back(tmp_path):
+    shared = torch.arange(6.0).view(2, 3)
+    tensors = {"a": shared, "b": shared.T, "c": torch.tensor(7), "d": torch.zeros(0, 2, dtype=torch.uint8)}
+    (tmp_path / "x").write_bytes(tensors_to_bytes(tensors, {"z": 1, "y": "ü"}))
+    with safe_open(tmp_path / "x", framework="pt") as file:
+        assert json.loads(file.metadata()["gankit"]) == {"z": 1, "y": "ü"}
+        assert {name: file.get_tensor(name).tolist() for name in file.keys()} == {  # noqa: SIM118
+            name: value.tolist() for name, value in tensors.items()
+        }
+    assert tensors_to_bytes(tensors, {"y": "ü", "z": 1}) == (tmp_path / "x").read_bytes()
+
+
+def test_no_tensor_at_all(tmp_path):
+    from safetensors.torch import load
+
+    assert load(tensors_to_bytes({})) == {}
