@@ -46,7 +46,7 @@ def main() -> None:
     features, seen = judged(classifier, images)
     test_images, test_labels = digits("test")
     test_features, test_seen = judged(classifier, test_images)
-    train_features, _ = judged(classifier, digits("train")[0][:10_000])
+    train_images, train_labels = digits("train")
     accuracy = (test_seen == test_labels).double().mean().item()
     print(f"classifier: {accuracy:.2%} of MNIST's test set; {count} images, seed {arguments.seed}, evaluation mode")
     if labels is not None:
@@ -54,13 +54,15 @@ def main() -> None:
         shares = [(seen[asked == digit] == digit).double().mean().item() for digit in asked.unique().tolist()]
         print("as asked: " + "  ".join(f"{d}: {s:.1%}" for d, s in zip(asked.unique().tolist(), shares, strict=True)))
         print(f"mean {sum(shares) / len(shares):.2%}, worst {min(shares):.1%}")
-        kept = torch.isin(test_labels, asked)
-        test_features = test_features[kept]
+        # Both sides of the comparison hold the digits that were drawn, and no others.
+        test_features = test_features[torch.isin(test_labels, asked)]
+        train_images = train_images[torch.isin(train_labels, asked)]
     else:
         counts = torch.bincount(seen, minlength=10).tolist()
         print("digits seen: " + "  ".join(f"{d}: {n}" for d, n in enumerate(counts)))
+    train_features, _ = judged(classifier, train_images[:10_000])
     ours, best = frechet_distance(features, test_features), frechet_distance(train_features, test_features)
-    print(f"Frechet distance to the test set: {ours:.1f} (first 10,000 training images: {best:.1f})")
+    print(f"Frechet distance to the test set: {ours:.1f} (first {len(train_features):,} training images: {best:.1f})")
 
 
 if __name__ == "__main__":

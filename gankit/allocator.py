@@ -23,4 +23,6 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(M_MMAP_THRESHOLD, ONE_GIB) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    # Older versions of glibc take no more than 32 MiB for the first.
+    mapped = mallopt(M_MMAP_THRESHOLD, ONE_GIB) or mallopt(M_MMAP_THRESHOLD, 32 << 20)
+    return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1) and mapped)

@@ -60,6 +60,10 @@ class BatchSource(Protocol):
 
     def load_state_dict(self, state: State) -> None: ...
 
+    def close(self) -> None:
+        """Lets go of what is gathered ahead, if anything."""
+        ...
+
 
 class Batches:
     """Batches in shuffled order.
@@ -97,6 +101,9 @@ class Batches:
     def next(self) -> tuple[Tensor, Tensor | None]:
         each = self.batch_size // len(self.sequences)
         index = torch.stack([sequence.take(each) for sequence in self.sequences], dim=1).flatten()
+        if self.images.is_cuda:
+            # Copied from ordinary memory, it would make the CPU wait.
+            index = index.pin_memory()
         index = index.to(self.images.device, non_blocking=True)
         return self.images[index], None if self.labels is None else self.labels[index]
 
@@ -109,6 +116,9 @@ class Batches:
     def load_state_dict(self, state: State) -> None:
         for sequence, epoch, position in zip(self.sequences, state["epoch"], state["position"], strict=True):
             sequence.seek(epoch, position)
+
+    def close(self) -> None:
+        return None
 
 
 class Prefetched:

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -143,6 +144,7 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         "random.safetensors": _random_tensors(game.device),
     }
     version, numbers, gauss = random.getstate()
+    of_numpy: Any = numpy.random.get_state()
     plain = {
         "format": FORMAT,
         "iteration": game.iteration,
@@ -151,6 +153,7 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         "optimizer": optimizer_plain,
         "plugins": plugin_plain,
         "python_random": [version, list(numbers), gauss],
+        "numpy_random": [of_numpy[0], of_numpy[1].tolist(), *of_numpy[2:]],
     }
     return tensors_by_file, plain
 
@@ -175,6 +178,7 @@ def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -
     game.turn_counts = plain["turn_counts"]
     version, numbers, gauss = plain["python_random"]
     random.setstate((version, tuple(numbers), gauss))
+    numpy.random.set_state(tuple(plain["numpy_random"]))
     torch.set_rng_state(tensors["random.safetensors"]["cpu"])
     # A run that moves to a GPU brings no state for the GPU's randomness: it goes on from the seed's.
     if game.device.type == "cuda" and "cuda" in tensors["random.safetensors"]:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, create_model
 from torch import Tensor, nn
 
+from gankit.errors import InputError
 from gankit.plugin import Kind, Plugin, Settings, hookimpl
 from gankit.spec import Spec
 from gankit.step import Judgement
@@ -20,7 +21,11 @@ class _Foreign(Plugin):
 
     def build(self) -> nn.Module:
         # What the recipe leaves out is left to `__init__`, whose defaults may be of any type.
-        return self.module_class(**self.config.model_dump(exclude_unset=True))
+        given = self.config.model_dump(exclude_unset=True)
+        try:
+            return self.module_class(**given)
+        except TypeError as error:
+            raise InputError(f"{self.module_class.__name__} cannot be built with {given}: {error}") from error
 
 
 class _ForeignGenerator(_Foreign):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gankit.aside import evaluating, own_randomness, seed_all
 from gankit.batches import BatchSource, place
 from gankit.dataset import Dataset
 from gankit.errors import InputError, PluginError, Problem, RecipeError
@@ -75,8 +75,8 @@ class Game:
         """Each term's value in the player's last turn, on the device; unweighted."""
 
         self.stop_reason: str | None = None
-        torch.manual_seed(derived_seed(recipe.seed, "training"))
-        random.seed(derived_seed(recipe.seed, "training"))
+        self._rehearse()
+        seed_all(derived_seed(recipe.seed, "training"))
 
     def stop(self, reason: str) -> None:
         """Ends the run after this iteration; the reason is shown to the user."""
@@ -94,6 +94,12 @@ class Game:
             self.spec.classes if self.spec.class_balanced else 0,
             derived_seed(self.recipe.seed, "data"),
         )
+
+    def start(self) -> None:
+        """Tells every plugin that the first iteration, or the first after a resume, is about to begin."""
+        # What a plugin draws to get ready must not shift what the run draws: a resumed one gets ready twice.
+        with own_randomness(self.device, derived_seed(self.recipe.seed, "start")):
+            self.hooks.event("on_start")(self)
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
         """The next real images, (B, C, R, R) in [-1, 1], and their labels, on the device."""
@@ -148,11 +154,40 @@ class Game:
         return dataset, spec
 
     def _build_network(self, player: Player) -> nn.Module:
-        torch.manual_seed(derived_seed(self.recipe.seed, player))
+        seed_all(derived_seed(self.recipe.seed, player))
         network = build_network(self.hooks, player, self.spec, self, self.recipe.source)
         if self.recipe.train.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.to(self.device).train()
+
+    def _rehearse(self) -> None:
+        """Shows the networks to each other once, in evaluation mode, so that what does not fit is known now."""
+        spec = self.spec
+        count = max(2, spec.classes)
+        labels = torch.arange(count, device=self.device) if spec.classes else None
+        with torch.no_grad(), own_randomness(self.device), evaluating(self.generator), evaluating(self.discriminator):
+            z = self.draw_latent(count, labels)
+            images = self._fitting("generator", lambda: self.generator(z, labels), f"z of shape {tuple(z.shape)}")
+            wanted = (count, self.dataset.channels, spec.resolution, spec.resolution)
+            if not isinstance(images, Tensor) or images.shape != wanted:
+                raise self._refusal("generator", f"returns {_shape(images)}; images of shape {wanted} are wanted")
+            if spec.channels != self.dataset.channels:
+                # A plugin changes what D is shown, and may not be ready to yet.
+                return
+            given = f"images of shape {wanted}"
+            output = self._fitting("discriminator", lambda: self.discriminator(images.float(), labels), given)
+            fits = isinstance(output, tuple) and len(output) == 2 and output[0].shape == (count,)
+            if not fits:
+                raise self._refusal(
+                    "discriminator",
+                    f"returns {_shape(output)}; logits of shape {(count,)} and the features before them are wanted",
+                )
+
+    def _fitting(self, player: Player, call: Callable[[], Any], given: str) -> Any:
+        try:
+            return call()
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise self._refusal(player, f"does not take {given}: {' '.join(str(error).split())[:200]}") from error
 
     def _normalize(self, player: Player, layer: nn.Module, features: int) -> nn.Module:
         return self.hooks.one("normalization", player, layer, features, player=player)
@@ -181,6 +216,7 @@ class Game:
             "discriminator": hooks.event("after_d_step"),
             "generator": hooks.event("after_g_step"),
         }
+        self.evaluate = hooks.calls("evaluate")
         self.after_backward = hooks.event("after_backward")
         self.after_iteration = hooks.event("after_iteration")
         try:
@@ -256,7 +292,7 @@ def build_network(hooks: Hooks, player: Player, spec: Spec, run: Game | None, so
 
 
 class refusing:  # noqa: N801
-    """A plugin's ValueError or TypeError inside this block is the user's mistake at `key`, said in one sentence."""
+    """A plugin's ValueError inside this block is the user's mistake at `key`, said in one sentence."""
 
     def __init__(self, source: str, key: str) -> None:
         self.source, self.key = source, key
@@ -265,7 +301,7 @@ class refusing:  # noqa: N801
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, RecipeError) or not isinstance(error, (ValueError, TypeError)):
+        if isinstance(error, RecipeError) or not isinstance(error, ValueError):
             return
         raise RecipeError(self.source, [Problem(self.key, str(error))]) from error
 
@@ -273,6 +309,12 @@ class refusing:  # noqa: N801
 def derived_seed(seed: int, purpose: str) -> int:
     """A seed for one purpose, so that what one part draws never shifts what another does."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7])
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(_shape(v) for v in value)})"
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def choose_device(name: str) -> torch.device:

@@ -46,7 +46,9 @@ class Train(Settings):
     )
     channels_last: bool = Field(True, description="memory format of images and convolutions")
     tf32: bool = Field(True, description="on a GPU, fp32 matrix products in TensorFloat-32")
-    deterministic: bool = Field(False, description="on a GPU, only kernels that repeat to the bit")
+    deterministic: bool = Field(
+        False, description="on a GPU, only kernels that repeat to the bit, as exact resume needs"
+    )
     keep_freed_memory: bool = Field(
         True,
         description="on a CPU with glibc, freed memory is kept for the next iteration: faster, more memory",

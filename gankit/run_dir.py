@@ -53,14 +53,7 @@ class RunDir:
             path = _unused(recipe.output.directory / recipe.name / time.strftime("%Y-%m-%dT%H-%M-%S"))
         else:
             path = Path(out)
-            if path.is_file():
-                raise InputError(f"--out {path}: a file of that name is in the way")
-            if (path / "recipe.toml").exists():
-                raise InputError(
-                    f"--out {path}: a run is there already; `gankit resume {path}` goes on with it, or name another"
-                )
-            if path.is_dir() and any(path.iterdir()):
-                raise InputError(f"--out {path}: the folder is not empty; name one that is, or a new one")
+            cls.check_free(path)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         directory = cls(path)
@@ -68,9 +61,21 @@ class RunDir:
         directory.write_recipe(recipe)
         return directory
 
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises InputError when a new run cannot have this directory, because something is there."""
+        if path.is_file():
+            raise InputError(f"--out {path}: a file of that name is in the way")
+        if (path / "recipe.toml").exists():
+            raise InputError(
+                f"--out {path}: a run is there already; `gankit resume {path}` goes on with it, or name another"
+            )
+        if path.is_dir() and any(path.iterdir()):
+            raise InputError(f"--out {path}: the folder is not empty; name one that is, or a new one")
+
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
-        """An existing run's directory, also when given as one of its checkpoints or files.
+        """An existing run's directory.
 
         Raises InputError when there is no run.
         """
@@ -216,3 +221,13 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
         has = " ".join(filter(None, (current["distribution"], current["version"]))) or current["origin"]
         sentences.append(f"{key}: the run began with {recorded['use']!r} from {was}; now it is from {has}")
     return sentences
+
+
+def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """One sentence for each fact of the machine that has changed, and with it, perhaps, the last digits of sums."""
+    facts = ("torch", "device_name", "threads", "precision")
+    return [
+        f"{fact.replace('_', ' ')}: the run was on {before[fact]} and is now on {now[fact]}; the bytes may differ"
+        for fact in facts
+        if before.get(fact, now[fact]) != now[fact]
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from gankit.checkpoint import load_checkpoint, newest_whole_checkpoint
 from gankit.errors import InputError
 from gankit.game import Game
 from gankit.recipe import Recipe, merge, parse_overrides, read_toml
-from gankit.run_dir import RunDir, changed_plugins, environment_record, plugin_record
+from gankit.run_dir import RunDir, changed_machine, changed_plugins, environment_record
 from gankit.trainer import Outcome, Reporter, train
 
 Tell = Callable[[str], None]
@@ -45,13 +46,15 @@ def start(
         # On record, so that a resumed run goes on where it was.
         recipe = replace(recipe, train=recipe.train.model_copy(update={"device": device}))
     prepare_torch(recipe)
+    if out is not None:
+        RunDir.check_free(Path(out))
     game = Game(recipe)
     for sentence in game.advice:
         tell(f"advice: {sentence}")
     game.load_data()
     directory = RunDir.create(recipe, out)
     directory.write_environment(environment_record(game))
-    return directory, train(game, directory, reporter)
+    return directory, play_to_the_end(game, directory, reporter)
 
 
 def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell: Tell) -> tuple[RunDir, Outcome]:
@@ -72,7 +75,9 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     recipe = _recipe_to_resume(directory, list(overrides))
     prepare_torch(recipe)
     game = Game(recipe)
-    for sentence in changed_plugins(directory.read_environment(), plugin_record(recipe)):
+    began, now = directory.read_environment(), environment_record(game)
+    before = [began, *began.get("resumed", [])][-1]
+    for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         tell(sentence)
     game.load_data()
     checkpoint, complaints = newest_whole_checkpoint(directory)
@@ -85,9 +90,19 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
         tell("no checkpoint is whole: starting again from the beginning")
     directory.rewind(game.iteration)
     directory.write_recipe(recipe)
+    directory.write_environment(began | {"resumed": [*began.get("resumed", []), now]})
     if game.iteration >= recipe.train.iterations:
         tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
-    return directory, train(game, directory, reporter)
+    return directory, play_to_the_end(game, directory, reporter)
+
+
+def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
+    """`train`, and nothing is left running behind it."""
+    assert game.batches is not None
+    try:
+        return train(game, directory, reporter)
+    finally:
+        game.batches.close()
 
 
 def prepare_torch(recipe: Recipe) -> None:
@@ -98,6 +113,9 @@ def prepare_torch(recipe: Recipe) -> None:
     torch.backends.cudnn.allow_tf32 = recipe.train.tf32
     # Trying out kernels pays for shapes that never change, but which one wins may differ from run to run.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
+    if recipe.train.deterministic:
+        # cuBLAS repeats itself only with a workspace of fixed size, which it looks up when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
 
 

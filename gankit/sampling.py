@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 import gankit
+from gankit.aside import evaluating, own_randomness
 from gankit.errors import InputError
 from gankit.files import disk_errors, tensors_to_bytes, write_bytes
 from gankit.game import Game, build_network, build_plugins, choose_device, derived_seed
@@ -38,13 +38,18 @@ SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent")
 """A plugin with one of these has a hand in what a saved generator is, and is needed to sample from it."""
 
 
+def sampled_generator(game: Game) -> nn.Module:
+    """The generator that samples are drawn from: a plugin's, the moving average for instance, or the trained one."""
+    chosen = game.sampling_generator(game) if game.sampling_generator is not None else None
+    return game.generator if chosen is None else chosen
+
+
 def save_generator(game: Game, path: Path) -> None:
     """The generator to sample from, with all that it takes to rebuild it in the file's metadata.
 
     Raises GankitError when the disk is full.
     """
-    chosen = game.sampling_generator(game) if game.sampling_generator is not None else None
-    generator = game.generator if chosen is None else chosen
+    generator = sampled_generator(game)
     shaping = {i.key for hook in SHAPING_HOOKS for i in game.hooks.of(hook)} | {"normalization.generator"}
     spec = {k: v for k, v in vars(game.spec).items() if k != "normalize"}
     card = {
@@ -98,8 +103,7 @@ class Sampler:
         card, tensors = read_generator_file(path)
         needed = card["needed"]
         reader = Reader(card["recipe"], path, Registry.installed())
-        # Asked of the recipe, which is what will be followed, and not of what the file says of itself elsewhere.
-        strange = [use for use in reader.uses_at(needed) if ":" in use]
+        strange = strange_uses(card)
         if strange and not trust:
             raise InputError(f"{path} wants to import {', '.join(strange)}; if you trust it, say --trust")
         parts = reader.parts_at(needed)
@@ -220,8 +224,16 @@ class GridSampler:
 
     def _sampler(self) -> Sampler:
         game = self.game
-        chosen = game.sampling_generator(game) if game.sampling_generator is not None else None
-        return Sampler(game.generator if chosen is None else chosen, game.hooks, game.spec, game.device)
+        return Sampler(sampled_generator(game), game.hooks, game.spec, game.device)
+
+
+def strange_uses(card: dict[str, Any]) -> list[str]:
+    """What a generator's card names by module or by path, rather than as a plugin that is installed under a name.
+
+    Asked of the recipe, which is what will be followed, and not of what the file says of itself elsewhere.
+    """
+    reader = Reader(card["recipe"], "generator", Registry([]))
+    return [use for use in reader.uses_at(card["needed"]) if ":" in use]
 
 
 def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -264,23 +276,3 @@ def save_folder(images: Iterator[Tensor], labels: Tensor | None, names: tuple[st
             save_png(picture(image), folder / f"{number:06d}{suffix}.png")
             number += 1
     return number
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and back in its own afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def own_randomness(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """A random state of one's own inside, so that looking at a run does not change it."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

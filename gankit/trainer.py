@@ -11,13 +11,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from gankit.aside import evaluating, own_randomness
 from gankit.checkpoint import save_checkpoint
 from gankit.errors import GankitError
 from gankit.game import Game, Turns
 from gankit.interrupt import Interrupt
 from gankit.plugin import PLAYERS, Player
 from gankit.run_dir import RunDir
-from gankit.sampling import GridSampler, save_generator
+from gankit.sampling import GridSampler, sampled_generator, save_generator
 from gankit.step import Step, Term
 
 
@@ -61,24 +62,28 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     game.directory = directory.path
     clock = Clock(game)
     grids = GridSampler(game)
-    game.hooks.event("on_start")(game)
+    began = game.iteration
+    game.start()
     reporter.began(game, directory)
     with Interrupt(reporter.stopping) as interrupt:
         while game.iteration < total and game.stop_reason is None and not interrupt.requested:
             play_iteration(game)
             game.after_iteration(game)
             reporter.played(game)
-            if game.iteration % output.log_every == 0 or game.iteration == total:
+            if game.iteration % output.log_every == 0 or game.iteration == total or game.stop_reason is not None:
                 check_finite(game)
                 row = clock.row()
                 directory.log(row)
                 reporter.logged(row)
             if game.iteration % output.sample_every == 0 and game.iteration < total:
-                directory.save_grid(grids.draw(), game.iteration)
+                show(game, directory, grids)
             if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
                 save(game, directory)
         save(game, directory)
-        directory.save_grid(grids.draw(), game.iteration)
+        if game.iteration > began:
+            show(game, directory, grids)
+        else:
+            directory.save_grid(grids.draw(), game.iteration)
     unfinished = interrupt.requested and game.iteration < total
     outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
     game.hooks.event("on_stop")(game)
@@ -101,31 +106,34 @@ def default_turns(game: Game) -> Turns:
 
 def play_turn(game: Game, player: Player) -> None:
     """One player's update: draw, judge, one backward pass, one step of the optimiser."""
-    terms = due(game.terms[player], game.turn_counts[player])
     parts = game.recipe.train.accumulate
+    terms = due(game.terms[player], game.turn_counts[player], parts)
     values: dict[str, Tensor] = {}
     # D is a fixed judge in G's turn. Without gradients for its weights, a third of its backward pass is saved.
     frozen = game.parameters["discriminator"] if player == "generator" else []
     for weight in frozen:
         weight.requires_grad_(False)
-    for _ in range(parts):
-        with autocast(game):
-            step = draw_step(game, player)
-            game.before_step[player](game, step)
-        for name, value in backward(game, step, player, terms, parts).items():
-            values[name] = value / parts + values[name] if name in values else value / parts
-    for weight in frozen:
-        weight.requires_grad_(True)
+    try:
+        for _ in range(parts):
+            with autocast(game):
+                step = draw_step(game, player)
+                game.before_step[player](game, step)
+            for name, value in backward(game, step, player, terms).items():
+                values[name] = value / parts + values[name] if name in values else value / parts
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(True)
     game.after_backward(game, step, player)
     take_step(game, player)
     game.turn_counts[player] += 1
-    game.values[player] = values
+    # A lazy term keeps the value of the last turn that it acted on.
+    game.values[player] = game.values[player] | values
     game.after_step[player](game, step)
 
 
-def due(terms: list[Term], turn: int) -> list[Term]:
-    """The terms that act on this turn; a lazy one counts for the turns that it leaves out."""
-    return [Term(t.name, t.function, t.weight * t.every, t.every) for t in terms if turn % t.every == 0]
+def due(terms: list[Term], turn: int, parts: int) -> list[Term]:
+    """The terms that act on this turn, weighted for one of its parts; a lazy one counts for the turns it leaves out."""
+    return [Term(t.name, t.function, t.weight * t.every / parts, t.every) for t in terms if turn % t.every == 0]
 
 
 def draw_step(game: Game, player: Player) -> Step:
@@ -137,13 +145,14 @@ def draw_step(game: Game, player: Player) -> Step:
     return Step(game, player, real, labels, z, fake)
 
 
-def backward(game: Game, step: Step, player: Player, terms: list[Term], parts: int) -> dict[str, Tensor]:
+def backward(game: Game, step: Step, player: Player, terms: list[Term]) -> dict[str, Tensor]:
     """Adds the gradient of the terms' weighted sum to the player's parameters; returns each term's value."""
     if game.backward is not None:
-        return game.backward(game, step, player, terms)
+        with autocast(game):
+            return game.backward(game, step, player, terms)
     with autocast(game):
         values = {term.name: term.function(step) for term in terms}
-        loss = sum((term.weight / parts * values[term.name] for term in terms), torch.zeros((), device=game.device))
+        loss = sum((term.weight * values[term.name] for term in terms), torch.zeros((), device=game.device))
     if loss.requires_grad:
         loss.backward()
     return {name: value.detach() for name, value in values.items()}
@@ -180,6 +189,18 @@ def check_finite(game: Game) -> None:
                 f"iteration {game.iteration}: the {player}'s parameters are no longer finite. The last checkpoint is "
                 "from before and is kept. What helps most often: a lower learning rate"
             )
+
+
+def show(game: Game, directory: RunDir, grids: GridSampler) -> None:
+    """A grid of samples, and the measures of every plugin that has some. Leaves no trace in what is learnt."""
+    directory.save_grid(grids.draw(), game.iteration)
+    generator = sampled_generator(game)
+    measures: dict[str, float] = {}
+    for evaluate in game.evaluate:
+        with torch.no_grad(), evaluating(generator), own_randomness(game.device):
+            measures |= evaluate(game, generator) or {}
+    if measures:
+        directory.log({"iteration": game.iteration, "measures": measures})
 
 
 def save(game: Game, directory: RunDir) -> None:

@@ -35,6 +35,7 @@ def test_the_trick_runs_as_it_stands(tmp_path):
     recipe.write_text(f'extends = "{ROOT / "recipes" / "igan_vn.toml"}"\n{switch}')
     game = Game(Recipe.load(recipe, SMALL))
     game.load_data()
+    game.start()
     play_iteration(game)
     images, _ = game.draw()
     louder, _ = game.plugins["tricks.louder"].discriminator_inputs(images, None, "fake")
@@ -73,4 +74,10 @@ def test_recipes_begin_with_what_they_train_and_how(path):
     header = path.read_text(encoding="utf-8").split("\nname")[0]
     assert header.startswith("# ")
     assert f"gankit run recipes/{path.name}" in header
-    assert "MEASURE" not in header
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", *[f"recipes/{p.name}" for p in (ROOT / "recipes").glob("*.toml")], "docs/igan.md"]
+)
+def test_nothing_waits_to_be_filled_in(path):
+    assert not re.search(r"MEASURE|TODO|[A-Z]+_(FIGURES|TABLE)", (ROOT / path).read_text(encoding="utf-8"))

@@ -143,4 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         _write_no_more()
         code = FAILED
+    except RuntimeError as error:
+        # Told apart by its name: to import torch for it would cost every verb two seconds.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        click.echo(
+            "error: the device is out of memory; a smaller train.batch_size helps, or the same in parts with "
+            'train.accumulate, or train.precision = "bf16"',
+            err=True,
+        )
+        code = FAILED
     sys.exit(code)

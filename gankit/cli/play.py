@@ -11,6 +11,7 @@ from gankit.cli import INTERRUPTED
 from gankit.cli.progress import Progress, progress
 from gankit.cli.words import duration
 from gankit.run_dir import RunDir
+from gankit.sampling import read_generator_file, strange_uses
 from gankit.trainer import Outcome
 
 
@@ -46,8 +47,9 @@ def tell_end(directory: RunDir, outcome: Outcome) -> None:
         click.echo(f"done: {outcome.iterations} iterations; this took {duration(outcome.seconds)}")
     click.echo(f"  pictures   {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
+    trust = " --trust" if strange_uses(read_generator_file(directory.generator_file)[0]) else ""
     tell_next(
-        f"gankit sample {quoted(directory.path)} --out samples.png",
+        f"gankit sample {quoted(directory.path)} --out samples.png{trust}",
         f"{resume} train.iterations={2 * outcome.iterations}",
     )
 

@@ -36,7 +36,7 @@ def command(
     """Draw images from FILE, a generator.safetensors or a run directory.
 
     With a PATH that ends in .png they become one grid, with a row for each class, as many to a row as COUNT suffices
-    for. Any other PATH is a new folder of one PNG for each image, the classes in turn. A run directory is trusted.
+    for. Any other PATH is a new folder of one PNG for each image, the classes in turn.
     """
     import torch
 
@@ -52,7 +52,7 @@ def command(
     if not as_grid and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: something is there already; name a new folder, or a file that ends in .png")
     if file.is_dir():
-        run, trust = file, True
+        run = file
         file = RunDir.open(run).generator_file
         if not file.exists():
             raise InputError(f"{run} holds no generator yet; `gankit resume {run}` goes on with the run")

@@ -104,13 +104,14 @@ def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, 
     class Conv(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv = torch.nn.Conv2d(1, 4, 3)
+            self.conv = torch.nn.Conv2d(3, 4, 3)
 
         def forward(self, images):
             return self.conv(images).mean((1, 2, 3))
 
     shelf.own.Conv = Conv
     changes = {
+        "data": {"channels": 3},
         "discriminator": {"use": f"{shelf.own.__name__}:Conv"},
         "normalization": {"generator": {"use": "AsItIs"}},
     }

@@ -183,8 +183,9 @@ def test_the_step_is_what_the_gradient_of_the_terms_says(shelf, toy_game):
 
 def test_lazy_terms_count_for_the_turns_they_leave_out():
     plain, lazy = Term("plain", abs), Term("lazy", abs, weight=0.5, every=4)
-    acting = [[(t.name, t.weight) for t in due([plain, lazy], turn)] for turn in range(9)]
+    acting = [[(t.name, t.weight) for t in due([plain, lazy], turn, 1)] for turn in range(9)]
     assert acting == [[("plain", 1.0), ("lazy", 2.0)] if n % 4 == 0 else [("plain", 1.0)] for n in range(9)]
+    assert [t.weight for t in due([plain, lazy], 0, parts=2)] == [0.5, 1.0]
 
 
 def test_a_lazy_term_acts_on_every_so_many_of_its_players_turns(shelf, toy_game):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gankit import Recipe
+from gankit import Game, InputError, Recipe
 from gankit.recipe import merge
 from gankit.runs import resume, start
 
@@ -72,3 +72,53 @@ def test_the_other_loss_is_the_same_one_while_nothing_is_weighted(plain, tmp_pat
     other = play(merge(TINY, {"loss": {"use": "non_saturating"}}), tmp_path / "run")
     newest = "checkpoints/000004/generator.safetensors"
     assert (other / newest).read_bytes() == (plain / newest).read_bytes()
+
+
+EARLY = """
+import torch
+from gankit import Plugin, hookimpl
+
+class Early(Plugin):
+    name = "early"
+
+    @hookimpl
+    def on_start(self):
+        torch.randn(3)
+"""
+
+
+def test_what_a_plugin_draws_to_get_ready_shifts_nothing(plain, tmp_path):
+    (tmp_path / "early.py").write_text(EARLY)
+    early = merge(TINY, {"tricks": {"early": {"use": f"{tmp_path}/early.py:Early"}}})
+    whole = play(early, tmp_path / "whole")
+    cut = play(merge(early, {"train": {"iterations": 2}}), tmp_path / "cut")
+    resume(cut, ["train.iterations=4"], Silent(), lambda sentence: None)
+    newest = "checkpoints/000004/generator.safetensors"
+    assert (cut / newest).read_bytes() == (whole / newest).read_bytes() == (plain / newest).read_bytes()
+
+
+NETS = """
+from torch import nn
+
+class Small(nn.Module):
+    def __init__(self, size=(4, 4)):
+        super().__init__()
+        self.size, self.layer = size, nn.Linear(100, 3 * 4 * 4)
+
+    def forward(self, z):
+        return self.layer(z).view(-1, 3, *self.size)
+"""
+
+
+@pytest.mark.parametrize(
+    ("slot", "said"),
+    [
+        ({"generator": {"use": "FILE:Small"}}, r"generator: returns a tensor of shape \(2, 3, 4, 4\); images of shape"),
+        ({"discriminator": {"use": "FILE:Small"}}, "discriminator: does not take images of shape"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused_before_training(slot, said, tmp_path):
+    (tmp_path / "nets.py").write_text(NETS)
+    slot = {key: {"use": table["use"].replace("FILE", f"{tmp_path}/nets.py")} for key, table in slot.items()}
+    with pytest.raises(InputError, match=said):
+        Game(Recipe.from_dict(merge(TINY, slot)))

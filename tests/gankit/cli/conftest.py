@@ -49,7 +49,7 @@ class G(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 64), nn.Tanh())
 
-    def forward(self, z):
+    def forward(self, z, labels):
         return self.layers(z).view(-1, 1, 8, 8)
 
 

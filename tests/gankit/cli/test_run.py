@@ -48,7 +48,7 @@ def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
         "  pictures   my run/samples/000012.png",
         "  generator  my run/generator.safetensors",
         "next:",
-        "  gankit sample 'my run' --out samples.png",
+        "  gankit sample 'my run' --out samples.png --trust",
         "  gankit resume 'my run' train.iterations=24",
     ]
     assert answer.out.isascii()

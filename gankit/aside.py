@@ -1,0 +1,43 @@
+"""Looking at a network without leaving a trace in how the run goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy
+import torch
+from torch import nn
+
+
+def seed_all(seed: int) -> None:
+    """Seeds every global generator of random numbers: torch's on all devices, Python's and numpy's."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and back in its own afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """A random state of one's own inside, so that looking at a run does not change it."""
+    python, of_numpy = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seed_all(seed)
+            yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(of_numpy)
