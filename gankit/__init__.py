@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gankit.plugin import hookimpl as hookimpl
     from gankit.prepared import read_prepared as read_prepared
     from gankit.recipe import Recipe as Recipe
+    from gankit.sampling import truncated as truncated
     from gankit.spec import Spec as Spec
     from gankit.step import Judgement as Judgement
     from gankit.step import Step as Step
@@ -42,6 +43,7 @@ _HOME = {
     "Term": "gankit.step",
     "hookimpl": "gankit.plugin",
     "read_prepared": "gankit.prepared",
+    "truncated": "gankit.sampling",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

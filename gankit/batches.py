@@ -56,6 +56,10 @@ class BatchSource(Protocol):
         """(B, C, R, R) uint8 and (B,) int64 or None, on the device or pinned for it."""
         ...
 
+    def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        """`count` images and their labels that depend on nothing but the seed; the order of batches is left alone."""
+        ...
+
     def state_dict(self) -> State: ...
 
     def load_state_dict(self, state: State) -> None: ...
@@ -107,6 +111,9 @@ class Batches:
         index = index.to(self.images.device, non_blocking=True)
         return self.images[index], None if self.labels is None else self.labels[index]
 
+    def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        return Batches(self.images, self.labels, count, classes, seed).next()
+
     def state_dict(self) -> State:
         return {
             "epoch": [sequence.epoch for sequence in self.sequences],
@@ -142,6 +149,9 @@ class Prefetched:
             raise item
         images, labels, self.state = item
         return images, labels
+
+    def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        return self.batches.reference(count, classes, seed)
 
     def state_dict(self) -> State:
         return self.state

@@ -23,7 +23,8 @@ class Dataset:
 
     load: Callable[[], tuple[Tensor, Tensor | None]]
     """To (N, channels, resolution, resolution) uint8 on the CPU, which may be memory-mapped, and (N,) int64
-    labels or None. Raises InputError for files that cannot be used."""
+    labels or None. What is no picture may be floating point instead, in [-1, 1], and is used as it is. Raises
+    InputError for files that cannot be used."""
 
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
     """What `load` gives, in the same order, in chunks of (n, channels, resolution, resolution) and (n,), so that

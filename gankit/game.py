@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ class Game:
             player: self._ask("build_optimizer", player, self.parameters[player], player=player) for player in PLAYERS
         }
         self.base_rates = {p: [group["lr"] for group in self.optimizers[p].param_groups] for p in PLAYERS}
-        self.terms = {player: self._collect_terms(player) for player in PLAYERS}
+        self.terms = self._collect_terms()
         self.schedules: dict[Player, list[Callable[[int], float]]] = {
-            player: self.hooks.collect("lr_schedule", player, self) for player in PLAYERS
+            player: self.hooks.collect("lr_schedule", player, self, player=player) for player in PLAYERS
         }
         self._resolve()
         self.batches: BatchSource | None = None
@@ -75,12 +76,19 @@ class Game:
         """Each term's value in the player's last turn, on the device; unweighted."""
 
         self.stop_reason: str | None = None
+        self.said: list[str] = []
+        """What plugins have to say to the user and has not been shown yet."""
+
         self._rehearse()
         seed_all(derived_seed(recipe.seed, "training"))
 
     def stop(self, reason: str) -> None:
         """Ends the run after this iteration; the reason is shown to the user."""
         self.stop_reason = reason
+
+    def advise(self, sentence: str) -> None:
+        """Says something about the run to the user while it goes on; it is kept in log.jsonl too."""
+        self.said.append(sentence)
 
     def load_data(self) -> None:
         """Reads the images and places them where batches are drawn from."""
@@ -105,7 +113,26 @@ class Game:
         """The next real images, (B, C, R, R) in [-1, 1], and their labels, on the device."""
         assert self.batches is not None, "load_data comes first"
         images, labels = self.batches.next()
-        images = to_float(images.to(self.device, non_blocking=True))
+        return self._onto_device(images, labels)
+
+    def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Real images that are always the same for a seed, (count, C, R, R) in [-1, 1], and their labels.
+
+        The order of the batches is left alone. Raises InputError when batches are class-balanced and `count` is no
+        multiple of the number of classes.
+        """
+        assert self.batches is not None, "load_data comes first"
+        classes = self.spec.classes if self.spec.class_balanced else 0
+        if classes and count % classes:
+            raise InputError(
+                f"{count} reference images cannot be shared evenly among {classes} classes; take a multiple"
+            )
+        seed = derived_seed(self.recipe.seed, "reference")
+        return self._onto_device(*self.batches.reference(count, classes, seed))
+
+    def _onto_device(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        images = images.to(self.device, non_blocking=True)
+        images = images if images.is_floating_point() else to_float(images)
         if self.recipe.train.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, None if labels is None else labels.to(self.device, non_blocking=True)
@@ -171,11 +198,9 @@ class Game:
             wanted = (count, self.dataset.channels, spec.resolution, spec.resolution)
             if not isinstance(images, Tensor) or images.shape != wanted:
                 raise self._refusal("generator", f"returns {_shape(images)}; images of shape {wanted} are wanted")
-            if spec.channels != self.dataset.channels:
-                # A plugin changes what D is shown, and may not be ready to yet.
-                return
-            given = f"images of shape {wanted}"
-            output = self._fitting("discriminator", lambda: self.discriminator(images.float(), labels), given)
+            shown = images.float().repeat(1, spec.pack, 1, 1)
+            given = f"images of shape {tuple(shown.shape)}"
+            output = self._fitting("discriminator", lambda: self.discriminator(shown, labels), given)
             fits = isinstance(output, tuple) and len(output) == 2 and output[0].shape == (count,)
             if not fits:
                 raise self._refusal(
@@ -186,23 +211,39 @@ class Game:
     def _fitting(self, player: Player, call: Callable[[], Any], given: str) -> Any:
         try:
             return call()
-        except (RuntimeError, TypeError, IndexError) as error:
+        except (RuntimeError, TypeError, IndexError, ValueError) as error:
             raise self._refusal(player, f"does not take {given}: {' '.join(str(error).split())[:200]}") from error
 
     def _normalize(self, player: Player, layer: nn.Module, features: int) -> nn.Module:
         return self.hooks.one("normalization", player, layer, features, player=player)
 
-    def _collect_terms(self, player: Player) -> list[Term]:
-        terms: dict[str, Term] = {}
+    def _collect_terms(self) -> dict[Player, list[Term]]:
+        loss = self._loss()
+        collected: dict[Player, list[Term]] = {}
+        for player in PLAYERS:
+            named: dict[str, Term] = {}
+            for implementation in self.hooks.of("loss_terms", player):
+                is_loss = implementation.key == "loss"
+                for term in loss[player] if is_loss else implementation.call(player, self) or ():
+                    # The same penalty may stand in a recipe twice; its second name is its place, numbered if need be.
+                    others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(named) + 2)))
+                    name = next(n for n in (term.name, *others) if n not in named)
+                    named[name] = Term(name, term.function, term.weight, term.every)
+            if not named:
+                raise self._refusal("loss", f"no plugin of the recipe gives the {player} anything to learn from")
+            collected[player] = list(named.values())
+        return collected
+
+    def _loss(self) -> dict[Player, list[Term]]:
+        """The terms of the plugin in the slot `loss`, through every plugin that wraps them."""
+        terms: dict[Player, list[Term]] = {player: [] for player in PLAYERS}
         for implementation in self.hooks.of("loss_terms"):
-            for term in implementation.call(player, self) or ():
-                # The same penalty may stand in a recipe twice; its second name is its place, numbered if need be.
-                others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(terms) + 2)))
-                name = next(n for n in (term.name, *others) if n not in terms)
-                terms[name] = Term(name, term.function, term.weight, term.every)
-        if not terms:
-            raise self._refusal("loss", f"no plugin of the recipe gives the {player} anything to learn from")
-        return list(terms.values())
+            if implementation.key == "loss":
+                terms = {player: list(implementation.call(player, self) or ()) for player in PLAYERS}
+        for implementation in self.hooks.of("wrap_loss"):
+            wrapped = implementation.call(terms, self)
+            terms = terms if wrapped is None else wrapped
+        return terms
 
     def _resolve(self) -> None:
         """Every hook point of the loop, to a plain callable."""
@@ -224,6 +265,7 @@ class Game:
             self.turns = hooks.sole("turns")
             sample_latent = hooks.sole("sample_latent")
             self.sampling_generator = hooks.sole("sampling_generator")
+            self.draw_samples = hooks.sole("draw_samples")
         except PluginError as error:
             raise RecipeError(self.recipe.source, [Problem("recipe", str(error))]) from error
         if sample_latent is None:
@@ -273,6 +315,12 @@ def take_advice(recipe: Recipe, hooks: Hooks) -> list[str]:
             problems.append(Problem(implementation.key, str(error)))
     if problems:
         raise RecipeError(recipe.source, problems)
+    if recipe.train.accumulate > 1:
+        advice += [
+            f"{key}: with train.accumulate an image meets only those of its own part of the batch, a "
+            f"{recipe.train.accumulate}th; the result is not that of the large batch"
+            for key in dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")])
+        ]
     return advice
 
 
@@ -283,8 +331,9 @@ def build_network(hooks: Hooks, player: Player, spec: Spec, run: Game | None, so
     """
     hook = "build_generator" if player == "generator" else "build_discriminator"
     with refusing(source, player):
-        network: nn.Module = hooks.one(hook, spec)
-    for implementation in hooks.of("wrap_network"):
+        own_spec = spec if player == "generator" else replace(spec, channels=spec.channels * spec.pack)
+        network: nn.Module = hooks.one(hook, own_spec)
+    for implementation in hooks.of("wrap_network", player):
         with refusing(source, implementation.key):
             wrapped = implementation.call(player, network, run)
         network = network if wrapped is None else wrapped

@@ -96,9 +96,9 @@ class Hooks:
 
         return everyone
 
-    def collect(self, name: str, *arguments: Any) -> list[Any]:
+    def collect(self, name: str, *arguments: Any, player: Player | None = None) -> list[Any]:
         """Everyone's answer, without the Nones."""
-        return [answer for call in self.calls(name) if (answer := call(*arguments)) is not None]
+        return [answer for i in self.of(name, player) if (answer := i.call(*arguments)) is not None]
 
     def one(self, name: str, *arguments: Any, player: Player | None = None) -> Any:
         """The answer of exactly one plugin.

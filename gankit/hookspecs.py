@@ -23,6 +23,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
     import torch
+    from PIL.Image import Image
     from torch import Tensor, nn
 
     from gankit.dataset import Dataset
@@ -164,6 +165,19 @@ def lr_schedule(player: Player, run: Game) -> Callable[[int], float] | None:
     """
 
 
+@_hook("chain")
+def wrap_loss(terms: dict[Player, list[Term]], run: Game) -> dict[Player, list[Term]] | None:
+    """The terms of the plugin in the slot `loss`, both players'. Returning None keeps them as they are.
+
+    Called before the terms of everyone else are added.
+
+    Example:
+
+        def wrap_loss(self, terms):
+            return terms | {"generator": [Term("feature_matching", feature_matching)]}
+    """
+
+
 @_hook("list")
 def loss_terms(player: Player, run: Game) -> Iterable[Term] | None:
     """Parts of the player's loss. The core adds all of them up and runs one backward pass.
@@ -214,6 +228,19 @@ def sample_latent(
 
         def sample_latent(self, count, device, generator):
             return torch.randn(count, self.config.size, device=device, generator=generator)
+    """
+
+
+@_hook("chain")
+def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type: ignore[empty-body]
+    """z, (count, latent_size), on its way to a generator that is sampled from; never in training.
+
+    `redraw()` gives another z of the same shape from the prior.
+
+    Example:
+
+        def sampling_latent(self, z):
+            return z * self.config.temperature
     """
 
 
@@ -329,6 +356,17 @@ def sampling_generator(run: Game) -> nn.Module | None:
 
         def sampling_generator(self, run):
             return self.average
+    """
+
+
+@_hook("at most one")
+def draw_samples(images: Tensor, run: Game) -> Image | None:
+    """A picture of samples (N, C, R, R), where a grid of them would not show what they are.
+
+    Example:
+
+        def draw_samples(self, images):
+            return scatter_plot(images.flatten(1))
     """
 
 

@@ -79,6 +79,9 @@ class Plugin:
     batch_coupled: ClassVar[bool] = False
     """One image's output depends on the rest of its batch (batch norm, minibatch discrimination)."""
 
+    by_class: ClassVar[bool] = False
+    """For a network: each class has a network of its own inside, so one class's features mean nothing for another's."""
+
     Config: ClassVar[type[Settings]] = Settings
 
     config: Any

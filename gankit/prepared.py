@@ -98,7 +98,10 @@ def write_prepared(
         with _created(beside, path) as file:
             file.seek(begin)
             for images, some_labels in chunks:
-                assert images.dtype == torch.uint8, "images are uint8"
+                if images.dtype != torch.uint8:
+                    raise InputError(
+                        f"{card['source']} gives no pictures but numbers of its own, which need no preparing"
+                    )
                 assert images.shape[1:] == (shape[0], shape[1], shape[1]), "chunks have the dataset's shape"
                 assert (some_labels is not None) == bool(classes), "labels come with classes"
                 with disk_errors(path):

@@ -21,7 +21,7 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from gankit.errors import InputError, PluginError, Problem, RecipeError
-from gankit.plugin import KINDS, PLAYERS, Kind, Plugin, Settings
+from gankit.plugin import KINDS, PLAYERS, Kind, Player, Plugin, Settings
 from gankit.registry import Found, Registry, nearest
 
 Raw = dict[str, Any]
@@ -176,6 +176,18 @@ class Recipe:
     def use_of(self, key: str) -> str | None:
         """The name of the plugin at a key, `normalization.discriminator` for instance; None if there is none."""
         return self.parts[key].plugin_class.name if key in self.parts else None
+
+    def coupling(self, player: Player) -> list[str]:
+        """The keys of the parts that make one image's output depend on the rest of its batch in the player's network.
+
+        A trick that couples a batch does so in the discriminator.
+        """
+        return [
+            key
+            for key, part in self.parts.items()
+            if part.plugin_class.batch_coupled
+            and (key.endswith(f".{player}") if part.kind != "trick" else player == "discriminator")
+        ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
         """The class of the plugin at a key.

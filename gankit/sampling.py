@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ REDRAWS = 10_000
 
 Names = tuple[str, ...]
 
-SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent")
+SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_latent")
 """A plugin with one of these has a hand in what a saved generator is, and is needed to sample from it."""
 
 
@@ -85,6 +85,7 @@ class Sampler:
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "save_generator notes the prior among the plugins needed"
         self._sample_latent = sample_latent
+        self._changes = hooks.calls("sampling_latent")
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto", trust: bool = False) -> Sampler:
@@ -165,19 +166,22 @@ class Sampler:
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
-        z = self._sample_latent(count, labels, cpu, randomness)
-        if truncation is None:
-            return z
-        for _ in range(REDRAWS):
-            far = z.abs() > truncation
-            if not far.any():
-                return z
-            z = torch.where(far, self._sample_latent(count, labels, cpu, randomness), z)
-        raise InputError(f"truncation {truncation}: the prior hardly ever draws anything as small; give a larger one")
+
+        def redraw() -> Tensor:
+            return self._sample_latent(count, labels, cpu, randomness)
+
+        z = redraw()
+        for change in self._changes:
+            z = change(z, redraw)
+        return z if truncation is None else truncated(z, redraw, truncation)
+
+    def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+        """(N, C, R, R) uint8 on the CPU, in chunks, for (N, latent_size) and (N,) or None."""
+        yield from (to_bytes(chunk) for chunk in self.outputs(z, labels))
 
     @torch.no_grad()
-    def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """(N, C, R, R) uint8 on the CPU, in chunks, for (N, latent_size) and (N,) or None.
+    def outputs(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+        """What G draws, (N, C, R, R) float in [-1, 1] on the CPU, in chunks.
 
         The generator is in evaluation mode meanwhile, and torch's random state is as before afterwards.
         """
@@ -185,7 +189,7 @@ class Sampler:
             for start in range(0, len(z), CHUNK):
                 chunk = slice(start, start + CHUNK)
                 some = None if labels is None else labels[chunk].to(self.device)
-                yield to_bytes(self.generator(z[chunk].to(self.device), some)).cpu()
+                yield self.generator(z[chunk].to(self.device), some).float().cpu()
 
     def sample(
         self, count: int, seed: int = 0, wanted: int | None = None, truncation: float | None = None
@@ -193,6 +197,25 @@ class Sampler:
         """`count` images, (count, C, R, R) uint8, and their labels."""
         labels = self.labels(count, wanted)
         return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
+
+
+def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
+    """z with every entry beyond the threshold in absolute value drawn again until it is not (Brock 2018, section 3.1).
+
+    Args:
+        z: of any shape.
+        redraw: another z of the same shape, from the prior.
+        threshold: above 0.
+
+    Raises:
+        InputError: the prior has next to nothing within the threshold.
+    """
+    for _ in range(REDRAWS):
+        far = z.abs() > threshold
+        if not far.any():
+            return z
+        z = torch.where(far, redraw(), z)
+    raise InputError(f"truncation {threshold}: the prior hardly ever draws anything as small; give a larger one")
 
 
 def grid_layout(sampler: Sampler, count: int, wanted: int | None = None) -> tuple[int, int, Tensor | None, Names]:
@@ -219,8 +242,9 @@ class GridSampler:
         self.z = sampler.latent(count, self.labels, derived_seed(game.recipe.seed, "samples"))
 
     def draw(self) -> Image.Image:
-        images = torch.cat(list(self._sampler().images(self.z, self.labels)))
-        return grid(images, self.columns, self.row_names)
+        images = torch.cat(list(self._sampler().outputs(self.z, self.labels)))
+        drawn = self.game.draw_samples(images, self.game) if self.game.draw_samples is not None else None
+        return grid(to_bytes(images), self.columns, self.row_names) if drawn is None else drawn
 
     def _sampler(self) -> Sampler:
         game = self.game

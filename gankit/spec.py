@@ -38,6 +38,10 @@ class Spec:
     latent_size: int = 100
     """Length of z."""
 
+    pack: int = 1
+    """Images that the discriminator judges as one, side by side along the channels (Lin 2018). Its own spec has
+    that many times the channels."""
+
     conditional: bool = False
     """The generator draws the class that it is asked for. Its plugin says so, in `adjust_spec`."""
 

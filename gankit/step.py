@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -79,6 +79,17 @@ class Step:
     fake_weight: Tensor | float = 1.0
     """Weight of the fake half of D's loss (beta of Meng 2021, equation 8)."""
 
+    discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
+    """Who judges in this step, in place of the game's discriminator."""
+
+    simulated: bool = False
+    """The turn is only looked ahead to. Targets and weights are set as ever; nothing is to be remembered of it."""
+
+    @property
+    def answers(self) -> int:
+        """How many logits D gives on the step's real images, and as many on the fake ones: B, or fewer when packed."""
+        return len(self.real) // self.game.spec.pack
+
     @cached_property
     def shown_real(self) -> tuple[Tensor, Tensor | None]:
         """The real images and labels as D gets to see them, after every `discriminator_inputs`."""
@@ -99,4 +110,11 @@ class Step:
 
     def judge(self, images: Tensor, labels: Tensor | None) -> Judgement:
         """D's answer on (B, C, R, R) images exactly as given."""
-        return Judgement(*self.game.discriminator(images, labels))
+        judge = self.game.discriminator if self.discriminator is None else self.discriminator
+        return Judgement(*judge(images, labels))
+
+    def with_outputs(self, real: Judgement, fake: Judgement, **changes: Any) -> Step:
+        """A copy of the step in which D has answered so, and whose other fields are changed as given."""
+        copy = replace(self, **changes)
+        vars(copy).update(real_output=real, fake_output=fake)
+        return copy

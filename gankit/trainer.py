@@ -33,6 +33,10 @@ class Reporter(Protocol):
 
     def logged(self, row: dict[str, Any]) -> None: ...
 
+    def advised(self, sentence: str) -> None:
+        """A plugin has something to say about the run."""
+        ...
+
     def stopping(self) -> None:
         """A signal asks for the end, which comes after this iteration. Called from the signal's handler."""
         ...
@@ -70,6 +74,8 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
             play_iteration(game)
             game.after_iteration(game)
             reporter.played(game)
+            if game.said:
+                pass_on(game, directory, reporter)
             if game.iteration % output.log_every == 0 or game.iteration == total or game.stop_reason is not None:
                 check_finite(game)
                 row = clock.row()
@@ -89,6 +95,14 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     game.hooks.event("on_stop")(game)
     reporter.ended(outcome)
     return outcome
+
+
+def pass_on(game: Game, directory: RunDir, reporter: Reporter) -> None:
+    """What plugins have to say, to the user and to the log."""
+    for sentence in game.said:
+        directory.log({"iteration": game.iteration, "advice": sentence})
+        reporter.advised(sentence)
+    game.said.clear()
 
 
 def play_iteration(game: Game) -> None:

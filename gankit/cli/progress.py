@@ -104,6 +104,9 @@ class Progress:
     def logged(self, row: dict[str, Any]) -> None:
         self.rates, self.losses = row["learning_rate"], row["loss"]
 
+    def advised(self, sentence: str) -> None:
+        click.echo(f"advice: {sentence}")
+
     def stopping(self) -> None:
         """A signal asks for the end. Called from its handler, where little may be done."""
         self.stopping_asked = True
@@ -157,6 +160,10 @@ class Display(Progress):
     def began(self, game: Game, directory: RunDir) -> None:
         super().began(game, directory)
         self.live.start()
+
+    def advised(self, sentence: str) -> None:
+        # Above the display, which click's echo would be drawn over by.
+        self.live.console.print(Text(f"advice: {sentence}"))
 
     def ended(self, outcome: Outcome) -> None:
         self.live.stop()

@@ -149,6 +149,7 @@ class Told:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
     played_iterations: list[int] = field(default_factory=list)
     outcome: Any = None
 
@@ -160,6 +161,9 @@ class Told:
 
     def logged(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+
+    def advised(self, sentence: str) -> None:
+        self.advice.append(sentence)
 
     def stopping(self) -> None:
         pass

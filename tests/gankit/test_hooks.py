@@ -206,7 +206,8 @@ CALLS: list[tuple[str, dict]] = []
 
 def _recording(name, arguments):
     body = f"CALLS.append(({name!r}, dict({', '.join(f'{a}={a}' for a in arguments)})))"
-    answer = {"discriminator_inputs": "images, labels", "lr_schedule": "lambda t: 1.0"}.get(name, "None")
+    answers = {"discriminator_inputs": "images, labels", "sampling_latent": "z", "lr_schedule": "lambda t: 1.0"}
+    answer = answers.get(name, "None")
     namespace = {"CALLS": CALLS}
     exec(f"def {name}(self, {', '.join(arguments)}):\n    {body}\n    return {answer}", namespace)
     return hookimpl(namespace[name])
@@ -301,15 +302,22 @@ def test_every_hook_is_called_with_what_it_is_promised(recorded):
     calls, run = recorded
     promised = {
         "recipe": lambda v: v is run.game.recipe,
-        "spec": lambda v: v is run.game.spec,
+        "spec": lambda v: v == run.game.spec,
         "run": lambda v: v is run.game or v is None,
         "player": lambda v: v in ("generator", "discriminator"),
         "step": lambda v: v.game is run.game,
         # Two when the networks are shown to each other at assembly, four in a grid.
         "labels": lambda v: v.shape in ((8,), (4,), (2,)),
-        "images": lambda v: v.shape == (8, 1, 8, 8) and v.dtype == torch.float32 and v.abs().max() <= 1,
+        # Four in a grid.
+        "images": lambda v: v.shape[1:] == (1, 8, 8) and len(v) in (8, 4) and v.dtype == torch.float32,
+        "z": lambda v: v.shape == (4, 4),
+        "redraw": lambda v: v().shape == (4, 4),
         "source": lambda v: v in ("real", "fake"),
-        "terms": lambda v: [t.name for t in v] in (["real", "fake"], ["fool"]),
+        "terms": lambda v: (
+            [t.name for p in v for t in v[p]] == ["fool", "real", "fake"]
+            if isinstance(v, dict)
+            else [t.name for t in v] in (["real", "fake"], ["fool"])
+        ),
         "network": lambda v: isinstance(v, torch.nn.Module),
         "layer": lambda v: isinstance(v, torch.nn.Linear),
         "features": lambda v: v in (5, 6),

@@ -391,3 +391,32 @@ def test_a_trusted_file_imports_what_it_names(toy_file):
 def test_a_device_that_is_not_there(file):
     with pytest.raises(InputError, match="'cuda:77' given"):
         Sampler.load(file(), device="cuda:77")
+
+
+def test_what_changes_z_for_sampling_acts_in_order_and_goes_with_the_file(shelf, play):
+    class Scaled(Plugin):
+        name = "scaled"
+
+        @hookimpl
+        def sampling_latent(self, z, redraw):
+            return torch.where(z.abs() > 1, redraw(), z) * 0.5
+
+    class Shifted(Plugin):
+        name = "shifted"
+
+        @hookimpl
+        def sampling_latent(self, z):
+            return z + 100
+
+    for plugin in (Scaled, Shifted):
+        shelf.add(plugin)
+    run = play("changed", tricks={"a": {"use": "Scaled"}, "b": {"use": "Shifted"}})
+    plain = play("plain")
+    assert run.generator[-100:] == plain.generator[-100:]  # the tensors: training never sees the change
+    randomness = torch.Generator().manual_seed(7)
+    first, second = (torch.randn(5, 4, generator=randomness) for _ in range(2))
+    expected = torch.where(first.abs() > 1, second, first) * 0.5 + 100
+    sampler = Sampler(run.game.generator, run.game.hooks, run.game.spec, run.game.device)
+    assert torch.equal(sampler.latent(5, None, 7), expected)
+    card, _ = read_generator_file(run.path / "generator.safetensors")
+    assert {"tricks.a", "tricks.b"} <= set(card["needed"])

@@ -1,20 +1,9 @@
-"""Every plugin of the IGAN job in a run: it changes the run, and a resumed run ends with the same bytes."""
+"""The IGAN family and its tricks in a run: each changes the run, and a resumed run ends with the same bytes."""
 
 import pytest
 
 from gankit import Game, InputError, Recipe
 from gankit.recipe import merge
-from gankit.runs import resume, start
-
-TINY = {
-    "train": {"iterations": 4, "batch_size": 4, "discriminator_turns": 2, "device": "cpu"},
-    "output": {"log_every": 1, "checkpoint_every": 2, "sample_every": 4, "sample_count": 2},
-    "data": {"use": "shapes", "resolution": 8, "count": 12, "kinds": ["circle", "ring"]},
-    "generator": {"use": "igan_vn", "channels": 2},
-    "discriminator": {"use": "igan_per_class", "width": 2},
-    "loss": {"use": "igan_label"},
-    "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
-}
 
 CHANGES = {
     "label_smoothing": {"tricks": {"label_smoothing": {}}},
@@ -38,40 +27,14 @@ CHANGES = {
 }
 
 
-class Silent:
-    def began(self, game, directory): ...
-    def played(self, game): ...
-    def logged(self, row): ...
-    def stopping(self): ...
-    def ended(self, outcome): ...
-
-
-def play(raw, out):
-    return start(Recipe.from_dict(raw), out, Silent(), lambda sentence: None)[0].path
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return play(TINY, tmp_path_factory.mktemp("plain") / "run")
-
-
 @pytest.mark.parametrize("name", CHANGES)
-def test_it_changes_the_run_and_resumes_to_the_byte(name, plain, tmp_path):
-    changed = merge(TINY, CHANGES[name])
-    whole = play(changed, tmp_path / "whole")
-    cut = play(merge(changed, {"train": {"iterations": 2}}), tmp_path / "cut")
-    resume(cut, ["train.iterations=4"], Silent(), lambda sentence: None)
-    for file in ("generator", "checkpoints/000004/generator", "checkpoints/000004/discriminator"):
-        assert (cut / f"{file}.safetensors").read_bytes() == (whole / f"{file}.safetensors").read_bytes(), file
-    newest = "checkpoints/000004/discriminator.safetensors"
-    assert (whole / newest).read_bytes() != (plain / newest).read_bytes()
+def test_it_changes_the_run_and_resumes_to_the_byte(name, in_a_run):
+    in_a_run(CHANGES[name])
 
 
-def test_the_other_loss_is_the_same_one_while_nothing_is_weighted(plain, tmp_path):
+def test_the_other_loss_is_the_same_one_while_nothing_is_weighted(in_a_run):
     """`igan_label` without weights computes what `non_saturating` does, as its documentation says."""
-    other = play(merge(TINY, {"loss": {"use": "non_saturating"}}), tmp_path / "run")
-    newest = "checkpoints/000004/generator.safetensors"
-    assert (other / newest).read_bytes() == (plain / newest).read_bytes()
+    in_a_run({"loss": {"use": "non_saturating"}}, changes=False)
 
 
 EARLY = """
@@ -87,14 +50,9 @@ class Early(Plugin):
 """
 
 
-def test_what_a_plugin_draws_to_get_ready_shifts_nothing(plain, tmp_path):
+def test_what_a_plugin_draws_to_get_ready_shifts_nothing(in_a_run, tmp_path):
     (tmp_path / "early.py").write_text(EARLY)
-    early = merge(TINY, {"tricks": {"early": {"use": f"{tmp_path}/early.py:Early"}}})
-    whole = play(early, tmp_path / "whole")
-    cut = play(merge(early, {"train": {"iterations": 2}}), tmp_path / "cut")
-    resume(cut, ["train.iterations=4"], Silent(), lambda sentence: None)
-    newest = "checkpoints/000004/generator.safetensors"
-    assert (cut / newest).read_bytes() == (whole / newest).read_bytes() == (plain / newest).read_bytes()
+    in_a_run({"tricks": {"early": {"use": f"{tmp_path}/early.py:Early"}}}, changes=False)
 
 
 NETS = """
@@ -117,8 +75,8 @@ class Small(nn.Module):
         ({"discriminator": {"use": "FILE:Small"}}, "discriminator: does not take images of shape"),
     ],
 )
-def test_networks_that_do_not_fit_are_refused_before_training(slot, said, tmp_path):
+def test_networks_that_do_not_fit_are_refused_before_training(slot, said, plain_recipe, tmp_path):
     (tmp_path / "nets.py").write_text(NETS)
     slot = {key: {"use": table["use"].replace("FILE", f"{tmp_path}/nets.py")} for key, table in slot.items()}
     with pytest.raises(InputError, match=said):
-        Game(Recipe.from_dict(merge(TINY, slot)))
+        Game(Recipe.from_dict(merge(plain_recipe(), slot)))

@@ -117,6 +117,7 @@ class IganPerClass(Plugin):
 
     name = "igan_per_class"
     kind = "discriminator"
+    by_class = True
 
     class Config(Settings):
         width: int = Field(32, ge=1, description="channels of each network's first layer")

@@ -92,6 +92,7 @@ class IganVn(Plugin):
 
     name = "igan_vn"
     kind = "generator"
+    by_class = True
 
     class Config(Settings):
         channels: int = Field(64, ge=1, description="of every feature map of one class")

@@ -67,8 +67,8 @@ class LabelSmoothing(Plugin):
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
-        step.real_target = draw(self.config.real, len(step.real), step.real.device)
-        step.fake_target = draw(self.config.fake, len(step.fake), step.fake.device)
+        step.real_target = draw(self.config.real, step.answers, step.real.device)
+        step.fake_target = draw(self.config.fake, step.answers, step.fake.device)
 
     @hookimpl
     def before_g_step(self, step: Step) -> None:

@@ -56,5 +56,5 @@ class LabelWeights(Plugin):
         self._weigh(step)
 
     def _weigh(self, step: Step) -> None:
-        step.real_weight = draw(self.config.alpha, len(step.real), step.real.device)
-        step.fake_weight = draw(self.config.beta, len(step.fake), step.fake.device)
+        step.real_weight = draw(self.config.alpha, step.answers, step.real.device)
+        step.fake_weight = draw(self.config.beta, step.answers, step.fake.device)

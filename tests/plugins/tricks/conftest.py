@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gankit import Step
+from gankit import Spec, Step
 
 P_DATA = (1, 2, 3, 4)
 P_G = (4, 3, 1, 2)
@@ -30,6 +30,7 @@ def best_discriminator(p_data, p_g):
     def train(trick, loss, repeat=1, rounds=1):
         logits = torch.zeros(len(P_DATA), dtype=torch.float64, requires_grad=True)
         game = SimpleNamespace(
+            spec=Spec(),
             discriminator=lambda images, labels: (logits[images.flatten().long()], images.flatten(1)),
             discriminator_inputs=lambda images, labels, source, player: (images, labels),
         )

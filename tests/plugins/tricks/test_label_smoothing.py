@@ -16,7 +16,13 @@ def smoothing(**settings):
 def new_step(count=6):
     images = torch.zeros(count, 1, 2, 2)
     return SimpleNamespace(
-        real=images, fake=images, labels=None, real_target=1.0, fake_target=0.0, generator_target=1.0
+        real=images,
+        answers=len(images),
+        fake=images,
+        labels=None,
+        real_target=1.0,
+        fake_target=0.0,
+        generator_target=1.0,
     )
 
 

@@ -1,0 +1,193 @@
+"""What plugins may change while a game is put together, and what a game offers them while it is played."""
+
+import json
+
+import pytest
+import torch
+
+from gankit import InputError, Judgement, Plugin, Term, hookimpl
+from gankit.trainer import draw_step, play_iteration
+
+
+class Packed(Plugin):
+    name = "packed"
+
+    @hookimpl
+    def adjust_spec(self, spec):
+        spec.pack = 2
+
+    @hookimpl
+    def discriminator_inputs(self, images, labels):
+        return torch.cat(images.chunk(2), dim=1), None if labels is None else labels[: len(labels) // 2]
+
+
+def test_a_packed_discriminator_is_built_for_packs_and_the_generator_for_images(shelf, toy_game):
+    shelf.add(Packed)
+    game = toy_game(tricks={"packed": {"use": "Packed"}})
+    assert game.discriminator.look.in_features == 2 * 64
+    assert game.spec.channels == 1
+    step = draw_step(game, "discriminator")
+    assert step.answers == 4
+    assert step.real_output.logits.shape == (4,)
+    play_iteration(game)
+
+
+class Doubled(Plugin):
+    """Twice D's first term for both players."""
+
+    name = "doubled"
+
+    @hookimpl
+    def wrap_loss(self, terms, run):
+        (first, *_) = terms["discriminator"]
+        return {player: [Term(player, first.function, weight=2.0)] for player in terms}
+
+
+class Added(Plugin):
+    name = "added"
+
+    @hookimpl
+    def loss_terms(self, player):
+        yield Term("added", lambda step: step.z.mean())
+
+
+class Untouched(Plugin):
+    name = "untouched"
+
+    @hookimpl
+    def wrap_loss(self, terms):
+        assert list(terms) == ["generator", "discriminator"]
+
+
+def test_only_the_loss_is_wrapped_in_the_order_of_the_recipe(shelf, toy_game):
+    for plugin in (Doubled, Added, Untouched):
+        shelf.add(plugin)
+    tricks = {"a": {"use": "Added"}, "d": {"use": "Doubled"}, "u": {"use": "Untouched"}}
+    terms = toy_game(tricks=tricks).terms
+    assert [(t.name, t.weight) for t in terms["generator"]] == [("generator", 2.0), ("added", 1.0)]
+    assert [(t.name, t.weight) for t in terms["discriminator"]] == [("discriminator", 2.0), ("added", 1.0)]
+
+
+class Noting(Plugin):
+    name, kind = "noting", "normalization"
+    seen = []
+
+    @hookimpl
+    def normalization(self, layer):
+        return layer
+
+    @hookimpl
+    def wrap_network(self, player):
+        self.seen.append(player)
+
+    @hookimpl
+    def loss_terms(self, player):
+        self.seen.append(player)
+
+    @hookimpl
+    def lr_schedule(self, player):
+        self.seen.append(player)
+
+
+def test_a_plugin_in_one_players_slot_is_asked_for_that_player_alone(shelf, toy_game):
+    shelf.add(Noting)
+    Noting.seen = []
+    toy_game(normalization={"discriminator": {"use": "Noting"}})
+    assert Noting.seen == ["discriminator"] * 3
+
+
+def test_answers_may_be_put_in_ds_mouth(toy_game):
+    step = draw_step(toy_game(), "discriminator")
+    asked = step.real_output
+    said = Judgement(torch.ones(8), torch.zeros(8, 1))
+    other = step.with_outputs(said, asked, real_target=0.3)
+    assert other.real_output is said
+    assert other.fake_output is asked
+    assert (other.real_target, step.real_target) == (0.3, 1.0)
+    assert step.real_output is asked
+
+
+def test_another_judge_may_sit_in_one_step(toy_game):
+    step = draw_step(toy_game(), "generator")
+    step.discriminator = lambda images, labels: (images.flatten(1).sum(1), images.flatten(1))
+    assert torch.equal(step.fake_output.logits, step.fake.flatten(1).sum(1))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_reference_images_are_always_the_same_and_leave_the_order_alone(toy_game, balanced):
+    games = [toy_game(train={"class_balanced": balanced}) for _ in range(2)]
+    early, labels = games[0].draw_reference(6)
+    first = [game.draw()[0] for game in games]
+    assert torch.equal(*first)
+    late, _ = games[1].draw_reference(6)
+    assert torch.equal(early, late)
+    assert early.shape == (6, 1, 8, 8)
+    assert early.abs().max() <= 1
+    if balanced:
+        assert labels.tolist() == [0, 1] * 3
+        with pytest.raises(InputError, match="5 reference images cannot be shared evenly among 2 classes"):
+            games[0].draw_reference(5)
+
+
+class Talker(Plugin):
+    name = "talker"
+
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == 3:
+            run.advise("three are played")
+
+
+def test_what_a_plugin_says_reaches_the_user_and_the_log(shelf, play):
+    shelf.add(Talker)
+    run = play(tricks={"talker": {"use": "Talker"}}, train={"iterations": 5})
+    assert run.told.advice == ["three are played"]
+    rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
+    assert [row for row in rows if "advice" in row] == [{"iteration": 3, "advice": "three are played"}]
+
+
+class Coupled(Plugin):
+    name = "coupled"
+    batch_coupled = True
+
+
+def test_what_couples_a_batch_is_known_and_advised_against_in_parts(shelf, toy_game):
+    shelf.add(Coupled)
+    game = toy_game(
+        tricks={"coupled": {"use": "Coupled"}},
+        normalization={"generator": {"use": "BatchNorm"}, "discriminator": {"use": "AsItIs"}},
+        train={"accumulate": 2},
+    )
+    assert game.recipe.coupling("discriminator") == ["tricks.coupled"]
+    assert game.recipe.coupling("generator") == ["normalization.generator"]
+    assert [s.partition(":")[0] for s in game.advice] == ["normalization.generator", "tricks.coupled"]
+    assert toy_game(tricks={"coupled": {"use": "Coupled"}}).advice == []
+
+
+class Points(Plugin):
+    name, kind = "points", "data"
+
+    @hookimpl
+    def load_data(self):
+        from gankit import Dataset
+
+        return Dataset(2, 1, (), lambda: (torch.linspace(-1, 1, 32).view(16, 2, 1, 1), None))
+
+    @hookimpl
+    def draw_samples(self, images, run):
+        from PIL import Image
+
+        return Image.new("RGB", (len(images), 5), (9, 9, 9))
+
+
+def test_numbers_that_are_no_picture_are_used_as_they_are_and_drawn_as_their_plugin_wants(shelf, play, toy_game):
+    from PIL import Image
+
+    shelf.add(Points)
+    game = toy_game(data={"use": "Points"})
+    batch = game.draw()[0].flatten()
+    assert set(batch.tolist()) <= set(torch.linspace(-1, 1, 32).tolist())
+    run = play(data={"use": "Points"})
+    (newest, *_) = sorted((run.path / "samples").iterdir(), reverse=True)
+    with Image.open(newest) as drawn:
+        assert drawn.size == (game.recipe.output.sample_count, 5)
