@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from gankit import Game
 
 
-def decay_at(t: int, decay: float) -> float:
-    """What the average keeps of itself at G's turn t = 0, 1, ...: min(decay, (1 + t) / (10 + t)).
+def decay_at(t: int, decay: float, start: int = 0) -> float:
+    """What the average keeps of itself at G's turn t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
 
-    The ramp lets the average leave the untrained weights behind quickly.
+    Before `start` it keeps nothing and so is G itself. The ramp lets it leave the first weights behind quickly.
     """
-    return min(decay, (1 + t) / (10 + t))
+    s = t - start
+    return 0.0 if s < 0 else min(decay, (1 + s) / (10 + s))
 
 
 def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> None:
@@ -43,6 +44,9 @@ class MovingAverage(Plugin):
 
     class Config(Settings):
         decay: float = Field(0.999, ge=0, lt=1, description="what the average keeps of itself at each of G's turns")
+        start: int = Field(
+            0, ge=0, description="turns of G before which the average is G itself; Brock 2018 begins at 20,000"
+        )
 
     config: Config
 
@@ -61,7 +65,7 @@ class MovingAverage(Plugin):
 
     @hookimpl
     def after_g_step(self) -> None:
-        average_into(*self.pairs, decay_at(self.turns, self.config.decay))
+        average_into(*self.pairs, decay_at(self.turns, self.config.decay, self.config.start))
         self.turns += 1
 
     @hookimpl

@@ -41,6 +41,13 @@ def test_the_decay_rises_to_its_setting(t, decay, expected):
     assert decay_at(t, decay) == pytest.approx(expected)
 
 
+def test_before_its_start_the_average_is_g_itself():
+    assert [decay_at(t, 0.5, 3) for t in range(5)] == pytest.approx([0, 0, 0, 0.1, 2 / 11])
+    average = [torch.ones(2)]
+    average_into(average, [torch.full((2,), 5.0)], decay_at(2, 0.5, 3))
+    assert average[0].tolist() == [5, 5]
+
+
 def test_the_average_has_the_closed_form_of_the_decay():
     """With a constant decay d: d^n x_0 + (1 - d) sum over k of d^(n - k) x_k."""
     d, n = 0.7, 5
