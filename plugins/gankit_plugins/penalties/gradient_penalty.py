@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,12 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Step, Term, hookimpl
+from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, input_gradient
 
 if TYPE_CHECKING:
     from gankit import Recipe
-
-Judge = Callable[[Tensor, Tensor | None], Tensor]
-"""(B, C, R, R) images and their labels to D's logits (B,)."""
 
 
 def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor, labels: Tensor | None, t: Tensor) -> Tensor:
@@ -33,12 +31,8 @@ def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor, labels: Tensor | 
     Returns:
         A scalar that carries gradients to D's parameters, in float32 at least.
     """
-    x_hat = (t * real.detach() + (1 - t) * fake.detach()).requires_grad_()
-    # No logit depends on another image, so the gradient of their sum holds every image's own gradient.
-    total = judge(x_hat, labels).sum()
-    (gradient,) = torch.autograd.grad(total, x_hat, create_graph=True)
-    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-    norm = torch.linalg.vector_norm(gradient, dim=(1, 2, 3))
+    x_hat = t * real.detach() + (1 - t) * fake.detach()
+    norm = torch.linalg.vector_norm(input_gradient(judge, x_hat, labels), dim=(1, 2, 3))
     return (norm - 1).square().mean()
 
 
@@ -67,13 +61,7 @@ class GradientPenalty(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
-        if recipe.plugin_class("normalization.discriminator").batch_coupled:
-            use = recipe.use_of("normalization.discriminator")
-            yield (
-                f"the penalty takes each image's gradient by itself, and {use} in the discriminator makes it depend "
-                'on the whole batch (Gulrajani 2017, section 4); normalization.discriminator = "none" usually '
-                "trains better"
-            )
+        yield from advice_on_coupling(recipe)
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[Term]:

@@ -1,0 +1,230 @@
+"""Every pair of parts in one run: which train together, and which are refused, for what reason.
+
+    python benchmarks/together.py [--out docs/together.md]
+
+Every trick, loss, normalisation and optimiser that is installed with gankit is put into one tiny recipe together with
+every other one. A pair that no check refuses is played for three iterations: the losses must be finite, gradients must
+reach both players, and a game that is restored after the first iteration must end with the same bytes. The tests
+play the same pairs, and two hundred triples, and compare what comes out with the table written here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from gankit import Game, InputError, Recipe
+from gankit.checkpoint import capture, restore
+from gankit.files import tensors_to_bytes
+from gankit.plugin import PLAYERS
+from gankit.recipe import merge
+from gankit.registry import Registry
+from gankit.trainer import check_finite, play_iteration
+
+Change = dict[str, Any]
+Outcome = Literal["trains", "advice", "refused", "slot"]
+
+TINY: Change = {
+    "name": "tiny",
+    "train": {"iterations": 3, "batch_size": 4, "device": "cpu", "keep_freed_memory": False},
+    "data": {"use": "shapes", "resolution": 8, "count": 16, "kinds": ["circle", "ring"]},
+    "generator": {"use": "igan", "channels": 2},
+    "discriminator": {"use": "igan", "width": 2},
+    "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
+}
+"""Images of two classes, and networks that take no notice of them."""
+
+BY_CLASS: Change = merge(
+    TINY, {"generator": {"use": "igan_vn", "channels": 2}, "discriminator": {"use": "igan_per_class", "width": 2}}
+)
+"""The same with a branch and a discriminator for each class."""
+
+SMALL: dict[str, Change] = {
+    "virtual_batch_norm": {"size": 4},
+    "experience_replay": {"capacity": 8},
+    "minibatch_discrimination": {"kernels": 3, "dims": 2},
+    "unrolled_discriminator": {"steps": 2},
+    "balanced_turns": {"patience": 1},
+    "dropout": {"p": 0.3},
+}
+"""Settings that suit a tiny game better than the defaults."""
+
+LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
+"""What the tiny recipe has anyway."""
+
+MEANING: dict[Outcome, str] = {"trains": ".", "advice": "a", "refused": "x", "slot": "-"}
+
+
+def parts() -> dict[str, Change]:
+    """What is put together: the change to a recipe that switches a part on, by the name it has in the table."""
+    found: dict[str, Change] = {}
+    for entry in sorted(Registry.installed().entries, key=lambda e: (e.kind, e.name)):
+        if entry.distribution != "gankit" or (entry.kind, entry.name) in LEFT_OUT:
+            continue
+        table = {"use": entry.name} | SMALL.get(entry.name, {})
+        if entry.kind == "trick":
+            found[entry.name] = {"tricks": {entry.name: table}}
+        elif entry.kind == "loss":
+            found[f"loss {entry.name}"] = {"loss": table}
+        elif entry.kind == "optimizer":
+            found[f"optimizer {entry.name}"] = {"optimizer": dict.fromkeys(PLAYERS, table)}
+        elif entry.kind == "normalization":
+            for player in PLAYERS:
+                if TINY["normalization"][player]["use"] != entry.name:
+                    found[f"{entry.name} in {player[0].upper()}"] = {"normalization": {player: table}}
+    return found
+
+
+@dataclass
+class Result:
+    """What became of some parts in one recipe."""
+
+    outcome: Outcome
+    sentences: list[str] = field(default_factory=list)
+    """The advice, or the reasons why they are refused."""
+
+
+def clash(*changes: Change) -> bool:
+    """Whether two of them want the same slot."""
+    slots = [
+        f"{key}.{player}" if key in ("normalization", "optimizer") else key
+        for change in changes
+        for key, table in change.items()
+        if key != "tricks"
+        for player in table
+        if key in ("normalization", "optimizer") or player == "use"
+    ]
+    return len(slots) != len(set(slots))
+
+
+def play(*changes: Change, base: Change = TINY) -> Result:
+    """Plays a recipe with these changes for three iterations, and again from a restored first one.
+
+    Raises AssertionError when it breaks the promises of this file's first lines.
+    """
+    raw = base
+    for change in changes:
+        raw = merge(raw, change)
+    recipe = Recipe.from_dict(raw, source="tiny.toml")
+    try:
+        game = started(recipe)
+    except InputError as refused:
+        return Result("refused", [sentence.partition(": ")[2] for sentence in str(refused).splitlines()])
+    reached = dict.fromkeys(PLAYERS, False)
+    after_backward = game.after_backward
+
+    def watch(run: Game, step: Any, player: Any) -> None:
+        reached[player] |= any(p.grad is not None and bool(p.grad.any()) for p in run.parameters[player])
+        after_backward(run, step, player)
+
+    game.after_backward = watch
+    play_iteration(game)
+    saved = to_bytes(game)
+    tensors, plain = capture(game)
+    noted = json.dumps(plain)
+    tensors = {file: {name: t.clone() for name, t in of.items()} for file, of in tensors.items()}
+    for _ in range(2):
+        play_iteration(game)
+    check_finite(game)
+    assert all(reached.values()), f"gradients reach {reached}"
+    again = Game(recipe)
+    again.load_data()
+    restore(again, tensors, json.loads(noted))
+    again.start()
+    assert to_bytes(again) == saved, "what is restored is not what was saved"
+    for _ in range(2):
+        play_iteration(again)
+    assert to_bytes(again) == to_bytes(game), "a restored game goes another way"
+    return Result("advice" if game.advice else "trains", game.advice)
+
+
+def started(recipe: Recipe) -> Game:
+    game = Game(recipe)
+    game.load_data()
+    game.start()
+    return game
+
+
+def to_bytes(game: Game) -> tuple[dict[str, bytes], str]:
+    tensors, plain = capture(game)
+    return {file: tensors_to_bytes(of, {}) for file, of in tensors.items()}, json.dumps(plain, sort_keys=True)
+
+
+def pair(one: Change, other: Change) -> Result:
+    """What becomes of two parts in the tiny recipe, in this order."""
+    return Result("slot") if clash(one, other) else play(one, other)
+
+
+def row(name: str, found: dict[str, Change]) -> list[Result]:
+    """A part together with each before it, and at the end alone."""
+    before = list(found)[: list(found).index(name)]
+    return [*(pair(found[other], found[name]) for other in before), play(found[name])]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs/together.md"))
+    out: Path = parser.parse_args().out
+    torch.set_num_threads(1)
+    found = parts()
+    rows = {name: row(name, found) for name in found}
+    out.write_text(page(rows), encoding="utf-8")
+
+
+def symbols(results: list[Result]) -> str:
+    """A row of the matrix."""
+    return "".join(MEANING[result.outcome] for result in results)
+
+
+def page(rows: dict[str, list[Result]]) -> str:
+    """The page as Markdown."""
+    names = list(rows)
+    alone = {name: results[-1] for name, results in rows.items()}
+    pairs = {(other, name): result for name in names for other, result in zip(names, rows[name][:-1], strict=False)}
+    counts = {kind: sum(r.outcome == kind for r in pairs.values()) for kind in MEANING}
+    lines = [
+        "# What goes together",
+        "",
+        "Written by `python benchmarks/together.py`; the tests play the same pairs and compare.",
+        "",
+        f"{len(names)} parts, {len(pairs)} pairs in a tiny recipe: {counts['trains']} train, {counts['advice']} train "
+        f"and come with advice, {counts['refused']} are refused, {counts['slot']} want the same slot. What trains has "
+        "finite losses, gradients that reach both players, and ends with the same bytes after a resume.",
+        "",
+        "`.` trains, `a` trains with advice, `x` is refused, `-` one slot for both. On the diagonal: the part alone.",
+        "",
+        "```",
+    ]
+    width = max(len(name) for name in names)
+    for number, name in enumerate(names):
+        lines.append(f"{number + 1:3} {name:{width}} {symbols(rows[name])}")
+    lines += ["```", "", "Columns are in the order of the rows.", "", "## Refused", ""]
+    lines += told({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "refused"})
+    lines += ["## Advised against, or to be known", "", "Alone, in the tiny recipe:", ""]
+    lines += told({name: r for name, r in alone.items() if r.sentences})
+    lines += ["Of pairs, what neither says alone:", ""]
+    known = {sentence for r in alone.values() for sentence in r.sentences}
+    news = {f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "advice"}
+    lines += told({n: Result("advice", [s for s in r.sentences if s not in known]) for n, r in news.items()})
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def told(results: dict[str, Result]) -> list[str]:
+    """A table of sentences, each with all that it is said of."""
+    said: dict[str, list[str]] = {}
+    for name, result in results.items():
+        for sentence in result.sentences:
+            said.setdefault(sentence.replace("|", "/"), []).append(name)
+    if not said:
+        return ["Nothing.", ""]
+    rows = [f"| {', '.join(names)} | {sentence} |" for sentence, names in said.items()]
+    return ["| what | what is said |", "| --- | --- |", *rows, ""]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""A fully connected discriminator."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import Judgement, Plugin, Settings, Spec, hookimpl
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class FullyConnectedDiscriminator(nn.Module):
+    """All numbers of an image at once, through hidden layers, to one answer.
+
+    Args:
+        spec: image sizes.
+        hidden: widths of the hidden layers.
+        slope: of LeakyReLU below zero.
+    """
+
+    def __init__(self, spec: Spec, hidden: list[int], slope: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        width = spec.channels * spec.resolution**2
+        for wider in hidden:
+            layers += [spec.normalize("discriminator", nn.Linear(width, wider), wider), nn.LeakyReLU(slope)]
+            width = wider
+        self.hidden = nn.Sequential(*layers)
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+        """(B, C, R, R) to logits (B,) and features (B, last width); labels are not looked at."""
+        features = self.hidden(images)
+        return Judgement(self.head(features).flatten(), features)
+
+
+class MlpDiscriminator(Plugin):
+    """A fully connected discriminator, for images of any size or for points.
+
+    Source: Goodfellow 2014, section 5, with LeakyReLU in the place of maxout. Every hidden layer is normalised as
+    `normalization.discriminator` says.
+
+    When to use: points, small images, and to see what the first GAN did.
+    When not: images of more than some dozens of pixels; convolutions know that neighbours belong together.
+    """
+
+    name = "mlp"
+    kind = "discriminator"
+
+    class Config(Settings):
+        hidden: list[Width] = Field([128, 128], min_length=1, description="widths of the hidden layers")
+        slope: float = Field(0.2, ge=0, lt=1, description="of LeakyReLU below zero")
+
+    config: Config
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return FullyConnectedDiscriminator(spec, self.config.hidden, self.config.slope)

@@ -1,0 +1,59 @@
+"""A fully connected generator."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import Plugin, Settings, Spec, hookimpl
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class FullyConnectedGenerator(nn.Module):
+    """z through hidden layers to all numbers of an image at once.
+
+    Args:
+        spec: image and latent sizes.
+        hidden: widths of the hidden layers.
+    """
+
+    def __init__(self, spec: Spec, hidden: list[int]) -> None:
+        super().__init__()
+        self.shape = (spec.channels, spec.resolution, spec.resolution)
+        layers: list[nn.Module] = []
+        width = spec.latent_size
+        for wider in hidden:
+            layers += [spec.normalize("generator", nn.Linear(width, wider), wider), nn.ReLU()]
+            width = wider
+        self.hidden = nn.Sequential(*layers)
+        self.to_image = nn.Linear(width, spec.channels * spec.resolution**2)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, latent_size) to (B, C, R, R) in [-1, 1]; labels are not looked at."""
+        return self.to_image(self.hidden(z)).tanh().view(-1, *self.shape)
+
+
+class MlpGenerator(Plugin):
+    """A fully connected generator, for images of any size or for points.
+
+    Source: Goodfellow 2014, section 5. Every hidden layer is normalised as `normalization.generator` says and followed
+    by ReLU, the last one by tanh.
+
+    When to use: points, small images, and to see what the first GAN did.
+    When not: images of more than some dozens of pixels; convolutions know that neighbours belong together.
+    """
+
+    name = "mlp"
+    kind = "generator"
+
+    class Config(Settings):
+        hidden: list[Width] = Field([128, 128], min_length=1, description="widths of the hidden layers")
+
+    config: Config
+
+    @hookimpl
+    def build_generator(self, spec: Spec) -> nn.Module:
+        return FullyConnectedGenerator(spec, self.config.hidden)

@@ -1,0 +1,67 @@
+"""Feature matching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gankit import Player, Plugin, Settings, Step, Term, hookimpl
+
+if TYPE_CHECKING:
+    from gankit import Recipe
+
+
+def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
+    """||E f(x) - E f(G(z))||_2^2, a scalar in float32 at least (Salimans 2016, section 3.1).
+
+    Args:
+        real_features: f(x), (B, F), D's features of real images; they receive no gradient.
+        fake_features: f(G(z)), (B, F).
+    """
+    wide = torch.promote_types(fake_features.dtype, torch.float32)
+    return (real_features.detach().to(wide).mean(0) - fake_features.to(wide).mean(0)).square().sum()
+
+
+class FeatureMatching(Plugin):
+    """Gives G another goal: images whose features in D have the mean that real images' have.
+
+    Source: Salimans 2016, section 3.1. The features are those before D's last layer. It takes the place of the loss's
+    terms for G, which come back beside it with `adversarial_weight`. D is trained as ever. The mean is over the
+    whole batch.
+
+    When to use: an unsteady game, where the exact answer of D leads G around.
+    When not: for the sharpest images: means of features can be matched by images that are not good ones.
+    """
+
+    name = "feature_matching"
+
+    class Config(Settings):
+        weight: float = Field(1.0, gt=0, description="of the squared distance in G's loss")
+        adversarial_weight: float = Field(
+            0.0, ge=0, description="what the loss's own terms for G are multiplied by; the paper leaves them out"
+        )
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        if recipe.plugin_class("discriminator").by_class:
+            yield (
+                f"{recipe.use_of('discriminator')} has features of its own for each class, and their mean over a batch "
+                "mixes them; a discriminator for all classes suits it better"
+            )
+
+    @hookimpl
+    def wrap_loss(self, terms: dict[Player, list[Term]]) -> dict[Player, list[Term]]:
+        kept = [replace(t, weight=t.weight * self.config.adversarial_weight) for t in terms["generator"]]
+        own = Term("feature_matching", _matched, weight=self.config.weight)
+        return terms | {"generator": [*(t for t in kept if t.weight), own]}
+
+
+def _matched(step: Step) -> Tensor:
+    return feature_matching(step.real_output.features, step.fake_output.features)

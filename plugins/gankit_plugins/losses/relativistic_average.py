@@ -1,0 +1,46 @@
+"""Relativistic average losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gankit import Player, Plugin, Term, hookimpl
+from gankit_plugins.losses.relativistic_step import relative_terms
+
+if TYPE_CHECKING:
+    from gankit import Recipe
+
+
+def against_mean(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)], the means over the batch; all (B,), in float32 at least."""
+    wide = torch.promote_types(real.dtype, torch.float32)
+    real, fake = real.to(wide), fake.to(wide)
+    return real - fake.mean(), fake - real.mean()
+
+
+class RelativisticAverage(Plugin):
+    """Asks D how much more real an image is than the other side is on average, under any loss (RaGAN).
+
+    Source: Jolicoeur-Martineau 2018, section 4.2, equations 14 and 15: in the place of D's answers C(x_r) and C(x_f)
+    stand C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)], the means taken over the batch. G's loss is D's with the two
+    sides exchanged. It acts on the terms of whatever plugin fills the slot `loss`.
+
+    When to use: with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN), for steadier games.
+    When not: in very small batches, whose means are noise.
+    """
+
+    name = "relativistic_average"
+
+    @hookimpl
+    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        if recipe.uses("relativistic"):
+            raise ValueError("relativistic makes the same answers relative already, and twice has no meaning; drop one")
+        return ()
+
+    @hookimpl
+    def wrap_loss(self, terms: dict[Player, list[Term]]) -> dict[Player, list[Term]]:
+        return relative_terms(terms, against_mean)

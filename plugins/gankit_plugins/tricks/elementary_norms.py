@@ -1,0 +1,90 @@
+"""Normalisations out of elementary operations, which can be differentiated any number of times.
+
+torch's own batch, instance and layer norm are right in their second derivative and silently wrong in the third: their
+second derivative takes the batch's mean and deviation, saved from the forward pass, for constants. (Group norm is
+right.) A gradient penalty inside D's looked-ahead steps needs the third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+def standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    """(x - mean) / sqrt(variance + eps) over some dimensions, computed in float32 at least."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    centred = x - x.mean(dims, keepdim=True)
+    return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
+
+
+def _by_channel(x: Tensor, like: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    x = x if weight is None else x * weight.reshape(shape)
+    return (x if bias is None else x + bias.reshape(shape)).to(like.dtype)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """As torch's, except that running statistics are not updated."""
+    if not training:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    others = tuple(d for d in range(input.dim()) if d != 1)
+    return _by_channel(standardized(input, others, eps), input, weight, bias)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """As torch's, except that running statistics are not updated."""
+    if not use_input_stats:
+        return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+    return _by_channel(standardized(input, tuple(range(2, input.dim())), eps), input, weight, bias)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """As torch's."""
+    x = standardized(input, tuple(range(-len(normalized_shape), 0)), eps)
+    x = x if weight is None else x * weight
+    return (x if bias is None else x + bias).to(input.dtype)
+
+
+class ElementaryNorms(TorchFunctionMode):
+    """Within it, networks use the norms of this file in place of torch's."""
+
+    INSTEAD_OF: dict[Callable[..., Any], Callable[..., Tensor]] = {
+        F.batch_norm: batch_norm,
+        F.instance_norm: instance_norm,
+        F.layer_norm: layer_norm,
+    }
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self.INSTEAD_OF.get(func, func)(*args, **(kwargs or {}))
