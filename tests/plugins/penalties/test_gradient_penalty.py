@@ -219,13 +219,6 @@ def recipe(batch_coupled):
     return SimpleNamespace(plugin_class=slots.__getitem__, use_of=lambda key: slots[key].name)
 
 
-def test_advises_against_a_discriminator_that_couples_the_batch():
-    (advice,) = plugin().check_recipe(recipe(batch_coupled=True))
-    assert "some_norm" in advice
-    assert 'normalization.discriminator = "none"' in advice
-    assert list(plugin().check_recipe(recipe(batch_coupled=False))) == []
-
-
 @pytest.mark.parametrize("wrong", [{"weight": 0.0}, {"weight": -1}, {"every": 0}, {"every": 1.5}])
 def test_bounds(wrong):
     with pytest.raises(ValidationError):

@@ -1,0 +1,153 @@
+"""Against the formulas that the paper prints for single losses, and under a loss nobody has heard of."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gankit import Game, InputError, Recipe
+from gankit.recipe import merge
+from gankit.trainer import draw_step
+
+SIGMOID = torch.sigmoid
+
+
+def pairs(r, f):
+    return r - f, f - r
+
+
+def averages(r, f):
+    return r - f.mean(), f - r.mean()
+
+
+def rsgan_d(r, f):
+    """Equation 3: -E[log sigmoid(C(x_r) - C(x_f))], which the two halves give twice."""
+    return -2 * torch.log(SIGMOID(r - f)).mean()
+
+
+def rsgan_g(r, f):
+    """Equation 4."""
+    return -2 * torch.log(SIGMOID(f - r)).mean()
+
+
+def rasgan_d(r, f):
+    real, fake = averages(r, f)
+    return -torch.log(SIGMOID(real)).mean() - torch.log(1 - SIGMOID(fake)).mean()
+
+
+def rasgan_g(r, f):
+    real, fake = averages(r, f)
+    return -torch.log(SIGMOID(fake)).mean() - torch.log(1 - SIGMOID(real)).mean()
+
+
+def ralsgan_d(r, f):
+    """With the labels 1 and 0 of gankit's least squares, and its halves."""
+    real, fake = averages(r, f)
+    return ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2
+
+
+def ralsgan_g(r, f):
+    real, fake = averages(r, f)
+    return ((fake - 1) ** 2).mean() / 2 + (real**2).mean() / 2
+
+
+def rahinge_d(r, f):
+    real, fake = averages(r, f)
+    return torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
+
+
+def rahinge_g(r, f):
+    real, fake = averages(r, f)
+    return torch.clamp(1 - fake, min=0).mean() + torch.clamp(1 + real, min=0).mean()
+
+
+def stranger_d(r, f):
+    real, fake = pairs(r, f)
+    return F.softplus(-3 * real).mean() + torch.cos(fake).mean()
+
+
+def stranger_g(r, f):
+    real, fake = pairs(r, f)
+    return F.softplus(-3 * fake).mean() + torch.cos(real).mean()
+
+
+STRANGER = """
+import torch
+from torch.nn import functional as F
+from gankit import Plugin, Term, hookimpl
+
+def odd(step):
+    return F.softplus(-3 * step.real_output.logits).mean() + step.fake_output.logits.cos().mean()
+
+class Stranger(Plugin):
+    name, kind = "stranger", "loss"
+
+    @hookimpl
+    def loss_terms(self, player):
+        if player == "discriminator":
+            yield Term("odd", odd)
+        else:
+            yield Term("never", lambda s: s.fake_output.logits.mean() * float("nan"))
+"""
+
+
+@pytest.fixture
+def game(plain_recipe, tmp_path):
+    def make(trick, loss):
+        if loss == "stranger":
+            (tmp_path / "stranger.py").write_text(STRANGER)
+            loss = f"{tmp_path}/stranger.py:Stranger"
+        raw = merge(plain_recipe("igan"), {"loss": {"use": loss}, "tricks": {trick: {}}, "train": {"batch_size": 6}})
+        made = Game(Recipe.from_dict(raw))
+        made.load_data()
+        made.start()
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("trick", "loss", "of_d", "of_g"),
+    [
+        ("relativistic", "non_saturating", rsgan_d, rsgan_g),
+        ("relativistic_average", "non_saturating", rasgan_d, rasgan_g),
+        ("relativistic_average", "least_squares", ralsgan_d, ralsgan_g),
+        ("relativistic_average", "hinge", rahinge_d, rahinge_g),
+        ("relativistic", "stranger", stranger_d, stranger_g),
+    ],
+)
+def test_the_paper_formulas_and_their_gradients(game, trick, loss, of_d, of_g):
+    game = game(trick, loss)
+    for player, formula in (("discriminator", of_d), ("generator", of_g)):
+        (term,) = game.terms[player]
+        step = draw_step(game, player)
+        asked = game.parameters["discriminator"]
+        value = term.function(step)
+        expected = formula(game.discriminator(step.real, None)[0], game.discriminator(step.fake, None)[0])
+        torch.testing.assert_close(value, expected)
+        ours, theirs = (torch.autograd.grad(v, asked, retain_graph=True) for v in (value, expected))
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+
+
+def test_g_wants_of_the_fake_side_what_it_was_told_to(game):
+    """With G's target 0.8 the two cross entropies have 0.8 on the fake side and 0.2 on the real one."""
+    game = game("relativistic", "non_saturating")
+    step = draw_step(game, "generator")
+    step.generator_target = 0.8
+    (term,) = game.terms["generator"]
+    apart = game.discriminator(step.fake, None)[0] - game.discriminator(step.real, None)[0]
+    expected = F.binary_cross_entropy_with_logits(apart, torch.full_like(apart, 0.8))
+    expected = expected + F.binary_cross_entropy_with_logits(-apart, torch.full_like(apart, 0.2))
+    torch.testing.assert_close(term.function(step), expected)
+
+
+@pytest.mark.parametrize("trick", ["relativistic", "relativistic_average"])
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, trick, base, precision):
+    in_a_run({"tricks": {trick: {}}, "train": {"precision": precision}}, base=base)
+
+
+def test_both_at_once_are_refused(plain_recipe):
+    raw = merge(plain_recipe(), {"tricks": {"relativistic": {}, "relativistic_average": {}}})
+    with pytest.raises(InputError, match=r"tricks\.relativistic: relativistic_average makes the same answers relative"):
+        Game(Recipe.from_dict(raw))

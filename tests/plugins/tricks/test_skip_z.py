@@ -1,0 +1,101 @@
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gankit import Game, InputError, Recipe
+from gankit.recipe import merge
+from gankit.sampling import Sampler
+from gankit_plugins.tricks.skip_z import Joined
+
+
+@pytest.fixture
+def game(plain_recipe):
+    def make(**change):
+        made = Game(Recipe.from_dict(merge(merge(plain_recipe("igan"), {"tricks": {"skip_z": {}}}), change)))
+        made.load_data()
+        made.start()
+        return made
+
+    return make
+
+
+def joined(network):
+    return [module for module in network.modules() if isinstance(module, Joined)]
+
+
+def test_each_size_of_the_maps_has_one_part_of_z_and_all_of_z_is_used(game):
+    """igan at 8x8 has maps of 4x4 and 8x8."""
+    places = joined(game().generator)
+    assert len(places) == 2
+    assert sorted((p.part.start, p.part.stop) for p in places) == [(0, 50), (50, 100)]
+
+
+def test_what_is_added_is_the_linear_function_of_its_part(game):
+    G = game().generator.eval()
+    place = joined(G)[0]
+    seen = {}
+    place.activation.register_forward_pre_hook(lambda module, given: seen.update(after=given[0]))
+    place.register_forward_pre_hook(lambda module, given: seen.update(before=given[0]))
+    z = torch.randn(3, 100)
+    G(z, None)
+    expected = seen["before"] + (z[:, place.part] @ place.from_z.weight.T)[:, :, None, None]
+    torch.testing.assert_close(seen["after"], expected)
+
+
+def test_with_weights_of_zero_it_is_the_generator_without(game, plain_recipe):
+    """Same seed, so the same first weights."""
+    G = game().generator.eval()
+    for place in joined(G):
+        place.from_z.weight.data.zero_()
+    plain = Game(Recipe.from_dict(plain_recipe("igan"))).generator.eval()
+    z = torch.randn(3, 100)
+    torch.testing.assert_close(G(z, None), plain(z, None))
+
+
+def test_gradients_reach_z_on_the_short_way(game):
+    """Through the last level alone: the long way is cut off."""
+    G = game().generator
+    G.network.to_small.weight.data.zero_()
+    G.network.to_large.weight.data.zero_()
+    z = torch.randn(4, 100, requires_grad=True)
+    G(z, None).sum().backward()
+    assert z.grad.abs().sum() > 0
+
+
+def test_a_copy_is_whole_and_apart(game):
+    G = game().generator.eval()
+    copied = copy.deepcopy(G)
+    z = torch.randn(2, 100)
+    assert torch.equal(copied(z, None), G(z, None))
+    joined(copied)[0].from_z.weight.data.add_(1)
+    assert not torch.equal(copied(z, None), G(z, None))
+
+
+def test_the_saved_generator_draws_the_same(in_a_run, game):
+    run = in_a_run({"tricks": {"skip_z": {}, "moving_average": {}}}, base="igan")
+    sampler = Sampler.load(run / "generator.safetensors", "cpu")
+    assert len(joined(sampler.generator)) == 2
+    saved = load_file(run / "generator.safetensors")
+    built = game(tricks={"moving_average": {}}).generator
+    built.load_state_dict(saved)
+    z = torch.randn(2, 100)
+    with torch.no_grad():
+        assert torch.equal(sampler.generator(z, None), built.eval()(z, None))
+
+
+def test_vectors_have_a_part_at_every_hidden_layer(game):
+    places = joined(game(generator={"use": "mlp", "hidden": [8, 6, 4]}).generator)
+    assert [p.from_z.out_features for p in places] == [8, 6, 4]
+    assert [p.part.stop - p.part.start for p in places] == [34, 33, 33]
+
+
+def test_a_branch_for_each_class_is_refused(plain_recipe):
+    with pytest.raises(InputError, match=r"tricks\.skip_z: igan_vn has a branch for each class"):
+        Game(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"skip_z": {}}})))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, precision):
+    in_a_run({"tricks": {"skip_z": {}}, "train": {"precision": precision}}, base="igan")

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from gankit import Game, InputError, Recipe, truncated
+from gankit.recipe import merge
+from gankit.sampling import GridSampler, Sampler
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.5, 2.0])
+def test_what_is_beyond_is_drawn_again_and_the_rest_stays(threshold):
+    randomness = torch.Generator().manual_seed(0)
+    z = torch.randn(200, 10, generator=randomness)
+    cut = truncated(z, lambda: torch.randn(200, 10, generator=randomness), threshold)
+    assert cut.abs().max() <= threshold
+    within = z.abs() <= threshold
+    assert torch.equal(cut[within], z[within])
+
+
+def test_the_law_within_is_the_priors():
+    """Of a normal variable cut at 1 the second moment is 1 - 2 phi(1) / (2 Phi(1) - 1), about 0.2911."""
+    randomness = torch.Generator().manual_seed(0)
+    cut = truncated(torch.full((400_000,), 9.0), lambda: torch.randn(400_000, generator=randomness), 1.0)
+    assert cut.square().mean().item() == pytest.approx(0.29112, abs=0.003)
+
+
+def test_a_prior_with_nothing_within_is_a_sentence():
+    with pytest.raises(InputError, match=r"truncation 0\.5: the prior hardly ever draws anything as small"):
+        truncated(torch.ones(2), lambda: torch.ones(2), 0.5)
+
+
+def test_only_sampling_is_truncated(in_a_run):
+    run = in_a_run({"tricks": {"truncation": {"threshold": 0.3}}}, changes=False)
+    sampler = Sampler.load(run / "generator.safetensors", "cpu")
+    assert sampler.latent(50, None, 0).abs().max() <= 0.3
+    assert sampler.latent(50, None, 0, truncation=0.1).abs().max() <= 0.1
+
+
+def test_grids_are_truncated_and_training_is_not(plain_recipe):
+    game = Game(Recipe.from_dict(merge(plain_recipe(), {"tricks": {"truncation": {"threshold": 0.3}}})))
+    assert GridSampler(game).z.abs().max() <= 0.3
+    assert game.draw_latent(50, None).abs().max() > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ["a generator that was not trained for it"]),
+        ({"tricks": {"relaxed_orthogonal_regularization": {}}}, []),
+        ({"latent": {"use": "uniform"}}, ["it presupposes a normal prior", "a generator that was not trained for it"]),
+    ],
+)
+def test_advice(plain_recipe, change, said):
+    raw = merge(merge(plain_recipe(), {"tricks": {"truncation": {}}}), change)
+    advice = Game(Recipe.from_dict(raw)).advice
+    assert len(advice) == len(said)
+    assert all(f"tricks.truncation: {part}" in sentence for part, sentence in zip(said, advice, strict=True))
