@@ -60,9 +60,9 @@ class Spectral(nn.Module):
         self.iterations = iterations
         assert isinstance(layer.weight, Tensor)
         W = self.matrices(layer.weight.detach())
-        u, v = F.normalize(torch.randn(*W.shape[:2], 1, device=W.device), dim=1), torch.empty(0)
+        u, v = F.normalize(torch.randn(*W.shape[:2], 1, dtype=W.dtype, device=W.device), dim=1), torch.empty(0)
         for _ in range(SETTLING):
-            u, v = power_iteration(W.float(), u)
+            u, v = power_iteration(W, u)
         self.register_buffer("u", u)
         self.register_buffer("v", v)
 

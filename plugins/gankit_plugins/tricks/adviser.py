@@ -48,22 +48,26 @@ def pairwise_distance(images: Tensor) -> Tensor:
 
 
 def oscillates(values: Tensor, strength: float = 0.5) -> bool:
-    """Whether values swing around their mean with some period.
+    """Whether values swing to and fro with some period.
 
-    They do when the series resembles its own negative some looks later: the least autocorrelation, over lags up to a
-    half of the series, is below -strength; and when the swings are no trifle: their standard deviation is more than a
-    tenth of the values' mean size.
+    They do when the series, less its straight trend, resembles its own negative some looks later and itself as many
+    looks after that: the autocorrelation at some lag is below -strength, and at twice the lag above it. The swings must
+    be no trifle either: their standard deviation is more than a tenth of the values' mean size.
 
     Args:
-        values: (N,), from old to new.
+        values: (N,), from old to new. Periods up to N / 2 are seen.
         strength: from 0 to 1.
     """
-    x = values.double() - values.double().mean()
-    size = x.square().sum()
-    if math.sqrt(size / len(x)) <= 0.1 * values.abs().mean():
+    y = values.double()
+    time = torch.arange(len(y), dtype=torch.float64) - (len(y) - 1) / 2
+    x = y - y.mean() - time * (time @ y) / time.square().sum()
+    if x.square().mean().sqrt() <= 0.1 * y.abs().mean():
         return False
-    lags = range(1, len(x) // 2 + 1)
-    return any((x[lag:] * x[:-lag]).sum() / size * len(x) / (len(x) - lag) < -strength for lag in lags)
+
+    def correlation(lag: int) -> float:
+        return ((x[lag:] * x[:-lag]).mean() / x.square().mean()).item()
+
+    return any(correlation(lag) < -strength and correlation(2 * lag) > strength for lag in range(1, len(x) // 4 + 1))
 
 
 class Adviser(Plugin):

@@ -1,0 +1,64 @@
+"""Layer, group and instance norm: each image by itself, each class's network by itself."""
+
+import pytest
+import torch
+from torch import nn
+
+from gankit import InputError
+from gankit_plugins.normalization.group_norm import GroupNorm
+from gankit_plugins.normalization.instance_norm import InstanceNorm
+from gankit_plugins.normalization.layer_norm import LayerNorm
+
+EPS = 1e-5
+
+
+def built(plugin, layer, features, **settings):
+    return plugin(plugin.Config(**settings)).normalization(layer=layer, features=features)
+
+
+def standardised(block):
+    values = block.flatten().tolist()
+    mean = sum(values) / len(values)
+    variance = sum((v - mean) ** 2 for v in values) / len(values)
+    return (block - mean) / (variance + EPS) ** 0.5
+
+
+def by_blocks(x, size):
+    """Each image, `size` channels at a time."""
+    return torch.stack([torch.cat([standardised(part) for part in image.split(size)]) for image in x])
+
+
+@pytest.mark.parametrize("networks", [1, 3])
+@pytest.mark.parametrize(
+    ("plugin", "settings", "channels_together"),
+    [(LayerNorm, {}, 4), (GroupNorm, {"groups": 2}, 2), (GroupNorm, {"groups": 6}, 2), (InstanceNorm, {}, 1)],
+)
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_the_equation_by_a_naive_loop(networks, plugin, settings, channels_together, shuffled):
+    features = 4 * networks
+    layer = nn.Conv2d(2 * networks, features * (4 if shuffled else 1), 3, padding=1, groups=networks)
+    layer = nn.Sequential(layer, nn.PixelShuffle(2)) if shuffled else layer
+    normalised = built(plugin, layer, features, **settings)
+    x = torch.randn(2, 2 * networks, 4, 4)
+    torch.testing.assert_close(normalised(x), by_blocks(layer(x), channels_together), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("plugin", "size"), [(LayerNorm, 6), (GroupNorm, 3)])
+def test_linear_layers(plugin, size):
+    layer = nn.Linear(3, 6)
+    settings = {"groups": 2} if plugin is GroupNorm else {}
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(built(plugin, layer, 6, **settings)(x), by_blocks(layer(x), size), atol=1e-5, rtol=1e-4)
+
+
+def test_instance_norm_has_no_pixels_to_go_by_on_linear_layers():
+    with pytest.raises(InputError, match="instance_norm takes each channel's mean over the pixels"):
+        built(InstanceNorm, nn.Linear(3, 6), 6)
+
+
+@pytest.mark.parametrize("use", ["layer_norm", "group_norm", "instance_norm"])
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, use, player, base, precision):
+    in_a_run({"normalization": {player: {"use": use}}, "train": {"precision": precision}}, base=base)

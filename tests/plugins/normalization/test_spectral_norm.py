@@ -1,0 +1,108 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gankit import Game, Recipe
+from gankit.recipe import merge
+from gankit.sampling import Sampler
+from gankit.trainer import play_iteration
+from gankit_plugins.normalization.spectral_norm import SpectralNorm, power_iteration, singular_value
+from gankit_plugins.penalties.weight_matrices import LAYERS, filters
+
+
+def test_the_power_method_finds_the_largest_singular_value_of_each_matrix():
+    W = torch.randn(3, 5, 7, dtype=torch.float64)
+    u = torch.randn(3, 5, 1, dtype=torch.float64)
+    for _ in range(500):
+        u, v = power_iteration(W, u)
+    expected = torch.stack([torch.linalg.svdvals(w)[0] for w in W])
+    torch.testing.assert_close(singular_value(W, u, v).flatten(), expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Linear(4, 3),
+        nn.Conv2d(4, 6, 3),
+        nn.Conv2d(4, 6, 3, groups=2),
+        nn.ConvTranspose2d(4, 6, 3),
+        nn.ConvTranspose2d(4, 6, 3, groups=2),
+        nn.Embedding(5, 4),
+    ],
+    ids=str,
+)
+def test_every_matrix_has_the_largest_singular_value_1(layer):
+    network = SpectralNorm(SpectralNorm.Config(iterations=300)).wrap_network(
+        player="discriminator", network=nn.Sequential(layer), run=None
+    )
+    weight = network[0].weight  # one forward pass of the parametrisation, of 300 iterations
+    groups = getattr(layer, "groups", 1)
+    for W in filters(layer) if isinstance(layer, LAYERS) else weight.reshape(groups, weight.shape[0] // groups, -1):
+        assert torch.linalg.svdvals(W)[0].item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.fixture
+def game(plain_recipe):
+    def make(player, base="igan", **change):
+        raw = merge(plain_recipe(base), {"normalization": {player: {"use": "spectral_norm"}}})
+        made = Game(Recipe.from_dict(merge(raw, change)))
+        made.load_data()
+        made.start()
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+def test_in_training_every_layer_of_d_stays_near_1_and_the_others_are_left_alone(game, base):
+    game = game("discriminator", base)
+    for _ in range(5):
+        play_iteration(game)
+    layers = [m for m in game.discriminator.modules() if isinstance(m, LAYERS)]
+    assert any(m is game.discriminator.head for m in layers)
+    for layer in layers:
+        for W in filters(layer).detach():
+            assert torch.linalg.svdvals(W)[0].item() == pytest.approx(1, abs=0.05)
+    assert not any(hasattr(m, "parametrizations") for m in game.generator.modules())
+
+
+def test_the_gradient_is_that_of_the_quotient():
+    """With u and v held fixed, as in the paper's equation 12: finite differences of W / (u^T W v)."""
+    layer = nn.Linear(3, 2).double()
+    SpectralNorm(SpectralNorm.Config()).wrap_network(player="discriminator", network=layer, run=None)
+    layer.eval()
+    original = layer.parametrizations.weight.original
+    spectral = layer.parametrizations.weight[0]
+    with torch.no_grad():
+        spectral.u, spectral.v = spectral.u.double(), spectral.v.double()
+    out = torch.randn(2, 3, dtype=torch.float64)
+    (layer.weight * out).sum().backward()
+    h = 1e-6
+    for i in range(2):
+        for j in range(3):
+            values = []
+            for sign in (1, -1):
+                with torch.no_grad():
+                    original[i, j] += sign * h
+                    values.append((layer.weight * out).sum().item())
+                    original[i, j] -= sign * h
+            assert original.grad[i, j].item() == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4, abs=1e-8)
+
+
+def test_evaluation_moves_nothing(game):
+    D = game("discriminator").discriminator.eval()
+    before = copy.deepcopy(D.state_dict())
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(D(images, None)[0], D(images, None)[0])
+    assert all(torch.equal(before[k], v) for k, v in D.state_dict().items())
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run_with_a_penalty_and_an_average(in_a_run, player, base, precision):
+    change = {"normalization": {player: {"use": "spectral_norm"}}, "train": {"precision": precision}}
+    run = in_a_run(merge(change, {"tricks": {"gradient_penalty": {}, "moving_average": {}}}), base=base)
+    Sampler.load(run / "generator.safetensors", "cpu").sample(2)

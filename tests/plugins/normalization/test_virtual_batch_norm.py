@@ -1,0 +1,123 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gankit import Game, InputError, Recipe
+from gankit.recipe import merge
+from gankit.sampling import Sampler
+from gankit.trainer import play_iteration
+from gankit_plugins.normalization.virtual_batch_norm import (
+    VirtualBatchNorm,
+    VirtualBatchNormLayer,
+    WithReference,
+    packed,
+)
+
+EPS = 1e-5
+
+
+@pytest.mark.parametrize("pixels", [(), (3, 3)])
+def test_the_statistics_are_those_of_the_reference_batch_with_the_example_itself(pixels):
+    reference, x = torch.randn(5, 2, *pixels, dtype=torch.float64), torch.randn(4, 2, *pixels, dtype=torch.float64)
+    layer = WithReference(VirtualBatchNormLayerOf(2), reference, None, kept=True, ready=True)
+    y = layer(x, None)
+    for i in range(4):
+        together = torch.cat([reference, x[i : i + 1]])
+        for c in range(2):
+            values = together[:, c].flatten().tolist()
+            mean = sum(values) / len(values)
+            variance = sum((v - mean) ** 2 for v in values) / len(values)
+            torch.testing.assert_close(y[i, c], (x[i, c] - mean) / (variance + EPS) ** 0.5)
+
+
+class VirtualBatchNormLayerOf(nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.layer = VirtualBatchNormLayer(features, EPS).double()
+
+    def forward(self, x, labels):
+        return self.layer(x)
+
+
+@pytest.fixture
+def game(plain_recipe):
+    def make(player, base="igan", size=4, **change):
+        raw = merge(plain_recipe(base), {"normalization": {player: {"use": "virtual_batch_norm", "size": size}}})
+        made = Game(Recipe.from_dict(merge(raw, change)))
+        made.load_data()
+        made.start()
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_an_image_does_not_depend_on_its_batch(game, mode):
+    game = game("generator")
+    G = getattr(game.generator, mode)()
+    z = torch.randn(6, 100)
+    alone = torch.cat([G(z[i : i + 1], None) for i in range(6)])
+    torch.testing.assert_close(G(z, None), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_nor_does_ds_answer_in_training_with_a_network_for_each_class(game):
+    game = game("discriminator", "igan_vn")
+    x, labels = game.draw()
+    changed = torch.cat([x[:2], torch.randn_like(x[2:])])
+    one, other = (game.discriminator(images, labels)[0][:2] for images in (x, changed))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_reference_is_drawn_once_and_teaches_the_weights_too(game):
+    game = game("discriminator")
+    before = game.discriminator.inputs.clone()
+    torch.testing.assert_close(before, game.draw_reference(4)[0])
+    play_iteration(game)
+    assert torch.equal(game.discriminator.inputs, before)
+
+
+def test_a_copy_can_be_made_after_a_turn(game):
+    game = game("generator")
+    play_iteration(game)
+    copied = copy.deepcopy(game.generator).eval()
+    z = torch.randn(2, 100)
+    torch.testing.assert_close(copied(z, None), game.generator.eval()(z, None))
+
+
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+def test_the_file_carries_the_reference(in_a_run, base):
+    change = {"normalization": {"generator": {"use": "virtual_batch_norm", "size": 4}}}
+    run = in_a_run(merge(change, {"tricks": {"moving_average": {}}}), base=base)
+    sampler = Sampler.load(run / "generator.safetensors", "cpu")
+    assert sampler.generator.inputs.abs().sum() > 0
+    first, _ = sampler.sample(2)
+    assert torch.equal(first, Sampler.load(run / "generator.safetensors", "cpu").sample(2)[0])
+
+
+def test_packs_of_the_reference_are_of_one_class():
+    images = torch.arange(8.0).view(8, 1, 1, 1)
+    labels = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1])
+    shown, of = packed(images, labels, 2)
+    assert shown.flatten(1).tolist() == [[0, 2], [4, 6], [1, 3], [5, 7]]
+    assert of.tolist() == [0, 0, 1, 1]
+
+
+def test_a_size_that_cannot_be_shared_among_the_classes_is_a_sentence(game):
+    with pytest.raises(InputError, match="a reference batch of 3 cannot be shared evenly among 2 classes"):
+        game("generator", "igan_vn", size=3)
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, player, base, precision):
+    change = {"normalization": {player: {"use": "virtual_batch_norm", "size": 4}}, "train": {"precision": precision}}
+    in_a_run(merge(change, {"tricks": {"gradient_penalty": {}}}), base=base)
+
+
+def test_with_packs(in_a_run):
+    change = {"normalization": {"discriminator": {"use": "virtual_batch_norm", "size": 4}}, "tricks": {"packing": {}}}
+    in_a_run(change)
+    assert VirtualBatchNorm.batch_coupled is False
