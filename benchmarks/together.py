@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -170,9 +172,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/together.md"))
     out: Path = parser.parse_args().out
-    torch.set_num_threads(1)
     found = parts()
-    rows = {name: row(name, found) for name in found}
+    with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        rows = dict(zip(found, pool.map(row, found, [found] * len(found)), strict=True))
     out.write_text(page(rows), encoding="utf-8")
 
 

@@ -53,16 +53,12 @@ def test_replay_and_smoothing_draw_in_the_recipes_order(game, tricks):
             step = draw_step(one, "discriminator")
             if hooks is None:
                 for name in tricks:
-                    one.plugins[f"tricks.{name}"].before_d_step(*arguments(one, name, step))
+                    one.plugins[f"tricks.{name}"].before_d_step(step)
             else:
                 hooks[0](one, step)
             steps.append(step)
         for name in ("fake", "real_target", "fake_target"):
             assert torch.equal(getattr(steps[0], name), getattr(steps[1], name)), name
-
-
-def arguments(game, name, step):
-    return (step,) if name == "label_smoothing" else (game, step)
 
 
 def test_the_two_orders_draw_differently(game):

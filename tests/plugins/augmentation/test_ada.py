@@ -1,0 +1,99 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gankit_plugins.augmentation.ada import (
+    Ada,
+    adapted,
+    around_grey,
+    augment,
+    colour_matrices,
+    overfitting,
+    random_maps,
+    step_size,
+)
+
+
+def images(channels=3, count=8, R=8):
+    return torch.rand(count, channels, R, R, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_with_p_0_every_image_is_itself_to_the_bit(channels, dtype):
+    x = images(channels).to(dtype)
+    y = augment(x, torch.tensor(0.0))
+    assert torch.equal(y, x)
+    assert y.dtype == dtype
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
+def test_each_image_is_left_alone_as_often_as_p_says(p):
+    """One mirroring in two shows nothing, nor does one quarter turn in four, and small shifts are rounded to 0."""
+    torch.manual_seed(0)
+    maps = random_maps(torch.tensor(p), 20_000, 64)
+    still = (maps == torch.eye(3)).all((1, 2)).double().mean().item()
+    rounds_to_0 = 1 / 16
+    expected = (1 - p / 2) * (1 - p * 3 / 4) * (1 - p * (1 - rounds_to_0)) ** 2 * (1 - p) ** 2 * (1 - p) * (1 - p) ** 2
+    assert still == pytest.approx(expected, abs=0.01)
+
+
+def test_turns_around_the_grey_axis_leave_grey_and_length_alone():
+    angle = torch.tensor([0.3, -2.0])
+    R = around_grey(angle)
+    torch.testing.assert_close(R @ torch.ones(3), torch.ones(2, 3))
+    torch.testing.assert_close(R @ R.transpose(1, 2), torch.eye(3).expand(2, 3, 3), atol=1e-6, rtol=0)
+    third = around_grey(torch.tensor([2 * math.pi / 3]))
+    torch.testing.assert_close(third[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
+
+
+def test_colours_are_mapped_so_that_grey_stays_grey():
+    torch.manual_seed(0)
+    greys = colour_matrices(torch.tensor(1.0), 500) @ torch.ones(3)
+    assert (greys.std(1) < 1e-5).all()
+    assert {round(g, 3) for g in greys.mean(1).tolist()} == {1.0, -1.0}
+
+
+def test_r_and_the_step_of_p():
+    assert overfitting(torch.tensor([3.0, -1.0, 0.5, 2.0])).item() == 0.5
+    assert step_size(64 * 4, 500) == pytest.approx(256 / 500_000)
+    p = torch.tensor(0.5)
+    assert adapted(p, torch.tensor(0.7), 0.6, 0.01, 1.0).item() == pytest.approx(0.51)
+    assert adapted(p, torch.tensor(0.5), 0.6, 0.01, 1.0).item() == pytest.approx(0.49)
+    assert adapted(torch.tensor(0.795), torch.tensor(0.9), 0.6, 0.01, 0.8).item() == pytest.approx(0.8)
+    assert adapted(torch.tensor(0.005), torch.tensor(0.1), 0.6, 0.01, 0.8).item() == 0
+
+
+def test_the_mean_decides_in_which_direction():
+    for logits, expected in [((1.0, 1.0), 0.58), ((1.0, -1.0), 0.42)]:
+        trick = Ada(Ada.Config(every=2, thousands=0.1, initial=0.5))
+        run = SimpleNamespace(device=torch.device("cpu"), recipe=SimpleNamespace(train=SimpleNamespace(batch_size=4)))
+        trick.on_start(run=run)
+        for _ in range(2):
+            step = SimpleNamespace(real_output=SimpleNamespace(logits=torch.tensor(logits)))
+            trick.after_d_step(run=run, step=step)
+        assert trick.p.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_the_gradient_reaches_the_images(channels):
+    x = images(channels).requires_grad_()
+
+    def shown(given):
+        torch.manual_seed(1)
+        return augment(given, torch.tensor(0.7))
+
+    d, g = torch.randn_like(x), torch.randn_like(x)
+    (gradient,) = torch.autograd.grad((shown(x) * g).sum(), x)
+    # All but the black border is linear in the images.
+    change = ((shown(x + d) - shown(x)) * g).sum()
+    torch.testing.assert_close((gradient * d).sum(), change, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run_p_moves_and_survives(in_a_run, base, precision):
+    settings = {"every": 2, "thousands": 0.1, "initial": 0.5}
+    in_a_run({"tricks": {"ada": settings}, "train": {"precision": precision}}, base=base)

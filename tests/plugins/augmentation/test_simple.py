@@ -1,0 +1,121 @@
+"""Mirrored, turned, scaled, shifted: each image by hand, and gradients through all of them."""
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from gankit_plugins.augmentation.affine import rotations, scalings, shifts, warp
+from gankit_plugins.augmentation.crop import Crop, crop
+from gankit_plugins.augmentation.flip import Flip, flip
+from gankit_plugins.augmentation.rotation import Rotation
+from gankit_plugins.augmentation.scale import Scale
+
+PLUGINS = [Flip, Rotation, Scale, Crop]
+
+
+def images(channels=3, count=4, R=6, dtype=torch.float32):
+    return torch.rand(count, channels, R, R, generator=torch.Generator().manual_seed(0)).to(dtype) * 2 - 1
+
+
+def all_of(value, count=4):
+    return torch.full((count,), float(value))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_those_chosen_are_mirrored_and_no_others(channels):
+    x = images(channels)
+    y = flip(x, torch.tensor([True, False, True, False]))
+    assert torch.equal(y[0], x[0].flip(-1))
+    assert torch.equal(y[1], x[1])
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_quarter_turns_are_rot90_counter_clockwise(quarters):
+    x = images()
+    y = warp(x, rotations(all_of(quarters * math.pi / 2)))
+    torch.testing.assert_close(y, torch.rot90(x, quarters, (2, 3)), atol=1e-5, rtol=0)
+
+
+def test_shifts_by_whole_pixels_are_slices_on_black():
+    x = images(R=6)
+    y = warp(x, shifts(all_of(2 / 6 * 2), all_of(-1 / 6 * 2)))
+    expected = torch.full_like(x, -1)
+    expected[:, :, :5, 2:] = x[:, :, 1:, :4]
+    torch.testing.assert_close(y, expected, atol=1e-5, rtol=0)
+
+
+def test_twice_as_large_shows_the_middle():
+    """Every pixel of the middle becomes four; between them linear interpolation, exact for a ramp."""
+    ramp = torch.linspace(-0.9, 0.9, 6).expand(1, 1, 6, 6)
+    y = warp(ramp, scalings(all_of(2, 1), all_of(2, 1)))
+    place = (torch.arange(6) + 0.5) / 6 * 2 - 1
+    torch.testing.assert_close(y[0, 0, 3], place / 2 * 0.9 * 6 / 5, atol=1e-5, rtol=0)
+
+
+def test_the_identity_changes_nothing():
+    x = images()
+    torch.testing.assert_close(warp(x, rotations(all_of(0))), x, atol=1e-6, rtol=0)
+
+
+def test_a_crop_is_a_window_of_the_padded_image():
+    x, padding = images(), 2
+    right, down = torch.tensor([0, 2, 4, 1]), torch.tensor([3, 2, 0, 4])
+    y = crop(x, right, down, padding)
+    for i in range(4):
+        wide = torch.full((3, 10, 10), -1.0)
+        wide[:, 2:8, 2:8] = x[i]
+        assert torch.equal(y[i], wide[:, down[i] : down[i] + 6, right[i] : right[i] + 6])
+    assert torch.equal(y[1], x[1])
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shape_type_and_labels_stay_and_the_gradient_is_right(plugin, channels, dtype):
+    """Each is linear in the images but for the black border: f(x + d) - f(x) is the gradient's product with d."""
+    trick = plugin(plugin.Config())
+    x, labels = images(channels, dtype=dtype), torch.arange(4)
+
+    def shown(given):
+        torch.manual_seed(7)
+        return trick.discriminator_inputs(images=given, labels=labels)
+
+    y, same = shown(x)
+    assert (y.shape, y.dtype) == (x.shape, dtype)
+    assert same is labels
+    if dtype is torch.float32:
+        x.requires_grad_()
+        d, g = torch.randn_like(x), torch.randn_like(x)
+        (gradient,) = torch.autograd.grad((shown(x)[0] * g).sum(), x)
+        change = ((shown(x + d)[0] - shown(x)[0]) * g).sum()
+        torch.testing.assert_close((gradient * d).sum(), change, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_the_law_is_the_same_on_both_sides_and_images_differ(plugin):
+    """The hook is not told which side it works on; two images alike come out unlike."""
+    trick = plugin(plugin.Config())
+    x = images(count=1).expand(32, -1, -1, -1)
+    y, _ = trick.discriminator_inputs(images=x, labels=None)
+    assert len(torch.unique(y.flatten(1), dim=0)) > 1
+
+
+def test_settings_out_of_bounds_are_refused():
+    for plugin, settings in [
+        (Flip, {"p": 1.1}),
+        (Rotation, {"degrees": -1}),
+        (Scale, {"factor": (0.0, 1.0)}),
+        (Scale, {"factor": (1.5, 1.2)}),
+        (Crop, {"padding": 0}),
+    ]:
+        with pytest.raises(ValidationError):
+            plugin.Config(**settings)
+
+
+@pytest.mark.parametrize("name", ["flip", "rotation", "scale", "crop"])
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, name, base, precision):
+    in_a_run({"tricks": {name: {}}, "train": {"precision": precision}}, base=base)
