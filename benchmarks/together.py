@@ -15,6 +15,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +63,7 @@ LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer",
 MEANING: dict[Outcome, str] = {"trains": ".", "advice": "a", "refused": "x", "slot": "-"}
 
 
+@cache
 def parts() -> dict[str, Change]:
     """What is put together: the change to a recipe that switches a part on, by the name it has in the table."""
     found: dict[str, Change] = {}
@@ -157,24 +159,37 @@ def to_bytes(game: Game) -> tuple[dict[str, bytes], str]:
     return {file: tensors_to_bytes(of, {}) for file, of in tensors.items()}, json.dumps(plain, sort_keys=True)
 
 
-def pair(one: Change, other: Change) -> Result:
-    """What becomes of two parts in the tiny recipe, in this order."""
-    return Result("slot") if clash(one, other) else play(one, other)
+@cache
+def alone(name: str) -> Result:
+    """What becomes of one part in the tiny recipe."""
+    return play(parts()[name])
 
 
-def row(name: str, found: dict[str, Change]) -> list[Result]:
+def pair(one: str, other: str) -> Result:
+    """What becomes of two parts in the tiny recipe, in this order; of the advice, what neither gets alone."""
+    changes = parts()[one], parts()[other]
+    if clash(*changes):
+        return Result("slot")
+    result = play(*changes)
+    if result.outcome == "refused":
+        return result
+    known = {*alone(one).sentences, *alone(other).sentences}
+    news = [sentence for sentence in result.sentences if sentence not in known]
+    return Result("advice" if news else "trains", news)
+
+
+def row(name: str) -> list[Result]:
     """A part together with each before it, and at the end alone."""
-    before = list(found)[: list(found).index(name)]
-    return [*(pair(found[other], found[name]) for other in before), play(found[name])]
+    names = list(parts())
+    return [*(pair(other, name) for other in names[: names.index(name)]), alone(name)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/together.md"))
     out: Path = parser.parse_args().out
-    found = parts()
     with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        rows = dict(zip(found, pool.map(row, found, [found] * len(found)), strict=True))
+        rows = dict(zip(parts(), pool.map(row, parts()), strict=True))
     out.write_text(page(rows), encoding="utf-8")
 
 
@@ -186,7 +201,6 @@ def symbols(results: list[Result]) -> str:
 def page(rows: dict[str, list[Result]]) -> str:
     """The page as Markdown."""
     names = list(rows)
-    alone = {name: results[-1] for name, results in rows.items()}
     pairs = {(other, name): result for name in names for other, result in zip(names, rows[name][:-1], strict=False)}
     counts = {kind: sum(r.outcome == kind for r in pairs.values()) for kind in MEANING}
     lines = [
@@ -195,10 +209,11 @@ def page(rows: dict[str, list[Result]]) -> str:
         "Written by `python benchmarks/together.py`; the tests play the same pairs and compare.",
         "",
         f"{len(names)} parts, {len(pairs)} pairs in a tiny recipe: {counts['trains']} train, {counts['advice']} train "
-        f"and come with advice, {counts['refused']} are refused, {counts['slot']} want the same slot. What trains has "
+        f"and come with advice, {counts['refused']} refused, {counts['slot']} for the same slot. What trains has "
         "finite losses, gradients that reach both players, and ends with the same bytes after a resume.",
         "",
-        "`.` trains, `a` trains with advice, `x` is refused, `-` one slot for both. On the diagonal: the part alone.",
+        "`.` trains, `a` trains and gets advice that neither gets alone, `x` is refused, `-` wants the same "
+        "slot. On the diagonal: the part alone.",
         "",
         "```",
     ]
@@ -208,11 +223,9 @@ def page(rows: dict[str, list[Result]]) -> str:
     lines += ["```", "", "Columns are in the order of the rows.", "", "## Refused", ""]
     lines += told({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "refused"})
     lines += ["## Advised against, or to be known", "", "Alone, in the tiny recipe:", ""]
-    lines += told({name: r for name, r in alone.items() if r.sentences})
+    lines += told({name: results[-1] for name, results in rows.items()})
     lines += ["Of pairs, what neither says alone:", ""]
-    known = {sentence for r in alone.values() for sentence in r.sentences}
-    news = {f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "advice"}
-    lines += told({n: Result("advice", [s for s in r.sentences if s not in known]) for n, r in news.items()})
+    lines += told({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "advice"})
     return "\n".join(lines).rstrip() + "\n"
 
 

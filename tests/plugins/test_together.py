@@ -41,7 +41,7 @@ def test_the_page_has_every_part():
 
 @pytest.mark.parametrize("name", PARTS)
 def test_pairs(name):
-    results = together.row(name, PARTS)
+    results = together.row(name)
     assert together.symbols(results) == written()[name]
     page = PAGE.read_text(encoding="utf-8")
     for result in results:

@@ -60,11 +60,8 @@ class Spectral(nn.Module):
         self.iterations = iterations
         assert isinstance(layer.weight, Tensor)
         W = self.matrices(layer.weight.detach())
-        u, v = F.normalize(torch.randn(*W.shape[:2], 1, dtype=W.dtype, device=W.device), dim=1), torch.empty(0)
-        for _ in range(SETTLING):
-            u, v = power_iteration(W, u)
-        self.register_buffer("u", u)
-        self.register_buffer("v", v)
+        self.register_buffer("u", F.normalize(torch.randn(*W.shape[:2], 1, dtype=W.dtype, device=W.device), dim=1))
+        self.register_buffer("v", torch.zeros(W.shape[0], W.shape[2], 1, dtype=W.dtype, device=W.device))
 
     def matrices(self, weight: Tensor) -> Tensor:
         """(groups, m, n): for each group its output channels against all that they are computed from."""
@@ -75,18 +72,28 @@ class Spectral(nn.Module):
         by_group = weight.reshape(self.groups, inputs, weight.shape[1], -1)
         return by_group.transpose(1, 2).reshape(self.groups, weight.shape[1], -1)
 
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Called when the weight is set, and so at the beginning: the vectors follow it, and it is kept as it is."""
+        with torch.no_grad():
+            self._follow(self.matrices(weight.detach()), SETTLING)
+        return weight
+
+    def _follow(self, W: Tensor, iterations: int) -> None:
+        for _ in range(iterations):
+            u, v = power_iteration(W, self.u)
+            self.u.copy_(u)
+            self.v.copy_(v)
+
     def forward(self, weight: Tensor) -> Tensor:
         """The weight, each group divided by its largest singular value; of the same shape."""
         with torch.autocast(weight.device.type, enabled=False):
             W = self.matrices(weight)
             if self.training:
                 with torch.no_grad():
-                    for _ in range(self.iterations):
-                        u, v = power_iteration(W, self.u)
-                        self.u.copy_(u)
-                        self.v.copy_(v)
-            # Copies, since another forward pass may move the vectors before this one's gradient is taken.
-            sigma = singular_value(W, self.u.clone(), self.v.clone())
+                    self._follow(W, self.iterations)
+            # Copies, since another forward pass may move the vectors before this one's gradient is taken; of length 1,
+            # since those of a moving average of networks are averages of vectors that turned, and shorter.
+            sigma = singular_value(W, F.normalize(self.u, dim=1), F.normalize(self.v, dim=1))
             each = sigma.flatten().repeat_interleave(weight.shape[0] // self.groups)
             return weight / each.reshape(-1, *[1] * (weight.dim() - 1))
 
@@ -95,7 +102,8 @@ class SpectralNorm(Plugin):
     """Divides the weight of every layer by its largest singular value, so that no layer stretches more than 1.
 
     Source: Miyato 2018, equation 8 and algorithm 1. All convolutions, linear layers and embeddings of the player's
-    network are normalised, the last one included, whichever its architecture offers. The singular value is followed by
+    network are normalised, the last one included, whichever its architecture offers; layers that a trick adds to it are
+    not. The singular value is followed by
     the power method, one step for each forward pass in training, and is right up to how far the weights move
     meanwhile. Of networks for each class, which lie side by side in one layer, each has its own.
 

@@ -24,7 +24,7 @@ class AdamW(Plugin):
     parameter by 1 - lr weight_decay, so the decay is the same for all, whatever their gradients. The first beta is
     0.5, as Radford 2015 recommends for GANs. A schedule multiplies `lr`, and the decay with it.
 
-    When to use: few images or long runs, where D's weights would grow without an end.
+    When to use: few images or long runs, where D's weights would grow without end.
     When not: beside `l2_regularization`, which would do the same a second time.
     """
 

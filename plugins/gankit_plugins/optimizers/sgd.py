@@ -20,7 +20,7 @@ class SGD(Plugin):
 
     Source: Robbins 1951; Polyak 1964 for momentum, Nesterov 1983 for its other form. A schedule multiplies `lr`.
 
-    When to use: to study a game whose steps are what theory says; for D alone (Radford 2015 names it as a remedy).
+    When to use: to study a game whose steps are what theory says; or for D alone (Chintala 2016).
     When not: to train a GAN quickly: parameters of very different gradients share one rate.
     """
 

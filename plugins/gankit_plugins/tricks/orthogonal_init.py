@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gankit import Player, Plugin, Settings, hookimpl
 
@@ -19,8 +21,15 @@ def make_orthogonal(layer: nn.Module, gain: float) -> None:
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    for group in weight.data.chunk(getattr(layer, "groups", 1)):
+    drawn = weight.detach().clone()
+    for group in drawn.chunk(getattr(layer, "groups", 1)):
         nn.init.orthogonal_(group, gain)
+    with torch.no_grad():
+        if parametrize.is_parametrized(layer, "weight"):
+            # The weight is computed from another one (spectral norm), which is told of its new value.
+            layer.weight = drawn
+        else:
+            weight.copy_(drawn)
 
 
 class OrthogonalInit(Plugin):
@@ -47,7 +56,7 @@ class OrthogonalInit(Plugin):
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module) -> nn.Module:
         if player in self.config.players:
-            for module in network.modules():
+            for module in list(network.modules()):
                 if isinstance(module, LAYERS):
                     make_orthogonal(module, self.config.gain)
         return network

@@ -62,7 +62,9 @@ def test_elsewhere_torch_chooses():
     assert build([nn.Parameter(torch.zeros(2, device="meta"))]).param_groups[0]["fused"] is None
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 0}, {"betas": [1.0, 0.9]}, {"betas": [0.5]}, {"eps": 0}, {"weight_decay": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"lr": 0}, {"betas": [1.0, 0.9]}, {"betas": [0.5]}, {"eps": 0}, {"weight_decay": -1}]
+)
 def test_bounds(wrong):
     with pytest.raises(ValidationError):
         AdamW.Config(**wrong)

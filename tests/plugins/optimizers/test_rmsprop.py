@@ -45,7 +45,15 @@ def test_all_parameters_are_moved_at_once():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"lr": 0}, {"alpha": 1}, {"alpha": -0.1}, {"eps": 0}, {"momentum": 1}, {"weight_decay": -1}, {"betas": [0.5, 0.9]}],
+    [
+        {"lr": 0},
+        {"alpha": 1},
+        {"alpha": -0.1},
+        {"eps": 0},
+        {"momentum": 1},
+        {"weight_decay": -1},
+        {"betas": [0.5, 0.9]},
+    ],
 )
 def test_bounds(wrong):
     with pytest.raises(ValidationError):

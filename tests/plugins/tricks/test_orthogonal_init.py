@@ -46,3 +46,17 @@ def test_only_who_is_named_begins_so_and_biases_stay(plain_recipe, player):
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
 def test_in_a_run(in_a_run, base):
     in_a_run({"tricks": {"orthogonal_init": {}}}, base=base)
+
+
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+def test_under_spectral_norm_too_and_the_singular_value_is_1_at_once(plain_recipe, base):
+    raw = merge(plain_recipe(base), {"normalization": {"discriminator": {"use": "spectral_norm"}}})
+    D = Game(Recipe.from_dict(merge(raw, {"tricks": {"orthogonal_init": {"gain": 3.0}}}))).discriminator.eval()
+    for layer in (m for m in D.modules() if isinstance(m, nn.Conv2d)):
+        for original, W in zip(
+            layer.parametrizations.weight.original.detach().chunk(layer.groups),
+            layer.weight.detach().chunk(layer.groups),
+            strict=True,
+        ):
+            assert torch.linalg.svdvals(original.flatten(1)).allclose(torch.tensor(3.0), atol=1e-4)
+            assert torch.linalg.svdvals(W.flatten(1))[0].item() == pytest.approx(1, abs=1e-4)
