@@ -63,7 +63,7 @@ VARIANTS: dict[str, Raw] = {
     "dragan": trick("dragan", weight=0.1),
     "r1": trick("r1", gamma=0.1),
     "zero_centered_penalty": trick("zero_centered_penalty", weight=0.1),
-    "minibatch_discrimination": trick("minibatch_discrimination"),
+    "minibatch_discrimination": trick("minibatch_discrimination", kernels=4, dims=4),
     "minibatch_stddev": trick("minibatch_stddev"),
     "packing": trick("packing", size=2),
     "unrolled_discriminator": trick("unrolled_discriminator", steps=5, lr=0.02),

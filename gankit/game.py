@@ -317,8 +317,8 @@ def take_advice(recipe: Recipe, hooks: Hooks) -> list[str]:
         raise RecipeError(recipe.source, problems)
     if recipe.train.accumulate > 1:
         advice += [
-            f"{key}: with train.accumulate an image meets only those of its own part of the batch, a "
-            f"{recipe.train.accumulate}th; the result is not that of the large batch"
+            f"{key}: with train.accumulate an image meets only those of its own part of the batch, one "
+            f"of {recipe.train.accumulate}; the result is not that of the large batch"
             for key in dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")])
         ]
     return advice

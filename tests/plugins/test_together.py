@@ -74,3 +74,12 @@ def test_a_game_that_resumes_inexactly_would_be_seen(monkeypatch):
     monkeypatch.setattr(together, "restore", lambda game, *rest: (real(game, *rest), game.draw()))
     with pytest.raises(AssertionError):
         together.play()
+
+
+@pytest.mark.parametrize("base", ["TINY", "BY_CLASS"])
+@pytest.mark.parametrize("name", PARTS)
+def test_alone_with_one_channel_another_size_and_bf16(name, base):
+    odd = {"data": {"channels": 1, "resolution": 12}, "train": {"precision": "bf16", "discriminator_turns": 2}}
+    result = together.play(PARTS[name], base=together.merge(getattr(together, base), odd))
+    assert (result.outcome == "refused") <= bool(result.sentences)
+    assert (result.outcome == "refused") is (name == "skip_z" and base == "BY_CLASS")

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 from torch import nn
 
-from gankit import Plugin, Settings, hookimpl
+from gankit import InputError, Plugin, Settings, hookimpl
 from gankit_plugins.normalization.groups_of import groups_of
 
 
@@ -36,4 +36,9 @@ class GroupNorm(Plugin):
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
         side_by_side = groups_of(layer)
         groups = math.gcd(features // side_by_side, self.config.groups)
+        if isinstance(layer, nn.Linear) and groups == features:
+            raise InputError(
+                f"group_norm: the {features} outputs of a fully connected layer in {groups} groups leave one number in "
+                "each, and normalised alone it is always 0; set fewer `groups`, or use layer_norm"
+            )
         return nn.Sequential(layer, nn.GroupNorm(groups * side_by_side, features, eps=self.config.eps))

@@ -102,10 +102,10 @@ class SpectralNorm(Plugin):
     """Divides the weight of every layer by its largest singular value, so that no layer stretches more than 1.
 
     Source: Miyato 2018, equation 8 and algorithm 1. All convolutions, linear layers and embeddings of the player's
-    network are normalised, the last one included, whichever its architecture offers; layers that a trick adds to it are
-    not. The singular value is followed by
-    the power method, one step for each forward pass in training, and is right up to how far the weights move
-    meanwhile. Of networks for each class, which lie side by side in one layer, each has its own.
+    network are normalised, the last one included, whichever its architecture offers; layers that a trick adds to the
+    network are not. The singular value is followed by the power method, one step for each forward pass in training, and
+    is right up to how far the weights move meanwhile. Of networks for each class, which lie side by side in one layer,
+    each has its own.
 
     When to use: in the discriminator, with `hinge` or cross entropy: a bounded slope for next to no time.
     When not: beside weight clipping or a strong gradient penalty, which bound the same slope again.

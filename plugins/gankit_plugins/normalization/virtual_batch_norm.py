@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from gankit import InputError, Player, Plugin, Settings, Spec, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Game, Recipe
 
 Moments = tuple[Tensor, Tensor]
 """Mean and mean square of every channel, broadcastable to the maps."""
@@ -128,6 +129,15 @@ class VirtualBatchNorm(Plugin):
         self.player: Player | None = None
 
     @hookimpl
+    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        if recipe.use_of("normalization.generator") == self.name and recipe.uses("skip_z"):
+            raise ValueError(
+                "skip_z leads the batch's own z into the generator while the reference batch passes, whose statistics "
+                "would then depend on the batch; drop skip_z, or use batch_norm or layer_norm in the generator"
+            )
+        return ()
+
+    @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
         return nn.Sequential(layer, VirtualBatchNormLayer(features, self.config.eps))
 
@@ -155,7 +165,10 @@ class VirtualBatchNorm(Plugin):
     @hookimpl
     def on_start(self, run: Game) -> None:
         assert self.wrapped is not None
-        if self.player == "generator":
+        if self.player == "generator" and run.iteration:
+            # A resumed run goes on with the reference it was saved with, whatever device it goes on on.
+            self.wrapped.ready = True
+        elif self.player == "generator":
             labels = self.wrapped.labels
             self.wrapped.set_reference(run.draw_latent(self.config.size, labels), labels)
         else:

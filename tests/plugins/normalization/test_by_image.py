@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from gankit import InputError
+from gankit import Game, InputError, Recipe
+from gankit.errors import RecipeError
+from gankit.recipe import merge
 from gankit_plugins.normalization.group_norm import GroupNorm
 from gankit_plugins.normalization.instance_norm import InstanceNorm
 from gankit_plugins.normalization.layer_norm import LayerNorm
@@ -62,3 +65,28 @@ def test_instance_norm_has_no_pixels_to_go_by_on_linear_layers():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_in_a_run(in_a_run, use, player, base, precision):
     in_a_run({"normalization": {player: {"use": use}}, "train": {"precision": precision}}, base=base)
+
+
+def test_group_norm_of_single_numbers_is_a_sentence():
+    with pytest.raises(
+        InputError, match="the 4 outputs of a fully connected layer in 4 groups leave one number in each"
+    ):
+        built(GroupNorm, nn.Linear(3, 4), 4, groups=8)
+
+
+def test_instance_norm_of_an_mlp_is_refused_at_assembly(plain_recipe):
+    change = {"generator": {"use": "mlp"}, "normalization": {"generator": {"use": "instance_norm"}}}
+    raw = plain_recipe("igan")
+    del raw["generator"]
+    with pytest.raises(RecipeError, match="instance_norm takes each channel's mean over the pixels"):
+        Game(Recipe.from_dict(merge(raw, change)))
+
+
+@pytest.mark.parametrize("plugin", [LayerNorm, GroupNorm, InstanceNorm])
+def test_bounds(plugin):
+    assert not plugin.batch_coupled
+    with pytest.raises(ValidationError):
+        plugin.Config(eps=0)
+    if plugin is GroupNorm:
+        with pytest.raises(ValidationError):
+            GroupNorm.Config(groups=0)

@@ -2,13 +2,14 @@ import copy
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, Recipe
 from gankit.recipe import merge
 from gankit.sampling import Sampler
 from gankit.trainer import play_iteration
-from gankit_plugins.normalization.spectral_norm import SpectralNorm, power_iteration, singular_value
+from gankit_plugins.normalization.spectral_norm import Spectral, SpectralNorm, power_iteration, singular_value
 from gankit_plugins.penalties.weight_matrices import LAYERS, filters
 
 
@@ -106,3 +107,42 @@ def test_in_a_run_with_a_penalty_and_an_average(in_a_run, player, base, precisio
     change = {"normalization": {player: {"use": "spectral_norm"}}, "train": {"precision": precision}}
     run = in_a_run(merge(change, {"tricks": {"gradient_penalty": {}, "moving_average": {}}}), base=base)
     Sampler.load(run / "generator.safetensors", "cpu").sample(2)
+
+
+def test_several_passes_before_one_gradient_of_a_gradient():
+    """Each pass goes by the vectors it met, though later ones have moved them on."""
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 3, bias=False).double()
+    SpectralNorm(SpectralNorm.Config()).wrap_network(player="discriminator", network=layer, run=None)
+    original, spectral = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
+    spectral.u.copy_(torch.nn.functional.normalize(torch.randn(1, 3, 1, dtype=torch.float64), dim=1))
+    images, vectors, answers = [torch.randn(2, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)], [], []
+    for x in images:
+        answers.append(layer(x))
+        vectors.append((spectral.u[0].clone(), spectral.v[0].clone()))
+    assert not torch.allclose(vectors[0][0], vectors[1][0])
+
+    def second_gradient(outputs):
+        slopes = torch.autograd.grad(sum(y.square().sum() for y in outputs), images, create_graph=True)
+        return torch.autograd.grad(sum(s.square().sum() for s in slopes), original)[0]
+
+    by_hand = [x @ (original / (u.T @ original @ v)).T for x, (u, v) in zip(images, vectors, strict=True)]
+    torch.testing.assert_close(second_gradient(answers), second_gradient(by_hand))
+
+
+def test_the_moving_average_of_a_network_stretches_no_more_than_the_network(game):
+    """Its vectors are averages of vectors that turned, and so much shorter than 1."""
+    game = game("generator", tricks={"moving_average": {"decay": 0.9}}, optimizer={"generator": {"lr": 0.01}})
+    for _ in range(30):
+        play_iteration(game)
+    average = game.sampling_generator(game).eval()
+    spectral = [m for m in average.modules() if isinstance(m, Spectral)]
+    assert min(m.u.norm(dim=1).min().item() for m in spectral) < 0.9
+    for layer in (m for m in average.modules() if isinstance(m, LAYERS)):
+        for W in filters(layer).detach():
+            assert torch.linalg.svdvals(W)[0].item() == pytest.approx(1, abs=0.1)
+
+
+def test_bounds():
+    with pytest.raises(ValidationError):
+        SpectralNorm.Config(iterations=0)

@@ -2,9 +2,11 @@ import copy
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, InputError, Recipe
+from gankit.errors import RecipeError
 from gankit.recipe import merge
 from gankit.sampling import Sampler
 from gankit.trainer import play_iteration
@@ -121,3 +123,64 @@ def test_with_packs(in_a_run):
     change = {"normalization": {"discriminator": {"use": "virtual_batch_norm", "size": 4}}, "tricks": {"packing": {}}}
     in_a_run(change)
     assert VirtualBatchNorm.batch_coupled is False
+
+
+class OneLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(3, 2).double(), VirtualBatchNormLayer(2, EPS).double()
+
+    def forward(self, x, labels):
+        return self.norm(self.linear(x))
+
+
+def test_the_reference_batch_has_its_share_in_the_gradient():
+    torch.manual_seed(0)
+    network = OneLayer()
+    reference, x = torch.randn(5, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    rows = []
+    for i in range(4):
+        y = network.linear(torch.cat([reference, x[i : i + 1]]))
+        rows.append((y[-1] - y.mean(0)) / (y.var(0, correction=0) + EPS).sqrt())
+    seen = WithReference(network, reference, None, kept=True, ready=True)(x, None)
+    weights = torch.randn(4, 2, dtype=torch.float64)
+    ours, naive = (
+        torch.autograd.grad((weights * out).sum(), network.linear.weight)[0] for out in (seen, torch.stack(rows))
+    )
+    torch.testing.assert_close(ours, naive)
+
+
+def test_statistics_of_bfloat16_maps_are_in_float32():
+    torch.manual_seed(0)
+    layer = VirtualBatchNormLayer(2, EPS)
+    reference, x = ((100 + torch.randn(count, 2, 4, 4)).bfloat16() for count in (6, 3))
+    outputs = []
+    for kind in (torch.bfloat16, torch.float32):
+        layer.recording = True
+        layer(reference.to(kind))
+        layer.recording = False
+        outputs.append(layer(x.to(kind)))
+    assert outputs[0].dtype == torch.bfloat16
+    assert torch.equal(outputs[0], outputs[1].bfloat16())
+
+
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+def test_a_resumed_run_keeps_the_reference_it_was_saved_with(game, base):
+    first, second = game("generator", base), game("generator", base)
+    saved = {name: t + 1 if name == "inputs" else t for name, t in first.generator.state_dict().items()}
+    second.generator.load_state_dict(saved)
+    second.iteration = 1
+    second.start()
+    assert torch.equal(second.generator.inputs, first.generator.inputs + 1)
+
+
+def test_skip_z_would_mix_the_batch_into_the_reference(game):
+    with pytest.raises(RecipeError, match="skip_z leads the batch's own z into the generator while the reference"):
+        game("generator", tricks={"skip_z": {}})
+    game("discriminator", tricks={"skip_z": {}})
+
+
+@pytest.mark.parametrize("wrong", [{"size": 1}, {"eps": 0}])
+def test_bounds(wrong):
+    with pytest.raises(ValidationError):
+        VirtualBatchNorm.Config(**wrong)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, Recipe
@@ -9,8 +10,8 @@ from gankit.recipe import merge
 from gankit_plugins.penalties.historical_averaging import include, squared_distance
 from gankit_plugins.penalties.l1_regularization import l1
 from gankit_plugins.penalties.l2_regularization import l2
-from gankit_plugins.penalties.orthogonal_regularization import not_orthonormal
-from gankit_plugins.penalties.relaxed_orthogonal_regularization import not_orthogonal
+from gankit_plugins.penalties.orthogonal_regularization import OrthogonalRegularization, not_orthonormal
+from gankit_plugins.penalties.relaxed_orthogonal_regularization import RelaxedOrthogonalRegularization, not_orthogonal
 from gankit_plugins.penalties.weight_matrices import filters
 
 NAMES = [
@@ -161,3 +162,18 @@ def test_biases_are_left_alone(game):
 def test_in_a_run(in_a_run, name, base, precision):
     both = {name: {"weight": 0.1, "players": ["generator", "discriminator"]}}
     in_a_run({"tricks": both, "train": {"precision": precision}}, base=base)
+
+
+@pytest.mark.parametrize("penalty", [OrthogonalRegularization, RelaxedOrthogonalRegularization])
+def test_the_orthogonal_ones_are_the_generators_and_bounded(penalty):
+    assert penalty.Config().players == ["generator"]
+    assert penalty.Config().weight == 1e-4
+    for wrong in ({"weight": 0}, {"players": []}, {"players": ["both"]}):
+        with pytest.raises(ValidationError):
+            penalty.Config(**wrong)
+
+
+@pytest.mark.parametrize("function", [not_orthonormal, not_orthogonal])
+def test_the_gradient_of_the_orthogonal_ones(function):
+    W = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (W,))

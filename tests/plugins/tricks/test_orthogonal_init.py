@@ -1,10 +1,11 @@
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, Recipe
 from gankit.recipe import merge
-from gankit_plugins.tricks.orthogonal_init import make_orthogonal
+from gankit_plugins.tricks.orthogonal_init import OrthogonalInit, make_orthogonal
 
 LAYERS = [
     nn.Linear(3, 5),
@@ -60,3 +61,9 @@ def test_under_spectral_norm_too_and_the_singular_value_is_1_at_once(plain_recip
         ):
             assert torch.linalg.svdvals(original.flatten(1)).allclose(torch.tensor(3.0), atol=1e-4)
             assert torch.linalg.svdvals(W.flatten(1))[0].item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"gain": 0}, {"players": []}, {"players": ["both"]}])
+def test_bounds(wrong):
+    with pytest.raises(ValidationError):
+        OrthogonalInit.Config(**wrong)
