@@ -198,7 +198,7 @@ def page(results: dict[str, dict[str, list[Raw]]], iterations: int, seeds: int) 
                 "",
                 "Points of the plane, fully connected networks (two hidden layers of 128 units each), batches of 128, "
                 f"{iterations} iterations, one turn of D for one of G unless said otherwise, cross entropy, Adam at "
-                "0.002, Gaussians of standard deviation 0.02 (ring) and 0.05 (grid) between -1 and 1. One thing "
+                "0.002, Gaussians of standard deviation 0.03 between -1 and 1. One thing "
                 "is changed at a time. *Modes*: how many of the Gaussians are the nearest one of a good sample; *good "
                 "samples*: the share of 2,500 within three standard deviations of a Gaussian (Srivastava 2017). The "
                 f"median over {seeds} seeds, and the lowest and highest. Settings other than the defaults stand in the "
