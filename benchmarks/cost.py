@@ -30,7 +30,7 @@ from gankit.trainer import play_iteration
 PLAIN: dict[str, Any] = {
     "name": "plain",
     "train": {"batch_size": 64, "device": "cpu"},
-    "data": {"use": "shapes", "resolution": 28, "channels": 1, "count": 640},
+    "data": {"use": "shapes", "resolution": 28, "channels": 1, "count": 640, "kinds": ["circle", "star", "ring", "bar"]},
     "generator": {"use": "igan", "channels": 32},
     "discriminator": {"use": "igan", "width": 16},
     "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
