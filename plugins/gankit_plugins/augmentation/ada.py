@@ -138,7 +138,8 @@ class Ada(Plugin):
     Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), sections 2 and 3, appendix B.
     Each change happens with probability p for each image; real and generated images are treated alike, and gradients
     reach G. p rises while r = E[sign(D(x))] on real images lies above the target, and falls while it lies below.
-    Images with other than three channels have their brightness and contrast changed, but no hue.
+    Images with other than three channels have their brightness and contrast changed, but no hue. What comes in from
+    beyond an image is black; in the paper it is the image's reflection.
 
     When to use: some hundreds to some ten thousand images, where D would learn them by heart.
     When not: plenty of images; data in which colour or orientation is the point, since at a p near 1 the changes

@@ -7,9 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageChops
+from PIL import Image, ImageChops
 from pydantic import ValidationError
 
+from gankit import Game, InputError, Recipe
+from gankit.dataset import Dataset
+from gankit.prepared import prepare
+from gankit.recipe import merge
 from gankit_plugins.data.gaussian_grid import GaussianGrid, lattice
 from gankit_plugins.data.gaussian_ring import GaussianRing, ring
 from gankit_plugins.data.points import draw_points, judge, scatter
@@ -167,8 +171,25 @@ def test_bounds(plugin, wrong):
 
 
 @pytest.mark.parametrize("use", ["gaussian_ring", "gaussian_grid"])
-def test_in_a_run_in_bf16(in_a_run, use):
-    whole = in_a_run(NETWORKS | {"data": {"use": use, "count": 40}, "train": {"precision": "bf16"}}, base="igan")
-    measures = [row["measures"] for row in map(json.loads, (whole / "log.jsonl").open()) if "measures" in row]
-    assert measures
-    assert all(0 <= row["modes"] <= 25 and 0 <= row["good"] <= 1 for row in measures)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, use, precision):
+    run = in_a_run(NETWORKS | {"data": {"use": use, "count": 40}, "train": {"precision": precision}}, base="igan")
+    (measures,) = [row["measures"] for row in map(json.loads, (run / "log.jsonl").open()) if "measures" in row]
+    assert set(measures) == {"modes", "good"}
+    assert 0 <= measures["modes"] <= 25
+    assert 0 <= measures["good"] <= 1
+    with Image.open(run / "samples" / "000004.png") as drawn:
+        assert drawn.size == (256, 256)
+
+
+def test_points_are_no_pictures_to_prepare(tmp_path):
+    points = Dataset(2, 1, (), lambda: (torch.zeros(4, 2, 1, 1), None))
+    with pytest.raises(InputError, match="points gives no pictures but numbers of its own"):
+        prepare(points, tmp_path / "x.safetensors", "points")
+    assert not list(tmp_path.iterdir())
+
+
+def test_convolutions_refuse_points_in_a_sentence(plain_recipe):
+    raw = merge(plain_recipe("igan"), {"data": {"use": "gaussian_ring"}})
+    with pytest.raises(InputError, match="images are 1 pixels wide"):
+        Game(Recipe.from_dict(raw))
