@@ -30,7 +30,13 @@ from gankit.trainer import play_iteration
 PLAIN: dict[str, Any] = {
     "name": "plain",
     "train": {"batch_size": 64, "device": "cpu"},
-    "data": {"use": "shapes", "resolution": 28, "channels": 1, "count": 640, "kinds": ["circle", "star", "ring", "bar"]},
+    "data": {
+        "use": "shapes",
+        "resolution": 28,
+        "channels": 1,
+        "count": 640,
+        "kinds": ["circle", "star", "ring", "bar"],
+    },
     "generator": {"use": "igan", "channels": 32},
     "discriminator": {"use": "igan", "width": 16},
     "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
@@ -111,7 +117,7 @@ def words_of(plugin_class: type) -> Words:
 
     def after(label: str) -> str:
         found = re.search(rf"{label}: (.+?)(?:\.\s|\.$|\n\n|$)", text, re.DOTALL)
-        return " ".join(found[1].split()).replace("|", "/").rstrip(".") if found else ""
+        return " ".join(found[1].split()).replace("|", r"\|").rstrip(".") if found else ""
 
     return Words(after("Source"), after("When to use"), after("When not"))
 

@@ -52,8 +52,6 @@ def feature_count(network: nn.Module, run: Game) -> int:
     return features.shape[1]
 
 
-def same_class(features: Tensor, labels: Tensor | None) -> Tensor:
-    """(B, B) bool: which images of a batch are compared: those of one class; all, when there are no labels."""
-    if labels is None:
-        return torch.ones(len(features), len(features), dtype=torch.bool, device=features.device)
+def same_class(labels: Tensor) -> Tensor:
+    """(B, B) bool: which images of a batch are of one class, from labels (B,)."""
     return labels[:, None] == labels

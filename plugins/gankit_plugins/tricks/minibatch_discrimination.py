@@ -15,19 +15,21 @@ if TYPE_CHECKING:
     from gankit import Game
 
 
-def closeness(M: Tensor, compared: Tensor) -> Tensor:
+def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
     """o_i = sum over j other than i of exp(-||M_i - M_j||_1), for each kernel (Salimans 2016, section 3.2).
 
     Args:
         M: (B, kernels, dims).
-        compared: (B, B) bool, which j count for which i; i itself never does.
+        compared: (B, B) bool, which j count for which i; i itself never does. None: all.
 
     Returns:
         (B, kernels), in float32 at least.
     """
     M = M.to(torch.promote_types(M.dtype, torch.float32))
     distance = (M[:, None] - M[None]).abs().sum(-1)
-    others = compared & ~torch.eye(len(M), dtype=torch.bool, device=M.device)
+    others = ~torch.eye(len(M), dtype=torch.bool, device=M.device)
+    if compared is not None:
+        others = others & compared
     return (torch.exp(-distance) * others[..., None]).sum(1)
 
 
@@ -41,7 +43,7 @@ class Closeness(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
         M = torch.einsum("ba,akd->bkd", features, self.T.to(features.dtype))
-        return closeness(M, same_class(features, labels if self.by_class else None))
+        return closeness(M, same_class(labels) if self.by_class and labels is not None else None)
 
 
 class MinibatchDiscrimination(Plugin):

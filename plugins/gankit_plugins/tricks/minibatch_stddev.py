@@ -17,17 +17,21 @@ EPS = 1e-8
 """Under the root, so that a batch of images all alike has a gradient."""
 
 
-def mean_deviation(features: Tensor, compared: Tensor) -> Tensor:
+def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
     """The standard deviation of each feature over a batch, averaged over the features (Karras 2017, section 3).
 
     Args:
         features: (B, F).
-        compared: (B, B) bool, which images are compared with which: the batch in parts that do not overlap.
+        compared: (B, B) bool, which images are compared with which: the batch in parts that do not overlap. None: all
+            with all.
 
     Returns:
         (B, 1), in float32 at least; the same number for all of a part.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
+    if compared is None:
+        deviation = (features.var(0, correction=0) + EPS).sqrt().mean()
+        return deviation.expand(len(features), 1)
     with torch.autocast(features.device.type, enabled=False):
         share = compared.to(features.dtype)
         share = share / share.sum(1, keepdim=True)
@@ -44,7 +48,8 @@ class Deviation(nn.Module):
         self.by_class = by_class
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        return mean_deviation(features, same_class(features, labels if self.by_class else None))
+        compared = same_class(labels) if self.by_class and labels is not None else None
+        return mean_deviation(features, compared)
 
 
 class MinibatchStddev(Plugin):
