@@ -48,7 +48,7 @@ DATA: dict[str, Raw] = {
 }
 """Wider Gaussians than the papers', which so few iterations would not reach."""
 
-ITERATIONS = {"ring of 8": 2000, "grid of 25": 4000}
+ITERATIONS = {"ring of 8": 2000, "grid of 25": 3000}
 
 
 def trick(name: str, **settings: Any) -> Raw:

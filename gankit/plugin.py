@@ -73,6 +73,9 @@ class Plugin:
     uses_targets: ClassVar[bool] = False
     """For a loss: it reads `step.real_target` and `step.fake_target`, so smoothing and flips have effect."""
 
+    cross_entropy: ClassVar[bool] = False
+    """For a loss: D's answers are logits of a probability, from which it can be told how sure D is."""
+
     uses_weights: ClassVar[bool] = False
     """For a loss: it reads `step.real_weight` and `step.fake_weight`."""
 

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from gankit import Plugin, Settings, Step, hookimpl
+from gankit import Plugin, Settings, Spec, Step, hookimpl
 from gankit_plugins.augmentation.affine import matrices, rotations, scalings, shifts, warp
+from gankit_plugins.augmentation.no_points import refuse_points
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Game, Recipe
 
 LUMA = 3**-0.5
 """Each coordinate of the grey axis, of length 1."""
 
 
+NO_BORDER = ("least_squares", "wasserstein", "relativistic", "relativistic_average")
+"""Losses under which an answer of 0 does not lie between D's real and its fake ones."""
+
+
 def overfitting(real_logits: Tensor) -> Tensor:
     """r_t = E[sign(D(x))] over real images (B,): 0 where D cannot tell, 1 where it is always right (equation 1)."""
     return real_logits.float().sign().mean()
+
+
+def direction(real_target: Tensor | float, fake_target: Tensor | float, device: torch.device) -> Tensor:
+    """1, or -1 where the labels are exchanged and D is right with a negative answer; a scalar."""
+    wanted, against = (
+        torch.as_tensor(t, dtype=torch.float32, device=device).mean() for t in (real_target, fake_target)
+    )
+    return torch.sign(wanted - against)
 
 
 def adapted(p: Tensor, r: Tensor, target: float, step: float, most: float) -> Tensor:
@@ -57,7 +71,8 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     quarter = torch.where(happens(p), (uniform() * 4).floor(), 0.0)
     maps = rotations(quarter * (math.pi / 2)) @ maps
     # An image is 2 units wide, so a pixel is 2 / resolution.
-    whole = [torch.where(happens(p), ((uniform() * 2 - 1) * resolution / 8).round(), 0.0) for _ in range(2)]
+    moved = happens(p)
+    whole = [torch.where(moved, ((uniform() * 2 - 1) * resolution / 8).round(), 0.0) for _ in range(2)]
     maps = shifts(*(w * (2 / resolution) for w in whole)) @ maps
     scale = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(scale, scale) @ maps
@@ -67,7 +82,8 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     stretch = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(stretch, 1 / stretch) @ maps
     maps = rotations(torch.where(happens(once), (uniform() * 2 - 1) * math.pi, 0.0)) @ maps
-    some = [torch.where(happens(p), normal() * 0.125, 0.0) for _ in range(2)]
+    moved = happens(p)
+    some = [torch.where(moved, normal() * 0.125, 0.0) for _ in range(2)]
     return shifts(*(s * 2 for s in some)) @ maps
 
 
@@ -155,6 +171,12 @@ class Ada(Plugin):
         initial: float = Field(0.0, ge=0, le=1, description="p at the beginning")
         most: float = Field(0.8, gt=0, le=1, description="p never exceeds this; near 1 the changes leak into samples")
 
+        @model_validator(mode="after")
+        def _initial_within(self) -> Ada.Config:
+            if self.initial > self.most:
+                raise ValueError(f"initial = {self.initial} must not exceed most = {self.most}")
+            return self
+
     config: Config
 
     def __init__(self, config: Config) -> None:
@@ -164,10 +186,23 @@ class Ada(Plugin):
         self.turns = 0
 
     @hookimpl
+    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        for name in NO_BORDER:
+            if recipe.uses(name):
+                yield (
+                    f"p follows the sign of D's answers, and with {name} an answer of 0 is no border between real and "
+                    "fake; use a loss such as non_saturating or hinge, or diff_augment"
+                )
+
+    @hookimpl
     def on_start(self, run: Game) -> None:
         if self.p is None:
             self.p = torch.tensor(self.config.initial, device=run.device)
             self.r_sum = torch.zeros((), device=run.device)
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        refuse_points(spec)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -179,7 +214,8 @@ class Ada(Plugin):
         assert self.p is not None
         assert self.r_sum is not None
         c = self.config
-        self.r_sum = self.r_sum + overfitting(step.real_output.logits.detach())
+        right = direction(step.real_target, step.fake_target, run.device)
+        self.r_sum = self.r_sum + right * overfitting(step.real_output.logits.detach())
         self.turns += 1
         if self.turns % c.every == 0:
             size = step_size(run.recipe.train.batch_size * c.every, c.thousands)

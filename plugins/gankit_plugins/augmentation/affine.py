@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BEYOND = -1.0
-"""What lies beyond an image: black."""
+BLACK = -1.0
+"""What lies beyond an image."""
 
 
 def matrices(rows: list[list[Tensor]]) -> Tensor:
@@ -49,4 +49,4 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
         backwards = torch.linalg.inv_ex(maps.float())[0][:, :2]
         grid = F.affine_grid(backwards, list(images.shape), align_corners=False)
         # Zeros are what grid_sample finds beyond an image; there they have to mean black.
-        return (F.grid_sample(images.float() - BEYOND, grid, align_corners=False) + BEYOND).to(images.dtype)
+        return (F.grid_sample(images.float() - BLACK, grid, align_corners=False) + BLACK).to(images.dtype)

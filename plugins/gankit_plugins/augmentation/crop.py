@@ -7,26 +7,26 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
+from gankit import Plugin, Settings, Spec, hookimpl
+from gankit_plugins.augmentation.affine import BLACK
+from gankit_plugins.augmentation.no_points import refuse_points
 
-BEYOND = -1.0
-"""What lies beyond an image: black."""
 
-
-def crop(images: Tensor, right: Tensor, down: Tensor, padding: int) -> Tensor:
-    """The window of the images' own size out of images with a black border.
+def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, beyond: float = BLACK) -> Tensor:
+    """The window of the images' own size out of images with a border.
 
     Args:
         images: (B, C, R, R).
         right: (B,) int64 from 0 to 2 padding, where each window begins; at `padding` it shows the image as it was.
         down: likewise.
         padding: the border's width in pixels.
+        beyond: the border's brightness, from -1 to 1.
 
     Returns:
         (B, C, R, R), with gradients to the images.
     """
     B, C, R, _ = images.shape
-    wide = F.pad(images, [padding] * 4, value=BEYOND)
+    wide = F.pad(images, [padding] * 4, value=beyond)
     line = torch.arange(R, device=images.device)
     rows = (down[:, None] + line)[:, None, :, None].expand(B, C, R, wide.shape[3])
     columns = (right[:, None] + line)[:, None, None, :].expand(B, C, R, R)
@@ -48,6 +48,15 @@ class Crop(Plugin):
         padding: int = Field(2, ge=1, description="pixels an image is shifted by at most, in each direction")
 
     config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        refuse_points(spec)
+        if self.config.padding >= spec.resolution:
+            raise ValueError(
+                f"padding = {self.config.padding} can push an image of {spec.resolution} pixels out of sight; set it "
+                f"to {spec.resolution // 8 or 1}, for instance"
+            )
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

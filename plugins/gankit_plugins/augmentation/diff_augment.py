@@ -9,8 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
+from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.augmentation.crop import crop
+from gankit_plugins.augmentation.no_points import refuse_points
 
 Policy = Literal["color", "translation", "cutout"]
 
@@ -56,7 +57,7 @@ def _color(images: Tensor) -> Tensor:
 def _translation(images: Tensor) -> Tensor:
     most = int(images.shape[-1] / 8 + 0.5)
     right, down = torch.randint(2 * most + 1, (2, len(images)), device=images.device)
-    return crop(images, right, down, most)
+    return crop(images, right, down, most, beyond=0.0)
 
 
 def _cutout(images: Tensor) -> Tensor:
@@ -77,7 +78,8 @@ class DiffAugment(Plugin):
     """Changes colour, place and a part of all that D is shown, so that it cannot learn few images by heart.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3 and appendix: brightness,
-    saturation and contrast; a shift by up to an eighth of the image; a square of half its side cut out. Real and
+    saturation and contrast; a shift by up to an eighth of the image; a square of half its side cut out. What is
+    cut out and what comes in from beyond is of the middle grey. Real and
     generated images are treated alike in both players' turns, and gradients reach G through it. Images with one
     channel have no saturation to change.
 
@@ -93,6 +95,10 @@ class DiffAugment(Plugin):
         )
 
     config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        refuse_points(spec)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
+from gankit import Plugin, Settings, Spec, hookimpl
+from gankit_plugins.augmentation.no_points import refuse_points
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
@@ -30,6 +31,10 @@ class Flip(Plugin):
         p: float = Field(0.5, ge=0, le=1, description="probability that an image is mirrored")
 
     config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        refuse_points(spec)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
+from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.augmentation.affine import rotations, warp
+from gankit_plugins.augmentation.no_points import refuse_points
 
 
 class Rotation(Plugin):
@@ -28,6 +29,10 @@ class Rotation(Plugin):
         degrees: float = Field(15.0, ge=0, le=180, description="the largest angle, either way")
 
     config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        refuse_points(spec)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

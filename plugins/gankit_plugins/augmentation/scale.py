@@ -9,8 +9,9 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
+from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.augmentation.affine import scalings, warp
+from gankit_plugins.augmentation.no_points import refuse_points
 
 Factor = Annotated[float, Field(gt=0)]
 
@@ -38,6 +39,10 @@ class Scale(Plugin):
             return factor
 
     config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        refuse_points(spec)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

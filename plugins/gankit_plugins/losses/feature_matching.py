@@ -16,23 +16,26 @@ if TYPE_CHECKING:
     from gankit import Recipe
 
 
+RELATIVISTIC = ("relativistic", "relativistic_average")
+
+
 def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
     """||E f(x) - E f(G(z))||_2^2, a scalar in float32 at least (Salimans 2016, section 3.1).
 
     Args:
-        real_features: f(x), (B, F), D's features of real images; they receive no gradient.
+        real_features: f(x), (B, F), D's features of real images.
         fake_features: f(G(z)), (B, F).
     """
     wide = torch.promote_types(fake_features.dtype, torch.float32)
-    return (real_features.detach().to(wide).mean(0) - fake_features.to(wide).mean(0)).square().sum()
+    return (real_features.to(wide).mean(0) - fake_features.to(wide).mean(0)).square().sum()
 
 
 class FeatureMatching(Plugin):
     """Gives G another goal: images whose features in D have the mean that real images' have.
 
     Source: Salimans 2016, section 3.1. The features are those before D's last layer. It takes the place of the loss's
-    terms for G, which come back beside it with `adversarial_weight`. D is trained as ever. The mean is over the
-    whole batch.
+    terms for G, which come back beside it with `adversarial_weight`. D is trained as ever. The means are over
+    the batch; with `train.accumulate`, over each part of it.
 
     When to use: an unsteady game, where the exact answer of D leads G around.
     When not: for the sharpest images: means of features can be matched by images that are not good ones.
@@ -50,6 +53,17 @@ class FeatureMatching(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        before = [name for name in RELATIVISTIC if recipe.uses(name)]
+        if before and not self.config.adversarial_weight:
+            yield (
+                f"it takes the place of the terms that {before[0]} gives G, so G learns nothing relative; set "
+                "adversarial_weight to keep them beside it"
+            )
+        if recipe.train.accumulate > 1:
+            yield (
+                f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
+                "result is not that of the large batch"
+            )
         if recipe.plugin_class("discriminator").by_class:
             yield (
                 f"{recipe.use_of('discriminator')} has features of its own for each class, and their mean over a batch "

@@ -91,6 +91,7 @@ class IganLabel(Plugin):
     name = "igan_label"
     kind = "loss"
     uses_targets = True
+    cross_entropy = True
     uses_weights = True
 
     @hookimpl

@@ -53,6 +53,7 @@ class Minimax(Plugin):
     name = "minimax"
     kind = "loss"
     uses_targets = True
+    cross_entropy = True
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[Term]:

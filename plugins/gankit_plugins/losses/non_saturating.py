@@ -54,6 +54,7 @@ class NonSaturating(Plugin):
     name = "non_saturating"
     kind = "loss"
     uses_targets = True
+    cross_entropy = True
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[Term]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit import Player, Plugin, Term, hookimpl
-from gankit_plugins.losses.relativistic_step import relative_terms
+from gankit_plugins.losses.relativistic_step import refuse_feature_matching_before, relative_terms
 
 if TYPE_CHECKING:
     from gankit import Recipe
@@ -41,6 +41,7 @@ class Relativistic(Plugin):
             raise ValueError(
                 "relativistic_average makes the same answers relative already, and twice has no meaning; drop one"
             )
+        refuse_feature_matching_before(recipe, self.name)
         return ()
 
     @hookimpl

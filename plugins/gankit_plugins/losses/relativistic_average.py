@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit import Player, Plugin, Term, hookimpl
-from gankit_plugins.losses.relativistic_step import relative_terms
+from gankit_plugins.losses.relativistic_step import refuse_feature_matching_before, relative_terms
 
 if TYPE_CHECKING:
     from gankit import Recipe
@@ -29,6 +29,9 @@ class RelativisticAverage(Plugin):
     stand C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)], the means taken over the batch. G's loss is D's with the two
     sides exchanged. It acts on the terms of whatever plugin fills the slot `loss`.
 
+    The labels of `least_squares` are 1 and 0, where RaLSGAN's are 1 and -1: that is its loss for 2 C in the place of
+    C, by a constant factor and but for a constant.
+
     When to use: with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN), for steadier games.
     When not: in very small batches, whose means are noise.
     """
@@ -37,9 +40,17 @@ class RelativisticAverage(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
-        if recipe.uses("relativistic"):
-            raise ValueError("relativistic makes the same answers relative already, and twice has no meaning; drop one")
-        return ()
+        refuse_feature_matching_before(recipe, self.name)
+        if recipe.plugin_class("discriminator").by_class:
+            yield (
+                f"{recipe.use_of('discriminator')} judges each class by a network of its own, and a mean over the "
+                "batch mixes their answers; a discriminator for all classes suits it better"
+            )
+        if recipe.train.accumulate > 1:
+            yield (
+                f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
+                "result is not that of the large batch"
+            )
 
     @hookimpl
     def wrap_loss(self, terms: dict[Player, list[Term]]) -> dict[Player, list[Term]]:

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from gankit import Player, Step, Term
 
+if TYPE_CHECKING:
+    from gankit import Recipe
+
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """C(x_r) and C(x_f), (B,) each, to the relative answers of the real and of the fake images, (B,) each."""
+
+
+def refuse_feature_matching_before(recipe: Recipe, name: str) -> None:
+    """Raises ValueError when feature_matching stands before a relativistic trick, which would replace its term."""
+    names = [part.plugin_class.name for part in recipe.parts.values()]
+    if "feature_matching" in names and names.index("feature_matching") < names.index(name):
+        raise ValueError(
+            "stands behind feature_matching, whose term for G it would put out, since G's terms are made from D's; "
+            "put feature_matching last"
+        )
 
 
 def relative_terms(terms: dict[Player, list[Term]], relation: Relation) -> dict[Player, list[Term]]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gankit import Player, Plugin, Recipe, Step, Term, hookimpl
 
-BOUNDS = ("weight_clipping", "gradient_penalty", "spectral_norm")
-"""What keeps a critic's slope bounded, without which its loss has no lower end."""
+BOUNDS = ("weight_clipping", "gradient_penalty")
+"""What keeps a critic's slope bounded, as spectral_norm in D does; without it its loss has no lower end."""
 
 
 def mean(logits: Tensor) -> Tensor:
@@ -43,10 +43,11 @@ class Wasserstein(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
-        if not any(recipe.uses(name) for name in BOUNDS):
+        normalized = recipe.use_of("normalization.discriminator") == "spectral_norm"
+        if not normalized and not any(recipe.uses(name) for name in BOUNDS):
             yield (
                 "nothing bounds the critic's slope, so its loss can fall for ever; add gradient_penalty, "
-                "weight_clipping or spectral_norm"
+                "weight_clipping or normalization.discriminator = spectral_norm"
             )
 
     @hookimpl

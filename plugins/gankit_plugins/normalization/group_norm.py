@@ -18,7 +18,8 @@ class GroupNorm(Plugin):
     each class, which lie side by side in one layer, each has groups of its own.
 
     When to use: small batches, whose statistics batch norm could not trust.
-    When not: where the number of channels has no useful divisor: layers of three channels have one group.
+    When not: where the number of channels has no useful divisor: layers of three channels have one group;
+    maps of one pixel, with a group for each channel, which would always be 0.
     """
 
     name = "group_norm"

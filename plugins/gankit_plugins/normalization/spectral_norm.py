@@ -22,7 +22,11 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 NORMALIZED = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
-def power_iteration(W: Tensor, u: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor]:
+EPS = 1e-12
+"""What no length is smaller than, so that a matrix of zeros stays one."""
+
+
+def power_iteration(W: Tensor, u: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
     """One step towards the first singular vectors of each matrix (Miyato 2018, algorithm 1).
 
     Args:
@@ -81,7 +85,8 @@ class Spectral(nn.Module):
     def _follow(self, W: Tensor, iterations: int) -> None:
         for _ in range(iterations):
             u, v = power_iteration(W, self.u)
-            self.u.copy_(u)
+            # A matrix of zeros leads nowhere; the next one is followed from where this one was met.
+            self.u.copy_(torch.where(u.any(1, keepdim=True), u, self.u))
             self.v.copy_(v)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -93,7 +98,7 @@ class Spectral(nn.Module):
                     self._follow(W, self.iterations)
             # Copies, since another forward pass may move the vectors before this one's gradient is taken; of length 1,
             # since those of a moving average of networks are averages of vectors that turned, and shorter.
-            sigma = singular_value(W, F.normalize(self.u, dim=1), F.normalize(self.v, dim=1))
+            sigma = singular_value(W, F.normalize(self.u, dim=1), F.normalize(self.v, dim=1)).clamp(min=EPS)
             each = sigma.flatten().repeat_interleave(weight.shape[0] // self.groups)
             return weight / each.reshape(-1, *[1] * (weight.dim() - 1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import InputError, Player, Plugin, Settings, Spec, hookimpl
+from gankit import Player, Plugin, Settings, Spec, hookimpl
 
 if TYPE_CHECKING:
     from gankit import Game, Recipe
@@ -118,7 +119,9 @@ class VirtualBatchNorm(Plugin):
     kind = "normalization"
 
     class Config(Settings):
-        size: int = Field(32, ge=2, description="m, examples in the reference batch")
+        size: int = Field(
+            32, ge=2, description="m, examples in the reference batch; more, where all classes must have equally many"
+        )
         eps: float = Field(1e-5, gt=0, description="added to the variance before its root is taken")
 
     config: Config
@@ -144,16 +147,13 @@ class VirtualBatchNorm(Plugin):
     @hookimpl
     def build_generator(self, spec: Spec) -> None:
         """Builds nothing; takes note of the sizes, also when a saved generator is rebuilt."""
-        if spec.class_balanced and self.config.size % spec.classes:
-            raise InputError(
-                f"virtual_batch_norm: a reference batch of {self.config.size} cannot be shared evenly among "
-                f"{spec.classes} classes; set `size` to a multiple"
-            )
         self.spec = spec
+        of_each = spec.classes if spec.class_balanced else 1
+        self.size = math.ceil(self.config.size / of_each) * of_each
 
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module, run: Game | None) -> nn.Module:
-        self.player, size = player, self.config.size
+        self.player, size = player, self.size
         if player == "generator":
             labels = torch.arange(size) % self.spec.classes if self.spec.classes else None
             z = torch.zeros(size, self.spec.latent_size)
@@ -170,9 +170,9 @@ class VirtualBatchNorm(Plugin):
             self.wrapped.ready = True
         elif self.player == "generator":
             labels = self.wrapped.labels
-            self.wrapped.set_reference(run.draw_latent(self.config.size, labels), labels)
+            self.wrapped.set_reference(run.draw_latent(self.size, labels), labels)
         else:
-            self.wrapped.set_reference(*packed(*run.draw_reference(self.config.size * run.spec.pack), run.spec.pack))
+            self.wrapped.set_reference(*packed(*run.draw_reference(self.size * run.spec.pack), run.spec.pack))
 
 
 def packed(images: Tensor, labels: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Step, Term, hookimpl
-from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, input_gradient
+from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, advice_on_flatness, input_gradient
 
 if TYPE_CHECKING:
     from gankit import Recipe
@@ -25,7 +25,6 @@ def around(real: Tensor, noise: Tensor, t: Tensor, spread: float) -> Tensor:
         t: (B, 1, 1, 1) in [0, 1].
         spread: how far the noise reaches, in standard deviations.
     """
-    real = real.detach()
     return real + t * spread * real.std(correction=0) * noise
 
 
@@ -67,6 +66,7 @@ class Dragan(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        yield from advice_on_flatness(recipe)
         yield from advice_on_coupling(recipe)
 
     @hookimpl

@@ -24,14 +24,14 @@ def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor, labels: Tensor | 
     Args:
         judge: D, from images and labels to logits; what the penalty differentiates.
         real: (B, C, R, R).
-        fake: (B, C, R, R). Neither it nor `real` receives a gradient.
+        fake: (B, C, R, R).
         labels: (B,), the classes of the real images, or None.
         t: (B, 1, 1, 1) in [0, 1], where each x_hat lies on its line.
 
     Returns:
-        A scalar that carries gradients to D's parameters, in float32 at least.
+        A scalar in float32 at least, with gradients to D's parameters, and to images that ask for them.
     """
-    x_hat = t * real.detach() + (1 - t) * fake.detach()
+    x_hat = t * real + (1 - t) * fake
     norm = torch.linalg.vector_norm(input_gradient(judge, x_hat, labels), dim=(1, 2, 3))
     return (norm - 1).square().mean()
 

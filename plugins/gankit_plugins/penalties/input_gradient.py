@@ -20,14 +20,20 @@ def input_gradient(judge: Judge, x: Tensor, labels: Tensor | None) -> Tensor:
 
     Args:
         judge: D, what is differentiated.
-        x: (B, C, R, R), where; no gradient flows back to it.
+        x: (B, C, R, R), where. What it depends on receives gradients too, as an unrolled D asks for.
         labels: (B,) or None.
     """
-    x = x.detach().requires_grad_()
+    x = x if x.requires_grad else x.detach().requires_grad_()
     # No logit depends on another image, so the gradient of their sum holds every image's own gradient.
     total = judge(x, labels).sum()
     (gradient,) = torch.autograd.grad(total, x, create_graph=True)
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+
+
+def advice_on_flatness(recipe: Recipe) -> Iterable[str]:
+    """A sentence when a penalty that flattens D stands beside a loss whose critic needs a slope."""
+    if recipe.use_of("loss") == "wasserstein":
+        yield "a Wasserstein critic has to have a slope, between real and fake images above all; use gradient_penalty"
 
 
 def advice_on_coupling(recipe: Recipe) -> Iterable[str]:

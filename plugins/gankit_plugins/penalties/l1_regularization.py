@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Term, hookimpl
+from gankit_plugins.penalties.weight_matrices import weights_to_regularize
 
 if TYPE_CHECKING:
     from gankit import Game
@@ -43,5 +44,5 @@ class L1Regularization(Plugin):
     @hookimpl
     def loss_terms(self, player: Player, run: Game) -> Iterable[Term]:
         if player in self.config.players:
-            weights = [p for p in run.parameters[player] if p.dim() > 1]
+            weights = weights_to_regularize(run, player, self.name)
             yield Term("l1_regularization", lambda step: l1(weights), weight=self.config.weight)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Step, Term, hookimpl
-from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, input_gradient
+from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, advice_on_flatness, input_gradient
 
 if TYPE_CHECKING:
     from gankit import Recipe
@@ -48,6 +48,7 @@ class R2(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        yield from advice_on_flatness(recipe)
         yield from advice_on_coupling(recipe)
 
     @hookimpl

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Term, hookimpl
-from gankit_plugins.penalties.weight_matrices import filters, layers_of
+from gankit_plugins.penalties.weight_matrices import filters, layers_to_regularize
 
 if TYPE_CHECKING:
     from gankit import Game
@@ -50,7 +50,7 @@ class RelaxedOrthogonalRegularization(Plugin):
     @hookimpl
     def loss_terms(self, player: Player, run: Game) -> Iterable[Term]:
         if player in self.config.players:
-            layers = list(layers_of(run.networks[player]))
+            layers = layers_to_regularize(run, player, self.name)
             yield Term(
                 "relaxed_orthogonal_regularization",
                 lambda step: torch.stack([not_orthogonal(filters(layer)) for layer in layers]).sum(),

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Step, Term, hookimpl
-from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, input_gradient
+from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, advice_on_flatness, input_gradient
 
 if TYPE_CHECKING:
     from gankit import Recipe
@@ -26,7 +26,7 @@ def zero_centered_penalty(judge: Judge, real: Tensor, fake: Tensor, labels: Tens
         labels: (B,) or None.
         t: (B, 1, 1, 1) in [0, 1], where each x_hat lies on its line.
     """
-    x_hat = t * real.detach() + (1 - t) * fake.detach()
+    x_hat = t * real + (1 - t) * fake
     return input_gradient(judge, x_hat, labels).square().sum((1, 2, 3)).mean()
 
 
@@ -52,6 +52,7 @@ class ZeroCenteredPenalty(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        yield from advice_on_flatness(recipe)
         yield from advice_on_coupling(recipe)
 
     @hookimpl

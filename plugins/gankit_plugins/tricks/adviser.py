@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,10 +11,10 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Step, hookimpl
-from gankit_plugins.tricks.how_sure import loss_left
+from gankit_plugins.tricks.how_sure import answers_are_logits, in_words, loss_left
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Game, Recipe
 
 WINDOW = 20
 """Looks that an oscillation is sought in."""
@@ -75,7 +76,7 @@ class Adviser(Plugin):
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
     section 3.3, for circling. Advice is printed, kept in log.jsonl, and repeated after `quiet` looks at the earliest.
-    Nothing that is learnt changes. D's loss is judged as a cross entropy.
+    Nothing that is learnt changes. That D has won is seen with cross entropies only.
 
     When to use: first runs of a new recipe.
     When not: where every iteration counts: at each look the host waits for the device.
@@ -104,8 +105,13 @@ class Adviser(Plugin):
         self.said: dict[str, int] = {}
 
     @hookimpl
+    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        if not answers_are_logits(recipe):
+            yield f"{in_words(recipe)} are no logits of a probability, so it cannot tell when D has won"
+
+    @hookimpl
     def after_d_step(self, run: Game, step: Step) -> None:
-        if self._looks_at(run.iteration + 1) and run.recipe.plugin_class("loss").uses_targets:
+        if self._looks_at(run.iteration + 1) and answers_are_logits(run.recipe):
             self.left = loss_left(step)
 
     @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,7 @@ from gankit import Player, Plugin, Settings, Step, hookimpl
 from gankit_plugins.tricks.how_sure import share_right
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Game, Recipe
 
 
 def who_is_behind(right: float, low: float, high: float) -> Player | None:
@@ -61,6 +61,11 @@ class BalancedTurns(Plugin):
         super().__init__(config)
         self.right: Tensor | None = None
         self.alone = 0
+
+    @hookimpl
+    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+        if recipe.use_of("loss") == "wasserstein":
+            yield "a Wasserstein critic cannot be too good, and here it loses turns for it; drop one of the two"
 
     @hookimpl
     def turns(self, run: Game) -> Sequence[Player] | None:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Plugin, Settings, Step, hookimpl
-from gankit_plugins.tricks.how_sure import loss_left
+from gankit_plugins.tricks.how_sure import answers_are_logits, in_words, loss_left
 
 if TYPE_CHECKING:
     from gankit import Game, Recipe
@@ -20,7 +20,7 @@ class CollapseGuard(Plugin):
 
     Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G learns nothing any more, and time is lost.
     D's loss is its cross entropy, less what it cannot fall below with smoothed labels. A loss that merely stands still
-    never stops the run. The checkpoint is kept, and `gankit resume` goes on regardless.
+    never stops the run. The checkpoint is kept, and `gankit resume` goes on for as long again at least.
 
     When to use: long runs that nobody watches.
     When not: with losses other than cross entropies, of whose answers it cannot tell how sure they are.
@@ -42,10 +42,10 @@ class CollapseGuard(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> Iterable[str]:
-        if not recipe.plugin_class("loss").uses_targets:
+        if not answers_are_logits(recipe):
             yield (
-                f"the loss {recipe.use_of('loss')!r} is no cross entropy, so what is left of D's loss cannot be told "
-                "and the guard would judge by a measure that is not D's; drop it, or use a loss such as non_saturating"
+                f"{in_words(recipe)} are no logits of a probability, so the guard would judge by a measure that is not "
+                "D's; drop it, or use a loss such as non_saturating"
             )
 
     @hookimpl
@@ -60,8 +60,10 @@ class CollapseGuard(Plugin):
         self.low = self.low + 1 if self.left.item() < self.config.threshold else 0
         self.left = None
         if self.low >= self.config.patience:
+            # A run that is resumed nevertheless is given as long again.
+            looks, self.low = self.low, 0
             run.stop(
-                f"D's loss has been below {self.config.threshold:g} for {self.low * self.config.every} iterations: it "
+                f"D's loss has been below {self.config.threshold:g} for {looks * self.config.every} iterations: it "
                 "tells all images apart, and G learns nothing. What helps most often: noise on what D sees "
                 "(instance_noise), softer targets (label_smoothing), a gradient_penalty, a smaller D or a lower rate "
                 "for it"

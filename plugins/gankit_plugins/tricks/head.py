@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Widened(nn.Module):
     """D with further features, of which a linear layer adds its share to the logits.
 
-    A last layer that is linear in its features, as most are, thereby becomes one over all of them.
+    A last layer that is linear in its features, as most are, thereby becomes one over all of them. Its share begins at
+    0: further features may be large and all alike, and would decide every answer before D has learnt anything.
 
     Args:
         network: D, to logits (B,) and features (B, F).
@@ -29,6 +30,7 @@ class Widened(nn.Module):
         self.network = network
         self.further = further
         self.share = nn.Linear(count, 1, bias=False)
+        nn.init.zeros_(self.share.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
         """(B, C, R, R) and (B,) to logits (B,) and features (B, F + K)."""

@@ -52,7 +52,7 @@ class MinibatchDiscrimination(Plugin):
     Source: Salimans 2016, section 3.2: M_i = f(x_i) T, c(i, j) = exp(-||M_i - M_j||_1), and o(x_i), the sum over the
     other images of the batch, becomes part of the features that D's last layer sees. Images that are too much alike
     give themselves away. Real and generated images are judged in batches apart. A discriminator with a network for
-    each class compares images of one class alone. Memory grows with B^2 kernels dims.
+    each class compares images of one class alone. Memory grows with the square of the batch, times kernels dims.
 
     When to use: samples are alike, while real images are not.
     When not: with a gradient penalty, which is each image's own; `minibatch_stddev` does much of it for less.
@@ -62,8 +62,8 @@ class MinibatchDiscrimination(Plugin):
     batch_coupled = True
 
     class Config(Settings):
-        kernels: int = Field(16, ge=1, description="B of the paper: how many measures of closeness")
-        dims: int = Field(8, ge=1, description="C of the paper: in how many dimensions each is taken")
+        kernels: int = Field(16, ge=1, description="how many measures of closeness, B in the paper")
+        dims: int = Field(8, ge=1, description="in how many dimensions each is taken, C in the paper")
 
     config: Config
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gankit import Game, Recipe, Spec
 
 
+PIXELWISE = ("instance_noise",)
+"""What does to every number alike, whether it belongs to an image or to a pack."""
+
+
 def packs(images: Tensor, size: int) -> Tensor:
     """`size` images after one another as one, side by side along the channels.
 
@@ -93,6 +97,7 @@ class Packing(Plugin):
             key.removeprefix("tricks.")
             for key in keys[keys.index(own) + 1 :]
             if hasattr(recipe.parts[key].plugin_class, "discriminator_inputs")
+            and recipe.parts[key].plugin_class.name not in PIXELWISE
         ]
         if later:
             yield (

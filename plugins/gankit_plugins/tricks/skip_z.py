@@ -58,13 +58,17 @@ class SkipZGenerator(nn.Module):
         super().__init__()
         self.source = Source()
         places = levels(network, spec)
+        if spec.latent_size < len(places):
+            raise InputError(
+                f"z of {spec.latent_size} numbers cannot be split among the {len(places)} levels of the generator; set "
+                f"latent.size to {len(places)} at least"
+            )
         parts = torch.arange(spec.latent_size).tensor_split(len(places))
         for (name, channels), part in zip(places, parts, strict=True):
-            if len(part):
-                span = slice(int(part[0]), int(part[-1]) + 1)
-                parent, _, leaf = name.rpartition(".")
-                activation = network.get_submodule(name)
-                setattr(network.get_submodule(parent), leaf, Joined(activation, self.source, span, channels))
+            span = slice(int(part[0]), int(part[-1]) + 1)
+            parent, _, leaf = name.rpartition(".")
+            activation = network.get_submodule(name)
+            setattr(network.get_submodule(parent), leaf, Joined(activation, self.source, span, channels))
         self.network = network
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -95,6 +99,12 @@ def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
     network.train(training)
     for hook in hooks:
         hook.remove()
+    names = [name for name, _ in seen]
+    if again := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(
+            f"{type(network).__name__} uses its activation {again!r} in several places, and each is to be joined by "
+            "a part of z of its own; give it a module of its own in each, or drop skip_z"
+        )
     found: dict[object, tuple[str, int]] = {}
     for name, shape in seen:
         found.setdefault(shape[2:] if len(shape) == 4 else name, (name, shape[1]))

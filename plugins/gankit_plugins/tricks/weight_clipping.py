@@ -48,6 +48,11 @@ class WeightClipping(Plugin):
                 "spectral_norm divides D's weights by their own size, so clipping them bounds nothing; drop one of "
                 "the two"
             )
+        if recipe.use_of("optimizer.discriminator") in ("adam", "adamw"):
+            yield (
+                "with Adam's momentum a clipped critic becomes unsteady (Arjovsky 2017, section 4.3); "
+                "optimizer.discriminator = rmsprop suits it"
+            )
 
     @hookimpl
     def after_d_step(self, run: Game) -> None:

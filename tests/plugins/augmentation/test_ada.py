@@ -10,6 +10,8 @@ from gankit_plugins.augmentation.ada import (
     around_grey,
     augment,
     colour_matrices,
+    direction,
+    grey_changes,
     overfitting,
     random_maps,
     step_size,
@@ -36,7 +38,7 @@ def test_each_image_is_left_alone_as_often_as_p_says(p):
     maps = random_maps(torch.tensor(p), 20_000, 64)
     still = (maps == torch.eye(3)).all((1, 2)).double().mean().item()
     rounds_to_0 = 1 / 16
-    expected = (1 - p / 2) * (1 - p * 3 / 4) * (1 - p * (1 - rounds_to_0)) ** 2 * (1 - p) ** 2 * (1 - p) * (1 - p) ** 2
+    expected = (1 - p / 2) * (1 - p * 3 / 4) * (1 - p * (1 - rounds_to_0**2)) * (1 - p) ** 2 * (1 - p) * (1 - p)
     assert still == pytest.approx(expected, abs=0.01)
 
 
@@ -72,9 +74,48 @@ def test_the_mean_decides_in_which_direction():
         run = SimpleNamespace(device=torch.device("cpu"), recipe=SimpleNamespace(train=SimpleNamespace(batch_size=4)))
         trick.on_start(run=run)
         for _ in range(2):
-            step = SimpleNamespace(real_output=SimpleNamespace(logits=torch.tensor(logits)))
+            step = SimpleNamespace(
+                real_output=SimpleNamespace(logits=torch.tensor(logits)), real_target=1.0, fake_target=0.0
+            )
             trick.after_d_step(run=run, step=step)
         assert trick.p.item() == pytest.approx(expected)
+
+
+def test_with_labels_exchanged_a_negative_answer_is_right():
+    device = torch.device("cpu")
+    assert direction(1.0, 0.0, device).item() == 1
+    assert direction(torch.tensor([0.1, 0.0]), torch.tensor([0.9, 1.0]), device).item() == -1
+
+
+def test_the_changes_are_as_large_as_the_papers():
+    """With p = 1: standard deviations of what is drawn, from the determinants and entries of the maps."""
+    torch.manual_seed(0)
+    p, count = torch.tensor(1.0), 20_000
+    maps = random_maps(p, count, 64)
+    # Isotropic scale alone changes the area: (2^(0.2 N))^2.
+    area = maps[:, :2, :2].det().abs().log2()
+    assert area.std().item() == pytest.approx(2 * 0.2, rel=0.03)
+    # Singular values' ratio: 2^(2 * 0.2 |N|).
+    stretch = torch.linalg.svdvals(maps[:, :2, :2]).log2()
+    assert (stretch[:, 0] - stretch[:, 1]).square().mean().sqrt().item() == pytest.approx(2 * 0.2, rel=0.03)
+    # Whole pixels up to an eighth of the width, uniform, and then N(0, 0.125^2) of the width, which is 2.
+    whole = torch.arange(-8, 9) / 64
+    weight = torch.tensor([0.5] + [1.0] * 15 + [0.5]) / 16
+    # Scale and stretch lengthen the first shift by their mean square, alike in all directions.
+    growth = math.exp((0.4 * math.log(2)) ** 2 / 2) * math.cosh(0) * math.exp((0.4 * math.log(2)) ** 2 / 2)
+    expected = 4 * ((whole**2 * weight).sum().item() * growth + 0.125**2)
+    assert maps[:, :2, 2].square().mean().item() == pytest.approx(expected, rel=0.05)
+    # Turned by all angles: the direction of the first column is uniform.
+    angle = torch.atan2(maps[:, 1, 0], maps[:, 0, 0])
+    assert angle.cos().mean().item() == pytest.approx(0, abs=0.03)
+    assert (2 * angle).cos().mean().item() == pytest.approx(0, abs=0.03)
+    factor, summand = grey_changes(p, count)
+    assert factor.log2().std().item() == pytest.approx(0.5, rel=0.03)
+    assert (summand / factor).std().item() == pytest.approx(0.2, rel=0.03)
+    colours = colour_matrices(p, count)
+    # Across the grey axis all is scaled by the saturation, 2^N(0, 1): the two singular values that are alike.
+    saturation = colours.det().abs().log2() / 2
+    assert saturation.std().item() == pytest.approx(1, rel=0.03)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])

@@ -58,8 +58,34 @@ def test_translation_moves_by_an_eighth_at_most():
     trick = DiffAugment(DiffAugment.Config(policy=["translation"]))
     x = torch.full((200, 1, 16, 16), 1.0)
     y, _ = trick.discriminator_inputs(images=x, labels=None)
-    black = (y == -1).all(2).sum(2).max(), (y == -1).all(3).sum(2).max()
-    assert [int(b) for b in black] == [2, 2]
+    grey = (y == 0).all(2).sum(2).max(), (y == 0).all(3).sum(2).max()
+    assert [int(g) for g in grey] == [2, 2]
+
+
+def drawn(policy, x):
+    trick = DiffAugment(DiffAugment.Config(policy=[policy]))
+    torch.manual_seed(0)
+    return trick.discriminator_inputs(images=x, labels=None)[0]
+
+
+def test_colours_are_drawn_from_the_papers_ranges():
+    """Of one grey all over, brightness alone shows; of two greys, contrast; of pure colours, saturation."""
+    plain = drawn("color", torch.zeros(4000, 3, 2, 2)).flatten(1)[:, 0]
+    assert (plain.min().item(), plain.max().item()) == pytest.approx((-0.5, 0.5), abs=0.01)
+    halves = torch.tensor([1.0, -1.0]).view(1, 1, 1, 2).expand(4000, 3, 2, 2)
+    y = drawn("color", halves)
+    factor = (y[..., 0] - y[..., 1])[:, 0, 0] / 2
+    assert (factor.min().item(), factor.max().item()) == pytest.approx((0.5, 1.5), abs=0.01)
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(4000, 3, 2, 2)
+    apart = drawn("color", red)[:, 0, 0, 0] - drawn("color", red)[:, 1, 0, 0]
+    # Saturation times contrast: up to 2 times 1.5.
+    assert apart.min().item() == pytest.approx(0, abs=0.01)
+    assert 2.9 < apart.max().item() <= 3
+
+
+def test_half_an_images_side_is_cut_out():
+    cut = (drawn("cutout", torch.ones(500, 1, 16, 16)) == 0).flatten(2)
+    assert cut.sum(2).max() == 8 * 8
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])

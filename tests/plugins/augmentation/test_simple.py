@@ -6,6 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from gankit import Game, InputError, Recipe
+from gankit.recipe import merge
 from gankit_plugins.augmentation.affine import rotations, scalings, shifts, warp
 from gankit_plugins.augmentation.crop import Crop, crop
 from gankit_plugins.augmentation.flip import Flip, flip
@@ -100,6 +102,37 @@ def test_the_law_is_the_same_on_both_sides_and_images_differ(plugin):
     x = images(count=1).expand(32, -1, -1, -1)
     y, _ = trick.discriminator_inputs(images=x, labels=None)
     assert len(torch.unique(y.flatten(1), dim=0)) > 1
+
+
+def test_angles_and_factors_are_drawn_from_the_whole_range(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("gankit_plugins.augmentation.rotation.rotations", lambda angle: drawn.update(a=angle))
+    monkeypatch.setattr("gankit_plugins.augmentation.rotation.warp", lambda images, maps: images)
+    monkeypatch.setattr(
+        "gankit_plugins.augmentation.scale.scalings", lambda across, down: drawn.update(x=across, y=down)
+    )
+    monkeypatch.setattr("gankit_plugins.augmentation.scale.warp", lambda images, maps: images)
+    many = torch.zeros(5000, 1, 2, 2)
+    Rotation(Rotation.Config(degrees=30)).discriminator_inputs(images=many, labels=None)
+    assert (drawn["a"].min().item(), drawn["a"].max().item()) == pytest.approx((-math.pi / 6, math.pi / 6), abs=1e-3)
+    Scale(Scale.Config(factor=(0.5, 2))).discriminator_inputs(images=many, labels=None)
+    assert torch.equal(drawn["x"], drawn["y"])
+    assert (drawn["x"].min().item(), drawn["x"].max().item()) == pytest.approx((0.5, 2), rel=1e-3)
+    assert drawn["x"].log().mean().item() == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["flip", "rotation", "scale", "crop", "diff_augment", "ada"])
+def test_points_are_refused(plain_recipe, name):
+    mlp = {"use": "mlp", "hidden": [4]}
+    points = {"data": {"use": "gaussian_ring"}, "generator": mlp, "discriminator": mlp, "tricks": {name: {}}}
+    with pytest.raises(InputError, match=f"tricks.{name}: the data are points, images of one pixel"):
+        Game(Recipe.from_dict(merge(plain_recipe("igan"), points | {"normalization": {"generator": {"use": "none"}}})))
+
+
+def test_a_crop_that_may_leave_nothing_is_refused(plain_recipe):
+    raw = merge(plain_recipe("igan"), {"tricks": {"crop": {"padding": 8}}})
+    with pytest.raises(InputError, match="padding = 8 can push an image of 8 pixels out of sight; set it to 1"):
+        Game(Recipe.from_dict(raw))
 
 
 def test_settings_out_of_bounds_are_refused():

@@ -40,14 +40,14 @@ def rasgan_g(r, f):
 
 
 def ralsgan_d(r, f):
-    """With the labels 1 and 0 of gankit's least squares, and its halves."""
-    real, fake = averages(r, f)
-    return ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2
+    """The paper's, with the labels 1 and -1, of 2 C; gankit's labels are 1 and 0."""
+    real, fake = averages(2 * r, 2 * f)
+    return (((real - 1) ** 2).mean() + ((fake + 1) ** 2).mean()) / 8 + 1 / 4
 
 
 def ralsgan_g(r, f):
-    real, fake = averages(r, f)
-    return ((fake - 1) ** 2).mean() / 2 + (real**2).mean() / 2
+    real, fake = averages(2 * r, 2 * f)
+    return (((fake - 1) ** 2).mean() + ((real + 1) ** 2).mean()) / 8 + 1 / 4
 
 
 def rahinge_d(r, f):
@@ -151,3 +151,39 @@ def test_both_at_once_are_refused(plain_recipe):
     raw = merge(plain_recipe(), {"tricks": {"relativistic": {}, "relativistic_average": {}}})
     with pytest.raises(InputError, match=r"tricks\.relativistic: relativistic_average makes the same answers relative"):
         Game(Recipe.from_dict(raw))
+
+
+@pytest.mark.parametrize("name", ["relativistic", "relativistic_average"])
+def test_feature_matching_stands_behind_it_or_is_refused(plain_recipe, name):
+    def game(*tricks, **settings):
+        tables = {trick: settings if trick == "feature_matching" else {} for trick in tricks}
+        return Game(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tables})))
+
+    with pytest.raises(InputError, match="stands behind feature_matching, whose term for G it would put out"):
+        game("feature_matching", name)
+    behind = game(name, "feature_matching")
+    assert [t.name for t in behind.terms["generator"]] == ["feature_matching"]
+    assert any("G learns nothing relative" in sentence for sentence in behind.advice)
+    both = game(name, "feature_matching", adversarial_weight=0.5)
+    assert [(t.name, t.weight) for t in both.terms["generator"]] == [("adversarial", 0.5), ("feature_matching", 1.0)]
+    assert both.advice == []
+
+
+def test_what_weighs_a_side_weighs_it_when_exchanged_too(plain_recipe):
+    """G's loss is D's with answers, targets and weights exchanged: in the real place stand the generated images."""
+    tricks = {"relativistic_average": {}}
+    game = Game(Recipe.from_dict(merge(plain_recipe("igan"), {"loss": {"use": "igan_label"}, "tricks": tricks})))
+    game.load_data()
+    game.start()
+    step = draw_step(game, "generator")
+    step.real_weight, step.fake_weight = 0.7, 0.2
+    r, f = step.real_output.logits, step.fake_output.logits
+    (term,) = game.terms["generator"]
+    real, fake = averages(r, f)
+    swapped = -(0.2 * torch.log(SIGMOID(fake)) + 0.7 * torch.log(1 - SIGMOID(real))).mean()
+    torch.testing.assert_close(term.function(step), swapped)
+
+
+def test_a_mean_over_networks_of_each_class_is_advised_against(plain_recipe):
+    game = Game(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"relativistic_average": {}}})))
+    assert any("a mean over the batch mixes their answers" in sentence for sentence in game.advice)

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gankit import Game, InputError, Recipe
+from gankit import Game, Recipe
 from gankit.errors import RecipeError
 from gankit.recipe import merge
 from gankit.sampling import Sampler
@@ -106,9 +106,11 @@ def test_packs_of_the_reference_are_of_one_class():
     assert of.tolist() == [0, 0, 1, 1]
 
 
-def test_a_size_that_cannot_be_shared_among_the_classes_is_a_sentence(game):
-    with pytest.raises(InputError, match="a reference batch of 3 cannot be shared evenly among 2 classes"):
-        game("generator", "igan_vn", size=3)
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_the_reference_grows_until_all_classes_have_equally_many(game, player):
+    network = game(player, "igan_vn", size=3).networks[player]
+    (reference,) = [module for module in network.modules() if isinstance(module, WithReference)]
+    assert reference.labels.bincount().tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])

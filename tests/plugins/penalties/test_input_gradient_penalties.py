@@ -105,6 +105,32 @@ def test_it_is_taken_at_what_d_is_really_shown(game, name, side):
     torch.testing.assert_close(term.function(step), gradient.square().sum((1, 2, 3)).mean() / 2)
 
 
+def test_the_points_between_are_of_what_d_is_shown(game, monkeypatch):
+    """zero_centered_penalty: t of the real and 1 - t of the fake; dragan: t of uniform noise around the real."""
+    t = torch.rand(4, 1, 1, 1)
+    for name, module in [("zero_centered_penalty", "zero_centered_penalty"), ("dragan", "dragan")]:
+        one = game({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
+        step = draw_step(one, "discriminator")
+        (real, _), (fake, _) = step.shown_real, step.shown_fake
+        noise = torch.rand_like(real)
+        monkeypatch.setattr(f"gankit_plugins.penalties.{module}.torch.rand", lambda *shape, device: t)
+        monkeypatch.setattr(f"gankit_plugins.penalties.{module}.torch.rand_like", lambda like: noise)  # noqa: B023
+        x = t * real + (1 - t) * fake if name != "dragan" else real + t * 0.5 * real.std(correction=0) * noise
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(one.discriminator(x, None)[0].sum(), x)
+        lengths = gradient.square().sum((1, 2, 3)).sqrt()
+        expected = lengths.square().mean() if name != "dragan" else (lengths - 1).square().mean()
+        *_, term = one.terms["discriminator"]
+        torch.testing.assert_close(term.function(step), expected)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_wasserstein_critic_is_not_to_be_flattened(game, name):
+    advice = game({"tricks": {name: {}, "weight_clipping": {}}, "loss": {"use": "wasserstein"}}).advice
+    assert any(s.startswith(f"tricks.{name}: a Wasserstein critic has to have a slope") for s in advice)
+
+
 @pytest.mark.parametrize("name", [*PENALTIES, "gradient_penalty"])
 def test_batch_norm_in_d_is_advised_against(game, name):
     advice = game({"tricks": {name: {}}, "normalization": {"discriminator": "batch_norm"}}).advice

@@ -128,6 +128,15 @@ def test_in_a_run_it_changes_nothing(in_a_run, base):
     in_a_run({"tricks": {"adviser": {"every": 1}}}, base=base, changes=False)
 
 
-def test_with_any_loss(plain_recipe):
-    raw = merge(plain_recipe("igan"), {"tricks": {"adviser": {"every": 1}}, "loss": {"use": "wasserstein"}})
-    assert not any("adviser" in s for s in Game(Recipe.from_dict(raw)).advice)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"loss": {"use": "least_squares"}}, "with the loss 'least_squares' D's answers are no logits"),
+        ({"tricks": {"relativistic": {}}}, "with relativistic D's answers are no logits"),
+    ],
+)
+def test_it_says_when_it_cannot_tell_that_d_has_won(plain_recipe, change, reason):
+    raw = merge(plain_recipe("igan"), {"tricks": {"adviser": {"every": 1}}})
+    assert Game(Recipe.from_dict(raw)).advice == []
+    (sentence,) = Game(Recipe.from_dict(merge(raw, change))).advice
+    assert reason in sentence

@@ -1,4 +1,5 @@
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -81,13 +82,22 @@ def test_a_run_is_stopped_with_its_reason_and_counts_on_after_a_resume(plain_rec
     start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", silent(), print)
     _, resumed = resume(tmp_path / "cut", ["train.iterations=9"], silent(), print)
     assert resumed.iterations == 4
+    # The first is this process's own until it ends.
+    shutil.copytree(tmp_path / "cut", tmp_path / "stopped")
+    _, nevertheless = resume(tmp_path / "stopped", [], silent(), print)
+    assert nevertheless.iterations == 8
 
 
 def test_a_loss_that_is_no_cross_entropy_is_advised_against(plain_recipe):
     raw = merge(plain_recipe("igan"), {"tricks": {"collapse_guard": {}}})
     assert Game(Recipe.from_dict(raw)).advice == []
-    (sentence,) = Game(Recipe.from_dict(merge(raw, {"loss": {"use": "hinge"}}))).advice
-    assert sentence.startswith("tricks.collapse_guard: the loss 'hinge' is no cross entropy")
+    for change, loss in [
+        ({"loss": {"use": "hinge"}}, "the loss 'hinge'"),
+        ({"loss": {"use": "least_squares"}}, "the loss 'least_squares'"),
+        ({"tricks": {"relativistic_average": {}}}, "relativistic_average"),
+    ]:
+        (sentence,) = Game(Recipe.from_dict(merge(raw, change))).advice
+        assert sentence.startswith(f"tricks.collapse_guard: with {loss} D's answers are no logits of a probability")
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])

@@ -74,6 +74,7 @@ def test_the_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
             return 2 * features[:, :2]
 
     whole = Widened(Network(), Doubled(), 2)
+    nn.init.normal_(whole.share.weight)
     x = torch.randn(4, 3)
     last = nn.Linear(5, 1)
     last.weight.data = torch.cat([whole.network.head.weight, whole.share.weight], dim=1)
@@ -102,12 +103,29 @@ def test_an_answer_depends_on_the_batch_and_within_a_class_alone_where_classes_h
     for base, others_count in (("igan", True), ("igan_vn", False)):
         one = game(trick, base)
         one.discriminator.eval()
+        nn.init.ones_(one.discriminator.share.weight)
         x, labels = one.draw()
         changed = x.clone()
         changed[labels == 1] = changed[labels == 1].flip(2) * 0.3
         with torch.no_grad():
             before, after = (one.discriminator(images, labels)[0][labels == 0] for images in (x, changed))
         assert torch.allclose(before, after, atol=1e-6) is not others_count
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_the_first_answers_are_those_without_the_trick(game, trick):
+    """Images are much alike for a D that has learnt nothing, and a share of that would drown its own answer."""
+    one = game(trick)
+    images, labels = one.draw()
+    torch.testing.assert_close(one.discriminator(images, labels)[0], one.discriminator.network(images, labels)[0])
+
+
+def test_measures_are_taken_in_float32():
+    """Differences that bfloat16, with 8 bits, would lose beside a mean of 100."""
+    f = 100 + torch.arange(4.0).view(4, 1).expand(4, 512) / 2
+    expected = f.var(0, correction=0).sqrt().mean().item()
+    assert mean_deviation(f.bfloat16(), None)[0].item() == pytest.approx(expected, rel=1e-6)
+    assert mean_deviation(f.bfloat16(), None).dtype == torch.float32
 
 
 @pytest.mark.parametrize("trick", TRICKS)

@@ -135,9 +135,9 @@ def test_advises_against_what_would_change_packs():
             return images, labels
 
     (advice,) = plugin().check_recipe(recipe(tricks=(Packing, LabelSmoothing, Jitter, InstanceNoise)))
-    assert "stands before jitter, instance_noise, which" in advice
+    assert "stands before jitter, which" in advice
     assert "put packing last" in advice
-    assert list(plugin().check_recipe(recipe(tricks=(Jitter, InstanceNoise, Packing, LabelSmoothing)))) == []
+    assert list(plugin().check_recipe(recipe(tricks=(Jitter, Packing, LabelSmoothing, InstanceNoise)))) == []
 
 
 class Judge(nn.Module):

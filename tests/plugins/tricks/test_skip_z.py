@@ -3,11 +3,12 @@ import copy
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from gankit import Game, InputError, Recipe
+from gankit import Game, InputError, Recipe, Spec
 from gankit.recipe import merge
 from gankit.sampling import Sampler
-from gankit_plugins.tricks.skip_z import Joined
+from gankit_plugins.tricks.skip_z import Joined, SkipZGenerator
 
 
 @pytest.fixture
@@ -99,3 +100,27 @@ def test_a_branch_for_each_class_is_refused(plain_recipe):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_in_a_run(in_a_run, precision):
     in_a_run({"tricks": {"skip_z": {}}, "train": {"precision": precision}}, base="igan")
+
+
+class Reusing(nn.Module):
+    """Somebody's generator, with one activation for both layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.paint = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 1 * 2 * 2)
+        self.activation = nn.ReLU()
+
+    def forward(self, z, labels):
+        hidden = self.activation(self.second(self.activation(self.first(z))))
+        return self.paint(hidden).view(-1, 1, 2, 2)
+
+
+def test_an_activation_in_two_places_is_refused():
+    with pytest.raises(InputError, match="Reusing uses its activation 'activation' in several places"):
+        SkipZGenerator(Reusing(), Spec(channels=1, resolution=2, latent_size=4))
+
+
+def test_z_with_fewer_numbers_than_levels_is_refused(plain_recipe):
+    raw = merge(plain_recipe("igan"), {"latent": {"size": 1}, "tricks": {"skip_z": {}}})
+    with pytest.raises(InputError, match=r"z of 1 numbers cannot be split among the \d levels of the generator"):
+        Game(Recipe.from_dict(raw))
