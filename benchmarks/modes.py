@@ -171,7 +171,7 @@ def listed(names: list[str]) -> str:
 def sheet(results: dict[str, dict[str, list[Raw]]], data: str) -> Image.Image:
     """Samples of every variant, seed 0, side by side with their names."""
     game = Game(Recipe.from_dict(PLAIN | {"data": DATA[data]}))
-    assert game.draw_samples is not None
+    (draw_samples,) = game.hooks.calls("draw_samples")
     side, label, columns = 160, 22, 6
     rows = -(-len(results) // columns)
     drawn = Image.new("RGB", (columns * (side + 8) + 8, rows * (side + label + 8) + 8), (255, 255, 255))
@@ -180,7 +180,7 @@ def sheet(results: dict[str, dict[str, list[Raw]]], data: str) -> Image.Image:
         row, column = divmod(number, columns)
         left, top = 8 + column * (side + 8), 8 + row * (side + label + 8)
         points = torch.tensor(by_data[data][0]["points"]).reshape(-1, 2, 1, 1)
-        picture = game.draw_samples(points, game).resize((side, side), Image.Resampling.LANCZOS)
+        picture = draw_samples(points).resize((side, side), Image.Resampling.LANCZOS)
         drawn.paste(picture, (left, top + label))
         pen.rectangle((left, top + label, left + side - 1, top + label + side - 1), outline=(190, 190, 190))
         pen.text((left, top + 3), variant, fill=(40, 40, 40), font=font)

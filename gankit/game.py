@@ -265,7 +265,7 @@ class Game:
             self.turns = hooks.sole("turns")
             sample_latent = hooks.sole("sample_latent")
             self.sampling_generator = hooks.sole("sampling_generator")
-            self.draw_samples = hooks.sole("draw_samples")
+            hooks.sole("draw_samples")
         except PluginError as error:
             raise RecipeError(self.recipe.source, [Problem("recipe", str(error))]) from error
         if sample_latent is None:

@@ -360,8 +360,10 @@ def sampling_generator(run: Game) -> nn.Module | None:
 
 
 @_hook("at most one")
-def draw_samples(images: Tensor, run: Game) -> Image | None:
+def draw_samples(images: Tensor) -> Image | None:
     """A picture of samples (N, C, R, R), where a grid of them would not show what they are.
+
+    Called in a run, and when a saved generator is sampled from.
 
     Example:
 

@@ -314,12 +314,18 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
                 ) from None
             value = text
         table = nested
-        for name in path[:-1]:
+        for depth, name in enumerate(path[:-1], start=1):
             inner = table.setdefault(name, {})
+            if isinstance(inner, str) and _is_a_plugins(tuple(path[:depth])):
+                # The short form, `loss=hinge`, with a setting of that plugin behind it.
+                inner = table[name] = {"use": inner}
             if not isinstance(inner, dict):
                 raise InputError(f"{override!r}: another override makes {name!r} a value, not a table")
             table = inner
         if isinstance(table.get(path[-1]), dict):
+            if isinstance(value, str) and _is_a_plugins(tuple(path)) and "use" not in table[path[-1]]:
+                table[path[-1]]["use"] = value
+                continue
             raise InputError(f"{override!r}: another override makes {path[-1]!r} a table")
         table[path[-1]] = value
     return nested
@@ -413,7 +419,7 @@ class Reader:
             elif isinstance(raw, dict):
                 yield key, "trick", {"use": name, **raw}
             else:
-                self.problem(key, f"{_short(raw)} given; a table is wanted: [{key}]")
+                self.problem(key, f"{_short(raw)} given; a table is wanted: [{key}], or {key}={{}} on the command line")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
         value = self.raw.get(key, {})

@@ -133,7 +133,9 @@ class Registry:
             )
         other = sorted({e.kind for e in self.entries if e.name == name and e.kind})
         if other:
-            return f"{name!r} is a plugin for {' and '.join(other)}, not for {kind}; {self._choices(kind)}"
+            places = " or ".join(f"{place}={name}" for o in other for place in _places(o))
+            instead = f" (write {places})" if places else ""
+            return f"{name!r} is a plugin for {' and '.join(other)}, not for {kind}{instead}; {self._choices(kind)}"
         return f"no {kind} called {name!r} is installed; {nearest(name, self.names(kind))}{self._choices(kind)}"
 
     def _choices(self, kind: str) -> str:
@@ -143,6 +145,15 @@ class Registry:
         if len(names) > 12:
             return f"`gankit list-plugins --kind {kind}` shows all {len(names)}"
         return f"installed: {', '.join(names)}"
+
+
+def _places(kind: str) -> list[str]:
+    """The keys of a recipe at which a plugin of this kind stands."""
+    from gankit.recipe import PLAYER_SLOTS
+
+    if kind in PLAYER_SLOTS:
+        return [f"{kind}.generator", f"{kind}.discriminator"]
+    return [] if kind in ("trick", "command") else [kind]
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -72,7 +72,8 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     """
     directory = RunDir.open(path)
     directory.lock()
-    recipe = _recipe_to_resume(directory, list(overrides))
+    overrides = list(overrides)
+    recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
     game = Game(recipe)
     began, now = directory.read_environment(), environment_record(game)
@@ -88,6 +89,11 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
         tell(f"resuming from {checkpoint}")
     elif complaints:
         tell("no checkpoint is whole: starting again from the beginning")
+    wanted = recipe.train.iterations
+    if overrides and wanted < game.iteration:
+        raise InputError(
+            f"train.iterations: {wanted} given, and {game.iteration} are played already; name more, or leave it out"
+        )
     directory.rewind(game.iteration)
     directory.write_recipe(recipe)
     directory.write_environment(began | {"resumed": [*began.get("resumed", []), now]})

@@ -34,7 +34,7 @@ REDRAWS = 10_000
 
 Names = tuple[str, ...]
 
-SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_latent")
+SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_latent", "draw_samples")
 """A plugin with one of these has a hand in what a saved generator is, and is needed to sample from it."""
 
 
@@ -86,6 +86,8 @@ class Sampler:
         assert sample_latent is not None, "save_generator notes the prior among the plugins needed"
         self._sample_latent = sample_latent
         self._changes = hooks.calls("sampling_latent")
+        self.draw_samples = hooks.sole("draw_samples")
+        """A plugin's picture of samples (N, C, R, R), where a grid of them would not show what they are."""
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto", trust: bool = False) -> Sampler:
@@ -232,6 +234,13 @@ def grid_layout(sampler: Sampler, count: int, wanted: int | None = None) -> tupl
     return columns * classes, columns, labels, sampler.class_names
 
 
+def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
+    """The samples as one picture: a plugin's own, or a grid."""
+    images = torch.cat(list(sampler.outputs(z, labels)))
+    drawn = sampler.draw_samples(images) if sampler.draw_samples is not None else None
+    return grid(to_bytes(images), columns, row_names) if drawn is None else drawn
+
+
 class GridSampler:
     """The same z, drawn as a grid again and again while the generator learns: a row for each class."""
 
@@ -242,9 +251,7 @@ class GridSampler:
         self.z = sampler.latent(count, self.labels, derived_seed(game.recipe.seed, "samples"))
 
     def draw(self) -> Image.Image:
-        images = torch.cat(list(self._sampler().outputs(self.z, self.labels)))
-        drawn = self.game.draw_samples(images, self.game) if self.game.draw_samples is not None else None
-        return grid(to_bytes(images), self.columns, self.row_names) if drawn is None else drawn
+        return draw_grid(self._sampler(), self.z, self.labels, self.columns, self.row_names)
 
     def _sampler(self) -> Sampler:
         game = self.game

@@ -33,6 +33,10 @@ class Reporter(Protocol):
 
     def logged(self, row: dict[str, Any]) -> None: ...
 
+    def measured(self, iteration: int, measures: dict[str, float]) -> None:
+        """What plugins have measured of the generator at an iteration, by name."""
+        ...
+
     def advised(self, sentence: str) -> None:
         """A plugin has something to say about the run."""
         ...
@@ -82,12 +86,12 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
                 directory.log(row)
                 reporter.logged(row)
             if game.iteration % output.sample_every == 0 and game.iteration < total:
-                show(game, directory, grids)
+                show(game, directory, grids, reporter)
             if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
                 save(game, directory)
         save(game, directory)
         if game.iteration > began:
-            show(game, directory, grids)
+            show(game, directory, grids, reporter)
         else:
             directory.save_grid(grids.draw(), game.iteration)
     unfinished = interrupt.requested and game.iteration < total
@@ -205,7 +209,7 @@ def check_finite(game: Game) -> None:
             )
 
 
-def show(game: Game, directory: RunDir, grids: GridSampler) -> None:
+def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:
     """A grid of samples, and the measures of every plugin that has some. Leaves no trace in what is learnt."""
     directory.save_grid(grids.draw(), game.iteration)
     generator = sampled_generator(game)
@@ -215,6 +219,7 @@ def show(game: Game, directory: RunDir, grids: GridSampler) -> None:
             measures |= evaluate(game, generator) or {}
     if measures:
         directory.log({"iteration": game.iteration, "measures": measures})
+        reporter.measured(game.iteration, measures)
 
 
 def save(game: Game, directory: RunDir) -> None:

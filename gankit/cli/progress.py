@@ -74,6 +74,7 @@ class Progress:
         self.pace = Pace()
         self.iteration = self.total = 0
         self.stopping_asked = False
+        self.measures: dict[str, float] = {}
 
     def __enter__(self) -> Progress:
         return self
@@ -103,6 +104,9 @@ class Progress:
 
     def logged(self, row: dict[str, Any]) -> None:
         self.rates, self.losses = row["learning_rate"], row["loss"]
+
+    def measured(self, iteration: int, measures: dict[str, float]) -> None:
+        self.measures = measures
 
     def advised(self, sentence: str) -> None:
         click.echo(f"advice: {sentence}")
@@ -134,6 +138,11 @@ class Lines(Progress):
             values = [f"{name} {number(value)}" for name, value in self.losses[player].items()]
             parts.append(" ".join([f"{player}:", f"lr {self.rates[player]:.3g}", *values]))
         click.echo("  ".join([*parts, self.speed_and_time_left()]))
+
+    def measured(self, iteration: int, measures: dict[str, float]) -> None:
+        super().measured(iteration, measures)
+        values = " ".join(f"{name} {number(value)}" for name, value in measures.items())
+        click.echo(f"{iteration}/{self.total}  measures: {values}")
 
     def stopping(self) -> None:
         super().stopping()
@@ -185,15 +194,19 @@ class Display(Progress):
         players = Table.grid(padding=(0, 2))
         for player in PLAYERS:
             players.add_row(Text(player, "cyan"), self._values(player))
+        if self.measures:
+            players.add_row(Text("measures", "cyan"), _values(self.measures))
         # The short line comes last: the "^C" that a terminal echoes must not flow into a new line.
         return Group(bar, players, Text(STOPPING if self.stopping_asked else state))
 
     def _values(self, player: Player) -> Text:
-        text = Text.assemble(("lr ", "dim"), f"{self.rates[player]:.3g}")
-        for name, value in self.losses[player].items():
-            # No break between a name and its value; the pairs flow.
-            text.append("   ").append(f"{name}\u00a0", "dim").append(number(value))
-        return text
+        rate = Text.assemble(("lr ", "dim"), f"{self.rates[player]:.3g}")
+        return Text("   ").join([rate, _values(self.losses[player])]) if self.losses[player] else rate
+
+
+def _values(values: dict[str, float]) -> Text:
+    """Names and values. No break between a name and its value; the pairs flow."""
+    return Text("   ").join(Text.assemble((f"{name}\u00a0", "dim"), number(value)) for name, value in values.items())
 
 
 def progress(quiet: bool) -> Progress:

@@ -8,6 +8,9 @@ import click
 
 from gankit.cli.arguments import device_option
 
+NO_PNG = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+"""Endings of pictures that somebody may expect; a folder is hardly meant."""
+
 
 @click.command("sample")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
@@ -38,14 +41,14 @@ def command(
     With a PATH that ends in .png they become one grid, with a row for each class, as many to a row as COUNT suffices
     for. Any other PATH is a new folder of one PNG for each image, the classes in turn.
     """
-    import torch
-
     from gankit.cli.words import counted
     from gankit.errors import InputError
-    from gankit.pictures import grid, save_png
+    from gankit.pictures import save_png
     from gankit.run_dir import RunDir
-    from gankit.sampling import Sampler, grid_layout, save_folder
+    from gankit.sampling import Sampler, draw_grid, grid_layout, save_folder
 
+    if out.suffix.lower() in NO_PNG:
+        raise InputError(f"--out {out}: pictures are written as PNG; name a file that ends in .png, or a folder")
     as_grid = out.suffix.lower() == ".png"
     if as_grid and out.is_dir():
         raise InputError(f"--out {out}: a folder of that name is in the way")
@@ -60,8 +63,12 @@ def command(
     index = None if wanted is None else sampler.class_index(wanted)
     if as_grid:
         count, columns, labels, row_names = grid_layout(sampler, count, index)
-        images = torch.cat(list(sampler.images(sampler.latent(count, labels, seed, truncation), labels)))
-        save_png(grid(images, columns, row_names), out)
+        z = sampler.latent(count, labels, seed, truncation)
+        save_png(draw_grid(sampler, z, labels, columns, row_names), out)
+    elif sampler.draw_samples is not None:
+        raise InputError(
+            f"--out {out}: these samples are drawn together, as one picture; name a file that ends in .png"
+        )
     else:
         labels = sampler.labels(count, index)
         z = sampler.latent(count, labels, seed, truncation)

@@ -24,7 +24,7 @@ class TinyData(Plugin):
     class Config(Settings):
         count: int = Field(32, ge=1, description="images")
         channels: int = Field(3, ge=1, description="of an image")
-        resolution: int = Field(8, ge=2, multiple_of=2, description="pixels, an even number")
+        resolution: int = Field(8, ge=1, description="pixels")
         classes: int = Field(0, ge=0, le=10, description="0: no labels")
 
     config: Config
@@ -70,7 +70,8 @@ class TinyGeneratorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
-        self.shape = (width, spec.resolution // 2, spec.resolution // 2)
+        side = (spec.resolution + 1) // 2
+        self.shape, self.size = (width, side, side), spec.resolution
         self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
         self.conditional = spec.classes > 0
         inputs = spec.latent_size + spec.classes
@@ -86,7 +87,7 @@ class TinyGeneratorNetwork(nn.Module):
             assert isinstance(self.one_hot, Tensor)
             z = torch.cat([z, self.one_hot[labels]], dim=1)
         maps = self.activation(self.mix(self.lift(z).view(-1, *self.shape)))
-        return self.paint(F.interpolate(maps, scale_factor=2.0)).tanh()
+        return self.paint(F.interpolate(maps, self.size)).tanh()
 
 
 class TinyGenerator(Plugin):
@@ -114,9 +115,12 @@ class TinyDiscriminatorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
-        self.look = spec.normalize("discriminator", nn.Conv2d(spec.channels, width, 4, stride=2, padding=1), width)
+        # On one pixel a stride means nothing, and in bfloat16 torch 2.13 learns from memory beyond it.
+        stride = 2 if spec.resolution > 1 else 1
+        look = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
+        self.look = spec.normalize("discriminator", look, width)
         self.activation = nn.LeakyReLU(0.2)
-        features = width * (spec.resolution // 2) ** 2
+        features = width * ((spec.resolution + 1) // 2) ** 2
         self.head = nn.Linear(features, 1)
         self.by_class = nn.Embedding(spec.classes, features) if spec.classes else None
 
@@ -181,7 +185,8 @@ class TinyNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        return nn.Sequential(layer, nn.BatchNorm2d(features))
+        norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
+        return nn.Sequential(layer, norm(features))
 
 
 class TinyNone(Plugin):

@@ -162,6 +162,9 @@ class Told:
     def logged(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
+    def measured(self, iteration: int, measures: dict[str, float]) -> None:
+        self.measures = (iteration, measures)
+
     def advised(self, sentence: str) -> None:
         self.advice.append(sentence)
 

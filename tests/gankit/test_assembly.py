@@ -174,7 +174,7 @@ class Points(Plugin):
         return Dataset(2, 1, (), lambda: (torch.linspace(-1, 1, 32).view(16, 2, 1, 1), None))
 
     @hookimpl
-    def draw_samples(self, images, run):
+    def draw_samples(self, images):
         from PIL import Image
 
         return Image.new("RGB", (len(images), 5), (9, 9, 9))

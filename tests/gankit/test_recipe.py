@@ -215,6 +215,12 @@ def test_a_changed_use_leaves_none_of_the_old_plugins_settings(above, where, mer
         (["a=1", "a=2"], {"a": 2}),
         (["generator.use=./my.py:G"], {"generator": {"use": "./my.py:G"}}),
         (["device=cuda:1"], {"device": "cuda:1"}),
+        (["loss=hinge", "loss.margin=2"], {"loss": {"use": "hinge", "margin": 2}}),
+        (["loss.margin=2", "loss=hinge"], {"loss": {"margin": 2, "use": "hinge"}}),
+        (
+            ["normalization.generator=group_norm", "normalization.generator.groups=4"],
+            {"normalization": {"generator": {"use": "group_norm", "groups": 4}}},
+        ),
     ],
 )
 def test_overrides_are_toml_values_or_bare_words(overrides, nested):
@@ -323,7 +329,11 @@ BROKEN = [
     (at("data/use", ""), "data.use", "'' given; the name of a data plugin is wanted"),
     (at("data/use", ["Blobs"]), "data.use", "['Blobs'] given; the name of a data plugin is wanted"),
     (at("data/use", "Blob"), "data.use", "no data called 'Blob' is installed; did you mean 'Blobs'? installed: Blobs"),
-    (at("data/use", "Normal"), "data.use", "'Normal' is a plugin for latent, not for data; installed: Blobs"),
+    (
+        at("data/use", "Normal"),
+        "data.use",
+        "'Normal' is a plugin for latent, not for data (write latent=Normal); installed: Blobs",
+    ),
     (at("data/use", "Blobs@nobody"), "data.use", "nobody offers no data called 'Blobs', or is not installed; try"),
     (at("data/use", "./gone.py:X"), "data.use", "there is no file "),
     (at("data/use", "json:JSONEncoder"), "data.use", "json:JSONEncoder is not a subclass of gankit.Plugin"),

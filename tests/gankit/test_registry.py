@@ -153,8 +153,17 @@ def shop():
     [
         ("adm", "optimizer", "no optimizer called 'adm' is installed; did you mean 'adam'? installed: adam, sgd"),
         ("qqq", "optimizer", "no optimizer called 'qqq' is installed; installed: adam, sgd"),
-        ("hinge", "optimizer", "'hinge' is a plugin for loss, not for optimizer; installed: adam, sgd"),
-        ("adam", "latent", "'adam' is a plugin for optimizer, not for latent; none is installed"),
+        (
+            "hinge",
+            "optimizer",
+            "'hinge' is a plugin for loss, not for optimizer (write loss=hinge); installed: adam, sgd",
+        ),
+        (
+            "adam",
+            "latent",
+            "'adam' is a plugin for optimizer, not for latent (write optimizer.generator=adam or "
+            "optimizer.discriminator=adam); none is installed",
+        ),
         (
             "adam@elsewhere",
             "optimizer",

@@ -45,6 +45,8 @@ class Images(Plugin):
     damaged ones are named, counted and skipped, up to a limit. Zip files are read in place. Images that
     `gankit prepare images --out FILE path=...` wrote are mapped into memory and used at once.
 
+    Source: none; there is nothing to cite.
+
     When to use: for whatever you want to learn from.
     When not: for images that must not be cropped; pad them to squares first. If they do not fit into memory,
     prepare them.

@@ -87,6 +87,8 @@ class Shapes(Plugin):
     anti-aliased. The same seed draws the same images everywhere. Each kind is a class; all have equally many
     images, or one more.
 
+    Source: none; there is nothing to cite.
+
     When to use: to try a recipe or a trick at once, with nothing to download; to see by eye whether classes
     are kept apart.
     When not: to learn anything about natural images.

@@ -10,6 +10,8 @@ from gankit import Plugin, hookimpl
 class NoNormalization(Plugin):
     """Leaves every layer as it is.
 
+    Source: none; there is nothing to cite.
+
     When to use: in a discriminator beside a gradient penalty (Gulrajani 2017, section 4).
     When not: in a deep generator, which trains slowly without any normalisation.
     """

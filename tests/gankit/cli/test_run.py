@@ -67,6 +67,13 @@ def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
     complete = gankit("resume", "my run")
     assert complete.code == 0
     assert "the run is complete: 24 iterations" in complete.out
+    before = (toy / "my run" / "recipe.toml").read_bytes()
+    fewer = gankit("resume", "my run", "train.iterations=5")
+    assert (fewer.code, fewer.err) == (
+        2,
+        "error: train.iterations: 5 given, and 24 are played already; name more, or leave it out\n",
+    )
+    assert (toy / "my run" / "recipe.toml").read_bytes() == before
 
 
 def test_without_out_a_directory_is_made_and_overrides_hold(gankit, toy):

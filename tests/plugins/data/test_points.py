@@ -5,12 +5,14 @@ import math
 
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 from pydantic import ValidationError
 
 from gankit import Game, InputError, Recipe
+from gankit.cli import cli
 from gankit.dataset import Dataset
 from gankit.prepared import prepare
 from gankit.recipe import merge
@@ -180,6 +182,13 @@ def test_in_a_run(in_a_run, use, precision):
     assert 0 <= measures["good"] <= 1
     with Image.open(run / "samples" / "000004.png") as drawn:
         assert drawn.size == (256, 256)
+    sample = ["sample", str(run), "--count", "9", "--out"]
+    assert CliRunner().invoke(cli, [*sample, str(run / "new.png")]).exit_code == 0
+    with Image.open(run / "new.png") as drawn:
+        assert drawn.size == (256, 256)
+    refused = CliRunner().invoke(cli, [*sample, str(run / "folder")]).exception
+    assert "these samples are drawn together, as one picture" in str(refused)
+    assert not (run / "folder").exists()
 
 
 def test_points_are_no_pictures_to_prepare(tmp_path):

@@ -47,6 +47,8 @@ class Told:
     def __init__(self):
         self.advice = []
 
+    def measured(self, iteration, measures): ...
+
     def advised(self, sentence):
         self.advice.append(sentence)
 
