@@ -137,7 +137,10 @@ class Recipe:
         raw = read_toml(path)
         for key in drop:
             _drop(raw, key, path)
-        raw = merge(raw, parse_overrides(overrides))
+        # A file named on the command line lies where the command was typed, not where the recipe lies.
+        above = parse_overrides(overrides)
+        _anchor_uses(above, Path())
+        raw = merge(raw, above)
         return cls.from_dict(raw, source=path, registry=registry)
 
     @classmethod
@@ -221,11 +224,7 @@ def _read_extending(path: Path, below: list[Path]) -> Raw:
         raise RecipeError(path, [Problem("extends", f"goes round in a circle: {chain}")])
     try:
         raw = tomllib.loads(text)
-        for name, value in raw.items():
-            if isinstance(value, dict):
-                _anchor_files(value, path.parent)
-            elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS) and isinstance(value, str):
-                raw[name] = _anchored(value, path.parent)
+        _anchor_uses(raw, path.parent)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
     except ValueError as error:  # TOMLDecodeError, and Python's own for a number of thousands of digits
@@ -242,6 +241,15 @@ def _read_extending(path: Path, below: list[Path]) -> Raw:
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
     return merge(beneath, raw)
+
+
+def _anchor_uses(raw: Raw, folder: Path) -> None:
+    """Files of plugins, wherever a recipe names them, are relative to a folder."""
+    for name, value in raw.items():
+        if isinstance(value, dict):
+            _anchor_files(value, folder)
+        elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS) and isinstance(value, str):
+            raw[name] = _anchored(value, folder)
 
 
 def _anchor_files(table: Raw, folder: Path) -> None:
