@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+API_VERSION = 1
+"""Of the hook points. It grows when one is added, and a plugin that needs the new one says so by its `api_version`.
+Arguments are added without a new version: an implementation names those that it takes."""
+
 _HOME = {
     "Dataset": "gankit.dataset",
     "Game": "gankit.game",
@@ -46,7 +50,7 @@ _HOME = {
     "truncated": "gankit.sampling",
 }
 
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = sorted([*_HOME, "API_VERSION", "__version__"])
 
 
 def __getattr__(name: str) -> Any:

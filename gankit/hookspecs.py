@@ -15,7 +15,7 @@ Kinds of hook point:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import pluggy
@@ -41,10 +41,26 @@ KIND_OF_HOOK: dict[str, HookKind] = {}
 _hookspec = pluggy.HookspecMarker("gankit")
 
 
-def _hook(kind: HookKind) -> Callable[[Callable], Callable]:
+def _hook(
+    kind: HookKind, *, deprecated: str | None = None, deprecated_arguments: Mapping[str, str] | None = None
+) -> Callable[[Callable], Callable]:
+    """Declares a hook point.
+
+    Args:
+        kind: what becomes of the answers.
+        deprecated: what to use instead, when the whole hook point is to go: whoever implements it is warned.
+        deprecated_arguments: what to use instead of single arguments: whoever takes one is warned.
+    """
+
     def declare(function: Callable) -> Callable:
-        KIND_OF_HOOK[function.__name__] = kind
-        return _hookspec(function)
+        name = function.__name__
+        KIND_OF_HOOK[name] = kind
+        whole = DeprecationWarning(f"the hook point {name} is deprecated: {deprecated}") if deprecated else None
+        single = {
+            argument: DeprecationWarning(f"the argument {argument!r} of {name} is deprecated: {instead}")
+            for argument, instead in (deprecated_arguments or {}).items()
+        }
+        return _hookspec(function, warn_on_impl=whole, warn_on_impl_args=single or None)
 
     return declare
 

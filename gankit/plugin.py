@@ -70,6 +70,9 @@ class Plugin:
     kind: ClassVar[Kind] = "trick"
     """The slot of the recipe it fills; a trick fills none and stands under `[tricks]`."""
 
+    api_version: ClassVar[int] = 1
+    """The version of gankit's hook points (`gankit.API_VERSION`) that it was written for."""
+
     uses_targets: ClassVar[bool] = False
     """For a loss: it reads `step.real_target` and `step.fake_target`, so smoothing and flips have effect."""
 

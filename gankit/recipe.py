@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from pydantic import Field, ValidationError
 
+import gankit
 from gankit.errors import InputError, PluginError, Problem, RecipeError
 from gankit.plugin import KINDS, PLAYERS, Kind, Player, Plugin, Settings
 from gankit.registry import Found, Registry, nearest
@@ -78,7 +81,7 @@ DEFAULT_USE: dict[str, str] = {
 }
 """What fills a slot that the recipe leaves out: names, looked up like any other. Other slots must be filled."""
 
-TOP_LEVEL = ("name", "seed", "train", "output", *SINGLE_SLOTS, *PLAYER_SLOTS, "tricks")
+TOP_LEVEL = ("name", "seed", "requires", "train", "output", *SINGLE_SLOTS, *PLAYER_SLOTS, "tricks")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,10 @@ class Recipe:
     parts: dict[str, Part]
     source: str = "recipe"
     """The file it came from, for messages."""
+
+    requires: tuple[str, ...] = ()
+    """Distributions that must be installed, as pip writes them: `gankit-lecam >= 0.2`. Those that plugins come from are
+    among them, so that a recipe that was run says what it takes to run it elsewhere."""
 
     @classmethod
     def load(
@@ -158,6 +165,7 @@ class Recipe:
         resolved: Raw = {
             "name": self.name,
             "seed": self.seed,
+            "requires": list(self.requires),
             "train": self.train.model_dump(mode="json"),
             "output": self.output.model_dump(mode="json"),
         }
@@ -200,6 +208,18 @@ class Recipe:
         return self.parts[key].plugin_class
 
 
+def with_sources(requires: Iterable[str], parts: Mapping[str, Part]) -> tuple[str, ...]:
+    """What a recipe requires, and behind it the distributions that its plugins come from, in the versions installed."""
+    required = list(requires)
+    named = {"gankit", *(canonicalize_name(Requirement(one).name) for one in required)}
+    for part in parts.values():
+        name = canonicalize_name(part.found.distribution)
+        if name and name not in named:
+            required.append(f"{part.found.distribution} >= {part.found.version}")
+            named.add(name)
+    return tuple(required)
+
+
 def read_toml(path: Path) -> Raw:
     """The raw tables of a recipe, with what it `extends` beneath them.
 
@@ -240,6 +260,9 @@ def _read_extending(path: Path, below: list[Path]) -> Raw:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
+    required = [raw.get("requires", []), beneath.get("requires", [])]
+    if all(isinstance(of, list) for of in required) and any(required):
+        raw["requires"] = list(dict.fromkeys(one for of in reversed(required) for one in of))
     return merge(beneath, raw)
 
 
@@ -381,6 +404,7 @@ class Reader:
         seed = self.raw.get("seed", 0)
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
             self.problem("seed", f"{_short(seed)} given; a whole number from 0 to 2^63 - 1 is wanted")
+        requires = self.requirements()
         train = self.settings(Train, self.table("train"), "train")
         output = self.settings(Output, self.table("output"), "output")
         parts = {key: part for key, kind, raw in self.places() if (part := self.part(key, kind, raw))}
@@ -393,7 +417,26 @@ class Reader:
             raise RecipeError(self.source, self.problems)
         assert isinstance(train, Train)
         assert isinstance(output, Output)
-        return Recipe(name, seed, train, output, parts, str(self.source))
+        return Recipe(name, seed, train, output, parts, str(self.source), with_sources(requires, parts))
+
+    def requirements(self) -> tuple[str, ...]:
+        """What the recipe requires; each distribution that is missing or too old is a problem."""
+        given = self.raw.get("requires", [])
+        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+            self.problem("requires", f'{_short(given)} given; a list is wanted: requires = ["gankit-lecam >= 0.2"]')
+            return ()
+        for one in given:
+            try:
+                wanted = Requirement(one)
+            except InvalidRequirement:
+                self.problem("requires", f"{_short(one)} given; a distribution is wanted: gankit-lecam >= 0.2")
+                continue
+            version = self.registry.version_of(wanted.name)
+            if version is None:
+                self.problem("requires", f"{wanted.name} is not installed; `pip install '{one}'` gets it")
+            elif not wanted.specifier.contains(version, prereleases=True):
+                self.problem("requires", f"{one} is wanted, and {version} is installed; `pip install '{one}'` gets it")
+        return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
         """What the recipe names at some keys, without looking for it."""
@@ -505,6 +548,12 @@ def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
 
             return module_plugin(plugin_class, kind)
         raise PluginError(f"{found.use} is not a subclass of gankit.Plugin")
+    if plugin_class.api_version > gankit.API_VERSION:
+        raise PluginError(
+            f"{found.use} is written for version {plugin_class.api_version} of gankit's hook points, and gankit "
+            f"{gankit.__version__} has version {gankit.API_VERSION}; `pip install -U gankit`, or take an older one of "
+            f"{found.distribution or 'it'}"
+        )
     if not isinstance(getattr(plugin_class, "name", None), str):
         raise PluginError(f'{found.use} has no name: write name = "..." in the class')
     if plugin_class.kind not in KINDS:

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from gankit.errors import PluginError
 
 GROUP = "gankit.plugins"
@@ -91,6 +93,17 @@ class Registry:
         taken = {e.distribution for e in exact}
         plain = [e for e in self.entries if e.name == name and e.kind is None and e.distribution not in taken]
         return exact + plain
+
+    def version_of(self, distribution: str) -> str | None:
+        """The version that is installed; None when there is none."""
+        wanted = canonicalize_name(distribution)
+        offered = [entry.version for entry in self.entries if canonicalize_name(entry.distribution) == wanted]
+        if offered:
+            return offered[0]
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            return None
 
     def names(self, kind: str) -> list[str]:
         return sorted({e.name for e in self.entries if e.kind in (kind, None)})

@@ -299,7 +299,11 @@ def at(path, value):
 
 
 BROKEN = [
-    (at("trian", {}), "trian", "unknown key; did you mean 'train'? there are name, seed, train, output, data, "),
+    (
+        at("trian", {}),
+        "trian",
+        "unknown key; did you mean 'train'? there are name, seed, requires, train, output, data, ",
+    ),
     (at("qqq", 1), "qqq", "unknown key; there are name, "),
     (at("name", "a/b"), "name", "'a/b' given; a name is up to 100 letters, digits, "),
     (at("name", ""), "name", "'' given"),

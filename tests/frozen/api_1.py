@@ -1,0 +1,184 @@
+"""A plugin with every hook point and argument of version 1. It is never changed; every later gankit must run it."""
+
+import torch
+from pydantic import Field
+
+from gankit import Plugin, Settings, Term, hookimpl
+
+
+class Everything(Plugin):
+    """Takes all that it can and counts it. Source: none."""
+
+    name = "everything"
+    api_version = 1
+
+    class Config(Settings):
+        weight: float = Field(0.5, ge=0, description="of a term")
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.called = set()
+
+    @hookimpl
+    def check_recipe(self, recipe):
+        self.called.add("check_recipe")
+        return [f"uses {recipe.use_of('loss')}"]
+
+    @hookimpl
+    def load_data(self, spec):
+        self.called.add("load_data")
+
+    @hookimpl
+    def adjust_spec(self, spec):
+        self.called.add("adjust_spec")
+        assert (spec.channels, spec.resolution, spec.classes) == (3, 8, 2)
+
+    @hookimpl
+    def normalization(self, player, layer, features):
+        self.called.add("normalization")
+
+    @hookimpl
+    def build_generator(self, spec):
+        self.called.add("build_generator")
+
+    @hookimpl
+    def build_discriminator(self, spec):
+        self.called.add("build_discriminator")
+
+    @hookimpl
+    def wrap_network(self, player, network, run):
+        self.called.add("wrap_network")
+        return network
+
+    @hookimpl
+    def build_optimizer(self, player, parameters):
+        self.called.add("build_optimizer")
+
+    @hookimpl
+    def lr_schedule(self, player, run):
+        self.called.add("lr_schedule")
+        return lambda iteration: 1.0
+
+    @hookimpl
+    def loss_terms(self, player, run):
+        self.called.add("loss_terms")
+        return [Term("everything", lambda step: step.fake_output.logits.square().mean(), self.config.weight, every=2)]
+
+    @hookimpl
+    def wrap_loss(self, terms, run):
+        self.called.add("wrap_loss")
+        return terms
+
+    @hookimpl
+    def on_start(self, run):
+        self.called.add("on_start")
+        real, labels = run.draw_reference(4)
+        assert real.shape == (4, 3, 8, 8)
+        assert labels.shape == (4,)
+
+    @hookimpl
+    def on_stop(self, run):
+        self.called.add("on_stop")
+
+    @hookimpl
+    def turns(self, run):
+        self.called.add("turns")
+        return ["discriminator", "generator"]
+
+    @hookimpl
+    def before_d_step(self, run, step):
+        self.called.add("before_d_step")
+        step.real_target = 0.9
+
+    @hookimpl
+    def before_g_step(self, run, step):
+        self.called.add("before_g_step")
+        assert step.z.shape == (8, 4)
+
+    @hookimpl
+    def discriminator_inputs(self, images, labels, source, player, run):
+        self.called.add("discriminator_inputs")
+        assert source in ("real", "fake")
+        return images + 0.01 * torch.randn_like(images), labels
+
+    @hookimpl
+    def after_backward(self, run, step, player):
+        self.called.add("after_backward")
+        torch.nn.utils.clip_grad_norm_(run.parameters[player], 10.0)
+
+    @hookimpl
+    def after_d_step(self, run, step):
+        self.called.add("after_d_step")
+        assert step.real_output.logits.shape == (8,)
+
+    @hookimpl
+    def after_g_step(self, run, step):
+        self.called.add("after_g_step")
+
+    @hookimpl
+    def after_iteration(self, run):
+        self.called.add("after_iteration")
+        if run.iteration == 2:
+            run.advise("half of it is played")
+
+    @hookimpl
+    def sampling_generator(self, run):
+        self.called.add("sampling_generator")
+
+    @hookimpl
+    def sampling_latent(self, z, redraw):
+        self.called.add("sampling_latent")
+        return z.clamp(-2, 2)
+
+    @hookimpl
+    def draw_samples(self, images):
+        self.called.add("draw_samples")
+
+    @hookimpl
+    def evaluate(self, run, generator):
+        self.called.add("evaluate")
+        return {"answer": 42.0}
+
+    def state_dict(self):
+        return {"seen": ",".join(sorted(self.called))}
+
+    def load_state_dict(self, state):
+        self.called |= set(state["seen"].split(","))
+
+
+class Prior(Plugin):
+    """A latent of four numbers. Source: none."""
+
+    name, kind, api_version = "frozen_prior", "latent", 1
+
+    @hookimpl
+    def adjust_spec(self, spec):
+        spec.latent_size = 4
+
+    @hookimpl
+    def sample_latent(self, count, labels, device, generator):
+        return torch.randn(count, 4, generator=generator, device=device)
+
+
+class OwnBackward(Plugin):
+    """Adds the terms up by itself. Source: none."""
+
+    name, api_version = "frozen_backward", 1
+
+    @hookimpl
+    def backward(self, run, step, player, terms):
+        values = {term.name: term.function(step) for term in terms}
+        sum(term.weight * values[term.name] for term in terms).backward()
+        return {name: value.detach() for name, value in values.items()}
+
+
+class Verb(Plugin):
+    """A verb of its own. Source: none."""
+
+    name, kind, api_version = "frozen_verb", "command", 1
+
+    @hookimpl
+    def register_commands(self, cli):
+        @cli.command("frozen_verb")
+        def frozen_verb():
+            print("still here")

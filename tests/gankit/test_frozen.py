@@ -1,0 +1,114 @@
+"""Plugins as they were written for version 1 of the hook points run unchanged."""
+
+import hashlib
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+
+import click
+import pytest
+
+import gankit
+from gankit import hookspecs
+from gankit.errors import PluginError
+from gankit.hooks import Hooks, hooks_of
+from gankit.plugin import Plugin, hookimpl
+from gankit.runs import start
+from gankit.testing import check_plugin, tiny_recipe
+from tests.gankit.conftest import Told
+
+PATH = Path(__file__).parents[1] / "frozen" / "api_1.py"
+_spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", PATH)
+frozen = sys.modules["gankit_frozen_api_1"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(frozen)
+
+SHA256 = "f8e3824c6abb9baa1d3abf466e29674d1e1d8db953840ac89c0fce452aa9077e"
+
+
+def test_the_file_is_as_it_was():
+    assert hashlib.sha256(PATH.read_bytes()).hexdigest() == SHA256
+
+
+def test_it_knows_every_hook_point_of_its_version():
+    classes = (frozen.Everything, frozen.Prior, frozen.OwnBackward, frozen.Verb)
+    known = {hook for plugin_class in classes for hook in hooks_of(plugin_class)}
+    assert gankit.API_VERSION > 1 or known == set(hookspecs.KIND_OF_HOOK)
+
+
+@pytest.mark.parametrize("parts", [["Everything"], ["Prior", "Everything"], ["OwnBackward", "Everything"]])
+def test_it_runs(parts, tmp_path, monkeypatch):
+    instances = []
+    made = frozen.Everything.__init__
+    monkeypatch.setattr(
+        frozen.Everything, "__init__", lambda self, config: (instances.append(self), made(self, config))[0]
+    )
+    recipe = tiny_recipe({getattr(frozen, name): {} for name in parts}, {"data": {"classes": 2}})
+    told, advice = Told(), []
+    start(recipe, tmp_path / "run", told, advice.append)
+    assert told.outcome.iterations == 4
+    assert told.advice == ["half of it is played"]
+    assert told.measures == (4, {"answer": 42.0})
+    assert "advice: tricks.everything: uses tiny" in advice
+    assert "everything" in told.rows[0]["loss"]["discriminator"]
+    assert instances[-1].called == set(hooks_of(frozen.Everything))
+
+
+def test_it_holds_what_every_plugin_must():
+    check_plugin(frozen.OwnBackward, affects=False)
+    check_plugin(frozen.Everything, classes=[2])
+
+
+def test_its_verb_is_there():
+    verbs = click.Group()
+    Hooks({"verb": frozen.Verb(frozen.Verb.Config())}).event("register_commands")(verbs)
+    assert list(verbs.commands) == ["frozen_verb"]
+
+
+class OldFashioned(Plugin):
+    """Takes an argument. Source: none."""
+
+    name = "old_fashioned"
+
+    @hookimpl
+    def before_d_step(self, run, step): ...
+
+
+@pytest.fixture
+def declared_anew(monkeypatch):
+    """A function that declares `before_d_step` with more said of it."""
+
+    def declare(**said):
+        def before_d_step(run, step, mood): ...
+
+        monkeypatch.setattr(hookspecs, "before_d_step", hookspecs._hook("event", **said)(before_d_step))
+
+    return declare
+
+
+def test_a_hook_point_that_is_to_go_warns_with_what_to_use_instead(declared_anew):
+    declared_anew(deprecated="use before_turn")
+    with pytest.warns(DeprecationWarning, match="the hook point before_d_step is deprecated: use before_turn"):
+        Hooks({"old": OldFashioned(OldFashioned.Config())})
+
+
+def test_an_argument_that_is_to_go_warns_whoever_takes_it(declared_anew):
+    declared_anew(deprecated_arguments={"run": "step.game"})
+    with pytest.warns(DeprecationWarning, match="the argument 'run' of before_d_step is deprecated: step.game"):
+        Hooks({"old": OldFashioned(OldFashioned.Config())})
+
+
+def test_an_argument_that_is_new_breaks_nobody(declared_anew):
+    declared_anew()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hooks = Hooks({"old": OldFashioned(OldFashioned.Config())})
+    hooks.event("before_d_step")(None, None, "new")
+
+
+def test_an_argument_that_is_gone_is_a_sentence(monkeypatch):
+    def before_d_step(step): ...
+
+    monkeypatch.setattr(hookspecs, "before_d_step", hookspecs._hook("event")(before_d_step))
+    with pytest.raises(PluginError, match="OldFashioned does not fit its hook point"):
+        Hooks({"old": OldFashioned(OldFashioned.Config())})
