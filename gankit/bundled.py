@@ -48,8 +48,9 @@ def find_recipe(given: str) -> Path:
 
 
 def summary(path: Path) -> str:
-    """The first line of the comment that a recipe begins with."""
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    """The first line of the comment that a recipe begins with, behind the one that names its schema."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = next((line for line in lines if not line.startswith("#:")), "")
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""
 
 

@@ -22,6 +22,7 @@ VERBS = {
     "list-plugins": "List what is installed.",
     "describe": "Explain a plugin: what it does, its source, its settings.",
     "new-plugin": "Write the beginning of a plugin of your own.",
+    "schema": "Write the JSON Schema of recipes, for editors.",
     "prepare": "Turn images into one file that training reads at once.",
 }
 """The verbs and what the help says of them. Each is `command` in the module of its name."""

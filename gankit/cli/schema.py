@@ -1,0 +1,34 @@
+"""`gankit schema`: what an editor needs to complete and check recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gankit.files import write_text
+from gankit.registry import Registry
+
+
+@click.command("schema")
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Where to write it; left out, it is printed."
+)
+def command(out: Path | None) -> None:
+    """Write the JSON Schema of recipes, with every plugin that is installed.
+
+    A recipe whose first line is `#:schema gankit.schema.json` is completed and checked by editors that know TOML
+    (Even Better TOML, taplo, and others).
+    """
+    from gankit.schema import recipe_schema
+
+    schema, broken = recipe_schema(Registry.installed().entries)
+    text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+    for sentence in broken:
+        click.echo(f"left out: {sentence}", err=True)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(f"written: {out}; the first line of a recipe beside it: #:schema {out.name}")
