@@ -32,14 +32,18 @@ class Row:
 @click.option("--long", is_flag=True, help="Add hooks and a summary. Imports every plugin, which takes a moment.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --long, as a list of JSON objects.")
 @click.option("--kind", metavar="KIND", help="Only those of one kind: data, generator, trick, ...")
-def command(long: bool, as_json: bool, kind: str | None) -> None:
+@click.option("--hook", metavar="HOOK", help="Only those that implement a hook point. Imports every plugin.")
+def command(long: bool, as_json: bool, kind: str | None, hook: str | None) -> None:
     """List the installed plugins, by kind. `gankit describe NAME` explains one."""
     entries = Registry.installed().entries
     if kind is not None:
         _check_kind(kind)
         # Where an entry point does not say the kind, the class does.
         entries = [e for e in entries if e.kind == kind or (e.kind is None and looked_at(e).kind == kind)]
-    rows = [looked_at(e) if long or as_json else from_metadata(e) for e in entries]
+    if hook is not None:
+        _check_hook(hook)
+    rows = [looked_at(e) if long or as_json or hook else from_metadata(e) for e in entries]
+    rows = [row for row in rows if hook is None or hook in row.hooks]
     rows.sort(key=lambda row: (row.kind, row.name, row.distribution))
     if as_json:
         click.echo(json.dumps([{k: v for k, v in asdict(r).items() if k != "error" or v} for r in rows], indent=2))
@@ -62,7 +66,9 @@ def details(row: Row) -> list[str]:
 
 def from_metadata(entry: Entry) -> Row:
     """What is known of a plugin without importing it."""
-    return Row(entry.name, entry.kind or "", [], entry.distribution, entry.version, "")
+    missing = entry.missing_module()
+    error = f"plugin {entry.label!r}: there is no module {missing}" if missing is not None else ""
+    return Row(entry.name, entry.kind or "", [], entry.distribution, entry.version, "", error)
 
 
 def looked_at(entry: Entry) -> Row:
@@ -92,3 +98,11 @@ def _check_kind(kind: str) -> None:
 
     if kind not in KINDS:
         raise InputError(f"--kind {kind}: there is no such kind; {nearest(kind, KINDS)}there are {', '.join(KINDS)}")
+
+
+def _check_hook(hook: str) -> None:
+    from gankit.hookspecs import KIND_OF_HOOK
+
+    if hook not in KIND_OF_HOOK:
+        known = ", ".join(KIND_OF_HOOK)
+        raise InputError(f"--hook {hook}: there is no such hook point; {nearest(hook, KIND_OF_HOOK)}there are {known}")
