@@ -1,7 +1,7 @@
 """gankit: generative adversarial networks out of parts.
 
-The names below are all that a plugin needs. They are imported when first used, so that
-`gankit --help` waits for no torch.
+The names below are all that a plugin needs, and `Session` and `train` for scripts and notebooks. They are imported
+when first used, so that `gankit --help` waits for no torch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gankit.prepared import read_prepared as read_prepared
     from gankit.recipe import Recipe as Recipe
     from gankit.sampling import truncated as truncated
+    from gankit.session import Session as Session
+    from gankit.session import train as train
     from gankit.spec import Spec as Spec
     from gankit.step import Judgement as Judgement
     from gankit.step import Step as Step
@@ -42,10 +44,12 @@ _HOME = {
     "Plugin": "gankit.plugin",
     "Recipe": "gankit.recipe",
     "Settings": "gankit.plugin",
+    "Session": "gankit.session",
     "Spec": "gankit.spec",
     "Step": "gankit.step",
     "Term": "gankit.step",
     "hookimpl": "gankit.plugin",
+    "train": "gankit.session",
     "read_prepared": "gankit.prepared",
     "truncated": "gankit.sampling",
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def seed_all(seed: int) -> None:
@@ -41,3 +42,25 @@ def own_randomness(device: torch.device, seed: int = 0) -> Iterator[None]:
     finally:
         random.setstate(python)
         numpy.random.set_state(of_numpy)
+
+
+class RandomState(NamedTuple):
+    """The state of every global generator of random numbers."""
+
+    python: Any
+    of_numpy: Any
+    cpu: Tensor
+    cuda: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> RandomState:
+        """As it is, for a game on a device."""
+        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda)
+
+    def bring_back(self, device: torch.device) -> None:
+        random.setstate(self.python)
+        numpy.random.set_state(self.of_numpy)
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda, device)

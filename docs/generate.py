@@ -1,0 +1,175 @@
+"""Writes the pages that code says better: the hook points, the recipe, and every plugin that comes with gankit.
+
+    python docs/generate.py [--out docs]
+
+A test compares what stands there with what this would write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from gankit import hookspecs
+from gankit.cli.settings_in_words import setting_rows
+from gankit.hooks import hooks_of
+from gankit.plugin import KINDS, Plugin
+from gankit.recipe import DEFAULT_USE, PLAYER_SLOTS, SINGLE_SLOTS, Output, Train
+from gankit.registry import Entry, Registry
+
+MEANING = {
+    "exactly one": "exactly one plugin answers; each may return None, and two answers are an error that names both",
+    "at most one": "as *exactly one*, and none is fine",
+    "event": "everyone is called, nothing is returned",
+    "chain": "each gets what the one before returned",
+    "list": "what everyone returns is put together",
+    "merged": "dictionaries are put together",
+}
+
+TITLES = {
+    "data": "Data",
+    "latent": "Priors",
+    "generator": "Generators",
+    "discriminator": "Discriminators",
+    "loss": "Losses",
+    "normalization": "Normalisations",
+    "optimizer": "Optimisers",
+    "lr_schedule": "Schedules of the rate",
+    "trick": "Tricks",
+}
+
+WRITTEN = "<!-- Written by `python docs/generate.py`. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """Every generated page, by its path within docs/."""
+    entries = [entry for entry in Registry.installed().entries if entry.distribution == "gankit"]
+    by_kind = {kind: [entry for entry in entries if entry.kind == kind] for kind in TITLES}
+    made = {"hooks.md": hooks_page(entries), "recipe.md": recipe_page(by_kind)}
+    return made | {f"plugins/{kind}.md": kind_page(kind, of_kind) for kind, of_kind in by_kind.items()}
+
+
+def hooks_page(entries: Iterable[Entry]) -> str:
+    """Each hook point: its signature, when it is called, an example, and who implements it."""
+    users: dict[str, list[str]] = {}
+    for entry in entries:
+        for hook in hooks_of(entry.load()):
+            users.setdefault(hook, []).append(f"[`{entry.name}`](plugins/{entry.kind}.md#{entry.name})")
+    lines = [
+        f"{WRITTEN}# The hook points",
+        "",
+        "A plugin is a class with methods named as below and marked with `@hookimpl`. An implementation takes any subset of "
+        "the arguments, by name. Plugins are called in the order of the recipe. `run` is the `gankit.Game` being played.",
+        "",
+        *(f"- *{kind}*: {meaning}." for kind, meaning in MEANING.items()),
+        "",
+    ]
+    for name, kind in hookspecs.KIND_OF_HOOK.items():
+        function = getattr(hookspecs, name)
+        text, _, example = inspect.cleandoc(function.__doc__).partition("Example:\n")
+        lines += [f"## {name}", "", f"```python\n{name}{signature(function)}\n```", "", f"*{kind}.* {flowed(text)}", ""]
+        lines += [f"```python\n{textwrap.dedent(example).strip()}\n```", ""]
+        if users.get(name):
+            lines += [f"In use by {', '.join(users[name])}.", ""]
+    return "\n".join(lines)
+
+
+def signature(function: object) -> str:
+    """The arguments and what is returned, as they stand in the source."""
+    return str(inspect.signature(function)).replace("'", "")  # type: ignore[arg-type]
+
+
+def flowed(text: str) -> str:
+    """Paragraphs, each on one line."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+
+
+def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
+    """The tables of a recipe that the core reads, and the slots that plugins fill."""
+    lines = [
+        f"{WRITTEN}# The recipe",
+        "",
+        "A TOML file. Unknown keys are errors; `gankit validate RECIPE` says all that is wrong with one. On the command line "
+        "`key=value` replaces a setting, with a TOML value, and `--drop KEY` leaves a table out.",
+        "",
+        "| key | what it is |",
+        "| --- | --- |",
+        "| `name` | of the run; the file's, if left out |",
+        "| `seed` | of all randomness; 0 by default |",
+        "| `extends` | another recipe, relative to this one, that lies beneath this one table by table |",
+        '| `requires` | distributions that must be installed: `["gankit-lecam >= 0.2"]` |',
+        "",
+        "## [train]",
+        "",
+        *settings_table(Train),
+        "",
+        "## [output]",
+        "",
+        *settings_table(Output),
+        "",
+        "## Slots",
+        "",
+        'Each is filled by one plugin: `loss = "hinge"`, or a table with `use` and the plugin\'s settings.',
+        "",
+        "| slot | if left out | plugins that come with gankit |",
+        "| --- | --- | --- |",
+    ]
+    for kind in (*SINGLE_SLOTS, *PLAYER_SLOTS):
+        keys = [f"{kind}.generator", f"{kind}.discriminator"] if kind in PLAYER_SLOTS else [kind]
+        names = ", ".join(f"[`{e.name}`](plugins/{kind}.md#{e.name})" for e in by_kind[kind])
+        unsaid = f"`{DEFAULT_USE[kind]}`" if kind in DEFAULT_USE else "an error"
+        lines.append(f"| {', '.join(f'`{key}`' for key in keys)} | {unsaid} | {names} |")
+    lines += [
+        "",
+        "`use` is a name, `name@distribution` where two distributions offer the same, `./file.py:Class` relative to the "
+        "recipe (on the command line: to the current folder), or `package.module:Class`. In a network slot the class may be "
+        "any `nn.Module`, with its arguments beside `use`.",
+        "",
+        "## [tricks]",
+        "",
+        "Any number of [tricks](plugins/trick.md), in the order in which they act: `[tricks.NAME]`, where NAME is the plugin "
+        "unless `use` says otherwise, so that one may stand twice under two names.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def settings_table(model: type[BaseModel]) -> list[str]:
+    rows = [f"| `{name}` | {cell(text)} |" for name, text in setting_rows(model)]
+    return ["| setting | what it is |", "| --- | --- |", *rows] if rows else ["No settings."]
+
+
+def cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def kind_page(kind: str, entries: list[Entry]) -> str:
+    """Every plugin of a kind: what it does, its source, its settings."""
+    assert kind in KINDS
+    lines = [f"{WRITTEN}# {TITLES[kind]}", ""]
+    for entry in entries:
+        plugin_class: type[Plugin] = entry.load()
+        text = re.sub(r"(?m)^(Source|When to use|When not):", r"**\1:**", inspect.cleandoc(plugin_class.__doc__ or ""))
+        lines += [f"## {entry.name}", "", text.replace("\n**When not", "\n\n**When not"), ""]
+        lines += [*settings_table(plugin_class.Config), ""]
+        lines += [f"Hook points: {', '.join(f'[`{h}`](../hooks.md#{h})' for h in hooks_of(plugin_class))}.", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    out: Path = parser.parse_args().out
+    for name, text in pages().items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
