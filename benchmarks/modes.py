@@ -85,6 +85,7 @@ VARIANTS: dict[str, Raw] = {
     "wasserstein, clipped": {"loss": "wasserstein"} | trick("weight_clipping", c=0.1),
     "wasserstein, penalty": {"loss": "wasserstein"} | trick("gradient_penalty", weight=0.1),
     "1 turn of D": {"train": {"discriminator_turns": 1}},
+    "1 turn of D, unrolled": {"train": {"discriminator_turns": 1}} | trick("unrolled_discriminator"),
 }
 """What is meant to help, by its name in the table; settings other than the defaults suit points instead of images."""
 
