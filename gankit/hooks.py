@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from gankit import hookspecs
 from gankit.errors import PluginError
-from gankit.plugin import Player, Plugin
+
+if TYPE_CHECKING:
+    from gankit.plugin import Player, Plugin
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,11 @@ class Hooks:
         manager.add_hookspecs(hookspecs)
         order = {id(plugin): position for position, plugin in enumerate(plugins.values())}
         for key, plugin in plugins.items():
+            _check_marks(key, _class_of(plugin))
             try:
                 manager.register(plugin, name=key)
             except pluggy.PluginValidationError as error:
                 raise PluginError(_why_refused(key, plugin, error)) from error
-            for name in hookspecs.KIND_OF_HOOK:
-                if callable(method := getattr(plugin, name, None)) and not hasattr(method, "gankit_impl"):
-                    raise PluginError(f"{key}: {name} is not marked as a hook, and would never be called: @hookimpl")
         try:
             manager.check_pending()
         except pluggy.PluginValidationError as error:
@@ -60,12 +60,6 @@ class Hooks:
         for name in hookspecs.KIND_OF_HOOK:
             caller = getattr(manager.hook, name)
             found = sorted(caller.get_hookimpls(), key=lambda impl: order[id(impl.plugin)])
-            for impl in found:
-                if impl.wrapper or impl.hookwrapper or impl.tryfirst or impl.trylast:
-                    raise PluginError(
-                        f"{impl.plugin_name}: {name} asks pluggy for an order of its own; the recipe's order is "
-                        "the only one: write @hookimpl without options"
-                    )
             assert caller.spec is not None
             arguments = caller.spec.argnames
             self._implementations[name] = [
@@ -158,12 +152,52 @@ def _taking(given: Sequence[str], wanted: Sequence[str], function: Callable[...,
     return lambda *arguments: function(*[arguments[p] for p in positions])
 
 
-def _why_refused(key: str, plugin: Any, error: pluggy.PluginValidationError) -> str:
-    plugin_class = plugin if inspect.isclass(plugin) else type(plugin)
+def _check_marks(key: str, plugin_class: type) -> None:
+    """Raises PluginError for a hook that is not marked as one, or is marked with options that only pluggy knows."""
     for name in dir(plugin_class):
         method = getattr(plugin_class, name, None)
-        if hasattr(method, "gankit_impl") and name not in hookspecs.KIND_OF_HOOK:
-            close = difflib.get_close_matches(name, hookspecs.KIND_OF_HOOK, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "gankit.hookspecs has them all"
-            return f"{key}: {plugin_class.__name__} marks {name!r} as a hook, and there is no such hook; {hint}"
+        options: dict[str, Any] = getattr(method, "gankit_impl", {})
+        if not options and name in hookspecs.KIND_OF_HOOK and callable(method):
+            raise PluginError(f"{key}: {name} is not marked as a hook, and would never be called: @hookimpl")
+        if any(options.values()):
+            asked = " and ".join(option for option, value in options.items() if value)
+            raise PluginError(
+                f"{key}: {name} asks pluggy for {asked}; the recipe's order is the only one, and a hook point is "
+                "implemented under its own name: write @hookimpl without options"
+            )
+
+
+def _class_of(plugin: Any) -> type:
+    return plugin if inspect.isclass(plugin) else type(plugin)
+
+
+def misspelt(owner: str, name: str) -> str:
+    """What is wrong with a method marked as a hook that does not exist."""
+    close = difflib.get_close_matches(name, hookspecs.KIND_OF_HOOK, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "gankit.hookspecs has them all"
+    return f"{owner} marks {name!r} as a hook, and there is no such hook; {hint}"
+
+
+def wrong_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
+    """What is wrong with the arguments that an implementation takes; None when they fit."""
+    given = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
+    unknown = [argument for argument in taken if argument not in given]
+    if not unknown:
+        return None
+    offer = f"it can take {', '.join(given)}" if given else "it takes none"
+    return f"{owner}: {name} has no argument {' and '.join(map(repr, unknown))}; {offer}"
+
+
+def _why_refused(key: str, plugin: Any, error: pluggy.PluginValidationError) -> str:
+    plugin_class = _class_of(plugin)
+    for name in dir(plugin_class):
+        method: Any = getattr(plugin_class, name, None)
+        if not hasattr(method, "gankit_impl"):
+            continue
+        if name not in hookspecs.KIND_OF_HOOK:
+            return f"{key}: {misspelt(plugin_class.__name__, name)}"
+        parameters = inspect.signature(method).parameters.values()
+        taken = [p.name for p in parameters if p.default is p.empty and p.name != "self"]
+        if wrong := wrong_arguments(plugin_class.__name__, name, taken):
+            return f"{key}: {wrong}"
     return f"{key}: {plugin_class.__name__} does not fit its hook point: {' '.join(str(error).split())}"

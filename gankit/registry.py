@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
-import importlib.machinery
 import importlib.util
 import inspect
 import os
@@ -44,21 +43,6 @@ class Entry:
     @property
     def label(self) -> str:
         return f"{self.kind}.{self.name}" if self.kind else self.name
-
-    def missing_module(self) -> str | None:
-        """The module that is not there, looked for without importing anything; None when it is."""
-        module = self.value.partition(":")[0]
-        top, *inner = module.split(".")
-        try:
-            spec = importlib.util.find_spec(top)
-            for depth in range(len(inner)):
-                if spec is None or spec.submodule_search_locations is None:
-                    return module
-                name = ".".join([top, *inner[: depth + 1]])
-                spec = importlib.machinery.PathFinder.find_spec(name, spec.submodule_search_locations)
-        except (ImportError, ValueError):
-            return module
-        return None if spec is not None else module
 
     def load(self) -> type:
         """Imports the class.
@@ -187,7 +171,8 @@ def _places(kind: str) -> list[str]:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """`"did you mean 'x'? "`, or nothing when no word is near."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    # Of two letters, one right is as near as it gets: r1 for rl.
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6 if len(word) > 3 else 0.5)
     return f"did you mean {close[0]!r}? " if close else ""
 
 

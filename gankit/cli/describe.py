@@ -30,9 +30,13 @@ def find(given: str, registry: Registry) -> list[Found]:
 
     Raises PluginError, with the nearest name, when there is none, or when it cannot be imported.
     """
+    from gankit.plugin import KINDS
+
     if ":" in given:
         return [registry.find(given, "trick", Path())]
     entries = [e for e in registry.entries if given in (e.name, e.label, f"{e.name}@{e.distribution}")]
+    if not entries and given in KINDS:
+        raise PluginError(f"{given} is a kind of plugin; `gankit list-plugins --kind {given}` shows those of that kind")
     if not entries:
         names = {e.name for e in registry.entries} | {e.label for e in registry.entries}
         raise PluginError(

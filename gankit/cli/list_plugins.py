@@ -1,14 +1,18 @@
-"""`gankit list-plugins`: what is installed, from metadata alone unless more is asked for."""
+"""`gankit list-plugins`: what is installed, from metadata and source alone unless an import is asked for."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import sys
 from dataclasses import asdict, dataclass
 
 import click
 
+from gankit import API_VERSION
 from gankit.errors import InputError, PluginError
+from gankit.outline import Outline, Outlines
 from gankit.registry import Entry, Found, Registry, nearest
 
 
@@ -29,49 +33,83 @@ class Row:
 
 
 @click.command("list-plugins")
-@click.option("--long", is_flag=True, help="Add hooks and a summary. Imports every plugin, which takes a moment.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --long, as a list of JSON objects.")
+@click.option("--long", is_flag=True, help="Add the hook points that each implements.")
+@click.option("--json", "as_json", is_flag=True, help="All of that as a list of JSON objects.")
 @click.option("--kind", metavar="KIND", help="Only those of one kind: data, generator, trick, ...")
-@click.option("--hook", metavar="HOOK", help="Only those that implement a hook point. Imports every plugin.")
-def command(long: bool, as_json: bool, kind: str | None, hook: str | None) -> None:
-    """List the installed plugins, by kind. `gankit describe NAME` explains one."""
+@click.option("--hook", metavar="HOOK", help="Only those that implement a hook point: loss_terms, turns, ...")
+@click.option("--check", is_flag=True, help="Import every plugin, to find those that fail only then.")
+def command(long: bool, as_json: bool, kind: str | None, hook: str | None, check: bool) -> None:
+    """List the installed plugins, by kind. `gankit describe NAME` explains one.
+
+    Nothing is imported unless --check asks for it: what is shown stands in the packages' files.
+    """
     entries = Registry.installed().entries
     if kind is not None:
         _check_kind(kind)
-        # Where an entry point does not say the kind, the class does.
-        entries = [e for e in entries if e.kind == kind or (e.kind is None and looked_at(e).kind == kind)]
     if hook is not None:
         _check_hook(hook)
-    rows = [looked_at(e) if long or as_json or hook else from_metadata(e) for e in entries]
-    rows = [row for row in rows if hook is None or hook in row.hooks]
+    outlines = Outlines(e.value.partition(":")[0].partition(".")[0] for e in entries)
+    rows = [imported(e) if check else read(e, outlines) for e in entries]
+    rows = [r for r in rows if (kind is None or r.kind == kind) and (hook is None or hook in r.hooks)]
     rows.sort(key=lambda row: (row.kind, row.name, row.distribution))
     if as_json:
         click.echo(json.dumps([{k: v for k, v in asdict(r).items() if k != "error" or v} for r in rows], indent=2))
         return
     for shown_kind, group in itertools.groupby(rows, key=lambda row: row.kind):
-        click.echo(f"{shown_kind or 'of a kind that only --long can tell'}:")
+        click.echo(f"{shown_kind or 'of a kind that only --check can tell'}:")
         members = list(group)
         width = max(len(row.name) for row in members)
+        origin = max(len(f"{row.distribution} {row.version}") for row in members)
         for row in members:
-            click.echo(f"  {row.name:{width}}  {row.distribution} {row.version}{'  BROKEN' if row.error else ''}")
-            for line in details(row) if long else []:
-                click.echo(f"      {line}")
+            what = f"BROKEN: {row.error}" if row.error else row.summary
+            line = f"  {row.name:{width}}  {f'{row.distribution} {row.version}':{origin}}  {what}".rstrip()
+            click.echo(_fitting(line))
+            if long and not row.error:
+                click.echo(f"      hooks: {', '.join(row.hooks) or 'none'}")
 
 
-def details(row: Row) -> list[str]:
-    if row.error:
-        return [row.error]
-    return [line for line in (row.summary, f"hooks: {', '.join(row.hooks) or 'none'}") if line]
+def _fitting(line: str) -> str:
+    """A line cut to the terminal's width; whole where it goes to a file or another program."""
+    if not sys.stdout.isatty() or len(line) <= (width := shutil.get_terminal_size().columns):
+        return line
+    return f"{line[: width - 1]}…"
 
 
-def from_metadata(entry: Entry) -> Row:
-    """What is known of a plugin without importing it."""
-    missing = entry.missing_module()
-    error = f"plugin {entry.label!r}: there is no module {missing}" if missing is not None else ""
-    return Row(entry.name, entry.kind or "", [], entry.distribution, entry.version, "", error)
+def read(entry: Entry, outlines: Outlines) -> Row:
+    """What a plugin's source says of it; nothing of it is run."""
+    try:
+        outline = outlines.of(entry.value)
+        kind, hooks = (entry.kind or "", []) if outline is None else _read_off(entry, outline)
+    except PluginError as error:
+        return _broken(entry, error)
+    said = "" if outline is None else outline.summary
+    return Row(entry.name, kind, hooks, entry.distribution, entry.version, said)
 
 
-def looked_at(entry: Entry) -> Row:
+def _read_off(entry: Entry, outline: Outline) -> tuple[str, list[str]]:
+    """The kind and the hook points of a class.
+
+    Raises PluginError for what can be seen to be wrong with it.
+    """
+    from gankit.hooks import misspelt, wrong_arguments
+    from gankit.hookspecs import KIND_OF_HOOK
+
+    if not outline.is_plugin:  # a network, as far as can be seen
+        return entry.kind or "", [f"build_{entry.kind}"] if entry.kind in ("generator", "discriminator") else []
+    for name, arguments in outline.hooks.items():
+        if name not in KIND_OF_HOOK:
+            raise PluginError(f"{entry.label}: {misspelt(outline.name, name)}")
+        if wrong := wrong_arguments(outline.name, name, arguments):
+            raise PluginError(f"{entry.label}: {wrong}")
+    kind = str(outline.constants.get("kind", ""))
+    if entry.kind is not None and kind != entry.kind:
+        raise PluginError(f"{entry.label} is a plugin for {kind}, not for {entry.kind}")
+    if (version := outline.constants["api_version"]) > API_VERSION:
+        raise PluginError(f"{entry.label} is written for version {version} of gankit's hook points, not {API_VERSION}")
+    return kind, [name for name in KIND_OF_HOOK if name in outline.hooks]
+
+
+def imported(entry: Entry) -> Row:
     """What the class says of itself; a plugin that cannot be used says why."""
     from gankit.hooks import check_hooks, hooks_of
     from gankit.plugin import Plugin
@@ -83,9 +121,13 @@ def looked_at(entry: Entry) -> Row:
         plugin_class = as_plugin_class(found, kind)  # type: ignore[arg-type]
         check_hooks(plugin_class, entry.label)
     except PluginError as error:
-        message = " ".join(str(error).split())
-        return Row(entry.name, entry.kind or "", [], entry.distribution, entry.version, "", message)
+        return _broken(entry, error)
     return Row(entry.name, kind, hooks_of(plugin_class), entry.distribution, entry.version, summary(found.found))
+
+
+def _broken(entry: Entry, error: PluginError) -> Row:
+    why = " ".join(str(error).split())
+    return Row(entry.name, entry.kind or "", [], entry.distribution, entry.version, "", why)
 
 
 def summary(documented: type) -> str:

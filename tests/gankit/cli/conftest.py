@@ -267,8 +267,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
         lines = [f"{name} = {value}" for name, value in entry_points.items()]
         (info / "entry_points.txt").write_text("\n".join(["[gankit.plugins]", *lines, ""]))
         for name, source in modules.items():
+            (site / name).parent.mkdir(exist_ok=True)
             (site / f"{name}.py").write_text(source)
-            monkeypatch.delitem(sys.modules, name, raising=False)
+            for loaded in (name, name.partition("/")[0], name.replace("/", ".")):
+                monkeypatch.delitem(sys.modules, loaded, raising=False)
         return site
 
     return put

@@ -65,8 +65,28 @@ class Nameless(Plugin):
     pass
 
 
+class Newer(Plugin):
+    name = "newer"
+    api_version = 99
+
+
 class Bare(Plugin):
     name, kind = "bare", "latent"
+'''
+
+HEIR = '''
+import kit as base
+from . import marks
+
+
+class Inherits(base.Fine):
+    """More of it."""
+
+    name = "inherits"
+
+    @marks.hookimpl
+    def before_g_step(self, step, moment=None):
+        pass
 '''
 
 ENTRY_POINTS = {
@@ -77,14 +97,28 @@ ENTRY_POINTS = {
     "trick.wrong_argument": "kit:WrongArgument",
     "trick.nameless": "kit:Nameless",
     "loss.misplaced": "kit:Fine",
+    "trick.newer": "kit:Newer",
+    "trick.garbled": "garbled:Garbled",
+    "trick.inherits": "heirs:Inherits",
     "trick.no_class": "kit:Path.cwd",
     "bare": "kit:Bare",
 }
 
+ENTRY_POINTS_BY_NAME = [name.rpartition(".")[2] for name in ENTRY_POINTS]
+
 
 @pytest.fixture
 def kit(install):
-    install("strange-kit", ENTRY_POINTS, {"kit": KIT, "kit_that_crashes": "raise SystemExit('over [and] out')"})
+    modules = {
+        "kit": KIT,
+        "kit_that_crashes": "raise SystemExit('over [and] out')",
+        "garbled": "class Garbled(:",
+        # A package that offers what a module inside it has.
+        "heirs/__init__": "from .inner import Inherits",
+        "heirs/inner": HEIR,
+        "heirs/marks": "from gankit import hookimpl",
+    }
+    install("strange-kit", ENTRY_POINTS, modules)
 
 
 def listed(answer):
@@ -92,15 +126,37 @@ def listed(answer):
     return {row["name"]: row for row in json.loads(answer.out) if row["distribution"] == "strange-kit"}
 
 
-def test_the_plain_list_imports_nothing_and_shows_kinds(gankit, kit):
+SEEN_BY_READING = {
+    "gone": "there is no module no_such_module",
+    "misspelt": "marks 'before_d_stp' as a hook, and there is no such hook; did you mean 'before_d_step'?",
+    "wrong_argument": "before_d_step has no argument 'stage'; it can take run, step",
+    "misplaced": "is a plugin for trick, not for loss",
+    "newer": "is written for version 99 of gankit's hook points, not 1",
+    "garbled": "is no Python: ",
+}
+
+SEEN_BY_IMPORTING = {
+    **SEEN_BY_READING,
+    "gone": "ModuleNotFoundError: No module named 'no_such_module'",
+    "crash": "SystemExit: over [and] out",
+    "newer": "is written for version 99 of gankit's hook points, and gankit",
+    "garbled": "SyntaxError",
+    "nameless": "has no name",
+    "no_class": "kit:Path.cwd is no class",
+}
+
+HEALTHY = {"fine", "bare", "inherits"}
+
+
+def test_the_list_shows_kinds_summaries_and_what_is_broken(gankit, kit):
     answer = gankit("list-plugins")
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
-    of_tricks = lines[lines.index("trick:") + 1 :]
-    words = [line.split()[:3] for line in of_tricks]
-    assert all([name, "strange-kit", "1.5"] in words for name in ("fine", "gone"))
-    # What can be seen without an import: there is no such module.
-    assert [line.split()[0] for line in lines if line.endswith("BROKEN")] == ["gone"]
+    of_tricks = [line.split(maxsplit=3) for line in lines[lines.index("trick:") + 1 :]]
+    assert ["fine", "strange-kit", "1.5", "Does [very] little."] in of_tricks
+    broken = {line.split()[0] for line in lines if " strange-kit 1.5 " in line and " BROKEN: " in line}
+    assert broken == set(SEEN_BY_READING)
+    assert not [line for line in lines if " BROKEN: " in line and " strange-kit 1.5 " not in line]
 
 
 def test_json_has_every_field_and_the_broken_say_why(gankit, kit):
@@ -116,45 +172,51 @@ def test_json_has_every_field_and_the_broken_say_why(gankit, kit):
         "summary": "Does [very] little.",
     }
     assert (rows["bare"]["kind"], rows["bare"]["hooks"], rows["bare"]["summary"]) == ("latent", [], "")
-    whys = {
-        "gone": "ModuleNotFoundError: No module named 'no_such_module'",
-        "crash": "SystemExit: over [and] out",
-        "misspelt": "marks 'before_d_stp' as a hook, and there is no such hook; did you mean 'before_d_step'?",
-        "wrong_argument": "stage",
-        "nameless": "has no name",
-        "misplaced": "is a plugin for trick, not for loss",
-        "no_class": "kit:Path.cwd is no class",
-    }
-    for name, why in whys.items():
+    assert rows["inherits"]["hooks"] == ["before_d_step", "before_g_step", "after_iteration"]
+    for name, why in SEEN_BY_READING.items():
         assert why in rows[name]["error"], name
         assert "\n" not in rows[name]["error"]
-    assert set(rows) == {"fine", "bare", *whys}
+    assert {name for name, row in rows.items() if "error" not in row} == set(ENTRY_POINTS_BY_NAME) - set(
+        SEEN_BY_READING
+    )
 
 
-def test_long_shows_the_same_for_people(gankit, kit):
+def test_check_imports_and_finds_the_rest(gankit, kit):
+    rows = listed(gankit("list-plugins", "--json", "--check"))
+    for name, why in SEEN_BY_IMPORTING.items():
+        assert why in rows[name]["error"], name
+        assert "\n" not in rows[name]["error"]
+    assert {name for name, row in rows.items() if "error" not in row} == HEALTHY
+    read = listed(gankit("list-plugins", "--json"))
+    assert {name: rows[name] for name in HEALTHY} == {name: read[name] for name in HEALTHY}
+
+
+def test_long_shows_hooks_too(gankit, kit):
     answer = gankit("list-plugins", "--long")
     assert (answer.code, answer.err) == (0, "")
-    assert "      Does [very] little.\n      hooks: before_d_step, after_iteration\n" in answer.out
-    broken = [line.split()[0] for line in answer.out.splitlines() if line.endswith("strange-kit 1.5  BROKEN")]
-    assert set(broken) == {"gone", "crash", "misspelt", "wrong_argument", "nameless", "misplaced", "no_class"}
-    assert "did you mean 'before_d_step'?" in answer.out
+    assert "Does [very] little.\n      hooks: before_d_step, after_iteration\n" in answer.out
+    assert "      hooks: none\n" in answer.out
 
 
 def test_fifty_more_are_listed_without_an_import_and_in_no_time(gankit_process, install):
-    """Half a second on a quiet machine; what imports torch would take longer than the bound here."""
+    """Under half a second on a quiet machine; on a busy one the best of some tries stays below the bound here."""
     for number in range(50):
-        site = install(f"many-{number}", {f"trick.many_{number}": f"many_{number}:Trick"}, {f"many_{number}": "1 / 0"})
+        source = f'1 / 0\nfrom gankit import Plugin\nclass Trick(Plugin):\n    """Number {number}."""\n    name = "x"\n'
+        site = install(f"many-{number}", {f"trick.many_{number}": f"many_{number}:Trick"}, {f"many_{number}": source})
     environment = {"PYTHONPATH": str(site)}
-    gankit_process("list-plugins", environment=environment)
-    began = time.perf_counter()
-    answer = gankit_process("list-plugins", environment=environment)
-    assert time.perf_counter() - began < 2
-    assert sum("many-" in line for line in answer.out.splitlines()) == 50
+    seconds = []
+    for _ in range(4):
+        began = time.perf_counter()
+        answer = gankit_process("list-plugins", environment=environment)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 1
+    lines = [line.split(maxsplit=3) for line in answer.out.splitlines() if " many-" in line]
+    assert sorted(lines) == sorted([f"many_{n}", f"many-{n}", "1.5", f"Number {n}."] for n in range(50))
 
 
 def test_those_of_one_hook_alone(gankit, kit):
-    names = list(listed(gankit("list-plugins", "--json", "--hook", "before_d_step")))
-    assert names == ["fine"]
+    assert list(listed(gankit("list-plugins", "--json", "--hook", "before_d_step"))) == ["fine", "inherits"]
+    assert list(listed(gankit("list-plugins", "--json", "--hook", "before_g_step"))) == ["inherits"]
     answer = gankit("list-plugins", "--hook", "before_d_stp")
     assert answer.code == 2
     assert "--hook before_d_stp: there is no such hook point; did you mean 'before_d_step'?" in answer.err
@@ -225,6 +287,7 @@ def test_a_name_of_several_kinds_shows_all(gankit, install):
         ("kit:Fien", "did you mean 'Fine'?"),
         ("kit:Path", "is not a subclass of gankit.Plugin"),
         ("", "no plugin '' is installed"),
+        ("latent", "`gankit list-plugins --kind latent` shows those"),
     ],
 )
 def test_describe_what_is_not_there(gankit, kit, given, said):
