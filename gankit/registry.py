@@ -74,7 +74,13 @@ class Found:
     distribution: str
     version: str
     origin: str
-    """`package.module:Class`, or the absolute path of a file with its SHA-256."""
+    """`package.module:Class`, or the absolute path of a file instead of the module."""
+
+    @property
+    def source_digest(self) -> str:
+        """The SHA-256 of the file that the class stands in; empty when there is none."""
+        file = getattr(sys.modules.get(self.found.__module__), "__file__", None)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and os.path.isfile(file) else ""
 
 
 class Registry:
@@ -197,18 +203,15 @@ def _from_file(path: Path, class_name: str) -> Found:
     if not os.path.isfile(path):
         raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
     path = path.resolve()
-    module, digest = _module_of(path)
-    found = _class_in(module, class_name, str(path))
-    return Found(found, f"{path}:{class_name}", "", "", f"{path}:{class_name} sha256={digest}")
+    found = _class_in(_module_of(path), class_name, str(path))
+    return Found(found, f"{path}:{class_name}", "", "", f"{path}:{class_name}")
 
 
-def _module_of(path: Path) -> tuple[ModuleType, str]:
-    """A file, imported, and its SHA-256. Two classes of one file come from one module; a changed file is a new one."""
-    source = path.read_bytes()
-    digest = hashlib.sha256(source).hexdigest()
-    module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + source).hexdigest()[:12]}"
+def _module_of(path: Path) -> ModuleType:
+    """A file, imported. Two classes of one file come from one module; a changed file is a new one."""
+    module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
     if module_name in sys.modules:
-        return sys.modules[module_name], digest
+        return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -221,7 +224,7 @@ def _module_of(path: Path) -> tuple[ModuleType, str]:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    return module, digest
+    return module
 
 
 def _from_module(module_name: str, class_name: str) -> Found:

@@ -186,6 +186,7 @@ def plugin_record(recipe: Recipe) -> dict[str, dict[str, str]]:
             "distribution": part.found.distribution,
             "version": part.found.version,
             "origin": part.found.origin,
+            "sha256": part.found.source_digest,
         }
         for key, part in recipe.parts.items()
     }
@@ -213,14 +214,23 @@ def environment_record(game: Game) -> dict[str, Any]:
 def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
     """One sentence for each plugin that is not the one recorded before."""
     sentences = []
-    for key, recorded in before.get("plugins", {}).items():
-        current = now.get(key)
-        if current is None or current == recorded:
+    for key, was in before.get("plugins", {}).items():
+        if (current := now.get(key)) is None:
             continue
-        was = " ".join(filter(None, (recorded["distribution"], recorded["version"]))) or recorded["origin"]
-        has = " ".join(filter(None, (current["distribution"], current["version"]))) or current["origin"]
-        sentences.append(f"{key}: the run began with {recorded['use']!r} from {was}; now it is from {has}")
+        if _described(was) != _described(current):
+            sentences.append(
+                f"{key}: it was {_described(was)} when the run was last played, and is {_described(current)} now"
+            )
+        elif was["sha256"] != current["sha256"]:
+            sentences.append(f"{key}: the source of {_described(current)} has changed since the run was last played")
     return sentences
+
+
+def _described(record: dict[str, str]) -> str:
+    """`fine of strange-kit 1.5`, or where the class is when no distribution has it."""
+    if not record["distribution"]:
+        return record["origin"]
+    return f"{record['use']} of {record['distribution']} {record['version']}"
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -1,9 +1,11 @@
 """The run directory: where it may be made, who may be in it, what is taken back and what is kept."""
 
+import hashlib
 import json
 import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -169,7 +171,7 @@ def test_the_newest_grid(tmp_path):
     assert directory.newest_grid().name == "1000000.png"
 
 
-def test_what_runs_is_on_record(play):
+def test_what_runs_is_on_record(play, toys):
     run = play(seed=3)
     record = json.loads((run.path / "environment.json").read_text())
     assert record["seed"] == 3
@@ -180,6 +182,7 @@ def test_what_runs_is_on_record(play):
         "distribution": "toys",
         "version": "1.0",
         "origin": "gankit_toys:G",
+        "sha256": hashlib.sha256(Path(toys.__file__).read_bytes()).hexdigest(),
     }
     assert list(record["plugins"]) == sorted(run.game.recipe.parts)
 
@@ -190,19 +193,30 @@ def test_a_plugin_of_another_version_is_told(play, go_on, shelf):
     record["plugins"]["generator"]["version"] = "0.9"
     (run.path / "environment.json").write_text(json.dumps(record))
     told = go_on("run").told.sentences
-    assert told[0] == "generator: the run began with 'G' from toys 0.9; now it is from toys 1.0"
+    assert told[0] == "generator: it was G of toys 0.9 when the run was last played, and is G of toys 1.0 now"
+    # Compared with the time before, and not with the first: nothing has changed since.
+    assert go_on("run").told.sentences[0].startswith("resuming from")
     (run.path / "environment.json").write_text("{")
     assert go_on("run").told.sentences[0].startswith("resuming from")
 
 
-def test_a_plugin_in_a_file_that_changed_is_told():
-    def record(digest):
-        return {"tricks.x": {"use": "./x.py:X", "distribution": "", "version": "", "origin": f"x.py:X sha256={digest}"}}
+def test_a_plugin_whose_source_changed_is_told():
+    def record(digest, **where):
+        found = {"use": "./x.py:X", "distribution": "", "version": "", "origin": "/home/x.py:X", "sha256": digest}
+        return {"tricks.x": found | where}
 
-    assert changed_plugins({"plugins": record(1)}, record(1)) == []
-    assert changed_plugins({"plugins": record(1)}, record(2)) == [
-        "tricks.x: the run began with './x.py:X' from x.py:X sha256=1; now it is from x.py:X sha256=2"
+    assert changed_plugins({"plugins": record("1")}, record("1")) == []
+    assert changed_plugins({"plugins": record("1")}, record("2")) == [
+        "tricks.x: the source of /home/x.py:X has changed since the run was last played"
     ]
+    installed = {"use": "x", "distribution": "kit", "version": "1.5"}
+    assert changed_plugins({"plugins": record("1", **installed)}, record("2", **installed)) == [
+        "tricks.x: the source of x of kit 1.5 has changed since the run was last played"
+    ]
+    assert changed_plugins({"plugins": record("1")}, record("1", **installed)) == [
+        "tricks.x: it was /home/x.py:X when the run was last played, and is x of kit 1.5 now"
+    ]
+    assert changed_plugins({"plugins": record("1")}, {}) == []
 
 
 # What a resumed run may change
