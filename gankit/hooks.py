@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+import gankit
 from gankit import hookspecs
 from gankit.errors import PluginError
 
@@ -165,10 +166,30 @@ def _check_marks(key: str, plugin_class: type) -> None:
                 f"{key}: {name} asks pluggy for {asked}; the recipe's order is the only one, and a hook point is "
                 "implemented under its own name: write @hookimpl without options"
             )
+        for parameter in inspect.signature(method).parameters.values() if options and callable(method) else ():
+            if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                raise PluginError(
+                    f"{key}: {name}: arguments are passed by their place; write {parameter.name!r} without *"
+                )
+            if parameter.default is not parameter.empty:
+                raise PluginError(
+                    f"{key}: {name}: {parameter.name!r} has a default, and would always have it; leave it out"
+                )
 
 
 def _class_of(plugin: Any) -> type:
     return plugin if inspect.isclass(plugin) else type(plugin)
+
+
+def check_api_version(version: Any, use: str, distribution: str) -> None:
+    """Raises PluginError for a plugin that wants hook points of a later gankit, or says no version at all."""
+    if type(version) is not int:
+        raise PluginError(f"{use}: its api_version is {version!r}; a whole number is wanted, gankit.API_VERSION")
+    if version > gankit.API_VERSION:
+        raise PluginError(
+            f"{use} is written for version {version} of gankit's hook points, and gankit {gankit.__version__} has "
+            f"version {gankit.API_VERSION}; `pip install -U gankit`, or take an older one of {distribution or 'it'}"
+        )
 
 
 def misspelt(owner: str, name: str) -> str:
@@ -197,7 +218,7 @@ def _why_refused(key: str, plugin: Any, error: pluggy.PluginValidationError) -> 
         if name not in hookspecs.KIND_OF_HOOK:
             return f"{key}: {misspelt(plugin_class.__name__, name)}"
         parameters = inspect.signature(method).parameters.values()
-        taken = [p.name for p in parameters if p.default is p.empty and p.name != "self"]
+        taken = [p.name for p in parameters if p.name != "self"]
         if wrong := wrong_arguments(plugin_class.__name__, name, taken):
             return f"{key}: {wrong}"
     return f"{key}: {plugin_class.__name__} does not fit its hook point: {' '.join(str(error).split())}"

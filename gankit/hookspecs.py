@@ -55,9 +55,10 @@ def _hook(
     def declare(function: Callable) -> Callable:
         name = function.__name__
         KIND_OF_HOOK[name] = kind
-        whole = DeprecationWarning(f"the hook point {name} is deprecated: {deprecated}") if deprecated else None
+        # Python hides a DeprecationWarning from whoever only runs a recipe.
+        whole = FutureWarning(f"the hook point {name} is deprecated: {deprecated}") if deprecated else None
         single = {
-            argument: DeprecationWarning(f"the argument {argument!r} of {name} is deprecated: {instead}")
+            argument: FutureWarning(f"the argument {argument!r} of {name} is deprecated: {instead}")
             for argument, instead in (deprecated_arguments or {}).items()
         }
         return _hookspec(function, warn_on_impl=whole, warn_on_impl_args=single or None)

@@ -17,6 +17,9 @@ from typing import Any
 
 from gankit.errors import PluginError
 
+_UNKNOWN = object()
+"""In place of a value that only running the code would tell."""
+
 
 @dataclass
 class Outline:
@@ -35,10 +38,11 @@ class Outline:
     """The first line of its own docstring."""
 
     constants: dict[str, Any] = field(default_factory=dict)
-    """Class attributes that are written as plain values: `kind = "loss"`."""
+    """Class attributes that are written as plain values: `kind = "loss"`. Those that a base class which could not be
+    read may have set otherwise are left out."""
 
     hooks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The methods marked as hooks, and the arguments that each takes (without those that have a default)."""
+    """The methods marked as hooks, and the arguments that each takes."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,18 @@ class _Source:
 
     def class_called(self, name: str) -> ast.ClassDef | None:
         return next((n for n in self.tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+
+    def may_have(self, name: str) -> bool:
+        """Whether the module may offer a name: written there in any way, or brought by what only running would tell."""
+        for node in ast.walk(self.tree):
+            names = [node.name] if isinstance(node, (ast.ClassDef, ast.FunctionDef)) else []
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+            if isinstance(node, ast.Name):
+                names = [node.id]
+            if {name, "*", "__getattr__", "globals", "exec"} & set(names):
+                return True
+        return False
 
     def imported_from(self, name: str) -> tuple[str, str] | None:
         """The module from which a name was imported, and what it is called there."""
@@ -87,15 +103,18 @@ class Outlines:
         """
         module, _, name = value.partition(":")
         if (found := self._find(module, name)) is None:
+            if (lacking := self._read(module)) is not None and not lacking.may_have(name.partition(".")[0]):
+                raise PluginError(f"{module} has no class {name!r}")
             return None
         source, definition = found
         outline = Outline(name, summary=(ast.get_docstring(definition) or "").partition("\n")[0])
         self._inherit(outline, source, definition, {(source.module, name)})
+        outline.constants = {name: value for name, value in outline.constants.items() if value is not _UNKNOWN}
         return outline
 
     def _inherit(self, outline: Outline, source: _Source, definition: ast.ClassDef, seen: set[tuple[str, str]]) -> None:
         """Adds what a class has and its bases have, the nearest first."""
-        for name, value in _constants(definition):
+        for name, value in _constants(definition) if outline.whole else ():
             outline.constants.setdefault(name, value)
         for name, arguments in _hooks(definition):
             outline.hooks.setdefault(name, arguments)
@@ -178,8 +197,10 @@ def _constants(definition: ast.ClassDef) -> Iterator[tuple[str, Any]]:
         else:
             continue
         for target, value in pairs:
-            if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
-                yield target.id, value.value
+            if isinstance(target, ast.Name):
+                yield target.id, value.value if isinstance(value, ast.Constant) else _UNKNOWN
+            elif isinstance(target, ast.Tuple):
+                yield from ((name.id, _UNKNOWN) for name in target.elts if isinstance(name, ast.Name))
 
 
 def _unpacked(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
@@ -197,5 +218,5 @@ def _hooks(definition: ast.ClassDef) -> Iterator[tuple[str, tuple[str, ...]]]:
                 marker = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
                 if marker == "hookimpl":
                     arguments = [a.arg for a in [*statement.args.posonlyargs, *statement.args.args]]
-                    required = arguments[1 : len(arguments) - len(statement.args.defaults)]
-                    yield statement.name, tuple(required)
+                    static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in statement.decorator_list)
+                    yield statement.name, tuple(arguments if static else arguments[1:])

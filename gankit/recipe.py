@@ -20,10 +20,11 @@ from typing import Any, Literal
 import tomli_w
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 from pydantic import Field, ValidationError
 
-import gankit
 from gankit.errors import InputError, PluginError, Problem, RecipeError
+from gankit.hooks import check_api_version
 from gankit.plugin import KINDS, PLAYERS, Kind, Player, Plugin, Settings
 from gankit.registry import Found, Registry, nearest
 
@@ -152,13 +153,18 @@ class Recipe:
 
     @classmethod
     def from_dict(
-        cls, raw: Mapping[str, Any], source: str | Path = "recipe", registry: Registry | None = None
+        cls,
+        raw: Mapping[str, Any],
+        source: str | Path = "recipe",
+        registry: Registry | None = None,
+        recorded: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Recipe:
         """Validates a recipe given as nested dictionaries.
 
-        Files of plugins are looked for relative to `source`, or to the current folder if that is no file.
+        Files of plugins are looked for relative to `source`, or to the current folder if that is no file. `recorded`
+        is what a run noted of its plugins, for a name that several distributions offer.
         """
-        return Reader(raw, source, registry or Registry.installed()).read()
+        return Reader(raw, source, registry or Registry.installed(), recorded).read()
 
     def to_dict(self) -> Raw:
         """The recipe with every default written out; `from_dict` gives the same recipe again."""
@@ -215,9 +221,17 @@ def with_sources(requires: Iterable[str], parts: Mapping[str, Part]) -> tuple[st
     for part in parts.values():
         name = canonicalize_name(part.found.distribution)
         if name and name not in named:
-            required.append(f"{part.found.distribution} >= {part.found.version}")
+            required.append(f"{part.found.distribution}{_at_least(part.found.version)}")
             named.add(name)
     return tuple(required)
+
+
+def _at_least(version: str) -> str:
+    """` >= 0.2`; nothing for what is no version. What stands behind a '+' (a commit, a CUDA) is compared by nobody."""
+    try:
+        return f" >= {Version(version).public}"
+    except InvalidVersion:
+        return ""
 
 
 def read_toml(path: Path) -> Raw:
@@ -383,13 +397,28 @@ def _keys(raw: Raw, prefix: str = "") -> list[str]:
 
 
 class Reader:
-    """One reading of one recipe, gathering problems as it goes."""
+    """One reading of one recipe, gathering problems as it goes.
 
-    def __init__(self, raw: Mapping[str, Any], source: str | Path, registry: Registry) -> None:
+    Args:
+        raw: the tables.
+        source: the file, for messages.
+        registry: what is installed.
+        recorded: `{"distribution": ..., "version": ...}` by key, as noted when the recipe was run. Where several
+            distributions offer a name, the one on record is meant.
+    """
+
+    def __init__(
+        self,
+        raw: Mapping[str, Any],
+        source: str | Path,
+        registry: Registry,
+        recorded: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.raw = raw
         self.source = source
         self.folder = Path(source).parent
         self.registry = registry
+        self.recorded = recorded or {}
         self.problems: list[Problem] = []
 
     def read(self) -> Recipe:
@@ -431,10 +460,12 @@ class Reader:
             except InvalidRequirement:
                 self.problem("requires", f"{_short(one)} given; a distribution is wanted: gankit-lecam >= 0.2")
                 continue
+            if wanted.marker is not None and not wanted.marker.evaluate():
+                continue
             version = self.registry.version_of(wanted.name)
             if version is None:
                 self.problem("requires", f"{wanted.name} is not installed; `pip install '{one}'` gets it")
-            elif not wanted.specifier.contains(version, prereleases=True):
+            elif not _fits(version, wanted):
                 self.problem("requires", f"{one} is wanted, and {version} is installed; `pip install '{one}'` gets it")
         return tuple(given)
 
@@ -499,11 +530,14 @@ class Reader:
         if not isinstance(use, str) or not use:
             self.problem(f"{key}.use", f"{_short(use)} given; the name of a {kind} plugin is wanted")
             return None
+        distribution, version = (self.recorded.get(key, {}).get(what, "") for what in ("distribution", "version"))
         try:
-            found = self.registry.find(use, kind, self.folder)
+            found = self.registry.find(use, kind, self.folder, distribution)
             plugin_class = as_plugin_class(found, kind)
         except PluginError as error:
-            self.problem(f"{key}.use", str(error))
+            gone = distribution and self.registry.version_of(distribution) is None
+            came_with = f"; it came with {distribution} {version}, which is not installed" if gone else ""
+            self.problem(f"{key}.use", f"{error}{came_with}")
             return None
         config = self.settings(plugin_class.Config, settings, key)
         return Part(key, kind, found.use, plugin_class, config, found) if config is not None else None
@@ -521,6 +555,15 @@ class Reader:
 
     def problem(self, key: str, message: str) -> None:
         self.problems.append(Problem(key, message))
+
+
+def _fits(version: str, wanted: Requirement) -> bool:
+    if not wanted.specifier:
+        return True
+    try:
+        return wanted.specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _use(raw: Any, kind: Kind) -> Any:
@@ -548,12 +591,7 @@ def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
 
             return module_plugin(plugin_class, kind)
         raise PluginError(f"{found.use} is not a subclass of gankit.Plugin")
-    if plugin_class.api_version > gankit.API_VERSION:
-        raise PluginError(
-            f"{found.use} is written for version {plugin_class.api_version} of gankit's hook points, and gankit "
-            f"{gankit.__version__} has version {gankit.API_VERSION}; `pip install -U gankit`, or take an older one of "
-            f"{found.distribution or 'it'}"
-        )
+    check_api_version(plugin_class.api_version, found.use, found.distribution)
     if not isinstance(getattr(plugin_class, "name", None), str):
         raise PluginError(f'{found.use} has no name: write name = "..." in the class')
     if plugin_class.kind not in KINDS:

@@ -56,7 +56,7 @@ class Entry:
                 raise
             raise PluginError(
                 f"plugin {self.label!r} of {self.distribution} {self.version} cannot be imported from "
-                f"{self.value}: {type(error).__name__}: {error}"
+                f"{self.value}: {_cause(error)}"
             ) from error
         if not inspect.isclass(loaded):
             raise PluginError(f"plugin {self.label!r} of {self.distribution} {self.version}: {self.value} is no class")
@@ -96,9 +96,8 @@ class Registry:
     def named(self, name: str, kind: str) -> list[Entry]:
         """The entries that may be meant by `name` in a place for `kind`."""
         exact = [e for e in self.entries if e.name == name and e.kind == kind]
-        taken = {e.distribution for e in exact}
-        plain = [e for e in self.entries if e.name == name and e.kind is None and e.distribution not in taken]
-        return exact + plain
+        # A plain name may be of any kind: it is meant only where nobody says the kind.
+        return exact or [e for e in self.entries if e.name == name and e.kind is None]
 
     def version_of(self, distribution: str) -> str | None:
         """The version that is installed; None when there is none."""
@@ -114,13 +113,14 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         return sorted({e.name for e in self.entries if e.kind in (kind, None)})
 
-    def find(self, use: str, kind: str, folder: Path) -> Found:
+    def find(self, use: str, kind: str, folder: Path, recorded: str = "") -> Found:
         """Follows a `use` to a class.
 
         Args:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
             kind: what the place in the recipe is for.
             folder: what a file's path is relative to.
+            recorded: the distribution that is meant when several offer the name.
 
         Raises:
             PluginError: nothing is there, it cannot be imported, or several distributions offer it.
@@ -133,7 +133,9 @@ class Registry:
         name, _, distribution = use.partition("@")
         candidates = self.named(name, kind)
         if distribution:
-            candidates = [e for e in candidates if e.distribution == distribution]
+            candidates = _from(candidates, distribution)
+        elif recorded and len(candidates) > 1:
+            candidates = _from(candidates, recorded) or candidates
         if not candidates:
             raise PluginError(self._why_missing(name, distribution, kind))
         if len(candidates) > 1:
@@ -145,11 +147,18 @@ class Registry:
         return Found(entry.load(), use, entry.distribution, entry.version, entry.value)
 
     def _why_missing(self, name: str, distribution: str, kind: str) -> str:
+        if distribution and self.version_of(distribution) is None:
+            return f"{distribution} is not installed; try `pip install {distribution}`"
         if distribution:
-            return (
-                f"{distribution} offers no {kind} called {name!r}, or is not installed; "
-                f"try `pip install {distribution}`"
-            )
+            offered = sorted({e.name for e in _from(self.entries, distribution) if e.kind in (kind, None)})
+            instead = f"{nearest(name, offered)}it offers {', '.join(offered)}" if offered else "it offers none"
+            return f"{distribution} offers no {kind} called {name!r}; {instead}"
+        from gankit.plugin import KINDS
+
+        for entry in self.entries:
+            if entry.name == name and entry.kind not in (*KINDS, None):
+                meant = f"{nearest(str(entry.kind), KINDS)}there are {', '.join(KINDS)}"
+                return f"{entry.distribution} offers {name!r} as {entry.label!r}, and there is no such kind; {meant}"
         other = sorted({e.kind for e in self.entries if e.name == name and e.kind})
         if other:
             places = " or ".join(f"{place}={name}" for o in other for place in _places(o))
@@ -164,6 +173,21 @@ class Registry:
         if len(names) > 12:
             return f"`gankit list-plugins --kind {kind}` shows all {len(names)}"
         return f"installed: {', '.join(names)}"
+
+
+def _from(entries: Iterable[Entry], distribution: str) -> list[Entry]:
+    """Those of one distribution, whose name may be written in several ways: `gankit_lecam`, `gankit-lecam`."""
+    wanted = canonicalize_name(distribution)
+    return [entry for entry in entries if canonicalize_name(entry.distribution) == wanted]
+
+
+def _cause(error: BaseException) -> str:
+    """An import's error in words."""
+    wants_more = (
+        isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError) and error.name == "gankit"
+    )
+    hint = "; it may be written for a newer gankit: `pip install -U gankit`" if wants_more else ""
+    return f"{type(error).__name__}: {error}{hint}"
 
 
 def _places(kind: str) -> list[str]:
@@ -223,7 +247,7 @@ def _module_of(path: Path) -> ModuleType:
         del sys.modules[module_name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{path} cannot be imported: {_cause(error)}") from error
     return module
 
 
@@ -233,7 +257,7 @@ def _from_module(module_name: str, class_name: str) -> Found:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise PluginError(f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginError(f"module {module_name!r} cannot be imported: {_cause(error)}") from error
     use = f"{module_name}:{class_name}"
     found = _class_in(module, class_name, module_name)
     distribution, version = _distribution_of(module_name)

@@ -91,12 +91,17 @@ class RunDir:
         Raises InputError when another process is in.
         """
         with disk_errors(self.path):
-            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held as long as the process lives)
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until `release`, or the process ends)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
             raise InputError(f"{self.path}: another process is at work on this run; wait for it or stop it") from None
+
+    def release(self) -> None:
+        """Lets other processes in."""
+        if self._lock is not None:
+            self._lock.close()
 
     def write_recipe(self, recipe: Recipe) -> None:
         write_text(self.recipe_file, recipe.to_toml())
@@ -107,9 +112,15 @@ class RunDir:
     def read_environment(self) -> dict[str, Any]:
         """What `write_environment` recorded; empty when there is nothing readable."""
         try:
-            return json.loads(self.environment_file.read_text())
+            record = json.loads(self.environment_file.read_text())
         except (OSError, ValueError):
             return {}
+        return record if isinstance(record, dict) else {}
+
+    def read_last_environment(self) -> dict[str, Any]:
+        """What the run was last played on: what it began on, or the newest resume."""
+        began = self.read_environment()
+        return [began, *began.get("resumed", [])][-1]
 
     def log(self, row: dict[str, Any]) -> None:
         with disk_errors(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
@@ -221,16 +232,16 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
             sentences.append(
                 f"{key}: it was {_described(was)} when the run was last played, and is {_described(current)} now"
             )
-        elif was["sha256"] != current["sha256"]:
+        elif was.get("sha256") != current["sha256"]:
             sentences.append(f"{key}: the source of {_described(current)} has changed since the run was last played")
     return sentences
 
 
 def _described(record: dict[str, str]) -> str:
     """`fine of strange-kit 1.5`, or where the class is when no distribution has it."""
-    if not record["distribution"]:
-        return record["origin"]
-    return f"{record['use']} of {record['distribution']} {record['version']}"
+    if not record.get("distribution"):
+        return record.get("origin", "")
+    return f"{record.get('use')} of {record['distribution']} {record.get('version')}"
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -76,8 +76,7 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
     game = Game(recipe)
-    began, now = directory.read_environment(), environment_record(game)
-    before = [began, *began.get("resumed", [])][-1]
+    began, before, now = directory.read_environment(), directory.read_last_environment(), environment_record(game)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         tell(sentence)
     game.load_data()
@@ -103,12 +102,13 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
 
 
 def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
-    """`train`, and nothing is left running behind it."""
+    """`train`, and nothing is left running or locked behind it."""
     assert game.batches is not None
     try:
         return train(game, directory, reporter)
     finally:
         game.batches.close()
+        directory.release()
 
 
 def prepare_torch(recipe: Recipe) -> None:
@@ -133,4 +133,5 @@ def _recipe_to_resume(directory: RunDir, overrides: list[str]) -> Recipe:
                 f"{key}: a resumed run keeps its recipe; only train.iterations, train.device and output.* may change"
             )
     raw = merge(read_toml(directory.recipe_file), parse_overrides(overrides))
-    return Recipe.from_dict(raw, source=directory.recipe_file)
+    recorded = directory.read_last_environment().get("plugins", {})
+    return Recipe.from_dict(raw, source=directory.recipe_file, recorded=recorded)

@@ -90,7 +90,9 @@ class Sampler:
         """A plugin's picture of samples (N, C, R, R), where a grid of them would not show what they are."""
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", trust: bool = False) -> Sampler:
+    def load(
+        cls, path: str | Path, device: str = "auto", trust: bool = False, registry: Registry | None = None
+    ) -> Sampler:
         """Rebuilds the generator in a file.
 
         Args:
@@ -98,6 +100,7 @@ class Sampler:
             device: where to.
             trust: import classes that the file names by module or by path. Without it, only plugins that are
                 installed under a name are used, so that a stranger's file runs no code of its choosing.
+            registry: what is installed, when it is not to be looked up.
 
         Raises:
             InputError: the file is missing, truncated, not a generator, or needs what is not there.
@@ -105,7 +108,7 @@ class Sampler:
         path = Path(path)
         card, tensors = read_generator_file(path)
         needed = card["needed"]
-        reader = Reader(card["recipe"], path, Registry.installed())
+        reader = Reader(card["recipe"], path, registry or Registry.installed(), card["plugins"])
         strange = strange_uses(card)
         if strange and not trust:
             raise InputError(f"{path} wants to import {', '.join(strange)}; if you trust it, say --trust")

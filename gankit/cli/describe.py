@@ -42,7 +42,17 @@ def find(given: str, registry: Registry) -> list[Found]:
         raise PluginError(
             f"no plugin {given!r} is installed; {nearest(given, names)}`gankit list-plugins` shows those that are"
         )
-    return [Found(e.load(), e.name, e.distribution, e.version, e.value) for e in entries]
+    found, errors = [], []
+    for entry in entries:
+        try:
+            found.append(Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value))
+        except PluginError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    for broken in errors:  # one that is broken does not hide the other of the same name
+        click.echo(f"broken: {broken}", err=True)
+    return found
 
 
 def describe(found: Found) -> None:

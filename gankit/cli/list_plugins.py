@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from gankit import API_VERSION
 from gankit.errors import InputError, PluginError
 from gankit.outline import Outline, Outlines
 from gankit.registry import Entry, Found, Registry, nearest
@@ -91,7 +90,7 @@ def _read_off(entry: Entry, outline: Outline) -> tuple[str, list[str]]:
 
     Raises PluginError for what can be seen to be wrong with it.
     """
-    from gankit.hooks import misspelt, wrong_arguments
+    from gankit.hooks import check_api_version, misspelt, wrong_arguments
     from gankit.hookspecs import KIND_OF_HOOK
 
     if not outline.is_plugin:  # a network, as far as can be seen
@@ -102,11 +101,11 @@ def _read_off(entry: Entry, outline: Outline) -> tuple[str, list[str]]:
         if wrong := wrong_arguments(outline.name, name, arguments):
             raise PluginError(f"{entry.label}: {wrong}")
     kind = str(outline.constants.get("kind", ""))
-    if entry.kind is not None and kind != entry.kind:
+    if kind and entry.kind is not None and kind != entry.kind:
         raise PluginError(f"{entry.label} is a plugin for {kind}, not for {entry.kind}")
-    if (version := outline.constants["api_version"]) > API_VERSION:
-        raise PluginError(f"{entry.label} is written for version {version} of gankit's hook points, not {API_VERSION}")
-    return kind, [name for name in KIND_OF_HOOK if name in outline.hooks]
+    if "api_version" in outline.constants:
+        check_api_version(outline.constants["api_version"], entry.label, entry.distribution)
+    return kind or entry.kind or "", [name for name in KIND_OF_HOOK if name in outline.hooks]
 
 
 def imported(entry: Entry) -> Row:

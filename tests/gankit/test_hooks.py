@@ -77,6 +77,18 @@ NO_SUCH_HOOK = "a: Logger marks {!r} as a hook, and there is no such hook; {}"
             type("Plain", (Plugin,), {"name": "plain", "turns": lambda self, run: None}),
             "a: turns is not marked as a hook",
         ),
+        (
+            logger(before_d_step=lambda self, step=None: None),
+            "a: before_d_step: 'step' has a default, and would always have it; leave it out",
+        ),
+        (
+            logger(before_d_step=lambda self, *, step: None),
+            "a: before_d_step: arguments are passed by their place; write 'step' without *",
+        ),
+        (
+            logger(before_d_step=lambda self, *everything: None),
+            "a: before_d_step: arguments are passed by their place; write 'everything' without *",
+        ),
     ],
 )
 def test_a_mistake_in_a_hook_is_an_error_that_says_which(plugin, told):
@@ -134,9 +146,10 @@ def test_at_most_one():
 
 
 def test_answers_are_collected_without_the_nones():
-    hooks = active(
-        **{n: logger(lr_schedule=lambda self, player, value=v: value) for n, v in zip("abc", (1, None, 3), strict=True)}
-    )
+    def answering(value):
+        return logger(lr_schedule=lambda self, player: value)
+
+    hooks = active(a=answering(1), b=answering(None), c=answering(3))
     assert hooks.collect("lr_schedule", "generator", "game") == [1, 3]
 
 

@@ -338,7 +338,7 @@ BROKEN = [
         "data.use",
         "'Normal' is a plugin for latent, not for data (write latent=Normal); installed: Blobs",
     ),
-    (at("data/use", "Blobs@nobody"), "data.use", "nobody offers no data called 'Blobs', or is not installed; try"),
+    (at("data/use", "Blobs@nobody"), "data.use", "nobody is not installed; try `pip install nobody`"),
     (at("data/use", "./gone.py:X"), "data.use", "there is no file "),
     (at("data/use", "json:JSONEncoder"), "data.use", "json:JSONEncoder is not a subclass of gankit.Plugin"),
     (at("data/use", "gankit:Settings"), "data.use", "is not a subclass of gankit.Plugin"),

@@ -123,6 +123,38 @@ def test_two_distributions_with_one_name_are_an_error_that_shows_the_way_out(sit
     assert find("twin@castor").use == "twin@castor"
 
 
+def test_the_one_on_record_is_meant_and_spelling_does_not_matter(site):
+    source = PLUGIN.format(name="Twin", plugin="twin", kind="trick")
+    distribution(site, "castor", ["trick.twin = castor_module:Twin"], castor_module=source)
+    distribution(site, "pollux-gan", ["trick.twin = pollux_module:Twin"], pollux_module=source)
+    registry = Registry.installed()
+    assert registry.find("twin", "trick", Path(), recorded="castor").distribution == "castor"
+    assert registry.find("twin@Pollux_GAN", "trick", Path()).distribution == "pollux-gan"
+    with pytest.raises(PluginError, match="2 distributions offer"):
+        registry.find("twin", "trick", Path(), recorded="gone")
+    with pytest.raises(PluginError, match="castor offers no trick called 'twine'; did you mean 'twin'"):
+        registry.find("twine@castor", "trick", Path())
+
+
+def test_a_name_without_a_kind_does_not_clash_with_one_that_has_it(site):
+    source = PLUGIN.format(name="Twin", plugin="twin", kind="loss")
+    distribution(site, "plain", ["twin = plain_module:Twin"], plain_module="1 / 0")
+    distribution(site, "exact", ["loss.twin = exact_module:Twin"], exact_module=source)
+    assert find("twin", "loss").distribution == "exact"
+
+
+def test_a_kind_that_does_not_exist_is_laid_at_its_authors_door(site):
+    distribution(site, "sloppy", ["tricks.odd_one = sloppy_module:Odd"], sloppy_module="")
+    with pytest.raises(PluginError, match=r"sloppy offers 'odd_one' as 'tricks.odd_one', and there is no such kind"):
+        find("odd_one")
+
+
+def test_a_plugin_for_a_newer_gankit_says_so(site):
+    distribution(site, "ahead", ["trick.ahead = ahead_module:A"], ahead_module="from gankit import not_there_yet")
+    with pytest.raises(PluginError, match="it may be written for a newer gankit"):
+        find("ahead")
+
+
 def test_the_same_name_for_two_kinds_is_no_clash(site):
     source = PLUGIN.format(name="A", plugin="a", kind="trick") + PLUGIN.format(name="B", plugin="a", kind="loss")
     distribution(site, "both", ["trick.twofold = both_module:A", "loss.twofold = both_module:B"], both_module=source)
@@ -168,7 +200,7 @@ def shop():
         (
             "adam@elsewhere",
             "optimizer",
-            "elsewhere offers no optimizer called 'adam', or is not installed; try `pip install elsewhere`",
+            "elsewhere is not installed; try `pip install elsewhere`",
         ),
     ],
 )

@@ -1,10 +1,16 @@
 """What a recipe requires: distributions, in versions, and what is said when they are not there."""
 
+from dataclasses import replace
+
 import pytest
+from packaging.requirements import Requirement
 
 from gankit import InputError, Plugin, Recipe
 from gankit.recipe import read_toml
 from gankit.registry import Entry, Registry
+from gankit.runs import resume, start
+from gankit.sampling import Sampler
+from tests.gankit.conftest import Told
 
 
 def refusal(recipe, **changes):
@@ -70,3 +76,58 @@ def test_a_plugin_for_a_newer_gankit_is_refused(toy_recipe, shelf):
     assert "tricks.Future.use: Future is written for version 99 of gankit's hook points" in said
     assert "`pip install -U gankit`" in said
     toy_recipe()
+
+
+@pytest.mark.parametrize("version", ["2.0a1.dev3+g1234abc", "2.13.0+cpu", "unknown", ""])
+def test_whatever_version_is_installed_can_be_required_again(toy_recipe, shelf, version):
+    class Lecam(Plugin):
+        """From elsewhere."""
+
+        name = "Lecam"
+
+    shelf.add(Lecam)
+    entries = [replace(e, version=version) if e.distribution == "own" else e for e in shelf.registry.entries]
+    shelf.registry = Registry(entries)
+    recipe = toy_recipe(tricks={"Lecam": {}})
+    assert Requirement(recipe.requires[-1]).name == "own"
+    assert Recipe.from_dict(recipe.to_dict()).requires == recipe.requires
+
+
+def test_a_requirement_for_other_systems_asks_nothing_here(toy_recipe):
+    toy_recipe(requires=['no-such-thing; sys_platform == "plan9"', 'toys >= 1; python_version >= "3"'])
+    assert "no-such-thing is not installed" in refusal(toy_recipe, requires=['no-such-thing; python_version >= "3"'])
+
+
+def test_an_api_version_that_is_no_number_is_refused(toy_recipe, shelf):
+    class Worded(Plugin):
+        """Of a version in words."""
+
+        name, api_version = "Worded", "2"
+
+    shelf.add(Worded)
+    assert "its api_version is '2'; a whole number is wanted" in refusal(toy_recipe, tricks={"Worded": {}})
+
+
+def clashing(shelf):
+    """The shelf, with a stranger's plugin of the same kind and name as the generator."""
+    own = next(e for e in shelf.registry.entries if e.label == "generator.G")
+    shelf.registry = Registry([*shelf.registry.entries, replace(own, distribution="stranger", value="nowhere:G")])
+
+
+def test_a_clash_that_came_later_does_not_stop_what_was_made_before(toy_recipe, shelf, tmp_path):
+    told = Told()
+    directory, _ = start(toy_recipe(), tmp_path / "run", told, lambda sentence: None)
+    directory.release()
+    clashing(shelf)
+    with pytest.raises(InputError, match="2 distributions offer a generator called 'G'"):
+        toy_recipe()
+    assert len(Sampler.load(directory.generator_file).sample(2)[0]) == 2
+    _, outcome = resume(directory.path, ["train.iterations=7"], told, lambda sentence: None)
+    assert outcome.iterations == 7
+
+
+def test_a_generator_whose_plugin_is_gone_says_what_it_came_with(toy_recipe, shelf, tmp_path):
+    directory, _ = start(toy_recipe(), tmp_path / "run", Told(), lambda sentence: None)
+    shelf.registry = Registry([])
+    with pytest.raises(InputError, match=r"it came with toys 1\.0, which is not installed"):
+        Sampler.load(directory.generator_file)

@@ -70,6 +70,30 @@ class Newer(Plugin):
     api_version = 99
 
 
+class Worded(Plugin):
+    name = "worded"
+    api_version = "2"
+
+
+class Static(Plugin):
+    name = "static"
+
+    @staticmethod
+    @hookimpl
+    def before_d_step(stage):
+        pass
+
+
+KIND, VERSION = "loss", 1
+
+
+class Indirect(Plugin):
+    """What only running would tell is taken for right."""
+
+    name = "indirect"
+    kind, api_version = KIND, VERSION
+
+
 class Bare(Plugin):
     name, kind = "bare", "latent"
 '''
@@ -85,7 +109,7 @@ class Inherits(base.Fine):
     name = "inherits"
 
     @marks.hookimpl
-    def before_g_step(self, step, moment=None):
+    def before_g_step(self, step):
         pass
 '''
 
@@ -98,6 +122,10 @@ ENTRY_POINTS = {
     "trick.nameless": "kit:Nameless",
     "loss.misplaced": "kit:Fine",
     "trick.newer": "kit:Newer",
+    "trick.worded": "kit:Worded",
+    "trick.static": "kit:Static",
+    "trick.absent": "kit:Absent",
+    "loss.indirect": "kit:Indirect",
     "trick.garbled": "garbled:Garbled",
     "trick.inherits": "heirs:Inherits",
     "trick.no_class": "kit:Path.cwd",
@@ -111,7 +139,7 @@ ENTRY_POINTS_BY_NAME = [name.rpartition(".")[2] for name in ENTRY_POINTS]
 def kit(install):
     modules = {
         "kit": KIT,
-        "kit_that_crashes": "raise SystemExit('over [and] out')",
+        "kit_that_crashes": "class Crash: ...\nraise SystemExit('over [and] out')",
         "garbled": "class Garbled(:",
         # A package that offers what a module inside it has.
         "heirs/__init__": "from .inner import Inherits",
@@ -131,21 +159,24 @@ SEEN_BY_READING = {
     "misspelt": "marks 'before_d_stp' as a hook, and there is no such hook; did you mean 'before_d_step'?",
     "wrong_argument": "before_d_step has no argument 'stage'; it can take run, step",
     "misplaced": "is a plugin for trick, not for loss",
-    "newer": "is written for version 99 of gankit's hook points, not 1",
+    "newer": "is written for version 99 of gankit's hook points, and gankit",
+    "worded": "its api_version is '2'; a whole number is wanted",
     "garbled": "is no Python: ",
+    "absent": "kit has no class 'Absent'",
+    "static": "has no argument 'stage'",
 }
 
 SEEN_BY_IMPORTING = {
     **SEEN_BY_READING,
     "gone": "ModuleNotFoundError: No module named 'no_such_module'",
     "crash": "SystemExit: over [and] out",
-    "newer": "is written for version 99 of gankit's hook points, and gankit",
     "garbled": "SyntaxError",
+    "absent": "module 'kit' has no attribute 'Absent'",
     "nameless": "has no name",
     "no_class": "kit:Path.cwd is no class",
 }
 
-HEALTHY = {"fine", "bare", "inherits"}
+HEALTHY = {"fine", "bare", "inherits", "indirect"}
 
 
 def test_the_list_shows_kinds_summaries_and_what_is_broken(gankit, kit):
