@@ -1,7 +1,7 @@
 """gankit: generative adversarial networks out of parts.
 
-The names below are all that a plugin needs, and `Session` and `train` for scripts and notebooks. They are imported
-when first used, so that `gankit --help` waits for no torch.
+The names below are all that a plugin needs, and `Session`, `train` and `resume` for scripts and notebooks. They are
+imported when first used, so that `gankit --help` waits for no torch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from gankit.recipe import Recipe as Recipe
     from gankit.sampling import truncated as truncated
     from gankit.session import Session as Session
+    from gankit.session import Trained as Trained
+    from gankit.session import resume as resume
     from gankit.session import train as train
     from gankit.spec import Spec as Spec
     from gankit.step import Judgement as Judgement
+    from gankit.step import Source as Source
     from gankit.step import Step as Step
     from gankit.step import Term as Term
 
@@ -45,10 +48,13 @@ _HOME = {
     "Recipe": "gankit.recipe",
     "Settings": "gankit.plugin",
     "Session": "gankit.session",
+    "Source": "gankit.step",
     "Spec": "gankit.spec",
     "Step": "gankit.step",
     "Term": "gankit.step",
     "hookimpl": "gankit.plugin",
+    "Trained": "gankit.session",
+    "resume": "gankit.session",
     "train": "gankit.session",
     "read_prepared": "gankit.prepared",
     "truncated": "gankit.sampling",
@@ -57,7 +63,13 @@ _HOME = {
 __all__ = sorted([*_HOME, "API_VERSION", "__version__"])
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'gankit' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return __all__
+
+
+if not TYPE_CHECKING:  # a type checker knows the names above, and is to complain of any other
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(import_module(_HOME[name]), name)
+        raise AttributeError(f"module 'gankit' has no attribute {name!r}")

@@ -464,9 +464,9 @@ class Reader:
                 continue
             version = self.registry.version_of(wanted.name)
             if version is None:
-                self.problem("requires", f"{wanted.name} is not installed; `pip install '{one}'` gets it")
+                self.problem("requires", f"{wanted.name} is not installed; try `pip install '{one}'`")
             elif not _fits(version, wanted):
-                self.problem("requires", f"{one} is wanted, and {version} is installed; `pip install '{one}'` gets it")
+                self.problem("requires", f"{one} is wanted, and {version} is installed; try `pip install '{one}'`")
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:

@@ -212,14 +212,18 @@ def check_finite(game: Game) -> None:
 def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:
     """A grid of samples, and the measures of every plugin that has some. Leaves no trace in what is learnt."""
     directory.save_grid(grids.draw(), game.iteration)
-    generator = sampled_generator(game)
-    measures: dict[str, float] = {}
+    if found := measures(game):
+        directory.log({"iteration": game.iteration, "measures": found})
+        reporter.measured(game.iteration, found)
+
+
+def measures(game: Game) -> dict[str, float]:
+    """What plugins measure of the generator, by name. Leaves no trace in what is learnt."""
+    generator, found = sampled_generator(game), dict[str, float]()
     for evaluate in game.evaluate:
         with torch.no_grad(), evaluating(generator), own_randomness(game.device):
-            measures |= evaluate(game, generator) or {}
-    if measures:
-        directory.log({"iteration": game.iteration, "measures": measures})
-        reporter.measured(game.iteration, measures)
+            found |= evaluate(game, generator) or {}
+    return found
 
 
 def save(game: Game, directory: RunDir) -> None:

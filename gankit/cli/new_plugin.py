@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from gankit.scaffold import names_for, write_file, write_package
+from gankit.registry import Registry
+from gankit.scaffold import check_new, names_for, write_file, write_package
 
 
 @click.command("new-plugin")
@@ -26,16 +27,17 @@ def command(name: str, single_file: bool, out: Path | None) -> None:
     plugin is found by everyone's gankit. NAME is lower-case words joined by '_'.
     """
     names = names_for(name)
+    check_new(name, Registry.installed())
     if single_file:
         path = write_file(name, out or Path())
         click.echo(f"written: {path}")
-        _next(f"gankit run igan_vn tricks.{name}.use={_relative(path)}:{names['class_name']}")
+        _next("gankit run gaussian_ring " + shlex.quote(f"tricks.{name}.use={_relative(path)}:{names['class_name']}"))
         return
     folder = out or Path(names["distribution"])
     for path in write_package(name, folder):
         click.echo(f"written: {path}")
-    quoted = shlex.quote(str(folder))
-    _next(f"pytest {quoted}", f"pip install -e {quoted}", f"gankit run igan_vn tricks.{name}.strength=0.2")
+    quoted, with_tests = shlex.quote(str(folder)), shlex.quote(f"{folder}[dev]")
+    _next(f"pip install -e {with_tests}", f"pytest {quoted}", f"gankit run gaussian_ring tricks.{name}.strength=0.2")
 
 
 def _relative(path: Path) -> str:

@@ -26,8 +26,8 @@ def test_what_is_there_is_fine(toy_recipe):
 
 def test_what_is_missing_or_too_old_says_how_to_get_it(toy_recipe):
     said = refusal(toy_recipe, requires=["gankit-lecam >= 0.2", "toys >= 2"])
-    assert "requires: gankit-lecam is not installed; `pip install 'gankit-lecam >= 0.2'` gets it" in said
-    assert "requires: toys >= 2 is wanted, and 1.0 is installed; `pip install 'toys >= 2'` gets it" in said
+    assert "requires: gankit-lecam is not installed; try `pip install 'gankit-lecam >= 0.2'`" in said
+    assert "requires: toys >= 2 is wanted, and 1.0 is installed; try `pip install 'toys >= 2'`" in said
 
 
 @pytest.mark.parametrize("given", ["toys", 3, [3], ["not a requirement !"], [""]])
@@ -48,7 +48,7 @@ def test_a_recipe_that_was_run_says_where_its_plugins_come_from(toy_recipe, shel
     elsewhere = Registry([e for e in shelf.registry.entries if e.distribution != "own"])
     with pytest.raises(InputError) as error:
         Recipe.from_dict(recipe.to_dict(), registry=elsewhere)
-    assert "requires: own is not installed; `pip install 'own >= 1.0'` gets it" in str(error.value)
+    assert "requires: own is not installed; try `pip install 'own >= 1.0'`" in str(error.value)
     assert "tricks.Lecam.use: no trick called 'Lecam' is installed" in str(error.value)
 
 

@@ -1,10 +1,13 @@
 """A game from Python does what the command line does."""
 
+import os
+import signal
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from gankit import GankitError, InputError, Session, train
+from gankit import GankitError, InputError, Plugin, Recipe, Session, hookimpl, resume, train
 from gankit.sampling import Sampler
 
 
@@ -74,3 +77,78 @@ def test_recipes_by_file_and_wrong_ones(toy_recipe, tmp_path):
     with pytest.raises(InputError, match=r"train\.iterations"):
         train(tmp_path / "toy.toml", tmp_path / "run", ["train.iterations=0"])
     assert not (tmp_path / "run").exists()
+
+
+def test_overrides_go_with_a_file_and_not_with_a_recipe(toy_recipe, tmp_path):
+    for call in (Session, lambda recipe, overrides: train(recipe, tmp_path / "run", overrides)):
+        with pytest.raises(InputError, match=r"a Recipe takes them in Recipe\.load"):
+            call(toy_recipe(), ["sead=5"])
+    (tmp_path / "toy.toml").write_text(toy_recipe(tricks={"Wander": {}}).to_toml())
+    assert "tricks.Wander" not in Session(tmp_path / "toy.toml", drop=["tricks.Wander"]).recipe.parts
+
+
+@pytest.mark.parametrize("asked", [lambda s: s.images(0), lambda s: s.grid(-1), lambda s: s.play(-3)])
+def test_less_than_nothing_is_a_sentence(session, asked):
+    with pytest.raises(InputError, match=r"(0|-1|-3) given"):
+        asked(session())
+
+
+def test_classes_by_number(session):
+    assert session().images(3, 1)[1].tolist() == [1, 1, 1]
+
+
+def test_closing_tells_the_plugins(shelf, toy_recipe):
+    closed = []
+
+    class Closes(Plugin):
+        """Notes the end."""
+
+        name = "Closes"
+
+        @hookimpl
+        def on_stop(self):
+            closed.append(True)
+
+    shelf.add(Closes)
+    with Session(toy_recipe(tricks={"Closes": {}})) as session:
+        session.play(1)
+        assert not closed
+    assert closed == [True]
+    assert repr(session) == "<Session of toy, 1 iterations played>"
+
+
+class Rings(Plugin):
+    """Presses Ctrl-C in the third iteration, and has something to say and to measure."""
+
+    name = "Rings"
+
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == 1:
+            run.advise("one is played")
+        if run.iteration == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    @hookimpl
+    def evaluate(self, run):
+        return {"played": float(run.iteration)}
+
+
+def test_ctrl_c_is_no_end_like_another_and_the_run_goes_on(shelf, toy_recipe, tmp_path):
+    shelf.add(Rings)
+    with pytest.raises(KeyboardInterrupt, match="stands at iteration 3; resume goes on"):
+        train(toy_recipe(tricks={"Rings": {}}), tmp_path / "run")
+    # The lock is free again, in this process too, while the result lives.
+    done = resume(tmp_path / "run", ["train.iterations=5"])
+    assert (done.iterations, done.measures, done.stop_reason) == (5, {"played": 5.0}, None)
+    assert done.advice[-1].startswith("resuming from ")
+    again = resume(done.path)
+    assert again.generator_file == done.generator_file
+    assert Recipe.load(done.path / "recipe.toml").train.iterations == 5
+
+
+def test_what_was_said_on_the_way_comes_back(shelf, toy_recipe, tmp_path):
+    shelf.add(Rings)
+    done = train(toy_recipe(tricks={"Rings": {}}, train={"iterations": 2}), tmp_path / "run")
+    assert done.advice == ["one is played"]
+    assert done.measures == {"played": 2.0}

@@ -1,9 +1,11 @@
 """What `gankit new-plugin` writes works at once, as a package and as a file beside a recipe."""
 
+import errno
 import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +25,13 @@ def test_a_package_passes_its_own_tests_at_once(gankit, tmp_path, monkeypatch):
         "gankit_louder_fakes.py",
         "tests/test_louder_fakes.py",
         ".github/workflows/test.yml",
+        ".gitignore",
     }
-    for line in ("pytest gankit-louder-fakes", "pip install -e gankit-louder-fakes", "tricks.louder_fakes.strength="):
+    for line in (
+        "pytest gankit-louder-fakes",
+        "pip install -e 'gankit-louder-fakes[dev]'",
+        "tricks.louder_fakes.strength=",
+    ):
         assert line in answer.out
     told = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", str(folder)],
@@ -43,7 +50,7 @@ def test_the_package_offers_the_plugin_and_no_placeholder_is_left(gankit, tmp_pa
     assert project["entry-points"]["gankit.plugins"] == {"trick.r2d2": "gankit_r2d2:R2d2"}
     assert project["dependencies"] == ["gankit >= 0.1"]
     for path in (tmp_path / "x y").rglob("*"):
-        assert path.is_dir() or "$" not in path.read_text()
+        assert path.is_dir() or "$" not in path.read_text().replace("${{ matrix.python }}", "")
 
 
 def test_a_single_file_trains_from_where_the_command_is_typed(gankit, toy, monkeypatch):
@@ -53,7 +60,7 @@ def test_a_single_file_trains_from_where_the_command_is_typed(gankit, toy, monke
     assert answer.out.splitlines() == [
         "written: quiet.py",
         "next:",
-        "  gankit run igan_vn tricks.quiet.use=./quiet.py:Quiet",
+        "  gankit run gaussian_ring tricks.quiet.use=./quiet.py:Quiet",
     ]
     played = gankit("run", "../toy.toml", "tricks.quiet.use=./quiet.py:Quiet", "train.iterations=2")
     assert played.code == 0, played.err
@@ -63,19 +70,67 @@ def test_nothing_is_overwritten(gankit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quiet.py").write_text("mine")
     (tmp_path / "gankit-quiet").mkdir()
-    (tmp_path / "gankit-quiet" / "mine").write_text("mine")
+    (tmp_path / "gankit-quiet" / "README.md").write_text("mine")
     for arguments in (["quiet", "--single-file"], ["quiet"]):
         answer = gankit("new-plugin", *arguments)
         assert answer.code == 2
         assert "is there already; choose another name" in answer.err
     assert (tmp_path / "quiet.py").read_text() == "mine"
-    assert [p.name for p in (tmp_path / "gankit-quiet").iterdir()] == ["mine"]
+    assert [p.name for p in (tmp_path / "gankit-quiet").iterdir()] == ["README.md"]
+    answer = gankit("new-plugin", "quiet", "--out", "quiet.py")
+    assert (answer.code, "quiet.py is a file" in answer.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("LouderFakes", "louder_fakes"), ("my-trick", "my_trick"), ("9", ""), ("class", ""), ("../x", ""), ("", "")],
+    [("LouderFakes", "louder_fakes"), ("my-trick", "my_trick"), ("9", ""), ("../x", ""), ("", ""), ("x" * 300, "")],
 )
 def test_names_that_are_none(name, hint):
     with pytest.raises(InputError, match=f"a plugin's name is lower-case words.*{hint}"):
         names_for(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["class"], "a word of Python's own: class_trick would do"),
+        (["none"], "a word of Python's own"),
+        (["test_time"], "pytest would take its file for a test"),
+        (["plugins"], "gankit_plugins is gankit's own package"),
+        (["dropout"], "gankit has a trick of that name"),
+        (["hinge"], "gankit has a loss of that name"),
+        (["random", "--single-file"], "would hide the module random"),
+        (["torch", "--single-file"], "would hide the module torch"),
+    ],
+)
+def test_names_that_would_not_work(gankit, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    answer = gankit("new-plugin", *arguments)
+    assert answer.code == 2
+    assert told in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fresh_clone_can_be_filled(gankit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
+    assert gankit("new-plugin", "quiet", "--out", ".").code == 0
+    assert (tmp_path / "gankit_quiet.py").exists()
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_full_disk_leaves_nothing_half_written(gankit, tmp_path, monkeypatch):
+    written = []
+    whole = Path.write_text
+
+    def filling(path, *arguments, **more):
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "write_text", filling)
+    answer = gankit("new-plugin", "half_done", "--out", tmp_path / "half")
+    assert answer.code == 1
+    assert "the disk is full" in answer.err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
