@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gankit.errors import InputError
+from gankit.errors import InputError, PluginError
 from gankit.files import TEMPORARY, disk_errors, tensors_to_bytes
 from gankit.game import Game
 from gankit.plugin import PLAYERS
@@ -133,7 +133,9 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         optimizer_tensors |= tensors
         optimizer_plain[player] = {"groups": saved["param_groups"], "values": rest}
     plugin_values = {
-        f"{key}/{name}": value for key, plugin in game.plugins.items() for name, value in plugin.state_dict().items()
+        f"{key}/{name}": _storable(key, name, value)
+        for key, plugin in game.plugins.items()
+        for name, value in plugin.state_dict().items()
     }
     plugin_tensors, plugin_plain = _split(plugin_values)
     tensors_by_file = {
@@ -172,7 +174,13 @@ def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -
             for name, value in values.items()
             if name.startswith(f"{key}/")
         }
-        plugin.load_state_dict(own)
+        try:
+            plugin.load_state_dict(own)
+        except (KeyError, TypeError, RuntimeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"{key} does not take back what it saved ({', '.join(own) or 'nothing'}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
     game.batches.load_state_dict(plain["batches"])
     game.iteration = plain["iteration"]
     game.turn_counts = plain["turn_counts"]
@@ -183,6 +191,16 @@ def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -
     # A run that moves to a GPU brings no state for the GPU's randomness: it goes on from the seed's.
     if game.device.type == "cuda" and "cuda" in tensors["random.safetensors"]:
         torch.cuda.set_rng_state(tensors["random.safetensors"]["cuda"], game.device)
+
+
+def _storable(key: str, name: str, value: Any) -> Any:
+    """Raises PluginError for a value that neither safetensors nor JSON keeps as it is."""
+    if not isinstance(value, (Tensor, int, float, str, bool, type(None))):
+        raise PluginError(
+            f"{key}: state_dict gives a {type(value).__name__} under {name!r}; tensors, numbers, strings, booleans and "
+            "None can be saved"
+        )
+    return value
 
 
 def _restore_optimizer(game: Game, player: Any, tensors: TensorFile, plain: dict[str, Any]) -> None:

@@ -45,26 +45,8 @@ class Game:
         )
         """Whether matrix products are in bfloat16."""
 
-        self.plugins, self.hooks = build_plugins(recipe.parts, recipe.source)
-        self.advice = take_advice(recipe, self.hooks)
-        self.dataset, self.spec = self._describe()
-        self.networks: dict[Player, nn.Module] = {player: self._build_network(player) for player in PLAYERS}
-        self.generator, self.discriminator = self.networks["generator"], self.networks["discriminator"]
-        self.parameters: dict[Player, list[nn.Parameter]] = {
-            player: [p for p in self.networks[player].parameters() if p.requires_grad] for player in PLAYERS
-        }
-        self.optimizers: dict[Player, torch.optim.Optimizer] = {
-            player: self._ask("build_optimizer", player, self.parameters[player], player=player) for player in PLAYERS
-        }
-        self.base_rates = {p: [group["lr"] for group in self.optimizers[p].param_groups] for p in PLAYERS}
-        self.terms = self._collect_terms()
-        self.schedules: dict[Player, list[Callable[[int], float]]] = {
-            player: self.hooks.collect("lr_schedule", player, self, player=player) for player in PLAYERS
-        }
-        self._resolve()
-        self.batches: BatchSource | None = None
         self.directory: Path | None = None
-        """The run directory, when there is one."""
+        """The run directory; None when nothing is written, in a `Session` for instance."""
 
         self.iteration = 0
         """Iterations played."""
@@ -79,6 +61,22 @@ class Game:
         self.said: list[str] = []
         """What plugins have to say to the user and has not been shown yet."""
 
+        self.batches: BatchSource | None = None
+        self.plugins, self.hooks = build_plugins(recipe.parts, recipe.source)
+        self.advice = take_advice(recipe, self.hooks)
+        self.dataset, self.spec = self._describe()
+        self.networks: dict[Player, nn.Module] = {player: self._build_network(player) for player in PLAYERS}
+        self.generator, self.discriminator = self.networks["generator"], self.networks["discriminator"]
+        self.parameters: dict[Player, list[nn.Parameter]] = {
+            player: [p for p in self.networks[player].parameters() if p.requires_grad] for player in PLAYERS
+        }
+        self.optimizers: dict[Player, torch.optim.Optimizer] = {
+            player: self._ask("build_optimizer", player, self.parameters[player], player=player) for player in PLAYERS
+        }
+        self.base_rates = {p: [group["lr"] for group in self.optimizers[p].param_groups] for p in PLAYERS}
+        self.terms = self._collect_terms()
+        self.schedules = {player: self._collect_schedules(player) for player in PLAYERS}
+        self._resolve()
         self._rehearse()
         seed_all(derived_seed(recipe.seed, "training"))
 
@@ -233,6 +231,17 @@ class Game:
                 raise self._refusal("loss", f"no plugin of the recipe gives the {player} anything to learn from")
             collected[player] = list(named.values())
         return collected
+
+    def _collect_schedules(self, player: Player) -> list[Callable[[int], float]]:
+        schedules = []
+        for implementation in self.hooks.of("lr_schedule", player):
+            schedule = implementation.call(player, self)
+            if schedule is not None and not callable(schedule):
+                raise self._refusal(
+                    implementation.key, f"lr_schedule returns {schedule!r}; a function of the iteration is wanted"
+                )
+            schedules += [] if schedule is None else [schedule]
+        return schedules
 
     def _loss(self) -> dict[Player, list[Term]]:
         """The terms of the plugin in the slot `loss`, through every plugin that wraps them."""

@@ -44,7 +44,7 @@ class Hooks:
     """
 
     def __init__(self, plugins: dict[str, Plugin]) -> None:
-        manager = pluggy.PluginManager("gankit")
+        manager = _Manager("gankit")
         manager.add_hookspecs(hookspecs)
         order = {id(plugin): position for position, plugin in enumerate(plugins.values())}
         for key, plugin in plugins.items():
@@ -129,6 +129,14 @@ class Hooks:
         return found[0].call if found else None
 
 
+class _Manager(pluggy.PluginManager):
+    """One that looks for hooks on the class, and so runs no property of an instance that nobody has initialised."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        marked = hasattr(getattr(_class_of(plugin), name, None), "gankit_impl")
+        return super().parse_hookimpl_opts(plugin, name) if marked else None
+
+
 def hooks_of(plugin_class: type) -> list[str]:
     """The names of the hook points that a class implements, in the order of `hookspecs`."""
     return [name for name in hookspecs.KIND_OF_HOOK if hasattr(getattr(plugin_class, name, None), "gankit_impl")]
@@ -139,7 +147,7 @@ def check_hooks(plugin_class: type[Plugin], label: str) -> None:
 
     Raises PluginError, led by the label, when a hook's name is misspelt or an argument is not the hook point's.
     """
-    Hooks({label: plugin_class})  # type: ignore[dict-item]  # pluggy reads a class as it reads an instance
+    Hooks({label: plugin_class.__new__(plugin_class)})
 
 
 def _taking(given: Sequence[str], wanted: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,7 +30,7 @@ def check_plugin() -> Callable[..., None]:
 
 
 @pytest.fixture(params=["cpu", "cuda"])
-def device(request: pytest.FixtureRequest) -> Any:
+def gankit_device(request: pytest.FixtureRequest) -> Any:
     """Each device in turn; a test for one that is not there is skipped."""
     from gankit.testing import devices
 

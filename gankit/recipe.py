@@ -99,7 +99,10 @@ class Part:
     found: Found
 
     def build(self) -> Plugin:
-        return self.plugin_class(self.config)
+        plugin = self.plugin_class(self.config)
+        if not hasattr(plugin, "config"):
+            raise PluginError(f"{self.plugin_class.__name__}.__init__ does not call super().__init__(config)")
+        return plugin
 
     def to_dict(self) -> Raw:
         return {"use": self.use, **self.config.model_dump(mode="json", exclude_none=True)}

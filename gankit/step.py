@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from gankit.errors import PluginError
 from gankit.plugin import Player
+from gankit.registry import nearest
 
 if TYPE_CHECKING:
     from gankit.game import Game
@@ -84,6 +86,15 @@ class Step:
 
     simulated: bool = False
     """The turn is only looked ahead to. Targets and weights are set as ever; nothing is to be remembered of it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises PluginError for what no step has: a misspelt field would change nothing, and nobody would know."""
+        if name not in self.__dataclass_fields__ and not hasattr(type(self), name):
+            raise PluginError(
+                f"a step has no {name!r}; {nearest(name, self.__dataclass_fields__)}what a plugin wants to remember "
+                "belongs on the plugin"
+            )
+        super().__setattr__(name, value)
 
     @property
     def answers(self) -> int:

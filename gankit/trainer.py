@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gankit.aside import evaluating, own_randomness
 from gankit.checkpoint import save_checkpoint
-from gankit.errors import GankitError
+from gankit.errors import GankitError, PluginError
 from gankit.game import Game, Turns
 from gankit.interrupt import Interrupt
 from gankit.plugin import PLAYERS, Player
@@ -169,11 +169,20 @@ def backward(game: Game, step: Step, player: Player, terms: list[Term]) -> dict[
         with autocast(game):
             return game.backward(game, step, player, terms)
     with autocast(game):
-        values = {term.name: term.function(step) for term in terms}
+        values = {term.name: value_of(term, step) for term in terms}
         loss = sum((term.weight * values[term.name] for term in terms), torch.zeros((), device=game.device))
     if loss.requires_grad:
         loss.backward()
     return {name: value.detach() for name, value in values.items()}
+
+
+def value_of(term: Term, step: Step) -> Tensor:
+    """Raises PluginError, naming the term, when it gives anything but a scalar tensor."""
+    value = term.function(step)
+    if not isinstance(value, Tensor) or value.dim():
+        gave = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
+        raise PluginError(f"the {step.player}'s term {term.name!r} gave {gave}; a scalar tensor is wanted")
+    return value
 
 
 def take_step(game: Game, player: Player) -> None:
@@ -194,19 +203,24 @@ def check_finite(game: Game) -> None:
 
     Raises GankitError naming the player and the term.
     """
+    # In the order of play: what begins with D is all over G's terms a turn later.
+    broken = {
+        f"the {player}'s {name}": value.item()
+        for player in reversed(PLAYERS)
+        for name, value in game.values[player].items()
+        if not math.isfinite(value)
+    }
+    helps = (
+        "The last checkpoint is from before and is kept. What helps most often: a lower learning rate, a gradient "
+        'penalty on the discriminator, precision = "fp32"'
+    )
+    if broken:
+        (first, value), others = next(iter(broken.items())), list(broken)[1:]
+        with_it = f", and with it {', '.join(others)}" if others else ""
+        raise GankitError(f"iteration {game.iteration}: {first} is {value}{with_it}. {helps}")
     for player in PLAYERS:
-        for name, value in game.values[player].items():
-            if not math.isfinite(value):
-                raise GankitError(
-                    f"iteration {game.iteration}: the {player}'s {name} is {value.item()}. The last checkpoint is from "
-                    "before and is kept. What helps most often: a lower learning rate, a gradient penalty on the "
-                    'discriminator, precision = "fp32"'
-                )
         if not torch.stack([torch.isfinite(p).all() for p in game.parameters[player]]).all():
-            raise GankitError(
-                f"iteration {game.iteration}: the {player}'s parameters are no longer finite. The last checkpoint is "
-                "from before and is kept. What helps most often: a lower learning rate"
-            )
+            raise GankitError(f"iteration {game.iteration}: the {player}'s parameters are no longer finite. {helps}")
 
 
 def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:

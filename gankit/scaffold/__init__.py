@@ -50,8 +50,6 @@ def names_for(name: str) -> dict[str, str]:
         raise InputError(f"NAME: {name!r} given; that is a word of Python's own: {name}_trick would do")
     if re.match("test(_|$)", name):
         raise InputError(f"NAME: {name!r} given; pytest would take its file for a test: choose another")
-    if name == "plugins":
-        raise InputError("NAME: 'plugins' given; gankit_plugins is gankit's own package: choose another")
     return {
         "name": name,
         "class_name": class_name,
@@ -63,9 +61,17 @@ def names_for(name: str) -> dict[str, str]:
 
 
 def check_new(name: str, registry: Registry) -> None:
-    """Raises InputError when a plugin of another distribution has the name: a recipe could not tell them apart."""
+    """Raises InputError when the name, or the package's, belongs to somebody else: both could not be told apart."""
+    names = names_for(name)
     for entry in registry.entries:
-        if entry.name == name and entry.distribution != names_for(name)["distribution"]:
+        if (
+            entry.distribution != names["distribution"]
+            and entry.value.partition(":")[0].split(".")[0] == names["module"]
+        ):
+            raise InputError(
+                f"NAME: {name!r} given; {names['module']} is a package of {entry.distribution}: choose another"
+            )
+        if entry.name == name and entry.distribution != names["distribution"]:
             raise InputError(
                 f"NAME: {name!r} given; {entry.distribution} has a {entry.kind or 'plugin'} of that name: choose "
                 "another"

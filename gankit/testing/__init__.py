@@ -10,28 +10,36 @@
         game = tiny_game({LouderFakes: {"gain": 2.0}})
         ...
 
-Under pytest the fixtures `tiny_game`, `check_plugin` and `device` are there without an import.
+Under pytest the fixtures `tiny_game`, `check_plugin` and `gankit_device` are there without an import.
 """
 
 from gankit.testing.checks import (
+    check_command,
+    check_dataset,
     check_documentation,
     check_effect,
     check_order,
     check_play,
     check_plugin,
+    check_repeat,
     check_resume,
+    check_samples,
     devices,
 )
 from gankit.testing.games import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe
 
 __all__ = [
     "Parts",
+    "check_command",
+    "check_dataset",
     "check_documentation",
     "check_effect",
     "check_order",
     "check_play",
     "check_plugin",
+    "check_repeat",
     "check_resume",
+    "check_samples",
     "devices",
     "learnt_by",
     "play",

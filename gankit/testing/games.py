@@ -17,8 +17,9 @@ from gankit.registry import Entry, Registry
 from gankit.testing.parts import TINY_PARTS
 from gankit.trainer import check_finite, play_iteration
 
-Parts = Mapping[type[Plugin], Mapping[str, Any]]
-"""Plugins and their settings, in the order in which they are to act."""
+Parts = Mapping[type[Plugin] | str, Mapping[str, Any] | None]
+"""Plugins and their settings, in the order in which they are to act: classes, or the names of installed tricks.
+With None for its settings a plugin is there to be named, and not switched on."""
 
 TINY: Raw = {
     "name": "tiny",
@@ -58,18 +59,25 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
     Raises RecipeError when it is refused.
     """
     raw = TINY
-    for plugin_class, settings in (parts or {}).items():
-        raw = merge(raw, switched_on(plugin_class, settings))
-    given = [
-        Given(c.kind, c.name, "given", "", f"{c.__module__}:{c.__qualname__}", c) for c in (*(parts or {}), *TINY_PARTS)
-    ]
-    taken = {entry.label for entry in given}
-    registry = Registry([*given, *(entry for entry in _installed() if entry.label not in taken)])
-    return Recipe.from_dict(merge(raw, changes or {}), source="tiny.toml", registry=registry)
+    for plugin, settings in (parts or {}).items():
+        if settings is not None:
+            raw = merge(raw, switched_on(plugin, settings))
+    return Recipe.from_dict(merge(raw, changes or {}), source="tiny.toml", registry=tiny_registry(parts or {}))
 
 
-def switched_on(plugin_class: type[Plugin], settings: Mapping[str, Any]) -> Raw:
+def tiny_registry(parts: Parts) -> Registry:
+    """What is installed, and before it the plugins that a test brings and the parts of the tiny game."""
+    classes = [c for c in (*parts, *TINY_PARTS) if not isinstance(c, str)]
+    given = [Given(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
+    names = {(c.name, kind) for c in classes for kind in (c.kind, None)}
+    return Registry([*given, *(entry for entry in _installed() if (entry.name, entry.kind) not in names)])
+
+
+def switched_on(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
     """The change to a recipe that puts a plugin into it."""
+    if isinstance(plugin, str):
+        return {"tricks": {plugin: dict(settings)}}
+    plugin_class = plugin
     kind, table = plugin_class.kind, {"use": plugin_class.name, **settings}
     if kind == "trick":
         return {"tricks": {plugin_class.name: table}}

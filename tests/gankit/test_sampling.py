@@ -1,5 +1,6 @@
 """From a generator file to images: with that file alone, in any process, and without a stranger's code."""
 
+import hashlib
 import json
 import random
 import struct
@@ -98,7 +99,7 @@ def test_what_wraps_the_generator_is_needed(shelf, file):
     assert Sampler.load(path).sample(2)[0].shape == (2, 1, 8, 8)
 
 
-def test_the_file_says_how_it_came_about(file):
+def test_the_file_says_how_it_came_about(file, toys):
     card = card_of(file(seed=9))
     assert card["recipe"]["seed"] == 9
     assert card["iteration"] == 3
@@ -107,6 +108,7 @@ def test_the_file_says_how_it_came_about(file):
         "distribution": "toys",
         "version": "1.0",
         "origin": "gankit_toys:G",
+        "sha256": hashlib.sha256(Path(toys.__file__).read_bytes()).hexdigest(),
     }
 
 

@@ -344,9 +344,10 @@ def test_a_loss_that_is_nan_ends_the_run_before_it_is_saved(play, tmp_path, outp
     with pytest.raises(GankitError) as error:
         play(tricks={"nan": {"use": "NotANumber", "turn": turn}}, output=output)
     assert error.value.exit_code == 1
-    # Once the weights are NaN, every loss is, and the first is named.
-    term = "broken" if turn == iteration - 1 else "fool"
-    assert str(error.value).startswith(f"iteration {iteration}: the generator's {term} is nan.")
+    # Once the weights are NaN, every loss is: all are named, in the order of play.
+    everything = "the discriminator's real is nan, and with it the discriminator's fake, the generator's fool, the"
+    first = "the generator's broken is nan." if turn == iteration - 1 else everything
+    assert str(error.value).startswith(f"iteration {iteration}: {first}")
     assert "What helps most often" in str(error.value)
     folder = tmp_path / "run" / "checkpoints"
     assert sorted(p.name for p in folder.glob("*")) == kept
@@ -370,7 +371,7 @@ def test_parameters_that_are_no_longer_finite_end_the_run_too(shelf, play, tmp_p
             return ()
 
     with pytest.raises(
-        GankitError, match=r"iteration 4: the generator's (parameters are no longer finite|fool is nan)"
+        GankitError, match=r"iteration 4: the (generator's parameters are no longer finite|discriminator's fake is nan)"
     ):
         play(tricks=tricks(Blow))
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").glob("*")) == ["000002"]

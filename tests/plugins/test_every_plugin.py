@@ -21,8 +21,12 @@ SMALL = {
     "gaussian_ring": {"count": 40},
     "gaussian_grid": {"count": 40},
     "shapes": {"count": 24, "resolution": 8},
+    "ada": {"initial": 0.5},
 }
 """Settings that suit a game of four iterations."""
+
+BESIDE = {"label_weights": {"loss": {"use": "igan_label"}}}
+"""What else a recipe must have for a plugin to act."""
 
 CLASSES = {"igan_v2": (2,)}
 """What does not go with every number of classes."""
@@ -31,4 +35,5 @@ CLASSES = {"igan_v2": (2,)}
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name not in NEED_FILES], ids=lambda e: e.label)
 def test_all_that_every_plugin_must_hold(entry, check_plugin):
     classes = CLASSES.get(entry.name, (0, 2))
-    check_plugin(entry.load(), SMALL.get(entry.name), classes=classes, affects=entry.name not in WATCH)
+    affects = entry.name not in WATCH
+    check_plugin(entry.load(), SMALL.get(entry.name), BESIDE.get(entry.name), classes=classes, affects=affects)

@@ -96,7 +96,7 @@ def test_names_that_are_none(name, hint):
         (["class"], "a word of Python's own: class_trick would do"),
         (["none"], "a word of Python's own"),
         (["test_time"], "pytest would take its file for a test"),
-        (["plugins"], "gankit_plugins is gankit's own package"),
+        (["plugins"], "gankit_plugins is a package of gankit"),
         (["dropout"], "gankit has a trick of that name"),
         (["hinge"], "gankit has a loss of that name"),
         (["random", "--single-file"], "would hide the module random"),
