@@ -24,7 +24,7 @@ import torch
 from gankit import Game, InputError, Recipe
 from gankit.checkpoint import capture, restore
 from gankit.files import tensors_to_bytes
-from gankit.plugin import PLAYERS
+from gankit.kinds import PLAYERS
 from gankit.recipe import merge
 from gankit.registry import Registry
 from gankit.trainer import check_finite, play_iteration

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from gankit import hookspecs
 from gankit.cli.settings_in_words import setting_rows
 from gankit.hooks import hooks_of
-from gankit.plugin import KINDS, Plugin
+from gankit.kinds import KINDS
+from gankit.plugin import Plugin
 from gankit.recipe import DEFAULT_USE, PLAYER_SLOTS, SINGLE_SLOTS, Output, Train
 from gankit.registry import Entry, Registry
 

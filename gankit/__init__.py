@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gankit.errors import GankitError as GankitError
     from gankit.errors import InputError as InputError
     from gankit.game import Game as Game
-    from gankit.plugin import Player as Player
+    from gankit.kinds import Player as Player
     from gankit.plugin import Plugin as Plugin
     from gankit.plugin import Settings as Settings
     from gankit.plugin import hookimpl as hookimpl
@@ -43,7 +43,7 @@ _HOME = {
     "GankitError": "gankit.errors",
     "InputError": "gankit.errors",
     "Judgement": "gankit.step",
-    "Player": "gankit.plugin",
+    "Player": "gankit.kinds",
     "Plugin": "gankit.plugin",
     "Recipe": "gankit.recipe",
     "Settings": "gankit.plugin",

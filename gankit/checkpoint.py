@@ -19,7 +19,7 @@ from torch import Tensor
 from gankit.errors import InputError, PluginError
 from gankit.files import TEMPORARY, disk_errors, tensors_to_bytes
 from gankit.game import Game
-from gankit.plugin import PLAYERS
+from gankit.kinds import PLAYERS
 from gankit.run_dir import RunDir
 
 FORMAT = 1

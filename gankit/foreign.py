@@ -9,7 +9,10 @@ from pydantic import ConfigDict, Field, create_model
 from torch import Tensor, nn
 
 from gankit.errors import InputError
-from gankit.plugin import Kind, Plugin, Settings, hookimpl
+from gankit.hooks import hooks_of
+from gankit.kinds import Kind
+from gankit.plugin import Plugin, Settings, hookimpl
+from gankit.recipe import DEFAULT_USE, Recipe
 from gankit.spec import Spec
 from gankit.step import Judgement
 
@@ -27,13 +30,25 @@ class _Foreign(Plugin):
         except TypeError as error:
             raise InputError(f"{self.module_class.__name__} cannot be built with {given}: {error}") from error
 
+    @hookimpl
+    def check_recipe(self, recipe: Recipe) -> list[str]:
+        place = f"normalization.{self.kind}"
+        # One that only answers for the layers it is asked for is asked for none.
+        asked_only = hooks_of(recipe.plugin_class(place)) == ["normalization"]
+        if not asked_only or recipe.use_of(place) == DEFAULT_USE["normalization"]:
+            return []
+        return [
+            f"{place} = {recipe.use_of(place)} does nothing, since {self.module_class.__name__} brings its own layers; "
+            "drop it, and normalise inside the network"
+        ]
+
 
 class _ForeignGenerator(_Foreign):
     kind = "generator"
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        spec.conditional = spec.classes > 0 and takes_labels(self.module_class)
+        spec.conditional = spec.classes > 0 and label_place(self.module_class) is not None
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
@@ -48,26 +63,39 @@ class _ForeignDiscriminator(_Foreign):
         return Judging(CalledWithLabels(self.build()))
 
 
+LABEL_NAMES = ("labels", "label", "y", "c", "classes", "class_labels")
+"""What networks call the classes of their images."""
+
+
 class CalledWithLabels(nn.Module):
     """Hands the labels on only to a network whose `forward` has a place for them."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.takes_labels = takes_labels(type(network))
+        place = label_place(type(network))
+        self.takes_labels = place is not None
+        self.by_name = place.name if place is not None and place.kind is not place.POSITIONAL_ONLY else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Any:
-        return self.network(x, labels) if self.takes_labels else self.network(x)
+        if not self.takes_labels:
+            return self.network(x)
+        return self.network(x, labels) if self.by_name is None else self.network(x, **{self.by_name: labels})
 
 
-def takes_labels(module_class: type[nn.Module]) -> bool:
-    """Whether `forward` has a place behind its first argument."""
-    places = [
-        p
-        for p in list(inspect.signature(module_class.forward).parameters.values())[1:]
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-    ]
-    return len(places) > 1 or any(p.kind is p.VAR_POSITIONAL for p in places)
+def label_place(module_class: type[nn.Module]) -> inspect.Parameter | None:
+    """The argument of `forward` that takes the labels: one of the usual names, or the second that it cannot do without.
+
+    A second argument with a default and another name, `temperature=1.0`, is something else; `*args` takes all there is.
+    """
+    arguments = list(inspect.signature(module_class.forward).parameters.values())[1:]
+    for argument in arguments:
+        if argument.kind is argument.VAR_POSITIONAL:
+            return argument.replace(kind=argument.POSITIONAL_ONLY)
+    behind = [a for a in arguments[1:] if a.kind is not a.VAR_KEYWORD]
+    called = [a for a in behind if a.name in LABEL_NAMES]
+    needed = [a for a in behind if a.default is a.empty]
+    return next(iter(called + needed), None)
 
 
 class Judging(nn.Module):

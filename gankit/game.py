@@ -16,8 +16,9 @@ from gankit.batches import BatchSource, place
 from gankit.dataset import Dataset
 from gankit.errors import InputError, PluginError, Problem, RecipeError
 from gankit.hooks import Hooks
+from gankit.kinds import PLAYERS, Player
 from gankit.pictures import to_float
-from gankit.plugin import PLAYERS, Player, Plugin
+from gankit.plugin import Plugin
 from gankit.recipe import Part, Recipe
 from gankit.spec import Spec
 from gankit.step import Source, Term

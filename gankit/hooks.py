@@ -19,7 +19,8 @@ from gankit import hookspecs
 from gankit.errors import PluginError
 
 if TYPE_CHECKING:
-    from gankit.plugin import Player, Plugin
+    from gankit.kinds import Player
+    from gankit.plugin import Plugin
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gankit.dataset import Dataset
     from gankit.game import Game
-    from gankit.plugin import Player
+    from gankit.kinds import Player
     from gankit.recipe import Recipe
     from gankit.spec import Spec
     from gankit.step import Source, Step, Term

@@ -22,30 +22,15 @@ A whole trick, in one file beside a recipe:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pluggy
 from pydantic import BaseModel, ConfigDict
 
+from gankit.kinds import Kind
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-Player = Literal["generator", "discriminator"]
-PLAYERS: tuple[Player, ...] = get_args(Player)
-
-Kind = Literal[
-    "data",
-    "latent",
-    "generator",
-    "discriminator",
-    "loss",
-    "normalization",
-    "optimizer",
-    "lr_schedule",
-    "trick",
-    "command",
-]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 hookimpl = pluggy.HookimplMarker("gankit")
 """Marks a method of a plugin as the implementation of the hook point of the same name."""

@@ -25,7 +25,8 @@ from pydantic import Field, ValidationError
 
 from gankit.errors import InputError, PluginError, Problem, RecipeError
 from gankit.hooks import check_api_version
-from gankit.plugin import KINDS, PLAYERS, Kind, Player, Plugin, Settings
+from gankit.kinds import KINDS, PLAYERS, Kind, Player
+from gankit.plugin import Plugin, Settings
 from gankit.registry import Found, Registry, nearest
 
 Raw = dict[str, Any]

@@ -23,6 +23,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from gankit.errors import PluginError
+from gankit.kinds import KINDS
 
 GROUP = "gankit.plugins"
 
@@ -153,8 +154,6 @@ class Registry:
             offered = sorted({e.name for e in _from(self.entries, distribution) if e.kind in (kind, None)})
             instead = f"{nearest(name, offered)}it offers {', '.join(offered)}" if offered else "it offers none"
             return f"{distribution} offers no {kind} called {name!r}; {instead}"
-        from gankit.plugin import KINDS
-
         for entry in self.entries:
             if entry.name == name and entry.kind not in (*KINDS, None):
                 meant = f"{nearest(str(entry.kind), KINDS)}there are {', '.join(KINDS)}"

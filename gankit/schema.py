@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 from typing import Any, cast
 
+from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import models_json_schema
 
 from gankit.errors import PluginError
-from gankit.plugin import PLAYERS, Kind, Plugin, Settings
+from gankit.kinds import PLAYERS, Kind
+from gankit.plugin import Plugin, Settings
 from gankit.recipe import PLAYER_SLOTS, SINGLE_SLOTS, Output, Train, as_plugin_class
 from gankit.registry import Entry, Found
 
@@ -27,9 +30,13 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         try:
             kind = cast(Kind, entry.kind or getattr(entry.load(), "kind", "generator"))
             found = Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
-            plugins.setdefault(kind, {})[entry.name] = as_plugin_class(found, kind)
+            plugin_class = as_plugin_class(found, kind)
+            plugin_class.Config.model_json_schema()
+            plugins.setdefault(kind, {})[entry.name] = plugin_class
         except PluginError as error:
             broken.append(str(error))
+        except PydanticInvalidForJsonSchema as error:
+            broken.append(f"{entry.label} of {entry.distribution}: its settings have no schema: {error.message}")
     models: list[type[Settings]] = [Train, Output]
     models += [plugin_class.Config for of_kind in plugins.values() for plugin_class in of_kind.values()]
     references, definitions = models_json_schema(
@@ -57,6 +64,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
             "description": f"the {kind} plugin, by its name or as a table with its settings",
             "anyOf": [
                 {"enum": list(plugins.get(kind, {}))},
+                {"type": "string", "pattern": _named(plugins.get(kind, {}))},
                 {"type": "string", "pattern": FROM_A_FILE},
                 *offered(kind),
                 # A table without `use` sets something of the plugin that stands there by default or in a base.
@@ -70,8 +78,12 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         }
 
     properties: Schema = {
-        "name": {"type": "string", "description": "of the run; the file's, if left out"},
-        "seed": {"type": "integer", "minimum": 0, "description": "of all randomness"},
+        "name": {
+            "type": "string",
+            "pattern": r"^\w[\w .+-]{0,99}$",
+            "description": "of the run; the file's, if left out",
+        },
+        "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "of all randomness"},
         "extends": {"type": "string", "description": "another recipe, relative to this one, beneath this one"},
         "requires": {
             "type": "array",
@@ -90,11 +102,12 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         "type": "object",
         "description": "any number of tricks, in the order in which they act",
         "properties": {
-            name: {"anyOf": [{**tables[f"trick.{name}"], "required": []}, _under_the_name_of(name)]}
+            name: {"anyOf": [{**tables[f"trick.{name}"], "required": []}, {"$ref": "#/$defs/trick"}]}
             for name in plugins.get("trick", {})
         },
-        "additionalProperties": {"anyOf": [*offered("trick"), _FOREIGN]},
+        "additionalProperties": {"$ref": "#/$defs/trick"},
     }
+    tables["trick"] = {"description": "a trick, whatever it is called here", "anyOf": [*offered("trick"), _FOREIGN]}
     used = _definitions_used(properties, shared | tables)
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -114,9 +127,9 @@ _FOREIGN: Schema = {
 }
 
 
-def _under_the_name_of(name: str) -> Schema:
-    """`[tricks.NAME]` that holds another plugin than NAME."""
-    return {"type": "object", "properties": {"use": {"not": {"const": name}}}, "required": ["use"]}
+def _named(names: Iterable[str]) -> str:
+    """A pattern for one of some names, alone or with the distribution that it is meant of: `hinge@gankit`."""
+    return rf"^({'|'.join(map(re.escape, names))})(@[\w.-]+)?$"
 
 
 def _table(settings: Schema, name: str, says: str) -> Schema:
@@ -124,7 +137,13 @@ def _table(settings: Schema, name: str, says: str) -> Schema:
     return {
         "type": "object",
         "description": says,
-        "properties": {"use": {"const": name, "description": says}, **settings.get("properties", {})},
+        "properties": {
+            "use": {
+                "description": says,
+                "anyOf": [{"const": name}, {"type": "string", "pattern": _named([name])}],
+            },
+            **settings.get("properties", {}),
+        },
         "required": ["use", *settings.get("required", [])],
         "additionalProperties": False,
     }

@@ -15,7 +15,7 @@ from gankit.aside import RandomState
 from gankit.bundled import find_recipe
 from gankit.errors import InputError
 from gankit.game import Game, choose_device
-from gankit.plugin import Player
+from gankit.kinds import Player
 from gankit.recipe import Recipe
 from gankit.run_dir import RunDir
 from gankit.runs import prepare_torch, start

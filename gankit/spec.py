@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from gankit.plugin import Player
+from gankit.kinds import Player
 
 Normalize = Callable[[Player, nn.Module, int], nn.Module]
 """(player, layer, features) to the layer with its normalisation, as the recipe's `[normalization]` has it."""

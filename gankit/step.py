@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from torch import Tensor
 
 from gankit.errors import PluginError
-from gankit.plugin import Player
+from gankit.kinds import Player
 from gankit.registry import nearest
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from gankit.checkpoint import save_checkpoint
 from gankit.errors import GankitError, PluginError
 from gankit.game import Game, Turns
 from gankit.interrupt import Interrupt
-from gankit.plugin import PLAYERS, Player
+from gankit.kinds import PLAYERS, Player
 from gankit.run_dir import RunDir
 from gankit.sampling import GridSampler, sampled_generator, save_generator
 from gankit.step import Step, Term

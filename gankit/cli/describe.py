@@ -30,7 +30,7 @@ def find(given: str, registry: Registry) -> list[Found]:
 
     Raises PluginError, with the nearest name, when there is none, or when it cannot be imported.
     """
-    from gankit.plugin import KINDS
+    from gankit.kinds import KINDS
 
     if ":" in given:
         return [registry.find(given, "trick", Path())]
@@ -62,7 +62,8 @@ def describe(found: Found) -> None:
     """
     from gankit.cli.settings_in_words import setting_rows
     from gankit.hooks import check_hooks, hooks_of
-    from gankit.plugin import Kind, Plugin
+    from gankit.kinds import Kind
+    from gankit.plugin import Plugin
     from gankit.recipe import as_plugin_class
 
     plugin_kind: Kind | None = found.found.kind if issubclass(found.found, Plugin) else None

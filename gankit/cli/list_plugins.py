@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import click
 
 from gankit.errors import InputError, PluginError
+from gankit.kinds import KINDS
 from gankit.outline import Outline, Outlines
 from gankit.registry import Entry, Found, Registry, nearest
 
@@ -77,6 +78,8 @@ def _fitting(line: str) -> str:
 def read(entry: Entry, outlines: Outlines) -> Row:
     """What a plugin's source says of it; nothing of it is run."""
     try:
+        if entry.kind not in (*KINDS, None):
+            raise PluginError(f"{entry.label}: there is no kind {entry.kind!r}")
         outline = outlines.of(entry.value)
         kind, hooks = (entry.kind or "", []) if outline is None else _read_off(entry, outline)
     except PluginError as error:
@@ -135,8 +138,6 @@ def summary(documented: type) -> str:
 
 
 def _check_kind(kind: str) -> None:
-    from gankit.plugin import KINDS
-
     if kind not in KINDS:
         raise InputError(f"--kind {kind}: there is no such kind; {nearest(kind, KINDS)}there are {', '.join(KINDS)}")
 

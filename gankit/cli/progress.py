@@ -19,7 +19,7 @@ from rich.text import Text
 
 from gankit.cli.words import duration, images_in_words, number, parameters_in_words
 from gankit.game import Game
-from gankit.plugin import PLAYERS, Player
+from gankit.kinds import PLAYERS, Player
 from gankit.run_dir import RunDir
 from gankit.trainer import Outcome
 

@@ -19,7 +19,8 @@ from gankit.dataset import Dataset
 from gankit.errors import InputError
 from gankit.game import Game
 from gankit.hooks import Hooks, check_hooks, hooks_of
-from gankit.plugin import KINDS, PLAYERS, Plugin
+from gankit.kinds import KINDS, PLAYERS
+from gankit.plugin import Plugin
 from gankit.recipe import Raw, merge
 from gankit.sampling import GridSampler, Sampler, sampled_generator, save_generator
 from gankit.testing.games import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe, tiny_registry

@@ -11,7 +11,8 @@ from typing import Any
 from gankit.checkpoint import capture
 from gankit.files import tensors_to_bytes
 from gankit.game import Game
-from gankit.plugin import PLAYERS, Plugin
+from gankit.kinds import PLAYERS
+from gankit.plugin import Plugin
 from gankit.recipe import PLAYER_SLOTS, Raw, Recipe, merge
 from gankit.registry import Entry, Registry
 from gankit.testing.parts import TINY_PARTS

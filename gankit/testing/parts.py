@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gankit.dataset import Dataset
-from gankit.plugin import Player, Plugin, Settings, hookimpl
+from gankit.kinds import Player
+from gankit.plugin import Plugin, Settings, hookimpl
 from gankit.spec import Spec
 from gankit.step import Judgement, Step, Term
 

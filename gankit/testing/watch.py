@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gankit.aside import seed_all
 from gankit.game import Game
-from gankit.plugin import PLAYERS, Player
+from gankit.kinds import PLAYERS, Player
 from gankit.step import Step
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from gankit import Game, Recipe
 from gankit.errors import RecipeError
-from gankit.foreign import CalledWithLabels, Judging, module_plugin, takes_labels
+from gankit.foreign import CalledWithLabels, Judging, label_place, module_plugin
 from gankit.sampling import Sampler, save_generator
 from gankit.trainer import play_iteration
 
@@ -30,13 +30,16 @@ def with_forward(function):
         (lambda self, *args: args, True),
         (lambda self, x, *args: (x, *args), True),
         (lambda self, x, *, scale=1: (x,), False),
+        (lambda self, z, temperature=1.0: (z,), False),
+        (lambda self, x, condition: (x, condition), True),
+        (lambda self, x, return_features=False, *, labels=None: (x, labels), True),
         (lambda self, x, **more: (x,), False),
         (eval("lambda self, x, labels, /: (x, labels)"), True),
     ],
 )
 def test_labels_are_handed_to_a_network_with_a_place_for_them(forward, takes):
     net = with_forward(forward)
-    assert takes_labels(net) == takes
+    assert (label_place(net) is not None) == takes
     assert CalledWithLabels(net())("x", "labels") == (("x", "labels") if takes else ("x",))
 
 
@@ -138,3 +141,9 @@ def test_a_required_argument_is_asked_for(shelf, strangers):
 def test_a_module_belongs_in_a_network_slot_only(toy_recipe):
     with pytest.raises(RecipeError, match=r"tricks\.a\.use: gankit_toys:PlainD is not a subclass of gankit\.Plugin"):
         toy_recipe(tricks={"a": {"use": "gankit_toys:PlainD"}})
+
+
+def test_a_normalisation_that_nobody_asks_for_layers_is_said_to_do_nothing(strangers):
+    recipe = strangers({})
+    (sentence,) = [s for s in Game(recipe).advice if s.startswith("generator: ")]
+    assert "normalization.generator = as_it_is does nothing, since PlainG brings its own layers" in sentence

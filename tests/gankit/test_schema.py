@@ -1,5 +1,7 @@
 """The JSON Schema of recipes takes what gankit takes and names what it refuses."""
 
+from collections.abc import Callable
+
 import pytest
 from jsonschema import Draft202012Validator
 from pydantic import Field
@@ -57,6 +59,12 @@ def errors(shelf, toy_dict, tmp_path):
         ({"tricks": {"Louder": {"gain": 0}}}, False),
         ({"tricks": {"Louder": {"use": "Louder", "gain": 0}}}, False),
         ({"tricks": {"Luoder": {}}}, False),
+        ({"tricks": {"loud": {"use": "Louder@own"}}}, True),
+        ({"tricks": {"Louder": {"use": "Wander", "bogus": 1}}}, False),
+        ({"generator": "G@toys"}, True),
+        ({"optimizer": {"generator": {"use": "Adam@toys", "lr": 0}}}, False),
+        ({"name": "a/b"}, False),
+        ({"seed": 2**63}, False),
         ({"tricks": {"Louder": 3}}, False),
         ({"generator": {"use": "G", "width": 3}}, True),
         ({"generator": {"use": "G", "widht": 3}}, False),
@@ -89,3 +97,19 @@ def test_a_broken_plugin_is_left_out_and_named(shelf):
     assert "gone" not in schema["properties"]["tricks"]["properties"]
     (sentence,) = broken
     assert "plugin 'trick.gone' of elsewhere 1 cannot be imported" in sentence
+
+
+class Callback(Plugin):
+    """Settings that no JSON can write."""
+
+    name = "Callback"
+
+    class Config(Settings):
+        change: Callable[[int], int] | None = Field(None, description="a function")
+
+
+def test_settings_without_a_schema_leave_their_plugin_out(shelf):
+    shelf.add(Callback)
+    schema, (sentence,) = recipe_schema(shelf.registry.entries)
+    assert "Callback" not in schema["properties"]["tricks"]["properties"]
+    assert sentence.startswith("trick.Callback of own: its settings have no schema: ")
