@@ -137,7 +137,7 @@ def page(ratios: dict[str, Ratio], control: Ratio, pairs: int) -> str:
         "with what fills it there: `non_saturating`, `adam`, `normal`, `constant`, and no normalisation in D.",
         "",
         f"The plain recipe against itself: {control.median:.3f} ({control.low:.3f} to {control.high:.3f}). Differences "
-        "smaller than the distance of that from 1 mean nothing. Two parts save work because they do less: `packing` "
+        "within that spread mean nothing. Two parts save work because they do less: `packing` "
         "gives D half as many images to judge, and `balanced_turns` leaves out turns of a D that is ahead.",
         "",
         "| part | cost | source | when to use | when not |",

@@ -11,9 +11,10 @@ import argparse
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import griffe
 from pydantic import BaseModel
 
 from gankit import hookspecs
@@ -52,7 +53,7 @@ def pages() -> dict[str, str]:
     """Every generated page, by its path within docs/."""
     entries = [entry for entry in Registry.installed().entries if entry.distribution == "gankit"]
     by_kind = {kind: [entry for entry in entries if entry.kind == kind] for kind in TITLES}
-    made = {"hooks.md": hooks_page(entries), "recipe.md": recipe_page(by_kind)}
+    made = {"hooks.md": hooks_page(entries), "recipe.md": recipe_page(by_kind), "api.md": api_page()}
     return made | {f"plugins/{kind}.md": kind_page(kind, of_kind) for kind, of_kind in by_kind.items()}
 
 
@@ -139,6 +140,149 @@ def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+GAME = [
+    "recipe",
+    "device",
+    "directory",
+    "iteration",
+    "turn_counts",
+    "values",
+    "generator",
+    "discriminator",
+    "parameters",
+    "optimizers",
+    "spec",
+    "dataset",
+    "stop",
+    "advise",
+    "draw",
+    "draw_reference",
+    "draw_latent",
+    "learning_rate",
+]
+"""What plugins use of the game; the rest is the core's own business."""
+
+API = {
+    "What plugins work with": {
+        "gankit.plugin.Plugin": None,
+        "gankit.plugin.Settings": None,
+        "gankit.step.Step": None,
+        "gankit.step.Term": None,
+        "gankit.step.Judgement": None,
+        "gankit.spec.Spec": None,
+        "gankit.game.Game": GAME,
+        "gankit.dataset.Dataset": None,
+        "gankit.recipe.Recipe": None,
+        "gankit.sampling.truncated": None,
+    },
+    "From Python": {
+        "gankit.session.Session": None,
+        "gankit.session.train": None,
+        "gankit.session.resume": None,
+        "gankit.session.Trained": None,
+        "gankit.prepared.read_prepared": None,
+        "gankit.errors.GankitError": None,
+        "gankit.errors.InputError": None,
+    },
+    "gankit.testing": {
+        **{
+            f"gankit.testing.games.{name}": None
+            for name in ("tiny_game", "tiny_recipe", "play", "state_of", "learnt_by")
+        },
+        **{
+            f"gankit.testing.checks.{name}": None
+            for name in ("check_plugin", "check_documentation", "check_play", "check_effect", "check_resume")
+        },
+        **{
+            f"gankit.testing.checks.{name}": None
+            for name in ("check_repeat", "check_samples", "check_order", "check_dataset", "check_command", "devices")
+        },
+    },
+}
+"""What is public, by chapter, and of which class only some members are shown."""
+
+
+def api_page() -> str:
+    """Every public name, with what its source says of it and of its members."""
+    package = griffe.load("gankit", search_paths=[str(Path(__file__).parents[1])])
+    lines = [
+        f"{WRITTEN}# Names from Python",
+        "",
+        "What `from gankit import ...` offers, and `gankit.testing`. B is the batch size, C channels, R the resolution.",
+        "",
+    ]
+    for chapter, members in API.items():
+        lines += [f"## {chapter}", ""]
+        for path, only in members.items():
+            lines += described(package[path.removeprefix("gankit.")], only)
+    return "\n".join(lines)
+
+
+def described(found: griffe.Object, only: Sequence[str] | None) -> list[str]:
+    """A class with its members, or a function."""
+    lines = [f"### {found.name}", ""]
+    if isinstance(found, griffe.Function):
+        return [*lines, f"```python\n{called(found)}\n```", "", documented(found), ""]
+    assert isinstance(found, griffe.Class)
+    if "__init__" in found.members:
+        lines += [f"```python\n{called(found['__init__'], found.name)}\n```", ""]
+    lines += [documented(found), ""]
+    shown = [found[name] for name in only if name in found.members] if only else list(found.members.values())
+    public = [m for m in shown if not m.name.startswith("_") and not m.is_alias]
+    rows = [f"- `{m.name}`{kept(m)}" for m in public if m.is_attribute]
+    lines += [*rows, ""] if rows else []
+    for method in public:
+        if isinstance(method, griffe.Function):
+            lines += [f"```python\n{called(method)}\n```", "", documented(method), ""]
+    return lines
+
+
+def kept(attribute: griffe.Object) -> str:
+    """The type and the meaning of an attribute, as far as they are written down."""
+    annotation = str(getattr(attribute, "annotation", None) or "").removeprefix("ClassVar[")
+    typed = f" (`{annotation.removesuffix(']') if 'ClassVar' in str(attribute.annotation) else annotation}`)"
+    said = f": {flowed(attribute.docstring.value)}" if attribute.docstring else ""
+    return (typed if annotation else "") + said
+
+
+def called(function: griffe.Function, name: str | None = None) -> str:
+    """A signature; the class's name stands for its `__init__`."""
+    arguments, starred = [], False
+    for parameter in function.parameters:
+        if parameter.name in ("self", "cls"):
+            continue
+        if parameter.kind is griffe.ParameterKind.keyword_only and not starred:
+            arguments.append("*")
+            starred = True
+        typed = f": {parameter.annotation}" if parameter.annotation is not None else ""
+        unsaid = f" = {parameter.default}" if parameter.default is not None else ""
+        arguments.append(f"{parameter.name}{typed}{unsaid}")
+    returned = f" -> {function.returns}" if function.returns is not None and name is None else ""
+    return f"{name or function.name}({', '.join(arguments)}){returned}"
+
+
+def documented(found: griffe.Object) -> str:
+    """A docstring, its sections as paragraphs of Markdown."""
+    if found.docstring is None:
+        return ""
+    paragraphs = []
+    for paragraph in re.split(r"\n\n", found.docstring.value):
+        head, _, rest = paragraph.partition("\n")
+        if head in ("Args:", "Raises:"):
+            entries = re.split(r"\n(?=\S)", textwrap.dedent(rest))
+            paragraphs.append("\n".join(f"- {'' if head == 'Args:' else 'raises '}{argument(e)}" for e in entries))
+        elif paragraph.startswith("    "):
+            paragraphs.append(f"```python\n{textwrap.dedent(paragraph)}\n```")
+        else:
+            paragraphs.append(flowed(paragraph))
+    return "\n\n".join(paragraphs)
+
+
+def argument(entry: str) -> str:
+    names, _, meaning = entry.partition(": ")
+    return f"`{names}`: {flowed(meaning)}"
 
 
 def settings_table(model: type[BaseModel]) -> list[str]:

@@ -214,10 +214,12 @@ def loss_terms(player: Player, run: Game) -> Iterable[Term] | None:
 def on_start(run: Game) -> None:
     """All is assembled, a resumed state is loaded, the first iteration is about to begin.
 
+    `run.directory` is None where nothing is to be written: in a `Session`, in a test's tiny game.
+
     Example:
 
         def on_start(self, run):
-            self.writer = csv.writer(open(run.directory / "losses.csv", "a"))
+            self.file = open(run.directory / "losses.csv", "a") if run.directory is not None else None
     """
 
 
@@ -361,7 +363,8 @@ def on_stop(run: Game) -> None:
     Example:
 
         def on_stop(self):
-            self.writer.close()
+            if self.file is not None:
+                self.file.close()
     """
 
 

@@ -239,6 +239,9 @@ def _module_of(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # The file may import its neighbours. At the end of the path they hide nobody's module.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)

@@ -22,7 +22,7 @@ from PIL import Image
 
 import gankit
 from gankit.errors import InputError
-from gankit.files import TEMPORARY, disk_errors, write_json, write_text
+from gankit.files import TEMPORARY, disk_errors, write_bytes, write_json, write_text
 from gankit.pictures import save_png
 from gankit.recipe import Recipe
 
@@ -59,6 +59,7 @@ class RunDir:
         directory = cls(path)
         directory.lock()
         directory.write_recipe(recipe)
+        directory.keep_sources(recipe)
         return directory
 
     @staticmethod
@@ -105,6 +106,13 @@ class RunDir:
 
     def write_recipe(self, recipe: Recipe) -> None:
         write_text(self.recipe_file, recipe.to_toml())
+
+    def keep_sources(self, recipe: Recipe) -> None:
+        """Copies of the files that plugins come from without a distribution. For the record: nothing reads them."""
+        for part in recipe.parts.values():
+            file = Path(part.found.origin.rpartition(":")[0])
+            if not part.found.distribution and file.suffix == ".py":
+                write_bytes(self.path / "sources" / file.name, file.read_bytes())
 
     def write_environment(self, record: dict[str, Any]) -> None:
         write_json(self.environment_file, record)

@@ -35,6 +35,9 @@ def find(given: str, registry: Registry) -> list[Found]:
     if ":" in given:
         return [registry.find(given, "trick", Path())]
     entries = [e for e in registry.entries if given in (e.name, e.label, f"{e.name}@{e.distribution}")]
+    if not entries and given.endswith(".py"):
+        # Following it to a class without a name says which classes there are.
+        return [registry.find(f"{given}:", "trick", Path())]
     if not entries and given in KINDS:
         raise PluginError(f"{given} is a kind of plugin; `gankit list-plugins --kind {given}` shows those of that kind")
     if not entries:

@@ -225,6 +225,14 @@ def test_a_class_in_a_file_relative_to_the_recipe(tmp_path):
     assert find(found.use, folder=Path("/")).use == found.use
 
 
+def test_a_file_may_import_its_neighbours_and_they_hide_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "neighbour_of_mine.py").write_text("GAIN = 3")
+    (tmp_path / "json.py").write_text("1 / 0")
+    (tmp_path / "mine.py").write_text("import json\nfrom neighbour_of_mine import GAIN\nclass Mine:\n    gain = GAIN\n")
+    assert find("./mine.py:Mine", folder=tmp_path).found.gain == 3
+
+
 def test_classes_of_one_file_see_the_same_module_until_it_changes(tmp_path):
     file = tmp_path / "pair.py"
     file.write_text("class A: pass\nclass B(A): pass\n")

@@ -265,3 +265,12 @@ def test_the_device_that_was_asked_for_is_on_record(toy_recipe, tmp_path):
     recipe = toy_recipe(train={"device": "auto", "iterations": 1})
     directory, _ = start(recipe, tmp_path / "out", Silent(), print, device="cpu")
     assert Recipe.load(directory.recipe_file).train.device == "cpu"
+
+
+def test_plugins_from_files_are_kept_as_they_were(toy_recipe, tmp_path):
+    (tmp_path / "mine.py").write_text("from gankit import Plugin\nclass Mine(Plugin):\n    name = 'mine'\n")
+    recipe = toy_recipe(tricks={"mine": {"use": "./mine.py:Mine"}})
+    directory = RunDir.create(recipe, tmp_path / "run")
+    kept = {path.name: path.read_text() for path in (directory.path / "sources").iterdir()}
+    assert kept == {"mine.py": (tmp_path / "mine.py").read_text()}
+    assert not (RunDir.create(toy_recipe(), tmp_path / "plain").path / "sources").exists()

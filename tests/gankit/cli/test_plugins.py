@@ -294,6 +294,23 @@ def test_describe_finds_files_and_modules_too(gankit, toy, kit):
     assert gankit("describe", "kit:Fine").out.startswith("fine: trick")
 
 
+def test_a_file_without_a_class_says_which_there_are(gankit, toy):
+    answer = gankit("describe", "toy.py")
+    assert answer.code == 2
+    assert "it has " in answer.err
+    assert "Blobs" in answer.err
+
+
+def test_one_that_is_broken_does_not_hide_the_other_of_its_name(gankit, install):
+    source = "from gankit import Plugin\nclass A(Plugin):\n    'The good one.'\n    name = 'twin'\n"
+    install("good", {"trick.twin": "good_twin:A"}, {"good_twin": source})
+    install("bad", {"trick.twin": "bad_twin:A"}, {"bad_twin": "1 / 0"})
+    answer = gankit("describe", "twin")
+    assert answer.code == 0
+    assert "The good one." in answer.out
+    assert "broken: plugin 'trick.twin' of bad 1.5 cannot be imported" in answer.err
+
+
 def test_a_name_of_several_kinds_shows_all(gankit, install):
     source = (
         "from gankit import Plugin\n"
@@ -315,6 +332,7 @@ def test_a_name_of_several_kinds_shows_all(gankit, install):
         ("misspelt", "did you mean 'before_d_step'?"),
         ("gone", "No module named 'no_such_module'"),
         ("./nowhere.py:A", "there is no file"),
+        ("./nowhere.py", "there is no file"),
         ("kit:Fien", "did you mean 'Fine'?"),
         ("kit:Path", "is not a subclass of gankit.Plugin"),
         ("", "no plugin '' is installed"),
