@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gankit.pictures import PAPER, grid, picture, save_png, to_bytes, to_float
+from gankit.picture_files import save_png
+from gankit.pictures import PAPER, grid, picture, to_bytes, to_float
 
 
 def test_there_and_back_is_exact():
