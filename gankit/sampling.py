@@ -248,7 +248,7 @@ def along_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int)
     """
     if columns < 3:
         raise InputError(
-            f"--interpolate: {columns} to a row leave nothing between its ends; a larger --count makes rows longer"
+            f"--interpolate: rows of {columns} have nothing between their ends; a larger --count makes them longer"
         )
     whole = len(z) - len(z) % columns
     return rows_of_paths(z[:whole], columns, sampler.spherical), None if labels is None else labels[:whole]

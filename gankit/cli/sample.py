@@ -1,4 +1,8 @@
-"""`gankit sample`: images from a generator file."""
+"""`gankit sample`: images from a generator file.
+
+Interpolations and sweeps are flags of this verb, not verbs of their own: they are its grid with other z, and take its
+seed, class and device. What takes a run and no generator is elsewhere: `gankit show`, `gankit animate`.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +65,8 @@ def command(
     for. Any other PATH is a new folder of one PNG for each image, the classes in turn.
 
     \b
-    gankit sample RUN --out lines.png --interpolate             the same grid, its rows filled from first to last
-    gankit sample RUN --out sweep.png --truncation 0.3,1,inf     a row for each, of the same z; inf is the whole prior
+    gankit sample RUN --out lines.png --interpolate           the same grid, each row filled from first to last
+    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  a row for each, of the same z; inf: the whole prior
     """
     from gankit.cli.words import counted
     from gankit.errors import InputError

@@ -283,7 +283,7 @@ def test_an_interpolation_leaves_out_a_row_that_is_not_full(file):
     assert (z.shape, labels) == ((9, 4), None)
     assert torch.equal(z[::3], plain[:9:3])
     assert torch.equal(z[2::3], plain[2:9:3])
-    with pytest.raises(InputError, match="--interpolate: 2 to a row leave nothing between its ends; a larger --count"):
+    with pytest.raises(InputError, match="--interpolate: rows of 2 have nothing between their ends; a larger --count"):
         along_rows(sampler, plain, None, 2)
 
 

@@ -147,7 +147,7 @@ def test_code_that_a_file_names_is_imported_on_request_only(gankit, run, file):
         (["run", "--out", "x.png", "--truncation", "2,1", "--interpolate"], "--interpolate: rows cannot be for thr"),
         (["run", "--out", "folder", "--truncation", "2,1"], "--truncation: rows belong to a grid; let --out name"),
         (["run", "--out", "folder", "--interpolate"], "--interpolate: rows belong to a grid; let --out name"),
-        (["run", "--out", "x.png", "--interpolate", "--count", 4], "--interpolate: 2 to a row leave nothing between"),
+        (["run", "--out", "x.png", "--interpolate", "--count", 4], "--interpolate: rows of 2 have nothing between"),
         (["run", "--out", "x.png", "--device", "quantum"], "'quantum' given"),
         (["run", "--out", "x.jpg"], "--out x.jpg: pictures are written as PNG"),
         (["run", "--out", "toy.py"], "--out toy.py: something is there already"),
