@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,21 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises GankitError when the disk is full; what was there before is then still there.
     """
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """`write_bytes` of what comes part by part, so that it need never be in memory as a whole.
+
+    Whatever goes wrong where the parts come from, too, leaves what was there before.
+    """
     beside = path.with_name(TEMPORARY + path.name)
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(beside, "wb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, path)

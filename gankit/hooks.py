@@ -33,6 +33,8 @@ class Implementation:
     call: Callable[..., Any]
     """Takes all of the hook point's arguments, in order."""
 
+    plugin: Plugin
+
 
 class Hooks:
     """The active plugins of one run, hook point by hook point.
@@ -65,7 +67,8 @@ class Hooks:
             assert caller.spec is not None
             arguments = caller.spec.argnames
             self._implementations[name] = [
-                Implementation(impl.plugin_name, _taking(arguments, impl.argnames, impl.function)) for impl in found
+                Implementation(impl.plugin_name, _taking(arguments, impl.argnames, impl.function), impl.plugin)
+                for impl in found
             ]
 
     def of(self, name: str, player: Player | None = None) -> list[Implementation]:

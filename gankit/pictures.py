@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-
-from gankit.files import write_bytes
 
 PAPER = 255
 """Grey level of what lies between and beside the images."""
@@ -73,10 +69,3 @@ def _named_rows(drawn: Image.Image, names: Sequence[str], top: int, row_height: 
         middle = top + row * row_height + (row_height - top) // 2
         pen.text((margin - 8, middle), name, fill=INK if drawn.mode == "L" else (INK,) * 3, font=font, anchor="rm")
     return sheet
-
-
-def save_png(drawn: Image.Image, path: Path) -> None:
-    """Writes a PNG beside its place and renames it into it."""
-    buffer = io.BytesIO()
-    drawn.save(buffer, format="PNG")
-    write_bytes(path, buffer.getvalue())

@@ -73,6 +73,10 @@ class Plugin:
     by_class: ClassVar[bool] = False
     """For a network: each class has a network of its own inside, so one class's features mean nothing for another's."""
 
+    spherical: ClassVar[bool] = False
+    """For a prior: its z lie near a sphere around 0, so the way from one to another is an arc (`gankit sample
+    --interpolate`)."""
+
     Config: ClassVar[type[Settings]] = Settings
 
     config: Any

@@ -17,16 +17,15 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import torch
-from PIL import Image
-
 import gankit
 from gankit.errors import InputError
 from gankit.files import TEMPORARY, disk_errors, write_bytes, write_json, write_text
-from gankit.pictures import save_png
+from gankit.picture_files import save_png
 from gankit.recipe import Recipe
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from gankit.game import Game
 
 
@@ -168,9 +167,13 @@ class RunDir:
         save_png(drawn, path)
         return path
 
-    def newest_grid(self) -> Path | None:
+    def grids(self) -> list[Path]:
+        """The grids of samples, named after their iterations, oldest first."""
         numbered = [p for p in self.samples.glob("*.png") if p.stem.isdecimal()]
-        return max(numbered, default=None, key=lambda p: int(p.stem))
+        return sorted(numbered, key=lambda p: int(p.stem))
+
+    def newest_grid(self) -> Path | None:
+        return next(reversed(self.grids()), None)
 
     def checkpoint(self, iteration: int) -> Path:
         return self.checkpoints / f"{iteration:06d}"
@@ -213,6 +216,8 @@ def plugin_record(recipe: Recipe) -> dict[str, dict[str, str]]:
 
 def environment_record(game: Game) -> dict[str, Any]:
     """What a run ran on."""
+    import torch  # not above: to look into a run directory needs none
+
     recipe, device = game.recipe, game.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from gankit.errors import InputError
 from gankit.files import disk_errors, tensors_to_bytes, write_bytes
 from gankit.game import Game, build_network, build_plugins, choose_device, derived_seed
 from gankit.hooks import Hooks
-from gankit.pictures import grid, to_bytes
+from gankit.interpolation import rows_of_paths
+from gankit.picture_files import save_png
+from gankit.pictures import grid, picture, to_bytes
 from gankit.recipe import Reader
 from gankit.registry import Registry
 from gankit.run_dir import plugin_record
@@ -85,6 +88,8 @@ class Sampler:
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "save_generator notes the prior among the plugins needed"
         self._sample_latent = sample_latent
+        self.spherical = hooks.of("sample_latent")[0].plugin.spherical
+        """The prior's z lie near a sphere, and so does the way from one to another."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
         """A plugin's picture of samples (N, C, R, R), where a grid of them would not show what they are."""
@@ -237,6 +242,35 @@ def grid_layout(sampler: Sampler, count: int, wanted: int | None = None) -> tupl
     return columns * classes, columns, labels, sampler.class_names
 
 
+def along_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
+    """z and labels of a grid whose rows lead, each in its class, from their first z to their last.
+
+    Of a last row that is not full nothing is left.
+
+    Raises InputError when there is nothing between the ends.
+    """
+    if columns < 3:
+        raise InputError(
+            f"--interpolate: rows of {columns} have nothing between their ends; a larger --count makes them longer"
+        )
+    whole = len(z) - len(z) % columns
+    return rows_of_paths(z[:whole], columns, sampler.spherical), None if labels is None else labels[:whole]
+
+
+def sweep(
+    sampler: Sampler, count: int, thresholds: Sequence[float], seed: int, wanted: int | None = None
+) -> tuple[Tensor, Tensor | None, int, Names]:
+    """z, labels, columns and names of the rows of a grid with a row for each truncation.
+
+    In a column stands one z throughout, but for those of its numbers that a threshold has drawn again.
+    """
+    columns = max(1, count // len(thresholds))
+    labels = sampler.labels(columns, wanted)
+    z = torch.cat([sampler.latent(columns, labels, seed, t) for t in thresholds])
+    names = tuple("whole prior" if math.isinf(t) else f"truncation {t:g}" for t in thresholds)
+    return z, None if labels is None else labels.repeat(len(thresholds)), columns, names
+
+
 def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
     """The samples as one picture: a plugin's own, or a grid."""
     images = torch.cat(list(sampler.outputs(z, labels)))
@@ -297,8 +331,6 @@ def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def save_folder(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
     """Writes images as numbered PNG files, with the class in the name. Returns how many."""
-    from gankit.pictures import picture, save_png
-
     # Names come from the file, which may be a stranger's: no '/' leads out of the folder.
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     number = 0

@@ -17,6 +17,8 @@ VERBS = {
     "run": "Train from a recipe.",
     "resume": "Go on with a run that was cut short.",
     "sample": "Draw images from a trained generator.",
+    "show": "Draw a run's newest pictures in the terminal.",
+    "animate": "Write a run's pictures as an animated GIF.",
     "validate": "Check a recipe without training.",
     "recipes": "List, show or copy the recipes that come with gankit.",
     "list-plugins": "List what is installed.",

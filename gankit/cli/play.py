@@ -49,6 +49,7 @@ def tell_end(directory: RunDir, outcome: Outcome) -> None:
     click.echo(f"  generator  {directory.generator_file}")
     trust = " --trust" if strange_uses(read_generator_file(directory.generator_file)[0]) else ""
     tell_next(
+        f"gankit show {quoted(directory.path)}",
         f"gankit sample {quoted(directory.path)} --out samples.png{trust}",
         f"{resume} train.iterations={2 * outcome.iterations}",
     )

@@ -1,8 +1,13 @@
-"""`gankit sample`: images from a generator file."""
+"""`gankit sample`: images from a generator file.
+
+Interpolations and sweeps are flags of this verb, not verbs of their own: they are its grid with other z, and take its
+seed, class and device. What takes a run and no generator is elsewhere: `gankit show`, `gankit animate`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +15,20 @@ from gankit.cli.arguments import device_option
 
 NO_PNG = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of pictures that somebody may expect; a folder is hardly meant."""
+
+
+class Thresholds(click.ParamType):
+    """Numbers above 0, with commas between them."""
+
+    name = "thresholds"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        above_zero = click.FloatRange(min=0, min_open=True)
+        return tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
 
 
 @click.command("sample")
@@ -20,10 +39,13 @@ NO_PNG = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 @click.option("--class", "wanted", metavar="C", help="Only this class, by name or by number.")
 @click.option(
     "--truncation",
-    metavar="T",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Draw again what of z lies beyond T: less variety, more typical images.",
+    "thresholds",
+    metavar="T[,T]...",
+    type=Thresholds(),
+    default=(),
+    help="Draw again what of z lies beyond T: less variety, more typical images. Several, a row for each.",
 )
+@click.option("--interpolate", is_flag=True, help="Let each row lead from one z to another.")
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
 def command(
@@ -32,7 +54,8 @@ def command(
     count: int,
     seed: int,
     wanted: str | None,
-    truncation: float | None,
+    thresholds: tuple[float, ...],
+    interpolate: bool,
     device: str | None,
     trust: bool,
 ) -> None:
@@ -40,12 +63,16 @@ def command(
 
     With a PATH that ends in .png they become one grid, with a row for each class, as many to a row as COUNT suffices
     for. Any other PATH is a new folder of one PNG for each image, the classes in turn.
+
+    \b
+    gankit sample RUN --out lines.png --interpolate           the same grid, each row filled from first to last
+    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  a row for each, of the same z; inf: the whole prior
     """
     from gankit.cli.words import counted
     from gankit.errors import InputError
-    from gankit.pictures import save_png
+    from gankit.picture_files import save_png
     from gankit.run_dir import RunDir
-    from gankit.sampling import Sampler, draw_grid, grid_layout, save_folder
+    from gankit.sampling import Sampler, along_rows, draw_grid, grid_layout, save_folder, sweep
 
     if out.suffix.lower() in NO_PNG:
         raise InputError(f"--out {out}: pictures are written as PNG; name a file that ends in .png, or a folder")
@@ -54,6 +81,12 @@ def command(
         raise InputError(f"--out {out}: a folder of that name is in the way")
     if not as_grid and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: something is there already; name a new folder, or a file that ends in .png")
+    sweeping = len(thresholds) > 1
+    rows_by = "--interpolate" if interpolate else "--truncation" if sweeping else None
+    if rows_by is not None and not as_grid:
+        raise InputError(f"{rows_by}: rows belong to a grid; let --out name a file that ends in .png")
+    if interpolate and sweeping:
+        raise InputError("--interpolate: rows cannot be for thresholds as well; give --truncation one of them")
     if file.is_dir():
         run = file
         file = RunDir.open(run).generator_file
@@ -61,16 +94,24 @@ def command(
             raise InputError(f"{run} holds no generator yet; `gankit resume {run}` goes on with the run")
     sampler = Sampler.load(file, device or "auto", trust)
     index = None if wanted is None else sampler.class_index(wanted)
-    if as_grid:
-        count, columns, labels, row_names = grid_layout(sampler, count, index)
-        z = sampler.latent(count, labels, seed, truncation)
-        save_png(draw_grid(sampler, z, labels, columns, row_names), out)
-    elif sampler.draw_samples is not None:
+    if sampler.draw_samples is not None and not as_grid:
         raise InputError(
             f"--out {out}: these samples are drawn together, as one picture; name a file that ends in .png"
         )
+    if sampler.draw_samples is not None and rows_by is not None:
+        raise InputError(f"{rows_by}: these samples are drawn together, as one picture, which has no rows")
+    truncation = thresholds[0] if thresholds else None
+    if sweeping:
+        z, labels, columns, row_names = sweep(sampler, count, thresholds, seed, index)
+        save_png(draw_grid(sampler, z, labels, columns, row_names), out)
+    elif as_grid:
+        count, columns, labels, row_names = grid_layout(sampler, count, index)
+        z = sampler.latent(count, labels, seed, truncation)
+        if interpolate:
+            z, labels = along_rows(sampler, z, labels, columns)
+        save_png(draw_grid(sampler, z, labels, columns, row_names), out)
     else:
         labels = sampler.labels(count, index)
         z = sampler.latent(count, labels, seed, truncation)
         save_folder(sampler.images(z, labels), labels, sampler.class_names, out)
-    click.echo(f"{counted(count, 'image')}: {out}")
+    click.echo(f"{counted(len(z), 'image')}: {out}")

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from PIL import Image
 
-from gankit.pictures import PAPER, grid, picture, save_png, to_bytes, to_float
+from gankit.pictures import PAPER, grid, picture, to_bytes, to_float
 
 
 def test_there_and_back_is_exact():
@@ -70,11 +69,3 @@ def test_rows_are_named_beside_the_images(channels):
         half = beside.crop((0, row * named.height // 2, margin, (row + 1) * named.height // 2))
         assert half.getextrema()[0] < 128  # ink
         assert half.getextrema()[1] == PAPER
-
-
-def test_a_file_is_the_picture(tmp_path):
-    drawn = grid(torch.randint(0, 255, (3, 3, 8, 8), dtype=torch.uint8), 2)
-    save_png(drawn, tmp_path / "deep" / "x.png")
-    with Image.open(tmp_path / "deep" / "x.png") as opened:
-        assert opened.tobytes() == drawn.tobytes()
-    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.png"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 import struct
 import subprocess
@@ -14,7 +15,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gankit import InputError, Plugin, hookimpl
-from gankit.sampling import REDRAWS, GridSampler, Sampler, grid_layout, read_generator_file, save_folder, save_generator
+from gankit.sampling import (
+    REDRAWS,
+    GridSampler,
+    Sampler,
+    along_rows,
+    grid_layout,
+    read_generator_file,
+    save_folder,
+    save_generator,
+    sweep,
+)
 
 
 @pytest.fixture
@@ -243,6 +254,62 @@ def test_a_grid_has_a_row_for_each_class(file, classes, count, wanted, layout):
     number, columns, labels, names = grid_layout(sampler, count, wanted)
     assert (number, columns, None if labels is None else labels.tolist()) == layout
     assert names == (("a", "b", "c")[:classes] if wanted is None else ())
+
+
+def test_rows_of_an_interpolation_are_what_the_generator_gives(file, toys, monkeypatch):
+    """By a loop of its own: the ends are those of the grid without it, and what lies between is drawn one by one."""
+    for spherical, mixed in [
+        (True, lambda p, q, t, a: (math.sin((1 - t) * a) * p + math.sin(t * a) * q) / math.sin(a)),
+        (False, lambda p, q, t, a: (1 - t) * p + t * q),
+    ]:
+        monkeypatch.setattr(toys.Normal, "spherical", spherical)
+        sampler = Sampler.load(file(generator={"dropout": 0.0}))
+        count, columns, labels, _ = grid_layout(sampler, 8)
+        plain = sampler.latent(count, labels, 5)
+        z, same_labels = along_rows(sampler, plain, labels, columns)
+        assert torch.equal(same_labels, labels)
+        got = torch.cat(list(sampler.outputs(z, labels)))
+        for row in range(2):
+            p, q = plain[4 * row].double(), plain[4 * row + 3].double()
+            angle = math.acos(p @ q / p.norm() / q.norm())
+            for column in range(4):
+                at = mixed(p, q, column / 3, angle).float()[None]
+                expected = next(sampler.outputs(at, torch.tensor([row])))
+                assert torch.allclose(got[4 * row + column], expected[0], atol=1e-5)
+
+
+def test_an_interpolation_leaves_out_a_row_that_is_not_full(file):
+    sampler = Sampler.load(file(data={"classes": 0}))
+    plain = sampler.latent(11, None, 5)
+    z, labels = along_rows(sampler, plain, None, 3)
+    assert (z.shape, labels) == ((9, 4), None)
+    assert torch.equal(z[::3], plain[:9:3])
+    assert torch.equal(z[2::3], plain[2:9:3])
+    with pytest.raises(InputError, match="--interpolate: rows of 2 have nothing between their ends; a larger --count"):
+        along_rows(sampler, plain, None, 2)
+
+
+@pytest.mark.parametrize("wanted", [None, 1])
+def test_a_sweep_has_a_row_for_each_truncation(file, wanted):
+    sampler = Sampler.load(file())
+    z, labels, columns, names = sweep(sampler, 11, [0.5, 1.5, math.inf], 7, wanted)
+    assert columns == 3
+    assert names == ("truncation 0.5", "truncation 1.5", "whole prior")
+    assert labels.tolist() == ([0, 1, 0] if wanted is None else [1, 1, 1]) * 3
+    free = sampler.latent(3, labels[:3], 7)
+    assert torch.equal(z[6:], free)
+    for row, threshold in enumerate([0.5, 1.5]):
+        cut = z[3 * row : 3 * row + 3]
+        assert torch.equal(cut, sampler.latent(3, labels[:3], 7, threshold))
+        near = free.abs() <= threshold
+        assert torch.equal(cut[near], free[near])  # one z to a column, but for what was drawn again
+        assert cut.abs().max() <= threshold
+    assert len(sweep(sampler, 1, [0.5, 1.0], 7)[0]) == 2
+
+
+def test_a_sweep_without_classes(file):
+    z, labels, columns, _ = sweep(Sampler.load(file(data={"classes": 0})), 8, [1.0, 2.0], 0)
+    assert (len(z), labels, columns) == (8, None, 4)
 
 
 def test_a_folder_of_images_is_named_by_class_and_nothing_leads_out_of_it(file, tmp_path):

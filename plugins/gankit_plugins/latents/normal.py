@@ -20,6 +20,7 @@ class Normal(Plugin):
 
     name = "normal"
     kind = "latent"
+    spherical = True
 
     class Config(Settings):
         size: int = Field(100, ge=1, description="dimensions of z")

@@ -48,6 +48,7 @@ def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
         "  pictures   my run/samples/000012.png",
         "  generator  my run/generator.safetensors",
         "next:",
+        "  gankit show 'my run'",
         "  gankit sample 'my run' --out samples.png --trust",
         "  gankit resume 'my run' train.iterations=24",
     ]
@@ -57,7 +58,8 @@ def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
         assert (toy / "my run" / name).exists()
 
     # What was said to be typed works as it stands.
-    sample, resume = (shlex.split(line)[1:] for line in lines[-2:])
+    show, sample, resume = (shlex.split(line)[1:] for line in lines[-3:])
+    assert gankit(*show).code == 0
     assert gankit(*sample).code == 0
     longer = gankit(*resume)
     assert longer.code == 0

@@ -63,6 +63,68 @@ def test_the_seed_decides(gankit, run, toy):
     assert (toy / "d.png").read_bytes() != a
 
 
+def tiles(path, rows, columns):
+    """The images of 8 pixels within a grid, from its right, where no names are: rows of columns of bytes."""
+    drawn = Image.open(path)
+    drawn = drawn.crop((drawn.width - (columns * 9 + 1) * 8, 0, drawn.width, drawn.height))
+    corners = [[(8 * (1 + 9 * x), 8 * (1 + 9 * y)) for x in range(columns)] for y in range(rows)]
+    return [[drawn.crop((x, y, x + 64, y + 64)).tobytes() for x, y in row] for row in corners]
+
+
+def test_an_interpolation_fills_the_grid_between_its_ends(gankit_process, run, toy):
+    for out, more in {"grid.png": [], "lines.png": ["--interpolate"], "again.png": ["--interpolate"]}.items():
+        answer = gankit_process("sample", "run/generator.safetensors", "--out", out, "--trust", "--count", 10, *more)
+        assert (answer.code, answer.out, answer.err) == (0, f"10 images: {out}\n", "")
+    grid, lines = tiles("grid.png", 2, 5), tiles("lines.png", 2, 5)
+    for plain, led in zip(grid, lines, strict=True):
+        assert led[0] == plain[0]
+        assert led[-1] == plain[-1]
+        assert len(set(led)) == 5
+        assert led[1:4] != plain[1:4]
+    assert Image.open("lines.png").size == Image.open("grid.png").size
+    assert (toy / "lines.png").read_bytes() == (toy / "again.png").read_bytes()
+
+
+def test_an_interpolation_within_one_class(gankit, run):
+    answer = gankit("sample", "run", "--out", "x.png", "--trust", "--count", 11, "--class", "right", "--interpolate")
+    assert answer.out == "9 images: x.png\n"
+    assert Image.open("x.png").size == ((3 * 9 + 1) * 8,) * 2
+
+
+def test_a_sweep_has_a_named_row_for_each_threshold(gankit, run):
+    answer = gankit("sample", "run", "--out", "sweep.png", "--trust", "--count", 8, "--truncation", "0.1,0.5,inf")
+    assert (answer.code, answer.out) == (0, "6 images: sweep.png\n")
+    drawn = Image.open("sweep.png")
+    assert drawn.height == (3 * 9 + 1) * 8
+    rows = tiles("sweep.png", 3, 2)
+    assert len({image for row in rows for image in row}) == 6
+    # A row is what its threshold alone gives, and the last one the grid without any.
+    for number, more in enumerate([["--truncation", "0.1"], ["--truncation", "0.5"], []]):
+        gankit("sample", "run", "--out", "one.png", "--trust", "--count", 2, *more)
+        assert [row[0] for row in tiles("one.png", 2, 1)] == rows[number]
+    beside = drawn.crop((0, 0, drawn.width - (2 * 9 + 1) * 8, drawn.height))
+    for row in range(3):
+        assert beside.crop((0, 8 + row * 72, beside.width, 72 + row * 72)).getextrema()[0] < 128
+
+
+def test_rows_of_samples_that_are_drawn_together(gankit, run, toy):
+    scattered = """
+    @hookimpl
+    def draw_samples(self, images):
+        from PIL import Image
+        return Image.new("L", (5, 5))
+
+
+class G(nn.Module):"""
+    source = (toy / "toy.py").read_text()
+    (toy / "toy.py").write_text(source.replace("\n\nclass G(nn.Module):", scattered, 1))
+    assert gankit("sample", "run", "--out", "x.png", "--trust").code == 0
+    for more in (["--interpolate"], ["--truncation", "1,2"]):
+        answer = gankit("sample", "run", "--out", "y.png", "--trust", *more)
+        assert answer.code == 2
+        assert answer.err == f"error: {more[0]}: these samples are drawn together, as one picture, which has no rows\n"
+
+
 @pytest.mark.parametrize("file", ["run", "run/generator.safetensors"])
 def test_code_that_a_file_names_is_imported_on_request_only(gankit, run, file):
     answer = gankit("sample", file, "--out", "x.png", "--device", "cpu")
@@ -81,6 +143,11 @@ def test_code_that_a_file_names_is_imported_on_request_only(gankit, run, file):
         (["run", "--out", "x.png", "--class", "middle"], "class 'middle': there are left, right"),
         (["run", "--out", "x.png", "--class", "2"], "class '2': there are left, right"),
         (["run", "--out", "x.png", "--truncation", "1e-9"], "truncation 1e-09: the prior hardly ever"),
+        (["run", "--out", "x.png", "--truncation", "2,1e-9"], "truncation 1e-09: the prior hardly ever"),
+        (["run", "--out", "x.png", "--truncation", "2,1", "--interpolate"], "--interpolate: rows cannot be for thr"),
+        (["run", "--out", "folder", "--truncation", "2,1"], "--truncation: rows belong to a grid; let --out name"),
+        (["run", "--out", "folder", "--interpolate"], "--interpolate: rows belong to a grid; let --out name"),
+        (["run", "--out", "x.png", "--interpolate", "--count", 4], "--interpolate: rows of 2 have nothing between"),
         (["run", "--out", "x.png", "--device", "quantum"], "'quantum' given"),
         (["run", "--out", "x.jpg"], "--out x.jpg: pictures are written as PNG"),
         (["run", "--out", "toy.py"], "--out toy.py: something is there already"),
@@ -93,6 +160,7 @@ def test_what_cannot_be_sampled(gankit, run, toy, arguments, said):
     assert answer.err.startswith("error: ")
     assert said in answer.err
     assert not (toy / "x.png").exists()
+    assert not (toy / "folder").exists()
 
 
 def test_a_run_that_was_killed_too_early(gankit, run):

@@ -43,6 +43,11 @@ def test_uniform_lies_between_minus_one_and_one_unless_told():
     assert 0.99 < z.max() <= 1
 
 
+def test_only_normal_z_lie_near_a_sphere():
+    assert Normal.spherical
+    assert not Uniform.spherical
+
+
 @pytest.mark.parametrize("kind", [Normal, Uniform])
 class TestBoth:
     def test_size_reaches_the_spec_and_the_sample(self, kind):

@@ -1,0 +1,54 @@
+"""Pictures in files. Looking at some needs no torch, and here is none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from gankit.errors import InputError
+from gankit.files import write_bytes
+
+FORMATS = ("PNG", "GIF", "JPEG", "BMP")
+"""What is read, whatever a file is called. Pillow knows formats that run programs, or have had few eyes on them."""
+
+
+def save_png(drawn: Image.Image, path: Path) -> None:
+    """Writes a PNG beside its place and renames it into it."""
+    buffer = io.BytesIO()
+    drawn.save(buffer, format="PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture file, in grey (`L`) or colour (`RGB`); of an animation, the first frame.
+
+    Raises InputError when it is missing, damaged, or no picture.
+    """
+    with _opened(path) as picture:
+        return picture.convert("L" if picture.mode == "L" else "RGB")
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height, of which a file's first bytes speak.
+
+    Raises InputError when it is missing, damaged there, or no picture.
+    """
+    with _opened(path) as picture:
+        return picture.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            yield picture
+    except FileNotFoundError:
+        raise InputError(f"there is no picture {path}") from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{path} is no picture, or of a kind that is not read here") from None
+    except Exception as error:  # what Pillow raises for damaged files is as varied as its formats
+        raise InputError(f"{path} cannot be read; it may be damaged ({' '.join(str(error).split())})") from error

@@ -1,0 +1,155 @@
+"""Grids over time as a GIF, read back by Pillow: how many frames, how long, what is on them, and what it takes."""
+
+import io
+import itertools
+import subprocess
+import sys
+import weakref
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from gankit import InputError
+from gankit.animation import LONGEST_SIDE, NARROWEST, captioned, durations, gif, grid_frames, spread
+from gankit.picture_files import save_png
+
+
+def noise(size=(60, 40), mode="L", seed=0):
+    """Grey or colour that compression finds nothing in."""
+    state, data = seed + 1, bytearray()
+    for _ in range(size[0] * size[1] * (3 if mode == "RGB" else 1)):
+        state = state * 1103515245 + 12345 & 0x7FFFFFFF
+        data.append(state >> 16 & 0xFF)
+    return Image.frombytes(mode, size, bytes(data))
+
+
+def gradient(size=(60, 40), blue=0):
+    drawn = Image.new("RGB", size)
+    drawn.putdata([(x * 255 // size[0], y * 255 // size[1], blue) for y in range(size[1]) for x in range(size[0])])
+    return drawn
+
+
+def read_back(parts):
+    """(frame in its own mode, seconds) of each frame."""
+    with Image.open(io.BytesIO(b"".join(parts))) as opened:
+        frames = []
+        for number in range(opened.n_frames):
+            opened.seek(number)
+            frames.append((opened.convert("RGB"), opened.info["duration"] / 1000))
+        assert opened.info["loop"] == 0
+        return frames
+
+
+def test_grey_frames_come_back_exactly_with_their_durations():
+    drawn = [noise(seed=seed) for seed in range(5)]
+    frames = read_back(gif(drawn, [0.04, 0.1, 0.5, 1.0, 3.0]))
+    assert [seconds for _, seconds in frames] == [0.04, 0.1, 0.5, 1.0, 3.0]
+    for expected, (got, _) in zip(drawn, frames, strict=True):
+        assert got.tobytes() == expected.convert("RGB").tobytes()
+
+
+def test_colours_come_back_nearly_each_frame_with_a_palette_of_its_own():
+    drawn = [gradient(blue=0), gradient(blue=120), gradient(blue=255), Image.new("RGB", (60, 40), (9, 200, 31))]
+    frames = read_back(gif(drawn, [0.1] * 4))
+    for expected, (got, _) in zip(drawn, frames, strict=True):
+        difference = ImageStat.Stat(ImageChops.difference(got, expected))
+        assert max(difference.rms) < 12
+    assert frames[3][0].getpixel((30, 20)) == (9, 200, 31)
+
+
+def test_few_bright_pixels_keep_their_hue():
+    drawn = gradient((200, 200)).point(lambda value: value // 8)
+    drawn.paste((230, 20, 240), (10, 10, 16, 16))
+    (got, _), *_ = read_back(gif([drawn], [1.0]))
+    assert all(abs(a - b) < 12 for a, b in zip(got.getpixel((12, 12)), (230, 20, 240), strict=True))
+
+
+def test_a_frame_is_written_before_the_next_is_asked_for_and_soon_forgotten():
+    asked, given = [], []
+
+    def frames():
+        for number in range(50):
+            asked.append(number)
+            frame = noise((20, 10), seed=number)
+            given.append(weakref.ref(frame))
+            assert sum(frame() is not None for frame in given) <= 4
+            yield frame
+            del frame
+
+    parts = gif(frames(), [0.1] * 50)
+    for _ in range(4):
+        next(parts)
+    assert asked == [0]
+    assert len(read_back([b"".join(gif(frames(), [0.1] * 50))])) == 50
+
+
+MEMORY = """
+import resource
+from PIL import Image
+from gankit.animation import gif
+def used(count):
+    for part in gif((Image.effect_noise((500, 400), 90).convert("RGB") for _ in range(count)), [0.1] * count): pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(used(10), used(150))
+"""
+
+
+def test_many_frames_take_no_more_memory_than_few():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=120)
+    few, many = map(int, done.stdout.split())
+    assert many - few < 10_000  # KiB; the frames are 88,000, and still 30,000 with a byte to a pixel
+
+
+@pytest.mark.parametrize(("count", "each"), [(2, 0.5), (16, 0.5), (32, 0.25), (100, 0.08), (300, 0.04)])
+def test_durations(count, each):
+    assert durations(count) == pytest.approx([each] * (count - 1) + [3.0])
+
+
+def test_of_many_the_first_the_last_and_evenly_between():
+    assert spread("abc", 3) == ["a", "b", "c"]
+    assert spread(range(9), 3) == [0, 4, 8]
+    chosen = spread(range(1000), 300)
+    assert len(set(chosen)) == 300
+    assert (chosen[0], chosen[-1]) == (0, 999)
+    assert {b - a for a, b in itertools.pairwise(chosen)} == {3, 4}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_words_stand_under_the_picture(mode):
+    drawn = noise((300, 80), mode)
+    made = captioned(drawn, "iteration 450")
+    assert made.mode == mode
+    assert made.width == 300
+    assert made.crop((0, 0, 300, 80)).tobytes() == drawn.tobytes()
+    strip = made.crop((0, 80, 300, made.height)).convert("L")
+    assert strip.getextrema() == (40, 255)
+    left, top, right, bottom = ImageChops.invert(strip).getbbox()
+    assert 0 < left < 10
+    assert 60 < right < 290
+    assert top > 0
+    assert bottom < strip.height
+
+
+def test_frames_are_of_one_size_whatever_the_iteration_is_and_no_word_is_cut_off():
+    short, long = (captioned(noise((20, 20)), f"iteration {n}") for n in (1, 88_888_888))
+    assert short.size == long.size == (NARROWEST, short.height)
+    right = ImageChops.invert(long.crop((0, 20, NARROWEST, long.height))).getbbox()[2]
+    assert right < NARROWEST
+
+
+def test_a_huge_grid_is_made_smaller():
+    made = captioned(Image.new("RGB", (3000, 1500), (10, 20, 30)), "iteration 1")
+    assert made.width == LONGEST_SIDE
+    assert LONGEST_SIDE / 2 < made.height < LONGEST_SIDE / 2 + 50
+    assert captioned(Image.new("L", (10, 5000)), "iteration 1").height < LONGEST_SIDE + 50
+
+
+def test_grids_are_read_when_they_are_asked_for(tmp_path):
+    for iteration in (5, 10):
+        save_png(noise((200, 100), seed=iteration), tmp_path / f"{iteration:06d}.png")
+    (tmp_path / "000015.png").write_bytes((tmp_path / "000010.png").read_bytes()[:500])
+    frames = grid_frames([tmp_path / f"{i:06d}.png" for i in (5, 10, 15)])
+    assert next(frames).tobytes() == captioned(noise((200, 100), seed=5), "iteration 5").tobytes()
+    assert next(frames).tobytes() == captioned(noise((200, 100), seed=10), "iteration 10").tobytes()
+    with pytest.raises(InputError, match=r"000015\.png cannot be read; it may be damaged"):
+        next(frames)
