@@ -9,10 +9,10 @@ from pydantic import ConfigDict, Field, create_model
 from torch import Tensor, nn
 
 from gankit.errors import InputError
-from gankit.hooks import hooks_of
+from gankit.hooks import Hooks
 from gankit.kinds import Kind
 from gankit.plugin import Plugin, Settings, hookimpl
-from gankit.recipe import DEFAULT_USE, Recipe
+from gankit.recipe import Recipe
 from gankit.spec import Spec
 from gankit.step import Judgement
 
@@ -33,9 +33,10 @@ class _Foreign(Plugin):
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> list[str]:
         place = f"normalization.{self.kind}"
-        # One that only answers for the layers it is asked for is asked for none.
-        asked_only = hooks_of(recipe.plugin_class(place)) == ["normalization"]
-        if not asked_only or recipe.use_of(place) == DEFAULT_USE["normalization"]:
+        probe = nn.Linear(1, 1)
+        hooks = Hooks({place: recipe.parts[place].build()})
+        # What wraps the finished network too (spectral norm) needs nobody to ask it for layers.
+        if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
             f"{place} = {recipe.use_of(place)} does nothing, since {self.module_class.__name__} brings its own layers; "

@@ -107,11 +107,12 @@ class RunDir:
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copies of the files that plugins come from without a distribution. For the record: nothing reads them."""
+        """Copies of the files that plugins came from when the run began. For the record: nothing reads them."""
         for part in recipe.parts.values():
             file = Path(part.found.origin.rpartition(":")[0])
-            if not part.found.distribution and file.suffix == ".py":
-                write_bytes(self.path / "sources" / file.name, file.read_bytes())
+            kept = self.path / "sources" / file.name
+            if not part.found.distribution and file.suffix == ".py" and not kept.exists():
+                write_bytes(kept, file.read_bytes())
 
     def write_environment(self, record: dict[str, Any]) -> None:
         write_json(self.environment_file, record)

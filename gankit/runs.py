@@ -95,6 +95,7 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
         )
     directory.rewind(game.iteration)
     directory.write_recipe(recipe)
+    directory.keep_sources(recipe)
     directory.write_environment(began | {"resumed": [*began.get("resumed", []), now]})
     if game.iteration >= recipe.train.iterations:
         tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")

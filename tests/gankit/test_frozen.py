@@ -15,7 +15,7 @@ from gankit.errors import PluginError
 from gankit.hooks import Hooks, hooks_of
 from gankit.plugin import Plugin, hookimpl
 from gankit.runs import start
-from gankit.testing import check_plugin, tiny_recipe
+from gankit.testing import check_documentation, check_effect, check_play, check_plugin, check_resume, tiny_recipe
 from tests.gankit.conftest import Told
 
 PATH = Path(__file__).parents[1] / "frozen" / "api_1.py"
@@ -56,7 +56,11 @@ def test_it_runs(parts, tmp_path, monkeypatch):
 
 def test_it_holds_what_every_plugin_must():
     check_plugin(frozen.OwnBackward, affects=False)
-    check_plugin(frozen.Everything, classes=[2])
+    parts, changes = {frozen.Everything: {}}, {"data": {"classes": 2}}
+    check_documentation(frozen.Everything)
+    check_effect(parts, changes)
+    check_play(parts, changes)
+    check_resume(parts, changes)
 
 
 def test_its_verb_is_there():

@@ -104,7 +104,11 @@ def test_advice_and_the_end_that_a_plugin_calls_for(gankit, toy):
         (["toy.toml", "--out", "."], 2, "--out .: the folder is not empty"),
         (["."], 2, ". is a folder; a recipe is a TOML file"),
         (["toy.py"], 2, "toy.py: TOML: "),
-        (["toy.toml", "--out", "run", "tricks.n.use='./toy.py:NotANumber'"], 1, "the generator's broken is nan"),
+        (
+            ["toy.toml", "--out", "run", "tricks.n.use='./toy.py:NotANumber'"],
+            1,
+            "the discriminator's real is nan, and with it",
+        ),
     ],
 )
 def test_errors_are_sentences(gankit, toy, arguments, code, said):
