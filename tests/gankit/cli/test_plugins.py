@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from gankit import API_VERSION
+
 KIT = '''
 from pathlib import Path
 from typing import Annotated, Literal
@@ -131,7 +133,7 @@ SEEN_BY_READING = {
     "misspelt": "marks 'before_d_stp' as a hook, and there is no such hook; did you mean 'before_d_step'?",
     "wrong_argument": "before_d_step has no argument 'stage'; it can take run, step",
     "misplaced": "is a plugin for trick, not for loss",
-    "newer": "is written for version 99 of gankit's hook points, not 1",
+    "newer": f"is written for version 99 of gankit's hook points, not {API_VERSION}",
     "garbled": "is no Python: ",
 }
 
