@@ -196,7 +196,7 @@ def killed(tmp_path_factory):
         for name in ("PYTEST_CURRENT_TEST", "CI", "WANDB_SERVICE"):
             environment.pop(name, None)
         command = [sys.executable, "-m", "gankit", "run", recipe, "--quiet", "--out", folder / "run"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == -9, done.stderr
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
