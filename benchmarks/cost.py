@@ -45,6 +45,9 @@ PLAIN: dict[str, Any] = {
 
 WARM_UP = 3
 
+LOGGERS = "gankit_plugins.loggers."
+"""Left out: they act when a row is logged, in a run directory, and not in an iteration."""
+
 
 class Ratio(NamedTuple):
     """Of the iteration with a part to the one without, over the pairs."""
@@ -88,7 +91,7 @@ def changes() -> dict[str, dict[str, Any]]:
     """Every part that comes with gankit and may stand in the plain recipe, by the name in the table."""
     found: dict[str, dict[str, Any]] = {}
     for entry in sorted(Registry.installed().entries, key=lambda e: (e.kind != "trick", e.kind, e.name)):
-        if entry.distribution != "gankit":
+        if entry.distribution != "gankit" or entry.value.startswith(LOGGERS):
             continue
         if entry.kind == "trick":
             found[f"trick {entry.name}"] = {"tricks": {entry.name: {}}}

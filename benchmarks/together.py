@@ -60,6 +60,9 @@ SMALL: dict[str, Change] = {
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 """What the tiny recipe has anyway."""
 
+LOGGERS = "gankit_plugins.loggers."
+"""Left out too: they have no hand in the game, and do nothing where there is no run directory, as here."""
+
 MEANING: dict[Outcome, str] = {"trains": ".", "advice": "a", "refused": "x", "slot": "-"}
 
 
@@ -68,7 +71,7 @@ def parts() -> dict[str, Change]:
     """What is put together: the change to a recipe that switches a part on, by the name it has in the table."""
     found: dict[str, Change] = {"train.accumulate": {"train": {"accumulate": 2}}}
     for entry in sorted(Registry.installed().entries, key=lambda e: (e.kind, e.name)):
-        if entry.distribution != "gankit" or (entry.kind, entry.name) in LEFT_OUT:
+        if entry.distribution != "gankit" or (entry.kind, entry.name) in LEFT_OUT or entry.value.startswith(LOGGERS):
             continue
         table = {"use": entry.name} | SMALL.get(entry.name, {})
         if entry.kind == "trick":

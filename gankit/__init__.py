@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-API_VERSION = 1
+API_VERSION = 2
 """Of the hook points. It grows when one is added, and a plugin that needs the new one says so by its `api_version`.
 Arguments are added without a new version: an implementation names those that it takes."""
 

@@ -270,6 +270,8 @@ class Game:
         self.evaluate = hooks.calls("evaluate")
         self.after_backward = hooks.event("after_backward")
         self.after_iteration = hooks.event("after_iteration")
+        self.on_log = hooks.event("on_log")
+        self.on_grid = hooks.event("on_grid")
         try:
             self.backward = hooks.sole("backward")
             self.turns = hooks.sole("turns")

@@ -16,7 +16,7 @@ Kinds of hook point:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
@@ -357,8 +357,37 @@ def after_iteration(run: Game) -> None:
 
 
 @_hook("event")
+def on_log(run: Game, row: dict[str, Any]) -> None:
+    """A row of log.jsonl is written: losses, rates and images per second, or measures, or a piece of advice.
+
+    What a plugin draws at random here shifts nothing. A resumed run has taken back the rows that came after its
+    checkpoint, and logs them anew. An exception ends the run, as from any hook point; who writes to what may fail for a
+    while, such as a server, catches it and says so by `run.advise`.
+
+    Example:
+
+        def on_log(self, row):
+            if "loss" in row:
+                self.writer.writerow([row["iteration"], row["loss"]["discriminator"]["adversarial"]])
+    """
+
+
+@_hook("event")
+def on_grid(run: Game, picture: Image) -> None:
+    """A grid of samples is drawn and saved; it shows the generator after `run.iteration` iterations.
+
+    Randomness and exceptions: as with `on_log`.
+
+    Example:
+
+        def on_grid(self, run, picture):
+            picture.resize((64, 64)).save(run.directory / f"small-{run.iteration}.png")
+    """
+
+
+@_hook("event")
 def on_stop(run: Game) -> None:
-    """The run is over, or interrupted; its last checkpoint is written.
+    """The run is over, or interrupted; its last checkpoint is written. What a plugin advises now is still passed on.
 
     Example:
 

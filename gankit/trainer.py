@@ -83,7 +83,7 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
             if game.iteration % output.log_every == 0 or game.iteration == total or game.stop_reason is not None:
                 check_finite(game)
                 row = clock.row()
-                directory.log(row)
+                log(game, directory, row)
                 reporter.logged(row)
             if game.iteration % output.sample_every == 0 and game.iteration < total:
                 show(game, directory, grids, reporter)
@@ -96,17 +96,31 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
             directory.save_grid(grids.draw(), game.iteration)
     unfinished = interrupt.requested and game.iteration < total
     outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
+    pass_on(game, directory, reporter)
     game.hooks.event("on_stop")(game)
+    # Plugins have closed what they write to: what they still have to say goes past them.
+    pass_on(game, directory, reporter, directory.log)
     reporter.ended(outcome)
     return outcome
 
 
-def pass_on(game: Game, directory: RunDir, reporter: Reporter) -> None:
+def log(game: Game, directory: RunDir, row: dict[str, Any]) -> None:
+    """A row, to log.jsonl and to the plugins. Leaves no trace in what is learnt."""
+    directory.log(row)
+    with own_randomness(game.device):
+        game.on_log(game, row)
+
+
+def pass_on(
+    game: Game, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
+) -> None:
     """What plugins have to say, to the user and to the log."""
-    for sentence in game.said:
-        directory.log({"iteration": game.iteration, "advice": sentence})
+    # A plugin may have something to say about what it is told here: that is for the next time.
+    said, game.said = game.said, []
+    for sentence in said:
+        row = {"iteration": game.iteration, "advice": sentence}
+        log(game, directory, row) if write is None else write(row)
         reporter.advised(sentence)
-    game.said.clear()
 
 
 def play_iteration(game: Game) -> None:
@@ -225,9 +239,12 @@ def check_finite(game: Game) -> None:
 
 def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:
     """A grid of samples, and the measures of every plugin that has some. Leaves no trace in what is learnt."""
-    directory.save_grid(grids.draw(), game.iteration)
+    drawn = grids.draw()
+    directory.save_grid(drawn, game.iteration)
+    with own_randomness(game.device):
+        game.on_grid(game, drawn)
     if found := measures(game):
-        directory.log({"iteration": game.iteration, "measures": found})
+        log(game, directory, {"iteration": game.iteration, "measures": found})
         reporter.measured(game.iteration, found)
 
 

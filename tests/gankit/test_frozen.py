@@ -1,4 +1,4 @@
-"""Plugins as they were written for version 1 of the hook points run unchanged."""
+"""Plugins as they were written for an earlier version of the hook points run unchanged."""
 
 import hashlib
 import importlib.util
@@ -18,22 +18,34 @@ from gankit.runs import start
 from gankit.testing import check_documentation, check_effect, check_play, check_plugin, check_resume, tiny_recipe
 from tests.gankit.conftest import Told
 
-PATH = Path(__file__).parents[1] / "frozen" / "api_1.py"
-_spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", PATH)
-frozen = sys.modules["gankit_frozen_api_1"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(frozen)
-
-SHA256 = "f8e3824c6abb9baa1d3abf466e29674d1e1d8db953840ac89c0fce452aa9077e"
+FOLDER = Path(__file__).parents[1] / "frozen"
 
 
-def test_the_file_is_as_it_was():
-    assert hashlib.sha256(PATH.read_bytes()).hexdigest() == SHA256
+def _frozen(file):
+    name = f"gankit_frozen_{file}"
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{file}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_it_knows_every_hook_point_of_its_version():
-    classes = (frozen.Everything, frozen.Prior, frozen.OwnBackward, frozen.Verb)
+frozen, frozen_2 = _frozen("api_1"), _frozen("api_2")
+
+SHA256 = {
+    "api_1": "f8e3824c6abb9baa1d3abf466e29674d1e1d8db953840ac89c0fce452aa9077e",
+    "api_2": "fc434a525bc697a4f6b4b6f89b8376d801fd4f2cf305617e5a66713d126f1920",
+}
+
+
+@pytest.mark.parametrize("file", SHA256)
+def test_the_file_is_as_it_was(file):
+    assert hashlib.sha256((FOLDER / f"{file}.py").read_bytes()).hexdigest() == SHA256[file]
+
+
+def test_they_know_every_hook_point_of_their_versions():
+    classes = (frozen.Everything, frozen.Prior, frozen.OwnBackward, frozen.Verb, frozen_2.Notes)
     known = {hook for plugin_class in classes for hook in hooks_of(plugin_class)}
-    assert gankit.API_VERSION > 1 or known == set(hookspecs.KIND_OF_HOOK)
+    assert gankit.API_VERSION > 2 or known == set(hookspecs.KIND_OF_HOOK)
 
 
 @pytest.mark.parametrize("parts", [["Everything"], ["Prior", "Everything"], ["OwnBackward", "Everything"]])
@@ -52,6 +64,15 @@ def test_it_runs(parts, tmp_path, monkeypatch):
     assert "advice: tricks.everything: uses tiny" in advice
     assert "everything" in told.rows[0]["loss"]["discriminator"]
     assert instances[-1].called == set(hooks_of(frozen.Everything))
+
+
+def test_version_2_runs(tmp_path):
+    told = Told()
+    start(tiny_recipe({frozen_2.Notes: {}}), tmp_path / "run", told, lambda sentence: None)
+    notes = told.game.plugins["tricks.frozen_notes"]
+    assert notes.rows == told.rows
+    assert [iteration for iteration, _ in notes.grids] == [4]
+    check_plugin(frozen_2.Notes, affects=False)
 
 
 def test_it_holds_what_every_plugin_must():

@@ -7,6 +7,7 @@ import click
 import pluggy
 import pytest
 import torch
+from PIL import Image
 
 from gankit import Plugin, Settings, hookimpl, hookspecs
 from gankit.errors import PluginError
@@ -313,6 +314,8 @@ def test_every_hook_point_is_called_in_its_place(recorded):
     assert one.count("before_d_step") == 2
     assert one.count("before_g_step") == 1
     assert loop.count("after_iteration") == 2
+    # After two iterations, at the end: the losses, then a grid, as `evaluate` has its turn.
+    assert [n for n in loop if n in ("on_log", "on_grid", "evaluate")] == ["on_log", "on_grid", "evaluate"]
     assert loop.count("turns") == 2
 
 
@@ -342,6 +345,8 @@ def test_every_hook_is_called_with_what_it_is_promised(recorded):
         "parameters": lambda v: all(isinstance(p, torch.nn.Parameter) for p in v),
         "count": lambda v: v in (8, 4, 2),
         "device": lambda v: v == torch.device("cpu"),
+        "row": lambda v: [v] == run.told.rows,
+        "picture": lambda v: v.size == Image.open(run.path / "samples" / "000002.png").size,
         "generator": lambda v: v is None or isinstance(v, torch.Generator) or v is run.game.generator,
     }
     seen = set()

@@ -18,6 +18,9 @@ EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "ma
 OTHERS = {"torch", "pydantic", "PIL", "rich", "safetensors"}
 """What plugins may import besides gankit, the standard library and what lies beside them."""
 
+EXTRAS = {"tensorboard", "wandb", "mlflow"}
+"""What they may import besides, when they are used: it comes with an extra, and may not be there."""
+
 
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
@@ -59,7 +62,7 @@ def strays(path):
         elif not top:
             if not module.startswith(".") or module.startswith(".."):
                 yield module
-        elif top not in OTHERS and top not in sys.stdlib_module_names:
+        elif top not in OTHERS | EXTRAS and top not in sys.stdlib_module_names:
             yield module
 
 
@@ -85,6 +88,13 @@ def test_no_plugin_runs_a_backward_pass_or_a_step_of_its_own(path):
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=named)
 def test_a_plugin_imports_public_names_and_what_lies_beside_it(path):
     assert list(strays(path)) == []
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=named)
+def test_a_plugin_imports_an_extra_only_inside_functions(path):
+    at_import = [node for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {getattr(node, "module", None) or node.names[0].name for node in at_import}
+    assert {module for module in modules if module.split(".")[0] in EXTRAS or module.endswith("tensorboard")} == set()
 
 
 @pytest.mark.parametrize(

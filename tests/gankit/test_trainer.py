@@ -2,10 +2,12 @@
 
 import json
 import math
+import random
 import re
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -320,6 +322,71 @@ def test_the_clock_counts_the_real_images_shown(toy_game):
     assert clock.row()["images_per_second"] == 3 * 8 / 2
     row = clock.row()
     assert (row["images_per_second"], row["seconds"]) == (0.0, 4.0)
+
+
+class Notes(Plugin):
+    """Keeps what is logged, draws at random meanwhile, and has something to say about every piece of advice, once."""
+
+    name = "notes"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.rows, self.grids = [], []
+
+    @hookimpl
+    def on_log(self, run, row):
+        self.rows.append(row)
+        if row.get("advice") == "half of it is played":
+            run.advise("heard")
+        torch.rand(1), random.random()
+
+    @hookimpl
+    def on_grid(self, run, picture):
+        self.grids.append((run.iteration, picture))
+        torch.rand(1), random.random()
+
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == 3:
+            run.advise("half of it is played")
+
+    @hookimpl
+    def evaluate(self, run):
+        return {"iteration": float(run.iteration)}
+
+    @hookimpl
+    def on_stop(self, run):
+        run.advise("over")
+
+
+def test_plugins_are_told_every_row_and_every_grid(shelf, play):
+    shelf.add(Notes)
+    run = play(tricks=tricks(Notes))
+    notes = run.game.plugins["tricks.Notes"]
+    lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
+    # What is said when all is over is for the user and log.jsonl: whoever keeps a log may have closed it.
+    assert lines[:-1] == notes.rows
+    assert lines[-1] == {"iteration": 6, "advice": "over"}
+    assert [(r["iteration"], *[k for k in ("loss", "measures", "advice") if k in r]) for r in notes.rows] == [
+        (2, "loss"),
+        (3, "advice"),
+        (3, "measures"),
+        (4, "advice"),
+        (4, "loss"),
+        (6, "loss"),
+        (6, "measures"),
+    ]
+    assert run.told.advice == ["half of it is played", "heard", "over"]
+    for iteration, picture in notes.grids:
+        saved = Image.open(run.path / "samples" / f"{iteration:06d}.png")
+        assert picture.convert("RGB").tobytes() == saved.convert("RGB").tobytes()
+    assert [iteration for iteration, _ in notes.grids] == [3, 6]
+    plain = play("plain")
+    newest = "checkpoints/000006"
+    for file in ("generator", "discriminator", "random"):
+        assert (run.path / newest / f"{file}.safetensors").read_bytes() == (
+            plain.path / newest / f"{file}.safetensors"
+        ).read_bytes()
 
 
 # How a run ends

@@ -6,7 +6,17 @@ from gankit.registry import Registry
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "images"}
-WATCH = {"adviser", "collapse_guard", "moving_average", "truncation", "constant"}
+WATCH = {
+    "adviser",
+    "collapse_guard",
+    "moving_average",
+    "truncation",
+    "constant",
+    "csv",
+    "tensorboard",
+    "wandb",
+    "mlflow",
+}
 """What changes nothing that is learnt. The tiny game has a constant rate already."""
 
 SMALL = {
