@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gankit.dataset import Dataset as Dataset
     from gankit.errors import GankitError as GankitError
     from gankit.errors import InputError as InputError
+    from gankit.evaluation.comparison import Comparison as Comparison
+    from gankit.evaluation.comparison import Extractor as Extractor
+    from gankit.evaluation.comparison import Features as Features
+    from gankit.evaluation.store import kept as kept
     from gankit.game import Game as Game
     from gankit.kinds import Player as Player
     from gankit.plugin import Plugin as Plugin
@@ -38,6 +42,10 @@ API_VERSION = 2
 Arguments are added without a new version: an implementation names those that it takes."""
 
 _HOME = {
+    "Comparison": "gankit.evaluation.comparison",
+    "Extractor": "gankit.evaluation.comparison",
+    "Features": "gankit.evaluation.comparison",
+    "kept": "gankit.evaluation.store",
     "Dataset": "gankit.dataset",
     "Game": "gankit.game",
     "GankitError": "gankit.errors",

@@ -52,6 +52,11 @@ class ShuffledIndices:
 class BatchSource(Protocol):
     """Where turns get their real images from."""
 
+    @property
+    def size(self) -> int:
+        """How many images there are."""
+        ...
+
     def next(self) -> tuple[Tensor, Tensor | None]:
         """(B, C, R, R) uint8 and (B,) int64 or None, on the device or pinned for it."""
         ...
@@ -102,6 +107,10 @@ class Batches:
         else:
             self.sequences = [ShuffledIndices(torch.arange(len(images)), seed)]
 
+    @property
+    def size(self) -> int:
+        return len(self.images)
+
     def next(self) -> tuple[Tensor, Tensor | None]:
         each = self.batch_size // len(self.sequences)
         index = torch.stack([sequence.take(each) for sequence in self.sequences], dim=1).flatten()
@@ -140,6 +149,10 @@ class Prefetched:
         self.pin = pin
         self.state = batches.state_dict()
         self.thread: threading.Thread | None = None
+
+    @property
+    def size(self) -> int:
+        return self.batches.size
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         if self.thread is None:

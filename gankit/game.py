@@ -15,6 +15,7 @@ from gankit.aside import evaluating, own_randomness, seed_all
 from gankit.batches import BatchSource, place
 from gankit.dataset import Dataset
 from gankit.errors import InputError, PluginError, Problem, RecipeError
+from gankit.evaluation.comparison import Extractor
 from gankit.hooks import Hooks
 from gankit.kinds import PLAYERS, Player
 from gankit.pictures import to_float
@@ -101,6 +102,13 @@ class Game:
             self.spec.classes if self.spec.class_balanced else 0,
             derived_seed(self.recipe.seed, "data"),
         )
+
+    def build_extractor(self) -> Extractor:
+        """What the recipe's measures see images through.
+
+        Raises RecipeError when what it needs is not there.
+        """
+        return self._ask("build_extractor", self.dataset, self.device)
 
     def start(self) -> None:
         """Tells every plugin that the first iteration, or the first after a resume, is about to begin."""
@@ -268,6 +276,7 @@ class Game:
             "generator": hooks.event("after_g_step"),
         }
         self.evaluate = hooks.calls("evaluate")
+        self.measures = hooks.calls("measure")
         self.after_backward = hooks.event("after_backward")
         self.after_iteration = hooks.event("after_iteration")
         self.on_log = hooks.event("on_log")
@@ -285,7 +294,11 @@ class Game:
         self.sample_latent: Callable[..., Tensor] = sample_latent
 
     def _ask(self, hook: str, *arguments: Any, player: Player | None = None) -> Any:
-        key = {"load_data": "data", "build_optimizer": f"optimizer.{player}"}[hook]
+        key = {
+            "load_data": "data",
+            "build_optimizer": f"optimizer.{player}",
+            "build_extractor": "extractor",
+        }[hook]
         with refusing(self.recipe.source, key):
             return self.hooks.one(hook, *arguments, player=player)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gankit.dataset import Dataset
+    from gankit.evaluation.comparison import Comparison, Extractor
     from gankit.game import Game
     from gankit.kinds import Player
     from gankit.recipe import Recipe
@@ -418,6 +419,30 @@ def draw_samples(images: Tensor) -> Image | None:
 
         def draw_samples(self, images):
             return scatter_plot(images.flatten(1))
+    """
+
+
+@_hook("at most one")
+def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
+    """The extractor of features through which measures see images. For the slot `extractor`; it is built when a run
+    with measures begins, and by `gankit eval`.
+
+    Example:
+
+        def build_extractor(self, dataset, device):
+            return Extractor({"extractor": "pixels"}, lambda images: Features(images.flatten(1).float()))
+    """
+
+
+@_hook("merged")
+def measure(comparison: Comparison) -> Mapping[str, float] | None:
+    """Numbers, by name, that compare generated images with real ones; None where there is nothing to say.
+
+    Example:
+
+        def measure(self, comparison):
+            real, fake = comparison.real_features.values, comparison.fake_features.values
+            return {"mean_distance": (real.mean(0) - fake.mean(0)).norm().item()}
     """
 
 

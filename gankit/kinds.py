@@ -17,6 +17,8 @@ Kind = Literal[
     "optimizer",
     "lr_schedule",
     "trick",
+    "extractor",
+    "measure",
     "command",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -71,6 +71,17 @@ class Output(Settings):
     sample_count: int = Field(64, ge=1, description="images in a grid")
 
 
+class Evaluation(Settings):
+    """The `[evaluation]` table: how `[measures]` are taken. Nothing here changes what is learnt."""
+
+    every: int = Field(500, ge=1, description="iterations between evaluations; the end of a run always has one")
+    count: int = Field(2000, ge=2, description="images drawn, and as many real ones, or all there are")
+    seed: int = Field(0, ge=0, lt=2**63, description="of z and of the choice of real images, whatever the run's")
+    budget: float = Field(
+        0.05, gt=0, le=1, description="share of the run's time; an evaluation that would exceed it is left out"
+    )
+
+
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
 PLAYER_SLOTS: tuple[Kind, ...] = ("normalization", "optimizer")
 
@@ -80,10 +91,20 @@ DEFAULT_USE: dict[str, str] = {
     "lr_schedule": "constant",
     "normalization": "none",
     "optimizer": "adam",
+    "extractor": "classifier",
 }
 """What fills a slot that the recipe leaves out: names, looked up like any other. Other slots must be filled."""
 
-TOP_LEVEL = ("name", "seed", "requires", "train", "output", *SINGLE_SLOTS, *PLAYER_SLOTS, "tricks")
+NAMED_TABLES: dict[str, Kind] = {"tricks": "trick", "measures": "measure"}
+"""Tables of any number of plugins, each under a name, and the kind that they are of."""
+
+TOP_LEVEL = (
+    *("name", "seed", "requires", "train", "output", "evaluation"),
+    *SINGLE_SLOTS,
+    *PLAYER_SLOTS,
+    *NAMED_TABLES,
+    "extractor",
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +138,7 @@ class Recipe:
     seed: int
     train: Train
     output: Output
+    evaluation: Evaluation
     parts: dict[str, Part]
     source: str = "recipe"
     """The file it came from, for messages."""
@@ -178,6 +200,7 @@ class Recipe:
             "requires": list(self.requires),
             "train": self.train.model_dump(mode="json"),
             "output": self.output.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json"),
         }
         for part in self.parts.values():
             table, _, name = part.key.partition(".")
@@ -327,7 +350,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
         if plugin and isinstance(under, dict) and isinstance(value, str):
             value = {"use": value}
         if isinstance(under, dict) and isinstance(value, dict):
-            unsaid = key if place == ("tricks",) else DEFAULT_USE.get(here[0])
+            unsaid = key if place[:1] and place[0] in NAMED_TABLES else DEFAULT_USE.get(here[0])
             other_plugin = plugin and "use" in value and value["use"] != under.get("use", unsaid)
             merged[key] = dict(value) if other_plugin else merge(under, value, here)
         else:
@@ -337,7 +360,8 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
 
 def _is_a_plugins(place: tuple[str, ...]) -> bool:
     """Whether the table at some keys is a plugin's, rather than one that holds plugins or lies within a plugin's."""
-    return len(place) == (1 if place[0] in SINGLE_SLOTS else 2) and place[0] not in ("train", "output")
+    single = place[0] in (*SINGLE_SLOTS, "extractor")
+    return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation")
 
 
 _BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#][^\"'\[\]{}=,#]*")
@@ -440,6 +464,7 @@ class Reader:
         requires = self.requirements()
         train = self.settings(Train, self.table("train"), "train")
         output = self.settings(Output, self.table("output"), "output")
+        evaluation = self.settings(Evaluation, self.table("evaluation"), "evaluation")
         parts = {key: part for key, kind, raw in self.places() if (part := self.part(key, kind, raw))}
         if isinstance(train, Train) and train.batch_size % train.accumulate:
             self.problem(
@@ -450,7 +475,8 @@ class Reader:
             raise RecipeError(self.source, self.problems)
         assert isinstance(train, Train)
         assert isinstance(output, Output)
-        return Recipe(name, seed, train, output, parts, str(self.source), with_sources(requires, parts))
+        assert isinstance(evaluation, Evaluation)
+        return Recipe(name, seed, train, output, evaluation, parts, str(self.source), with_sources(requires, parts))
 
     def requirements(self) -> tuple[str, ...]:
         """What the recipe requires; each distribution that is missing or too old is a problem."""
@@ -498,14 +524,19 @@ class Reader:
             table = self.table(kind, PLAYERS)
             for player in PLAYERS:
                 yield f"{kind}.{player}", kind, table.get(player)
-        for name, raw in self.table("tricks").items():
-            key = f"tricks.{name}"
-            if not name or "/" in name:
-                self.problem(key, "a trick's name is not empty and holds no '/'; use = says which plugin it is")
-            elif isinstance(raw, dict):
-                yield key, "trick", {"use": name, **raw}
-            else:
-                self.problem(key, f"{_short(raw)} given; a table is wanted: [{key}], or {key}={{}} on the command line")
+        for named, kind in NAMED_TABLES.items():
+            for name, raw in self.table(named).items():
+                key = f"{named}.{name}"
+                if not name or "/" in name:
+                    self.problem(key, f"a {kind}'s name is not empty and holds no '/'; use = says which plugin it is")
+                elif isinstance(raw, dict):
+                    yield key, kind, {"use": name, **raw}
+                else:
+                    self.problem(
+                        key, f"{_short(raw)} given; a table is wanted: [{key}], or {key}={{}} on the command line"
+                    )
+        if self.raw.get("measures") or "extractor" in self.raw:
+            yield "extractor", "extractor", self.raw.get("extractor")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
         value = self.raw.get(key, {})

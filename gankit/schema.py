@@ -13,10 +13,13 @@ from pydantic.json_schema import models_json_schema
 from gankit.errors import PluginError
 from gankit.kinds import PLAYERS, Kind
 from gankit.plugin import Plugin, Settings
-from gankit.recipe import PLAYER_SLOTS, SINGLE_SLOTS, Output, Train, as_plugin_class
+from gankit.recipe import NAMED_TABLES, PLAYER_SLOTS, SINGLE_SLOTS, Evaluation, Output, Train, as_plugin_class
 from gankit.registry import Entry, Found
 
 Schema = dict[str, Any]
+
+EXTRACTOR: tuple[Kind, ...] = ("extractor",)
+"""A slot like the others, but that it is empty where nothing is measured."""
 
 FROM_A_FILE = r"^.+:\w+$"
 """`./file.py:Class` or `package.module:Class`, whose settings nobody knows beforehand."""
@@ -37,7 +40,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
             broken.append(str(error))
         except PydanticInvalidForJsonSchema as error:
             broken.append(f"{entry.label} of {entry.distribution}: its settings have no schema: {error.message}")
-    models: list[type[Settings]] = [Train, Output]
+    models: list[type[Settings]] = [Train, Output, Evaluation]
     models += [plugin_class.Config for of_kind in plugins.values() for plugin_class in of_kind.values()]
     references, definitions = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(models)], ref_template="#/$defs/{model}"
@@ -92,22 +95,27 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         },
         "train": settings_of(Train),
         "output": settings_of(Output),
+        "evaluation": settings_of(Evaluation),
     }
-    for kind in SINGLE_SLOTS:
+    for kind in (*SINGLE_SLOTS, *EXTRACTOR):
         properties[kind] = place(kind)
     for kind in PLAYER_SLOTS:
         of_players = {player: place(kind) for player in PLAYERS}
         properties[kind] = {"type": "object", "properties": of_players, "additionalProperties": False}
-    properties["tricks"] = {
-        "type": "object",
-        "description": "any number of tricks, in the order in which they act",
-        "properties": {
-            name: {"anyOf": [{**tables[f"trick.{name}"], "required": []}, {"$ref": "#/$defs/trick"}]}
-            for name in plugins.get("trick", {})
-        },
-        "additionalProperties": {"$ref": "#/$defs/trick"},
-    }
-    tables["trick"] = {"description": "a trick, whatever it is called here", "anyOf": [*offered("trick"), _FOREIGN]}
+    for table, kind in NAMED_TABLES.items():
+        properties[table] = {
+            "type": "object",
+            "description": f"any number of {table}, in the order in which they act",
+            "properties": {
+                name: {"anyOf": [{**tables[f"{kind}.{name}"], "required": []}, {"$ref": f"#/$defs/{kind}"}]}
+                for name in plugins.get(kind, {})
+            },
+            "additionalProperties": {"$ref": f"#/$defs/{kind}"},
+        }
+        tables[kind] = {
+            "description": f"a {kind}, whatever it is called here",
+            "anyOf": [*offered(kind), _FOREIGN],
+        }
     used = _definitions_used(properties, shared | tables)
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

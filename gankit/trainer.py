@@ -14,6 +14,7 @@ from torch import Tensor
 from gankit.aside import evaluating, own_randomness
 from gankit.checkpoint import save_checkpoint
 from gankit.errors import GankitError, PluginError
+from gankit.evaluation.evaluator import Evaluator
 from gankit.game import Game, Turns
 from gankit.interrupt import Interrupt
 from gankit.kinds import PLAYERS, Player
@@ -73,6 +74,7 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     began = game.iteration
     game.start()
     reporter.began(game, directory)
+    evaluator = Evaluator(game) if game.measures else None
     with Interrupt(reporter.stopping) as interrupt:
         while game.iteration < total and game.stop_reason is None and not interrupt.requested:
             play_iteration(game)
@@ -89,9 +91,14 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
                 show(game, directory, grids, reporter)
             if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
                 save(game, directory)
+            if evaluator is not None and evaluator.due() and game.iteration < total:
+                judge(game, directory, evaluator, reporter)
         save(game, directory)
         if game.iteration > began:
             show(game, directory, grids, reporter)
+            if evaluator is not None:
+                judge(game, directory, evaluator, reporter)
+                game.advise(evaluator.cost_in_words())
         else:
             directory.save_grid(grids.draw(), game.iteration)
     unfinished = interrupt.requested and game.iteration < total
@@ -246,6 +253,13 @@ def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) 
     if found := measures(game):
         log(game, directory, {"iteration": game.iteration, "measures": found})
         reporter.measured(game.iteration, found)
+
+
+def judge(game: Game, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
+    """The recipe's measures, with their protocol and their cost."""
+    row = evaluator.row()
+    log(game, directory, row)
+    reporter.measured(game.iteration, row["measures"])
 
 
 def measures(game: Game) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from gankit.checkpoint import capture, restore
 from gankit.dataset import Dataset
 from gankit.errors import InputError
+from gankit.evaluation.evaluator import Evaluator
 from gankit.game import Game
 from gankit.hooks import Hooks, check_hooks, hooks_of
 from gankit.kinds import KINDS, PLAYERS
@@ -64,6 +66,10 @@ def check_plugin(
         check_command(plugin_class, settings)
         return
     parts: Parts = {plugin_class: dict(settings or {})}
+    if plugin_class.kind in ("measure", "extractor"):
+        for count in classes:
+            check_measure(parts, merge({"data": {"classes": count}}, changes or {}))
+        return
     # A dataset has the classes that it has.
     own_data = plugin_class.kind == "data"
     tables: list[Raw] = [{}] if own_data else [{"data": {"classes": count}} for count in classes]
@@ -232,6 +238,30 @@ def check_dataset(dataset: Dataset) -> None:
         if labels is not None:
             of_chunks = [some for _, some in chunks if some is not None]
             assert torch.equal(torch.cat(of_chunks), labels), "stream gives other labels than load"
+
+
+def check_measure(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
+    """Measures of a tiny game are finite numbers, the same each time, and leave no trace in what is learnt.
+
+    For a measure, seen through an extractor of pixels; for an extractor, through which one measure looks. Gives back
+    what was measured.
+    """
+    few = {"extractor": {"use": "tiny"}, "measures": {"tiny": {}}, "evaluation": {"count": 16}}
+    of_kind = {plugin.kind for plugin in parts if not isinstance(plugin, str)}
+    if "measure" in of_kind:
+        few.pop("measures")
+    if "extractor" in of_kind:
+        few.pop("extractor")
+    game = play(tiny_game(parts, merge(few, changes or {})), 2)
+    before = state_of(game)
+    rows = [Evaluator(game).row() for _ in range(2)]
+    assert state_of(game) == before, "to measure changes what is learnt, or the random numbers of the run"
+    assert rows[0]["measures"] == rows[1]["measures"], "the same generator is given other numbers the second time"
+    assert "extractor" in rows[0]["protocol"], "Extractor.facts are to name the extractor"
+    for name, value in rows[0]["measures"].items():
+        assert isinstance(value, float), f"measure gives {value!r} for {name!r}; a float is wanted"
+        assert math.isfinite(value), f"{name} is {value}"
+    return rows[0]["measures"]
 
 
 def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None = None) -> None:

@@ -13,7 +13,7 @@ from gankit.files import tensors_to_bytes
 from gankit.game import Game
 from gankit.kinds import PLAYERS
 from gankit.plugin import Plugin
-from gankit.recipe import PLAYER_SLOTS, Raw, Recipe, merge
+from gankit.recipe import NAMED_TABLES, PLAYER_SLOTS, Raw, Recipe, merge
 from gankit.registry import Entry, Registry
 from gankit.testing.parts import TINY_PARTS
 from gankit.trainer import check_finite, play_iteration
@@ -80,8 +80,9 @@ def switched_on(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
         return {"tricks": {plugin: dict(settings)}}
     plugin_class = plugin
     kind, table = plugin_class.kind, {"use": plugin_class.name, **settings}
-    if kind == "trick":
-        return {"tricks": {plugin_class.name: table}}
+    for place, of_kind in NAMED_TABLES.items():
+        if kind == of_kind:
+            return {place: {plugin_class.name: table}}
     # A slot's whole table is replaced, as what filled it had settings of its own.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gankit.dataset import Dataset
+from gankit.evaluation.comparison import Comparison, Extractor, Features
 from gankit.kinds import Player
 from gankit.plugin import Plugin, Settings, hookimpl
 from gankit.spec import Spec
@@ -228,6 +229,35 @@ class TinySchedule(Plugin):
         return lambda iteration: 1.0
 
 
+class TinyExtractor(Plugin):
+    """Pixels as features."""
+
+    name = "tiny"
+    kind = "extractor"
+
+    @hookimpl
+    def build_extractor(self, dataset: Dataset) -> Extractor:
+        K = len(dataset.class_names)
+
+        def look(images: Tensor) -> Features:
+            values = images.flatten(1).float() / 255
+            return Features(values, -(values.mean(1, keepdim=True) - torch.arange(K) / 25).abs() if K else None)
+
+        return Extractor({"extractor": "pixels"}, look, dataset.class_names)
+
+
+class TinyMeasure(Plugin):
+    """How far apart the means are."""
+
+    name = "tiny"
+    kind = "measure"
+
+    @hookimpl
+    def measure(self, comparison: Comparison) -> dict[str, float]:
+        real, fake = comparison.real_features.values, comparison.fake_features.values
+        return {"mean_distance": (real.mean(0) - fake.mean(0)).norm().item()}
+
+
 TINY_PARTS: tuple[type[Plugin], ...] = (
     TinyData,
     TinyLatent,
@@ -238,4 +268,6 @@ TINY_PARTS: tuple[type[Plugin], ...] = (
     TinyNone,
     TinyOptimizer,
     TinySchedule,
+    TinyExtractor,
+    TinyMeasure,
 )

@@ -1,0 +1,115 @@
+"""Measures of a running game: what they compare with, when they are due, and what they cost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from gankit.aside import evaluating, own_randomness
+from gankit.evaluation.budget import Budget
+from gankit.evaluation.comparison import Comparison, Extractor, Features, Samples, measured
+from gankit.evaluation.store import kept
+from gankit.game import Game, derived_seed
+from gankit.sampling import Sampler, sampled_generator
+
+
+class Evaluator:
+    """The measures of a recipe, ready to be taken. Nothing it does leaves a trace in what is learnt.
+
+    Args:
+        game: with its data loaded.
+    """
+
+    def __init__(self, game: Game) -> None:
+        assert game.batches is not None, "load_data comes first"
+        self.game, self.settings = game, game.recipe.evaluation
+        began = time.perf_counter()
+        with own_randomness(game.device):
+            count = min(self.settings.count, game.batches.size)
+            images, labels = game.batches.reference(count, 0, self.settings.seed)
+            self.real = Samples(images.cpu(), None if labels is None else labels.cpu())
+            self.extractor = game.build_extractor()
+            self.real_features = features_of(self.real, self.extractor)
+        self.seconds_to_prepare = time.perf_counter() - began
+        """For the extractor and the features of the real images, if they had not been kept."""
+
+        self.budget = Budget(self.settings.budget)
+        self.budget.expected = self._expected()
+
+    def _expected(self) -> float:
+        """Seconds that an evaluation will take, judged by a tenth of one."""
+        began = time.perf_counter()
+        few = max(1, self.settings.count // 10)
+        self.extractor(self._draw(sampled_generator(self.game), few).images)
+        return (time.perf_counter() - began) * self.settings.count / few
+
+    def due(self) -> bool:
+        """Whether an iteration of evaluation has come, and the budget has room for it."""
+        return self.game.iteration % self.settings.every == 0 and self.budget.allows()
+
+    def row(self) -> dict[str, Any]:
+        """Takes the measures: the row of log.jsonl, with the protocol and the seconds that it took."""
+        game = self.game
+        with self.budget.evaluation():
+            generator = sampled_generator(game)
+            averaged = generator is not game.generator
+            found = measured(game.measures, self.comparison(generator, "moving average" if averaged else "newest"))
+        return {
+            "iteration": game.iteration,
+            "measures": found,
+            "protocol": dict(self.protocol),
+            "seconds": self.budget.expected,
+        }
+
+    def cost_in_words(self) -> str:
+        spent = self.budget.spent
+        whole = self.budget.clock() - self.budget.began
+        return (
+            f"measures took {spent:.1f} s, {spent / whole:.1%} of this process's time, with the last ones at the end; "
+            f"before, to get ready took {self.seconds_to_prepare:.1f} s"
+        )
+
+    def comparison(self, generator: nn.Module, which: str) -> Comparison:
+        """The generator's images against the real ones."""
+        fake = self._draw(generator, self.settings.count)
+        data = self.game.recipe.parts["data"]
+        facts: dict[str, str | int | float] = {
+            "data": data.use,
+            "data settings": str({k: v for k, v in data.to_dict().items() if k not in ("use", "path", "download")}),
+            "real images": len(self.real.images),
+            "generated images": len(fake.images),
+            "seed": self.settings.seed,
+            "generator": which,
+        }
+        made = Comparison(self.real, fake, self.extractor, facts, self.real_features)
+        self.protocol = made.protocol
+        return made
+
+    def _draw(self, generator: nn.Module, count: int) -> Samples:
+        game = self.game
+        with torch.no_grad(), own_randomness(game.device), evaluating(generator):
+            sampler = Sampler(generator, game.hooks, game.spec, game.device)
+            return drawn(sampler, count, derived_seed(self.settings.seed, "evaluation"))
+
+
+def drawn(sampler: Sampler, count: int, seed: int) -> Samples:
+    """Images from a generator: floating point where it draws what is no picture, uint8 otherwise."""
+    labels = sampler.labels(count)
+    z = sampler.latent(count, labels, seed)
+    as_numbers = sampler.spec.resolution == 1
+    images = torch.cat(list(sampler.outputs(z, labels) if as_numbers else sampler.images(z, labels)))
+    return Samples(images, labels)
+
+
+def features_of(real: Samples, extractor: Extractor) -> Features:
+    """The features of real images, computed once and kept."""
+
+    def compute() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        found = extractor(real.images)
+        return {"values": found.values} | ({} if found.logits is None else {"logits": found.logits}), {}
+
+    tensors, _ = kept("features", [real.digest(), dict(extractor.facts)], compute)
+    return Features(tensors["values"], tensors.get("logits"))

@@ -1,0 +1,51 @@
+"""What is computed once and kept: features of real images, classifiers. Safetensors files in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from gankit.errors import GankitError
+from gankit.files import tensors_to_bytes, write_bytes
+
+Kept = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and facts beside them."""
+
+
+def cache_folder() -> Path:
+    """`$GANKIT_CACHE`, else `gankit` in the user's cache folder."""
+    if given := os.environ.get("GANKIT_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gankit"
+
+
+def kept(what: str, key: Any, compute: Callable[[], Kept]) -> Kept:
+    """What was computed for this key before; else computes and keeps it.
+
+    Where nothing can be written, it is computed each time.
+
+    Args:
+        what: the kind, which begins the file's name.
+        key: all that the result depends on, of what JSON knows.
+        compute: gives it.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    path = cache_folder() / f"{what}-{digest[:32]}.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["gankit"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError):
+        pass  # not there yet, or damaged: made anew
+    tensors, facts = compute()
+    with suppress(GankitError):
+        write_bytes(path, tensors_to_bytes(tensors, facts))
+    return tensors, facts

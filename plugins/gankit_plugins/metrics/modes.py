@@ -1,0 +1,66 @@
+"""How many classes of a dataset a generator covers, and whether it draws those that it is asked for."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gankit import Comparison, Plugin, Settings, hookimpl
+
+
+def covered(seen: Tensor, classes: int, share: float) -> Tensor:
+    """How many classes hold at least `share` of what an even spread would give each, of (N,) classes seen."""
+    counts = torch.bincount(seen, minlength=classes)
+    return (counts >= share * len(seen) / classes).sum()
+
+
+def divergence_from(seen: Tensor, real: Tensor, classes: int) -> Tensor:
+    """KL(generated || real) of the histograms over classes, in nats (Metz 2016, section 3.3; Srivastava 2017).
+
+    A class that no real image is of counts as if half an image were.
+    """
+    p = torch.bincount(seen, minlength=classes).double() / len(seen)
+    q = torch.bincount(real, minlength=classes).double().clamp(min=0.5) / len(real)
+    return torch.where(p > 0, p * (p / q).log(), 0.0).sum()
+
+
+class Modes(Plugin):
+    """The classes that a classifier finds among the generated images, and whether they are those asked for.
+
+    Source: Metz 2016, section 3.3, and Srivastava 2017, section 4.1, for modes and the divergence. `modes` is how many
+    classes are covered; `mode_divergence` the Kullback-Leibler divergence of their histogram from that of the real
+    images, as the classifier sees both; for a generator that is told classes, `as_asked` is the share of images that
+    the classifier takes for the class asked for, and `as_asked_worst` that of the worst class.
+
+    When to use: any dataset with labels, and the extractor `classifier`.
+    When not: an extractor with other classes than the dataset's; it says nothing then.
+    """
+
+    name = "modes"
+    kind = "measure"
+    api_version = 2
+
+    class Config(Settings):
+        share: float = Field(
+            0.1, gt=0, le=1, description="of an even share of the images, from which a class is covered"
+        )
+
+    config: Config
+
+    @hookimpl
+    def measure(self, comparison: Comparison) -> dict[str, float] | None:
+        K = len(comparison.extractor.class_names)
+        fake, real = comparison.fake_features.logits, comparison.real_features.logits
+        if not K or fake is None or real is None:
+            return None
+        seen = fake.argmax(1)
+        found = {
+            "modes": covered(seen, K, self.config.share).item(),
+            "mode_divergence": divergence_from(seen, real.argmax(1), K).item(),
+        }
+        asked = comparison.fake.labels
+        if asked is not None:
+            shares = torch.stack([(seen[asked == c] == c).double().mean() for c in asked.unique()])
+            found |= {"as_asked": shares.mean().item(), "as_asked_worst": shares.min().item()}
+        return {name: float(value) for name, value in found.items()}
