@@ -471,8 +471,7 @@ class Reader:
                 "train.accumulate",
                 f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}",
             )
-        if self.problems:
-            raise RecipeError(self.source, self.problems)
+        self.complain()
         assert isinstance(train, Train)
         assert isinstance(output, Output)
         assert isinstance(evaluation, Evaluation)
@@ -512,9 +511,13 @@ class Reader:
         """
         wanted = set(keys)
         parts = {k: part for k, kind, raw in self.places() if k in wanted and (part := self.part(k, kind, raw))}
+        self.complain()
+        return parts
+
+    def complain(self) -> None:
+        """Raises RecipeError with all that has been found to be wrong."""
         if self.problems:
             raise RecipeError(self.source, self.problems)
-        return parts
 
     def places(self) -> Iterable[tuple[str, Kind, Any]]:
         """Every place that a plugin fills: its key, kind and raw table, in the order in which plugins act."""

@@ -38,6 +38,7 @@ class RunDir:
         self.environment_file = path / "environment.json"
         self.log_file = path / "log.jsonl"
         self.generator_file = path / "generator.safetensors"
+        self.evaluations_file = path / "evaluations.jsonl"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self._lock: IO[str] | None = None
@@ -132,6 +133,11 @@ class RunDir:
 
     def log(self, row: dict[str, Any]) -> None:
         with disk_errors(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def keep_evaluation(self, row: dict[str, Any]) -> None:
+        """What was measured of the run from outside, beside what it logged itself."""
+        with disk_errors(self.evaluations_file), open(self.evaluations_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def read_log(self) -> list[dict[str, Any]]:

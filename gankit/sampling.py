@@ -47,6 +47,13 @@ def sampled_generator(game: Game) -> nn.Module:
     return game.generator if chosen is None else chosen
 
 
+def drawn_from(game: Game) -> str:
+    """Which generator `sampled_generator` gives: the newest, or the name of the plugin that gives another."""
+    if sampled_generator(game) is game.generator:
+        return "newest"
+    return game.hooks.of("sampling_generator")[0].plugin.name
+
+
 def save_generator(game: Game, path: Path) -> None:
     """The generator to sample from, with all that it takes to rebuild it in the file's metadata.
 
@@ -60,6 +67,7 @@ def save_generator(game: Game, path: Path) -> None:
         "gankit": gankit.__version__,
         "torch": torch.__version__,
         "iteration": game.iteration,
+        "generator": drawn_from(game),
         "device": game.device.type,
         "spec": spec,
         "recipe": game.recipe.to_dict(),
@@ -83,6 +91,9 @@ class Sampler:
         self.generator = generator
         self.spec = spec
         self.device = device
+        self.card: dict[str, Any] = {}
+        """What a file says of how it came about; empty for a game's generator."""
+
         self.class_names = spec.class_names if spec.conditional else ()
         """The classes that can be asked for: none, when the generator was trained on classes but never told them."""
         sample_latent = hooks.sole("sample_latent")
@@ -139,7 +150,9 @@ class Sampler:
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
         chosen = choose_device(device)
-        return cls(generator.to(chosen).eval(), hooks, spec, chosen)
+        sampler = cls(generator.to(chosen).eval(), hooks, spec, chosen)
+        sampler.card = card
+        return sampler
 
     def class_index(self, wanted: str) -> int:
         """A class by name or by number.

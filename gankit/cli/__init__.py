@@ -18,6 +18,7 @@ VERBS = {
     "resume": "Go on with a run that was cut short.",
     "sample": "Draw images from a trained generator.",
     "show": "Draw a run's newest pictures in the terminal.",
+    "eval": "Measure a generator, or a folder of images, against real images.",
     "animate": "Write a run's pictures as an animated GIF.",
     "validate": "Check a recipe without training.",
     "recipes": "List, show or copy the recipes that come with gankit.",

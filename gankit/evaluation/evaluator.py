@@ -6,14 +6,16 @@ import time
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gankit.aside import evaluating, own_randomness
+from gankit.batches import Batches
 from gankit.evaluation.budget import Budget
-from gankit.evaluation.comparison import Comparison, Extractor, Features, Samples, measured
+from gankit.evaluation.comparison import Comparison, Extractor, Features, Protocol, Samples, measured
 from gankit.evaluation.store import kept
 from gankit.game import Game, derived_seed
-from gankit.sampling import Sampler, sampled_generator
+from gankit.recipe import Part
+from gankit.sampling import Sampler, drawn_from, sampled_generator
 
 
 class Evaluator:
@@ -54,13 +56,14 @@ class Evaluator:
         """Takes the measures: the row of log.jsonl, with the protocol and the seconds that it took."""
         game = self.game
         with self.budget.evaluation():
-            generator = sampled_generator(game)
-            averaged = generator is not game.generator
-            found = measured(game.measures, self.comparison(generator, "moving average" if averaged else "newest"))
+            fake = self._draw(sampled_generator(game), self.settings.count)
+            facts = facts_of(game.recipe.parts["data"], self.real, fake, self.settings.seed, drawn_from(game))
+            comparison = Comparison(self.real, fake, self.extractor, facts, self.real_features)
+            found = measured(game.measures, comparison)
         return {
             "iteration": game.iteration,
             "measures": found,
-            "protocol": dict(self.protocol),
+            "protocol": dict(comparison.protocol),
             "seconds": self.budget.expected,
         }
 
@@ -72,33 +75,41 @@ class Evaluator:
             f"before, to get ready took {self.seconds_to_prepare:.1f} s"
         )
 
-    def comparison(self, generator: nn.Module, which: str) -> Comparison:
-        """The generator's images against the real ones."""
-        fake = self._draw(generator, self.settings.count)
-        data = self.game.recipe.parts["data"]
-        facts: dict[str, str | int | float] = {
-            "data": data.use,
-            "data settings": str({k: v for k, v in data.to_dict().items() if k not in ("use", "path", "download")}),
-            "real images": len(self.real.images),
-            "generated images": len(fake.images),
-            "seed": self.settings.seed,
-            "generator": which,
-        }
-        made = Comparison(self.real, fake, self.extractor, facts, self.real_features)
-        self.protocol = made.protocol
-        return made
-
     def _draw(self, generator: nn.Module, count: int) -> Samples:
         game = self.game
         with torch.no_grad(), own_randomness(game.device), evaluating(generator):
             sampler = Sampler(generator, game.hooks, game.spec, game.device)
-            return drawn(sampler, count, derived_seed(self.settings.seed, "evaluation"))
+            return drawn(sampler, count, self.settings.seed)
+
+
+def facts_of(data: Part, real: Samples, fake: Samples, seed: int, generator: str) -> Protocol:
+    """What belongs to the protocol beside the extractor.
+
+    Args:
+        data: of the real images.
+        real, fake: the images.
+        seed: of their choice and of z.
+        generator: which of a run's generators.
+    """
+    return {
+        "real": f"{data.plugin_class.name} {real.digest()[:12]}",
+        "split": str(getattr(data.config, "split", "all")),
+        "real images": len(real.images),
+        "generated images": len(fake.images),
+        "seed": seed,
+        "generator": generator,
+    }
+
+
+def chosen(images: Tensor, labels: Tensor | None, count: int, seed: int) -> Samples:
+    """`count` of the images, or all there are, by the seed alone: those that a run's measures compare with."""
+    return Samples(*Batches(images, labels, min(count, len(images)), 0, seed).next())
 
 
 def drawn(sampler: Sampler, count: int, seed: int) -> Samples:
     """Images from a generator: floating point where it draws what is no picture, uint8 otherwise."""
     labels = sampler.labels(count)
-    z = sampler.latent(count, labels, seed)
+    z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
     as_numbers = sampler.spec.resolution == 1
     images = torch.cat(list(sampler.outputs(z, labels) if as_numbers else sampler.images(z, labels)))
     return Samples(images, labels)
@@ -107,7 +118,7 @@ def drawn(sampler: Sampler, count: int, seed: int) -> Samples:
 def features_of(real: Samples, extractor: Extractor) -> Features:
     """The features of real images, computed once and kept."""
 
-    def compute() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         found = extractor(real.images)
         return {"values": found.values} | ({} if found.logits is None else {"logits": found.logits}), {}
 

@@ -9,7 +9,7 @@ CHUNK = 1024
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances of (N, F) from (M, F): (N, M). In double precision, where matrix products are exact enough."""
+    """Euclidean distances of (N, F) from (M, F): (N, M). In double precision matrix products are exact enough."""
     return torch.cdist(x.double(), y.double())
 
 

@@ -1,0 +1,67 @@
+"""`gankit eval`: numbers that say how good generated images are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gankit.cli.arguments import device_option, overrides_argument
+
+
+@click.command("eval")
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+@click.option("--against", metavar="DATA", help="Real images: a dataset's name, a folder, a zip or a prepared file.")
+@click.option("--measure", "measures", metavar="M", multiple=True, help="Only this measure. May be repeated.")
+@click.option("--extractor", metavar="E", help="classifier, inception, pixels, torchscript, or a plugin of yours.")
+@click.option("--count", metavar="N", type=click.IntRange(min=2), help="Images on each side.")
+@click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of z and of the choice of real images.")
+@click.option("--json", "as_json", is_flag=True, help="Print the row of JSON that is kept, and nothing else.")
+@device_option
+@click.option("--trust", is_flag=True, help="Import the Python files and modules that a generator file names.")
+@overrides_argument
+def command(
+    target: Path,
+    against: str | None,
+    measures: tuple[str, ...],
+    extractor: str | None,
+    count: int | None,
+    seed: int | None,
+    as_json: bool,
+    device: str | None,
+    trust: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Measure TARGET, a run, a generator file or a folder of images, against real images.
+
+    Without --against these are the ones that the generator was trained on. KEY=VALUE sets what a recipe's tables data,
+    extractor, measures and evaluation would: extractor.path=FILE, data.resolution=64. Every number comes with its
+    protocol; numbers compare only where that is the same. What is measured of a run is kept in its evaluations.jsonl.
+
+    \b
+    gankit eval RUN
+    gankit eval RUN --measure frechet_distance --count 10000 --extractor inception extractor.download=true
+    gankit eval samples/ --against photos/ data.resolution=64
+    """
+    from gankit.evaluation.target import evaluate
+    from gankit.recipe import merge, parse_overrides
+    from gankit.run_dir import RunDir
+
+    asked = {"count": count, "seed": seed}
+    changes = {"evaluation": {key: value for key, value in asked.items() if value is not None}}
+    if extractor is not None:
+        changes = merge(changes, {"extractor": {"use": extractor}})
+    row = evaluate(target, against, merge(changes, parse_overrides(overrides)), device or "auto", trust, measures)
+    if (target / "recipe.toml").exists():
+        RunDir.open(target).keep_evaluation(row)
+    if as_json:
+        click.echo(json.dumps(row))
+        return
+    width = max(map(len, [*row["measures"], *row["protocol"]]))
+    for name, value in row["measures"].items():
+        click.echo(f"{name:{width}}  {value:.4g}")
+    click.echo("protocol:")
+    for name, fact in row["protocol"].items():
+        click.echo(f"  {name:{width}}  {fact}")
+    click.echo(f"it took {row['seconds']:.1f} s")
