@@ -1,0 +1,45 @@
+"""Maxout, the activation of the first GANs' discriminators."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gankit import Spec
+
+
+def maxout(x: Tensor, pieces: int) -> Tensor:
+    """h_i(x) = max over j of z_ij (Goodfellow 2013, section 3): (B, units * pieces) to (B, units)."""
+    return x.unflatten(1, (-1, pieces)).amax(dim=2)
+
+
+def to_unit_interval(images: Tensor) -> Tensor:
+    """From [-1, 1] to [0, 1], where black is nothing, as in the papers of these networks."""
+    return (images + 1) / 2
+
+
+class Maxout(nn.Module):
+    """`maxout` as a module."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        return maxout(x, self.pieces)
+
+
+RANGE = 0.005
+"""Weights begin between minus this and this, and biases at 0, as in the code of Goodfellow 2014."""
+
+
+def drawn(linear: nn.Linear) -> nn.Linear:
+    """The layer with weights drawn evenly from [-0.005, 0.005] and biases of 0."""
+    nn.init.uniform_(linear.weight, -RANGE, RANGE)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def maxout_layer(spec: Spec, before: int, units: int, pieces: int) -> nn.Sequential:
+    """A linear layer, normalised as the recipe says, and the largest of every `pieces` of its numbers."""
+    linear = drawn(nn.Linear(before, units * pieces))
+    return nn.Sequential(spec.normalize("discriminator", linear, units * pieces), Maxout(pieces))
