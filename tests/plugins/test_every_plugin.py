@@ -20,11 +20,13 @@ SMALL = {
     "step": {"every": 2},
     "gaussian_ring": {"count": 40},
     "gaussian_grid": {"count": 40},
+    "dcgan": {"width": 4},
+    "conditional_dcgan": {"width": 4},
     "shapes": {"count": 24, "resolution": 8},
 }
 """Settings that suit a game of four iterations."""
 
-CLASSES = {"igan_v2": (2,)}
+CLASSES = {"igan_v2": (2,), "conditional_dcgan": (2,), "cgan": (2,)}
 """What does not go with every number of classes."""
 
 
