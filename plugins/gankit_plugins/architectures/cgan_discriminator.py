@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gankit import Judgement, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.architectures.conditioning import one_hot, refuse_unlabelled
-from gankit_plugins.architectures.maxout import drawn, maxout_layer, to_unit_interval
+from gankit_plugins.architectures.maxout import maxout_layer, to_unit_interval
 
 
 class CganJudge(nn.Module):
@@ -31,7 +31,7 @@ class CganJudge(nn.Module):
             maxout_layer(spec, c.image_units + c.label_units, c.joint_units, c.joint_pieces),
             nn.Dropout(c.dropout),
         )
-        self.head = drawn(nn.Linear(c.joint_units, 1))
+        self.head = nn.Linear(c.joint_units, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
         """(B, C, R, R) and (B,) to logits (B,) and features (B, joint_units)."""

@@ -28,18 +28,7 @@ class Maxout(nn.Module):
         return maxout(x, self.pieces)
 
 
-RANGE = 0.005
-"""Weights begin between minus this and this, and biases at 0, as in the code of Goodfellow 2014."""
-
-
-def drawn(linear: nn.Linear) -> nn.Linear:
-    """The layer with weights drawn evenly from [-0.005, 0.005] and biases of 0."""
-    nn.init.uniform_(linear.weight, -RANGE, RANGE)
-    nn.init.zeros_(linear.bias)
-    return linear
-
-
 def maxout_layer(spec: Spec, before: int, units: int, pieces: int) -> nn.Sequential:
     """A linear layer, normalised as the recipe says, and the largest of every `pieces` of its numbers."""
-    linear = drawn(nn.Linear(before, units * pieces))
+    linear = nn.Linear(before, units * pieces)
     return nn.Sequential(spec.normalize("discriminator", linear, units * pieces), Maxout(pieces))

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Judgement, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.architectures.maxout import drawn, maxout_layer, to_unit_interval
+from gankit_plugins.architectures.maxout import maxout_layer, to_unit_interval
 
 Units = Annotated[int, Field(ge=1)]
 
@@ -32,7 +32,7 @@ class MaxoutJudge(nn.Module):
             layers += [maxout_layer(spec, before, count, pieces), nn.Dropout(dropout)]
             before = count
         self.hidden = nn.Sequential(*layers)
-        self.head = drawn(nn.Linear(before, 1))
+        self.head = nn.Linear(before, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
         """(B, C, R, R) to logits (B,) and features (B, last units); labels are not looked at."""
@@ -46,7 +46,7 @@ class MaxoutDiscriminator(Plugin):
     Source: Goodfellow 2014, section 5, which names maxout and dropout in D; the sizes are those of the authors' code
     for MNIST: two layers of 240 units, each the largest of 5 pieces, 0.2 of the image and 0.5 of the units dropped.
     As in the paper it sees images in [0, 1]. Every hidden layer is normalised as `normalization.discriminator` says,
-    before the largest is taken. Weights begin as torch draws them; the code drew them smaller.
+    before the largest is taken. Weights begin as torch draws them; the code draws them from [-0.005, 0.005].
 
     When to use: beside `mlp`, to see what the first GAN did.
     When not: images of more than some dozens of pixels; `dcgan` knows that neighbours belong together.
