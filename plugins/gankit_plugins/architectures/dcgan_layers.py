@@ -20,7 +20,7 @@ SMALLEST = 4
 WIDEST = 8
 """Channels are doubled with every halving, up to this many times `width`."""
 
-Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def sides(resolution: int) -> list[int]:
@@ -56,7 +56,7 @@ def doubling(before: int, after: int, side: int) -> nn.ConvTranspose2d:
     return drawn(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1 - side % 2))
 
 
-def drawn(layer: Convolution) -> Convolution:
+def drawn(layer: Layer) -> Layer:
     """The layer with weights from N(0, 0.02^2) and biases of 0 (Radford 2015, section 4)."""
     nn.init.normal_(layer.weight, 0.0, DEVIATION)
     if layer.bias is not None:
