@@ -22,7 +22,7 @@ from gankit.cli.settings_in_words import setting_rows
 from gankit.hooks import hooks_of
 from gankit.kinds import KINDS
 from gankit.plugin import Plugin
-from gankit.recipe import DEFAULT_USE, PLAYER_SLOTS, SINGLE_SLOTS, Output, Train
+from gankit.recipe import DEFAULT_USE, PLAYER_SLOTS, SINGLE_SLOTS, Evaluation, Output, Train
 from gankit.registry import Entry, Registry
 
 MEANING = {
@@ -44,6 +44,8 @@ TITLES = {
     "optimizer": "Optimisers",
     "lr_schedule": "Schedules of the rate",
     "trick": "Tricks",
+    "extractor": "Extractors of features",
+    "measure": "Measures",
 }
 
 WRITTEN = "<!-- Written by `python docs/generate.py`. -->\n\n"
@@ -115,6 +117,10 @@ def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
         "",
         *settings_table(Output),
         "",
+        "## [evaluation]",
+        "",
+        *settings_table(Evaluation),
+        "",
         "## Slots",
         "",
         'Each is filled by one plugin: `loss = "hinge"`, or a table with `use` and the plugin\'s settings.',
@@ -122,7 +128,7 @@ def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
         "| slot | if left out | plugins that come with gankit |",
         "| --- | --- | --- |",
     ]
-    for kind in (*SINGLE_SLOTS, *PLAYER_SLOTS):
+    for kind in (*SINGLE_SLOTS, *PLAYER_SLOTS, "extractor"):
         keys = [f"{kind}.generator", f"{kind}.discriminator"] if kind in PLAYER_SLOTS else [kind]
         names = ", ".join(f"[`{e.name}`](plugins/{kind}.md#{e.name})" for e in by_kind[kind])
         unsaid = f"`{DEFAULT_USE[kind]}`" if kind in DEFAULT_USE else "an error"
@@ -137,6 +143,12 @@ def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
         "",
         "Any number of [tricks](plugins/trick.md), in the order in which they act: `[tricks.NAME]`, where NAME is the plugin "
         "unless `use` says otherwise, so that one may stand twice under two names.",
+        "",
+        "## [measures]",
+        "",
+        "Any number of [measures](plugins/measure.md), under names like the tricks'. They are taken every "
+        "`evaluation.every` iterations, as far as `evaluation.budget` allows, and at the end, and see images through the "
+        "plugin in the slot `extractor`, which is empty where nothing is measured.",
         "",
     ]
     return "\n".join(lines)
@@ -174,6 +186,10 @@ API = {
         "gankit.spec.Spec": None,
         "gankit.game.Game": GAME,
         "gankit.dataset.Dataset": None,
+        "gankit.evaluation.comparison.Comparison": None,
+        "gankit.evaluation.comparison.Extractor": None,
+        "gankit.evaluation.comparison.Features": None,
+        "gankit.evaluation.store.kept": None,
         "gankit.recipe.Recipe": None,
         "gankit.sampling.truncated": None,
     },
@@ -197,7 +213,15 @@ API = {
         },
         **{
             f"gankit.testing.checks.{name}": None
-            for name in ("check_repeat", "check_samples", "check_order", "check_dataset", "check_command", "devices")
+            for name in (
+                "check_repeat",
+                "check_samples",
+                "check_order",
+                "check_dataset",
+                "check_measure",
+                "check_command",
+                "devices",
+            )
         },
     },
 }

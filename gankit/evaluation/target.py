@@ -49,7 +49,8 @@ def evaluate(
     recipe: Raw = sampler.card["recipe"] if sampler is not None else {}
     if against is None and sampler is None:
         raise InputError("--against: say which real images a folder is to be compared with: a dataset, a folder, a zip")
-    wanted = {name: {} for name in measures} or recipe.get("measures") or {name: {} for name in USUAL}
+    named: Raw = {name: {} for name in measures}
+    wanted: Raw = named or recipe.get("measures") or {name: {} for name in USUAL}
     raw: Raw = {"data": recipe.get("data") if against is None else data_table(against), "measures": wanted}
     raw |= {table: recipe[table] for table in ("extractor", "evaluation") if table in recipe}
     reader = Reader(merge(raw, changes), str(target), Registry.installed())
@@ -62,7 +63,8 @@ def evaluate(
         dataset = hooks.one("load_data", Spec())
     with refusing(str(target), "extractor"):
         extractor = hooks.one("build_extractor", dataset, choose_device(device))
-    real = chosen(*dataset.load(), settings.count, settings.seed)
+    images, labels = dataset.load()
+    real = chosen(images, labels, settings.count, settings.seed)
     if sampler is None:
         fake, which = images_at(target, parts["data"], hooks, settings), f"images at {target.name}"
     else:

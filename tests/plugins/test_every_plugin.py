@@ -5,7 +5,7 @@ import pytest
 from gankit.registry import Registry
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
-NEED_FILES = {"mnist", "fashion_mnist", "images"}
+NEED_FILES = {"mnist", "fashion_mnist", "images", "inception", "torchscript"}
 WATCH = {
     "adviser",
     "collapse_guard",
@@ -30,6 +30,8 @@ SMALL = {
     "step": {"every": 2},
     "gaussian_ring": {"count": 40},
     "gaussian_grid": {"count": 40},
+    "dcgan": {"width": 4},
+    "conditional_dcgan": {"width": 4},
     "shapes": {"count": 24, "resolution": 8},
     "ada": {"initial": 0.5},
 }
@@ -38,7 +40,7 @@ SMALL = {
 BESIDE = {"label_weights": {"loss": {"use": "igan_label"}}}
 """What else a recipe must have for a plugin to act."""
 
-CLASSES = {"igan_v2": (2,)}
+CLASSES = {"igan_v2": (2,), "conditional_dcgan": (2,), "cgan": (2,)}
 """What does not go with every number of classes."""
 
 

@@ -1,0 +1,34 @@
+"""Maxout, the activation of the first GANs' discriminators."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gankit import Spec
+
+
+def maxout(x: Tensor, pieces: int) -> Tensor:
+    """h_i(x) = max over j of z_ij (Goodfellow 2013, section 3): (B, units * pieces) to (B, units)."""
+    return x.unflatten(1, (-1, pieces)).amax(dim=2)
+
+
+def to_unit_interval(images: Tensor) -> Tensor:
+    """From [-1, 1] to [0, 1], where black is nothing, as in the papers of these networks."""
+    return (images + 1) / 2
+
+
+class Maxout(nn.Module):
+    """`maxout` as a module."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        return maxout(x, self.pieces)
+
+
+def maxout_layer(spec: Spec, before: int, units: int, pieces: int) -> nn.Sequential:
+    """A linear layer, normalised as the recipe says, and the largest of every `pieces` of its numbers."""
+    linear = nn.Linear(before, units * pieces)
+    return nn.Sequential(spec.normalize("discriminator", linear, units * pieces), Maxout(pieces))

@@ -1,0 +1,66 @@
+"""The baselines' recipes: each has the settings that its header names, and plays, with drawn shapes for MNIST."""
+
+import pytest
+import torch
+
+from gankit import Game, Recipe
+from gankit.bundled import find_recipe
+from gankit.testing import play
+
+ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
+WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
+
+# batch, turns of D, loss, tricks, the same optimiser for both, the norms of G and D, z
+PAPERS = {
+    "gan_mnist": (100, 1, "non_saturating", {}, ADAM, ("batch_norm", "none"), "normal"),
+    "dcgan_mnist": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
+    "dcgan_paper": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
+    "conditional_dcgan_mnist": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
+    "cgan_mnist": (100, 1, "non_saturating", {}, ADAM, ("batch_norm", "none"), "uniform"),
+    "lsgan_mnist": (64, 1, "least_squares", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
+    "wgan_mnist": (64, 5, "wasserstein", {"weight_clipping": {"c": 0.01}}, RMSPROP, ("batch_norm",) * 2, "normal"),
+    "wgan_gp_mnist": (
+        64, 5, "wasserstein", {"gradient_penalty": {"weight": 10.0, "every": 1}}, WGAN_GP, ("batch_norm", "none"),
+        "normal",
+    ),
+    "rgan_mnist": (32, 1, "non_saturating", {"relativistic": {}}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
+    "ragan_mnist": (
+        32, 1, "non_saturating", {"relativistic_average": {}}, ADAM, ("batch_norm", "batch_norm"), "uniform"
+    ),
+}  # fmt: skip
+
+CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"}
+SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
+NARROW = ["generator.width=4", "discriminator.width=4"]
+
+
+def loaded(name, *overrides):
+    return Recipe.load(find_recipe(name), [*SHAPES, *overrides])
+
+
+def settings_of(recipe, key):
+    return recipe.parts[key].config.model_dump()
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_settings_are_those_of_the_header(name):
+    batch, turns, loss, tricks, optimizer, norms, latent = PAPERS[name]
+    recipe = Recipe.load(find_recipe(name), SHAPES[:1])
+    assert (recipe.train.batch_size, recipe.train.discriminator_turns) == (batch, turns)
+    assert recipe.use_of("loss") == loss
+    found = {key.removeprefix("tricks."): settings_of(recipe, key) for key in recipe.parts if key.startswith("tricks.")}
+    assert found == tricks
+    for player, norm in zip(("generator", "discriminator"), norms, strict=True):
+        assert settings_of(recipe, f"optimizer.{player}") | optimizer == settings_of(recipe, f"optimizer.{player}")
+        assert recipe.use_of(f"normalization.{player}") == norm
+    assert recipe.use_of("latent") == latent
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_it_plays(name):
+    game = Game(loaded(name, *([] if name in ("gan_mnist", "cgan_mnist") else NARROW)))
+    game.load_data()
+    game.start()
+    play(game, 2)
+    assert game.spec.conditional is (name in CONDITIONAL)
+    assert all(torch.isfinite(p).all() for player in game.parameters.values() for p in player)
