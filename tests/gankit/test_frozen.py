@@ -15,7 +15,15 @@ from gankit.errors import PluginError
 from gankit.hooks import Hooks, hooks_of
 from gankit.plugin import Plugin, hookimpl
 from gankit.runs import start
-from gankit.testing import check_documentation, check_effect, check_play, check_plugin, check_resume, tiny_recipe
+from gankit.testing import (
+    check_documentation,
+    check_effect,
+    check_measure,
+    check_play,
+    check_plugin,
+    check_resume,
+    tiny_recipe,
+)
 from tests.gankit.conftest import Told
 
 FOLDER = Path(__file__).parents[1] / "frozen"
@@ -31,9 +39,11 @@ def _frozen(file):
 
 frozen, frozen_2 = _frozen("api_1"), _frozen("api_2")
 
+OF_VERSION_2 = (frozen_2.Notes, frozen_2.Pixels, frozen_2.Brightness)
+
 SHA256 = {
     "api_1": "f8e3824c6abb9baa1d3abf466e29674d1e1d8db953840ac89c0fce452aa9077e",
-    "api_2": "fc434a525bc697a4f6b4b6f89b8376d801fd4f2cf305617e5a66713d126f1920",
+    "api_2": "5f66cce085b7224c4a1a61a0670aa0e710a8dff5beff67951db823219018ef3e",
 }
 
 
@@ -43,7 +53,7 @@ def test_the_file_is_as_it_was(file):
 
 
 def test_they_know_every_hook_point_of_their_versions():
-    classes = (frozen.Everything, frozen.Prior, frozen.OwnBackward, frozen.Verb, frozen_2.Notes)
+    classes = (frozen.Everything, frozen.Prior, frozen.OwnBackward, frozen.Verb, *OF_VERSION_2)
     known = {hook for plugin_class in classes for hook in hooks_of(plugin_class)}
     assert gankit.API_VERSION > 2 or known == set(hookspecs.KIND_OF_HOOK)
 
@@ -73,6 +83,8 @@ def test_version_2_runs(tmp_path):
     assert notes.rows == told.rows
     assert [iteration for iteration, _ in notes.grids] == [4]
     check_plugin(frozen_2.Notes, affects=False)
+    measured = check_measure({frozen_2.Pixels: {}, frozen_2.Brightness: {}})
+    assert list(measured) == ["brighter"]
 
 
 def test_it_holds_what_every_plugin_must():

@@ -302,7 +302,7 @@ BROKEN = [
     (
         at("trian", {}),
         "trian",
-        "unknown key; did you mean 'train'? there are name, seed, requires, train, output, data, ",
+        "unknown key; did you mean 'train'? there are name, seed, requires, train, output, evaluation, ",
     ),
     (at("qqq", 1), "qqq", "unknown key; there are name, "),
     (at("name", "a/b"), "name", "'a/b' given; a name is up to 100 letters, digits, "),

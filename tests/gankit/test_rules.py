@@ -76,13 +76,17 @@ def test_the_core_imports_no_plugin(path):
 def test_nothing_that_is_read_or_written_executes(path):
     assert [m for m, _ in imports(path) if m.split(".")[0] in EXECUTING] == []
     called = {whole_name(n.func) for n in ast.walk(tree(path)) if isinstance(n, ast.Call)}
-    assert called & {"torch.load", "torch.save", "eval", "exec", "torch.jit.load"} == set()
+    executing = called & {"torch.load", "torch.save", "eval", "exec", "torch.jit.load"}
+    # A network that the user names, or asks for, to measure with.
+    assert executing == ({"torch.jit.load"} if path.name == "torchscript.py" else set())
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=named)
 def test_no_plugin_runs_a_backward_pass_or_a_step_of_its_own(path):
     calls = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
-    assert [whole_name(n.func) for n in calls if n.func.attr in STEPPING] == []
+    stepping = [whole_name(n.func) for n in calls if n.func.attr in STEPPING]
+    # The classifier with which measures see images is trained before, and takes no part in the game.
+    assert not stepping or path.parts[-2:] == ("extractors", "classifier.py")
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=named)
