@@ -49,7 +49,7 @@ def smaller(arguments):
         return arguments
     if arguments[0] == "resume":
         return [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
-    network = "nets.toml" not in arguments
+    network = not {"nets.toml", "gaussian_ring"} & set(arguments)
     kept = [a for a in arguments if not a.startswith(("train.iterations", "train.batch_size"))]
     own_data = any(a.startswith(("data.use", "data.path")) for a in arguments)
     small = [o for o in SMALL_NETWORKS if not (own_data and o.startswith("data."))] if network else []
