@@ -2,9 +2,9 @@
 
     GANKIT_DATA=... python benchmarks/frechet_bias.py
 
-Draws pairs of disjoint sets of MNIST's training images, looks at them through the extractor `classifier`, and prints the
-distance between the two of a pair: the mean of five pairs and the range, for each count. The distance between what the
-sets were drawn from is 0.
+Draws pairs of disjoint sets of MNIST's training images, looks at them through the extractor `classifier`, and prints
+the distance between the two of a pair: the mean of five pairs and the range, for each count. Nothing differs between
+the sets but the draw.
 """
 
 from __future__ import annotations

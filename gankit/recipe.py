@@ -171,10 +171,7 @@ class Recipe:
         raw = read_toml(path)
         for key in drop:
             _drop(raw, key, path)
-        # A file named on the command line lies where the command was typed, not where the recipe lies.
-        above = parse_overrides(overrides)
-        _anchor_uses(above, Path())
-        raw = merge(raw, above)
+        raw = merge(raw, overrides_from_here(overrides))
         return cls.from_dict(raw, source=path, registry=registry)
 
     @classmethod
@@ -402,6 +399,13 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
             raise InputError(f"{override!r}: another override makes {path[-1]!r} a table")
         table[path[-1]] = value
     return nested
+
+
+def overrides_from_here(overrides: Iterable[str]) -> Raw:
+    """As `parse_overrides`; a file named on the command line lies where the command was typed."""
+    above = parse_overrides(overrides)
+    _anchor_uses(above, Path())
+    return above
 
 
 def _drop(raw: Raw, key: str, source: Path) -> None:

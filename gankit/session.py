@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from gankit.aside import RandomState
 from gankit.bundled import find_recipe
 from gankit.errors import InputError
+from gankit.evaluation.evaluator import Evaluator
 from gankit.game import Game, choose_device
 from gankit.kinds import Player
 from gankit.recipe import Recipe
@@ -214,7 +216,14 @@ class Session:
 
     def measures(self) -> dict[str, float]:
         """What the recipe's plugins measure of the generator, by name. Leaves no trace in what is learnt."""
-        return measures(self.game)
+        found = measures(self.game)
+        if self.game.measures:
+            found |= self._evaluator.row()["measures"]
+        return found
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.game)
 
     def save(self, path: str | Path) -> None:
         """Writes the generator, alone enough to sample from: the same file as a run's `generator.safetensors`."""

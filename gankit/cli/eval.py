@@ -45,14 +45,14 @@ def command(
     gankit eval samples/ --against photos/ data.resolution=64
     """
     from gankit.evaluation.target import evaluate
-    from gankit.recipe import merge, parse_overrides
+    from gankit.recipe import merge, overrides_from_here
     from gankit.run_dir import RunDir
 
     asked = {"count": count, "seed": seed}
     changes = {"evaluation": {key: value for key, value in asked.items() if value is not None}}
     if extractor is not None:
         changes = merge(changes, {"extractor": {"use": extractor}})
-    row = evaluate(target, against, merge(changes, parse_overrides(overrides)), device or "auto", trust, measures)
+    row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, measures)
     if (target / "recipe.toml").exists():
         RunDir.open(target).keep_evaluation(row)
     if as_json:

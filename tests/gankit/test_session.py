@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from gankit import GankitError, InputError, Plugin, Recipe, Session, hookimpl, resume, train
 from gankit.sampling import Sampler
+from gankit.testing import tiny_recipe
 
 
 @pytest.fixture
@@ -152,3 +153,12 @@ def test_what_was_said_on_the_way_comes_back(shelf, toy_recipe, tmp_path):
     done = train(toy_recipe(tricks={"Rings": {}}, train={"iterations": 2}), tmp_path / "run")
     assert done.advice == ["one is played"]
     assert done.measures == {"played": 2.0}
+
+
+def test_measures_of_the_recipe_are_taken_and_leave_no_trace():
+    changes = {"extractor": {"use": "tiny"}, "measures": {"tiny": {}}, "evaluation": {"count": 8}}
+    one, other = Session(tiny_recipe({}, changes)), Session(tiny_recipe())
+    one.play(2)
+    assert one.measures() == one.measures()
+    assert one.measures().keys() == {"mean_distance"}
+    assert torch.equal(one.play(2).images(4)[0], other.play(4).images(4)[0])
