@@ -5,7 +5,7 @@ import pytest
 from gankit.registry import Registry
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
-NEED_FILES = {"mnist", "fashion_mnist", "images", "inception", "torchscript"}
+NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "images", "inception", "torchscript"}
 WATCH = {
     "adviser",
     "collapse_guard",

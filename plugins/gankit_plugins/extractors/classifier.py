@@ -92,6 +92,18 @@ def trained(
     return classifier, (seen == labels[test]).double().mean().item()
 
 
+def spelt_out(features: Tensor, logits: Tensor, channels: int) -> Features:
+    """Features and logits of each channel, (B C, F) and (B C, K), as those of whole images: (B, C F) and (B, K^C).
+
+    Channels are told apart on their own, so the log-probabilities of what they spell add up.
+    """
+    by_channel = logits.log_softmax(1).unflatten(0, (-1, channels))
+    spelt = by_channel[:, 0]
+    for channel in range(1, channels):
+        spelt = (spelt[:, :, None] + by_channel[:, channel, None, :]).flatten(1)
+    return Features(features.unflatten(0, (-1, channels)).flatten(1), spelt)
+
+
 class DatasetClassifier(Plugin):
     """Features of a small classifier that is trained once on the dataset, and kept for every later run.
 
@@ -110,6 +122,7 @@ class DatasetClassifier(Plugin):
     class Config(Settings):
         steps: int = Field(800, ge=1, description="of training, of 128 images each")
         seed: int = Field(0, ge=0, lt=2**63, description="of its first weights and of the order of images")
+        by_channel: bool = Field(False, description="each channel is an image of its own, as in stacked_mnist")
 
     config: Config
 
@@ -118,30 +131,41 @@ class DatasetClassifier(Plugin):
         images, labels = dataset.load()
         if images.dtype != torch.uint8:
             raise ValueError('a classifier sees pictures; for points take extractor = "pixels"')
-        images, names = images[:MOST], dataset.class_names or TURNS
+        channels = images.shape[1] if self.config.by_channel else 1
+        names = dataset.class_names or TURNS
+        classes = len(names)
         if labels is None:
-            images, targets = turned(images)
+            images, targets = turned(images[:MOST])
         else:
-            targets = labels[:MOST]
+            images, targets = images[:MOST], labels[:MOST]
+        if self.config.by_channel:
+            classes = round(classes ** (1 / channels))
+            if labels is None or classes**channels != len(names):
+                raise ValueError(f"by_channel: {len(names)} classes are no {channels} digits; leave it out")
+            # Of the digits that spell a label, the first channel has the first.
+            images, targets = images[:, :1], targets // classes ** (channels - 1)
         steps, seed = self.config.steps, self.config.seed
 
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
-            classifier, accuracy = trained(images, targets, len(names), steps, device, seed)
+            classifier, accuracy = trained(images, targets, classes, steps, device, seed)
             return {name: t.cpu() for name, t in classifier.state_dict().items()}, {"accuracy": accuracy}
 
         seen = hashlib.sha256(images.contiguous().numpy().data)
         seen.update(targets.contiguous().numpy().data)
-        weights, facts = kept("classifier", [VERSION, seen.hexdigest(), len(names), steps, seed, device.type], train)
-        classifier = SmallClassifier(images.shape[1], images.shape[-1], len(names))
+        weights, facts = kept("classifier", [VERSION, seen.hexdigest(), classes, steps, seed, device.type], train)
+        classifier = SmallClassifier(images.shape[1], images.shape[-1], classes)
         classifier.load_state_dict(weights)
         classifier.to(device).eval()
 
         def look(shown: Tensor) -> Features:
             with torch.no_grad():
-                return Features(*classifier(shown.to(device)))
+                if not self.config.by_channel:
+                    return Features(*classifier(shown.to(device)))
+                values, logits = classifier(shown.to(device).flatten(0, 1)[:, None])
+                return spelt_out(values, logits, channels)
 
         digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
-        learnt = "classes" if dataset.class_names else "quarter turns"
+        learnt = "quarter turns" if not dataset.class_names else "channels" if self.config.by_channel else "classes"
         about = {
             "extractor": f"classifier of {learnt} {digest[:12]}",
             "classifier accuracy": round(facts["accuracy"], 4),

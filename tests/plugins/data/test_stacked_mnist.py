@@ -1,0 +1,75 @@
+"""Stacked digits: what is stacked, what it is called, and that a classifier counts the kinds."""
+
+import struct
+
+import pytest
+import torch
+
+from gankit import InputError
+from gankit.evaluation.comparison import Comparison, Samples
+from gankit_plugins.data.stacked_mnist import StackedMnist, stacked
+from gankit_plugins.extractors.classifier import DatasetClassifier, spelt_out
+from gankit_plugins.metrics.modes import Modes
+
+
+def test_the_labels_of_the_channels_spell_the_label():
+    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    seen, labels = stacked(images, torch.arange(10), 500, 10, 0)
+    assert seen.shape == (500, 3, 1, 1)
+    assert labels.tolist() == [int(f"{a}{b}{c}") for a, b, c in seen.flatten(1).tolist()]
+    again = stacked(images, torch.arange(10), 500, 10, 0)
+    assert torch.equal(again[0], seen)
+    assert not torch.equal(stacked(images, torch.arange(10), 500, 10, 1)[0], seen)
+    assert len(labels.unique()) > 350  # of 1,000 kinds, 500 draws
+
+
+def test_what_channels_spell_by_loops():
+    torch.manual_seed(0)
+    features, logits = torch.rand(6, 4), torch.randn(6, 3)
+    whole = spelt_out(features, logits, 3)
+    p = logits.softmax(1).view(2, 3, 3)
+    for image in range(2):
+        for a in range(3):
+            for b in range(3):
+                for c in range(3):
+                    by_hand = p[image, 0, a] * p[image, 1, b] * p[image, 2, c]
+                    assert whole.logits[image, 9 * a + 3 * b + c].exp().item() == pytest.approx(
+                        by_hand.item(), rel=1e-4
+                    )
+    assert torch.equal(whole.values, features.view(2, 12))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two classes in place of ten digits: dark and bright."""
+    monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
+    labels = bytes(n % 2 for n in range(200))
+    pixels = b"".join(bytes([40 + 150 * label]) * 28 * 28 for label in labels)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, 200, 28, 28) + pixels)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 200) + labels)
+    return tmp_path
+
+
+def test_modes_of_stacked_images_are_counted(folder):
+    config = StackedMnist.Config(folder=folder, classes=(0, 1), count=300)
+    dataset = StackedMnist(config).load_data()
+    assert dataset.class_names == ("000", "001", "010", "011", "100", "101", "110", "111")
+    images, labels = dataset.load()
+    assert images.shape == (300, 3, 28, 28)
+    settings = DatasetClassifier.Config(steps=30, by_channel=True)
+    extractor = DatasetClassifier(settings).build_extractor(dataset, torch.device("cpu"))
+    assert str(extractor.facts["extractor"]).startswith("classifier of channels ")
+    seen = extractor(images)
+    assert torch.equal(seen.logits.argmax(1), labels)
+    some = images[(labels == 3) | (labels == 6)]
+    pair = Comparison(Samples(images), Samples(some), extractor, {})
+    assert Modes(Modes.Config()).measure(pair)["modes"] == 2
+
+
+def test_what_is_no_stack_is_refused_by_channel(folder):
+    dataset = StackedMnist(StackedMnist.Config(folder=folder, classes=(0, 1), count=30)).load_data()
+    odd = type(dataset)(3, 28, dataset.class_names[:7], dataset.load)
+    with pytest.raises(ValueError, match="7 classes are no 3 digits"):
+        DatasetClassifier(DatasetClassifier.Config(by_channel=True)).build_extractor(odd, torch.device("cpu"))
+    with pytest.raises(InputError):
+        StackedMnist(StackedMnist.Config(folder=folder / "gone")).load_data()
