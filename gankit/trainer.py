@@ -93,7 +93,7 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
         if game.iteration > began:
             show(game, directory, grids, reporter)
         else:
-            directory.save_grid(grids.draw(), game.iteration)
+            directory.save_grid(grids.draw(), game.iteration, grids.digest)
     unfinished = interrupt.requested and game.iteration < total
     outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
     game.hooks.event("on_stop")(game)
@@ -225,7 +225,7 @@ def check_finite(game: Game) -> None:
 
 def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:
     """A grid of samples, and the measures of every plugin that has some. Leaves no trace in what is learnt."""
-    directory.save_grid(grids.draw(), game.iteration)
+    directory.save_grid(grids.draw(), game.iteration, grids.digest)
     if found := measures(game):
         directory.log({"iteration": game.iteration, "measures": found})
         reporter.measured(game.iteration, found)
