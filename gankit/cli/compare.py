@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gankit.report.comparison import Comparison
 
 
+WIDEST = 10_000
+"""Characters that a table may take where no terminal bounds it."""
+
+
 @click.command("compare")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -27,6 +31,7 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
     The page that --html writes needs no network and opens from the disk.
     """
     from rich.console import Console
+    from rich.measure import Measurement
 
     from gankit.cli.report import check_html
     from gankit.errors import InputError
@@ -42,10 +47,10 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
     records = [read_run(run) for run in runs]
     comparison, console = compared(records), Console(highlight=False)
     upright = drawn(comparison)
+    wanted = Measurement.get(console, console.options.update(width=WIDEST), upright).maximum
     if not console.is_terminal:
-        console.width = max(console.width, console.measure(upright).maximum)
-    fits = console.measure(upright).maximum <= console.width
-    console.print(upright if fits else drawn(transposed(comparison)))
+        console.width = max(console.width, wanted)
+    console.print(upright if wanted <= console.width else drawn(transposed(comparison)))
     for note in comparison.notes:
         click.echo(note)
     for record in records:

@@ -107,6 +107,8 @@ def heads_of(measures: Sequence[Measure]) -> dict[Measure, str]:
 def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], measures: Sequence[Measure]) -> list[str]:
     """What is to be known before numbers of the table are compared."""
     notes = []
+    if len(groups) > 2:
+        notes.append("A run is named by what its recipe does not have in common with most of the others.")
     if any(len(group.runs) > 1 for group in groups):
         notes.append("Of several seeds: the mean, in brackets the lowest and the highest, and n, how many there are.")
     for name in dict.fromkeys(measure.name for measure in measures):

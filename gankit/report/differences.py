@@ -71,19 +71,16 @@ def _same(flats: Sequence[Mapping[str, Any]], key: str) -> bool:
     return all((key in flat, flat.get(key)) == (key in flats[0], flats[0].get(key)) for flat in flats)
 
 
-def told(recipe: Raw, keys: Sequence[str]) -> list[str]:
-    """What a recipe has at some keys, in words: `loss.use hinge`, `tricks.packing`, `no tricks.packing`."""
-    flat, words = flattened(recipe), []
-    for key in keys:
-        table = key.removesuffix(".use")
-        if key == "tricks":
-            words.append(f"tricks in order: {', '.join(recipe.get('tricks', {}))}")
-        elif key in flat:
-            named = table != key and flat[key] == table.rpartition(".")[2]
-            words.append(table if named else f"{key.removesuffix('.use')} {in_words(flat[key])}")
-        elif table != key:
-            words.append(f"no {table}")
-    return words
+def told(recipe: Raw, key: str) -> str:
+    """What a recipe has at a key, in words: `loss hinge`, `tricks.packing`, `no tricks.packing`; of a plugin that it
+    does not have, no setting is told."""
+    flat, table = flattened(recipe), key.removesuffix(".use")
+    if key == "tricks":
+        return f"tricks in order: {', '.join(recipe.get('tricks', {}))}"
+    if key not in flat:
+        return f"no {table}" if table != key else ""
+    named_after_it = table != key and flat[key] == table.rpartition(".")[2]
+    return table if named_after_it else f"{table} {in_words(flat[key])}"
 
 
 def in_words(value: Any) -> str:
@@ -92,9 +89,14 @@ def in_words(value: Any) -> str:
 
 
 def labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
-    """What tells each recipe from the others; the name, where it is needed to, or where nothing does."""
+    """What tells each recipe from the others, less what more than half of them have in common; the name, where it is
+    needed to tell them apart, or where nothing else does."""
     keys = [key for key in differing(recipes) if key not in UNTOLD]
-    said = [", ".join(told(recipe, keys)) for recipe in recipes]
+    words = [{key: told(recipe, key) for key in keys} for recipe in recipes]
+    common = {
+        (key, text) for of in words for key, text in of.items() if 2 * [o[key] for o in words].count(text) > len(words)
+    }
+    said = [", ".join(text for item in of.items() if item not in common and (text := item[1])) for of in words]
     return [
         text if text and said.count(text) == 1 else f"{text} ({name})" if text else name
         for text, name in zip(said, names, strict=True)
