@@ -100,8 +100,10 @@ def axes(lines: Sequence[Line]) -> tuple[Axis, Axis]:
 
 
 def padded(low: float, high: float) -> tuple[float, float]:
-    """Some room on either side, and 0 on the axis where it is near."""
-    room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
+    """Some room on either side, and 0 on the axis where it is near, or where there is one value alone."""
+    if low == high:
+        return (min(0.0, 2 * low), max(0.0, 2 * high)) if low else (-1.0, 1.0)
+    room = (high - low) * 0.05
     if 0 <= low <= (high - low) / 2:
         return (0.0, high + room)
     return (low - room, high + room)
@@ -119,10 +121,18 @@ def path_of(line: Line, x: Axis, y: Axis) -> str:
     return " ".join(parts)
 
 
-def tick_in_words(value: float) -> str:
-    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return f"{value:,.10g}"
+def ticks_in_words(ticks: Sequence[float]) -> list[str]:
+    """As few digits as tell them apart: `0`, `0.5`, `1`; `1e-05`, `2e-05`."""
+    largest = max((abs(tick) for tick in ticks), default=0.0)
+    form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"
+    if largest / (min((abs(tick) for tick in ticks), default=0.0) or largest or 1.0) >= 10.0**DECADES:
+        return [f"{tick:g}" for tick in ticks]
+    exact = [f"{tick:.12g}" for tick in ticks]
+    for digits in range(12):
+        words = [form.format(tick, digits) for tick in ticks]
+        if all(float(word.replace(",", "")) == float(tick) for word, tick in zip(words, exact, strict=True)):
+            return [word.lstrip("-") if not float(word.replace(",", "")) else word for word in words]
+    return exact
 
 
 def line_chart(title: str, lines: Sequence[Line]) -> str:
@@ -132,14 +142,14 @@ def line_chart(title: str, lines: Sequence[Line]) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
         f'data-left="{x.start}" data-right="{x.end}" data-first="{x.low}" data-last="{x.high}">'
     ]
-    for tick in y.ticks():
+    for tick, words in zip(y.ticks(), ticks_in_words(y.ticks()), strict=True):
         at = f"{y.place(tick):.2f}"
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
-        parts.append(f'<text class="tick y" x="{LEFT - 6}" y="{at}" dy="0.35em">{tick_in_words(tick)}</text>')
-    for tick in x.ticks():
+        parts.append(f'<text class="tick y" x="{LEFT - 6}" y="{at}" dy="0.35em">{words}</text>')
+    for tick, words in zip(x.ticks(), ticks_in_words(x.ticks()), strict=True):
         at = f"{x.place(tick):.2f}"
         parts.append(f'<line class="rule" x1="{at}" x2="{at}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 5}"/>')
-        parts.append(f'<text class="tick x" x="{at}" y="{HEIGHT - BOTTOM + 18}">{tick_in_words(tick)}</text>')
+        parts.append(f'<text class="tick x" x="{at}" y="{HEIGHT - BOTTOM + 18}">{words}</text>')
     parts.append(
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
         f'<text class="tick x" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}">iteration</text>'

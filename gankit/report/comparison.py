@@ -70,12 +70,8 @@ def compared(runs: Sequence[RunRecord]) -> Comparison:
         **{head: _newest_of(measure, _when(runs, measure)) for measure, head in heads_of(measures).items()},
         "time": lambda group: spread_in_words([run.seconds for run in group.runs], duration),
         "images/s": lambda group: spread_in_words([run.images_per_second for run in group.runs], "{:.0f}".format),
-        "parameters of G": lambda group: spread_in_words(
-            [r.parameters("generator") for r in group.runs], "{:,}".format
-        ),
-        "parameters of D": lambda group: spread_in_words(
-            [r.parameters("discriminator") for r in group.runs], "{:,}".format
-        ),
+        "parameters of G": lambda group: counts_in_words([r.parameters("generator") for r in group.runs]),
+        "parameters of D": lambda group: counts_in_words([r.parameters("discriminator") for r in group.runs]),
         "memory of the process": lambda group: spread_in_words(
             [run.peak_memory("process") for run in group.runs], megabytes
         ),
@@ -168,9 +164,12 @@ def spread_in_words(values: Sequence[float | None], word: Callable[[float], str]
     n = f", n {len(known)}" if len(values) > 1 else ""
     if word(min(known)) == word(max(known)):
         return word(known[0]) + n
-    # Parameters are counted, and so is their mean.
-    mean = fmean(known) if any(isinstance(value, float) for value in known) else round(fmean(known))
-    return f"{word(mean)} ({word(min(known))} to {word(max(known))}){n}"
+    return f"{word(fmean(known))} ({word(min(known))} to {word(max(known))}){n}"
+
+
+def counts_in_words(counts: Sequence[int | None]) -> str:
+    """Of runs that differ by their seed alone the networks are alike."""
+    return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 
 
 def state_in_words(runs: Sequence[RunRecord]) -> str:

@@ -173,8 +173,9 @@ def told(run: RunRecord, name: str = "") -> str:
     sentence = escape(ending_in_words(run))
     words = f'<p><strong><span aria-hidden="true">{SIGN[graded]}</span> {of}{sentence}</strong></p>'
     items = "".join(f"<li>{escape(one)}</li>" for one in advice)
-    said_so = f"<p>What plugins advised:</p><ul>{items}</ul>" if items else ""
-    return f'<section class="told {graded}" aria-label="How it ended">{words}{said_so}</section>'
+    # Beside other runs it is folded: the table is what everybody has come for.
+    said_so = f"<details{'' if name else ' open'}><summary>What plugins advised</summary><ul>{items}</ul></details>"
+    return f'<section class="told {graded}" aria-label="How it ended">{words}{said_so if items else ""}</section>'
 
 
 def facts(run: RunRecord) -> str:
