@@ -27,6 +27,8 @@ STYLES = 8
 DECADES = 3
 """Positive values that reach over more powers of ten are drawn to a logarithmic scale."""
 
+LOGARITHMIC = "To a logarithmic scale."
+
 
 @dataclass(frozen=True)
 class Line:
@@ -65,6 +67,11 @@ class Axis:
         step = round_step(self.low, self.high)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
+
+    def named_ticks(self) -> list[tuple[float, str]]:
+        ticks = self.ticks()
+        words = [f"{tick:g}" for tick in ticks] if self.logarithmic else ticks_in_words(ticks)
+        return list(zip(ticks, words, strict=True))
 
 
 def round_step(low: float, high: float, most: int = 5) -> float:
@@ -125,8 +132,6 @@ def ticks_in_words(ticks: Sequence[float]) -> list[str]:
     """As few digits as tell them apart: `0`, `0.5`, `1`; `1e-05`, `2e-05`."""
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"
-    if largest / (min((abs(tick) for tick in ticks), default=0.0) or largest or 1.0) >= 10.0**DECADES:
-        return [f"{tick:g}" for tick in ticks]
     exact = [f"{tick:.12g}" for tick in ticks]
     for digits in range(12):
         words = [form.format(tick, digits) for tick in ticks]
@@ -142,11 +147,11 @@ def line_chart(title: str, lines: Sequence[Line]) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
         f'data-left="{x.start}" data-right="{x.end}" data-first="{x.low}" data-last="{x.high}">'
     ]
-    for tick, words in zip(y.ticks(), ticks_in_words(y.ticks()), strict=True):
+    for tick, words in y.named_ticks():
         at = f"{y.place(tick):.2f}"
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
         parts.append(f'<text class="tick y" x="{LEFT - 6}" y="{at}" dy="0.35em">{words}</text>')
-    for tick, words in zip(x.ticks(), ticks_in_words(x.ticks()), strict=True):
+    for tick, words in x.named_ticks():
         at = f"{x.place(tick):.2f}"
         parts.append(f'<line class="rule" x1="{at}" x2="{at}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 5}"/>')
         parts.append(f'<text class="tick x" x="{at}" y="{HEIGHT - BOTTOM + 18}">{words}</text>')

@@ -62,7 +62,7 @@ for (const section of document.querySelectorAll("[data-moments]")) {
     output.textContent = "iteration " + moment;
     slider.setAttribute("aria-valuetext", output.textContent);
     for (const strip of section.querySelectorAll(".strip")) {
-      const figures = [...strip.children];
+      const figures = [...strip.querySelectorAll("figure")];
       const shown = figures.filter((f) => Number(f.dataset.iteration) <= moment).pop();
       for (const figure of figures) figure.hidden = figure !== shown;
     }

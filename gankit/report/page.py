@@ -13,7 +13,7 @@ from importlib.resources import files
 import tomli_w
 
 from gankit.files import write_text
-from gankit.report.chart import STYLES, Line, finite, line_chart, thinned
+from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, thinned
 from gankit.report.comparison import (
     NOTHING,
     Group,
@@ -85,6 +85,8 @@ class Charts:
     def figure(self, title: str, lines: Sequence[Line], note: str = "") -> str:
         """A chart with a table of its lines, which shows the newest values, or those beneath the cursor."""
         self.drawn.append(lines)
+        _, values = axes(lines)
+        note = f"{note} {LOGARITHMIC}".strip() if values.logarithmic else note
         rows = [
             f'<tr><td><svg class="swatch" viewBox="0 0 34 12" aria-hidden="true"><path class="line '
             f's{line.style % STYLES}" d="M0,6 L34,6"/></svg></td><th scope="row">{escape(line.name)}</th>'
@@ -327,7 +329,7 @@ def strip(strips: Strips, index: int, name: str) -> str:
         f'alt="Samples of {escape(name)} at iteration {p.iteration}"><figcaption>iteration {p.iteration}</figcaption>'
         "</figure>"
         for p in strips.pictures[index]
-    ]
+    ] or ['<p class="note">no picture</p>']
     return f'<div class="strip">{"".join(figures)}</div>'
 
 
@@ -350,7 +352,10 @@ def differences(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
     keys = differing([run.recipe for run in runs])
     orders = [", ".join(run.recipe.get("tricks", {})) for run in runs]
     rows = [
-        [key, *(orders if key == "tricks" else [in_words(flat[key]) if key in flat else NOTHING for flat in flats])]
+        [
+            key.removesuffix(".use"),
+            *(orders if key == "tricks" else [in_words(flat[key]) if key in flat else NOTHING for flat in flats]),
+        ]
         for key in keys
     ]
     if not rows:

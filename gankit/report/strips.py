@@ -108,12 +108,12 @@ def encode(iteration: int, drawn: Image.Image) -> Picture:
 
 def same_z(runs: Sequence[RunRecord]) -> bool | None:
     """Whether the runs' newest grids show the same z in the same places; None where that is not on record."""
-    notes = [_noted_z(run) for run in runs]
+    notes = [_noted_z(run) for run in runs if run.grids]
     return None if None in notes else len(set(notes)) == 1
 
 
 def _noted_z(run: RunRecord) -> str | None:
     try:
-        return read_note(run.grids[max(run.grids)], "z") if run.grids else None
+        return read_note(run.grids[max(run.grids)], "z")
     except InputError:
         return None
