@@ -112,7 +112,8 @@ def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter, tell: Tel
     try:
         outcome = train(game, directory, reporter)
     except BaseException as error:
-        conclude(game, directory, began, *broken_off(error), tell)
+        # Of what is wrong with such a run, the error is enough.
+        conclude(game, directory, began, *broken_off(error), lambda sentence: None)
         raise
     else:
         state: State = "interrupted" if outcome.interrupted else "stopped" if outcome.stop_reason else "finished"

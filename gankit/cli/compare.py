@@ -36,7 +36,7 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
     from gankit.cli.report import check_html
     from gankit.errors import InputError
     from gankit.files import write_text
-    from gankit.report.comparison import advice_in_words, compared, ending_in_words, said
+    from gankit.report.comparison import advice_in_words, compared, ending_in_words, said, transposed
     from gankit.report.page import grade, page
     from gankit.report.record import read_run
 
@@ -61,14 +61,6 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
     if html is not None:
         write_text(html, page(records))
         click.echo(str(html))
-
-
-def transposed(comparison: Comparison) -> Comparison:
-    """A column for each row: for terminals that are higher than wide."""
-    from gankit.report.comparison import Comparison
-
-    first, *others = zip(comparison.heads, *comparison.rows, strict=True)
-    return Comparison(list(first), [list(other) for other in others], comparison.notes)
 
 
 def drawn(comparison: Comparison) -> Table:

@@ -84,6 +84,12 @@ def compared(runs: Sequence[RunRecord]) -> Comparison:
     return Comparison(list(shown), rows, notes_on(runs, groups, measures))
 
 
+def transposed(comparison: Comparison) -> Comparison:
+    """A column for each row: for terminals that are narrow."""
+    first, *others = zip(comparison.heads, *comparison.rows, strict=True)
+    return Comparison(list(first), [list(other) for other in others], comparison.notes)
+
+
 def _newest_of(measure: Measure, when: Sequence[int]) -> Callable[[Group], str]:
     return lambda group: newest_in_words(group.runs, measure, when)
 
@@ -149,7 +155,8 @@ def newest_in_words(runs: Sequence[RunRecord], measure: Measure, when: Sequence[
             by_iteration.setdefault(iteration, []).append(value)
     return (
         "\n".join(
-            spread_in_words(values, brief) + (f" at {iteration}" if len(set(when)) > 1 else "")
+            spread_in_words([*values, *[None] * (len(runs) - len(values))], brief)
+            + (f" at {iteration}" if len(set(when)) > 1 else "")
             for iteration, values in sorted(by_iteration.items(), reverse=True)
         )
         or NOTHING

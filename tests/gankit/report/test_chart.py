@@ -34,7 +34,7 @@ def test_every_point_lies_where_the_ticks_say():
     points = [(30, 0.7), (60, 1.9), (90, -0.4), (120, 0.0)]
     ticks, paths = read(line_chart("D", [Line("real", points, 0), Line("fake", [(30, 1.0), (120, 2.0)], 1)]))
     assert len(paths) == 2
-    for (pen, x, y), (iteration, value) in zip(paths[0], points, strict=True):
+    for (_, x, y), (iteration, value) in zip(paths[0], points, strict=True):
         assert back(float(x), ticks["x"]) == pytest.approx(iteration, abs=0.1)
         assert back(float(y), ticks["y"]) == pytest.approx(value, abs=0.01)
     assert [pen for pen, _, _ in paths[0]] == ["M", "L", "L", "L"]
@@ -51,7 +51,9 @@ def test_large_ranges_are_logarithmic():
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 10**7), st.floats(-1e12, 1e12)), min_size=1, max_size=30, unique_by=lambda p: p[0])
+    st.lists(
+        st.tuples(st.integers(0, 10**7), st.floats(-1e12, 1e12)), min_size=1, max_size=30, unique_by=lambda p: p[0]
+    )
 )
 def test_nothing_leaves_the_field(points):
     points.sort()

@@ -86,7 +86,12 @@ def test_runs_are_named_by_what_most_others_do_not_share():
 
 
 def test_repetitions_are_alike_in_all_that_is_learnt():
-    alike = [changed(seed=9), changed(name="other"), changed(output={"sample_count": 9}), changed(train={"device": "cuda"})]
+    alike = [
+        changed(seed=9),
+        changed(name="other"),
+        changed(output={"sample_count": 9}),
+        changed(train={"device": "cuda"}),
+    ]
     assert {learnt_from(recipe) for recipe in alike} == {learnt_from(BASE)}
     others = [changed(train={"iterations": 11}), tricks("flip", "r1"), tricks("r1"), changed(loss={"use": "minimax"})]
     assert len({learnt_from(recipe) for recipe in [BASE, *others]}) == 5

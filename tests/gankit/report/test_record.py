@@ -39,7 +39,9 @@ def test_a_run_reads_as_it_went(watched):
     assert (record.name, record.seed) == ("toy", 3)
     rows = run.told.rows
     assert record.rows == rows
-    assert record.losses["discriminator", "real"] == [(r["iteration"], r["loss"]["discriminator"]["real"]) for r in rows]
+    assert record.losses["discriminator", "real"] == [
+        (r["iteration"], r["loss"]["discriminator"]["real"]) for r in rows
+    ]
     assert record.rates == {p: [(r["iteration"], 0.01) for r in rows] for p in ("generator", "discriminator")}
     assert record.advice == [(i, f"at {i} <all> is well") for i in (2, 4, 6)]
     (measure,) = record.measures
