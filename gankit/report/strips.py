@@ -28,6 +28,9 @@ MOST_BYTES = 4_000_000
 """Of all pictures of a page. Where they are more, there are fewer of them."""
 
 QUALITY = 85
+"""Of JPEG, up to 100."""
+
+FEW_COLOURS = 64
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,13 @@ def _kept(iteration: int, path: Path, encoded: dict[Path, Picture], damaged: dic
 
 
 def encode(iteration: int, drawn: Image.Image) -> Picture:
-    """As PNG or as JPEG, whichever is smaller: the one suits drawings, the other photographs."""
+    """As PNG what has few colours, as drawings have; as JPEG all else."""
     share = min(1.0, LONGEST_SIDE / max(drawn.size))
     size = (max(1, round(drawn.width * share)), max(1, round(drawn.height * share)))
     fitted = drawn.resize(size, Image.Resampling.LANCZOS) if share < 1 else drawn
-    forms = []
-    for kind, how in (("png", {"optimize": False}), ("jpeg", {"quality": QUALITY})):
-        buffer = io.BytesIO()
-        fitted.save(buffer, format=kind, **how)
-        forms.append((len(buffer.getvalue()), kind, buffer.getvalue()))
-    _, kind, data = min(forms)
-    return Picture(iteration, kind, data, *size)
+    kind, buffer = "jpeg" if fitted.getcolors(FEW_COLOURS) is None else "png", io.BytesIO()
+    fitted.save(buffer, format=kind, quality=QUALITY)
+    return Picture(iteration, kind, buffer.getvalue(), *size)
 
 
 def same_z(runs: Sequence[RunRecord]) -> bool | None:
