@@ -150,7 +150,7 @@ def line_chart(title: str, lines: Sequence[Line]) -> str:
     for tick, words in y.named_ticks():
         at = f"{y.place(tick):.2f}"
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
-        parts.append(f'<text class="tick y" x="{LEFT - 6}" y="{at}" dy="0.35em">{words}</text>')
+        parts.append(f'<text class="tick y" x="{LEFT - 10}" y="{at}" dy="0.35em">{words}</text>')
     for tick, words in x.named_ticks():
         at = f"{x.place(tick):.2f}"
         parts.append(f'<line class="rule" x1="{at}" x2="{at}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 5}"/>')

@@ -299,7 +299,7 @@ def losses_over_each_other(groups: Sequence[Group], charts: Charts) -> list[str]
 
 
 def pictures(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """The grids of each run, through which a slider goes; without scripts and on paper, all of them."""
+    """The grids of each run, through which a slider goes; on paper the one that it stands at, without scripts all."""
     strips = strips_of(runs)
     if not strips.moments:
         return '<p class="note">There are no pictures yet.</p>'
