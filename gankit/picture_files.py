@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from gankit.errors import InputError
 from gankit.files import write_bytes
@@ -16,10 +17,12 @@ FORMATS = ("PNG", "GIF", "JPEG", "BMP")
 """What is read, whatever a file is called. Pillow knows formats that run programs, or have had few eyes on them."""
 
 
-def save_png(drawn: Image.Image, path: Path) -> None:
-    """Writes a PNG beside its place and renames it into it."""
-    buffer = io.BytesIO()
-    drawn.save(buffer, format="PNG")
+def save_png(drawn: Image.Image, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Writes a PNG, with notes in it, beside its place and renames it into it."""
+    buffer, texts = io.BytesIO(), PngInfo()
+    for name, text in (notes or {}).items():
+        texts.add_text(name, text)
+    drawn.save(buffer, format="PNG", pnginfo=texts)
     write_bytes(path, buffer.getvalue())
 
 
@@ -39,6 +42,16 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as picture:
         return picture.size
+
+
+def read_note(path: Path, name: str) -> str | None:
+    """What `save_png` noted in a picture under a name; None where there is no such note.
+
+    Raises InputError when it is missing, damaged at its beginning, or no picture.
+    """
+    with _opened(path) as picture:
+        note = picture.info.get(name)
+        return note if isinstance(note, str) else None
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Where everything of a run lies, and how it is found again.
 
 runs/igan_vn/2026-11-20T12-00-00/
-  recipe.toml  environment.json  log.jsonl  generator.safetensors
+  recipe.toml  environment.json  log.jsonl  report.html  generator.safetensors
   samples/000100.png
   checkpoints/000100/{generator,discriminator,optimizer,plugins}.safetensors + state.json
 """
@@ -37,6 +37,8 @@ class RunDir:
         self.recipe_file = path / "recipe.toml"
         self.environment_file = path / "environment.json"
         self.log_file = path / "log.jsonl"
+        self.evaluations_file = path / "evaluations.jsonl"
+        self.report_file = path / "report.html"
         self.generator_file = path / "generator.safetensors"
         self.evaluations_file = path / "evaluations.jsonl"
         self.samples = path / "samples"
@@ -104,6 +106,17 @@ class RunDir:
         if self._lock is not None:
             self._lock.close()
 
+    def busy(self) -> bool:
+        """Whether a process is at work on the run."""
+        try:
+            with open(self.path / ".lock") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def write_recipe(self, recipe: Recipe) -> None:
         write_text(self.recipe_file, recipe.to_toml())
 
@@ -126,10 +139,20 @@ class RunDir:
             return {}
         return record if isinstance(record, dict) else {}
 
+    def read_processes(self) -> list[dict[str, Any]]:
+        """What each process that played the run noted of itself: the one that began it, and every resume."""
+        began = self.read_environment()
+        return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
+
     def read_last_environment(self) -> dict[str, Any]:
         """What the run was last played on: what it began on, or the newest resume."""
-        began = self.read_environment()
-        return [began, *began.get("resumed", [])][-1]
+        return self.read_processes()[-1]
+
+    def write_end(self, ended: dict[str, Any]) -> None:
+        """How it ended, to what the process that played last noted of itself."""
+        *before, last = self.read_processes()
+        began, *resumed = [*before, last | {"ended": ended}]
+        self.write_environment(began | ({"resumed": resumed} if resumed else {}))
 
     def log(self, row: dict[str, Any]) -> None:
         with disk_errors(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
@@ -142,14 +165,7 @@ class RunDir:
 
     def read_log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl; one that a kill cut short is left out."""
-        rows = []
-        if self.log_file.exists():
-            for line in self.log_file.read_text(encoding="utf-8").splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError:
-                    continue
-        return rows
+        return read_rows(self.log_file)
 
     def rewind(self, iteration: int) -> None:
         """Takes back what was written after an iteration that the run goes on from.
@@ -169,9 +185,10 @@ class RunDir:
                 shutil.rmtree(aside, ignore_errors=True)
                 damaged.rename(aside)
 
-    def save_grid(self, drawn: Image.Image, iteration: int) -> Path:
+    def save_grid(self, drawn: Image.Image, iteration: int, z: str | None = None) -> Path:
+        """`z` tells from which z it was drawn: equal for grids that show the same z in the same places."""
         path = self.samples / f"{iteration:06d}.png"
-        save_png(drawn, path)
+        save_png(drawn, path, {"z": z} if z is not None else {})
         return path
 
     def grids(self) -> list[Path]:
@@ -196,6 +213,18 @@ class RunDir:
             doomed = old.with_name(TEMPORARY + old.name)
             old.rename(doomed)
             shutil.rmtree(doomed)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON; one that a kill cut short is left out, and of a missing file there are none."""
+    rows = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+    return rows
 
 
 def _unused(path: Path) -> Path:
@@ -238,6 +267,8 @@ def environment_record(game: Game) -> dict[str, Any]:
         "precision": "bf16" if game.bf16 else "fp32",
         "threads": torch.get_num_threads(),
         "seed": recipe.seed,
+        "parameters": {p: sum(w.numel() for w in network.parameters()) for p, network in game.networks.items()},
+        "advice": game.advice,
         "plugins": plugin_record(recipe),
     }
 

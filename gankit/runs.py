@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,12 @@ import torch
 
 from gankit.allocator import keep_freed_memory
 from gankit.checkpoint import load_checkpoint, newest_whole_checkpoint
-from gankit.errors import InputError
+from gankit.errors import GankitError, InputError
 from gankit.game import Game
+from gankit.peak_memory import peak_memory
 from gankit.recipe import Recipe, merge, parse_overrides, read_toml
+from gankit.report.page import write_report
+from gankit.report.record import State
 from gankit.run_dir import RunDir, changed_machine, changed_plugins, environment_record
 from gankit.trainer import Outcome, Reporter, train
 
@@ -54,7 +58,7 @@ def start(
     game.load_data()
     directory = RunDir.create(recipe, out)
     directory.write_environment(environment_record(game))
-    return directory, play_to_the_end(game, directory, reporter)
+    return directory, play_to_the_end(game, directory, reporter, tell)
 
 
 def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell: Tell) -> tuple[RunDir, Outcome]:
@@ -96,20 +100,55 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     directory.rewind(game.iteration)
     directory.write_recipe(recipe)
     directory.keep_sources(recipe)
-    directory.write_environment(began | {"resumed": [*began.get("resumed", []), now]})
+    directory.write_environment(began | {"resumed": [*began.get("resumed", []), now | {"from": game.iteration}]})
     if game.iteration >= recipe.train.iterations:
         tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
-    return directory, play_to_the_end(game, directory, reporter)
+    return directory, play_to_the_end(game, directory, reporter, tell)
 
 
-def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
-    """`train`, and nothing is left running or locked behind it."""
+def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter, tell: Tell) -> Outcome:
+    """`train`, and nothing is left running or locked behind it. How it ended is on record, however it did."""
     assert game.batches is not None
+    began = time.perf_counter()
     try:
-        return train(game, directory, reporter)
+        outcome = train(game, directory, reporter)
+    except BaseException as error:
+        # Of what is wrong with such a run, the error is enough.
+        conclude(game, directory, began, *broken_off(error), lambda sentence: None)
+        raise
+    else:
+        state: State = "interrupted" if outcome.interrupted else "stopped" if outcome.stop_reason else "finished"
+        conclude(game, directory, began, state, outcome.stop_reason, tell)
+        return outcome
     finally:
         game.batches.close()
         directory.release()
+
+
+def broken_off(error: BaseException) -> tuple[State, str | None]:
+    """What a run that ends with an error is in, and why."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", None
+    return "broken down", str(error) if isinstance(error, GankitError) else f"{type(error).__name__}: {error}"
+
+
+def conclude(game: Game, directory: RunDir, began: float, state: State, reason: str | None, tell: Tell) -> None:
+    """Notes how the run ended and writes its report. What was learnt is safe by now, so no failure here is one of the
+    run."""
+    ended = {
+        "state": state,
+        "reason": reason,
+        "iteration": game.iteration,
+        "seconds": round(time.perf_counter() - began, 3),
+        "peak_memory": peak_memory(game.device),
+    }
+    try:
+        directory.write_end(ended)
+        write_report(directory)
+    except Exception as error:
+        tell(
+            f"report.html is not written: {' '.join(str(error).split())}; `gankit report {directory.path}` tries again"
+        )
 
 
 def prepare_torch(recipe: Recipe) -> None:

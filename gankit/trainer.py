@@ -96,11 +96,12 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
         save(game, directory)
         if game.iteration > began:
             show(game, directory, grids, reporter)
-            if evaluator is not None:
+            # Whoever interrupts a run does not want to wait for numbers; `gankit eval` gives them.
+            if evaluator is not None and not interrupt.requested:
                 judge(game, directory, evaluator, reporter)
                 game.advise(evaluator.cost_in_words())
         else:
-            directory.save_grid(grids.draw(), game.iteration)
+            directory.save_grid(grids.draw(), game.iteration, grids.digest)
     unfinished = interrupt.requested and game.iteration < total
     outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
     pass_on(game, directory, reporter)
@@ -247,7 +248,7 @@ def check_finite(game: Game) -> None:
 def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:
     """A grid of samples, and the measures of every plugin that has some. Leaves no trace in what is learnt."""
     drawn = grids.draw()
-    directory.save_grid(drawn, game.iteration)
+    directory.save_grid(drawn, game.iteration, grids.digest)
     with own_randomness(game.device):
         game.on_grid(game, drawn)
     if found := measures(game):

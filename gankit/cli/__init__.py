@@ -20,6 +20,8 @@ VERBS = {
     "show": "Draw a run's newest pictures in the terminal.",
     "eval": "Measure a generator, or a folder of images, against real images.",
     "animate": "Write a run's pictures as an animated GIF.",
+    "report": "Write a run as one HTML page.",
+    "compare": "Put runs side by side, in a table and on a page.",
     "validate": "Check a recipe without training.",
     "recipes": "List, show or copy the recipes that come with gankit.",
     "list-plugins": "List what is installed.",

@@ -1,8 +1,12 @@
-"""Facts of a run, as people read them."""
+"""Facts of a game, as people read them; the words for numbers are everybody's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from gankit.words import counted as counted
+from gankit.words import duration as duration
+from gankit.words import number as number
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,22 +30,3 @@ def images_in_words(game: Game) -> str:
 def parameters_in_words(network: nn.Module) -> str:
     """`1,234,567 parameters`."""
     return counted(sum(p.numel() for p in network.parameters()), "parameter")
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """`1 image`, `2,000 images`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `4 min 12 s`, `2 h 5 min`, `3 d 4 h`: two units are enough to plan with."""
-    whole = round(seconds)
-    for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // below} {small}"
-    return f"{whole} s"
-
-
-def number(value: float) -> str:
-    """Three digits behind the point, as far as they say anything: `0.693`, `1.20e-05`, `3.00e+07`."""
-    return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.2e}"

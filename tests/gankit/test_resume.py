@@ -61,7 +61,7 @@ def log_of(run):
 
 def files_of(run):
     """Every file of a run with what is in it, but for what says when and where it was played."""
-    different = {"log.jsonl", "environment.json", ".lock"}
+    different = {"log.jsonl", "environment.json", "report.html", ".lock"}
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in sorted(run.rglob("*"))

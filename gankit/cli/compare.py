@@ -1,0 +1,76 @@
+"""`gankit compare`: runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gankit.report.comparison import Comparison
+
+
+WIDEST = 10_000
+"""Characters that a table may take where no terminal bounds it."""
+
+
+@click.command("compare")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--html", metavar="X.html", type=click.Path(path_type=Path), help="Write a page, with curves and pictures."
+)
+def command(runs: tuple[Path, ...], html: Path | None) -> None:
+    """Compare RUNs in a table: how each ended, measures, time, speed, parameters, memory.
+
+    Each is named by what its recipe differs in. Runs that differ by their seed alone share a row, with the mean, the
+    lowest and the highest. Numbers that were measured in different ways stand in different columns.
+
+    The page that --html writes needs no network and opens from the disk.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    from gankit.cli.report import check_html
+    from gankit.errors import InputError
+    from gankit.files import write_text
+    from gankit.report.comparison import advice_in_words, compared, ending_in_words, said, transposed
+    from gankit.report.page import grade, page
+    from gankit.report.record import read_run
+
+    check_html("--html", html)
+    for run in runs:
+        if [other.resolve() for other in runs].count(run.resolve()) > 1:
+            raise InputError(f"{run} is named twice; name each run once")
+    records = [read_run(run) for run in runs]
+    comparison, console = compared(records), Console(highlight=False)
+    upright = drawn(comparison)
+    wanted = Measurement.get(console, console.options.update(width=WIDEST), upright).maximum
+    if not console.is_terminal:
+        console.width = max(console.width, wanted)
+    console.print(upright if wanted <= console.width else drawn(transposed(comparison)))
+    for note in comparison.notes:
+        click.echo(note)
+    for record in records:
+        if grade(record) != "good":
+            click.echo(f"{record.path}: {ending_in_words(record)}")
+            for advice in said(record):
+                click.echo(f"  advice: {advice_in_words(advice)}")
+    if html is not None:
+        write_text(html, page(records))
+        click.echo(str(html))
+
+
+def drawn(comparison: Comparison) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in comparison.heads:
+        table.add_column(Text(head), overflow="fold")
+    for row in comparison.rows:
+        table.add_row(*[Text(cell) for cell in row])
+    return table

@@ -1,0 +1,77 @@
+"use strict";
+// Without this script the page says the same: all grids stand in a row, and legends show the newest values.
+const numbers = JSON.parse(document.getElementById("numbers").textContent);
+
+function inWords(value) {
+  if (value === null) return "not a number";
+  return value === undefined ? "-" : String(Number(value.toPrecision(4)));
+}
+
+// The value of a line at an iteration, or at the last one before it.
+function valueAt(line, iteration) {
+  let found;
+  for (let i = 0; i < line.x.length && line.x[i] <= iteration; i++) found = line.y[i];
+  return found;
+}
+
+for (const figure of document.querySelectorAll("figure[data-chart]")) {
+  const lines = numbers[figure.dataset.chart];
+  const svg = figure.querySelector("svg"), cursor = svg.querySelector(".cursor");
+  const head = figure.querySelector("[data-when]"), cells = figure.querySelectorAll("[data-line]");
+  const before = [head.textContent, ...Array.from(cells, (cell) => cell.textContent)];
+  const stops = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
+  const { left, right, first, last } = svg.dataset;
+  let stop = stops.length - 1;
+
+  function show(index) {
+    stop = Math.max(0, Math.min(stops.length - 1, index));
+    const at = Number(left) + (stops[stop] - first) / (last - first) * (right - left);
+    cursor.setAttribute("x1", at);
+    cursor.setAttribute("x2", at);
+    cursor.removeAttribute("hidden");
+    head.textContent = "at iteration " + stops[stop];
+    cells.forEach((cell, i) => { cell.textContent = inWords(valueAt(lines[i], stops[stop])); });
+  }
+  function leave() {
+    cursor.setAttribute("hidden", "");
+    [head, ...cells].forEach((element, i) => { element.textContent = before[i]; });
+  }
+  svg.tabIndex = 0;
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect(), x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
+    const iteration = Number(first) + (x - left) / (right - left) * (last - first);
+    let nearest = 0;
+    stops.forEach((s, i) => { if (Math.abs(s - iteration) < Math.abs(stops[nearest] - iteration)) nearest = i; });
+    show(nearest);
+  });
+  svg.addEventListener("pointerleave", leave);
+  svg.addEventListener("blur", leave);
+  svg.addEventListener("keydown", (event) => {
+    const to = { ArrowLeft: stop - 1, ArrowRight: stop + 1, Home: 0, End: stops.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    show(to);
+  });
+}
+
+for (const section of document.querySelectorAll("[data-moments]")) {
+  const moments = JSON.parse(section.dataset.moments), box = section.querySelector(".slider");
+  const slider = box.querySelector("input"), output = box.querySelector("output");
+  function move() {
+    const moment = moments[slider.value];
+    output.textContent = "iteration " + moment;
+    slider.setAttribute("aria-valuetext", output.textContent);
+    for (const strip of section.querySelectorAll(".strip")) {
+      const figures = [...strip.querySelectorAll("figure")];
+      const shown = figures.filter((f) => Number(f.dataset.iteration) <= moment).pop();
+      for (const figure of figures) figure.hidden = figure !== shown;
+    }
+  }
+  box.hidden = moments.length < 2;
+  slider.addEventListener("input", move);
+  move();
+}
+
+window.addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});

@@ -1,0 +1,32 @@
+"""Numbers, as people read them."""
+
+from __future__ import annotations
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `4 min 12 s`, `2 h 5 min`, `3 d 4 h`: two units are enough to plan with."""
+    whole = round(seconds)
+    for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // below} {small}"
+    return f"{whole} s"
+
+
+def number(value: float) -> str:
+    """Three digits behind the point, as far as they say anything: `0.693`, `1.20e-05`, `3.00e+07`."""
+    return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.2e}"
+
+
+def brief(value: float) -> str:
+    """Four digits: `8`, `0.9216`, `12.03`, `1.234e-05`."""
+    return f"{value:.4g}"
+
+
+def megabytes(count: float) -> str:
+    """`12 MB`, `3,400 MB`: of memory, in millions of bytes."""
+    return f"{count / 1e6:,.0f} MB"

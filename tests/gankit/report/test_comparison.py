@@ -1,0 +1,157 @@
+"""Runs side by side: who shares a row, and what may stand in one column."""
+
+from pathlib import Path
+
+import pytest
+
+from gankit.report.comparison import (
+    Advice,
+    advice_in_words,
+    compared,
+    ending_in_words,
+    grouped,
+    said,
+    spread_in_words,
+    transposed,
+)
+from gankit.report.record import Ending, Measure, RunRecord, as_protocol
+from gankit.words import brief
+
+
+def record(name, seed=0, measures=None, state="finished", iteration=100, reason=None, advice=(), **recipe):
+    tables = {"name": "toy", "seed": seed, "train": {"iterations": 100}, "loss": {"use": "hinge"}} | recipe
+    environment = {"torch": "2", "device_name": "cpu", "threads": 2, "parameters": {"generator": 1000}}
+    return RunRecord(
+        Path(name),
+        tables,
+        [environment | {"ended": {"seconds": 10.0, "peak_memory": {"process": 5_000_000}}}],
+        [],
+        measures or {},
+        list(advice),
+        {},
+        Ending(state, iteration, reason),
+    )
+
+
+def measure(name="fid", **protocol):
+    return Measure(name, as_protocol(protocol))
+
+
+FID = measure(count=2000)
+
+
+def column(comparison, head):
+    return [row[comparison.heads.index(head)] for row in comparison.rows]
+
+
+def test_runs_that_differ_by_their_seed_alone_share_a_row():
+    values = {0: 3.0, 1: 5.0, 2: 10.0}
+    runs = [record(f"r{seed}", seed, {FID: [(50, 99.0), (100, value)]}) for seed, value in values.items()]
+    other = record("other", 0, {FID: [(100, 4.0)]}, loss={"use": "minimax"})
+    comparison = compared([runs[0], other, runs[1], runs[2]])
+    assert column(comparison, "run") == ["loss hinge (seeds 0, 1, 2)", "loss minimax"]
+    assert column(comparison, "fid") == ["6 (3 to 10), n 3", "4"]
+    assert column(comparison, "parameters of G") == ["1,000", "1,000"]
+    assert column(comparison, "time") == ["10 s, n 3", "10 s"]
+    assert column(comparison, "memory of the process") == ["5 MB, n 3", "5 MB"]
+    assert "Of several seeds: the mean, in brackets the lowest and the highest, and n" in comparison.notes[0]
+    assert "memory on the GPU" not in comparison.heads
+
+
+def test_a_second_run_of_a_seed_is_no_further_seed():
+    groups = grouped([record("a", 0), record("b", 1), record("c", 1)])
+    assert [[run.path.name for run in group.runs] for group in groups] == [["a", "b"], ["c"]]
+    assert [group.label for group in groups] == ["toy (seeds 0, 1)", "c"]
+
+
+def test_single_runs_are_told_apart_by_their_seeds():
+    groups = grouped([record("a", 0), record("b", 1, loss={"use": "minimax"})])
+    assert [group.label for group in groups] == ["seed 0, loss hinge", "seed 1, loss minimax"]
+
+
+def test_numbers_of_different_protocols_never_share_a_column():
+    few, many = measure(count=2000, net="a"), measure(count=10000, net="a")
+    runs = [record("a", 0, {few: [(100, 12.0)]}), record("b", 1, {few: [(100, 14.0)], many: [(100, 8.0)]})]
+    comparison = compared(runs)
+    assert column(comparison, "fid (count 2000)") == ["13 (12 to 14), n 2"]
+    assert column(comparison, "fid (count 10000)") == ["8, n 1"]
+    assert "fid" not in comparison.heads
+    (note,) = [note for note in comparison.notes if note.startswith("fid")]
+    assert note == (
+        "fid was measured in 2 ways and stands in as many columns: numbers of different columns cannot be compared."
+    )
+
+
+def test_one_protocol_has_the_name_alone():
+    comparison = compared([record("a", 0, {FID: [(100, 1.0)]}), record("b", 1, {FID: [(100, 2.0)]})])
+    assert "fid" in comparison.heads
+    assert not any(note.startswith("fid") for note in comparison.notes)
+
+
+def test_a_protocol_with_a_key_more_is_another():
+    heads = compared([record("a", 0, {measure(count=1): [(1, 1.0)]}), record("b", 1, {measure(): [(1, 1.0)]})]).heads
+    assert {"fid (count 1)", "fid (otherwise)"} < set(heads)
+
+
+def test_numbers_of_different_iterations_are_not_averaged():
+    runs = [record("a", 0, {FID: [(100, 4.0)]}), record("b", 1, {FID: [(30, 90.0)]}, "stopped", 30, "collapsed")]
+    comparison = compared(runs)
+    assert column(comparison, "fid") == ["4, n 1 at 100\n90, n 1 at 30"]
+    assert column(comparison, "state") == ["1 finished at 100, 1 stopped at 30"]
+    assert any("of different iterations" in note for note in comparison.notes)
+
+
+def test_time_on_different_machines_is_said_to_be():
+    slow = record("b", 1)
+    slow.processes[0]["threads"] = 1
+    (note,) = [note for note in compared([record("a"), slow]).notes if "machines" in note]
+    assert "cpu, 2 threads, torch 2; cpu, 1 thread, torch 2" in note
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], "-"),
+        ([None], "-"),
+        ([1.5], "1.5"),
+        ([1.0, 2.0], "1.5 (1 to 2), n 2"),
+        ([1.0, None, 2.0], "1.5 (1 to 2), n 2"),
+        ([8.0, 8.0], "8, n 2"),
+        ([8.0, None], "8, n 1"),
+        ([float("nan")], "nan"),
+    ],
+)
+def test_spreads(values, words):
+    assert spread_in_words(values, brief) == words
+
+
+def test_the_table_stands_on_its_side_where_it_is_too_wide():
+    comparison = compared([record("a"), record("b", loss={"use": "minimax"})])
+    turned = transposed(comparison)
+    assert turned.heads == ["run", "loss hinge", "loss minimax"]
+    assert turned.rows[0] == ["state", "finished at 100", "finished at 100"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        ("finished", None, "finished: 7 iterations"),
+        ("stopped", "D has won", "stopped at iteration 7: D has won"),
+        ("interrupted", None, "interrupted at iteration 7; `gankit resume r` goes on"),
+        ("broken down", "iteration 7: D's real is nan", "broken down at iteration 7: D's real is nan"),
+        ("cut short", None, "cut short after iteration 7, without a word why; `gankit resume r` goes on"),
+        ("running", None, "still running, at iteration 7 or later"),
+    ],
+)
+def test_endings(state, reason, words):
+    assert ending_in_words(record("r", state=state, iteration=7, reason=reason)) == words
+
+
+def test_advice_that_differs_in_numbers_alone_is_one():
+    spoken = [(10, "loss 0.01 is low"), (20, "swings"), (30, "loss 2e-05 is low"), (40, "loss 0 is low")]
+    advice = said(record("r", advice=spoken))
+    assert advice == [Advice("loss 0 is low", [10, 30, 40]), Advice("swings", [20])]
+    assert [advice_in_words(one) for one in advice] == [
+        "iterations 10 to 40, 3 times: loss 0 is low",
+        "iteration 20: swings",
+    ]

@@ -1,0 +1,101 @@
+"""What recipes differ in, and how runs are named by it."""
+
+import pytest
+
+from gankit.report.differences import differing, flattened, labels, learnt_from, told
+
+BASE = {
+    "name": "ring",
+    "seed": 0,
+    "train": {"iterations": 10, "device": "cpu"},
+    "output": {"directory": "runs", "sample_count": 4},
+    "loss": {"use": "hinge"},
+    "optimizer": {"generator": {"use": "adam", "lr": 0.1}},
+    "tricks": {"r1": {"use": "r1", "gamma": 1.0, "every": 2}, "flip": {"use": "flip", "horizontal": True}},
+}
+
+
+def changed(**tables):
+    merged = dict(BASE)
+    for key, value in tables.items():
+        merged[key] = BASE[key] | value if isinstance(value, dict) and key != "tricks" else value
+    return merged
+
+
+def tricks(*names, **settings):
+    return changed(tricks={name: BASE["tricks"][name] | settings for name in names})
+
+
+@pytest.mark.parametrize(
+    ("other", "keys", "before", "after"),
+    [
+        (changed(), [], [], []),
+        (changed(seed=3), ["seed"], ["seed 0"], ["seed 3"]),
+        (changed(train={"iterations": 20}), ["train.iterations"], ["train.iterations 10"], ["train.iterations 20"]),
+        (changed(loss={"use": "wasserstein"}), ["loss.use"], ["loss hinge"], ["loss wasserstein"]),
+        (
+            changed(optimizer={"generator": {"use": "sgd", "momentum": 0.9}}),
+            ["optimizer.generator.use"],
+            ["optimizer.generator adam"],
+            ["optimizer.generator sgd"],
+        ),
+        (tricks("flip"), ["tricks.r1.use"], ["tricks.r1"], ["no tricks.r1"]),
+        (
+            changed(tricks=BASE["tricks"] | {"r1": {"use": "r1", "gamma": 5.0, "every": 2}}),
+            ["tricks.r1.gamma"],
+            ["tricks.r1.gamma 1.0"],
+            ["tricks.r1.gamma 5.0"],
+        ),
+        (
+            changed(tricks=BASE["tricks"] | {"flip": {"use": "./mine.py:Flip", "horizontal": True}}),
+            ["tricks.flip.use"],
+            ["tricks.flip"],
+            ["tricks.flip ./mine.py:Flip"],
+        ),
+        (
+            tricks("flip", "r1"),
+            ["tricks"],
+            ["tricks in order: r1, flip"],
+            ["tricks in order: flip, r1"],
+        ),
+    ],
+    ids=["nothing", "seed", "core", "plugin", "plugin's settings", "trick", "setting", "another's", "order"],
+)
+def test_what_differs_is_what_was_changed(other, keys, before, after):
+    assert differing([BASE, other]) == keys
+    assert [told(BASE, key) for key in keys] == before
+    assert [told(other, key) for key in keys] == after
+
+
+def test_settings_of_a_trick_that_only_some_have_are_compared_among_those():
+    keys = differing([tricks("flip"), tricks("r1", "flip"), changed(tricks={"r1": {"use": "r1", "gamma": 7.0}})])
+    assert "tricks.r1.use" in keys
+    assert "tricks.r1.gamma" in keys
+    assert told(tricks("flip"), "tricks.r1.gamma") == ""
+    assert "tricks.r1.gamma" not in differing([tricks("flip"), tricks("r1", "flip")])
+
+
+def test_runs_are_named_by_what_most_others_do_not_share():
+    recipes = [tricks("flip"), tricks("flip"), tricks("r1", "flip"), tricks("flip") | {"loss": {"use": "minimax"}}]
+    assert labels(recipes, ["a", "b", "c", "d"]) == ["a", "b", "tricks.r1", "loss minimax"]
+    assert labels(recipes[1:3], ["b", "c"]) == ["no tricks.r1", "tricks.r1"]
+    assert labels([BASE, BASE], ["one", "two"]) == ["one", "two"]
+    assert labels([BASE, BASE | {"name": "other"}], ["one", "two"]) == ["one", "two"]
+    again = [changed(seed=1), changed(seed=1), changed(seed=2)]
+    assert labels(again, ["x", "y", "z"]) == ["x", "y", "seed 2"]
+
+
+def test_repetitions_are_alike_in_all_that_is_learnt():
+    alike = [
+        changed(seed=9),
+        changed(name="other"),
+        changed(output={"sample_count": 9}),
+        changed(train={"device": "cuda"}),
+    ]
+    assert {learnt_from(recipe) for recipe in alike} == {learnt_from(BASE)}
+    others = [changed(train={"iterations": 11}), tricks("flip", "r1"), tricks("r1"), changed(loss={"use": "minimax"})]
+    assert len({learnt_from(recipe) for recipe in [BASE, *others]}) == 5
+
+
+def test_flattened():
+    assert flattened({"a": {"b": {"c": 1}, "d": [1]}, "e": {}}) == {"a.b.c": 1, "a.d": [1]}

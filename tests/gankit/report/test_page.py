@@ -1,0 +1,297 @@
+"""The page, parsed back: whole, by itself, and with nothing in it that a recipe or a plugin could smuggle in."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from gankit import GankitError, Plugin, hookimpl
+from gankit.picture_files import read_note, save_png
+from gankit.report import page as page_module
+from gankit.report.page import page, write_report
+from gankit.report.record import read_run
+from gankit.report.strips import shown_at, strips_of
+from gankit.run_dir import RunDir
+
+NASTY = '</script><script>alert("x")</script><img src=x onerror=alert(1)> & "quoted"'
+EMPTY = {"meta", "img", "input", "br", "link"}
+DRAWN = {"path", "line", "circle", "text"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text of some, and whether every tag that opens is closed in its order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.stack, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in EMPTY:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.stack[-1] if self.stack else "", data))
+
+    def of(self, wanted):
+        return [attributes for tag, attributes in self.tags if tag == wanted]
+
+    def text(self, *within):
+        return " ".join(
+            data for tag, data in self.texts if tag not in ("script", "style") and (not within or tag in within)
+        )
+
+    @property
+    def numbers(self):
+        return json.loads(next(data for tag, data in self.texts if tag == "script"))
+
+
+class Nasty(Plugin):
+    """Says and measures what no page should take for its own."""
+
+    name = "nasty"
+
+    @hookimpl
+    def evaluate(self, run):
+        return {NASTY: float(run.iteration)}
+
+    @hookimpl
+    def after_iteration(self, run):
+        run.advise(NASTY)
+        if run.iteration == 4:
+            run.stop(NASTY)
+
+
+@pytest.fixture
+def nasty(shelf, play):
+    shelf.add(Nasty)
+    path = play(tricks={"Nasty": {"use": "Nasty"}}).path
+    # No run is given such a name, but a stranger's directory may have it.
+    recipe = (path / "recipe.toml").read_text()
+    (path / "recipe.toml").write_text(recipe.replace('name = "toy"', f"name = {json.dumps(NASTY)}"))
+    assert NASTY.split()[1] in (path / "recipe.toml").read_text()
+    return path
+
+
+def of(*paths):
+    return page([read_run(path) for path in paths])
+
+
+def test_the_page_holds_all_that_it_shows(play):
+    text = of(play("a").path, play("b", seed=1).path)
+    parsed = Page(text)
+    for _, attributes in parsed.tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            assert attributes.get(name, "data:").startswith("data:")
+    assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"base64,[^\"]*", "", text))
+    assert {tag for tag, _ in parsed.tags} & {"link", "iframe", "object", "embed", "base", "form"} == set()
+    policy = next(a["content"] for a in parsed.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def test_a_run_reads_in_words(play):
+    run = play(seed=5)
+    parsed = Page((run.path / "report.html").read_text())
+    words = parsed.text()
+    for said in (
+        "finished: 6 iterations",
+        "6 of 6",
+        "parameters of G",
+        "memory of the process",
+        "discriminator_turns = 1",
+    ):
+        assert said in words
+    assert [a["alt"] for a in parsed.of("img")] == [f"Samples of toy at iteration {i}" for i in (3, 6)]
+    assert [a.get("lang") for a in parsed.of("html")] == ["en"]
+    assert {a["name"] for a in parsed.of("meta") if "name" in a} == {"viewport"}
+    assert all(a.get("aria-label") or a.get("aria-hidden") for a in parsed.of("svg"))
+    assert all(a["for"] == "moment" for a in parsed.of("label"))
+    assert all("scope" in a for a in parsed.of("th"))
+
+
+def test_the_numbers_behind_the_lines_are_the_logs(play):
+    run = play()
+    generator, discriminator, rate = (Page(of(run.path)).numbers[str(i)] for i in range(3))
+    rows = run.told.rows
+    assert generator[0]["x"] == [row["iteration"] for row in rows]
+    for player, lines in (("generator", generator), ("discriminator", discriminator)):
+        for line, term in zip(lines, rows[0]["loss"][player], strict=True):
+            assert line["y"] == pytest.approx([row["loss"][player][term] for row in rows], rel=1e-4)
+    assert [line["y"] for line in rate] == [[0.01] * len(rows)] * 2
+
+
+def test_what_runs_say_is_text_and_nothing_else(nasty, play):
+    for text in (of(nasty), of(nasty, play("other").path)):
+        parsed = Page(text)
+        assert len(parsed.of("script")) == 2
+        assert not any("onerror" in attributes for _, attributes in parsed.tags)
+        assert {a["src"][:11] for a in parsed.of("img")} == {"data:image/"}
+        assert 'alert("x")' in parsed.text()
+        assert text.count("</script>") == 2
+
+
+def test_how_a_run_went_wrong_stands_first(nasty, play):
+    for text in (of(nasty), of(play("other").path, nasty)):
+        body = text[text.index("<main>") :]
+        assert 'class="told bad"' in body[:2500]
+        assert body.index("stopped at iteration 4") < body.index("<table" if "runs</h1>" in body else "<dl")
+
+
+def test_a_broken_run_has_a_report_too(play, tmp_path):
+    with pytest.raises(GankitError):
+        play(tricks={"nan": {"use": "NotANumber", "turn": 3}})
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert "broken down at iteration 4: the " in Page(text).text("strong")
+
+
+def test_a_report_that_cannot_be_written_harms_no_run(play, monkeypatch):
+    def fails(directory):
+        raise OSError("no\nroom")
+
+    monkeypatch.setattr("gankit.runs.write_report", fails)
+    run = play()
+    assert run.told.outcome.iterations == 6
+    assert (run.path / "generator.safetensors").exists()
+    assert run.told.sentences[-1] == (f"report.html is not written: no room; `gankit report {run.path}` tries again")
+
+
+def test_the_same_run_gives_the_same_page(play):
+    path = play().path
+    assert of(path) == of(path) == (path / "report.html").read_text()
+
+
+# Several runs
+
+
+def test_runs_side_by_side(play):
+    paths = [play("a").path, play("b", seed=1).path, play("c", train={"discriminator_turns": 2}).path]
+    parsed = Page(of(*paths))
+    names = [
+        "train.discriminator_turns 1, seed 0",
+        "train.discriminator_turns 1, seed 1",
+        "train.discriminator_turns 2",
+    ]
+    words = parsed.text("th")
+    assert "train.discriminator_turns 1 (seeds 0, 1)" in words
+    for name in names:
+        assert name in parsed.text("h3")
+    lines = parsed.numbers["0"]
+    assert len(lines) == 3
+    classes = [a["class"] for a in parsed.of("path")][:3]
+    assert classes == ["line s0", "line s0", "line s1"]
+    assert "The runs draw from different z" in parsed.text("p")
+
+
+def test_the_same_z_is_known_by_what_the_grids_say_of_themselves(play):
+    a, b = play("a").path, play("b", train={"discriminator_turns": 2}).path
+    assert "In the same place the same z" in of(a, b)
+    notes = {read_note(path / "samples" / "000006.png", "z") for path in (a, b)}
+    assert len(notes) == 1
+    assert None not in notes
+    other = play("c", output={"sample_count": 6}).path
+    assert "The runs draw from different z" in of(a, other)
+    save_png(Image.new("L", (9, 9)), b / "samples" / "000006.png")
+    assert "Whether the pictures are of the same z is not on record" in of(a, b)
+
+
+def test_losses_of_different_kinds_have_charts_of_their_own(shelf, toys, play):
+    class OtherLoss(toys.Loss):
+        name = "other_loss"
+
+    shelf.add(OtherLoss)
+    heads = Page(of(play("a").path, play("b", loss={"use": "OtherLoss"}).path)).text("h3")
+    assert "discriminator: real (Loss)" in heads
+    assert "discriminator: real (OtherLoss)" in heads
+
+
+# Pictures
+
+
+@pytest.fixture
+def grids(play):
+    """The directory of a run with grids at some iterations."""
+    path = play().path
+
+    def make(iterations, drawn):
+        for grid in (path / "samples").iterdir():
+            grid.unlink()
+        for iteration in iterations:
+            save_png(drawn, path / "samples" / f"{iteration:06d}.png")
+        return path
+
+    return make
+
+
+def noise(width, height):
+    return Image.effect_noise((width, height), 80).convert("RGB")
+
+
+def test_pictures_are_downsized_and_few_enough(grids, monkeypatch):
+    record = read_run(grids(range(10, 1010, 10), noise(1200, 900)))
+    strips = strips_of([record])
+    assert len(strips.moments) <= 24
+    assert (strips.moments[0], strips.moments[-1]) == (10, 1000)
+    assert {max(p.width, p.height) for p in strips.pictures[0]} == {560}
+    assert sum(len(p.data) for p in strips.pictures[0]) <= 4_000_000
+    monkeypatch.setattr("gankit.report.strips.MOST_BYTES", 1)
+    assert strips_of([record]).moments == [10, 1000]
+
+
+def test_drawings_keep_their_pixels(grids):
+    drawn = Image.new("RGB", (50, 40), (3, 200, 90))
+    (picture,) = strips_of([read_run(grids([7], drawn))]).pictures[0]
+    assert picture.kind == "png"
+    assert Image.open(io.BytesIO(base64.b64decode(picture.uri.partition(",")[2]))).tobytes() == drawn.tobytes()
+
+
+def test_of_each_run_the_newest_picture_that_is_not_later(grids):
+    record = read_run(grids([5, 20, 40], noise(9, 9)))
+    assert shown_at(record, [1, 5, 19, 20, 100]) == [5, 20, 40]
+    assert shown_at(record, [1, 4]) == []
+
+
+def test_a_damaged_picture_is_left_out(grids):
+    path = grids([5, 20, 40], noise(90, 90))
+    (path / "samples" / "000020.png").write_bytes((path / "samples" / "000020.png").read_bytes()[:200])
+    parsed = Page(of(path))
+    assert [a["alt"] for a in parsed.of("img")] == [f"Samples of toy at iteration {i}" for i in (5, 40)]
+    assert "1 picture cannot be read and left out." in parsed.text("p")
+
+
+def test_without_pictures_and_numbers_the_page_stands(grids):
+    path = grids([], None)
+    (path / "log.jsonl").unlink()
+    parsed = Page(of(path))
+    assert "There are no pictures yet." in parsed.text("p")
+    assert parsed.numbers == {}
+
+
+def test_a_long_run_makes_no_heavy_page(play):
+    path = play().path
+    row = json.loads((path / "log.jsonl").read_text().splitlines()[0])
+    lines = [json.dumps(row | {"iteration": i}) for i in range(1, 50_001, 2)]
+    (path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    write_report(RunDir(path))
+    assert (path / "report.html").stat().st_size < 500_000
+
+
+def test_styles_and_script_travel_with_the_package():
+    folder = page_module.files("gankit.report")
+    for name, beginning in (("page.css", ":root {"), ("page.js", '"use strict"')):
+        assert folder.joinpath(name).read_text(encoding="utf-8").startswith(beginning)
