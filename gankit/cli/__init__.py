@@ -18,7 +18,7 @@ VERBS = {
     "resume": "Go on with a run that was cut short.",
     "sample": "Draw images from a trained generator.",
     "show": "Draw a run's newest pictures in the terminal.",
-    "eval": "Measure a generator, or a folder of images, against real images.",
+    "eval": "Measure a generator against real images.",
     "animate": "Write a run's pictures as an animated GIF.",
     "report": "Write a run as one HTML page.",
     "compare": "Put runs side by side, in a table and on a page.",
