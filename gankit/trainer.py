@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gankit.aside import evaluating, own_randomness
 from gankit.checkpoint import save_checkpoint
-from gankit.errors import GankitError, PluginError
+from gankit.errors import BreakdownError, PluginError
 from gankit.game import Game, Turns
 from gankit.interrupt import Interrupt
 from gankit.kinds import PLAYERS, Player
@@ -64,13 +64,12 @@ class Outcome:
 def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     """Plays a game to its end, from wherever it stands, and leaves everything in the run directory.
 
-    Raises GankitError when the losses are no longer finite, or when the disk is full.
+    Raises BreakdownError when the losses are no longer finite, GankitError when the disk is full.
     """
     output, total = game.recipe.output, game.recipe.train.iterations
     game.directory = directory.path
     clock = Clock(game)
     grids = GridSampler(game)
-    began = game.iteration
     game.start()
     reporter.began(game, directory)
     with Interrupt(reporter.stopping) as interrupt:
@@ -90,10 +89,11 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
             if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
                 save(game, directory)
         save(game, directory)
-        if game.iteration > began:
-            show(game, directory, grids, reporter)
-        else:
+        # A kill between this checkpoint and the last measures must not lose them for good.
+        if directory.is_measured(game.iteration):
             directory.save_grid(grids.draw(), game.iteration)
+        else:
+            show(game, directory, grids, reporter)
     unfinished = interrupt.requested and game.iteration < total
     outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
     game.hooks.event("on_stop")(game)
@@ -201,7 +201,7 @@ def autocast(game: Game) -> torch.autocast:
 def check_finite(game: Game) -> None:
     """Stops a run whose losses have become NaN or infinite. Waits for the device.
 
-    Raises GankitError naming the player and the term.
+    Raises BreakdownError naming the player and the term.
     """
     # In the order of play: what begins with D is all over G's terms a turn later.
     broken = {
@@ -217,10 +217,10 @@ def check_finite(game: Game) -> None:
     if broken:
         (first, value), others = next(iter(broken.items())), list(broken)[1:]
         with_it = f", and with it {', '.join(others)}" if others else ""
-        raise GankitError(f"iteration {game.iteration}: {first} is {value}{with_it}. {helps}")
+        raise BreakdownError(f"iteration {game.iteration}: {first} is {value}{with_it}. {helps}")
     for player in PLAYERS:
         if not torch.stack([torch.isfinite(p).all() for p in game.parameters[player]]).all():
-            raise GankitError(f"iteration {game.iteration}: the {player}'s parameters are no longer finite. {helps}")
+            raise BreakdownError(f"iteration {game.iteration}: the {player}'s parameters are no longer finite. {helps}")
 
 
 def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:

@@ -1,0 +1,117 @@
+"""Runs of a study on the machines of a Ray cluster.
+
+Ray hands out the work and nothing else: a task starts the same process that plays a run on one machine
+(`gankit.ablation.player`) and waits for it. All files lie in the study's folder, which every machine must see under the
+same path, and each needs gankit, the same plugins, and the data where the recipe looks for it. Nothing of a run travels
+through Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from gankit.ablation.processes import close, command, spawn
+from gankit.ablation.study import Run
+from gankit.errors import InputError
+
+UNSEEN = -1000
+"""A task's answer where its machine does not see the study's folder."""
+
+
+def play_here(command: list[str], said: str, study_file: str, environment: dict[str, str]) -> int:
+    """A task: a run's process, waited for. Cancelled, it asks the run to stop and waits for its checkpoint."""
+    if not Path(study_file).exists():
+        return UNSEEN
+    # The interpreter may lie elsewhere than where the study was typed.
+    process = spawn([sys.executable, *command[1:]], Path(said), environment)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        close(process.stdin)
+        return process.wait()
+
+
+class Cluster:
+    """A Ray cluster, which decides how many runs are played at a time.
+
+    Args:
+        address: HOST:PORT or `auto` joins one, `local` starts one on this machine.
+        threads: of each run, and as many CPUs of the cluster are taken for it.
+        gpu: whether runs may use one. Each takes a whole GPU where the cluster has some.
+
+    Raises InputError when Ray is not installed, or there is no such cluster.
+    """
+
+    def __init__(self, address: str, threads: int, gpu: bool) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise InputError(f"--ray {address}: Ray is not installed; try `pip install 'gankit[ray]'`") from None
+        self.ray, self.threads = ray, threads
+        # What Ray would send home is none of its business, and its warnings are about itself.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not ray.is_initialized():
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise InputError(f"--ray {address}: no such cluster ({reason}); local starts one here") from error
+        resources = ray.cluster_resources()
+        if resources.get("CPU", 0) < threads:
+            raise InputError(
+                f"--ray {address}: a run takes {threads} CPUs, and the cluster has {resources.get('CPU', 0):.0f}; "
+                "OMP_NUM_THREADS=1 takes one"
+            )
+        gpus = 1 if gpu and resources.get("GPU", 0) else 0
+        self.task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(play_here)
+        self.playing: dict[Run, Any] = {}
+
+    def has_room(self) -> bool:
+        """Always: Ray lets tasks wait until there is room, also for machines that come later."""
+        return True
+
+    def start(self, run: Run) -> None:
+        study_file = (run.study / "study.json").absolute()
+        environment = {"OMP_NUM_THREADS": str(self.threads)}
+        self.playing[run] = self.task.remote(command(run), str(run.said_file.absolute()), str(study_file), environment)
+
+    def running(self) -> list[Run]:
+        return list(self.playing)
+
+    def ended(self) -> list[tuple[Run, int]]:
+        """Those that have ended since the last call, with their exit codes.
+
+        Raises InputError when a machine does not see the study's folder.
+        """
+        by_task = {task: run for run, task in self.playing.items()}
+        over, _ = self.ray.wait(list(by_task), num_returns=len(by_task), timeout=0) if by_task else ([], [])
+        codes = []
+        for task in over:
+            run = by_task[task]
+            del self.playing[run]
+            try:
+                code = self.ray.get(task)
+            except self.ray.exceptions.TaskCancelledError:
+                code = -2
+            if code == UNSEEN:
+                raise InputError(
+                    f"--ray: a machine of the cluster does not see {run.study.absolute()}; give --out a folder that "
+                    "all machines share"
+                )
+            codes.append((run, code))
+        return codes
+
+    def stop(self) -> None:
+        """Asks all to write a checkpoint and end."""
+        for task in self.playing.values():
+            self.ray.cancel(task, force=False)
+
+    def kill(self) -> None:
+        """Ends all at once, each with a checkpoint if it is still there to write one."""
+        for task in self.playing.values():
+            self.ray.cancel(task, force=True)
+        self.playing.clear()
