@@ -18,6 +18,12 @@ from gankit.ablation.processes import close, command, spawn
 from gankit.ablation.study import Run
 from gankit.errors import InputError
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
+    "RAY_raylet_start_wait_time_s": "300",  # on a busy machine its processes need more than the seconds it gives them
+    "RAY_agent_register_timeout_ms": "300000",
+}
+
 UNSEEN = -1000
 """A task's answer where its machine does not see the study's folder."""
 
@@ -52,14 +58,17 @@ class Cluster:
         except ImportError:
             raise InputError(f"--ray {address}: Ray is not installed; try `pip install 'gankit[ray]'`") from None
         self.ray, self.threads = ray, threads
-        # What Ray would send home is none of its business, and its warnings are about itself.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         if not ray.is_initialized():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:  # Ray raises that very class for a cluster that does not answer in time
                 reason = " ".join(str(error).split())
-                raise InputError(f"--ray {address}: no such cluster ({reason}); local starts one here") from error
+                raise InputError(
+                    f"--ray {address}: the cluster cannot be had ({reason}); local starts one here, and without --ray "
+                    "the runs are played on this machine"
+                ) from error
         resources = ray.cluster_resources()
         if resources.get("CPU", 0) < threads:
             raise InputError(

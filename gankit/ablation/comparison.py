@@ -89,10 +89,10 @@ def compare(study: Study) -> Comparison:
             continue
         over += 1
         if outcome["broke_down"] is not None:
-            broke_down.setdefault(run.variant.folder, []).append(run.seed)
+            broke_down.setdefault(run.variant.name, []).append(run.seed)
             continue
         if outcome["stop_reason"] is not None:
-            ended_early.setdefault(run.variant.folder, []).append(run.seed)
+            ended_early.setdefault(run.variant.name, []).append(run.seed)
         log = RunDir.open(run.path).read_log()
         played[run.variant.folder, run.seed] = _Played(newest_measures(log), seconds_per_iteration(log))
     _check_protocols(study, played)

@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 CONFIDENCE = 0.95
@@ -57,6 +58,7 @@ def student_t_cdf(t: float, df: int) -> float:
     return 0.5 + math.copysign(within, t) / 2
 
 
+@cache
 def student_t_quantile(p: float, df: int) -> float:
     """The t with P(T <= t) = p, for p from 0.5 to below 1, by bisection."""
     low, high = 0.0, 1.0

@@ -53,7 +53,7 @@ class Run:
     @property
     def name(self) -> str:
         """`without r1, seed 0`."""
-        return f"{self.variant.folder.replace('-', ' ', 1)}, seed {self.seed}"
+        return f"{self.variant.name}, seed {self.seed}"
 
     def outcome(self) -> dict[str, Any] | None:
         """How it ended: `iterations`, `stop_reason` and `broke_down`; None while it has not."""

@@ -30,6 +30,11 @@ class Variant:
 
     recipe: Recipe = field(compare=False)
 
+    @property
+    def name(self) -> str:
+        """`recipe`, `without r1`, `with packing.size=2`."""
+        return " ".join([self.folder.partition("-")[0], self.trick]) if self.trick else self.folder
+
 
 def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     """The recipe, and the recipe with each of its tricks left out.

@@ -12,6 +12,7 @@ from gankit.cli.arguments import drop_option, overrides_argument
 if TYPE_CHECKING:
     from gankit.ablation.conduct import Place
     from gankit.ablation.study import Study
+    from gankit.ablation.variants import Variant
     from gankit.recipe import Recipe
 
 SEEDS = 5
@@ -116,7 +117,7 @@ def _asked(
         raise InputError("seed: each variant is played with several; --seeds 0,1,2 names them")
     read = Recipe.load(find_recipe(recipe), overrides, drop)
     variants = with_each(read, add) if add else without_each(read, only)
-    for sentence in dict.fromkeys(s for variant in variants for s in _advice(variant.recipe, variant.folder)):
+    for sentence in dict.fromkeys(s for variant in variants for s in _advice(variant)):
         click.echo(f"advice: {sentence}")
     path = out or read.output.directory / read.name / "ablation"
     if seeds is None:
@@ -125,7 +126,7 @@ def _asked(
     return Study.begin(path, variants, seeds, place.threads), place
 
 
-def _advice(recipe: Recipe, folder: str) -> list[str]:
+def _advice(variant: Variant) -> list[str]:
     """What its plugins say of a recipe, assembled as far as can be without its data.
 
     Raises InputError, naming the variant, when it cannot be.
@@ -136,8 +137,8 @@ def _advice(recipe: Recipe, folder: str) -> list[str]:
     from gankit.game import Game
 
     # On the CPU: the GPUs' memory belongs to the runs.
-    on_cpu = replace(recipe, train=recipe.train.model_copy(update={"device": "cpu"}))
-    with saying(folder.replace("-", " ", 1)):
+    on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
+    with saying(variant.name):
         return Game(on_cpu).advice
 
 
@@ -170,7 +171,7 @@ def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int |
 def _tell(study: Study) -> None:
     from gankit.cli.words import counted
 
-    names = ", ".join(variant.folder.replace("-", " ", 1) for variant in study.variants)
+    names = ", ".join(variant.name for variant in study.variants)
     click.echo(f"{study.base.recipe.name}: {names}")
     click.echo(f"{counted(len(study.seeds), 'seed')}, {counted(len(study.runs), 'run')}, into {study.path}")
 

@@ -83,9 +83,9 @@ def notes(comparison: Comparison) -> list[str]:
         )
     for what, by_variant in (("broke down", comparison.broke_down), ("were ended by a plugin", comparison.ended_early)):
         lines += [
-            f"{folder.replace('-', ' ', 1)}: {len(failed)} of {len(comparison.seeds)} {what} (seed "
+            f"{name}: {len(failed)} of {len(comparison.seeds)} {what} (seed "
             f"{', '.join(map(str, failed))})" + ("; they are not compared." if what == "broke down" else ".")
-            for folder, failed in by_variant.items()
+            for name, failed in by_variant.items()
         ]
     if fewer := sorted({row.effect.pairs for row in comparison.rows if row.effect.pairs < len(comparison.seeds)}):
         which = dict.fromkeys(row.trick for row in comparison.rows if row.effect.pairs in fewer)
