@@ -117,13 +117,15 @@ def _asked(
         raise InputError("seed: each variant is played with several; --seeds 0,1,2 names them")
     read = Recipe.load(find_recipe(recipe), overrides, drop)
     variants = with_each(read, add) if add else without_each(read, only)
-    for sentence in dict.fromkeys(s for variant in variants for s in _advice(variant)):
-        click.echo(f"advice: {sentence}")
+    advice = dict.fromkeys(sentence for variant in variants for sentence in _advice(variant))
     path = out or read.output.directory / read.name / "ablation"
     if seeds is None:
         seeds = Study.open(path).seeds if Study.is_one(path) else list(range(SEEDS))
     place = _place(read, jobs, address, None)
-    return Study.begin(path, variants, seeds, place.threads), place
+    study = Study.begin(path, variants, seeds, place.threads)
+    for sentence in advice:
+        click.echo(f"advice: {sentence}")
+    return study, place
 
 
 def _advice(variant: Variant) -> list[str]:
@@ -205,6 +207,7 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
 def _show_table(study: Study) -> None:
     """Compares the runs, prints the table and leaves it in the study's folder."""
     from rich.console import Console
+    from rich.text import Text
 
     from gankit.ablation.comparison import compare
     from gankit.cli.effects import drawn, markdown, notes
@@ -216,8 +219,9 @@ def _show_table(study: Study) -> None:
     write_json(study.path / "table.json", found.to_dict())
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        # A file or a pipe takes lines of any length.
+        console = Console(highlight=False, width=1000)
     console.print(drawn(found))
     for note in notes(found):
-        click.echo(note)
+        console.print(Text(note))
     click.echo(f"  table  {study.path / 'table.md'}")

@@ -85,7 +85,7 @@ class StudyProgress:
 
     def seconds_left(self) -> float | None:
         """For all runs, at the pace of this process so far, with all that processes take to begin and end."""
-        if self._start is None:
+        if self._start is None or len(self.over) == len(self.totals):
             return None
         (began, before), played = self._start, self._played()
         if played <= before:
@@ -118,13 +118,13 @@ class StudyLines(StudyProgress):
         for run in running:
             if run not in before:
                 at = f", from iteration {self.iterations[run]}" if self.iterations[run] else ""
-                click.echo(f"{run.name}: begins{at}" if not at else f"{run.name}: goes on{at}")
+                click.echo(f"{run.name}: goes on{at}" if at else f"{run.name}: begins")
 
     def ended(self, run: Run, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
         took = f" after {duration(self.now() - self.began[run])}" if run in self.began else ""
         left = self.seconds_left()
-        more = f", about {duration(left)} left" if left is not None and len(self.over) < len(self.totals) else ""
+        more = f", about {duration(left)} left" if left is not None else ""
         click.echo(f"{run.name}: {how_it_ended(outcome)}{took}; {len(self.over)} of {len(self.totals)} over{more}")
 
     def stopping(self) -> None:

@@ -116,7 +116,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_table(gankit, start_process
     # The runs notice that they are alone, and are waited for.
     answer = gankit("ablate", "s", "--jobs", "2")
     assert answer.code == 0, answer.err
-    assert "recipe, seed 0: goes on, from iteration 4" in answer.out
+    assert re.search(r"recipe, seed 0: goes on, from iteration \d+\n", answer.out)
     assert "resumed" in json.loads((run / "environment.json").read_text())
     assert len((run / "log.jsonl").read_text().splitlines()) == len(set((run / "log.jsonl").read_text().splitlines()))
     assert gankit(*asked, "--out", "whole", "tricks.slow.seconds=0.0").code == 0
