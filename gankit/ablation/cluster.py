@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from gankit.ablation.player import INTERRUPTED
 from gankit.ablation.processes import close, command, spawn
 from gankit.ablation.study import Run
 from gankit.errors import InputError
@@ -24,18 +26,26 @@ ENVIRONMENT = {
     "RAY_agent_register_timeout_ms": "300000",
 }
 
+POLL_EVERY = 0.2
+"""Seconds between looks of a task at its process."""
+
 UNSEEN = -1000
 """A task's answer where its machine does not see the study's folder."""
 
 
-def play_here(command: list[str], said: str, study_file: str, environment: dict[str, str]) -> int:
+def play_here(command: list[str], said: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
     """A task: a run's process, waited for. Cancelled, it asks the run to stop and waits for its checkpoint."""
     if not Path(study_file).exists():
         return UNSEEN
     # The interpreter may lie elsewhere than where the study was typed.
-    process = spawn([sys.executable, *command[1:]], Path(said), environment)
+    # Paths of data may be relative to where the study was typed.
+    typed = Path(folder) if Path(folder).is_dir() else None
+    process = spawn([sys.executable, *command[1:]], Path(said), environment, typed)
     try:
-        return process.wait()
+        # Not `wait`: a cancelled task is interrupted between two steps of Python, never within one.
+        while (code := process.poll()) is None:
+            time.sleep(POLL_EVERY)
+        return code
     except KeyboardInterrupt:
         close(process.stdin)
         return process.wait()
@@ -76,7 +86,7 @@ class Cluster:
                 "OMP_NUM_THREADS=1 takes one"
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
-        self.task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(play_here)
+        self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(play_here)
         self.playing: dict[Run, Any] = {}
 
     def has_room(self) -> bool:
@@ -84,9 +94,8 @@ class Cluster:
         return True
 
     def start(self, run: Run) -> None:
-        study_file = (run.study / "study.json").absolute()
-        environment = {"OMP_NUM_THREADS": str(self.threads)}
-        self.playing[run] = self.task.remote(command(run), str(run.said_file.absolute()), str(study_file), environment)
+        files = [str(path.absolute()) for path in (run.said_file, run.study / "study.json", Path())]
+        self.playing[run] = self.task.remote(command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[Run]:
         return list(self.playing)
@@ -105,7 +114,7 @@ class Cluster:
             try:
                 code = self.ray.get(task)
             except self.ray.exceptions.TaskCancelledError:
-                code = -2
+                code = INTERRUPTED
             if code == UNSEEN:
                 raise InputError(
                     f"--ray: a machine of the cluster does not see {run.study.absolute()}; give --out a folder that "

@@ -45,8 +45,10 @@ def command(run: Run) -> list[str]:
     return [sys.executable, "-m", "gankit.ablation.player", files[0], str(run.seed), files[1]]
 
 
-def spawn(command: list[str], said: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A run's process. Closing its stdin asks it to stop.
+def spawn(
+    command: list[str], said: Path, environment: dict[str, str], folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """A run's process, in a folder or in this process's. Closing its stdin asks it to stop.
 
     In a session of its own, so that Ctrl-C reaches the study alone, which then asks each run once.
     """
@@ -59,6 +61,7 @@ def spawn(command: list[str], said: Path, environment: dict[str, str]) -> subpro
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
             start_new_session=True,
+            cwd=folder,
         )
 
 
