@@ -12,6 +12,10 @@ class GankitError(Exception):
     exit_code = 1
 
 
+class BreakdownError(GankitError):
+    """The game itself failed: a loss or a weight is no longer finite. Played again, it fails again."""
+
+
 class InputError(GankitError, ValueError):
     """What the user gave cannot be used: a recipe, a folder, a file, a flag."""
 

@@ -210,6 +210,30 @@ class Recipe:
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())
 
+    def changed(self, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
+        """This recipe with keys left out and settings in place of its own, validated anew.
+
+        Unlike in `load`, what is left out may come from an override of before.
+
+        Args:
+            overrides: `key.path=value` with TOML values, as on the command line.
+            drop: keys of tables or values.
+
+        Raises:
+            RecipeError: with all that is wrong with it then.
+            InputError: an override is none, or there is no such key.
+        """
+        raw = self.to_dict()
+        for key in drop:
+            _drop(raw, key, Path(self.source))
+        above = parse_overrides(overrides)
+        _anchor_uses(above, Path())
+        recorded = {
+            key: {"distribution": part.found.distribution, "version": part.found.version}
+            for key, part in self.parts.items()
+        }
+        return Recipe.from_dict(merge(raw, above), self.source, recorded=recorded)
+
     def uses(self, name: str) -> bool:
         """Whether a plugin of this name stands anywhere in the recipe."""
         return any(part.plugin_class.name == name for part in self.parts.values())

@@ -167,6 +167,10 @@ class RunDir:
         """The lines of log.jsonl; one that a kill cut short is left out."""
         return read_rows(self.log_file)
 
+    def is_measured(self, iteration: int) -> bool:
+        """Whether the log has measures of an iteration."""
+        return any(row["iteration"] == iteration and "measures" in row for row in self.read_log())
+
     def rewind(self, iteration: int) -> None:
         """Takes back what was written after an iteration that the run goes on from.
 

@@ -264,7 +264,7 @@ class _Listener:
 
     def logged(self, row: dict[str, Any]) -> None: ...
 
-    def measured(self, iteration: int, measures: dict[str, float]) -> None:
+    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
         self.measures = measures
 
     def advised(self, sentence: str) -> None:

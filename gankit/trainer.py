@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gankit.aside import evaluating, own_randomness
 from gankit.checkpoint import save_checkpoint
-from gankit.errors import GankitError, PluginError
+from gankit.errors import BreakdownError, PluginError
 from gankit.evaluation.evaluator import Evaluator
 from gankit.game import Game, Turns
 from gankit.interrupt import Interrupt
@@ -34,8 +34,8 @@ class Reporter(Protocol):
 
     def logged(self, row: dict[str, Any]) -> None: ...
 
-    def measured(self, iteration: int, measures: dict[str, float]) -> None:
-        """What plugins have measured of the generator at an iteration, by name."""
+    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
+        """What plugins have measured of the generator at an iteration, by name, and what that took."""
         ...
 
     def advised(self, sentence: str) -> None:
@@ -65,13 +65,12 @@ class Outcome:
 def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     """Plays a game to its end, from wherever it stands, and leaves everything in the run directory.
 
-    Raises GankitError when the losses are no longer finite, or when the disk is full.
+    Raises BreakdownError when the losses are no longer finite, GankitError when the disk is full.
     """
     output, total = game.recipe.output, game.recipe.train.iterations
     game.directory = directory.path
     clock = Clock(game)
     grids = GridSampler(game)
-    began = game.iteration
     game.start()
     reporter.began(game, directory)
     evaluator = Evaluator(game) if game.measures else None
@@ -94,14 +93,14 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
             if evaluator is not None and evaluator.due() and game.iteration < total:
                 judge(game, directory, evaluator, reporter)
         save(game, directory)
-        if game.iteration > began:
+        # A kill between this checkpoint and the last measures must not lose them for good.
+        if directory.is_measured(game.iteration):
+            directory.save_grid(grids.draw(), game.iteration, grids.digest)
+        else:
             show(game, directory, grids, reporter)
             # Whoever interrupts a run does not want to wait for numbers; `gankit eval` gives them.
             if evaluator is not None and not interrupt.requested:
                 judge(game, directory, evaluator, reporter)
-                game.advise(evaluator.cost_in_words())
-        else:
-            directory.save_grid(grids.draw(), game.iteration, grids.digest)
     unfinished = interrupt.requested and game.iteration < total
     outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
     pass_on(game, directory, reporter)
@@ -223,7 +222,7 @@ def autocast(game: Game) -> torch.autocast:
 def check_finite(game: Game) -> None:
     """Stops a run whose losses have become NaN or infinite. Waits for the device.
 
-    Raises GankitError naming the player and the term.
+    Raises BreakdownError naming the player and the term.
     """
     # In the order of play: what begins with D is all over G's terms a turn later.
     broken = {
@@ -239,10 +238,10 @@ def check_finite(game: Game) -> None:
     if broken:
         (first, value), others = next(iter(broken.items())), list(broken)[1:]
         with_it = f", and with it {', '.join(others)}" if others else ""
-        raise GankitError(f"iteration {game.iteration}: {first} is {value}{with_it}. {helps}")
+        raise BreakdownError(f"iteration {game.iteration}: {first} is {value}{with_it}. {helps}")
     for player in PLAYERS:
         if not torch.stack([torch.isfinite(p).all() for p in game.parameters[player]]).all():
-            raise GankitError(f"iteration {game.iteration}: the {player}'s parameters are no longer finite. {helps}")
+            raise BreakdownError(f"iteration {game.iteration}: the {player}'s parameters are no longer finite. {helps}")
 
 
 def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:
@@ -260,7 +259,7 @@ def judge(game: Game, directory: RunDir, evaluator: Evaluator, reporter: Reporte
     """The recipe's measures, with their protocol and their cost."""
     row = evaluator.row()
     log(game, directory, row)
-    reporter.measured(game.iteration, row["measures"])
+    reporter.measured(game.iteration, row["measures"], row["seconds"])
 
 
 def measures(game: Game) -> dict[str, float]:

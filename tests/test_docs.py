@@ -45,6 +45,8 @@ def commands_of(text):
 
 def smaller(arguments):
     """A training command, cut down to a test's size."""
+    if arguments[0] == "ablate":
+        return smaller_study(arguments)
     if arguments[0] not in ("run", "resume", "validate"):
         return arguments
     if arguments[0] == "resume":
@@ -55,6 +57,17 @@ def smaller(arguments):
     small = [o for o in SMALL_NETWORKS if not (own_data and o.startswith("data."))] if network else []
     extra = [o for o in [*TINY, *small] if not (arguments[0] == "validate" and o.startswith("output"))]
     return [*kept, *extra]
+
+
+def smaller_study(arguments):
+    """A study of one seed, or two, of the smallest runs."""
+    if Path(arguments[1]).is_dir():
+        return arguments if "--seeds" not in arguments else [*arguments[:2], "--seeds", "2"]
+    kept = [a for a in arguments if not a.startswith("train.iterations")]
+    if "--seeds" in kept:
+        del kept[kept.index("--seeds") : kept.index("--seeds") + 2]
+    small = SMALL_NETWORKS if "igan_vn" in arguments else []
+    return [*kept, "--seeds", "1", *TINY, *small]
 
 
 @pytest.mark.parametrize("page", TUTORIALS)

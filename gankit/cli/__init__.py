@@ -16,6 +16,7 @@ from gankit.registry import Entry, Registry, nearest
 VERBS = {
     "run": "Train from a recipe.",
     "resume": "Go on with a run that was cut short.",
+    "ablate": "Find out what each trick of a recipe does, and what it costs.",
     "sample": "Draw images from a trained generator.",
     "show": "Draw a run's newest pictures in the terminal.",
     "eval": "Measure a generator against real images.",

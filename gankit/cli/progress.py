@@ -105,7 +105,7 @@ class Progress:
     def logged(self, row: dict[str, Any]) -> None:
         self.rates, self.losses = row["learning_rate"], row["loss"]
 
-    def measured(self, iteration: int, measures: dict[str, float]) -> None:
+    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
         self.measures = measures
 
     def advised(self, sentence: str) -> None:
@@ -139,10 +139,11 @@ class Lines(Progress):
             parts.append(" ".join([f"{player}:", f"lr {self.rates[player]:.3g}", *values]))
         click.echo("  ".join([*parts, self.speed_and_time_left()]))
 
-    def measured(self, iteration: int, measures: dict[str, float]) -> None:
-        super().measured(iteration, measures)
+    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
+        super().measured(iteration, measures, seconds)
         values = " ".join(f"{name} {number(value)}" for name, value in measures.items())
-        click.echo(f"{iteration}/{self.total}  measures: {values}")
+        cost = f"  (took {duration(seconds)})" if seconds else ""
+        click.echo(f"{iteration}/{self.total}  measures: {values}{cost}")
 
     def stopping(self) -> None:
         super().stopping()

@@ -17,6 +17,9 @@ from gankit.game import Game, derived_seed
 from gankit.recipe import Part
 from gankit.sampling import Sampler, drawn_from, sampled_generator
 
+LONG = 5.0
+"""Seconds of getting ready after which it is worth a word."""
+
 
 class Evaluator:
     """The measures of a recipe, ready to be taken. Nothing it does leaves a trace in what is learnt.
@@ -35,8 +38,8 @@ class Evaluator:
             self.real = Samples(images.cpu(), None if labels is None else labels.cpu())
             self.extractor = game.build_extractor()
             self.real_features = features_of(self.real, self.extractor)
-        self.seconds_to_prepare = time.perf_counter() - began
-        """For the extractor and the features of the real images, if they had not been kept."""
+        if (seconds := time.perf_counter() - began) > LONG:
+            game.advise(f"to get the measures ready took {seconds:.0f} s; what was computed is kept for later runs")
 
         self.budget = Budget(self.settings.budget)
         self.budget.expected = self._expected()
@@ -66,14 +69,6 @@ class Evaluator:
             "protocol": dict(comparison.protocol),
             "seconds": self.budget.expected,
         }
-
-    def cost_in_words(self) -> str:
-        spent = self.budget.spent
-        whole = self.budget.clock() - self.budget.began
-        return (
-            f"measures took {spent:.1f} s, {spent / whole:.1%} of this process's time, with the last ones at the end; "
-            f"before, to get ready took {self.seconds_to_prepare:.1f} s"
-        )
 
     def _draw(self, generator: nn.Module, count: int) -> Samples:
         game = self.game

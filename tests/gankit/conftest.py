@@ -162,7 +162,7 @@ class Told:
     def logged(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
-    def measured(self, iteration: int, measures: dict[str, float]) -> None:
+    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
         self.measures = (iteration, measures)
 
     def advised(self, sentence: str) -> None:

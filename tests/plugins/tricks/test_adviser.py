@@ -47,7 +47,7 @@ class Told:
     def __init__(self):
         self.advice = []
 
-    def measured(self, iteration, measures): ...
+    def measured(self, iteration, measures, seconds=0.0): ...
 
     def advised(self, sentence):
         self.advice.append(sentence)

@@ -1,0 +1,99 @@
+"""One run of a study, in a process of its own: `python -m gankit.ablation.player RECIPE SEED RUN`.
+
+It begins the run, or goes on with it, and writes outcome.json when it is over. When its stdin is closed, because the
+study wants to stop or is dead, it finishes the iteration, writes a checkpoint and ends: so nothing is left running when
+a study is killed, on whichever machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from gankit.errors import BreakdownError, GankitError
+from gankit.files import write_json
+from gankit.game import Game
+from gankit.recipe import Recipe
+from gankit.run_dir import RunDir
+from gankit.runs import resume, start
+from gankit.trainer import Outcome
+
+INTERRUPTED = 130
+STDIN = 0
+
+
+class Quiet:
+    """A reporter that shows nothing: the study reads the log."""
+
+    def began(self, game: Game, directory: RunDir) -> None: ...
+
+    def played(self, game: Game) -> None: ...
+
+    def logged(self, row: dict[str, Any]) -> None: ...
+
+    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None: ...
+
+    def advised(self, sentence: str) -> None: ...
+
+    def stopping(self) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+
+def stop_when_left_alone() -> None:
+    """Waits for the end of stdin, then asks the run to stop, as a signal does."""
+    while os.read(STDIN, 1024):
+        continue
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def wait_for_others(path: Path) -> None:
+    """Until nobody is at work on the run: the process of a study that was killed may be on its way out."""
+    if (path / ".lock").exists():
+        with open(path / ".lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def play(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
+    """Plays a run to its end; returns how it ended, None when it was interrupted.
+
+    Raises GankitError for all but a game that broke down, which is how a run may end.
+    """
+    wait_for_others(path)
+    if path.exists() and not (path / "recipe.toml").exists():
+        shutil.rmtree(path)  # killed before there was anything in it
+    try:
+        if path.exists():
+            _, outcome = resume(path, [], Quiet(), print)
+        else:
+            _, outcome = start(Recipe.load(recipe_file, [f"seed={seed}"]), path, Quiet(), print)
+    except BreakdownError as error:
+        return {"iterations": None, "stop_reason": None, "broke_down": str(error)}
+    if outcome.interrupted:
+        return None
+    return {"iterations": outcome.iterations, "stop_reason": outcome.stop_reason, "broke_down": None}
+
+
+def main() -> int:
+    recipe_file, seed, path = sys.argv[1:]
+    threading.Thread(target=stop_when_left_alone, daemon=True).start()
+    try:
+        ended = play(Path(recipe_file), int(seed), Path(path))
+        if ended is None:
+            return INTERRUPTED
+        write_json(Path(path) / "outcome.json", ended)
+    except GankitError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

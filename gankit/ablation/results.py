@@ -1,0 +1,65 @@
+"""What a run came to, read from its log."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The newest value of a measure."""
+
+    value: float
+    protocol: str
+    """How it was measured, as JSON; empty where the log does not say."""
+
+
+def newest_measures(rows: Iterable[dict[str, Any]]) -> dict[str, Measured]:
+    """By name, from the lines of a log; what is not finite is left out, as if it had not been measured."""
+    newest: dict[str, Measured] = {}
+    for row in rows:
+        protocol = json.dumps(row["protocol"], sort_keys=True) if "protocol" in row else ""
+        newest |= {name: Measured(value, protocol) for name, value in row.get("measures", {}).items()}
+    return {name: measured for name, measured in newest.items() if math.isfinite(measured.value)}
+
+
+def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
+    """The median over the stretches between the log's lines of losses; None when there is no such line.
+
+    A median, since some stretches hold a grid or a checkpoint. The first stretch, with all that is slow at the
+    beginning, counts only where it is the only one. After a resume the log's clock begins anew, and the iterations of
+    that first stretch are not known.
+    """
+    marks = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]
+    stretches = [
+        (seconds - before) / (iteration - began)
+        for (began, before), (iteration, seconds) in pairwise(marks)
+        if seconds > before and iteration > began
+    ]
+    if stretches:
+        return statistics.median(stretches)
+    return next((seconds / iteration for iteration, seconds in marks if seconds > 0), None)
+
+
+TAIL = 32_768
+"""Bytes of a log that are read to see how far a run is; many lines of losses."""
+
+
+def newest_rows(log_file: Path) -> list[dict[str, Any]]:
+    """The last lines of a log, which may be long and in the middle of being written."""
+    if not log_file.exists():
+        return []
+    with open(log_file, "rb") as file:
+        whole = file.seek(0, os.SEEK_END) <= TAIL
+        file.seek(0 if whole else -TAIL, os.SEEK_END if not whole else os.SEEK_SET)
+        lines = file.read().split(b"\n")
+    # The first may be the end of a line, and the last the beginning of one.
+    return [json.loads(line) for line in lines[0 if whole else 1 : -1] if line.endswith(b"}")]

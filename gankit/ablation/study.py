@@ -1,0 +1,194 @@
+"""A study's folder: what was asked, a recipe for each variant, a run directory for each variant and seed.
+
+runs/gaussian_ring/ablation/
+  study.json  recipe.toml  without-r1.toml
+  recipe/seed-0/          a run directory, and in it outcome.json once the run is over
+  recipe/seed-0.log       what the process of that run wrote, if it wrote anything
+  without-r1/seed-0/
+  table.md  table.json
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import gankit
+from gankit.ablation.variants import Variant
+from gankit.errors import InputError
+from gankit.files import TEMPORARY, disk_errors, write_json, write_text
+from gankit.recipe import Recipe
+from gankit.run_dir import changed_plugins, plugin_record
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study."""
+
+    variant: Variant
+    seed: int
+    study: Path
+
+    @property
+    def path(self) -> Path:
+        """Its run directory."""
+        return self.study / self.variant.folder / f"seed-{self.seed}"
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.study / f"{self.variant.folder}.toml"
+
+    @property
+    def said_file(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.log")
+
+    @property
+    def outcome_file(self) -> Path:
+        return self.path / "outcome.json"
+
+    @property
+    def name(self) -> str:
+        """`without r1, seed 0`."""
+        return f"{self.variant.name}, seed {self.seed}"
+
+    def outcome(self) -> dict[str, Any] | None:
+        """How it ended: `iterations`, `stop_reason` and `broke_down`; None while it has not."""
+        try:
+            outcome: dict[str, Any] = json.loads(self.outcome_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return outcome
+
+
+class Study:
+    """A study that is on disk.
+
+    Args:
+        path: its folder.
+        variants: the first is what the others are compared with.
+        seeds: each variant is played with each of them.
+        threads: of each run's process. On record, since sums depend on it.
+    """
+
+    def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
+        self.path, self.variants, self.seeds, self.threads = path, variants, seeds, threads
+        self._lock: IO[str] | None = None
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them, seed by seed: cut short, a study has whole pairs to compare."""
+        return [Run(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
+
+    @property
+    def base(self) -> Variant:
+        return self.variants[0]
+
+    @staticmethod
+    def is_one(path: Path) -> bool:
+        return (path / "study.json").is_file()
+
+    @classmethod
+    def open(cls, path: Path) -> Study:
+        """A study as it was asked for.
+
+        Raises InputError when plugins have changed since.
+        """
+        record = json.loads((path / "study.json").read_text(encoding="utf-8"))
+        variants = []
+        for one in record["variants"]:
+            source = path / f"{one['folder']}.toml"
+            recipe = Recipe.from_dict(one["recipe"], source=source, recorded=one["plugins"])
+            if changes := changed_plugins({"plugins": one["plugins"]}, plugin_record(recipe)):
+                raise InputError(f"{path}: {changes[0]}; runs before and after cannot be compared: name another --out")
+            variants.append(Variant(one["folder"], one["trick"], one["adds"], recipe))
+        return cls(path, variants, record["seeds"], record["threads"])
+
+    @classmethod
+    def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
+        """A new study, or the one in that folder with, perhaps, more tricks and more seeds.
+
+        Raises InputError when something else is in the folder, or a study of other recipes.
+        """
+        there = cls.open(path) if cls.is_one(path) else None
+        if there is not None and any((run.path / "recipe.toml").exists() for run in there.runs):
+            _check_holds(there, variants, seeds)
+            threads = there.threads
+        elif there is not None:
+            pass  # nothing has been played, perhaps because something was wrong with it
+        elif path.is_file():
+            raise InputError(f"--out {path}: a file of that name is in the way")
+        elif path.is_dir() and any(not p.name.startswith((TEMPORARY, ".lock")) for p in path.iterdir()):
+            raise InputError(f"--out {path}: the folder is not empty and holds no study; name another")
+        study = cls(path, variants, list(seeds), threads)
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        study.lock()
+        study.write()
+        return study
+
+    def write(self) -> None:
+        variants = [
+            {
+                "folder": v.folder,
+                "trick": v.trick,
+                "adds": v.adds,
+                "recipe": v.recipe.to_dict(),
+                "plugins": plugin_record(v.recipe),
+            }
+            for v in self.variants
+        ]
+        record = {"gankit": gankit.__version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
+        # First the one that makes the folder a study; whoever finds no recipes beside it writes them again.
+        write_json(self.path / "study.json", record)
+        for variant in self.variants:
+            write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
+
+    def lock(self) -> None:
+        """Keeps every other process out until this one ends, however it ends.
+
+        Raises InputError when another process is in.
+        """
+        with disk_errors(self.path):
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until `release`, or the process ends)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise InputError(f"{self.path}: another process is at work on this study; wait for it or stop it") from None
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _check_holds(there: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
+    """Raises InputError when what was asked for is not what is there, and perhaps more."""
+    way_out = f"`gankit ablate {there.path}` goes on with what was asked for, another --out begins anew"
+    asked = {variant.folder: variant for variant in variants}
+    for variant in there.variants:
+        if variant.folder not in asked:
+            raise InputError(f"{there.path}: the study there has {variant.folder}, and this one has not; {way_out}")
+        before, now = (_flat(v.recipe.to_dict()) for v in (variant, asked[variant.folder]))
+        for key in dict.fromkeys([*before, *now]):
+            if before.get(key) != now.get(key) and key != "requires":
+                raise InputError(
+                    f"{there.path}: {key} of {variant.folder} was {_shown(before, key)} when the study began and is "
+                    f"{_shown(now, key)} now; {way_out}"
+                )
+    if left_out := [seed for seed in there.seeds if seed not in seeds]:
+        raise InputError(f"--seeds: the study in {there.path} has seed {left_out[0]} too; {way_out}")
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _shown(flat: dict[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "not there"

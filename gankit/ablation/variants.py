@@ -1,0 +1,136 @@
+"""The recipes of a study: one to compare with, and for each trick one that differs by it alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gankit.errors import InputError, RecipeError
+from gankit.recipe import TOP_LEVEL, Recipe
+from gankit.registry import nearest
+
+BASE = "recipe"
+"""The folder of the runs that all others are compared with."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe of a study."""
+
+    folder: str
+    """Its runs lie there, and its recipe beside it as FOLDER.toml."""
+
+    trick: str
+    """What it has or lacks, as the table names it; empty for the one that the others are compared with."""
+
+    adds: bool
+    """Whether it has the trick, and the one that it is compared with does not."""
+
+    recipe: Recipe = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """`recipe`, `without r1`, `with packing.size=2`."""
+        return " ".join([self.folder.partition("-")[0], self.trick]) if self.trick else self.folder
+
+
+def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
+    """The recipe, and the recipe with each of its tricks left out.
+
+    Args:
+        recipe: it is as it is meant to be used.
+        only: what to leave out, one at a time: tricks, or keys that may be left out of a recipe, such as
+            `normalization.discriminator`. Empty for every trick.
+
+    Raises InputError when there is nothing to leave out, or the recipe cannot be without it.
+    """
+    tricks = [key.removeprefix("tricks.") for key in recipe.parts if key.startswith("tricks.")]
+    if not tricks and not only:
+        raise InputError(
+            f"{recipe.source}: the recipe has no tricks to leave out; --add TRICK compares it with one that has it"
+        )
+    chosen = list(only) or tricks
+    _once(chosen, "--only")
+    variants = [Variant(BASE, "", False, recipe)]
+    for name in chosen:
+        key = name if name not in tricks and _is_a_key(name) else f"tricks.{name.removeprefix('tricks.')}"
+        if key.startswith("tricks.") and key not in recipe.parts:
+            raise InputError(
+                f"--only {name}: {recipe.source} has no such trick; "
+                f"{nearest(name, tricks)}it has {', '.join(tricks) or 'none'}"
+            )
+        with saying(f"without {name}", "--only names the tricks to leave out"):
+            variants.append(Variant(f"without-{_slug(name)}", name, False, recipe.changed(drop=[key])))
+    return _different(variants)
+
+
+def with_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
+    """The recipe, and the recipe with each of some tricks.
+
+    Args:
+        recipe: it is plain, or has what all are to have.
+        added: for each variant the words that make it: a trick, a setting of one (`packing.size=2`) or of anything else
+            in a recipe (`loss=hinge`), several with blanks between them.
+
+    Raises InputError when a trick is not there, is in the recipe already, or does not fit it.
+    """
+    _once(added, "--add")
+    variants = [Variant(BASE, "", True, recipe)]
+    for given in added:
+        overrides = [_override(word) for word in given.split()]
+        if not overrides:
+            raise InputError("--add: empty; name a trick, or a setting such as packing.size=2")
+        for key in {".".join(o.partition("=")[0].split(".")[:2]) for o in overrides}:
+            if key.startswith("tricks.") and key in recipe.parts:
+                raise InputError(
+                    f"--add {given}: {recipe.source} has {key} already; --drop {key} leaves it out of what is compared "
+                    "with, and --drop tricks all of them"
+                )
+        with saying(f"--add {given}"):
+            variants.append(Variant(f"with-{_slug(given)}", given, True, recipe.changed(overrides)))
+    return _different(variants)
+
+
+def _is_a_key(name: str) -> bool:
+    return name.partition(".")[0] in TOP_LEVEL and not name.startswith("tricks.")
+
+
+def _override(word: str) -> str:
+    """A word of --add as an override: `r1` is `tricks.r1={}`, `r1.gamma=1` is `tricks.r1.gamma=1`."""
+    key, equals, value = word.partition("=")
+    place = key if key.partition(".")[0] in TOP_LEVEL else f"tricks.{key}"
+    return f"{place}={value}" if equals else f"{place}={{}}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.=-]+", "_", name)
+
+
+def _once(names: Sequence[str], flag: str) -> None:
+    twice = next((name for name in names if [_slug(n) for n in names].count(_slug(name)) > 1), None)
+    if twice is not None:
+        raise InputError(f"{flag} {twice}: named twice; once is enough, --seeds says how often each is played")
+
+
+def _different(variants: list[Variant]) -> list[Variant]:
+    """Raises InputError for a variant that is the recipe itself."""
+    base = variants[0].recipe.to_dict()
+    for variant in variants[1:]:
+        if variant.recipe.to_dict() == base:
+            raise InputError(
+                f"{variant.trick}: {variant.recipe.source} is the same with it and without; leave it out of the study"
+            )
+    return variants
+
+
+@contextmanager
+def saying(what: str, way_out: str = "") -> Iterator[None]:
+    """Puts in front of what is wrong where it is wrong, and behind it what may help."""
+    try:
+        yield
+    except InputError as error:
+        problems = [f"{p.key}: {p.message}" for p in error.problems] if isinstance(error, RecipeError) else [str(error)]
+        more = f"; {way_out}" if way_out else ""
+        raise InputError("\n".join(f"{what}: {problem}{more}" for problem in problems)) from error

@@ -1,0 +1,148 @@
+"""Student's distribution against tables and an integral, intervals against their promise, Holm against his example."""
+
+import math
+import random
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gankit.ablation.intervals import (
+    Effect,
+    holm,
+    paired_effect,
+    ratio_effect,
+    student_t_cdf,
+    student_t_quantile,
+    verdict,
+)
+
+TABLE = {
+    1: 12.706,
+    2: 4.303,
+    3: 3.182,
+    4: 2.776,
+    5: 2.571,
+    6: 2.447,
+    7: 2.365,
+    8: 2.306,
+    9: 2.262,
+    10: 2.228,
+    30: 2.042,
+}
+"""Two-sided 95% points of Student's distribution, as every textbook prints them."""
+
+
+@pytest.mark.parametrize(("df", "point"), TABLE.items())
+def test_quantiles_are_those_of_the_tables(df, point):
+    assert student_t_quantile(0.975, df) == pytest.approx(point, abs=5e-4)
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 8, 13, 40])
+@pytest.mark.parametrize("t", [-7.0, -1.3, -0.2, 0.0, 0.6, 2.5])
+def test_the_distribution_is_the_integral_of_its_density(df, t):
+    x = np.linspace(0, abs(t), 20_001)
+    constant = math.gamma((df + 1) / 2) / (math.sqrt(df * math.pi) * math.gamma(df / 2))
+    density = constant * (1 + x**2 / df) ** (-(df + 1) / 2)
+    assert student_t_cdf(t, df) == pytest.approx(0.5 + math.copysign(np.trapezoid(density, x), t), abs=1e-8)
+
+
+@settings(deadline=None)
+@given(df=st.integers(1, 60), p=st.floats(0.5, 0.999))
+def test_the_quantile_undoes_the_distribution(df, p):
+    assert student_t_cdf(student_t_quantile(p, df), df) == pytest.approx(p, abs=1e-9)
+
+
+def test_the_interval_of_three_differences_by_hand():
+    effect = paired_effect([1.0, 2.0, 3.0])
+    reach = 4.302653 * 1.0 / math.sqrt(3)
+    assert (effect.mean, effect.pairs) == (2.0, 3)
+    assert (effect.low, effect.high) == pytest.approx((2 - reach, 2 + reach), rel=1e-6)
+    # P(|T| > t) with two degrees of freedom is 1 - t / sqrt(2 + t^2).
+    t = 2 * math.sqrt(3)
+    assert effect.p == pytest.approx(1 - t / math.sqrt(2 + t * t))
+
+
+def covered(interval, n, true=0.3, studies=4000, seed=0):
+    """The share of studies whose interval holds the true mean."""
+    draws = np.random.default_rng(seed).normal(true, 2.0, size=(studies, n)).tolist()
+    found = [interval(differences) for differences in draws]
+    return sum(low <= true <= high for low, high in found) / studies
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_95_of_100_studies_hold_the_true_mean(n):
+    def interval(differences):
+        effect = paired_effect(differences)
+        return effect.low, effect.high
+
+    # The share of 4,000 studies has a standard error of 0.35%.
+    assert covered(interval, n) == pytest.approx(0.95, abs=0.012)
+
+
+def test_a_bootstrap_of_five_differences_would_be_too_narrow():
+    """Why there is none."""
+    draw = random.Random(0)
+
+    def interval(differences):
+        means = sorted(statistics.fmean(draw.choices(differences, k=5)) for _ in range(200))
+        return means[5], means[-6]
+
+    assert covered(interval, 5, studies=400) < 0.90
+
+
+@settings(deadline=None)
+@given(
+    differences=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12),
+    shift=st.floats(-100, 100),
+    scale=st.floats(0.1, 10),
+)
+def test_the_interval_moves_and_grows_with_the_differences(differences, shift, scale):
+    effect, other = paired_effect(differences), paired_effect([scale * d + shift for d in differences])
+    if effect.low is None or other.low is None or statistics.stdev(differences) < 1e-6:
+        return
+    assert effect.low <= effect.mean <= effect.high
+    assert other.low == pytest.approx(scale * effect.low + shift, rel=1e-6, abs=1e-6)
+    assert other.high == pytest.approx(scale * effect.high + shift, rel=1e-6, abs=1e-6)
+
+
+def test_ratios_are_compared_as_ratios():
+    one, other = ratio_effect([(2, 1), (3, 1), (4, 1)]), ratio_effect([(1, 2), (1, 3), (1, 4)])
+    assert one.mean == pytest.approx(24 ** (1 / 3))
+    assert (one.low, one.high) == pytest.approx((1 / other.high, 1 / other.low))
+
+
+def test_holm_by_hand():
+    # Sorted: 0.01, 0.02, 0.03, 0.04, times 4, 3, 2, 1, and never less than the one before.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_among_many_true_nothings_one_study_in_twenty_says_something():
+    draws = np.random.default_rng(1).normal(size=(1000, 10, 5)).tolist()
+    alarms = [min(holm([paired_effect(differences).p for differences in study])) < 0.05 for study in draws]
+    assert statistics.fmean(alarms) == pytest.approx(0.05, abs=0.025)
+
+
+@pytest.mark.parametrize(
+    ("differences", "adjusted", "said"),
+    [
+        ([3.0], None, "no interval"),
+        ([0.0, 0.0, 0.0], None, "no effect seen"),
+        ([4.0, 4.0, 4.0], None, "same in all"),
+        ([-1.0, 2.0, 0.5], 0.7, "no effect seen"),
+        ([1.0, 1.1, 0.9], 0.01, "higher"),
+        ([-1.0, -1.1, -0.9], 0.01, "lower"),
+        ([1.0, 1.1, 0.9], 0.2, "higher?"),
+        ([-1.0, -1.1, -0.9], 0.2, "lower?"),
+    ],
+)
+def test_what_an_effect_says(differences, adjusted, said):
+    assert verdict(paired_effect(differences), adjusted) == said
+
+
+def test_equal_differences_claim_no_certainty():
+    assert paired_effect([0.1, 0.1, 0.1]) == Effect(pytest.approx(0.1), 3, None, None, None)

@@ -1,0 +1,49 @@
+"""What is read from a log: the newest measures, the time of an iteration, how far a run is."""
+
+import json
+
+import pytest
+
+from gankit.ablation.results import TAIL, Measured, newest_measures, newest_rows, seconds_per_iteration
+
+
+def test_the_newest_value_of_each_measure_in_both_shapes():
+    rows = [
+        {"iteration": 10, "measures": {"modes": 3, "good": 0.5}},
+        {"iteration": 10, "measures": {"precision": 0.4}, "protocol": {"samples": 100}, "seconds": 1.5},
+        {"iteration": 20, "loss": {}, "seconds": 3.0},
+        {"iteration": 20, "measures": {"modes": 8, "good": float("nan")}},
+    ]
+    assert newest_measures(rows) == {"modes": Measured(8, ""), "precision": Measured(0.4, '{"samples": 100}')}
+
+
+def marks(*pairs):
+    return [{"iteration": iteration, "seconds": seconds, "loss": {}} for iteration, seconds in pairs]
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds"),
+    [
+        ([], None),
+        (marks((10, 5.0)), 0.5),
+        (marks((10, 5.0), (20, 7.0)), 0.2),
+        (marks((10, 5.0), (20, 7.0), (30, 9.0), (40, 60.0)), 0.2),
+        # Resumed at 20: the clock begins anew.
+        (marks((10, 9.0), (20, 11.0), (30, 4.0), (40, 6.0)), 0.2),
+        ([*marks((10, 5.0)), {"iteration": 15, "measures": {}, "seconds": 99.0}, *marks((20, 7.0))], 0.2),
+    ],
+)
+def test_seconds_per_iteration(rows, seconds):
+    assert seconds_per_iteration(rows) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_the_end_of_a_log_that_is_being_written(tmp_path):
+    log = tmp_path / "log.jsonl"
+    assert newest_rows(log) == []
+    log.write_text('{"iteration": 1}\n{"iteration": 2}\n{"itera')
+    assert newest_rows(log) == [{"iteration": 1}, {"iteration": 2}]
+    log.write_text("".join(json.dumps({"iteration": n}) + "\n" for n in range(10_000)))
+    rows = newest_rows(log)
+    assert rows[-1] == {"iteration": 9_999}
+    assert len(rows) < 10_000
+    assert len(log.read_bytes()) > TAIL

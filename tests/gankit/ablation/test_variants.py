@@ -1,0 +1,112 @@
+"""The recipes of a study: each differs from the one it is compared with by one trick."""
+
+import pytest
+
+from gankit import InputError, Recipe
+from gankit.ablation.variants import with_each, without_each
+from gankit.bundled import find_recipe
+
+
+@pytest.fixture
+def igan():
+    return Recipe.load(find_recipe("igan_vn"))
+
+
+@pytest.fixture
+def ring():
+    return Recipe.load(find_recipe("gaussian_ring"))
+
+
+def difference(variants, number):
+    """(the keys that one has more, the keys that it lacks) beside the first."""
+    base, other = (set(v.recipe.parts) for v in (variants[0], variants[number]))
+    return other - base, base - other
+
+
+def test_each_trick_is_left_out_once(igan):
+    variants = without_each(igan)
+    tricks = [key for key in igan.parts if key.startswith("tricks.")]
+    assert len(tricks) > 1
+    assert variants[0].recipe is igan
+    assert [f"tricks.{v.trick}" for v in variants[1:]] == tricks
+    for number, key in enumerate(tricks, start=1):
+        assert difference(variants, number) == (set(), {key})
+        assert variants[number].folder == f"without-{variants[number].trick}"
+        assert not variants[number].adds
+        changed = variants[number].recipe.to_dict()
+        whole = igan.to_dict()
+        del whole["tricks"][variants[number].trick]
+        assert changed == whole
+
+
+def test_a_trick_of_an_override_is_left_out_too():
+    recipe = Recipe.load(find_recipe("gaussian_ring"), ["tricks.mine.use=packing", "tricks.mine.size=3"])
+    assert [v.folder for v in without_each(recipe)] == ["recipe", "without-mine"]
+
+
+def test_only_some_and_what_is_no_trick(igan):
+    variants = without_each(igan, ["instance_noise", "normalization.generator"])
+    assert [v.folder for v in variants] == ["recipe", "without-instance_noise", "without-normalization.generator"]
+    assert variants[2].recipe.use_of("normalization.generator") == "none"
+
+
+def test_each_is_added_with_its_settings(ring):
+    added = ["packing", "r1.gamma=0.5 r1.every=4", "loss=hinge", "loss=wasserstein weight_clipping.c=0.1"]
+    variants = with_each(ring, added)
+    assert [v.trick for v in variants] == ["", *added]
+    assert [v.folder for v in variants] == [
+        "recipe",
+        "with-packing",
+        "with-r1.gamma=0.5_r1.every=4",
+        "with-loss=hinge",
+        "with-loss=wasserstein_weight_clipping.c=0.1",
+    ]
+    assert difference(variants, 1) == ({"tricks.packing"}, set())
+    r1 = variants[2].recipe.parts["tricks.r1"].config
+    assert (r1.gamma, r1.every) == (0.5, 4)
+    assert variants[3].recipe.use_of("loss") == "hinge"
+    assert variants[4].recipe.use_of("loss") == "wasserstein"
+    assert difference(variants, 4) == ({"tricks.weight_clipping"}, set())
+    assert ring.to_dict() == variants[0].recipe.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        (["r1", "r1"], "--only r1: named twice"),
+        (["instance_nose"], "--only instance_nose: .* has no such trick; did you mean 'instance_noise'"),
+        (["generator"], "without generator: generator: missing"),
+        (["latent"], "latent: .* is the same with it and without"),
+    ],
+)
+def test_what_cannot_be_left_out(igan, only, said):
+    with pytest.raises(InputError, match=said):
+        without_each(igan, only)
+
+
+def test_nothing_to_leave_out(ring):
+    with pytest.raises(InputError, match="has no tricks to leave out; --add TRICK"):
+        without_each(ring)
+    with pytest.raises(InputError, match="it has none"):
+        without_each(ring, ["r1"])
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (["packing", "packing"], "--add packing: named twice"),
+        (["pakcing"], "--add pakcing: tricks.pakcing.use: .*pakcing.*did you mean 'packing'"),
+        (["packing.size=many"], "--add packing.size=many: tricks.packing.size: 'many' given"),
+        (["packing.siez=2"], "did you mean 'size'"),
+        (["loss=non_saturating"], "is the same with it and without"),
+        ([" "], "--add: empty"),
+    ],
+)
+def test_what_cannot_be_added(ring, added, said):
+    with pytest.raises(InputError, match=said):
+        with_each(ring, added)
+
+
+def test_what_is_there_is_not_added_again(igan):
+    with pytest.raises(InputError, match=r"has tricks.instance_noise already; --drop tricks.instance_noise"):
+        with_each(igan, ["instance_noise.sigma=0.2"])
