@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gankit import Plugin, Settings, hookimpl, hookspecs
+from gankit import Extractor, Features, Plugin, Settings, hookimpl, hookspecs
 from gankit.errors import PluginError
 from gankit.hooks import Hooks, check_hooks, hooks_of
 
@@ -274,7 +274,15 @@ def recorded(shelf, play):
         def adjust_spec(self, spec):
             spec.latent_size = 4
 
-    for plugin in (Recorder, SoleRecorder, Nothing):
+    class Pixels(Plugin):
+        name, kind = "pixels", "extractor"
+
+        @hookimpl
+        def build_extractor(self, dataset, device):
+            CALLS.append(("build_extractor", {"dataset": dataset, "device": device}))
+            return Extractor({"extractor": "pixels"}, lambda images: Features(images.flatten(1).float()))
+
+    for plugin in (Recorder, SoleRecorder, Nothing, Pixels):
         shelf.add(plugin)
     CALLS.clear()
     run = play(
@@ -282,6 +290,8 @@ def recorded(shelf, play):
         tricks={"a": {"use": "Recorder"}, "b": {"use": "SoleRecorder"}},
         train={"iterations": 2, "discriminator_turns": 2},
         output={"sample_every": 100, "checkpoint_every": 100},
+        extractor={"use": "Pixels"},
+        evaluation={"count": 8},
     )
     return list(CALLS), run
 
@@ -314,8 +324,12 @@ def test_every_hook_point_is_called_in_its_place(recorded):
     assert one.count("before_d_step") == 2
     assert one.count("before_g_step") == 1
     assert loop.count("after_iteration") == 2
-    # After two iterations, at the end: the losses, then a grid, as `evaluate` has its turn.
-    assert [n for n in loop if n in ("on_log", "on_grid", "evaluate")] == ["on_log", "on_grid", "evaluate"]
+    # After two iterations, at the end: the losses, then a grid, as `evaluate` has its turn, and the measures.
+    told = ("on_log", "on_grid", "evaluate", "build_extractor", "measure")
+    assert [n for n in loop if n in told] == [
+        *("build_extractor", "build_extractor"),  # both are asked, and one answers
+        *("on_log", "on_grid", "evaluate", "measure", "on_log"),
+    ]
     assert loop.count("turns") == 2
 
 
@@ -327,12 +341,12 @@ def test_every_hook_is_called_with_what_it_is_promised(recorded):
         "run": lambda v: v is run.game or v is None,
         "player": lambda v: v in ("generator", "discriminator"),
         "step": lambda v: v.game is run.game,
-        # Two when the networks are shown to each other at assembly, four in a grid.
-        "labels": lambda v: v.shape in ((8,), (4,), (2,)),
+        # Two when the networks are shown to each other at assembly, four in a grid, one to see how long measures take.
+        "labels": lambda v: v.shape in ((8,), (4,), (2,), (1,)),
         # Four in a grid.
         "images": lambda v: v.shape[1:] == (1, 8, 8) and len(v) in (8, 4) and v.dtype == torch.float32,
-        "z": lambda v: v.shape == (4, 4),
-        "redraw": lambda v: v().shape == (4, 4),
+        "z": lambda v: v.shape in ((8, 4), (4, 4), (1, 4)),
+        "redraw": lambda v: v().shape in ((8, 4), (4, 4), (1, 4)),
         "source": lambda v: v in ("real", "fake"),
         "terms": lambda v: (
             [t.name for p in v for t in v[p]] == ["fool", "real", "fake"]
@@ -343,9 +357,11 @@ def test_every_hook_is_called_with_what_it_is_promised(recorded):
         "layer": lambda v: isinstance(v, torch.nn.Linear),
         "features": lambda v: v in (5, 6),
         "parameters": lambda v: all(isinstance(p, torch.nn.Parameter) for p in v),
-        "count": lambda v: v in (8, 4, 2),
+        "count": lambda v: v in (8, 4, 2, 1),
+        "dataset": lambda v: v is run.game.dataset,
+        "comparison": lambda v: len(v.fake.images) == len(v.real.images) == 8,
         "device": lambda v: v == torch.device("cpu"),
-        "row": lambda v: [v] == run.told.rows,
+        "row": lambda v: [v] == run.told.rows or v["protocol"]["extractor"] == "pixels",
         "picture": lambda v: v.size == Image.open(run.path / "samples" / "000002.png").size,
         "generator": lambda v: v is None or isinstance(v, torch.Generator) or v is run.game.generator,
     }

@@ -1,0 +1,107 @@
+"""Every baseline under its own recipe on MNIST, measured alike, as docs/baselines.md.
+
+    GANKIT_DATA=... python benchmarks/baselines.py --out runs/baselines
+
+Trains the recipes one after the other, each as `gankit run` does (one that is finished is kept, one that was cut short
+goes on), measures 2,000 images of each against 2,000 training images, and writes the page with a picture of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from gankit.bundled import bundled_recipe
+from gankit.evaluation.target import evaluate
+from gankit.recipe import read_toml
+from gankit.run_dir import RunDir
+
+RECIPES = ("gan", "dcgan", "conditional_dcgan", "cgan", "lsgan", "wgan", "wgan_gp", "rgan", "ragan")
+COUNT = 2000
+MEASURES = ("frechet_distance", "precision_recall", "density_coverage", "modes")
+COLUMNS = ("frechet_distance", "precision", "recall", "density", "coverage", "modes", "as_asked", "as_asked_worst")
+WIDEST = 420
+"""Pixels of a picture on the page."""
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A recipe that was trained and measured."""
+
+    recipe: str
+    directory: RunDir
+    iterations: int
+    seconds: float
+    measures: dict[str, float]
+    protocol: dict[str, str | int | float]
+
+
+def trained(recipe: str, out: Path) -> RunDir:
+    """The finished run of a recipe."""
+    folder = out / recipe
+    verb = ["resume", str(folder)] if (folder / "recipe.toml").exists() else ["run", recipe, "--out", str(folder)]
+    subprocess.run([sys.executable, "-m", "gankit", *verb, "--quiet"], check=True)
+    return RunDir.open(folder)
+
+
+def judged(recipe: str, out: Path) -> Judged:
+    directory = trained(recipe, out)
+    row = evaluate(directory.path, None, {"evaluation": {"count": COUNT}}, measures=MEASURES)
+    iterations = read_toml(directory.recipe_file)["train"]["iterations"]
+    seconds = sum(p["ended"]["seconds"] for p in directory.read_processes() if "ended" in p)
+    return Judged(recipe, directory, iterations, seconds, row["measures"], row["protocol"])
+
+
+def page(all_of_them: list[Judged], pictures: Path) -> str:
+    """The table, the protocol and the pictures, as Markdown."""
+    facts = ", ".join(f"{name}: {fact}" for name, fact in all_of_them[0].protocol.items() if name != "generator")
+    machine = f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    lines = [
+        "<!-- Written by `python benchmarks/baselines.py`. -->",
+        "",
+        "# Baselines on MNIST",
+        "",
+        "Each baseline under its own recipe, one seed. The header of each recipe says where it differs from its paper.",
+        f"Protocol: {facts}. Time: wall clock on {machine}.",
+        "",
+        f"| recipe | iterations | time | {' | '.join(COLUMNS)} |",
+        f"| --- | --- | --- |{' --- |' * len(COLUMNS)}",
+    ]
+    for one in all_of_them:
+        cells = [f"{one.measures[name]:.3g}" if name in one.measures else "" for name in COLUMNS]
+        time = f"{one.seconds // 60:.0f} min {one.seconds % 60:.0f} s"
+        lines.append(f"| `{one.recipe}` | {one.iterations:,} | {time} | {' | '.join(cells)} |")
+    for one in all_of_them:
+        lines += ["", f"## {one.recipe}", "", f"![Digits of {one.recipe}](images/baselines/{one.recipe}.png)"]
+        newest = one.directory.newest_grid()
+        assert newest is not None
+        with Image.open(newest) as grid:
+            share = min(1.0, WIDEST / grid.width)
+            small = grid.resize((round(grid.width * share), round(grid.height * share)), Image.Resampling.LANCZOS)
+        pictures.mkdir(parents=True, exist_ok=True)
+        small.save(pictures / f"{one.recipe}.png", optimize=True)
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="where the runs are")
+    parser.add_argument("--only", nargs="*", default=RECIPES, help="of the recipes, without _mnist")
+    arguments = parser.parse_args()
+    names = [f"{name}_mnist" for name in arguments.only]
+    assert all(bundled_recipe(name).exists() for name in names)
+    found = [judged(name, arguments.out) for name in names]
+    (ROOT / "docs" / "baselines.md").write_text(page(found, ROOT / "docs" / "images" / "baselines"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
