@@ -12,6 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+OF_THE_TRICK = ("generator",)
+"""Facts of a protocol in which variants may differ: a moving average of G is another generator, which is the trick."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -26,7 +29,8 @@ def newest_measures(rows: Iterable[dict[str, Any]]) -> dict[str, Measured]:
     """By name, from the lines of a log; what is not finite is left out, as if it had not been measured."""
     newest: dict[str, Measured] = {}
     for row in rows:
-        protocol = json.dumps(row["protocol"], sort_keys=True) if "protocol" in row else ""
+        facts = {key: fact for key, fact in row.get("protocol", {}).items() if key not in OF_THE_TRICK}
+        protocol = json.dumps(facts, sort_keys=True) if "protocol" in row else ""
         newest |= {name: Measured(value, protocol) for name, value in row.get("measures", {}).items()}
     return {name: measured for name, measured in newest.items() if math.isfinite(measured.value)}
 

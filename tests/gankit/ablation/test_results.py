@@ -47,3 +47,13 @@ def test_the_end_of_a_log_that_is_being_written(tmp_path):
     assert rows[-1] == {"iteration": 9_999}
     assert len(rows) < 10_000
     assert len(log.read_bytes()) > TAIL
+
+
+def test_which_generator_was_measured_is_the_tricks_business():
+    """`moving_average` measures another generator than the recipe without it, and may be compared all the same."""
+    rows = [
+        {"iteration": 1, "measures": {"x": 1.0}, "protocol": {"count": 5, "generator": generator}}
+        for generator in ("newest", "moving_average")
+    ]
+    protocols = {newest_measures([row])["x"].protocol for row in rows}
+    assert protocols == {'{"count": 5}'}
