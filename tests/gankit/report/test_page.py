@@ -243,14 +243,14 @@ def noise(width, height):
 
 
 def test_pictures_are_downsized_and_few_enough(grids, monkeypatch):
-    record = read_run(grids(range(10, 1010, 10), noise(1200, 900)))
+    record = read_run(grids(range(10, 310, 10), noise(700, 600)))
     strips = strips_of([record])
     assert len(strips.moments) <= 24
-    assert (strips.moments[0], strips.moments[-1]) == (10, 1000)
+    assert (strips.moments[0], strips.moments[-1]) == (10, 300)
     assert {max(p.width, p.height) for p in strips.pictures[0]} == {560}
     assert sum(len(p.data) for p in strips.pictures[0]) <= 4_000_000
     monkeypatch.setattr("gankit.report.strips.MOST_BYTES", 1)
-    assert strips_of([record]).moments == [10, 1000]
+    assert strips_of([record]).moments == [10, 300]
 
 
 def test_drawings_keep_their_pixels(grids):
