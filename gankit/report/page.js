@@ -7,9 +7,10 @@ function inWords(value) {
   return value === undefined ? "-" : String(Number(value.toPrecision(4)));
 }
 
-// The value of a line at an iteration, or at the last one before it.
+// The value of a line at an iteration, or at the last one before it; beyond its end there is none.
 function valueAt(line, iteration) {
   let found;
+  if (iteration > line.x[line.x.length - 1]) return found;
   for (let i = 0; i < line.x.length && line.x[i] <= iteration; i++) found = line.y[i];
   return found;
 }
