@@ -1,6 +1,6 @@
 """Pairs of parts train and resume exactly or are refused with a reason, as docs/together.md says; triples too.
 
-All pairs are played by `python benchmarks/together.py`, which writes the page; here a third of its rows are once more.
+All pairs are played by `python benchmarks/together.py`, which writes the page; here a sixth of its rows are once more.
 """
 
 import importlib.util
@@ -42,7 +42,7 @@ def test_the_page_has_every_part():
     assert list(written()) == list(PARTS)
 
 
-@pytest.mark.parametrize("name", list(PARTS)[2::3])
+@pytest.mark.parametrize("name", list(PARTS)[5::6])
 def test_pairs(name):
     results = together.row(name)
     assert together.symbols(results) == written()[name]
