@@ -15,11 +15,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import gankit
 from gankit.errors import InputError
 from gankit.files import TEMPORARY, disk_errors, write_bytes, write_json, write_text
+from gankit.lock import Lock
 from gankit.picture_files import save_png
 from gankit.recipe import Recipe
 
@@ -43,7 +44,7 @@ class RunDir:
         self.evaluations_file = path / "evaluations.jsonl"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
-        self._lock: IO[str] | None = None
+        self._lock = Lock(path, "run")
 
     @classmethod
     def create(cls, recipe: Recipe, out: str | Path | None = None) -> RunDir:
@@ -89,22 +90,15 @@ class RunDir:
         return cls(path)
 
     def lock(self) -> None:
-        """Keeps every other process out until this one ends, however it ends.
+        """Keeps every other process out until `release`, or until this one ends, however it ends.
 
         Raises InputError when another process is in.
         """
-        with disk_errors(self.path):
-            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until `release`, or the process ends)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(f"{self.path}: another process is at work on this run; wait for it or stop it") from None
+        self._lock.take()
 
     def release(self) -> None:
         """Lets other processes in."""
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.release()
 
     def busy(self) -> bool:
         """Whether a process is at work on the run."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,8 @@ class Sampler:
         card, tensors = read_generator_file(path)
         needed = card["needed"]
         reader = Reader(card["recipe"], path, registry or Registry.installed(), card["plugins"])
-        strange = strange_uses(card)
-        if strange and not trust:
-            raise InputError(f"{path} wants to import {', '.join(strange)}; if you trust it, say --trust")
+        if not trust:
+            refuse_strange(path, strange_uses(card))
         parts = reader.parts_at(needed)
         _, hooks = build_plugins(parts, str(path))
         try:
@@ -319,6 +318,12 @@ def strange_uses(card: dict[str, Any]) -> list[str]:
     """
     reader = Reader(card["recipe"], "generator", Registry([]))
     return [use for use in reader.uses_at(card["needed"]) if ":" in use]
+
+
+def refuse_strange(path: Path, uses: Iterable[str]) -> None:
+    """Raises InputError when a file wants to import by module or by path, which only the user may allow."""
+    if strange := sorted({use for use in uses if ":" in use}):
+        raise InputError(f"{path} wants to import {', '.join(strange)}; if you trust it, say --trust")
 
 
 def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

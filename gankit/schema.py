@@ -15,6 +15,7 @@ from gankit.kinds import PLAYERS, Kind
 from gankit.plugin import Plugin, Settings
 from gankit.recipe import NAMED_TABLES, PLAYER_SLOTS, SINGLE_SLOTS, Evaluation, Output, Train, as_plugin_class
 from gankit.registry import Entry, Found
+from gankit.words import first_line
 
 Schema = dict[str, Any]
 
@@ -52,7 +53,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         return copy.deepcopy(shared[references[model, "validation"]["$ref"].removeprefix("#/$defs/")])
 
     tables = {
-        f"{kind}.{name}": _table(settings_of(plugin_class.Config), name, _says(plugin_class))
+        f"{kind}.{name}": _table(settings_of(plugin_class.Config), name, first_line(plugin_class))
         for kind, of_kind in plugins.items()
         for name, plugin_class in of_kind.items()
     }
@@ -155,11 +156,6 @@ def _table(settings: Schema, name: str, says: str) -> Schema:
         "required": ["use", *settings.get("required", [])],
         "additionalProperties": False,
     }
-
-
-def _says(plugin_class: type) -> str:
-    """The first line of a class's own docstring."""
-    return (plugin_class.__doc__ or "").strip().partition("\n")[0]
 
 
 def _definitions_used(schema: Any, definitions: Schema) -> Schema:

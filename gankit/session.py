@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -23,7 +22,7 @@ from gankit.run_dir import RunDir
 from gankit.runs import prepare_torch, start
 from gankit.runs import resume as go_on
 from gankit.sampling import Sampler, draw_grid, grid_layout, sampled_generator, save_generator
-from gankit.trainer import Outcome, check_finite, measures, play_iteration
+from gankit.trainer import Outcome, Silent, check_finite, measures, play_iteration
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ def _class(sampler: Sampler, wanted: str | int | None) -> int | None:
     return None if wanted is None else sampler.class_index(str(wanted))
 
 
-class _Listener:
+class _Listener(Silent):
     """Keeps what a caller may want to know of a run, and shows nothing."""
 
     def __init__(self) -> None:
@@ -258,18 +257,8 @@ class _Listener:
             directory.path, outcome.iterations, outcome.seconds, outcome.stop_reason, self.advice, self.measures
         )
 
-    def began(self, game: Game, directory: RunDir) -> None: ...
-
-    def played(self, game: Game) -> None: ...
-
-    def logged(self, row: dict[str, Any]) -> None: ...
-
     def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
         self.measures = measures
 
     def advised(self, sentence: str) -> None:
         self.advice.append(sentence.removeprefix("advice: "))
-
-    def stopping(self) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None: ...

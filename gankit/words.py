@@ -1,4 +1,4 @@
-"""Numbers, as people read them."""
+"""Numbers and classes in words."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def brief(value: float) -> str:
 def megabytes(count: float) -> str:
     """`12 MB`, `3,400 MB`: of memory, in millions of bytes."""
     return f"{count / 1e6:,.0f} MB"
+
+
+def first_line(documented: type) -> str:
+    """Of a class's own docstring: the sentence that says what it does."""
+    return (documented.__doc__ or "").strip().partition("\n")[0]

@@ -18,32 +18,12 @@ from typing import Any
 
 from gankit.errors import BreakdownError, GankitError
 from gankit.files import write_json
-from gankit.game import Game
 from gankit.recipe import Recipe
-from gankit.run_dir import RunDir
 from gankit.runs import resume, start
-from gankit.trainer import Outcome
+from gankit.trainer import Silent
 
 INTERRUPTED = 130
 STDIN = 0
-
-
-class Quiet:
-    """A reporter that shows nothing: the study reads the log."""
-
-    def began(self, game: Game, directory: RunDir) -> None: ...
-
-    def played(self, game: Game) -> None: ...
-
-    def logged(self, row: dict[str, Any]) -> None: ...
-
-    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None: ...
-
-    def advised(self, sentence: str) -> None: ...
-
-    def stopping(self) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None: ...
 
 
 def stop_when_left_alone() -> None:
@@ -70,9 +50,9 @@ def play(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
         shutil.rmtree(path)  # killed before there was anything in it
     try:
         if path.exists():
-            _, outcome = resume(path, [], Quiet(), print)
+            _, outcome = resume(path, [], Silent(), print)
         else:
-            _, outcome = start(Recipe.load(recipe_file, [f"seed={seed}"]), path, Quiet(), print)
+            _, outcome = start(Recipe.load(recipe_file, [f"seed={seed}"]), path, Silent(), print)
     except BreakdownError as error:
         return {"iterations": None, "stop_reason": None, "broke_down": str(error)}
     if outcome.interrupted:

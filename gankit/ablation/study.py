@@ -10,18 +10,19 @@ runs/gaussian_ring/ablation/
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import gankit
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
 from gankit.files import TEMPORARY, disk_errors, write_json, write_text
+from gankit.lock import Lock
 from gankit.recipe import Recipe
+from gankit.report.differences import flattened
 from gankit.run_dir import changed_plugins, plugin_record
 
 
@@ -76,7 +77,7 @@ class Study:
 
     def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
         self.path, self.variants, self.seeds, self.threads = path, variants, seeds, threads
-        self._lock: IO[str] | None = None
+        self._lock = Lock(path, "study")
 
     @property
     def runs(self) -> list[Run]:
@@ -148,21 +149,12 @@ class Study:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
 
     def lock(self) -> None:
-        """Keeps every other process out until this one ends, however it ends.
-
-        Raises InputError when another process is in.
-        """
-        with disk_errors(self.path):
-            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until `release`, or the process ends)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(f"{self.path}: another process is at work on this study; wait for it or stop it") from None
+        """Keeps every other process out. Raises InputError when another is in."""
+        self._lock.take()
 
     def release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        """Lets other processes in."""
+        self._lock.release()
 
 
 def _check_holds(there: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
@@ -172,7 +164,7 @@ def _check_holds(there: Study, variants: list[Variant], seeds: Sequence[int]) ->
     for variant in there.variants:
         if variant.folder not in asked:
             raise InputError(f"{there.path}: the study there has {variant.folder}, and this one has not; {way_out}")
-        before, now = (_flat(v.recipe.to_dict()) for v in (variant, asked[variant.folder]))
+        before, now = (flattened(v.recipe.to_dict()) for v in (variant, asked[variant.folder]))
         for key in dict.fromkeys([*before, *now]):
             if before.get(key) != now.get(key) and key != "requires":
                 raise InputError(
@@ -181,13 +173,6 @@ def _check_holds(there: Study, variants: list[Variant], seeds: Sequence[int]) ->
                 )
     if left_out := [seed for seed in there.seeds if seed not in seeds]:
         raise InputError(f"--seeds: the study in {there.path} has seed {left_out[0]} too; {way_out}")
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _shown(flat: dict[str, Any], key: str) -> str:

@@ -14,6 +14,7 @@ from gankit.errors import InputError, PluginError
 from gankit.kinds import KINDS
 from gankit.outline import Outline, Outlines
 from gankit.registry import Entry, Found, Registry, nearest
+from gankit.words import first_line
 
 
 @dataclass(frozen=True)
@@ -124,17 +125,12 @@ def imported(entry: Entry) -> Row:
         check_hooks(plugin_class, entry.label)
     except PluginError as error:
         return _broken(entry, error)
-    return Row(entry.name, kind, hooks_of(plugin_class), entry.distribution, entry.version, summary(found.found))
+    return Row(entry.name, kind, hooks_of(plugin_class), entry.distribution, entry.version, first_line(found.found))
 
 
 def _broken(entry: Entry, error: PluginError) -> Row:
     why = " ".join(str(error).split())
     return Row(entry.name, entry.kind or "", [], entry.distribution, entry.version, "", why)
-
-
-def summary(documented: type) -> str:
-    """The first line of a class's own docstring."""
-    return (documented.__doc__ or "").strip().partition("\n")[0]
 
 
 def _check_kind(kind: str) -> None:

@@ -48,7 +48,8 @@ class Evaluator:
         """Seconds that an evaluation will take, judged by a tenth of one."""
         began = time.perf_counter()
         few = max(1, self.settings.count // 10)
-        self.extractor(self._draw(sampled_generator(self.game), few).images)
+        with own_randomness(self.game.device):
+            self.extractor(self._draw(sampled_generator(self.game), few).images)
         return (time.perf_counter() - began) * self.settings.count / few
 
     def due(self) -> bool:
@@ -58,7 +59,7 @@ class Evaluator:
     def row(self) -> dict[str, Any]:
         """Takes the measures: the row of log.jsonl, with the protocol and the seconds that it took."""
         game = self.game
-        with self.budget.evaluation():
+        with self.budget.evaluation(), own_randomness(game.device):
             fake = self._draw(sampled_generator(game), self.settings.count)
             facts = facts_of(game.recipe.parts["data"], self.real, fake, self.settings.seed, drawn_from(game))
             comparison = Comparison(self.real, fake, self.extractor, facts, self.real_features)
@@ -72,9 +73,9 @@ class Evaluator:
 
     def _draw(self, generator: nn.Module, count: int) -> Samples:
         game = self.game
-        with torch.no_grad(), own_randomness(game.device), evaluating(generator):
+        with torch.no_grad(), evaluating(generator):
             sampler = Sampler(generator, game.hooks, game.spec, game.device)
-            return drawn(sampler, count, self.settings.seed)
+            return drawn(sampler, count, self.settings.seed, self.real)
 
 
 def facts_of(data: Part, real: Samples, fake: Samples, seed: int, generator: str) -> Protocol:
@@ -101,11 +102,11 @@ def chosen(images: Tensor, labels: Tensor | None, count: int, seed: int) -> Samp
     return Samples(*Batches(images, labels, min(count, len(images)), 0, seed).next())
 
 
-def drawn(sampler: Sampler, count: int, seed: int) -> Samples:
-    """Images from a generator: floating point where it draws what is no picture, uint8 otherwise."""
+def drawn(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
+    """Images from a generator: floating point where the real ones are, which are no pictures then, uint8 otherwise."""
     labels = sampler.labels(count)
     z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
-    as_numbers = sampler.spec.resolution == 1
+    as_numbers = real.images.is_floating_point()
     images = torch.cat(list(sampler.outputs(z, labels) if as_numbers else sampler.images(z, labels)))
     return Samples(images, labels)
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gankit.dataset import Dataset
 from gankit.errors import InputError
 from gankit.evaluation.comparison import Comparison, Samples, measured
 from gankit.evaluation.evaluator import chosen, drawn, facts_of, features_of
 from gankit.game import build_plugins, choose_device, refusing
-from gankit.hooks import Hooks
-from gankit.recipe import Evaluation, Part, Raw, Reader, merge
+from gankit.recipe import Evaluation, Raw, Reader, merge
 from gankit.registry import Registry
 from gankit.run_dir import RunDir
-from gankit.sampling import Sampler
+from gankit.sampling import Sampler, refuse_strange
 from gankit.spec import Spec
 
 USUAL = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
@@ -53,8 +53,13 @@ def evaluate(
     wanted: Raw = named or recipe.get("measures") or {name: {} for name in USUAL}
     raw: Raw = {"data": recipe.get("data") if against is None else data_table(against), "measures": wanted}
     raw |= {table: recipe[table] for table in ("extractor", "evaluation") if table in recipe}
+    if sampler is not None:
+        raw = harmless(raw)
     reader = Reader(merge(raw, changes), str(target), Registry.installed())
-    parts = reader.parts_at(["data", "extractor", *(f"measures.{name}" for name in reader.table("measures"))])
+    keys = ["data", "extractor", *(f"measures.{name}" for name in reader.table("measures"))]
+    if sampler is not None and not trust:
+        refuse_strange(target, set(reader.uses_at(keys)) & set(Reader(raw, str(target), Registry([])).uses_at(keys)))
+    parts = reader.parts_at(keys)
     settings = reader.settings(Evaluation, reader.table("evaluation"), "evaluation")
     reader.complain()
     assert isinstance(settings, Evaluation)
@@ -66,9 +71,9 @@ def evaluate(
     images, labels = dataset.load()
     real = chosen(images, labels, settings.count, settings.seed)
     if sampler is None:
-        fake, which = images_at(target, parts["data"], hooks, settings), f"images at {target.name}"
+        fake, which = images_at(target, dataset, settings), f"images at {target.name}"
     else:
-        fake, which = drawn(sampler, settings.count, settings.seed), sampler.card.get("generator", "newest")
+        fake, which = drawn(sampler, settings.count, settings.seed, real), sampler.card.get("generator", "newest")
     if fake.images.shape[1:] != real.images.shape[1:]:
         raise InputError(
             f"{target} has images of {shape(fake)}, and the real ones are {shape(real)}; say data.resolution=N, or "
@@ -121,9 +126,16 @@ def data_table(against: str) -> Raw:
     return {"use": "images", "path": str(Path(against).absolute())}
 
 
-def images_at(target: Path, real: Part, hooks: Hooks, settings: Evaluation) -> Samples:
-    """The images of a folder, a zip file or a prepared file, brought to the size of the real ones."""
-    dataset = hooks.one("load_data", Spec())
+def harmless(tables: Raw) -> Raw:
+    """What a generator's file says of data and extractor, without `download`: that is for the user to ask."""
+    return {
+        name: {key: value for key, value in table.items() if key != "download"} if isinstance(table, dict) else table
+        for name, table in tables.items()
+    }
+
+
+def images_at(target: Path, dataset: Dataset, settings: Evaluation) -> Samples:
+    """The images of a folder, a zip file or a prepared file, brought to the size of a dataset's."""
     table = {"use": "images", "path": str(target.absolute()), "classes": False}
     if target.suffix != ".safetensors":
         table |= {"resolution": dataset.resolution, "channels": dataset.channels}

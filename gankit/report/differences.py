@@ -11,9 +11,12 @@ SEED = "seed"
 UNTOLD = ("name", "requires", "output.directory", "output.log_every", "output.sample_every")
 """What recipes may differ in without being told apart by it, as long as anything else tells them apart."""
 
-NOT_LEARNT = ("name", "requires", "output.", "train.device", "train.keep_freed_memory", "train.deterministic")
-"""What keys of a recipe begin with that decide nothing of what is learnt, only where and how often something is
-written."""
+NOT_LEARNT = (
+    *("name", "requires", "output.", "evaluation.", "extractor.", "measures."),
+    *("train.device", "train.keep_freed_memory", "train.deterministic"),
+)
+"""What keys of a recipe begin with that decide nothing of what is learnt, only where something is computed, written or
+measured, and how often."""
 
 
 def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_a_second_process_is_kept_out_until_the_first_ends(play, go_on, toy_reci
         go_on("run")
     with pytest.raises(InputError, match="a run is there already"):
         play("run")
-    directory._lock.close()
+    directory.release()
     go_on("run")
 
 
@@ -96,7 +96,7 @@ def _hold(path, ready):
 
 def test_a_killed_process_holds_nothing(toy_recipe, tmp_path):
     directory = RunDir.create(toy_recipe(), tmp_path)
-    directory._lock.close()
+    directory.release()
     fork = multiprocessing.get_context("fork")
     ready = fork.Event()
     holder = fork.Process(target=_hold, args=(tmp_path, ready), daemon=True)

@@ -315,3 +315,41 @@ def test_rows_are_json(gankit_run):
     directory.keep_evaluation(evaluate(directory.path, None, {"evaluation": {"count": 20}}))
     (row,) = [json.loads(line) for line in directory.evaluations_file.read_text().splitlines()]
     assert row["protocol"]["generated images"] == 20
+
+
+def test_a_strangers_file_names_no_code_and_asks_for_no_network(gankit_run, tmp_path):
+    """A generator file says what to measure it with; what it says is followed only where that is harmless."""
+    from gankit.evaluation.target import harmless
+    from gankit.sampling import Sampler, refuse_strange
+
+    directory, _ = gankit_run
+    sampler = Sampler.load(directory.generator_file)
+    sampler.card["recipe"]["extractor"] = {"use": "/somewhere/evil.py:Extractor"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("gankit.evaluation.target.sampler_of", lambda *_: sampler)
+        with pytest.raises(
+            InputError, match=r"wants to import /somewhere/evil\.py:Extractor; if you trust it, say --trust"
+        ):
+            evaluate(directory.generator_file, None, {})
+        # What the user names in its place is the user's.
+        assert evaluate(directory.generator_file, None, {"extractor": {"use": "pixels"}})["measures"]
+    assert harmless({"data": {"use": "mnist", "download": True}, "seed": 1}) == {"data": {"use": "mnist"}, "seed": 1}
+    refuse_strange(tmp_path, ["plain", "name@gankit"])
+
+
+class Draws(Plugin):
+    """Draws random numbers to measure. Source: none."""
+
+    name, kind = "draws", "measure"
+
+    @hookimpl
+    def measure(self, comparison):
+        return {"drawn": torch.rand(1).item()}
+
+
+def test_what_a_measure_draws_shifts_nothing(tmp_path):
+    changes = {"extractor": {"use": "tiny"}, "evaluation": {"every": 1, "count": 8, "budget": 1.0}}
+    runs = [tiny_recipe({Draws: {}}, changes), tiny_recipe()]
+    ends = [start(r, tmp_path / str(n), Told(), lambda sentence: None)[0].checkpoint(4) for n, r in enumerate(runs)]
+    assert (ends[0] / "random.safetensors").read_bytes() == (ends[1] / "random.safetensors").read_bytes()
+    assert (ends[0] / "generator.safetensors").read_bytes() == (ends[1] / "generator.safetensors").read_bytes()
