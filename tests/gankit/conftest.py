@@ -16,6 +16,7 @@ from gankit import Game, Plugin, Recipe
 from gankit.recipe import merge
 from gankit.registry import Entry, Registry
 from gankit.runs import resume, start
+from gankit.trainer import Silent
 
 TOYS = Path(__file__).with_name("toys.py")
 
@@ -144,7 +145,7 @@ def toy_file(toy_dict, tmp_path: Path):
 
 
 @dataclass
-class Told:
+class Told(Silent):
     """A reporter that remembers."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -167,9 +168,6 @@ class Told:
 
     def advised(self, sentence: str) -> None:
         self.advice.append(sentence)
-
-    def stopping(self) -> None:
-        pass
 
     def ended(self, outcome: Any) -> None:
         self.outcome = outcome

@@ -31,24 +31,7 @@ import gankit.batches
 from gankit import GankitError, Recipe
 from gankit.run_dir import RunDir
 from gankit.runs import resume, start
-
-
-class Silent:
-    """A reporter that reports nothing."""
-
-    def began(self, game: Any, directory: Any) -> None: ...
-
-    def played(self, game: Any) -> None: ...
-
-    def logged(self, row: dict[str, Any]) -> None: ...
-
-    def advised(self, sentence: str) -> None: ...
-
-    def measured(self, iteration: int, measures: dict, seconds: float = 0.0) -> None: ...
-
-    def stopping(self) -> None: ...
-
-    def ended(self, outcome: Any) -> None: ...
+from gankit.trainer import Silent
 
 
 class Disk:

@@ -257,10 +257,7 @@ def test_nothing_is_written_for_a_recipe_that_cannot_be_played(play, tmp_path):
 def test_the_device_that_was_asked_for_is_on_record(toy_recipe, tmp_path):
     from gankit import Recipe
     from gankit.runs import start
-
-    class Silent:
-        def __getattr__(self, name):
-            return lambda *arguments: None
+    from gankit.trainer import Silent
 
     recipe = toy_recipe(train={"device": "auto", "iterations": 1})
     directory, _ = start(recipe, tmp_path / "out", Silent(), print, device="cpu")

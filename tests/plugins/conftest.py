@@ -5,6 +5,7 @@ import pytest
 from gankit import Recipe
 from gankit.recipe import merge
 from gankit.runs import resume, start
+from gankit.trainer import Silent
 
 BY_CLASS = {
     "train": {"iterations": 4, "batch_size": 4, "discriminator_turns": 2, "device": "cpu"},
@@ -28,19 +29,11 @@ BASES = {"igan_vn": BY_CLASS, "igan": UNCONDITIONAL}
 FILES = ("generator", "checkpoints/000004/generator", "checkpoints/000004/discriminator")
 
 
-class Silent:
-    """Reports to nobody; keeps what plugins had to say."""
+class Listener(Silent):
+    """Keeps what plugins had to say."""
 
     def __init__(self):
         self.advice = []
-
-    def began(self, game, directory): ...
-    def played(self, game): ...
-    def logged(self, row): ...
-    def stopping(self): ...
-    def ended(self, outcome): ...
-
-    def measured(self, iteration, measures, seconds=0.0): ...
 
     def advised(self, sentence):
         self.advice.append(sentence)

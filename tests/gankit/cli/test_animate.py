@@ -7,7 +7,7 @@ from gankit.animation import captioned
 from gankit.picture_files import read_picture, save_png
 from gankit.recipe import Recipe
 from gankit.runs import resume, start
-from tests.gankit.cli.test_sample import Silent
+from gankit.trainer import Silent
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from gankit.recipe import Recipe
 from gankit.runs import start
-from tests.gankit.cli.test_sample import Silent
+from gankit.trainer import Silent
 
 
 @pytest.fixture

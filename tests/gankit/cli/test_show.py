@@ -14,7 +14,7 @@ from gankit.picture_files import save_png
 from gankit.recipe import Recipe
 from gankit.runs import start
 from gankit.terminal import fitted
-from tests.gankit.cli.test_sample import Silent
+from gankit.trainer import Silent
 from tests.gankit.test_terminal import colours
 
 

@@ -20,7 +20,7 @@ from wandb.proto import wandb_internal_pb2
 from gankit import Recipe
 from gankit.recipe import merge
 from gankit.runs import resume, start
-from tests.plugins.conftest import UNCONDITIONAL, Silent
+from tests.plugins.conftest import UNCONDITIONAL, Listener
 
 TALKS = Path(__file__).with_name("talks.py")
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
@@ -42,14 +42,14 @@ def recipe_with(*loggers, talks=None, **settings):
 
 def play(raw, out):
     """The run directory, and what was advised."""
-    silent = Silent()
-    return start(Recipe.from_dict(raw), out, silent, lambda sentence: None)[0].path, silent.advice
+    listener = Listener()
+    return start(Recipe.from_dict(raw), out, listener, lambda sentence: None)[0].path, listener.advice
 
 
 def go_on(out, *overrides):
-    silent = Silent()
-    resume(out, overrides, silent, lambda sentence: None)
-    return silent.advice
+    listener = Listener()
+    resume(out, overrides, listener, lambda sentence: None)
+    return listener.advice
 
 
 def log_of(run):

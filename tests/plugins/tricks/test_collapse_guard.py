@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gankit import Game, Recipe
 from gankit.recipe import merge
 from gankit.runs import resume, start
+from gankit.trainer import Silent
 from gankit_plugins.tricks.collapse_guard import CollapseGuard
 from gankit_plugins.tricks.how_sure import excess
 
@@ -64,27 +65,19 @@ def test_a_loss_that_only_stands_still_never_stops_it(answer):
     assert playing(guard(), [answer] * 30, 3).stopped is None
 
 
-def silent():
-    class Silent:
-        def __getattr__(self, name):
-            return lambda *arguments: None
-
-    return Silent()
-
-
 def test_a_run_is_stopped_with_its_reason_and_counts_on_after_a_resume(plain_recipe, tmp_path):
     """Targets that D cannot miss: everything counts as won, from the first look on."""
     tricks = {"collapse_guard": {"every": 1, "patience": 4, "threshold": 1000.0}}
     raw = merge(plain_recipe("igan"), {"tricks": tricks, "train": {"iterations": 9}})
-    _, outcome = start(Recipe.from_dict(raw), tmp_path / "whole", silent(), print)
+    _, outcome = start(Recipe.from_dict(raw), tmp_path / "whole", Silent(), print)
     assert outcome.iterations == 4
     assert "it tells all images apart" in outcome.stop_reason
-    start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", silent(), print)
-    _, resumed = resume(tmp_path / "cut", ["train.iterations=9"], silent(), print)
+    start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", Silent(), print)
+    _, resumed = resume(tmp_path / "cut", ["train.iterations=9"], Silent(), print)
     assert resumed.iterations == 4
     # The first is this process's own until it ends.
     shutil.copytree(tmp_path / "cut", tmp_path / "stopped")
-    _, nevertheless = resume(tmp_path / "stopped", [], silent(), print)
+    _, nevertheless = resume(tmp_path / "stopped", [], Silent(), print)
     assert nevertheless.iterations == 8
 
 

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from gankit import Recipe
 from gankit.runs import resume, start
+from gankit.trainer import Silent
 from gankit_plugins.tricks.moving_average import average_into, decay_at
 
 TINY = {
@@ -17,16 +18,6 @@ TINY = {
     "normalization": {"generator": "batch_norm"},
     "tricks": {"dropout": {"p": 0.2}, "moving_average": {"decay": 0.6}},
 }
-
-
-class Silent:
-    def began(self, game, directory): ...
-    def played(self, game): ...
-    def logged(self, row): ...
-    def stopping(self): ...
-    def advised(self, sentence): ...
-    def measured(self, iteration, measures, seconds=0.0): ...
-    def ended(self, outcome): ...
 
 
 def play(raw, out):

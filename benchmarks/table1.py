@@ -1,0 +1,300 @@
+"""Table 1 of the IGAN paper (Meng 2021): IGAN, IGAN_v2, WGAN-GP and DCGAN, trained alike and measured alike.
+
+    GANKIT_DATA=... python benchmarks/table1.py --out runs/table1                     MNIST, for CPU cores
+    python benchmarks/table1.py --out runs/faces --images FACES --inception FILE --minutes 240 --jobs 1
+                                                                                      the paper's sizes, for a GPU
+
+Every system plays for the same time with each of the seeds: its iterations are timed first, and what fits into the
+budget is what it plays. 10,000 images of each are measured against 10,000 training images. Runs that are over are
+kept, so the same command goes on where it stopped. FACES is a folder or a prepared file; IGAN_v2 needs two classes in
+it and is left out otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import struct
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from gankit import Game, Recipe
+from gankit.ablation.conduct import conduct
+from gankit.ablation.processes import Processes, gpu_names
+from gankit.ablation.study import Run, Study
+from gankit.ablation.variants import Variant
+from gankit.bundled import find_recipe
+from gankit.evaluation.target import evaluate
+from gankit.files import write_json
+from gankit.run_dir import RunDir
+from gankit.trainer import play_iteration
+from gankit_plugins.data.idx import read_idx
+from gankit_plugins.data.idx_collection import IdxSettings
+from gankit_plugins.data.mnist import MNIST
+
+ROOT = Path(__file__).parents[1]
+
+PRINTED = {"IGAN": 6.56, "IGAN_v2": 9.77, "WGAN-GP": 7.80, "DCGAN": 7.61}
+"""The paper's figures for MNIST: the distance on Inception's features, of 10,000 images."""
+
+WGAN_GP = [
+    "loss=wasserstein",
+    "train.discriminator_turns=5",
+    "normalization.discriminator=none",
+    "tricks.gradient_penalty.weight=10.0",
+    "latent={use='normal', size=128}",
+    *(f"optimizer.{side}={{use='adam', lr=1e-4, betas=[0.0, 0.9]}}" for side in ("generator", "discriminator")),
+]
+"""What makes a DCGAN one, by its paper (Gulrajani 2017, algorithm 1)."""
+
+QUIET = ["output.log_every=100", "output.sample_every=1000", "output.checkpoint_every=100"]
+
+WARM_UP, TIMED = 3, 12
+"""Iterations that are played to see how long one takes."""
+
+COUNT = 10_000
+MEASURES = ("frechet_distance", "precision_recall", "modes")
+WIDEST = 420
+"""Pixels of a picture on the page."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the table."""
+
+    name: str
+    recipe: str
+    overrides: tuple[str, ...]
+
+
+def on_mnist(out: Path) -> list[System]:
+    """At 28x28, narrow: for CPU cores. IGAN_vN, which the paper's table does not have, stands below the others."""
+    halves = [f"data.folder='{two_halves(out)}'", "data.classes=[0, 1]", "train.batch_size=64"]
+    return [
+        System("IGAN", "igan_mnist", ()),
+        System("IGAN_v2", "igan_v2_mnist", tuple(halves)),
+        System("WGAN-GP", "wgan_gp_mnist", ()),
+        System("DCGAN", "dcgan_mnist", ()),
+        System("IGAN_vN", "igan_vn_mnist", ()),
+    ]
+
+
+def two_halves(out: Path) -> Path:
+    """MNIST's training images in two classes, 0 to 4 and 5 to 9, for the one system that needs two.
+
+    The paper does not say which two it took for the table. So all systems learn from the same images.
+    """
+    found = MNIST.find(IdxSettings())
+    if found is None:
+        raise SystemExit("GANKIT_DATA: name the folder that has mnist/ in it")
+    folder = (out / "halves").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    images, labels = found
+    if not (folder / images.name).exists():
+        (folder / images.name).symlink_to(images.absolute())
+    halves = read_idx(labels) // 5
+    header = bytes([0, 0, 8, 1]) + struct.pack(">I", len(halves))
+    (folder / labels.name.removesuffix(".gz")).write_bytes(header + halves.numpy().tobytes())
+    return folder
+
+
+def at_paper_sizes(images: str) -> list[System]:
+    """At 96x96 and as wide as in their papers: for a GPU."""
+    path = f"data.path={json.dumps(str(Path(images).absolute()))}"
+    classes = Game(Recipe.load(find_recipe("igan_paper"), [path])).spec.class_names
+    systems = [
+        System("IGAN", "igan_paper", (path,)),
+        System("IGAN_v2", "igan_vn_paper", (path, "generator={use='igan_v2', channels=64}")),
+        System("WGAN-GP", "dcgan_paper", (path, "data.resolution=96", "train.batch_size=64", *WGAN_GP)),
+        System("DCGAN", "dcgan_paper", (path, "data.resolution=96")),
+    ]
+    return [system for system in systems if system.name != "IGAN_v2" or len(classes) == 2]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a system's runs came to, seed by seed."""
+
+    measures: list[dict[str, float]]
+    protocols: list[dict[str, Any]]
+    iterations: int
+    weights: tuple[int, int]
+    """Of G and of D."""
+
+
+def timed(system: System, threads: int) -> tuple[float, int, int]:
+    """Seconds of an iteration, and the parameters of G and of D."""
+    torch.set_num_threads(threads)
+    game = Game(Recipe.load(find_recipe(system.recipe), system.overrides))
+    game.load_data()
+    game.start()
+    seconds = []
+    for _ in range(WARM_UP + TIMED):
+        began = time.perf_counter()
+        play_iteration(game)
+        game.after_iteration(game)
+        if game.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    of_g, of_d = (sum(p.numel() for p in network.parameters()) for network in (game.generator, game.discriminator))
+    return statistics.median(seconds[WARM_UP:]), of_g, of_d
+
+
+class Lines:
+    """A line for each run that is over."""
+
+    def ended(self, run: Run, outcome: dict[str, Any]) -> None:
+        print(f"{run.name}: {outcome['broke_down'] or 'played'}", flush=True)
+
+    def look(self, running: list[Run]) -> None:
+        pass
+
+    def stopping(self) -> None:
+        print("each run writes a checkpoint and ends", flush=True)
+
+
+def kept(file: Path, compute: Callable[[], Any]) -> Any:
+    """What is in a JSON file; what is computed, and written there, if there is none."""
+    if not file.exists():
+        write_json(file, compute())
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def judged(run: Path, against: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """The row of a run's measures."""
+    return kept(run / "table1.json", lambda: evaluate(run, against, changes, measures=MEASURES))
+
+
+def spread(values: list[float]) -> str:
+    """`12.3 (11.9 to 13.0)`."""
+    return f"{statistics.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
+    """The table and the protocol, as lines of Markdown.
+
+    Args:
+        rows: by system.
+        budget: how long each played, on what.
+        on_mnist: whether the paper has figures for these images.
+    """
+    protocols = {
+        tuple((k, v) for k, v in p.items() if k != "generator") for row in rows.values() for p in row.protocols
+    }
+    assert len(protocols) == 1, "all are measured in one way"
+    facts = ", ".join(f"{key}: {fact}" for key, fact in protocols.pop())
+    named = ["frechet_distance", "precision", "recall", *(["modes"] if on_mnist else [])]
+    heads = ["system", "Frechet distance", *named[1:], "iterations", "weights of G, D"]
+    heads += ["the paper's distance on MNIST"] if on_mnist else []
+    lines = [
+        "<!-- Written by `python benchmarks/table1.py`. -->",
+        "",
+        "# The IGAN paper's table 1",
+        "",
+        f"{budget}: the mean and, in brackets, the range over the seeds. Lower is better for the distance, higher for "
+        "precision and recall.",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|{' --- |' * len(heads)}",
+    ]
+    for name, row in rows.items():
+        cells = [spread([found[key] for found in row.measures]) for key in named]
+        cells += [f"{row.iterations:,}", f"{row.weights[0] / 1e6:.2f}M, {row.weights[1] / 1e6:.2f}M"]
+        cells += [str(PRINTED.get(name, "not in it"))] if on_mnist else []
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, "", *(beside_the_paper(rows, facts) if on_mnist else [f"Protocol: {facts}."])]
+
+
+def beside_the_paper(rows: dict[str, Row], facts: str) -> list[str]:
+    """What the paper's figures and these have to do with each other."""
+    here = sorted(PRINTED, key=lambda name: statistics.mean(m["frechet_distance"] for m in rows[name].measures))
+    return [
+        f"The paper's order, best first: {', '.join(sorted(PRINTED, key=PRINTED.__getitem__))}. "
+        f"Here: {', '.join(here)}.",
+        "",
+        "**The two columns of distances do not compare.** The paper's are measured on Inception's features, after a "
+        f"training time that it does not print; these by this protocol: {facts}. Only the order within a column says "
+        "something. The paper does not say which two classes IGAN_v2 had; here they are the digits 0 to 4 and 5 to 9, "
+        "so that all systems learn from the same images. IGAN_v2 and IGAN_vN are told labels, the others are not.",
+    ]
+
+
+def pictures(study: Study, folder: Path) -> list[str]:
+    """The grid of each system's first seed, small, and the lines of the page that show it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for run in study.runs[: len(study.variants)]:
+        newest = RunDir.open(run.path).newest_grid()
+        assert newest is not None
+        with Image.open(newest) as grid:
+            share = min(1.0, WIDEST / grid.width)
+            small = grid.resize((round(grid.width * share), round(grid.height * share)), Image.Resampling.LANCZOS)
+        small.save(folder / f"{run.variant.folder}.png", optimize=True)
+        name = run.variant.folder
+        lines += ["", f"## {name}", "", f"![Images of {name}](images/{folder.name}/{name}.png)"]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="where the runs are")
+    parser.add_argument("--minutes", type=float, default=6.0, help="of training, for each run")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--images", help="a folder or a prepared file, for the paper's sizes")
+    parser.add_argument("--inception", type=Path, help="its TorchScript file; otherwise a classifier's features")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "table1.md")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    mnist = arguments.images is None
+    systems = on_mnist(out) if mnist else at_paper_sizes(arguments.images)
+    gpus = gpu_names(torch.cuda.device_count())
+    threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
+
+    def time_all() -> dict[str, Any]:
+        return {system.name: timed(system, threads) for system in systems}
+
+    times = kept(out / "times.json", time_all)
+    iterations = {name: max(1, round(60 * arguments.minutes / seconds)) for name, (seconds, *_) in times.items()}
+    variants = []
+    for system in systems:
+        overrides = [*system.overrides, *QUIET, f"train.iterations={iterations[system.name]}"]
+        variants.append(Variant(system.name, "", True, Recipe.load(find_recipe(system.recipe), overrides)))
+        print(f"{system.name}: {iterations[system.name]} iterations of {times[system.name][0]:.3g} s", flush=True)
+    study = Study.begin(out / "runs", variants, range(arguments.seeds), threads)
+    if conduct(study, Processes(arguments.jobs, threads, gpus), Lines()):
+        raise SystemExit(130)
+
+    changes: dict[str, Any] = {"evaluation": {"count": COUNT}}
+    if arguments.inception is not None:
+        changes["extractor"] = {"use": "inception", "path": str(arguments.inception.absolute())}
+    # A process at a time has the statistics of the real images ready for the others.
+    against = "mnist" if mnist else arguments.images
+    judged(study.runs[0].path, against, changes)
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        waiting = {run: pool.submit(judged, run.path, against, changes) for run in study.runs}
+    rows = {}
+    for system in systems:
+        found = [waiting[run].result() for run in study.runs if run.variant.folder == system.name]
+        measures, protocols = ([one[key] for one in found] for key in ("measures", "protocol"))
+        rows[system.name] = Row(measures, protocols, iterations[system.name], times[system.name][1:])
+    where = torch.cuda.get_device_name() if gpus else f"{threads} CPU core(s) ({platform.machine()}) for each run"
+    budget = f"{arguments.minutes:g} minutes of training under its own recipe, {arguments.seeds} seeds, {where}"
+    shown = pictures(study, arguments.page.parent / "images" / arguments.page.stem)
+    arguments.page.write_text("\n".join([*page(rows, budget, mnist), *shown, ""]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
