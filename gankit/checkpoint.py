@@ -151,6 +151,7 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         "format": FORMAT,
         "iteration": game.iteration,
         "turn_counts": game.turn_counts,
+        "stop_reason": game.stop_reason,
         "batches": game.batches.state_dict(),
         "optimizer": optimizer_plain,
         "plugins": plugin_plain,
@@ -184,6 +185,7 @@ def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -
     game.batches.load_state_dict(plain["batches"])
     game.iteration = plain["iteration"]
     game.turn_counts = plain["turn_counts"]
+    game.stop_reason = plain.get("stop_reason")
     version, numbers, gauss = plain["python_random"]
     random.setstate((version, tuple(numbers), gauss))
     numpy.random.set_state(tuple(plain["numpy_random"]))

@@ -60,6 +60,11 @@ class Game:
         """Each term's value in the player's last turn, on the device; unweighted."""
 
         self.stop_reason: str | None = None
+        """Why a plugin has ended the run."""
+
+        self.failure: str | None = None
+        """What broke the run off."""
+
         self.said: list[str] = []
         """What plugins have to say to the user and has not been shown yet."""
 

@@ -388,7 +388,9 @@ def on_grid(run: Game, picture: Image) -> None:
 
 @_hook("event")
 def on_stop(run: Game) -> None:
-    """The run is over, or interrupted; its last checkpoint is written. What a plugin advises now is still passed on.
+    """The run is over, or interrupted, and its last checkpoint is written; or it broke off, and `run.failure` says why.
+
+    What a plugin advises now is still passed on, but for a run that broke off.
 
     Example:
 

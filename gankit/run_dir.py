@@ -142,6 +142,11 @@ class RunDir:
         """What the run was last played on: what it began on, or the newest resume."""
         return self.read_processes()[-1]
 
+    def has_stopped_at(self, iteration: int) -> bool:
+        """Whether a plugin ended the run there, and it came to its end."""
+        ends = [process.get("ended", {}) for process in self.read_processes()]
+        return any(end.get("state") == "stopped" and end.get("iteration") == iteration for end in ends)
+
     def write_end(self, ended: dict[str, Any]) -> None:
         """How it ended, to what the process that played last noted of itself."""
         *before, last = self.read_processes()
@@ -161,9 +166,9 @@ class RunDir:
         """The lines of log.jsonl; one that a kill cut short is left out."""
         return read_rows(self.log_file)
 
-    def is_measured(self, iteration: int) -> bool:
-        """Whether the log has measures of an iteration."""
-        return any(row["iteration"] == iteration and "measures" in row for row in self.read_log())
+    def measures_at(self, iteration: int) -> list[dict[str, Any]]:
+        """The rows of the log that have measures of an iteration: plugins' own, and by a protocol the recipe's."""
+        return [row for row in self.read_log() if row["iteration"] == iteration and "measures" in row]
 
     def rewind(self, iteration: int) -> None:
         """Takes back what was written after an iteration that the run goes on from.

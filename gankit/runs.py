@@ -90,6 +90,9 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     if checkpoint is not None:
         load_checkpoint(game, checkpoint)
         tell(f"resuming from {checkpoint}")
+        # Killed while it ended, it still has to end. Once it has, whoever resumes it wants it to play on.
+        if directory.has_stopped_at(game.iteration):
+            game.stop_reason = None
     elif complaints:
         tell("no checkpoint is whole: starting again from the beginning")
     wanted = recipe.train.iterations

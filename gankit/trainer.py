@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +77,8 @@ class Outcome:
     """Of this process; a resumed run's earlier processes are not in it."""
 
     interrupted: bool = False
+    """Whether something is left to do: iterations, or the last measures."""
+
     stop_reason: str | None = None
     """Why a plugin ended the run, if one did."""
 
@@ -85,6 +88,24 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
 
     Raises BreakdownError when the losses are no longer finite, GankitError when the disk is full.
     """
+    try:
+        outcome = _play(game, directory, reporter)
+    except Exception as error:
+        game.failure = str(error) or type(error).__name__
+        # Plugins close what they write to. Of what is wrong with such a run, the error is enough.
+        with suppress(Exception):
+            game.hooks.event("on_stop")(game)
+        raise
+    pass_on(game, directory, reporter)
+    game.hooks.event("on_stop")(game)
+    # Plugins have closed what they write to: what they still have to say goes past them.
+    pass_on(game, directory, reporter, directory.log)
+    reporter.ended(outcome)
+    return outcome
+
+
+def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
+    """The iterations that are left, and the last checkpoint, grid and measures."""
     output, total = game.recipe.output, game.recipe.train.iterations
     game.directory = directory.path
     clock = Clock(game)
@@ -111,22 +132,19 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
             if evaluator is not None and evaluator.due() and game.iteration < total:
                 judge(game, directory, evaluator, reporter)
         save(game, directory)
-        # A kill between this checkpoint and the last measures must not lose them for good.
-        if directory.is_measured(game.iteration):
+        # A kill between this checkpoint and the last measures must not lose them for good, nor take them twice.
+        noted = directory.measures_at(game.iteration)
+        if any("protocol" not in row for row in noted):
             directory.save_grid(grids.draw(), game.iteration, grids.digest)
         else:
             show(game, directory, grids, reporter)
-            # Whoever interrupts a run does not want to wait for numbers; `gankit eval` gives them.
-            if evaluator is not None and not interrupt.requested:
-                judge(game, directory, evaluator, reporter)
-    unfinished = interrupt.requested and game.iteration < total
-    outcome = Outcome(game.iteration, clock.seconds, unfinished, game.stop_reason)
-    pass_on(game, directory, reporter)
-    game.hooks.event("on_stop")(game)
-    # Plugins have closed what they write to: what they still have to say goes past them.
-    pass_on(game, directory, reporter, directory.log)
-    reporter.ended(outcome)
-    return outcome
+        played = game.iteration == total or game.stop_reason is not None
+        left = evaluator is not None and not any("protocol" in row for row in noted)
+        # Whoever interrupts a run does not want to wait for numbers; when it goes on, it takes them.
+        if evaluator is not None and left and not interrupt.requested:
+            judge(game, directory, evaluator, reporter)
+            left = False
+    return Outcome(game.iteration, clock.seconds, left or not played, game.stop_reason)
 
 
 def log(game: Game, directory: RunDir, row: dict[str, Any]) -> None:

@@ -27,8 +27,19 @@ def flat(table: dict[str, Any], joined: str) -> dict[str, Any]:
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """The numbers of a row by their paths, without the iteration."""
-    return {name: v for name, v in flat(row, "/").items() if name != "iteration" and isinstance(v, int | float)}
+    """The numbers of a row by their paths, without the iteration and the protocol.
+
+    What an evaluation took is `measuring/seconds`; `seconds` alone is the time since the beginning.
+    """
+    told = {key: value for key, value in row.items() if key not in ("iteration", "protocol")}
+    if "measures" in told and "seconds" in told:
+        told["measuring"] = {"seconds": told.pop("seconds")}
+    return {name: v for name, v in flat(told, "/").items() if isinstance(v, int | float)}
+
+
+def stream_of(row: Row) -> str:
+    """Of each stream an iteration has one row at most: losses, plugins' own measures, the recipe's."""
+    return "loss" if "loss" in row else "measures by protocol" if "protocol" in row else "measures"
 
 
 def rows_of(directory: Path) -> list[Row]:

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from pydantic import Field
 
 from gankit import Settings, hookimpl
-from gankit_plugins.loggers.logger import Logger, Row, advice_of, flat, scalars
+from gankit_plugins.loggers.logger import Logger, Row, advice_of, flat, scalars, stream_of
 from gankit_plugins.loggers.sent import Sent
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Mlflow(Logger):
     def write(self, row: Row) -> None:
         from mlflow.entities import Metric
 
-        stream, iteration, now = "loss" if "loss" in row else "measures", row["iteration"], int(time.time() * 1000)
+        stream, iteration, now = stream_of(row), row["iteration"], int(time.time() * 1000)
         if "advice" in row:
             self.client.log_text(self.run, advice_of(self.directory), "advice.txt")
         elif self.sent.lacks(stream, iteration):
@@ -110,4 +110,4 @@ class Mlflow(Logger):
 
     def close(self, run: Game) -> None:
         over = run.iteration >= run.recipe.train.iterations or run.stop_reason is not None
-        self.client.set_terminated(self.run, "FINISHED" if over else "KILLED")
+        self.client.set_terminated(self.run, "FAILED" if run.failure else "FINISHED" if over else "KILLED")

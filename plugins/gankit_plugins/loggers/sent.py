@@ -28,7 +28,7 @@ class Sent:
         """Rows and pictures sent."""
 
         self.last: dict[str, int] = state.get("last", {})
-        """The last iteration sent, for rows with losses, for rows with measures, and for pictures."""
+        """The last iteration sent, for each kind of rows and for pictures."""
 
     def named(self, run: str) -> str:
         """Keeps the run's name."""

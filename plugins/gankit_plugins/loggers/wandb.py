@@ -11,7 +11,7 @@ from PIL.Image import Image
 from pydantic import Field
 
 from gankit import Settings, hookimpl
-from gankit_plugins.loggers.logger import Logger, Row, advice_of, scalars
+from gankit_plugins.loggers.logger import Logger, Row, advice_of, scalars, stream_of
 from gankit_plugins.loggers.sent import Sent
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class WeightsAndBiases(Logger):
         if "advice" in row:
             self.run.summary["advice"] = advice_of(self.directory)
         else:
-            self._send("loss" if "loss" in row else "measures", row["iteration"], scalars(row))
+            self._send(stream_of(row), row["iteration"], scalars(row))
 
     @hookimpl
     def on_grid(self, run: Game, picture: Image) -> None:
@@ -103,4 +103,4 @@ class WeightsAndBiases(Logger):
             self.sent.note(stream, iteration)
 
     def close(self, run: Game) -> None:
-        self.run.finish()
+        self.run.finish(exit_code=1 if run.failure else 0)

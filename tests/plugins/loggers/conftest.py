@@ -24,11 +24,11 @@ from tests.plugins.conftest import UNCONDITIONAL, Listener
 
 TALKS = Path(__file__).with_name("talks.py")
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
-OF_THE_CLOCK = {"seconds", "images_per_second"}
+OF_THE_CLOCK = {"seconds", "images_per_second", "measuring/seconds"}
 
 
 def recipe_with(*loggers, talks=None, **settings):
-    """Checkpoint at 4, grid and measures at 5 and 7, advice at 2 and 5, a row for each of 7 iterations."""
+    """Checkpoint at 4, grid and measures of both kinds at 5 and 7, advice at 2 and 5, a row for each of 7 iterations."""
     tricks = {"talks": {"use": f"{TALKS}:Talks", **(talks or {})}}
     tricks |= {name: settings.get(name, {}) for name in loggers}
     changes = {
@@ -36,6 +36,9 @@ def recipe_with(*loggers, talks=None, **settings):
         "train": {"iterations": 7, "discriminator_turns": 1},
         "output": {"log_every": 1, "checkpoint_every": 4, "sample_every": 5},
         "tricks": tricks,
+        "extractor": {"use": "pixels"},
+        "measures": {"frechet_distance": {}},
+        "evaluation": {"count": 8, "every": 5, "budget": 1.0},
     }
     return merge(UNCONDITIONAL, changes)
 
@@ -60,7 +63,9 @@ def numbers_of_log(run):
     """{name: [(iteration, value), ...]} of log.jsonl, worked out here anew."""
     found = {}
     for row in log_of(run):
-        numbers = {k: row[k] for k in ("seconds", "images_per_second") if k in row}
+        numbers = {k: row[k] for k in ("seconds", "images_per_second") if k in row and "measures" not in row}
+        if "protocol" in row:
+            numbers["measuring/seconds"] = row["seconds"]
         numbers |= {f"learning_rate/{player}": rate for player, rate in row.get("learning_rate", {}).items()}
         for player, terms in row.get("loss", {}).items():
             numbers |= {f"loss/{player}/{term}": value for term, value in terms.items()}

@@ -48,6 +48,7 @@ def test_the_numbers_are_those_of_the_log(logger, whole):
     assert numbers == rounded(numbers_of_log(whole.run))
     assert [iteration for iteration, _ in numbers["loss/discriminator/adversarial"]] == [1, 2, 3, 4, 5, 6, 7]
     assert [iteration for iteration, _ in numbers["measures/size"]] == [5, 7]
+    assert [iteration for iteration, _ in numbers["measures/frechet_distance"]] == [5, 7]
 
 
 @pytest.mark.parametrize("logger", ["csv", "tensorboard"])
@@ -259,6 +260,9 @@ def test_a_rows_numbers_by_their_paths():
     row = {"iteration": 3, "seconds": 1.5, "loss": {"generator": {"a": 1.0}}, "advice": "none"}
     assert scalars(row) == {"seconds": 1.5, "loss/generator/a": 1.0}
     assert flat({"a": {"b": {"c": 1}}, "d": {}}, ".") == {"a.b.c": 1}
+    # What an evaluation took is not the time since the beginning, and how it was done is no measure.
+    row = {"iteration": 3, "seconds": 1.5, "measures": {"fid": 2.0}, "protocol": {"seed": 0}}
+    assert scalars(row) == {"measures/fid": 2.0, "measuring/seconds": 1.5}
 
 
 @pytest.mark.parametrize("logger", ["tensorboard", "wandb", "mlflow"])
