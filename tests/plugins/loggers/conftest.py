@@ -28,7 +28,7 @@ OF_THE_CLOCK = {"seconds", "images_per_second", "measuring/seconds"}
 
 
 def recipe_with(*loggers, talks=None, **settings):
-    """Checkpoint at 4, grid and measures of both kinds at 5 and 7, advice at 2 and 5, a row for each of 7 iterations."""
+    """Checkpoint at 4, grid and measures of both kinds at 5 and 7, advice at 2 and 5, a row for each iteration of 7."""
     tricks = {"talks": {"use": f"{TALKS}:Talks", **(talks or {})}}
     tricks |= {name: settings.get(name, {}) for name in loggers}
     changes = {
