@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import InputError
+from gankit.ranks import ALONE, Ranks
 
 State = dict[str, list[int]]
 
@@ -84,16 +85,26 @@ class Batches:
         classes: 0 for batches as they come; else each batch holds B / classes images of each class, in the
             order 0, 1, 2, ..., 0, 1, 2, ...
         seed: of the order.
+        ranks: that share each batch, in slices of equal length; this one's is handed out.
 
     Raises:
         InputError: there are no images, or a class without any.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor | None, batch_size: int, classes: int, seed: int) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        batch_size: int,
+        classes: int,
+        seed: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
         if not len(images):
             raise InputError("data: there is not one image to learn from")
         self.images, self.labels = images, labels
         self.batch_size = batch_size
+        self.ranks = ranks
         if classes:
             assert labels is not None
             on_cpu = labels.cpu()
@@ -114,6 +125,9 @@ class Batches:
     def next(self) -> tuple[Tensor, Tensor | None]:
         each = self.batch_size // len(self.sequences)
         index = torch.stack([sequence.take(each) for sequence in self.sequences], dim=1).flatten()
+        if self.ranks.size > 1:
+            # All ranks go through the same order, so that two numbers are their state too.
+            index = index.chunk(self.ranks.size)[self.ranks.rank]
         if self.images.is_cuda:
             # Copied from ordinary memory, it would make the CPU wait.
             index = index.pin_memory()
@@ -212,20 +226,23 @@ def place(
     classes: int,
     seed: int,
     prefetch: bool | None = None,
+    ranks: Ranks = ALONE,
 ) -> BatchSource:
     """The images where they are best drawn from: on the device if they fit, else gathered ahead from disk.
 
     Args:
-        images, labels, batch_size, classes, seed: as for `Batches`.
+        images, labels, batch_size, classes, seed, ranks: as for `Batches`.
         device: where the game is played.
         prefetch: True or False to decide; None to see what fits.
     """
     if prefetch is None:
-        prefetch = images.nbytes > room_for_data(device)
+        # Each rank has a GPU of its own; a machine's CPU they share.
+        copies = ranks.local_size if device.type == "cpu" else 1
+        prefetch = copies * images.nbytes > room_for_data(device)
     if prefetch:
-        return Prefetched(Batches(images, labels, batch_size, classes, seed), pin=device.type == "cuda")
+        return Prefetched(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type == "cuda")
     on_device = images.to(device), None if labels is None else labels.to(device)
-    return Batches(*on_device, batch_size, classes, seed)
+    return Batches(*on_device, batch_size, classes, seed, ranks)
 
 
 def room_for_data(device: torch.device) -> int:

@@ -12,35 +12,46 @@ from typing import Any
 
 import numpy
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gankit.aside import seed_all
 from gankit.errors import InputError, PluginError
 from gankit.files import TEMPORARY, disk_errors, tensors_to_bytes
-from gankit.game import Game
+from gankit.game import Game, derived_seed
 from gankit.kinds import PLAYERS
+from gankit.plugin import Plugin
 from gankit.run_dir import RunDir
 
 FORMAT = 1
 TensorFile = dict[str, Tensor]
 
+FILES = tuple(f"{what}.safetensors" for what in ("generator", "discriminator", "optimizer", "plugins", "random"))
+"""What every checkpoint has, each in a file of tensors."""
+
+RANDOM = "random/"
+"""Before the names of random states, where they lie beside what plugins saved."""
+
 
 def save_checkpoint(game: Game, directory: RunDir) -> Path:
     """Everything that decides how the game goes on, as `checkpoints/ITERATION/`.
 
-    Written beside its place and renamed into it, so a kill at any moment leaves a whole checkpoint or none.
+    Written beside its place and renamed into it, so a kill at any moment leaves a whole checkpoint or none. The other
+    ranks, if there are any, `hand_in_state` meanwhile.
 
     Raises GankitError when the disk is full.
     """
     place = directory.checkpoint(game.iteration)
     tensors, plain = capture(game)
+    of_others = hand_in_state(game)
     beside = place.with_name(TEMPORARY + place.name)
     with disk_errors(place):
         shutil.rmtree(beside, ignore_errors=True)
         try:
             beside.mkdir(parents=True)
             plain["files"] = {name: _write(beside / name, tensors_to_bytes(t)) for name, t in tensors.items()}
+            plain["files"] |= {name: _write(beside / name, data) for name, data in of_others.items()}
             _write(beside / "state.json", json.dumps(plain | {"sha256": _seal(plain)}, indent=1).encode())
             if _alike(beside, place):
                 # The end of a run that stood here before. To replace it would leave none for a moment.
@@ -56,15 +67,45 @@ def save_checkpoint(game: Game, directory: RunDir) -> Path:
     return place
 
 
+def hand_in_state(game: Game) -> dict[str, bytes]:
+    """Every rank's own state but the first's, as files by name, on the first rank; nothing on the others.
+
+    Each of them calls it where the first one saves a checkpoint.
+    """
+    if game.ranks.size == 1:
+        return {}
+    python, of_numpy = _random_values()
+    own = {key: plugin for key, plugin in game.plugins.items() if plugin.state_is != "shared"}
+    tensors, plain = _split(_plugin_values(own))
+    card = {"python_random": python, "numpy_random": of_numpy, "plugins": plain}
+    randomness = {f"{RANDOM}{name}": state for name, state in _random_tensors(game.device).items()}
+    data = tensors_to_bytes(randomness | tensors, card)
+    return {_file_of(rank): data for rank, data in enumerate(game.ranks.gathered(data)) if rank}
+
+
+def _file_of(rank: int) -> str:
+    """The file of what a rank other than the first has of its own."""
+    return f"rank-{rank}.safetensors"
+
+
+def ranks_of(place: Path) -> int:
+    """How many ranks wrote a checkpoint."""
+    ranks: int = verify(place).get("ranks", 1)
+    return ranks
+
+
 def load_checkpoint(game: Game, place: Path) -> None:
     """Puts a freshly assembled game where the checkpoint's game stood.
+
+    Of a game of another number of ranks it takes what all ranks share; what each had of its own begins anew.
 
     Raises InputError naming the file when it is missing, truncated, altered, or of another recipe.
     """
     plain = verify(place)
-    tensors = {name: _read(place / name) for name in plain["files"]}
+    tensors = {name: _read(place / name) for name in FILES}
     try:
         restore(game, tensors, plain)
+        _restore_own(game, place, plain.get("ranks", 1))
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{place} does not fit the run's recipe.toml: {reason}") from error
@@ -132,12 +173,7 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         tensors, rest = _split(values)
         optimizer_tensors |= tensors
         optimizer_plain[player] = {"groups": saved["param_groups"], "values": rest}
-    plugin_values = {
-        f"{key}/{name}": _storable(key, name, value)
-        for key, plugin in game.plugins.items()
-        for name, value in plugin.state_dict().items()
-    }
-    plugin_tensors, plugin_plain = _split(plugin_values)
+    plugin_tensors, plugin_plain = _split(_plugin_values(game.plugins))
     tensors_by_file = {
         "generator.safetensors": dict(game.generator.state_dict()),
         "discriminator.safetensors": dict(game.discriminator.state_dict()),
@@ -145,8 +181,7 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         "plugins.safetensors": plugin_tensors,
         "random.safetensors": _random_tensors(game.device),
     }
-    version, numbers, gauss = random.getstate()
-    of_numpy: Any = numpy.random.get_state()
+    python, of_numpy = _random_values()
     plain = {
         "format": FORMAT,
         "iteration": game.iteration,
@@ -155,21 +190,55 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         "batches": game.batches.state_dict(),
         "optimizer": optimizer_plain,
         "plugins": plugin_plain,
-        "python_random": [version, list(numbers), gauss],
-        "numpy_random": [of_numpy[0], of_numpy[1].tolist(), *of_numpy[2:]],
+        "python_random": python,
+        "numpy_random": of_numpy,
     }
+    if game.ranks.size > 1:
+        plain["ranks"] = game.ranks.size
     return tensors_by_file, plain
 
 
 def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -> None:
-    """The inverse of `capture`."""
+    """The inverse of `capture`, but for what each of several ranks has of its own."""
     assert game.batches is not None
     game.generator.load_state_dict(tensors["generator.safetensors"])
     game.discriminator.load_state_dict(tensors["discriminator.safetensors"])
     for player in PLAYERS:
         _restore_optimizer(game, player, tensors["optimizer.safetensors"], plain["optimizer"][player])
-    values = tensors["plugins.safetensors"] | plain["plugins"]
-    for key, plugin in game.plugins.items():
+    # What each rank had of its own fits only as many of them, and this file has the first one's.
+    own_too = plain.get("ranks", 1) == game.ranks.size and game.ranks.rank == 0
+    shared = {key: plugin for key, plugin in game.plugins.items() if plugin.state_is == "shared"}
+    _give_back(game, game.plugins if own_too else shared, tensors["plugins.safetensors"] | plain["plugins"])
+    game.batches.load_state_dict(plain["batches"])
+    game.iteration = plain["iteration"]
+    game.turn_counts = plain["turn_counts"]
+    game.stop_reason = plain.get("stop_reason")
+    _set_randomness(game.device, tensors["random.safetensors"], plain["python_random"], plain["numpy_random"])
+
+
+def _restore_own(game: Game, place: Path, ranks: int) -> None:
+    """What this rank alone has, after a checkpoint's shared state is restored.
+
+    Args:
+        game: whose ranks and iteration are looked at.
+        place: of the checkpoint.
+        ranks: how many wrote it.
+    """
+    rank = game.ranks.rank
+    if ranks != game.ranks.size:
+        seed_all(derived_seed(game.recipe.seed, f"training/{rank}/{game.iteration}"))
+    elif rank:
+        path = place / _file_of(rank)
+        tensors, card = _read(path), _read_card(path)
+        own = {key: plugin for key, plugin in game.plugins.items() if plugin.state_is != "shared"}
+        _give_back(game, own, tensors | card["plugins"])
+        randomness = {name.removeprefix(RANDOM): state for name, state in tensors.items() if name.startswith(RANDOM)}
+        _set_randomness(game.device, randomness, card["python_random"], card["numpy_random"])
+
+
+def _give_back(game: Game, plugins: dict[str, Plugin], values: dict[str, Any]) -> None:
+    """To each plugin what it saved; `values` are by `KEY/NAME`."""
+    for key, plugin in plugins.items():
         own = {
             name.removeprefix(f"{key}/"): value.to(game.device) if isinstance(value, Tensor) else value
             for name, value in values.items()
@@ -182,17 +251,32 @@ def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -
                 f"{key} does not take back what it saved ({', '.join(own) or 'nothing'}): "
                 f"{type(error).__name__}: {error}"
             ) from error
-    game.batches.load_state_dict(plain["batches"])
-    game.iteration = plain["iteration"]
-    game.turn_counts = plain["turn_counts"]
-    game.stop_reason = plain.get("stop_reason")
-    version, numbers, gauss = plain["python_random"]
+
+
+def _plugin_values(plugins: dict[str, Plugin]) -> dict[str, Any]:
+    """What plugins save, by `KEY/NAME`."""
+    return {
+        f"{key}/{name}": _storable(key, name, value)
+        for key, plugin in plugins.items()
+        for name, value in plugin.state_dict().items()
+    }
+
+
+def _random_values() -> tuple[list[Any], list[Any]]:
+    """The states of Python's and numpy's random generators, as JSON takes them."""
+    version, numbers, gauss = random.getstate()
+    of_numpy: Any = numpy.random.get_state()
+    return [version, list(numbers), gauss], [of_numpy[0], of_numpy[1].tolist(), *of_numpy[2:]]
+
+
+def _set_randomness(device: torch.device, tensors: TensorFile, python: list[Any], of_numpy: list[Any]) -> None:
+    version, numbers, gauss = python
     random.setstate((version, tuple(numbers), gauss))
-    numpy.random.set_state(tuple(plain["numpy_random"]))
-    torch.set_rng_state(tensors["random.safetensors"]["cpu"])
+    numpy.random.set_state(tuple(of_numpy))
+    torch.set_rng_state(tensors["cpu"])
     # A run that moves to a GPU brings no state for the GPU's randomness: it goes on from the seed's.
-    if game.device.type == "cuda" and "cuda" in tensors["random.safetensors"]:
-        torch.cuda.set_rng_state(tensors["random.safetensors"]["cuda"], game.device)
+    if device.type == "cuda" and "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda"], device)
 
 
 def _storable(key: str, name: str, value: Any) -> Any:
@@ -254,6 +338,13 @@ def _write(path: Path, data: bytes) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """The JSON beside a file's tensors."""
+    with safe_open(path, "pt") as file:
+        card: dict[str, Any] = json.loads(file.metadata()["gankit"])
+    return card
 
 
 def _read(path: Path) -> TensorFile:

@@ -11,6 +11,9 @@ class GankitError(Exception):
 
     exit_code = 1
 
+    rank = 0
+    """Of several ranks, the one that tells the user."""
+
 
 class BreakdownError(GankitError):
     """The game itself failed: a loss or a weight is no longer finite. Played again, it fails again."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.aside import evaluating, own_randomness, seed_all
+from gankit.batch_norm import share_statistics
 from gankit.batches import BatchSource, place
 from gankit.dataset import Dataset
 from gankit.errors import InputError, PluginError, Problem, RecipeError
@@ -20,6 +21,7 @@ from gankit.hooks import Hooks
 from gankit.kinds import PLAYERS, Player
 from gankit.pictures import to_float
 from gankit.plugin import Plugin
+from gankit.ranks import ALONE, Ranks
 from gankit.recipe import Part, Recipe
 from gankit.spec import Spec
 from gankit.step import Source, Term
@@ -33,15 +35,19 @@ class Game:
     Args:
         recipe: what to assemble.
         device: in place of the recipe's `train.device`.
+        ranks: the processes that play it together.
 
     Raises:
         RecipeError: plugins refuse the recipe, or what they build does not fit together.
         InputError: the data cannot be used.
     """
 
-    def __init__(self, recipe: Recipe, device: str | None = None) -> None:
+    def __init__(self, recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> None:
         self.recipe = recipe
-        self.device = choose_device(device or recipe.train.device)
+        self.ranks = ranks
+        """The processes that play this game together, each with a part of every batch; one, as a rule."""
+
+        self.device = choose_device(ranks.device(device or recipe.train.device))
         self.bf16 = recipe.train.precision == "bf16" or (
             recipe.train.precision == "auto" and computes_in_bf16(self.device)
         )
@@ -70,7 +76,7 @@ class Game:
 
         self.batches: BatchSource | None = None
         self.plugins, self.hooks = build_plugins(recipe.parts, recipe.source)
-        self.advice = take_advice(recipe, self.hooks)
+        self.advice = [*take_advice(recipe, self.hooks), *advice_on_ranks(recipe, ranks.size)]
         self.dataset, self.spec = self._describe()
         self.networks: dict[Player, nn.Module] = {player: self._build_network(player) for player in PLAYERS}
         self.generator, self.discriminator = self.networks["generator"], self.networks["discriminator"]
@@ -85,7 +91,7 @@ class Game:
         self.schedules = {player: self._collect_schedules(player) for player in PLAYERS}
         self._resolve()
         self._rehearse()
-        seed_all(derived_seed(recipe.seed, "training"))
+        seed_all(training_seed(recipe.seed, ranks.rank))
 
     def stop(self, reason: str) -> None:
         """Ends the run after this iteration; the reason is shown to the user."""
@@ -106,6 +112,7 @@ class Game:
             train.batch_size // train.accumulate,
             self.spec.classes if self.spec.class_balanced else 0,
             derived_seed(self.recipe.seed, "data"),
+            ranks=self.ranks,
         )
 
     def build_extractor(self) -> Extractor:
@@ -190,13 +197,29 @@ class Game:
                 f"{self.recipe.train.batch_size} given; with {spec.classes} classes in every batch alike it must be "
                 f"a multiple of {spec.classes * self.recipe.train.accumulate}: {allowed}, for instance",
             )
+        self._check_slices(spec)
         return dataset, spec
+
+    def _check_slices(self, spec: Spec) -> None:
+        """Raises RecipeError when a batch cannot be shared evenly among the ranks."""
+        train, ranks = self.recipe.train, self.ranks.size
+        whole = train.accumulate * spec.pack * (spec.classes if spec.class_balanced else 1) * ranks
+        if ranks > 1 and train.batch_size % whole:
+            lower = train.batch_size // whole * whole
+            allowed = " or ".join(str(n) for n in (lower, lower + whole) if n)
+            raise self._refusal(
+                "train.batch_size",
+                f"{train.batch_size} given; {ranks} ranks share each batch evenly, so it must be a multiple of "
+                f"{whole}: {allowed}, for instance",
+            )
 
     def _build_network(self, player: Player) -> nn.Module:
         seed_all(derived_seed(self.recipe.seed, player))
         network = build_network(self.hooks, player, self.spec, self, self.recipe.source)
         if self.recipe.train.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.recipe.train.sync_batch_norm and self.ranks.size > 1:
+            network = share_statistics(network, self.ranks.size)
         return network.to(self.device).train()
 
     def _rehearse(self) -> None:
@@ -355,6 +378,21 @@ def take_advice(recipe: Recipe, hooks: Hooks) -> list[str]:
     return advice
 
 
+def advice_on_ranks(recipe: Recipe, ranks: int) -> list[str]:
+    """A sentence for each plugin that makes images of one batch meet, when they are spread over several ranks."""
+    if ranks == 1:
+        return []
+    coupling = dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")])
+    synced = recipe.train.sync_batch_norm
+    remedy = "" if synced else "; train.sync_batch_norm = true lets batch norm see the whole batch"
+    return [
+        f"{key}: an image meets only those of its own rank, one of {ranks}; the result is not that of the whole batch"
+        + (remedy if key.startswith("normalization.") else "")
+        for key in coupling
+        if not (synced and key.startswith("normalization."))
+    ]
+
+
 def build_network(hooks: Hooks, player: Player, spec: Spec, run: Game | None, source: str) -> nn.Module:
     """A player's network as the recipe has it, wrapped by every plugin that wraps.
 
@@ -389,6 +427,11 @@ class refusing:  # noqa: N801
 def derived_seed(seed: int, purpose: str) -> int:
     """A seed for one purpose, so that what one part draws never shifts what another does."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7])
+
+
+def training_seed(seed: int, rank: int) -> int:
+    """Of what a rank draws at random while it plays; the first draws what a process alone does."""
+    return derived_seed(seed, f"training/{rank}" if rank else "training")
 
 
 def _shape(value: Any) -> str:

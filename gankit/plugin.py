@@ -22,7 +22,7 @@ A whole trick, in one file beside a recipe:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pluggy
 from pydantic import BaseModel, ConfigDict
@@ -31,6 +31,8 @@ from gankit.kinds import Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+State = Literal["shared", "each rank's"]
 
 hookimpl = pluggy.HookimplMarker("gankit")
 """Marks a method of a plugin as the implementation of the hook point of the same name."""
@@ -76,6 +78,10 @@ class Plugin:
     spherical: ClassVar[bool] = False
     """For a prior: its z lie near a sphere around 0, so the way from one to another is an arc (`gankit sample
     --interpolate`)."""
+
+    state_is: ClassVar[State] = "shared"
+    """With several ranks, what its `state_dict` holds: "shared", the same on all of them, as it is when it comes from
+    networks, from `run.values` or from `run.ranks.mean`; or "each rank's", of images and random numbers of its own."""
 
     Config: ClassVar[type[Settings]] = Settings
 

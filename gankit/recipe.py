@@ -44,6 +44,9 @@ class Train(Settings):
     class_balanced: bool = Field(
         False, description="the same number of images of each class in every batch; some networks insist"
     )
+    sync_batch_norm: bool = Field(
+        False, description="with several ranks, batch norm's statistics are of the whole batch, not of each rank's part"
+    )
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32",

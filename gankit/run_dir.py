@@ -254,8 +254,10 @@ def plugin_record(recipe: Recipe) -> dict[str, dict[str, str]]:
 
 
 def environment_record(game: Game) -> dict[str, Any]:
-    """What a run ran on."""
+    """What a run ran on. Of several ranks, each has a training seed."""
     import torch  # not above: to look into a run directory needs none
+
+    from gankit.game import training_seed
 
     recipe, device = game.recipe, game.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
@@ -270,6 +272,7 @@ def environment_record(game: Game) -> dict[str, Any]:
         "precision": "bf16" if game.bf16 else "fp32",
         "threads": torch.get_num_threads(),
         "seed": recipe.seed,
+        "training_seeds": [training_seed(recipe.seed, rank) for rank in range(game.ranks.size)],
         "parameters": {p: sum(w.numel() for w in network.parameters()) for p, network in game.networks.items()},
         "advice": game.advice,
         "plugins": plugin_record(recipe),

@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 
 from gankit.allocator import keep_freed_memory
-from gankit.checkpoint import load_checkpoint, newest_whole_checkpoint
+from gankit.checkpoint import load_checkpoint, newest_whole_checkpoint, ranks_of
 from gankit.errors import GankitError, InputError
 from gankit.game import Game
 from gankit.peak_memory import peak_memory
+from gankit.ranks import Ranks, here
 from gankit.recipe import Recipe, merge, parse_overrides, read_toml
 from gankit.report.page import write_report
 from gankit.report.record import State
 from gankit.run_dir import RunDir, changed_machine, changed_plugins, environment_record
-from gankit.trainer import Outcome, Reporter, train
+from gankit.trainer import Outcome, Reporter, follow, train
 
 Tell = Callable[[str], None]
 """Takes a sentence for the user."""
@@ -49,16 +50,48 @@ def start(
     if device is not None:
         # On record, so that a resumed run goes on where it was.
         recipe = replace(recipe, train=recipe.train.model_copy(update={"device": device}))
+    ranks = here()
+    writes = ranks.rank == 0
+    with ranks.in_company():
+        game = ranks.alike(lambda: _assembled(recipe, out, ranks, tell if writes else _nobody))
+        directory = _directory_of_all(ranks, ranks.alike(lambda: RunDir.create(recipe, out) if writes else None))
+        if writes:
+            directory.write_environment(environment_record(game))
+        return directory, play_together(game, directory, reporter, tell)
+
+
+def _nobody(sentence: str) -> None:
+    """Is told what another rank tells the user."""
+
+
+def _assembled(recipe: Recipe, out: str | Path | None, ranks: Ranks, tell: Tell) -> Game:
+    """A new game with its data, and an `out` in which a run may be begun."""
     prepare_torch(recipe)
     if out is not None:
         RunDir.check_free(Path(out))
-    game = Game(recipe)
+    game = Game(recipe, ranks=ranks)
     for sentence in game.advice:
         tell(f"advice: {sentence}")
     game.load_data()
-    directory = RunDir.create(recipe, out)
-    directory.write_environment(environment_record(game))
-    return directory, play_to_the_end(game, directory, reporter, tell)
+    return game
+
+
+def _directory_of_all(ranks: Ranks, own: RunDir | None) -> RunDir:
+    """The run directory, as the first rank made it; the others write nothing into it."""
+    path = ranks.everyones(str(own.path) if own is not None else "")[0]
+    return own if own is not None else RunDir(Path(path))
+
+
+def play_together(game: Game, directory: RunDir, reporter: Reporter, tell: Tell) -> Outcome:
+    """`play_to_the_end` on the first rank, which writes and tells; the others play along."""
+    game.ranks.take_over(state for network in game.networks.values() for state in network.state_dict().values())
+    if game.ranks.rank == 0:
+        return play_to_the_end(game, directory, reporter, tell)
+    assert game.batches is not None
+    try:
+        return follow(game)
+    finally:
+        game.batches.close()
 
 
 def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell: Tell) -> tuple[RunDir, Outcome]:
@@ -74,13 +107,31 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
         InputError: there is no run, another process has it, or its checkpoint does not fit its recipe.
         GankitError: the run broke down.
     """
+    ranks, overrides = here(), list(overrides)
+    writes = ranks.rank == 0
+    with ranks.in_company():
+        directory = ranks.alike(lambda: _opened(path, writes))
+        game = ranks.alike(lambda: _restored(directory, overrides, ranks, tell if writes else _nobody))
+        if writes:
+            _record_resume(game, directory)
+        if game.iteration >= game.recipe.train.iterations and writes:
+            tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
+        return directory, play_together(game, directory, reporter, tell)
+
+
+def _opened(path: str | Path, locked: bool) -> RunDir:
     directory = RunDir.open(path)
-    directory.lock()
-    overrides = list(overrides)
+    if locked:
+        directory.lock()
+    return directory
+
+
+def _restored(directory: RunDir, overrides: list[str], ranks: Ranks, tell: Tell) -> Game:
+    """The game with its data, where the newest whole checkpoint has left it. Nothing is written."""
     recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
-    game = Game(recipe)
-    began, before, now = directory.read_environment(), directory.read_last_environment(), environment_record(game)
+    game = Game(recipe, ranks=ranks)
+    before, now = directory.read_last_environment(), environment_record(game)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         tell(sentence)
     game.load_data()
@@ -90,6 +141,8 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     if checkpoint is not None:
         load_checkpoint(game, checkpoint)
         tell(f"resuming from {checkpoint}")
+        if (then := ranks_of(checkpoint)) != ranks.size:
+            tell(_other_ranks(game, then))
         # Killed while it ended, it still has to end. Once it has, whoever resumes it wants it to play on.
         if directory.has_stopped_at(game.iteration):
             game.stop_reason = None
@@ -100,13 +153,26 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
         raise InputError(
             f"train.iterations: {wanted} given, and {game.iteration} are played already; name more, or leave it out"
         )
+    return game
+
+
+def _other_ranks(game: Game, then: int) -> str:
+    """What begins anew when a run goes on with another number of ranks."""
+    own = [key for key, plugin in game.plugins.items() if plugin.state_is != "shared"]
+    anew = ", and of ".join(["random numbers", *own])
+    return (
+        f"ranks: {then} wrote the checkpoint and {game.ranks.size} go on from it; what each has of its own, of {anew}, "
+        "begins anew, and all else goes on"
+    )
+
+
+def _record_resume(game: Game, directory: RunDir) -> None:
+    """Takes back what was written after the checkpoint, and notes who goes on from it."""
+    began, now = directory.read_environment(), environment_record(game)
     directory.rewind(game.iteration)
-    directory.write_recipe(recipe)
-    directory.keep_sources(recipe)
+    directory.write_recipe(game.recipe)
+    directory.keep_sources(game.recipe)
     directory.write_environment(began | {"resumed": [*began.get("resumed", []), now | {"from": game.iteration}]})
-    if game.iteration >= recipe.train.iterations:
-        tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
-    return directory, play_to_the_end(game, directory, reporter, tell)
 
 
 def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter, tell: Tell) -> Outcome:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gankit.aside import evaluating, own_randomness
-from gankit.checkpoint import save_checkpoint
+from gankit.checkpoint import hand_in_state, save_checkpoint
 from gankit.errors import BreakdownError, PluginError
 from gankit.evaluation.evaluator import Evaluator
 from gankit.game import Game, Turns
@@ -86,22 +86,77 @@ class Outcome:
 def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     """Plays a game to its end, from wherever it stands, and leaves everything in the run directory.
 
+    With several ranks it is the first that does so; the others `follow`.
+
     Raises BreakdownError when the losses are no longer finite, GankitError when the disk is full.
     """
-    try:
+    with _told_to_plugins(game), game.ranks.in_company():
         outcome = _play(game, directory, reporter)
-    except Exception as error:
-        game.failure = str(error) or type(error).__name__
-        # Plugins close what they write to. Of what is wrong with such a run, the error is enough.
-        with suppress(Exception):
-            game.hooks.event("on_stop")(game)
-        raise
     pass_on(game, directory, reporter)
     game.hooks.event("on_stop")(game)
     # Plugins have closed what they write to: what they still have to say goes past them.
     pass_on(game, directory, reporter, directory.log)
     reporter.ended(outcome)
     return outcome
+
+
+def follow(game: Game) -> Outcome:
+    """What a rank other than the first does of `train`: it plays the same iterations, and writes and tells nothing.
+
+    Raises what `train` does.
+    """
+    clock = Clock(game)
+    with _told_to_plugins(game), game.ranks.in_company():
+        game.start()
+        _follow(game)
+    game.hooks.event("on_stop")(game)
+    return Outcome(game.iteration, clock.seconds, not _played_out(game), game.stop_reason)
+
+
+@contextmanager
+def _told_to_plugins(game: Game) -> Iterator[None]:
+    """Plugins hear of what breaks the run off, and close what they write to."""
+    try:
+        yield
+    except Exception as error:
+        game.failure = str(error) or type(error).__name__
+        # Of what is wrong with such a run, the error is enough.
+        with suppress(Exception):
+            game.hooks.event("on_stop")(game)
+        raise
+
+
+def _follow(game: Game) -> None:
+    """The iterations that are left; where the first rank writes a checkpoint, this one hands in its own state."""
+    output, total = game.recipe.output, game.recipe.train.iterations
+    with Interrupt() as interrupt:
+        while game.iteration < total and not over(game, interrupt):
+            play_iteration(game)
+            game.after_iteration(game)
+            # What plugins say on all ranks, the first one tells.
+            game.said.clear()
+            if game.iteration % output.log_every == 0:
+                check_finite(game)
+            if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
+                check_finite(game)
+                hand_in_state(game)
+        check_finite(game)
+        hand_in_state(game)
+
+
+def over(game: Game, interrupt: Interrupt) -> bool:
+    """Whether a plugin or a signal ends the run here. On one rank, and it ends on all."""
+    own = game.stop_reason is not None or interrupt.requested
+    if game.ranks.size == 1 or not game.ranks.any(own):
+        return own
+    reasons = [reason for reason in game.ranks.everyones(game.stop_reason or "") if reason]
+    game.stop_reason = reasons[0] if reasons else None
+    interrupt.requested = not reasons
+    return True
+
+
+def _played_out(game: Game) -> bool:
+    return game.iteration == game.recipe.train.iterations or game.stop_reason is not None
 
 
 def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
@@ -114,7 +169,7 @@ def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     reporter.began(game, directory)
     evaluator = Evaluator(game) if game.measures else None
     with Interrupt(reporter.stopping) as interrupt:
-        while game.iteration < total and game.stop_reason is None and not interrupt.requested:
+        while game.iteration < total and not over(game, interrupt):
             play_iteration(game)
             game.after_iteration(game)
             reporter.played(game)
@@ -138,13 +193,12 @@ def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
             directory.save_grid(grids.draw(), game.iteration, grids.digest)
         else:
             show(game, directory, grids, reporter)
-        played = game.iteration == total or game.stop_reason is not None
         left = evaluator is not None and not any("protocol" in row for row in noted)
         # Whoever interrupts a run does not want to wait for numbers; when it goes on, it takes them.
         if evaluator is not None and left and not interrupt.requested:
             judge(game, directory, evaluator, reporter)
             left = False
-    return Outcome(game.iteration, clock.seconds, left or not played, game.stop_reason)
+    return Outcome(game.iteration, clock.seconds, left or not _played_out(game), game.stop_reason)
 
 
 def log(game: Game, directory: RunDir, row: dict[str, Any]) -> None:
@@ -198,12 +252,39 @@ def play_turn(game: Game, player: Player) -> None:
     finally:
         for weight in frozen:
             weight.requires_grad_(True)
+    if game.ranks.size > 1:
+        share(game, player, values)
     game.after_backward(game, step, player)
     take_step(game, player)
     game.turn_counts[player] += 1
     # A lazy term keeps the value of the last turn that it acted on.
     game.values[player] = game.values[player] | values
     game.after_step[player](game, step)
+
+
+def share(game: Game, player: Player, values: dict[str, Tensor]) -> None:
+    """Averages over the ranks what the turn has left on each: gradients, the terms' values, the networks' statistics.
+
+    Afterwards all that plugins decide by is the same on all ranks, and so is what the optimiser does.
+    """
+    parameters = game.parameters[player]
+    # A rank that had no image of a class has no gradient for that class's network: a zero among the others'.
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    known = torch.tensor([float(p.grad is not None) for p in parameters], device=game.device)
+    game.ranks.mean_([*gradients, known, *values.values(), *statistics(game)])
+    for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+        if parameter.grad is None and known[index] > 0:
+            parameter.grad = gradient
+
+
+def statistics(game: Game) -> list[Tensor]:
+    """What the networks note of the images that pass through them, batch norm's running averages for instance."""
+    return [
+        state
+        for network in game.networks.values()
+        for state in network.state_dict(keep_vars=True).values()
+        if not isinstance(state, nn.Parameter) and state.is_floating_point()
+    ]
 
 
 def due(terms: list[Term], turn: int, parts: int) -> list[Term]:

@@ -12,6 +12,7 @@ import click
 import gankit
 from gankit.errors import GankitError, PluginError
 from gankit.registry import Entry, Registry, nearest
+from gankit.torchrun import place_of_process
 
 VERBS = {
     "run": "Train from a recipe.",
@@ -66,9 +67,12 @@ class CommandLine(click.Group):
 
 
 def complain(error: GankitError) -> None:
-    """Writes an error to stderr, a line for each thing that is wrong."""
+    """Writes an error to stderr, a line for each thing that is wrong. Of several ranks, one does so."""
+    if error.rank != place_of_process().rank:
+        return
+    who = f"rank {error.rank}: " if error.rank else ""
     for line in str(error).splitlines():
-        click.echo(f"error: {line}", err=True)
+        click.echo(f"error: {who}{line}", err=True)
 
 
 def _write_no_more() -> None:
@@ -143,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         complain(error)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        if place_of_process().rank == 0:
+            error.show()
         code = error.exit_code
     except click.Abort:
         click.echo("interrupted", err=True)

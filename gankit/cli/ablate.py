@@ -72,7 +72,12 @@ def command(
     """
     from gankit.ablation.study import Study
     from gankit.errors import InputError
+    from gankit.torchrun import place_of_process
 
+    if place_of_process().size > 1:
+        raise InputError(
+            "gankit ablate plays independent runs, which need no ranks; start it without torchrun, with --jobs or --ray"
+        )
     if jobs is not None and address is not None:
         raise InputError(
             "--jobs: the cluster of --ray decides how many runs are played at a time; leave one of them out"

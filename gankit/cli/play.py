@@ -12,6 +12,7 @@ from gankit.cli.progress import Progress, progress
 from gankit.cli.words import duration
 from gankit.run_dir import RunDir
 from gankit.sampling import read_generator_file, strange_uses
+from gankit.torchrun import place_of_process
 from gankit.trainer import Outcome
 
 
@@ -30,6 +31,9 @@ def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool) -> No
         click.echo("\nstopped at once, without a new checkpoint")
         tell_next(f"gankit resume {quoted(shown.directory.path)}")
         raise SystemExit(INTERRUPTED) from None
+    if place_of_process().rank:
+        # The first rank says how it ended, and its exit code is the run's.
+        return
     tell_end(directory, outcome)
     if outcome.interrupted:
         raise SystemExit(INTERRUPTED)

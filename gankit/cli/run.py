@@ -19,13 +19,18 @@ def command(
 ) -> None:
     """Train from RECIPE: a file, or the name of a recipe that comes with gankit.
 
+    On several devices or machines, with the same recipe: torchrun --nproc-per-node 4 -m gankit run RECIPE.
+
     KEY=VALUE replaces a setting of the recipe, with a TOML value: train.iterations=100. Ctrl-C finishes the
     iteration, writes a checkpoint and says how to go on.
     """
     from gankit.bundled import find_recipe
     from gankit.cli.play import play
+    from gankit.ranks import here
     from gankit.recipe import Recipe
     from gankit.runs import start
 
-    read = Recipe.load(find_recipe(recipe), overrides, drop)
-    play(lambda progress: start(read, out, progress, click.echo, device), quiet)
+    ranks = here()
+    with ranks.in_company():
+        read = ranks.alike(lambda: Recipe.load(find_recipe(recipe), overrides, drop))
+        play(lambda progress: start(read, out, progress, click.echo, device), quiet)

@@ -215,7 +215,8 @@ class Ada(Plugin):
         assert self.r_sum is not None
         c = self.config
         right = direction(step.real_target, step.fake_target, run.device)
-        self.r_sum = self.r_sum + right * overfitting(step.real_output.logits.detach())
+        # p is one number for all ranks, and so is what moves it.
+        self.r_sum = self.r_sum + run.ranks.mean(right * overfitting(step.real_output.logits.detach()))
         self.turns += 1
         if self.turns % c.every == 0:
             size = step_size(run.recipe.train.batch_size * c.every, c.thousands)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 RELATIVISTIC = ("relativistic", "relativistic_average")
 
 
-def feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
+def feature_matching(
+    real_features: Tensor, fake_features: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
     """||E f(x) - E f(G(z))||_2^2, a scalar in float32 at least (Salimans 2016, section 3.1).
 
     Args:
         real_features: f(x), (B, F), D's features of real images.
         fake_features: f(G(z)), (B, F).
+        mean: over the ranks that share a batch, of what each has of it.
     """
     wide = torch.promote_types(fake_features.dtype, torch.float32)
-    return (real_features.to(wide).mean(0) - fake_features.to(wide).mean(0)).square().sum()
+    return mean(real_features.to(wide).mean(0) - fake_features.to(wide).mean(0)).square().sum()
 
 
 class FeatureMatching(Plugin):
@@ -78,4 +81,4 @@ class FeatureMatching(Plugin):
 
 
 def _matched(step: Step) -> Tensor:
-    return feature_matching(step.real_output.features, step.fake_output.features)
+    return feature_matching(step.real_output.features, step.fake_output.features, step.game.ranks.mean)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,14 +12,21 @@ from gankit import Player, Plugin, Term, hookimpl
 from gankit_plugins.losses.relativistic_step import refuse_feature_matching_before, relative_terms
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import Game, Recipe
 
 
-def against_mean(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)], the means over the batch; all (B,), in float32 at least."""
+def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
+    """C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)], the means over the batch; all (B,), in float32 at least.
+
+    Args:
+        real: C(x_r), (B,).
+        fake: C(x_f), (B,).
+        mean: over the ranks that share a batch, of what each has of it.
+    """
     wide = torch.promote_types(real.dtype, torch.float32)
     real, fake = real.to(wide), fake.to(wide)
-    return real - fake.mean(), fake - real.mean()
+    real_mean, fake_mean = mean(torch.stack([real.mean(), fake.mean()]))
+    return real - fake_mean, fake - real_mean
 
 
 class RelativisticAverage(Plugin):
@@ -53,5 +60,5 @@ class RelativisticAverage(Plugin):
             )
 
     @hookimpl
-    def wrap_loss(self, terms: dict[Player, list[Term]]) -> dict[Player, list[Term]]:
-        return relative_terms(terms, against_mean)
+    def wrap_loss(self, terms: dict[Player, list[Term]], run: Game) -> dict[Player, list[Term]]:
+        return relative_terms(terms, lambda real, fake: against_mean(real, fake, run.ranks.mean))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from gankit import Recipe
 
 
-def around(real: Tensor, noise: Tensor, t: Tensor, spread: float) -> Tensor:
+def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    """std(x), a scalar: the standard deviation of all numbers of images x.
+
+    Args:
+        real: (B, C, R, R).
+        mean: over the ranks that share a batch, of what each has of it.
+    """
+    own = real.mean()
+    return mean(real.var(correction=0) + (own - mean(own)).square()).sqrt()
+
+
+def around(
+    real: Tensor, noise: Tensor, t: Tensor, spread: float, mean: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
     """x + t spread std(x) u: points around real images x, t of the way to noisy copies of them.
 
     Args:
@@ -24,8 +37,9 @@ def around(real: Tensor, noise: Tensor, t: Tensor, spread: float) -> Tensor:
         noise: u, of the same shape, uniform in [0, 1).
         t: (B, 1, 1, 1) in [0, 1].
         spread: how far the noise reaches, in standard deviations.
+        mean: as in `deviation`.
     """
-    return real + t * spread * real.std(correction=0) * noise
+    return real + t * spread * deviation(real, mean) * noise
 
 
 def dragan(judge: Judge, x_hat: Tensor, labels: Tensor | None, k: float) -> Tensor:
@@ -77,5 +91,5 @@ class Dragan(Plugin):
     def _penalty(self, step: Step) -> Tensor:
         real, labels = step.shown_real
         t = torch.rand(len(real), 1, 1, 1, device=real.device)
-        x_hat = around(real, torch.rand_like(real), t, self.config.spread)
+        x_hat = around(real, torch.rand_like(real), t, self.config.spread, step.game.ranks.mean)
         return dragan(lambda images, of: step.judge(images, of).logits, x_hat, labels, self.config.k)

@@ -112,12 +112,12 @@ class Adviser(Plugin):
     @hookimpl
     def after_d_step(self, run: Game, step: Step) -> None:
         if self._looks_at(run.iteration + 1) and answers_are_logits(run.recipe):
-            self.left = loss_left(step)
+            self.left = run.ranks.mean(loss_left(step))
 
     @hookimpl
     def after_g_step(self, run: Game, step: Step) -> None:
         if self._looks_at(run.iteration + 1) and len(step.fake) > 1:
-            self.variety = pairwise_distance(step.fake) / pairwise_distance(step.real)
+            self.variety = run.ranks.mean(pairwise_distance(step.fake) / pairwise_distance(step.real))
 
     @hookimpl
     def after_iteration(self, run: Game) -> None:

@@ -78,8 +78,8 @@ class BalancedTurns(Plugin):
         return None if behind is None else ["generator"]
 
     @hookimpl
-    def after_d_step(self, step: Step) -> None:
-        now = share_right(step)
+    def after_d_step(self, run: Game, step: Step) -> None:
+        now = run.ranks.mean(share_right(step))
         self.right = now if self.right is None else torch.lerp(now, self.right, self.config.decay)
 
     def state_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class CollapseGuard(Plugin):
     @hookimpl
     def after_d_step(self, run: Game, step: Step) -> None:
         if (run.iteration + 1) % self.config.every == 0:
-            self.left = loss_left(step)
+            self.left = run.ranks.mean(loss_left(step))
 
     @hookimpl
     def after_iteration(self, run: Game) -> None:

@@ -119,6 +119,7 @@ class ExperienceReplay(Plugin):
     """
 
     name = "experience_replay"
+    state_is = "each rank's"
 
     class Config(Settings):
         share: float = Field(
@@ -162,7 +163,9 @@ class ExperienceReplay(Plugin):
     def on_start(self, run: Game) -> None:
         spec, classes = run.spec, max(1, run.spec.classes)
         shape = (spec.channels, spec.resolution, spec.resolution)
-        self.memory = Memory(classes, self.config.capacity // classes, shape, run.device)
+        # Ranks share the capacity as they share a batch.
+        slots = max(1, self.config.capacity // run.ranks.size // classes)
+        self.memory = Memory(classes, slots, shape, run.device)
         if self.saved is not None:
             self.memory.images.copy_(self.saved["images"])
             self.memory.filled.copy_(self.saved["filled"])

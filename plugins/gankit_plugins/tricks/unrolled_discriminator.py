@@ -21,7 +21,13 @@ Parameters = dict[str, Tensor]
 Judge = Callable[[Tensor, Tensor | None], Any]
 
 
-def unroll(theta: Parameters, loss: Callable[[Parameters], Tensor], lr: float, steps: int) -> Parameters:
+def unroll(
+    theta: Parameters,
+    loss: Callable[[Parameters], Tensor],
+    lr: float,
+    steps: int,
+    mean: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Parameters:
     """theta_{i+1} = theta_i - lr grad loss(theta_i), `steps` times over (Metz 2016, equations 7 and 8).
 
     Args:
@@ -29,6 +35,7 @@ def unroll(theta: Parameters, loss: Callable[[Parameters], Tensor], lr: float, s
         loss: a scalar, differentiable; called once for each step.
         lr: eta, the rate of the steps.
         steps: K.
+        mean: over the ranks that share a batch, of what each has of it.
 
     Returns:
         theta_K, a differentiable function of all that the losses depend on.
@@ -38,7 +45,7 @@ def unroll(theta: Parameters, loss: Callable[[Parameters], Tensor], lr: float, s
         # The derivative of an operation under autocast is in the operation's own types; it needs no casts of its own.
         with torch.autocast(value.device.type, enabled=False):
             gradients = torch.autograd.grad(value, list(theta.values()), create_graph=True, materialize_grads=True)
-            theta = {name: t - lr * g for (name, t), g in zip(theta.items(), gradients, strict=True)}
+            theta = {name: t - lr * mean(g) for (name, t), g in zip(theta.items(), gradients, strict=True)}
     return theta
 
 
@@ -112,7 +119,7 @@ class UnrolledDiscriminator(Plugin):
             for name, p in run.discriminator.named_parameters()
             if id(p) in learnt
         }
-        theta = unroll(theta, loss, self.config.lr, self.config.steps)
+        theta = unroll(theta, loss, self.config.lr, self.config.steps, run.ranks.mean)
         if not self.tried:
             _try_gradient(theta, step.fake)
             self.tried = True

@@ -71,7 +71,11 @@ def test_r_and_the_step_of_p():
 def test_the_mean_decides_in_which_direction():
     for logits, expected in [((1.0, 1.0), 0.58), ((1.0, -1.0), 0.42)]:
         trick = Ada(Ada.Config(every=2, thousands=0.1, initial=0.5))
-        run = SimpleNamespace(device=torch.device("cpu"), recipe=SimpleNamespace(train=SimpleNamespace(batch_size=4)))
+        run = SimpleNamespace(
+            device=torch.device("cpu"),
+            recipe=SimpleNamespace(train=SimpleNamespace(batch_size=4)),
+            ranks=SimpleNamespace(mean=lambda x: x),
+        )
         trick.on_start(run=run)
         for _ in range(2):
             step = SimpleNamespace(

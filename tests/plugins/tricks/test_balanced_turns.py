@@ -37,6 +37,10 @@ def test_flipped_labels_flip_the_order():
     assert share_right(flipped).item() == 1
 
 
+ONE = SimpleNamespace(ranks=SimpleNamespace(mean=lambda x: x))
+"""A run that one process plays."""
+
+
 def run(turns=2):
     return SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(discriminator_turns=turns)))
 
@@ -44,17 +48,17 @@ def run(turns=2):
 def test_the_one_behind_plays_alone_until_patience_ends():
     plugin = BalancedTurns(BalancedTurns.Config(patience=2))
     assert plugin.turns(run()) is None
-    plugin.after_d_step(step([1.0], [0.0]))
+    plugin.after_d_step(ONE, step([1.0], [0.0]))
     assert [plugin.turns(run()) for _ in range(4)] == [["generator"], ["generator"], None, ["generator"]]
     for _ in range(6):
-        plugin.after_d_step(step([0.0], [1.0]))
+        plugin.after_d_step(ONE, step([0.0], [1.0]))
     assert plugin.turns(run()) == ["discriminator"] * 2
 
 
 def test_the_mean_over_turns_has_the_closed_form():
     plugin = BalancedTurns(BalancedTurns.Config(decay=0.25))
     for pair in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
-        plugin.after_d_step(step([pair[0]], [pair[1]]))
+        plugin.after_d_step(ONE, step([pair[0]], [pair[1]]))
     assert plugin.right.item() == pytest.approx(0.25 * (0.25 * 1 + 0.75 * 0) + 0.75 * 0.5)
 
 

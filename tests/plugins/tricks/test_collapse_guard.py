@@ -30,7 +30,7 @@ def test_nothing_is_left_where_d_answers_what_it_was_told():
 
 def playing(plugin, answers, every):
     """A run in which D answers so much for real images, and as much the other way for fakes, look after look."""
-    run = SimpleNamespace(iteration=0, stopped=None)
+    run = SimpleNamespace(iteration=0, stopped=None, ranks=SimpleNamespace(mean=lambda x: x))
     run.stop = lambda reason: setattr(run, "stopped", reason)
     for answer in answers:
         for _ in range(every):

@@ -29,7 +29,7 @@ def started(classes=0, channels=1, **settings):
     plugin = ExperienceReplay(ExperienceReplay.Config(**settings))
     spec = Spec(channels=channels, resolution=2, classes=classes)
     plugin.adjust_spec(spec)
-    plugin.on_start(SimpleNamespace(spec=spec, device=CPU))
+    plugin.on_start(SimpleNamespace(spec=spec, device=CPU, ranks=SimpleNamespace(size=1)))
     return plugin
 
 
@@ -220,7 +220,8 @@ def test_what_is_remembered_survives():
     state = {name: value.clone() for name, value in plugin.state_dict().items()}
     other = ExperienceReplay(plugin.config)
     other.load_state_dict(dict(state))
-    other.on_start(SimpleNamespace(spec=Spec(channels=1, resolution=2, classes=2), device=CPU))
+    spec = Spec(channels=1, resolution=2, classes=2)
+    other.on_start(SimpleNamespace(spec=spec, device=CPU, ranks=SimpleNamespace(size=1)))
     assert all(torch.equal(other.state_dict()[name], value) for name, value in state.items())
     shown = []
     for p in (plugin, other):

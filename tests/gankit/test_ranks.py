@@ -1,0 +1,219 @@
+"""Several processes that play one game: what they compute is what one does, and none goes on without the others."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.distributed import TCPStore
+
+from gankit.cli import main
+from gankit.ranks import ALONE
+
+sys.path.insert(0, str(Path(__file__).parent))
+import ranks_worker
+
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(["ranks_worker"])
+
+SMALL = ["train.iterations=120", "train.batch_size=16", "train.discriminator_turns=2", "data.count=64"]
+OFTEN = ["output.log_every=20", "output.checkpoint_every=20", "output.sample_every=1000", "output.sample_count=20"]
+TRICKS = [
+    "tricks.experience_replay.capacity=32",
+    "tricks.moving_average.decay=0.9",
+    "normalization.generator=batch_norm",
+]
+RECIPE = ["gaussian_ring", *SMALL, *OFTEN, *TRICKS]
+ENDLESS = [*RECIPE, "train.iterations=100000"]
+
+
+class Company:
+    """Ranks that are started together, each by the worker's function of this name."""
+
+    def __init__(self, folder, size, function, *arguments):
+        # As torchrun does: what ranks leave word in lives as long as the one that has started them.
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        port = self.store.port
+        self.files = [folder / f"{port}-{rank}.txt" for rank in range(size)]
+        target = getattr(ranks_worker, function)
+        self.processes = [
+            server.Process(target=target, args=(rank, size, port, str(file), *arguments))
+            for rank, file in enumerate(self.files)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def end(self, seconds=60):
+        """The exit codes, and what each rank said."""
+        until = time.monotonic() + seconds
+        for process in self.processes:
+            process.join(max(0, until - time.monotonic()))
+        codes = [process.exitcode for process in self.processes]
+        for process in self.processes:
+            process.kill()
+        return codes, [file.read_text() for file in self.files]
+
+
+def torchrun(size, *arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+    return subprocess.Popen(
+        [*command, "-m", "gankit", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def checkpoints(run):
+    return sorted(path.name for path in (run / "checkpoints").glob("[0-9]*"))
+
+
+def ranks_below(torchrun_process):
+    """The processes that torchrun has started, by rank."""
+    children = Path(f"/proc/{torchrun_process.pid}/task/{torchrun_process.pid}/children").read_text().split()
+    environments = {int(pid): Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children}
+    return {int(line[5:]): pid for pid, lines in environments.items() for line in lines if line.startswith(b"RANK=")}
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_ranks_compute_what_one_does(tmp_path, size, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    codes, said = Company(tmp_path, size, "comparison").end(120)
+    assert codes == [0] * size, "\n".join(said)
+    for text in said:
+        assert {"told", "batch norm", "statistics", "broken down"} <= set(text.splitlines())
+    compared = [line for line in said[0].splitlines() if line.startswith("alike: ")]
+    assert {"alike: gradient_penalty", "alike: relativistic_average", "alike: dragan"} <= set(compared)
+    assert len(compared) > 20
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A run of two ranks under torchrun that nobody disturbed."""
+    run = tmp_path_factory.mktemp("ranks") / "unbroken"
+    process = torchrun(2, "run", *RECIPE, "--out", str(run))
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert said.count("gaussian_ring: ") == said.count("done: ") == 1
+    return run
+
+
+def learnt(run):
+    place = run / "checkpoints" / "000120"
+    return {path.name: path.read_bytes() for path in [*place.iterdir(), run / "generator.safetensors"]}
+
+
+def test_a_checkpoint_has_what_each_rank_has_of_its_own(unbroken):
+    place = unbroken / "checkpoints" / "000120"
+    first, second = load_file(place / "plugins.safetensors"), load_file(place / "rank-1.safetensors")
+    key = "tricks.experience_replay/images"
+    assert first[key].shape == second[key].shape == (16, 2, 1, 1)
+    assert not torch.equal(first[key], second[key])
+    assert not torch.equal(load_file(place / "random.safetensors")["cpu"], second["random/cpu"])
+    assert [name for name in second if "moving_average" in name] == []
+    environment = json.loads((unbroken / "environment.json").read_text())
+    assert len(set(environment["training_seeds"])) == 2
+    assert any("an image meets only those of its own rank" in sentence for sentence in environment["advice"])
+
+
+def test_a_killed_rank_ends_the_run_with_its_cause_and_it_resumes_to_the_same_bytes(unbroken, tmp_path):
+    run = tmp_path / "killed"
+    process = torchrun(2, "run", *RECIPE, "--out", str(run))
+    until(lambda: checkpoints(run))
+    killed = time.monotonic()
+    os.kill(ranks_below(process)[1], signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert time.monotonic() - killed < 30
+    assert said.count("error: rank 1 has ended: it left no word") == 1, said
+    codes, texts = Company(tmp_path, 2, "command_line", ["resume", str(run)]).end()
+    assert codes == [0, 0], texts
+    assert "resuming from" in texts[0]
+    assert "ranks: " not in texts[0]
+    assert texts[1] == ""
+    assert learnt(run) == learnt(unbroken)
+
+
+def test_a_signal_leaves_a_checkpoint_from_which_another_number_goes_on(tmp_path, capsys):
+    run = tmp_path / "stopped"
+    process = torchrun(2, "run", *ENDLESS, "--out", str(run))
+    until(lambda: checkpoints(run))
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert said.count("a checkpoint is written") == 1, said
+    stopped = int(checkpoints(run)[-1])
+    with pytest.raises(SystemExit) as ended:
+        main(["resume", str(run), f"train.iterations={stopped + 2}"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "ranks: 2 wrote the checkpoint and 1 go on from it; " in told
+    assert "random numbers, and of tricks.experience_replay, begins anew" in told
+    newest = run / "checkpoints" / checkpoints(run)[-1]
+    assert not (newest / "rank-1.safetensors").exists()
+    codes, texts = Company(tmp_path, 2, "command_line", ["resume", str(run), f"train.iterations={stopped + 4}"]).end()
+    assert codes == [0, 0], texts
+    assert "ranks: 1 wrote the checkpoint and 2 go on from it; " in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "gaussian_ring", "loss=nothing"], "loss"),
+        (["run", "gaussian_ring", "train.batch_size=63"], "2 ranks share each batch evenly, so it must be a multiple"),
+        (["run", "gaussian_ring", "train.device='cuda:1'"], "with several ranks each has a GPU of its own"),
+        (["resume", "nowhere"], "is not a run directory"),
+        (["run", "--colour"], "--colour"),
+        (["ablate", "gaussian_ring"], "start it without torchrun"),
+    ],
+)
+def test_a_mistake_is_told_once(tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    codes, texts = Company(tmp_path, 2, "command_line", arguments).end()
+    assert codes == [2, 2]
+    assert sentence in texts[0]
+    assert texts[1] == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_ends_one_rank_alone_is_told_with_its_number(tmp_path):
+    trick = tmp_path / "breaks.py"
+    trick.write_text(
+        "from gankit import GankitError, Plugin, hookimpl\n"
+        "class Breaks(Plugin):\n"
+        '    name = "breaks"\n'
+        "    @hookimpl\n"
+        "    def after_iteration(self, run):\n"
+        "        if run.iteration == 30 and run.ranks.rank == 1:\n"
+        "            raise GankitError('a wire is cut')\n"
+    )
+    run = tmp_path / "run"
+    broken = [f"tricks.breaks.use='{trick}:Breaks'", "--out", str(run)]
+    codes, texts = Company(tmp_path, 2, "command_line", ["run", *RECIPE, *broken]).end()
+    assert codes == [1, 1]
+    assert texts[1] == "error: rank 1: a wire is cut\n"
+    assert texts[0].count("error: rank 1 has ended: a wire is cut; `gankit resume` goes on from the last") == 1
+    assert checkpoints(run) == ["000020"]
+
+
+def test_one_process_alone_is_a_rank_that_waits_for_nobody():
+    x = torch.ones(2, requires_grad=True)
+    assert ALONE.mean(x) is x
+    assert ALONE.any(True)
+    assert ALONE.everyones("me") == ["me"]
+    assert ALONE.gathered(b"me") == [b"me"]
+    assert ALONE.device("cuda:1") == "cuda:1"
