@@ -91,7 +91,7 @@ class Ranks:
 
         Every rank must ask, at the same place: hooks that only the first rank calls must not.
         """
-        return _Mean.apply(x) if self.size > 1 else x  # type: ignore[no-untyped-call]
+        return _Mean.apply(x) if self.size > 1 else x
 
     @torch.no_grad()
     def mean_(self, tensors: Iterable[Tensor]) -> None:
@@ -266,12 +266,12 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Mean.apply(gradient)  # type: ignore[no-untyped-call]
+        return _Mean.apply(gradient)
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
     """`Ranks.mean`, for what cannot hold on to the ranks; there must be several."""
-    return _Mean.apply(x)  # type: ignore[no-untyped-call]
+    return _Mean.apply(x)
 
 
 def _summed(x: Tensor) -> Tensor:
