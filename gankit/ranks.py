@@ -53,6 +53,8 @@ class Ranks:
         self.games = 0
         """Games that were played in company; what is left in the store is of one of them."""
 
+        self._depth = 0
+
     @classmethod
     def joined(cls, place: Place) -> Ranks:
         """Waits for all others. Small things go through the CPU, so that no GPU is waited for."""
@@ -183,7 +185,8 @@ class Ranks:
 
         Raises LostRankError on those that go on, with the rank that has ended and its cause.
         """
-        self.games += 1
+        self._depth += 1
+        self.games += self._depth == 1
         try:
             yield
         except Exception as error:
@@ -194,6 +197,8 @@ class Ranks:
                 raise self._roll_call() from error
             self._leave(error)
             raise
+        finally:
+            self._depth -= 1
 
     def _leave(self, error: Exception) -> None:
         """Leaves word of why this rank ends."""

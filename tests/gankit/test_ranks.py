@@ -1,5 +1,6 @@
 """Several processes that play one game: what they compute is what one does, and none goes on without the others."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,11 @@ from torch.distributed import TCPStore
 from gankit.cli import main
 from gankit.ranks import ALONE
 
-sys.path.insert(0, str(Path(__file__).parent))
-import ranks_worker
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)
+ranks_worker = importlib.import_module("ranks_worker")
 
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["ranks_worker"])
 
 SMALL = ["train.iterations=120", "train.batch_size=16", "train.discriminator_turns=2", "data.count=64"]
 OFTEN = ["output.log_every=20", "output.checkpoint_every=20", "output.sample_every=1000", "output.sample_count=20"]
@@ -32,6 +34,15 @@ TRICKS = [
 ]
 RECIPE = ["gaussian_ring", *SMALL, *OFTEN, *TRICKS]
 ENDLESS = [*RECIPE, "train.iterations=100000"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported_once():
+    """The server that ranks are forked from has imported what they need, torch above all."""
+    server.set_forkserver_preload(["ranks_worker"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", HERE)
+        forkserver.ensure_running()
 
 
 class Company:
@@ -50,7 +61,7 @@ class Company:
         for process in self.processes:
             process.start()
 
-    def end(self, seconds=60):
+    def end(self, seconds=150):
         """The exit codes, and what each rank said."""
         until = time.monotonic() + seconds
         for process in self.processes:
@@ -72,7 +83,7 @@ def torchrun(size, *arguments):
     )
 
 
-def until(true, seconds=60):
+def until(true, seconds=150):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come about"
@@ -93,7 +104,7 @@ def ranks_below(torchrun_process):
 @pytest.mark.parametrize("size", [2, 4])
 def test_several_ranks_compute_what_one_does(tmp_path, size, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    codes, said = Company(tmp_path, size, "comparison").end(120)
+    codes, said = Company(tmp_path, size, "comparison").end()
     assert codes == [0] * size, "\n".join(said)
     for text in said:
         assert {"told", "batch norm", "statistics", "broken down"} <= set(text.splitlines())
@@ -107,7 +118,7 @@ def unbroken(tmp_path_factory):
     """A run of two ranks under torchrun that nobody disturbed."""
     run = tmp_path_factory.mktemp("ranks") / "unbroken"
     process = torchrun(2, "run", *RECIPE, "--out", str(run))
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert said.count("gaussian_ring: ") == said.count("done: ") == 1
     return run
@@ -137,7 +148,7 @@ def test_a_killed_rank_ends_the_run_with_its_cause_and_it_resumes_to_the_same_by
     until(lambda: checkpoints(run))
     killed = time.monotonic()
     os.kill(ranks_below(process)[1], signal.SIGKILL)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=150)
     assert process.returncode != 0
     assert time.monotonic() - killed < 30
     assert said.count("error: rank 1 has ended: it left no word") == 1, said
@@ -154,12 +165,12 @@ def test_a_signal_leaves_a_checkpoint_from_which_another_number_goes_on(tmp_path
     process = torchrun(2, "run", *ENDLESS, "--out", str(run))
     until(lambda: checkpoints(run))
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=150)
     assert said.count("a checkpoint is written") == 1, said
     stopped = int(checkpoints(run)[-1])
     with pytest.raises(SystemExit) as ended:
         main(["resume", str(run), f"train.iterations={stopped + 2}"])
-    assert ended.value.code == 0
+    assert not ended.value.code
     told = capsys.readouterr().out
     assert "ranks: 2 wrote the checkpoint and 1 go on from it; " in told
     assert "random numbers, and of tricks.experience_replay, begins anew" in told
