@@ -1,5 +1,7 @@
 """What the processes of test_ranks.py do: each is a rank, forked from a server that has imported torch already."""
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +18,8 @@ import gankit.cli.run
 import gankit.ranks
 from gankit import Game, GankitError, InputError
 from gankit.batch_norm import SharedBatchNorm
+from gankit.checkpoint import capture
+from gankit.files import tensors_to_bytes
 from gankit.kinds import PLAYERS
 from gankit.ranks import ALONE, Ranks, here
 from gankit.recipe import Recipe
@@ -38,8 +42,23 @@ FURTHER: dict[str, dict[str, Any]] = {
     "instance_noise": {"sigma": 0.3},
     "packing": {},
     "spectral_norm": {},
+    "dragan": {"spread": 50.0},
 }
-"""Other plugins that meet the ranks' averages in a place of their own, and settings that make them act."""
+"""Other plugins that meet the ranks' averages in a place of their own, and settings that make all of it count."""
+
+
+EAGER: dict[str, dict[str, Any]] = {
+    "balanced_turns": {"low": 0.5, "high": 0.51},
+    "ada": {"initial": 0.5, "every": 1},
+    "adviser": {"every": 1, "sure": 100.0, "alike": 0.99},
+    "collapse_guard": {"every": 1, "threshold": 100.0, "patience": 2},
+    "experience_replay": {"capacity": 16},
+    "minibatch_discrimination": {"kernels": 3, "dims": 2},
+    "unrolled_discriminator": {"steps": 2},
+}
+"""Settings with which a trick acts within a few iterations."""
+
+NEED_AN_EXTRA = ("tensorboard", "wandb", "mlflow")
 
 
 def become(rank: int, size: int, port: int, said: str) -> None:
@@ -67,6 +86,7 @@ def comparison(rank: int, size: int, port: int, said: str) -> None:
     check_shared_batch_norm(ranks)
     for name, recipe in recipes().items():
         check_alike(name, recipe, ranks)
+    check_the_same_everywhere(ranks)
     check_running_statistics(ranks)
     check_a_breakdown(ranks)
 
@@ -145,6 +165,36 @@ def check_alike(name: str, recipe: Recipe, ranks: Ranks) -> None:
         assert far <= 2e-5 * max(1.0, value.abs().max().item()), f"{name}: {what} is {far} off"
     assert any(value.abs().max() > 0 for what, value in wanted.items() if "gradient" in what)
     print(f"alike: {name}", flush=True)
+
+
+def check_the_same_everywhere(ranks: Ranks) -> None:
+    """Under every trick, with random numbers of each rank's own, all that is shared stays the same to the byte."""
+    for entry in Registry.installed().entries:
+        if entry.distribution != "gankit" or entry.kind != "trick" or entry.name in NEED_AN_EXTRA:
+            continue
+        game = Game(
+            tiny_recipe({entry.load(): EAGER.get(entry.name, {})}, {"train": {"batch_size": BATCH}}), ranks=ranks
+        )
+        game.load_data()
+        game.start()
+        for _ in range(ROUNDS):
+            play_iteration(game)
+            game.after_iteration(game)
+        seen = ranks.everyones(digest_of_shared(game))
+        assert len(set(seen)) == 1, f"{entry.name}: {seen}"
+        draws = ranks.everyones(str(torch.rand(()).item()))
+        assert len(set(draws)) == ranks.size, f"{entry.name}: the ranks' random numbers are the same"
+        print(f"the same: {entry.name}", flush=True)
+
+
+def digest_of_shared(game: Game) -> str:
+    tensors, plain = capture(game)
+    del tensors["random.safetensors"], plain["python_random"], plain["numpy_random"]
+    own = tuple(f"{key}/" for key, plugin in game.plugins.items() if plugin.state_is != "shared")
+    of_plugins = tensors.pop("plugins.safetensors")
+    tensors["plugins"] = {name: value for name, value in of_plugins.items() if not name.startswith(own or ("-",))}
+    said = json.dumps([plain, game.said, {p: {n: v.item() for n, v in game.values[p].items()} for p in PLAYERS}])
+    return hashlib.sha256(b"".join(map(tensors_to_bytes, tensors.values())) + said.encode()).hexdigest()
 
 
 def check_what_ranks_tell_one_another(ranks: Ranks) -> None:

@@ -111,17 +111,19 @@ def test_several_ranks_compute_what_one_does(tmp_path, size, monkeypatch):
     compared = [line for line in said[0].splitlines() if line.startswith("alike: ")]
     assert {"alike: gradient_penalty", "alike: relativistic_average", "alike: dragan"} <= set(compared)
     assert len(compared) > 20
+    same = [line for line in said[0].splitlines() if line.startswith("the same: ")]
+    assert {"the same: ada", "the same: balanced_turns", "the same: collapse_guard", "the same: adviser"} <= set(same)
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """A run of two ranks under torchrun that nobody disturbed."""
-    run = tmp_path_factory.mktemp("ranks") / "unbroken"
-    process = torchrun(2, "run", *RECIPE, "--out", str(run))
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert said.count("gaussian_ring: ") == said.count("done: ") == 1
-    return run
+    """A run of two ranks that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("ranks")
+    codes, texts = Company(folder, 2, "command_line", ["run", *RECIPE, "--out", str(folder / "unbroken")]).end()
+    assert codes == [0, 0], texts
+    assert "done: " in texts[0]
+    assert texts[1] == ""
+    return folder / "unbroken"
 
 
 def learnt(run):
