@@ -23,7 +23,7 @@ from gankit.files import TEMPORARY, disk_errors, write_text
 from gankit.lock import Lock
 from gankit.recipe import Raw, Recipe
 from gankit.report.differences import differing, flattened
-from gankit.run_dir import changed_plugins, plugin_record
+from gankit.run_dir import RunDir, changed_plugins, plugin_record
 
 
 @dataclass(frozen=True)
@@ -96,23 +96,22 @@ class Study:
     def open(cls, path: Path) -> Study:
         """A study as it was asked for.
 
-        A plugin may have changed, mended perhaps, as long as no run with it is over.
+        A plugin may have been mended, as long as no run with it is over.
 
-        Raises InputError when one has changed since such a run.
+        Raises InputError when a run is over that was played with another plugin than there is now.
         """
         record = json.loads((path / "study.json").read_text(encoding="utf-8"))
-        variants, changes = [], {}
+        variants = []
         for one in record["variants"]:
             source = path / f"{one['folder']}.toml"
             recipe = Recipe.from_dict(one["recipe"], source=source, recorded=one["plugins"])
             variants.append(Variant(one["folder"], one["trick"], one["adds"], recipe))
-            changes[variants[-1]] = changed_plugins({"plugins": one["plugins"]}, plugin_record(recipe))
         study = cls(path, variants, record["seeds"], record["threads"])
+        now = {variant: plugin_record(variant.recipe) for variant in variants}
         for run in study.runs:
-            if changes[run.variant] and run.outcome() is not None:
-                raise InputError(
-                    f"{path}: {changes[run.variant][0]}; runs before and after cannot be compared: name another --out"
-                )
+            before = RunDir(run.path).read_last_environment()
+            if run.outcome() is not None and (changes := changed_plugins(before, now[run.variant])):
+                raise InputError(f"{path}: {changes[0]}; runs before and after cannot be compared: name another --out")
         return study
 
     @classmethod

@@ -163,6 +163,7 @@ class StudyDisplay(StudyProgress):
 
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)
+        self.console = console
         self.live = Live(console=console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_SECOND)
 
     def __enter__(self) -> StudyProgress:
@@ -177,11 +178,11 @@ class StudyDisplay(StudyProgress):
     def ended(self, run: Run, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
         if outcome["broke_down"] is not None or outcome["stop_reason"] is not None:
-            self.live.console.print(Text(f"{run.name}: {how_it_ended(outcome)}"))
+            self.console.print(Text(f"{run.name}: {how_it_ended(outcome)}"))
 
     def failed(self, run: Run, error: GankitError) -> None:
         super().failed(run, error)
-        self.live.console.print(Text(f"{run.name}: failed, {error}"))
+        self.console.print(Text(f"{run.name}: failed, {error}"))
 
     def drawn(self) -> RenderableType:
         bars = Table.grid(expand=True, padding=(0, 1))
@@ -194,7 +195,7 @@ class StudyDisplay(StudyProgress):
         bars.add_row(Text(self.study.base.recipe.name, "bold"), ProgressBar(total, done), f"{100 * done // total}%", "")
         # The short line comes last: the "^C" that a terminal echoes must not flow into a new line.
         last = Text(STOPPING if self.stopping_asked else self.state())
-        shown = self._fitting(len(last.wrap(self.live.console, self.live.console.width)))
+        shown = self._fitting(len(last.wrap(self.console, self.console.width)))
         for run in shown:
             left = self.run_seconds_left(run)
             bars.add_row(
@@ -213,7 +214,7 @@ class StudyDisplay(StudyProgress):
             lines: that the last line takes.
         """
         # Beside them the whole study's line, and one that stays empty for the cursor.
-        room = max(0, self.live.console.height - 2 - lines)
+        room = max(0, self.console.height - 2 - lines)
         return self.running if len(self.running) <= room else self.running[: max(0, room - 1)]
 
 

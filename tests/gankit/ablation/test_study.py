@@ -10,6 +10,7 @@ from gankit.ablation.study import Study
 from gankit.ablation.variants import with_each
 from gankit.bundled import find_recipe
 from gankit.cli.effects import cells, notes
+from gankit.run_dir import plugin_record
 
 
 def variants(*added, overrides=()):
@@ -29,6 +30,7 @@ def played(study, values, seconds=None, broken=(), stopped=(), protocol=None, le
             continue
         run.path.mkdir(parents=True)
         (run.path / "recipe.toml").write_text("")
+        (run.path / "environment.json").write_text(json.dumps({"plugins": plugin_record(run.variant.recipe)}))
         rows = []
         pace = (seconds or {}).get(run.variant.folder, 1.0)
         rows += [{"iteration": n, "seconds": n * pace, "loss": {}} for n in (10, 20, 30)]
