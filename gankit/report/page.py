@@ -23,6 +23,7 @@ from gankit.report.comparison import (
     grouped,
     heads_of,
     machine_in_words,
+    other_code,
     said,
 )
 from gankit.report.differences import differing, flattened, in_words
@@ -155,7 +156,7 @@ def several_runs(runs: Sequence[RunRecord], charts: Charts) -> list[str]:
 def names_of(groups: Sequence[Group]) -> list[str]:
     """A name for each run of each group."""
     return [
-        group.label if len(group.runs) == 1 else f"{group.label.rpartition(' (seeds')[0]}, seed {run.seed}"
+        group.name if len(group.runs) == 1 else f"{group.name}, seed {run.seed}"
         for group in groups
         for run in group.runs
     ]
@@ -347,7 +348,8 @@ def of_which_z(runs: Sequence[RunRecord]) -> str:
 
 
 def differences(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """The keys that the recipes do not have in common, a column for each run."""
+    """The keys that the recipes do not have in common, and plugins that are not of the same code, a column for each
+    run."""
     flats = [flattened(run.recipe) for run in runs]
     keys = differing([run.recipe for run in runs])
     orders = [", ".join(run.recipe.get("tricks", {})) for run in runs]
@@ -357,6 +359,9 @@ def differences(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
             *(orders if key == "tricks" else [in_words(flat[key]) if key in flat else NOTHING for flat in flats]),
         ]
         for key in keys
+    ]
+    rows += [
+        [f"{place}: {use}", *(run.code.get((place, use), NOTHING) for run in runs)] for place, use in other_code(runs)
     ]
     if not rows:
         return "<p>Nothing: the recipes are the same.</p>"

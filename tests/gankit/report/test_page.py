@@ -220,6 +220,18 @@ def test_losses_of_different_kinds_have_charts_of_their_own(shelf, toys, play):
     assert "discriminator: real (OtherLoss)" in heads
 
 
+def test_code_that_differs_stands_among_the_differences(play):
+    a, b = play("a").path, play("b", seed=1).path
+    assert "source" not in Page(of(a, b)).text("td")
+    note = json.loads((b / "environment.json").read_text())
+    note["plugins"]["loss"]["sha256"] = "5" * 64
+    (b / "environment.json").write_text(json.dumps(note))
+    parsed = Page(of(a, b))
+    assert "loss: Loss" in parsed.text("th")
+    assert "source 55555555" in parsed.text("td")
+    assert "Not of the same code in all runs: loss." in parsed.text("p")
+
+
 # Pictures
 
 
