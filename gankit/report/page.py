@@ -13,7 +13,7 @@ from importlib.resources import files
 import tomli_w
 
 from gankit.files import write_text
-from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, thinned
+from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, points_of_each, thinned
 from gankit.report.comparison import (
     NOTHING,
     Group,
@@ -28,7 +28,7 @@ from gankit.report.comparison import (
 )
 from gankit.report.differences import differing, flattened, in_words
 from gankit.report.record import Measure, RunRecord, read_run
-from gankit.report.strips import Strips, same_z, strips_of
+from gankit.report.strips import Strips, strips_of
 from gankit.run_dir import RunDir
 from gankit.words import brief, counted, duration, megabytes
 
@@ -107,7 +107,7 @@ class Charts:
         data = {
             str(number): [
                 {"x": [x for x, _ in points], "y": [float(f"{y:.5g}") if math.isfinite(y) else None for _, y in points]}
-                for points in (thinned(line.points) for line in lines)
+                for points in (thinned(line.points, points_of_each(len(lines))) for line in lines)
             ]
             for number, lines in enumerate(self.drawn)
         }
@@ -313,9 +313,11 @@ def pictures(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
         f'<div class="slider" hidden><label for="moment">Pictures of</label><input type="range" id="moment" min="0" '
         f'max="{last}" value="{last}"><output for="moment">iteration {strips.moments[-1]}</output></div>'
     )
-    notes = [of_which_z(runs)] if len(runs) > 1 else []
+    notes = [of_which_z(strips.same_z)] if len(runs) > 1 else []
     if strips.damaged:
         notes.append(f"{counted(len(strips.damaged), 'picture')} cannot be read and left out.")
+    if strips.others:
+        notes.append(f"{counted(strips.others, 'picture')} of other z than the newest left out.")
     return (
         f'<section data-moments="{strips.moments}" aria-label="Pictures">{slider}'
         f'<div class="strips{" one" if len(runs) == 1 else ""}">{shown}</div>'
@@ -334,9 +336,8 @@ def strip(strips: Strips, index: int, name: str) -> str:
     return f'<div class="strip">{"".join(figures)}</div>'
 
 
-def of_which_z(runs: Sequence[RunRecord]) -> str:
+def of_which_z(same: bool | None) -> str:
     """Whether pictures can be compared one by one."""
-    same = same_z(runs)
     if same is None:
         return "Whether the pictures are of the same z is not on record. What stands under each is its own iteration."
     if same:
