@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gankit import Dataset, Game, Plugin, Settings, hookimpl
 from gankit_plugins.data.points import draw_points, judge_generator, scatter
+from gankit_plugins.few_modes import advise_on_few
 
 
 def lattice(side: int, reach: float) -> Tensor:
@@ -44,6 +45,8 @@ class GaussianGrid(Plugin):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.modes = lattice(config.side, config.reach)
+        self.judged: dict[str, float] = {}
+        """What was measured last."""
 
     @hookimpl
     def load_data(self) -> Dataset:
@@ -55,7 +58,13 @@ class GaussianGrid(Plugin):
 
     @hookimpl
     def evaluate(self, run: Game, generator: nn.Module) -> dict[str, float]:
-        return judge_generator(run, generator, self.modes, self.config.std)
+        self.judged = judge_generator(run, generator, self.modes, self.config.std)
+        return self.judged
+
+    @hookimpl
+    def on_stop(self, run: Game) -> None:
+        if self.judged:
+            advise_on_few(run, self.judged["modes"], len(self.modes))
 
     @hookimpl
     def draw_samples(self, images: Tensor) -> Image:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gankit import Dataset, Game, Plugin, Settings, hookimpl
 from gankit_plugins.data.points import draw_points, judge_generator, scatter
+from gankit_plugins.few_modes import advise_on_few
 
 
 def ring(modes: int, radius: float) -> Tensor:
@@ -46,6 +47,8 @@ class GaussianRing(Plugin):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.modes = ring(config.modes, config.radius)
+        self.judged: dict[str, float] = {}
+        """What was measured last."""
 
     @hookimpl
     def load_data(self) -> Dataset:
@@ -57,7 +60,13 @@ class GaussianRing(Plugin):
 
     @hookimpl
     def evaluate(self, run: Game, generator: nn.Module) -> dict[str, float]:
-        return judge_generator(run, generator, self.modes, self.config.std)
+        self.judged = judge_generator(run, generator, self.modes, self.config.std)
+        return self.judged
+
+    @hookimpl
+    def on_stop(self, run: Game) -> None:
+        if self.judged:
+            advise_on_few(run, self.judged["modes"], len(self.modes))
 
     @hookimpl
     def draw_samples(self, images: Tensor) -> Image:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
+from gankit_plugins.few_modes import advise_on_few
+
+if TYPE_CHECKING:
+    from gankit import Game
 
 
 def covered(seen: Tensor, classes: int, share: float) -> Tensor:
@@ -48,6 +54,11 @@ class Modes(Plugin):
 
     config: Config
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.newest: tuple[int, int] | None = None
+        """How many classes were covered when it was measured last, and how many could have been."""
+
     @hookimpl
     def measure(self, comparison: Comparison) -> dict[str, float] | None:
         K = len(comparison.extractor.class_names)
@@ -55,8 +66,10 @@ class Modes(Plugin):
         if not K or fake is None or real is None:
             return None
         seen = fake.argmax(1)
+        modes = int(covered(seen, K, self.config.share))
+        self.newest = modes, min(K, len(seen))
         found = {
-            "modes": covered(seen, K, self.config.share).item(),
+            "modes": modes,
             "mode_divergence": divergence_from(seen, real.argmax(1), K).item(),
         }
         asked = comparison.fake.labels
@@ -64,3 +77,8 @@ class Modes(Plugin):
             shares = torch.stack([(seen[asked == c] == c).double().mean() for c in asked.unique()])
             found |= {"as_asked": shares.mean().item(), "as_asked_worst": shares.min().item()}
         return {name: float(value) for name, value in found.items()}
+
+    @hookimpl
+    def on_stop(self, run: Game) -> None:
+        if self.newest is not None:
+            advise_on_few(run, *self.newest)
