@@ -147,7 +147,7 @@ def several_runs(runs: Sequence[RunRecord], charts: Charts) -> list[str]:
         *section("Losses", losses_over_each_other(groups, charts)),
         "<h2>Pictures</h2>",
         pictures(ordered, names),
-        "<h2>What differs between the recipes</h2>",
+        "<h2>What differs between the runs</h2>",
         differences(ordered, names),
         *environments(ordered, names),
     ]

@@ -20,5 +20,5 @@ def advise_on_few(run: Game, covered: float, there: int) -> None:
         run.advise(
             f"modes is {covered:g}: the samples cover fewer than half of the {there} modes. G has collapsed to few of "
             "them, or has not learnt yet. Against collapse help packing, minibatch_discrimination and "
-            "unrolled_discriminator; adviser says while a run goes on what it sees"
+            "unrolled_discriminator"
         )
