@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
-from gankit_plugins.few_modes import advise_on_few
 
 if TYPE_CHECKING:
     from gankit import Game
@@ -37,7 +36,8 @@ class Modes(Plugin):
     Source: Metz 2016, section 3.3, and Srivastava 2017, section 4.1, for modes and the divergence. `modes` is how many
     classes are covered; `mode_divergence` the Kullback-Leibler divergence of their histogram from that of the real
     images, as the classifier sees both; for a generator that is told classes, `as_asked` is the share of images that
-    the classifier takes for the class asked for, and `as_asked_worst` that of the worst class.
+    the classifier takes for the class asked for, and `as_asked_worst` that of the worst class. A run that ends with
+    fewer than half of the classes says so.
 
     When to use: any dataset with labels, and the extractor `classifier`.
     When not: an extractor with other classes than the dataset's; it says nothing then.
@@ -80,5 +80,13 @@ class Modes(Plugin):
 
     @hookimpl
     def on_stop(self, run: Game) -> None:
-        if self.newest is not None:
-            advise_on_few(run, *self.newest)
+        """A run that ends with few classes shall not be taken for a good one."""
+        if self.newest is None:
+            return
+        found, there = self.newest
+        if found < there / 2:
+            run.advise(
+                f"modes is {found}: the generated images are of fewer than half of the {there} classes that they could "
+                "be of. G has collapsed to few of them, or has not learnt yet. Against collapse help packing, "
+                "minibatch_discrimination and unrolled_discriminator"
+            )

@@ -222,7 +222,9 @@ def test_a_run_that_ends_with_few_classes_says_so(images, covered, said):
     seen = torch.eye(5)[torch.arange(images) % covered]
     plugin.measure(comparison(cloud(100, 3, 0), cloud(images, 3, 1), (torch.randn(100, 5), seen), None, tuple("abcde")))
     plugin.on_stop(run)
-    assert [s.startswith("modes is 2: the samples cover fewer than half of the 5") for s in sentences] == [True] * said
+    assert [s.startswith("modes is 2: the generated images are of fewer than half of the 5") for s in sentences] == [
+        True
+    ] * said
 
 
 def test_without_classes_nothing_is_said_of_classes():
