@@ -80,8 +80,8 @@ def advise_on_few(run: Game, covered: float, there: int) -> None:
     if covered < there / 2:
         run.advise(
             f"modes is {covered:g}: the samples cover fewer than half of the {there} modes. G has collapsed to few of "
-            "them, or has not learnt yet. Against collapse help packing, minibatch_discrimination and "
-            "unrolled_discriminator"
+            "them, or has not learnt yet. What helped most often where it was measured (docs/modes.md): packing, "
+            "gradient_penalty, r1"
         )
 
 
