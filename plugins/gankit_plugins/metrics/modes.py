@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
+
+if TYPE_CHECKING:
+    from gankit import Game
 
 
 def covered(seen: Tensor, classes: int, share: float) -> Tensor:
@@ -31,7 +36,8 @@ class Modes(Plugin):
     Source: Metz 2016, section 3.3, and Srivastava 2017, section 4.1, for modes and the divergence. `modes` is how many
     classes are covered; `mode_divergence` the Kullback-Leibler divergence of their histogram from that of the real
     images, as the classifier sees both; for a generator that is told classes, `as_asked` is the share of images that
-    the classifier takes for the class asked for, and `as_asked_worst` that of the worst class.
+    the classifier takes for the class asked for, and `as_asked_worst` that of the worst class. A run that ends with
+    fewer than half of the classes says so.
 
     When to use: any dataset with labels, and the extractor `classifier`.
     When not: an extractor with other classes than the dataset's; it says nothing then.
@@ -48,6 +54,11 @@ class Modes(Plugin):
 
     config: Config
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.newest: tuple[int, int] | None = None
+        """How many classes were covered when it was measured last, and how many could have been."""
+
     @hookimpl
     def measure(self, comparison: Comparison) -> dict[str, float] | None:
         K = len(comparison.extractor.class_names)
@@ -55,8 +66,10 @@ class Modes(Plugin):
         if not K or fake is None or real is None:
             return None
         seen = fake.argmax(1)
+        modes = int(covered(seen, K, self.config.share))
+        self.newest = modes, min(K, len(seen))
         found = {
-            "modes": covered(seen, K, self.config.share).item(),
+            "modes": modes,
             "mode_divergence": divergence_from(seen, real.argmax(1), K).item(),
         }
         asked = comparison.fake.labels
@@ -64,3 +77,16 @@ class Modes(Plugin):
             shares = torch.stack([(seen[asked == c] == c).double().mean() for c in asked.unique()])
             found |= {"as_asked": shares.mean().item(), "as_asked_worst": shares.min().item()}
         return {name: float(value) for name, value in found.items()}
+
+    @hookimpl
+    def on_stop(self, run: Game) -> None:
+        """A run that ends with few classes shall not be taken for a good one."""
+        if self.newest is None:
+            return
+        found, there = self.newest
+        if found < there / 2:
+            run.advise(
+                f"modes is {found}: the generated images are of fewer than half of the {there} classes that they could "
+                "be of. G has collapsed to few of them, or has not learnt yet. What helped most often where it was "
+                "measured (docs/modes.md): packing, gradient_penalty, r1"
+            )
