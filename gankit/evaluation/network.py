@@ -50,12 +50,12 @@ def network_extractor(
         values, logits = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
         if not isinstance(values, Tensor):
             raise InputError(f"{name} returns a {type(answer).__name__}; features, or features and logits, are wanted")
-        if class_names and logits is None:
-            logits = values
-        if class_names and logits.shape[1:] != (len(class_names),):
-            raise InputError(
-                f"{name} gives logits of shape {tuple(logits.shape)}, and the dataset has {len(class_names)} classes"
-            )
-        return Features(values.flatten(1), logits)
+        if not class_names:
+            return Features(values.flatten(1), logits)
+        of_classes = values if logits is None else logits
+        K = len(class_names)
+        if of_classes.shape[1:] != (K,):
+            raise InputError(f"{name} gives logits of shape {tuple(of_classes.shape)}, and the dataset has {K} classes")
+        return Features(values.flatten(1), of_classes)
 
     return Extractor({"extractor": name, "resize": f"bilinear to {size}" if size else "none"}, look, class_names)
