@@ -17,7 +17,7 @@ def density_and_coverage(found: Neighbours, k: int) -> tuple[Tensor, Tensor]:
         found: of orders up to k or more.
         k: a ball around a real image reaches to its k-th nearest real neighbour.
     """
-    return found.held[k - 1] / (k * len(found.near)), (found.met <= k).double().mean()
+    return found.held[k - 1].double() / (k * len(found.near)), (found.met <= k).double().mean()
 
 
 class DensityCoverage(Plugin):

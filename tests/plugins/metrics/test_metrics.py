@@ -179,7 +179,7 @@ def test_precision_recall_density_and_coverage_by_loops(k, most):
     assert share_within(found.real_around_fake, k).item() == pytest.approx(within.any(1).double().mean().item())
     assert share_within(found.fake_around_real, k).item() == pytest.approx(around.any(1).double().mean().item())
     density, coverage = density_and_coverage(found, k)
-    assert density.item() == pytest.approx(within.sum().item() / (k * len(fake)))
+    assert density.item() == pytest.approx(within.sum().item() / (k * len(fake)), rel=1e-12)
     assert coverage.item() == pytest.approx(within.any(0).double().mean().item())
     assert found.near.tolist() == pytest.approx([min((x - y).norm().item() for y in real) for x in fake])
     assert found.apart.tolist() == pytest.approx([sorted((x - y).norm().item() for y in real)[1] for x in real])
