@@ -123,10 +123,11 @@ def divided(groups: Tensor, randomness: torch.Generator) -> tuple[Tensor, Tensor
     """What to train on and what to test with, in a random order: (A,) and (B,) indices. Groups are left whole.
 
     Args:
-        groups: (N,) from 0. A tenth of them is kept apart; a single one is for both.
+        groups: (N,) numbers. A tenth of the groups is kept apart; a single one is for both.
     """
-    count = int(groups.max()) + 1
-    place = torch.randperm(count, generator=randomness).argsort()[groups]
+    found, group = groups.unique(return_inverse=True)
+    count = len(found)
+    place = torch.randperm(count, generator=randomness).argsort()[group]
     order = place.argsort(stable=True)
     apart = place[order] < max(1, int(HELD_OUT * count))
     return order[~apart] if count > 1 else order, order[apart]
