@@ -218,10 +218,11 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
 
 
 def _checkpoints(cut_short: list[Run]) -> str:
-    """Which runs have one, of those that were asked to write one."""
+    """Which runs have one, of those that had begun when they were asked to write one."""
     from gankit.run_dir import RunDir
 
-    without = [run.name for run in cut_short if not RunDir(run.path).saved_checkpoints()]
+    begun = [run for run in cut_short if run.path.exists()]
+    without = [run.name for run in begun if not RunDir(run.path).saved_checkpoints()]
     if not without:
         return "each run has written a checkpoint"
     return f"each run has a checkpoint, but for those that had hardly begun: {'; '.join(without)}"

@@ -103,8 +103,8 @@ def notes(comparison: Comparison) -> list[str]:
         for trick, some in comparison.unequal.items()
     ]
     lines += [
-        f"{one.measure}: {one.why} in {len(one.seeds)} of {total} of {one.variant} ({which(one.seeds)}), which are not "
-        "compared in it."
+        f"{one.measure}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}), which "
+        "are not compared in it."
         for one in comparison.left_out
     ]
     if comparison.over < comparison.runs:

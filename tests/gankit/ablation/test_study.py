@@ -211,7 +211,7 @@ def test_what_is_not_finite_is_named(tmp_path):
         ("own", "with r1", [0, 1, 2], "not finite"),
     ]
     said = notes(found)
-    assert "modes: not finite in 3 of 3 of recipe (seeds 0, 1, 2), which are not compared in it." in said
+    assert "modes: not finite in 3 of 3 runs of recipe (seeds 0, 1, 2), which are not compared in it." in said
     assert [row[5] for row in cells(found)] == ["no effect seen, of 2 of 3 seeds", "nothing to compare"]
 
 
@@ -223,8 +223,9 @@ def test_a_measure_counts_only_where_a_run_ended(tmp_path):
     log.write_text(log.read_text().replace('"iteration": 30, "measures"', '"iteration": 20, "measures"'))
     found = compare(study)
     assert [row.effect.pairs for row in found.rows] == [1]
-    assert "modes: not measured at the end in 1 of 2 of with packing (seed 0), which are not compared in it." in notes(
-        found
+    assert (
+        "modes: not measured at the end in 1 of 2 runs of with packing (seed 0), which are not compared in it."
+        in notes(found)
     )
 
 

@@ -308,11 +308,12 @@ def test_what_measures_stays_and_is_said_to(gankit, study, here):
 
 
 def test_which_runs_have_no_checkpoint_is_said(tmp_path):
-    recipe, with_it = (Variant(name, trick, True, None) for name, trick in (("recipe", ""), ("with-r1", "r1")))
-    runs = [Run(variant, 0, tmp_path) for variant in (recipe, with_it)]
+    runs = [Run(Variant("with-r1", "r1", True, None), seed, tmp_path) for seed in range(3)]
     (runs[0].path / "checkpoints" / "000004").mkdir(parents=True)
-    assert _checkpoints(runs[:1]) == "each run has written a checkpoint"
-    assert _checkpoints(runs) == "each run has a checkpoint, but for those that had hardly begun: with r1, seed 0"
+    # The others still waited for a machine of the cluster.
+    assert _checkpoints(runs) == "each run has written a checkpoint"
+    runs[1].path.mkdir()
+    assert _checkpoints(runs) == "each run has a checkpoint, but for those that had hardly begun: with r1, seed 1"
 
 
 @pytest.mark.parametrize(
