@@ -333,3 +333,9 @@ def test_styles_and_script_travel_with_the_package():
     folder = page_module.files("gankit.report")
     for name, beginning in (("page.css", ":root {"), ("page.js", '"use strict"')):
         assert folder.joinpath(name).read_text(encoding="utf-8").startswith(beginning)
+
+
+def test_what_is_hidden_is_not_shown_whatever_its_display():
+    """A slider that has one picture to go through; `display: flex` would bring it back."""
+    style = page_module.files("gankit.report").joinpath("page.css").read_text(encoding="utf-8")
+    assert "[hidden] { display: none !important; }" in style
