@@ -12,8 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-OF_THE_TRICK = ("generator",)
-"""Facts of a protocol in which variants may differ: a moving average of G is another generator, which is the trick."""
+from gankit.evaluation.protocol import protocol_of
+
+OF_THE_TRICK = ("generator", "labels")
+"""Facts of a protocol in which variants may differ: a moving average of G is another generator, which is the trick; and
+what a generator is asked for follows from how it learnt."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ def newest_measures(rows: Iterable[dict[str, Any]]) -> dict[str, Measured]:
     """By name, from the lines of a log; what is not finite is left out, as if it had not been measured."""
     newest: dict[str, Measured] = {}
     for row in rows:
-        facts = {key: fact for key, fact in row.get("protocol", {}).items() if key not in OF_THE_TRICK}
-        protocol = json.dumps(facts, sort_keys=True) if "protocol" in row else ""
-        newest |= {name: Measured(value, protocol) for name, value in row.get("measures", {}).items()}
+        newest |= {name: Measured(value, _protocol(row, name)) for name, value in row.get("measures", {}).items()}
     return {name: measured for name, measured in newest.items() if math.isfinite(measured.value)}
+
+
+def _protocol(row: dict[str, Any], name: str) -> str:
+    facts = {key: fact for key, fact in protocol_of(row, name).items() if key not in OF_THE_TRICK}
+    return json.dumps(facts, sort_keys=True) if "protocol" in row else ""
 
 
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
