@@ -71,7 +71,7 @@ class Output(Settings):
     sample_count: int = Field(64, ge=1, description="images in a grid")
 
 
-PERCENT = r"(\d+(?:\.\d+)?) ?%"
+PERCENT = r"^(\d+(?:\.\d+)?) ?%$"
 """A share in words: `5%`."""
 
 

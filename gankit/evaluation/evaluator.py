@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gankit.aside import own_randomness
 from gankit.batches import Batches
+from gankit.errors import GankitError
 from gankit.evaluation.budget import Budget
-from gankit.evaluation.comparison import Comparison, Extractor, Features, Measured, Samples, measured
+from gankit.evaluation.comparison import Comparison, Extractor, Features, Measured, Protocol, Samples, measured
 from gankit.evaluation.protocol import Fact, settings_of, source_of
 from gankit.evaluation.store import kept
 from gankit.game import Game, derived_seed
@@ -75,7 +76,7 @@ class Evaluator:
         Raises InputError, unless it is forgiving, when a measure cannot be taken.
         """
         with self.budget.evaluation():
-            comparison, found = self._compare(self.settings.count)
+            protocol, found = self._compare(self.settings.count)
         if forgiving:
             self._excuse(found)
         else:
@@ -83,7 +84,7 @@ class Evaluator:
         return {
             "iteration": self.game.iteration,
             "measures": found.numbers,
-            "protocol": dict(comparison.protocol),
+            "protocol": dict(protocol),
             "settings": settings_by_number(found, self.game.recipe.parts),
             "seconds": self.budget.expected,
         }
@@ -96,7 +97,7 @@ class Evaluator:
             self._compare(few)
         self.budget.expected = (self.budget.spent - before) * self.settings.count / few
 
-    def _compare(self, count: int) -> tuple[Comparison, Measured]:
+    def _compare(self, count: int) -> tuple[Protocol, Measured]:
         """`count` generated images, beside as many real ones or all there are."""
         game, seed = self.game, self.settings.seed
         sampler = Sampler(sampled_generator(game), game.hooks, game.spec, game.device)
@@ -104,8 +105,11 @@ class Evaluator:
         with own_randomness(game.device):
             fake = drawn(sampler, count, seed, real)
             facts = facts_of(game.recipe.parts, real, fake, seed) | facts_of_generator(sampler, real, drawn_from(game))
-            comparison = Comparison(real, fake, self.extractor, facts, features)
-            return comparison, measured(game.measures, comparison)
+            try:
+                comparison = Comparison(real, fake, self.extractor, facts, features)
+            except GankitError as error:  # too few images for any measure
+                return facts, Measured({}, {}, [], dict.fromkeys(game.measures, error))
+            return comparison.protocol, measured(game.measures, comparison)
 
     def _excuse(self, found: Measured) -> None:
         """Says what could not be measured: once, however often it happens, and once for all measures it happens to."""

@@ -618,3 +618,23 @@ def test_what_the_extractor_lacks_is_known_before_anything_is_written(tmp_path):
         start(tiny_recipe({Lacking: {}}, {"measures": {"tiny": {}}}), tmp_path / "run", Told(), lambda sentence: None)
     assert not (tmp_path / "run").exists()
     run(tmp_path, "run")
+
+
+def test_images_that_cannot_be_compared_break_no_run_off(tmp_path, monkeypatch):
+    def refused(*arguments, **named):
+        raise InputError("one image cannot be compared")
+
+    monkeypatch.setattr("gankit.evaluation.evaluator.Comparison", refused)
+    directory, told = run(tmp_path, "run")
+    assert told.outcome.iterations == 4
+    assert told.advice == ["measures.tiny: one image cannot be compared"]
+    assert [row for row in directory.read_log() if "measures" in row] == []
+
+
+def test_the_end_of_a_run_says_what_evaluation_took(tmp_path):
+    said = []
+    changes = {"extractor": {"use": "tiny"}, "measures": {"tiny": {}}, "evaluation": {"count": 8}}
+    start(tiny_recipe({}, changes), tmp_path / "with", Told(), said.append)
+    assert [sentence for sentence in said if sentence.startswith("evaluation took ")] == [said[-1]]
+    start(tiny_recipe(), tmp_path / "without", Told(), said.append)
+    assert len([sentence for sentence in said if sentence.startswith("evaluation took ")]) == 1
