@@ -658,7 +658,8 @@ def _use(raw: Any, kind: Kind) -> Any:
 
 
 def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
-    """The plugin class for a place of this kind; a plain `nn.Module` in a network slot is wrapped as one.
+    """The plugin class for a place of this kind; a plain `nn.Module` is wrapped as one, as a network or
+    an extractor.
 
     Raises PluginError for a class that does not belong there.
     """
@@ -666,10 +667,11 @@ def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
     if not issubclass(plugin_class, Plugin):
         from torch import nn
 
-        if kind in ("generator", "discriminator") and issubclass(plugin_class, nn.Module):
-            from gankit.foreign import module_plugin
+        if issubclass(plugin_class, nn.Module):
+            from gankit.foreign import BASES, module_plugin
 
-            return module_plugin(plugin_class, kind)
+            if kind in BASES:
+                return module_plugin(plugin_class, kind)
         raise PluginError(f"{found.use} is not a subclass of gankit.Plugin")
     check_api_version(plugin_class.api_version, found.use, found.distribution)
     if not isinstance(getattr(plugin_class, "name", None), str):
