@@ -25,6 +25,8 @@ class Budget:
         self.expected = 0.0
         """Seconds that the next is expected to take: what the last one took."""
 
+        self._once = 0.0
+
         self.left_out = 0
         """Evaluations that did not take place."""
 
@@ -49,12 +51,21 @@ class Budget:
     @contextmanager
     def evaluation(self) -> Iterator[None]:
         """Counts the time inside, and expects the next one to take as long."""
-        before = self.spent
+        before, self._once = self.spent, 0.0
         try:
             with self.charged():
                 yield
         finally:
-            self.expected = self.spent - before
+            self.expected = self.spent - before - self._once
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Within an evaluation: what no later one will need. It is counted, and not expected again."""
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self._once += self.clock() - start
 
     def account(self) -> dict[str, Any]:
         """What evaluation came to, for the record."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from gankit.aside import own_randomness
 from gankit.batches import Batches
+from gankit.dataset import Dataset
 from gankit.errors import GankitError
 from gankit.evaluation.budget import Budget
 from gankit.evaluation.comparison import Comparison, Extractor, Features, Measured, Protocol, Samples, measured
@@ -49,7 +51,9 @@ class Evaluator:
             images, labels = game.batches.reference(count, 0, self.settings.seed)
             self.real = samples(images.cpu(), None if labels is None else labels.cpu(), game.dataset.class_names)
             self.extractor = game.build_extractor()
-            self.real_features = features_of(self.real, self.extractor, game.recipe.parts["extractor"])
+            looking = self.real, self.extractor, game.recipe.parts["extractor"]
+            self.real_features = features_of(*looking)
+            self._everything = once(features_of_everything(game.dataset, *looking), self.budget)
         if (seconds := time.perf_counter() - began) > LONG:
             game.advise(f"to get the measures ready took {seconds:.0f} s; what was computed is kept for later runs")
 
@@ -75,6 +79,7 @@ class Evaluator:
 
         Raises InputError, unless it is forgiving, when a measure cannot be taken.
         """
+        before = self.budget.spent
         with self.budget.evaluation():
             protocol, found = self._compare(self.settings.count)
         if forgiving:
@@ -86,16 +91,16 @@ class Evaluator:
             "measures": found.numbers,
             "protocol": dict(protocol),
             "settings": settings_by_number(found, self.game.recipe.parts),
-            "seconds": self.budget.expected,
+            "seconds": self.budget.spent - before,
         }
 
     def _try_out(self) -> None:
         """Judges by a tenth of an evaluation what a whole one will take."""
         self._tried = True
-        few, before = min(self.settings.count, max(FEW, self.settings.count // 10)), self.budget.spent
-        with self.budget.charged():
+        few = min(self.settings.count, max(FEW, self.settings.count // 10))
+        with self.budget.evaluation():
             self._compare(few)
-        self.budget.expected = (self.budget.spent - before) * self.settings.count / few
+        self.budget.expected *= self.settings.count / few
 
     def _compare(self, count: int) -> tuple[Protocol, Measured]:
         """`count` generated images, beside as many real ones or all there are."""
@@ -106,7 +111,9 @@ class Evaluator:
             fake = drawn(sampler, count, seed, real)
             facts = facts_of(game.recipe.parts, real, fake, seed) | facts_of_generator(sampler, real, drawn_from(game))
             try:
-                comparison = Comparison(real, fake, self.extractor, facts, features)
+                comparison = Comparison(
+                    real, fake, self.extractor, facts, features, everything_features=self._everything
+                )
             except GankitError as error:  # too few images for any measure
                 return facts, Measured({}, {}, [], dict.fromkeys(game.measures, error))
             return comparison.protocol, measured(game.measures, comparison)
@@ -219,3 +226,31 @@ def features_of(real: Samples, extractor: Extractor, part: Part) -> Features:
     key = [VERSION, real.digest(), dict(extractor.facts), code, part.config.model_dump(mode="json")]
     tensors, _ = kept("features", key, compute)
     return Features(tensors["values"], tensors.get("logits"))
+
+
+def features_of_everything(
+    dataset: Dataset, real: Samples, extractor: Extractor, part: Part
+) -> Callable[[], Features] | None:
+    """Gives the features of all images that the real ones were chosen from; None where these are all there are.
+
+    Args:
+        dataset: `loaded_once`.
+        real, extractor, part: as for `features_of`.
+    """
+    images, labels = dataset.load()
+    if len(images) == len(real.images):
+        return None
+    return lambda: features_of(samples(images, labels, dataset.class_names), extractor, part)
+
+
+def once(compute: Callable[[], Features] | None, budget: Budget) -> Callable[[], Features] | None:
+    """The same, computed for the first who asks, which no evaluation need expect again."""
+    if compute is None:
+        return None
+
+    @cache
+    def computed() -> Features:
+        with budget.once():
+            return compute()
+
+    return computed

@@ -20,6 +20,7 @@ from gankit.evaluation.evaluator import (
     facts_of,
     facts_of_generator,
     features_of,
+    features_of_everything,
     settings_by_number,
 )
 from gankit.evaluation.protocol import Fact
@@ -71,7 +72,9 @@ def evaluate(
     with refusing(plan.source, "extractor"):
         extractor = plan.hooks.one("build_extractor", dataset, choose_device(device))
     facts = facts_of(plan.parts, real, fake, plan.settings.seed) | of_fake
-    comparison = Comparison(real, fake, extractor, facts, features_of(real, extractor, plan.parts["extractor"]))
+    looking = real, extractor, plan.parts["extractor"]
+    everything = features_of_everything(dataset, *looking)
+    comparison = Comparison(real, fake, extractor, facts, features_of(*looking), everything_features=everything)
     found = measured({i.key: i.call for i in plan.hooks.of("measure")}, comparison).or_refused()
     refuse_silence(found, asked, comparison)
     return {

@@ -271,6 +271,19 @@ def test_getting_ready_is_charged_and_delays_the_first_evaluation():
     assert (budget.spent, budget.expected) == (10, 1)
 
 
+def test_what_is_computed_once_is_counted_and_not_expected_again():
+    clock = Clock()
+    budget = Budget(0.5, clock)
+    with budget.evaluation():
+        clock.now += 2
+        with budget.once():
+            clock.now += 30
+    assert (budget.spent, budget.expected) == (32, 2)
+    with budget.evaluation():
+        clock.now += 3
+    assert (budget.spent, budget.expected) == (35, 3)
+
+
 def test_the_budget_tells_what_it_came_to():
     clock = Clock()
     budget = Budget(0.05, clock)
@@ -638,3 +651,32 @@ def test_the_end_of_a_run_says_what_evaluation_took(tmp_path):
     assert [sentence for sentence in said if sentence.startswith("evaluation took ")] == [said[-1]]
     start(tiny_recipe(), tmp_path / "without", Told(), said.append)
     assert len([sentence for sentence in said if sentence.startswith("evaluation took ")]) == 1
+
+
+def test_measures_may_look_at_all_real_images_whose_features_are_computed_once(tmp_path, monkeypatch):
+    from gankit.evaluation import evaluator
+
+    seen, calls, real_features_of = [], [], evaluator.features_of
+
+    class Everything(Plugin):
+        """Looks at all real images. Source: none."""
+
+        name, kind = "everything", "measure"
+
+        @hookimpl
+        def measure(self, comparison):
+            seen.append((comparison.real_is_everything, len(comparison.everything_features.values)))
+            return {"seen": 1.0}
+
+    def counted(of, *more):
+        calls.append(len(of.images))
+        return real_features_of(of, *more)
+
+    monkeypatch.setattr(evaluator, "features_of", counted)
+    changes = {"extractor": {"use": "tiny"}, "data": {"count": 64}}
+    for count in (40, 64):
+        few = {"evaluation": {"every": 1, "count": count, "budget": 1.0}}
+        start(tiny_recipe({Everything: {}}, changes | few), tmp_path / str(count), Told(), lambda sentence: None)
+    # A trial and four evaluations each.
+    assert seen == [(False, 64)] * 5 + [(True, 32)] + [(True, 64)] * 4
+    assert calls == [40, 64, 64]
