@@ -30,12 +30,13 @@ import torch
 from PIL import Image
 
 from gankit import Game, Recipe
-from gankit.ablation.conduct import conduct
+from gankit.ablation.conduct import conduct, told
 from gankit.ablation.processes import Processes, gpu_names
 from gankit.ablation.results import OF_THE_TRICK
 from gankit.ablation.study import Run, Study
 from gankit.ablation.variants import Variant
 from gankit.bundled import find_recipe
+from gankit.errors import GankitError
 from gankit.evaluation.target import evaluate
 from gankit.files import write_json
 from gankit.run_dir import RunDir
@@ -158,6 +159,9 @@ class Lines:
     def ended(self, run: Run, outcome: dict[str, Any]) -> None:
         print(f"{run.name}: {outcome['broke_down'] or 'played'}", flush=True)
 
+    def failed(self, run: Run, error: GankitError) -> None:
+        print(f"{run.name}: failed, {error}", flush=True)
+
     def look(self, running: list[Run]) -> None:
         pass
 
@@ -275,8 +279,11 @@ def main() -> None:
         variants.append(Variant(system.name, "", True, Recipe.load(find_recipe(system.recipe), overrides)))
         print(f"{system.name}: {iterations[system.name]} iterations of {times[system.name][0]:.3g} s", flush=True)
     study = Study.begin(out / "runs", variants, range(arguments.seeds), threads)
-    if conduct(study, Processes(arguments.jobs, threads, gpus), Lines()):
+    end = conduct(study, Processes(arguments.jobs, threads, gpus), Lines())
+    if end.interrupted:
         raise SystemExit(130)
+    if end.failures:
+        raise told(end.failures)
 
     changes: dict[str, Any] = {"evaluation": {"count": COUNT}}
     if arguments.inception is not None:

@@ -77,6 +77,10 @@ class Plugin:
     """For a prior: its z lie near a sphere around 0, so the way from one to another is an arc (`gankit sample
     --interpolate`)."""
 
+    only_watches: ClassVar[bool] = False
+    """For a trick: its hooks take part in the game and change nothing, so `gankit ablate` need not play without it. Of
+    one that only logs, draws or measures this is known."""
+
     Config: ClassVar[type[Settings]] = Settings
 
     config: Any

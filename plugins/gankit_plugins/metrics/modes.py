@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
+
+if TYPE_CHECKING:
+    from gankit import Game
 
 
 def covered(seen: Tensor, classes: int, share: float) -> Tensor:
@@ -52,7 +56,8 @@ class Modes(Plugin):
     classes are covered, by one image at least, as in both and in Lin 2018, or by more (`share`); `mode_divergence` the
     Kullback-Leibler divergence of their histogram from that of the real images, as the classifier sees both; for a
     generator that is told classes, `as_asked` is the share of images that the classifier takes for the class asked for,
-    the mean over the classes that both know by name, and `as_asked_worst` that of the worst class.
+    the mean over the classes that both know by name, and `as_asked_worst` that of the worst class. A run that
+    ends with fewer than half of the classes says so.
 
     When to use: any dataset with labels, and the extractor `classifier`.
     When not: an extractor with other classes than the dataset's; it says nothing then.
@@ -72,6 +77,11 @@ class Modes(Plugin):
 
     config: Config
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.newest: tuple[int, int] | None = None
+        """How many classes were covered when it was measured last, and how many could have been."""
+
     @hookimpl
     def measure(self, comparison: Comparison) -> dict[str, float] | None:
         names = comparison.extractor.class_names
@@ -81,8 +91,10 @@ class Modes(Plugin):
         if fake is None or real is None:
             return None
         K, seen = len(names), fake.argmax(1)
+        modes = int(covered(seen, K, self.config.share))
+        self.newest = modes, min(K, len(seen))
         found = {
-            "modes": float(covered(seen, K, self.config.share)),
+            "modes": float(modes),
             "mode_divergence": divergence_from(seen, real.argmax(1), K).item(),
         }
         asked = comparison.fake.labels
@@ -90,3 +102,16 @@ class Modes(Plugin):
             return found
         shares = shares_as_asked(seen, asked, comparison.fake.class_names or names, names)
         return found | ({"as_asked": fmean(shares), "as_asked_worst": min(shares)} if shares else {})
+
+    @hookimpl
+    def on_stop(self, run: Game) -> None:
+        """A run that ends with few classes shall not be taken for a good one."""
+        if self.newest is None:
+            return
+        found, there = self.newest
+        if found < there / 2:
+            run.advise(
+                f"modes is {found}: the generated images are of fewer than half of the {there} classes that they could "
+                "be of. G has collapsed to few of them, or has not learnt yet. What helped most often where it was "
+                "measured (docs/modes.md): packing, gradient_penalty, r1"
+            )

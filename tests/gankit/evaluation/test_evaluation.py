@@ -341,6 +341,14 @@ def test_a_run_takes_its_measures_with_protocol_and_cost(tmp_path):
     assert told.advice == []
 
 
+def test_that_getting_ready_took_long_is_no_advice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gankit.evaluation.evaluator.LONG", -1.0)
+    directory, told = run(tmp_path, "run")
+    assert "to get the measures ready took 0 s; what was computed is kept for later runs" in capsys.readouterr().err
+    assert told.advice == []
+    assert not any("advice" in row for row in directory.read_log())
+
+
 def test_to_measure_changes_nothing_that_is_learnt(tmp_path):
     with_it, _ = run(tmp_path, "with")
     without, _ = start(tiny_recipe(), tmp_path / "without", Told(), lambda sentence: None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gankit import InputError, Recipe
-from gankit.ablation.results import newest_measures
+from gankit.ablation.results import measures_at
 from gankit.bundled import find_recipe
 from gankit.evaluation.protocol import protocol_of
 from gankit.evaluation.target import evaluate, narrowed
@@ -56,7 +56,7 @@ def test_numbers_compare_only_where_their_measures_are_set_alike(ring):
     few = evaluate(ring.path, None, {}, measures=["wide"])
     more = evaluate(ring.path, None, {"measures": {"density_coverage": {}}}, measures=["wide", "density_coverage"])
     other = evaluate(ring.path, None, {"measures": {"wide": {"k": 3}}}, measures=["wide"])
-    protocols = [newest_measures([row])["precision"].protocol for row in (few, more, other)]
+    protocols = [measures_at([row], 2)["precision"].protocol for row in (few, more, other)]
     assert protocols[0] == protocols[1] != protocols[2]
     assert json.loads(protocols[0])["precision_recall.k"] == 10
     ring.evaluations_file.write_text("".join(json.dumps(row) + "\n" for row in (few, more, other)))

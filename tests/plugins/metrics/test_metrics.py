@@ -1,6 +1,7 @@
 """Every measure against its equation, worked out another way."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -293,6 +294,20 @@ def test_a_collapsed_generator_is_seen():
     assert found["inception_score"] == pytest.approx(1, abs=1e-3)
     assert found["nearest_ratio"] < 0.1
     assert found["frechet_distance"] > 0.5
+
+
+@pytest.mark.parametrize(("images", "covered", "said"), [(90, 2, True), (90, 3, False), (4, 2, False)])
+def test_a_run_that_ends_with_few_classes_says_so(images, covered, said):
+    """Of four images no more than four of five classes can be."""
+    plugin, sentences = Modes(Modes.Config()), []
+    run = SimpleNamespace(advise=sentences.append)
+    plugin.on_stop(run)
+    seen = torch.eye(5)[torch.arange(images) % covered]
+    plugin.measure(comparison(cloud(100, 3, 0), cloud(images, 3, 1), (torch.randn(100, 5), seen), None, tuple("abcde")))
+    plugin.on_stop(run)
+    assert [s.startswith("modes is 2: the generated images are of fewer than half of the 5") for s in sentences] == [
+        True
+    ] * said
 
 
 def test_without_classes_nothing_is_said_of_classes():
