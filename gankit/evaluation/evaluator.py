@@ -29,6 +29,9 @@ LONG = 5.0
 FEW = 32
 """Images in a trial, at least; fewer tell nothing."""
 
+AS_REAL, EVEN = "as in the data", "even shares"
+"""Which labels a generator is asked for. One that is asked for none draws classes as it learnt them."""
+
 VERSION = 1
 """Of how features are kept. Those of another version are computed anew."""
 
@@ -162,10 +165,6 @@ def settings_by_number(found: Measured, parts: Mapping[str, Part]) -> dict[str, 
     """The settings of the measure that each number came from, of those that have some."""
     settings = {name: settings_of(parts[key]) for name, key in found.said_by.items()}
     return {name: facts for name, facts in settings.items() if facts}
-
-
-AS_REAL, EVEN = "as in the data", "even shares"
-"""Which labels a generator is asked for. One that is asked for none draws classes as it learnt them."""
 
 
 def asked_evenly(sampler: Sampler, real: Samples) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gankit.dataset import Dataset, loaded_once
 from gankit.errors import InputError
-from gankit.evaluation.comparison import Comparison, Measured, Samples, measured
+from gankit.evaluation.comparison import Comparison, Extractor, Measured, Samples, measured
 from gankit.evaluation.evaluator import (
     AS_REAL,
     chosen,
@@ -68,9 +68,10 @@ def evaluate(
     tables = narrowed(merge(tables_of(sampler, against), changes), asked)
     plan = plan_of(target, tables, changes, trusted=sampler is None or trust)
     dataset, real = plan.real_images()
+    if sampler is None:
+        plan.refuse_points(real)
+    extractor = plan.extractor(dataset, device)
     fake, of_fake = plan.images_to_measure(sampler, dataset, real)
-    with refusing(plan.source, "extractor"):
-        extractor = plan.hooks.one("build_extractor", dataset, choose_device(device))
     facts = facts_of(plan.parts, real, fake, plan.settings.seed) | of_fake
     looking = real, extractor, plan.parts["extractor"]
     everything = features_of_everything(dataset, *looking)
@@ -166,6 +167,18 @@ class Plan:
         settings = self.settings
         return dataset, chosen(*dataset.load(), settings.count, settings.seed, dataset.class_names)
 
+    def refuse_points(self, real: Samples) -> None:
+        """Raises InputError when pictures would be compared with what are none."""
+        if real.images.is_floating_point():
+            data = self.parts["data"].plugin_class.name
+            raise InputError(f"{self.target} holds pictures, and {data} gives points; name pictures --against")
+
+    def extractor(self, dataset: Dataset, device: str) -> Extractor:
+        """Raises InputError when what it needs is not there."""
+        with refusing(self.source, "extractor"):
+            built: Extractor = self.hooks.one("build_extractor", dataset, choose_device(device))
+            return built
+
     def images_to_measure(
         self, sampler: Sampler | None, dataset: Dataset, real: Samples
     ) -> tuple[Samples, dict[str, Fact]]:
@@ -176,9 +189,6 @@ class Plan:
         if sampler is not None:
             fake = drawn(sampler, self.settings.count, self.settings.seed, real)
             facts = facts_of_generator(sampler, real, sampler.card.get("generator", "newest"))
-        elif real.images.is_floating_point():
-            data = self.parts["data"].plugin_class.name
-            raise InputError(f"{self.target} holds pictures, and {data} gives points; name pictures --against")
         else:
             images, note = pictures_at(self.target, dataset)
             fake = chosen(images, None, self.settings.count, self.settings.seed)
