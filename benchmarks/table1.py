@@ -32,6 +32,7 @@ from PIL import Image
 from gankit import Game, Recipe
 from gankit.ablation.conduct import conduct, told
 from gankit.ablation.processes import Processes, gpu_names
+from gankit.ablation.results import OF_THE_TRICK
 from gankit.ablation.study import Run, Study
 from gankit.ablation.variants import Variant
 from gankit.bundled import find_recipe
@@ -201,7 +202,7 @@ def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
         on_mnist: whether the paper has figures for these images.
     """
     protocols = {
-        tuple((k, v) for k, v in p.items() if k != "generator") for row in rows.values() for p in row.protocols
+        tuple((k, v) for k, v in p.items() if k not in OF_THE_TRICK) for row in rows.values() for p in row.protocols
     }
     assert len(protocols) == 1, "all are measured in one way"
     facts = ", ".join(f"{key}: {fact}" for key, fact in protocols.pop())

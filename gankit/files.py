@@ -45,7 +45,8 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
 
     Whatever goes wrong where the parts come from, too, leaves what was there before.
     """
-    beside = path.with_name(TEMPORARY + path.name)
+    # Two processes may write the same file; each has a name of its own for what is not whole yet.
+    beside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ import tomli_w
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from gankit.errors import InputError, PluginError, Problem, RecipeError
 from gankit.hooks import check_api_version
@@ -71,6 +71,10 @@ class Output(Settings):
     sample_count: int = Field(64, ge=1, description="images in a grid")
 
 
+PERCENT = r"^(\d+(?:\.\d+)?) ?%$"
+"""A share in words: `5%`."""
+
+
 class Evaluation(Settings):
     """The `[evaluation]` table: how `[measures]` are taken. Nothing here changes what is learnt."""
 
@@ -78,8 +82,18 @@ class Evaluation(Settings):
     count: int = Field(2000, ge=2, description="images drawn, and as many real ones, or all there are")
     seed: int = Field(0, ge=0, lt=2**63, description="of z and of the choice of real images, whatever the run's")
     budget: float = Field(
-        0.05, gt=0, le=1, description="share of the run's time; an evaluation that would exceed it is left out"
+        0.05,
+        gt=0,
+        le=1,
+        description='share of the run\'s time, or "5%"; an evaluation that would exceed it is left out',
+        json_schema_extra={"type": ["number", "string"], "pattern": PERCENT},
     )
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _of_a_hundred(cls, budget: Any) -> Any:
+        percent = isinstance(budget, str) and re.fullmatch(PERCENT, budget)
+        return float(percent[1]) / 100 if percent else budget
 
 
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
@@ -333,7 +347,7 @@ def _anchor_uses(raw: Raw, folder: Path) -> None:
     for name, value in raw.items():
         if isinstance(value, dict):
             _anchor_files(value, folder)
-        elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS) and isinstance(value, str):
+        elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS, "extractor") and isinstance(value, str):
             raw[name] = _anchored(value, folder)
 
 

@@ -13,6 +13,7 @@ import torch
 from gankit.allocator import keep_freed_memory
 from gankit.checkpoint import load_checkpoint, newest_whole_checkpoint
 from gankit.errors import GankitError, InputError
+from gankit.evaluation.evaluator import Evaluator
 from gankit.game import Game
 from gankit.peak_memory import peak_memory
 from gankit.recipe import Recipe, merge, parse_overrides, read_toml
@@ -56,9 +57,10 @@ def start(
     for sentence in game.advice:
         tell(f"advice: {sentence}")
     game.load_data()
+    evaluator = evaluator_of(game)
     directory = RunDir.create(recipe, out)
     directory.write_environment(environment_record(game))
-    return directory, play_to_the_end(game, directory, reporter, tell)
+    return directory, play_to_the_end(game, evaluator, directory, reporter, tell)
 
 
 def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell: Tell) -> tuple[RunDir, Outcome]:
@@ -84,6 +86,7 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         tell(sentence)
     game.load_data()
+    evaluator = evaluator_of(game)
     checkpoint, complaints = newest_whole_checkpoint(directory)
     for sentence in complaints:
         tell(f"{sentence}; going on from the one before")
@@ -106,22 +109,29 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     directory.write_environment(began | {"resumed": [*began.get("resumed", []), now | {"from": game.iteration}]})
     if game.iteration >= recipe.train.iterations:
         tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
-    return directory, play_to_the_end(game, directory, reporter, tell)
+    return directory, play_to_the_end(game, evaluator, directory, reporter, tell)
 
 
-def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter, tell: Tell) -> Outcome:
+def evaluator_of(game: Game) -> Evaluator | None:
+    """What takes the measures of a game's recipe; None when it has none."""
+    return Evaluator(game) if game.measures else None
+
+
+def play_to_the_end(
+    game: Game, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter, tell: Tell
+) -> Outcome:
     """`train`, and nothing is left running or locked behind it. How it ended is on record, however it did."""
     assert game.batches is not None
     began = time.perf_counter()
     try:
-        outcome = train(game, directory, reporter)
+        outcome = train(game, directory, reporter, evaluator)
     except BaseException as error:
         # Of what is wrong with such a run, the error is enough.
-        conclude(game, directory, began, *broken_off(error), lambda sentence: None)
+        conclude(game, evaluator, directory, began, *broken_off(error), lambda sentence: None)
         raise
     else:
         state: State = "interrupted" if outcome.interrupted else "stopped" if outcome.stop_reason else "finished"
-        conclude(game, directory, began, state, outcome.stop_reason, tell)
+        conclude(game, evaluator, directory, began, state, outcome.stop_reason, tell)
         return outcome
     finally:
         game.batches.close()
@@ -135,9 +145,17 @@ def broken_off(error: BaseException) -> tuple[State, str | None]:
     return "broken down", str(error) if isinstance(error, GankitError) else f"{type(error).__name__}: {error}"
 
 
-def conclude(game: Game, directory: RunDir, began: float, state: State, reason: str | None, tell: Tell) -> None:
-    """Notes how the run ended and writes its report. What was learnt is safe by now, so no failure here is one of the
-    run."""
+def conclude(
+    game: Game,
+    evaluator: Evaluator | None,
+    directory: RunDir,
+    began: float,
+    state: State,
+    reason: str | None,
+    tell: Tell,
+) -> None:
+    """Notes how the run ended and what evaluation cost, and writes the report. What was learnt is safe by now, so no
+    failure here is one of the run."""
     ended = {
         "state": state,
         "reason": reason,
@@ -145,6 +163,9 @@ def conclude(game: Game, directory: RunDir, began: float, state: State, reason: 
         "seconds": round(time.perf_counter() - began, 3),
         "peak_memory": peak_memory(game.device),
     }
+    if evaluator is not None:
+        ended["evaluation"] = evaluator.budget.account()
+        tell(evaluator.budget.in_words())
     try:
         directory.write_end(ended)
         write_report(directory)

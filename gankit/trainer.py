@@ -83,13 +83,19 @@ class Outcome:
     """Why a plugin ended the run, if one did."""
 
 
-def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
+def train(game: Game, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None = None) -> Outcome:
     """Plays a game to its end, from wherever it stands, and leaves everything in the run directory.
+
+    Args:
+        game: with its data loaded.
+        directory: of the run.
+        reporter: who is told how it goes.
+        evaluator: of the game, if its recipe has measures.
 
     Raises BreakdownError when the losses are no longer finite, GankitError when the disk is full.
     """
     try:
-        outcome = _play(game, directory, reporter)
+        outcome = _play(game, directory, reporter, evaluator)
     except Exception as error:
         game.failure = str(error) or type(error).__name__
         # Plugins close what they write to. Of what is wrong with such a run, the error is enough.
@@ -104,7 +110,7 @@ def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     return outcome
 
 
-def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
+def _play(game: Game, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None) -> Outcome:
     """The iterations that are left, and the last checkpoint, grid and measures."""
     output, total = game.recipe.output, game.recipe.train.iterations
     game.directory = directory.path
@@ -112,7 +118,6 @@ def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     grids = GridSampler(game)
     game.start()
     reporter.began(game, directory)
-    evaluator = Evaluator(game) if game.measures else None
     with Interrupt(reporter.stopping) as interrupt:
         while game.iteration < total and game.stop_reason is None and not interrupt.requested:
             play_iteration(game)
@@ -129,7 +134,7 @@ def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
                 show(game, directory, grids, reporter)
             if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
                 save(game, directory)
-            if evaluator is not None and evaluator.due() and game.iteration < total:
+            if evaluator is not None and game.iteration < total and evaluator.due():
                 judge(game, directory, evaluator, reporter)
         save(game, directory)
         # A kill between this checkpoint and the last measures must not lose them for good, nor take them twice.
@@ -292,10 +297,12 @@ def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) 
 
 
 def judge(game: Game, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
-    """The recipe's measures, with their protocol and their cost."""
-    row = evaluator.row()
-    log(game, directory, row)
-    reporter.measured(game.iteration, row["measures"], row["seconds"])
+    """The recipe's measures, with their protocol and their cost. What cannot be measured is said, and no more."""
+    row = evaluator.row(forgiving=True)
+    pass_on(game, directory, reporter)
+    if row["measures"]:
+        log(game, directory, row)
+        reporter.measured(game.iteration, row["measures"], row["seconds"])
 
 
 def measures(game: Game) -> dict[str, float]:

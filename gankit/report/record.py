@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from gankit.evaluation.protocol import protocol_of
 from gankit.recipe import Raw, read_toml
 from gankit.report.differences import NOT_LEARNT, flattened
 from gankit.run_dir import RunDir, read_rows
@@ -174,8 +175,8 @@ def _measures(taken: list[dict[str, Any]], recipe: Raw) -> dict[Measure, Points]
     """The curve of each measure. Of what was measured twice at an iteration, in the same way, the later counts."""
     curves: dict[Measure, dict[int, float]] = {}
     for row in taken:
-        protocol = as_protocol(row["protocol"]) if row.get("protocol") else unsaid_protocol(recipe)
         for name, value in row["measures"].items():
+            protocol = as_protocol(protocol_of(row, name)) if row.get("protocol") else unsaid_protocol(recipe)
             curves.setdefault(Measure(name, protocol), {})[row["iteration"]] = value
     return {measure: sorted(curve.items()) for measure, curve in curves.items()}
 

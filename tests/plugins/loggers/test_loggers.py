@@ -262,6 +262,7 @@ def test_a_rows_numbers_by_their_paths():
     assert flat({"a": {"b": {"c": 1}}, "d": {}}, ".") == {"a.b.c": 1}
     # What an evaluation took is not the time since the beginning, and how it was done is no measure.
     row = {"iteration": 3, "seconds": 1.5, "measures": {"fid": 2.0}, "protocol": {"seed": 0}}
+    row["settings"] = {"fid": {"fid.k": 3}}
     assert scalars(row) == {"measures/fid": 2.0, "measuring/seconds": 1.5}
 
 
