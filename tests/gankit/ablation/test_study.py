@@ -151,7 +151,11 @@ class Mine(Plugin):
 def test_a_plugin_may_be_mended_until_a_run_with_it_is_over(tmp_path, monkeypatch, over):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
-    played(begun(tmp_path / "s", "mine.use=./mine.py:Mine"), {over: {0: {"modes": 3}}})
+    study = begun(tmp_path / "s", "mine.use=./mine.py:Mine")
+    played(study, {variant.folder: {0: {"modes": 3}} for variant in study.variants})
+    for run in study.runs:
+        if run.variant.folder != over:
+            run.outcome_file.unlink(missing_ok=True)
     (tmp_path / "mine.py").write_text(f"{MINE}# mended\n")
     if over == "recipe":
         begun(tmp_path / "s", "mine.use=./mine.py:Mine")
