@@ -300,8 +300,8 @@ def judge(game: Game, directory: RunDir, evaluator: Evaluator, reporter: Reporte
     """The recipe's measures, with their protocol and their cost. What cannot be measured is said, and no more."""
     row = evaluator.row(forgiving=True)
     pass_on(game, directory, reporter)
+    log(game, directory, row)
     if row["measures"]:
-        log(game, directory, row)
         reporter.measured(game.iteration, row["measures"], row["seconds"])
 
 

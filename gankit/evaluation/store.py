@@ -49,7 +49,7 @@ def kept(what: str, key: Any, compute: Callable[[], Kept]) -> Kept:
             return found
         tensors, facts = compute()
         with suppress(GankitError):
-            write_bytes(path, tensors_to_bytes(tensors, facts))
+            write_bytes(path, tensors_to_bytes(tensors, facts), shared=True)
         return tensors, facts
 
 

@@ -64,10 +64,10 @@ def test_two_processes_do_not_write_into_one_anothers_file(tmp_path, monkeypatch
     def meanwhile(*arguments):
         monkeypatch.undo()
         monkeypatch.setattr(files.os, "getpid", lambda: -1)
-        write_bytes(tmp_path / "x", b"the other's")
+        write_bytes(tmp_path / "x", b"the other's", shared=True)
 
     monkeypatch.setattr(files.os, "fsync", meanwhile)
-    write_bytes(tmp_path / "x", b"mine")
+    write_bytes(tmp_path / "x", b"mine", shared=True)
     assert (tmp_path / "x").read_bytes() == b"mine"
     assert names(tmp_path) == ["x"]
 

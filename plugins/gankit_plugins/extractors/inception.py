@@ -44,7 +44,7 @@ def fetch(path: Path) -> None:
         raise InputError(f"download: {URL} cannot be had: {error}; fetch it yourself and name it by path") from error
     if sha256(data).hexdigest() != SHA256:
         raise InputError(f"download: what lies at {URL} is not the file it was; name one that you have by path")
-    write_bytes(path, data)
+    write_bytes(path, data, shared=True)
 
 
 class Inception(Plugin):
