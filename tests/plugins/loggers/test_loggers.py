@@ -125,7 +125,7 @@ def test_wandb_goes_on_under_the_same_id(killed):
     assert len(ids) == 2
     assert len(set(ids)) == 1
     steps = [r.history.step.num for r in wandb_records(killed.run) if r.WhichOneof("record_type") == "history"]
-    assert steps == list(range(11))
+    assert steps == list(range(13))
 
 
 def test_only_the_recipe_puts_wandb_online(tmp_path, monkeypatch):
