@@ -61,8 +61,13 @@ def judged(recipe: str, out: Path) -> Judged:
     return Judged(recipe, directory, iterations, seconds, row["measures"], row["protocol"])
 
 
-def page(all_of_them: list[Judged], pictures: Path) -> str:
-    """The table, the protocol and the pictures, as Markdown."""
+def in_minutes(seconds: float) -> str:
+    """`3 min 24 s`."""
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def page(all_of_them: list[Judged], pictures: Path, note: str) -> str:
+    """The table, the protocol and the pictures, as Markdown; `note` is about the time."""
     facts = ", ".join(f"{name}: {fact}" for name, fact in all_of_them[0].protocol.items() if name != "generator")
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()})"
     lines = [
@@ -71,15 +76,17 @@ def page(all_of_them: list[Judged], pictures: Path) -> str:
         "# Baselines on MNIST",
         "",
         "Each baseline under its own recipe, one seed. The header of each recipe says where it differs from its paper.",
-        f"Protocol: {facts}. Time: wall clock on {machine}.",
+        f"Time: wall clock on {machine}, {in_minutes(sum(one.seconds for one in all_of_them))} in all{note}.",
+        "How each number is measured, and what is better: [how good is it?](measures.md)",
+        "",
+        f"Protocol: {facts}.",
         "",
         f"| recipe | iterations | time | {' | '.join(COLUMNS)} |",
         f"| --- | --- | --- |{' --- |' * len(COLUMNS)}",
     ]
     for one in all_of_them:
         cells = [f"{one.measures[name]:.3g}" if name in one.measures else "" for name in COLUMNS]
-        time = f"{one.seconds // 60:.0f} min {one.seconds % 60:.0f} s"
-        lines.append(f"| `{one.recipe}` | {one.iterations:,} | {time} | {' | '.join(cells)} |")
+        lines.append(f"| `{one.recipe}` | {one.iterations:,} | {in_minutes(one.seconds)} | {' | '.join(cells)} |")
     for one in all_of_them:
         lines += ["", f"## {one.recipe}", "", f"![Digits of {one.recipe}](images/baselines/{one.recipe}.png)"]
         newest = one.directory.newest_grid()
@@ -96,11 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="where the runs are")
     parser.add_argument("--only", nargs="*", default=RECIPES, help="of the recipes, without _mnist")
+    parser.add_argument("--note", default="", help="on the time, ' (while other programs ran)' for instance")
     arguments = parser.parse_args()
     names = [f"{name}_mnist" for name in arguments.only]
     assert all(bundled_recipe(name).exists() for name in names)
     found = [judged(name, arguments.out) for name in names]
-    (ROOT / "docs" / "baselines.md").write_text(page(found, ROOT / "docs" / "images" / "baselines"), encoding="utf-8")
+    (ROOT / "docs" / "baselines.md").write_text(
+        page(found, ROOT / "docs" / "images" / "baselines", arguments.note), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -30,11 +30,13 @@ import torch
 from PIL import Image
 
 from gankit import Game, Recipe
-from gankit.ablation.conduct import conduct
+from gankit.ablation.conduct import conduct, told
 from gankit.ablation.processes import Processes, gpu_names
+from gankit.ablation.results import OF_THE_TRICK
 from gankit.ablation.study import Run, Study
 from gankit.ablation.variants import Variant
 from gankit.bundled import find_recipe
+from gankit.errors import GankitError
 from gankit.evaluation.target import evaluate
 from gankit.files import write_json
 from gankit.run_dir import RunDir
@@ -133,6 +135,13 @@ class Row:
     """Of G and of D."""
 
 
+def clock() -> float:
+    """Seconds. Without a GPU, those in which this process had a core: others may be at work on the machine."""
+    if torch.cuda.is_available():
+        return time.perf_counter()
+    return time.process_time() / torch.get_num_threads()
+
+
 def timed(system: System, threads: int) -> tuple[float, int, int]:
     """Seconds of an iteration, and the parameters of G and of D."""
     torch.set_num_threads(threads)
@@ -141,12 +150,12 @@ def timed(system: System, threads: int) -> tuple[float, int, int]:
     game.start()
     seconds = []
     for _ in range(WARM_UP + TIMED):
-        began = time.perf_counter()
+        began = clock()
         play_iteration(game)
         game.after_iteration(game)
         if game.device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(clock() - began)
     of_g, of_d = (sum(p.numel() for p in network.parameters()) for network in (game.generator, game.discriminator))
     return statistics.median(seconds[WARM_UP:]), of_g, of_d
 
@@ -156,6 +165,9 @@ class Lines:
 
     def ended(self, run: Run, outcome: dict[str, Any]) -> None:
         print(f"{run.name}: {outcome['broke_down'] or 'played'}", flush=True)
+
+    def failed(self, run: Run, error: GankitError) -> None:
+        print(f"{run.name}: failed, {error}", flush=True)
 
     def look(self, running: list[Run]) -> None:
         pass
@@ -190,7 +202,7 @@ def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
         on_mnist: whether the paper has figures for these images.
     """
     protocols = {
-        tuple((k, v) for k, v in p.items() if k != "generator") for row in rows.values() for p in row.protocols
+        tuple((k, v) for k, v in p.items() if k not in OF_THE_TRICK) for row in rows.values() for p in row.protocols
     }
     assert len(protocols) == 1, "all are measured in one way"
     facts = ", ".join(f"{key}: {fact}" for key, fact in protocols.pop())
@@ -249,7 +261,7 @@ def pictures(study: Study, folder: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="where the runs are")
-    parser.add_argument("--minutes", type=float, default=6.0, help="of training, for each run")
+    parser.add_argument("--minutes", type=float, default=4.0, help="of training, for each run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--images", help="a folder or a prepared file, for the paper's sizes")
@@ -274,8 +286,11 @@ def main() -> None:
         variants.append(Variant(system.name, "", True, Recipe.load(find_recipe(system.recipe), overrides)))
         print(f"{system.name}: {iterations[system.name]} iterations of {times[system.name][0]:.3g} s", flush=True)
     study = Study.begin(out / "runs", variants, range(arguments.seeds), threads)
-    if conduct(study, Processes(arguments.jobs, threads, gpus), Lines()):
+    end = conduct(study, Processes(arguments.jobs, threads, gpus), Lines())
+    if end.interrupted:
         raise SystemExit(130)
+    if end.failures:
+        raise told(end.failures)
 
     changes: dict[str, Any] = {"evaluation": {"count": COUNT}}
     if arguments.inception is not None:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from gankit.evaluation.comparison import Comparison as Comparison
     from gankit.evaluation.comparison import Extractor as Extractor
     from gankit.evaluation.comparison import Features as Features
+    from gankit.evaluation.network import in_colour as in_colour
+    from gankit.evaluation.network import network_extractor as network_extractor
+    from gankit.evaluation.store import cache_folder as cache_folder
     from gankit.evaluation.store import kept as kept
+    from gankit.files import write_bytes as write_bytes
     from gankit.game import Game as Game
     from gankit.kinds import Player as Player
     from gankit.plugin import Plugin as Plugin
@@ -45,7 +49,11 @@ _HOME = {
     "Comparison": "gankit.evaluation.comparison",
     "Extractor": "gankit.evaluation.comparison",
     "Features": "gankit.evaluation.comparison",
+    "cache_folder": "gankit.evaluation.store",
+    "in_colour": "gankit.evaluation.network",
     "kept": "gankit.evaluation.store",
+    "network_extractor": "gankit.evaluation.network",
+    "write_bytes": "gankit.files",
     "Dataset": "gankit.dataset",
     "Game": "gankit.game",
     "GankitError": "gankit.errors",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 from torch import Tensor
 
@@ -35,3 +36,8 @@ class Dataset:
 
     note: str = ""
     """How the images were made from what they were read from: crop, filter. For the record."""
+
+
+def loaded_once(dataset: Dataset) -> Dataset:
+    """A dataset that reads its images when they are first asked for, and hands out the same ones from then on."""
+    return replace(dataset, load=cache(dataset.load))

@@ -32,20 +32,26 @@ def disk_errors(what: Path) -> Iterator[None]:
         raise GankitError(f"{what} could not be written: {error.strerror or error}") from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
     """Replaces a file in one step.
+
+    Args:
+        path: the file.
+        data: what is to be in it.
+        shared: several processes may be about to write it. Where one alone may, what a killed one has left half
+            written is written over by the next.
 
     Raises GankitError when the disk is full; what was there before is then still there.
     """
-    write_parts(path, [data])
+    write_parts(path, [data], shared)
 
 
-def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> None:
     """`write_bytes` of what comes part by part, so that it need never be in memory as a whole.
 
     Whatever goes wrong where the parts come from, too, leaves what was there before.
     """
-    beside = path.with_name(TEMPORARY + path.name)
+    beside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}" if shared else f"{TEMPORARY}{path.name}")
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

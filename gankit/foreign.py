@@ -1,14 +1,25 @@
-"""Anybody's `nn.Module` in a network slot: `use = "some_package.nets:Generator"`, its arguments as siblings."""
+"""Anybody's `nn.Module` in a network slot or as an extractor: `use = "some_package.nets:Generator"`, its arguments as
+siblings."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+import torch
 from pydantic import ConfigDict, Field, create_model
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
+from gankit.aside import own_randomness
+from gankit.dataset import Dataset
 from gankit.errors import InputError
+from gankit.evaluation.comparison import Extractor
+from gankit.evaluation.network import network_extractor
+from gankit.files import tensors_to_bytes
 from gankit.hooks import Hooks
 from gankit.kinds import Kind
 from gankit.plugin import Plugin, Settings, hookimpl
@@ -22,14 +33,19 @@ class _Foreign(Plugin):
 
     module_class: type[nn.Module]
 
+    beside: ClassVar[dict[str, Any]] = {}
+    """Settings of gankit's, beside the arguments of `__init__`, which come first where names are the same."""
+
     def build(self) -> nn.Module:
         # What the recipe leaves out is left to `__init__`, whose defaults may be of any type.
-        given = self.config.model_dump(exclude_unset=True)
+        given = self.config.model_dump(exclude_unset=True, exclude=set(self.beside))
         try:
             return self.module_class(**given)
         except TypeError as error:
             raise InputError(f"{self.module_class.__name__} cannot be built with {given}: {error}") from error
 
+
+class _ForeignPlayer(_Foreign):
     @hookimpl
     def check_recipe(self, recipe: Recipe) -> list[str]:
         place = f"normalization.{self.kind}"
@@ -44,7 +60,7 @@ class _Foreign(Plugin):
         ]
 
 
-class _ForeignGenerator(_Foreign):
+class _ForeignGenerator(_ForeignPlayer):
     kind = "generator"
 
     @hookimpl
@@ -56,12 +72,52 @@ class _ForeignGenerator(_Foreign):
         return CalledWithLabels(self.build())
 
 
-class _ForeignDiscriminator(_Foreign):
+class _ForeignDiscriminator(_ForeignPlayer):
     kind = "discriminator"
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
         return Judging(CalledWithLabels(self.build()))
+
+
+class _ForeignExtractor(_Foreign):
+    kind = "extractor"
+    beside: ClassVar[dict[str, Any]] = {
+        "weights": (Path | None, Field(None, description="a safetensors file of its state_dict")),
+        "size": (int | None, Field(None, ge=1, description="pixels to which images are resized, bilinearly")),
+        "dataset_classes": (bool, Field(False, description="its logits are of the dataset's classes")),
+    }
+
+    @hookimpl
+    def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
+        settings = {name: getattr(self.config, name) for name in self.beside}
+        with own_randomness(device):  # without weights of its own, at least the same ones each time
+            network = self.build()
+        if settings.get("weights") is not None:
+            load_weights(network, settings["weights"])
+        seen = hashlib.sha256(tensors_to_bytes(dict(network.state_dict())))
+        seen.update(Path(inspect.getfile(self.module_class)).read_bytes())
+        return network_extractor(
+            network.to(device).eval(),
+            device,
+            f"{self.module_class.__name__} {seen.hexdigest()[:12]}",
+            settings.get("size"),
+            dataset.class_names if settings.get("dataset_classes") else (),
+        )
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Raises InputError for a file that cannot be read, or that is of another network."""
+    try:
+        network.load_state_dict(load(path.read_bytes()))
+    except OSError as error:
+        raise InputError(f"weights: {path} cannot be read: {error.strerror}") from error
+    except SafetensorError as error:
+        raise InputError(f"weights: {path} is no safetensors file: {error}") from error
+    except RuntimeError as error:
+        raise InputError(
+            f"weights: {path} does not fit {type(network).__name__}: {' '.join(str(error).split())}"
+        ) from error
 
 
 LABEL_NAMES = ("labels", "label", "y", "c", "classes", "class_labels")
@@ -112,6 +168,14 @@ class Judging(nn.Module):
         return Judgement(logits.flatten(), features.flatten(1) if features.dim() > 1 else features[:, None])
 
 
+BASES: dict[Kind, type[_Foreign]] = {
+    "generator": _ForeignGenerator,
+    "discriminator": _ForeignDiscriminator,
+    "extractor": _ForeignExtractor,
+}
+"""What a plain `nn.Module` can stand for."""
+
+
 def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
     """A plugin class around a module class, its settings read off the arguments of `__init__`."""
     fields: dict[str, Any] = {}
@@ -124,11 +188,13 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
                 continue  # nobody's to set, and no name for a setting
             default = ... if parameter.default is parameter.empty else _as_toml(parameter.default)
             fields[parameter.name] = (Any, Field(default))
-    base = _ForeignGenerator if kind == "generator" else _ForeignDiscriminator
+    base = BASES[kind]
+    beside = {name: field for name, field in base.beside.items() if name not in fields}
     config = create_model(
         f"{module_class.__name__}Config",
         __base__=_AnySettings if anything_else else Settings,
         **fields,
+        **beside,
     )
     return type(
         module_class.__name__,
@@ -138,6 +204,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
             "name": module_class.__name__,
             "Config": config,
             "module_class": module_class,
+            "beside": beside,
         },
     )
 

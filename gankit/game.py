@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gankit.aside import evaluating, own_randomness, seed_all
 from gankit.batch_norm import share_statistics
 from gankit.batches import BatchSource, place
-from gankit.dataset import Dataset
+from gankit.dataset import Dataset, loaded_once
 from gankit.errors import InputError, PluginError, Problem, RecipeError
 from gankit.evaluation.comparison import Extractor
 from gankit.hooks import Hooks
@@ -181,6 +181,9 @@ class Game:
     def _describe(self) -> tuple[Dataset, Spec]:
         spec = Spec(normalize=self._normalize)
         dataset: Dataset = self._ask("load_data", spec)
+        if "extractor" in self.recipe.parts:
+            # Measures look at the images too. Where there are none, the images need not stay in memory.
+            dataset = loaded_once(dataset)
         spec.channels, spec.resolution = dataset.channels, dataset.resolution
         spec.class_names, spec.classes = dataset.class_names, len(dataset.class_names)
         spec.class_balanced = self.recipe.train.class_balanced
@@ -305,7 +308,8 @@ class Game:
         }
         self.evaluate = hooks.calls("evaluate")
         # Nobody sees images where the slot is empty, as it is in a recipe without [measures].
-        self.measures = hooks.calls("measure") if "extractor" in self.recipe.parts else []
+        measures = hooks.of("measure") if "extractor" in self.recipe.parts else []
+        self.measures = {implementation.key: implementation.call for implementation in measures}
         self.after_backward = hooks.event("after_backward")
         self.after_iteration = hooks.event("after_iteration")
         self.on_log = hooks.event("on_log")

@@ -44,6 +44,15 @@ def picture_size(path: Path) -> tuple[int, int]:
         return picture.size
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a picture can be read to its end."""
+    try:
+        read_picture(path)
+    except InputError:
+        return False
+    return True
+
+
 def read_note(path: Path, name: str) -> str | None:
     """What `save_png` noted in a picture under a name; None where there is no such note.
 

@@ -83,6 +83,10 @@ class Plugin:
     """With several ranks, what its `state_dict` holds: "shared", the same on all of them, as it is when it comes from
     networks, from `run.values` or from `run.ranks.mean`; or "each rank's", of images and random numbers of its own."""
 
+    only_watches: ClassVar[bool] = False
+    """For a trick: its hooks take part in the game and change nothing, so `gankit ablate` need not play without it. Of
+    one that only logs, draws or measures this is known."""
+
     Config: ClassVar[type[Settings]] = Settings
 
     config: Any

@@ -21,7 +21,7 @@ import tomli_w
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from gankit.errors import InputError, PluginError, Problem, RecipeError
 from gankit.hooks import check_api_version
@@ -74,6 +74,10 @@ class Output(Settings):
     sample_count: int = Field(64, ge=1, description="images in a grid")
 
 
+PERCENT = r"^(\d+(?:\.\d+)?) ?%$"
+"""A share in words: `5%`."""
+
+
 class Evaluation(Settings):
     """The `[evaluation]` table: how `[measures]` are taken. Nothing here changes what is learnt."""
 
@@ -81,8 +85,18 @@ class Evaluation(Settings):
     count: int = Field(2000, ge=2, description="images drawn, and as many real ones, or all there are")
     seed: int = Field(0, ge=0, lt=2**63, description="of z and of the choice of real images, whatever the run's")
     budget: float = Field(
-        0.05, gt=0, le=1, description="share of the run's time; an evaluation that would exceed it is left out"
+        0.05,
+        gt=0,
+        le=1,
+        description='share of the run\'s time, or "5%"; an evaluation that would exceed it is left out',
+        json_schema_extra={"type": ["number", "string"], "pattern": PERCENT},
     )
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _of_a_hundred(cls, budget: Any) -> Any:
+        percent = isinstance(budget, str) and re.fullmatch(PERCENT, budget)
+        return float(percent[1]) / 100 if percent else budget
 
 
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
@@ -336,7 +350,7 @@ def _anchor_uses(raw: Raw, folder: Path) -> None:
     for name, value in raw.items():
         if isinstance(value, dict):
             _anchor_files(value, folder)
-        elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS) and isinstance(value, str):
+        elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS, "extractor") and isinstance(value, str):
             raw[name] = _anchored(value, folder)
 
 
@@ -647,7 +661,8 @@ def _use(raw: Any, kind: Kind) -> Any:
 
 
 def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
-    """The plugin class for a place of this kind; a plain `nn.Module` in a network slot is wrapped as one.
+    """The plugin class for a place of this kind; a plain `nn.Module` is wrapped as one, as a network or
+    an extractor.
 
     Raises PluginError for a class that does not belong there.
     """
@@ -655,10 +670,11 @@ def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
     if not issubclass(plugin_class, Plugin):
         from torch import nn
 
-        if kind in ("generator", "discriminator") and issubclass(plugin_class, nn.Module):
-            from gankit.foreign import module_plugin
+        if issubclass(plugin_class, nn.Module):
+            from gankit.foreign import BASES, module_plugin
 
-            return module_plugin(plugin_class, kind)
+            if kind in BASES:
+                return module_plugin(plugin_class, kind)
         raise PluginError(f"{found.use} is not a subclass of gankit.Plugin")
     check_api_version(plugin_class.api_version, found.use, found.distribution)
     if not isinstance(getattr(plugin_class, "name", None), str):

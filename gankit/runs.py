@@ -13,6 +13,7 @@ import torch
 from gankit.allocator import keep_freed_memory
 from gankit.checkpoint import load_checkpoint, newest_whole_checkpoint, ranks_of
 from gankit.errors import GankitError, InputError
+from gankit.evaluation.evaluator import Evaluator
 from gankit.game import Game
 from gankit.peak_memory import peak_memory
 from gankit.ranks import Ranks, here
@@ -53,19 +54,19 @@ def start(
     ranks = here()
     writes = ranks.rank == 0
     with ranks.in_company():
-        game = ranks.alike(lambda: _assembled(recipe, out, ranks, tell if writes else _nobody))
+        game, evaluator = ranks.alike(lambda: _assembled(recipe, out, ranks, tell if writes else _nobody))
         directory = _directory_of_all(ranks, ranks.alike(lambda: RunDir.create(recipe, out) if writes else None))
         if writes:
             directory.write_environment(environment_record(game))
-        return directory, play_together(game, directory, reporter, tell)
+        return directory, play_together(game, evaluator, directory, reporter, tell)
 
 
 def _nobody(sentence: str) -> None:
     """Is told what another rank tells the user."""
 
 
-def _assembled(recipe: Recipe, out: str | Path | None, ranks: Ranks, tell: Tell) -> Game:
-    """A new game with its data, and an `out` in which a run may be begun."""
+def _assembled(recipe: Recipe, out: str | Path | None, ranks: Ranks, tell: Tell) -> tuple[Game, Evaluator | None]:
+    """A new game with its data and what measures it, and an `out` in which a run may be begun."""
     prepare_torch(recipe)
     if out is not None:
         RunDir.check_free(Path(out))
@@ -73,7 +74,7 @@ def _assembled(recipe: Recipe, out: str | Path | None, ranks: Ranks, tell: Tell)
     for sentence in game.advice:
         tell(f"advice: {sentence}")
     game.load_data()
-    return game
+    return game, evaluator_of(game)
 
 
 def _directory_of_all(ranks: Ranks, own: RunDir | None) -> RunDir:
@@ -82,11 +83,13 @@ def _directory_of_all(ranks: Ranks, own: RunDir | None) -> RunDir:
     return own if own is not None else RunDir(Path(path))
 
 
-def play_together(game: Game, directory: RunDir, reporter: Reporter, tell: Tell) -> Outcome:
+def play_together(
+    game: Game, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter, tell: Tell
+) -> Outcome:
     """`play_to_the_end` on the first rank, which writes and tells; the others play along."""
     game.ranks.take_over(state for network in game.networks.values() for state in network.state_dict().values())
     if game.ranks.rank == 0:
-        return play_to_the_end(game, directory, reporter, tell)
+        return play_to_the_end(game, evaluator, directory, reporter, tell)
     assert game.batches is not None
     try:
         return follow(game)
@@ -111,12 +114,12 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     writes = ranks.rank == 0
     with ranks.in_company():
         directory = ranks.alike(lambda: _opened(path, writes))
-        game = ranks.alike(lambda: _restored(directory, overrides, ranks, tell if writes else _nobody))
+        game, evaluator = ranks.alike(lambda: _restored(directory, overrides, ranks, tell if writes else _nobody))
         if writes:
             _record_resume(game, directory)
         if game.iteration >= game.recipe.train.iterations and writes:
             tell(f"the run is complete: {game.iteration} iterations; train.iterations=N goes on")
-        return directory, play_together(game, directory, reporter, tell)
+        return directory, play_together(game, evaluator, directory, reporter, tell)
 
 
 def _opened(path: str | Path, locked: bool) -> RunDir:
@@ -126,8 +129,8 @@ def _opened(path: str | Path, locked: bool) -> RunDir:
     return directory
 
 
-def _restored(directory: RunDir, overrides: list[str], ranks: Ranks, tell: Tell) -> Game:
-    """The game with its data, where the newest whole checkpoint has left it. Nothing is written."""
+def _restored(directory: RunDir, overrides: list[str], ranks: Ranks, tell: Tell) -> tuple[Game, Evaluator | None]:
+    """The game with its data and what measures it, where the newest whole checkpoint has left it. Writes nothing."""
     recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
     game = Game(recipe, ranks=ranks)
@@ -135,6 +138,7 @@ def _restored(directory: RunDir, overrides: list[str], ranks: Ranks, tell: Tell)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         tell(sentence)
     game.load_data()
+    evaluator = evaluator_of(game)
     checkpoint, complaints = newest_whole_checkpoint(directory)
     for sentence in complaints:
         tell(f"{sentence}; going on from the one before")
@@ -153,7 +157,7 @@ def _restored(directory: RunDir, overrides: list[str], ranks: Ranks, tell: Tell)
         raise InputError(
             f"train.iterations: {wanted} given, and {game.iteration} are played already; name more, or leave it out"
         )
-    return game
+    return game, evaluator
 
 
 def _other_ranks(game: Game, then: int) -> str:
@@ -175,19 +179,26 @@ def _record_resume(game: Game, directory: RunDir) -> None:
     directory.write_environment(began | {"resumed": [*began.get("resumed", []), now | {"from": game.iteration}]})
 
 
-def play_to_the_end(game: Game, directory: RunDir, reporter: Reporter, tell: Tell) -> Outcome:
+def evaluator_of(game: Game) -> Evaluator | None:
+    """What takes the measures of a game's recipe, on the first rank; None when it has none."""
+    return Evaluator(game) if game.measures and game.ranks.rank == 0 else None
+
+
+def play_to_the_end(
+    game: Game, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter, tell: Tell
+) -> Outcome:
     """`train`, and nothing is left running or locked behind it. How it ended is on record, however it did."""
     assert game.batches is not None
     began = time.perf_counter()
     try:
-        outcome = train(game, directory, reporter)
+        outcome = train(game, directory, reporter, evaluator)
     except BaseException as error:
         # Of what is wrong with such a run, the error is enough.
-        conclude(game, directory, began, *broken_off(error), lambda sentence: None)
+        conclude(game, evaluator, directory, began, *broken_off(error), lambda sentence: None)
         raise
     else:
         state: State = "interrupted" if outcome.interrupted else "stopped" if outcome.stop_reason else "finished"
-        conclude(game, directory, began, state, outcome.stop_reason, tell)
+        conclude(game, evaluator, directory, began, state, outcome.stop_reason, tell)
         return outcome
     finally:
         game.batches.close()
@@ -201,9 +212,17 @@ def broken_off(error: BaseException) -> tuple[State, str | None]:
     return "broken down", str(error) if isinstance(error, GankitError) else f"{type(error).__name__}: {error}"
 
 
-def conclude(game: Game, directory: RunDir, began: float, state: State, reason: str | None, tell: Tell) -> None:
-    """Notes how the run ended and writes its report. What was learnt is safe by now, so no failure here is one of the
-    run."""
+def conclude(
+    game: Game,
+    evaluator: Evaluator | None,
+    directory: RunDir,
+    began: float,
+    state: State,
+    reason: str | None,
+    tell: Tell,
+) -> None:
+    """Notes how the run ended and what evaluation cost, and writes the report. What was learnt is safe by now, so no
+    failure here is one of the run."""
     ended = {
         "state": state,
         "reason": reason,
@@ -211,6 +230,9 @@ def conclude(game: Game, directory: RunDir, began: float, state: State, reason: 
         "seconds": round(time.perf_counter() - began, 3),
         "peak_memory": peak_memory(game.device),
     }
+    if evaluator is not None:
+        ended["evaluation"] = evaluator.budget.account()
+        tell(evaluator.budget.in_words())
     try:
         directory.write_end(ended)
         write_report(directory)

@@ -83,15 +83,21 @@ class Outcome:
     """Why a plugin ended the run, if one did."""
 
 
-def train(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
+def train(game: Game, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None = None) -> Outcome:
     """Plays a game to its end, from wherever it stands, and leaves everything in the run directory.
 
     With several ranks it is the first that does so; the others `follow`.
 
+    Args:
+        game: with its data loaded.
+        directory: of the run.
+        reporter: who is told how it goes.
+        evaluator: of the game, if its recipe has measures.
+
     Raises BreakdownError when the losses are no longer finite, GankitError when the disk is full.
     """
     with _told_to_plugins(game), game.ranks.in_company():
-        outcome = _play(game, directory, reporter)
+        outcome = _play(game, directory, reporter, evaluator)
     pass_on(game, directory, reporter)
     game.hooks.event("on_stop")(game)
     # Plugins have closed what they write to: what they still have to say goes past them.
@@ -159,7 +165,7 @@ def _played_out(game: Game) -> bool:
     return game.iteration == game.recipe.train.iterations or game.stop_reason is not None
 
 
-def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
+def _play(game: Game, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None) -> Outcome:
     """The iterations that are left, and the last checkpoint, grid and measures."""
     output, total = game.recipe.output, game.recipe.train.iterations
     game.directory = directory.path
@@ -167,7 +173,6 @@ def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
     grids = GridSampler(game)
     game.start()
     reporter.began(game, directory)
-    evaluator = Evaluator(game) if game.measures else None
     with Interrupt(reporter.stopping) as interrupt:
         while game.iteration < total and not over(game, interrupt):
             play_iteration(game)
@@ -184,7 +189,7 @@ def _play(game: Game, directory: RunDir, reporter: Reporter) -> Outcome:
                 show(game, directory, grids, reporter)
             if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
                 save(game, directory)
-            if evaluator is not None and evaluator.due() and game.iteration < total:
+            if evaluator is not None and game.iteration < total and evaluator.due():
                 judge(game, directory, evaluator, reporter)
         save(game, directory)
         # A kill between this checkpoint and the last measures must not lose them for good, nor take them twice.
@@ -373,10 +378,12 @@ def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) 
 
 
 def judge(game: Game, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
-    """The recipe's measures, with their protocol and their cost."""
-    row = evaluator.row()
+    """The recipe's measures, with their protocol and their cost. What cannot be measured is said, and no more."""
+    row = evaluator.row(forgiving=True)
+    pass_on(game, directory, reporter)
     log(game, directory, row)
-    reporter.measured(game.iteration, row["measures"], row["seconds"])
+    if row["measures"]:
+        reporter.measured(game.iteration, row["measures"], row["seconds"])
 
 
 def measures(game: Game) -> dict[str, float]:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from gankit.bundled import find_recipe
 from gankit.cli import cli
 from gankit.hookspecs import KIND_OF_HOOK
 from gankit.recipe import merge, read_toml
+from tests.gankit.cli.test_ablate import played_here
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -119,7 +121,9 @@ def typed(command, folder):
     if any("quiet_fakes." in argument for argument in arguments):
         # Is there only once the package is installed; the package's own tests have just played it.
         arguments = [a for a in arguments if "quiet_fakes." not in a]
-    result = CliRunner().invoke(cli, smaller(arguments), standalone_mode=False)
+    # A process for each run of a study would take longer than all other commands together.
+    with played_here() if arguments[0] == "ablate" else nullcontext():
+        result = CliRunner().invoke(cli, smaller(arguments), standalone_mode=False)
     assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"
 
 

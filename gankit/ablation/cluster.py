@@ -12,13 +12,14 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gankit.ablation.player import INTERRUPTED
 from gankit.ablation.processes import close, command, spawn
 from gankit.ablation.study import Run
-from gankit.errors import InputError
+from gankit.errors import GankitError, InputError
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
@@ -28,6 +29,9 @@ ENVIRONMENT = {
 
 POLL_EVERY = 0.2
 """Seconds between looks of a task at its process."""
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at which runs have begun."""
 
 UNSEEN = -1000
 """A task's answer where its machine does not see the study's folder."""
@@ -87,49 +91,65 @@ class Cluster:
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
         self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(play_here)
-        self.playing: dict[Run, Any] = {}
+        self.tasks: dict[Run, Any] = {}
+        """Of the runs that were started and have not ended, most of which may wait for room."""
+
+        self.began: set[Run] = set()
+        self._looked = 0.0
 
     def has_room(self) -> bool:
         """Always: Ray lets tasks wait until there is room, also for machines that come later."""
         return True
 
     def start(self, run: Run) -> None:
+        # It is there again as soon as the run's process is.
+        run.said_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.said_file, run.study / "study.json", Path())]
-        self.playing[run] = self.task.remote(command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
+        self.tasks[run] = self.task.remote(command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[Run]:
-        return list(self.playing)
+        # The folder may lie on a server that has better to do.
+        if time.monotonic() > self._looked + LOOK_EVERY:
+            self._looked = time.monotonic()
+            self.began |= {run for run in self.tasks if run not in self.began and run.said_file.exists()}
+        return [run for run in self.tasks if run in self.began]
 
-    def ended(self) -> list[tuple[Run, int]]:
-        """Those that have ended since the last call, with their exit codes.
-
-        Raises InputError when a machine does not see the study's folder.
-        """
-        by_task = {task: run for run, task in self.playing.items()}
+    def ended(self) -> Sequence[tuple[Run, int | GankitError]]:
+        """Those that have ended since the last call, with their exit codes, or with why there is none."""
+        by_task = {task: run for run, task in self.tasks.items()}
         over, _ = self.ray.wait(list(by_task), num_returns=len(by_task), timeout=0) if by_task else ([], [])
-        codes = []
         for task in over:
-            run = by_task[task]
-            del self.playing[run]
-            try:
-                code = self.ray.get(task)
-            except self.ray.exceptions.TaskCancelledError:
-                code = INTERRUPTED
-            if code == UNSEEN:
-                raise InputError(
-                    f"--ray: a machine of the cluster does not see {run.study.absolute()}; give --out a folder that "
-                    "all machines share"
-                )
-            codes.append((run, code))
-        return codes
+            del self.tasks[by_task[task]]
+        return [(by_task[task], self._answer(task, by_task[task])) for task in over]
+
+    def _answer(self, task: Any, run: Run) -> int | GankitError:
+        """Of a task that is over."""
+        try:
+            code: int = self.ray.get(task)
+        except self.ray.exceptions.TaskCancelledError:
+            return INTERRUPTED
+        except self.ray.exceptions.RayError as error:
+            return GankitError(f"Ray lost it: {in_a_sentence(error)}")
+        if code == UNSEEN:
+            return InputError(
+                f"--ray: a machine of the cluster does not see {run.study.absolute()}; give --out a folder that all "
+                "machines share"
+            )
+        return code
 
     def stop(self) -> None:
         """Asks all to write a checkpoint and end."""
-        for task in self.playing.values():
+        for task in self.tasks.values():
             self.ray.cancel(task, force=False)
 
     def kill(self) -> None:
         """Ends all at once, each with a checkpoint if it is still there to write one."""
-        for task in self.playing.values():
+        for task in self.tasks.values():
             self.ray.cancel(task, force=True)
-        self.playing.clear()
+        self.tasks.clear()
+
+
+def in_a_sentence(error: Exception) -> str:
+    """What is wrong, of an error of Ray: the last line where it is a traceback, the first where it goes on and on."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if any(line.startswith("File ") for line in lines) else lines[0]

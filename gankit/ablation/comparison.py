@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gankit.ablation.intervals import CONFIDENCE, Effect, Verdict, holm, paired_effect, ratio_effect, verdict
-from gankit.ablation.results import Measured, newest_measures, seconds_per_iteration
-from gankit.ablation.study import Study
+from gankit.ablation.results import Measured, measures_at, measures_before, seconds_per_iteration
+from gankit.ablation.study import Run, Study
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
 from gankit.run_dir import RunDir
+
+WhyNot = Literal["not finite", "not measured at the end"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,18 @@ class Row:
     """By Holm's procedure, among all rows that have an interval."""
 
     verdict: Verdict
+    broke_down: int
+    """Pairs that are missing because one of the two runs broke down: the effect is of those that held."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Runs of a variant that are not compared in a measure."""
+
+    measure: str
+    variant: str
+    seeds: list[int]
+    why: WhyNot
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,11 @@ class Comparison:
     ended_early: dict[str, list[int]]
     """Seeds by variant, where a plugin ended the run."""
 
+    unequal: dict[str, list[int]]
+    """Seeds by trick, where the two runs that are compared are of different lengths."""
+
+    left_out: list[LeftOut]
+
     @property
     def comparisons(self) -> int:
         return sum(row.effect.p is not None for row in self.rows)
@@ -69,12 +90,27 @@ class Comparison:
 class _Played:
     """A run that came to its end."""
 
+    iterations: int
     measures: dict[str, Measured]
+    """At the end, which is where runs are compared; some may be NaN."""
+
+    earlier: set[str]
+    """Measures that were taken before the end."""
+
     seconds: float | None
+
+    def value(self, measure: str) -> float | None:
+        """None where there is nothing to compare."""
+        measured = self.measures.get(measure)
+        return measured.value if measured is not None and math.isfinite(measured.value) else None
+
+
+Pair = tuple[_Played, _Played]
+"""Without the trick, and with it."""
 
 
 def compare(study: Study) -> Comparison:
-    """Compares the runs that are over.
+    """Compares the runs that are over, by what was measured at their ends.
 
     A run that broke down has no measures to compare, though it may have some from before; it is counted.
 
@@ -93,39 +129,69 @@ def compare(study: Study) -> Comparison:
             continue
         if outcome["stop_reason"] is not None:
             ended_early.setdefault(run.variant.name, []).append(run.seed)
-        log = RunDir.open(run.path).read_log()
-        played[run.variant.folder, run.seed] = _Played(newest_measures(log), seconds_per_iteration(log))
+        played[run.variant.folder, run.seed] = _read(run, outcome["iterations"])
     _check_protocols(study, played)
-    compared, costs = [], []
+    compared, costs, unequal = [], [], {}
     for variant in study.variants[1:]:
-        pairs = _pairs(study, variant, played)
-        for measure in dict.fromkeys(name for pair in pairs for name in pair[0].measures):
-            values = [
-                (before.measures[measure].value, after.measures[measure].value)
-                for before, after in pairs
-                if measure in before.measures and measure in after.measures
-            ]
-            if values:
+        by_seed = _pairs(study, variant, played)
+        pairs = list(by_seed.values())
+        lost = len({*broke_down.get(study.base.name, []), *broke_down.get(variant.name, [])})
+        for measure in dict.fromkeys(name for pair in pairs for run in pair for name in run.measures):
+            if values := _values(pairs, measure):
                 without = sum(before for before, _ in values) / len(values)
-                compared.append(
-                    (variant.trick, measure, without, paired_effect([after - before for before, after in values]))
-                )
-        times = [(after.seconds, before.seconds) for before, after in pairs if before.seconds and after.seconds]
-        ratio = ratio_effect([(after, before) for after, before in times if after and before]) if times else None
-        costs.append(Cost(variant.trick, ratio))
-    adjusted = iter(holm([effect.p for *_, effect in compared if effect.p is not None]))
+                effect = paired_effect([after - before for before, after in values])
+                compared.append((variant.trick, measure, without, effect, lost))
+        costs.append(Cost(variant.trick, _ratio(pairs)))
+        if seeds := [seed for seed, (before, after) in by_seed.items() if before.iterations != after.iterations]:
+            unequal[variant.trick] = seeds
+    adjusted = iter(holm([effect.p for *_, effect, _ in compared if effect.p is not None]))
     rows = []
-    for trick, measure, without, effect in compared:
+    for trick, measure, without, effect, lost in compared:
         p = next(adjusted) if effect.p is not None else None
-        rows.append(Row(trick, measure, without, effect, p, verdict(effect, p)))
-    return Comparison(rows, costs, over, len(study.runs), study.seeds, broke_down, ended_early)
+        rows.append(Row(trick, measure, without, effect, p, verdict(effect, p), lost))
+    left_out = _left_out(study, played)
+    return Comparison(rows, costs, over, len(study.runs), study.seeds, broke_down, ended_early, unequal, left_out)
 
 
-def _pairs(study: Study, variant: Variant, played: dict[tuple[str, int], _Played]) -> list[tuple[_Played, _Played]]:
-    """(without the trick, with it) for every seed of which both runs are over."""
+def _read(run: Run, iterations: int) -> _Played:
+    log = RunDir.open(run.path).read_log()
+    return _Played(
+        iterations, measures_at(log, iterations), measures_before(log, iterations), seconds_per_iteration(log)
+    )
+
+
+def _pairs(study: Study, variant: Variant, played: dict[tuple[str, int], _Played]) -> dict[int, Pair]:
+    """By seed, of every seed of which both runs are over."""
     without, with_it = (study.base, variant) if variant.adds else (variant, study.base)
-    both = [(played.get((without.folder, seed)), played.get((with_it.folder, seed))) for seed in study.seeds]
+    both = {seed: (played.get((without.folder, seed)), played.get((with_it.folder, seed))) for seed in study.seeds}
+    return {s: (before, after) for s, (before, after) in both.items() if before is not None and after is not None}
+
+
+def _values(pairs: Iterable[Pair], measure: str) -> list[tuple[float, float]]:
+    """Of a measure, of every pair that has it on both sides."""
+    both = [(before.value(measure), after.value(measure)) for before, after in pairs]
     return [(before, after) for before, after in both if before is not None and after is not None]
+
+
+def _ratio(pairs: Iterable[Pair]) -> Effect | None:
+    """How many times as long an iteration with the trick takes; None where no log says it."""
+    times = [(after.seconds, before.seconds) for before, after in pairs if before.seconds and after.seconds]
+    return ratio_effect([(after, before) for after, before in times if after and before]) if times else None
+
+
+def _left_out(study: Study, played: dict[tuple[str, int], _Played]) -> list[LeftOut]:
+    """What was measured and cannot be compared."""
+    found: dict[tuple[str, str, WhyNot], list[int]] = {}
+    for variant in study.variants:
+        for seed in study.seeds:
+            if (run := played.get((variant.folder, seed))) is None:
+                continue
+            for measure, measured in run.measures.items():
+                if not math.isfinite(measured.value):
+                    found.setdefault((measure, variant.name, "not finite"), []).append(seed)
+            for measure in sorted(run.earlier - run.measures.keys()):
+                found.setdefault((measure, variant.name, "not measured at the end"), []).append(seed)
+    return [LeftOut(measure, variant, seeds, why) for (measure, variant, why), seeds in found.items()]
 
 
 def _check_protocols(study: Study, played: dict[tuple[str, int], _Played]) -> None:
@@ -138,6 +204,6 @@ def _check_protocols(study: Study, played: dict[tuple[str, int], _Played]) -> No
             if protocol != measured.protocol:
                 raise InputError(
                     f"{name}: measured by the protocol {measured.protocol or 'that is not recorded'} in {where} and by "
-                    f"{protocol or 'one that is not recorded'} in {place}, and such values cannot be compared; measure "
-                    f"all runs anew in one way, then `gankit ablate {study.path}` writes the table"
+                    f"{protocol or 'one that is not recorded'} in {place}, and such values cannot be compared; another "
+                    "--out plays all runs anew"
                 )

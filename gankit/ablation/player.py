@@ -19,6 +19,7 @@ from typing import Any
 from gankit.errors import BreakdownError, GankitError
 from gankit.files import write_json
 from gankit.recipe import Recipe
+from gankit.run_dir import RunDir, changed_plugins, plugin_record
 from gankit.runs import resume, start
 from gankit.trainer import Silent
 
@@ -46,13 +47,16 @@ def play(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
     Raises GankitError for all but a game that broke down, which is how a run may end.
     """
     wait_for_others(path)
-    if path.exists() and not (path / "recipe.toml").exists():
-        shutil.rmtree(path)  # killed before there was anything in it
+    recipe = Recipe.load(recipe_file, [f"seed={seed}"])
+    if path.exists() and not can_go_on(path, recipe):
+        shutil.rmtree(path)
+    if path.exists() and (ended := end_on_record(path)) is not None:
+        return ended
     try:
         if path.exists():
             _, outcome = resume(path, [], Silent(), print)
         else:
-            _, outcome = start(Recipe.load(recipe_file, [f"seed={seed}"]), path, Silent(), print)
+            _, outcome = start(recipe, path, Silent(), print)
     except BreakdownError as error:
         return {"iterations": None, "stop_reason": None, "broke_down": str(error)}
     if outcome.interrupted:
@@ -60,19 +64,44 @@ def play(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
     return {"iterations": outcome.iterations, "stop_reason": outcome.stop_reason, "broke_down": None}
 
 
-def main() -> int:
-    recipe_file, seed, path = sys.argv[1:]
-    threading.Thread(target=stop_when_left_alone, daemon=True).start()
+def can_go_on(path: Path, recipe: Recipe) -> bool:
+    """Whether what is there is the beginning of this very run.
+
+    It is not where a run was killed before there was anything in it, nor after a plugin has been mended: half a run
+    with it as it was and half as it is would be a repetition of nothing.
+    """
+    directory = RunDir(path)
+    return directory.recipe_file.exists() and not changed_plugins(
+        directory.read_last_environment(), plugin_record(recipe)
+    )
+
+
+def end_on_record(path: Path) -> dict[str, Any] | None:
+    """How a run ended that was killed before it left its outcome: one that a plugin stopped must not play on."""
+    ended = RunDir(path).read_last_environment().get("ended", {})
+    if ended.get("state") not in ("finished", "stopped"):
+        return None
+    return {"iterations": ended["iteration"], "stop_reason": ended["reason"], "broke_down": None}
+
+
+def run_to_its_end(recipe_file: Path, seed: int, path: Path) -> int:
+    """Plays a run, and leaves its outcome when it is over; returns the process's exit code."""
     try:
-        ended = play(Path(recipe_file), int(seed), Path(path))
+        ended = play(recipe_file, seed, path)
         if ended is None:
             return INTERRUPTED
-        write_json(Path(path) / "outcome.json", ended)
+        write_json(path / "outcome.json", ended)
     except GankitError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def main() -> int:
+    recipe_file, seed, path = sys.argv[1:]
+    threading.Thread(target=stop_when_left_alone, daemon=True).start()
+    return run_to_its_end(Path(recipe_file), int(seed), Path(path))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from gankit.ablation.study import Run
+from gankit.files import disk_errors
 
 CORES_FOR_A_RUN = 2
 """By default, on a CPU. With one core each, as many networks as there are cores would have to fit into memory; with
@@ -52,8 +53,10 @@ def spawn(
 
     In a session of its own, so that Ctrl-C reaches the study alone, which then asks each run once.
     """
-    said.parent.mkdir(parents=True, exist_ok=True)
-    with open(said, "wb") as out:
+    with disk_errors(said):
+        said.parent.mkdir(parents=True, exist_ok=True)
+        out = open(said, "wb")  # noqa: SIM115 (closed below)
+    with out:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

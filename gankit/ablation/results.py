@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import statistics
 from collections.abc import Iterable
@@ -12,27 +11,39 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-OF_THE_TRICK = ("generator",)
-"""Facts of a protocol in which variants may differ: a moving average of G is another generator, which is the trick."""
+from gankit.evaluation.protocol import protocol_of
+
+OF_THE_TRICK = ("generator", "labels")
+"""Facts of a protocol in which variants may differ: a moving average of G is another generator, which is the trick; and
+what a generator is asked for follows from how it learnt."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The newest value of a measure."""
+    """A value of a measure; it may be NaN."""
 
     value: float
     protocol: str
     """How it was measured, as JSON; empty where the log does not say."""
 
 
-def newest_measures(rows: Iterable[dict[str, Any]]) -> dict[str, Measured]:
-    """By name, from the lines of a log; what is not finite is left out, as if it had not been measured."""
+def measures_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, Measured]:
+    """By name, what the lines of a log say of an iteration; of a measure taken twice, the newest value."""
     newest: dict[str, Measured] = {}
     for row in rows:
-        facts = {key: fact for key, fact in row.get("protocol", {}).items() if key not in OF_THE_TRICK}
-        protocol = json.dumps(facts, sort_keys=True) if "protocol" in row else ""
-        newest |= {name: Measured(value, protocol) for name, value in row.get("measures", {}).items()}
-    return {name: measured for name, measured in newest.items() if math.isfinite(measured.value)}
+        if row["iteration"] == iteration:
+            newest |= {name: Measured(value, _protocol(row, name)) for name, value in row.get("measures", {}).items()}
+    return newest
+
+
+def measures_before(rows: Iterable[dict[str, Any]], iteration: int) -> set[str]:
+    """The names of measures that were taken before an iteration."""
+    return {name for row in rows if row["iteration"] < iteration for name in row.get("measures", {})}
+
+
+def _protocol(row: dict[str, Any], name: str) -> str:
+    facts = {key: fact for key, fact in protocol_of(row, name).items() if key not in OF_THE_TRICK}
+    return json.dumps(facts, sort_keys=True) if "protocol" in row else ""
 
 
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:

@@ -19,11 +19,11 @@ from typing import Any
 import gankit
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
-from gankit.files import TEMPORARY, disk_errors, write_json, write_text
+from gankit.files import TEMPORARY, disk_errors, write_text
 from gankit.lock import Lock
-from gankit.recipe import Recipe
-from gankit.report.differences import flattened
-from gankit.run_dir import changed_plugins, plugin_record
+from gankit.recipe import Raw, Recipe
+from gankit.report.differences import differing, flattened
+from gankit.run_dir import RunDir, changed_plugins, plugin_record
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,23 @@ class Study:
     def open(cls, path: Path) -> Study:
         """A study as it was asked for.
 
-        Raises InputError when plugins have changed since.
+        A plugin may have been mended, as long as no run with it is over.
+
+        Raises InputError when a run is over that was played with another plugin than there is now.
         """
         record = json.loads((path / "study.json").read_text(encoding="utf-8"))
         variants = []
         for one in record["variants"]:
             source = path / f"{one['folder']}.toml"
             recipe = Recipe.from_dict(one["recipe"], source=source, recorded=one["plugins"])
-            if changes := changed_plugins({"plugins": one["plugins"]}, plugin_record(recipe)):
-                raise InputError(f"{path}: {changes[0]}; runs before and after cannot be compared: name another --out")
             variants.append(Variant(one["folder"], one["trick"], one["adds"], recipe))
-        return cls(path, variants, record["seeds"], record["threads"])
+        study = cls(path, variants, record["seeds"], record["threads"])
+        now = {variant: plugin_record(variant.recipe) for variant in variants}
+        for run in study.runs:
+            before = RunDir(run.path).read_last_environment()
+            if run.outcome() is not None and (changes := changed_plugins(before, now[run.variant])):
+                raise InputError(f"{path}: {changes[0]}; runs before and after cannot be compared: name another --out")
+        return study
 
     @classmethod
     def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
@@ -115,7 +121,7 @@ class Study:
         Raises InputError when something else is in the folder, or a study of other recipes.
         """
         there = cls.open(path) if cls.is_one(path) else None
-        if there is not None and any((run.path / "recipe.toml").exists() for run in there.runs):
+        if there is not None and there.has_begun():
             _check_holds(there, variants, seeds)
             threads = there.threads
         elif there is not None:
@@ -131,6 +137,10 @@ class Study:
         study.write()
         return study
 
+    def has_begun(self) -> bool:
+        """Whether anything has been played."""
+        return any((run.path / "recipe.toml").exists() for run in self.runs)
+
     def write(self) -> None:
         variants = [
             {
@@ -143,8 +153,9 @@ class Study:
             for v in self.variants
         ]
         record = {"gankit": gankit.__version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
-        # First the one that makes the folder a study; whoever finds no recipes beside it writes them again.
-        write_json(self.path / "study.json", record)
+        # First the one that makes the folder a study; whoever finds no recipes beside it writes them again. Not sorted:
+        # the order of a recipe's tricks is the order in which they act.
+        write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
 
@@ -164,9 +175,9 @@ def _check_holds(there: Study, variants: list[Variant], seeds: Sequence[int]) ->
     for variant in there.variants:
         if variant.folder not in asked:
             raise InputError(f"{there.path}: the study there has {variant.folder}, and this one has not; {way_out}")
-        before, now = (flattened(v.recipe.to_dict()) for v in (variant, asked[variant.folder]))
-        for key in dict.fromkeys([*before, *now]):
-            if before.get(key) != now.get(key) and key != "requires":
+        before, now = variant.recipe.to_dict(), asked[variant.folder].recipe.to_dict()
+        for key in differing([before, now]):
+            if key != "requires":
                 raise InputError(
                     f"{there.path}: {key} of {variant.folder} was {_shown(before, key)} when the study began and is "
                     f"{_shown(now, key)} now; {way_out}"
@@ -175,5 +186,8 @@ def _check_holds(there: Study, variants: list[Variant], seeds: Sequence[int]) ->
         raise InputError(f"--seeds: the study in {there.path} has seed {left_out[0]} too; {way_out}")
 
 
-def _shown(flat: dict[str, Any], key: str) -> str:
+def _shown(recipe: Raw, key: str) -> str:
+    if key == "tricks":
+        return f"in the order {', '.join(recipe['tricks'])}"
+    flat = flattened(recipe)
     return json.dumps(flat[key]) if key in flat else "not there"

@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gankit.errors import InputError, RecipeError
+from gankit.hooks import hooks_of
 from gankit.recipe import TOP_LEVEL, Recipe
 from gankit.registry import nearest
+
+WATCHING = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "evaluate")
+"""Hook points that take no part in the game."""
 
 BASE = "recipe"
 """The folder of the runs that all others are compared with."""
@@ -47,15 +51,17 @@ def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     Raises InputError when there is nothing to leave out, or the recipe cannot be without it.
     """
     tricks = [key.removeprefix("tricks.") for key in recipe.parts if key.startswith("tricks.")]
-    if not tricks and not only:
-        raise InputError(
-            f"{recipe.source}: the recipe has no tricks to leave out; --add TRICK compares it with one that has it"
-        )
-    chosen = list(only) or tricks
-    _once(chosen, "--only")
+    watching = only_watching(recipe)
+    acting = [name for name in tricks if name not in watching]
+    if not acting and not only:
+        besides = f" but {', '.join(watching)}, which only watch or measure" if watching else ""
+        way_out = "--add TRICK compares it with one that has it"
+        raise InputError(f"{recipe.source}: the recipe has no tricks to leave out{besides}; {way_out}")
+    keys = [_key(name, tricks) for name in only] or [f"tricks.{name}" for name in acting]
+    names = [key.removeprefix("tricks.") for key in keys]
+    _once(names, "--only")
     variants = [Variant(BASE, "", False, recipe)]
-    for name in chosen:
-        key = name if name not in tricks and _is_a_key(name) else f"tricks.{name.removeprefix('tricks.')}"
+    for name, key in zip(names, keys, strict=True):
         if key.startswith("tricks.") and key not in recipe.parts:
             raise InputError(
                 f"--only {name}: {recipe.source} has no such trick; "
@@ -64,6 +70,17 @@ def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
         with saying(f"without {name}", "--only names the tricks to leave out"):
             variants.append(Variant(f"without-{_slug(name)}", name, False, recipe.changed(drop=[key])))
     return _different(variants)
+
+
+def only_watching(recipe: Recipe) -> list[str]:
+    """Its tricks that cannot have an effect, such as loggers; and those that measure, since without them there would be
+    nothing to compare."""
+    return [
+        key.removeprefix("tricks.")
+        for key, part in recipe.parts.items()
+        if key.startswith("tricks.")
+        and (part.plugin_class.only_watches or {*hooks_of(part.plugin_class)} <= {*WATCHING})
+    ]
 
 
 def with_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
@@ -93,8 +110,10 @@ def with_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
     return _different(variants)
 
 
-def _is_a_key(name: str) -> bool:
-    return name.partition(".")[0] in TOP_LEVEL and not name.startswith("tricks.")
+def _key(name: str, tricks: Sequence[str]) -> str:
+    """Of a recipe, what --only names: a trick, or something else that may be left out."""
+    is_a_key = name.partition(".")[0] in TOP_LEVEL and name not in tricks
+    return name if is_a_key else f"tricks.{name}"
 
 
 def _override(word: str) -> str:
@@ -115,13 +134,17 @@ def _once(names: Sequence[str], flag: str) -> None:
 
 
 def _different(variants: list[Variant]) -> list[Variant]:
-    """Raises InputError for a variant that is the recipe itself."""
-    base = variants[0].recipe.to_dict()
-    for variant in variants[1:]:
-        if variant.recipe.to_dict() == base:
+    """Raises InputError for a variant that is the recipe itself, or that is there twice."""
+    first: dict[str, Variant] = {}
+    for variant in variants:
+        # As text, in which tricks have an order.
+        same = first.setdefault(variant.recipe.to_toml(), variant)
+        if same is variants[0] and variant is not same:
             raise InputError(
                 f"{variant.trick}: {variant.recipe.source} is the same with it and without; leave it out of the study"
             )
+        if same is not variant:
+            raise InputError(f"{variant.trick}: the same as {same.trick}; leave one of them out of the study")
     return variants
 
 

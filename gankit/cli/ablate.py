@@ -11,7 +11,7 @@ from gankit.cli.arguments import drop_option, overrides_argument
 
 if TYPE_CHECKING:
     from gankit.ablation.conduct import Place
-    from gankit.ablation.study import Study
+    from gankit.ablation.study import Run, Study
     from gankit.ablation.variants import Variant
     from gankit.recipe import Recipe
 
@@ -111,7 +111,7 @@ def _asked(
 ) -> tuple[Study, Place]:
     """The study that is asked for, new or there already, and where it is played."""
     from gankit.ablation.study import Study
-    from gankit.ablation.variants import with_each, without_each
+    from gankit.ablation.variants import only_watching, with_each, without_each
     from gankit.bundled import find_recipe
     from gankit.errors import InputError
     from gankit.recipe import Recipe
@@ -124,12 +124,16 @@ def _asked(
     variants = with_each(read, add) if add else without_each(read, only)
     advice = dict.fromkeys(sentence for variant in variants for sentence in _advice(variant))
     path = out or read.output.directory / read.name / "ablation"
+    there = Study.open(path) if Study.is_one(path) else None
     if seeds is None:
-        seeds = Study.open(path).seeds if Study.is_one(path) else list(range(SEEDS))
-    place = _place(read, jobs, address, None)
+        seeds = there.seeds if there is not None else list(range(SEEDS))
+    # Sums depend on the threads: a study goes on with as many as it began with.
+    place = _place(read, jobs, address, there.threads if there is not None and there.has_begun() else None)
     study = Study.begin(path, variants, seeds, place.threads)
     for sentence in advice:
         click.echo(f"advice: {sentence}")
+    if not add and not only and (watchers := only_watching(read)):
+        click.echo(f"not left out, since they only watch or measure: {', '.join(watchers)}")
     return study, place
 
 
@@ -184,16 +188,19 @@ def _tell(study: Study) -> None:
 
 
 def _play(study: Study, place: Place, quiet: bool) -> None:
-    """Plays the runs and shows the table. Exits with 130 when it was interrupted."""
-    from gankit.ablation.conduct import conduct
-    from gankit.cli import INTERRUPTED
+    """Plays the runs and shows the table. Exits with 130 when it was interrupted.
+
+    Raises GankitError with all that went wrong in runs, InputError if all of it is wrong input.
+    """
+    from gankit.ablation.conduct import conduct, told
+    from gankit.cli import INTERRUPTED, complain
     from gankit.cli.play import quoted, tell_next
     from gankit.cli.study_progress import study_progress
 
     go_on = f"gankit ablate {quoted(study.path)}"
     try:
         with study_progress(study, quiet) as shown:
-            interrupted = conduct(study, place, shown)
+            end = conduct(study, place, shown)
     except KeyboardInterrupt:
         click.echo("\nstopped at once; each run goes on from its last checkpoint")
         tell_next(go_on)
@@ -201,12 +208,29 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
     finally:
         study.release()
     _show_table(study)
-    if interrupted:
-        click.echo("interrupted; each run has written a checkpoint")
+    if end.given_up:
+        click.echo("given up: with a trick and without it runs failed alike, so the others would fail too")
+    if end.interrupted:
+        click.echo(f"interrupted; {_checkpoints(end.cut_short)}")
+        if end.failures:
+            complain(told(end.failures))
         tell_next(go_on)
         raise SystemExit(INTERRUPTED)
+    if end.failures:
+        raise told(end.failures)
     if study.seeds == list(range(len(study.seeds))):
         tell_next(f"{go_on} --seeds {2 * len(study.seeds)}")
+
+
+def _checkpoints(cut_short: list[Run]) -> str:
+    """Which runs have one, of those that had begun when they were asked to write one."""
+    from gankit.run_dir import RunDir
+
+    begun = [run for run in cut_short if run.path.exists()]
+    without = [run.name for run in begun if not RunDir(run.path).saved_checkpoints()]
+    if not without:
+        return "each run has written a checkpoint"
+    return f"each run has a checkpoint, but for those that had hardly begun: {'; '.join(without)}"
 
 
 def _show_table(study: Study) -> None:

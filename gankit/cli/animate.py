@@ -13,14 +13,15 @@ import click
 def command(run: Path, out: Path) -> None:
     """Write the grids of RUN as an animated GIF: what becomes of the same z while the generator learns.
 
-    The iteration stands under each; output.sample_every of the recipe decides how many there are. Grids of another
-    size than the newest are left out: after output.sample_count has changed, they are of other z.
+    The iteration stands under each; output.sample_every of the recipe decides how many there are. Grids of other z than
+    the newest are left out, as they are after output.sample_count has changed, and so are damaged ones.
     """
     from gankit.animation import MOST_FRAMES, durations, gif, grid_frames, spread
     from gankit.cli.words import counted
     from gankit.errors import InputError
     from gankit.files import write_parts
-    from gankit.picture_files import picture_size
+    from gankit.grids import of_newest_z
+    from gankit.picture_files import is_whole, picture_size
     from gankit.run_dir import RunDir
 
     if out.suffix.lower() != ".gif":
@@ -28,14 +29,19 @@ def command(run: Path, out: Path) -> None:
     if out.is_dir():
         raise InputError(f"--out {out}: a folder of that name is in the way")
     grids = RunDir.open(run).grids()
-    sizes = [picture_size(path) for path in grids]
-    alike = [path for path, size in zip(grids, sizes, strict=True) if size == sizes[-1]]
-    if len(alike) < 2:
+    sorted_out = of_newest_z(grids)
+    # Frames are of one size, whatever a plugin that draws them itself may have changed.
+    alike = [path for path in sorted_out.alike if picture_size(path) == picture_size(sorted_out.alike[-1])]
+    chosen = spread(alike, MOST_FRAMES)
+    # Looked at before: how long a frame is seen depends on how many there are.
+    frames = [path for path in chosen if is_whole(path)]
+    for path in [*sorted_out.damaged, *(path for path in chosen if path not in frames)]:
+        click.echo(f"{path} is damaged and left out")
+    if len(frames) < 2:
         raise InputError(
-            f"{run} holds {counted(len(alike), 'grid')} to animate, and it takes two; a run with a smaller "
+            f"{run} holds {counted(len(frames), 'grid')} to animate, and it takes two; a run with a smaller "
             "output.sample_every leaves more"
         )
-    chosen = spread(alike, MOST_FRAMES)
-    write_parts(out, gif(grid_frames(chosen), durations(len(chosen))))
-    of = "" if len(chosen) == len(grids) else f" of {counted(len(grids), 'grid')}"
-    click.echo(f"{counted(len(chosen), 'frame')}{of}: {out}")
+    write_parts(out, gif(grid_frames(frames), durations(len(frames))))
+    of = "" if len(frames) == len(grids) else f" of {counted(len(grids), 'grid')}"
+    click.echo(f"{counted(len(frames), 'frame')}{of}: {out}")

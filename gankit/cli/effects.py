@@ -6,13 +6,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from gankit.ablation.comparison import Comparison, Cost
+from gankit.ablation.comparison import Comparison, Cost, Row
 from gankit.ablation.intervals import CONFIDENCE, Effect
 from gankit.cli.words import counted, number
 
 COLUMNS = ("trick", "measure", "without", "effect", "95% interval", "seen", "cost")
 RIGHT = ("without", "effect", "95% interval", "cost")
-UNSURE = "higher?", "lower?"
 
 
 def cells(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -30,13 +29,21 @@ def cells(comparison: Comparison) -> list[tuple[str, ...]]:
                     number(row.without),
                     signed(row.effect.mean),
                     interval(row.effect),
-                    row.verdict,
+                    seen(row, len(comparison.seeds)),
                     cost_in_words(costs[row.trick]) if first else "",
                 )
             )
         if not of_trick:
             rows.append((cost.trick, "-", "-", "-", "-", "nothing to compare", cost_in_words(cost)))
     return rows
+
+
+def seen(row: Row, seeds: int) -> str:
+    """`higher`, `lower, of 4 of 5 seeds`, `higher, of those that held: 2 of 5 seeds`."""
+    if row.effect.pairs == seeds:
+        return row.verdict
+    held = "those that held: " if row.broke_down else ""
+    return f"{row.verdict}, of {held}{row.effect.pairs} of {counted(seeds, 'seed')}"
 
 
 def signed(value: float) -> str:
@@ -81,18 +88,33 @@ def notes(comparison: Comparison) -> list[str]:
             f"{comparison.comparisons} comparisons: of so many, about {comparison.comparisons * chance:.1f} would "
             "leave zero out by chance alone. A '?' marks what Holm's correction for that does not let stand."
         )
-    for what, by_variant in (("broke down", comparison.broke_down), ("were ended by a plugin", comparison.ended_early)):
-        lines += [
-            f"{name}: {len(failed)} of {len(comparison.seeds)} {what} (seed "
-            f"{', '.join(map(str, failed))})" + ("; they are not compared." if what == "broke down" else ".")
-            for name, failed in by_variant.items()
-        ]
-    if fewer := sorted({row.effect.pairs for row in comparison.rows if row.effect.pairs < len(comparison.seeds)}):
-        which = dict.fromkeys(row.trick for row in comparison.rows if row.effect.pairs in fewer)
-        lines.append(f"Of fewer pairs than seeds: {', '.join(which)} ({', '.join(map(str, fewer))}).")
+    total = len(comparison.seeds)
+    lines += [
+        f"{name}: {len(some)} of {total} broke down ({which(some)}); they are not compared."
+        for name, some in comparison.broke_down.items()
+    ]
+    lines += [
+        f"{name}: {len(some)} of {total} were ended by a plugin ({which(some)})."
+        for name, some in comparison.ended_early.items()
+    ]
+    lines += [
+        f"{trick}: of {which(some)} the two runs are of different lengths, a plugin having ended one; both are "
+        "compared as they ended."
+        for trick, some in comparison.unequal.items()
+    ]
+    lines += [
+        f"{one.measure}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}), which "
+        "are not compared in it."
+        for one in comparison.left_out
+    ]
     if comparison.over < comparison.runs:
         lines.append(f"Not finished: {comparison.over} of {comparison.runs} runs are over.")
     return lines
+
+
+def which(seeds: list[int]) -> str:
+    """`seed 1`, `seeds 0, 3`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def drawn(comparison: Comparison) -> Table:
@@ -101,7 +123,7 @@ def drawn(comparison: Comparison) -> Table:
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
     for row in cells(comparison):
-        faint = "dim" if row[5] in ("no effect seen", "no interval") else ""
+        faint = "dim" if row[5].startswith(("no effect seen", "no interval")) else ""
         table.add_row(
             *(
                 Text(cell, faint if column not in ("trick", "cost") else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from gankit.cli.arguments import device_option, overrides_argument
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of z and of the choice of real images.")
 @click.option("--json", "as_json", is_flag=True, help="Print the row of JSON that is kept, and nothing else.")
 @device_option
-@click.option("--trust", is_flag=True, help="Import the Python files and modules that a generator file names.")
+@click.option("--trust", is_flag=True, help="Follow a generator file to the Python files and networks that it names.")
 @overrides_argument
 def command(
     target: Path,
@@ -45,18 +46,20 @@ def command(
     gankit eval samples/ --against photos/ data.resolution=64
     """
     from gankit.evaluation.target import evaluate
-    from gankit.recipe import merge, overrides_from_here
+    from gankit.recipe import Raw, merge, overrides_from_here
     from gankit.run_dir import RunDir
 
     asked = {"count": count, "seed": seed}
-    changes = {"evaluation": {key: value for key, value in asked.items() if value is not None}}
+    changes: Raw = {"evaluation": {key: value for key, value in asked.items() if value is not None}}
     if extractor is not None:
-        changes = merge(changes, {"extractor": {"use": extractor}})
+        changes |= overrides_from_here([f"extractor.use={extractor}"])
     row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, measures)
     if (target / "recipe.toml").exists():
         RunDir.open(target).keep_evaluation(row)
     if as_json:
-        click.echo(json.dumps(row))
+        # What is not finite has no name in JSON.
+        finite = {name: value if math.isfinite(value) else None for name, value in row["measures"].items()}
+        click.echo(json.dumps(row | {"measures": finite}))
         return
     width = max(map(len, [*row["measures"], *row["protocol"]]))
     for name, value in row["measures"].items():
@@ -64,4 +67,6 @@ def command(
     click.echo("protocol:")
     for name, fact in row["protocol"].items():
         click.echo(f"  {name:{width}}  {fact}")
+    for name, facts in row["settings"].items():
+        click.echo(f"  {name:{width}}  {', '.join(f'{key} {fact}' for key, fact in facts.items())}")
     click.echo(f"it took {row['seconds']:.1f} s")

@@ -6,6 +6,7 @@ seed, class and device. What takes a run and no generator is elsewhere: `gankit 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ class Thresholds(click.ParamType):
         if isinstance(value, tuple):
             return value
         above_zero = click.FloatRange(min=0, min_open=True)
-        return tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
+        thresholds = tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
+        if any(math.isnan(threshold) for threshold in thresholds):
+            # Which no bound keeps out.
+            self.fail(f"{value!r} has what is no number; 'inf' is the whole prior.", parameter, context)
+        return thresholds
 
 
 @click.command("sample")

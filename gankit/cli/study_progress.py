@@ -19,6 +19,7 @@ from rich.text import Text
 from gankit.ablation.results import newest_rows, seconds_per_iteration
 from gankit.ablation.study import Run, Study
 from gankit.cli.words import counted, duration
+from gankit.errors import GankitError
 
 REDRAWS_PER_SECOND = 2
 LOOKS_PER_SECOND = 2
@@ -41,7 +42,12 @@ class StudyProgress:
         self.totals = {run: run.variant.recipe.train.iterations for run in study.runs}
         self.over = {run for run in study.runs if run.outcome() is not None}
         self.broke_down = sum(run.outcome()["broke_down"] is not None for run in self.over)  # type: ignore[index]
-        self.iterations = {run: self.totals[run] if run in self.over else 0 for run in study.runs}
+        self.failures: set[Run] = set()
+        # Also of runs that wait: what is played of them need not be played again.
+        self.iterations = {
+            run: self.totals[run] if run in self.over else _iteration(newest_rows(run.path / "log.jsonl"))
+            for run in study.runs
+        }
         self.paces: dict[Run, float | None] = {}
         """Seconds for an iteration of each run that is being played."""
 
@@ -62,8 +68,11 @@ class StudyProgress:
 
     def ended(self, run: Run, outcome: dict[str, Any]) -> None:
         self.over.add(run)
-        self.iterations[run] = self.totals[run]
+        self.iterations[run] = outcome["iterations"] or self.iterations[run]
         self.broke_down += outcome["broke_down"] is not None
+
+    def failed(self, run: Run, error: GankitError) -> None:
+        self.failures.add(run)
 
     def look(self, running: list[Run]) -> None:
         now, new = self.now(), [run for run in running if run not in self.began]
@@ -74,7 +83,7 @@ class StudyProgress:
         self._looked = now
         for run in running:
             rows = newest_rows(run.path / "log.jsonl")
-            self.iterations[run] = rows[-1]["iteration"] if rows else 0
+            self.iterations[run] = _iteration(rows)
             self.paces[run] = seconds_per_iteration(rows)
         if self._start is None and running:
             self._start = now, self._played()
@@ -85,28 +94,34 @@ class StudyProgress:
 
     def seconds_left(self) -> float | None:
         """For all runs, at the pace of this process so far, with all that processes take to begin and end."""
-        if self._start is None or len(self.over) == len(self.totals):
+        left = sum(self._left(run) for run in self.totals)
+        if self._start is None or left == 0:
             return None
         (began, before), played = self._start, self._played()
         if played <= before:
             return None
-        return (self.now() - began) / (played - before) * (sum(self.totals.values()) - played)
+        return (self.now() - began) / (played - before) * left
 
     def run_seconds_left(self, run: Run) -> float | None:
         pace = self.paces.get(run)
-        return None if pace is None else pace * (self.totals[run] - self.iterations[run])
+        return None if pace is None else pace * self._left(run)
 
     def state(self) -> str:
         """`4 of 9 runs over, 2 running, 3 waiting  12 min 3 s left`."""
-        waiting = len(self.totals) - len(self.over) - len(self.running)
+        waiting = len(self.totals) - len(self.over) - len(self.failures) - len(self.running)
         parts = [f"{len(self.over)} of {counted(len(self.totals), 'run')} over"]
         parts += [f"{self.broke_down} broke down"] if self.broke_down else []
+        parts += [f"{len(self.failures)} failed"] if self.failures else []
         parts += [f"{len(self.running)} running", f"{waiting} waiting"]
         left = self.seconds_left()
         return ", ".join(parts) + (f"  {duration(left)} left" if left is not None else "")
 
     def _played(self) -> int:
         return sum(self.iterations.values())
+
+    def _left(self, run: Run) -> int:
+        """Iterations that are still to be played."""
+        return 0 if run in self.over or run in self.failures else self.totals[run] - self.iterations[run]
 
 
 class StudyLines(StudyProgress):
@@ -127,6 +142,10 @@ class StudyLines(StudyProgress):
         more = f", about {duration(left)} left" if left is not None else ""
         click.echo(f"{run.name}: {how_it_ended(outcome)}{took}; {len(self.over)} of {len(self.totals)} over{more}")
 
+    def failed(self, run: Run, error: GankitError) -> None:
+        super().failed(run, error)
+        click.echo(f"{run.name}: failed, {error}")
+
     def stopping(self) -> None:
         super().stopping()
         # Straight to the file: a signal may have come in the middle of a print.
@@ -144,6 +163,7 @@ class StudyDisplay(StudyProgress):
 
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)
+        self.console = console
         self.live = Live(console=console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_SECOND)
 
     def __enter__(self) -> StudyProgress:
@@ -158,7 +178,11 @@ class StudyDisplay(StudyProgress):
     def ended(self, run: Run, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
         if outcome["broke_down"] is not None or outcome["stop_reason"] is not None:
-            self.live.console.print(Text(f"{run.name}: {how_it_ended(outcome)}"))
+            self.console.print(Text(f"{run.name}: {how_it_ended(outcome)}"))
+
+    def failed(self, run: Run, error: GankitError) -> None:
+        super().failed(run, error)
+        self.console.print(Text(f"{run.name}: failed, {error}"))
 
     def drawn(self) -> RenderableType:
         bars = Table.grid(expand=True, padding=(0, 1))
@@ -167,11 +191,12 @@ class StudyDisplay(StudyProgress):
         bars.add_column(justify="right", no_wrap=True)
         bars.add_column(justify="right", no_wrap=True)
         total = sum(self.totals.values())
-        played = self._played()
-        bars.add_row(
-            Text(self.study.base.recipe.name, "bold"), ProgressBar(total, played), f"{100 * played // total}%", ""
-        )
-        for run in self.running:
+        done = total - sum(self._left(run) for run in self.totals)
+        bars.add_row(Text(self.study.base.recipe.name, "bold"), ProgressBar(total, done), f"{100 * done // total}%", "")
+        # The short line comes last: the "^C" that a terminal echoes must not flow into a new line.
+        last = Text(STOPPING if self.stopping_asked else self.state())
+        shown = self._fitting(len(last.wrap(self.console, self.console.width)))
+        for run in shown:
             left = self.run_seconds_left(run)
             bars.add_row(
                 Text(run.name, "cyan"),
@@ -179,8 +204,23 @@ class StudyDisplay(StudyProgress):
                 f"{self.iterations[run]}/{self.totals[run]}",
                 f"{duration(left)} left" if left is not None else "",
             )
-        # The short line comes last: the "^C" that a terminal echoes must not flow into a new line.
-        return Group(bars, Text(STOPPING if self.stopping_asked else self.state()))
+        more = len(self.running) - len(shown)
+        return Group(bars, *([Text(f"... and {more} more")] if more else []), last)
+
+    def _fitting(self, lines: int) -> list[Run]:
+        """The runs for which there is room, or rich leaves out what comes last.
+
+        Args:
+            lines: that the last line takes.
+        """
+        # Beside them the whole study's line, and one that stays empty for the cursor.
+        room = max(0, self.console.height - 2 - lines)
+        return self.running if len(self.running) <= room else self.running[: max(0, room - 1)]
+
+
+def _iteration(rows: list[dict[str, Any]]) -> int:
+    """How far a run is, as far as the newest lines of its log say."""
+    return rows[-1]["iteration"] if rows else 0
 
 
 def how_it_ended(outcome: dict[str, Any]) -> str:

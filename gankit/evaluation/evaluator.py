@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gankit.aside import evaluating, own_randomness
+from gankit.aside import own_randomness
 from gankit.batches import Batches
+from gankit.dataset import Dataset
+from gankit.errors import GankitError
 from gankit.evaluation.budget import Budget
-from gankit.evaluation.comparison import Comparison, Extractor, Features, Protocol, Samples, measured
+from gankit.evaluation.comparison import Comparison, Extractor, Features, Measured, Protocol, Samples, measured
+from gankit.evaluation.protocol import Fact, settings_of, source_of
 from gankit.evaluation.store import kept
 from gankit.game import Game, derived_seed
 from gankit.recipe import Part
@@ -20,103 +26,233 @@ from gankit.sampling import Sampler, drawn_from, sampled_generator
 LONG = 5.0
 """Seconds of getting ready after which it is worth a word."""
 
+FEW = 32
+"""Images in a trial, at least; fewer tell nothing."""
+
+AS_REAL, EVEN = "as in the data", "even shares"
+"""Which labels a generator is asked for. One that is asked for none draws classes as it learnt them."""
+
+VERSION = 1
+"""Of how features are kept. Those of another version are computed anew."""
+
 
 class Evaluator:
     """The measures of a recipe, ready to be taken. Nothing it does leaves a trace in what is learnt.
 
     Args:
         game: with its data loaded.
+
+    Raises InputError when the extractor cannot be had, or cannot look at the real images.
     """
 
     def __init__(self, game: Game) -> None:
         assert game.batches is not None, "load_data comes first"
         self.game, self.settings = game, game.recipe.evaluation
+        self.budget = Budget(self.settings.budget)
         began = time.perf_counter()
-        with own_randomness(game.device):
+        with self.budget.charged(), own_randomness(game.device):
             count = min(self.settings.count, game.batches.size)
             images, labels = game.batches.reference(count, 0, self.settings.seed)
-            self.real = Samples(images.cpu(), None if labels is None else labels.cpu())
+            self.real = samples(images.cpu(), None if labels is None else labels.cpu(), game.dataset.class_names)
             self.extractor = game.build_extractor()
-            self.real_features = features_of(self.real, self.extractor)
+            looking = self.real, self.extractor, game.recipe.parts["extractor"]
+            self.real_features = features_of(*looking)
+            self._everything = once(features_of_everything(game.dataset, *looking), self.budget)
         if (seconds := time.perf_counter() - began) > LONG:
-            game.advise(f"to get the measures ready took {seconds:.0f} s; what was computed is kept for later runs")
+            # No advice, which would make a good run look doubtful in its report.
+            sentence = f"to get the measures ready took {seconds:.0f} s; what was computed is kept for later runs"
+            print(sentence, file=sys.stderr, flush=True)
 
-        self.budget = Budget(self.settings.budget)
-        self.budget.expected = self._expected()
-
-    def _expected(self) -> float:
-        """Seconds that an evaluation will take, judged by a tenth of one."""
-        began = time.perf_counter()
-        few = max(1, self.settings.count // 10)
-        with own_randomness(self.game.device):
-            self.extractor(self._draw(sampled_generator(self.game), few).images)
-        return (time.perf_counter() - began) * self.settings.count / few
+        self._tried = False
+        self._told: set[str] = set()
 
     def due(self) -> bool:
         """Whether an iteration of evaluation has come, and the budget has room for it."""
-        return self.game.iteration % self.settings.every == 0 and self.budget.allows()
+        if self.game.iteration % self.settings.every:
+            return False
+        if not self._tried and self.budget.allows():
+            self._try_out()
+        if self.budget.allows():
+            return True
+        self.budget.left_out += 1
+        return False
 
-    def row(self) -> dict[str, Any]:
-        """Takes the measures: the row of log.jsonl, with the protocol and the seconds that it took."""
-        game = self.game
-        with self.budget.evaluation(), own_randomness(game.device):
-            fake = self._draw(sampled_generator(game), self.settings.count)
-            facts = facts_of(game.recipe.parts["data"], self.real, fake, self.settings.seed, drawn_from(game))
-            comparison = Comparison(self.real, fake, self.extractor, facts, self.real_features)
-            found = measured(game.measures, comparison)
+    def row(self, forgiving: bool = False) -> dict[str, Any]:
+        """Takes the measures: the row of log.jsonl, with the protocol, the measures' settings and the seconds.
+
+        Args:
+            forgiving: a run is not broken off for a measure that cannot be taken, but told why, once.
+
+        Raises InputError, unless it is forgiving, when a measure cannot be taken.
+        """
+        before = self.budget.spent
+        with self.budget.evaluation():
+            protocol, found = self._compare(self.settings.count)
+        if forgiving:
+            self._excuse(found)
+        else:
+            found.or_refused()
         return {
-            "iteration": game.iteration,
-            "measures": found,
-            "protocol": dict(comparison.protocol),
-            "seconds": self.budget.expected,
+            "iteration": self.game.iteration,
+            "measures": found.numbers,
+            "protocol": dict(protocol),
+            "settings": settings_by_number(found, self.game.recipe.parts),
+            "seconds": self.budget.spent - before,
         }
 
-    def _draw(self, generator: nn.Module, count: int) -> Samples:
-        game = self.game
-        with torch.no_grad(), evaluating(generator):
-            sampler = Sampler(generator, game.hooks, game.spec, game.device)
-            return drawn(sampler, count, self.settings.seed, self.real)
+    def _try_out(self) -> None:
+        """Judges by a tenth of an evaluation what a whole one will take."""
+        self._tried = True
+        few = min(self.settings.count, max(FEW, self.settings.count // 10))
+        with self.budget.evaluation():
+            self._compare(few)
+        self.budget.expected *= self.settings.count / few
+
+    def _compare(self, count: int) -> tuple[Protocol, Measured]:
+        """`count` generated images, beside as many real ones or all there are."""
+        game, seed = self.game, self.settings.seed
+        sampler = Sampler(sampled_generator(game), game.hooks, game.spec, game.device)
+        real, features = first(self.real, count), first_features(self.real_features, count)
+        with own_randomness(game.device):
+            fake = drawn(sampler, count, seed, real)
+            facts = facts_of(game.recipe.parts, real, fake, seed) | facts_of_generator(sampler, real, drawn_from(game))
+            try:
+                comparison = Comparison(
+                    real, fake, self.extractor, facts, features, everything_features=self._everything
+                )
+            except GankitError as error:  # too few images for any measure
+                return facts, Measured({}, {}, [], dict.fromkeys(game.measures, error))
+            return comparison.protocol, measured(game.measures, comparison)
+
+    def _excuse(self, found: Measured) -> None:
+        """Says what could not be measured: once, however often it happens, and once for all measures it happens to."""
+        reasons: dict[str, list[str]] = {}
+        for key, error in found.failed.items():
+            reasons.setdefault(str(error), []).append(key)
+        if not found.numbers and found.silent:
+            reasons["nothing to say of these images through this extractor"] = found.silent
+        for reason, keys in reasons.items():
+            if reason not in self._told:
+                self._told.add(reason)
+                self.game.advise(f"{', '.join(keys)}: {reason}")
 
 
-def facts_of(data: Part, real: Samples, fake: Samples, seed: int, generator: str) -> Protocol:
-    """What belongs to the protocol beside the extractor.
+def facts_of(parts: Mapping[str, Part], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
+    """What belongs to the protocol of both sides, beside what the extractor says of itself.
 
     Args:
-        data: of the real images.
+        parts: of the recipe: `data` and `extractor`.
         real, fake: the images.
         seed: of their choice and of z.
-        generator: which of a run's generators.
     """
+    data = parts["data"]
     return {
+        **{f"extractor {key}": fact for key, fact in source_of(parts["extractor"]).items()},
         "real": f"{data.plugin_class.name} {real.digest()[:12]}",
         "split": str(getattr(data.config, "split", "all")),
         "real images": len(real.images),
         "generated images": len(fake.images),
         "seed": seed,
-        "generator": generator,
     }
 
 
-def chosen(images: Tensor, labels: Tensor | None, count: int, seed: int) -> Samples:
+def facts_of_generator(sampler: Sampler, real: Samples, which: str) -> dict[str, Fact]:
+    """What belongs to the protocol of images that a generator draws; `which` is that of a run's generators."""
+    return {"generator": which, "generated resize": "none", "labels": EVEN if asked_evenly(sampler, real) else AS_REAL}
+
+
+def settings_by_number(found: Measured, parts: Mapping[str, Part]) -> dict[str, dict[str, Fact]]:
+    """The settings of the measure that each number came from, of those that have some."""
+    settings = {name: settings_of(parts[key]) for name, key in found.said_by.items()}
+    return {name: facts for name, facts in settings.items() if facts}
+
+
+def asked_evenly(sampler: Sampler, real: Samples) -> bool:
+    """Whether a generator is asked for all its classes alike, rather than for the labels of the real images.
+
+    In training it is asked for those, unless batches are balanced. Of classes with other names nobody can tell which is
+    which.
+    """
+    return bool(sampler.class_names) and (sampler.spec.class_balanced or sampler.class_names != real.class_names)
+
+
+def labels_asked(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
+    """(count,) labels that a generator is asked for; None when it takes none."""
+    if not sampler.class_names or asked_evenly(sampler, real):
+        return sampler.labels(count)
+    assert real.labels is not None, "what has class names has labels"
+    return real.labels[torch.arange(count) % len(real.labels)]
+
+
+def samples(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
+    """Without labels, the classes have no names."""
+    return Samples(images, labels, class_names if labels is not None else ())
+
+
+def chosen(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
     """`count` of the images, or all there are, by the seed alone: those that a run's measures compare with."""
-    return Samples(*Batches(images, labels, min(count, len(images)), 0, seed).next())
+    return samples(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
+
+
+def first(of: Samples, count: int) -> Samples:
+    return Samples(of.images[:count], None if of.labels is None else of.labels[:count], of.class_names)
+
+
+def first_features(of: Features, count: int) -> Features:
+    return Features(of.values[:count], None if of.logits is None else of.logits[:count])
 
 
 def drawn(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
     """Images from a generator: floating point where the real ones are, which are no pictures then, uint8 otherwise."""
-    labels = sampler.labels(count)
+    labels = labels_asked(sampler, count, real)
     z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
     as_numbers = real.images.is_floating_point()
     images = torch.cat(list(sampler.outputs(z, labels) if as_numbers else sampler.images(z, labels)))
-    return Samples(images, labels)
+    return samples(images, labels, sampler.class_names)
 
 
-def features_of(real: Samples, extractor: Extractor) -> Features:
-    """The features of real images, computed once and kept."""
+def features_of(real: Samples, extractor: Extractor, part: Part) -> Features:
+    """The features of real images, computed once and kept for as long as the extractor is the same code.
+
+    Args:
+        real: the images.
+        extractor: what looks at them.
+        part: the plugin that built it.
+    """
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         found = extractor(real.images)
         return {"values": found.values} | ({} if found.logits is None else {"logits": found.logits}), {}
 
-    tensors, _ = kept("features", [real.digest(), dict(extractor.facts)], compute)
+    code = [part.found.origin, part.found.distribution, part.found.version, part.found.source_digest]
+    key = [VERSION, real.digest(), dict(extractor.facts), code, part.config.model_dump(mode="json")]
+    tensors, _ = kept("features", key, compute)
     return Features(tensors["values"], tensors.get("logits"))
+
+
+def features_of_everything(
+    dataset: Dataset, real: Samples, extractor: Extractor, part: Part
+) -> Callable[[], Features] | None:
+    """Gives the features of all images that the real ones were chosen from; None where these are all there are.
+
+    Args:
+        dataset: `loaded_once`.
+        real, extractor, part: as for `features_of`.
+    """
+    images, labels = dataset.load()
+    if len(images) == len(real.images):
+        return None
+    return lambda: features_of(samples(images, labels, dataset.class_names), extractor, part)
+
+
+def once(compute: Callable[[], Features] | None, budget: Budget) -> Callable[[], Features] | None:
+    """The same, computed for the first who asks, which no evaluation need expect again."""
+    if compute is None:
+        return None
+
+    @cache
+    def computed() -> Features:
+        with budget.once():
+            return compute()
+
+    return computed

@@ -16,7 +16,13 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38
 """Around the field of the curves."""
 
 MOST_POINTS = 800
-"""Of more, so many are drawn: of every stretch the lowest and the highest, so that no spike is lost."""
+"""Of a line with more, so many are drawn: of every stretch the lowest and the highest, so that no spike is lost."""
+
+MOST_IN_ALL = 4000
+"""Points of a chart, which its lines share."""
+
+FEWEST_POINTS = 50
+"""Of each line, however many there are."""
 
 DOTTED_UP_TO = 25
 """Points of a line that are few are marked one by one."""
@@ -92,6 +98,11 @@ def thinned(points: Points, most: int = MOST_POINTS) -> Points:
     return [points[i] for i in sorted(kept)]
 
 
+def points_of_each(lines: int) -> int:
+    """Up to how many points each line of a chart of so many is drawn with."""
+    return max(FEWEST_POINTS, min(MOST_POINTS, MOST_IN_ALL // lines))
+
+
 def finite(points: Points) -> Points:
     return [(x, y) for x, y in points if math.isfinite(y)]
 
@@ -160,7 +171,7 @@ def line_chart(title: str, lines: Sequence[Line]) -> str:
         f'<text class="tick x" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}">iteration</text>'
     )
     for line in lines:
-        drawn = Line(line.name, thinned(line.points), line.style)
+        drawn = Line(line.name, thinned(line.points, points_of_each(len(lines))), line.style)
         parts.append(f'<path class="line s{line.style % STYLES}" d="{path_of(drawn, x, y)}"/>')
         if len(drawn.points) <= DOTTED_UP_TO:
             parts += [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from gankit.report.differences import labels, learnt_from
@@ -19,8 +21,12 @@ NOTHING = "-"
 class Group:
     """Runs that differ by their seed alone."""
 
-    label: str
+    name: str
     runs: list[RunRecord]
+
+    @property
+    def label(self) -> str:
+        return self.name + seeds_in_words(self.runs)
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,13 @@ class Comparison:
 
 
 def grouped(runs: Sequence[RunRecord]) -> list[Group]:
-    """Runs that differ by their seed alone, together. A second run of a seed is no further seed: it stands apart."""
+    """Runs that differ by their seed alone, in their recipe and in their plugins' code, together.
+
+    A second run of a seed is no further seed: it stands apart.
+    """
     groups: list[tuple[object, list[RunRecord]]] = []
     for run in runs:
-        key = learnt_from(run.recipe)
+        key = learnt_from(run.recipe), run.code
         for other, members in groups:
             if other == key and run.seed not in [member.seed for member in members]:
                 members.append(run)
@@ -48,10 +57,48 @@ def grouped(runs: Sequence[RunRecord]) -> list[Group]:
     single = all(len(members) == 1 for _, members in groups)
     recipes = [run.recipe if single else {k: v for k, v in run.recipe.items() if k != "seed"} for run in first]
     names = [str(run.path) if len(members) == 1 else run.name for run, (_, members) in zip(first, groups, strict=True)]
-    return [
-        Group(label + seeds_in_words(members), members)
-        for label, (_, members) in zip(labels(recipes, names), groups, strict=True)
-    ]
+    return told_apart([Group(name, members) for name, (_, members) in zip(labels(recipes, names), groups, strict=True)])
+
+
+def told_apart(groups: Sequence[Group]) -> list[Group]:
+    """Groups no two of which have the same name: namesakes are told apart by the code of a plugin, by the folder they
+    lie in, or else by all their paths."""
+    apart = list(groups)
+    for tell in (code_of, folder_of, paths_of):
+        apart = [_further_named(group, [other for other in apart if other.name == group.name], tell) for group in apart]
+    return apart
+
+
+def _further_named(group: Group, namesakes: Sequence[Group], tell: Callable[[Group, Sequence[Group]], str]) -> Group:
+    if len({tell(other, namesakes) for other in namesakes}) == 1:
+        return group
+    return replace(group, name=f"{group.name}, {tell(group, namesakes)}")
+
+
+def code_of(group: Group, namesakes: Sequence[Group]) -> str:
+    """`loss of source 3f2a91c0`: the first plugin that is of different code among namesakes."""
+    plugins = other_code([run for other in namesakes for run in other.runs])
+    return " ".join(f"{plugin[0]} of {group.runs[0].code.get(plugin, 'unknown code')}" for plugin in plugins[:1])
+
+
+def folder_of(group: Group, namesakes: Sequence[Group]) -> str:
+    """`in old`: the folder that holds a group's runs, as seen from the one that holds all namesakes."""
+
+    def common(groups: Sequence[Group]) -> str:
+        return os.path.commonpath([os.path.abspath(run.path.parent) for other in groups for run in other.runs])
+
+    every, own = common(namesakes), common([group])
+    return f"in {os.path.basename(every) if own == every else os.path.relpath(own, every)}"
+
+
+def paths_of(group: Group, namesakes: Sequence[Group]) -> str:
+    return " and ".join(str(run.path) for run in group.runs)
+
+
+def other_code(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """The plugins, by place and name, that were not of the same code in all runs that have them."""
+    plugins = dict.fromkeys(plugin for run in runs for plugin in run.code)
+    return [plugin for plugin in plugins if len({run.code[plugin] for run in runs if plugin in run.code}) > 1]
 
 
 def seeds_in_words(members: Sequence[RunRecord]) -> str:
@@ -64,24 +111,26 @@ def compared(runs: Sequence[RunRecord]) -> Comparison:
     """The table: a row for each group, what it differs in first."""
     groups = grouped(runs)
     measures = list(dict.fromkeys(measure for run in runs for measure in run.measures))
-    columns: dict[str, Callable[[Group], str]] = {
-        "run": lambda group: group.label,
-        "state": lambda group: state_in_words(group.runs),
-        **{head: _newest_of(measure, _when(runs, measure)) for measure, head in heads_of(measures).items()},
-        "time": lambda group: spread_in_words([run.seconds for run in group.runs], duration),
-        "images/s": lambda group: spread_in_words([run.images_per_second for run in group.runs], "{:.0f}".format),
-        "parameters of G": lambda group: counts_in_words([r.parameters("generator") for r in group.runs]),
-        "parameters of D": lambda group: counts_in_words([r.parameters("discriminator") for r in group.runs]),
-        "memory of the process": lambda group: spread_in_words(
-            [run.peak_memory("process") for run in group.runs], megabytes
+    # Pairs, and no dictionary: a measure may be called what another column is.
+    columns: list[tuple[str, Callable[[Group], str]]] = [
+        ("run", lambda group: group.label),
+        ("state", lambda group: state_in_words(group.runs)),
+        *((head, _newest_of(measure, _when(runs, measure))) for measure, head in heads_of(measures).items()),
+        ("time", lambda group: spread_in_words([run.seconds for run in group.runs], duration)),
+        ("images/s", lambda group: spread_in_words([run.images_per_second for run in group.runs], "{:.0f}".format)),
+        ("parameters of G", lambda group: counts_in_words([r.parameters("generator") for r in group.runs])),
+        ("parameters of D", lambda group: counts_in_words([r.parameters("discriminator") for r in group.runs])),
+        (
+            "memory of the process",
+            lambda group: spread_in_words([run.peak_memory("process") for run in group.runs], megabytes),
         ),
-        "memory on the GPU": lambda group: spread_in_words([run.peak_memory("gpu") for run in group.runs], megabytes),
-    }
-    cells = {head: [column(group) for group in groups] for head, column in columns.items()}
+        ("memory on the GPU", lambda group: spread_in_words([run.peak_memory("gpu") for run in group.runs], megabytes)),
+    ]
+    cells = [(head, [column(group) for group in groups]) for head, column in columns]
     # Of what nobody has on record, there is no column.
-    shown = {head: column for head, column in cells.items() if any(cell != NOTHING for cell in column)}
-    rows = [list(row) for row in zip(*shown.values(), strict=True)]
-    return Comparison(list(shown), rows, notes_on(runs, groups, measures))
+    shown = [(head, column) for head, column in cells if any(cell != NOTHING for cell in column)]
+    rows = [list(row) for row in zip(*(column for _, column in shown), strict=True)]
+    return Comparison([head for head, _ in shown], rows, notes_on(runs, groups, measures))
 
 
 def transposed(comparison: Comparison) -> Comparison:
@@ -113,6 +162,9 @@ def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], measures: Seque
         notes.append("A run is named by what its recipe does not have in common with most of the others.")
     if any(len(group.runs) > 1 for group in groups):
         notes.append("Of several seeds: the mean, in brackets the lowest and the highest, and n, how many there are.")
+    if changed := other_code(runs):
+        places = ", ".join(dict.fromkeys(place for place, _ in changed))
+        notes.append(f"Not of the same code in all runs: {places}. Runs whose plugins differ are no repetitions.")
     for name in dict.fromkeys(measure.name for measure in measures):
         columns = [head for measure, head in heads_of(measures).items() if measure.name == name]
         if len(columns) > 1:
@@ -164,14 +216,24 @@ def newest_in_words(runs: Sequence[RunRecord], measure: Measure, when: Sequence[
 
 
 def spread_in_words(values: Sequence[float | None], word: Callable[[float], str]) -> str:
-    """`7.5 (7 to 8), n 2`: the mean, the lowest and the highest, and of how many; `8, n 2` when all are alike."""
+    """`7.5 (7 to 8), n 2`: the mean, the lowest and the highest, and of how many; `8, n 2` when all are alike.
+
+    What is not finite has no part in it, and is counted: `8, n 1, 1 not finite`.
+    """
     known = [value for value in values if value is not None]
-    if not known:
-        return NOTHING
-    n = f", n {len(known)}" if len(values) > 1 else ""
-    if word(min(known)) == word(max(known)):
-        return word(known[0]) + n
-    return f"{word(fmean(known))} ({word(min(known))} to {word(max(known))}){n}"
+    if len(values) == 1 and known:
+        return word(known[0])
+    finite = [value for value in known if math.isfinite(value)]
+    broken = [f"{len(known) - len(finite)} not finite"] if len(finite) < len(known) else []
+    return ", ".join([*_spread(finite, word), *broken]) or NOTHING
+
+
+def _spread(values: Sequence[float], word: Callable[[float], str]) -> list[str]:
+    """The mean with its bounds, and of how many; nothing of none."""
+    if not values:
+        return []
+    low, high = word(min(values)), word(max(values))
+    return [low if low == high else f"{word(fmean(values))} ({low} to {high})", f"n {len(values)}"]
 
 
 def counts_in_words(counts: Sequence[int | None]) -> str:

@@ -13,7 +13,7 @@ from importlib.resources import files
 import tomli_w
 
 from gankit.files import write_text
-from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, thinned
+from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, points_of_each, thinned
 from gankit.report.comparison import (
     NOTHING,
     Group,
@@ -23,11 +23,12 @@ from gankit.report.comparison import (
     grouped,
     heads_of,
     machine_in_words,
+    other_code,
     said,
 )
 from gankit.report.differences import differing, flattened, in_words
 from gankit.report.record import Measure, RunRecord, read_run
-from gankit.report.strips import Strips, same_z, strips_of
+from gankit.report.strips import Strips, strips_of
 from gankit.run_dir import RunDir
 from gankit.words import brief, counted, duration, megabytes
 
@@ -106,7 +107,7 @@ class Charts:
         data = {
             str(number): [
                 {"x": [x for x, _ in points], "y": [float(f"{y:.5g}") if math.isfinite(y) else None for _, y in points]}
-                for points in (thinned(line.points) for line in lines)
+                for points in (thinned(line.points, points_of_each(len(lines))) for line in lines)
             ]
             for number, lines in enumerate(self.drawn)
         }
@@ -146,7 +147,7 @@ def several_runs(runs: Sequence[RunRecord], charts: Charts) -> list[str]:
         *section("Losses", losses_over_each_other(groups, charts)),
         "<h2>Pictures</h2>",
         pictures(ordered, names),
-        "<h2>What differs between the recipes</h2>",
+        "<h2>What differs between the runs</h2>",
         differences(ordered, names),
         *environments(ordered, names),
     ]
@@ -155,7 +156,7 @@ def several_runs(runs: Sequence[RunRecord], charts: Charts) -> list[str]:
 def names_of(groups: Sequence[Group]) -> list[str]:
     """A name for each run of each group."""
     return [
-        group.label if len(group.runs) == 1 else f"{group.label.rpartition(' (seeds')[0]}, seed {run.seed}"
+        group.name if len(group.runs) == 1 else f"{group.name}, seed {run.seed}"
         for group in groups
         for run in group.runs
     ]
@@ -312,9 +313,11 @@ def pictures(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
         f'<div class="slider" hidden><label for="moment">Pictures of</label><input type="range" id="moment" min="0" '
         f'max="{last}" value="{last}"><output for="moment">iteration {strips.moments[-1]}</output></div>'
     )
-    notes = [of_which_z(runs)] if len(runs) > 1 else []
+    notes = [of_which_z(strips.same_z)] if len(runs) > 1 else []
     if strips.damaged:
         notes.append(f"{counted(len(strips.damaged), 'picture')} cannot be read and left out.")
+    if strips.others:
+        notes.append(f"{counted(strips.others, 'picture')} of other z than the newest left out.")
     return (
         f'<section data-moments="{strips.moments}" aria-label="Pictures">{slider}'
         f'<div class="strips{" one" if len(runs) == 1 else ""}">{shown}</div>'
@@ -333,9 +336,8 @@ def strip(strips: Strips, index: int, name: str) -> str:
     return f'<div class="strip">{"".join(figures)}</div>'
 
 
-def of_which_z(runs: Sequence[RunRecord]) -> str:
+def of_which_z(same: bool | None) -> str:
     """Whether pictures can be compared one by one."""
-    same = same_z(runs)
     if same is None:
         return "Whether the pictures are of the same z is not on record. What stands under each is its own iteration."
     if same:
@@ -347,7 +349,8 @@ def of_which_z(runs: Sequence[RunRecord]) -> str:
 
 
 def differences(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """The keys that the recipes do not have in common, a column for each run."""
+    """The keys that the recipes do not have in common, and plugins that are not of the same code, a column for each
+    run."""
     flats = [flattened(run.recipe) for run in runs]
     keys = differing([run.recipe for run in runs])
     orders = [", ".join(run.recipe.get("tricks", {})) for run in runs]
@@ -357,6 +360,9 @@ def differences(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
             *(orders if key == "tricks" else [in_words(flat[key]) if key in flat else NOTHING for flat in flats]),
         ]
         for key in keys
+    ]
+    rows += [
+        [f"{place}: {use}", *(run.code.get((place, use), NOTHING) for run in runs)] for place, use in other_code(runs)
     ]
     if not rows:
         return "<p>Nothing: the recipes are the same.</p>"

@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from gankit.evaluation.protocol import protocol_of
 from gankit.recipe import Raw, read_toml
-from gankit.report.differences import flattened
+from gankit.report.differences import NOT_LEARNT, flattened
 from gankit.run_dir import RunDir, read_rows
 
 State = Literal["finished", "stopped", "interrupted", "broken down", "cut short", "running"]
@@ -73,6 +74,17 @@ class RunRecord:
         """What it was last played on."""
         return self.processes[-1]
 
+    @cached_property
+    def code(self) -> dict[tuple[str, str], str]:
+        """What each plugin that takes part in play was, by its place and its name; of a run that went on with another,
+        both."""
+        was: dict[tuple[str, str], dict[str, None]] = {}
+        for process in self.processes:
+            for place, plugin in process.get("plugins", {}).items():
+                if not f"{place}.".startswith(NOT_LEARNT):
+                    was.setdefault((place, plugin["use"]), {})[code_in_words(plugin)] = None
+        return {plugin: ", then ".join(words) for plugin, words in was.items()}
+
     @property
     def recipe_advice(self) -> list[str]:
         """What plugins said of the recipe before it began."""
@@ -126,6 +138,15 @@ class RunRecord:
         return images / seconds if seconds else None
 
 
+def code_in_words(plugin: Mapping[str, str]) -> str:
+    """`kit 1.5, source 3f2a91c0`: the distribution that a plugin came with, if any, and a digest of its file.
+
+    Not the place of the file: moved, it is the same.
+    """
+    distribution = f"{plugin['distribution']} {plugin['version']}, " if plugin["distribution"] else ""
+    return f"{distribution}source {plugin['sha256'][:8]}"
+
+
 def read_run(path: str | Path) -> RunRecord:
     """Reads the directory of a run that is over, or that still goes on.
 
@@ -154,8 +175,8 @@ def _measures(taken: list[dict[str, Any]], recipe: Raw) -> dict[Measure, Points]
     """The curve of each measure. Of what was measured twice at an iteration, in the same way, the later counts."""
     curves: dict[Measure, dict[int, float]] = {}
     for row in taken:
-        protocol = as_protocol(row["protocol"]) if row.get("protocol") else unsaid_protocol(recipe)
         for name, value in row["measures"].items():
+            protocol = as_protocol(protocol_of(row, name)) if row.get("protocol") else unsaid_protocol(recipe)
             curves.setdefault(Measure(name, protocol), {})[row["iteration"]] = value
     return {measure: sorted(curve.items()) for measure, curve in curves.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from PIL import Image
 
 from gankit.animation import spread
 from gankit.errors import InputError
-from gankit.picture_files import read_note, read_picture
+from gankit.grids import of_newest_z
+from gankit.picture_files import read_picture
 from gankit.report.record import RunRecord
 
 MOST_PICTURES = 48
@@ -25,7 +26,16 @@ LONGEST_SIDE = 560
 """Larger grids are made smaller, in pixels."""
 
 MOST_BYTES = 4_000_000
-"""Of all pictures of a page. Where they are more, there are fewer of them."""
+"""Of all pictures of a page. Where they are more, there are fewer of them, and then they are smaller."""
+
+LEAST = (
+    (2, LONGEST_SIDE),
+    (2, LONGEST_SIDE // 2),
+    (1, LONGEST_SIDE // 2),
+    (1, LONGEST_SIDE // 4),
+    (1, LONGEST_SIDE // 8),
+)
+"""Moments and longest sides for pages of many runs, from large to small."""
 
 QUALITY = 85
 """Of JPEG, up to 100."""
@@ -61,58 +71,63 @@ class Strips:
     damaged: list[Path]
     """Files that could not be read."""
 
+    others: int
+    """How many grids are left out because they show other z than the newest of their run."""
+
+    same_z: bool | None
+    """Whether all pictures show the same z in the same places; None where that is not on record."""
+
 
 def strips_of(runs: Sequence[RunRecord]) -> Strips:
-    """The grids of the runs, evenly spread over the iterations, as many as the page can carry."""
-    every = sorted({iteration for run in runs for iteration in run.grids})
-    most, damaged = min(MOST_MOMENTS, max(2, MOST_PICTURES // len(runs))), dict[Path, None]()
-    encoded: dict[Path, Picture] = {}
-    while True:
-        moments = spread(every, most)
-        chosen = [shown_at(run, moments) for run in runs]
+    """The grids of the runs, evenly spread over the iterations, as many and as large as the page can carry."""
+    known = [of_newest_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
+    grids = [{int(path.stem): path for path in of.alike} for of in known]
+    every = sorted({iteration for of in grids for iteration in of})
+    damaged = dict.fromkeys(path for of in known for path in of.damaged)
+    encoded: dict[tuple[Path, int], Picture] = {}
+    for most, side in sizes(len(runs)):
+        moments = spread(every, most) if most > 1 else every[-1:]
         pictures = [
-            [p for p in (_kept(iteration, run.grids[iteration], encoded, damaged) for iteration in iterations) if p]
-            for run, iterations in zip(runs, chosen, strict=True)
+            [p for p in (_kept(of[i], side, encoded, damaged) for i in shown_at(of, moments)) if p] for of in grids
         ]
-        if most == 2 or sum(len(picture.data) for of in pictures for picture in of) <= MOST_BYTES:
-            return Strips(moments, pictures, list(damaged))
-        most = max(2, most // 2)
+        if sum(len(picture.data) for of in pictures for picture in of) <= MOST_BYTES:
+            break
+    z = [of.z for of in known if of.alike]
+    same_z = None if None in z else len(set(z)) == 1
+    return Strips(moments, pictures, list(damaged), sum(len(of.others) for of in known), same_z)
 
 
-def shown_at(run: RunRecord, moments: Sequence[int]) -> list[int]:
+def sizes(runs: int) -> Iterator[tuple[int, int]]:
+    """How many moments, and how long a side, to be tried one after the other: from all that a page of so many runs may
+    carry down to one small picture of each."""
+    most = min(MOST_MOMENTS, MOST_PICTURES // runs)
+    while most > 2:
+        yield most, LONGEST_SIDE
+        most //= 2
+    yield from LEAST
+
+
+def shown_at(grids: Mapping[int, Path], moments: Sequence[int]) -> list[int]:
     """The iterations of the newest grids that are not later than some moments, each once."""
-    newest = (max((i for i in run.grids if i <= moment), default=None) for moment in moments)
+    newest = (max((i for i in grids if i <= moment), default=None) for moment in moments)
     return list(dict.fromkeys(iteration for iteration in newest if iteration is not None))
 
 
-def _kept(iteration: int, path: Path, encoded: dict[Path, Picture], damaged: dict[Path, None]) -> Picture | None:
-    """The picture of a grid, encoded once; None, and noted, where it is damaged."""
-    if path not in encoded and path not in damaged:
+def _kept(path: Path, side: int, encoded: dict[tuple[Path, int], Picture], damaged: dict[Path, None]) -> Picture | None:
+    """The picture of a grid, encoded once for each size; None, and noted, where it is damaged."""
+    if (path, side) not in encoded and path not in damaged:
         try:
-            encoded[path] = encode(iteration, read_picture(path))
+            encoded[path, side] = encode(int(path.stem), read_picture(path), side)
         except InputError:
             damaged[path] = None
-    return encoded.get(path)
+    return encoded.get((path, side))
 
 
-def encode(iteration: int, drawn: Image.Image) -> Picture:
-    """As PNG what has few colours, as drawings have; as JPEG all else."""
-    share = min(1.0, LONGEST_SIDE / max(drawn.size))
+def encode(iteration: int, drawn: Image.Image, side: int = LONGEST_SIDE) -> Picture:
+    """As PNG what has few colours, as drawings have; as JPEG all else. Larger ones are brought down to that side."""
+    share = min(1.0, side / max(drawn.size))
     size = (max(1, round(drawn.width * share)), max(1, round(drawn.height * share)))
     fitted = drawn.resize(size, Image.Resampling.LANCZOS) if share < 1 else drawn
     kind, buffer = "jpeg" if fitted.getcolors(FEW_COLOURS) is None else "png", io.BytesIO()
     fitted.save(buffer, format=kind, quality=QUALITY)
     return Picture(iteration, kind, buffer.getvalue(), *size)
-
-
-def same_z(runs: Sequence[RunRecord]) -> bool | None:
-    """Whether the runs' newest grids show the same z in the same places; None where that is not on record."""
-    notes = [_noted_z(run) for run in runs if run.grids]
-    return None if None in notes else len(set(notes)) == 1
-
-
-def _noted_z(run: RunRecord) -> str | None:
-    try:
-        return read_note(run.grids[max(run.grids)], "z")
-    except InputError:
-        return None

@@ -60,6 +60,18 @@ def test_a_file_where_a_folder_should_be(tmp_path):
         write_bytes(tmp_path / "file" / "x", b"")
 
 
+def test_two_processes_do_not_write_into_one_anothers_file(tmp_path, monkeypatch):
+    def meanwhile(*arguments):
+        monkeypatch.undo()
+        monkeypatch.setattr(files.os, "getpid", lambda: -1)
+        write_bytes(tmp_path / "x", b"the other's", shared=True)
+
+    monkeypatch.setattr(files.os, "fsync", meanwhile)
+    write_bytes(tmp_path / "x", b"mine", shared=True)
+    assert (tmp_path / "x").read_bytes() == b"mine"
+    assert names(tmp_path) == ["x"]
+
+
 def test_other_errors_are_left_alone(tmp_path):
     with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
         raise ZeroDivisionError

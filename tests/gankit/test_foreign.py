@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from safetensors.torch import save, save_file
 from torch import nn
 
-from gankit import Game, Recipe
+from gankit import Dataset, Game, InputError, Recipe
 from gankit.errors import RecipeError
 from gankit.foreign import CalledWithLabels, Judging, label_place, module_plugin
 from gankit.sampling import Sampler, save_generator
@@ -137,9 +138,86 @@ def test_a_required_argument_is_asked_for(shelf, strangers):
         strangers({"use": f"{shelf.own.__name__}:Needy"})
 
 
-def test_a_module_belongs_in_a_network_slot_only(toy_recipe):
+def test_a_module_is_no_trick(toy_recipe):
     with pytest.raises(RecipeError, match=r"tricks\.a\.use: gankit_toys:PlainD is not a subclass of gankit\.Plugin"):
         toy_recipe(tricks={"a": {"use": "gankit_toys:PlainD"}})
+
+
+class Embed(nn.Module):
+    """Somebody's network of features, or of logits."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.layer = nn.Linear(3, width)
+
+    def forward(self, images):
+        return self.layer(images.mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def embedding(shelf, toy_recipe):
+    """A function from settings to the extractor of a recipe that names `Embed`."""
+    shelf.own.Embed = Embed
+
+    def build(dataset, **settings):
+        recipe = toy_recipe(extractor={"use": f"{shelf.own.__name__}:Embed"} | settings)
+        return recipe.parts["extractor"].build().build_extractor(dataset, torch.device("cpu"))
+
+    return build
+
+
+def pictures(*classes):
+    images = torch.randint(0, 256, (6, 3, 5, 5), dtype=torch.uint8)
+    return Dataset(3, 5, classes, lambda: (images, None))
+
+
+def test_a_strangers_network_sees_features(embedding, tmp_path):
+    images, _ = pictures().load()
+    one, again = embedding(pictures(), width=7), embedding(pictures(), width=7)
+    assert one(images).values.shape == (6, 7)
+    assert one.facts == again.facts  # its first weights are the same each time
+    assert one.facts["extractor"].startswith("Embed ")
+    network = Embed(7)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    trained = embedding(pictures(), width=7, weights=str(tmp_path / "w.safetensors"), size=9)
+    assert trained.facts["extractor"] != one.facts["extractor"]
+    assert trained.facts["resize"] == "bilinear to 9"
+    flat = torch.full((2, 1, 3, 3), 255, dtype=torch.uint8)
+    torch.testing.assert_close(trained(flat).values, network(torch.ones(2, 3, 3, 3)).detach())
+
+
+def test_a_strangers_logits_may_be_of_the_datasets_classes(embedding):
+    images, _ = pictures().load()
+    found = embedding(pictures("a", "b"), width=2, dataset_classes=True)
+    assert found.class_names == ("a", "b")
+    assert torch.equal(found(images).logits, found(images).values)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        (b"nothing of the kind", "is no safetensors file"),
+        (save({"other": torch.ones(1)}), "does not fit Embed"),
+    ],
+)
+def test_weights_that_are_none(embedding, tmp_path, content, said):
+    path = tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"weights: {path} {said}"):
+        embedding(pictures(), weights=str(path))
+
+
+def test_a_setting_of_the_networks_own_comes_before_one_of_gankits():
+    class Sized(nn.Module):
+        def __init__(self, size="large"):
+            super().__init__()
+
+    plugin = module_plugin(Sized, "extractor")
+    assert plugin.Config().size == "large"
+    assert plugin(plugin.Config(size="small")).build()
+    assert {"weights", "dataset_classes"} <= plugin.Config.model_fields.keys()
 
 
 def test_a_normalisation_that_nobody_asks_for_layers_is_said_to_do_nothing(strangers):

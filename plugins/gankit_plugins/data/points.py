@@ -69,6 +69,22 @@ def judge_generator(run: Game, generator: nn.Module, modes: Tensor, std: float) 
     return judge(points, modes, std)
 
 
+def advise_on_few(run: Game, covered: float, there: int) -> None:
+    """Says at a run's end that samples cover fewer than half of the modes, so that nobody takes it for a good one.
+
+    Args:
+        run: that is over.
+        covered: how many modes were covered when they were measured last.
+        there: how many there are.
+    """
+    if covered < there / 2:
+        run.advise(
+            f"modes is {covered:g}: the samples cover fewer than half of the {there} modes. G has collapsed to few of "
+            "them, or has not learnt yet. What helped most often where it was measured (docs/modes.md): packing, "
+            "gradient_penalty, r1"
+        )
+
+
 def scatter(points: Tensor, modes: Tensor, std: float) -> Image.Image:
     """Points as dots over the modes as discs of three standard deviations; the picture reaches from -1 to 1.
 

@@ -34,7 +34,8 @@ class StackedMnist(Plugin):
 
     Source: Metz 2016, section 3.3.1; Srivastava 2017, section 4.2; Lin 2018, section 4.1. The drawing depends on the
     data's seed alone. What is seen is told by `extractor.use = "classifier"` with `by_channel = true` and the measure
-    `modes`, of at least 26,000 images in the papers: `evaluation.count = 26000`.
+    `modes`, by which a kind is covered if one image is of it; of 26,000 images in the last two papers, so
+    `evaluation.count = 26000`.
 
     When to use: to see mode collapse on images.
     When not: with `class_balanced`, or networks with a branch for each class: there are a thousand.

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
 import urllib.request
+from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Dataset, Extractor, Features, InputError, Plugin, Settings, hookimpl
-from gankit_plugins.extractors.torchscript import in_colour, load
+from gankit import (
+    Dataset,
+    Extractor,
+    Features,
+    InputError,
+    Plugin,
+    Settings,
+    cache_folder,
+    hookimpl,
+    in_colour,
+    write_bytes,
+)
+from gankit_plugins.extractors.torchscript import load
 
-URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
+NAME = "inception-2015-12-05.pt"
+URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"
 SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 def fetch(path: Path) -> None:
     """Downloads the network to a path, if it is what it should be.
 
-    Raises InputError when it cannot be had, or is something else.
+    Raises:
+        InputError: it cannot be had, or is something else.
+        GankitError: it cannot be written.
     """
     try:
         with urllib.request.urlopen(URL, timeout=60) as answer:
             data = answer.read()
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise InputError(f"download: {URL} cannot be had: {error}; fetch it yourself and name it by path") from error
-    if hashlib.sha256(data).hexdigest() != SHA256:
+    if sha256(data).hexdigest() != SHA256:
         raise InputError(f"download: what lies at {URL} is not the file it was; name one that you have by path")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".tmp-{path.name}")
-    beside.write_bytes(data)
-    beside.rename(path)
+    write_bytes(path, data, shared=True)
 
 
 class Inception(Plugin):
@@ -51,8 +63,10 @@ class Inception(Plugin):
     api_version = 2
 
     class Config(Settings):
-        path: Path = Field(
-            Path("~/.cache/gankit/inception-2015-12-05.pt"), description="the TorchScript file; ~ is the home folder"
+        path: Path | None = Field(
+            None,
+            description="the TorchScript file of this network, or of one that is called like it; ~ is the home folder; "
+            f"by default {NAME} in $GANKIT_CACHE, or in ~/.cache/gankit",
         )
         download: bool = Field(False, description="fetch it from its publisher if it is not there")
 
@@ -60,7 +74,8 @@ class Inception(Plugin):
 
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
-        path = self.config.path.expanduser()
+        given = self.config.path
+        path = cache_folder() / NAME if given is None else given.expanduser()
         if not path.exists():
             if not self.config.download:
                 raise InputError(
@@ -68,13 +83,20 @@ class Inception(Plugin):
                 )
             fetch(path)
         network, digest = load(path, device)
+        # A file that the user names may be another network; its hash stands in the protocol.
+        if given is None and digest != SHA256:
+            raise InputError(f"path: {path} is not the file it was; remove it, and download = true fetches it anew")
 
         def look(images: Tensor) -> Features:
-            shown = in_colour(images.to(device))
             with torch.no_grad():
-                values = network(shown, return_features=True)
-                # The score of 2016 left the last layer's bias out.
-                probabilities = network(shown, no_output_bias=True)
-            return Features(values.flatten(1), probabilities.clamp(min=1e-20).log())
+                return Features(network(in_colour(images.to(device)), return_features=True).flatten(1))
 
-        return Extractor({"extractor": f"inception {digest[:12]}", "resize": "by the network, to 299"}, look)
+        def logits(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                # The score of 2016 left the last layer's bias out.
+                probabilities = network(in_colour(images.to(device)), no_output_bias=True)
+            log_p: Tensor = probabilities.clamp(min=1e-20).log()
+            return log_p
+
+        facts = {"extractor": f"inception {digest[:12]}", "resize": "by the network, to 299"}
+        return Extractor(facts, look, logits=logits)

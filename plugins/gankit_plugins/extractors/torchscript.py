@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import interpolate
 
-from gankit import Dataset, Extractor, Features, InputError, Plugin, Settings, hookimpl
+from gankit import Dataset, Extractor, InputError, Plugin, Settings, hookimpl, network_extractor
 
 
 def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]:
@@ -20,24 +18,20 @@ def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]
     Raises InputError when it is missing or no TorchScript.
     """
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return torch.jit.load(str(path), map_location=device).eval(), digest
+        data = path.read_bytes()
+        return torch.jit.load(BytesIO(data), map_location=device).eval(), hashlib.sha256(data).hexdigest()
     except OSError as error:
         raise InputError(f"path: {path} cannot be read: {error.strerror}") from error
     except RuntimeError as error:
         raise InputError(f"path: {path} is no TorchScript file: {str(error).splitlines()[0]}") from error
 
 
-def in_colour(images: Tensor) -> Tensor:
-    """Grey images three times over; others as they are."""
-    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-
-
 class TorchScript(Plugin):
     """Features from any network that was saved as TorchScript.
 
     Source: none. The network takes (B, 3, R, R) images in [-1, 1], grey ones three times over, and returns (B, F)
-    features, or features and (B, K) logits. The file runs the code in it, so let it be one that you trust.
+    features, or features and (B, K) logits. The file runs the code in it, so let it be one that you trust. A network in
+    Python needs no file: `extractor.use = "package.module:Class"`.
 
     When to use: a network that suits the images better than Inception does.
     When not: to compare with papers.
@@ -50,26 +44,20 @@ class TorchScript(Plugin):
     class Config(Settings):
         path: Path = Field(description="the file; relative to the current folder")
         size: int | None = Field(None, ge=1, description="pixels to which images are resized, bilinearly, if need be")
+        dataset_classes: bool = Field(
+            False,
+            description="its logits, or its only output, are of the dataset's classes in their order, as `modes` wants",
+        )
 
     config: Config
 
     @hookimpl
     @torch.no_grad()
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
+        if self.config.dataset_classes and not dataset.class_names:
+            raise InputError("dataset_classes: the dataset has no classes; leave it out")
         network, digest = load(self.config.path, device)
-        size = self.config.size
-
-        def look(images: Tensor) -> Features:
-            shown = in_colour(images.to(device).float() / 127.5 - 1)
-            if size is not None and shown.shape[-1] != size:
-                shown = interpolate(shown, size, mode="bilinear", antialias=True)
-            with torch.no_grad():
-                answer: Any = network(shown)
-            values, logits = answer if isinstance(answer, tuple) else (answer, None)
-            return Features(values.flatten(1), logits)
-
-        facts = {
-            "extractor": f"{self.config.path.name} {digest[:12]}",
-            "resize": f"bilinear to {size}" if size else "none",
-        }
-        return Extractor(facts, look)
+        class_names = dataset.class_names if self.config.dataset_classes else ()
+        return network_extractor(
+            network, device, f"{self.config.path.name} {digest[:12]}", self.config.size, class_names
+        )

@@ -27,11 +27,11 @@ def flat(table: dict[str, Any], joined: str) -> dict[str, Any]:
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """The numbers of a row by their paths, without the iteration and the protocol.
+    """The numbers of a row by their paths, without the iteration and how measures were taken.
 
     What an evaluation took is `measuring/seconds`; `seconds` alone is the time since the beginning.
     """
-    told = {key: value for key, value in row.items() if key not in ("iteration", "protocol")}
+    told = {key: value for key, value in row.items() if key not in ("iteration", "protocol", "settings")}
     if "measures" in told and "seconds" in told:
         told["measuring"] = {"seconds": told.pop("seconds")}
     return {name: v for name, v in flat(told, "/").items() if isinstance(v, int | float)}

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
-from gankit_plugins.metrics.neighbours import CHUNK, distances, kth_nearest
+from gankit_plugins.metrics.neighbours import Neighbours, neighbours_in
 
 
-def density_and_coverage(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def density_and_coverage(found: Neighbours, k: int) -> tuple[Tensor, Tensor]:
     """How many of the real images' balls a generated one lies in, by k; and the share of balls that hold one
     (Naeem 2020, equations 3 and 4).
 
     Args:
-        real: (N, F), N above k.
-        fake: (M, F).
+        found: of orders up to k or more.
         k: a ball around a real image reaches to its k-th nearest real neighbour.
     """
-    radii = kth_nearest(real, k)
-    inside, covered = torch.zeros((), dtype=torch.float64), torch.zeros(len(real), dtype=torch.bool)
-    for chunk in fake.split(CHUNK):
-        within = distances(chunk, real) <= radii
-        inside += within.double().sum()
-        covered |= within.any(0)
-    return inside / (k * len(fake)), covered.double().mean()
+    return found.held[k - 1].double() / (k * len(found.near)), (found.met <= k).double().mean()
 
 
 class DensityCoverage(Plugin):
@@ -48,6 +40,6 @@ class DensityCoverage(Plugin):
 
     @hookimpl
     def measure(self, comparison: Comparison) -> dict[str, float]:
-        real, fake = comparison.real_features.values, comparison.fake_features.values
-        density, coverage = density_and_coverage(real, fake, min(self.config.k, len(real) - 1))
+        k = min(self.config.k, len(comparison.real.images) - 1)
+        density, coverage = density_and_coverage(neighbours_in(comparison, k), k)
         return {"density": density.item(), "coverage": coverage.item()}

@@ -25,6 +25,25 @@ def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Te
     return (mu_a - mu_b).square().sum() + S_a.trace() + S_b.trace() - 2 * cross
 
 
+def frechet_distance_of_few(a: Tensor, b: Tensor) -> Tensor:
+    """The same of (N, F) and (M, F) features, without a matrix of F x F.
+
+    With A, B the features less their means, by sqrt(N - 1) and sqrt(M - 1), S_a S_b = A^T A B^T B has the eigenvalues
+    of A B^T (A B^T)^T but for zeros: the trace of its root is the sum of the singular values of A B^T.
+    """
+    a, b = a.double(), b.double()
+    A, B = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
+    cross = torch.linalg.svdvals(A @ B.T).sum()
+    return (a.mean(0) - b.mean(0)).square().sum() + A.square().sum() + B.square().sum() - 2 * cross
+
+
+def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
+    """Of (N, F) and (M, F) features, by way of the smaller matrices."""
+    if min(len(a), len(b)) < a.shape[1]:
+        return frechet_distance_of_few(a, b)
+    return frechet_distance(*mean_and_covariance(a), *mean_and_covariance(b))
+
+
 class FrechetDistance(Plugin):
     """The Frechet distance between features of generated and of real images; lower is better.
 
@@ -41,5 +60,5 @@ class FrechetDistance(Plugin):
 
     @hookimpl
     def measure(self, comparison: Comparison) -> dict[str, float]:
-        real, fake = (mean_and_covariance(f.values) for f in (comparison.real_features, comparison.fake_features))
-        return {"frechet_distance": frechet_distance(*real, *fake).item()}
+        real, fake = comparison.real_features.values, comparison.fake_features.values
+        return {"frechet_distance": frechet_distance_between(real, fake).item()}

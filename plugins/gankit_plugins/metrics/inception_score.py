@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gankit import Comparison, Plugin, hookimpl
@@ -13,7 +14,7 @@ def inception_score(logits: Tensor) -> Tensor:
     p = log_p.exp()
     log_marginal = p.mean(0).log()
     # 0 ln 0 is 0.
-    divergence = (p * (log_p - log_marginal)).nan_to_num(0.0).sum(1)
+    divergence = torch.where(p == 0, 0.0, p * (log_p - log_marginal)).sum(1)
     return divergence.mean().exp()
 
 
@@ -33,5 +34,5 @@ class InceptionScore(Plugin):
 
     @hookimpl
     def measure(self, comparison: Comparison) -> dict[str, float] | None:
-        logits = comparison.fake_features.logits
+        logits = comparison.fake_logits
         return None if logits is None else {"inception_score": inception_score(logits).item()}

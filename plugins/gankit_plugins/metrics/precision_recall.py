@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
-from gankit_plugins.metrics.neighbours import CHUNK, distances, kth_nearest
+from gankit_plugins.metrics.neighbours import neighbours_in
 
 
-def share_within(x: Tensor, y: Tensor, k: int) -> Tensor:
-    """The share of x that lies in the manifold of y: in a ball around one of y that reaches to y's k-th neighbour
+def share_within(order: Tensor, k: int) -> Tensor:
+    """The share of images that lie in the manifold of others: in a ball of order k around one of these
     (Kynkaanniemi 2019, equations 1 and 2).
 
     Args:
-        x: (N, F).
-        y: (M, F), M above k.
+        order: (N,) the smallest order of a ball that holds each image.
         k: of the nearest neighbours.
     """
-    radii = kth_nearest(y, k)
-    return torch.cat([(distances(chunk, y) <= radii).any(1) for chunk in x.split(CHUNK)]).double().mean()
+    return (order <= k).double().mean()
 
 
 class PrecisionRecall(Plugin):
@@ -43,6 +40,7 @@ class PrecisionRecall(Plugin):
 
     @hookimpl
     def measure(self, comparison: Comparison) -> dict[str, float]:
-        real, fake = comparison.real_features.values, comparison.fake_features.values
-        k = min(self.config.k, len(real) - 1, len(fake) - 1)
-        return {"precision": share_within(fake, real, k).item(), "recall": share_within(real, fake, k).item()}
+        k = min(self.config.k, len(comparison.real.images) - 1, len(comparison.fake.images) - 1)
+        found = neighbours_in(comparison, k)
+        precision, recall = share_within(found.real_around_fake, k), share_within(found.fake_around_real, k)
+        return {"precision": precision.item(), "recall": recall.item()}

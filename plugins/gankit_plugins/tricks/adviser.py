@@ -83,6 +83,7 @@ class Adviser(Plugin):
     """
 
     name = "adviser"
+    only_watches = True
 
     class Config(Settings):
         every: int = Field(30, ge=1, description="iterations between two looks, for which the host waits")

@@ -4,17 +4,22 @@ import json
 
 import pytest
 
-from gankit.ablation.results import TAIL, Measured, newest_measures, newest_rows, seconds_per_iteration
+from gankit.ablation.results import TAIL, Measured, measures_at, measures_before, newest_rows, seconds_per_iteration
 
 
-def test_the_newest_value_of_each_measure_in_both_shapes():
+def test_what_was_measured_at_an_iteration_in_both_shapes():
     rows = [
         {"iteration": 10, "measures": {"modes": 3, "good": 0.5}},
         {"iteration": 10, "measures": {"precision": 0.4}, "protocol": {"samples": 100}, "seconds": 1.5},
         {"iteration": 20, "loss": {}, "seconds": 3.0},
-        {"iteration": 20, "measures": {"modes": 8, "good": float("nan")}},
+        {"iteration": 20, "measures": {"modes": 7}},
+        {"iteration": 20, "measures": {"modes": 8, "good": float("inf")}},
     ]
-    assert newest_measures(rows) == {"modes": Measured(8, ""), "precision": Measured(0.4, '{"samples": 100}')}
+    at_ten = {"modes": Measured(3, ""), "good": Measured(0.5, ""), "precision": Measured(0.4, '{"samples": 100}')}
+    assert measures_at(rows, 10) == at_ten
+    assert measures_at(rows, 20) == {"modes": Measured(8, ""), "good": Measured(float("inf"), "")}
+    assert measures_before(rows, 20) == {"modes", "good", "precision"}
+    assert measures_before(rows, 10) == set()
 
 
 def marks(*pairs):
@@ -55,5 +60,5 @@ def test_which_generator_was_measured_is_the_tricks_business():
         {"iteration": 1, "measures": {"x": 1.0}, "protocol": {"count": 5, "generator": generator}}
         for generator in ("newest", "moving_average")
     ]
-    protocols = {newest_measures([row])["x"].protocol for row in rows}
+    protocols = {measures_at([row], 1)["x"].protocol for row in rows}
     assert protocols == {'{"count": 5}'}

@@ -9,6 +9,8 @@ from gankit.ablation.comparison import compare
 from gankit.ablation.study import Study
 from gankit.ablation.variants import with_each
 from gankit.bundled import find_recipe
+from gankit.cli.effects import cells, notes
+from gankit.run_dir import plugin_record
 
 
 def variants(*added, overrides=()):
@@ -21,29 +23,31 @@ def begun(path, *added, seeds=(0, 1), overrides=()):
     return study
 
 
-def played(study, values, seconds=None, broken=(), stopped=(), protocol=None):
+def played(study, values, seconds=None, broken=(), stopped=(), protocol=None, length=None):
     """Leaves what runs leave: values[folder][seed] is a dictionary of measures."""
     for run in study.runs:
         if run.seed not in values.get(run.variant.folder, {}):
             continue
         run.path.mkdir(parents=True)
         (run.path / "recipe.toml").write_text("")
+        (run.path / "environment.json").write_text(json.dumps({"plugins": plugin_record(run.variant.recipe)}))
         rows = []
         pace = (seconds or {}).get(run.variant.folder, 1.0)
         rows += [{"iteration": n, "seconds": n * pace, "loss": {}} for n in (10, 20, 30)]
-        row = {"iteration": 30, "measures": values[run.variant.folder][run.seed]}
+        where = (run.variant.folder, run.seed)
+        end = (length or {}).get(where, 30)
+        row = {"iteration": end, "measures": values[run.variant.folder][run.seed]}
         how = protocol(run) if protocol else None
         rows.append(row | ({"protocol": how} if how is not None else {}))
         (run.path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        where = (run.variant.folder, run.seed)
-        outcome = {"iterations": 30, "stop_reason": "enough" if where in stopped else None, "broke_down": None}
+        outcome = {"iterations": end, "stop_reason": "enough" if where in stopped else None, "broke_down": None}
         if where in broken:
             outcome["broke_down"] = "iteration 3: the generator's fool is nan"
         run.outcome_file.write_text(json.dumps(outcome))
 
 
 def test_it_is_read_as_it_was_written(tmp_path):
-    study = begun(tmp_path / "s", "packing.size=3")
+    study = begun(tmp_path / "s", "packing.size=3", overrides=IN_ORDER)
     there = Study.open(tmp_path / "s")
     assert (there.seeds, there.threads) == ([0, 1], 1)
     assert [(v.folder, v.trick, v.adds) for v in there.variants] == [
@@ -51,8 +55,10 @@ def test_it_is_read_as_it_was_written(tmp_path):
         ("with-packing.size=3", "packing.size=3", True),
     ]
     for variant, other in zip(study.variants, there.variants, strict=True):
-        assert variant.recipe.to_dict() == other.recipe.to_dict()
-        assert Recipe.load(tmp_path / "s" / f"{variant.folder}.toml").to_dict() == variant.recipe.to_dict()
+        # As text, in which tricks have an order.
+        assert variant.recipe.to_toml() == other.recipe.to_toml()
+        assert (tmp_path / "s" / f"{variant.folder}.toml").read_text() == variant.recipe.to_toml()
+    assert list(there.base.recipe.to_dict()["tricks"]) == ["r1", "dragan"]
     assert [run.name for run in there.runs] == [
         "recipe, seed 0",
         "with packing.size=3, seed 0",
@@ -61,7 +67,19 @@ def test_it_is_read_as_it_was_written(tmp_path):
     ]
 
 
+def test_a_study_that_goes_on_leaves_its_recipes_as_they_are(tmp_path):
+    """What has not begun yet is played as its partners were."""
+    study = begun(tmp_path / "s", "packing", overrides=IN_ORDER)
+    played(study, VALUES)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "s").glob("*.toml")}
+    there = Study.open(tmp_path / "s")
+    Study.begin(tmp_path / "s", there.variants, [0, 1, 2], 1).release()
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "s").glob("*.toml")}
+
+
 VALUES = {"recipe": {0: {"modes": 3}}}
+IN_ORDER = ["tricks.r1={}", "tricks.dragan={}"]
+"""In another than the alphabet's."""
 
 
 @pytest.mark.parametrize(
@@ -89,6 +107,13 @@ def test_another_study_is_refused_where_one_has_begun(tmp_path, asked, said):
     assert (tmp_path / "s" / "study.json").read_bytes() == before
 
 
+def test_tricks_in_another_order_are_another_study(tmp_path):
+    played(begun(tmp_path / "s", "packing", overrides=IN_ORDER), VALUES)
+    said = "tricks of recipe was in the order r1, dragan when the study began and is in the order dragan, r1 now"
+    with pytest.raises(InputError, match=said):
+        begun(tmp_path / "s", "packing", overrides=IN_ORDER[::-1])
+
+
 def test_where_nothing_is_played_yet_another_study_takes_its_place(tmp_path):
     begun(tmp_path / "s")
     assert begun(tmp_path / "s", overrides=["train.iterations=99"]).base.recipe.train.iterations == 99
@@ -110,17 +135,35 @@ def test_a_folder_that_holds_something_else(tmp_path):
         begun(tmp_path / "s" / "letters.txt")
 
 
-def test_a_plugin_of_another_source_is_refused(tmp_path, monkeypatch):
+MINE = """
+from gankit import Plugin, hookimpl
+
+
+class Mine(Plugin):
+    name = "mine"
+
+    @hookimpl
+    def after_iteration(self): ...
+"""
+
+
+@pytest.mark.parametrize("over", ["recipe", "with-mine.use=._mine.py_Mine"])
+def test_a_plugin_may_be_mended_until_a_run_with_it_is_over(tmp_path, monkeypatch, over):
     monkeypatch.chdir(tmp_path)
-    source = (
-        "from gankit import Plugin, hookimpl\nclass Mine(Plugin):\n    name = 'mine'\n"
-        "    @hookimpl\n    def after_iteration(self): ...\n"
-    )
-    (tmp_path / "mine.py").write_text(source)
-    begun(tmp_path / "s", "mine.use=./mine.py:Mine")
-    (tmp_path / "mine.py").write_text(source + "# changed\n")
-    with pytest.raises(InputError, match=r"the source of .*Mine has changed.*cannot be compared"):
+    (tmp_path / "mine.py").write_text(MINE)
+    study = begun(tmp_path / "s", "mine.use=./mine.py:Mine")
+    played(study, {variant.folder: {0: {"modes": 3}} for variant in study.variants})
+    for run in study.runs:
+        if run.variant.folder != over:
+            run.outcome_file.unlink(missing_ok=True)
+    (tmp_path / "mine.py").write_text(f"{MINE}# mended\n")
+    if over == "recipe":
+        begun(tmp_path / "s", "mine.use=./mine.py:Mine")
+        (tmp_path / "mine.py").write_text(f"{MINE}# mended again\n")
         Study.open(tmp_path / "s")
+    else:
+        with pytest.raises(InputError, match=r"the source of .*Mine has changed.*cannot be compared"):
+            Study.open(tmp_path / "s")
 
 
 def test_two_at_once(tmp_path):
@@ -150,7 +193,69 @@ def test_the_comparison_by_hand(tmp_path):
     assert (rows["r1", "good"].effect.pairs, rows["r1", "good"].verdict) == (1, "no interval")
     assert [(c.trick, pytest.approx(c.ratio.mean)) for c in found.costs] == [("packing", 2.0), ("r1", 1.0)]
     assert (found.broke_down, found.ended_early) == ({"with r1": [2]}, {"recipe": [1]})
+    assert {row.trick: row.broke_down for row in found.rows} == {"packing": 0, "r1": 1}
+    assert (found.left_out, found.unequal) == ([], {})
     assert found.comparisons == 1
+
+
+def test_what_is_not_finite_is_named(tmp_path):
+    nan = float("nan")
+    study = begun(tmp_path / "s", "packing", "r1", seeds=[0, 1, 2])
+    values = {
+        "recipe": {seed: {"modes": nan, "good": 0.5} for seed in (0, 1, 2)},
+        "with-packing": {seed: {"modes": 8, "good": nan if seed == 1 else 0.7 + seed / 10} for seed in (0, 1, 2)},
+        "with-r1": {seed: {"modes": 8, "own": nan} for seed in (0, 1, 2)},
+    }
+    played(study, values)
+    found = compare(study)
+    assert [(row.trick, row.measure, row.effect.pairs) for row in found.rows] == [("packing", "good", 2)]
+    assert [(one.measure, one.variant, one.seeds, one.why) for one in found.left_out] == [
+        ("modes", "recipe", [0, 1, 2], "not finite"),
+        ("good", "with packing", [1], "not finite"),
+        ("own", "with r1", [0, 1, 2], "not finite"),
+    ]
+    said = notes(found)
+    assert "modes: not finite in 3 of 3 runs of recipe (seeds 0, 1, 2), which are not compared in it." in said
+    assert [row[5] for row in cells(found)] == ["no effect seen, of 2 of 3 seeds", "nothing to compare"]
+
+
+def test_a_measure_counts_only_where_a_run_ended(tmp_path):
+    """Of a run that was interrupted before its last evaluation, there is only an older one."""
+    study = begun(tmp_path / "s", "packing", seeds=[0, 1])
+    played(study, {folder: {seed: {"modes": 3} for seed in (0, 1)} for folder in ("recipe", "with-packing")})
+    log = study.runs[1].path / "log.jsonl"
+    log.write_text(log.read_text().replace('"iteration": 30, "measures"', '"iteration": 20, "measures"'))
+    found = compare(study)
+    assert [row.effect.pairs for row in found.rows] == [1]
+    assert (
+        "modes: not measured at the end in 1 of 2 runs of with packing (seed 0), which are not compared in it."
+        in notes(found)
+    )
+
+
+def test_effects_of_survivors_are_marked(tmp_path):
+    study = begun(tmp_path / "s", "packing", "r1", seeds=[0, 1, 2, 3, 4])
+    values = {
+        folder: {seed: {"modes": seed + 3 * number + seed * number / 100} for seed in range(5)}
+        for number, folder in enumerate(("recipe", "with-packing", "with-r1"))
+    }
+    played(study, values, broken=[("with-r1", seed) for seed in (1, 2, 4)])
+    found = compare(study)
+    assert [row[5] for row in cells(found)] == ["higher", "higher, of those that held: 2 of 5 seeds"]
+    assert "with r1: 3 of 5 broke down (seeds 1, 2, 4); they are not compared." in notes(found)
+
+
+def test_pairs_of_different_lengths_are_named(tmp_path):
+    study = begun(tmp_path / "s", "packing", seeds=[0, 1])
+    values = {folder: {seed: {"modes": 3} for seed in (0, 1)} for folder in ("recipe", "with-packing")}
+    played(study, values, stopped=[("with-packing", 1)], length={("with-packing", 1): 20})
+    found = compare(study)
+    assert found.unequal == {"packing": [1]}
+    said = (
+        "packing: of seed 1 the two runs are of different lengths, a plugin having ended one; both are compared as they"
+    )
+    assert any(note.startswith(said) for note in notes(found))
+    assert "with packing: 1 of 2 were ended by a plugin (seed 1)." in notes(found)
 
 
 def test_left_out_tricks_are_counted_as_effects_of_having_them(tmp_path):

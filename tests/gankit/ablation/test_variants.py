@@ -3,7 +3,7 @@
 import pytest
 
 from gankit import InputError, Recipe
-from gankit.ablation.variants import with_each, without_each
+from gankit.ablation.variants import only_watching, with_each, without_each
 from gankit.bundled import find_recipe
 
 
@@ -44,6 +44,55 @@ def test_a_trick_of_an_override_is_left_out_too():
     assert [v.folder for v in without_each(recipe)] == ["recipe", "without-mine"]
 
 
+WATCHERS = ["tricks.csv={}", "tricks.adviser={}"]
+
+
+def test_what_only_watches_is_not_left_out(ring):
+    recipe = ring.changed([*WATCHERS, "tricks.r1={}", "tricks.collapse_guard={}"])
+    # A guard may end a run, which is an effect.
+    assert [v.folder for v in without_each(recipe)] == ["recipe", "without-r1", "without-collapse_guard"]
+    assert only_watching(recipe) == ["csv", "adviser"]
+    assert [v.folder for v in without_each(recipe, ["adviser"])] == ["recipe", "without-adviser"]
+    with pytest.raises(InputError, match="no tricks to leave out but csv, adviser, which only watch or measure; --add"):
+        without_each(ring.changed(WATCHERS))
+
+
+def test_what_measures_is_not_left_out(ring, tmp_path):
+    """Without it there would be nothing to compare."""
+    (tmp_path / "mine.py").write_text(MEASURING)
+    overrides = [f"tricks.{name}.use='{tmp_path}/mine.py:{name}'" for name in ("Measuring", "Acting")]
+    assert [v.folder for v in without_each(ring.changed(overrides))] == ["recipe", "without-Acting"]
+
+
+MEASURING = """
+from gankit import Plugin, hookimpl
+
+
+class Measuring(Plugin):
+    name = "measuring"
+
+    @hookimpl
+    def evaluate(self):
+        return {"one": 1.0}
+
+
+class Acting(Measuring):
+    name = "acting"
+
+    @hookimpl
+    def after_iteration(self): ...
+"""
+
+
+def test_a_trick_may_be_named_by_its_key(igan):
+    (_, variant) = without_each(igan, ["tricks.instance_noise"])
+    assert (variant.folder, variant.trick) == ("without-instance_noise", "instance_noise")
+
+
+def test_the_order_of_what_is_added_makes_a_difference(ring):
+    assert len(with_each(ring, ["packing r1", "r1 packing"])) == 3
+
+
 def test_only_some_and_what_is_no_trick(igan):
     variants = without_each(igan, ["instance_noise", "normalization.generator"])
     assert [v.folder for v in variants] == ["recipe", "without-instance_noise", "without-normalization.generator"]
@@ -74,6 +123,7 @@ def test_each_is_added_with_its_settings(ring):
     ("only", "said"),
     [
         (["r1", "r1"], "--only r1: named twice"),
+        (["instance_noise", "tricks.instance_noise"], "--only instance_noise: named twice"),
         (["instance_nose"], "--only instance_nose: .* has no such trick; did you mean 'instance_noise'"),
         (["generator"], "without generator: generator: missing"),
         (["latent"], "latent: .* is the same with it and without"),
@@ -95,6 +145,7 @@ def test_nothing_to_leave_out(ring):
     ("added", "said"),
     [
         (["packing", "packing"], "--add packing: named twice"),
+        (["packing", "tricks.packing={}"], "tricks.packing={}: the same as packing; leave one of them out"),
         (["pakcing"], "--add pakcing: tricks.pakcing.use: .*pakcing.*did you mean 'packing'"),
         (["packing.size=many"], "--add packing.size=many: tricks.packing.size: 'many' given"),
         (["packing.siez=2"], "did you mean 'size'"),

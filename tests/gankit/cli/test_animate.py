@@ -53,6 +53,17 @@ def test_grids_of_other_z_are_left_out(gankit, run):
     assert len(list(frames("x.gif"))) == 2
 
 
+def test_grids_of_other_z_but_of_the_same_size_are_left_out(gankit, toy):
+    """60 images without classes fill as many rows and columns as 64 do."""
+    source = (toy / "toy.py").read_text()
+    (toy / "toy.py").write_text(source.replace("forward(self, z, labels)", "forward(self, z)"))
+    recipe = Recipe.load("toy.toml", ["train.iterations=4", "output.sample_every=2", "output.sample_count=60"])
+    start(recipe, "run", Silent(), print)
+    resume("run", ["train.iterations=8", "output.sample_count=64"], Silent(), print)
+    assert len({Image.open(grid).size for grid in (toy / "run" / "samples").iterdir()}) == 1
+    assert gankit("animate", "run", "--out", "x.gif").out == "2 frames of 4 grids: x.gif\n"
+
+
 def test_of_very_many_grids_some_are_shown(gankit, run, monkeypatch):
     monkeypatch.setattr("gankit.animation.MOST_FRAMES", 3)
     assert gankit("animate", "run", "--out", "x.gif").out == "3 frames of 4 grids: x.gif\n"
@@ -89,12 +100,22 @@ def test_it_takes_two(gankit, run, left, said):
 
 
 @pytest.mark.parametrize("length", [10, 300])
-def test_a_damaged_grid_leaves_what_was_there(gankit, run, toy, length):
-    (toy / "x.gif").write_text("from before")
-    damaged = run / "samples" / "000006.png"
-    damaged.write_bytes(damaged.read_bytes()[:length])
+@pytest.mark.parametrize("damaged", ["000004", "000007"])
+def test_a_damaged_grid_is_left_out(gankit, run, damaged, length):
+    """One that is cut within its first bytes, or behind what says its size and its z; the newest as well."""
+    path = run / "samples" / f"{damaged}.png"
+    path.write_bytes(path.read_bytes()[:length])
     answer = gankit("animate", "run", "--out", "x.gif")
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith("error: run/samples/000006.png ")
+    said = f"run/samples/{damaged}.png is damaged and left out\n3 frames of 4 grids: x.gif\n"
+    assert (answer.code, answer.out, answer.err) == (0, said, "")
+    assert len(list(frames("x.gif"))) == 3
+
+
+def test_where_damage_leaves_too_few_what_was_there_stays(gankit, run, toy):
+    (toy / "x.gif").write_text("from before")
+    for grid in sorted((run / "samples").iterdir())[1:]:
+        grid.write_bytes(grid.read_bytes()[:300])
+    answer = gankit("animate", "run", "--out", "x.gif")
+    assert answer.code == 2
+    assert answer.err.startswith("error: run holds 1 grid to animate, and it takes two")
     assert (toy / "x.gif").read_text() == "from before"
-    assert not list(toy.glob(".tmp*"))

@@ -51,6 +51,44 @@ def test_a_measure_in_a_file_lies_where_the_command_is_typed(gankit, ring):
     assert answer.out.startswith("images  ")
 
 
+def test_an_extractor_in_a_file_lies_where_the_command_is_typed(gankit, ring):
+    (ring / "mine.py").write_text(
+        "from gankit import Extractor, Features, Plugin, hookimpl\n"
+        "class Half(Plugin):\n"
+        "    name, kind = 'half', 'extractor'\n"
+        "    @hookimpl\n"
+        "    def build_extractor(self):\n"
+        "        return Extractor({'extractor': 'half'}, lambda images: Features(images.flatten(1) / 2))\n"
+    )
+    for named in (["--extractor", "./mine.py:Half"], ["extractor=./mine.py:Half"]):
+        answer = gankit("eval", "ring", "--measure", "frechet_distance", *named)
+        assert answer.code == 0, answer.err
+        assert "  extractor source  " in answer.out
+
+
+def test_settings_of_measures_are_told(gankit, ring):
+    answer = gankit(
+        "eval", "ring", "--extractor", "pixels", "--measure", "precision_recall", "measures.precision_recall.k=5"
+    )
+    assert answer.code == 0, answer.err
+    assert any(line.split() == ["precision", "precision_recall.k", "5"] for line in answer.out.splitlines())
+
+
+def test_what_is_no_number_is_null_in_json(gankit, ring):
+    (ring / "mine.py").write_text(
+        "from gankit import Plugin, hookimpl\n"
+        "class Odd(Plugin):\n"
+        "    name, kind = 'odd', 'measure'\n"
+        "    @hookimpl\n"
+        "    def measure(self, comparison):\n"
+        "        return {'nan': float('nan'), 'one': 1.0}\n"
+    )
+    odd = ["--measure", "odd", "measures.odd.use=./mine.py:Odd"]
+    answer = gankit("eval", "ring", "--extractor", "pixels", *odd, "--json")
+    assert answer.code == 0, answer.err
+    assert '"measures": {"nan": null, "one": 1.0}' in answer.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -63,6 +101,10 @@ def test_a_measure_in_a_file_lies_where_the_command_is_typed(gankit, ring):
         (["ring", "--measure", "fid"], "no measure called 'fid' is installed"),
         (["ring", "--extractor", "pixels", "evaluation.cuont=3"], "did you mean 'count'"),
         (["ring"], "for points take extractor"),
+        (["ring", "--extractor", "pixels", "--measure", "modes"], "modes: nothing to say of these images"),
+        (["ring", "extractr.x=1", "count=3"], "extractr: unknown key; did you mean 'extractor'?"),
+        (["ring", "count=3"], "count: unknown key; did you mean 'evaluation.count'?"),
+        (["ring", "train.device=cpu"], "train: unknown key; there are data, extractor, measures, evaluation"),
         (["ring", "--extractor", "inception", "extractor.path=gone.pt"], "download = true fetches it"),
     ],
 )

@@ -154,6 +154,14 @@ def test_what_cannot_be_sampled(gankit, run, toy, arguments, said):
     assert not (toy / "folder").exists()
 
 
+@pytest.mark.parametrize("given", ["nan", "1,nan", "0", "-1"])
+def test_thresholds_are_numbers_above_0(gankit, run, toy, given):
+    answer = gankit("sample", "run", "--out", "x.png", "--trust", "--truncation", given)
+    assert answer.code == 2
+    assert "Invalid value for '--truncation'" in answer.err
+    assert not (toy / "x.png").exists()
+
+
 def test_a_run_that_was_killed_too_early(gankit, run):
     (run / "generator.safetensors").unlink()
     answer = gankit("sample", "run", "--out", "x.png", "--trust")

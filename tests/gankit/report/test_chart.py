@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gankit.report.chart import Axis, Line, axes, line_chart, padded, round_step, thinned, ticks_in_words
+from gankit.report.chart import (
+    Axis,
+    Line,
+    axes,
+    line_chart,
+    padded,
+    points_of_each,
+    round_step,
+    thinned,
+    ticks_in_words,
+)
 
 POINT = re.compile(r"([ML])(-?[\d.]+),(-?[\d.]+)")
 
@@ -115,6 +125,15 @@ def test_thinning_keeps_every_spike():
     assert (77, -100.0) in kept
     assert kept == sorted(kept)
     assert thinned(points[:100], 100) == points[:100]
+
+
+def test_many_lines_share_the_points_of_a_chart():
+    assert [points_of_each(lines) for lines in (1, 5, 8, 80, 1000)] == [800, 800, 500, 50, 50]
+    points = [(i, math.sin(i)) for i in range(10_000)]
+    _, paths = read(line_chart("x", [Line(str(n), points, n) for n in range(60)]))
+    assert len(paths) == 60
+    assert sum(map(len, paths)) <= 4000
+    assert all(len(path) > 50 for path in paths)
 
 
 def test_names_are_escaped():

@@ -18,19 +18,28 @@ from gankit.report.record import Ending, Measure, RunRecord, as_protocol
 from gankit.words import brief
 
 
-def record(name, seed=0, measures=None, state="finished", iteration=100, reason=None, advice=(), **recipe):
+def record(name, seed=0, measures=None, state="finished", iteration=100, reason=None, advice=(), code=(), **recipe):
+    """`code`: a version and a digest for each process."""
     tables = {"name": "toy", "seed": seed, "train": {"iterations": 100}, "loss": {"use": "hinge"}} | recipe
+    ended = {"ended": {"seconds": 10.0, "peak_memory": {"process": 5_000_000}}}
     environment = {"torch": "2", "device_name": "cpu", "threads": 2, "parameters": {"generator": 1000}}
     return RunRecord(
         Path(name),
         tables,
-        [environment | {"ended": {"seconds": 10.0, "peak_memory": {"process": 5_000_000}}}],
+        [environment | {"plugins": plugins_of(*of)} for of in code[:-1]]
+        + [environment | ended | ({"plugins": plugins_of(*code[-1])} if code else {})],
         [],
         measures or {},
         list(advice),
         {},
         Ending(state, iteration, reason),
     )
+
+
+def plugins_of(version, digest):
+    """A loss of a version and a digest, beside a measure that is never the same."""
+    loss = {"use": "hinge", "distribution": "kit", "version": version, "origin": "kit:Hinge", "sha256": digest * 64}
+    return {"loss": loss, "measures.fid": loss | {"use": "fid", "sha256": f"{digest}{version}"}}
 
 
 def measure(name="fid", **protocol):
@@ -62,6 +71,60 @@ def test_a_second_run_of_a_seed_is_no_further_seed():
     groups = grouped([record("a", 0), record("b", 1), record("c", 1)])
     assert [[run.path.name for run in group.runs] for group in groups] == [["a", "b"], ["c"]]
     assert [group.label for group in groups] == ["toy (seeds 0, 1)", "c"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (["1", "b"], "kit 1, source bbbbbbbb"),
+        (["2", "a"], "kit 2, source aaaaaaaa"),
+        ([["1", "a"], ["2", "a"]], "kit 1, source aaaaaaaa, then kit 2, source aaaaaaaa"),
+    ],
+    ids=["source", "version", "resumed"],
+)
+def test_runs_of_different_code_are_no_repetitions(changed, words):
+    first, again = [("1", "a")], [tuple(of) for of in changed] if isinstance(changed[0], list) else [tuple(changed)]
+    runs = [record("r0", 0, code=first), record("r1", 1, code=first * 2)]
+    runs += [record("r2", 0, code=again), record("r3", 1, code=again)]
+    comparison = compared([runs[0], runs[2], runs[1], runs[3]])
+    assert column(comparison, "run") == [
+        "toy, loss of kit 1, source aaaaaaaa (seeds 0, 1)",
+        f"toy, loss of {words} (seeds 0, 1)",
+    ]
+    assert (
+        comparison.notes[-1] == "Not of the same code in all runs: loss. Runs whose plugins differ are no repetitions."
+    )
+
+
+def test_how_a_plugin_that_measures_is_written_says_nothing_of_what_is_learnt():
+    runs = [record("r0", 0, code=[("1", "a")]), record("r1", 1, code=[("1", "a")])]
+    runs[1].processes[0]["plugins"]["measures.fid"]["sha256"] = "else"
+    assert column(compared(runs), "run") == ["toy (seeds 0, 1)"]
+
+
+def test_groups_of_one_recipe_are_told_apart_by_their_folders():
+    groups = grouped([record(f"{folder}/{seed}", seed) for folder in ("old", "new") for seed in (0, 1)])
+    assert [group.label for group in groups] == ["toy, in old (seeds 0, 1)", "toy, in new (seeds 0, 1)"]
+    groups = grouped([record(f"runs{folder}/{seed}", seed) for folder in ("", "/new") for seed in (0, 1)])
+    assert [group.label for group in groups] == ["toy, in runs (seeds 0, 1)", "toy, in new (seeds 0, 1)"]
+
+
+def test_groups_of_one_recipe_in_one_folder_are_told_apart_by_their_paths():
+    groups = grouped([record(name, seed) for name, seed in (("a", 0), ("b", 1), ("c", 1), ("d", 0))])
+    assert [group.label for group in groups] == ["toy, a and b (seeds 0, 1)", "toy, c and d (seeds 0, 1)"]
+
+
+def test_a_measure_may_have_the_name_of_a_column():
+    measures = {measure(name): [(100, value)] for name, value in (("time", 0.25), ("state", 0.5))}
+    comparison = compared([record("a", 0, measures), record("b", 1, loss={"use": "minimax"})])
+    assert [head for head in comparison.heads if head in ("time", "state")] == ["state", "time", "state", "time"]
+    row = dict(zip(enumerate(comparison.heads), comparison.rows[0], strict=True))
+    assert [cell for (_, head), cell in row.items() if head in ("time", "state")] == [
+        "finished at 100",
+        "0.25",
+        "0.5",
+        "10 s",
+    ]
 
 
 def test_single_runs_are_told_apart_by_their_seeds():
@@ -119,6 +182,10 @@ def test_time_on_different_machines_is_said_to_be():
         ([8.0, 8.0], "8, n 2"),
         ([8.0, None], "8, n 1"),
         ([float("nan")], "nan"),
+        ([1.0, float("nan")], "1, n 1, 1 not finite"),
+        ([float("nan"), 1.0], "1, n 1, 1 not finite"),
+        ([float("nan"), 2.0, None, 1.0, float("inf")], "1.5 (1 to 2), n 2, 2 not finite"),
+        ([float("nan"), float("nan")], "2 not finite"),
     ],
 )
 def test_spreads(values, words):

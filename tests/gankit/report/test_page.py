@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -210,6 +212,16 @@ def test_the_same_z_is_known_by_what_the_grids_say_of_themselves(play):
     assert "Whether the pictures are of the same z is not on record" in of(a, b)
 
 
+def test_grids_of_other_z_than_the_newest_are_left_out(play, go_on):
+    path = play("a").path
+    go_on("a", "train.iterations=9", "output.sample_count=8")
+    parsed = Page(of(path))
+    assert [a["alt"] for a in parsed.of("img")] == ["Samples of toy at iteration 9"]
+    assert "2 pictures of other z than the newest left out." in parsed.text("p")
+    # What began with as many samples shows the same z, but an older grid of the first run would not.
+    assert "In the same place the same z" in of(path, play("b", seed=0, output={"sample_count": 8}).path)
+
+
 def test_losses_of_different_kinds_have_charts_of_their_own(shelf, toys, play):
     class OtherLoss(toys.Loss):
         name = "other_loss"
@@ -218,6 +230,18 @@ def test_losses_of_different_kinds_have_charts_of_their_own(shelf, toys, play):
     heads = Page(of(play("a").path, play("b", loss={"use": "OtherLoss"}).path)).text("h3")
     assert "discriminator: real (Loss)" in heads
     assert "discriminator: real (OtherLoss)" in heads
+
+
+def test_code_that_differs_stands_among_the_differences(play):
+    a, b = play("a").path, play("b", seed=1).path
+    assert "source" not in Page(of(a, b)).text("td")
+    note = json.loads((b / "environment.json").read_text())
+    note["plugins"]["loss"]["sha256"] = "5" * 64
+    (b / "environment.json").write_text(json.dumps(note))
+    parsed = Page(of(a, b))
+    assert "loss: Loss" in parsed.text("th")
+    assert "source 55555555" in parsed.text("td")
+    assert "Not of the same code in all runs: loss." in parsed.text("p")
 
 
 # Pictures
@@ -250,7 +274,21 @@ def test_pictures_are_downsized_and_few_enough(grids, monkeypatch):
     assert {max(p.width, p.height) for p in strips.pictures[0]} == {560}
     assert sum(len(p.data) for p in strips.pictures[0]) <= 4_000_000
     monkeypatch.setattr("gankit.report.strips.MOST_BYTES", 1)
-    assert strips_of([record]).moments == [10, 300]
+    least = strips_of([record])
+    assert least.moments == [300]
+    assert [(p.iteration, max(p.width, p.height)) for p in least.pictures[0]] == [(300, 70)]
+
+
+def test_a_page_of_many_runs_is_bounded(grids):
+    """Sixty long runs of large grids, which JPEG can hardly compress, and of losses that are written often."""
+    record = read_run(grids(range(10, 60, 10), noise(700, 700)))
+    row = record.rows[0]
+    rows = [row | {"iteration": i} for i in range(1, 10_001)]
+    runs = [replace(record, path=Path(f"r{n}"), recipe=record.recipe | {"seed": n}, rows=rows) for n in range(60)]
+    strips = strips_of(runs)
+    assert all(len(of) == 1 for of in strips.pictures)
+    assert sum(len(of[0].data) for of in strips.pictures) <= 4_000_000
+    assert len(page(runs)) < 8_000_000
 
 
 def test_drawings_keep_their_pixels(grids):
@@ -261,9 +299,9 @@ def test_drawings_keep_their_pixels(grids):
 
 
 def test_of_each_run_the_newest_picture_that_is_not_later(grids):
-    record = read_run(grids([5, 20, 40], noise(9, 9)))
-    assert shown_at(record, [1, 5, 19, 20, 100]) == [5, 20, 40]
-    assert shown_at(record, [1, 4]) == []
+    found = read_run(grids([5, 20, 40], noise(9, 9))).grids
+    assert shown_at(found, [1, 5, 19, 20, 100]) == [5, 20, 40]
+    assert shown_at(found, [1, 4]) == []
 
 
 def test_a_damaged_picture_is_left_out(grids):
@@ -295,3 +333,9 @@ def test_styles_and_script_travel_with_the_package():
     folder = page_module.files("gankit.report")
     for name, beginning in (("page.css", ":root {"), ("page.js", '"use strict"')):
         assert folder.joinpath(name).read_text(encoding="utf-8").startswith(beginning)
+
+
+def test_what_is_hidden_is_not_shown_whatever_its_display():
+    """A slider that has one picture to go through; `display: flex` would bring it back."""
+    style = page_module.files("gankit.report").joinpath("page.css").read_text(encoding="utf-8")
+    assert "[hidden] { display: none !important; }" in style

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -202,3 +203,15 @@ def test_convolutions_refuse_points_in_a_sentence(plain_recipe):
     raw = merge(plain_recipe("igan"), {"data": {"use": "gaussian_ring"}})
     with pytest.raises(InputError, match="images are 1 pixels wide"):
         Game(Recipe.from_dict(raw))
+
+
+@pytest.mark.parametrize(("judged", "said"), [(3.0, True), (4.0, False), (None, False)])
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_run_that_ends_with_few_modes_says_so(plugin, judged, said):
+    data, sentences = of(plugin), []
+    data.modes = data.modes[:8]
+    data.judged = {} if judged is None else {"modes": judged, "good": 0.5}
+    data.on_stop(SimpleNamespace(advise=sentences.append))
+    assert [s.startswith("modes is 3: the samples cover fewer than half of the 8 modes.") for s in sentences] == [
+        True
+    ] * said

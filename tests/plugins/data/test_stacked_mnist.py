@@ -8,7 +8,7 @@ import torch
 from gankit import InputError
 from gankit.evaluation.comparison import Comparison, Samples
 from gankit_plugins.data.stacked_mnist import StackedMnist, stacked
-from gankit_plugins.extractors.classifier import DatasetClassifier, spelt_out
+from gankit_plugins.extractors.classifier import DatasetClassifier, Lesson, spelt_out, trained
 from gankit_plugins.metrics.modes import Modes
 
 
@@ -41,10 +41,10 @@ def test_what_channels_spell_by_loops():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Two classes in place of ten digits: dark and bright."""
+    """Two classes in place of ten digits: dark and bright, each image a little else."""
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
     labels = bytes(n % 2 for n in range(200))
-    pixels = b"".join(bytes([40 + 150 * label]) * 28 * 28 for label in labels)
+    pixels = b"".join(bytes([n, *[40 + 150 * label] * 783]) for n, label in enumerate(labels))
     (tmp_path / "train-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, 200, 28, 28) + pixels)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 200) + labels)
     return tmp_path
@@ -59,6 +59,8 @@ def test_modes_of_stacked_images_are_counted(folder):
     settings = DatasetClassifier.Config(steps=30, by_channel=True)
     extractor = DatasetClassifier(settings).build_extractor(dataset, torch.device("cpu"))
     assert str(extractor.facts["extractor"]).startswith("classifier of channels ")
+    assert extractor.facts["classifier accuracy, one channel"] == 1
+    assert extractor.facts["classifier accuracy, whole label"] == 1
     seen = extractor(images)
     assert torch.equal(seen.logits.argmax(1), labels)
     some = images[(labels == 3) | (labels == 6)]
@@ -73,3 +75,12 @@ def test_what_is_no_stack_is_refused_by_channel(folder):
         DatasetClassifier(DatasetClassifier.Config(by_channel=True)).build_extractor(odd, torch.device("cpu"))
     with pytest.raises(InputError):
         StackedMnist(StackedMnist.Config(folder=folder / "gone")).load_data()
+
+
+def test_the_accuracy_is_of_digits_that_were_not_trained_on():
+    """Of labels without a meaning the digits trained on are learnt by heart, and they are in many stacks."""
+    torch.manual_seed(0)
+    digits, labels = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8), torch.randint(0, 2, (60,))
+    images, spelt = stacked(digits, labels, 400, 2, 0)
+    _, accuracy = trained(Lesson(images, spelt, 2, by_channel=True), torch.arange(400), 150, torch.device("cpu"), 0)
+    assert accuracy["accuracy"] < 0.85

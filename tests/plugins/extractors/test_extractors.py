@@ -1,14 +1,17 @@
 """Extractors: what they make of images, what stands in the protocol, and what is not there."""
 
+import errno
 import hashlib
+import os
+from http.client import IncompleteRead
 
 import pytest
 import torch
 from torch import nn
 
-from gankit import Dataset, InputError
+from gankit import Dataset, GankitError, InputError
 from gankit_plugins.extractors import inception
-from gankit_plugins.extractors.classifier import DatasetClassifier, SmallClassifier, trained, turned
+from gankit_plugins.extractors.classifier import DatasetClassifier, Lesson, SmallClassifier, divided, trained, turned
 from gankit_plugins.extractors.inception import Inception
 from gankit_plugins.extractors.pixels import Pixels, pixels
 from gankit_plugins.extractors.torchscript import TorchScript
@@ -59,18 +62,74 @@ def test_a_classifier_of_any_size(channels, size):
 
 def test_images_are_turned_by_quarters_counterclockwise():
     images = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8).expand(4, 1, 2, 2)
-    seen, quarters = turned(images)
+    seen, quarters = Lesson(images, None, 4, by_channel=False).shown(torch.arange(4))
     assert quarters.tolist() == [0, 1, 2, 3]
+    assert torch.equal(seen, turned(images, quarters))
     assert seen[:, 0].tolist() == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
 
 
 def test_it_learns_and_says_how_well_on_images_kept_apart(cache):
     images, labels = bright()
-    _, accuracy = trained(images, labels, 3, 60, CPU, 0)
-    assert accuracy > 0.9
+
+    def accuracy(images, labels):
+        lesson = Lesson(images, labels, 3, by_channel=False)
+        return trained(lesson, torch.arange(len(images)), 60, CPU, 0)[1]["accuracy"]
+
+    assert accuracy(images, labels) > 0.9
     # Of labels without a meaning nothing can be learnt about images kept apart.
     nonsense = torch.randint(0, 3, labels.shape, generator=torch.Generator().manual_seed(1))
-    assert trained(images, nonsense, 3, 60, CPU, 0)[1] < 0.7
+    assert accuracy(images, nonsense) < 0.7
+    # Not even if every image is there several times: copies of those kept apart are kept apart too.
+    assert accuracy(images.repeat(5, 1, 1, 1), nonsense.repeat(5)) < 0.7
+
+
+def test_equal_images_are_on_one_side():
+    groups = 3 * torch.arange(50).repeat(4)
+    train, test = divided(groups, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat([train, test]).tolist()) == list(range(200))
+    assert len(test) == 20
+    assert not set(groups[train].tolist()) & set(groups[test].tolist())
+    alone = divided(torch.zeros(1, dtype=torch.int64), torch.Generator())
+    assert [index.tolist() for index in alone] == [[0], [0]]
+
+
+def test_pictures_of_stacks_are_channels_with_digits_for_answers():
+    images = torch.arange(12, dtype=torch.uint8).view(2, 3, 1, 2)
+    pictures, answers = Lesson(images, torch.tensor([5, 6]), 2, by_channel=True).shown(torch.tensor([0, 2, 4]))
+    assert pictures.flatten(1).tolist() == [[0, 1], [4, 5], [8, 9]]
+    assert answers.tolist() == [1, 1, 1]  # 5 is 101 and 6 is 110
+    copies = torch.cat([images, images])
+    assert Lesson(copies, None, 2, by_channel=True).alike(torch.arange(12)).tolist() == [*range(6), *range(6)]
+
+
+def test_of_many_images_some_are_drawn_at_random(cache, monkeypatch):
+    """A folder is sorted class by class: its first images are of the first classes."""
+    images, labels = bright()
+    order = labels.argsort()
+    shown = []
+
+    def look_only(lesson, rows, *_):
+        shown.append(rows)
+        return SmallClassifier(1, 9, 3), {"accuracy": 0.5}
+
+    monkeypatch.setattr("gankit_plugins.extractors.classifier.trained", look_only)
+    monkeypatch.setattr("gankit_plugins.extractors.classifier.MOST", 60)
+    for seed in (0, 0, 1):
+        plugin = DatasetClassifier(DatasetClassifier.Config(steps=1, seed=seed))
+        plugin.build_extractor(dataset(images[order], labels[order]), CPU)
+    assert len(shown) == 2  # kept for equal seeds
+    for rows in shown:
+        assert len(rows.unique()) == 60
+        assert labels[order][rows].bincount().min() > 10
+    assert not torch.equal(*shown)
+
+
+def test_what_is_kept_turns_no_image(cache, monkeypatch):
+    images, _ = bright()
+    plugin = DatasetClassifier(DatasetClassifier.Config(steps=2))
+    plugin.build_extractor(dataset(images, None), CPU)
+    monkeypatch.setattr("gankit_plugins.extractors.classifier.turned", None)
+    plugin.build_extractor(dataset(images, None), CPU)
 
 
 def test_it_is_trained_once_for_a_dataset_and_kept(cache, monkeypatch):
@@ -140,6 +199,56 @@ def test_a_torchscript_network_sees_images_in_three_channels_and_its_size(script
     assert both(images).logits.shape == (2, 3)
 
 
+def test_logits_of_the_datasets_classes_are_said_to_be(script):
+    images, labels = bright()
+    of_three = dataset(images, labels)
+    shown = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    settings = {"path": script(Net()), "dataset_classes": True}
+    found = TorchScript(TorchScript.Config(**settings)).build_extractor(of_three, CPU)
+    assert found.class_names == ("a", "b", "c")
+    assert torch.equal(found(shown).logits, found(shown).values)
+    two = TorchScript.Config(path=script(WithLogits(), "two.pt"), dataset_classes=True)
+    seen = TorchScript(two).build_extractor(of_three, CPU)(shown)
+    torch.testing.assert_close(seen.logits, (shown.float() / 127.5 - 1).amax(dim=(2, 3)))
+    with pytest.raises(InputError, match=r"gives logits of shape .* the dataset has 2 classes"):
+        TorchScript(TorchScript.Config(**settings)).build_extractor(dataset(images, labels, 2), CPU)(shown)
+    with pytest.raises(InputError, match="dataset_classes: the dataset has no classes"):
+        TorchScript(TorchScript.Config(**settings)).build_extractor(dataset(images, None), CPU)
+
+
+class Fussy(nn.Module):
+    def forward(self, images):
+        return images.flatten(1) @ torch.ones(192, 5)
+
+
+class Wordy(nn.Module):
+    def forward(self, images):
+        return {"features": images.flatten(1)}
+
+
+def test_what_a_torchscript_network_cannot_do_is_a_sentence(tmp_path):
+    def extractor(network):
+        path = tmp_path / "net.pt"
+        torch.jit.save(torch.jit.script(network), str(path))
+        return TorchScript(TorchScript.Config(path=path)).build_extractor(dataset(*bright()), CPU)
+
+    with pytest.raises(InputError, match=r"net\.pt \w+ cannot look at images of 3x4x4: mat1 and mat2|size mismatch"):
+        extractor(Fussy())(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    with pytest.raises(InputError, match="returns a dict; features, or features and logits, are wanted"):
+        extractor(Wordy())(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+
+
+def test_networks_of_pictures_refuse_points(script, tmp_path):
+    torch.jit.save(torch.jit.script(StandIn()), str(tmp_path / "inception.pt"))
+    plugins = [
+        TorchScript(TorchScript.Config(path=script(Net()))),
+        Inception(Inception.Config(path=tmp_path / "inception.pt")),
+    ]
+    for plugin in plugins:
+        with pytest.raises(InputError, match="these are points"):
+            plugin.build_extractor(dataset(*bright()), CPU)(torch.rand(4, 2, 1, 1))
+
+
 @pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"nothing of the kind", "is no TorchScript")])
 def test_a_file_that_is_none(tmp_path, content, said):
     path = tmp_path / "net.pt"
@@ -169,7 +278,8 @@ def test_inception_is_asked_for_features_and_for_probabilities(tmp_path):
     images = torch.randint(0, 256, (3, 1, 5, 5), dtype=torch.uint8)
     seen = found(images)
     assert torch.equal(seen.values, images.float().mean(dim=(2, 3)).expand(3, 3))
-    torch.testing.assert_close(seen.logits.softmax(1), torch.full((3, 3), 1 / 3))
+    assert seen.logits is None  # they cost a pass of their own
+    torch.testing.assert_close(found.logits_of(images, seen).softmax(1), torch.full((3, 3), 1 / 3))
     assert str(found.facts["extractor"]).startswith("inception ")
 
 
@@ -204,9 +314,38 @@ def test_what_is_fetched_is_checked_before_it_is_kept(tmp_path, monkeypatch):
     inception.fetch(path)
     assert path.read_bytes() == b"the right one"
 
-    def unreachable(url, timeout):
-        raise OSError("no way there")
+    for error in (OSError("no way there"), IncompleteRead(b"no way there")):
 
-    monkeypatch.setattr(inception.urllib.request, "urlopen", unreachable)
-    with pytest.raises(InputError, match="cannot be had: no way there"):
-        inception.fetch(path)
+        def unreachable(url, timeout, error=error):
+            raise error
+
+        monkeypatch.setattr(inception.urllib.request, "urlopen", unreachable)
+        with pytest.raises(InputError, match="cannot be had"):
+            inception.fetch(path)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(b"the right one").hexdigest())
+    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Answer(b"the right one"))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(GankitError, match="the disk is full"):
+        inception.fetch(tmp_path / "inception.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_usual_file_lies_in_the_cache_and_is_checked(cache, monkeypatch):
+    def build():
+        return Inception(Inception.Config()).build_extractor(dataset(*bright()), CPU)
+
+    with pytest.raises(InputError, match=f"there is no {cache}/inception-2015-12-05.pt"):
+        build()
+    cache.mkdir()
+    path = cache / "inception-2015-12-05.pt"
+    torch.jit.save(torch.jit.script(StandIn()), str(path))
+    with pytest.raises(InputError, match="is not the file it was; remove it"):
+        build()
+    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert build().facts["extractor"] == f"inception {inception.SHA256[:12]}"

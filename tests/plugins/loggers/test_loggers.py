@@ -125,7 +125,7 @@ def test_wandb_goes_on_under_the_same_id(killed):
     assert len(ids) == 2
     assert len(set(ids)) == 1
     steps = [r.history.step.num for r in wandb_records(killed.run) if r.WhichOneof("record_type") == "history"]
-    assert steps == list(range(11))
+    assert steps == list(range(13))
 
 
 def test_only_the_recipe_puts_wandb_online(tmp_path, monkeypatch):
@@ -262,6 +262,7 @@ def test_a_rows_numbers_by_their_paths():
     assert flat({"a": {"b": {"c": 1}}, "d": {}}, ".") == {"a.b.c": 1}
     # What an evaluation took is not the time since the beginning, and how it was done is no measure.
     row = {"iteration": 3, "seconds": 1.5, "measures": {"fid": 2.0}, "protocol": {"seed": 0}}
+    row["settings"] = {"fid": {"fid.k": 3}}
     assert scalars(row) == {"measures/fid": 2.0, "measuring/seconds": 1.5}
 
 

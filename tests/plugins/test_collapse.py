@@ -1,0 +1,65 @@
+"""A run that has collapsed says so where everybody looks first: its measures, its log, and the top of its page."""
+
+from html.parser import HTMLParser
+
+import pytest
+
+from gankit import Recipe
+from gankit.bundled import find_recipe
+from gankit.runs import start
+from gankit.trainer import Silent
+
+COLLAPSING = [
+    "train.iterations=400",
+    "train.batch_size=64",
+    "data.count=4000",
+    "output.sample_every=100",
+    "output.log_every=20",
+    # G hardly moves from where it began, a heap in the middle, and D tells it from the ring at once.
+    "optimizer.generator.lr=1e-7",
+]
+WATCHED = ["tricks.adviser={}", "tricks.collapse_guard={}"]
+
+
+class FirstScreen(HTMLParser):
+    """The words of a page, as they are read, up to its first picture or chart."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.over, self.hidden = [], False, 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.over |= tag in ("img", "svg")
+        self.hidden += tag in ("style", "script")
+
+    def handle_endtag(self, tag):
+        self.hidden -= tag in ("style", "script")
+
+    def handle_data(self, data):
+        if not self.over and not self.hidden:
+            self.words.append(" ".join(data.split()))
+
+
+@pytest.mark.parametrize("watching", [WATCHED, []], ids=["watched", "unwatched"])
+def test_a_collapse_is_measured_advised_and_stands_first_on_the_page(watching, tmp_path):
+    recipe = Recipe.load(find_recipe("gaussian_ring"), [*COLLAPSING, *watching])
+    directory, outcome = start(recipe, tmp_path / "run", Silent(), lambda sentence: None)
+    log = directory.read_log()
+    newest = [row["measures"] for row in log if "measures" in row][-1]
+    assert newest["modes"] < 4
+    assert newest["good"] < 0.5
+
+    advice = [row["advice"] for row in log if "advice" in row]
+    of_measures = f"modes is {newest['modes']:g}: the samples cover fewer than half of the 8 modes"
+    seen = ["D's loss is nearly 0", "G has collapsed to few of them"] if watching else []
+    for sentence in [of_measures, *seen]:
+        assert any(sentence in said for said in advice), sentence
+
+    page = directory.report_file.read_text(encoding="utf-8")
+    first = "\n".join(FirstScreen(page).words)
+    ending = "stopped at iteration" if watching else "finished: 400 iterations"
+    for sentence in [ending, of_measures, *seen, f"modes {newest['modes']:g}, good {newest['good']:.4g}"]:
+        assert sentence in first, sentence
+    assert f'class="told {"bad" if watching else "mind"}"' in page
+    assert (outcome.stop_reason is not None) == bool(watching)
