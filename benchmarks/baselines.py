@@ -20,6 +20,7 @@ from PIL import Image
 
 from gankit.bundled import bundled_recipe
 from gankit.evaluation.target import evaluate
+from gankit.files import write_json
 from gankit.recipe import read_toml
 from gankit.run_dir import RunDir
 
@@ -48,6 +49,8 @@ class Judged:
 def trained(recipe: str, out: Path) -> RunDir:
     """The finished run of a recipe."""
     folder = out / recipe
+    if folder.exists() and RunDir.open(folder).read_last_environment().get("ended", {}).get("state") == "finished":
+        return RunDir.open(folder)
     verb = ["resume", str(folder)] if (folder / "recipe.toml").exists() else ["run", recipe, "--out", str(folder)]
     subprocess.run([sys.executable, "-m", "gankit", *verb, "--quiet"], check=True)
     return RunDir.open(folder)
@@ -56,6 +59,7 @@ def trained(recipe: str, out: Path) -> RunDir:
 def judged(recipe: str, out: Path) -> Judged:
     directory = trained(recipe, out)
     row = evaluate(directory.path, None, {"evaluation": {"count": COUNT}}, measures=MEASURES)
+    write_json(directory.path / "baseline.json", row)
     iterations = read_toml(directory.recipe_file)["train"]["iterations"]
     seconds = sum(p["ended"]["seconds"] for p in directory.read_processes() if "ended" in p)
     return Judged(recipe, directory, iterations, seconds, row["measures"], row["protocol"])
