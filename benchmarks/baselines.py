@@ -3,12 +3,14 @@
     GANKIT_DATA=... python benchmarks/baselines.py --out runs/baselines
 
 Trains the recipes one after the other, each as `gankit run` does (one that is finished is kept, one that was cut short
-goes on), measures 2,000 images of each against 2,000 training images, and writes the page with a picture of each.
+goes on), measures 2,000 images of each against 2,000 training images (kept as RUN/baseline.json), and writes the page
+with a picture of each.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -27,7 +29,15 @@ from gankit.run_dir import RunDir
 RECIPES = ("gan", "dcgan", "conditional_dcgan", "cgan", "lsgan", "wgan", "wgan_gp", "rgan", "ragan")
 COUNT = 2000
 MEASURES = ("frechet_distance", "precision_recall", "density_coverage", "modes")
-COLUMNS = ("frechet_distance", "precision", "recall", "density", "coverage", "modes", "as_asked", "as_asked_worst")
+COLUMNS = {
+    "frechet_distance": "Frechet distance",
+    "modes": "modes",
+    "as_asked": "as asked",
+    "as_asked_worst": "worst digit",
+    **{name: name for name in ("precision", "recall", "density", "coverage")},
+}
+"""Measures and their heads in the table."""
+
 WIDEST = 420
 """Pixels of a picture on the page."""
 
@@ -58,16 +68,13 @@ def trained(recipe: str, out: Path) -> RunDir:
 
 def judged(recipe: str, out: Path) -> Judged:
     directory = trained(recipe, out)
-    row = evaluate(directory.path, None, {"evaluation": {"count": COUNT}}, measures=MEASURES)
-    write_json(directory.path / "baseline.json", row)
+    kept = directory.path / "baseline.json"
+    if not kept.exists():
+        write_json(kept, evaluate(directory.path, None, {"evaluation": {"count": COUNT}}, measures=MEASURES))
+    row = json.loads(kept.read_text(encoding="utf-8"))
     iterations = read_toml(directory.recipe_file)["train"]["iterations"]
     seconds = sum(p["ended"]["seconds"] for p in directory.read_processes() if "ended" in p)
     return Judged(recipe, directory, iterations, seconds, row["measures"], row["protocol"])
-
-
-def in_minutes(seconds: float) -> str:
-    """`3 min 24 s`."""
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
 def page(all_of_them: list[Judged], pictures: Path, note: str) -> str:
@@ -80,17 +87,18 @@ def page(all_of_them: list[Judged], pictures: Path, note: str) -> str:
         "# Baselines on MNIST",
         "",
         "Each baseline under its own recipe, one seed. The header of each recipe says where it differs from its paper.",
-        f"Time: wall clock on {machine}, {in_minutes(sum(one.seconds for one in all_of_them))} in all{note}.",
+        f"Time: wall clock on {machine}, {sum(one.seconds for one in all_of_them) / 60:.0f} minutes in all{note}.",
         "How each number is measured, and what is better: [how good is it?](measures.md)",
         "",
         f"Protocol: {facts}.",
         "",
-        f"| recipe | iterations | time | {' | '.join(COLUMNS)} |",
+        f"| recipe | iterations | min:s | {' | '.join(COLUMNS.values())} |",
         f"| --- | --- | --- |{' --- |' * len(COLUMNS)}",
     ]
     for one in all_of_them:
         cells = [f"{one.measures[name]:.3g}" if name in one.measures else "" for name in COLUMNS]
-        lines.append(f"| `{one.recipe}` | {one.iterations:,} | {in_minutes(one.seconds)} | {' | '.join(cells)} |")
+        time = f"{one.seconds // 60:.0f}:{one.seconds % 60:02.0f}"
+        lines.append(f"| [`{one.recipe}`](#{one.recipe}) | {one.iterations:,} | {time} | {' | '.join(cells)} |")
     for one in all_of_them:
         lines += ["", f"## {one.recipe}", "", f"![Digits of {one.recipe}](images/baselines/{one.recipe}.png)"]
         newest = one.directory.newest_grid()
