@@ -189,8 +189,9 @@ def judged(run: Path, against: str, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> str:
-    """`12.3 (11.9 to 13.0)`."""
-    return f"{statistics.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+    """`12.3 (11.9 to 13)`, or `10` where all are alike."""
+    mean, low, high = (f"{value:.3g}" for value in (statistics.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
@@ -237,7 +238,8 @@ def beside_the_paper(rows: dict[str, Row], facts: str) -> list[str]:
         "",
         "**The two columns of distances do not compare.** The paper's are measured on Inception's features, after a "
         f"training time that it does not print; these by this protocol: {facts}. Only the order within a column says "
-        "something. The paper does not say which two classes IGAN_v2 had; here they are the digits 0 to 4 and 5 to 9, "
+        "something. A budget of minutes favours what plays many iterations in them. The paper does not say which two "
+        "classes IGAN_v2 had; here they are the digits 0 to 4 and 5 to 9, "
         "so that all systems learn from the same images. IGAN_v2 and IGAN_vN are told labels, the others are not.",
     ]
 
@@ -305,7 +307,11 @@ def main() -> None:
         found = [waiting[run].result() for run in study.runs if run.variant.folder == system.name]
         measures, protocols = ([one[key] for one in found] for key in ("measures", "protocol"))
         rows[system.name] = Row(measures, protocols, iterations[system.name], times[system.name][1:])
-    where = torch.cuda.get_device_name() if gpus else f"{threads} CPU core(s) ({platform.machine()}) for each run"
+    where = (
+        torch.cuda.get_device_name()
+        if gpus
+        else f"{threads} CPU core{'s' if threads > 1 else ''} ({platform.machine()}) for each run"
+    )
     budget = f"{arguments.minutes:g} minutes of training under its own recipe, {arguments.seeds} seeds, {where}"
     shown = pictures(study, arguments.page.parent / "images" / arguments.page.stem)
     arguments.page.write_text("\n".join([*page(rows, budget, mnist), *shown, ""]), encoding="utf-8")

@@ -13,6 +13,9 @@ from gankit.cli.words import counted, number
 COLUMNS = ("trick", "measure", "without", "effect", "95% interval", "seen", "cost")
 RIGHT = ("without", "effect", "95% interval", "cost")
 
+FEW_SEEDS = 5
+"""Of fewer, the interval says little."""
+
 
 def cells(comparison: Comparison) -> list[tuple[str, ...]]:
     """A row for each trick and measure; the cost stands in a trick's first row."""
@@ -79,6 +82,10 @@ def notes(comparison: Comparison) -> list[str]:
         lines.append(
             f"interval: Student's, {CONFIDENCE:.0%}, which takes the differences for normal; 'no effect seen' where it "
             "spans zero, which is not the same as none."
+        )
+    if 1 < len(comparison.seeds) < FEW_SEEDS:
+        lines.append(
+            f"{seeds} make intervals wide, wider at times than the measure goes; --seeds {FEW_SEEDS} goes on from here."
         )
     if any(row.verdict == "same in all" for row in comparison.rows):
         lines.append("same in all: every seed shows the same difference, so there is no spread to make an interval of.")

@@ -38,7 +38,8 @@ def command(
 
     Without --against these are the ones that the generator was trained on. KEY=VALUE sets what a recipe's tables data,
     extractor, measures and evaluation would: extractor.path=FILE, data.resolution=64. Every number comes with its
-    protocol; numbers compare only where that is the same. What is measured of a run is kept in its evaluations.jsonl.
+    protocol; numbers compare only where that is the same. What is measured of a run is kept in its evaluations.jsonl,
+    and stands in its report.html.
 
     \b
     gankit eval RUN
@@ -47,6 +48,7 @@ def command(
     """
     from gankit.evaluation.target import evaluate
     from gankit.recipe import Raw, merge, overrides_from_here
+    from gankit.report.page import write_report
     from gankit.run_dir import RunDir
 
     asked = {"count": count, "seed": seed}
@@ -55,7 +57,9 @@ def command(
         changes |= overrides_from_here([f"extractor.use={extractor}"])
     row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, measures)
     if (target / "recipe.toml").exists():
-        RunDir.open(target).keep_evaluation(row)
+        directory = RunDir.open(target)
+        directory.keep_evaluation(row)
+        write_report(directory)
     if as_json:
         # What is not finite has no name in JSON.
         finite = {name: value if math.isfinite(value) else None for name, value in row["measures"].items()}
@@ -69,4 +73,6 @@ def command(
         click.echo(f"  {name:{width}}  {fact}")
     for name, facts in row["settings"].items():
         click.echo(f"  {name:{width}}  {', '.join(f'{key} {fact}' for key, fact in facts.items())}")
+    if row["left_out"]:
+        click.echo(row["left_out"])
     click.echo(f"it took {row['seconds']:.1f} s")

@@ -52,10 +52,12 @@ def tell_end(directory: RunDir, outcome: Outcome) -> None:
     click.echo(f"  pictures   {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
     trust = " --trust" if strange_uses(read_generator_file(directory.generator_file)[0]) else ""
+    # What a plugin has ended is not to be played on without a thought.
+    further = [f"{resume} train.iterations={2 * outcome.iterations}"] if outcome.stop_reason is None else []
     tell_next(
         f"gankit show {quoted(directory.path)}",
         f"gankit sample {quoted(directory.path)} --out samples.png{trust}",
-        f"{resume} train.iterations={2 * outcome.iterations}",
+        *further,
     )
 
 

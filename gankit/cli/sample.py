@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gankit.cli.arguments import device_option
 
 NO_PNG = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of pictures that somebody may expect; a folder is hardly meant."""
+
+
+COLUMNS = 10
+"""Images to a row of a sweep, unless --count says how many there are to be in all."""
 
 
 class Thresholds(click.ParamType):
@@ -53,7 +58,9 @@ class Thresholds(click.ParamType):
 @click.option("--interpolate", is_flag=True, help="Let each row lead from one z to another.")
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
+@click.pass_context
 def command(
+    context: click.Context,
     file: Path,
     out: Path,
     count: int,
@@ -107,6 +114,8 @@ def command(
         raise InputError(f"{rows_by}: these samples are drawn together, as one picture, which has no rows")
     truncation = thresholds[0] if thresholds else None
     if sweeping:
+        if context.get_parameter_source("count") is ParameterSource.DEFAULT:
+            count = COLUMNS * len(thresholds)
         z, labels, columns, row_names = sweep(sampler, count, thresholds, seed, index)
         save_png(draw_grid(sampler, z, labels, columns, row_names), out)
     elif as_grid:

@@ -129,7 +129,7 @@ class Evaluator:
         reasons: dict[str, list[str]] = {}
         for key, error in found.failed.items():
             reasons.setdefault(str(error), []).append(key)
-        if not found.numbers and found.silent:
+        if found.silent:
             reasons["nothing to say of these images through this extractor"] = found.silent
         for reason, keys in reasons.items():
             if reason not in self._told:

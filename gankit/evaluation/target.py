@@ -35,6 +35,9 @@ from gankit.spec import Spec
 USUAL = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
 """Measured when nothing is named."""
 
+ABBREVIATED = {"fid": "frechet_distance", "kid": "kernel_distance", "is": "inception_score"}
+"""What measures are called elsewhere."""
+
 TABLES = ("data", "extractor", "measures", "evaluation")
 """Those of a recipe that say how it is measured."""
 
@@ -57,7 +60,8 @@ def evaluate(
         trust: follow a generator file wherever it leads: to Python files and modules, and to networks by their paths.
         measures: these alone; left out, those of the generator's recipe, or the usual ones.
 
-    Returns a row as log.jsonl has them: iteration, measures, protocol, settings, seconds; and the target.
+    Returns a row as log.jsonl has them: iteration, measures, protocol, settings, seconds; and the target, and what was
+    asked for and has nothing to say.
 
     Raises InputError when something cannot be used or measured.
     """
@@ -77,13 +81,14 @@ def evaluate(
     everything = features_of_everything(dataset, *looking)
     comparison = Comparison(real, fake, extractor, facts, features_of(*looking), everything_features=everything)
     found = measured({i.key: i.call for i in plan.hooks.of("measure")}, comparison).or_refused()
-    refuse_silence(found, asked, comparison)
+    refuse_silence(found, comparison)
     return {
         "target": str(target),
         "iteration": 0 if sampler is None else sampler.card["iteration"],
         "measures": found.numbers,
         "protocol": dict(comparison.protocol),
         "settings": settings_by_number(found, plan.parts),
+        "left_out": in_silence(found) if asked else "",
         "seconds": time.perf_counter() - began,
     }
 
@@ -134,6 +139,8 @@ def data_table(against: str) -> Raw:
 def narrowed(tables: Raw, measures: Collection[str]) -> Raw:
     """The tables with these measures alone, by their own names or their plugins', with the settings that they have."""
     known = tables["measures"]
+    for name in set(measures) & set(ABBREVIATED):
+        raise InputError(f"--measure {name}: it is called {ABBREVIATED[name]} here")
     if not measures or not isinstance(known, dict):
         return tables
     named: Raw = {}
@@ -298,11 +305,15 @@ def shape(of: Samples) -> str:
 # What is found
 
 
-def refuse_silence(found: Measured, asked: Collection[str], comparison: Comparison) -> None:
-    """Raises InputError when a measure that was asked for by name has nothing to say, or none of them has."""
-    if found.silent and (asked or not found.numbers):
-        names = ", ".join(key.removeprefix("measures.") for key in found.silent)
-        raise InputError(
-            f"{names}: nothing to say of these images through the extractor {comparison.protocol['extractor']}, which "
-            "may know no classes, or others than the images'; name another --extractor"
-        )
+def refuse_silence(found: Measured, comparison: Comparison) -> None:
+    """Raises InputError when no measure has anything to say."""
+    if not found.numbers:
+        raise InputError(f"{in_silence(found)}, {comparison.protocol['extractor']}; name another --extractor")
+
+
+def in_silence(found: Measured) -> str:
+    """Which measures have nothing to say, and why that may be; empty when all have spoken."""
+    if not found.silent:
+        return ""
+    names = ", ".join(key.removeprefix("measures.") for key in found.silent)
+    return f"{names}: nothing to say of images without classes, or through an extractor that does not know them"

@@ -91,14 +91,21 @@ def in_words(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+MANY = 4
+"""Differences from which on recipes are no variants of one, and names say more than the differences."""
+
+
 def labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
     """What tells each recipe from the others, less what more than half of them have in common; the name, where it is
-    needed to tell them apart, or where nothing else does."""
+    needed to tell them apart, or where nothing else does, and where recipes of names of their own differ in much."""
     keys = [key for key in differing(recipes) if key not in UNTOLD]
     words = [{key: told(recipe, key) for key in keys} for recipe in recipes]
     common = {
         (key, text) for of in words for key, text in of.items() if 2 * [o[key] for o in words].count(text) > len(words)
     }
+    own_names = [str(recipe.get("name", "")) for recipe in recipes]
+    if len(set(own_names)) == len(recipes) and max(len(set(of.items()) - common) for of in words) > MANY:
+        return own_names
     said = [", ".join(text for item in of.items() if item not in common and (text := item[1])) for of in words]
     return [
         text if text and said.count(text) == 1 else f"{text} ({name})" if text else name

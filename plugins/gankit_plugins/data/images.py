@@ -206,7 +206,7 @@ class BadFiles:
         if len(self.found) > self.allowed:
             raise InputError(
                 f"path: more than {self.allowed} of the {self.total} images in {self.path} cannot be used: "
-                f"{self._names()}; remove them, or raise bad_limit = {self.limit:g}"
+                f"{self._names()}; remove them, or raise data.bad_limit, {self.limit:g} now"
             )
 
     def conclude(self, empty_classes: list[str]) -> None:

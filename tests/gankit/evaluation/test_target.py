@@ -100,8 +100,12 @@ def test_a_measure_from_a_file_is_known_by_what_is_in_it(ring, tmp_path):
 
 
 def test_where_nothing_is_said_it_is_said_why(ring):
-    with pytest.raises(InputError, match="modes: nothing to say of these images through the extractor pixels"):
+    with pytest.raises(InputError, match=r"modes: nothing to say of images without classes.*, pixels; name another"):
         evaluate(ring.path, None, {}, measures=["modes"])
+    # What one cannot say keeps no other from speaking.
+    row = evaluate(ring.path, None, {}, measures=["modes", "frechet_distance"])
+    assert set(row["measures"]) == {"frechet_distance"}
+    assert row["left_out"].startswith("modes: nothing to say")
     # Of the usual ones some have something to say.
     assert evaluate(ring.path, None, {"measures": {"modes": {}}})["measures"]
 
