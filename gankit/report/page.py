@@ -266,10 +266,11 @@ def protocols(measures: Iterable[Measure]) -> list[str]:
 
 
 def measures_over_each_other(groups: Sequence[Group], charts: Charts) -> list[str]:
-    measures = dict.fromkeys(measure for group in groups for run in group.runs for measure in run.measures)
+    """A chart for each measure that some run took more than once; of others, the table has the numbers."""
     names = names_of(groups)
     styles = [style for style, group in enumerate(groups) for _ in group.runs]
     runs = [run for group in groups for run in group.runs]
+    measures = {measure: None for run in runs for measure, points in run.measures.items() if len(finite(points)) > 1}
     return [
         charts.figure(
             head,
