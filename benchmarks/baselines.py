@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from small_grid import save_small_grid
 
 from gankit.bundled import bundled_recipe
 from gankit.evaluation.target import evaluate
@@ -38,8 +38,6 @@ COLUMNS = {
 }
 """Measures and their heads in the table."""
 
-WIDEST = 420
-"""Pixels of a picture on the page."""
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,13 +99,7 @@ def page(all_of_them: list[Judged], pictures: Path, note: str) -> str:
         lines.append(f"| [`{one.recipe}`](#{one.recipe}) | {one.iterations:,} | {time} | {' | '.join(cells)} |")
     for one in all_of_them:
         lines += ["", f"## {one.recipe}", "", f"![Digits of {one.recipe}](images/baselines/{one.recipe}.png)"]
-        newest = one.directory.newest_grid()
-        assert newest is not None
-        with Image.open(newest) as grid:
-            share = min(1.0, WIDEST / grid.width)
-            small = grid.resize((round(grid.width * share), round(grid.height * share)), Image.Resampling.LANCZOS)
-        pictures.mkdir(parents=True, exist_ok=True)
-        small.save(pictures / f"{one.recipe}.png", optimize=True)
+        save_small_grid(one.directory.path, pictures / f"{one.recipe}.png")
     return "\n".join([*lines, ""])
 
 

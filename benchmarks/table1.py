@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from small_grid import save_small_grid
 
 from gankit import Game, Recipe
 from gankit.ablation.conduct import conduct, told
@@ -39,7 +39,6 @@ from gankit.bundled import find_recipe
 from gankit.errors import GankitError
 from gankit.evaluation.target import evaluate
 from gankit.files import write_json
-from gankit.run_dir import RunDir
 from gankit.trainer import play_iteration
 from gankit_plugins.data.idx import read_idx
 from gankit_plugins.data.idx_collection import IdxSettings
@@ -67,8 +66,6 @@ WARM_UP, TIMED = 3, 12
 
 COUNT = 10_000
 MEASURES = ("frechet_distance", "precision_recall", "modes")
-WIDEST = 420
-"""Pixels of a picture on the page."""
 
 
 @dataclass(frozen=True)
@@ -246,16 +243,10 @@ def beside_the_paper(rows: dict[str, Row], facts: str) -> list[str]:
 
 def pictures(study: Study, folder: Path) -> list[str]:
     """The grid of each system's first seed, small, and the lines of the page that show it."""
-    folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for run in study.runs[: len(study.variants)]:
-        newest = RunDir.open(run.path).newest_grid()
-        assert newest is not None
-        with Image.open(newest) as grid:
-            share = min(1.0, WIDEST / grid.width)
-            small = grid.resize((round(grid.width * share), round(grid.height * share)), Image.Resampling.LANCZOS)
-        small.save(folder / f"{run.variant.folder}.png", optimize=True)
         name = run.variant.folder
+        save_small_grid(run.path, folder / f"{name}.png")
         lines += ["", f"## {name}", "", f"![Images of {name}](images/{folder.name}/{name}.png)"]
     return lines
 

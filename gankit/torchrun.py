@@ -23,7 +23,8 @@ def place_of_process() -> Place:
     """The only process, unless several were started together."""
     said = os.environ
     size = int(said.get("WORLD_SIZE", "1"))
-    if size == 1:
+    # Other programs set the number alone; without a rank it is not about this process.
+    if size == 1 or "RANK" not in said:
         return Place()
     rank = int(said["RANK"])
     return Place(rank, size, int(said.get("LOCAL_RANK", rank)), int(said.get("LOCAL_WORLD_SIZE", size)))

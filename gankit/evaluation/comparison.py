@@ -144,8 +144,8 @@ class Comparison:
         extractor: to features.
         facts: of the protocol, beside the extractor's.
         real_features: those of the real images, where they are known already.
-        everything: reads all images that the real ones were chosen from; left out, these are all there are.
-        everything_features: gives the features of all these images, where they are kept somewhere.
+        everything_features: gives the features of all images that the real ones were chosen from; left out, these are
+            all there are.
 
     Raises InputError when there are too few images to compare.
     """
@@ -157,7 +157,6 @@ class Comparison:
         extractor: Extractor,
         facts: Protocol,
         real_features: Features | None = None,
-        everything: Callable[[], Samples] | None = None,
         everything_features: Callable[[], Features] | None = None,
     ) -> None:
         if min(len(real.images), len(fake.images)) < 2:
@@ -169,7 +168,7 @@ class Comparison:
         self.protocol: Protocol = {**extractor.facts, **facts}
         if real_features is not None:
             self.real_features = real_features
-        self._everything, self._everything_features = everything, everything_features
+        self._everything_features = everything_features
         self._made: dict[Hashable, Any] = {}
 
     @cached_property
@@ -192,14 +191,12 @@ class Comparison:
     @property
     def real_is_everything(self) -> bool:
         """Whether there are no more real images than those compared with."""
-        return self._everything is None and self._everything_features is None
+        return self._everything_features is None
 
     @cached_property
     def everything_features(self) -> Features:
         """Of all images that the real ones were chosen from, these among them."""
-        if self._everything_features is not None:
-            return self._everything_features()
-        return self.real_features if self._everything is None else self.extractor(self._everything().images)
+        return self.real_features if self._everything_features is None else self._everything_features()
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """What measures share beyond features: computed for the first that asks, by a key that they agree on."""

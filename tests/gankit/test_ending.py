@@ -54,13 +54,13 @@ def measured(path):
     return [(row["iteration"], "protocol" in row) for row in RunDir.open(path).read_log() if "measures" in row]
 
 
-def breaking(name, at_call=1):
-    """A function of the trainer that breaks off when it is called for the so-and-so-many-th time, and then works."""
+def breaking(name):
+    """A function of the trainer that breaks off when it is called first, and then works."""
     real, calls = getattr(trainer_module, name), []
 
     def called(*arguments):
         calls.append(1)
-        if len(calls) == at_call:
+        if len(calls) == 1:
             raise KeyboardInterrupt
         return real(*arguments)
 

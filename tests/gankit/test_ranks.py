@@ -18,6 +18,7 @@ from torch.distributed import TCPStore
 
 from gankit.cli import main
 from gankit.ranks import ALONE
+from gankit.torchrun import Place, place_of_process
 
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
@@ -230,3 +231,12 @@ def test_one_process_alone_is_a_rank_that_waits_for_nobody():
     assert ALONE.everyones("me") == ["me"]
     assert ALONE.gathered(b"me") == [b"me"]
     assert ALONE.device("cuda:1") == "cuda:1"
+
+
+def test_what_other_programs_set_makes_no_rank(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert place_of_process() == Place()
+    monkeypatch.setenv("RANK", "1")
+    assert place_of_process() == Place(1, 2, 1, 2)

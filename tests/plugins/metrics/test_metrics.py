@@ -327,7 +327,7 @@ def test_few_images_make_k_smaller_and_blocks_too():
 
 def everything(real, count, fake):
     """A comparison with the first `count` of the real images."""
-    return comparison(real[:count], fake, everything=lambda: Samples(real[:, :, None, None].float()))
+    return comparison(real[:count], fake, everything_features=lambda: Features(real.float()))
 
 
 def test_copies_of_any_real_image_are_seen_and_new_images_are_none():
@@ -355,13 +355,6 @@ def test_memorisation_by_loops():
     assert found["nearest_ratio"] == pytest.approx(sorted(near)[4] / apart[5], rel=1e-5)
     edge = apart[0] + 0.01 * 10 * (apart[1] - apart[0])
     assert found["near_copies"] == pytest.approx(sum(d <= edge for d in near) / 9)
-
-
-def test_features_of_all_images_may_be_given():
-    real, fake = cloud(20, 3, 0), cloud(9, 3, 1)
-    given = comparison(real[:5], fake, everything_features=lambda: Features(real.float()))
-    found, read = (Memorisation(Memorisation.Config()).measure(c) for c in (given, everything(real, 5, fake)))
-    assert found == read
 
 
 # What cannot be compared

@@ -1,0 +1,23 @@
+"""Grids of samples as pages show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from gankit.run_dir import RunDir
+
+WIDEST = 420
+"""Pixels of a picture on a page."""
+
+
+def save_small_grid(run: Path, to: Path) -> None:
+    """Writes the newest grid of a run, small enough for a page."""
+    newest = RunDir.open(run).newest_grid()
+    assert newest is not None
+    with Image.open(newest) as grid:
+        share = min(1.0, WIDEST / grid.width)
+        small = grid.resize((round(grid.width * share), round(grid.height * share)), Image.Resampling.LANCZOS)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    small.save(to, optimize=True)
