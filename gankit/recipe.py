@@ -95,8 +95,11 @@ class Evaluation(Settings):
     @field_validator("budget", mode="before")
     @classmethod
     def _of_a_hundred(cls, budget: Any) -> Any:
-        percent = isinstance(budget, str) and re.fullmatch(PERCENT, budget)
-        return float(percent[1]) / 100 if percent else budget
+        if not isinstance(budget, str):
+            return budget
+        if (percent := re.fullmatch(PERCENT, budget)) is None:
+            raise ValueError('say a share of the run\'s time, as "5%" or as 0.05')
+        return float(percent[1]) / 100
 
 
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")

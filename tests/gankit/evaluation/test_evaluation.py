@@ -296,6 +296,13 @@ def test_the_budget_tells_what_it_came_to():
     assert budget.in_words().endswith("; 2 were left out for the budget of 5%")
 
 
+def test_a_budget_that_is_none_is_told_how_to_say_one():
+    from gankit.recipe import Evaluation
+
+    with pytest.raises(ValueError, match=r'as "5%" or as 0.05'):
+        Evaluation(budget="5 percent")
+
+
 @pytest.mark.parametrize(("given", "share"), [("5%", 0.05), ("2.5 %", 0.025), ("100%", 1.0), (0.2, 0.2)])
 def test_a_budget_may_be_said_in_percent(given, share):
     assert tiny_recipe({}, {"evaluation": {"budget": given}}).evaluation.budget == share
