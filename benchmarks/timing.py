@@ -1,0 +1,136 @@
+"""How the benchmarks measure: loops that take turns in one process, ratios within a round, and a control.
+
+A machine's speed drifts; two loops timed one after the other differ by that drift. Loops that take turns within
+a round share it, so what counts is the ratio within a round, and of all rounds the median and the quartiles. The
+control is one of the loops once more under another name: what it shows of itself is noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+Loop = Callable[[], object]
+Clock = Literal["wall", "cpu"]
+Found = dict[str, Any]
+"""What a benchmark has found, as JSON has it."""
+
+CONTROL_WITHIN = (0.99, 1.01)
+BUSY = 0.95
+"""Share of the cores that torch may use which a valid measurement has kept busy."""
+
+
+class Ratio(NamedTuple):
+    """Of one loop's time to another's, over the rounds."""
+
+    median: float
+    low: float
+    """The lower quartile."""
+
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Seconds of each loop in each round, by the wall's clock and by the processor's."""
+
+    wall: dict[str, list[float]]
+    cpu: dict[str, list[float]]
+    repeats: int
+    """Calls of each loop in a round."""
+
+    def ratio(self, name: str, to: str, clock: Clock = "wall") -> Ratio:
+        seconds = self.wall if clock == "wall" else self.cpu
+        ratios = [mine / other for mine, other in zip(seconds[name], seconds[to], strict=True)]
+        low, median, high = statistics.quantiles(ratios, n=4)
+        return Ratio(median, low, high)
+
+    def milliseconds(self, name: str) -> float:
+        """The median time of one call."""
+        return 1000 * statistics.median(self.wall[name]) / self.repeats
+
+    @property
+    def busy(self) -> float:
+        """Cores kept busy on average, of those that torch may use."""
+        wall, cpu = (sum(sum(seconds) for seconds in clock.values()) for clock in (self.wall, self.cpu))
+        return cpu / wall
+
+    def trouble(self, control: Ratio) -> str | None:
+        """Why the measurement does not count; None when it does."""
+        wanted = BUSY * torch.get_num_threads()
+        if not CONTROL_WITHIN[0] <= control.median <= CONTROL_WITHIN[1]:
+            return f"the control is {control.median:.3f}"
+        if self.busy < wanted:
+            return f"{self.busy:.2f} cores were kept busy, of {torch.get_num_threads()}"
+        return None
+
+
+def interleaved(loops: Mapping[str, Loop], rounds: int, repeats: int = 1, warm_up: int = 3) -> Rounds:
+    """Times loops that take turns.
+
+    Args:
+        loops: by name; each is called with nothing.
+        rounds: in each of which every loop has its turn; who goes first changes from round to round.
+        repeats: calls of a loop in its turn.
+        warm_up: calls of each loop before the first round.
+    """
+    for loop in loops.values():
+        for _ in range(warm_up):
+            loop()
+    names = list(loops)
+    seconds: tuple[dict[str, list[float]], dict[str, list[float]]] = {n: [] for n in names}, {n: [] for n in names}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            for clock, taken in zip(seconds, timed(loops[name], repeats), strict=True):
+                clock[name].append(taken)
+    return Rounds(*seconds, repeats)
+
+
+def timed(loop: Loop, repeats: int) -> tuple[float, float]:
+    """Seconds by the wall's clock and by the processor's."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(repeats):
+        loop()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    processor = found[1] if found else platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    return f"{os.cpu_count()} cores of {processor}, {threads} threads, torch {torch.__version__}"
+
+
+def command_line(doc: str | None, measure: Callable[[bool], Found], section: Callable[[Found], str]) -> None:
+    """A benchmark as a program: measures, shows its section of the page, and writes what it found.
+
+    Args:
+        doc: the module's, shown by `--help`.
+        measure: takes whether to be quick, which shows that the program works and says nothing of speed.
+        section: what was found, as Markdown that begins with a heading of level 2.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write what was found to this file")
+    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean nothing")
+    arguments = parser.parse_args()
+    found = measure(arguments.quick)
+    print(section(found))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
