@@ -1,195 +1,83 @@
 """gankit's iteration against the shortest hand-written loop of the same networks, terms and data.
 
-    python benchmarks/loop.py [--pairs 40] [--recipe mnist_size|small]
+    python benchmarks/loop.py
 
-Three loops take turns in one process: gankit's, the hand-written one, and a second copy of the hand-written one
-as the control. What counts is the median over rounds of the ratio within a round. A result is valid when the
-control lies within 0.99 to 1.01 and the process kept both cores busy; on a noisy machine CPU time is the fairer
-clock, so both are shown.
+For three recipes, with 0, 5 and 15 tricks more that have a hand in everything and change nothing. Both loops end with
+the same weights (tests/test_by_hand.py). The control is the hand-written loop against a copy of itself.
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
-import os
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
+from by_hand import BY_HAND
+from timing import Found, Ratio, command_line, interleaved, machine
+from workloads import game_of, iteration_of
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+IDLE = (0, 5, 15)
+"""Tricks that do nothing, beside the recipe's own."""
 
-from gankit import Dataset, Game, Recipe
-from gankit.runs import prepare_torch
-from gankit.trainer import play_iteration
+ROUNDS = {"dcgan_mnist": 100, "wgan_gp_mnist": 60, "igan_vn_mnist": 60}
 
-SIZES: dict[str, dict[str, Any]] = {
-    # The ten-digit MNIST recipe's shape of work.
-    "mnist_size": {"resolution": 28, "classes": 10, "batch_size": 60, "channels": 32, "width": 16},
-    # So little arithmetic that only the loop's own cost is left to see.
-    "small": {"resolution": 8, "classes": 2, "batch_size": 4, "channels": 2, "width": 2},
-}
-SIGMA, PENALTY, D_TURNS = 0.1, 5.0, 3
+TARGET = 1.01
 
 
-def build_game(size: dict[str, Any]) -> Game:
-    raw = {
-        "train": {
-            "batch_size": size["batch_size"],
-            "discriminator_turns": D_TURNS,
-            "device": "cpu",
-            "channels_last": False,
-        },
-        "data": {"use": "shapes", "resolution": size["resolution"], "channels": 1, "count": 600},
-        "generator": {"use": "igan_vn", "channels": size["channels"]},
-        "discriminator": {"use": "igan_per_class", "width": size["width"]},
-        "normalization": {"generator": "batch_norm"},
-        "lr_schedule": {"use": "igan_dynamic"},
-        "tricks": {
-            "label_smoothing": {},
-            "gradient_penalty": {"weight": PENALTY},
-            "instance_noise": {"sigma": SIGMA},
-        },
-    }
-    recipe = Recipe.from_dict(raw, source="benchmarks/loop.py")
-    prepare_torch(recipe)
-    game = Game(recipe)
-    replace_data(game, size)
-    game.load_data()
-    return game
+def measure(quick: bool) -> Found:
+    found: Found = {"machine": machine(), "recipes": {}}
+    for recipe, by_hand in BY_HAND.items():
+        overrides = ["train.batch_size=20"] if quick else []
+        games = {f"gankit, {idle}": game_of(recipe, overrides, idle) for idle in IDLE}
+        plain = games["gankit, 0"]
+        loops = {
+            **{name: iteration_of(game) for name, game in games.items()},
+            "hand": by_hand(plain),
+            "control": by_hand(plain),
+        }
+        rounds = interleaved(loops, 2 if quick else ROUNDS[recipe])
+        control = rounds.ratio("control", "hand")
+        found["recipes"][recipe] = {
+            "rounds": len(rounds.wall["hand"]),
+            "batch": plain.recipe.train.batch_size,
+            "precision": "bf16" if plain.bf16 else "fp32",
+            "milliseconds": rounds.milliseconds("hand"),
+            "ratios": {name: rounds.ratio(name, "hand") for name in games},
+            "ratios by the processor's clock": {name: rounds.ratio(name, "hand", "cpu") for name in games},
+            "control": control,
+            "busy": rounds.busy,
+            "trouble": rounds.trouble(control),
+        }
+    return found
 
 
-def replace_data(game: Game, size: dict[str, Any]) -> None:
-    """Random images: what they show costs nothing and changes nothing here."""
-    names = tuple(str(k) for k in range(size["classes"]))
-    resolution = size["resolution"]
-
-    def load() -> tuple[Tensor, Tensor]:
-        randomness = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (60 * len(names), 1, resolution, resolution), generator=randomness)
-        return images.to(torch.uint8), torch.arange(60 * len(names)) % len(names)
-
-    game.dataset = Dataset(1, resolution, names, load)
-
-
-def hand_written(game: Game) -> Callable[[], None]:
-    """The loop that somebody who knows all of gankit's defaults would write for this one recipe."""
-    G, D = copy.deepcopy(game.generator), copy.deepcopy(game.discriminator)
-    images, labels = game.dataset.load()
-    assert labels is not None
-    classes, each = game.spec.classes, game.recipe.train.batch_size // game.spec.classes
-    members = [(labels == k).nonzero().flatten() for k in range(classes)]
-    orders = [m[torch.randperm(len(m))] for m in members]
-    position = 0
-    optimizers = {
-        "G": torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True),
-        "D": torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True),
-    }
-    t = 0
-
-    def batch() -> tuple[Tensor, Tensor, Tensor]:
-        nonlocal position
-        if position + each > len(orders[0]):
-            orders[:] = [m[torch.randperm(len(m))] for m in members]
-            position = 0
-        index = torch.stack([o[position : position + each] for o in orders], dim=1).flatten()
-        position += each
-        real = images[index].float().div_(127.5).sub_(1.0)
-        return real, labels[index], torch.randn(len(index), 100)
-
-    def step(name: str) -> None:
-        for group in optimizers[name].param_groups:
-            group["lr"] = 2e-4 * (0.0002 + 1 / (3000 + 10 * t)) / 0.0002
-        optimizers[name].step()
-        optimizers[name].zero_grad()
-
-    def noisy(x: Tensor) -> Tensor:
-        return x + SIGMA * torch.randn_like(x)
-
-    def iteration() -> None:
-        nonlocal t
-        for _ in range(D_TURNS):
-            real, y, z = batch()
-            with torch.no_grad():
-                fake = G(z, y)
-            real, fake = noisy(real), noisy(fake)
-            on_real, on_fake = D(real, y).logits, D(fake, y).logits
-            loss = cross_entropy(on_real, torch.full_like(on_real, 0.9))
-            loss = loss + cross_entropy(on_fake, torch.zeros_like(on_fake))
-            mix = torch.rand(len(real), 1, 1, 1)
-            between = (mix * real + (1 - mix) * fake).requires_grad_()
-            (slope,) = torch.autograd.grad(D(between, y).logits.sum(), between, create_graph=True)
-            loss = loss + PENALTY * (slope.flatten(1).norm(dim=1) - 1).square().mean()
-            loss.backward()
-            step("D")
-        _, y, z = batch()
-        freeze(D, True)
-        on_fake = D(noisy(G(z, y)), y).logits
-        cross_entropy(on_fake, torch.ones_like(on_fake)).backward()
-        freeze(D, False)
-        step("G")
-        t += 1
-
-    return iteration
+def section(found: Found) -> str:
+    lines = [
+        "## What the loop costs",
+        "",
+        "An iteration of gankit over one of the shortest hand-written loop of the same networks, terms and data "
+        "(`benchmarks/by_hand.py`), which ends with the same weights: the median of the ratios within rounds in which "
+        "all loops take their turn, and the quartiles. *+ 5* and *+ 15* are tricks that have a hand in all that "
+        "happens in an iteration and change nothing. *Control* is the hand-written loop against a copy of itself. On "
+        f"{found['machine']}; random images of MNIST's size.",
+        "",
+        "| recipe | by hand | gankit | + 5 tricks | + 15 tricks | control |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for recipe, row in found["recipes"].items():
+        by_hand = f"{row['milliseconds']:.0f} ms ({row['precision']}, batch of {row['batch']}, {row['rounds']} rounds)"
+        ratios = [str(Ratio(*row["ratios"][f"gankit, {idle}"])) for idle in IDLE]
+        lines.append(f"| `{recipe}` | {by_hand} | {' | '.join(ratios)} | {Ratio(*row['control'])} |")
+    lines += ["", verdict(found)]
+    return "\n".join(lines) + "\n"
 
 
-def freeze(network: nn.Module, frozen: bool) -> None:
-    for parameter in network.parameters():
-        parameter.requires_grad_(not frozen)
-
-
-def timed(iteration: Callable[[], None], repeats: int) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(repeats):
-        iteration()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def measure(size: str, pairs: int, repeats: int) -> dict[str, Any]:
-    game = build_game(SIZES[size])
-    loops = {
-        "gankit": lambda: play_iteration(game),
-        "hand": hand_written(game),
-        "control": hand_written(game),
-    }
-    names = list(loops)
-    for loop in loops.values():
-        timed(loop, 3 * repeats)
-    rounds: list[dict[str, tuple[float, float]]] = []
-    for number in range(pairs):
-        # Who goes first changes from round to round, so that a drift of the machine's speed favours nobody.
-        order = names[number % 3 :] + names[: number % 3]
-        rounds.append({name: timed(loops[name], repeats) for name in order})
-    result: dict[str, Any] = {}
-    for clock, which in (("wall", 0), ("cpu", 1)):
-        for name in ("gankit", "control"):
-            ratios = sorted(r[name][which] / r["hand"][which] for r in rounds)
-            low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
-            result[f"{name}/hand, {clock}"] = (statistics.median(ratios), low, high)
-    result["milliseconds"] = 1000 * statistics.median(r["hand"][0] for r in rounds) / repeats
-    result["busy"] = sum(t[1] for r in rounds for t in r.values()) / sum(t[0] for r in rounds for t in r.values())
-    return result
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=40, help="rounds")
-    parser.add_argument("--recipe", choices=SIZES, default="mnist_size")
-    arguments = parser.parse_args()
-    repeats = {"mnist_size": 1, "small": 20}[arguments.recipe]
-    result = measure(arguments.recipe, arguments.pairs, repeats)
-    print(f"{arguments.recipe}: an iteration by hand takes {result.pop('milliseconds'):.1f} ms")
-    busy = result.pop("busy")
-    for name, (median, low, high) in result.items():
-        print(f"  {name:22} median {median:.3f}   middle half {low:.3f} to {high:.3f}")
-    control = result["control/hand, cpu"][0]
-    wanted = 0.95 * min(2, torch.get_num_threads(), os.cpu_count() or 1)
-    valid = 0.99 <= control <= 1.01 and busy >= wanted
-    print(f"  CPU time / wall time {busy:.2f}; the measurement is {'valid' if valid else 'NOT valid: repeat it'}")
+def verdict(found: Found) -> str:
+    """Whether the target is met, and which measurements do not count."""
+    rows = found["recipes"]
+    missed = [f"`{recipe}`" for recipe, row in rows.items() if max(r[0] for r in row["ratios"].values()) > TARGET]
+    said = f"The target, {TARGET} at most, is " + (f"missed by {', '.join(missed)}." if missed else "met by all.")
+    for recipe, row in rows.items():
+        if row["trouble"] is not None:
+            said += f" The measurement of `{recipe}` does not count: {row['trouble']}."
+    return said
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, measure, section)

@@ -1,0 +1,186 @@
+"""Three recipes that come with gankit, each as the shortest well-tuned loop that somebody would write by hand.
+
+They know what gankit knows: one pass of D over the real and one over the generated images, D frozen in G's turn,
+fused Adam, channels_last, bfloat16 where the recipe has it, images kept as bytes in memory, glibc told to keep what is
+freed. They draw the same random numbers in the same order, so they end with the same weights
+(tests/test_by_hand.py).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from gankit import Game
+
+Iteration = Callable[[], None]
+
+
+class Images:
+    """Shuffled batches; with classes, as many of each as a batch has room for."""
+
+    def __init__(self, images: Tensor, labels: Tensor | None, batch_size: int, classes: int) -> None:
+        self.images, self.labels = images, labels
+        self.each = batch_size // max(1, classes)
+        everyone = torch.arange(len(images))
+        self.members = [everyone] if labels is None else [(labels == k).nonzero().flatten() for k in range(classes)]
+        self.randomness = torch.Generator().manual_seed(0)
+        self.shuffle()
+
+    def shuffle(self) -> None:
+        self.orders = [m[torch.randperm(len(m), generator=self.randomness)] for m in self.members]
+        self.position = 0
+
+    def next(self) -> tuple[Tensor, Tensor | None]:
+        if self.position + self.each > len(self.orders[0]):
+            self.shuffle()
+        rows = slice(self.position, self.position + self.each)
+        self.position += self.each
+        index = torch.stack([order[rows] for order in self.orders], dim=1).flatten()
+        real = self.images[index].float().div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
+        return real, None if self.labels is None else self.labels[index]
+
+
+def frozen(network: nn.Module, is_frozen: bool) -> None:
+    for parameter in network.parameters():
+        parameter.requires_grad_(not is_frozen)
+
+
+def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+
+
+def step(optimizer: torch.optim.Adam) -> None:
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def dcgan(game: Game) -> Iteration:
+    """`dcgan_mnist`."""
+    G, D, data, half = players(game)
+    g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
+
+    def iteration() -> None:
+        real, _ = data.next()
+        z = torch.empty(len(real), 100).uniform_(-1, 1)
+        with half():
+            with torch.no_grad():
+                fake = G(z, None).float()
+            on_real, on_fake = D(real, None).logits.float(), D(fake, None).logits.float()
+            loss = -logsigmoid(on_real).mean() - logsigmoid(-on_fake).mean()
+        loss.backward()
+        step(d_adam)
+
+        real, _ = data.next()
+        z = torch.empty(len(real), 100).uniform_(-1, 1)
+        frozen(D, True)
+        with half():
+            loss = -logsigmoid(D(G(z, None).float(), None).logits.float()).mean()
+        loss.backward()
+        frozen(D, False)
+        step(g_adam)
+
+    return iteration
+
+
+def wgan_gp(game: Game) -> Iteration:
+    """`wgan_gp_mnist`."""
+    G, D, data, half = players(game)
+    g_adam, d_adam = adam(G, 1e-4, (0.0, 0.9)), adam(D, 1e-4, (0.0, 0.9))
+
+    def iteration() -> None:
+        for _ in range(5):
+            real, _ = data.next()
+            z = torch.randn(len(real), 128)
+            with half():
+                with torch.no_grad():
+                    fake = G(z, None).float()
+                on_real, on_fake = D(real, None).logits.float(), D(fake, None).logits.float()
+                loss = on_fake.mean() - on_real.mean() + 10.0 * penalty(D, real, fake, None)
+            loss.backward()
+            step(d_adam)
+
+        real, _ = data.next()
+        z = torch.randn(len(real), 128)
+        frozen(D, True)
+        with half():
+            loss = -D(G(z, None).float(), None).logits.float().mean()
+        loss.backward()
+        frozen(D, False)
+        step(g_adam)
+
+    return iteration
+
+
+def igan_vn(game: Game) -> Iteration:
+    """`igan_vn_mnist`."""
+    G, D, data, half = players(game)
+    g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
+    average = copy.deepcopy(G).requires_grad_(False)
+    names = [name for name, tensor in G.state_dict().items() if tensor.is_floating_point()]
+    pairs = [average.state_dict()[name] for name in names], [G.state_dict()[name] for name in names]
+    t = 0
+
+    def noisy(x: Tensor) -> Tensor:
+        return torch.add(x, torch.randn_like(x), alpha=0.1)
+
+    def iteration() -> None:
+        nonlocal t
+        rate = (0.0002 + 1 / (555.56 + 10 * t)) / 0.0002
+        g_adam.param_groups[0]["lr"], d_adam.param_groups[0]["lr"] = 3e-4 * rate, 2e-4 * rate
+        for _ in range(3):
+            real, y = data.next()
+            z = torch.randn(len(real), 100)
+            with half():
+                with torch.no_grad():
+                    fake = G(z, y).float()
+                real, fake = noisy(real), noisy(fake)
+                on_real, on_fake = D(real, y).logits.float(), D(fake, y).logits.float()
+                loss = -(0.9 * logsigmoid(on_real) + 0.1 * logsigmoid(-on_real)).mean() - logsigmoid(-on_fake).mean()
+                loss = loss + 5.0 * penalty(D, real, fake, y)
+            loss.backward()
+            step(d_adam)
+
+        real, y = data.next()
+        z = torch.randn(len(real), 100)
+        frozen(D, True)
+        with half():
+            loss = -logsigmoid(D(noisy(G(z, y).float()), y).logits.float()).mean()
+        loss.backward()
+        frozen(D, False)
+        step(g_adam)
+        torch._foreach_lerp_(*pairs, 1 - min(0.99, (1 + t) / (10 + t)))
+        t += 1
+
+    return iteration
+
+
+def penalty(D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
+    t = torch.rand(len(real), 1, 1, 1)
+    between = (t * real + (1 - t) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(D(between, labels).logits.sum(), between, create_graph=True)
+    return (torch.linalg.vector_norm(slope.float(), dim=(1, 2, 3)) - 1).square().mean()
+
+
+def players(game: Game) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:
+    """Copies of a game's networks, its data, and autocast as the game has it."""
+    images, labels = game.dataset.load()
+    classes = game.spec.classes if game.spec.class_balanced else 0
+    data = Images(images, labels if classes else None, game.recipe.train.batch_size, classes)
+    return (
+        copy.deepcopy(game.generator),
+        copy.deepcopy(game.discriminator),
+        data,
+        lambda: torch.autocast("cpu", torch.bfloat16, enabled=game.bf16),
+    )
+
+
+BY_HAND: dict[str, Callable[[Game], Iteration]] = {
+    "dcgan_mnist": dcgan,
+    "wgan_gp_mnist": wgan_gp,
+    "igan_vn_mnist": igan_vn,
+}

@@ -1,0 +1,42 @@
+"""Games to be timed: recipes that come with gankit, on random images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from gankit import Game, Recipe
+from gankit.bundled import bundled_recipe
+from gankit.runs import prepare_torch
+from gankit.trainer import play_iteration
+
+PARTS = Path(__file__).with_name("parts.py")
+
+
+def game_of(recipe: str, overrides: Iterable[str] = (), idle: int = 0, device: str = "cpu") -> Game:
+    """A game that is ready for its first iteration.
+
+    Args:
+        recipe: the name of one that comes with gankit.
+        overrides: as on the command line; `data.classes=0` and the like are those of `parts.py:RandomImages`.
+        idle: tricks that do nothing, added to the recipe's.
+        device: where it is played.
+    """
+    tricks = [f"tricks.idle{number}.use={PARTS}:Idle" for number in range(idle)]
+    data = [f"data.use={PARTS}:RandomImages", f"train.device={device}"]
+    loaded = Recipe.load(bundled_recipe(recipe), [*data, *tricks, *overrides])
+    prepare_torch(loaded)
+    game = Game(loaded)
+    game.load_data()
+    game.start()
+    return game
+
+
+def iteration_of(game: Game) -> Callable[[], None]:
+    """One iteration with all that plugins do in it, as a loop that can be timed."""
+
+    def iteration() -> None:
+        play_iteration(game)
+        game.after_iteration(game)
+
+    return iteration

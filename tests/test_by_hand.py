@@ -1,0 +1,44 @@
+"""The loops written by hand, which gankit's are timed against, do the same work: they end with the same weights."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = str(Path(__file__).parents[1] / "benchmarks")
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The folder's modules, which are no package: they are programs."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(BENCHMARKS):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("recipe", ["dcgan_mnist", "wgan_gp_mnist", "igan_vn_mnist"])
+def test_same_weights(benchmarks, monkeypatch, recipe, precision):
+    import by_hand
+    from workloads import game_of, iteration_of
+
+    size = 20 if recipe == "igan_vn_mnist" else 16
+    game = game_of(recipe, [f"train.precision={precision}", f"train.batch_size={size}"], idle=2)
+    one_batch = game.draw()
+    monkeypatch.setattr(game, "draw", lambda: one_batch)
+    monkeypatch.setattr(by_hand.Images, "next", lambda self: one_batch)
+    G, D, *rest = by_hand.players(game)
+    monkeypatch.setattr(by_hand, "players", lambda game: (G, D, *rest))
+    loops = iteration_of(game), by_hand.BY_HAND[recipe](game)
+    before = [p.clone() for p in G.parameters()]
+    for loop in loops:
+        torch.manual_seed(5)
+        for _ in range(3):
+            loop()
+    for mine, theirs in ((G, game.generator), (D, game.discriminator)):
+        for name, tensor in theirs.state_dict().items():
+            torch.testing.assert_close(mine.state_dict()[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+    assert all((a != b).any() for a, b in zip(before, G.parameters(), strict=True) if b.dim() > 1)
