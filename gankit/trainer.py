@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, Protocol
 
 import torch
@@ -253,7 +255,8 @@ def play_turn(game: Game, player: Player) -> None:
                 step = draw_step(game, player)
                 game.before_step[player](game, step)
             for name, value in backward(game, step, player, terms).items():
-                values[name] = value / parts + values[name] if name in values else value / parts
+                part = value / parts if parts > 1 else value
+                values[name] = part + values[name] if name in values else part
     finally:
         for weight in frozen:
             weight.requires_grad_(True)
@@ -313,8 +316,10 @@ def backward(game: Game, step: Step, player: Player, terms: list[Term]) -> dict[
             return game.backward(game, step, player, terms)
     with autocast(game):
         values = {term.name: value_of(term, step) for term in terms}
-        loss = sum((term.weight * values[term.name] for term in terms), torch.zeros((), device=game.device))
-    if loss.requires_grad:
+        # Every operation is one more kernel to be launched, forwards and backwards: none for a weight of 1.
+        weighted = [values[t.name] if t.weight == 1 else t.weight * values[t.name] for t in terms]
+        loss = reduce(add, weighted) if weighted else None
+    if loss is not None and loss.requires_grad:
         loss.backward()
     return {name: value.detach() for name, value in values.items()}
 

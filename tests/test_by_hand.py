@@ -1,22 +1,7 @@
 """The loops written by hand, which gankit's are timed against, do the same work: they end with the same weights."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-BENCHMARKS = str(Path(__file__).parents[1] / "benchmarks")
-
-
-@pytest.fixture
-def benchmarks(monkeypatch):
-    """The folder's modules, which are no package: they are programs."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield
-    for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(BENCHMARKS):
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

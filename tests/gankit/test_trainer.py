@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gankit import GankitError, Plugin, Term, hookimpl
 from gankit.trainer import Clock, due, play_iteration, play_turn
@@ -448,24 +447,7 @@ def test_parameters_that_are_no_longer_finite_end_the_run_too(shelf, play, tmp_p
 # Waiting for the device
 
 
-class Waits(TorchDispatchMode):
-    """Counts the operations that hand a tensor's value to Python, which a GPU would be waited for."""
-
-    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique")
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__.partition(".")[0]
-        on_boolean = name == "index" and any(t is not None and t.dtype == torch.bool for t in args[1])
-        if name in self.WAITING or on_boolean:
-            self.found.append(name)
-        return function(*args, **(kwargs or {}))
-
-
-def test_an_iteration_waits_for_nothing(toy_game):
+def test_an_iteration_waits_for_nothing(toy_game, Waits):
     game = toy_game(
         train={"discriminator_turns": 2, "class_balanced": True, "accumulate": 2},
         lr_schedule={"use": "Halving"},
@@ -478,7 +460,7 @@ def test_an_iteration_waits_for_nothing(toy_game):
     assert waits.found == []
 
 
-def test_the_counting_of_waits_works(toy_game):
+def test_the_counting_of_waits_works(Waits):
     with Waits() as waits:
         torch.ones(1).item()
         bool(torch.ones(1))
@@ -486,7 +468,7 @@ def test_the_counting_of_waits_works(toy_game):
     assert waits.found == ["_local_scalar_dense", "_local_scalar_dense", "index"]
 
 
-def test_a_run_waits_only_where_something_is_written(play, monkeypatch):
+def test_a_run_waits_only_where_something_is_written(play, monkeypatch, Waits):
     waiting = {}
 
     def noted(game, *, real=play_iteration):

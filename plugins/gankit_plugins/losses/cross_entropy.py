@@ -19,4 +19,7 @@ def cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
         logarithms come from the logits, so a D that is sure of itself has a finite loss and a gradient.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if not isinstance(target, Tensor) and target in (0, 1):
+        # The other half would be computed, forwards and backwards, to be multiplied by zero.
+        return -F.logsigmoid(logits if target else -logits)
     return -(target * F.logsigmoid(logits) + (1 - target) * F.logsigmoid(-logits))
