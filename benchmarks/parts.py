@@ -1,14 +1,19 @@
-"""Parts that only benchmarks use: images that show nothing, and a trick that does nothing at every hook point."""
+"""Parts that only benchmarks use: images that show nothing, tricks that change nothing but what is measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, conv_transpose2d
 
-from gankit import Dataset, Plugin, Settings, hookimpl
+from gankit import Dataset, Judgement, Player, Plugin, Settings, Step, hookimpl
+
+if TYPE_CHECKING:
+    from gankit import Game
 
 
 class RandomImages(Plugin):
@@ -67,3 +72,78 @@ class Idle(Plugin):
 
     @hookimpl
     def after_iteration(self) -> None: ...
+
+
+class OneByOne(Plugin):
+    """Computes grouped convolutions group after group, as N networks written one beside the other would."""
+
+    name, kind = "one_by_one", "trick"
+
+    @hookimpl
+    def wrap_network(self, network: nn.Module) -> nn.Module:
+        for module in list(network.modules()):
+            for name, layer in module.named_children():
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer.groups > 1:
+                    setattr(module, name, GroupAfterGroup(layer))
+        return network
+
+
+class GroupAfterGroup(nn.Module):
+    """A grouped convolution as a loop over its groups."""
+
+    def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, groups * C, H, W) to what the layer itself would give, up to rounding."""
+        layer = self.layer
+        assert layer.bias is not None, "the networks that are measured have biases"
+        parts = zip(
+            *(x.chunk(layer.groups, 1), layer.weight.chunk(layer.groups), layer.bias.chunk(layer.groups)), strict=True
+        )
+        if isinstance(layer, nn.Conv2d):
+            done = [conv2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
+        else:
+            done = [conv_transpose2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
+        return torch.cat(done, 1)
+
+
+class OnePass(Plugin):
+    """D judges real and generated images in one pass, twice as large. Batch norm would see both, so not beside it."""
+
+    name, kind = "one_pass", "trick"
+
+    @hookimpl
+    def before_d_step(self, step: Step) -> None:
+        (real, labels), (fake, _) = step.shown_real, step.shown_fake
+        both = step.judge(torch.cat([real, fake]), None if labels is None else torch.cat([labels, labels]))
+        on_real, on_fake = (Judgement(*parts) for parts in zip(*(of.chunk(2) for of in both), strict=True))
+        vars(step).update(real_output=on_real, fake_output=on_fake)
+
+
+class NotFrozen(Plugin):
+    """D's weights receive gradients in G's turn, which nobody asks for, as in most loops."""
+
+    name, kind = "not_frozen", "trick"
+
+    @hookimpl
+    def before_g_step(self, run: Game) -> None:
+        for weight in run.parameters["discriminator"]:
+            weight.requires_grad_(True)
+
+    @hookimpl
+    def after_backward(self, run: Game, player: Player) -> None:
+        if player == "generator":
+            run.optimizers["discriminator"].zero_grad()
+
+
+class Compiled(Plugin):
+    """Both networks through torch.compile. It cannot differentiate twice, so not beside a penalty."""
+
+    name, kind = "compiled", "trick"
+
+    @hookimpl
+    def wrap_network(self, network: nn.Module) -> nn.Module:
+        network.compile()
+        return network

@@ -16,10 +16,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 Loop = Callable[[], object]
 Clock = Literal["wall", "cpu"]
@@ -58,6 +60,17 @@ class Rounds:
         ratios = [mine / other for mine, other in zip(seconds[name], seconds[to], strict=True)]
         low, median, high = statistics.quantiles(ratios, n=4)
         return Ratio(median, low, high)
+
+    def together(self, names: Mapping[str, list[str]]) -> Rounds:
+        """The rounds as if several loops had been one: under each name the sum of those listed."""
+
+        def summed(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
+            return {
+                name: [sum(parts) for parts in zip(*(seconds[one] for one in of), strict=True)]
+                for name, of in names.items()
+            }
+
+        return Rounds(summed(self.wall), summed(self.cpu), self.repeats)
 
     def milliseconds(self, name: str) -> float:
         """The median time of one call."""
@@ -107,6 +120,19 @@ def timed(loop: Loop, repeats: int) -> tuple[float, float]:
     for _ in range(repeats):
         loop()
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def peak_of_tensors(loop: Loop) -> int:
+    """Bytes that tensors take at most during a call, beyond what they take before it. On a CPU.
+
+    The loop is called twice: what its first call leaves behind for good, an optimiser's averages for instance, is
+    not counted.
+    """
+    loop()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        loop()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
 
 
 def machine() -> str:

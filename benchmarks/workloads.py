@@ -12,6 +12,9 @@ from gankit.trainer import play_iteration
 
 PARTS = Path(__file__).with_name("parts.py")
 
+TINY = ["data.resolution=8", "train.batch_size=20"]
+"""For whoever only wants to see that something works."""
+
 
 def game_of(recipe: str, overrides: Iterable[str] = (), idle: int = 0, device: str = "cpu") -> Game:
     """A game that is ready for its first iteration.

@@ -1,0 +1,101 @@
+"""What IGAN_vN costs in the number of classes N, with the same images in total (Meng 2021 leaves it open).
+
+    python benchmarks/classes.py
+
+N = 1, 2, 5, 10 and 20 classes share a batch; against them ten separate networks of one class each, and ten classes
+computed one after the other instead of as grouped convolutions. The control is N = 1 once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from timing import Found, Ratio, command_line, interleaved, machine, peak_of_tensors
+from workloads import PARTS, game_of, iteration_of
+
+from gankit import Game
+
+CLASSES = (1, 2, 5, 10, 20)
+BATCH = 60
+ROUNDS = 20
+TARGET = 1.3
+"""Of N = 10, to N = 1."""
+
+
+def measure(quick: bool) -> Found:
+    found: Found = {"machine": machine(), "batch": BATCH, "target": TARGET, "precisions": {}}
+    small = ["data.resolution=8", "generator.channels=2", "discriminator.width=2"] if quick else []
+    for precision in ("fp32", "bf16"):
+        settings = [f"train.precision={precision}", *small]
+        loops = {f"{n}": iteration_of(with_classes(n, settings)) for n in CLASSES}
+        loops["control"] = iteration_of(with_classes(1, settings))
+        loops["one by one"] = iteration_of(with_classes(10, [*settings, f"tricks.one.use={PARTS}:OneByOne"]))
+        loops["separate"] = ten_separate(settings)
+        memory = {name: peak_of_tensors(loop) for name, loop in loops.items()}
+        rounds = interleaved(loops, 2 if quick else ROUNDS, warm_up=1)
+        control = rounds.ratio("control", "1")
+        found["precisions"][precision] = {
+            "milliseconds": rounds.milliseconds("1"),
+            "rounds": len(rounds.wall["1"]),
+            "ratios": {name: rounds.ratio(name, "1") for name in loops},
+            "memory": memory,
+            "trouble": rounds.trouble(control),
+        }
+    return found
+
+
+def with_classes(n: int, overrides: list[str]) -> Game:
+    return game_of("igan_vn_mnist", [f"data.classes={n if n > 1 else 0}", f"train.batch_size={BATCH}", *overrides])
+
+
+def ten_separate(overrides: list[str]) -> Callable[[], None]:
+    """An iteration of ten games of one class each, a tenth of the images for each."""
+    iterations = [iteration_of(with_classes(1, [*overrides, f"train.batch_size={BATCH // 10}"])) for _ in range(10)]
+
+    def iteration() -> None:
+        for one in iterations:
+            one()
+
+    return iteration
+
+
+def section(found: Found) -> str:
+    lines = [
+        "## What a class costs",
+        "",
+        f"`igan_vn_mnist` with N classes and the same {found['batch']} images in a batch, whatever N: the time of an "
+        "iteration over that of N = 1, the median of the ratios within rounds and the quartiles; and the peak of what "
+        "tensors take beyond weights and optimisers, as torch's profiler counts it. *One by one* computes the ten "
+        "branches one after the other instead of as grouped convolutions; *ten networks* are ten GANs of one class "
+        f"each, with a tenth of the images. On {found['machine']}.",
+        "",
+        "| | " + " | ".join(f"{precision}, time | {precision}, memory" for precision in found["precisions"]) + " |",
+        "| --- |" + " --- | --- |" * len(found["precisions"]),
+    ]
+    names = {str(n): f"N = {n}" for n in CLASSES} | {
+        "one by one": "N = 10, one by one",
+        "separate": "ten networks",
+        "control": "N = 1 again (control)",
+    }
+    for name, label in names.items():
+        cells = [
+            f"{Ratio(*row['ratios'][name])} | {row['memory'][name] / row['memory']['1']:.2f}"
+            for row in found["precisions"].values()
+        ]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    for precision, row in found["precisions"].items():
+        ten = row["ratios"]["10"][0]
+        met = "meets" if ten <= found["target"] else "misses"
+        lines += [
+            "",
+            f"{precision}: N = 1 takes {row['milliseconds']:.0f} ms and {row['memory']['1'] / 2**20:.0f} MiB. "
+            f"N = 10 takes {ten:.2f} times as long, which {met} the target of {found['target']}; ten networks take "
+            f"{row['ratios']['separate'][0] / ten:.2f} times as long as N = 10, one by one "
+            f"{row['ratios']['one by one'][0] / ten:.2f} times. {row['rounds']} rounds."
+            + (f" The measurement does not count: {row['trouble']}." if row["trouble"] else ""),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    command_line(__doc__, measure, section)

@@ -1,0 +1,67 @@
+"""Every measurement of speed and size, and the page that tells of them.
+
+    python benchmarks/performance.py --out DIR [--only NAME ...] [--quick]
+
+Each benchmark runs as a process of its own and leaves DIR/NAME.json; docs/performance.md is written from what lies
+there, so `--only` measures one thing anew and keeps the others. Nothing else should run meanwhile. On 2 cores all of
+it takes three quarters of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = ("loop", "defaults", "classes", "data", "startup", "growth", "gpu")
+"""In the page's order: modules beside this one with `measure` and `section`."""
+
+PAGE = Path("docs/performance.md")
+
+HEAD = """<!-- Written by `python benchmarks/performance.py`. -->
+# How fast, and how large
+
+Written by `python benchmarks/performance.py --out DIR`, which measures all of it anew. What counts is the ratio of two
+ways of doing the same work, which take turns in one process so that a machine's moods strike both; medians, and
+quartiles in brackets. Below 1 is faster. A *control* is a loop against a copy of itself: what it shows is noise. A
+measurement counts when its control lies within 0.99 to 1.01 and the cores were busy; where one does not count, it says
+so.
+"""
+
+
+def measure(name: str, out: Path, quick: bool) -> None:
+    """Runs one benchmark in a process of its own."""
+    program = Path(__file__).with_name(f"{name}.py")
+    command = [sys.executable, str(program), "--json", str(out / f"{name}.json"), *(["--quick"] if quick else [])]
+    print(f"== {name}", flush=True)
+    subprocess.run(command, check=True)
+
+
+def page(out: Path) -> str:
+    """The page, of the benchmarks that have left something in `out`."""
+    sections = []
+    for name in BENCHMARKS:
+        file = out / f"{name}.json"
+        if file.exists():
+            sections.append(importlib.import_module(name).section(json.loads(file.read_text(encoding="utf-8"))))
+    return "\n".join([HEAD, *sections])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="where the benchmarks leave what they find")
+    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS, help="measure these alone")
+    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean nothing")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only:
+        measure(name, arguments.out, arguments.quick)
+    arguments.page.write_text(page(arguments.out), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

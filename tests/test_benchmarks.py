@@ -1,0 +1,71 @@
+"""The benchmarks work, and their arithmetic is right; what they measure is not looked at here."""
+
+import json
+import time
+
+import pytest
+import torch
+
+QUICK = ["loop", "defaults", "classes"]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_benchmark_works(benchmarks, name):
+    """Its section is written from what JSON keeps."""
+    import importlib
+
+    module = importlib.import_module(name)
+    found = json.loads(json.dumps(module.measure(quick=True)))
+    text = module.section(found)
+    assert text.startswith("## ")
+    assert text.endswith("\n")
+    assert "nan" not in text
+
+
+def test_the_page_holds_what_was_measured(benchmarks, tmp_path, monkeypatch):
+    import performance
+
+    found = {"machine": "a machine", "batch": 60, "target": 1.3, "precisions": {}}
+    (tmp_path / "classes.json").write_text(json.dumps(found))
+    text = performance.page(tmp_path)
+    assert text.count("\n## ") == 1
+    assert "What a class costs" in text
+
+
+def test_ratios_are_of_the_same_round(benchmarks):
+    from timing import Rounds
+
+    rounds = Rounds({"a": [2.0, 20.0, 200.0], "b": [1.0, 10.0, 100.0]}, {"a": [1.0] * 3, "b": [4.0] * 3}, 1)
+    assert rounds.ratio("a", "b") == (2.0, 2.0, 2.0)
+    assert rounds.ratio("a", "b", "cpu").median == 0.25
+    both = rounds.together({"both": ["a", "b"], "b": ["b"]})
+    assert both.wall == {"both": [3.0, 30.0, 300.0], "b": [1.0, 10.0, 100.0]}
+
+
+@pytest.mark.parametrize(("control", "busy", "counts"), [(1.0, 1.0, True), (1.02, 1.0, False), (1.0, 0.5, False)])
+def test_what_does_not_count_says_so(benchmarks, control, busy, counts):
+    from timing import Ratio, Rounds
+
+    threads = torch.get_num_threads()
+    rounds = Rounds({"a": [1.0]}, {"a": [busy * threads]}, 1)
+    assert (rounds.trouble(Ratio(control, control, control)) is None) == counts
+
+
+def test_all_take_turns(benchmarks):
+    from timing import interleaved
+
+    calls = []
+    loops = {name: lambda name=name: (calls.append(name), time.sleep(0.001)) for name in "abc"}
+    interleaved(loops, rounds=3, warm_up=0)
+    assert "".join(calls) == "abcbcacab"
+
+
+def test_the_peak_of_tensors_is_what_is_held_at_once(benchmarks):
+    from timing import peak_of_tensors
+
+    def loop():
+        torch.ones(1000)
+        kept = torch.ones(2000)
+        return torch.cat([kept])
+
+    assert peak_of_tensors(loop) == 4 * 4000
