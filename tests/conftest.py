@@ -2,6 +2,16 @@
 
 import os
 
+import pytest
+
 # A process for each core, of one thread: games this small only make threads wait for one another. Set before torch is
 # imported, which reads it once; processes that tests start read it too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """A test that is played once for each device is one of the GPU's when it is the GPU's turn."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and value == "cuda" for value in parameters):
+            item.add_marker(pytest.mark.gpu)
