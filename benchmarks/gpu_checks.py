@@ -44,7 +44,8 @@ def suite(quick: bool) -> Iterator[Found]:
 
 def counts(line: str) -> dict[str, int]:
     """The last line of pytest, `3 failed, 40 passed, 2 skipped in 9.10s`, as numbers."""
-    return {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)\b", line)}
+    found = re.findall(r"(\d+)(?:/\d+)? (?:tests )?(passed|failed|skipped|errors?|collected)\b", line)
+    return {word: int(number) for number, word in found}
 
 
 def resume(workload: str, device: str) -> Iterator[Found]:

@@ -46,7 +46,12 @@ def _introduction(found: Found) -> str:
     machine = found["machine"]
     software = [f"torch {machine['torch']}"]
     software += [f"CUDA {machine['cuda']}", f"cuDNN {machine['cudnn']}"] if "cuda" in machine else []
-    quick = "\n\n**Tried with tiny networks only: the figures mean nothing.**" if found["options"]["quick"] else ""
+    quick = (
+        "\n\n**Tried with tiny networks only: the figures mean nothing. Where there is no GPU, Python plays what a "
+        "graph would.**"
+        if found["options"]["quick"]
+        else ""
+    )
     return (
         f"## GPU\n\n{machine['device']}, {', '.join(software)}; `{COMMAND}`.{quick}\n\n"
         "The workloads are `dcgan_paper`, `igan_paper` and `igan_vn_paper` (ten classes, batches of 60) on images of "
