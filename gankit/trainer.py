@@ -278,7 +278,9 @@ def share(game: Game, player: Player, values: dict[str, Tensor]) -> None:
     parameters = game.parameters[player]
     # A rank that had no image of a class has no gradient for that class's network: a zero among the others'.
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    known = torch.tensor([float(p.grad is not None) for p in parameters], device=game.device)
+    given = [float(p.grad is not None) for p in parameters]
+    # Numbers copied to the device make the CPU wait for it, so usually there are none.
+    known = torch.ones(len(given), device=game.device) if all(given) else torch.tensor(given, device=game.device)
     game.ranks.mean_([*gradients, known, *values.values(), *statistics(game)])
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
         if parameter.grad is None and known[index] > 0:

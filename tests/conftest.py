@@ -6,15 +6,11 @@ import os
 # imported, which reads it once; processes that tests start read it too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-
-BENCHMARKS = str(Path(__file__).parents[1] / "benchmarks")
 
 
 class Operations(TorchDispatchMode):
@@ -56,11 +52,9 @@ def CountedOperations():  # noqa: N802
     return Operations
 
 
-@pytest.fixture
-def benchmarks(monkeypatch):
-    """Makes the modules in benchmarks/ importable. They are no package: each is a program."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield
-    for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(BENCHMARKS):
-            del sys.modules[name]
+def pytest_collection_modifyitems(items):
+    """A test that is played once for each device is one of the GPU's when it is the GPU's turn."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and value == "cuda" for value in parameters):
+            item.add_marker(pytest.mark.gpu)

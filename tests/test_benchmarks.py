@@ -1,19 +1,20 @@
 """The benchmarks work, and their arithmetic is right; what they measure is not looked at here."""
 
+import importlib
 import json
 import time
 
+import performance
 import pytest
 import torch
+from timing import Ratio, Rounds, interleaved, peak_of_tensors
 
 QUICK = ["loop", "defaults", "classes"]
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_a_benchmark_works(benchmarks, name):
+def test_a_benchmark_works(name):
     """Its section is written from what JSON keeps."""
-    import importlib
-
     module = importlib.import_module(name)
     found = json.loads(json.dumps(module.measure(quick=True)))
     text = module.section(found)
@@ -22,9 +23,7 @@ def test_a_benchmark_works(benchmarks, name):
     assert "nan" not in text
 
 
-def test_the_page_holds_what_was_measured(benchmarks, tmp_path, monkeypatch):
-    import performance
-
+def test_the_page_holds_what_was_measured(tmp_path, monkeypatch):
     found = {"machine": "a machine", "batch": 60, "target": 1.3, "precisions": {}}
     (tmp_path / "classes.json").write_text(json.dumps(found))
     text = performance.page(tmp_path)
@@ -32,9 +31,7 @@ def test_the_page_holds_what_was_measured(benchmarks, tmp_path, monkeypatch):
     assert "What a class costs" in text
 
 
-def test_ratios_are_of_the_same_round(benchmarks):
-    from timing import Rounds
-
+def test_ratios_are_of_the_same_round():
     rounds = Rounds({"a": [2.0, 20.0, 200.0], "b": [1.0, 10.0, 100.0]}, {"a": [1.0] * 3, "b": [4.0] * 3}, 1)
     assert rounds.ratio("a", "b") == (2.0, 2.0, 2.0)
     assert rounds.ratio("a", "b", "cpu").median == 0.25
@@ -43,26 +40,20 @@ def test_ratios_are_of_the_same_round(benchmarks):
 
 
 @pytest.mark.parametrize(("control", "busy", "counts"), [(1.0, 1.0, True), (1.02, 1.0, False), (1.0, 0.5, False)])
-def test_what_does_not_count_says_so(benchmarks, control, busy, counts):
-    from timing import Ratio, Rounds
-
+def test_what_does_not_count_says_so(control, busy, counts):
     threads = torch.get_num_threads()
     rounds = Rounds({"a": [1.0]}, {"a": [busy * threads]}, 1)
     assert (rounds.trouble(Ratio(control, control, control)) is None) == counts
 
 
-def test_all_take_turns(benchmarks):
-    from timing import interleaved
-
+def test_all_take_turns():
     calls = []
     loops = {name: lambda name=name: (calls.append(name), time.sleep(0.001)) for name in "abc"}
     interleaved(loops, rounds=3, warm_up=0)
     assert "".join(calls) == "abcbcacab"
 
 
-def test_the_peak_of_tensors_is_what_is_held_at_once(benchmarks):
-    from timing import peak_of_tensors
-
+def test_the_peak_of_tensors_is_what_is_held_at_once():
     def loop():
         torch.ones(1000)
         kept = torch.ones(2000)

@@ -1,15 +1,14 @@
 """The loops written by hand, which gankit's are timed against, do the same work: they end with the same weights."""
 
+import by_hand
 import pytest
 import torch
+from workloads import game_of, iteration_of
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("recipe", ["dcgan_mnist", "wgan_gp_mnist", "igan_vn_mnist"])
-def test_same_weights(benchmarks, monkeypatch, recipe, precision):
-    import by_hand
-    from workloads import game_of, iteration_of
-
+def test_same_weights(monkeypatch, recipe, precision):
     size = 20 if recipe == "igan_vn_mnist" else 16
     game = game_of(recipe, [f"train.precision={precision}", f"train.batch_size={size}"], idle=2)
     one_batch = game.draw()

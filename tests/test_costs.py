@@ -3,10 +3,11 @@
 import gc
 
 import pytest
+from by_hand import BY_HAND
 from torch.profiler import ProfilerActivity, profile
+from workloads import game_of, iteration_of
 
 from gankit.bundled import bundled_recipes
-from gankit.registry import Registry
 
 # fp32: bfloat16 kernels differ from processor to processor, and so do the buffers they ask for.
 SMALL = ["train.precision=fp32", "train.batch_size=20", "data.count=40"]
@@ -19,20 +20,6 @@ BEYOND_BY_HAND = {
 """What an iteration takes more than the loop written by hand, of thousands: mostly values kept for the log, and labels
 that a network without classes does not look at. Fewer is better; more wants a reason."""
 
-WAITING = {
-    "balanced_turns": 1,  # whose turn it is depends on how sure D is
-}
-"""Values that a trick has Python look at in an iteration; all others leave them on the device."""
-
-LOGGERS = "gankit_plugins.loggers."
-TRICKS = [
-    entry.name
-    for entry in Registry.installed().entries
-    if entry.distribution == "gankit" and entry.kind == "trick" and not entry.value.startswith(LOGGERS)
-]
-BESIDE = {"label_weights": ["loss.use=igan_label"]}
-"""What else a recipe must have for a trick to act."""
-
 
 def allocations(iteration):
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
@@ -42,10 +29,7 @@ def allocations(iteration):
 
 
 @pytest.mark.parametrize("recipe", BEYOND_BY_HAND)
-def test_an_iteration_beside_the_loop_written_by_hand(benchmarks, CountedOperations, recipe):
-    from by_hand import BY_HAND
-    from workloads import game_of, iteration_of
-
+def test_an_iteration_beside_the_loop_written_by_hand(CountedOperations, recipe):
     game = game_of(recipe, SMALL)
     loops = {
         "gankit": iteration_of(game),
@@ -63,9 +47,7 @@ def test_an_iteration_beside_the_loop_written_by_hand(benchmarks, CountedOperati
 
 
 @pytest.mark.parametrize("recipe", sorted(bundled_recipes()))
-def test_an_iteration_of_a_recipe_waits_for_nothing(benchmarks, Waits, recipe):
-    from workloads import game_of, iteration_of
-
+def test_an_iteration_of_a_recipe_waits_for_nothing(Waits, recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
     game = game_of(recipe, [*SMALL, f"data.classes={classes}"])
     iteration = iteration_of(game)
@@ -74,23 +56,8 @@ def test_an_iteration_of_a_recipe_waits_for_nothing(benchmarks, Waits, recipe):
     assert waits.found == []
 
 
-@pytest.mark.parametrize("trick", TRICKS)
-def test_what_a_trick_waits_for(benchmarks, Waits, trick):
-    from workloads import game_of, iteration_of
-
-    small = ["generator.channels=2", "discriminator.width=2", f"tricks.{trick}.use={trick}"]
-    game = game_of("igan_mnist", [*SMALL, *small, *BESIDE.get(trick, [])])
-    iteration = iteration_of(game)
-    iteration()
-    with Waits() as waits:
-        iteration()
-    assert len(waits.found) == WAITING.get(trick, 0), waits.found
-
-
-def test_an_iteration_leaves_nothing_to_collect(benchmarks):
+def test_an_iteration_leaves_nothing_to_collect():
     """What holds itself in a circle keeps its tensors until Python looks for it, which is memory nobody asked for."""
-    from workloads import game_of, iteration_of
-
     iteration = iteration_of(game_of("wgan_gp_mnist", SMALL, idle=2))
     iteration()
     gc.collect()

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gankit import GankitError, Plugin, Term, hookimpl
-from gankit.trainer import Clock, due, play_iteration, play_turn
+from gankit.trainer import Clock, due, play_iteration, play_turn, share
 
 PLAIN = {
     "generator": {"dropout": 0.0},
@@ -479,3 +480,35 @@ def test_a_run_waits_only_where_something_is_written(play, monkeypatch, Waits):
     monkeypatch.setattr("gankit.trainer.play_iteration", noted)
     play(output={"log_every": 3})
     assert waiting == {n: [] for n in range(1, 7)}
+
+
+class Alone:
+    """Stands in for ranks that meet: what one has is the mean."""
+
+    def mean_(self, tensors):
+        self.tensors = list(tensors)
+
+
+def test_what_ranks_share_is_not_copied_out_of_python_when_every_parameter_has_a_gradient(toy_game):
+    """A number that is copied to a GPU makes the CPU wait for it."""
+
+    class Copies(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func.overloadpacket is torch.ops.aten.lift_fresh
+            return func(*args, **(kwargs or {}))
+
+    game = toy_game()
+    for p in game.parameters["generator"]:
+        p.grad = torch.ones_like(p)
+    game.ranks = Alone()
+    with Copies() as copies:
+        share(game, "generator", {})
+    assert copies.count == 0
+    known = game.ranks.tensors[len(game.parameters["generator"])]
+    assert known.tolist() == [1.0] * len(game.parameters["generator"])
+    game.parameters["generator"][0].grad = None
+    share(game, "generator", {})
+    assert game.ranks.tensors[len(game.parameters["generator"])].tolist()[:2] == [0.0, 1.0]
+    assert game.parameters["generator"][0].grad is None

@@ -4,6 +4,9 @@ import pytest
 
 from gankit.registry import Registry
 
+# check_plugin plays on every device that is there.
+pytestmark = pytest.mark.gpu
+
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "images", "inception", "torchscript"}
 WATCH = {

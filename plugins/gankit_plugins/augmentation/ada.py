@@ -32,8 +32,10 @@ def overfitting(real_logits: Tensor) -> Tensor:
 
 def direction(real_target: Tensor | float, fake_target: Tensor | float, device: torch.device) -> Tensor:
     """1, or -1 where the labels are exchanged and D is right with a negative answer; a scalar."""
+    # A number is written on the device: copied there, it would make the CPU wait for it.
     wanted, against = (
-        torch.as_tensor(t, dtype=torch.float32, device=device).mean() for t in (real_target, fake_target)
+        t.float().mean() if isinstance(t, Tensor) else torch.full((), t, dtype=torch.float32, device=device)
+        for t in (real_target, fake_target)
     )
     return torch.sign(wanted - against)
 

@@ -24,6 +24,14 @@ def in_words(recipe: Recipe) -> str:
     return f"with {relative[0]} D's answers" if relative else f"with the loss {recipe.use_of('loss')!r} D's answers"
 
 
+def as_target(target: Tensor | float, device: torch.device) -> Tensor:
+    """A target in float32, a scalar for a number. That is written on the device: copied there, it would make the CPU
+    wait for it."""
+    if isinstance(target, Tensor):
+        return target.float()
+    return torch.full((), target, dtype=torch.float32, device=device)
+
+
 def excess(logits: Tensor, target: Tensor | float) -> Tensor:
     """The cross entropy of D's answers less the least it can be: a scalar, 0 where D answers what it was trained to.
 
@@ -32,7 +40,7 @@ def excess(logits: Tensor, target: Tensor | float) -> Tensor:
         target: t, as a probability: one number, or (B,). With t other than 0 and 1 the cross entropy never falls to 0;
             what is left of it, t's own entropy, is taken away.
     """
-    t = torch.as_tensor(target, dtype=torch.float32, device=logits.device).expand(len(logits))
+    t = as_target(target, logits.device).expand(len(logits))
     entropy = -(torch.xlogy(t, t) + torch.xlogy(1 - t, 1 - t))
     return (F.binary_cross_entropy_with_logits(logits.float(), t, reduction="none") - entropy).mean()
 
@@ -49,6 +57,5 @@ def share_right(step: Step) -> Tensor:
     It needs no threshold, so it means the same under every loss. Where the labels are flipped, so is the order.
     """
     real, fake = step.real_output.logits.detach(), step.fake_output.logits.detach()
-    wanted = torch.as_tensor(step.real_target, dtype=torch.float32, device=real.device).mean()
-    against = torch.as_tensor(step.fake_target, dtype=torch.float32, device=real.device).mean()
+    wanted, against = (as_target(target, real.device).mean() for target in (step.real_target, step.fake_target))
     return (torch.sign((real - fake).float()) * torch.sign(wanted - against) / 2 + 0.5).mean()

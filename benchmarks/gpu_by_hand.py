@@ -1,0 +1,193 @@
+"""The papers' recipes as loops written by hand, for any device, with and without the habits that make them fast.
+
+They share nothing with gankit but the networks as they begin: data, terms, schedules and steps are their own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+from gankit import Game
+
+Iteration = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What somebody who writes such a loop does for speed, and what is left undone."""
+
+    channels_last: bool = True
+    cudnn_benchmark: bool = True
+    """cuDNN tries its kernels out on the first batch, instead of guessing which is fastest."""
+
+    fused_adam: bool = True
+    """Adam as one kernel; else torch's own choice, which on a GPU is a kernel for each operation on all parameters."""
+
+    frozen_judge: bool = True
+    """No gradients for D's weights in G's turn."""
+
+    joined: bool = False
+    """D judges real and generated images in one pass. With batch norm in D that is another algorithm."""
+
+
+PLAIN = Habits(channels_last=False, cudnn_benchmark=False, fused_adam=False, frozen_judge=False)
+"""PyTorch as it comes."""
+
+TUNED = Habits()
+"""What gankit does too."""
+
+
+class Images:
+    """Batches drawn on the device, with classes as many of each as there is room for."""
+
+    def __init__(self, game: Game, channels_last: bool) -> None:
+        images, labels = game.dataset.load()
+        self.images = images.to(game.device)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.classes = game.spec.classes
+        self.labels: Tensor | None = None
+        if labels is not None:
+            self.labels = labels.to(game.device)
+            by_class = labels.argsort(stable=True).reshape(self.classes, -1)
+            self.members = by_class.to(game.device)
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """(count, C, R, R) in [-1, 1] and (count,) or None."""
+        if self.labels is None:
+            index = torch.randint(len(self.images), (count,), device=self.images.device)
+        else:
+            shape = (self.classes, count // self.classes)
+            chosen = torch.randint(self.members.shape[1], shape, device=self.images.device)
+            index = self.members.gather(1, chosen).T.flatten()
+        real = self.images[index].float().div_(127.5).sub_(1.0).contiguous(memory_format=self.layout)
+        return real, None if self.labels is None else self.labels[index]
+
+
+def by_hand(game: Game, habits: Habits) -> Iteration:
+    """One iteration of a workload's recipe on copies of its game's networks, as long a cycle of turns as gankit's."""
+    loop = dcgan if game.recipe.name == "dcgan_paper" else igan
+    iteration = loop(game, habits)
+
+    def with_switch() -> None:
+        # Loops of other habits take turns with this one in the same process.
+        torch.backends.cudnn.benchmark = habits.cudnn_benchmark
+        iteration()
+
+    return with_switch
+
+
+def dcgan(game: Game, habits: Habits) -> Iteration:
+    """`dcgan_paper`: cross entropy, one turn of each."""
+    G, D, data, half = players(game, habits)
+    g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999), habits), adam(D, 2e-4, (0.5, 0.999), habits)
+    size, device = game.recipe.train.batch_size, game.device
+
+    def z() -> Tensor:
+        return torch.empty(size, 100, device=device).uniform_(-1, 1)
+
+    def iteration() -> None:
+        real, y = data.draw(size)
+        with half():
+            with torch.no_grad():
+                fake = G(z(), y).float()
+            on_real, on_fake = judged(D, real, fake, y, habits.joined)
+        loss = cross_entropy(on_real, torch.ones_like(on_real)) + cross_entropy(on_fake, torch.zeros_like(on_fake))
+        loss.backward()
+        step(d_adam)
+
+        freeze(D, habits.frozen_judge)
+        with half():
+            on_fake = D(G(z(), y).float(), y).logits.float()
+        cross_entropy(on_fake, torch.ones_like(on_fake)).backward()
+        freeze(D, False)
+        step(g_adam)
+        d_adam.zero_grad()
+
+    return iteration
+
+
+def igan(game: Game, habits: Habits) -> Iteration:
+    """`igan_paper` and `igan_vn_paper`: flipped and smoothed labels, noise, a gradient penalty, three turns of D."""
+    G, D, data, half = players(game, habits)
+    g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999), habits), adam(D, 2e-4, (0.5, 0.999), habits)
+    size, device = game.recipe.train.batch_size, game.device
+    t = 0
+
+    def noisy(x: Tensor) -> Tensor:
+        return x + 0.1 * torch.randn_like(x)
+
+    def target(low: float, high: float) -> Tensor:
+        return torch.empty(size, device=device).uniform_(low, high)
+
+    def iteration() -> None:
+        nonlocal t
+        rate = (0.0002 + 1 / (3000 + 10 * t)) / 0.0002
+        g_adam.param_groups[0]["lr"], d_adam.param_groups[0]["lr"] = 3e-4 * rate, 2e-4 * rate
+        for _ in range(3):
+            real, y = data.draw(size)
+            with half():
+                with torch.no_grad():
+                    fake = G(torch.randn(size, 100, device=device), y).float()
+                real, fake = noisy(real), noisy(fake)
+                on_real, on_fake = judged(D, real, fake, y, habits.joined)
+                loss = cross_entropy(on_real, target(0.0, 0.1)) + cross_entropy(on_fake, target(0.9, 1.0))
+                loss = loss + 5.0 * penalty(D, real, fake, y)
+            loss.backward()
+            step(d_adam)
+
+        freeze(D, habits.frozen_judge)
+        with half():
+            fake = noisy(G(torch.randn(size, 100, device=device), y).float())
+            on_fake = D(fake, y).logits.float()
+        cross_entropy(on_fake, torch.zeros_like(on_fake)).backward()
+        freeze(D, False)
+        step(g_adam)
+        d_adam.zero_grad()
+        t += 1
+
+    return iteration
+
+
+def judged(D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None, joined: bool) -> tuple[Tensor, Tensor]:
+    """D's logits of real and of generated images, (B,) each."""
+    if not joined:
+        return D(real, labels).logits.float(), D(fake, labels).logits.float()
+    twice = None if labels is None else torch.cat([labels, labels])
+    on_real, on_fake = D(torch.cat([real, fake]), twice).logits.float().chunk(2)
+    return on_real, on_fake
+
+
+def penalty(D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
+    """E[(||grad D(x_hat)||_2 - 1)^2] between real and generated images (Gulrajani 2017, equation 3)."""
+    t = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (t * real + (1 - t) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(D(between, labels).logits.sum(), between, create_graph=True)
+    return (torch.linalg.vector_norm(slope.float(), dim=(1, 2, 3)) - 1).square().mean()
+
+
+def adam(network: nn.Module, lr: float, betas: tuple[float, float], habits: Habits) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=habits.fused_adam or None)
+
+
+def step(optimizer: torch.optim.Adam) -> None:
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def freeze(network: nn.Module, frozen: bool) -> None:
+    for parameter in network.parameters():
+        parameter.requires_grad_(not frozen)
+
+
+def players(game: Game, habits: Habits) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:
+    """Copies of a game's networks, its data, and autocast as the game has it."""
+    layout = torch.channels_last if habits.channels_last else torch.contiguous_format
+    G, D = (copy.deepcopy(n).to(memory_format=layout) for n in (game.generator, game.discriminator))
+    data = Images(game, habits.channels_last)
+    return G, D, data, lambda: torch.autocast(game.device.type, torch.bfloat16, enabled=game.bf16)

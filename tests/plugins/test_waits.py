@@ -1,0 +1,47 @@
+"""Which parts make the CPU wait for a GPU in the iterations that they act in."""
+
+import cost
+import pytest
+import torch
+from gpu_waits import most_of
+
+from gankit.recipe import merge
+from gankit.trainer import play_iteration
+
+READS = {"aten._local_scalar_dense"}
+
+EXPECTED = {
+    "trick balanced_turns": READS,
+    # At a look, of which there is one in `every` iterations.
+    "trick adviser": {*READS, "aten.lift_fresh"},
+    "trick collapse_guard": READS,
+    # A number of torch's own, which stays on the CPU.
+    "optimizer rmsprop": {"aten.lift_fresh"},
+}
+"""What the host waits at; each says so in its documentation."""
+
+LITTLE = {
+    "train": {"batch_size": 8},
+    "data": {"count": 32, "resolution": 12},
+    "generator": {"channels": 2},
+    "discriminator": {"width": 2},
+}
+LOOKS_EACH_TIME = ("adviser", "collapse_guard")
+
+
+@pytest.mark.parametrize("name", cost.changes())
+def test_only_those_wait_that_say_so(name):
+    change = cost.changes()[name]
+    for trick in LOOKS_EACH_TIME:
+        if name == f"trick {trick}":
+            change = {"tricks": {trick: {"every": 2}}}
+    game = cost.assembled(merge(merge(cost.PLAIN, LITTLE), change))
+
+    def iteration():
+        play_iteration(game)
+        game.after_iteration(game)
+
+    for _ in range(3):
+        iteration()
+    found = most_of(iteration, torch.device("cpu"), 2)
+    assert set(found) == EXPECTED.get(name, set())
