@@ -27,8 +27,9 @@ def test_the_page_holds_what_was_measured(tmp_path, monkeypatch):
     found = {"machine": "a machine", "batch": 60, "target": 1.3, "precisions": {}}
     (tmp_path / "classes.json").write_text(json.dumps(found))
     text = performance.page(tmp_path)
-    assert text.count("\n## ") == 1
+    assert text.count("\n## ") == 2
     assert "What a class costs" in text
+    assert "python benchmarks/gpu.py" in text
 
 
 def test_ratios_are_of_the_same_round():
