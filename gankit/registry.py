@@ -210,6 +210,9 @@ def _installed_entries() -> list[Entry]:
     for distribution in metadata.distributions():
         try:
             points = [p for p in distribution.entry_points if p.group == GROUP]
+            if not points:
+                # Most have none, and to read the name of each takes longer than all that follows.
+                continue
             owner, version = str(distribution.name), str(distribution.version)
         except Exception:  # what a half-removed or garbled package raises here is any Python version's own choice
             continue

@@ -54,7 +54,7 @@ def start(
     ranks = here()
     writes = ranks.rank == 0
     with ranks.in_company():
-        game, evaluator = ranks.alike(lambda: _assembled(recipe, out, ranks, tell if writes else _nobody))
+        game, evaluator = ranks.alike(lambda: _assembled(recipe, out, ranks, reporter, tell if writes else _nobody))
         directory = _directory_of_all(ranks, ranks.alike(lambda: RunDir.create(recipe, out) if writes else None))
         if writes:
             directory.write_environment(environment_record(game))
@@ -65,16 +65,27 @@ def _nobody(sentence: str) -> None:
     """Is told what another rank tells the user."""
 
 
-def _assembled(recipe: Recipe, out: str | Path | None, ranks: Ranks, tell: Tell) -> tuple[Game, Evaluator | None]:
+def _assembled(
+    recipe: Recipe, out: str | Path | None, ranks: Ranks, reporter: Reporter, tell: Tell
+) -> tuple[Game, Evaluator | None]:
     """A new game with its data and what measures it, and an `out` in which a run may be begun."""
     prepare_torch(recipe)
     if out is not None:
         RunDir.check_free(Path(out))
+    reporter.preparing("assembling the networks")
     game = Game(recipe, ranks=ranks)
     for sentence in game.advice:
         tell(f"advice: {sentence}")
+    return game, _with_data(game, reporter)
+
+
+def _with_data(game: Game, reporter: Reporter) -> Evaluator | None:
+    """Reads a game's images; returns what measures it."""
+    reporter.preparing("reading the images")
     game.load_data()
-    return game, evaluator_of(game)
+    if game.measures:
+        reporter.preparing("getting the measures ready")
+    return evaluator_of(game)
 
 
 def _directory_of_all(ranks: Ranks, own: RunDir | None) -> RunDir:
@@ -114,7 +125,9 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     writes = ranks.rank == 0
     with ranks.in_company():
         directory = ranks.alike(lambda: _opened(path, writes))
-        game, evaluator = ranks.alike(lambda: _restored(directory, overrides, ranks, tell if writes else _nobody))
+        game, evaluator = ranks.alike(
+            lambda: _restored(directory, overrides, ranks, reporter, tell if writes else _nobody)
+        )
         if writes:
             _record_resume(game, directory)
         if game.iteration >= game.recipe.train.iterations and writes:
@@ -129,16 +142,18 @@ def _opened(path: str | Path, locked: bool) -> RunDir:
     return directory
 
 
-def _restored(directory: RunDir, overrides: list[str], ranks: Ranks, tell: Tell) -> tuple[Game, Evaluator | None]:
+def _restored(
+    directory: RunDir, overrides: list[str], ranks: Ranks, reporter: Reporter, tell: Tell
+) -> tuple[Game, Evaluator | None]:
     """The game with its data and what measures it, where the newest whole checkpoint has left it. Writes nothing."""
     recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
+    reporter.preparing("assembling the networks")
     game = Game(recipe, ranks=ranks)
     before, now = directory.read_last_environment(), environment_record(game)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         tell(sentence)
-    game.load_data()
-    evaluator = evaluator_of(game)
+    evaluator = _with_data(game, reporter)
     checkpoint, complaints = newest_whole_checkpoint(directory)
     for sentence in complaints:
         tell(f"{sentence}; going on from the one before")

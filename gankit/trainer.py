@@ -29,6 +29,10 @@ from gankit.step import Step, Term
 class Reporter(Protocol):
     """Who is told how the run is going."""
 
+    def preparing(self, what: str) -> None:
+        """What is done next before the run begins, which may take a while: `reading the images`."""
+        ...
+
     def began(self, game: Game, directory: RunDir) -> None: ...
 
     def played(self, game: Game) -> None:
@@ -54,6 +58,8 @@ class Reporter(Protocol):
 
 class Silent:
     """A reporter that shows nothing; whoever wants to know one thing overrides one method."""
+
+    def preparing(self, what: str) -> None: ...
 
     def began(self, game: Game, directory: RunDir) -> None: ...
 

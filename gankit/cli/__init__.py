@@ -53,8 +53,10 @@ class CommandLine(click.Group):
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        verb, verbs = arguments[0], self.list_commands(context)
-        if verb not in verbs and not verb.startswith("-"):
+        verb = arguments[0]
+        # Those of plugins are looked for only when it is none of gankit's own.
+        known = verb in VERBS or verb.startswith("-")
+        if not known and verb not in (verbs := self.list_commands(context)):
             context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
         return super().resolve_command(context, arguments)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,9 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
     from gankit.report.record import read_run
 
     check_html("--html", html)
+    times = Counter(run.resolve() for run in runs)
     for run in runs:
-        if [other.resolve() for other in runs].count(run.resolve()) > 1:
+        if times[run.resolve()] > 1:
             raise InputError(f"{run} is named twice; name each run once")
     records = [read_run(run) for run in runs]
     comparison, console = compared(records), Console(highlight=False)

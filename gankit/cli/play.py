@@ -9,6 +9,7 @@ import click
 
 from gankit.cli import INTERRUPTED
 from gankit.cli.progress import Progress, progress
+from gankit.cli.waiting import Waiting
 from gankit.cli.words import duration
 from gankit.run_dir import RunDir
 from gankit.sampling import read_generator_file, strange_uses
@@ -16,12 +17,12 @@ from gankit.torchrun import place_of_process
 from gankit.trainer import Outcome
 
 
-def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool) -> None:
+def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool, waiting: Waiting) -> None:
     """Plays a game to its end and says where everything is and what to type next.
 
     Exits with 130 when it was interrupted.
     """
-    shown = progress(quiet)
+    shown = progress(quiet, waiting)
     try:
         with shown:
             directory, outcome = begin(shown)

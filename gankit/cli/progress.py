@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gankit.cli.waiting import Waiting
 from gankit.cli.words import duration, images_in_words, number, parameters_in_words
 from gankit.game import Game
 from gankit.kinds import PLAYERS, Player
@@ -67,9 +68,14 @@ class Pace:
 
 
 class Progress:
-    """What both displays know of a run. To be entered before it begins and left when it is over."""
+    """What both displays know of a run. To be entered before it begins and left when it is over.
 
-    def __init__(self) -> None:
+    Args:
+        waiting: the line that says what is waited for until then.
+    """
+
+    def __init__(self, waiting: Waiting | None = None) -> None:
+        self.waiting = waiting or Waiting(quiet=True)
         self.directory: RunDir | None = None
         self.pace = Pace()
         self.iteration = self.total = 0
@@ -84,7 +90,16 @@ class Progress:
     ) -> None:
         return None
 
+    def tell(self, sentence: str) -> None:
+        """Something to know before it begins, or after it is over."""
+        self.waiting.over()
+        click.echo(sentence)
+
+    def preparing(self, what: str) -> None:
+        self.waiting.on(what)
+
     def began(self, game: Game, directory: RunDir) -> None:
+        self.waiting.over()
         self.directory = directory
         self.name, self.total = game.recipe.name, game.recipe.train.iterations
         self.batch_size = game.recipe.train.batch_size
@@ -156,10 +171,11 @@ class Display(Progress):
 
     Args:
         console: a terminal.
+        waiting: as for `Progress`.
     """
 
-    def __init__(self, console: Console) -> None:
-        super().__init__()
+    def __init__(self, console: Console, waiting: Waiting | None = None) -> None:
+        super().__init__(waiting)
         self.live = Live(console=console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_SECOND)
 
     def __exit__(
@@ -210,10 +226,10 @@ def _values(values: dict[str, float]) -> Text:
     return Text("   ").join(Text.assemble((f"{name}\u00a0", "dim"), number(value)) for name, value in values.items())
 
 
-def progress(quiet: bool) -> Progress:
+def progress(quiet: bool, waiting: Waiting | None = None) -> Progress:
     """The live display where there is a terminal that can show it, lines elsewhere and when quiet."""
     console = Console(highlight=False)
     # Asked of the file itself: FORCE_COLOR makes rich take a pipe for a terminal.
     if quiet or not sys.stdout.isatty() or not console.is_interactive:
-        return Lines()
-    return Display(console)
+        return Lines(waiting)
+    return Display(console, waiting)

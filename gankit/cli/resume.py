@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gankit.cli.arguments import overrides_argument, quiet_option
+from gankit.cli.waiting import Waiting
 
 
 @click.command("resume")
@@ -16,7 +17,9 @@ def command(directory: str, quiet: bool, overrides: tuple[str, ...]) -> None:
 
     Only train.iterations, train.device and output.* may be changed with KEY=VALUE; the rest decides what is learnt.
     """
-    from gankit.cli.play import play
-    from gankit.runs import resume
+    with Waiting(quiet) as waiting:
+        waiting.on("importing torch")
+        from gankit.cli.play import play
+        from gankit.runs import resume
 
-    play(lambda progress: resume(directory, overrides, progress, click.echo), quiet)
+        play(lambda progress: resume(directory, overrides, progress, progress.tell), quiet, waiting)

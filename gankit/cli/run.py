@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gankit.cli.arguments import device_option, drop_option, overrides_argument, quiet_option
+from gankit.cli.waiting import Waiting
 
 
 @click.command("run")
@@ -24,13 +25,15 @@ def command(
     KEY=VALUE replaces a setting of the recipe, with a TOML value: train.iterations=100. Ctrl-C finishes the
     iteration, writes a checkpoint and says how to go on.
     """
-    from gankit.bundled import find_recipe
-    from gankit.cli.play import play
-    from gankit.ranks import here
-    from gankit.recipe import Recipe
-    from gankit.runs import start
+    with Waiting(quiet) as waiting:
+        waiting.on("importing torch")
+        from gankit.bundled import find_recipe
+        from gankit.cli.play import play
+        from gankit.ranks import here
+        from gankit.recipe import Recipe
+        from gankit.runs import start
 
-    ranks = here()
-    with ranks.in_company():
-        read = ranks.alike(lambda: Recipe.load(find_recipe(recipe), overrides, drop))
-        play(lambda progress: start(read, out, progress, click.echo, device), quiet)
+        ranks = here()
+        with ranks.in_company():
+            read = ranks.alike(lambda: Recipe.load(find_recipe(recipe), overrides, drop))
+            play(lambda progress: start(read, out, progress, progress.tell, device), quiet, waiting)

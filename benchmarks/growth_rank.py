@@ -1,0 +1,36 @@
+"""One rank of a game, as torchrun starts it: prints the median milliseconds of an iteration.
+
+torchrun --nproc-per-node 2 benchmarks/growth_rank.py BATCH_SIZE ITERATIONS
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+
+from growth import dcgan
+from timing import timed
+
+from gankit import Game
+from gankit.ranks import here
+from gankit.runs import prepare_torch
+from gankit.trainer import play_iteration
+
+
+def main(batch_size: int, iterations: int) -> None:
+    recipe = dcgan(batch_size=batch_size)
+    prepare_torch(recipe)
+    ranks = here()
+    game = Game(recipe, ranks=ranks)
+    game.load_data()
+    game.ranks.take_over(state for network in game.networks.values() for state in network.state_dict().values())
+    for _ in range(2):
+        play_iteration(game)
+    seconds = [timed(lambda: play_iteration(game), 1)[0] for _ in range(iterations)]
+    if ranks.rank == 0:
+        print(1000 * statistics.median(seconds), flush=True)
+    ranks.any(False)  # nobody leaves before the others are done
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

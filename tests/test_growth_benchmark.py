@@ -1,0 +1,57 @@
+"""The benchmark of growth runs, and its exponents are those of power laws."""
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def growth(monkeypatch):
+    # It finds its neighbours as it does when it is run as a program.
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("growth", BENCHMARKS / "growth.py")
+    loaded = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "growth", loaded)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.mark.parametrize("power", [-1.0, 0.0, 0.5, 1.0, 2.0])
+def test_the_exponent_of_a_power_law_is_its_power(growth, power):
+    sizes = [3, 10, 40, 1000]
+    assert growth.exponent(sizes, [7 * size**power for size in sizes]) == pytest.approx(power, abs=1e-12)
+
+
+def test_the_exponent_is_the_nearest_by_least_squares(growth):
+    # By hand: logarithms 0, 1, 2 against 0, 1, 1, whose slope is 1/2.
+    e = 2.718281828459045
+    assert growth.exponent([1, e, e**2], [1, e, e]) == pytest.approx(0.5)
+    noise = random.Random(0)
+    times = [size**2 * noise.uniform(0.9, 1.1) for size in range(1, 200)]
+    assert growth.exponent(range(1, 200), times) == pytest.approx(2, abs=0.05)
+
+
+def test_it_runs_and_says_what_it_found(growth):
+    found = growth.measure(quick=True)
+    text = growth.section(found)
+    assert text.startswith("## How it grows\n")
+    for each in found["growths"]:
+        assert len(each["sizes"]) == len(each["milliseconds"]) == 2
+        assert each["times"][0] == 1
+        assert f"| {each['what']} | {each['quantity']} |" in text
+    assert found["order"] == {"images": 1_000, "bytes": 16_000}
+    assert found["parameters of a class"] > 1_000
+
+
+def test_what_is_installed_for_it_is_found(growth, tmp_path, monkeypatch):
+    from gankit.registry import Registry
+
+    monkeypatch.syspath_prepend(str(growth.installed(tmp_path, 10)))
+    entries = [entry for entry in Registry.installed().entries if entry.distribution.startswith("kit-")]
+    assert len(entries) == 10
+    assert all(entry.load().name == entry.name for entry in entries)
