@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Interrupt:
@@ -15,6 +15,7 @@ class Interrupt:
 
     Args:
         told: called once, from the signal's handler, when the first one comes.
+        leave: raises KeyboardInterrupt on a later one, and decides what becomes of the signals that follow.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -22,9 +23,12 @@ class Interrupt:
     ECHO = 1.0
     """Seconds. `timeout` and shells send one wish to the process and to its group, so that it arrives twice."""
 
-    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, told: Callable[[], None] = lambda: None, leave: Callable[[], NoReturn] | None = None) -> None:
         self.requested = False
-        self.told = told
+        """Set too by whoever else asks for the end, as another rank does."""
+
+        self.told, self.leave = told, leave
+        self._since: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -39,10 +43,15 @@ class Interrupt:
         self._restore()
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if not self.requested:
-            self.requested, self.since = True, time.monotonic()
+        if self._since is None:
+            self.requested, self._since = True, time.monotonic()
             self.told()
-        elif time.monotonic() - self.since > self.ECHO:
+        elif time.monotonic() - self._since > self.ECHO:
+            # It may have an echo, while this is still at work.
+            self._since = time.monotonic()
+            if self.leave is not None:
+                self._before = {}
+                self.leave()
             self._restore()
             signal.raise_signal(number)
 

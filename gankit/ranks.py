@@ -7,6 +7,8 @@ random numbers of its own. A process that was started alone is the only rank, an
 from __future__ import annotations
 
 import atexit
+import json
+import os
 import signal
 import threading
 import time
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -57,9 +59,17 @@ class Ranks:
 
     @classmethod
     def joined(cls, place: Place) -> Ranks:
-        """Waits for all others. Small things go through the CPU, so that no GPU is waited for."""
+        """Waits for all others. Small things go through the CPU, so that no GPU is waited for.
+
+        Raises InputError when nothing says where they meet.
+        """
         if place.size == 1:
             return cls()
+        if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+            raise InputError(
+                f"RANK={place.rank} WORLD_SIZE={place.size}, but {' and '.join(missing)} not set, so the ranks cannot "
+                "meet; torchrun sets them all"
+            )
         if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
             torch.cuda.set_device(place.local_rank)
         store, rank, size = next(dist.rendezvous("env://"))
@@ -179,12 +189,33 @@ class Ranks:
         as_one = InputError if kind == "1" else GankitError
         raise as_one(f"rank {failed[0]}: {text}" if failed[0] else text) from failure
 
+    def check_alike(self, facts: dict[str, Any]) -> None:
+        """Raises InputError, on all ranks, that names the first fact in which one differs from the first rank.
+
+        Args:
+            facts: by name, as JSON has them.
+        """
+        if self.size == 1:
+            return
+        first, *others = (json.loads(text) for text in self.everyones(json.dumps(facts)))
+        for rank, theirs in enumerate(others, 1):
+            if differing := [name for name in first | theirs if first.get(name) != theirs.get(name)]:
+                name = differing[0]
+                raise InputError(
+                    f"rank {rank} would not play the same game: {name} is {theirs.get(name)} there, and "
+                    f"{first.get(name)} where rank 0 is; every machine must have the same recipe, plugins and data, "
+                    "and to resume, the same run directory"
+                )
+
     @contextmanager
     def in_company(self) -> Iterator[None]:
         """What ends a game on one rank ends it on all, and each error says which rank is to tell it.
 
-        Raises LostRankError on those that go on, with the rank that has ended and its cause.
+        Raises LostRankError on those that go on, with the rank that has ended and its cause, and GankitError in a
+        process that such an end has parted from the others.
         """
+        if self.size > 1 and self._depth == 0 and not dist.is_initialized():
+            raise GankitError("the ranks have parted after an error and cannot meet again; start torchrun anew")
         self._depth += 1
         self.games += self._depth == 1
         try:
@@ -197,8 +228,19 @@ class Ranks:
                 raise self._roll_call() from error
             self._leave(error)
             raise
+        except KeyboardInterrupt:
+            if self.size > 1 and dist.is_initialized():
+                _outlive_torchrun()
+                self._post("failed", "it was stopped at once")
+                _hang_up()
+            raise
         finally:
             self._depth -= 1
+
+    @property
+    def leave_at_once(self) -> Callable[[], NoReturn] | None:
+        """What a second signal does where several ranks have to say how they end; None for the only one."""
+        return _stop if self.size > 1 else None
 
     def _leave(self, error: Exception) -> None:
         """Leaves word of why this rank ends."""
@@ -309,7 +351,17 @@ def _hang_up() -> None:
         dist.destroy_process_group()
 
 
+def _stop() -> NoReturn:
+    """A first Ctrl-C torchrun passes on as it is, a second one as SIGTERM, which leaves no time to say anything."""
+    _outlive_torchrun()
+    raise KeyboardInterrupt
+
+
 def _outlive_torchrun() -> None:
-    """As soon as one rank has ended, torchrun ends the others, which still have to say why and to close their files."""
+    """As soon as one rank has ended, torchrun ends the others, which still have to say why and to close their files.
+
+    It passes Ctrl-C on too, to ranks that the terminal has told already.
+    """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +20,7 @@ from gankit.game import Game
 from gankit.peak_memory import peak_memory
 from gankit.ranks import Ranks, here
 from gankit.recipe import Recipe, merge, parse_overrides, read_toml
+from gankit.report.differences import flattened
 from gankit.report.page import write_report
 from gankit.report.record import State
 from gankit.run_dir import RunDir, changed_machine, changed_plugins, environment_record
@@ -55,6 +58,7 @@ def start(
     writes = ranks.rank == 0
     with ranks.in_company():
         game, evaluator = ranks.alike(lambda: _assembled(recipe, out, ranks, reporter, tell if writes else _nobody))
+        ranks.check_alike(_facts(game))
         directory = _directory_of_all(ranks, ranks.alike(lambda: RunDir.create(recipe, out) if writes else None))
         if writes:
             directory.write_environment(environment_record(game))
@@ -86,6 +90,25 @@ def _with_data(game: Game, reporter: Reporter) -> Evaluator | None:
     if game.measures:
         reporter.preparing("getting the measures ready")
     return evaluator_of(game)
+
+
+def _facts(game: Game) -> dict[str, Any]:
+    """What must be the same on all machines that play a game. Where files lie need not be."""
+    assert game.batches is not None
+    settings = {
+        key: value
+        for key, value in flattened(game.recipe.to_dict()).items()
+        if not (isinstance(value, str) and os.sep in value)
+    }
+    sources = {f"the source of {key}": part.found.source_digest[:12] for key, part in game.recipe.parts.items()}
+    return settings | sources | {"the number of images": game.batches.size}
+
+
+def _facts_of_checkpoint(directory: RunDir, iteration: int) -> dict[str, Any]:
+    """Which checkpoint a run goes on from."""
+    state = directory.checkpoint(iteration) / "state.json"
+    seal = hashlib.sha256(state.read_bytes()).hexdigest()[:12] if state.exists() else None
+    return {"the iteration to go on from": iteration, "its checkpoint": seal}
 
 
 def _directory_of_all(ranks: Ranks, own: RunDir | None) -> RunDir:
@@ -124,10 +147,11 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
     ranks, overrides = here(), list(overrides)
     writes = ranks.rank == 0
     with ranks.in_company():
-        directory = ranks.alike(lambda: _opened(path, writes))
+        directory = ranks.alike(lambda: _opened(path, ranks))
         game, evaluator = ranks.alike(
             lambda: _restored(directory, overrides, ranks, reporter, tell if writes else _nobody)
         )
+        ranks.check_alike(_facts(game) | _facts_of_checkpoint(directory, game.iteration))
         if writes:
             _record_resume(game, directory)
         if game.iteration >= game.recipe.train.iterations and writes:
@@ -135,9 +159,15 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter, tell:
         return directory, play_together(game, evaluator, directory, reporter, tell)
 
 
-def _opened(path: str | Path, locked: bool) -> RunDir:
-    directory = RunDir.open(path)
-    if locked:
+def _opened(path: str | Path, ranks: Ranks) -> RunDir:
+    """The run directory; the first rank keeps other processes out of it."""
+    try:
+        directory = RunDir.open(path)
+    except InputError as error:
+        if ranks.rank == ranks.local_rank:
+            raise
+        raise InputError(f"{error} on this machine; to resume, every machine must see the run directory") from error
+    if ranks.rank == 0:
         directory.lock()
     return directory
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from gankit.errors import InputError
+
 
 class Place(NamedTuple):
     """Which of the processes started together this one is."""
@@ -20,11 +22,32 @@ class Place(NamedTuple):
 
 
 def place_of_process() -> Place:
-    """The only process, unless several were started together."""
+    """The only process, unless several were started together.
+
+    Raises InputError when what is said makes no sense.
+    """
     said = os.environ
-    size = int(said.get("WORLD_SIZE", "1"))
-    # Other programs set the number alone; without a rank it is not about this process.
-    if size == 1 or "RANK" not in said:
+    # Other programs set one of them alone, which is not about this process.
+    if not {"RANK", "WORLD_SIZE"} <= said.keys():
         return Place()
-    rank = int(said["RANK"])
-    return Place(rank, size, int(said.get("LOCAL_RANK", rank)), int(said.get("LOCAL_WORLD_SIZE", size)))
+    rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
+    if rank >= size:
+        raise InputError(f"RANK={rank} WORLD_SIZE={size}: the ranks are 0 to {size - 1}; torchrun sets both")
+    if size == 1:
+        return Place()
+    return Place(rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size))
+
+
+def rank_of_process() -> int:
+    """The rank; the first one, which tells the user what is wrong, where what is said makes no sense."""
+    try:
+        return place_of_process().rank
+    except InputError:
+        return 0
+
+
+def _number(name: str, otherwise: int) -> int:
+    said = os.environ.get(name, str(otherwise))
+    if not said.isdecimal():
+        raise InputError(f"{name}={said}: a whole number is wanted; torchrun sets it")
+    return int(said)

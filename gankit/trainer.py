@@ -143,7 +143,7 @@ def _told_to_plugins(game: Game) -> Iterator[None]:
 def _follow(game: Game) -> None:
     """The iterations that are left; where the first rank writes a checkpoint, this one hands in its own state."""
     output, total = game.recipe.output, game.recipe.train.iterations
-    with Interrupt() as interrupt:
+    with Interrupt(leave=game.ranks.leave_at_once) as interrupt:
         while game.iteration < total and not over(game, interrupt):
             play_iteration(game)
             game.after_iteration(game)
@@ -181,7 +181,7 @@ def _play(game: Game, directory: RunDir, reporter: Reporter, evaluator: Evaluato
     grids = GridSampler(game)
     game.start()
     reporter.began(game, directory)
-    with Interrupt(reporter.stopping) as interrupt:
+    with Interrupt(reporter.stopping, game.ranks.leave_at_once) as interrupt:
         while game.iteration < total and not over(game, interrupt):
             play_iteration(game)
             game.after_iteration(game)

@@ -10,9 +10,9 @@ from typing import NoReturn
 import click
 
 import gankit
-from gankit.errors import GankitError, PluginError
+from gankit.errors import GankitError, InputError, PluginError
 from gankit.registry import Entry, Registry, nearest
-from gankit.torchrun import place_of_process
+from gankit.torchrun import place_of_process, rank_of_process
 
 VERBS = {
     "run": "Train from a recipe.",
@@ -33,6 +33,9 @@ VERBS = {
     "prepare": "Turn images into one file that training reads at once.",
 }
 """The verbs and what the help says of them. Each is `command` in the module of its name."""
+
+FOR_RANKS = ("run", "resume", "ablate")
+"""Verbs that know what to do, or to say, as one of several ranks."""
 
 FAILED = 1
 INTERRUPTED = 130
@@ -70,7 +73,7 @@ class CommandLine(click.Group):
 
 def complain(error: GankitError) -> None:
     """Writes an error to stderr, a line for each thing that is wrong. Of several ranks, one does so."""
-    if error.rank != place_of_process().rank:
+    if error.rank != rank_of_process():
         return
     who = f"rank {error.rank}: " if error.rank else ""
     for line in str(error).splitlines():
@@ -126,7 +129,8 @@ def _plugin_verb(offers: list[Entry]) -> click.Command:
     cls=CommandLine, subcommand_metavar="VERB [ARGS]...", context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(gankit.__version__, prog_name="gankit", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Train generative adversarial networks out of parts.
 
     \b
@@ -134,6 +138,13 @@ def cli() -> None:
     gankit run igan_vn      train
     gankit VERB --help      more about a verb
     """
+    verb = context.invoked_subcommand
+    # What a plugin's verb does with ranks is its own business.
+    if verb in VERBS and verb not in FOR_RANKS and place_of_process().size > 1:
+        raise InputError(
+            f"gankit {verb} is the work of one process, and this is one of several (RANK and WORLD_SIZE are set); "
+            "start it without torchrun"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -149,11 +160,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         complain(error)
         code = error.exit_code
     except click.ClickException as error:
-        if place_of_process().rank == 0:
+        if rank_of_process() == 0:
             error.show()
         code = error.exit_code
     except click.Abort:
-        click.echo("interrupted", err=True)
+        if rank_of_process() == 0:
+            click.echo("interrupted", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
         _write_no_more()

@@ -30,7 +30,7 @@ def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool, waiti
         if shown.directory is None:
             raise
         click.echo("\nstopped at once, without a new checkpoint")
-        tell_next(f"gankit resume {quoted(shown.directory.path)}")
+        tell_next(resume_of(shown.directory))
         raise SystemExit(INTERRUPTED) from None
     if place_of_process().rank:
         # The first rank says how it ended, and its exit code is the run's.
@@ -41,7 +41,7 @@ def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool, waiti
 
 
 def tell_end(directory: RunDir, outcome: Outcome) -> None:
-    resume = f"gankit resume {quoted(directory.path)}"
+    resume = resume_of(directory)
     if outcome.interrupted:
         click.echo(f"interrupted at iteration {outcome.iterations}; a checkpoint is written")
         tell_next(resume)
@@ -60,6 +60,15 @@ def tell_end(directory: RunDir, outcome: Outcome) -> None:
         f"gankit sample {quoted(directory.path)} --out samples.png{trust}",
         *further,
     )
+
+
+def resume_of(directory: RunDir) -> str:
+    """What to type to go on with a run, with as many ranks as there are now."""
+    place = place_of_process()
+    machines = place.size // place.local_size
+    ranks = f"--nnodes {machines} " if machines > 1 else ""
+    program = "gankit" if place.size == 1 else f"torchrun {ranks}--nproc-per-node {place.local_size} -m gankit"
+    return f"{program} resume {quoted(directory.path)}"
 
 
 def tell_next(*commands: str) -> None:

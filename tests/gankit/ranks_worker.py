@@ -78,6 +78,15 @@ def command_line(rank: int, size: int, port: int, said: str, arguments: list[str
     gankit.cli.main(arguments)
 
 
+def on_machines(rank: int, size: int, port: int, said: str, folders: list[str], arguments: list[str]) -> None:
+    """The command line of a rank that is alone on its machine, which has a disk of its own."""
+    become(rank, size, port, said)
+    os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    os.chdir(folders[rank])
+    sys.argv = ["gankit", *arguments]
+    gankit.cli.main(arguments)
+
+
 def comparison(rank: int, size: int, port: int, said: str) -> None:
     """All that is compared with what a single process does; prints a line for each thing compared."""
     become(rank, size, port, said)
@@ -286,3 +295,8 @@ def check_a_breakdown(ranks: Ranks) -> None:
         assert "discriminator's" in str(error) or "generator's" in str(error), error
         assert error.rank == 0
         print("broken down", flush=True)
+    try:
+        start(recipe, None, gankit.trainer.Silent(), print)
+    except GankitError as error:
+        assert "start torchrun anew" in str(error), error
+        print("parted", flush=True)

@@ -68,6 +68,39 @@ def test_the_first_signal_asks_and_a_later_one_acts(monkeypatch):
     assert told == [1]
 
 
+def test_where_another_rank_has_asked_already_the_first_signal_asks_too(monkeypatch):
+    monkeypatch.setattr(Interrupt, "ECHO", 0.0)
+    told = []
+    with pytest.raises(KeyboardInterrupt), Interrupt(lambda: told.append(1)) as interrupt:  # noqa: PT012
+        interrupt.requested = True
+        signal.raise_signal(signal.SIGINT)
+        assert told == [1]
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_has_words_to_say_at_the_end_says_them_and_what_follows_does_not_cut_them_short(monkeypatch, number):
+    monkeypatch.setattr(Interrupt, "ECHO", 0.0)
+    said = []
+
+    def leave():
+        for following in Interrupt.SIGNALS:
+            signal.signal(following, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = [signal.getsignal(n) for n in Interrupt.SIGNALS]
+    try:
+        with pytest.raises(KeyboardInterrupt), Interrupt(leave=leave):  # noqa: PT012
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
+        signal.raise_signal(signal.SIGTERM)
+        said.append("the end")
+    finally:
+        for n, handler in zip(Interrupt.SIGNALS, before, strict=True):
+            signal.signal(n, handler)
+    assert said == ["the end"]
+
+
 def test_an_echo_of_the_first_is_not_a_second():
     with Interrupt() as interrupt:
         signal.raise_signal(signal.SIGTERM)

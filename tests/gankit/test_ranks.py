@@ -4,6 +4,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 from gankit.cli import main
-from gankit.ranks import ALONE
+from gankit.interrupt import Interrupt
+from gankit.ranks import ALONE, here
 from gankit.torchrun import Place, place_of_process
 
 HERE = str(Path(__file__).parent)
+RECIPES = Path(__file__).parents[2] / "recipes"
 sys.path.insert(0, HERE)
 ranks_worker = importlib.import_module("ranks_worker")
 
@@ -74,12 +77,14 @@ class Company:
 
 
 def torchrun(size, *arguments):
+    """In a process group of its own, as a shell starts it: Ctrl-C reaches all of it."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
     return subprocess.Popen(
         [*command, "-m", "gankit", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
 
@@ -108,7 +113,7 @@ def test_several_ranks_compute_what_one_does(tmp_path, size, monkeypatch):
     codes, said = Company(tmp_path, size, "comparison").end()
     assert codes == [0] * size, "\n".join(said)
     for text in said:
-        assert {"told", "batch norm", "statistics", "broken down"} <= set(text.splitlines())
+        assert {"told", "batch norm", "statistics", "broken down", "parted"} <= set(text.splitlines())
     compared = [line for line in said[0].splitlines() if line.startswith("alike: ")]
     assert {"alike: gradient_penalty", "alike: relativistic_average", "alike: dragan"} <= set(compared)
     assert len(compared) > 20
@@ -184,6 +189,48 @@ def test_a_signal_leaves_a_checkpoint_from_which_another_number_goes_on(tmp_path
     assert "ranks: 1 wrote the checkpoint and 2 go on from it; " in texts[0]
 
 
+def test_ctrl_c_in_a_terminal_leaves_a_checkpoint_and_the_run_ends_with_the_same_bytes(unbroken, tmp_path):
+    run = tmp_path / "stopped"
+    process = torchrun(2, "run", *RECIPE, "--out", str(run))
+    until(lambda: checkpoints(run))
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=150)
+    assert said.count("a checkpoint is written") == 1, said
+    assert f"torchrun --nproc-per-node 2 -m gankit resume {run}" in said
+    assert "error: " not in said
+    codes, texts = Company(tmp_path, 2, "command_line", ["resume", str(run)]).end()
+    assert codes == [0, 0], texts
+    assert learnt(run) == learnt(unbroken)
+
+
+def test_a_second_ctrl_c_ends_all_at_once_and_is_no_failure_of_a_rank(tmp_path):
+    trick = tmp_path / "dawdles.py"
+    trick.write_text(
+        "import time\n"
+        "from gankit import Plugin, hookimpl\n"
+        "class Dawdles(Plugin):\n"
+        '    name = "dawdles"\n'
+        "    @hookimpl\n"
+        "    def on_grid(self, run):\n"
+        "        (run.directory / 'dawdling').touch()\n"
+        "        time.sleep(25)\n"
+    )
+    run = tmp_path / "stopped"
+    dawdling = [f"tricks.dawdles.use='{trick}:Dawdles'", "output.sample_every=30"]
+    process = torchrun(2, "run", *RECIPE, *dawdling, "--out", str(run))
+    until((run / "dawdling").exists)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(2 * Interrupt.ECHO)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=150)
+    assert time.monotonic() - began < 20
+    assert said.count("stopped at once, without a new checkpoint") == 1, said
+    assert "error: " not in said
+    assert checkpoints(run) == ["000020"]
+    assert json.loads((run / "environment.json").read_text())["ended"]["state"] == "interrupted"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -193,6 +240,7 @@ def test_a_signal_leaves_a_checkpoint_from_which_another_number_goes_on(tmp_path
         (["resume", "nowhere"], "is not a run directory"),
         (["run", "--colour"], "--colour"),
         (["ablate", "gaussian_ring"], "start it without torchrun"),
+        (["eval", "nowhere"], "gankit eval is the work of one process"),
     ],
 )
 def test_a_mistake_is_told_once(tmp_path, monkeypatch, arguments, sentence):
@@ -240,3 +288,66 @@ def test_what_other_programs_set_makes_no_rank(monkeypatch):
     assert place_of_process() == Place()
     monkeypatch.setenv("RANK", "1")
     assert place_of_process() == Place(1, 2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE=two: a whole number is wanted"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "the ranks are 0 to 1"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}, "MASTER_ADDR not set, so the ranks cannot meet"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_a_sentence(tmp_path, monkeypatch, capsys, said, sentence):
+    monkeypatch.chdir(tmp_path)
+    here.cache_clear()
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "gaussian_ring"])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.fixture
+def machines(tmp_path):
+    """The folders of two machines that share no disk."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
+def on_machines(machines, *arguments):
+    folders = [str(folder) for folder in machines]
+    return Company(machines[0].parent, 2, "on_machines", folders, list(arguments)).end()
+
+
+def test_machines_with_recipes_that_differ_do_not_play(machines):
+    for folder, size in zip(machines, (16, 32), strict=True):
+        text = (RECIPES / "gaussian_ring.toml").read_text()
+        assert "batch_size = 128" in text
+        (folder / "ring.toml").write_text(text.replace("batch_size = 128", f"batch_size = {size}"))
+    codes, texts = on_machines(machines, "run", "ring.toml", "--out", "run")
+    assert codes == [2, 2]
+    assert "rank 1 would not play the same game: train.batch_size is 32 there, and 16 where rank 0 is" in texts[0]
+    assert texts[1] == ""
+    assert not (machines[0] / "run").exists()
+
+
+def test_a_machine_that_does_not_see_the_run_is_named(unbroken, machines):
+    shutil.copytree(unbroken, machines[0] / "run")
+    codes, texts = on_machines(machines, "resume", "run", "train.iterations=122")
+    assert codes == [2, 2]
+    assert "rank 1: run is not a run directory: it does not exist on this machine; to resume, every" in texts[0]
+
+
+def test_a_machine_with_an_older_copy_of_the_run_is_named(unbroken, machines):
+    for folder in machines:
+        shutil.copytree(unbroken, folder / "run")
+    shutil.rmtree(machines[1] / "run" / "checkpoints" / "000120")
+    codes, texts = on_machines(machines, "resume", "run", "train.iterations=122")
+    assert codes == [2, 2]
+    assert "the iteration to go on from is 100 there, and 120 where rank 0 is" in texts[0]

@@ -20,7 +20,7 @@ HELD_OUT, MOST = 0.1, 60_000
 """Share of the images that are kept apart to test it; images of the dataset that are looked at, at most."""
 
 WIDTH, FEATURES = 32, 128
-VERSION = 3
+VERSION = 4
 """Of what is below. Classifiers of another version are trained anew."""
 
 WIDEST = 32
@@ -97,10 +97,17 @@ class Lesson:
             return self.images[numbers // self.each, numbers % self.each][:, None]
         return self.images[numbers]
 
-    def shown(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) numbers to pictures and (B,) right answers."""
+    def shown(self, numbers: Tensor, turning: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """(B,) numbers to pictures and (B,) right answers.
+
+        Args:
+            numbers: of the pictures.
+            turning: draws which way each image is turned, where that is to be seen: few images, always turned the
+                same way, would be learnt by heart. None: by its number, so that a test is always the same.
+        """
         if self.labels is None:
-            quarters = numbers % len(TURNS)
+            ways = len(TURNS)
+            quarters = numbers % ways if turning is None else torch.randint(ways, numbers.shape, generator=turning)
             return turned(self.upright(numbers), quarters), quarters
         # Of the digits that spell a label, the first channel has the first.
         place = self.each - 1 - numbers % self.each
@@ -152,6 +159,8 @@ def trained(
         steps, device, seed: how.
     """
     randomness = torch.Generator().manual_seed(seed)
+    # Of its own, so that with labels nothing depends on it.
+    turning = torch.Generator().manual_seed(seed + 1)
     numbers = rows[:, None] * lesson.each + torch.arange(lesson.each)
     groups = lesson.alike(numbers.flatten()).view_as(numbers)
     train, test = divided(groups[:, 0], randomness)
@@ -162,7 +171,7 @@ def trained(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     for _ in range(steps):
         index = train[torch.randint(len(train), (BATCH,), generator=randomness)]
-        images, answers = lesson.shown(numbers[index, 0])
+        images, answers = lesson.shown(numbers[index, 0], turning)
         _, logits = classifier(images.to(device))
         optimizer.zero_grad()
         cross_entropy(logits, answers.to(device)).backward()

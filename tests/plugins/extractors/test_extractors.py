@@ -68,6 +68,25 @@ def test_images_are_turned_by_quarters_counterclockwise():
     assert seen[:, 0].tolist() == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
 
 
+def test_in_training_every_image_is_turned_every_way_and_each_time_anew(monkeypatch):
+    seen, looks = {}, []
+
+    def noted(images, quarters):
+        looks.append(quarters)
+        for image, quarter in zip(images, quarters.tolist(), strict=True):
+            seen.setdefault(int(image[0, 0, 0]), set()).add(quarter)
+        return turned(images, quarters)
+
+    monkeypatch.setattr("gankit_plugins.extractors.classifier.turned", noted)
+    images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 1, 8, 8)
+    train = lambda: trained(Lesson(images, None, 4, by_channel=False), torch.arange(10), 3, torch.device("cpu"), 0)  # noqa: E731
+    first, _ = train()
+    assert sum(ways == {0, 1, 2, 3} for ways in seen.values()) == 9
+    assert not torch.equal(looks[0], looks[1])
+    again, _ = train()
+    assert all(torch.equal(w, again.state_dict()[name]) for name, w in first.state_dict().items())
+
+
 def test_it_learns_and_says_how_well_on_images_kept_apart(cache):
     images, labels = bright()
 
