@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -174,10 +174,22 @@ def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], measures: Seque
             )
     if any(len(set(_when(runs, measure))) > 1 for measure in measures):
         notes.append("The numbers are the newest of each run; where those are of different iterations, it is said.")
+    notes += [note for group in groups for note in notes_on_lacking(group, heads_of(measures))]
     machines = list(dict.fromkeys(machine_in_words(run) for run in runs))
     if len(machines) > 1:
         notes.append(f"Time, images/s and memory are of different machines: {'; '.join(machines)}.")
     return notes
+
+
+def notes_on_lacking(group: Group, heads: Mapping[Measure, str]) -> list[str]:
+    """Of which numbers a run of a group has none, though other seeds have: the mean is not of all seeds then."""
+    taken = [measure for measure in heads if any(measure in run.measures for run in group.runs)]
+    lacking = [(run, [heads[measure] for measure in taken if measure not in run.measures]) for run in group.runs]
+    return [
+        f"{group.label}: seed {run.seed} has no {', '.join(names)}, which other seeds have ({run.path})."
+        for run, names in lacking
+        if names
+    ]
 
 
 def machine_in_words(run: RunRecord) -> str:

@@ -164,6 +164,15 @@ def test_numbers_of_different_iterations_are_not_averaged():
     assert any("of different iterations" in note for note in comparison.notes)
 
 
+def test_a_seed_without_a_measure_that_others_have_is_named():
+    both = {FID: [(100, 3.0)], measure("kid"): [(100, 1.0)]}
+    runs = [record("a", 0, both), record("b", 1, {}, state="cut short"), record("c", 2, both)]
+    alone = record("alone", 0, loss={"use": "minimax"})
+    notes = [note for note in compared([*runs, alone]).notes if "has no" in note]
+    assert notes == ["loss hinge (seeds 0, 1, 2): seed 1 has no fid, kid, which other seeds have (b)."]
+    assert not any("has no" in note for note in compared([runs[0], runs[2], alone]).notes)
+
+
 def test_time_on_different_machines_is_said_to_be():
     slow = record("b", 1)
     slow.processes[0]["threads"] = 1
