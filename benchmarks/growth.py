@@ -277,6 +277,9 @@ def installed(place: Path, plugins: int) -> Path:
 BATCH = 64
 """Of what one rank plays alone."""
 
+GAINS = 1.5
+"""Times as fast as one rank, from which on two pay."""
+
 
 def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
     """Milliseconds of an iteration on one rank of one thread, on two that share its batch, and on two with one each."""
@@ -341,15 +344,16 @@ def _hundredfold(found: Found) -> list[str]:
     rows = [
         (
             "ranks: 2 to 200",
-            f"Breaks first. Two ranks that share a batch of {BATCH} are {one / shared:.2f} times as fast as one. All "
-            "gradients are averaged after the backward pass, and nothing is computed meanwhile.",
+            f"{'Breaks first: it' if one / shared < GAINS else 'It'} is a matter of waiting. Two ranks that share a "
+            f"batch of {BATCH} are {one / shared:.2f} times as fast as one. All gradients are averaged after the "
+            "backward pass, and nothing is computed meanwhile.",
             "Larger batches for each rank; then average gradients in parts while the backward pass goes on.",
         ),
         (
             "classes: 10 to 1,000, with a network for each (`igan_vn`, `igan_per_class`)",
             f"Memory: a class adds {of_a_class:,} parameters to igan_vn_mnist's networks, so 1,000 have "
-            f"{thousand / 1e6:.0f} million, which with gradients, Adam's averages and the moving average's copy take "
-            f"{thousand * 4 * 4 / 2**30:.1f} GiB and more. A batch must be a multiple of 1,000. Time is no obstacle: "
+            f"{thousand / 1e6:.0f} million, which with gradients and Adam's two averages take "
+            f"{thousand * 4 * 4 / 2**30:.1f} GiB. A batch must be a multiple of 1,000. Time is no obstacle: "
             f"{classes['times'][-1]:.0f} times that of {classes['sizes'][0]} classes for "
             f"{classes['sizes'][-1] // classes['sizes'][0]} times the images, at small width.",
             "One network that is told the class (`conditional_dcgan`), as the plugins' own pages say.",
@@ -377,7 +381,7 @@ def _hundredfold(found: Found) -> list[str]:
         (
             "plugins in a recipe: 10 to 1,000",
             f"Nothing. {idle['sizes'][-1]:,} that do nothing make an iteration of {idle['milliseconds'][0]:.1f} ms "
-            f"{idle['times'][-1]:.2f} times as long.",
+            f"{idle['times'][-1]:.2f} times as long, {_microseconds_each(idle):.1f} microseconds for each of them.",
             "None needed.",
         ),
         (
@@ -399,6 +403,12 @@ def _hundredfold(found: Found) -> list[str]:
         "### At a hundred times today's scale",
         "\n".join([*table, *(f"| {' | '.join(row)} |" for row in rows)]),
     ]
+
+
+def _microseconds_each(growth: dict[str, Any]) -> float:
+    """What one more costs, between the smallest size and the largest."""
+    (first, *_, last), sizes = growth["milliseconds"], growth["sizes"]
+    return 1000 * (last - first) / (sizes[-1] - sizes[0])
 
 
 def _grown(found: Found, quantity: str, what: str = "an iteration") -> dict[str, Any]:

@@ -48,6 +48,38 @@ def test_it_runs_and_says_what_it_found(growth):
     assert found["parameters of a class"] > 1_000
 
 
+@pytest.mark.parametrize(("shared", "verdict"), [(9.0, "Breaks first: it"), (6.0, "It")])
+def test_what_is_said_of_a_hundred_times_as_much_follows_the_figures(growth, shared, verdict):
+    steep = {"median": 1.0, "low": 1.0, "high": 1.0}
+    quantities = {
+        "an iteration": ["images in the batch", "classes, 2 images of each", "plugins that do nothing"],
+        "a new epoch's order": ["images in the data"],
+        "`gankit list-plugins`": ["plugins installed"],
+        "`gankit --help`": ["plugins installed"],
+        "the report": ["rows of the log"],
+        "a resume's rewind": ["rows of the log"],
+        "a comparison's page": ["runs"],
+    }
+    growths = [
+        {"what": what, "quantity": q, "sizes": [2, 202], "milliseconds": [3, 303], "times": [1, 101], "exponent": steep}
+        for what, of in quantities.items()
+        for q in of
+    ]
+    found = {
+        "machine": "a machine",
+        "growths": growths,
+        "ranks": {"one rank": [10.0], "two, the same batch": [shared], "two, twice the batch": [20.0]},
+        "order": {"images": 6_000_000, "bytes": 96_000_000},
+        "parameters of a class": 125_000,
+        "installed": 90,
+    }
+    text = growth.section(found)
+    assert f"| {verdict} is a matter of waiting" in text
+    assert f"two share it in {shared:.1f} ms ({10 / shared:.2f} times as fast)" in text
+    assert "1,000 have 125 million" in text
+    assert "101.00 times as long, 1500.0 microseconds for each of them" in text
+
+
 def test_what_is_installed_for_it_is_found(growth, tmp_path, monkeypatch):
     from gankit.registry import Registry
 
