@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gankit.errors import InputError
+from gankit.mapped import fetch, is_mapped
 from gankit.ranks import ALONE, Ranks
 
 State = dict[str, list[int]]
+
+
+def rows(of: Tensor, index: Tensor) -> Tensor:
+    """`of[index]`, (N, ...) by (n,) to (n, ...); on the CPU worked out by the calling thread alone.
+
+    torch would share it among threads that it starts for each thread that asks. With more of those than cores, the
+    ones that do the arithmetic of training no longer wait for one another awake, and training is slower.
+    """
+    if of.device.type != "cpu":
+        return of[index]
+    return torch.from_numpy(of.numpy().take(index.numpy(), axis=0))
 
 
 class ShuffledIndices:
@@ -35,7 +49,10 @@ class ShuffledIndices:
     def seek(self, epoch: int, position: int) -> None:
         self.epoch, self.position = epoch, position
         randomness = torch.Generator().manual_seed((self.seed + epoch * 1_000_003) % 2**63)
-        self.order = self.indices[torch.randperm(len(self.indices), generator=randomness)]
+        # The threads that torch starts for a long one go with the thread that asks: see `rows`.
+        with ThreadPoolExecutor(1) as passing:
+            permutation = passing.submit(torch.randperm, len(self.indices), generator=randomness).result()
+        self.order = rows(self.indices, permutation)
 
     def take(self, count: int) -> Tensor:
         """The next `count` indices, through as many epochs as that needs."""
@@ -103,6 +120,7 @@ class Batches:
         if not len(images):
             raise InputError("data: there is not one image to learn from")
         self.images, self.labels = images, labels
+        self.mapped = is_mapped(images)
         self.batch_size = batch_size
         self.ranks = ranks
         if classes:
@@ -128,11 +146,13 @@ class Batches:
         if self.ranks.size > 1:
             # All ranks go through the same order, so that two numbers are their state too.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
+        if self.mapped:
+            fetch(self.images, index)
         if self.images.is_cuda:
             # Copied from ordinary memory, it would make the CPU wait.
             index = index.pin_memory()
         index = index.to(self.images.device, non_blocking=True)
-        return self.images[index], None if self.labels is None else self.labels[index]
+        return rows(self.images, index), None if self.labels is None else rows(self.labels, index)
 
     def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
         return Batches(self.images, self.labels, count, classes, seed).next()
@@ -191,6 +211,10 @@ class Prefetched:
     def close(self) -> None:
         if self.thread is not None:
             self.stopping.set()
+            # It may be waiting for room, and needs it once at most.
+            with suppress(queue.Empty):
+                while True:
+                    self.ahead.get_nowait()
             self.thread.join()
             self.thread = None
 
@@ -210,12 +234,7 @@ class Prefetched:
                 item = (images, labels, self.batches.state_dict())
             except BaseException as error:  # handed over to whoever asks for the batch
                 item = error
-            while not self.stopping.is_set():
-                try:
-                    self.ahead.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
+            self.ahead.put(item)
 
 
 def place(
@@ -228,17 +247,18 @@ def place(
     prefetch: bool | None = None,
     ranks: Ranks = ALONE,
 ) -> BatchSource:
-    """The images where they are best drawn from: on the device if they fit, else gathered ahead from disk.
+    """The images where they are best drawn from: on the device if they fit, else gathered ahead.
+
+    On a CPU, what lies in memory is drawn from there, and what lies in a mapped file is gathered ahead, whatever its
+    size: the system keeps in memory what fits, and gives it up before it runs out.
 
     Args:
         images, labels, batch_size, classes, seed, ranks: as for `Batches`.
         device: where the game is played.
-        prefetch: True or False to decide; None to see what fits.
+        prefetch: True or False to decide; None to see where the images lie.
     """
     if prefetch is None:
-        # Each rank has a GPU of its own; a machine's CPU they share.
-        copies = ranks.local_size if device.type == "cpu" else 1
-        prefetch = copies * images.nbytes > room_for_data(device)
+        prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > room_for_data(device)
     if prefetch:
         return Prefetched(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type == "cuda")
     on_device = images.to(device), None if labels is None else labels.to(device)
@@ -246,9 +266,5 @@ def place(
 
 
 def room_for_data(device: torch.device) -> int:
-    """Bytes of a device's memory that images may take: a quarter of a GPU's free memory, half of a CPU's."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 4
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    """Bytes of a GPU's memory that images may take: a quarter of what is free."""
+    return torch.cuda.mem_get_info(device)[0] // 4

@@ -63,7 +63,7 @@ class Disk:
 def play(command: dict[str, Any]) -> tuple[int, list[str]]:
     told: list[str] = []
     if command.get("prefetch"):
-        gankit.batches.room_for_data = lambda device: 0
+        gankit.batches.is_mapped = lambda images: True
     try:
         if command["do"] in ("start", "warm up"):
             start(Recipe.load(command["recipe"]), command["out"], Silent(), told.append)

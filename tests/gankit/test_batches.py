@@ -1,12 +1,17 @@
 """Batches: every image once an epoch, the same order again after a resume, from the device or from a thread."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gankit import InputError, batches
+from gankit import Dataset, InputError
 from gankit.batches import Batches, Prefetched, ShuffledIndices, place
+from gankit.prepared import prepare, read_prepared
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -161,17 +166,61 @@ def test_a_class_of_one_image_is_in_every_batch(toy_game):
     assert torch.equal(first[1], second[5])
 
 
-def test_more_images_than_the_memory_holds_are_gathered_ahead(monkeypatch):
-    def kind(room):
-        monkeypatch.setattr(batches, "room_for_data", lambda device: room)
-        return type(place(numbered(10), None, torch.device("cpu"), 2, 0, 1))
+@pytest.fixture
+def in_a_file(tmp_path):
+    """Ten numbered images, mapped."""
+    out = tmp_path / "x.safetensors"
+    prepare(Dataset(1, 1, (), lambda: (numbered(10), None)), out, "test")
+    return read_prepared(out).load()[0]
 
-    assert kind(10) is Batches
-    assert kind(9) is Prefetched
+
+def test_what_lies_in_a_file_is_gathered_ahead_and_what_lies_in_memory_is_not(in_a_file):
+    def kind(images):
+        return type(place(images, None, torch.device("cpu"), 2, 0, 1))
+
+    assert kind(in_a_file) is Prefetched
+    assert kind(in_a_file.clone()) is Batches
 
 
-def test_room_for_data_is_a_part_of_the_memory():
-    assert 2**20 < batches.room_for_data(torch.device("cpu")) < 2**50
+def test_a_file_gives_the_batches_that_memory_gives(in_a_file):
+    def source(images):
+        return place(images, None, torch.device("cpu"), 4, 0, 1)
+
+    ahead = source(in_a_file)
+    assert drawn(ahead, 12) == drawn(source(in_a_file.clone()), 12)
+    ahead.close()
+
+
+def test_closing_waits_for_no_room_in_the_queue():
+    ahead = Prefetched(Batches(numbered(8), None, 2, 0, 1), depth=1)
+    ahead.next()
+    while not ahead.ahead.full():
+        time.sleep(0.001)
+    thread = ahead.thread
+    ahead.close()
+    assert not thread.is_alive()
+
+
+def test_gathering_starts_no_threads_beside_its_own():
+    """Those that torch would share the copying among would keep the training's from waiting awake."""
+    code = (
+        "import os, time, torch\n"
+        "from gankit.batches import Batches, Prefetched\n"
+        "torch.set_num_threads(4)\n"
+        "images = torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8)\n"
+        "ahead = Prefetched(Batches(images, None, 4000, 0, 1))\n"
+        # Those that have ended are gone a moment later.
+        "time.sleep(0.5)\n"
+        "threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = threads()\n"
+        "for _ in range(25): ahead.next()\n"
+        "until = time.monotonic() + 5\n"
+        "while threads() != before + 1 and time.monotonic() < until: time.sleep(0.01)\n"
+        "print(threads() - before)\n"
+        "ahead.close()\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert told.stdout.strip() == "1"
 
 
 def test_a_sequence_of_any_indices():
