@@ -5,10 +5,14 @@
 For three recipes, with 0, 5 and 15 tricks more that have a hand in everything and change nothing. Both loops end with
 the same weights (tests/test_by_hand.py). Two copies of one loop may differ by half a percent throughout, by where their
 weights happen to lie in memory, so there are two of each. The control is one hand-written loop against the other.
+
+Ratios near 1 drown in a machine's noise. So the loops take turns once more with networks so small that little else
+than the loops' own cost is left: the difference, in milliseconds, is what gankit adds to an iteration of any size.
 """
 
 from __future__ import annotations
 
+import torch
 from by_hand import BY_HAND
 from timing import Found, Ratio, command_line, interleaved, machine
 from workloads import TINY, game_of, iteration_of
@@ -20,6 +24,9 @@ ROUNDS = {"dcgan_mnist": 80, "wgan_gp_mnist": 40, "igan_vn_mnist": 40}
 COPIES = 2
 
 TARGET = 1.01
+
+SMALL = ["data.resolution=8", "train.batch_size=20", "train.precision=fp32", "discriminator.width=2"]
+"""Little else is left than what each operation costs, and the loops themselves."""
 
 
 def measure(quick: bool) -> Found:
@@ -46,8 +53,22 @@ def measure(quick: bool) -> Found:
             "control": control,
             "busy": rounds.busy,
             "trouble": each.trouble(control),
+            "own": own_cost(recipe, 3 if quick else 60),
         }
     return found
+
+
+def own_cost(recipe: str, rounds: int) -> Found:
+    """Milliseconds that gankit adds to an iteration, on one thread."""
+    width = "generator.channels=2" if recipe == "igan_vn_mnist" else "generator.width=2"
+    games = {name_of(idle): game_of(recipe, [*SMALL, width], idle) for idle in IDLE}
+    hand = BY_HAND[recipe](games[name_of(0)])
+    loops = {name: iteration_of(game) for name, game in games.items()} | {"hand": hand}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    taken = interleaved(loops, rounds, repeats=4)
+    torch.set_num_threads(threads)
+    return {name: taken.difference(name, "hand") for name in games}
 
 
 def name_of(idle: int) -> str:
@@ -68,22 +89,44 @@ def section(found: Found) -> str:
         "| recipe | by hand | gankit | + 5 tricks | + 15 tricks | control |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for recipe, row in found["recipes"].items():
+    rows = found["recipes"]
+    for recipe, row in rows.items():
         by_hand = f"{row['milliseconds']:.0f} ms ({row['precision']}, batch of {row['batch']}, {row['rounds']} rounds)"
         ratios = [str(Ratio(*row["ratios"][name_of(idle)])) for idle in IDLE]
         lines.append(f"| `{recipe}` | {by_hand} | {' | '.join(ratios)} | {Ratio(*row['control'])} |")
-    lines += ["", verdict(found)]
+    lines += [
+        "",
+        "Such ratios are as exact as the machine is quiet. What gankit adds does not depend on the size of the "
+        "arithmetic, so the loops take turns again, on one thread, with networks so small that little else is left: "
+        "the milliseconds that an iteration of gankit takes more, and in brackets what share of the iteration above "
+        "that is.",
+        "",
+        "| recipe | gankit | + 5 tricks | + 15 tricks |",
+        "| --- | --- | --- | --- |",
+    ]
+    for recipe, row in rows.items():
+        cells = [f"{row['own'][name][0]:.2f} ms ({share(row, name):.2%})" for name in map(name_of, IDLE)]
+        lines.append(f"| `{recipe}` | {' | '.join(cells)} |")
+    lines += ["", verdict(rows)]
     return "\n".join(lines) + "\n"
 
 
-def verdict(found: Found) -> str:
-    """Whether the target is met, and which measurements do not count."""
-    rows = found["recipes"]
-    missed = [f"`{recipe}`" for recipe, row in rows.items() if max(r[0] for r in row["ratios"].values()) > TARGET]
-    said = f"The target, {TARGET} at most, is " + (f"missed by {', '.join(missed)}." if missed else "met by all.")
+def share(row: Found, name: str) -> float:
+    """Of the iteration by hand, what gankit adds to it."""
+    return row["own"][name][0] / row["milliseconds"]
+
+
+def verdict(rows: Found) -> str:
+    """Whether the target is met, by which of the two, and which measurements do not count."""
+    ratio = max(median for row in rows.values() for median, _, _ in row["ratios"].values())
+    added = max(share(row, name) for row in rows.values() for name in row["own"])
+    said = (
+        f"The target is a ratio of {TARGET} at most. The highest median above is {ratio:.3f}; by what the loop adds, "
+        f"the highest ratio is {1 + added:.4f}."
+    )
     for recipe, row in rows.items():
         if row["trouble"] is not None:
-            said += f" The measurement of `{recipe}` does not count: {row['trouble']}."
+            said += f" The ratios of `{recipe}` do not count: {row['trouble']}."
     return said
 
 

@@ -34,7 +34,7 @@ BUSY = 0.95
 
 
 class Ratio(NamedTuple):
-    """Of one loop's time to another's, over the rounds."""
+    """Of one loop's time to another's, or the difference of the two, over the rounds."""
 
     median: float
     low: float
@@ -59,6 +59,12 @@ class Rounds:
         seconds = self.wall if clock == "wall" else self.cpu
         ratios = [mine / other for mine, other in zip(seconds[name], seconds[to], strict=True)]
         low, median, high = statistics.quantiles(ratios, n=4)
+        return Ratio(median, low, high)
+
+    def difference(self, name: str, to: str) -> Ratio:
+        """Milliseconds of one call of a loop less those of another, by the processor's clock."""
+        pairs = zip(self.cpu[name], self.cpu[to], strict=True)
+        low, median, high = statistics.quantiles([1000 * (mine - other) / self.repeats for mine, other in pairs], n=4)
         return Ratio(median, low, high)
 
     def together(self, names: Mapping[str, list[str]]) -> Rounds:
