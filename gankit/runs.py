@@ -80,7 +80,22 @@ def _assembled(
     game = Game(recipe, ranks=ranks)
     for sentence in game.advice:
         tell(f"advice: {sentence}")
-    return game, _with_data(game, reporter)
+    evaluator = _with_data(game, reporter)
+    for sentence in _advice_on_few(game):
+        tell(f"advice: {sentence}")
+    return game, evaluator
+
+
+def _advice_on_few(game: Game) -> list[str]:
+    """A sentence when a batch holds more images than there are."""
+    assert game.batches is not None
+    images, batch = game.batches.size, game.recipe.train.batch_size
+    if images >= batch:
+        return []
+    return [
+        f"data: {images} images, and a batch holds {batch}, so each shows the same ones several times; D soon knows "
+        "them by heart, and G learns to copy them"
+    ]
 
 
 def _with_data(game: Game, reporter: Reporter) -> Evaluator | None:

@@ -4,6 +4,8 @@ import pytest
 
 from gankit import GankitError, Plugin, Term, hookimpl
 from gankit import trainer as trainer_module
+from gankit.runs import start
+from gankit.trainer import Silent
 from tests.gankit.test_trainer import tricks
 
 MEASURED = {
@@ -155,3 +157,12 @@ def test_plugins_are_told_of_a_run_that_breaks_off(parts, play):
         play(tricks=tricks(Poison))
     (failure,) = told
     assert "fake is nan" in failure
+
+
+@pytest.mark.parametrize(("count", "told"), [(3, True), (4, False)])
+def test_too_few_images_for_one_batch_are_said(toy_recipe, tmp_path, count, told):
+    recipe = toy_recipe(train={"batch_size": 4}, data={"count": count, "classes": 0})
+    sentences = []
+    start(recipe, tmp_path / "run", Silent(), sentences.append)
+    said = [s for s in sentences if s.startswith("advice: data: 3 images, and a batch holds 4")]
+    assert len(said) == told
