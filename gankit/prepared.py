@@ -93,6 +93,7 @@ def write_prepared(
     longest = _header(at_most, shape, card, [at_most] * classes)
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
     labels: list[Tensor] = []
+    counts = torch.zeros(classes, dtype=torch.int64)
     count = 0
     try:
         with _created(beside, path) as file:
@@ -107,19 +108,22 @@ def write_prepared(
                 with disk_errors(path):
                     file.write(images.contiguous().numpy().data)
                 if some_labels is not None:
+                    # Eight bytes an image, the one thing here that grows with them: where in the file they go is not
+                    # known before their number is.
                     labels.append(some_labels)
+                    counts += some_labels.bincount(minlength=classes)
                 count += len(images)
                 progress(len(images))
             assert count <= at_most, "more images came than were promised"
             if not count:
                 raise InputError(f"{path}: there is not one image to write")
-            marks = torch.cat(labels) if classes else torch.empty(0, dtype=torch.int64)
-            header = _header(count, shape, card, marks.bincount(minlength=classes).tolist())
-            length = begin - 8 - marks.nbytes
+            header = _header(count, shape, card, counts.tolist())
+            length = begin - 8 - sum(some.nbytes for some in labels)
             with disk_errors(path):
                 file.seek(0)
                 file.write(struct.pack("<Q", length) + header.ljust(length))
-                file.write(marks.numpy().data)
+                for some in labels:
+                    file.write(some.numpy().data)
                 file.flush()
                 os.fsync(file.fileno())
         with disk_errors(path):

@@ -1,23 +1,12 @@
-"""Image files to squares of pixels: one by one, and many on all cores."""
+"""An image file to a square of pixels. Imports no torch: the processes that do nothing else start at once."""
 
 from __future__ import annotations
 
 import io
-import os
-import warnings
-import zipfile
-import zlib
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Literal
 
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
-
-from gankit_plugins.data.folder import Shelf
 
 NOTE = "upright by EXIF, centre square, over white, Lanczos"
 """What `decode` does, in short."""
@@ -27,9 +16,6 @@ MOST_PIXELS = 178_956_970
 
 MOST_BYTES = 1 << 30
 """A file that is larger, or unpacks to more, is refused unread."""
-
-AHEAD = 8
-"""Images for each thread that may be decoded before they are asked for."""
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -43,8 +29,14 @@ class ImageError(Exception):
     """Why a file cannot be used."""
 
 
-def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Tensor:
-    """(channels, resolution, resolution) uint8 from the bytes of an image file.
+def refuse_large(size: int) -> None:
+    """Raises ImageError when a file has more bytes than are read."""
+    if size > MOST_BYTES:
+        raise ImageError(f"{size} bytes are more than the {MOST_BYTES} that are read")
+
+
+def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
+    """(channels, resolution, resolution) bytes from those of an image file.
 
     The image is turned upright as its EXIF data says; the largest centred square is kept; transparent parts are
     laid over white; it is brought to size by Lanczos' filter, which on the way down averages over all pixels, so
@@ -71,47 +63,7 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Tensor:
         raise ImageError("not an image, or of a kind that cannot be read") from None
     except Exception as error:  # what Pillow raises for damaged files is as varied as its formats
         raise ImageError(" ".join(str(error).split()) or type(error).__name__) from error
-    values = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
-    return values.view(resolution, resolution, channels).permute(2, 0, 1)
-
-
-def decode_all(
-    shelf: Shelf, files: Sequence[str], resolution: int, channels: Literal[1, 3]
-) -> Iterator[Tensor | ImageError]:
-    """Every file's image or what is wrong with it, in order, worked out on all cores a little ahead."""
-
-    def work(file: str) -> Tensor | ImageError:
-        try:
-            return decode(_read(shelf, file), resolution, channels)
-        except ImageError as error:
-            return error
-
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    coming: deque[Future[Tensor | ImageError]] = deque()
-    pool = ThreadPoolExecutor(threads, "gankit-decode")
-    # Pillow warns of images of half the size that is refused here, and of odd EXIF data.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        for file in files:
-            coming.append(pool.submit(work, file))
-            if len(coming) > AHEAD * threads:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read(shelf: Shelf, file: str) -> bytes:
-    try:
-        if (size := shelf.size(file)) > MOST_BYTES:
-            raise ImageError(f"{size} bytes are more than the {MOST_BYTES} that are read")
-        return shelf.read(file)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(str(error)) from error
-    except (RuntimeError, NotImplementedError) as error:  # an encrypted entry, or one packed in an unknown way
-        raise ImageError(str(error)) from error
+    return b"".join(band.tobytes() for band in pixels.split())
 
 
 @cache

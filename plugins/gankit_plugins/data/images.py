@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, Settings, hookimpl, read_prepared
-from gankit_plugins.data.decode import NOTE, ImageError, decode_all
-from gankit_plugins.data.folder import Listing, listing, opened
+from gankit_plugins.data.decode import NOTE, ImageError
+from gankit_plugins.data.decode_all import Found, decode_all
+from gankit_plugins.data.folder import Listing, Shelf, listing, opened
 from gankit_plugins.data.paths import absolute
 
 RESOLUTION = 64
@@ -43,7 +45,7 @@ class Images(Plugin):
     Any common format, any size, any aspect: the largest centred square is kept and brought to `resolution` with
     Lanczos' filter; transparent parts lie over white. Hidden files and files that are no images are ignored;
     damaged ones are named, counted and skipped, up to a limit. Zip files are read in place. Images that
-    `gankit prepare images --out FILE path=...` wrote are mapped into memory and used at once.
+    `gankit prepare images --out FILE path=...` wrote are mapped into memory and used at once, however many they are.
 
     Source: none; there is nothing to cite.
 
@@ -113,7 +115,7 @@ def as_prepared(config: Images.Config) -> Dataset:
 class Unprepared:
     """Images that are decoded each time, from a folder or a zip file.
 
-    Which files there are is seen once, here.
+    How many files there are, of which classes, is seen once, here.
 
     Raises:
         InputError: there are none, or not in order.
@@ -128,13 +130,13 @@ class Unprepared:
             self.listing: Listing = listing(shelf.names(), config.classes, self.path)
 
     def dataset(self) -> Dataset:
-        files, names = self.listing.files, self.listing.class_names
-        return Dataset(self.channels, self.resolution, names, self.load, self.stream, len(files), NOTE)
+        count, names = self.listing.count, self.listing.class_names
+        return Dataset(self.channels, self.resolution, names, self.load, self.stream, count, NOTE)
 
     def load(self) -> tuple[Tensor, Tensor | None]:
         """(N, C, R, R) uint8 and (N,) int64 or None, with a bar on a terminal."""
         begun = time.monotonic()
-        total = len(self.listing.files)
+        total = self.listing.count
         images = torch.empty(total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
         labels: list[Tensor] = []
         count = 0
@@ -157,33 +159,50 @@ class Unprepared:
         """What `load` gives, in chunks.
 
         Raises:
-            InputError: too many bad files, or nothing else, in all or in a class.
+            InputError: too many bad files, or nothing else, in all or in a class; or files have come or gone.
         """
-        files, labels, names = self.listing.files, self.listing.labels, self.listing.class_names
-        bad = BadFiles(self.path, len(files), self.bad_limit)
+        names = self.listing.class_names
+        bad = BadFiles(self.path, self.listing.count, self.bad_limit)
         together = max(1, CHUNK_BYTES // (self.channels * self.resolution**2))
         seen: set[int] = set()
         pixels: list[Tensor] = []
         marks: list[int] = []
 
         def chunk() -> tuple[Tensor, Tensor | None]:
-            return torch.stack(pixels), None if labels is None else torch.tensor(marks)
+            return torch.stack(pixels), torch.tensor(marks) if names else None
 
-        with opened(self.path) as shelf:
-            for index, image in enumerate(decode_all(shelf, files, self.resolution, self.channels)):
+        with opened(self.path) as shelf, closing(self._decoded(shelf)) as found:
+            for file, image in found:
                 if isinstance(image, ImageError):
-                    bad.add(files[index], image)
+                    bad.add(file, image)
                     continue
                 pixels.append(image)
-                if labels is not None:
-                    marks.append(labels[index])
-                    seen.add(labels[index])
+                if names:
+                    label = self.listing.label(file)
+                    marks.append(label)
+                    seen.add(label)
                 if len(pixels) == together:
                     yield chunk()
                     pixels, marks = [], []
         bad.conclude([name for number, name in enumerate(names) if number not in seen])
         if pixels:
             yield chunk()
+
+    def _decoded(self, shelf: Shelf) -> Generator[Found, None, None]:
+        return decode_all(shelf, self._as_listed(shelf.names()), self.resolution, self.channels)
+
+    def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
+        """Files as they are met once more. Which they are is not remembered, so that ten million take no memory."""
+        left, classes = self.listing.count, bool(self.listing.class_names)
+        for name in names:
+            left -= 1
+            if left < 0 or (classes and not self.listing.has_class(name)):
+                break
+            yield name
+        else:
+            if not left:
+                return
+        raise InputError(f"path: files have come or gone in {self.path} while it was read; leave it alone meanwhile")
 
 
 class BadFiles:
@@ -198,12 +217,15 @@ class BadFiles:
     def __init__(self, path: Path, total: int, limit: float) -> None:
         self.path, self.total, self.limit = path, total, limit
         self.allowed = max(FORGIVEN, int(limit * total)) if limit else 0
-        self.found: list[str] = []
+        self.count = 0
+        self.named: list[str] = []
 
     def add(self, file: str, error: ImageError) -> None:
         """Raises InputError when it is one too many."""
-        self.found.append(f"{file} ({error})")
-        if len(self.found) > self.allowed:
+        self.count += 1
+        if len(self.named) < NAMED:
+            self.named.append(f"{file} ({error})")
+        if self.count > self.allowed:
             raise InputError(
                 f"path: more than {self.allowed} of the {self.total} images in {self.path} cannot be used: "
                 f"{self._names()}; remove them, or raise data.bad_limit, {self.limit:g} now"
@@ -211,18 +233,18 @@ class BadFiles:
 
     def conclude(self, empty_classes: list[str]) -> None:
         """Says what was skipped. Raises InputError when nothing is left, in all or of a class."""
-        if len(self.found) == self.total:
+        if self.count == self.total:
             raise InputError(f"path: not one image in {self.path} can be used: {self._names()}")
         if empty_classes:
             raise InputError(
                 f"path: not one image of class {', '.join(empty_classes)} in {self.path} can be used: {self._names()}"
             )
-        if self.found:
-            _tell(f"skipped {len(self.found)} of the {self.total} images in {self.path}: {self._names()}")
+        if self.count:
+            _tell(f"skipped {self.count} of the {self.total} images in {self.path}: {self._names()}")
 
     def _names(self) -> str:
-        rest = len(self.found) - NAMED
-        return ", ".join(self.found[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+        rest = self.count - len(self.named)
+        return ", ".join(self.named) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _tell(sentence: str) -> None:

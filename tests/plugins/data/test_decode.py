@@ -1,6 +1,5 @@
 import io
 import struct
-import warnings
 import zlib
 
 import pytest
@@ -10,13 +9,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gankit_plugins.data import decode as module
-from gankit_plugins.data.decode import ImageError, decode, decode_all
+from gankit_plugins.data.decode import ImageError
 
 
 def encoded(image, kind="PNG", **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def decode(data, resolution, channels):
+    values = bytearray(module.decode(data, resolution, channels))
+    return torch.frombuffer(values, dtype=torch.uint8).view(channels, resolution, resolution)
 
 
 def plain(mode, colour, size=(12, 8)):
@@ -205,68 +209,6 @@ def test_any_damage_is_survived(position, value, length):
             assert decode(damaged, 4, 3).shape == (3, 4, 4)
         except ImageError as error:
             assert "\n" not in str(error)
-
-
-class Box:
-    """Files in memory."""
-
-    def __init__(self, files, sizes=None):
-        self.files, self.sizes, self.taken = files, sizes or {}, []
-
-    def names(self):
-        return list(self.files)
-
-    def size(self, name):
-        return self.sizes.get(name, 0)
-
-    def read(self, name):
-        self.taken.append(name)
-        if isinstance(self.files[name], Exception):
-            raise self.files[name]
-        return self.files[name]
-
-
-def test_many_are_decoded_in_order():
-    box = Box({f"{i}.png": encoded(plain("L", i)) for i in range(200)})
-    images = list(decode_all(box, box.names(), 4, 1))
-    assert [colour(image) for image in images] == [[i] for i in range(200)]
-
-
-def test_only_a_little_is_read_ahead(monkeypatch):
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda process: {0, 1, 2})
-    box = Box({f"{i}.png": encoded(plain("L", 1)) for i in range(500)})
-    stream = decode_all(box, box.names(), 4, 1)
-    for _ in range(10):
-        next(stream)
-    stream.close()
-    assert 10 <= len(box.taken) <= 10 + 3 * module.AHEAD
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [OSError(5, "Input/output error"), RuntimeError("encrypted"), NotImplementedError("unknown"), zlib.error("bad")],
-)
-def test_a_file_that_cannot_be_read_is_one_bad_image(trouble):
-    box = Box({"good.png": encoded(plain("L", 1)), "bad.png": trouble, "last.png": encoded(plain("L", 2))})
-    first, bad, last = decode_all(box, box.names(), 4, 1)
-    assert (colour(first), colour(last)) == ([1], [2])
-    assert isinstance(bad, ImageError)
-    assert str(bad) == str(trouble)
-
-
-def test_a_huge_file_is_not_read():
-    box = Box({"bomb.png": b""}, {"bomb.png": 2**40})
-    (bad,) = decode_all(box, box.names(), 4, 1)
-    assert "1099511627776 bytes are more" in str(bad)
-    assert box.taken == []
-
-
-def test_large_images_bring_no_warning():
-    box = Box({"large.png": png_of_size(12000, 10000)})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        (bad,) = decode_all(box, box.names(), 4, 1)
-    assert "truncated" in str(bad)
 
 
 def test_a_file_that_pillow_would_run_a_program_for_is_no_image(monkeypatch):

@@ -1,11 +1,13 @@
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from gankit import InputError
-from gankit_plugins.data.folder import listing, opened
+from gankit_plugins.data import folder
+from gankit_plugins.data.folder import in_order, listing, opened
 
 
 def tree(top, *names):
@@ -25,7 +27,7 @@ def zipped(path, *names):
 
 def names_in(path):
     with opened(path) as shelf:
-        return shelf.names()
+        return list(shelf.names())
 
 
 MIXED = ["b.png", "A.JPG", "a/c.webp", "a/deep/er/d.jpeg", "notes.txt", "a/list.csv", "noending", "png", "x.png.bak"]
@@ -100,7 +102,7 @@ def test_a_folder_that_vanishes_is_a_sentence(tmp_path):
         with opened(top) as shelf:
             (top / "1.png").unlink()
             top.rmdir()
-            shelf.names()
+            list(shelf.names())
 
     with pytest.raises(InputError, match=r"path: there is no .*gone"):
         look()
@@ -122,7 +124,8 @@ def test_a_folder_that_vanishes_is_a_sentence(tmp_path):
 )
 def test_folders_are_classes(names, classes, labels, class_names):
     found = listing(names, classes, Path("x"))
-    assert (found.files, found.labels, found.class_names) == (names, labels, class_names)
+    assert (found.count, found.class_names) == (len(names), class_names)
+    assert (labels is None and not class_names) or [found.label(name) for name in names] == labels
 
 
 def test_loose_files_beside_folders_are_refused():
@@ -136,3 +139,33 @@ def test_loose_files_beside_folders_are_refused():
 def test_an_empty_folder_is_refused(classes):
     with pytest.raises(InputError, match="path: there are no images in x; known by their endings are png, jpg"):
         listing([], classes, Path("x"))
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_names_come_in_order_however_few_are_in_memory(monkeypatch, at_once):
+    monkeypatch.setattr(folder, "AT_ONCE", at_once)
+    names = ["b", "a-b/", "c.png", "a/", "é", "a0", "B", "ab"]
+    assert list(in_order(lambda: iter(names))) == sorted(names)
+    assert list(in_order(lambda: iter(()))) == []
+
+
+def test_a_folders_files_are_in_the_order_of_their_paths(tmp_path, monkeypatch):
+    names = ["a/2.png", "a-b/1.png", "a.png", "a0/1.png", "a/b/3.png", "a/b.png", "a/b-c.png", "A/1.png", "zz.png"]
+    top = tree(tmp_path / "x", *names)
+    for at_once in (2, 100):
+        monkeypatch.setattr(folder, "AT_ONCE", at_once)
+        assert names_in(top) == sorted(names)
+
+
+def test_names_of_ten_times_as_many_files_take_no_more_memory(monkeypatch):
+    monkeypatch.setattr(folder, "AT_ONCE", 500)
+
+    def peak(count):
+        tracemalloc.start()
+        assert sum(1 for _ in in_order(lambda: (f"{number:08d}.png" for number in range(count, 0, -1)))) == count
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    few = peak(2_000)
+    assert peak(20_000) < 1.2 * few

@@ -1,6 +1,7 @@
 """Folders, trees, zip files and prepared files of images, end to end."""
 
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -287,3 +288,40 @@ def test_paths_without_images_are_refused_at_once(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="there are no images in"):
         dataset(tmp_path / "empty")
+
+
+def test_files_that_come_or_go_meanwhile_are_a_sentence(tmp_path):
+    for number, change in enumerate(
+        [
+            lambda top: (top / "class0" / "0000.png").unlink(),
+            lambda top: picture(1).save(top / "class1" / "new.png"),
+            lambda top: many(top / "class9", 1),
+            lambda top: (top / "class0" / "0000.png").rename(top / "loose.png"),
+        ]
+    ):
+        top = many(tmp_path / f"x{number}", 8, classes=2)
+        data = dataset(top, resolution=8)
+        change(top)
+        with pytest.raises(InputError, match=r"files have come or gone in .* while it was read"):
+            data.load()
+
+
+def test_ten_times_as_many_images_take_no_more_memory(tmp_path, monkeypatch):
+    """While they are prepared: what Python holds at most; eight bytes of an image are its label."""
+    monkeypatch.setattr(module, "CHUNK_BYTES", 64 * 3 * 4 * 4)
+    first = many(tmp_path / "first", 1) / "0000.png"
+
+    def peak(count):
+        top = tmp_path / str(count)
+        for number in range(count):
+            folder = top / f"class{number // 100:03d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            os.link(first, folder / f"{number:06d}.png")
+        tracemalloc.start()
+        assert prepare(dataset(top, resolution=4), tmp_path / f"{count}.safetensors", "test") == count
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    few = peak(400)
+    assert peak(4_000) < 1.25 * few

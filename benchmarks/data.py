@@ -1,0 +1,409 @@
+"""Whether training waits for its images, and what preparing them costs.
+
+    python benchmarks/data.py [--quick] [--json FILE]
+
+Three questions. Is training from a prepared file that does not fit into memory as fast as from memory? That is
+measured in a process that may use less memory than the file has bytes, which takes root and control groups (version
+1); elsewhere the file is whole in memory once it has been read, and the section says so. What does the first epoch
+cost, when nothing has been read? And do all cores prepare, in memory that does not grow with the number of images?
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from gankit import Dataset, Game, Recipe, read_prepared
+from gankit.batches import place
+from gankit.prepared import write_prepared
+from gankit.runs import prepare_torch
+from gankit.trainer import play_iteration
+
+sys.path.insert(0, str(Path(__file__).parent))
+from timing import Found, Ratio, Rounds, command_line, interleaved, machine
+
+GROUPS = Path("/sys/fs/cgroup/memory")
+MIB = 1 << 20
+
+WORK: dict[str, dict[str, Any]] = {
+    "28x28 grey": {"resolution": 28, "channels": 1, "width": 32, "iterations": 40},
+    "64x64 colour": {"resolution": 64, "channels": 3, "width": 16, "iterations": 12},
+}
+BATCH = 64
+IN_MEMORY = 4096
+"""Images of the game that is played in memory. The order and the copying are those of any number."""
+
+FILE, LIMIT = 3072 * MIB, 1280 * MIB
+ROUNDS = 8
+
+COLD_FILE = 384 * MIB
+COLD_ROUNDS = 6
+
+TARGET = 1.02
+"""Times as long as from memory: 98% of the speed."""
+
+PREPARED = (2_000, 20_000, 200_000)
+SIDE = 32
+IN_A_FOLDER = 10_000
+PAIRS = 3
+
+
+def measure(quick: bool) -> Found:
+    with tempfile.TemporaryDirectory(prefix="gankit-data-") as folder:
+        top = Path(folder)
+        work = list(WORK)[:1] if quick else list(WORK)
+        return {
+            "machine": machine(),
+            "training": {name: training(top, name, quick) for name in work},
+            "cold": {name: first_epoch(top, name, quick) for name in work},
+            "preparing": preparing(top, quick),
+        }
+
+
+# Training from a file that does not fit.
+
+
+def training(top: Path, name: str, quick: bool) -> Found:
+    """What the game found that was played where the file does not fit, and how much did not."""
+    file = top / "large.safetensors"
+    size = 8 * MIB if quick else FILE
+    random_images(file, name, size)
+    try:
+        with limited(LIMIT) as group:
+            found = inside(["training", name, str(file), str(quick)], group)
+            limit = LIMIT if group is not None else None
+            # Out of it again, or the group would have to be emptied page by page.
+            return found | {"file": size, "limit": limit, "refused": refusals(group)}
+    finally:
+        file.unlink()
+
+
+@contextlib.contextmanager
+def limited(limit: int) -> Iterator[Path | None]:
+    """A control group whose processes may use so many bytes, page cache included; None where none can be made."""
+    group = GROUPS / f"gankit-data-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+    except OSError:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        yield None
+        return
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+def refusals(group: Path | None) -> int | None:
+    """How many times the group wanted more memory than it may use, and pages had to be given up."""
+    return None if group is None else int((group / "memory.failcnt").read_text())
+
+
+def inside(arguments: list[str], group: Path | None = None) -> Found:
+    """What this program finds in a process of its own, in a control group if there is one."""
+    tasks = None if group is None else str(group / "cgroup.procs")
+    entered = f"open({tasks!r}, 'w').write('0'); " if tasks else ""
+    program = f"{entered}import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__inside__')"
+    said = subprocess.run(
+        [sys.executable, "-c", program, __file__, *arguments], stdout=subprocess.PIPE, check=True, text=True
+    )
+    found: Found = json.loads(said.stdout.splitlines()[-1])
+    return found
+
+
+def random_images(file: Path, name: str, size: int) -> None:
+    """A prepared file of about so many bytes."""
+    work = WORK[name]
+    shape = work["channels"], work["resolution"], work["resolution"]
+    count = max(4 * BATCH, size // (shape[0] * shape[1] * shape[2]))
+    randomness = torch.Generator().manual_seed(0)
+    chunk = torch.randint(0, 256, (min(count, 1024), *shape), generator=randomness, dtype=torch.uint8)
+
+    def chunks() -> Iterator[tuple[torch.Tensor, None]]:
+        for begin in range(0, count, len(chunk)):
+            yield chunk[: count - begin], None
+
+    card = {"format": "gankit-images-1", "class_names": [], "source": "random", "note": ""}
+    write_prepared(file, chunks(), count, shape[:2], card)
+    forget(file)
+
+
+def forget(file: Path) -> None:
+    """Lets the system drop what it keeps of a file in memory; whoever reads it next is charged for it."""
+    with open(file, "rb") as opened:
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def game_of(name: str, dataset: Dataset) -> Game:
+    """DCGAN of small width, on the CPU."""
+    work = WORK[name]
+    dcgan = {"use": "dcgan", "width": work["width"]}
+    adam = {"use": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}
+    raw = {
+        "train": {"batch_size": BATCH, "device": "cpu"},
+        "data": {"use": "shapes", "resolution": work["resolution"], "channels": work["channels"], "count": 64},
+        "generator": dcgan,
+        "discriminator": dcgan,
+        "loss": {"use": "non_saturating"},
+        "normalization": {"generator": "batch_norm", "discriminator": "batch_norm"},
+        "optimizer": {"generator": adam, "discriminator": adam},
+    }
+    recipe = Recipe.from_dict(raw, source="benchmarks/data.py")
+    prepare_torch(recipe)
+    game = Game(recipe)
+    game.dataset = dataset
+    game.load_data()
+    return game
+
+
+def in_memory(name: str) -> Dataset:
+    work = WORK[name]
+    shape = IN_MEMORY, work["channels"], work["resolution"], work["resolution"]
+    images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return Dataset(work["channels"], work["resolution"], (), lambda: (images, None))
+
+
+def playing(game: Game, iterations: int) -> Callable[[], None]:
+    """So many iterations, and nothing is gathered ahead before them or after."""
+
+    def play() -> None:
+        for _ in range(iterations):
+            play_iteration(game)
+        assert game.batches is not None
+        game.batches.close()
+
+    return play
+
+
+def play_from_file(name: str, file: str, quick: bool) -> Found:
+    """In a process of its own: turns of the same game from the file and from memory."""
+    iterations = 2 if quick else WORK[name]["iterations"]
+    loops = {
+        "file": playing(game_of(name, read_prepared(Path(file))), iterations),
+        "memory": playing(game_of(name, in_memory(name)), iterations),
+        "control": playing(game_of(name, in_memory(name)), iterations),
+    }
+    # Read through once, so that no memory is left that would first have to fill.
+    with open(file, "rb", buffering=0) as opened:
+        while opened.read(MIB):
+            pass
+    before = bytes_read()
+    rounds = interleaved(loops, 2 if quick else ROUNDS, warm_up=1)
+    control = rounds.ratio("control", "memory")
+    return {
+        "slower": rounds.ratio("file", "memory"),
+        "slower_cpu": rounds.ratio("file", "memory", "cpu"),
+        "control": control,
+        "trouble": rounds.trouble(control),
+        "milliseconds": rounds.milliseconds("memory") / iterations,
+        "read": bytes_read() - before,
+    }
+
+
+def bytes_read() -> int:
+    """From disk, by this process so far."""
+    return int(Path("/proc/self/io").read_text().split("read_bytes:")[1].split()[0])
+
+
+# The first epoch, when nothing of the file is in memory.
+
+
+def first_epoch(top: Path, name: str, quick: bool) -> Found:
+    file = top / "cold.safetensors"
+    random_images(file, name, 8 * MIB if quick else COLD_FILE)
+    try:
+        return inside(["cold", name, str(file), str(quick)])
+    finally:
+        file.unlink()
+
+
+def play_cold(name: str, file: str, quick: bool) -> Found:
+    """In a process of its own: the first iterations from a file that is not in memory, and as many from memory.
+
+    Before each turn of a game that reads the file, the system forgets the file; the file is then mapped anew.
+    """
+    iterations = 2 if quick else WORK[name]["iterations"]
+    memory = game_of(name, in_memory(name))
+    ways: dict[str, bool] = {"ahead": True, "touched": False}
+    games = {way: game_of(name, in_memory(name)) for way in ways}
+    seconds: dict[str, list[float]] = {way: [] for way in [*ways, "memory", "control"]}
+    for number in range(2 if quick else COLD_ROUNDS):
+        names = list(seconds)
+        first = number % len(names)
+        for way in names[first:] + names[:first]:
+            game = games.get(way, memory)
+            if way in ways:
+                # Pages that are mapped are not forgotten.
+                game.batches = None
+                forget(Path(file))
+                images, labels = read_prepared(Path(file)).load()
+                game.batches = place(images, labels, game.device, BATCH, 0, number, ways[way])
+                del images
+            play = playing(game, iterations)
+            begun = time.perf_counter()
+            play()
+            seconds[way].append(time.perf_counter() - begun)
+    # The first round warms up.
+    rounds = Rounds({way: taken[1:] for way, taken in seconds.items()}, {}, iterations)
+    ratios = {way: rounds.ratio(way, "memory") for way in [*ways, "control"]} if not quick else {}
+    return {"iterations": iterations, "file": os.path.getsize(file), **ratios}
+
+
+# Preparing.
+
+
+def preparing(top: Path, quick: bool) -> Found:
+    """Peak memory by the number of images, and the time of one core and of all."""
+    counts = [number // 100 for number in PREPARED[:2]] if quick else list(PREPARED)
+    folders = {count: top / str(count) for count in counts}
+    draw_images(folders)
+    runs: Found = {str(count): prepared(folders[count], top) for count in counts}
+    speed = folders[counts[-2]]
+    pairs = []
+    for number in range(1 if quick else PAIRS):
+        ways = [True, False] if number % 2 else [False, True]
+        pairs.append({("one" if alone else "all"): prepared(speed, top, alone)["seconds"] for alone in ways})
+    ratios = [pair["all"] / pair["one"] for pair in pairs]
+    return {
+        "runs": runs,
+        "cores": cores(),
+        "speed_images": counts[-2],
+        "all_to_one": [min(ratios), statistics.median(ratios), max(ratios)],
+        "one_per_second": counts[-2] / statistics.median(pair["one"] for pair in pairs),
+        "all_per_second": counts[-2] / statistics.median(pair["all"] for pair in pairs),
+    }
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def draw_images(folders: dict[int, Path]) -> None:
+    """PNG files in class folders: the smaller collections are links to the first of the largest."""
+    largest = max(folders)
+    generator = torch.Generator().manual_seed(0)
+    for number in range(largest):
+        name = Path(f"class{number // IN_A_FOLDER:03d}") / f"{number:07d}.png"
+        if number % IN_A_FOLDER == 0:
+            for folder in folders.values():
+                (folder / name.parent).mkdir(parents=True, exist_ok=True)
+        coarse = torch.randint(0, 256, (3 * (SIDE // 4) ** 2,), generator=generator, dtype=torch.uint8)
+        image = Image.frombytes("RGB", (SIDE // 4, SIDE // 4), coarse.numpy().tobytes())
+        image.resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(folders[largest] / name, compress_level=1)
+        for count, folder in folders.items():
+            if number < count < largest:
+                os.link(folders[largest] / name, folder / name)
+    for folder in folders.values():
+        for empty in [child for child in folder.iterdir() if not any(child.iterdir())]:
+            empty.rmdir()
+
+
+def prepared(folder: Path, top: Path, alone: bool = False) -> Found:
+    """`gankit prepare` as a command, on one core or on all: its seconds and the most memory that its process took."""
+    out = top / "prepared.safetensors"
+    where = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n" if alone else ""
+    settings = [f"path={folder}", f"resolution={SIDE}"]
+    begun = time.perf_counter()
+    said = subprocess.run(
+        [sys.executable, "-c", where + PREPARE, "prepare", "images", "--out", str(out), *settings],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - begun
+    out.unlink()
+    return {"seconds": seconds, "peak": int(said.stdout.split("peak ")[1])}
+
+
+PREPARE = """
+from gankit.cli import main
+from gankit.peak_memory import peak_of_process
+try:
+    main()
+finally:
+    print("peak", peak_of_process())
+"""
+"""The command, which tells at its end how much memory its own process took at most; those that decode are apart."""
+
+
+def section(found: Found) -> str:
+    """What was found, for the page."""
+    lines = [
+        "## Data",
+        "",
+        f"`python benchmarks/data.py`, {found['machine']}. DCGAN of small width on the CPU, batches of {BATCH}. Times "
+        "are ratios to the same game played from memory in the same process, in turn, with the rounds' quartiles; "
+        "nothing is gathered ahead before a turn is timed.",
+        "",
+        "From a prepared file that does not fit into memory, "
+        + ("read from the disk in random order" if all_limited(found) else "which could not be shown here")
+        + "; the target is 1.02 at most:",
+        "",
+        "| images | file | memory allowed | in memory, an iteration | from the file | control |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, one in found["training"].items():
+        lines.append(
+            f"| {name} | {one['file'] / MIB:.0f} MiB | {allowed(one)} | {one['milliseconds']:.1f} ms | "
+            f"{Ratio(*one['slower'])} | {Ratio(*one['control'])} |"
+        )
+    lines.append("")
+    for name, one in found["training"].items():
+        if one["trouble"]:
+            lines.append(f"The measurement of {name} does not count: {one['trouble']}.")
+        elif one["slower"][0] > TARGET:
+            lines.append(f"The target is missed with {name}.")
+    if not all_limited(found):
+        lines.append("No control group could be made (that takes root): the files may have been in memory.")
+    lines += ["", "The first iterations from a file of which nothing is in memory, but which fits:", ""]
+    lines += ["| images | iterations | gathered ahead | touched as training comes to it | control |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    for name, one in found["cold"].items():
+        ratios = [str(Ratio(*one[way])) if way in one else "" for way in ("ahead", "touched", "control")]
+        lines.append(f"| {name} | {one['iterations']} | {' | '.join(ratios)} |")
+    made = found["preparing"]
+    low, median, high = made["all_to_one"]
+    lines += [
+        "",
+        f"`gankit prepare` of {made['speed_images']} PNG files of {SIDE}x{SIDE}, start included: "
+        f"{made['one_per_second']:.0f} images a second on one core, {made['all_per_second']:.0f} on {made['cores']}; "
+        f"all take {median:.2f} of the time of one ({low:.2f} to {high:.2f}).",
+        "",
+        "| images | peak memory of the command | images a second |",
+        "| --- | --- | --- |",
+    ]
+    for count, run in made["runs"].items():
+        lines.append(f"| {count} | {run['peak'] / MIB:.0f} MiB | {int(count) / run['seconds']:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def all_limited(found: Found) -> bool:
+    return all(one["limit"] is not None for one in found["training"].values())
+
+
+def allowed(one: Found) -> str:
+    if one["limit"] is None:
+        return "all"
+    return f"{one['limit'] / MIB:.0f} MiB, reached {one['refused']} times"
+
+
+if __name__ == "__inside__":
+    what, name, file, quick = sys.argv[1:]
+    print(json.dumps((play_from_file if what == "training" else play_cold)(name, file, quick == "True")))
+
+if __name__ == "__main__":
+    command_line(__doc__, measure, section)
