@@ -369,7 +369,7 @@ def _hundredfold(found: Found) -> list[str]:
             f"Reading. The order takes {order['bytes'] / 2**20:.0f} MiB for {order['images']:,} images and "
             f"{epoch['milliseconds'][-1]:.0f} ms at the beginning of each epoch, and an iteration takes no longer. "
             "Pictures in single files are decoded each time a run begins.",
-            "`gankit prepare`, once: one file, mapped into memory, read ahead where it is larger than half of it.",
+            "`gankit prepare`, once: one file, mapped into memory and read ahead.",
         ),
         (
             f"plugins installed: {found['installed']} to 100 times as many",

@@ -62,13 +62,13 @@ def own_cost(recipe: str, rounds: int) -> Found:
     """Milliseconds that gankit adds to an iteration, on one thread."""
     width = "generator.channels=2" if recipe == "igan_vn_mnist" else "generator.width=2"
     games = {name_of(idle): game_of(recipe, [*SMALL, width], idle) for idle in IDLE}
-    hand = BY_HAND[recipe](games[name_of(0)])
-    loops = {name: iteration_of(game) for name, game in games.items()} | {"hand": hand}
+    hands = {name: BY_HAND[recipe](games[name_of(0)]) for name in ("hand", "control")}
+    loops = {name: iteration_of(game) for name, game in games.items()} | hands
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     taken = interleaved(loops, rounds, repeats=4)
     torch.set_num_threads(threads)
-    return {name: taken.difference(name, "hand") for name in games}
+    return {name: taken.difference(name, "hand") for name in (*games, "control")}
 
 
 def name_of(idle: int) -> str:
@@ -96,17 +96,17 @@ def section(found: Found) -> str:
         lines.append(f"| `{recipe}` | {by_hand} | {' | '.join(ratios)} | {Ratio(*row['control'])} |")
     lines += [
         "",
-        "Such ratios are as exact as the machine is quiet. What gankit adds does not depend on the size of the "
-        "arithmetic, so the loops take turns again, on one thread, with networks so small that little else is left: "
-        "the milliseconds that an iteration of gankit takes more, and in brackets what share of the iteration above "
-        "that is.",
+        "Such ratios are as exact as the machine is quiet. What gankit does more is some operations on values and "
+        "labels, counted by `tests/test_costs.py`, and Python. So the loops take turns again, on one thread, in "
+        "float32, with networks so small that little else is left: the milliseconds that an iteration of gankit takes "
+        "more (quartiles), and what share of the iteration above that would be.",
         "",
-        "| recipe | gankit | + 5 tricks | + 15 tricks |",
-        "| --- | --- | --- | --- |",
+        "| recipe | gankit | + 5 tricks | + 15 tricks | control |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for recipe, row in rows.items():
-        cells = [f"{row['own'][name][0]:.2f} ms ({share(row, name):.2%})" for name in map(name_of, IDLE)]
-        lines.append(f"| `{recipe}` | {' | '.join(cells)} |")
+        cells = [f"{Ratio(*row['own'][name])} ms, {share(row, name):.2%}" for name in map(name_of, IDLE)]
+        lines.append(f"| `{recipe}` | {' | '.join(cells)} | {Ratio(*row['own']['control'])} ms |")
     lines += ["", verdict(rows)]
     return "\n".join(lines) + "\n"
 
@@ -118,16 +118,20 @@ def share(row: Found, name: str) -> float:
 
 def verdict(rows: Found) -> str:
     """Whether the target is met, by which of the two, and which measurements do not count."""
-    ratio = max(median for row in rows.values() for median, _, _ in row["ratios"].values())
-    added = max(share(row, name) for row in rows.values() for name in row["own"])
-    said = (
-        f"The target is a ratio of {TARGET} at most. The highest median above is {ratio:.3f}; by what the loop adds, "
-        f"the highest ratio is {1 + added:.4f}."
-    )
+    counted = {recipe: row for recipe, row in rows.items() if row["trouble"] is None}
+    highest = [max(median for median, _, _ in row["ratios"].values()) for row in counted.values()]
+    added = 1 + max(share(row, name) for row in rows.values() for name in map(name_of, IDLE))
+    said = f"The target is {TARGET} at most. By what the loop adds the highest ratio is {added:.4f}: {met(added)}."
+    if highest:
+        said += f" The highest of the medians that count is {max(highest):.3f}: {met(max(highest))}."
     for recipe, row in rows.items():
         if row["trouble"] is not None:
             said += f" The ratios of `{recipe}` do not count: {row['trouble']}."
     return said
+
+
+def met(ratio: float) -> str:
+    return "met" if ratio <= TARGET else "missed"
 
 
 if __name__ == "__main__":

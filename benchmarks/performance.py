@@ -28,19 +28,19 @@ HEAD = """<!-- Written by `python benchmarks/performance.py`. -->
 
 Written by `python benchmarks/performance.py --out DIR`, which measures all of it anew. What counts is the ratio of two
 ways of doing the same work, which take turns in one process so that a machine's moods strike both; medians, and
-quartiles in brackets. Below 1 is faster. A *control* is a loop against a copy of itself: what it shows is noise. A
-measurement counts when its control lies within 0.99 to 1.01 and the cores were busy; where one does not count, it says
-so.
+quartiles in brackets. Below 1 is faster. Where whole processes are compared, or sizes, the section says how. A
+*control* is a loop against a copy of itself: what it shows is noise. Where there is one, a measurement counts when the
+control lies within 0.99 to 1.01 and the cores were busy, or the section says that it does not.
 """
 
 
-def measure(name: str, out: Path, quick: bool) -> None:
-    """Runs one benchmark in a process of its own."""
+def measure(name: str, out: Path, quick: bool) -> bool:
+    """Runs one benchmark in a process of its own; returns whether it came to its end."""
     program = Path(__file__).with_name(f"{name}.py")
     where = ["--out", str(out)] if name == "gpu" else ["--json", str(out / f"{name}.json")]
     command = [sys.executable, str(program), *where, *(["--quick"] if quick else [])]
     print(f"== {name}", flush=True)
-    subprocess.run(command, check=True)
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def page(out: Path) -> str:
@@ -62,11 +62,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.only:
-        if name == "gpu" and not torch.cuda.is_available():
-            continue
-        measure(name, arguments.out, arguments.quick)
+    able = [name for name in arguments.only if name != "gpu" or torch.cuda.is_available()]
+    failed = [name for name in able if not measure(name, arguments.out, arguments.quick)]
     arguments.page.write_text(page(arguments.out), encoding="utf-8")
+    if failed:
+        raise SystemExit(f"not measured anew: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

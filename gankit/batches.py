@@ -28,9 +28,23 @@ def rows(of: Tensor, index: Tensor) -> Tensor:
     torch would share it among threads that it starts for each thread that asks. With more of those than cores, the
     ones that do the arithmetic of training no longer wait for one another awake, and training is slower.
     """
-    if of.device.type != "cpu":
+    # numpy knows no bfloat16, and would first copy all of what does not lie in order.
+    if of.device.type != "cpu" or of.dtype == torch.bfloat16 or not of.is_contiguous():
         return of[index]
     return torch.from_numpy(of.numpy().take(index.numpy(), axis=0))
+
+
+SHORT = 1 << 15
+"""What torch works out in one thread."""
+
+
+def permutation(length: int, randomness: torch.Generator) -> Tensor:
+    """Of 0, 1, ..., length - 1, as torch draws it."""
+    if length < SHORT:
+        return torch.randperm(length, generator=randomness)
+    # The threads that torch starts for a long one go with the thread that asks: see `rows`.
+    with ThreadPoolExecutor(1) as passing:
+        return passing.submit(torch.randperm, length, generator=randomness).result()
 
 
 class ShuffledIndices:
@@ -49,10 +63,7 @@ class ShuffledIndices:
     def seek(self, epoch: int, position: int) -> None:
         self.epoch, self.position = epoch, position
         randomness = torch.Generator().manual_seed((self.seed + epoch * 1_000_003) % 2**63)
-        # The threads that torch starts for a long one go with the thread that asks: see `rows`.
-        with ThreadPoolExecutor(1) as passing:
-            permutation = passing.submit(torch.randperm, len(self.indices), generator=randomness).result()
-        self.order = rows(self.indices, permutation)
+        self.order = rows(self.indices, permutation(len(self.indices), randomness))
 
     def take(self, count: int) -> Tensor:
         """The next `count` indices, through as many epochs as that needs."""

@@ -33,7 +33,8 @@ def is_mapped(images: Tensor) -> bool:
     if not MAPS.exists():
         return True
     begin = images.data_ptr()
-    for line in MAPS.read_text(errors="replace").splitlines():
+    # Not splitlines: a file's name may hold what that takes for the end of a line.
+    for line in MAPS.read_text(errors="replace").rstrip("\n").split("\n"):
         # begin-end permissions offset device inode path; what is no file has inode 0.
         span, _, _, _, inode, *_ = line.split()
         low, high = (int(address, 16) for address in span.split("-"))
@@ -51,17 +52,27 @@ def fetch(images: Tensor, index: Tensor) -> None:
         images: (N, ...), contiguous.
         index: (n,) int64, the rows.
     """
-    # Other systems, and Linux before 5.10, know no such call.
-    if (process := _known_as(os.getpid())) is None or not images.is_contiguous():
+    if not MAPS.exists() or not images.is_contiguous():
         return
     length = images[0].nbytes
     begin = images.data_ptr() + index * length
     from_page = begin - begin % mmap.PAGESIZE
     ranges = torch.stack([from_page, begin + length - from_page], dim=1)
     for some in ranges.split(AT_ONCE):
-        where, count = ctypes.c_void_p(some.data_ptr()), ctypes.c_size_t(len(some))
-        # The interpreter is let go meanwhile, as it would not be between many calls of madvise.
-        _libc().syscall(PROCESS_MADVISE, process, where, count, mmap.MADV_WILLNEED, 0)
+        if not _fetched_at_once(some):
+            for address, size in some.tolist():
+                _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_WILLNEED)
+
+
+def _fetched_at_once(ranges: Tensor) -> bool:
+    """Whether one call has asked for all ranges, (n, 2) addresses and sizes; it lets the interpreter go but once.
+
+    Linux knows it from 5.10 on, and until 6.13 it was for the administrator alone.
+    """
+    if (process := _known_as(os.getpid())) is None:
+        return False
+    where, count = ctypes.c_void_p(ranges.data_ptr()), ctypes.c_size_t(len(ranges))
+    return bool(_libc().syscall(PROCESS_MADVISE, process, where, count, mmap.MADV_WILLNEED, 0) >= 0)
 
 
 @cache

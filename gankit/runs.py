@@ -111,9 +111,10 @@ def _facts(game: Game) -> dict[str, Any]:
     """What must be the same on all machines that play a game. Where files lie need not be."""
     assert game.batches is not None
     settings = {
-        key: value
+        # Of a plugin in a file, its class counts.
+        key: value.rpartition(":")[2] if key.endswith(".use") else value
         for key, value in flattened(game.recipe.to_dict()).items()
-        if not (isinstance(value, str) and os.sep in value)
+        if key.endswith(".use") or not (isinstance(value, str) and os.sep in value)
     }
     sources = {f"the source of {key}": part.found.source_digest[:12] for key, part in game.recipe.parts.items()}
     return settings | sources | {"the number of images": game.batches.size}

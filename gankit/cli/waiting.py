@@ -33,9 +33,9 @@ class Waiting:
         self.over()
 
     def on(self, what: str) -> None:
-        """In place of what was waited for before."""
+        """In place of what was waited for before. What somebody else says next is written over it."""
         if self.shown:
-            click.echo(f"{CLEARED}{what} ...", nl=False, err=True)
+            click.echo(f"{CLEARED}{what} ...\r", nl=False, err=True)
 
     def over(self) -> None:
         """The line is free for something else."""

@@ -14,6 +14,8 @@ from gankit.mapped import fetch, is_mapped
 
 ROW = mmap.PAGESIZE
 
+pytestmark = pytest.mark.skipif(not mapped.MAPS.exists(), reason="elsewhere nothing is known of mapped files")
+
 
 @pytest.fixture
 def images(tmp_path):
@@ -46,7 +48,11 @@ def test_where_the_system_does_not_say_images_may_be_mapped(images, monkeypatch,
     assert is_mapped(images.clone())
 
 
-def test_wanted_rows_are_read_and_their_neighbours_are_not(images):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_wanted_rows_are_read_and_their_neighbours_are_not(images, monkeypatch, at_once):
+    """Whether the system takes all rows in one call or not."""
+    if not at_once:
+        monkeypatch.setattr(mapped, "_known_as", lambda process: None)
     absent = (~in_memory(images)).nonzero().flatten()
     assert len(absent) > 1000, "the file is on a disk, and forgotten"
     # Reading it needs no neighbours: of every eight rows in a line, one.
@@ -68,9 +74,8 @@ def test_in_memory_nothing_changes():
     assert images.flatten().tolist() == list(range(50))
 
 
-def test_without_the_system_call_nothing_is_asked_for(images, monkeypatch):
-    monkeypatch.delattr(os, "pidfd_open")
+def test_a_system_without_the_call_is_no_failure(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
     mapped._known_as.cache_clear()
-    fetch(images, torch.tensor([1, 2]))
+    assert not mapped._fetched_at_once(torch.zeros(1, 2, dtype=torch.int64))
     mapped._known_as.cache_clear()
-    assert images[2, 0] == 2

@@ -30,19 +30,24 @@ class Decoder:
 
     Args:
         resolution, channels: as for `decode`.
+
+    Raises GankitError when the system starts no more processes.
     """
 
     def __init__(self, resolution: int, channels: Literal[1, 3]) -> None:
         # It finds what this process finds, and nothing that lies in the current folder besides.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(resolution), str(channels)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            # Ctrl-C is for the process that asks.
-            start_new_session=True,
-        )
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(folder) for folder in sys.path if folder)}
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(resolution), str(channels)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                # Ctrl-C is for the process that asks.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise GankitError(f"a process that decodes images cannot be started ({error})") from error
 
     def decode(self, files: Sequence[str | bytes]) -> list[bytearray | ImageError]:
         """What `decode` gives of each file, from its path or its bytes, or why it gives nothing.
@@ -81,7 +86,7 @@ def serve(source: IO[bytes], sink: IO[bytes], resolution: int, channels: Literal
     # Pillow warns of images of half the size that is refused here, and of odd EXIF data.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError):
         while True:
             # All are taken in before the first is answered: with both pipes full, each end would wait for the other.
             files = [_read(source) for _ in range(_length(source))]
@@ -128,4 +133,8 @@ def _exactly(source: IO[bytes], length: int) -> bytes:
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]), 1 if sys.argv[2] == "1" else 3)
+    try:
+        serve(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]), 1 if sys.argv[2] == "1" else 3)
+    except BrokenPipeError:
+        # Nobody is there any more. An ordinary end would try to write once more, and complain.
+        os._exit(0)

@@ -19,7 +19,7 @@ FORMATS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 a
 
 SUFFIXES = tuple(f".{ending}" for ending in FORMATS.split())
 
-AT_ONCE = 100_000
+AT_ONCE = 1_000_000
 """Names of one folder that are in memory at once."""
 
 
