@@ -29,8 +29,8 @@ class Dataset:
 
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
     """What `load` gives, in the same order, in chunks of (n, channels, resolution, resolution) and (n,), so that
-    `gankit prepare` needs no more memory for a million images than for a
-    thousand, but for their labels. None: there is only `load`."""
+    `gankit prepare` needs no more memory for a million images than for a thousand, but for their labels. None: there
+    is only `load`."""
 
     at_most: int | None = None
     """How many images `stream` will give if every file turns out to be usable. It goes with `stream`."""
