@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import re
 import statistics
 import time
@@ -103,7 +104,8 @@ def interleaved(loops: Mapping[str, Loop], rounds: int, repeats: int = 1, warm_u
 
     Args:
         loops: by name; each is called with nothing.
-        rounds: in each of which every loop has its turn; who goes first changes from round to round.
+        rounds: in each of which every loop has its turn, in an order of its own: what a loop leaves behind in caches
+            must not always meet the same one.
         repeats: calls of a loop in its turn.
         warm_up: calls of each loop before the first round.
     """
@@ -112,9 +114,9 @@ def interleaved(loops: Mapping[str, Loop], rounds: int, repeats: int = 1, warm_u
             loop()
     names = list(loops)
     seconds: tuple[dict[str, list[float]], dict[str, list[float]]] = {n: [] for n in names}, {n: [] for n in names}
-    for number in range(rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+    order = random.Random(0)
+    for _ in range(rounds):
+        for name in order.sample(names, len(names)):
             for clock, taken in zip(seconds, timed(loops[name], repeats), strict=True):
                 clock[name].append(taken)
     return Rounds(*seconds, repeats)
