@@ -24,7 +24,7 @@ def test_each_takes_the_place_of_the_one_before_and_nothing_is_left(monkeypatch)
     with Waiting() as waiting:
         waiting.on("importing torch")
         waiting.on("reading the images")
-    assert terminal.getvalue() == "\r\x1b[Kimporting torch ...\r\x1b[Kreading the images ...\r\x1b[K"
+    assert terminal.getvalue() == "\r\x1b[Kimporting torch ...\r\r\x1b[Kreading the images ...\r\r\x1b[K"
 
 
 def test_an_error_finds_the_line_free(monkeypatch):
@@ -37,7 +37,7 @@ def test_an_error_finds_the_line_free(monkeypatch):
 
     with pytest.raises(ValueError, match="wrong"):
         fails()
-    assert terminal.getvalue() == "\r\x1b[Kimporting torch ...\r\x1b[K"
+    assert terminal.getvalue() == "\r\x1b[Kimporting torch ...\r\r\x1b[K"
 
 
 @pytest.mark.parametrize("case", ["quiet", "no terminal", "dumb", "another rank"])
