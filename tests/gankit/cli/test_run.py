@@ -214,7 +214,7 @@ def test_on_a_terminal_there_is_a_live_display(start_process, toy):
     waited_for = ["importing torch ...", "assembling the networks ...", "reading the images ..."]
     places = [text.index(f"\r\x1b[K{what}") for what in waited_for]
     assert places == sorted(places)
-    assert re.search(r"reading the images \.\.\.\r\x1b\[Ktoy: 1x8x8", text), "it makes room for what is known"
+    assert re.search(r"reading the images \.\.\.\r\r\x1b\[Ktoy: 1x8x8", text), "it makes room for what is known"
     assert not any(what in text[text.index("toy: ") :] for what in waited_for)
     assert "\x1b[?25l" in text, "the cursor is hidden"
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "and shown again"
