@@ -17,7 +17,7 @@ BEYOND_BY_HAND = {
     "wgan_gp_mnist": {"operations": 83, "allocations": 6},
     "igan_vn_mnist": {"operations": 121, "allocations": 38},
 }
-"""What an iteration takes more than the loop written by hand, of thousands: mostly the handing of batches to numpy, values
+"""What an iteration takes more than the loop written by hand, of thousands: mostly what hands batches to numpy, values
 kept for the log, and labels that a network without classes does not look at. Fewer is better; more wants a reason."""
 
 
