@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable
 
 import torch
+from plain import adam, freeze, penalty, step
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
@@ -45,20 +46,6 @@ class Images:
         return real, None if self.labels is None else self.labels[index]
 
 
-def frozen(network: nn.Module, is_frozen: bool) -> None:
-    for parameter in network.parameters():
-        parameter.requires_grad_(not is_frozen)
-
-
-def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
-
-
-def step(optimizer: torch.optim.Adam) -> None:
-    optimizer.step()
-    optimizer.zero_grad()
-
-
 def dcgan(game: Game) -> Iteration:
     """`dcgan_mnist`."""
     G, D, data, half = players(game)
@@ -72,17 +59,15 @@ def dcgan(game: Game) -> Iteration:
                 fake = G(z, None).float()
             on_real, on_fake = D(real, None).logits.float(), D(fake, None).logits.float()
             loss = -logsigmoid(on_real).mean() - logsigmoid(-on_fake).mean()
-        loss.backward()
-        step(d_adam)
+        step(loss, d_adam)
 
         real, _ = data.next()
         z = torch.empty(len(real), 100).uniform_(-1, 1)
-        frozen(D, True)
+        freeze(D, True)
         with half():
             loss = -logsigmoid(D(G(z, None).float(), None).logits.float()).mean()
-        loss.backward()
-        frozen(D, False)
-        step(g_adam)
+        step(loss, g_adam)
+        freeze(D, False)
 
     return iteration
 
@@ -100,18 +85,16 @@ def wgan_gp(game: Game) -> Iteration:
                 with torch.no_grad():
                     fake = G(z, None).float()
                 on_real, on_fake = D(real, None).logits.float(), D(fake, None).logits.float()
-                loss = on_fake.mean() - on_real.mean() + 10.0 * penalty(D, real, fake, None)
-            loss.backward()
-            step(d_adam)
+                loss = on_fake.mean() - on_real.mean() + 10.0 * penalty(lambda x: D(x, None).logits, real, fake)
+            step(loss, d_adam)
 
         real, _ = data.next()
         z = torch.randn(len(real), 128)
-        frozen(D, True)
+        freeze(D, True)
         with half():
             loss = -D(G(z, None).float(), None).logits.float().mean()
-        loss.backward()
-        frozen(D, False)
-        step(g_adam)
+        step(loss, g_adam)
+        freeze(D, False)
 
     return iteration
 
@@ -141,29 +124,20 @@ def igan_vn(game: Game) -> Iteration:
                 real, fake = noisy(real), noisy(fake)
                 on_real, on_fake = D(real, y).logits.float(), D(fake, y).logits.float()
                 loss = -(0.9 * logsigmoid(on_real) + 0.1 * logsigmoid(-on_real)).mean() - logsigmoid(-on_fake).mean()
-                loss = loss + 5.0 * penalty(D, real, fake, y)
-            loss.backward()
-            step(d_adam)
+                loss = loss + 5.0 * penalty(lambda x, y=y: D(x, y).logits, real, fake)
+            step(loss, d_adam)
 
         real, y = data.next()
         z = torch.randn(len(real), 100)
-        frozen(D, True)
+        freeze(D, True)
         with half():
             loss = -logsigmoid(D(noisy(G(z, y).float()), y).logits.float()).mean()
-        loss.backward()
-        frozen(D, False)
-        step(g_adam)
+        step(loss, g_adam)
+        freeze(D, False)
         torch._foreach_lerp_(*pairs, 1 - min(0.99, (1 + t) / (10 + t)))
         t += 1
 
     return iteration
-
-
-def penalty(D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
-    t = torch.rand(len(real), 1, 1, 1)
-    between = (t * real + (1 - t) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(D(between, labels).logits.sum(), between, create_graph=True)
-    return (torch.linalg.vector_norm(slope.float(), dim=(1, 2, 3)) - 1).square().mean()
 
 
 def players(game: Game) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:

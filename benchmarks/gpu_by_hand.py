@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from plain import adam, freeze, penalty, step
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
@@ -85,7 +86,8 @@ def by_hand(game: Game, habits: Habits) -> Iteration:
 def dcgan(game: Game, habits: Habits) -> Iteration:
     """`dcgan_paper`: cross entropy, one turn of each."""
     G, D, data, half = players(game, habits)
-    g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999), habits), adam(D, 2e-4, (0.5, 0.999), habits)
+    fused = habits.fused_adam or None
+    g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999), fused), adam(D, 2e-4, (0.5, 0.999), fused)
     size, device = game.recipe.train.batch_size, game.device
 
     def z() -> Tensor:
@@ -98,15 +100,13 @@ def dcgan(game: Game, habits: Habits) -> Iteration:
                 fake = G(z(), y).float()
             on_real, on_fake = judged(D, real, fake, y, habits.joined)
         loss = cross_entropy(on_real, torch.ones_like(on_real)) + cross_entropy(on_fake, torch.zeros_like(on_fake))
-        loss.backward()
-        step(d_adam)
+        step(loss, d_adam)
 
         freeze(D, habits.frozen_judge)
         with half():
             on_fake = D(G(z(), y).float(), y).logits.float()
-        cross_entropy(on_fake, torch.ones_like(on_fake)).backward()
+        step(cross_entropy(on_fake, torch.ones_like(on_fake)), g_adam)
         freeze(D, False)
-        step(g_adam)
         d_adam.zero_grad()
 
     return iteration
@@ -115,7 +115,8 @@ def dcgan(game: Game, habits: Habits) -> Iteration:
 def igan(game: Game, habits: Habits) -> Iteration:
     """`igan_paper` and `igan_vn_paper`: flipped and smoothed labels, noise, a gradient penalty, three turns of D."""
     G, D, data, half = players(game, habits)
-    g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999), habits), adam(D, 2e-4, (0.5, 0.999), habits)
+    fused = habits.fused_adam or None
+    g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999), fused), adam(D, 2e-4, (0.5, 0.999), fused)
     size, device = game.recipe.train.batch_size, game.device
     t = 0
 
@@ -137,17 +138,15 @@ def igan(game: Game, habits: Habits) -> Iteration:
                 real, fake = noisy(real), noisy(fake)
                 on_real, on_fake = judged(D, real, fake, y, habits.joined)
                 loss = cross_entropy(on_real, target(0.0, 0.1)) + cross_entropy(on_fake, target(0.9, 1.0))
-                loss = loss + 5.0 * penalty(D, real, fake, y)
-            loss.backward()
-            step(d_adam)
+                loss = loss + 5.0 * penalty(lambda x, y=y: D(x, y).logits, real, fake)
+            step(loss, d_adam)
 
         freeze(D, habits.frozen_judge)
         with half():
             fake = noisy(G(torch.randn(size, 100, device=device), y).float())
             on_fake = D(fake, y).logits.float()
-        cross_entropy(on_fake, torch.zeros_like(on_fake)).backward()
+        step(cross_entropy(on_fake, torch.zeros_like(on_fake)), g_adam)
         freeze(D, False)
-        step(g_adam)
         d_adam.zero_grad()
         t += 1
 
@@ -161,28 +160,6 @@ def judged(D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None, join
     twice = None if labels is None else torch.cat([labels, labels])
     on_real, on_fake = D(torch.cat([real, fake]), twice).logits.float().chunk(2)
     return on_real, on_fake
-
-
-def penalty(D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
-    """E[(||grad D(x_hat)||_2 - 1)^2] between real and generated images (Gulrajani 2017, equation 3)."""
-    t = torch.rand(len(real), 1, 1, 1, device=real.device)
-    between = (t * real + (1 - t) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(D(between, labels).logits.sum(), between, create_graph=True)
-    return (torch.linalg.vector_norm(slope.float(), dim=(1, 2, 3)) - 1).square().mean()
-
-
-def adam(network: nn.Module, lr: float, betas: tuple[float, float], habits: Habits) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=habits.fused_adam or None)
-
-
-def step(optimizer: torch.optim.Adam) -> None:
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def freeze(network: nn.Module, frozen: bool) -> None:
-    for parameter in network.parameters():
-        parameter.requires_grad_(not frozen)
 
 
 def players(game: Game, habits: Habits) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:

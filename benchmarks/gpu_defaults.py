@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -90,14 +91,15 @@ def _ask(end: Connection, repeats: int) -> float:
 
 
 def _answer(end: Connection, setting: Setting, habits: Habits) -> None:
-    """Builds the loop, and times it as often as it is asked, until nobody is there any more."""
+    """Times the loop as often as it is asked, or says what went wrong, until nobody is there any more."""
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
-    try:
-        loop, _ = built(lambda: by_hand(setting.game(), habits), setting.on)
+    loop = None
+    with suppress(EOFError, BrokenPipeError):
         while True:
-            end.send(seconds_of(loop, end.recv(), setting.on))
-    except (EOFError, BrokenPipeError):
-        return
-    except Exception as error:
-        end.recv()
-        end.send(first_line(error))
+            repeats = end.recv()
+            try:
+                if loop is None:
+                    loop, _ = built(lambda: by_hand(setting.game(), habits), setting.on)
+                end.send(seconds_of(loop, repeats, setting.on))
+            except Exception as error:
+                end.send(first_line(error))

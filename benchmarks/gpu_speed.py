@@ -123,9 +123,13 @@ def rows(setting: Setting, variants: dict[str, Variant], seconds: float) -> Iter
         except Exception as error:
             errors[name] = first_line(error)
     game = setting.game()
-    arithmetic, rounds = {}, None
+    arithmetic: Found = {}
     try:
-        arithmetic = {"flops": flops_of(lambda: play_iteration(game))}
+        arithmetic["flops"] = flops_of(lambda: play_iteration(game))
+    except Exception as error:
+        arithmetic["flops_error"] = first_line(error)
+    rounds = None
+    try:
         rounds = interleaved(loops, setting.on, seconds)
     except Exception as error:
         errors |= {name: first_line(error) for name in loops}
@@ -161,8 +165,8 @@ def figures(rounds: Rounds, name: str, images: int) -> Found:
 
 
 def share_of_peak(arithmetic: Found, milliseconds: float, setting: Setting) -> float | None:
-    """None where the chip's peak is not known."""
-    if setting.on.type != "cuda":
+    """None where the chip's peak is not known, or the arithmetic could not be counted."""
+    if setting.on.type != "cuda" or "flops" not in arithmetic:
         return None
     most = peak(torch.cuda.get_device_name(setting.on), setting.precision)
     return None if most is None else arithmetic["flops"] / (milliseconds / 1000) / most

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-from pydantic import Field
-from torch import Tensor
+from workloads import PARTS
 
-from gankit import Dataset, Game, Plugin, Recipe, Settings, hookimpl
+from gankit import Game, Recipe
 from gankit.recipe import merge, read_toml
 from gankit.runs import prepare_torch
 
@@ -25,31 +23,6 @@ TRAIN: dict[Precision, dict[str, Any]] = {
     "bf16": {"precision": "bf16", "tf32": True},
 }
 """What each is in a recipe. bf16 is autocast; what stays in fp32 beside it is in TF32."""
-
-
-class RandomImages(Plugin):
-    """Noise in memory. What images show costs nothing and changes nothing in a benchmark."""
-
-    name, kind = "random_images", "data"
-
-    class Config(Settings):
-        count: int = Field(6000, ge=1, description="images in all, the same number of each class")
-        channels: int = Field(3, ge=1, description="of an image")
-        resolution: int = Field(64, ge=1, description="pixels")
-        classes: int = Field(0, ge=0, description="0: no labels")
-
-    config: Config
-
-    @hookimpl
-    def load_data(self) -> Dataset:
-        c = self.config
-        return Dataset(c.channels, c.resolution, tuple(str(k) for k in range(c.classes)), self._read)
-
-    def _read(self) -> tuple[Tensor, Tensor | None]:
-        c = self.config
-        shape = (c.count, c.channels, c.resolution, c.resolution)
-        images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        return images, torch.arange(c.count) % c.classes if c.classes else None
 
 
 @dataclass(frozen=True)
@@ -105,7 +78,8 @@ def recipe(
     work = WORKLOADS[name]
     size = 2 * max(2, work.classes) if quick else batch_size or work.batch_sizes[0]
     data = {
-        "use": f"{Path(__file__).resolve()}:RandomImages",
+        "use": f"{PARTS}:RandomImages",
+        "channels": 3,
         "count": size if quick else 8 * work.batch_sizes[1],
         "resolution": 12 if quick else work.resolution,
         "classes": work.classes,

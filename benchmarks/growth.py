@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 from processes import GANKIT, environment, output_of, seconds_of
 from timing import Found, Loop, command_line, interleaved, machine
+from workloads import PARTS
 
 from gankit import Game, Recipe
 from gankit.batches import Batches, ShuffledIndices
@@ -33,7 +34,6 @@ from gankit.runs import prepare_torch, start
 from gankit.trainer import Silent, play_iteration, save
 
 HERE = Path(__file__).parent
-PARTS = HERE / "growth_parts.py"
 
 Of = Literal["iteration", "act", "process"]
 
@@ -131,7 +131,7 @@ def dcgan(batch_size: int = 32, resolution: int = 16, width: int = 16, count: in
     return Recipe.from_dict(
         {
             "train": {"batch_size": batch_size, "device": "cpu"},
-            "data": {"use": f"{PARTS}:Noise", "count": count, "resolution": resolution},
+            "data": {"use": f"{PARTS}:RandomImages", "count": count, "resolution": resolution, "classes": 0},
             "generator": {"use": "dcgan", "width": width},
             "discriminator": {"use": "dcgan", "width": width},
             "normalization": {"generator": "batch_norm", "discriminator": "batch_norm"},
@@ -141,11 +141,11 @@ def dcgan(batch_size: int = 32, resolution: int = 16, width: int = 16, count: in
 
 
 def igan_vn(classes: int, batch_size: int, resolution: int = 16, channels: int = 16, width: int = 8) -> Recipe:
-    data = {"use": f"{PARTS}:Noise", "count": max(1_000, batch_size), "resolution": resolution, "classes": classes}
+    count = max(1_000, batch_size)
     return Recipe.from_dict(
         {
             "train": {"batch_size": batch_size, "device": "cpu"},
-            "data": data,
+            "data": {"use": f"{PARTS}:RandomImages", "count": count, "resolution": resolution, "classes": classes},
             "generator": {"use": "igan_vn", "channels": channels},
             "discriminator": {"use": "igan_per_class", "width": width},
             "normalization": {"generator": "batch_norm"},
@@ -274,11 +274,8 @@ def installed(place: Path, plugins: int) -> Path:
     return folder
 
 
-BATCH = 64
-"""Of what one rank plays alone."""
-
-GAINS = 1.5
-"""Times as fast as one rank, from which on two pay."""
+BATCH = 128
+"""What one rank plays alone: images of MNIST's size, DCGAN of its recipe's width."""
 
 
 def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
@@ -287,7 +284,7 @@ def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
         return {}
     played: dict[str, list[float]] = {"one rank": [], "two ranks, the same batch": [], "two ranks, twice the batch": []}
     sizes = dict(zip(played, ((1, BATCH), (2, BATCH), (2, 2 * BATCH)), strict=True))
-    for _ in range(3):
+    for _ in range(5):
         for name, (ranks, batch_size) in sizes.items():
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
             command += [str(HERE / "growth_rank.py"), str(batch_size), "10"]
@@ -299,7 +296,7 @@ def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
 def section(found: Found) -> str:
     rows = ["| time of | against | from | to | the smallest takes | the largest takes times | exponent |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
-    for growth in found["growths"]:
+    for growth in [*found["growths"], *_growths_of_ranks(found["ranks"])]:
         slope = growth["exponent"]
         rows.append(
             f"| {growth['what']} | {growth['quantity']} | {growth['sizes'][0]:,} | {growth['sizes'][-1]:,} | "
@@ -317,12 +314,35 @@ def section(found: Found) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _growths_of_ranks(ranks: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Rows of the table: from one rank to two, with the batch shared or twice as large."""
+    if not ranks:
+        return []
+    one, *two = ranks.values()
+    quantities = f"ranks that share a batch of {BATCH}", f"ranks with {BATCH} images each"
+    rows = []
+    for quantity, of_two in zip(quantities, two, strict=True):
+        times = [b / a for a, b in zip(one, of_two, strict=True)]
+        low, median, high = statistics.quantiles(map(math.log2, times), n=4)
+        rows.append(
+            {
+                "what": "an iteration",
+                "quantity": quantity,
+                "sizes": [1, 2],
+                "milliseconds": [statistics.median(one), statistics.median(of_two)],
+                "times": [1, statistics.median(times)],
+                "exponent": {"median": median, "low": low, "high": high},
+            }
+        )
+    return rows
+
+
 def _ranks(ranks: Mapping[str, Sequence[float]]) -> list[str]:
     if not ranks:
         return []
     one, shared, doubled = (statistics.median(of) for of in ranks.values())
     return [
-        f"Ranks, each a process of one thread on a core of its own, over gloo: one rank plays a batch of {BATCH} in "
+        f"Ranks, each a process of one thread on a core of its own, over gloo; DCGAN at 28x28: one plays a batch of {BATCH} in "
         f"{one:.1f} ms, two share it in {shared:.1f} ms ({one / shared:.2f} times as fast), and two with {BATCH} "
         f"images each take {doubled:.1f} ms ({2 * one / doubled:.2f} times the images a second)."
     ]
@@ -333,7 +353,7 @@ def _hundredfold(found: Found) -> list[str]:
     ranks = {name: statistics.median(of) for name, of in found["ranks"].items()}
     if not ranks:
         return []
-    one, shared, _ = ranks.values()
+    one, shared, doubled = ranks.values()
     of_a_class, order = found["parameters of a class"], found["order"]
     batch, classes = _grown(found, "images in the batch"), _grown(found, "classes, 2 images of each")
     epoch, idle = _grown(found, "images in the data", "a new epoch's order"), _grown(found, "plugins that do nothing")
@@ -344,10 +364,11 @@ def _hundredfold(found: Found) -> list[str]:
     rows = [
         (
             "ranks: 2 to 200",
-            f"{'Breaks first: it' if one / shared < GAINS else 'It'} is a matter of waiting. Two ranks that share a "
-            f"batch of {BATCH} are {one / shared:.2f} times as fast as one. All gradients are averaged after the "
-            "backward pass, and nothing is computed meanwhile.",
-            "Larger batches for each rank; then average gradients in parts while the backward pass goes on.",
+            f"Breaks first: 200 ranks cannot share a batch of {BATCH}, so it must grow with them, which is another "
+            f"training. Two that share it are {one / shared:.2f} times as fast as one, two with {BATCH} images each "
+            f"play {2 * one / doubled:.2f} times the images a second. All gradients are averaged after the backward "
+            "pass, and nothing is computed meanwhile.",
+            "Average gradients in parts while the backward pass goes on; larger networks before more ranks.",
         ),
         (
             "classes: 10 to 1,000, with a network for each (`igan_vn`, `igan_per_class`)",

@@ -18,7 +18,7 @@ from gankit.trainer import play_iteration
 
 
 def main(batch_size: int, iterations: int) -> None:
-    recipe = dcgan(batch_size=batch_size)
+    recipe = dcgan(batch_size=batch_size, resolution=28, width=32)
     prepare_torch(recipe)
     ranks = here()
     game = Game(recipe, ranks=ranks)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from plain import adam, freeze, penalty, step
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,7 +68,9 @@ def dcgan(images: Tensor, labels: Tensor, batch_size: int = 128) -> Iterator[Non
         with torch.no_grad():
             fake = G(torch.rand(batch_size, 100, 1, 1) * 2 - 1)
         step(F.softplus(-D(real)).mean() + F.softplus(D(fake)).mean(), of_D)
-        next_in_line(D, lambda: step(F.softplus(-D(G(torch.rand(batch_size, 100, 1, 1) * 2 - 1))).mean(), of_G))
+        freeze(D, True)
+        step(F.softplus(-D(G(torch.rand(batch_size, 100, 1, 1) * 2 - 1))).mean(), of_G)
+        freeze(D, False)
         yield
 
 
@@ -79,7 +82,9 @@ def wgan_gp(images: Tensor, labels: Tensor, batch_size: int = 64) -> Iterator[No
             fake = G(torch.randn(batch_size, 128, 1, 1))
         step(D(fake).mean() - D(real).mean() + 10 * penalty(D, real, fake), of_D)
         if turn % 5 == 4:
-            next_in_line(D, lambda: step(-D(G(torch.randn(batch_size, 128, 1, 1))).mean(), of_G))
+            freeze(D, True)
+            step(-D(G(torch.randn(batch_size, 128, 1, 1))).mean(), of_G)
+            freeze(D, False)
             yield
 
 
@@ -104,9 +109,6 @@ def igan_vn(images: Tensor, labels: Tensor, batch_size: int = 60) -> Iterator[No
     def noisy(x: Tensor) -> Tensor:
         return x + 0.1 * torch.randn_like(x)
 
-    def fool() -> None:
-        step(F.softplus(-D(noisy(G(torch.randn(batch_size, 100), y)), y).logits).mean(), of_G)
-
     turn = 0
     while True:
         index = torch.stack([of[torch.randint(len(of), (batch_size // 10,))] for of in members], dim=1).flatten()
@@ -118,7 +120,9 @@ def igan_vn(images: Tensor, labels: Tensor, batch_size: int = 60) -> Iterator[No
         step(loss + 5 * penalty(lambda x: D(x, y).logits, real, fake), of_D)
         turn += 1
         if turn % 3 == 0:
-            next_in_line(D, fool)
+            freeze(D, True)
+            step(F.softplus(-D(noisy(G(torch.randn(batch_size, 100), y)), y).logits).mean(), of_G)
+            freeze(D, False)
             torch._foreach_lerp_(average, [p.detach() for p in G.parameters()], 0.01)
             yield
 
@@ -135,31 +139,6 @@ def batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 def floats(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
-
-
-def penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """E[(||grad D(x)|| - 1)^2] between real and fake (Gulrajani 2017, equation 3)."""
-    t = torch.rand(len(real), 1, 1, 1)
-    x = (t * real + (1 - t) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(judge(x).sum(), x, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
-
-
-def adam(network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(network.parameters(), lr=rate, betas=betas, fused=True)
-
-
-def step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def next_in_line(judge: nn.Module, turn: Callable[[], None]) -> None:
-    """The generator's turn, in which the discriminator's weights need no gradients."""
-    judge.requires_grad_(False)
-    turn()
-    judge.requires_grad_(True)
 
 
 def read_images(images: Path, labels: Path, resolution: int) -> tuple[Tensor, Tensor]:

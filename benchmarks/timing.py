@@ -99,7 +99,13 @@ class Rounds:
         return None
 
 
-def interleaved(loops: Mapping[str, Loop], rounds: int, repeats: int = 1, warm_up: int = 3) -> Rounds:
+def interleaved(
+    loops: Mapping[str, Loop],
+    rounds: int,
+    repeats: int = 1,
+    warm_up: int = 3,
+    before: Mapping[str, Loop] | None = None,
+) -> Rounds:
     """Times loops that take turns.
 
     Args:
@@ -108,18 +114,26 @@ def interleaved(loops: Mapping[str, Loop], rounds: int, repeats: int = 1, warm_u
             must not always meet the same one.
         repeats: calls of a loop in its turn.
         warm_up: calls of each loop before the first round.
+        before: what some of them need done before each turn, in time that is not counted.
     """
-    for loop in loops.values():
+    preparations = before or {}
+    for name, loop in loops.items():
         for _ in range(warm_up):
+            preparations.get(name, _nothing)()
             loop()
     names = list(loops)
     seconds: tuple[dict[str, list[float]], dict[str, list[float]]] = {n: [] for n in names}, {n: [] for n in names}
     order = random.Random(0)
     for _ in range(rounds):
         for name in order.sample(names, len(names)):
+            preparations.get(name, _nothing)()
             for clock, taken in zip(seconds, timed(loops[name], repeats), strict=True):
                 clock[name].append(taken)
     return Rounds(*seconds, repeats)
+
+
+def _nothing() -> None:
+    return None
 
 
 def timed(loop: Loop, repeats: int) -> tuple[float, float]:
@@ -131,7 +145,17 @@ def timed(loop: Loop, repeats: int) -> tuple[float, float]:
 
 
 def peak_of_tensors(loop: Loop) -> int:
-    """Bytes that tensors take at most during a call, beyond what they take before it. On a CPU.
+    """Bytes that tensors take at most during a call, beyond what they take before it. On a CPU."""
+    return max(accumulate(_allocations(loop)))
+
+
+def bytes_of_tensors(loop: Loop) -> int:
+    """Bytes that a call asks of torch's allocator in all, given back meanwhile or not. On a CPU."""
+    return sum(asked for asked in _allocations(loop) if asked > 0)
+
+
+def _allocations(loop: Loop) -> list[int]:
+    """Bytes asked for and, below zero, given back, in the order of a call.
 
     The loop is called twice: what its first call leaves behind for good, an optimiser's averages for instance, is
     not counted.
@@ -140,7 +164,7 @@ def peak_of_tensors(loop: Loop) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         loop()
     events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+    return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
 
 
 def machine() -> str:

@@ -35,7 +35,13 @@ def place_of_process() -> Place:
         raise InputError(f"RANK={rank} WORLD_SIZE={size}: the ranks are 0 to {size - 1}; torchrun sets both")
     if size == 1:
         return Place()
-    return Place(rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size))
+    local_rank, local_size = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size)
+    if local_rank >= local_size:
+        raise InputError(
+            f"LOCAL_RANK={local_rank} LOCAL_WORLD_SIZE={local_size}: a machine's ranks are 0 to one less than their "
+            "number; torchrun sets both"
+        )
+    return Place(rank, size, local_rank, local_size)
 
 
 def rank_of_process() -> int:

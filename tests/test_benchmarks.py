@@ -7,7 +7,7 @@ import time
 import performance
 import pytest
 import torch
-from timing import Ratio, Rounds, interleaved, peak_of_tensors
+from timing import Ratio, Rounds, bytes_of_tensors, interleaved, peak_of_tensors
 
 QUICK = ["loop", "defaults", "classes"]
 
@@ -64,3 +64,14 @@ def test_the_peak_of_tensors_is_what_is_held_at_once():
         return torch.cat([kept])
 
     assert peak_of_tensors(loop) == 4 * 4000
+    assert bytes_of_tensors(loop) == 4 * 5000
+
+
+def test_what_a_loop_needs_before_its_turn_is_done_and_not_timed():
+    calls = []
+    loops = {name: lambda name=name: calls.append(name) for name in "ab"}
+    before = {"a": lambda: (calls.append("before a"), time.sleep(0.05))}
+    rounds = interleaved(loops, rounds=4, warm_up=1, before=before)
+    turns = " ".join(calls)
+    assert turns.count("before a a") == calls.count("a") == calls.count("before a") == 5
+    assert max(rounds.wall["a"]) < 0.05

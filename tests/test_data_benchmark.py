@@ -1,24 +1,9 @@
 """benchmarks/data.py: that it runs, cleans up, and says what it found."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
-import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+import data
 
 
-@pytest.fixture(scope="module")
-def data():
-    sys.path.insert(0, str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("data_benchmark", BENCHMARKS / "data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_quick_run_says_what_it_found_and_leaves_nothing(data, tmp_path, monkeypatch):
+def test_a_quick_run_says_what_it_found_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(data.tempfile, "tempdir", str(tmp_path))
     found = data.measure(True)
     page = data.section(found)
@@ -30,7 +15,7 @@ def test_a_quick_run_says_what_it_found_and_leaves_nothing(data, tmp_path, monke
     assert not list(data.GROUPS.glob("gankit-data-*"))
 
 
-def test_a_missed_target_is_said(data):
+def test_a_missed_target_is_said():
     one = {"file": 2**20, "limit": None, "refused": None, "milliseconds": 1.0, "trouble": None}
     one |= {"slower": (1.5, 1.4, 1.6), "control": (1.0, 0.99, 1.01)}
     made = {"all_to_one": (0.5, 0.5, 0.5), "speed_images": 10, "cores": 2, "one_per_second": 1, "all_per_second": 2}
@@ -42,7 +27,7 @@ def test_a_missed_target_is_said(data):
     assert "1 MiB, reached 3 times" in data.section(found)
 
 
-def test_where_no_group_can_be_made_it_goes_on_without(data, tmp_path, monkeypatch):
+def test_where_no_group_can_be_made_it_goes_on_without(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "GROUPS", tmp_path / "nowhere")
     with data.limited(2**30) as group:
         assert group is None

@@ -1,12 +1,16 @@
 """benchmarks/gpu.py, as far as it goes without a GPU: its arithmetic, its loops, and a walk through all its parts."""
 
 import json
+import threading
+from multiprocessing import Pipe
 from pathlib import Path
 
 import gpu
 import gpu_checks
+import gpu_defaults
 import gpu_page
 import gpu_resume
+import gpu_speed
 import pytest
 import torch
 from gpu_by_hand import PLAIN, TUNED, by_hand
@@ -129,6 +133,37 @@ def test_the_tuned_loop_does_gankits_work_and_the_plain_one_more(name):
     tuned, plain = (flops_of(by_hand(game, habits)) for habits in (TUNED, PLAIN))
     assert tuned == flops_of(lambda: play_iteration(game))
     assert plain > tuned
+
+
+def test_times_are_kept_when_the_arithmetic_cannot_be_counted(monkeypatch):
+    def broken(loop):
+        raise RuntimeError("an operation that is not known")
+
+    monkeypatch.setattr(gpu_speed, "flops_of", broken)
+    setting = gpu_speed.Setting("dcgan_64", "fp32", "cpu", quick=True)
+    (row,) = gpu_speed.rows(setting, {gpu_speed.BASE: gpu_speed.plain}, 0.1)
+    assert row["milliseconds"][1] > 0
+    assert (row["flops_error"], row["share_of_peak"]) == ("RuntimeError: an operation that is not known", None)
+
+
+def test_a_process_that_cannot_build_its_loop_says_so_each_time(monkeypatch):
+    def broken(game, habits):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(gpu_defaults, "by_hand", broken)
+    mine, its = Pipe()
+    worker = threading.Thread(
+        target=gpu_defaults._answer, args=(its, gpu_speed.Setting("dcgan_64", "fp32", "cpu", quick=True), TUNED)
+    )
+    threads = torch.get_num_threads()
+    worker.start()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no kernel"):
+            gpu_defaults._ask(mine, 1)
+    mine.close()
+    worker.join(10)
+    torch.set_num_threads(threads)
+    assert not worker.is_alive()
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

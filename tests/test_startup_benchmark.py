@@ -1,34 +1,20 @@
 """The benchmark of start-up, memory and checkpoints runs, and its page says where a target is missed."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
+import memory_by_hand as by_hand
 import pytest
+import startup
 
 from gankit import Recipe
 from gankit.game import Game
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def module(name, monkeypatch):
-    """A benchmark, which finds its neighbours as it does when it is run as a program."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    loaded = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, loaded)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-@pytest.fixture
-def startup(monkeypatch):
-    return module("startup", monkeypatch)
+RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of memory is Linux's")
-def test_it_runs_and_says_what_it_found(startup):
+def test_it_runs_and_says_what_it_found():
     found = startup.measure(quick=True)
     text = startup.section(found)
     assert text.startswith("## Start-up, memory and checkpoints\n")
@@ -41,13 +27,13 @@ def test_it_runs_and_says_what_it_found(startup):
     assert found["first"]["igan_vn"][0] > found["first"]["torch"][0] > found["help"][0]
 
 
-def test_shares_are_of_the_iterations_between_two(startup):
+def test_shares_are_of_the_iterations_between_two():
     seconds = {"iteration": [0.1, 0.2], "checkpoint": [1.0, 2.0], "grid": [0.0, 0.0], "log": [0.3, 0.6]}
     cost = {"seconds": seconds, "every": {"checkpoint": 100, "grid": 100, "log": 30}}
     assert startup.shares(cost) == pytest.approx({"checkpoint": 0.1, "grid": 0.0, "log": 0.1})
 
 
-def test_a_target_that_is_missed_is_called_so(startup):
+def test_a_target_that_is_missed_is_called_so():
     found = {
         "machine": "a machine",
         "help": [0.1, 0.5, 0.5],
@@ -65,11 +51,10 @@ def test_a_target_that_is_missed_is_called_so(startup):
 
 
 @pytest.mark.parametrize(("loop", "side"), [("dcgan", 28), ("dcgan", 64), ("wgan_gp", 28)])
-def test_the_networks_by_hand_are_gankits(monkeypatch, tmp_path, startup, loop, side):
-    by_hand = module("memory_by_hand", monkeypatch)
+def test_the_networks_by_hand_are_gankits(tmp_path, loop, side):
     startup.random_images(tmp_path / "images", 20)
     overrides = [f"data.folder='{tmp_path / 'images'}'", f"data.resolution={side}"]
-    game = Game(Recipe.load(BENCHMARKS.parent / "recipes" / f"{loop}_mnist.toml", overrides))
+    game = Game(Recipe.load(RECIPES / f"{loop}_mnist.toml", overrides))
     G = by_hand.dcgan_generator(game.spec.latent_size, side)
     D = by_hand.dcgan_discriminator(side, normalised=loop == "dcgan")
     for mine, gankits in ((G, game.generator), (D, game.discriminator)):

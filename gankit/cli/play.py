@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ from gankit.run_dir import RunDir
 from gankit.sampling import read_generator_file, strange_uses
 from gankit.torchrun import place_of_process
 from gankit.trainer import Outcome
+
+NODE_RANK = "--node-rank"
 
 
 def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool, waiting: Waiting) -> None:
@@ -65,9 +68,13 @@ def tell_end(directory: RunDir, outcome: Outcome) -> None:
 def resume_of(directory: RunDir) -> str:
     """What to type to go on with a run, with as many ranks as there are now."""
     place = place_of_process()
-    machines = place.size // place.local_size
-    ranks = f"--nnodes {machines} " if machines > 1 else ""
-    program = "gankit" if place.size == 1 else f"torchrun {ranks}--nproc-per-node {place.local_size} -m gankit"
+    if place.size == 1:
+        program = "gankit"
+    elif (machines := place.size // place.local_size) == 1:
+        program = f"torchrun --nproc-per-node {place.local_size} -m gankit"
+    else:
+        meeting = f"--master-addr {os.environ.get('MASTER_ADDR', 'HOST')} {NODE_RANK} 0"
+        program = f"torchrun --nnodes {machines} {meeting} --nproc-per-node {place.local_size} -m gankit"
     return f"{program} resume {quoted(directory.path)}"
 
 
@@ -75,6 +82,8 @@ def tell_next(*commands: str) -> None:
     click.echo("next:")
     for command in commands:
         click.echo(f"  {command}")
+    if any(NODE_RANK in command for command in commands):
+        click.echo(f"(on the other machines with their own {NODE_RANK})")
 
 
 def quoted(path: object) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 from gankit.cli import main
+from gankit.cli.play import resume_of, tell_next
 from gankit.interrupt import Interrupt
 from gankit.ranks import ALONE, here
 from gankit.torchrun import Place, place_of_process
@@ -295,6 +297,7 @@ def test_what_other_programs_set_makes_no_rank(monkeypatch):
     [
         ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE=two: a whole number is wanted"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "the ranks are 0 to 1"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "0"}, "LOCAL_RANK=0 LOCAL_WORLD_SIZE=0: a machine's"),
         ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}, "MASTER_ADDR not set, so the ranks cannot meet"),
     ],
 )
@@ -309,6 +312,18 @@ def test_an_environment_that_makes_no_sense_is_a_sentence(tmp_path, monkeypatch,
         main(["run", "gaussian_ring"])
     assert ended.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_what_to_type_next_on_several_machines(monkeypatch, capsys):
+    place = {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "first"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    tell_next(resume_of(SimpleNamespace(path="runs/mine")))
+    assert capsys.readouterr().out.splitlines() == [
+        "next:",
+        "  torchrun --nnodes 2 --master-addr first --node-rank 0 --nproc-per-node 4 -m gankit resume runs/mine",
+        "(on the other machines with their own --node-rank)",
+    ]
 
 
 @pytest.fixture

@@ -38,14 +38,19 @@ class Decoder:
         # It finds what this process finds, and nothing that lies in the current folder besides.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(folder) for folder in sys.path if folder)}
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(resolution), str(channels)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                # Ctrl-C is for the process that asks.
-                start_new_session=True,
-            )
+            # Not its standard output: what is installed beside gankit may write there when Python starts.
+            answers, sink = os.pipe()
+            self.answers = os.fdopen(answers, "rb")
+            with open(sink, "wb"):
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__, str(sink), str(resolution), str(channels)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[sink],
+                    env=environment,
+                    # Ctrl-C is for the process that asks.
+                    start_new_session=True,
+                )
         except OSError as error:
             raise GankitError(f"a process that decodes images cannot be started ({error})") from error
 
@@ -54,15 +59,14 @@ class Decoder:
 
         Raises GankitError when the process is no more.
         """
-        ask, answer = self.process.stdin, self.process.stdout
+        ask = self.process.stdin
         assert ask is not None
-        assert answer is not None
         try:
             ask.write(LENGTH.pack(len(files)))
             for file in files:
                 _write(ask, os.fsencode(file), apart=isinstance(file, str))
             ask.flush()
-            answers = [_read(answer) for _ in files]
+            answers = [_read(self.answers) for _ in files]
         except (OSError, EOFError):
             raise GankitError(
                 f"a process that decodes images has ended before its time, with exit status {self.process.wait()}; "
@@ -74,7 +78,7 @@ class Decoder:
         """At once, whatever it is doing."""
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.process.stdin, self.answers):
             # What was still to be written has nowhere to go.
             with suppress(OSError):
                 if pipe is not None:
@@ -134,7 +138,8 @@ def _exactly(source: IO[bytes], length: int) -> bytes:
 
 if __name__ == "__main__":
     try:
-        serve(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]), 1 if sys.argv[2] == "1" else 3)
+        with open(int(sys.argv[1]), "wb") as answers:
+            serve(sys.stdin.buffer, answers, int(sys.argv[2]), 1 if sys.argv[3] == "1" else 3)
     except BrokenPipeError:
         # Nobody is there any more. An ordinary end would try to write once more, and complain.
         os._exit(0)

@@ -191,3 +191,13 @@ def test_what_lies_in_the_current_folder_is_not_run(tmp_path, monkeypatch):
         assert decoder.decode([encoded(plain("L", 7))]) == [bytes([7] * 16)]
     finally:
         decoder.end()
+
+
+def test_what_else_is_printed_when_python_starts_is_no_answer(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('a greeting, longer than a number', flush=True)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    decoder = Decoder(4, 1)
+    try:
+        assert decoder.decode([encoded(plain("L", 7))]) == [bytes([7] * 16)]
+    finally:
+        decoder.end()
