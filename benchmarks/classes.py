@@ -17,7 +17,7 @@ from gankit import Game
 
 CLASSES = (1, 2, 5, 10, 20)
 BATCH = 60
-ROUNDS = 20
+ROUNDS = 30
 TARGET = 1.3
 """Of N = 10, to N = 1."""
 

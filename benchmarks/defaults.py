@@ -24,10 +24,10 @@ from workloads import PARTS, TINY, game_of, iteration_of
 from gankit import Game
 
 WORK: dict[str, tuple[str, list[str], int]] = {
-    "DCGAN 28": ("dcgan_mnist", ["train.precision=fp32"], 16),
-    "DCGAN 64": ("dcgan_mnist", ["train.precision=fp32", "data.resolution=64", "data.channels=3"], 8),
-    "WGAN-GP 28": ("wgan_gp_mnist", ["train.precision=fp32"], 16),
-    "IGAN_vN 28": ("igan_vn_mnist", ["train.precision=fp32"], 10),
+    "DCGAN 28": ("dcgan_mnist", ["train.precision=fp32"], 24),
+    "DCGAN 64": ("dcgan_mnist", ["train.precision=fp32", "data.resolution=64", "data.channels=3"], 16),
+    "WGAN-GP 28": ("wgan_gp_mnist", ["train.precision=fp32"], 24),
+    "IGAN_vN 28": ("igan_vn_mnist", ["train.precision=fp32"], 16),
 }
 """What is measured: a recipe that comes with gankit, what is changed in it, and the number of rounds."""
 

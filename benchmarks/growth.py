@@ -342,9 +342,9 @@ def _ranks(ranks: Mapping[str, Sequence[float]]) -> list[str]:
         return []
     one, shared, doubled = (statistics.median(of) for of in ranks.values())
     return [
-        f"Ranks, each a process of one thread on a core of its own, over gloo; DCGAN at 28x28: one plays a batch of {BATCH} in "
-        f"{one:.1f} ms, two share it in {shared:.1f} ms ({one / shared:.2f} times as fast), and two with {BATCH} "
-        f"images each take {doubled:.1f} ms ({2 * one / doubled:.2f} times the images a second)."
+        "Ranks, each a process of one thread on a core of its own, over gloo; DCGAN at 28x28: one plays a batch of "
+        f"{BATCH} in {one:.1f} ms, two share it in {shared:.1f} ms ({one / shared:.2f} times as fast), and two with "
+        f"{BATCH} images each take {doubled:.1f} ms ({2 * one / doubled:.2f} times the images a second)."
     ]
 
 

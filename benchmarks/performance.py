@@ -4,7 +4,7 @@
 
 Each benchmark runs as a process of its own and leaves DIR/NAME.json; docs/performance.md is written from what lies
 there, so `--only` measures one thing anew and keeps the others. Nothing else should run meanwhile. On 2 cores all of
-it takes three quarters of an hour.
+it takes an hour.
 """
 
 from __future__ import annotations
