@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from gankit import Dataset, Game, Recipe, read_prepared
-from gankit.batches import Batches, place
+from gankit.batches import Batches, Prefetched, place
 from gankit.prepared import write_prepared
 from gankit.runs import prepare_torch
 from gankit.trainer import play_iteration
@@ -38,15 +38,15 @@ GROUPS = Path("/sys/fs/cgroup/memory")
 MIB = 1 << 20
 
 WORK: dict[str, dict[str, Any]] = {
-    "28x28 grey": {"resolution": 28, "channels": 1, "width": 32, "iterations": 30},
-    "64x64 colour": {"resolution": 64, "channels": 3, "width": 16, "iterations": 10},
+    "28x28 grey": {"resolution": 28, "channels": 1, "width": 32, "iterations": 8, "first": 30},
+    "64x64 colour": {"resolution": 64, "channels": 3, "width": 16, "iterations": 4, "first": 10},
 }
 BATCH = 64
 IN_MEMORY = 4096
 """Images of the game that is played in memory. The order and the copying are those of any number."""
 
 FILE, LIMIT = 2560 * MIB, 1152 * MIB
-ROUNDS = 15
+ROUNDS = 40
 
 COLD_FILE = 256 * MIB
 COLD_ROUNDS = 15
@@ -177,45 +177,49 @@ def in_memory(name: str) -> Dataset:
 
 
 def playing(game: Game, iterations: int) -> Callable[[], None]:
-    """So many iterations, and nothing is gathered ahead before them or after."""
+    """So many iterations; what is gathered ahead is as much behind them as before them."""
 
     def play() -> None:
         for _ in range(iterations):
             play_iteration(game)
-        assert game.batches is not None
-        game.batches.close()
+        while isinstance(game.batches, Prefetched) and not game.batches.ahead.full():
+            time.sleep(0.0002)
 
     return play
 
 
 def play_from_file(name: str, file: str, quick: bool) -> Found:
-    """In a process of its own: turns of the same game from the file and from memory."""
+    """In a process of its own: turns of the same game from the file and from memory, two copies of each."""
     iterations = 2 if quick else WORK[name]["iterations"]
-    loops = {
-        "file": playing(game_of(name, read_prepared(Path(file))), iterations),
-        "memory": playing(game_of(name, in_memory(name)), iterations),
-        "control": playing(game_of(name, in_memory(name)), iterations),
-    }
+    from_file, from_memory = (read_prepared(Path(file)) for _ in range(2)), (in_memory(name) for _ in range(2))
+    loops = {f"file {copy}": playing(game_of(name, dataset), iterations) for copy, dataset in enumerate(from_file)}
+    loops |= {f"memory {copy}": playing(game_of(name, dataset), iterations) for copy, dataset in enumerate(from_memory)}
     # Read through once, so that no memory is left that would first have to fill.
     with open(file, "rb", buffering=0) as opened:
         while opened.read(MIB):
             pass
     before = bytes_read()
-    rounds = interleaved(loops, 2 if quick else ROUNDS, warm_up=1)
+    each = interleaved(loops, 2 if quick else ROUNDS, warm_up=1)
+    both = each.together({"file": ["file 0", "file 1"], "memory": ["memory 0", "memory 1"]})
     return {
-        "slower": rounds.ratio("file", "memory"),
-        "slower_cpu": rounds.ratio("file", "memory", "cpu"),
-        "control": rounds.ratio("control", "memory"),
-        "trouble": trouble(rounds),
-        "milliseconds": rounds.milliseconds("memory") / iterations,
+        "slower": both.ratio("file", "memory"),
+        "slower_cpu": both.ratio("file", "memory", "cpu"),
+        "control": each.ratio("memory 1", "memory 0"),
+        "trouble": trouble(each, "memory 1", "memory 0"),
+        "milliseconds": each.milliseconds("memory 0") / iterations,
         "read": bytes_read() - before,
     }
 
 
-def trouble(rounds: Rounds) -> str | None:
-    """Why a measurement does not count. Whether the cores were busy is asked of memory's turns: who reads may wait."""
-    in_memory = rounds.together({name: [name] for name in ("memory", "control")})
-    return in_memory.trouble(in_memory.ratio("control", "memory"))
+def trouble(rounds: Rounds, one: str, other: str) -> str | None:
+    """Why a measurement does not count. Whether the cores were busy is asked of memory's turns: who reads may wait.
+
+    Args:
+        rounds: of the measurement.
+        one, other: the two that should be alike.
+    """
+    in_memory = rounds.together({name: [name] for name in (one, other)})
+    return in_memory.trouble(in_memory.ratio(one, other))
 
 
 def bytes_read() -> int:
@@ -237,7 +241,7 @@ def first_epoch(top: Path, name: str, quick: bool) -> Found:
 
 def play_cold(name: str, file: str, quick: bool) -> Found:
     """In a process of its own: the first iterations from a file that is not in memory, and as many from memory."""
-    iterations = 2 if quick else WORK[name]["iterations"]
+    iterations = 2 if quick else WORK[name]["first"]
     games = {way: game_of(name, in_memory(name)) for way in ("ahead", "touched", "memory", "control")}
     rounds = interleaved(
         {way: playing(game, iterations) for way, game in games.items()},
@@ -251,7 +255,7 @@ def play_cold(name: str, file: str, quick: bool) -> Found:
         "ahead": rounds.ratio("ahead", "memory"),
         "touched": rounds.ratio("touched", "memory"),
         "control": rounds.ratio("control", "memory"),
-        "trouble": trouble(rounds),
+        "trouble": trouble(rounds, "control", "memory"),
     }
 
 
@@ -265,6 +269,8 @@ def from_disk(game: Game, file: Path, ahead: bool) -> Callable[[], None]:
     """
 
     def begin_anew() -> None:
+        if game.batches is not None:
+            game.batches.close()
         # Pages that are mapped are not forgotten.
         game.batches = None
         forget(file)
@@ -360,8 +366,8 @@ def section(found: Found) -> str:
         "## Data",
         "",
         f"`python benchmarks/data.py`, {found['machine']}. DCGAN of small width on the CPU, batches of {BATCH}. Times "
-        "are ratios to the same game played from memory in the same process, in turn, with the rounds' quartiles; "
-        "nothing is gathered ahead before a turn is timed.",
+        "are ratios to the same game played from memory in the same process, in turn, with the rounds' quartiles, two "
+        "copies of each; a turn ends when as much is gathered ahead as when it began.",
         "",
         "From a prepared file that does not fit into memory, "
         + ("read from the disk in random order" if all_limited(found) else "which could not be shown here")
@@ -383,7 +389,12 @@ def section(found: Found) -> str:
             lines.append(f"The target is missed with {name}.")
     if not all_limited(found):
         lines.append("No control group could be made (that takes root): the files may have been in memory.")
-    lines += ["", "The first iterations from a file of which nothing is in memory, but which fits:", ""]
+    lines += [
+        "",
+        "The first iterations from a file of which nothing is in memory, but which fits. Here a turn begins with "
+        "nothing gathered ahead, and ends with a few batches:",
+        "",
+    ]
     lines += ["| images | iterations | gathered ahead | touched as training comes to it | control |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     for name, one in found["cold"].items():

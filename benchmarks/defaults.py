@@ -81,7 +81,9 @@ WAYS = {
     "Adam, foreach": Way("fused", change=adam(foreach=True)),
     "Adam, parameter by parameter": Way("fused", change=adam(foreach=False)),
     "gradients zeroed in place": Way("let go, which is torch's own way", change=kept_gradients),
-    "real and generated in one pass of D": Way("two passes", trick("OnePass"), not_for=BATCH_NORM_IN_D),
+    "real and generated in one pass of D": Way(
+        "two passes, right whatever layers D has", trick("OnePass"), not_for=BATCH_NORM_IN_D
+    ),
     "torch.compile of both networks": Way("not compiled", trick("Compiled"), not_for=SECOND_DERIVATIVES),
     "one thread": Way("torch's number, one for each core; `OMP_NUM_THREADS`", threads=1),
     "bf16": Way("`train.precision`, fp32: bf16 computes other gradients", ("train.precision=bf16",)),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import InputError
-from gankit.mapped import fetch, is_mapped
+from gankit.mapped import expect_no_order, fetch, is_mapped
 from gankit.ranks import ALONE, Ranks
 
 State = dict[str, list[int]]
@@ -135,6 +135,8 @@ class Batches:
             raise InputError("data: there is not one image to learn from")
         self.images, self.labels = images, labels
         self.mapped = is_mapped(images)
+        if self.mapped:
+            expect_no_order(images)
         self.batch_size = batch_size
         self.ranks = ranks
         if classes:

@@ -1,8 +1,8 @@
 """Images that lie in a mapped file: told from those in memory, and asked of the disk a whole batch at once.
 
 Touching a page that is not in memory waits for the disk, and brings its neighbours along, which are of no use to a
-shuffled order. So the kernel is told of all rows of a batch before the first is touched: it fetches them side by side,
-and nothing besides.
+shuffled order. So the kernel is told that there is no order, and of all rows of a batch before the first is touched: it
+fetches them side by side, and nothing besides.
 """
 
 from __future__ import annotations
@@ -43,6 +43,18 @@ def is_mapped(images: Tensor) -> bool:
     return False
 
 
+def expect_no_order(images: Tensor) -> None:
+    """Has the kernel bring no neighbours along when a row of a mapped file is touched. Advice, as in `fetch`.
+
+    Args:
+        images: (N, ...), contiguous.
+    """
+    if not MAPS.exists() or not images.is_contiguous():
+        return
+    from_page = images.data_ptr() - images.data_ptr() % mmap.PAGESIZE
+    _advise(from_page, images.data_ptr() + images.nbytes - from_page, mmap.MADV_RANDOM)
+
+
 def fetch(images: Tensor, index: Tensor) -> None:
     """Has the kernel begin to read rows of a mapped file. Waits for none of them; in memory they are left alone.
 
@@ -61,7 +73,11 @@ def fetch(images: Tensor, index: Tensor) -> None:
     for some in ranges.split(AT_ONCE):
         if not _fetched_at_once(some):
             for address, size in some.tolist():
-                _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_WILLNEED)
+                _advise(address, size, mmap.MADV_WILLNEED)
+
+
+def _advise(address: int, size: int, advice: int) -> None:
+    _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), ctypes.c_int(advice))
 
 
 def _fetched_at_once(ranges: Tensor) -> bool:

@@ -4,6 +4,7 @@ import gc
 
 import pytest
 from by_hand import BY_HAND
+from gpu_waits import Waits
 from torch.profiler import ProfilerActivity, profile
 from workloads import game_of, iteration_of
 
@@ -47,13 +48,14 @@ def test_an_iteration_beside_the_loop_written_by_hand(CountedOperations, recipe)
 
 
 @pytest.mark.parametrize("recipe", sorted(bundled_recipes()))
-def test_an_iteration_of_a_recipe_waits_for_nothing(Waits, recipe):
+def test_an_iteration_of_a_recipe_waits_for_nothing(recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
     game = game_of(recipe, [*SMALL, f"data.classes={classes}"])
     iteration = iteration_of(game)
     with Waits() as waits:
         iteration()
-    assert waits.found == []
+    # RMSprop copies a number of torch's own, which stays on the CPU.
+    assert set(waits.counts) == ({"aten.lift_fresh"} if recipe == "wgan_mnist" else set())
 
 
 def test_an_iteration_leaves_nothing_to_collect():

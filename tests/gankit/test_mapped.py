@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gankit import mapped
-from gankit.mapped import fetch, is_mapped
+from gankit.batches import Batches
+from gankit.mapped import expect_no_order, fetch, is_mapped
 
 ROW = mmap.PAGESIZE
 
@@ -67,8 +68,20 @@ def test_wanted_rows_are_read_and_their_neighbours_are_not(images, monkeypatch, 
     assert there[others].float().mean() < 0.5
 
 
+def test_a_row_of_a_mapped_file_brings_no_neighbours_along(images):
+    Batches(images, None, 1, 0, seed=0)
+    absent = (~in_memory(images)).nonzero().flatten()
+    # In the middle of the last hundred in a line, far behind what the header brings along.
+    alone = max(int(a) for a, b in zip(absent, absent[100:], strict=False) if b - a == 100) + 50
+    _ = images[alone].sum()
+    # A row that begins within a page ends in the next.
+    assert 1 <= in_memory(images)[alone - 50 : alone + 51].sum() <= 2
+
+
 def test_in_memory_nothing_changes():
     images = torch.arange(50, dtype=torch.uint8).view(25, 2)
+    expect_no_order(images)
+    expect_no_order(images.T)
     fetch(images, torch.tensor([3, 24, 3]))
     fetch(images.T, torch.tensor([1]))
     assert images.flatten().tolist() == list(range(50))
