@@ -18,13 +18,15 @@ def test_a_quick_run_says_what_it_found_and_leaves_nothing(tmp_path, monkeypatch
 def test_a_missed_target_is_said():
     one = {"file": 2**20, "limit": None, "refused": None, "milliseconds": 1.0, "trouble": None}
     one |= {"slower": (1.5, 1.4, 1.6), "control": (1.0, 0.99, 1.01)}
-    made = {"all_to_one": (0.5, 0.5, 0.5), "speed_images": 10, "cores": 2, "one_per_second": 1, "all_per_second": 2}
+    made = {"all_to_one": (0.5, 0.5, 0.5), "few": 1, "many": 10, "cores": 2, "per_second": {"one": 1, "all": 2}}
     found = {"machine": "m", "training": {"x": one}, "cold": {}, "preparing": made | {"runs": {}}}
     assert "The target is missed with x." in data.section(found)
     assert "No control group could be made" in data.section(found)
     found["training"]["x"] = one | {"trouble": "the control is 0.9", "limit": 2**20, "refused": 3}
     assert "x does not count: the control is 0.9." in data.section(found)
     assert "1 MiB, reached 3 times" in data.section(found)
+    found["training"]["x"] = one | {"slower": (1.01, 1.0, 1.02)}
+    assert "The target is met with x." in data.section(found)
 
 
 def test_where_no_group_can_be_made_it_goes_on_without(tmp_path, monkeypatch):
