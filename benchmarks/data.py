@@ -11,8 +11,10 @@ cost, when nothing has been read? And do all cores prepare, in memory that does 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,12 +26,13 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from gankit import Dataset, Game, Recipe, read_prepared
 from gankit.batches import Batches, Prefetched, place
 from gankit.prepared import write_prepared
 from gankit.runs import prepare_torch
-from gankit.trainer import play_iteration
+from gankit.trainer import default_turns, play_iteration
 
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import environment
@@ -51,7 +54,7 @@ FILE, LIMIT = 2560 * MIB, 1152 * MIB
 ROUNDS = 40
 
 COLD_FILE = 256 * MIB
-COLD_ROUNDS = 15
+COLD_ROUNDS = 9
 
 TARGET = 1.02
 """Times as long as from memory: 98% of the speed."""
@@ -149,12 +152,13 @@ def forget(file: Path) -> None:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def game_of(name: str, dataset: Dataset) -> Game:
-    """DCGAN of small width, on the CPU."""
+def game_of(name: str, dataset: Dataset, seed: int = 0) -> Game:
+    """DCGAN of small width, on the CPU. The seed decides in which order images come."""
     work = WORK[name]
     dcgan = {"use": "dcgan", "width": work["width"]}
     adam = {"use": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}
     raw = {
+        "seed": seed,
         "train": {"batch_size": BATCH, "device": "cpu"},
         "data": {"use": "shapes", "resolution": work["resolution"], "channels": work["channels"], "count": 64},
         "generator": dcgan,
@@ -179,13 +183,35 @@ def in_memory(name: str) -> Dataset:
 
 
 def playing(game: Game, iterations: int) -> Callable[[], None]:
-    """So many iterations; what is gathered ahead is as much behind them as before them."""
-
     def play() -> None:
         for _ in range(iterations):
             play_iteration(game)
-        while isinstance(game.batches, Prefetched) and not game.batches.ahead.full():
-            time.sleep(0.0002)
+
+    return play
+
+
+def gathering(game: Game, iterations: int) -> Callable[[], None]:
+    """So many iterations from a file. They end when as many batches have been gathered as they use: none is gathered
+    in another loop's turn."""
+    source = game.batches
+    assert isinstance(source, Prefetched)
+    gather, gathered, wanted = source.batches.next, 0, source.depth + 1
+
+    def counted() -> tuple[Tensor, Tensor | None]:
+        nonlocal gathered
+        batch = gather()
+        gathered += 1
+        return batch
+
+    source.batches.next = counted  # type: ignore[method-assign]
+
+    def play() -> None:
+        nonlocal wanted
+        for _ in range(iterations):
+            play_iteration(game)
+        wanted += iterations * len(default_turns(game))
+        while gathered < wanted:
+            time.sleep(0.0001)
 
     return play
 
@@ -193,9 +219,11 @@ def playing(game: Game, iterations: int) -> Callable[[], None]:
 def play_from_file(name: str, file: str, quick: bool) -> Found:
     """In a process of its own: turns of the same game from the file and from memory, two copies of each."""
     iterations = 2 if quick else WORK[name]["iterations"]
-    from_file, from_memory = (read_prepared(Path(file)) for _ in range(2)), (in_memory(name) for _ in range(2))
-    loops = {f"file {copy}": playing(game_of(name, dataset), iterations) for copy, dataset in enumerate(from_file)}
-    loops |= {f"memory {copy}": playing(game_of(name, dataset), iterations) for copy, dataset in enumerate(from_memory)}
+    loops = {}
+    for copy in range(2):
+        # Each in an order of its own: none finds in memory what the other has just read.
+        loops[f"file {copy}"] = gathering(game_of(name, read_prepared(Path(file)), seed=copy), iterations)
+        loops[f"memory {copy}"] = playing(game_of(name, in_memory(name), seed=copy), iterations)
     # Read through once, so that no memory is left that would first have to fill.
     with open(file, "rb", buffering=0) as opened:
         while opened.read(MIB):
@@ -232,52 +260,80 @@ def bytes_read() -> int:
 # The first epoch, when nothing of the file is in memory.
 
 
+COLD = ("ahead", "touched")
+
+
 def first_epoch(top: Path, name: str, quick: bool) -> Found:
-    file = top / "cold.safetensors"
-    random_images(file, name, 8 * MIB if quick else COLD_FILE)
+    """Each way has a file of its own: pages that another has mapped are not forgotten."""
+    folder = top / "cold"
+    folder.mkdir()
     try:
-        return inside(["cold", name, str(file), str(quick)])
+        for way in COLD:
+            random_images(folder / way, name, 8 * MIB if quick else COLD_FILE)
+        return inside(["cold", name, str(folder), str(quick)])
     finally:
-        file.unlink()
+        shutil.rmtree(folder)
 
 
-def play_cold(name: str, file: str, quick: bool) -> Found:
-    """In a process of its own: the first iterations from a file that is not in memory, and as many from memory."""
+def play_cold(name: str, folder: str, quick: bool) -> Found:
+    """In a process of its own: the first iterations from files that are not in memory, and as many from memory."""
     iterations = 2 if quick else WORK[name]["first"]
-    games = {way: game_of(name, in_memory(name)) for way in ("ahead", "touched", "memory", "control")}
+    games = {way: game_of(name, in_memory(name)) for way in (*COLD, "memory", "control")}
+    read = dict.fromkeys(games, 0)
+    turns = 2 if quick else COLD_ROUNDS
+
+    def first_iterations(way: str) -> Callable[[], None]:
+        play = playing(games[way], iterations)
+
+        def counted() -> None:
+            before = bytes_read()
+            play()
+            batches = games[way].batches
+            assert batches is not None
+            batches.close()
+            read[way] += bytes_read() - before
+
+        return counted
+
     rounds = interleaved(
-        {way: playing(game, iterations) for way, game in games.items()},
-        2 if quick else COLD_ROUNDS,
+        {way: first_iterations(way) for way in games},
+        turns,
         warm_up=1,
-        before={way: from_disk(games[way], Path(file), ahead=way == "ahead") for way in ("ahead", "touched")},
+        before={way: from_disk(games[way], Path(folder) / way, ahead=way == "ahead") for way in COLD},
     )
+    size = os.path.getsize(Path(folder) / COLD[0])
+    # As much as the rows have bytes, if the disk was asked at all.
+    asked = iterations * BATCH * WORK[name]["channels"] * WORK[name]["resolution"] ** 2
+    each = {way: read[way] / (turns + 1) for way in COLD}
+    warm = [way for way in COLD if each[way] < min(asked, size) / 2]
     return {
         "iterations": iterations,
-        "file": os.path.getsize(file),
+        "file": size,
         "ahead": rounds.ratio("ahead", "memory"),
         "touched": rounds.ratio("touched", "memory"),
         "control": rounds.ratio("control", "memory"),
-        "trouble": trouble(rounds, "control", "memory"),
+        "read": each,
+        "trouble": "the disk was hardly asked" if warm else trouble(rounds, "control", "memory"),
     }
 
 
 def from_disk(game: Game, file: Path, ahead: bool) -> Callable[[], None]:
-    """What has a game read a file of which nothing is in memory.
+    """What has a game read a file of which nothing is in memory, in another order each time.
 
     Args:
         game: its batches are those of the file from then on.
         file: a prepared one.
-        ahead: whether batches are gathered before they are asked for; else each page is read when it is touched.
+        ahead: whether batches are gathered before they are asked for; else each page is read when it is touched, with
+            what the system brings along.
     """
+    seeds = itertools.count()
 
     def begin_anew() -> None:
-        if game.batches is not None:
-            game.batches.close()
         # Pages that are mapped are not forgotten.
         game.batches = None
         forget(file)
         images, labels = read_prepared(file).load()
-        game.batches = batches = place(images, labels, game.device, BATCH, 0, 0, ahead)
+        game.batches = batches = place(images, labels, game.device, BATCH, 0, next(seeds), ahead)
         if isinstance(batches, Batches):
             # Nothing is asked of the disk before it is touched.
             batches.mapped = False
@@ -375,7 +431,8 @@ def section(found: Found) -> str:
         "",
         "From a prepared file that does not fit into memory, "
         + ("read from the disk in random order" if all_limited(found) else "which could not be shown here")
-        + "; two copies of each game, timed together, and a turn ends when as much is gathered ahead as when it began. "
+        + "; two copies of each game, timed together, each in an order of its own, and a turn ends when as much is "
+        "gathered ahead as when it began. "
         f"The target is {TARGET} at most:",
         "",
         "| images | file | memory allowed | in memory, an iteration | from the file | control |",
@@ -397,14 +454,14 @@ def section(found: Found) -> str:
     lines += [
         "",
         "The first iterations from a file of which nothing is in memory, but which fits. Here a turn begins with "
-        "nothing gathered ahead, and ends with a few batches:",
+        "nothing gathered ahead, and gathers a few batches that it does not use:",
         "",
     ]
-    lines += ["| images | iterations | gathered ahead | touched as training comes to it | control |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
+    lines += ["| images | iterations | gathered ahead | read | touched as training comes to it | read | control |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for name, one in found["cold"].items():
-        ratios = [str(Ratio(*one[way])) for way in ("ahead", "touched", "control")]
-        lines.append(f"| {name} | {one['iterations']} | {' | '.join(ratios)} |")
+        ways = [f"{Ratio(*one[way])} | {one['read'][way] / MIB:.1f} MiB" for way in COLD]
+        lines.append(f"| {name} | {one['iterations']} | {' | '.join(ways)} | {Ratio(*one['control'])} |")
     lines.append("")
     for name, one in found["cold"].items():
         if one["trouble"]:

@@ -94,7 +94,7 @@ def _answer(end: Connection, setting: Setting, habits: Habits) -> None:
     """Times the loop as often as it is asked, or says what went wrong, until nobody is there any more."""
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     loop = None
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, ConnectionError):
         while True:
             repeats = end.recv()
             try:

@@ -93,7 +93,7 @@ def _speed_row(row: Found) -> str:
     head = f"| {_title(row)} | {row['batch_size']} | {row['precision']} | {row['variant']} |"
     if "error" in row:
         return f"{head} {_one_line(row['error'])} | | | | |"
-    share = "not known" if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}"
+    share = row.get("flops_error", "not known") if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}"
     memory = f"{row['memory']['reserved']:.0f}" if row["memory"] else ""
     ratio = "" if row["ratio"] is None else _ratio(row["ratio"])
     return f"{head} {row['milliseconds'][1]:.2f} | {row['images_per_second']:.0f} | {ratio} | {share} | {memory} |"

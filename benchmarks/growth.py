@@ -282,10 +282,18 @@ def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
     """Milliseconds of an iteration on one rank of one thread, on two that share its batch, and on two with one each."""
     if (os.cpu_count() or 1) < 2:
         return {}
-    played: dict[str, list[float]] = {"one rank": [], "two ranks, the same batch": [], "two ranks, twice the batch": []}
-    sizes = dict(zip(played, ((1, BATCH), (2, BATCH), (2, 2 * BATCH)), strict=True))
-    for _ in range(5):
-        for name, (ranks, batch_size) in sizes.items():
+    kinds = {
+        "one rank": (1, BATCH),
+        "two ranks, the same batch": (2, BATCH),
+        "two ranks, twice the batch": (2, 2 * BATCH),
+        "one rank again": (1, BATCH),
+    }
+    played: dict[str, list[float]] = {name: [] for name in kinds}
+    names = list(kinds)
+    for number in range(5):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            ranks, batch_size = kinds[name]
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
             command += [str(HERE / "growth_rank.py"), str(batch_size), "10"]
             said = output_of(command, variables | {"OMP_NUM_THREADS": "1"})
@@ -318,7 +326,7 @@ def _growths_of_ranks(ranks: Mapping[str, Sequence[float]]) -> list[dict[str, An
     """Rows of the table: from one rank to two, with the batch shared or twice as large."""
     if not ranks:
         return []
-    one, *two = ranks.values()
+    one, *two, _ = ranks.values()
     quantities = f"ranks that share a batch of {BATCH}", f"ranks with {BATCH} images each"
     rows = []
     for quantity, of_two in zip(quantities, two, strict=True):
@@ -340,11 +348,12 @@ def _growths_of_ranks(ranks: Mapping[str, Sequence[float]]) -> list[dict[str, An
 def _ranks(ranks: Mapping[str, Sequence[float]]) -> list[str]:
     if not ranks:
         return []
-    one, shared, doubled = (statistics.median(of) for of in ranks.values())
+    one, shared, doubled, again = (statistics.median(of) for of in ranks.values())
     return [
-        "Ranks, each a process of one thread on a core of its own, over gloo; DCGAN at 28x28: one plays a batch of "
-        f"{BATCH} in {one:.1f} ms, two share it in {shared:.1f} ms ({one / shared:.2f} times as fast), and two with "
-        f"{BATCH} images each take {doubled:.1f} ms ({2 * one / doubled:.2f} times the images a second)."
+        "Ranks, each a process of one thread, over gloo on the cores that there are; DCGAN at 28x28: one plays a batch "
+        f"of {BATCH} in {one:.1f} ms, two share it in {shared:.1f} ms ({one / shared:.2f} times as fast), and two with "
+        f"{BATCH} images each take {doubled:.1f} ms ({2 * one / doubled:.2f} times the images a second). One rank "
+        f"again, as the control, takes {again / one:.2f} of the time of one."
     ]
 
 
@@ -353,7 +362,7 @@ def _hundredfold(found: Found) -> list[str]:
     ranks = {name: statistics.median(of) for name, of in found["ranks"].items()}
     if not ranks:
         return []
-    one, shared, doubled = ranks.values()
+    one, shared, doubled, _ = ranks.values()
     of_a_class, order = found["parameters of a class"], found["order"]
     batch, classes = _grown(found, "images in the batch"), _grown(found, "classes, 2 images of each")
     epoch, idle = _grown(found, "images in the data", "a new epoch's order"), _grown(found, "plugins that do nothing")

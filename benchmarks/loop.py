@@ -7,7 +7,7 @@ the same weights (tests/test_by_hand.py). Copies of one loop may differ by half 
 weights happen to lie in memory, so there are three of each. The control is one hand-written loop against the others.
 
 Ratios near 1 drown in a machine's noise. So two things are measured that do not. The bytes that an iteration asks of
-torch's allocator: arithmetic on large tensors beyond the hand-written loop's would show there. And the loops take turns
+torch's allocator: large tensors that the hand-written loop does not make would show there. And the loops take turns
 once more with networks so small that little else than the loops' own cost is left: the difference, in milliseconds, is
 what gankit adds to an iteration of any size.
 """
@@ -43,8 +43,8 @@ def measure(quick: bool) -> Found:
             loops[f"hand {copy}"] = by_hand(plain)
         each = interleaved(loops, 2 if quick else ROUNDS[recipe])
         rounds = each.together({name: [f"{name} {copy}" for copy in range(COPIES)] for name in (*games, "hand")})
-        halves = each.together({"one": ["hand 0"], "others": [f"hand {copy}" for copy in range(1, COPIES)]})
-        control = Ratio(*((COPIES - 1) * value for value in halves.ratio("one", "others")))
+        apart = each.together({"one": ["hand 0"], "others": [f"hand {copy}" for copy in range(1, COPIES)]})
+        control = Ratio(*((COPIES - 1) * value for value in apart.ratio("one", "others")))
         found["recipes"][recipe] = {
             "rounds": len(rounds.wall["hand"]),
             "copies": COPIES,
@@ -101,8 +101,8 @@ def section(found: Found) -> str:
     lines += [
         "",
         "Such ratios are as exact as the machine is quiet; two things are more exact. *Tensors* is what an iteration "
-        "asks of torch's allocator in all, gankit's over the hand-written loop's: arithmetic on large tensors that the "
-        "other does not do would show there. What gankit does more is some operations on values and labels, counted "
+        "asks of torch's allocator in all, gankit's over the hand-written loop's: large tensors that the other does "
+        "not make would show there. What gankit does more is some operations on values and labels, counted "
         "by `tests/test_costs.py`, and Python. So the loops take turns again, on one thread, in float32, with networks "
         "so small that little else is left: the milliseconds that an iteration of gankit takes more (quartiles), and "
         "what share of the iteration above that would be.",

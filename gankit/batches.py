@@ -135,8 +135,6 @@ class Batches:
             raise InputError("data: there is not one image to learn from")
         self.images, self.labels = images, labels
         self.mapped = is_mapped(images)
-        if self.mapped:
-            expect_no_order(images)
         self.batch_size = batch_size
         self.ranks = ranks
         if classes:
@@ -276,6 +274,7 @@ def place(
     if prefetch is None:
         prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > room_for_data(device)
     if prefetch:
+        expect_no_order(images)
         return Prefetched(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type == "cuda")
     on_device = images.to(device), None if labels is None else labels.to(device)
     return Batches(*on_device, batch_size, classes, seed, ranks)

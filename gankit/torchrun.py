@@ -36,10 +36,10 @@ def place_of_process() -> Place:
     if size == 1:
         return Place()
     local_rank, local_size = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size)
-    if local_rank >= local_size:
+    if not local_rank < local_size <= size:
         raise InputError(
-            f"LOCAL_RANK={local_rank} LOCAL_WORLD_SIZE={local_size}: a machine's ranks are 0 to one less than their "
-            "number; torchrun sets both"
+            f"WORLD_SIZE={size}, but this is rank {local_rank} of {local_size} on its machine (LOCAL_RANK, "
+            "LOCAL_WORLD_SIZE); torchrun sets them all"
         )
     return Place(rank, size, local_rank, local_size)
 

@@ -152,9 +152,8 @@ def test_a_process_that_cannot_build_its_loop_says_so_each_time(monkeypatch):
 
     monkeypatch.setattr(gpu_defaults, "by_hand", broken)
     mine, its = Pipe()
-    worker = threading.Thread(
-        target=gpu_defaults._answer, args=(its, gpu_speed.Setting("dcgan_64", "fp32", "cpu", quick=True), TUNED)
-    )
+    setting = gpu_speed.Setting("dcgan_64", "fp32", "cpu", quick=True)
+    worker = threading.Thread(target=gpu_defaults._answer, args=(its, setting, TUNED), daemon=True)
     threads = torch.get_num_threads()
     worker.start()
     for _ in range(2):

@@ -52,13 +52,16 @@ def test_what_is_said_of_a_hundred_times_as_much_follows_the_figures():
     found = {
         "machine": "a machine",
         "growths": growths,
-        "ranks": {"one rank": [10.0] * 3, "two, the same batch": [5.0] * 3, "two, twice the batch": [16.0] * 3},
+        "ranks": dict(
+            zip(("one", "two that share", "two", "one again"), ([t] * 3 for t in (10.0, 5.0, 16.0, 10.1)), strict=True)
+        ),
         "order": {"images": 6_000_000, "bytes": 96_000_000},
         "parameters of a class": 125_000,
         "installed": 90,
     }
     text = growth.section(found)
     assert "Two that share it are 2.00 times as fast as one" in text
+    assert "takes 1.01 of the time of one." in text
     assert "play 1.25 times the images a second" in text
     assert "| an iteration | ranks that share a batch of 128 | 1 | 2 | 10 ms | 0.5 | -1.00 (-1.00 to -1.00) |" in text
     assert "| an iteration | ranks with 128 images each | 1 | 2 | 10 ms | 1.6 | 0.68 (0.68 to 0.68) |" in text

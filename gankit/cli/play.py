@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Callable
@@ -16,8 +17,6 @@ from gankit.run_dir import RunDir
 from gankit.sampling import read_generator_file, strange_uses
 from gankit.torchrun import place_of_process
 from gankit.trainer import Outcome
-
-NODE_RANK = "--node-rank"
 
 
 def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool, waiting: Waiting) -> None:
@@ -70,10 +69,11 @@ def resume_of(directory: RunDir) -> str:
     place = place_of_process()
     if place.size == 1:
         program = "gankit"
-    elif (machines := place.size // place.local_size) == 1:
+    elif place.size == place.local_size:
         program = f"torchrun --nproc-per-node {place.local_size} -m gankit"
     else:
-        meeting = f"--master-addr {os.environ.get('MASTER_ADDR', 'HOST')} {NODE_RANK} 0"
+        machines = math.ceil(place.size / place.local_size)
+        meeting = f"--master-addr {os.environ.get('MASTER_ADDR', 'HOST')} --node-rank 0"
         program = f"torchrun --nnodes {machines} {meeting} --nproc-per-node {place.local_size} -m gankit"
     return f"{program} resume {quoted(directory.path)}"
 
@@ -82,8 +82,9 @@ def tell_next(*commands: str) -> None:
     click.echo("next:")
     for command in commands:
         click.echo(f"  {command}")
-    if any(NODE_RANK in command for command in commands):
-        click.echo(f"(on the other machines with their own {NODE_RANK})")
+    place = place_of_process()
+    if place.size > place.local_size:
+        click.echo("(on the other machines with their own --node-rank)")
 
 
 def quoted(path: object) -> str:

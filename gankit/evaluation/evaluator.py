@@ -20,6 +20,7 @@ from gankit.evaluation.comparison import Comparison, Extractor, Features, Measur
 from gankit.evaluation.protocol import Fact, settings_of, source_of
 from gankit.evaluation.store import kept
 from gankit.game import Game, derived_seed
+from gankit.mapped import gone_through
 from gankit.recipe import Part
 from gankit.sampling import Sampler, drawn_from, sampled_generator
 
@@ -242,7 +243,12 @@ def features_of_everything(
     images, labels = dataset.load()
     if len(images) == len(real.images):
         return None
-    return lambda: features_of(samples(images, labels, dataset.class_names), extractor, part)
+
+    def compute() -> Features:
+        with gone_through(images):
+            return features_of(samples(images, labels, dataset.class_names), extractor, part)
+
+    return compute
 
 
 def once(compute: Callable[[], Features] | None, budget: Budget) -> Callable[[], Features] | None:

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gankit import mapped
-from gankit.batches import Batches
-from gankit.mapped import expect_no_order, fetch, is_mapped
+from gankit.batches import place
+from gankit.mapped import expect_no_order, fetch, gone_through, is_mapped
 
 ROW = mmap.PAGESIZE
 
@@ -69,13 +69,24 @@ def test_wanted_rows_are_read_and_their_neighbours_are_not(images, monkeypatch, 
 
 
 def test_a_row_of_a_mapped_file_brings_no_neighbours_along(images):
-    Batches(images, None, 1, 0, seed=0)
+    place(images, None, torch.device("cpu"), 1, 0, seed=0)
     absent = (~in_memory(images)).nonzero().flatten()
+    assert len(absent) > 1000, "the file is on a disk, and forgotten"
     # In the middle of the last hundred in a line, far behind what the header brings along.
     alone = max(int(a) for a, b in zip(absent, absent[100:], strict=False) if b - a == 100) + 50
     _ = images[alone].sum()
     # A row that begins within a page ends in the next.
     assert 1 <= in_memory(images)[alone - 50 : alone + 51].sum() <= 2
+
+
+def test_what_is_gone_through_is_read_ahead(images):
+    expect_no_order(images)
+    absent = (~in_memory(images)).nonzero().flatten()
+    assert len(absent) > 1000, "the file is on a disk, and forgotten"
+    with gone_through(images):
+        _ = images[5000].sum()
+        _ = images[5001].sum()
+    assert in_memory(images)[5003:5007].all()
 
 
 def test_in_memory_nothing_changes():

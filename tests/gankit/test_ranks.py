@@ -297,7 +297,8 @@ def test_what_other_programs_set_makes_no_rank(monkeypatch):
     [
         ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE=two: a whole number is wanted"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "the ranks are 0 to 1"),
-        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "0"}, "LOCAL_RANK=0 LOCAL_WORLD_SIZE=0: a machine's"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "0"}, "this is rank 0 of 0 on its machine"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "4"}, "WORLD_SIZE=2, but this is rank 0 of 4 on its"),
         ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}, "MASTER_ADDR not set, so the ranks cannot meet"),
     ],
 )

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import IO, Literal
 
 from PIL import Image
@@ -37,22 +37,24 @@ class Decoder:
     def __init__(self, resolution: int, channels: Literal[1, 3]) -> None:
         # It finds what this process finds, and nothing that lies in the current folder besides.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(folder) for folder in sys.path if folder)}
-        try:
-            # Not its standard output: what is installed beside gankit may write there when Python starts.
-            answers, sink = os.pipe()
-            self.answers = os.fdopen(answers, "rb")
-            with open(sink, "wb"):
-                self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", __name__, str(sink), str(resolution), str(channels)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=[sink],
-                    env=environment,
-                    # Ctrl-C is for the process that asks.
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise GankitError(f"a process that decodes images cannot be started ({error})") from error
+        with ExitStack() as opened:
+            try:
+                # Not its standard output: what is installed beside gankit may write there when Python starts.
+                answers, sink = os.pipe()
+                self.answers = opened.enter_context(os.fdopen(answers, "rb"))
+                with open(sink, "wb"):
+                    self.process = subprocess.Popen(
+                        [sys.executable, "-P", "-m", __name__, str(sink), str(resolution), str(channels)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.DEVNULL,
+                        pass_fds=[sink],
+                        env=environment,
+                        # Ctrl-C is for the process that asks.
+                        start_new_session=True,
+                    )
+            except OSError as error:
+                raise GankitError(f"a process that decodes images cannot be started ({error})") from error
+            opened.pop_all()
 
     def decode(self, files: Sequence[str | bytes]) -> list[bytearray | ImageError]:
         """What `decode` gives of each file, from its path or its bytes, or why it gives nothing.
@@ -137,9 +139,6 @@ def _exactly(source: IO[bytes], length: int) -> bytes:
 
 
 if __name__ == "__main__":
-    try:
-        with open(int(sys.argv[1]), "wb") as answers:
-            serve(sys.stdin.buffer, answers, int(sys.argv[2]), 1 if sys.argv[3] == "1" else 3)
-    except BrokenPipeError:
-        # Nobody is there any more. An ordinary end would try to write once more, and complain.
-        os._exit(0)
+    # Nobody may be there any more.
+    with suppress(BrokenPipeError), open(int(sys.argv[1]), "wb") as answers:
+        serve(sys.stdin.buffer, answers, int(sys.argv[2]), 1 if sys.argv[3] == "1" else 3)
