@@ -26,10 +26,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from gankit import Dataset, Game, Recipe, read_prepared
-from gankit.batches import Batches, Prefetched, place
+from gankit.batches import Ahead, Batches, Prefetched, place
 from gankit.prepared import write_prepared
 from gankit.runs import prepare_torch
 from gankit.trainer import default_turns, play_iteration
@@ -195,15 +194,16 @@ def gathering(game: Game, iterations: int) -> Callable[[], None]:
     in another loop's turn."""
     source = game.batches
     assert isinstance(source, Prefetched)
-    gather, gathered, wanted = source.batches.next, 0, source.depth + 1
+    # As many as wait, and as many in the thread's hands.
+    gather, gathered, wanted = source.batches.several, 0, 2 * source.depth
 
-    def counted() -> tuple[Tensor, Tensor | None]:
+    def counted(count: int) -> list[Ahead]:
         nonlocal gathered
-        batch = gather()
-        gathered += 1
-        return batch
+        batches = gather(count)
+        gathered += count
+        return batches
 
-    source.batches.next = counted  # type: ignore[method-assign]
+    source.batches.several = counted  # type: ignore[method-assign]
 
     def play() -> None:
         nonlocal wanted

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +21,9 @@ from torch import Tensor
 
 MAPS = Path("/proc/self/maps")
 """Where Linux says what lies where in this process's memory."""
+
+LINUX = sys.platform == "linux"
+"""Elsewhere no advice is given."""
 
 PROCESS_MADVISE = 440
 """The system call's number, on every processor."""
@@ -69,7 +73,7 @@ def gone_through(images: Tensor) -> Iterator[None]:
 
 
 def _advise_all(images: Tensor, advice: str) -> None:
-    if not MAPS.exists() or not images.is_contiguous() or not is_mapped(images):
+    if not LINUX or not images.is_contiguous() or not is_mapped(images):
         return
     from_page = images.data_ptr() - images.data_ptr() % mmap.PAGESIZE
     _advise(from_page, images.data_ptr() + images.nbytes - from_page, getattr(mmap, advice))
@@ -84,7 +88,7 @@ def fetch(images: Tensor, index: Tensor) -> None:
         images: (N, ...), contiguous.
         index: (n,) int64, the rows.
     """
-    if not MAPS.exists() or not images.is_contiguous():
+    if not LINUX or not images.is_contiguous():
         return
     length = images[0].nbytes
     begin = images.data_ptr() + index * length

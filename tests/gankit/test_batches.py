@@ -115,7 +115,7 @@ def test_a_state_from_json_is_as_good():
 
 def test_what_goes_wrong_in_the_thread_is_told_to_who_asks():
     class Failing:
-        def next(self):
+        def several(self, count):
             raise OSError("the disk has gone")
 
         def state_dict(self):
