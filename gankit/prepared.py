@@ -92,7 +92,9 @@ def write_prepared(
     # left for it: as long as it can get, plus the labels. Spaces, which the format allows, fill what is not needed.
     longest = _header(at_most, shape, card, [at_most] * classes)
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
-    labels: list[Tensor] = []
+    # Eight bytes an image, the one thing here that grows with them: where in the file they go is not known before their
+    # number is. In one piece, for many small ones between the chunks keep the allocator from using their room again.
+    labels = torch.empty(at_most if classes else 0, dtype=torch.int64)
     counts = torch.zeros(classes, dtype=torch.int64)
     count = 0
     try:
@@ -105,25 +107,23 @@ def write_prepared(
                     )
                 assert images.shape[1:] == (shape[0], shape[1], shape[1]), "chunks have the dataset's shape"
                 assert (some_labels is not None) == bool(classes), "labels come with classes"
+                assert count + len(images) <= at_most, "more images came than were promised"
                 with disk_errors(path):
                     file.write(images.contiguous().numpy().data)
                 if some_labels is not None:
-                    # Eight bytes an image, the one thing here that grows with them: where in the file they go is not
-                    # known before their number is.
-                    labels.append(some_labels)
+                    labels[count : count + len(images)] = some_labels
                     counts += some_labels.bincount(minlength=classes)
                 count += len(images)
                 progress(len(images))
-            assert count <= at_most, "more images came than were promised"
             if not count:
                 raise InputError(f"{path}: there is not one image to write")
             header = _header(count, shape, card, counts.tolist())
-            length = begin - 8 - sum(some.nbytes for some in labels)
+            labels = labels[:count]
+            length = begin - 8 - labels.nbytes
             with disk_errors(path):
                 file.seek(0)
                 file.write(struct.pack("<Q", length) + header.ljust(length))
-                for some in labels:
-                    file.write(some.numpy().data)
+                file.write(labels.numpy().data)
                 file.flush()
                 os.fsync(file.fileno())
         with disk_errors(path):
