@@ -67,7 +67,7 @@ def section(found: Found) -> str:
         "iteration over that of N = 1, the median of the ratios within rounds and the quartiles; and the peak of what "
         "tensors take beyond weights and optimisers, as torch's profiler counts it. *One by one* computes the ten "
         "branches one after the other instead of as grouped convolutions; *ten networks* are ten GANs of one class "
-        f"each, with a tenth of the images. On {found['machine']}.",
+        f"each, played one after the other, with a tenth of the images. On {found['machine']}.",
         "",
         "| | " + " | ".join(f"{precision}, time | {precision}, memory" for precision in found["precisions"]) + " |",
         "| --- |" + " --- | --- |" * len(found["precisions"]),

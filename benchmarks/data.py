@@ -50,7 +50,7 @@ IN_MEMORY = 4096
 """Images of the game that is played in memory. The order and the copying are those of any number."""
 
 FILE, LIMIT = 2560 * MIB, 1152 * MIB
-ROUNDS = 40
+ROUNDS = 60
 
 COLD_FILE = 256 * MIB
 COLD_ROUNDS = 9
@@ -454,7 +454,8 @@ def section(found: Found) -> str:
     lines += [
         "",
         "The first iterations from a file of which nothing is in memory, but which fits. Here a turn begins with "
-        "nothing gathered ahead, and gathers a few batches that it does not use:",
+        "nothing gathered ahead, and gathers a few batches that it does not use. *Read* is what came from the disk "
+        "in a turn; touched without advice, a page brings its neighbours along:",
         "",
     ]
     lines += ["| images | iterations | gathered ahead | read | touched as training comes to it | read | control |"]
@@ -493,7 +494,7 @@ def all_limited(found: Found) -> bool:
 def allowed(one: Found) -> str:
     if one["limit"] is None:
         return "all"
-    return f"{one['limit'] / MIB:.0f} MiB, reached {one['refused']} times"
+    return f"{one['limit'] / MIB:.0f} MiB, too little {one['refused']} times"
 
 
 if __name__ == "__inside__":

@@ -74,6 +74,7 @@ def trick(name: str) -> tuple[str, ...]:
 SECOND_DERIVATIVES = ("WGAN-GP 28", "IGAN_vN 28")
 BATCH_NORM_IN_D = ("DCGAN 28", "DCGAN 64")
 
+ONE_PASS = "real and generated in one pass of D"
 WAYS = {
     "gankit once more (control)": Way(""),
     "channels_last off": Way("`train.channels_last`, on", ("train.channels_last=false",)),
@@ -81,9 +82,7 @@ WAYS = {
     "Adam, foreach": Way("fused", change=adam(foreach=True)),
     "Adam, parameter by parameter": Way("fused", change=adam(foreach=False)),
     "gradients zeroed in place": Way("let go, which is torch's own way", change=kept_gradients),
-    "real and generated in one pass of D": Way(
-        "two passes, right whatever layers D has", trick("OnePass"), not_for=BATCH_NORM_IN_D
-    ),
+    ONE_PASS: Way("two passes, right whatever layers D has", trick("OnePass"), not_for=BATCH_NORM_IN_D),
     "torch.compile of both networks": Way("not compiled", trick("Compiled"), not_for=SECOND_DERIVATIVES),
     "one thread": Way("torch's number, one for each core; `OMP_NUM_THREADS`", threads=1),
     "bf16": Way("`train.precision`, fp32: bf16 computes other gradients", ("train.precision=bf16",)),
@@ -189,6 +188,13 @@ def section(found: Found) -> str:
         "together, and `torch.compile` cannot differentiate twice. Whole iterations as CUDA graphs are tried by "
         "`benchmarks/gpu.py`, which wants a GPU.",
     ]
+    if one_pass := [row["ratios"][ONE_PASS][0] for row in work.values() if ONE_PASS in row["ratios"]]:
+        lines += [
+            "",
+            f"One pass of D takes {' and '.join(f'{ratio:.3f}' for ratio in one_pass)} of the time of two. It is not "
+            "gankit's way all the same: with layers that look at the whole batch it is another algorithm, and whether "
+            "somebody's D has such layers the core cannot know.",
+        ]
     troubles = [f"{name}: {row['trouble']}" for name, row in work.items() if row["trouble"] is not None]
     if troubles:
         lines += ["", f"Measurements that do not count: {'; '.join(troubles)}."]

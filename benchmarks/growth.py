@@ -302,7 +302,7 @@ def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
 
 
 def section(found: Found) -> str:
-    rows = ["| time of | against | from | to | the smallest takes | the largest takes times | exponent |"]
+    rows = ["| time of | against | from | to | the smallest takes | largest over smallest | exponent |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for growth in [*found["growths"], *_growths_of_ranks(found["ranks"])]:
         slope = growth["exponent"]

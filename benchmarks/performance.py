@@ -30,7 +30,7 @@ Written by `python benchmarks/performance.py --out DIR`, which measures all of i
 ways of doing the same work, which take turns in one process so that a machine's moods strike both; medians, and
 quartiles in brackets. Below 1 is faster. Where whole processes are compared, or sizes, the section says how. A
 *control* is a loop against a copy of itself: what it shows is noise. Where there is one, a measurement counts when the
-control lies within 0.99 to 1.01 and the cores were busy, or the section says that it does not.
+control lies within 0.99 to 1.01 and it had the cores to itself, or the section says that it does not.
 """
 
 

@@ -258,7 +258,8 @@ def _start_up(found: Found) -> list[str]:
         "\n".join(rows),
         f"Medians of {len(first['torch'])} processes ({len(helps)} for the help), quartiles in brackets, measured from "
         "outside: the run is over its first iteration when it shows the line that `output.log_every=1` makes of it. "
-        f"The control, torch's import against itself, is {statistics.median(control):.2f} ({_quartiles(control)}).",
+        "What is wanted of a run is wanted beyond torch's import. Seconds of processes are no ratios of turns: torch's "
+        f"import against itself is {statistics.median(control):.2f} ({_quartiles(control)}), and so inexact are these.",
     ]
 
 

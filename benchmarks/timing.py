@@ -190,5 +190,7 @@ def command_line(doc: str | None, measure: Callable[[bool], Found], section: Cal
     arguments = parser.parse_args()
     found = measure(arguments.quick)
     print(section(found))
+    if arguments.quick:
+        print("A trial: these figures mean nothing.")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8")

@@ -263,7 +263,7 @@ class Ranks:
         here = [rank for rank in everyone if self._posted("here", rank)]
         gone = [f"rank {rank} has ended: {self._cause(rank)}" for rank in everyone if rank not in here]
         what = gone[0] if gone else "the ranks have lost touch with one another"
-        error = LostRankError(f"{what}; `gankit resume` goes on from the last checkpoint")
+        error = LostRankError(f"{what}; `gankit resume` goes on from the last checkpoint, or begins anew")
         # A rank that could leave word tells its failure itself. Of the first's, that is enough.
         error.rank = 0 if self._posted("failed", 0) or not here else here[0]
         return error

@@ -24,7 +24,7 @@ def test_a_missed_target_is_said():
     assert "No control group could be made" in data.section(found)
     found["training"]["x"] = one | {"trouble": "the control is 0.9", "limit": 2**20, "refused": 3}
     assert "x does not count: the control is 0.9." in data.section(found)
-    assert "1 MiB, reached 3 times" in data.section(found)
+    assert "1 MiB, too little 3 times" in data.section(found)
     found["training"]["x"] = one | {"slower": (1.01, 1.0, 1.02)}
     assert "The target is met with x." in data.section(found)
 

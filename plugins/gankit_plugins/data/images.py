@@ -102,8 +102,8 @@ def as_prepared(config: Images.Config) -> Dataset:
         asked, found = getattr(config, key), getattr(dataset, key)
         if asked not in (None, found):
             raise InputError(
-                f"{key}: {path} was prepared with {key}={found}, and {asked} is asked for; leave {key} out, or prepare "
-                f"the images again"
+                f"{key}: {path} was prepared with {key}={found}, and {asked} is asked for; say data.{key}={found}, or "
+                f"prepare the images again"
             )
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {path} was prepared without classes; leave it out, or prepare the images again")

@@ -119,7 +119,7 @@ def test_settings_must_agree_with_a_prepared_file(tmp_path):
     ):
         dataset(out, resolution=64)
     with pytest.raises(
-        InputError, match=r"channels: .* was prepared with channels=1, and 3 is asked for; leave channels out"
+        InputError, match=r"channels: .* was prepared with channels=1, and 3 is asked for; say data.channels=1"
     ):
         dataset(out, channels=3)
     without = dataset(out, classes=False)
