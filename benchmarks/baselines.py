@@ -20,11 +20,11 @@ from pathlib import Path
 
 from small_grid import save_small_grid
 
-from gankit.bundled import bundled_recipe
-from gankit.evaluation.target import evaluate
-from gankit.files import write_json
-from gankit.recipe import read_toml
-from gankit.run_dir import RunDir
+from gankit.evaluation.standalone import evaluate
+from gankit.recipe.bundled import bundled_recipe
+from gankit.recipe.toml import read_toml
+from gankit.storage.atomic_io import write_json
+from gankit.storage.run_dir import RunDir
 
 RECIPES = ("gan", "dcgan", "conditional_dcgan", "cgan", "lsgan", "wgan", "wgan_gp", "rgan", "ragan")
 COUNT = 2000

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import torch
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.registry import Registry
-from gankit.runs import prepare_torch
-from gankit.trainer import play_iteration
+from gankit.plugin.registry import Registry
+from gankit.recipe.toml import merge
+from gankit.training.launch import prepare_torch
+from gankit.training.update import play_iteration
 
 PLAIN: dict[str, Any] = {
     "name": "plain",

@@ -28,10 +28,10 @@ import torch
 from PIL import Image
 
 from gankit import Dataset, Game, Recipe, read_prepared
-from gankit.batches import Ahead, Batches, Prefetched, place
-from gankit.prepared import write_prepared
-from gankit.runs import prepare_torch
-from gankit.trainer import default_turns, play_iteration
+from gankit.data.batches import Ahead, Batches, Prefetched, place
+from gankit.data.prepared import write_prepared
+from gankit.training.launch import prepare_torch
+from gankit.training.update import default_turns, play_iteration
 
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import environment
@@ -412,7 +412,7 @@ def prepared(folder: Path, top: Path, alone: bool = False) -> Found:
 
 PREPARE = """
 from gankit.cli import main
-from gankit.peak_memory import peak_of_process
+from gankit.runtime.peak_memory import peak_of_process
 try:
     main()
 finally:

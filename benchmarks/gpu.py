@@ -38,8 +38,8 @@ from gpu_waits import most_of
 from gpu_workloads import PRECISIONS, WORKLOADS
 from timing import Found
 
-from gankit.recipe import merge
-from gankit.trainer import play_iteration
+from gankit.recipe.toml import merge
+from gankit.training.update import play_iteration
 
 SECONDS = 4.0
 """For each comparison, once all loops are warm."""

@@ -16,8 +16,8 @@ from gpu_speed import first_line
 from gpu_workloads import WORKLOADS, assembled
 from timing import Found
 
-from gankit.aside import seed_all
-from gankit.kinds import PLAYERS
+from gankit.plugin.slots import PLAYERS
+from gankit.runtime.rng import seed_all
 
 ROOT = Path(__file__).parents[1]
 

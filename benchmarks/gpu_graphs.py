@@ -27,10 +27,10 @@ from timing import Loop
 from torch import Tensor
 
 from gankit import Game
-from gankit.batches import Batches
-from gankit.game import derived_seed
-from gankit.kinds import PLAYERS
-from gankit.trainer import default_turns, play_iteration
+from gankit.data.batches import Batches
+from gankit.plugin.slots import PLAYERS
+from gankit.runtime.rng import derived_seed
+from gankit.training.update import default_turns, play_iteration
 
 UNCHANGING = {"label_smoothing", "gradient_penalty", "dropout", "instance_noise", "r1", "r2"}
 """Tricks whose Python does the same in every iteration, in the settings that `refusal` looks at."""

@@ -16,7 +16,7 @@ from gpu_workloads import Precision, assembled
 from timing import Found, Loop, Rounds
 
 from gankit import Game
-from gankit.trainer import play_iteration
+from gankit.training.update import play_iteration
 
 WARM_UP = 3
 MIB = 2**20

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from workloads import PARTS
 
 from gankit import Game, Recipe
-from gankit.recipe import merge, read_toml
-from gankit.runs import prepare_torch
+from gankit.recipe.toml import merge, read_toml
+from gankit.training.launch import prepare_torch
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 

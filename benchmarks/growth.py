@@ -25,13 +25,15 @@ from timing import Found, Loop, command_line, interleaved, machine
 from workloads import PARTS
 
 from gankit import Game, Recipe
-from gankit.batches import Batches, ShuffledIndices
-from gankit.registry import Registry
+from gankit.data.batches import Batches, ShuffledIndices
+from gankit.plugin.registry import Registry
 from gankit.report.page import page
-from gankit.report.record import read_run
-from gankit.run_dir import RunDir
-from gankit.runs import prepare_torch, start
-from gankit.trainer import Silent, play_iteration, save
+from gankit.report.run_record import read_run
+from gankit.storage.run_dir import RunDir
+from gankit.training.launch import prepare_torch, start
+from gankit.training.loop import save
+from gankit.training.reporter import Silent
+from gankit.training.update import play_iteration
 
 HERE = Path(__file__).parent
 

@@ -12,9 +12,9 @@ from growth import dcgan
 from timing import timed
 
 from gankit import Game
-from gankit.ranks import here
-from gankit.runs import prepare_torch
-from gankit.trainer import play_iteration
+from gankit.runtime.ranks import here
+from gankit.training.launch import prepare_torch
+from gankit.training.update import play_iteration
 
 
 def main(batch_size: int, iterations: int) -> None:

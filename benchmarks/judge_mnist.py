@@ -17,7 +17,7 @@ import torch
 from mnist_classifier import digits, judged, load_classifier
 from torch import Tensor
 
-from gankit.sampling import Sampler
+from gankit.sampling.sampler import Sampler
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

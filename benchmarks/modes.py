@@ -23,10 +23,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from gankit import Game, Recipe
-from gankit.aside import evaluating, own_randomness
-from gankit.recipe import merge
-from gankit.sampling import sampled_generator
-from gankit.trainer import check_finite, play_iteration
+from gankit.recipe.toml import merge
+from gankit.runtime.rng import evaluating, own_randomness
+from gankit.sampling.generator_file import sampled_generator
+from gankit.training.loop import check_finite
+from gankit.training.update import play_iteration
 
 Raw = dict[str, Any]
 

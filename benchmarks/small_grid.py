@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gankit.run_dir import RunDir
+from gankit.storage.run_dir import RunDir
 
 WIDEST = 420
 """Pixels of a picture on a page."""

@@ -24,12 +24,14 @@ from processes import GANKIT, environment, output_of, seconds_of, seconds_until
 from timing import Found, command_line, machine
 
 from gankit import InputError, Recipe
-from gankit.bundled import bundled_recipes, find_recipe
-from gankit.game import Game
-from gankit.run_dir import RunDir
-from gankit.runs import prepare_torch
-from gankit.sampling import GridSampler
-from gankit.trainer import Clock, Silent, check_finite, log, play_iteration, save, show
+from gankit.recipe.bundled import bundled_recipes, find_recipe
+from gankit.sampling.grid import GridSampler
+from gankit.storage.run_dir import RunDir
+from gankit.training.launch import prepare_torch
+from gankit.training.loop import Clock, check_finite, log, save, show
+from gankit.training.reporter import Silent
+from gankit.training.run import Game
+from gankit.training.update import play_iteration
 
 HELP_WITHIN = 0.3
 FIRST_WITHIN = 3.0
@@ -150,7 +152,7 @@ try:
     main(sys.argv[1:])
 except SystemExit as end:
     assert not end.code
-from gankit.peak_memory import peak_of_process
+from gankit.runtime.peak_memory import peak_of_process
 print(peak_of_process())
 """
 """What the command `gankit` does, and then its peak, report.html included."""

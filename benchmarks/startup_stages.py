@@ -35,16 +35,16 @@ def stages(name: str) -> dict[str, float]:
     import torch._dynamo
 
     watch.done("torch._dynamo, which torch.optim imports")
-    import gankit.cli.play
-    from gankit import runs
-    from gankit.bundled import find_recipe
-    from gankit.game import Game
-    from gankit.recipe import Recipe
-    from gankit.run_dir import environment_record
-    from gankit.sampling import GridSampler
-    from gankit.trainer import play_iteration
+    import gankit.cli.run_command
+    from gankit.recipe.bundled import find_recipe
+    from gankit.recipe.recipe import Recipe
+    from gankit.sampling.grid import GridSampler
+    from gankit.training import launch as runs
+    from gankit.training.provenance import environment_record
+    from gankit.training.run import Game
+    from gankit.training.update import play_iteration
 
-    assert gankit.cli.play
+    assert gankit.cli.run_command
     watch.done("gankit and its libraries")
     recipe = Recipe.load(find_recipe(name))
     watch.done("the recipe and its plugins")

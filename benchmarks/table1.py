@@ -30,16 +30,16 @@ import torch
 from small_grid import save_small_grid
 
 from gankit import Game, Recipe
-from gankit.ablation.conduct import conduct, told
-from gankit.ablation.processes import Processes, gpu_names
+from gankit.ablation.local_executor import Processes, gpu_names
 from gankit.ablation.results import OF_THE_TRICK
+from gankit.ablation.scheduler import conduct, told
 from gankit.ablation.study import Run, Study
 from gankit.ablation.variants import Variant
-from gankit.bundled import find_recipe
 from gankit.errors import GankitError
-from gankit.evaluation.target import evaluate
-from gankit.files import write_json
-from gankit.trainer import play_iteration
+from gankit.evaluation.standalone import evaluate
+from gankit.recipe.bundled import find_recipe
+from gankit.storage.atomic_io import write_json
+from gankit.training.update import play_iteration
 from gankit_plugins.data.idx import read_idx
 from gankit_plugins.data.idx_collection import IdxSettings
 from gankit_plugins.data.mnist import MNIST

@@ -22,12 +22,13 @@ from typing import Any, Literal
 import torch
 
 from gankit import Game, InputError, Recipe
-from gankit.checkpoint import capture, restore
-from gankit.files import tensors_to_bytes
-from gankit.kinds import PLAYERS
-from gankit.recipe import merge
-from gankit.registry import Registry
-from gankit.trainer import check_finite, play_iteration
+from gankit.plugin.registry import Registry
+from gankit.plugin.slots import PLAYERS
+from gankit.recipe.toml import merge
+from gankit.storage.atomic_io import tensors_to_bytes
+from gankit.training.loop import check_finite
+from gankit.training.state import capture, restore
+from gankit.training.update import play_iteration
 
 Change = dict[str, Any]
 Outcome = Literal["trains", "advice", "refused", "slot"]

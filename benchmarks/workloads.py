@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gankit import Game, Recipe
-from gankit.bundled import bundled_recipe
-from gankit.runs import prepare_torch
-from gankit.trainer import play_iteration
+from gankit.recipe.bundled import bundled_recipe
+from gankit.training.launch import prepare_torch
+from gankit.training.update import play_iteration
 
 PARTS = Path(__file__).with_name("parts.py")
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import griffe
 from pydantic import BaseModel
 
-from gankit import hookspecs
-from gankit.cli.settings_in_words import setting_rows
-from gankit.hooks import hooks_of
-from gankit.kinds import KINDS
-from gankit.plugin import Plugin
-from gankit.recipe import DEFAULT_USE, PLAYER_SLOTS, SINGLE_SLOTS, Evaluation, Output, Train
-from gankit.registry import Entry, Registry
+from gankit.cli.settings_help import setting_rows
+from gankit.plugin import hookspecs
+from gankit.plugin.base import Plugin
+from gankit.plugin.hooks import hooks_of
+from gankit.plugin.registry import Entry, Registry
+from gankit.plugin.slots import DEFAULT_USE, KINDS, PLAYER_SLOTS, SINGLE_SLOTS
+from gankit.recipe.settings import Evaluation, Output, Train
 
 MEANING = {
     "exactly one": "exactly one plugin answers; each may return None, and two answers are an error that names both",
@@ -178,37 +178,37 @@ GAME = [
 
 API = {
     "What plugins work with": {
-        "gankit.plugin.Plugin": None,
-        "gankit.plugin.Settings": None,
-        "gankit.step.Step": None,
-        "gankit.step.Term": None,
-        "gankit.step.Judgement": None,
-        "gankit.spec.Spec": None,
-        "gankit.game.Game": GAME,
-        "gankit.dataset.Dataset": None,
+        "gankit.plugin.base.Plugin": None,
+        "gankit.plugin.base.Settings": None,
+        "gankit.plugin.step.Step": None,
+        "gankit.plugin.step.Term": None,
+        "gankit.plugin.step.Judgement": None,
+        "gankit.plugin.spec.Spec": None,
+        "gankit.training.run.Game": GAME,
+        "gankit.plugin.dataset.Dataset": None,
         "gankit.evaluation.comparison.Comparison": None,
         "gankit.evaluation.comparison.Extractor": None,
         "gankit.evaluation.comparison.Features": None,
-        "gankit.evaluation.network.network_extractor": None,
-        "gankit.evaluation.network.in_colour": None,
-        "gankit.evaluation.store.kept": None,
-        "gankit.evaluation.store.cache_folder": None,
-        "gankit.files.write_bytes": None,
-        "gankit.recipe.Recipe": None,
-        "gankit.sampling.truncated": None,
+        "gankit.plugin.extractor.network_extractor": None,
+        "gankit.plugin.extractor.in_colour": None,
+        "gankit.evaluation.feature_cache.kept": None,
+        "gankit.evaluation.feature_cache.cache_folder": None,
+        "gankit.storage.atomic_io.write_bytes": None,
+        "gankit.recipe.recipe.Recipe": None,
+        "gankit.sampling.sampler.truncated": None,
     },
     "From Python": {
-        "gankit.session.Session": None,
-        "gankit.session.train": None,
-        "gankit.session.resume": None,
-        "gankit.session.Trained": None,
-        "gankit.prepared.read_prepared": None,
+        "gankit.api.Session": None,
+        "gankit.api.train": None,
+        "gankit.api.resume": None,
+        "gankit.api.Trained": None,
+        "gankit.data.prepared.read_prepared": None,
         "gankit.errors.GankitError": None,
         "gankit.errors.InputError": None,
     },
     "gankit.testing": {
         **{
-            f"gankit.testing.games.{name}": None
+            f"gankit.testing.harness.{name}": None
             for name in ("tiny_game", "tiny_recipe", "play", "state_of", "learnt_by")
         },
         **{

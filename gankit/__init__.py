@@ -10,70 +10,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gankit.dataset import Dataset as Dataset
+    from gankit.api import Session as Session
+    from gankit.api import Trained as Trained
+    from gankit.api import resume as resume
+    from gankit.api import train as train
+    from gankit.data.prepared import read_prepared as read_prepared
     from gankit.errors import GankitError as GankitError
     from gankit.errors import InputError as InputError
-    from gankit.evaluation.comparison import Comparison as Comparison
-    from gankit.evaluation.comparison import Extractor as Extractor
-    from gankit.evaluation.comparison import Features as Features
-    from gankit.evaluation.network import in_colour as in_colour
-    from gankit.evaluation.network import network_extractor as network_extractor
-    from gankit.evaluation.store import cache_folder as cache_folder
-    from gankit.evaluation.store import kept as kept
-    from gankit.files import write_bytes as write_bytes
-    from gankit.game import Game as Game
-    from gankit.kinds import Player as Player
-    from gankit.plugin import Plugin as Plugin
-    from gankit.plugin import Settings as Settings
-    from gankit.plugin import hookimpl as hookimpl
-    from gankit.prepared import read_prepared as read_prepared
-    from gankit.recipe import Recipe as Recipe
-    from gankit.sampling import truncated as truncated
-    from gankit.session import Session as Session
-    from gankit.session import Trained as Trained
-    from gankit.session import resume as resume
-    from gankit.session import train as train
-    from gankit.spec import Spec as Spec
-    from gankit.step import Judgement as Judgement
-    from gankit.step import Source as Source
-    from gankit.step import Step as Step
-    from gankit.step import Term as Term
+    from gankit.evaluation.feature_cache import cache_folder as cache_folder
+    from gankit.evaluation.feature_cache import kept as kept
+    from gankit.plugin.base import Plugin as Plugin
+    from gankit.plugin.base import Settings as Settings
+    from gankit.plugin.base import hookimpl as hookimpl
+    from gankit.plugin.comparison import Comparison as Comparison
+    from gankit.plugin.dataset import Dataset as Dataset
+    from gankit.plugin.extractor import Extractor as Extractor
+    from gankit.plugin.extractor import Features as Features
+    from gankit.plugin.extractor import in_colour as in_colour
+    from gankit.plugin.extractor import network_extractor as network_extractor
+    from gankit.plugin.slots import Player as Player
+    from gankit.plugin.spec import Spec as Spec
+    from gankit.plugin.step import Judgement as Judgement
+    from gankit.plugin.step import Source as Source
+    from gankit.plugin.step import Step as Step
+    from gankit.plugin.step import Term as Term
+    from gankit.recipe.recipe import Recipe as Recipe
+    from gankit.sampling.sampler import truncated as truncated
+    from gankit.storage.atomic_io import write_bytes as write_bytes
+    from gankit.training.run import Game as Game
 
-__version__ = "0.1.0"
-
-API_VERSION = 2
-"""Of the hook points. It grows when one is added, and a plugin that needs the new one says so by its `api_version`.
-Arguments are added without a new version: an implementation names those that it takes."""
+from gankit.version import API_VERSION as API_VERSION
+from gankit.version import __version__ as __version__
 
 _HOME = {
-    "Comparison": "gankit.evaluation.comparison",
-    "Extractor": "gankit.evaluation.comparison",
-    "Features": "gankit.evaluation.comparison",
-    "cache_folder": "gankit.evaluation.store",
-    "in_colour": "gankit.evaluation.network",
-    "kept": "gankit.evaluation.store",
-    "network_extractor": "gankit.evaluation.network",
-    "write_bytes": "gankit.files",
-    "Dataset": "gankit.dataset",
-    "Game": "gankit.game",
+    "Comparison": "gankit.plugin.comparison",
+    "Extractor": "gankit.plugin.extractor",
+    "Features": "gankit.plugin.extractor",
+    "cache_folder": "gankit.evaluation.feature_cache",
+    "in_colour": "gankit.plugin.extractor",
+    "kept": "gankit.evaluation.feature_cache",
+    "network_extractor": "gankit.plugin.extractor",
+    "write_bytes": "gankit.storage.atomic_io",
+    "Dataset": "gankit.plugin.dataset",
+    "Game": "gankit.training.run",
     "GankitError": "gankit.errors",
     "InputError": "gankit.errors",
-    "Judgement": "gankit.step",
-    "Player": "gankit.kinds",
-    "Plugin": "gankit.plugin",
-    "Recipe": "gankit.recipe",
-    "Settings": "gankit.plugin",
-    "Session": "gankit.session",
-    "Source": "gankit.step",
-    "Spec": "gankit.spec",
-    "Step": "gankit.step",
-    "Term": "gankit.step",
-    "hookimpl": "gankit.plugin",
-    "Trained": "gankit.session",
-    "resume": "gankit.session",
-    "train": "gankit.session",
-    "read_prepared": "gankit.prepared",
-    "truncated": "gankit.sampling",
+    "Judgement": "gankit.plugin.step",
+    "Player": "gankit.plugin.slots",
+    "Plugin": "gankit.plugin.base",
+    "Recipe": "gankit.recipe.recipe",
+    "Settings": "gankit.plugin.base",
+    "Session": "gankit.api",
+    "Source": "gankit.plugin.step",
+    "Spec": "gankit.plugin.spec",
+    "Step": "gankit.plugin.step",
+    "Term": "gankit.plugin.step",
+    "hookimpl": "gankit.plugin.base",
+    "Trained": "gankit.api",
+    "resume": "gankit.api",
+    "train": "gankit.api",
+    "read_prepared": "gankit.data.prepared",
+    "truncated": "gankit.sampling.sampler",
 }
 
 __all__ = sorted([*_HOME, "API_VERSION", "__version__"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from gankit.game import Game
+    from gankit.training.run import Game
 
 # gankit.testing is imported when a fixture is asked for: other people's test runs are to wait for no torch.
 

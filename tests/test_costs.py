@@ -8,7 +8,7 @@ from gpu_waits import Waits
 from torch.profiler import ProfilerActivity, profile
 from workloads import game_of, iteration_of
 
-from gankit.bundled import bundled_recipes
+from gankit.recipe.bundled import bundled_recipes
 
 # fp32: bfloat16 kernels differ from processor to processor, and so do the buffers they ask for.
 SMALL = ["train.precision=fp32", "train.batch_size=20", "data.count=40"]

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from gankit import Recipe
-from gankit.bundled import find_recipe
 from gankit.cli import cli
-from gankit.hookspecs import KIND_OF_HOOK
-from gankit.recipe import merge, read_toml
+from gankit.plugin.hookspecs import KIND_OF_HOOK
+from gankit.recipe.bundled import find_recipe
+from gankit.recipe.toml import merge, read_toml
 from tests.gankit.cli.test_ablate import played_here
 
 ROOT = Path(__file__).parents[1]

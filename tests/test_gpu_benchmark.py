@@ -21,8 +21,8 @@ from gpu_waits import waits_of
 from gpu_workloads import WORKLOADS, assembled
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.trainer import play_iteration
+from gankit.recipe.toml import merge
+from gankit.training.update import play_iteration
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

@@ -70,7 +70,7 @@ def test_what_is_said_of_a_hundred_times_as_much_follows_the_figures():
 
 
 def test_what_is_installed_for_it_is_found(tmp_path, monkeypatch):
-    from gankit.registry import Registry
+    from gankit.plugin.registry import Registry
 
     monkeypatch.syspath_prepend(str(growth.installed(tmp_path, 10)))
     entries = [entry for entry in Registry.installed().entries if entry.distribution.startswith("kit-")]

@@ -8,10 +8,10 @@ import click
 import pytest
 
 from gankit import Game, Recipe
-from gankit.bundled import find_recipe
 from gankit.cli import cli
-from gankit.recipe import parse_overrides
-from gankit.trainer import play_iteration
+from gankit.recipe.bundled import find_recipe
+from gankit.recipe.toml import parse_overrides
+from gankit.training.update import play_iteration
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 import startup
 
 from gankit import Recipe
-from gankit.game import Game
+from gankit.training.run import Game
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 

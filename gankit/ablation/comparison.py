@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from gankit.ablation.intervals import CONFIDENCE, Effect, Verdict, holm, paired_effect, ratio_effect, verdict
 from gankit.ablation.results import Measured, measures_at, measures_before, seconds_per_iteration
+from gankit.ablation.statistics import CONFIDENCE, Effect, Verdict, holm, paired_effect, ratio_effect, verdict
 from gankit.ablation.study import Run, Study
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
-from gankit.run_dir import RunDir
+from gankit.storage.run_dir import RunDir
 
 WhyNot = Literal["not finite", "not measured at the end"]
 

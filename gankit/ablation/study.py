@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gankit
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
-from gankit.files import TEMPORARY, disk_errors, write_text
-from gankit.lock import Lock
-from gankit.recipe import Raw, Recipe
-from gankit.report.differences import differing, flattened
-from gankit.run_dir import RunDir, changed_plugins, plugin_record
+from gankit.recipe.diff import differing, flattened
+from gankit.recipe.recipe import Recipe
+from gankit.recipe.toml import Raw
+from gankit.storage.atomic_io import TEMPORARY, disk_errors, write_text
+from gankit.storage.lock import Lock
+from gankit.storage.provenance import changed_plugins, plugin_record
+from gankit.storage.run_dir import RunDir
+from gankit.version import __version__
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Study:
             }
             for v in self.variants
         ]
-        record = {"gankit": gankit.__version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
+        record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
         # First the one that makes the folder a study; whoever finds no recipes beside it writes them again. Not sorted:
         # the order of a recipe's tricks is the order in which they act.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")

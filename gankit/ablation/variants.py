@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gankit.errors import InputError, RecipeError
-from gankit.hooks import hooks_of
-from gankit.recipe import TOP_LEVEL, Recipe
-from gankit.registry import nearest
+from gankit.plugin.hooks import hooks_of
+from gankit.recipe.recipe import TOP_LEVEL, Recipe
+from gankit.suggest import nearest
 
 WATCHING = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "evaluate")
 """Hook points that take no part in the game."""

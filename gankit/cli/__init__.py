@@ -9,10 +9,11 @@ from typing import NoReturn
 
 import click
 
-import gankit
 from gankit.errors import GankitError, InputError, PluginError
-from gankit.registry import Entry, Registry, nearest
-from gankit.torchrun import place_of_process, rank_of_process
+from gankit.plugin.registry import Entry, Registry
+from gankit.runtime.torchrun_env import place_of_process, rank_of_process
+from gankit.suggest import nearest
+from gankit.version import __version__
 
 VERBS = {
     "run": "Train from a recipe.",
@@ -96,9 +97,9 @@ def _plugin_verb(offers: list[Entry]) -> click.Command:
 
     Raises PluginError when it cannot be had.
     """
-    from gankit.hooks import Hooks
-    from gankit.recipe import as_plugin_class
-    from gankit.registry import Found
+    from gankit.plugin.hooks import Hooks
+    from gankit.plugin.registry import Found
+    from gankit.plugin.resolve import as_plugin_class
 
     entry = offers[0]
     if len(offers) > 1:
@@ -128,7 +129,7 @@ def _plugin_verb(offers: list[Entry]) -> click.Command:
 @click.group(
     cls=CommandLine, subcommand_metavar="VERB [ARGS]...", context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.version_option(gankit.__version__, prog_name="gankit", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="gankit", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Train generative adversarial networks out of parts.

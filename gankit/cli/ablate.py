@@ -10,10 +10,10 @@ import click
 from gankit.cli.arguments import drop_option, overrides_argument
 
 if TYPE_CHECKING:
-    from gankit.ablation.conduct import Place
+    from gankit.ablation.scheduler import Place
     from gankit.ablation.study import Run, Study
     from gankit.ablation.variants import Variant
-    from gankit.recipe import Recipe
+    from gankit.recipe.recipe import Recipe
 
 SEEDS = 5
 
@@ -72,7 +72,7 @@ def command(
     """
     from gankit.ablation.study import Study
     from gankit.errors import InputError
-    from gankit.torchrun import place_of_process
+    from gankit.runtime.torchrun_env import place_of_process
 
     if place_of_process().size > 1:
         raise InputError(
@@ -112,9 +112,9 @@ def _asked(
     """The study that is asked for, new or there already, and where it is played."""
     from gankit.ablation.study import Study
     from gankit.ablation.variants import only_watching, with_each, without_each
-    from gankit.bundled import find_recipe
     from gankit.errors import InputError
-    from gankit.recipe import Recipe
+    from gankit.recipe.bundled import find_recipe
+    from gankit.recipe.recipe import Recipe
 
     if add and only:
         raise InputError("--only: it names tricks to leave out, and --add tricks to add; a study does one of them")
@@ -145,7 +145,7 @@ def _advice(variant: Variant) -> list[str]:
     from dataclasses import replace
 
     from gankit.ablation.variants import saying
-    from gankit.game import Game
+    from gankit.training.run import Game
 
     # On the CPU: the GPUs' memory belongs to the runs.
     on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
@@ -164,12 +164,12 @@ def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int |
     """
     import torch
 
-    from gankit.ablation.processes import Processes, cores, default_jobs, gpu_names, threads_for
-    from gankit.game import choose_device
+    from gankit.ablation.local_executor import Processes, cores, default_jobs, gpu_names, threads_for
+    from gankit.runtime.device import choose_device
 
     device = recipe.train.device
     if address is not None:
-        from gankit.ablation.cluster import Cluster
+        from gankit.ablation.ray_executor import Cluster
 
         return Cluster(address, threads or threads_for(max(1, cores() // 2)), device != "cpu")
     choose_device(device)
@@ -180,7 +180,7 @@ def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int |
 
 
 def _tell(study: Study) -> None:
-    from gankit.cli.words import counted
+    from gankit.formatting import counted
 
     names = ", ".join(variant.name for variant in study.variants)
     click.echo(f"{study.base.recipe.name}: {names}")
@@ -192,9 +192,9 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
 
     Raises GankitError with all that went wrong in runs, InputError if all of it is wrong input.
     """
-    from gankit.ablation.conduct import conduct, told
+    from gankit.ablation.scheduler import conduct, told
     from gankit.cli import INTERRUPTED, complain
-    from gankit.cli.play import quoted, tell_next
+    from gankit.cli.run_command import quoted, tell_next
     from gankit.cli.study_progress import study_progress
 
     go_on = f"gankit ablate {quoted(study.path)}"
@@ -224,7 +224,7 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
 
 def _checkpoints(cut_short: list[Run]) -> str:
     """Which runs have one, of those that had begun when they were asked to write one."""
-    from gankit.run_dir import RunDir
+    from gankit.storage.run_dir import RunDir
 
     begun = [run for run in cut_short if run.path.exists()]
     without = [run.name for run in begun if not RunDir(run.path).saved_checkpoints()]
@@ -239,8 +239,8 @@ def _show_table(study: Study) -> None:
     from rich.text import Text
 
     from gankit.ablation.comparison import compare
-    from gankit.cli.effects import drawn, markdown, notes
-    from gankit.files import write_json, write_text
+    from gankit.cli.ablation_table import drawn, markdown, notes
+    from gankit.storage.atomic_io import write_json, write_text
 
     found = compare(study)
     title = f"{study.base.recipe.name}: what each trick does"

@@ -16,13 +16,13 @@ def command(run: Path, out: Path) -> None:
     The iteration stands under each; output.sample_every of the recipe decides how many there are. Grids of other z than
     the newest are left out, as they are after output.sample_count has changed, and so are damaged ones.
     """
-    from gankit.animation import MOST_FRAMES, durations, gif, grid_frames, spread
-    from gankit.cli.words import counted
     from gankit.errors import InputError
-    from gankit.files import write_parts
-    from gankit.grids import of_newest_z
-    from gankit.picture_files import is_whole, picture_size
-    from gankit.run_dir import RunDir
+    from gankit.formatting import counted
+    from gankit.images.gif import MOST_FRAMES, durations, gif, grid_frames, spread
+    from gankit.images.grid_metadata import of_newest_z
+    from gankit.images.io import is_whole, picture_size
+    from gankit.storage.atomic_io import write_parts
+    from gankit.storage.run_dir import RunDir
 
     if out.suffix.lower() != ".gif":
         raise InputError(f"--out {out}: the animation is written as GIF; name a file that ends in .gif")

@@ -36,10 +36,10 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
 
     from gankit.cli.report import check_html
     from gankit.errors import InputError
-    from gankit.files import write_text
     from gankit.report.comparison import advice_in_words, compared, ending_in_words, said, transposed
     from gankit.report.page import grade, page
-    from gankit.report.record import read_run
+    from gankit.report.run_record import read_run
+    from gankit.storage.atomic_io import write_text
 
     check_html("--html", html)
     times = Counter(run.resolve() for run in runs)

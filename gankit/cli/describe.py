@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from gankit.errors import PluginError
-from gankit.registry import Found, Registry, nearest
+from gankit.plugin.registry import Found, Registry
+from gankit.suggest import nearest
 
 
 @click.command("describe")
@@ -30,7 +31,7 @@ def find(given: str, registry: Registry) -> list[Found]:
 
     Raises PluginError, with the nearest name, when there is none, or when it cannot be imported.
     """
-    from gankit.kinds import KINDS
+    from gankit.plugin.slots import KINDS
 
     if ":" in given:
         return [registry.find(given, "trick", Path())]
@@ -63,11 +64,11 @@ def describe(found: Found) -> None:
 
     Raises PluginError when it is no plugin, or one that does not fit its hook points.
     """
-    from gankit.cli.settings_in_words import setting_rows
-    from gankit.hooks import check_hooks, hooks_of
-    from gankit.kinds import Kind
-    from gankit.plugin import Plugin
-    from gankit.recipe import as_plugin_class
+    from gankit.cli.settings_help import setting_rows
+    from gankit.plugin.base import Plugin
+    from gankit.plugin.hooks import check_hooks, hooks_of
+    from gankit.plugin.resolve import as_plugin_class
+    from gankit.plugin.slots import Kind
 
     plugin_kind: Kind | None = found.found.kind if issubclass(found.found, Plugin) else None
     plugin_class = as_plugin_class(found, plugin_kind or "generator")

@@ -46,10 +46,10 @@ def command(
     gankit eval RUN --measure frechet_distance --count 10000 --extractor inception extractor.download=true
     gankit eval samples/ --against photos/ data.resolution=64
     """
-    from gankit.evaluation.target import evaluate
-    from gankit.recipe import Raw, merge, overrides_from_here
+    from gankit.evaluation.standalone import evaluate
+    from gankit.recipe.toml import Raw, merge, overrides_from_here
     from gankit.report.page import write_report
-    from gankit.run_dir import RunDir
+    from gankit.storage.run_dir import RunDir
 
     asked = {"count": count, "seed": seed}
     changes: Raw = {"evaluation": {key: value for key, value in asked.items() if value is not None}}

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 import click
 
 from gankit.errors import InputError, PluginError
-from gankit.kinds import KINDS
-from gankit.outline import Outline, Outlines
-from gankit.registry import Entry, Found, Registry, nearest
-from gankit.words import first_line
+from gankit.formatting import first_line
+from gankit.plugin.registry import Entry, Found, Registry
+from gankit.plugin.slots import KINDS
+from gankit.plugin.static_scan import Outline, Outlines
+from gankit.suggest import nearest
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ def _read_off(entry: Entry, outline: Outline) -> tuple[str, list[str]]:
 
     Raises PluginError for what can be seen to be wrong with it.
     """
-    from gankit.hooks import check_api_version, misspelt, wrong_arguments
-    from gankit.hookspecs import KIND_OF_HOOK
+    from gankit.plugin.hooks import misspelt, wrong_arguments
+    from gankit.plugin.hookspecs import KIND_OF_HOOK
+    from gankit.plugin.resolve import check_api_version
 
     if not outline.is_plugin:  # a network, as far as can be seen
         return entry.kind or "", [f"build_{entry.kind}"] if entry.kind in ("generator", "discriminator") else []
@@ -114,9 +116,9 @@ def _read_off(entry: Entry, outline: Outline) -> tuple[str, list[str]]:
 
 def imported(entry: Entry) -> Row:
     """What the class says of itself; a plugin that cannot be used says why."""
-    from gankit.hooks import check_hooks, hooks_of
-    from gankit.plugin import Plugin
-    from gankit.recipe import as_plugin_class
+    from gankit.plugin.base import Plugin
+    from gankit.plugin.hooks import check_hooks, hooks_of
+    from gankit.plugin.resolve import as_plugin_class
 
     try:
         found = Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
@@ -139,7 +141,7 @@ def _check_kind(kind: str) -> None:
 
 
 def _check_hook(hook: str) -> None:
-    from gankit.hookspecs import KIND_OF_HOOK
+    from gankit.plugin.hookspecs import KIND_OF_HOOK
 
     if hook not in KIND_OF_HOOK:
         known = ", ".join(KIND_OF_HOOK)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gankit.registry import Registry
+from gankit.plugin.registry import Registry
 from gankit.scaffold import check_new, names_for, write_file, write_package
 
 

@@ -15,7 +15,7 @@ from gankit.cli.arguments import overrides_argument
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from gankit.dataset import Dataset
+    from gankit.plugin.dataset import Dataset
 
 
 @click.command("prepare")
@@ -34,8 +34,8 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     DATA is what a recipe says in data.use: images, mnist, ./my_data.py:MyData. KEY=VALUE are its settings, which
     `gankit describe DATA` explains.
     """
-    from gankit.cli.words import counted
-    from gankit.prepared import prepare
+    from gankit.data.prepared import prepare
+    from gankit.formatting import counted
 
     # As Ctrl-C does, SIGTERM is to remove the file that is half written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -62,10 +62,11 @@ def dataset_of(use: str, settings: tuple[str, ...]) -> Dataset:
 
     Raises RecipeError or InputError with what is wrong with them, or with the files that they name.
     """
-    from gankit.game import build_plugins, refusing
-    from gankit.recipe import Reader, parse_overrides
-    from gankit.registry import Registry
-    from gankit.spec import Spec
+    from gankit.plugin.build import build_plugins, refusing
+    from gankit.plugin.registry import Registry
+    from gankit.plugin.spec import Spec
+    from gankit.recipe.recipe import Reader
+    from gankit.recipe.toml import parse_overrides
 
     asker = "gankit prepare"
     parts = Reader({"data": {**parse_overrides(settings), "use": use}}, asker, Registry.installed()).parts_at(["data"])

@@ -17,12 +17,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gankit.cli.waiting import Waiting
-from gankit.cli.words import duration, images_in_words, number, parameters_in_words
-from gankit.game import Game
-from gankit.kinds import PLAYERS, Player
-from gankit.run_dir import RunDir
-from gankit.trainer import Outcome
+from gankit.cli.status_line import Waiting
+from gankit.cli.words import images_in_words, parameters_in_words
+from gankit.formatting import duration, number
+from gankit.plugin.slots import PLAYERS, Player
+from gankit.storage.run_dir import RunDir
+from gankit.training.reporter import Outcome
+from gankit.training.run import Game
 
 REDRAWS_PER_SECOND = 4
 STDERR = 2

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from gankit.bundled import bundled_recipe, bundled_recipes, summary, with_bases
 from gankit.errors import InputError
-from gankit.files import write_text
+from gankit.recipe.bundled import bundled_recipe, bundled_recipes, summary, with_bases
+from gankit.storage.atomic_io import write_text
 
 
 @click.group("recipes", invoke_without_command=True)

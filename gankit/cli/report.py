@@ -16,10 +16,10 @@ def command(run: Path, out: Path | None) -> None:
     The page needs no network and opens from the disk. A run writes it by itself when it ends; this brings it up to date
     while a run goes on, or after its generator was measured.
     """
-    from gankit.files import write_text
     from gankit.report.page import page
-    from gankit.report.record import read_run
-    from gankit.run_dir import RunDir
+    from gankit.report.run_record import read_run
+    from gankit.storage.atomic_io import write_text
+    from gankit.storage.run_dir import RunDir
 
     check_html("--out", out)
     path = out if out is not None else RunDir.open(run).report_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gankit.cli.arguments import overrides_argument, quiet_option
-from gankit.cli.waiting import Waiting
+from gankit.cli.status_line import Waiting
 
 
 @click.command("resume")
@@ -19,7 +19,7 @@ def command(directory: str, quiet: bool, overrides: tuple[str, ...]) -> None:
     """
     with Waiting(quiet) as waiting:
         waiting.on("importing torch")
-        from gankit.cli.play import play
-        from gankit.runs import resume
+        from gankit.cli.run_command import play
+        from gankit.training.launch import resume
 
         play(lambda progress: resume(directory, overrides, progress, progress.tell), quiet, waiting)

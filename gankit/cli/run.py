@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gankit.cli.arguments import device_option, drop_option, overrides_argument, quiet_option
-from gankit.cli.waiting import Waiting
+from gankit.cli.status_line import Waiting
 
 
 @click.command("run")
@@ -27,11 +27,11 @@ def command(
     """
     with Waiting(quiet) as waiting:
         waiting.on("importing torch")
-        from gankit.bundled import find_recipe
-        from gankit.cli.play import play
-        from gankit.ranks import here
-        from gankit.recipe import Recipe
-        from gankit.runs import start
+        from gankit.cli.run_command import play
+        from gankit.recipe.bundled import find_recipe
+        from gankit.recipe.recipe import Recipe
+        from gankit.runtime.ranks import here
+        from gankit.training.launch import start
 
         ranks = here()
         with ranks.in_company():

@@ -80,11 +80,12 @@ def command(
     gankit sample RUN --out lines.png --interpolate           the same grid, each row filled from first to last
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  a row for each, of the same z; inf: the whole prior
     """
-    from gankit.cli.words import counted
     from gankit.errors import InputError
-    from gankit.picture_files import save_png
-    from gankit.run_dir import RunDir
-    from gankit.sampling import Sampler, along_rows, draw_grid, grid_layout, save_folder, sweep
+    from gankit.formatting import counted
+    from gankit.images.io import save_png
+    from gankit.sampling.grid import along_rows, draw_grid, grid_layout, sweep
+    from gankit.sampling.sampler import Sampler, save_folder
+    from gankit.storage.run_dir import RunDir
 
     if out.suffix.lower() in NO_PNG:
         raise InputError(f"--out {out}: pictures are written as PNG; name a file that ends in .png, or a folder")

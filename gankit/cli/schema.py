@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from gankit.files import write_text
-from gankit.registry import Registry
+from gankit.plugin.registry import Registry
+from gankit.storage.atomic_io import write_text
 
 
 @click.command("schema")
@@ -21,7 +21,7 @@ def command(out: Path | None) -> None:
     A recipe whose first line is `#:schema gankit.schema.json` is completed and checked by editors that know TOML
     (Even Better TOML, taplo, and others).
     """
-    from gankit.schema import recipe_schema
+    from gankit.recipe.json_schema import recipe_schema
 
     schema, broken = recipe_schema(Registry.installed().entries)
     text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

@@ -20,9 +20,9 @@ def command(run: Path) -> None:
     from rich.console import Console
 
     from gankit.errors import InputError
-    from gankit.picture_files import read_picture
-    from gankit.run_dir import RunDir
-    from gankit.terminal import fitted, half_blocks
+    from gankit.images.io import read_picture
+    from gankit.images.terminal import fitted, half_blocks
+    from gankit.storage.run_dir import RunDir
 
     path: Path | None = run
     words = str(run)

@@ -18,8 +18,8 @@ from rich.text import Text
 
 from gankit.ablation.results import newest_rows, seconds_per_iteration
 from gankit.ablation.study import Run, Study
-from gankit.cli.words import counted, duration
 from gankit.errors import GankitError
+from gankit.formatting import counted, duration
 
 REDRAWS_PER_SECOND = 2
 LOOKS_PER_SECOND = 2

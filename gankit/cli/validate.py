@@ -16,10 +16,10 @@ def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> N
 
     Says all that is wrong at once; else what would be trained, and then advice. Exit code 2 when something is wrong.
     """
-    from gankit.bundled import find_recipe
     from gankit.cli.words import images_in_words, parameters_in_words
-    from gankit.game import Game
-    from gankit.recipe import Recipe
+    from gankit.recipe.bundled import find_recipe
+    from gankit.recipe.recipe import Recipe
+    from gankit.training.run import Game
 
     read = Recipe.load(find_recipe(recipe), overrides, drop)
     game = Game(read)

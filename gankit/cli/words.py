@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gankit.words import counted as counted
-from gankit.words import duration as duration
-from gankit.words import number as number
+from gankit.formatting import counted as counted
+from gankit.formatting import duration as duration
+from gankit.formatting import number as number
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from gankit.game import Game
+    from gankit.training.run import Game
 
 NAMES_SHOWN = 10
 

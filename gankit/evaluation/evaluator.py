@@ -11,18 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gankit.aside import own_randomness
-from gankit.batches import Batches
-from gankit.dataset import Dataset
+from gankit.data.batches import Batches
+from gankit.data.mmap_advice import gone_through
 from gankit.errors import GankitError
 from gankit.evaluation.budget import Budget
-from gankit.evaluation.comparison import Comparison, Extractor, Features, Measured, Protocol, Samples, measured
+from gankit.evaluation.feature_cache import kept
+from gankit.evaluation.metrics import Measured, measured
 from gankit.evaluation.protocol import Fact, settings_of, source_of
-from gankit.evaluation.store import kept
-from gankit.game import Game, derived_seed
-from gankit.mapped import gone_through
-from gankit.recipe import Part
-from gankit.sampling import Sampler, drawn_from, sampled_generator
+from gankit.plugin.build import Part
+from gankit.plugin.comparison import Comparison, Samples
+from gankit.plugin.dataset import Dataset
+from gankit.plugin.extractor import Extractor, Features, MetricProtocol
+from gankit.runtime.rng import derived_seed, own_randomness
+from gankit.sampling.generator_file import drawn_from, sampled_generator
+from gankit.sampling.sampler import Sampler
+from gankit.training.run import Game
 
 LONG = 5.0
 """Seconds of getting ready after which it is worth a word."""
@@ -109,7 +112,7 @@ class Evaluator:
             self._compare(few)
         self.budget.expected *= self.settings.count / few
 
-    def _compare(self, count: int) -> tuple[Protocol, Measured]:
+    def _compare(self, count: int) -> tuple[MetricProtocol, Measured]:
         """`count` generated images, beside as many real ones or all there are."""
         game, seed = self.game, self.settings.seed
         sampler = Sampler(sampled_generator(game), game.hooks, game.spec, game.device)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gankit.recipe import Part
+    from gankit.plugin.build import Part
 
 Fact = str | int | float
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from gankit.report.record import Points
+from gankit.report.run_record import Points
 
 WIDTH, HEIGHT = 460, 260
 """Of the drawing, in its own units. Narrow, so that words can still be read where it is shown on a phone."""

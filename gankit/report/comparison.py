@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from gankit.report.differences import labels, learnt_from
-from gankit.report.record import Measure, RunRecord
-from gankit.words import brief, counted, duration, megabytes
+from gankit.formatting import brief, counted, duration, megabytes
+from gankit.recipe.diff import labels, learnt_from
+from gankit.report.run_record import Measure, RunRecord
 
 NOTHING = "-"
 """Stands where nothing is on record."""

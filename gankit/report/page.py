@@ -12,7 +12,8 @@ from importlib.resources import files
 
 import tomli_w
 
-from gankit.files import write_text
+from gankit.formatting import brief, counted, duration, megabytes
+from gankit.recipe.diff import differing, flattened, in_words
 from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, points_of_each, thinned
 from gankit.report.comparison import (
     NOTHING,
@@ -26,11 +27,10 @@ from gankit.report.comparison import (
     other_code,
     said,
 )
-from gankit.report.differences import differing, flattened, in_words
-from gankit.report.record import Measure, RunRecord, read_run
-from gankit.report.strips import Strips, strips_of
-from gankit.run_dir import RunDir
-from gankit.words import brief, counted, duration, megabytes
+from gankit.report.image_strips import Strips, strips_of
+from gankit.report.run_record import Measure, RunRecord, read_run
+from gankit.storage.atomic_io import write_text
+from gankit.storage.run_dir import RunDir
 
 GRADE = {
     "finished": "good",

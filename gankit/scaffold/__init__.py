@@ -11,10 +11,10 @@ from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
 
-import gankit
 from gankit.errors import InputError
-from gankit.files import TEMPORARY, disk_errors, write_text
-from gankit.registry import Registry
+from gankit.plugin.registry import Registry
+from gankit.storage.atomic_io import TEMPORARY, disk_errors, write_text
+from gankit.version import __version__
 
 PACKAGE = {
     "pyproject.toml": "pyproject.toml.template",
@@ -56,7 +56,7 @@ def names_for(name: str) -> dict[str, str]:
         "module": f"gankit_{name}",
         "distribution": f"gankit-{name.replace('_', '-')}",
         "title": name.replace("_", " ").capitalize(),
-        "gankit_version": ".".join(gankit.__version__.split(".")[:2]),
+        "gankit_version": ".".join(__version__.split(".")[:2]),
     }
 
 

@@ -27,7 +27,7 @@ from gankit.testing.checks import (
     check_samples,
     devices,
 )
-from gankit.testing.games import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe
+from gankit.testing.harness import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe
 
 __all__ = [
     "Parts",

@@ -15,19 +15,21 @@ import click
 import torch
 from torch import Tensor
 
-from gankit.checkpoint import capture, restore
-from gankit.dataset import Dataset
 from gankit.errors import InputError
 from gankit.evaluation.evaluator import Evaluator
-from gankit.game import Game
-from gankit.hooks import Hooks, check_hooks, hooks_of
-from gankit.kinds import KINDS, PLAYERS
-from gankit.plugin import Plugin
-from gankit.recipe import Raw, merge
-from gankit.sampling import GridSampler, Sampler, sampled_generator, save_generator
-from gankit.testing.games import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe, tiny_registry
-from gankit.testing.watch import Watch, counting_backward_passes, steady
-from gankit.trainer import measures
+from gankit.plugin.base import Plugin
+from gankit.plugin.dataset import Dataset
+from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
+from gankit.plugin.slots import KINDS, PLAYERS
+from gankit.recipe.toml import Raw, merge
+from gankit.sampling.generator_file import sampled_generator, save_generator
+from gankit.sampling.grid import GridSampler
+from gankit.sampling.sampler import Sampler
+from gankit.testing.harness import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe, tiny_registry
+from gankit.testing.probe import Watch, counting_backward_passes, steady
+from gankit.training.loop import measures
+from gankit.training.run import Game
+from gankit.training.state import capture, restore
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -13,10 +13,10 @@ import pytest
 import tomli_w
 
 from gankit import Game, Plugin, Recipe
-from gankit.recipe import merge
-from gankit.registry import Entry, Registry
-from gankit.runs import resume, start
-from gankit.trainer import Silent
+from gankit.plugin.registry import Entry, Registry
+from gankit.recipe.toml import merge
+from gankit.training.launch import resume, start
+from gankit.training.reporter import Silent
 
 TOYS = Path(__file__).with_name("toys.py")
 

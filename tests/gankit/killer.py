@@ -27,11 +27,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import gankit.batches
+import gankit.data.batches
 from gankit import GankitError, Recipe
-from gankit.run_dir import RunDir
-from gankit.runs import resume, start
-from gankit.trainer import Silent
+from gankit.storage.run_dir import RunDir
+from gankit.training.launch import resume, start
+from gankit.training.reporter import Silent
 
 
 class Disk:
@@ -63,7 +63,7 @@ class Disk:
 def play(command: dict[str, Any]) -> tuple[int, list[str]]:
     told: list[str] = []
     if command.get("prefetch"):
-        gankit.batches.is_mapped = lambda images: True
+        gankit.data.batches.is_mapped = lambda images: True
     try:
         if command["do"] in ("start", "warm up"):
             start(Recipe.load(command["recipe"]), command["out"], Silent(), told.append)

@@ -15,18 +15,18 @@ from torch import Tensor, nn
 import gankit.cli
 import gankit.cli.resume
 import gankit.cli.run
-import gankit.ranks
+import gankit.runtime.ranks
 from gankit import Game, GankitError, InputError
-from gankit.batch_norm import SharedBatchNorm
-from gankit.checkpoint import capture
-from gankit.files import tensors_to_bytes
-from gankit.kinds import PLAYERS
-from gankit.ranks import ALONE, Ranks, here
-from gankit.recipe import Recipe
-from gankit.registry import Registry
-from gankit.runs import start
-from gankit.testing.games import tiny_recipe
-from gankit.trainer import play_iteration
+from gankit.plugin.registry import Registry
+from gankit.plugin.slots import PLAYERS
+from gankit.recipe.recipe import Recipe
+from gankit.runtime.ranks import ALONE, Ranks, here
+from gankit.runtime.sync_batch_norm import SharedBatchNorm
+from gankit.storage.atomic_io import tensors_to_bytes
+from gankit.testing.harness import tiny_recipe
+from gankit.training.launch import start
+from gankit.training.state import capture
+from gankit.training.update import play_iteration
 
 BATCH = 8
 ROUNDS = 2
@@ -290,13 +290,13 @@ def check_a_breakdown(ranks: Ranks) -> None:
     recipe = tiny_recipe({}, {"train": {"batch_size": BATCH}, "optimizer": rates})
     out = None if ranks.rank else os.path.abspath(f"{os.environ['MASTER_PORT']}-broken")
     try:
-        start(recipe, out, gankit.trainer.Silent(), print)
+        start(recipe, out, gankit.training.loop.Silent(), print)
     except GankitError as error:
         assert "discriminator's" in str(error) or "generator's" in str(error), error
         assert error.rank == 0
         print("broken down", flush=True)
     try:
-        start(recipe, None, gankit.trainer.Silent(), print)
+        start(recipe, None, gankit.training.loop.Silent(), print)
     except GankitError as error:
         assert "start torchrun anew" in str(error), error
         print("parted", flush=True)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from gankit import InputError
-from gankit.animation import LONGEST_SIDE, NARROWEST, captioned, durations, gif, grid_frames, spread
-from gankit.picture_files import save_png
+from gankit.images.gif import LONGEST_SIDE, NARROWEST, captioned, durations, gif, grid_frames, spread
+from gankit.images.io import save_png
 
 
 def noise(size=(60, 40), mode="L", seed=0):
@@ -86,7 +86,7 @@ def test_a_frame_is_written_before_the_next_is_asked_for_and_soon_forgotten():
 MEMORY = """
 import resource
 from PIL import Image
-from gankit.animation import gif
+from gankit.images.gif import gif
 def used(count):
     for part in gif((Image.effect_noise((500, 400), 90).convert("RGB") for _ in range(count)), [0.1] * count): pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

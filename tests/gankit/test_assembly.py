@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gankit import InputError, Judgement, Plugin, Term, hookimpl
-from gankit.trainer import draw_step, play_iteration
+from gankit.training.update import draw_step, play_iteration
 
 
 class Packed(Plugin):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit import Dataset, InputError
-from gankit.batches import Batches, Prefetched, ShuffledIndices, place
-from gankit.prepared import prepare, read_prepared
+from gankit.data.batches import Batches, Prefetched, ShuffledIndices, place
+from gankit.data.prepared import prepare, read_prepared
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -205,7 +205,7 @@ def test_gathering_starts_no_threads_beside_its_own():
     """Those that torch would share the copying among would keep the training's from waiting awake."""
     code = (
         "import os, time, torch\n"
-        "from gankit.batches import Batches, Prefetched\n"
+        "from gankit.data.batches import Batches, Prefetched\n"
         "torch.set_num_threads(4)\n"
         "images = torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8)\n"
         "ahead = Prefetched(Batches(images, None, 4000, 0, 1))\n"

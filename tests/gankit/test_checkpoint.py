@@ -12,16 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gankit import Game, GankitError, InputError, Plugin, checkpoint
-from gankit.checkpoint import (
-    DamagedError,
-    capture,
-    load_checkpoint,
-    newest_whole_checkpoint,
-    save_checkpoint,
-    verify,
-)
-from gankit.run_dir import RunDir
-from gankit.trainer import play_iteration
+from gankit.storage.checkpoint import DamagedError, newest_whole_checkpoint, verify
+from gankit.storage.run_dir import RunDir
+from gankit.training.state import capture, load_checkpoint, save_checkpoint
+from gankit.training.update import play_iteration
 
 EVERYTHING = {
     "train": {"discriminator_turns": 2, "class_balanced": True},

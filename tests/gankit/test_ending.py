@@ -4,8 +4,8 @@ import pytest
 
 from gankit import GankitError, Plugin, Term, hookimpl
 from gankit import trainer as trainer_module
-from gankit.runs import start
-from gankit.trainer import Silent
+from gankit.training.launch import start
+from gankit.training.reporter import Silent
 from tests.gankit.test_trainer import tricks
 
 MEASURED = {
@@ -51,7 +51,7 @@ def parts(shelf):
 
 def measured(path):
     """[(iteration, whether by a protocol), ...] of a log."""
-    from gankit.run_dir import RunDir
+    from gankit.storage.run_dir import RunDir
 
     return [(row["iteration"], "protocol" in row) for row in RunDir.open(path).read_log() if "measures" in row]
 

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from gankit import GankitError, files
-from gankit.files import disk_errors, tensors_to_bytes, write_bytes, write_json
+from gankit.storage.atomic_io import disk_errors, tensors_to_bytes, write_bytes, write_json
 
 
 def names(folder):

@@ -7,9 +7,10 @@ from torch import nn
 
 from gankit import Dataset, Game, InputError, Recipe
 from gankit.errors import RecipeError
-from gankit.foreign import CalledWithLabels, Judging, label_place, module_plugin
-from gankit.sampling import Sampler, save_generator
-from gankit.trainer import play_iteration
+from gankit.plugin.module_adapter import CalledWithLabels, Judging, label_place, module_plugin
+from gankit.sampling.generator_file import save_generator
+from gankit.sampling.sampler import Sampler
+from gankit.training.update import play_iteration
 
 
 class Recording(nn.Module):

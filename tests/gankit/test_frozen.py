@@ -10,11 +10,10 @@ import click
 import pytest
 
 import gankit
-from gankit import hookspecs
 from gankit.errors import PluginError
-from gankit.hooks import Hooks, hooks_of
-from gankit.plugin import Plugin, hookimpl
-from gankit.runs import start
+from gankit.plugin import hookspecs
+from gankit.plugin.base import Plugin, hookimpl
+from gankit.plugin.hooks import Hooks, hooks_of
 from gankit.testing import (
     check_documentation,
     check_effect,
@@ -24,6 +23,7 @@ from gankit.testing import (
     check_resume,
     tiny_recipe,
 )
+from gankit.training.launch import start
 from tests.gankit.conftest import Told
 
 FOLDER = Path(__file__).parents[1] / "frozen"

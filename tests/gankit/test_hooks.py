@@ -11,7 +11,7 @@ from PIL import Image
 
 from gankit import Extractor, Features, Plugin, Settings, hookimpl, hookspecs
 from gankit.errors import PluginError
-from gankit.hooks import Hooks, check_hooks, hooks_of
+from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
 
 
 def active(**plugins):
@@ -69,7 +69,7 @@ NO_SUCH_HOOK = "a: Logger marks {!r} as a hook, and there is no such hook; {}"
             logger(before_d_stp=lambda self: None),
             NO_SUCH_HOOK.format("before_d_stp", "did you mean 'before_d_step'?"),
         ),
-        (logger(qqq=lambda self: None), NO_SUCH_HOOK.format("qqq", "gankit.hookspecs has them all")),
+        (logger(qqq=lambda self: None), NO_SUCH_HOOK.format("qqq", "gankit.plugin.hookspecs has them all")),
         (
             logger(before_d_step=lambda self, stp: None),
             "a: Logger: before_d_step has no argument 'stp'; it can take run, step",

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gankit.interpolation import lerp, rows_of_paths, slerp
+from gankit.sampling.interpolation import lerp, rows_of_paths, slerp
 
 
 def numbers(values):

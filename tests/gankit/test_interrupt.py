@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gankit import Plugin, hookimpl
-from gankit.interrupt import Interrupt
+from gankit.runtime.signals import Interrupt
 
 
 class Signals(Plugin):

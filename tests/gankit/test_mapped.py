@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gankit import mapped
-from gankit.batches import place
-from gankit.mapped import expect_no_order, fetch, gone_through, is_mapped
+from gankit.data import mmap_advice as mapped
+from gankit.data.batches import place
+from gankit.data.mmap_advice import expect_no_order, fetch, gone_through, is_mapped
 
 ROW = mmap.PAGESIZE
 

@@ -3,10 +3,10 @@ import sys
 
 import torch
 
-from gankit.peak_memory import peak_memory
+from gankit.runtime.peak_memory import peak_memory
 
 LARGE = 300_000_000
-SMALL_CHILD = "from gankit.peak_memory import peak_of_process; print(peak_of_process())"
+SMALL_CHILD = "from gankit.runtime.peak_memory import peak_of_process; print(peak_of_process())"
 LARGE_PARENT = f"""
 import subprocess, sys
 held = bytearray({4 * LARGE})

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gankit import InputError
-from gankit.picture_files import picture_size, read_picture, save_png
+from gankit.images.io import picture_size, read_picture, save_png
 
 
 def coloured(width=9, height=6):
@@ -70,7 +70,7 @@ def test_every_damage_is_a_sentence_or_a_picture(tmp_path):
 
 
 def test_a_run_is_looked_into_without_torch():
-    modules = "gankit.picture_files, gankit.run_dir, gankit.animation, gankit.terminal"
+    modules = "gankit.images.io, gankit.storage.run_dir, gankit.images.gif, gankit.images.terminal"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr

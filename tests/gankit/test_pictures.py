@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gankit.pictures import PAPER, grid, picture, to_bytes, to_float
+from gankit.images.grid import PAPER, grid, picture, to_bytes, to_float
 
 
 def test_there_and_back_is_exact():

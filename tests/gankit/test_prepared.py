@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from gankit import Dataset, GankitError, InputError, prepared
-from gankit.prepared import prepare, read_prepared, write_prepared
+from gankit.data.prepared import prepare, read_prepared, write_prepared
 
 
 def some_images(count, channels=3, resolution=5):

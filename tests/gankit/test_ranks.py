@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 from gankit.cli import main
-from gankit.cli.play import resume_of, tell_next
-from gankit.interrupt import Interrupt
-from gankit.ranks import ALONE, here
-from gankit.torchrun import Place, place_of_process
+from gankit.cli.run_command import resume_of, tell_next
+from gankit.runtime.ranks import ALONE, here
+from gankit.runtime.signals import Interrupt
+from gankit.runtime.torchrun_env import Place, place_of_process
 
 HERE = str(Path(__file__).parent)
 RECIPES = Path(__file__).parents[2] / "recipes"

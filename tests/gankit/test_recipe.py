@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from gankit import Game, GankitError, InputError, Plugin, Recipe, Settings
 from gankit.errors import RecipeError
-from gankit.recipe import merge, parse_overrides, read_toml
+from gankit.recipe.toml import merge, parse_overrides, read_toml
 
 
 class Many(Plugin):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gankit.errors import PluginError
-from gankit.registry import Entry, Registry
+from gankit.plugin.registry import Entry, Registry
 
 PLUGIN = "from gankit import Plugin\nclass {name}(Plugin):\n    name, kind = {plugin!r}, {kind!r}\n"
 

@@ -6,10 +6,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from gankit import InputError, Plugin, Recipe
-from gankit.recipe import read_toml
-from gankit.registry import Entry, Registry
-from gankit.runs import resume, start
-from gankit.sampling import Sampler
+from gankit.plugin.registry import Entry, Registry
+from gankit.recipe.toml import read_toml
+from gankit.sampling.sampler import Sampler
+from gankit.training.launch import resume, start
 from tests.gankit.conftest import Told
 
 

@@ -179,7 +179,7 @@ def test_a_longer_run_in_two_goes(killer, unbroken, tmp_path, toy_file):
 
 def everything_is_whole(run):
     """No leftovers, and every checkpoint as it was written."""
-    from gankit.checkpoint import verify
+    from gankit.storage.checkpoint import verify
 
     assert list(run.rglob(".tmp-*")) == []
     for place in run.glob("checkpoints/*"):

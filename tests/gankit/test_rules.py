@@ -105,7 +105,7 @@ def test_a_plugin_imports_an_extra_only_inside_functions(path):
     ("source", "stray"),
     [
         ("from gankit import Plugin, Term\nimport torch, json\nfrom torch import nn\nfrom PIL import Image", []),
-        ("from gankit.game import Game", ["gankit.game"]),
+        ("from gankit.training.run import Game", ["gankit.training.run"]),
         ("import gankit", ["gankit"]),
         ("from gankit import Hooks", ["gankit Hooks"]),
         ("from gankit_plugins.losses.hinge import hinge", ["gankit_plugins.losses.hinge"]),
@@ -136,7 +136,7 @@ def test_there_is_a_core_to_scan():
         "import gankit",
         "import gankit.cli",
         "from gankit import InputError, Plugin, Settings, hookimpl, Recipe",
-        "from gankit.registry import Registry; Registry.installed().names('trick')",
+        "from gankit.plugin.registry import Registry; Registry.installed().names('trick')",
         "from gankit.cli import cli; cli.list_commands(None)",
     ],
 )

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from gankit import GankitError, InputError
-from gankit.run_dir import RunDir, changed_plugins
+from gankit.storage.provenance import changed_plugins
+from gankit.storage.run_dir import RunDir
 
 
 def test_out_is_the_directory_itself(toy_recipe, tmp_path):
@@ -67,7 +68,7 @@ def test_only_a_run_can_be_opened(tmp_path, name, reason):
 LOCKED = """
 import sys
 from gankit.errors import InputError
-from gankit.run_dir import RunDir
+from gankit.storage.run_dir import RunDir
 try:
     RunDir.open(sys.argv[1]).lock()
 except InputError as error:
@@ -256,8 +257,8 @@ def test_nothing_is_written_for_a_recipe_that_cannot_be_played(play, tmp_path):
 
 def test_the_device_that_was_asked_for_is_on_record(toy_recipe, tmp_path):
     from gankit import Recipe
-    from gankit.runs import start
-    from gankit.trainer import Silent
+    from gankit.training.launch import start
+    from gankit.training.reporter import Silent
 
     recipe = toy_recipe(train={"device": "auto", "iterations": 1})
     directory, _ = start(recipe, tmp_path / "out", Silent(), print, device="cpu")

@@ -15,23 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gankit import InputError, Plugin, hookimpl
-from gankit.sampling import (
-    REDRAWS,
-    GridSampler,
-    Sampler,
-    along_rows,
-    grid_layout,
-    read_generator_file,
-    save_folder,
-    save_generator,
-    sweep,
-)
+from gankit.sampling.generator_file import read_generator_file, save_generator
+from gankit.sampling.grid import GridSampler, along_rows, grid_layout, sweep
+from gankit.sampling.sampler import REDRAWS, Sampler, save_folder
 
 
 @pytest.fixture
 def file(toy_game, tmp_path):
     """A generator file of a game, a few iterations in."""
-    from gankit.trainer import play_iteration
+    from gankit.training.update import play_iteration
 
     def make(name="generator.safetensors", **changes):
         game = toy_game(**changes)
@@ -58,7 +50,7 @@ def altered(path, change):
 
 SCRIPT = """
 import sys, torch
-from gankit.sampling import Sampler
+from gankit.sampling.sampler import Sampler
 images, labels = Sampler.load(sys.argv[1], trust=True).sample(70, seed=5)
 sys.stdout.buffer.write(bytes(images.flatten().tolist()))
 """
@@ -205,7 +197,7 @@ def test_truncation_bounds_z_and_draws_the_rest_again(file):
 
 @pytest.mark.parametrize("truncation", [0.0, -1.0])
 def test_a_truncation_that_nothing_lies_within(file, truncation, monkeypatch):
-    monkeypatch.setattr("gankit.sampling.REDRAWS", 20)
+    monkeypatch.setattr("gankit.sampling.sampler.REDRAWS", 20)
     with pytest.raises(InputError, match=f"truncation {truncation}: .*give a larger one"):
         Sampler.load(file()).latent(2, None, 0, truncation=truncation)
     assert REDRAWS > 20

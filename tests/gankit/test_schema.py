@@ -7,8 +7,8 @@ from jsonschema import Draft202012Validator
 from pydantic import Field
 
 from gankit import InputError, Plugin, Recipe, Settings, hookimpl
-from gankit.registry import Entry
-from gankit.schema import recipe_schema
+from gankit.plugin.registry import Entry
+from gankit.recipe.json_schema import recipe_schema
 
 
 class Louder(Plugin):

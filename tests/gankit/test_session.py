@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from gankit import GankitError, InputError, Plugin, Recipe, Session, hookimpl, resume, train
-from gankit.sampling import Sampler
+from gankit.sampling.sampler import Sampler
 from gankit.testing import tiny_recipe
 
 

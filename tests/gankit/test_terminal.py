@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from gankit.terminal import UPPER, fitted, half_blocks
+from gankit.images.terminal import UPPER, fitted, half_blocks
 
 SEQUENCE = re.compile(r"\x1b\[([\d;]*)m|(.)")
 

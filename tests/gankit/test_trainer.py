@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gankit import GankitError, Plugin, Term, hookimpl
-from gankit.trainer import Clock, due, play_iteration, play_turn, share
+from gankit.training.loop import Clock
+from gankit.training.update import due, play_iteration, play_turn, share
 
 PLAIN = {
     "generator": {"dropout": 0.0},
@@ -479,7 +480,7 @@ def test_a_run_waits_only_where_something_is_written(play, monkeypatch):
             real(game)
         waiting[game.iteration] = dict(waits.counts)
 
-    monkeypatch.setattr("gankit.trainer.play_iteration", noted)
+    monkeypatch.setattr("gankit.training.loop.play_iteration", noted)
     play(output={"log_every": 3})
     assert waiting == {n: {} for n in range(1, 7)}
 

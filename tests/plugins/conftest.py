@@ -3,9 +3,9 @@
 import pytest
 
 from gankit import Recipe
-from gankit.recipe import merge
-from gankit.runs import resume, start
-from gankit.trainer import Silent
+from gankit.recipe.toml import merge
+from gankit.training.launch import resume, start
+from gankit.training.reporter import Silent
 
 BY_CLASS = {
     "train": {"iterations": 4, "batch_size": 4, "discriminator_turns": 2, "device": "cpu"},

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gankit import Game, Recipe
-from gankit.bundled import find_recipe
+from gankit.recipe.bundled import find_recipe
 from gankit.testing import play
 
 ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}

@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import pytest
 
 from gankit import Recipe
-from gankit.bundled import find_recipe
-from gankit.runs import start
-from gankit.trainer import Silent
+from gankit.recipe.bundled import find_recipe
+from gankit.training.launch import start
+from gankit.training.reporter import Silent
 
 COLLAPSING = [
     "train.iterations=400",

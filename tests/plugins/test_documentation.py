@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gankit.registry import Registry
+from gankit.plugin.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]

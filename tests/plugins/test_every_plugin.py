@@ -2,7 +2,7 @@
 
 import pytest
 
-from gankit.registry import Registry
+from gankit.plugin.registry import Registry
 
 # check_plugin plays on every device that is there.
 pytestmark = pytest.mark.gpu

@@ -3,7 +3,7 @@
 import pytest
 
 from gankit import Game, InputError, Recipe
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 
 CHANGES = {
     "label_smoothing": {"tricks": {"label_smoothing": {}}},

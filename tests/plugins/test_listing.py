@@ -3,8 +3,8 @@
 import pytest
 
 from gankit.cli.list_plugins import imported, read
-from gankit.outline import Outlines
-from gankit.registry import Entry, Registry
+from gankit.plugin.registry import Entry, Registry
+from gankit.plugin.static_scan import Outlines
 
 OURS = [entry for entry in Registry.installed().entries if entry.distribution == "gankit"]
 OUTLINES = Outlines(["gankit_plugins"])

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.trainer import draw_step
+from gankit.recipe.toml import merge
+from gankit.training.update import draw_step
 
 
 @pytest.fixture

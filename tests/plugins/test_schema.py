@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from gankit.bundled import bundled_recipes, recipes_folder
-from gankit.registry import Registry
-from gankit.schema import recipe_schema
+from gankit.plugin.registry import Registry
+from gankit.recipe.bundled import bundled_recipes, recipes_folder
+from gankit.recipe.json_schema import recipe_schema
 
 FILE = recipes_folder() / "gankit.schema.json"
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from gpu_waits import most_of
 
-from gankit.recipe import merge
-from gankit.trainer import play_iteration
+from gankit.recipe.toml import merge
+from gankit.training.update import play_iteration
 
 READS = {"aten._local_scalar_dense"}
 

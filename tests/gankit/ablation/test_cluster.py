@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from gankit import InputError, Recipe
-from gankit.ablation import cluster as clusters
-from gankit.ablation.cluster import UNSEEN, Cluster
-from gankit.ablation.player import INTERRUPTED
+from gankit.ablation import ray_executor as clusters
+from gankit.ablation.ray_executor import UNSEEN, Cluster
 from gankit.ablation.study import Study
 from gankit.ablation.variants import with_each
-from gankit.bundled import find_recipe
+from gankit.ablation.worker import INTERRUPTED
+from gankit.recipe.bundled import find_recipe
 
 
 class RayError(Exception):

@@ -7,12 +7,12 @@ import signal
 import pytest
 
 from gankit import GankitError, InputError, Recipe
-from gankit.ablation import conduct as conducting
-from gankit.ablation.conduct import conduct, told
-from gankit.ablation.player import INTERRUPTED
+from gankit.ablation.scheduler import conduct, told
+from gankit.ablation.scheduler import conduct as conducting
 from gankit.ablation.study import Study
 from gankit.ablation.variants import with_each
-from gankit.bundled import find_recipe
+from gankit.ablation.worker import INTERRUPTED
+from gankit.recipe.bundled import find_recipe
 
 FULL = "the disk is full: {path}/checkpoints/000100 could not be written (No space left); everything before is whole"
 """As a run's process says it."""

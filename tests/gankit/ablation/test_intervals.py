@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gankit.ablation.intervals import (
+from gankit.ablation.statistics import (
     Effect,
     holm,
     paired_effect,

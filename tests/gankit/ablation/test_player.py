@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gankit import Plugin, hookimpl
-from gankit.ablation.player import play
-from gankit.run_dir import RunDir
+from gankit.ablation.worker import play
+from gankit.storage.run_dir import RunDir
 
 
 class Bug(Plugin):

@@ -8,9 +8,9 @@ from gankit import InputError, Recipe
 from gankit.ablation.comparison import compare
 from gankit.ablation.study import Study
 from gankit.ablation.variants import with_each
-from gankit.bundled import find_recipe
-from gankit.cli.effects import cells, notes
-from gankit.run_dir import plugin_record
+from gankit.cli.ablation_table import cells, notes
+from gankit.recipe.bundled import find_recipe
+from gankit.storage.provenance import plugin_record
 
 
 def variants(*added, overrides=()):

@@ -4,7 +4,7 @@ import pytest
 
 from gankit import InputError, Recipe
 from gankit.ablation.variants import only_watching, with_each, without_each
-from gankit.bundled import find_recipe
+from gankit.recipe.bundled import find_recipe
 
 
 @pytest.fixture

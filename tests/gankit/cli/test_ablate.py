@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gankit.ablation import conduct
-from gankit.ablation.player import run_to_its_end
+from gankit.ablation.scheduler import conduct
 from gankit.ablation.study import Run
 from gankit.ablation.variants import Variant
+from gankit.ablation.worker import run_to_its_end
 from gankit.cli import ablate
 from gankit.cli.ablate import _checkpoints
 

@@ -7,7 +7,7 @@ import pytest
 
 ray = pytest.importorskip("ray")
 
-from gankit.ablation.cluster import ENVIRONMENT  # noqa: E402
+from gankit.ablation.ray_executor import ENVIRONMENT  # noqa: E402
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import pytest
 from PIL import Image, ImageChops
 
-from gankit.animation import captioned
-from gankit.picture_files import read_picture, save_png
-from gankit.recipe import Recipe
-from gankit.runs import resume, start
-from gankit.trainer import Silent
+from gankit.images.gif import captioned
+from gankit.images.io import read_picture, save_png
+from gankit.recipe.recipe import Recipe
+from gankit.training.launch import resume, start
+from gankit.training.reporter import Silent
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_grids_of_other_z_but_of_the_same_size_are_left_out(gankit, toy):
 
 
 def test_of_very_many_grids_some_are_shown(gankit, run, monkeypatch):
-    monkeypatch.setattr("gankit.animation.MOST_FRAMES", 3)
+    monkeypatch.setattr("gankit.images.gif.MOST_FRAMES", 3)
     assert gankit("animate", "run", "--out", "x.gif").out == "3 frames of 4 grids: x.gif\n"
 
 

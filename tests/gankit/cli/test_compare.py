@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from gankit.recipe import Recipe
-from gankit.runs import start
-from gankit.trainer import Silent
+from gankit.recipe.recipe import Recipe
+from gankit.training.launch import start
+from gankit.training.reporter import Silent
 
 
 @pytest.fixture

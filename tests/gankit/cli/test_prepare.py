@@ -6,7 +6,7 @@ import pty
 import pytest
 import torch
 
-from gankit.prepared import read_prepared
+from gankit.data.prepared import read_prepared
 
 SIZED = '''
 import torch

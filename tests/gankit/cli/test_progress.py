@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from gankit.cli.progress import STOPPING, Display, Lines, Pace, progress
-from gankit.cli.words import counted, duration, images_in_words, number
-from gankit.dataset import Dataset
+from gankit.cli.words import images_in_words
+from gankit.formatting import counted, duration, number
+from gankit.plugin.dataset import Dataset
 
 
 class HandClock:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gankit import bundled
+from gankit.recipe import bundled
 
 
 @pytest.fixture

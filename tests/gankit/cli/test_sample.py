@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from gankit.recipe import Recipe
-from gankit.runs import start
-from gankit.trainer import Silent
+from gankit.recipe.recipe import Recipe
+from gankit.training.launch import start
+from gankit.training.reporter import Silent
 
 
 @pytest.fixture

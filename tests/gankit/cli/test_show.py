@@ -10,11 +10,11 @@ import termios
 import pytest
 from PIL import Image
 
-from gankit.picture_files import save_png
-from gankit.recipe import Recipe
-from gankit.runs import start
-from gankit.terminal import fitted
-from gankit.trainer import Silent
+from gankit.images.io import save_png
+from gankit.images.terminal import fitted
+from gankit.recipe.recipe import Recipe
+from gankit.training.launch import start
+from gankit.training.reporter import Silent
 from tests.gankit.test_terminal import colours
 
 

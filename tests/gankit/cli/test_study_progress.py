@@ -9,8 +9,8 @@ from rich.console import Console
 from gankit import GankitError, Recipe
 from gankit.ablation.study import Study
 from gankit.ablation.variants import with_each
-from gankit.bundled import find_recipe
 from gankit.cli.study_progress import STOPPING, StudyDisplay, StudyProgress
+from gankit.recipe.bundled import find_recipe
 
 
 class HandClock:

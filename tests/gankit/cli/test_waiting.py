@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gankit.cli.waiting import Waiting
+from gankit.cli.status_line import Waiting
 
 
 class Terminal(io.StringIO):

@@ -7,12 +7,14 @@ import torch
 
 from gankit import InputError, Plugin, Settings, hookimpl
 from gankit.evaluation.budget import Budget
-from gankit.evaluation.comparison import CHUNK, Comparison, Extractor, Features, Samples, measured
 from gankit.evaluation.evaluator import chosen
-from gankit.evaluation.store import cache_folder, kept
-from gankit.evaluation.target import evaluate
-from gankit.runs import start
+from gankit.evaluation.feature_cache import cache_folder, kept
+from gankit.evaluation.metrics import measured
+from gankit.evaluation.standalone import evaluate
+from gankit.plugin.comparison import Comparison, Samples
+from gankit.plugin.extractor import CHUNK, Extractor, Features
 from gankit.testing import tiny_recipe
+from gankit.training.launch import start
 from tests.gankit.conftest import Told
 
 
@@ -297,7 +299,7 @@ def test_the_budget_tells_what_it_came_to():
 
 
 def test_a_budget_that_is_none_is_told_how_to_say_one():
-    from gankit.recipe import Evaluation
+    from gankit.recipe.settings import Evaluation
 
     with pytest.raises(ValueError, match=r'as "5%" or as 0.05'):
         Evaluation(budget="5 percent")
@@ -419,7 +421,7 @@ def test_eval_measures_what_the_run_measured(gankit_run):
 def gankit_run(tmp_path):
     """A run of the ring of Gaussians, with measures, and its last row of them."""
     from gankit import Recipe
-    from gankit.bundled import find_recipe
+    from gankit.recipe.bundled import find_recipe
 
     changes = [
         "train.iterations=3",
@@ -490,14 +492,15 @@ def test_rows_are_json(gankit_run):
 
 def test_a_strangers_file_names_no_code_and_asks_for_no_network(gankit_run, tmp_path):
     """A generator file says what to measure it with; what it says is followed only where that is harmless."""
-    from gankit.evaluation.target import without_download
-    from gankit.sampling import Sampler, refuse_strange
+    from gankit.evaluation.standalone import without_download
+    from gankit.sampling.generator_file import refuse_strange
+    from gankit.sampling.sampler import Sampler
 
     directory, _ = gankit_run
     sampler = Sampler.load(directory.generator_file)
     sampler.card["recipe"]["extractor"] = {"use": "/somewhere/evil.py:Extractor"}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("gankit.evaluation.target.sampler_of", lambda *_: sampler)
+        patched.setattr("gankit.evaluation.standalone.sampler_of", lambda *_: sampler)
         with pytest.raises(
             InputError, match=r"wants to import /somewhere/evil\.py:Extractor; if you trust it, say --trust"
         ):
@@ -614,7 +617,7 @@ def test_what_cannot_be_measured_is_an_error_where_nothing_else_is_wanted():
 
 
 def test_images_are_read_once_though_measures_look_at_them_too(tmp_path, monkeypatch):
-    from gankit.testing.parts import TinyData, TinyExtractor
+    from gankit.testing.tiny_plugins import TinyData, TinyExtractor
 
     reads, real_read, real_build = [], TinyData.read, TinyExtractor.build_extractor
 

@@ -7,12 +7,12 @@ import torch
 
 from gankit import InputError, Recipe
 from gankit.ablation.results import measures_at
-from gankit.bundled import find_recipe
 from gankit.evaluation.protocol import protocol_of
-from gankit.evaluation.target import evaluate, narrowed
-from gankit.report.record import read_run
-from gankit.runs import start
-from gankit.sampling import Sampler
+from gankit.evaluation.standalone import evaluate, narrowed
+from gankit.recipe.bundled import find_recipe
+from gankit.report.run_record import read_run
+from gankit.sampling.sampler import Sampler
+from gankit.training.launch import start
 from tests.gankit.conftest import Told
 
 SMALL = ["train.iterations=2", "data.count=200", "output.sample_count=20", "evaluation.count=50"]
@@ -124,7 +124,7 @@ def strangers(ring, monkeypatch):
     def make(**tables):
         sampler = Sampler.load(ring.generator_file)
         sampler.card["recipe"] |= tables
-        monkeypatch.setattr("gankit.evaluation.target.sampler_of", lambda *_: sampler)
+        monkeypatch.setattr("gankit.evaluation.standalone.sampler_of", lambda *_: sampler)
         return ring.generator_file
 
     def opened(*_, **__):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gankit.formatting import brief
 from gankit.report.comparison import (
     Advice,
     advice_in_words,
@@ -14,8 +15,7 @@ from gankit.report.comparison import (
     spread_in_words,
     transposed,
 )
-from gankit.report.record import Ending, Measure, RunRecord, as_protocol
-from gankit.words import brief
+from gankit.report.run_record import Ending, Measure, RunRecord, as_protocol
 
 
 def record(name, seed=0, measures=None, state="finished", iteration=100, reason=None, advice=(), code=(), **recipe):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gankit.report.differences import differing, flattened, labels, learnt_from, told
+from gankit.recipe.diff import differing, flattened, labels, learnt_from, told
 
 BASE = {
     "name": "ring",

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from gankit import GankitError, Plugin, hookimpl
-from gankit.picture_files import read_note, save_png
+from gankit.images.io import read_note, save_png
 from gankit.report import page as page_module
+from gankit.report.image_strips import shown_at, strips_of
 from gankit.report.page import page, write_report
-from gankit.report.record import read_run
-from gankit.report.strips import shown_at, strips_of
-from gankit.run_dir import RunDir
+from gankit.report.run_record import read_run
+from gankit.storage.run_dir import RunDir
 
 NASTY = '</script><script>alert("x")</script><img src=x onerror=alert(1)> & "quoted"'
 EMPTY = {"meta", "img", "input", "br", "link"}
@@ -166,7 +166,7 @@ def test_a_report_that_cannot_be_written_harms_no_run(play, monkeypatch):
     def fails(directory):
         raise OSError("no\nroom")
 
-    monkeypatch.setattr("gankit.runs.write_report", fails)
+    monkeypatch.setattr("gankit.training.launch.write_report", fails)
     run = play()
     assert run.told.outcome.iterations == 6
     assert (run.path / "generator.safetensors").exists()
@@ -273,7 +273,7 @@ def test_pictures_are_downsized_and_few_enough(grids, monkeypatch):
     assert (strips.moments[0], strips.moments[-1]) == (10, 300)
     assert {max(p.width, p.height) for p in strips.pictures[0]} == {560}
     assert sum(len(p.data) for p in strips.pictures[0]) <= 4_000_000
-    monkeypatch.setattr("gankit.report.strips.MOST_BYTES", 1)
+    monkeypatch.setattr("gankit.report.image_strips.MOST_BYTES", 1)
     least = strips_of([record])
     assert least.moments == [300]
     assert [(p.iteration, max(p.width, p.height)) for p in least.pictures[0]] == [(300, 70)]

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from gankit import GankitError, InputError, Plugin, hookimpl
-from gankit.report.record import Measure, read_run
-from gankit.run_dir import RunDir
+from gankit.report.run_record import Measure, read_run
+from gankit.storage.run_dir import RunDir
 
 
 class Watcher(Plugin):

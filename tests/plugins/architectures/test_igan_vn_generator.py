@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, InputError, Recipe
-from gankit.trainer import play_iteration
+from gankit.training.update import play_iteration
 from gankit_plugins.architectures.by_class import from_groups, route, to_groups
 from gankit_plugins.architectures.igan_vn_generator import IganV2, IganVn, IganVnGenerator
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from gankit import Game, InputError, Recipe
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 from gankit_plugins.augmentation.affine import rotations, scalings, shifts, warp
 from gankit_plugins.augmentation.crop import Crop, crop
 from gankit_plugins.augmentation.flip import Flip, flip

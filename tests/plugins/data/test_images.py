@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from gankit import Dataset, InputError
-from gankit.prepared import prepare
+from gankit.data.prepared import prepare
 from gankit_plugins.data import images as module
 from gankit_plugins.data.images import Images
 

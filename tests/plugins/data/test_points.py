@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from gankit import Game, InputError, Recipe
 from gankit.cli import cli
-from gankit.dataset import Dataset
-from gankit.prepared import prepare
-from gankit.recipe import merge
+from gankit.data.prepared import prepare
+from gankit.plugin.dataset import Dataset
+from gankit.recipe.toml import merge
 from gankit_plugins.data.gaussian_grid import GaussianGrid, lattice
 from gankit_plugins.data.gaussian_ring import GaussianRing, ring
 from gankit_plugins.data.points import draw_points, judge, scatter

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gankit import InputError
-from gankit.evaluation.comparison import Comparison, Samples
+from gankit.plugin.comparison import Comparison, Samples
 from gankit_plugins.data.stacked_mnist import StackedMnist, stacked
 from gankit_plugins.extractors.classifier import DatasetClassifier, Lesson, spelt_out, trained
 from gankit_plugins.metrics.modes import Modes

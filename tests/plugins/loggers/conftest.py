@@ -18,8 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2
 
 from gankit import Recipe
-from gankit.recipe import merge
-from gankit.runs import resume, start
+from gankit.recipe.toml import merge
+from gankit.training.launch import resume, start
 from tests.plugins.conftest import UNCONDITIONAL, Listener
 
 TALKS = Path(__file__).with_name("talks.py")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gankit import InputError, Session
 from gankit.cli import main
-from gankit.recipe import Recipe
+from gankit.recipe.recipe import Recipe
 from gankit_plugins.loggers.logger import flat, scalars
 from gankit_plugins.loggers.sent import Sent
 from gankit_plugins.loggers.tensorboard import TensorBoard

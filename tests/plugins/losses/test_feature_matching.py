@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 from gankit_plugins.losses.feature_matching import feature_matching
 
 

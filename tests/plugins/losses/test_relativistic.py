@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from gankit import Game, InputError, Recipe
-from gankit.recipe import merge
-from gankit.trainer import draw_step
+from gankit.recipe.toml import merge
+from gankit.training.update import draw_step
 
 SIGMOID = torch.sigmoid
 

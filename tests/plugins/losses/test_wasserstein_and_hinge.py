@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 from gankit_plugins.losses import hinge, wasserstein
 
 REAL, FAKE = [0.3, -2.0, 1.5], [0.1, 4.0, -1.7]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit import GankitError, InputError
-from gankit.evaluation.comparison import Comparison, Extractor, Features, Samples
+from gankit.plugin.comparison import Comparison, Samples
+from gankit.plugin.extractor import Extractor, Features
 from gankit_plugins.metrics.density_coverage import DensityCoverage, density_and_coverage
 from gankit_plugins.metrics.frechet_distance import (
     FrechetDistance,

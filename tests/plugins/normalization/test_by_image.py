@@ -7,7 +7,7 @@ from torch import nn
 
 from gankit import Game, InputError, Recipe
 from gankit.errors import RecipeError
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 from gankit_plugins.normalization.group_norm import GroupNorm
 from gankit_plugins.normalization.instance_norm import InstanceNorm
 from gankit_plugins.normalization.layer_norm import LayerNorm

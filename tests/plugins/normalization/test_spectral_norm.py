@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.sampling import Sampler
-from gankit.trainer import play_iteration
+from gankit.recipe.toml import merge
+from gankit.sampling.sampler import Sampler
+from gankit.training.update import play_iteration
 from gankit_plugins.normalization.spectral_norm import Spectral, SpectralNorm, power_iteration, singular_value
 from gankit_plugins.penalties.weight_matrices import LAYERS, filters
 

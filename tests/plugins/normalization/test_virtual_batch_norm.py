@@ -7,9 +7,9 @@ from torch import nn
 
 from gankit import Game, Recipe
 from gankit.errors import RecipeError
-from gankit.recipe import merge
-from gankit.sampling import Sampler
-from gankit.trainer import play_iteration
+from gankit.recipe.toml import merge
+from gankit.sampling.sampler import Sampler
+from gankit.training.update import play_iteration
 from gankit_plugins.normalization.virtual_batch_norm import (
     VirtualBatchNorm,
     VirtualBatchNormLayer,

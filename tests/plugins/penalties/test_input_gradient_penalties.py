@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.trainer import draw_step
+from gankit.recipe.toml import merge
+from gankit.training.update import draw_step
 from gankit_plugins.penalties.dragan import around, dragan
 from gankit_plugins.penalties.r1 import r1
 from gankit_plugins.penalties.r2 import r2

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 from gankit_plugins.penalties.historical_averaging import include, squared_distance
 from gankit_plugins.penalties.l1_regularization import l1
 from gankit_plugins.penalties.l2_regularization import l2
@@ -128,7 +128,7 @@ def game(plain_recipe):
 
 def test_historical_averaging_by_hand(game):
     """Before the first turn the term is 0; after two it is the distance to the mean of both."""
-    from gankit.trainer import play_turn
+    from gankit.training.update import play_turn
 
     game = game({"historical_averaging": {"players": ["discriminator"]}})
     theta, past = game.parameters["discriminator"], []

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gankit import Game, GankitError, Recipe
-from gankit.recipe import merge
-from gankit.runs import start
+from gankit.recipe.toml import merge
+from gankit.training.launch import start
 from gankit_plugins.tricks.adviser import WINDOW, Adviser, oscillates, pairwise_distance
 
 TIME = torch.arange(WINDOW, dtype=torch.float64)

@@ -5,8 +5,8 @@ import torch
 from pydantic import ValidationError
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.trainer import play_iteration
+from gankit.recipe.toml import merge
+from gankit.training.update import play_iteration
 from gankit_plugins.tricks.balanced_turns import BalancedTurns, who_is_behind
 from gankit_plugins.tricks.how_sure import share_right
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.trainer import backward as pass_back
-from gankit.trainer import draw_step, play_turn
+from gankit.recipe.toml import merge
+from gankit.training.update import backward as pass_back
+from gankit.training.update import draw_step, play_turn
 from gankit_plugins.tricks.weight_clipping import clip_weights
 
 

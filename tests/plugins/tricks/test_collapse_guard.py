@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
-from gankit.runs import resume, start
-from gankit.trainer import Silent
+from gankit.recipe.toml import merge
+from gankit.training.launch import resume, start
+from gankit.training.reporter import Silent
 from gankit_plugins.tricks.collapse_guard import CollapseGuard
 from gankit_plugins.tricks.how_sure import excess
 

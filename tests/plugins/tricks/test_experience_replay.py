@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gankit import Recipe, Spec, Step
-from gankit.game import Game
-from gankit.hooks import Hooks
+from gankit.plugin.hooks import Hooks
+from gankit.training.run import Game
 from gankit_plugins.tricks.experience_replay import ExperienceReplay, Memory, replay
 from gankit_plugins.tricks.label_smoothing import LabelSmoothing
 

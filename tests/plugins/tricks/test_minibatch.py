@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gankit import Game, Judgement, Recipe
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 from gankit_plugins.tricks.head import Widened, same_class
 from gankit_plugins.tricks.minibatch_discrimination import closeness
 from gankit_plugins.tricks.minibatch_stddev import mean_deviation

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from gankit import Recipe
-from gankit.runs import resume, start
-from gankit.trainer import Silent
+from gankit.training.launch import resume, start
+from gankit.training.reporter import Silent
 from gankit_plugins.tricks.moving_average import average_into, decay_at
 
 TINY = {

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from gankit import Game, Recipe
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
 from gankit_plugins.tricks.orthogonal_init import OrthogonalInit, make_orthogonal
 
 LAYERS = [

@@ -10,8 +10,8 @@ from torch import nn
 
 from gankit import Plugin, Recipe, Spec, Step, hookimpl
 from gankit.errors import RecipeError
-from gankit.game import Game
-from gankit.recipe import merge
+from gankit.recipe.toml import merge
+from gankit.training.run import Game
 from gankit_plugins.architectures.igan_discriminator import IganJudge
 from gankit_plugins.losses.non_saturating import NonSaturating
 from gankit_plugins.penalties.gradient_penalty import GradientPenalty

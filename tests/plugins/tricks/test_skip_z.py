@@ -6,8 +6,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gankit import Game, InputError, Recipe, Spec
-from gankit.recipe import merge
-from gankit.sampling import Sampler
+from gankit.recipe.toml import merge
+from gankit.sampling.sampler import Sampler
 from gankit_plugins.tricks.skip_z import Joined, SkipZGenerator
 
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from gankit import Game, InputError, Recipe, truncated
-from gankit.recipe import merge
-from gankit.sampling import GridSampler, Sampler
+from gankit.recipe.toml import merge
+from gankit.sampling.grid import GridSampler
+from gankit.sampling.sampler import Sampler
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.5, 2.0])

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gankit import InputError, Judgement, Recipe, Spec, Step, Term
-from gankit.game import Game
-from gankit.recipe import merge
-from gankit.trainer import autocast, backward, draw_step, due, play_turn
+from gankit.recipe.toml import merge
+from gankit.training.run import Game
+from gankit.training.update import autocast, backward, draw_step, due, play_turn
 from gankit_plugins.losses.feature_matching import feature_matching
 from gankit_plugins.losses.non_saturating import NonSaturating
 from gankit_plugins.penalties.dragan import Dragan

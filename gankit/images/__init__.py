@@ -1,0 +1,1 @@
+"""Image grids, image files, animations and terminal pictures."""

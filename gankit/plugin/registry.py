@@ -1,0 +1,279 @@
+"""What is installed, read from entry points without importing any of it.
+
+An entry point in the group `gankit.plugins` is called `kind.name` ("optimizer.adam"), so that a listing knows
+kinds without importing; a plain `name` is fine too and means whatever kind the class says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from gankit.errors import PluginError
+from gankit.plugin.slots import KINDS
+from gankit.suggest import nearest
+
+GROUP = "gankit.plugins"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One advertised plugin."""
+
+    kind: str | None
+    """None when the entry point's name does not say."""
+
+    name: str
+    distribution: str
+    version: str
+    value: str
+    """Where the class is: `package.module:Class`."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}.{self.name}" if self.kind else self.name
+
+    def load(self) -> type:
+        """Imports the class.
+
+        Raises PluginError, with the cause, when that fails in any way.
+        """
+        try:
+            loaded = metadata.EntryPoint(self.label, self.value, GROUP).load()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise PluginError(
+                f"plugin {self.label!r} of {self.distribution} {self.version} cannot be imported from "
+                f"{self.value}: {_cause(error)}"
+            ) from error
+        if not inspect.isclass(loaded):
+            raise PluginError(f"plugin {self.label!r} of {self.distribution} {self.version}: {self.value} is no class")
+        return loaded
+
+
+@dataclass(frozen=True)
+class Found:
+    """A class that a recipe's `use` led to, and where it came from."""
+
+    found: type
+    use: str
+    """The `use` that leads there from any folder."""
+
+    distribution: str
+    version: str
+    origin: str
+    """`package.module:Class`, or the absolute path of a file instead of the module."""
+
+    @property
+    def source_digest(self) -> str:
+        """The SHA-256 of the file that the class stands in; empty when there is none."""
+        file = getattr(sys.modules.get(self.found.__module__), "__file__", None)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and os.path.isfile(file) else ""
+
+
+class Registry:
+    """The plugins that recipes can name."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = sorted(entries, key=lambda e: (e.kind or "", e.name, e.distribution))
+
+    @classmethod
+    def installed(cls) -> Registry:
+        return cls(_installed_entries())
+
+    def named(self, name: str, kind: str) -> list[Entry]:
+        """The entries that may be meant by `name` in a place for `kind`."""
+        exact = [e for e in self.entries if e.name == name and e.kind == kind]
+        # A plain name may be of any kind: it is meant only where nobody says the kind.
+        return exact or [e for e in self.entries if e.name == name and e.kind is None]
+
+    def version_of(self, distribution: str) -> str | None:
+        """The version that is installed; None when there is none."""
+        wanted = canonicalize_name(distribution)
+        offered = [entry.version for entry in self.entries if canonicalize_name(entry.distribution) == wanted]
+        if offered:
+            return offered[0]
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            return None
+
+    def names(self, kind: str) -> list[str]:
+        return sorted({e.name for e in self.entries if e.kind in (kind, None)})
+
+    def find(self, use: str, kind: str, folder: Path, recorded: str = "") -> Found:
+        """Follows a `use` to a class.
+
+        Args:
+            use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
+            kind: what the place in the recipe is for.
+            folder: what a file's path is relative to.
+            recorded: the distribution that is meant when several offer the name.
+
+        Raises:
+            PluginError: nothing is there, it cannot be imported, or several distributions offer it.
+        """
+        location, colon, class_name = use.rpartition(":")
+        if colon and location.endswith(".py"):
+            return _from_file(folder / location, class_name)
+        if colon:
+            return _from_module(location, class_name)
+        name, _, distribution = use.partition("@")
+        candidates = self.named(name, kind)
+        if distribution:
+            candidates = _from(candidates, distribution)
+        elif recorded and len(candidates) > 1:
+            candidates = _from(candidates, recorded) or candidates
+        if not candidates:
+            raise PluginError(self._why_missing(name, distribution, kind))
+        if len(candidates) > 1:
+            offers = " or ".join(f'"{name}@{e.distribution}"' for e in candidates)
+            raise PluginError(
+                f"{len(candidates)} distributions offer a {kind} called {name!r}; say which with use = {offers}"
+            )
+        entry = candidates[0]
+        return Found(entry.load(), use, entry.distribution, entry.version, entry.value)
+
+    def _why_missing(self, name: str, distribution: str, kind: str) -> str:
+        if distribution and self.version_of(distribution) is None:
+            return f"{distribution} is not installed; try `pip install {distribution}`"
+        if distribution:
+            offered = sorted({e.name for e in _from(self.entries, distribution) if e.kind in (kind, None)})
+            instead = f"{nearest(name, offered)}it offers {', '.join(offered)}" if offered else "it offers none"
+            return f"{distribution} offers no {kind} called {name!r}; {instead}"
+        for entry in self.entries:
+            if entry.name == name and entry.kind not in (*KINDS, None):
+                meant = f"{nearest(str(entry.kind), KINDS)}there are {', '.join(KINDS)}"
+                return f"{entry.distribution} offers {name!r} as {entry.label!r}, and there is no such kind; {meant}"
+        other = sorted({e.kind for e in self.entries if e.name == name and e.kind})
+        if other:
+            places = " or ".join(f"{place}={name}" for o in other for place in _places(o))
+            instead = f" (write {places})" if places else ""
+            return f"{name!r} is a plugin for {' and '.join(other)}, not for {kind}{instead}; {self._choices(kind)}"
+        return f"no {kind} called {name!r} is installed; {nearest(name, self.names(kind))}{self._choices(kind)}"
+
+    def _choices(self, kind: str) -> str:
+        names = self.names(kind)
+        if not names:
+            return "none is installed"
+        if len(names) > 12:
+            return f"`gankit list-plugins --kind {kind}` shows all {len(names)}"
+        return f"installed: {', '.join(names)}"
+
+
+def _from(entries: Iterable[Entry], distribution: str) -> list[Entry]:
+    """Those of one distribution, whose name may be written in several ways: `gankit_lecam`, `gankit-lecam`."""
+    wanted = canonicalize_name(distribution)
+    return [entry for entry in entries if canonicalize_name(entry.distribution) == wanted]
+
+
+def _cause(error: BaseException) -> str:
+    """An import's error in words."""
+    wants_more = (
+        isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError) and error.name == "gankit"
+    )
+    hint = "; it may be written for a newer gankit: `pip install -U gankit`" if wants_more else ""
+    return f"{type(error).__name__}: {error}{hint}"
+
+
+def _places(kind: str) -> list[str]:
+    """The keys of a recipe at which a plugin of this kind stands."""
+    from gankit.plugin.slots import PLAYER_SLOTS
+
+    if kind in PLAYER_SLOTS:
+        return [f"{kind}.generator", f"{kind}.discriminator"]
+    return [] if kind in ("trick", "command") else [kind]
+
+
+def _installed_entries() -> list[Entry]:
+    entries: dict[tuple[str, str], Entry] = {}
+    for distribution in metadata.distributions():
+        try:
+            points = [p for p in distribution.entry_points if p.group == GROUP]
+            if not points:
+                # Most have none, and to read the name of each takes longer than all that follows.
+                continue
+            owner, version = str(distribution.name), str(distribution.version)
+        except Exception:  # what a half-removed or garbled package raises here is any Python version's own choice
+            continue
+        for point in points:
+            kind, _, name = point.name.rpartition(".")
+            entry = Entry(kind or None, name, owner, version, point.value)
+            # One distribution can be found twice on a path (an editable install and its build folder).
+            entries.setdefault((entry.label, entry.distribution), entry)
+    return list(entries.values())
+
+
+def _from_file(path: Path, class_name: str) -> Found:
+    # Unlike Path.is_file, this also answers for names that no file can have.
+    if not os.path.isfile(path):
+        raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
+    path = path.resolve()
+    found = _class_in(_module_of(path), class_name, str(path))
+    return Found(found, f"{path}:{class_name}", "", "", f"{path}:{class_name}")
+
+
+def _module_of(path: Path) -> ModuleType:
+    """A file, imported. Two classes of one file come from one module; a changed file is a new one."""
+    module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # The file may import its neighbours. At the end of the path they hide nobody's module.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[module_name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise PluginError(f"{path} cannot be imported: {_cause(error)}") from error
+    return module
+
+
+def _from_module(module_name: str, class_name: str) -> Found:
+    try:
+        module = importlib.import_module(module_name)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise PluginError(f"module {module_name!r} cannot be imported: {_cause(error)}") from error
+    use = f"{module_name}:{class_name}"
+    found = _class_in(module, class_name, module_name)
+    distribution, version = _distribution_of(module_name)
+    return Found(found, use, distribution, version, use)
+
+
+def _class_in(module: ModuleType, name: str, place: str) -> type:
+    found: Any = getattr(module, name, None)
+    if not inspect.isclass(found):
+        classes = [n for n, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+        raise PluginError(
+            f"{place} has no class {name!r}; {nearest(name, classes)}"
+            f"it has {', '.join(classes) if classes else 'no class at all'}"
+        )
+    return found
+
+
+def _distribution_of(module_name: str) -> tuple[str, str]:
+    for name in metadata.packages_distributions().get(module_name.partition(".")[0], []):
+        return name, metadata.version(name)
+    return "", ""

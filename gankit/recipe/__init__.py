@@ -1,0 +1,1 @@
+"""Recipes: from TOML to a validated recipe and back."""

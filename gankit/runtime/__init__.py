@@ -1,0 +1,1 @@
+"""The process: random state, device, signals, memory, ranks."""

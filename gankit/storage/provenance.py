@@ -1,0 +1,46 @@
+"""Record of the plugins of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gankit.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    pass
+
+
+def plugin_record(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Which class stands at each place of the recipe, and which distribution it came with."""
+    return {
+        key: {
+            "use": part.use,
+            "distribution": part.found.distribution,
+            "version": part.found.version,
+            "origin": part.found.origin,
+            "sha256": part.found.source_digest,
+        }
+        for key, part in recipe.parts.items()
+    }
+
+
+def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
+    """One sentence for each plugin that is not the one recorded before."""
+    sentences = []
+    for key, was in before.get("plugins", {}).items():
+        if (current := now.get(key)) is None:
+            continue
+        if _described(was) != _described(current):
+            sentences.append(
+                f"{key}: it was {_described(was)} when the run was last played, and is {_described(current)} now"
+            )
+        elif was.get("sha256") != current["sha256"]:
+            sentences.append(f"{key}: the source of {_described(current)} has changed since the run was last played")
+    return sentences
+
+
+def _described(record: dict[str, str]) -> str:
+    """`fine of strange-kit 1.5`, or where the class is when no distribution has it."""
+    if not record.get("distribution"):
+        return record.get("origin", "")
+    return f"{record.get('use')} of {record['distribution']} {record.get('version')}"

@@ -1,0 +1,274 @@
+"""The parts of a tiny game: real ones of a few numbers each, so that a test need not install any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gankit.plugin.base import Plugin, Settings, hookimpl
+from gankit.plugin.comparison import Comparison
+from gankit.plugin.dataset import Dataset
+from gankit.plugin.extractor import Extractor, Features
+from gankit.plugin.slots import Player
+from gankit.plugin.spec import Spec
+from gankit.plugin.step import Judgement, Step, Term
+
+
+class TinyData(Plugin):
+    """Noise, a brightness for each class."""
+
+    name = "tiny"
+    kind = "data"
+
+    class Config(Settings):
+        count: int = Field(32, ge=1, description="images")
+        channels: int = Field(3, ge=1, description="of an image")
+        resolution: int = Field(8, ge=1, description="pixels")
+        classes: int = Field(0, ge=0, le=10, description="0: no labels")
+
+    config: Config
+
+    @hookimpl
+    def load_data(self) -> Dataset:
+        c = self.config
+        return Dataset(c.channels, c.resolution, tuple("abcdefghij"[: c.classes]), self.read)
+
+    def read(self) -> tuple[Tensor, Tensor | None]:
+        c = self.config
+        randomness = torch.Generator().manual_seed(0)
+        shape = (c.count, c.channels, c.resolution, c.resolution)
+        images = torch.randint(0, 156, shape, generator=randomness, dtype=torch.uint8)
+        if not c.classes:
+            return images, None
+        labels = torch.arange(c.count) % c.classes
+        return images + (labels * 10).to(torch.uint8).view(-1, 1, 1, 1), labels
+
+
+class TinyLatent(Plugin):
+    """z from a normal distribution."""
+
+    name = "tiny"
+    kind = "latent"
+
+    class Config(Settings):
+        size: int = Field(4, ge=1, description="length of z")
+
+    config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.latent_size = self.config.size
+
+    @hookimpl
+    def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(count, self.config.size, device=device, generator=generator)
+
+
+class TinyGeneratorNetwork(nn.Module):
+    """A linear layer to maps of half the size, which are enlarged and painted."""
+
+    def __init__(self, spec: Spec, width: int) -> None:
+        super().__init__()
+        side = (spec.resolution + 1) // 2
+        self.shape, self.size = (width, side, side), spec.resolution
+        self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
+        self.conditional = spec.classes > 0
+        inputs = spec.latent_size + spec.classes
+        self.lift = nn.Linear(inputs, width * self.shape[1] ** 2)
+        self.mix = spec.normalize("generator", nn.Conv2d(width, width, 3, padding=1), width)
+        self.activation = nn.ReLU()
+        self.paint = nn.Conv2d(width, spec.channels, 3, padding=1)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, latent_size) and (B,) or None to (B, C, R, R)."""
+        if self.conditional:
+            assert labels is not None
+            assert isinstance(self.one_hot, Tensor)
+            z = torch.cat([z, self.one_hot[labels]], dim=1)
+        maps = self.activation(self.mix(self.lift(z).view(-1, *self.shape)))
+        return self.paint(F.interpolate(maps, self.size)).tanh()
+
+
+class TinyGenerator(Plugin):
+    """A linear layer and two convolutions, conditional where there are classes."""
+
+    name = "tiny"
+    kind = "generator"
+
+    class Config(Settings):
+        width: int = Field(4, ge=1, description="channels of the hidden maps")
+
+    config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.conditional = spec.classes > 0
+
+    @hookimpl
+    def build_generator(self, spec: Spec) -> nn.Module:
+        return TinyGeneratorNetwork(spec, self.config.width)
+
+
+class TinyDiscriminatorNetwork(nn.Module):
+    """A convolution, and a linear layer with a row for each class."""
+
+    def __init__(self, spec: Spec, width: int) -> None:
+        super().__init__()
+        # On one pixel a stride means nothing, and in bfloat16 torch 2.13 learns from memory beyond it.
+        stride = 2 if spec.resolution > 1 else 1
+        look = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
+        self.look = spec.normalize("discriminator", look, width)
+        self.activation = nn.LeakyReLU(0.2)
+        features = width * ((spec.resolution + 1) // 2) ** 2
+        self.head = nn.Linear(features, 1)
+        self.by_class = nn.Embedding(spec.classes, features) if spec.classes else None
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+        """(B, C, R, R) and (B,) or None to logits (B,) and features (B, F)."""
+        features = self.activation(self.look(images)).flatten(1)
+        logits = self.head(features).flatten()
+        if self.by_class is not None:
+            logits = logits + (self.by_class(labels) * features).mean(1)
+        return Judgement(logits, features)
+
+
+class TinyDiscriminator(Plugin):
+    """A convolution and a linear layer."""
+
+    name = "tiny"
+    kind = "discriminator"
+
+    class Config(Settings):
+        width: int = Field(4, ge=1, description="channels of the hidden maps")
+
+    config: Config
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return TinyDiscriminatorNetwork(spec, self.config.width)
+
+
+class TinyLoss(Plugin):
+    """Cross entropy with the step's targets, which tricks may soften."""
+
+    name = "tiny"
+    kind = "loss"
+    uses_targets = True
+    cross_entropy = True
+
+    @hookimpl
+    def loss_terms(self, player: Player) -> Iterable[Term]:
+        return [Term("adversarial", _judged if player == "discriminator" else _fooled)]
+
+
+def _judged(step: Step) -> Tensor:
+    real = _entropy(step.real_output.logits, step.real_target)
+    return real + _entropy(step.fake_output.logits, step.fake_target)
+
+
+def _fooled(step: Step) -> Tensor:
+    return _entropy(step.fake_output.logits, step.generator_target)
+
+
+def _entropy(logits: Tensor, target: Tensor | float) -> Tensor:
+    logits = logits.float()
+    return (F.softplus(-logits) * target + F.softplus(logits) * (1 - target)).mean()
+
+
+class TinyNorm(Plugin):
+    """Batch norm behind the layer."""
+
+    name = "tiny"
+    kind = "normalization"
+    batch_coupled = True
+
+    @hookimpl
+    def normalization(self, layer: nn.Module, features: int) -> nn.Module:
+        norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
+        return nn.Sequential(layer, norm(features))
+
+
+class TinyNone(Plugin):
+    """The layer as it is."""
+
+    name = "tiny_none"
+    kind = "normalization"
+
+    @hookimpl
+    def normalization(self, layer: nn.Module) -> nn.Module:
+        return layer
+
+
+class TinyOptimizer(Plugin):
+    """Adam."""
+
+    name = "tiny"
+    kind = "optimizer"
+
+    class Config(Settings):
+        lr: float = Field(0.01, gt=0, description="learning rate")
+
+    config: Config
+
+    @hookimpl
+    def build_optimizer(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.5, 0.999))
+
+
+class TinySchedule(Plugin):
+    """The rate as it is."""
+
+    name = "tiny"
+    kind = "lr_schedule"
+
+    @hookimpl
+    def lr_schedule(self) -> Callable[[int], float]:
+        return lambda iteration: 1.0
+
+
+class TinyExtractor(Plugin):
+    """Pixels as features."""
+
+    name = "tiny"
+    kind = "extractor"
+
+    @hookimpl
+    def build_extractor(self, dataset: Dataset) -> Extractor:
+        K = len(dataset.class_names)
+
+        def look(images: Tensor) -> Features:
+            values = images.flatten(1).float() / 255
+            return Features(values, -(values.mean(1, keepdim=True) - torch.arange(K) / 25).abs() if K else None)
+
+        return Extractor({"extractor": "pixels"}, look, dataset.class_names)
+
+
+class TinyMeasure(Plugin):
+    """How far apart the means are."""
+
+    name = "tiny"
+    kind = "measure"
+
+    @hookimpl
+    def measure(self, comparison: Comparison) -> dict[str, float]:
+        real, fake = comparison.real_features.values, comparison.fake_features.values
+        return {"mean_distance": (real.mean(0) - fake.mean(0)).norm().item()}
+
+
+TINY_PARTS: tuple[type[Plugin], ...] = (
+    TinyData,
+    TinyLatent,
+    TinyGenerator,
+    TinyDiscriminator,
+    TinyLoss,
+    TinyNorm,
+    TinyNone,
+    TinyOptimizer,
+    TinySchedule,
+    TinyExtractor,
+    TinyMeasure,
+)

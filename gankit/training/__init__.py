@@ -1,0 +1,1 @@
+"""Training: assembly of a run, the loop, one update, and resume."""
