@@ -50,7 +50,7 @@ class Judged:
     directory: RunDir
     iterations: int
     seconds: float
-    measures: dict[str, float]
+    metrics: dict[str, float]
     protocol: dict[str, str | int | float]
 
 
@@ -68,11 +68,11 @@ def judged(recipe: str, out: Path) -> Judged:
     directory = trained(recipe, out)
     kept = directory.path / "baseline.json"
     if not kept.exists():
-        write_json(kept, evaluate(directory.path, None, {"evaluation": {"count": COUNT}}, measures=MEASURES))
+        write_json(kept, evaluate(directory.path, None, {"evaluation": {"count": COUNT}}, metrics=MEASURES))
     row = json.loads(kept.read_text(encoding="utf-8"))
     iterations = read_toml(directory.recipe_file)["train"]["iterations"]
     seconds = sum(p["ended"]["seconds"] for p in directory.read_processes() if "ended" in p)
-    return Judged(recipe, directory, iterations, seconds, row["measures"], row["protocol"])
+    return Judged(recipe, directory, iterations, seconds, row["metrics"], row["protocol"])
 
 
 def page(all_of_them: list[Judged], pictures: Path, note: str) -> str:
@@ -86,7 +86,7 @@ def page(all_of_them: list[Judged], pictures: Path, note: str) -> str:
         "",
         "Each baseline under its own recipe, one seed. The header of each recipe says where it differs from its paper.",
         f"Time: wall clock on {machine}, {sum(one.seconds for one in all_of_them) / 60:.0f} minutes in all{note}.",
-        "How each number is measured, and what is better: [how good is it?](measures.md)",
+        "How each number is measured, and what is better: [how good is it?](metrics.md)",
         "",
         f"Protocol: {facts}.",
         "",
@@ -94,7 +94,7 @@ def page(all_of_them: list[Judged], pictures: Path, note: str) -> str:
         f"| --- | --- | --- |{' --- |' * len(COLUMNS)}",
     ]
     for one in all_of_them:
-        cells = [f"{one.measures[name]:.3g}" if name in one.measures else "" for name in COLUMNS]
+        cells = [f"{one.measures[name]:.3g}" if name in one.metrics else "" for name in COLUMNS]
         time = f"{one.seconds // 60:.0f}:{one.seconds % 60:02.0f}"
         lines.append(f"| [`{one.recipe}`](#{one.recipe}) | {one.iterations:,} | {time} | {' | '.join(cells)} |")
     for one in all_of_them:

@@ -16,7 +16,7 @@ from plain import adam, freeze, penalty, step
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from gankit import Game
+from gankit.training.run import TrainingRun
 
 Iteration = Callable[[], None]
 
@@ -46,9 +46,9 @@ class Images:
         return real, None if self.labels is None else self.labels[index]
 
 
-def dcgan(game: Game) -> Iteration:
+def dcgan(run: TrainingRun) -> Iteration:
     """`dcgan_mnist`."""
-    G, D, data, half = players(game)
+    G, D, data, half = players(run)
     g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
 
     def iteration() -> None:
@@ -72,9 +72,9 @@ def dcgan(game: Game) -> Iteration:
     return iteration
 
 
-def wgan_gp(game: Game) -> Iteration:
+def wgan_gp(run: TrainingRun) -> Iteration:
     """`wgan_gp_mnist`."""
-    G, D, data, half = players(game)
+    G, D, data, half = players(run)
     g_adam, d_adam = adam(G, 1e-4, (0.0, 0.9)), adam(D, 1e-4, (0.0, 0.9))
 
     def iteration() -> None:
@@ -99,9 +99,9 @@ def wgan_gp(game: Game) -> Iteration:
     return iteration
 
 
-def igan_vn(game: Game) -> Iteration:
+def igan_vn(run: TrainingRun) -> Iteration:
     """`igan_vn_mnist`."""
-    G, D, data, half = players(game)
+    G, D, data, half = players(run)
     g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
     average = copy.deepcopy(G).requires_grad_(False)
     names = [name for name, tensor in G.state_dict().items() if tensor.is_floating_point()]
@@ -140,20 +140,20 @@ def igan_vn(game: Game) -> Iteration:
     return iteration
 
 
-def players(game: Game) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:
+def players(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:
     """Copies of a game's networks, its data, and autocast as the game has it."""
-    images, labels = game.dataset.load()
-    classes = game.spec.classes if game.spec.class_balanced else 0
-    data = Images(images, labels if classes else None, game.recipe.train.batch_size, classes)
+    images, labels = run.dataset.load()
+    classes = run.spec.classes if run.spec.class_balanced else 0
+    data = Images(images, labels if classes else None, run.recipe.train.batch_size, classes)
     return (
-        copy.deepcopy(game.generator),
-        copy.deepcopy(game.discriminator),
+        copy.deepcopy(run.generator),
+        copy.deepcopy(run.discriminator),
         data,
-        lambda: torch.autocast("cpu", torch.bfloat16, enabled=game.bf16),
+        lambda: torch.autocast("cpu", torch.bfloat16, enabled=run.bf16),
     )
 
 
-BY_HAND: dict[str, Callable[[Game], Iteration]] = {
+BY_HAND: dict[str, Callable[[TrainingRun], Iteration]] = {
     "dcgan_mnist": dcgan,
     "wgan_gp_mnist": wgan_gp,
     "igan_vn_mnist": igan_vn,

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from timing import Found, Ratio, command_line, interleaved, machine, peak_of_tensors
+from timing import Ratio, ResolvedPlugin, command_line, interleaved, machine, peak_of_tensors
 from workloads import PARTS, game_of, iteration_of
 
-from gankit import Game
+from gankit.training.run import TrainingRun
 
 CLASSES = (1, 2, 5, 10, 20)
 BATCH = 60
@@ -22,8 +22,8 @@ TARGET = 1.3
 """Of N = 10, to N = 1."""
 
 
-def measure(quick: bool) -> Found:
-    found: Found = {"machine": machine(), "batch": BATCH, "target": TARGET, "precisions": {}}
+def measure(quick: bool) -> ResolvedPlugin:
+    found: ResolvedPlugin = {"machine": machine(), "batch": BATCH, "target": TARGET, "precisions": {}}
     small = ["data.resolution=8", "generator.channels=2", "discriminator.width=2"] if quick else []
     for precision in ("fp32", "bf16"):
         settings = [f"train.precision={precision}", *small]
@@ -44,7 +44,7 @@ def measure(quick: bool) -> Found:
     return found
 
 
-def with_classes(n: int, overrides: list[str]) -> Game:
+def with_classes(n: int, overrides: list[str]) -> TrainingRun:
     return game_of("igan_vn_mnist", [f"data.classes={n if n > 1 else 0}", f"train.batch_size={BATCH}", *overrides])
 
 
@@ -59,7 +59,7 @@ def ten_separate(overrides: list[str]) -> Callable[[], None]:
     return iteration
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     lines = [
         "## What a class costs",
         "",

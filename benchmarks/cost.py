@@ -21,11 +21,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.plugin.registry import Registry
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
-from gankit.training.update import play_iteration
+from gankit.training.run import TrainingRun
+from gankit.training.update import train_iteration
 
 PLAIN: dict[str, Any] = {
     "name": "plain",
@@ -61,30 +63,30 @@ class Ratio(NamedTuple):
 
 def measured(change: dict[str, Any], pairs: int) -> Ratio:
     """Both games, turn by turn."""
-    games = [assembled(PLAIN), assembled(merge(PLAIN, change))]
-    for game in games:
+    runs = [assembled(PLAIN), assembled(merge(PLAIN, change))]
+    for run in runs:
         for _ in range(WARM_UP):
-            play_iteration(game)
+            train_iteration(run)
     ratios = []
     for number in range(pairs):
         seconds = [0.0, 0.0]
         for which in (0, 1) if number % 2 else (1, 0):
             began = time.perf_counter()
-            play_iteration(games[which])
-            games[which].after_iteration(games[which])
+            train_iteration(runs[which])
+            runs[which].after_iteration(runs[which])
             seconds[which] = time.perf_counter() - began
         ratios.append(seconds[1] / seconds[0])
     low, median, high = statistics.quantiles(ratios, n=4)
     return Ratio(median, low, high)
 
 
-def assembled(raw: dict[str, Any]) -> Game:
+def assembled(raw: dict[str, Any]) -> TrainingRun:
     recipe = Recipe.from_dict(raw, source="benchmarks/cost.py")
     prepare_torch(recipe)
-    game = Game(recipe)
-    game.load_data()
-    game.start()
-    return game
+    run = assemble(recipe)
+    run.load_data()
+    run.start()
+    return run
 
 
 def changes() -> dict[str, dict[str, Any]]:
@@ -141,7 +143,7 @@ def page(ratios: dict[str, Ratio], control: Ratio, pairs: int) -> str:
         "",
         f"The plain recipe against itself: {control.median:.3f} ({control.low:.3f} to {control.high:.3f}). Differences "
         "within that spread mean nothing. Two parts save work because they do less: `packing` "
-        "gives D half as many images to judge, and `balanced_turns` leaves out turns of a D that is ahead.",
+        "gives D half as many images to judge, and `balanced_steps` leaves out turns of a D that is ahead.",
         "",
         "| part | cost | source | when to use | when not |",
         "| --- | --- | --- | --- | --- |",

@@ -27,15 +27,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from gankit import Dataset, Game, Recipe, read_prepared
+from gankit import Dataset, Recipe, read_prepared
 from gankit.data.batches import Ahead, Batches, Prefetched, place
 from gankit.data.prepared import write_prepared
+from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
-from gankit.training.update import default_turns, play_iteration
+from gankit.training.run import TrainingRun
+from gankit.training.update import default_step_order, train_iteration
 
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import environment
-from timing import Found, Ratio, Rounds, command_line, interleaved, machine
+from timing import Ratio, ResolvedPlugin, Rounds, command_line, interleaved, machine
 
 GROUPS = Path("/sys/fs/cgroup/memory")
 MIB = 1 << 20
@@ -64,7 +66,7 @@ IN_A_FOLDER = 10_000
 PAIRS = 3
 
 
-def measure(quick: bool) -> Found:
+def measure(quick: bool) -> ResolvedPlugin:
     with tempfile.TemporaryDirectory(prefix="gankit-data-") as folder:
         top = Path(folder)
         work = list(WORK)[:1] if quick else list(WORK)
@@ -79,7 +81,7 @@ def measure(quick: bool) -> Found:
 # Training from a file that does not fit.
 
 
-def training(top: Path, name: str, quick: bool) -> Found:
+def training(top: Path, name: str, quick: bool) -> ResolvedPlugin:
     """What the game found that was played where the file does not fit, and how much did not."""
     file = top / "large.safetensors"
     size = 8 * MIB if quick else FILE
@@ -116,7 +118,7 @@ def refusals(group: Path | None) -> int | None:
     return None if group is None else int((group / "memory.failcnt").read_text())
 
 
-def inside(arguments: list[str], group: Path | None = None) -> Found:
+def inside(arguments: list[str], group: Path | None = None) -> ResolvedPlugin:
     """What this program finds in a process of its own, in a control group if there is one."""
     tasks = None if group is None else str(group / "cgroup.procs")
     entered = f"open({tasks!r}, 'w').write('0'); " if tasks else ""
@@ -124,7 +126,7 @@ def inside(arguments: list[str], group: Path | None = None) -> Found:
     said = subprocess.run(
         [sys.executable, "-c", program, __file__, *arguments], stdout=subprocess.PIPE, check=True, text=True
     )
-    found: Found = json.loads(said.stdout.splitlines()[-1])
+    found: ResolvedPlugin = json.loads(said.stdout.splitlines()[-1])
     return found
 
 
@@ -151,7 +153,7 @@ def forget(file: Path) -> None:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def game_of(name: str, dataset: Dataset, seed: int = 0) -> Game:
+def game_of(name: str, dataset: Dataset, seed: int = 0) -> TrainingRun:
     """DCGAN of small width, on the CPU. The seed decides in which order images come."""
     work = WORK[name]
     dcgan = {"use": "dcgan", "width": work["width"]}
@@ -168,10 +170,10 @@ def game_of(name: str, dataset: Dataset, seed: int = 0) -> Game:
     }
     recipe = Recipe.from_dict(raw, source="benchmarks/data.py")
     prepare_torch(recipe)
-    game = Game(recipe)
-    game.dataset = dataset
-    game.load_data()
-    return game
+    run = assemble(recipe)
+    run.dataset = dataset
+    run.load_data()
+    return run
 
 
 def in_memory(name: str) -> Dataset:
@@ -181,18 +183,18 @@ def in_memory(name: str) -> Dataset:
     return Dataset(work["channels"], work["resolution"], (), lambda: (images, None))
 
 
-def playing(game: Game, iterations: int) -> Callable[[], None]:
+def playing(run: TrainingRun, iterations: int) -> Callable[[], None]:
     def play() -> None:
         for _ in range(iterations):
-            play_iteration(game)
+            train_iteration(run)
 
     return play
 
 
-def gathering(game: Game, iterations: int) -> Callable[[], None]:
+def gathering(run: TrainingRun, iterations: int) -> Callable[[], None]:
     """So many iterations from a file. They end when as many batches have been gathered as they use: none is gathered
     in another loop's turn."""
-    source = game.batches
+    source = run.batches
     assert isinstance(source, Prefetched)
     # As many as wait, and as many in the thread's hands.
     gather, gathered, wanted = source.batches.several, 0, 2 * source.depth
@@ -208,15 +210,15 @@ def gathering(game: Game, iterations: int) -> Callable[[], None]:
     def play() -> None:
         nonlocal wanted
         for _ in range(iterations):
-            play_iteration(game)
-        wanted += iterations * len(default_turns(game))
+            train_iteration(run)
+        wanted += iterations * len(default_step_order(run))
         while gathered < wanted:
             time.sleep(0.0001)
 
     return play
 
 
-def play_from_file(name: str, file: str, quick: bool) -> Found:
+def play_from_file(name: str, file: str, quick: bool) -> ResolvedPlugin:
     """In a process of its own: turns of the same game from the file and from memory, two copies of each."""
     iterations = 2 if quick else WORK[name]["iterations"]
     loops = {}
@@ -263,7 +265,7 @@ def bytes_read() -> int:
 COLD = ("ahead", "touched")
 
 
-def first_epoch(top: Path, name: str, quick: bool) -> Found:
+def first_epoch(top: Path, name: str, quick: bool) -> ResolvedPlugin:
     """Each way has a file of its own: pages that another has mapped are not forgotten."""
     folder = top / "cold"
     folder.mkdir()
@@ -275,20 +277,20 @@ def first_epoch(top: Path, name: str, quick: bool) -> Found:
         shutil.rmtree(folder)
 
 
-def play_cold(name: str, folder: str, quick: bool) -> Found:
+def play_cold(name: str, folder: str, quick: bool) -> ResolvedPlugin:
     """In a process of its own: the first iterations from files that are not in memory, and as many from memory."""
     iterations = 2 if quick else WORK[name]["first"]
-    games = {way: game_of(name, in_memory(name)) for way in (*COLD, "memory", "control")}
-    read = dict.fromkeys(games, 0)
+    runs = {way: game_of(name, in_memory(name)) for way in (*COLD, "memory", "control")}
+    read = dict.fromkeys(runs, 0)
     turns = 2 if quick else COLD_ROUNDS
 
     def first_iterations(way: str) -> Callable[[], None]:
-        play = playing(games[way], iterations)
+        play = playing(runs[way], iterations)
 
         def counted() -> None:
             before = bytes_read()
             play()
-            batches = games[way].batches
+            batches = runs[way].batches
             assert batches is not None
             batches.close()
             read[way] += bytes_read() - before
@@ -296,10 +298,10 @@ def play_cold(name: str, folder: str, quick: bool) -> Found:
         return counted
 
     rounds = interleaved(
-        {way: first_iterations(way) for way in games},
+        {way: first_iterations(way) for way in runs},
         turns,
         warm_up=1,
-        before={way: from_disk(games[way], Path(folder) / way, ahead=way == "ahead") for way in COLD},
+        before={way: from_disk(runs[way], Path(folder) / way, ahead=way == "ahead") for way in COLD},
     )
     size = os.path.getsize(Path(folder) / COLD[0])
     # As much as the rows have bytes, if the disk was asked at all.
@@ -317,7 +319,7 @@ def play_cold(name: str, folder: str, quick: bool) -> Found:
     }
 
 
-def from_disk(game: Game, file: Path, ahead: bool) -> Callable[[], None]:
+def from_disk(run: TrainingRun, file: Path, ahead: bool) -> Callable[[], None]:
     """What has a game read a file of which nothing is in memory, in another order each time.
 
     Args:
@@ -330,10 +332,10 @@ def from_disk(game: Game, file: Path, ahead: bool) -> Callable[[], None]:
 
     def begin_anew() -> None:
         # Pages that are mapped are not forgotten.
-        game.batches = None
+        run.batches = None
         forget(file)
         images, labels = read_prepared(file).load()
-        game.batches = batches = place(images, labels, game.device, BATCH, 0, next(seeds), ahead)
+        run.batches = batches = place(images, labels, run.device, BATCH, 0, next(seeds), ahead)
         if isinstance(batches, Batches):
             # Nothing is asked of the disk before it is touched.
             batches.mapped = False
@@ -344,13 +346,13 @@ def from_disk(game: Game, file: Path, ahead: bool) -> Callable[[], None]:
 # Preparing.
 
 
-def preparing(top: Path, quick: bool) -> Found:
+def preparing(top: Path, quick: bool) -> ResolvedPlugin:
     """Peak memory by the number of images, and the time of one core and of all, Python's start left out."""
     counts = [number // 100 for number in PREPARED[:2]] if quick else list(PREPARED)
     folders = {count: top / str(count) for count in counts}
     draw_images(folders)
     prepared(folders[counts[0]], top)  # writes the bytecode
-    runs: Found = {str(count): prepared(folders[count], top) for count in counts}
+    runs: ResolvedPlugin = {str(count): prepared(folders[count], top) for count in counts}
     few, many = counts[-3:-1] if len(counts) > 2 else counts
     seconds: dict[str, list[float]] = {"one": [], "all": []}
     for number in range(1 if quick else PAIRS):
@@ -392,7 +394,7 @@ def draw_images(folders: dict[int, Path]) -> None:
             empty.rmdir()
 
 
-def prepared(folder: Path, top: Path, alone: bool = False) -> Found:
+def prepared(folder: Path, top: Path, alone: bool = False) -> ResolvedPlugin:
     """`gankit prepare` as a command, on one core or on all: its seconds and the most memory that its process took."""
     out = top / "prepared.safetensors"
     where = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n" if alone else ""
@@ -421,7 +423,7 @@ finally:
 """The command, which tells at its end how much memory its own process took at most; those that decode are apart."""
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     """What was found, for the page."""
     lines = [
         "## Data",
@@ -487,11 +489,11 @@ def section(found: Found) -> str:
     return "\n".join(lines) + "\n"
 
 
-def all_limited(found: Found) -> bool:
+def all_limited(found: ResolvedPlugin) -> bool:
     return all(one["limit"] is not None for one in found["training"].values())
 
 
-def allowed(one: Found) -> str:
+def allowed(one: ResolvedPlugin) -> str:
     if one["limit"] is None:
         return "all"
     return f"{one['limit'] / MIB:.0f} MiB, too little {one['refused']} times"

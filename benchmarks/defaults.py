@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import Found, Ratio, command_line, interleaved, machine, timed
+from timing import Ratio, ResolvedPlugin, command_line, interleaved, machine, timed
 from workloads import PARTS, TINY, game_of, iteration_of
 
-from gankit import Game
+from gankit.training.run import TrainingRun
 
 WORK: dict[str, tuple[str, list[str], int]] = {
     "DCGAN 28": ("dcgan_mnist", ["train.precision=fp32"], 24),
@@ -43,26 +43,26 @@ class Way:
     """What gankit does."""
 
     overrides: tuple[str, ...] = ()
-    change: Callable[[Game], None] = lambda game: None
+    change: Callable[[TrainingRun], None] = lambda run: None
     threads: int | None = None
     not_for: tuple[str, ...] = ()
     """Work that it cannot do, or that it would change."""
 
 
-def adam(**how: Any) -> Callable[[Game], None]:
+def adam(**how: Any) -> Callable[[TrainingRun], None]:
     """Adam of another make, with the same settings."""
 
-    def change(game: Game) -> None:
-        for player, optimizer in game.optimizers.items():
+    def change(run: TrainingRun) -> None:
+        for player, optimizer in run.optimizers.items():
             settings = {name: optimizer.defaults[name] for name in ("lr", "betas", "eps")}
-            game.optimizers[player] = torch.optim.Adam(game.parameters[player], **settings, **how)
+            run.optimizers[player] = torch.optim.Adam(run.parameters[player], **settings, **how)
 
     return change
 
 
-def kept_gradients(game: Game) -> None:
+def kept_gradients(run: TrainingRun) -> None:
     """Gradients are set to zero where they are, instead of being let go."""
-    for optimizer in game.optimizers.values():
+    for optimizer in run.optimizers.values():
         let_go = optimizer.zero_grad
         optimizer.zero_grad = lambda let_go=let_go: let_go(set_to_none=False)  # type: ignore[method-assign, misc]
 
@@ -90,8 +90,8 @@ WAYS = {
 CONTROL = "gankit once more (control)"
 
 
-def measure(quick: bool) -> Found:
-    found: Found = {"machine": machine(), "work": {}}
+def measure(quick: bool) -> ResolvedPlugin:
+    found: ResolvedPlugin = {"machine": machine(), "work": {}}
     for name, (recipe, overrides, rounds) in WORK.items():
         if quick and name not in ("DCGAN 28", "WGAN-GP 28"):
             continue
@@ -100,9 +100,9 @@ def measure(quick: bool) -> Found:
         ways = {way: how for way, how in WAYS.items() if name not in how.not_for and not (quick and "compile" in way)}
         loops = {"gankit": threaded(iteration_of(game_of(recipe, overrides)), None)}
         for way, how in ways.items():
-            game = game_of(recipe, [*overrides, *how.overrides])
-            how.change(game)
-            loops[way] = threaded(iteration_of(game), how.threads)
+            run = game_of(recipe, [*overrides, *how.overrides])
+            how.change(run)
+            loops[way] = threaded(iteration_of(run), how.threads)
         taken = interleaved(loops, rounds, repeats=1 if quick else repeats_for(loops["gankit"]))
         control = taken.ratio(CONTROL, "gankit")
         found["work"][name] = {
@@ -133,7 +133,7 @@ def threaded(loop: Callable[[], None], threads: int | None) -> Callable[[], None
     return with_threads
 
 
-def allocator(pairs: int, quick: bool) -> Found:
+def allocator(pairs: int, quick: bool) -> ResolvedPlugin:
     """Pair by pair, a process that keeps what is freed and one that does not."""
     recipe, overrides = LARGE
     if quick:
@@ -158,7 +158,7 @@ def in_a_process(recipe: str, overrides: list[str], keeps: bool) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 3
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     work = found["work"]
     lines = [
         "## The defaults, and the other ways",

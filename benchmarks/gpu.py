@@ -36,10 +36,10 @@ from gpu_profile import profiled
 from gpu_speed import COMPILED, EAGER, Setting, built, first_line
 from gpu_waits import most_of
 from gpu_workloads import PRECISIONS, WORKLOADS
-from timing import Found
+from timing import ResolvedPlugin
 
 from gankit.recipe.toml import merge
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 SECONDS = 4.0
 """For each comparison, once all loops are warm."""
@@ -66,22 +66,22 @@ class Options:
         return Setting(workload, precision, self.device, batch_size, self.quick)
 
 
-def speed(workload: str, options: Options) -> Iterator[Found]:
+def speed(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
     sizes = WORKLOADS[workload].batch_sizes[: 1 if options.quick else None]
     for size in sizes:
         for precision in PRECISIONS:
             yield from gpu_speed.rows(options.setting(workload, precision, size), EAGER, options.seconds)
 
 
-def compiled(workload: str, options: Options) -> Iterator[Found]:
+def compiled(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
     for precision in ("tf32",) if options.quick else reversed(PRECISIONS):
         yield from gpu_speed.rows(options.setting(workload, precision), COMPILED, options.seconds)
 
 
-def profile(workload: str, options: Options) -> Iterator[Found]:
+def profile(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
     for precision in ("tf32", "bf16"):
         for variant in PROFILED:
-            row: Found = {"workload": workload, "precision": precision, "variant": variant}
+            row: ResolvedPlugin = {"workload": workload, "precision": precision, "variant": variant}
             setting = options.setting(workload, precision)
             try:
                 loop, _ = built(lambda variant=variant, setting=setting: EAGER[variant](setting), setting.on)
@@ -90,40 +90,40 @@ def profile(workload: str, options: Options) -> Iterator[Found]:
                 yield row | {"error": first_line(error)}
 
 
-def defaults(workload: str, options: Options) -> Iterator[Found]:
+def defaults(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
     for precision in ("tf32",) if options.quick else ("tf32", "bf16"):
         yield from gpu_defaults.rows(options.setting(workload, precision), options.seconds)
 
 
-def waits(cell: str, options: Options) -> Iterator[Found]:
+def waits(cell: str, options: Options) -> Iterator[ResolvedPlugin]:
     """Every part that costs.py knows, in a small game: the most that one of its iterations waits for the device."""
     changes = cost.changes()
     for name in list(changes)[:2] if options.quick else changes:
-        row: Found = {"part_name": name}
+        row: ResolvedPlugin = {"part_name": name}
         try:
             train = {"train": {"device": options.device, "batch_size": 8}, "data": {"count": 64}}
-            game = cost.assembled(merge(merge(cost.PLAIN, train), changes[name]))
+            run = cost.assembled(merge(merge(cost.PLAIN, train), changes[name]))
             for _ in range(3):
-                play_iteration(game)
-                game.after_iteration(game)
+                train_iteration(run)
+                run.after_iteration(run)
 
-            def iteration(game=game) -> None:  # noqa: ANN001
-                play_iteration(game)
-                game.after_iteration(game)
+            def iteration(run=run) -> None:  # noqa: ANN001
+                train_iteration(run)
+                run.after_iteration(run)
 
-            yield row | {"waits": most_of(iteration, game.device, 2 if options.quick else LOOKS)}
+            yield row | {"waits": most_of(iteration, run.device, 2 if options.quick else LOOKS)}
         except Exception as error:
             yield row | {"error": first_line(error)}
 
 
-def checks(cell: str, options: Options) -> Iterator[Found]:
+def checks(cell: str, options: Options) -> Iterator[ResolvedPlugin]:
     yield from gpu_checks.rows(cell, options.device, options.quick)
 
 
-class Part(NamedTuple):
+class Component(NamedTuple):
     """Something that is measured or checked, piece by piece."""
 
-    rows: Callable[[str, Options], Iterator[Found]]
+    rows: Callable[[str, Options], Iterator[ResolvedPlugin]]
     cells: tuple[str, ...]
     """The pieces."""
 
@@ -132,30 +132,30 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "speed": Part(speed, tuple(WORKLOADS), 100.0),
-    "profile": Part(profile, tuple(WORKLOADS), 45.0),
-    "checks": Part(checks, gpu_checks.CELLS, 150.0),
-    "defaults": Part(defaults, tuple(WORKLOADS), 60.0),
-    "waits": Part(waits, ("all parts",), 90.0),
-    "compiled": Part(compiled, tuple(WORKLOADS), 120.0),
+    "speed": Component(speed, tuple(WORKLOADS), 100.0),
+    "profile": Component(profile, tuple(WORKLOADS), 45.0),
+    "checks": Component(checks, gpu_checks.CELLS, 150.0),
+    "defaults": Component(defaults, tuple(WORKLOADS), 60.0),
+    "waits": Component(waits, ("all parts",), 90.0),
+    "compiled": Component(compiled, tuple(WORKLOADS), 120.0),
 }
 """The most important first."""
 
 
-def measure(quick: bool) -> Found:
+def measure(quick: bool) -> ResolvedPlugin:
     """All parts on a GPU; nothing where there is none. Takes about nine minutes."""
     return measured(Options("cuda", quick), list(PARTS), 9.0) if torch.cuda.is_available() else {}
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     """What was found, as Markdown; for nothing, by which command it would be."""
     return gpu_page.section(found)
 
 
-def measured(options: Options, only: list[str], minutes: float) -> Found:
+def measured(options: Options, only: list[str], minutes: float) -> ResolvedPlugin:
     """Every piece in a process of its own, until the time is over."""
     until = time.monotonic() + 60 * minutes
-    found: Found = {"options": {"device": options.device, "quick": options.quick}, "parts": {}, "seconds": {}}
+    found: ResolvedPlugin = {"options": {"device": options.device, "quick": options.quick}, "parts": {}, "seconds": {}}
     found["machine"] = gpu_speed.describe(torch.device(options.device))
     for name in only:
         began = time.monotonic()
@@ -167,7 +167,7 @@ def measured(options: Options, only: list[str], minutes: float) -> Found:
     return found
 
 
-def apart(part: str, cell: str, options: Options, seconds: float) -> list[Found]:
+def apart(part: str, cell: str, options: Options, seconds: float) -> list[ResolvedPlugin]:
     """The rows of a piece, played by a process of its own; those that it had written, and why there are no more."""
     if seconds < LEAST:
         return [{"cell": cell, "error": "left out: no time was left"}]

@@ -14,7 +14,7 @@ from plain import adam, freeze, penalty, step
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from gankit import Game
+from gankit.training.run import TrainingRun
 
 Iteration = Callable[[], None]
 
@@ -47,16 +47,16 @@ TUNED = Habits()
 class Images:
     """Batches drawn on the device, with classes as many of each as there is room for."""
 
-    def __init__(self, game: Game, channels_last: bool) -> None:
-        images, labels = game.dataset.load()
-        self.images = images.to(game.device)
+    def __init__(self, run: TrainingRun, channels_last: bool) -> None:
+        images, labels = run.dataset.load()
+        self.images = images.to(run.device)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.classes = game.spec.classes
+        self.classes = run.spec.classes
         self.labels: Tensor | None = None
         if labels is not None:
-            self.labels = labels.to(game.device)
+            self.labels = labels.to(run.device)
             by_class = labels.argsort(stable=True).reshape(self.classes, -1)
-            self.members = by_class.to(game.device)
+            self.members = by_class.to(run.device)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor | None]:
         """(count, C, R, R) in [-1, 1] and (count,) or None."""
@@ -70,10 +70,10 @@ class Images:
         return real, None if self.labels is None else self.labels[index]
 
 
-def by_hand(game: Game, habits: Habits) -> Iteration:
+def by_hand(run: TrainingRun, habits: Habits) -> Iteration:
     """One iteration of a workload's recipe on copies of its game's networks, as long a cycle of turns as gankit's."""
-    loop = dcgan if game.recipe.name == "dcgan_paper" else igan
-    iteration = loop(game, habits)
+    loop = dcgan if run.recipe.name == "dcgan_paper" else igan
+    iteration = loop(run, habits)
 
     def with_switch() -> None:
         # Loops of other habits take turns with this one in the same process.
@@ -83,12 +83,12 @@ def by_hand(game: Game, habits: Habits) -> Iteration:
     return with_switch
 
 
-def dcgan(game: Game, habits: Habits) -> Iteration:
+def dcgan(run: TrainingRun, habits: Habits) -> Iteration:
     """`dcgan_paper`: cross entropy, one turn of each."""
-    G, D, data, half = players(game, habits)
+    G, D, data, half = players(run, habits)
     fused = habits.fused_adam or None
     g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999), fused), adam(D, 2e-4, (0.5, 0.999), fused)
-    size, device = game.recipe.train.batch_size, game.device
+    size, device = run.recipe.train.batch_size, run.device
 
     def z() -> Tensor:
         return torch.empty(size, 100, device=device).uniform_(-1, 1)
@@ -112,12 +112,12 @@ def dcgan(game: Game, habits: Habits) -> Iteration:
     return iteration
 
 
-def igan(game: Game, habits: Habits) -> Iteration:
+def igan(run: TrainingRun, habits: Habits) -> Iteration:
     """`igan_paper` and `igan_vn_paper`: flipped and smoothed labels, noise, a gradient penalty, three turns of D."""
-    G, D, data, half = players(game, habits)
+    G, D, data, half = players(run, habits)
     fused = habits.fused_adam or None
     g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999), fused), adam(D, 2e-4, (0.5, 0.999), fused)
-    size, device = game.recipe.train.batch_size, game.device
+    size, device = run.recipe.train.batch_size, run.device
     t = 0
 
     def noisy(x: Tensor) -> Tensor:
@@ -162,9 +162,9 @@ def judged(D: nn.Module, real: Tensor, fake: Tensor, labels: Tensor | None, join
     return on_real, on_fake
 
 
-def players(game: Game, habits: Habits) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:
+def players(run: TrainingRun, habits: Habits) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:
     """Copies of a game's networks, its data, and autocast as the game has it."""
     layout = torch.channels_last if habits.channels_last else torch.contiguous_format
-    G, D = (copy.deepcopy(n).to(memory_format=layout) for n in (game.generator, game.discriminator))
-    data = Images(game, habits.channels_last)
-    return G, D, data, lambda: torch.autocast(game.device.type, torch.bfloat16, enabled=game.bf16)
+    G, D = (copy.deepcopy(n).to(memory_format=layout) for n in (run.generator, run.discriminator))
+    data = Images(run, habits.channels_last)
+    return G, D, data, lambda: torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16)

@@ -14,7 +14,7 @@ from gpu_graphs import Again, Record, RecordedIteration, recorded
 from gpu_resume import kill_and_resume
 from gpu_speed import first_line
 from gpu_workloads import WORKLOADS, assembled
-from timing import Found
+from timing import ResolvedPlugin
 
 from gankit.plugin.slots import PLAYERS
 from gankit.runtime.rng import seed_all
@@ -28,7 +28,7 @@ ITERATIONS = 5
 """That a graph is compared over."""
 
 
-def suite(quick: bool) -> Iterator[Found]:
+def suite(quick: bool) -> Iterator[ResolvedPlugin]:
     """The tests marked `gpu`, with how many passed, failed and were skipped."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
     command += ["--collect-only"] if quick else ["-n", "8"]
@@ -48,9 +48,9 @@ def counts(line: str) -> dict[str, int]:
     return {word: int(number) for number, word in found}
 
 
-def resume(workload: str, device: str) -> Iterator[Found]:
+def resume(workload: str, device: str) -> Iterator[ResolvedPlugin]:
     """A run killed and resumed, to the byte."""
-    row: Found = {"check": "resume", "workload": workload}
+    row: ResolvedPlugin = {"check": "resume", "workload": workload}
     try:
         with TemporaryDirectory() as folder:
             found = kill_and_resume(workload, device, Path(folder))
@@ -59,9 +59,9 @@ def resume(workload: str, device: str) -> Iterator[Found]:
         yield row | {"passed": False, "error": first_line(error)}
 
 
-def graph(workload: str, device: str, quick: bool) -> Iterator[Found]:
+def graph(workload: str, device: str, quick: bool) -> Iterator[ResolvedPlugin]:
     """Weights after some iterations launched as a graph and after the same ones played by Python, to the byte."""
-    row: Found = {"check": "graph", "workload": workload, "iterations": ITERATIONS}
+    row: ResolvedPlugin = {"check": "graph", "workload": workload, "iterations": ITERATIONS}
     try:
         record = recorded if torch.device(device).type == "cuda" else Again
         one, other = (weights_after(workload, device, quick, by) for by in (record, Again))
@@ -74,15 +74,15 @@ def graph(workload: str, device: str, quick: bool) -> Iterator[Found]:
 
 
 def weights_after(workload: str, device: str, quick: bool, record: Record) -> list[torch.Tensor]:
-    game = assembled(workload, "fp32", device, quick=quick, deterministic=True)
+    run = assembled(workload, "fp32", device, quick=quick, deterministic=True)
     seed_all(0)
-    iteration = RecordedIteration(game, record)
+    iteration = RecordedIteration(run, record)
     for _ in range(ITERATIONS):
         iteration()
-    return [p.detach().cpu() for player in PLAYERS for p in game.parameters[player]]
+    return [p.detach().cpu() for player in PLAYERS for p in run.parameters[player]]
 
 
-def rows(cell: str, device: str, quick: bool) -> Iterator[Found]:
+def rows(cell: str, device: str, quick: bool) -> Iterator[ResolvedPlugin]:
     """One check: `tests`, `resume WORKLOAD` or `graph WORKLOAD`."""
     check, _, workload = cell.partition(" ")
     if check == "tests":

@@ -12,7 +12,7 @@ import torch
 from gpu_by_hand import TUNED, Habits, by_hand
 from gpu_clock import interleaved, seconds_of
 from gpu_speed import Setting, built, first_line
-from timing import Found, Loop, Rounds
+from timing import Loop, ResolvedPlugin, Rounds
 
 ALTERED: dict[str, Habits] = {
     "channels_last off": replace(TUNED, channels_last=False),
@@ -27,13 +27,13 @@ PATIENCE = 120.0
 """Seconds until the other process must have answered."""
 
 
-def rows(setting: Setting, seconds: float) -> Iterator[Found]:
+def rows(setting: Setting, seconds: float) -> Iterator[ResolvedPlugin]:
     """Each change's time to that of the loop with gankit's defaults."""
     common = {"workload": setting.workload, "precision": setting.precision}
     loops: dict[str, Loop] = {}
     for name, habits in {BASE: TUNED, CONTROL: TUNED, **ALTERED}.items():
         try:
-            loops[name], _ = built(lambda habits=habits: by_hand(setting.game(), habits), setting.on)
+            loops[name], _ = built(lambda habits=habits: by_hand(setting.run(), habits), setting.on)
         except Exception as error:
             yield common | {"variant": name, "error": first_line(error)}
     rounds = interleaved(loops, setting.on, seconds)
@@ -43,7 +43,7 @@ def rows(setting: Setting, seconds: float) -> Iterator[Found]:
     yield common | {"variant": BENCHMARK, **_benchmark(setting)}
 
 
-def _benchmark(setting: Setting) -> Found:
+def _benchmark(setting: Setting) -> ResolvedPlugin:
     try:
         return {"ratio": in_two_processes(setting).ratio("off", "on")}
     except Exception as error:
@@ -99,7 +99,7 @@ def _answer(end: Connection, setting: Setting, habits: Habits) -> None:
             repeats = end.recv()
             try:
                 if loop is None:
-                    loop, _ = built(lambda: by_hand(setting.game(), habits), setting.on)
+                    loop, _ = built(lambda: by_hand(setting.run(), habits), setting.on)
                 end.send(seconds_of(loop, repeats, setting.on))
             except Exception as error:
                 end.send(first_line(error))

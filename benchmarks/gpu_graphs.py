@@ -26,11 +26,11 @@ import torch
 from timing import Loop
 from torch import Tensor
 
-from gankit import Game
 from gankit.data.batches import Batches
 from gankit.plugin.slots import PLAYERS
 from gankit.runtime.rng import derived_seed
-from gankit.training.update import default_turns, play_iteration
+from gankit.training.run import TrainingRun
+from gankit.training.update import default_step_order, train_iteration
 
 UNCHANGING = {"label_smoothing", "gradient_penalty", "dropout", "instance_noise", "r1", "r2"}
 """Tricks whose Python does the same in every iteration, in the settings that `refusal` looks at."""
@@ -93,25 +93,25 @@ class RecordedIteration:
     Raises ValueError, with the reason, for a game that no graph can play.
     """
 
-    def __init__(self, game: Game, record: Record) -> None:
-        reason = refusal(game)
+    def __init__(self, run: TrainingRun, record: Record) -> None:
+        reason = refusal(run)
         if reason is not None:
             raise ValueError(reason)
-        assert isinstance(game.batches, Batches)
-        self.game = game
-        train, source = game.recipe.train, game.batches
-        self.turns = default_turns(game)
+        assert isinstance(run.batches, Batches)
+        self.run = run
+        train, source = run.recipe.train, run.batches
+        self.turns = default_step_order(run)
         size = train.batch_size // train.accumulate
-        classes = game.spec.classes if game.spec.class_balanced else 0
+        classes = run.spec.classes if run.spec.class_balanced else 0
         labels = None if source.labels is None else source.labels.cpu()
         # Its images are their own indices, so what it draws is what the game would have drawn.
-        self.order = Batches(torch.arange(source.size), labels, size, classes, derived_seed(game.recipe.seed, "data"))
-        self.rows = torch.zeros(len(self.turns) * train.accumulate, size, dtype=torch.int64, device=game.device)
-        self.factors = {player: torch.ones((), device=game.device) for player in PLAYERS}
-        self.schedules = game.rate_factor
-        game.batches = IndexedImages(source.images, source.labels, self.rows)
-        game.rate_factor = self.factors.__getitem__
-        for optimizer in game.optimizers.values():
+        self.order = Batches(torch.arange(source.size), labels, size, classes, derived_seed(run.recipe.seed, "data"))
+        self.rows = torch.zeros(len(self.turns) * train.accumulate, size, dtype=torch.int64, device=run.device)
+        self.factors = {player: torch.ones((), device=run.device) for player in PLAYERS}
+        self.schedules = run.rate_factor
+        run.batches = IndexedImages(source.images, source.labels, self.rows)
+        run.rate_factor = self.factors.__getitem__
+        for optimizer in run.optimizers.values():
             for group in optimizer.param_groups:
                 group["capturable"] = True
         self.graph = self._on_a_stream_of_its_own(record)
@@ -119,7 +119,7 @@ class RecordedIteration:
     def _on_a_stream_of_its_own(self, record: Record) -> Graph:
         """A few iterations played as ever, and the recording of one: on a stream other than the default, as CUDA asks
         for."""
-        if self.game.device.type != "cuda":
+        if self.run.device.type != "cuda":
             return self._warmed_up_and_recorded(record)
         stream, before = torch.cuda.Stream(), torch.cuda.current_stream()
         stream.wait_stream(before)
@@ -129,23 +129,23 @@ class RecordedIteration:
         return graph
 
     def _warmed_up_and_recorded(self, record: Record) -> Graph:
-        game = self.game
+        run = self.run
         for _ in range(WARM_UP):
             self._feed()
-            play_iteration(game)
-        played, turns = game.iteration, dict(game.turn_counts)
-        graph = record(lambda: play_iteration(game), game.device)
+            train_iteration(run)
+        played, turns = run.iteration, dict(run.step_counts)
+        graph = record(lambda: train_iteration(run), run.device)
         # Recording counts, and nothing was played.
-        game.iteration, game.turn_counts = played, turns
+        run.iteration, run.step_counts = played, turns
         return graph
 
     def __call__(self) -> None:
-        game = self.game
+        run = self.run
         self._feed()
-        played, turns = game.iteration, dict(game.turn_counts)
+        played, turns = run.iteration, dict(run.step_counts)
         self.graph.replay()
-        game.iteration = played + 1
-        game.turn_counts = {player: turns[player] + self.turns.count(player) for player in PLAYERS}
+        run.iteration = played + 1
+        run.step_counts = {player: turns[player] + self.turns.count(player) for player in PLAYERS}
 
     def _feed(self) -> None:
         """The indices and rates of the next iteration, to where the graph looks for them. Nothing waits."""
@@ -157,26 +157,26 @@ class RecordedIteration:
             factor.fill_(self.schedules(player))
 
 
-def refusal(game: Game) -> str | None:
+def refusal(run: TrainingRun) -> str | None:
     """Why no single graph can play a game's iterations; None when one can."""
-    recipe = game.recipe
+    recipe = run.recipe
     for player in PLAYERS:
-        for term in game.terms[player]:
+        for term in run.terms[player]:
             if term.every > 1:
                 return f"the {player}'s term {term.name!r} acts on every {term.every}th turn, so not all are alike"
-    if game.turns is not None or game.backward is not None:
+    if run.turns is not None or run.backward is not None:
         return "a plugin decides in Python who plays or how gradients are taken"
-    if not isinstance(game.batches, Batches) or game.batches.images.device.type != game.device.type:
+    if not isinstance(run.batches, Batches) or run.batches.images.device.type != run.device.type:
         return "the images do not fit on the device and come from elsewhere"
-    if game.ranks.size > 1:
+    if run.ranks.size > 1:
         return "several ranks meet in every turn"
-    for part in recipe.parts.values():
+    for part in recipe.components.values():
         name = part.plugin_class.name
         if part.kind == "trick" and name not in UNCHANGING:
             return f"{name} may do another thing in each iteration than in the one that is recorded"
         if name == "instance_noise" and getattr(part.config, "over", None) is not None:
             return "the noise fades, and its strength is a number of the recording"
-    for optimizer in game.optimizers.values():
+    for optimizer in run.optimizers.values():
         if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
             return f"{type(optimizer).__name__} may count its steps where the graph does not"
     return None

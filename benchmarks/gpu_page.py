@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gpu_workloads import WORKLOADS
-from timing import CONTROL_WITHIN, Found
+from timing import CONTROL_WITHIN, ResolvedPlugin
 
 COMMAND = "python benchmarks/gpu.py --out DIR"
 
@@ -21,13 +21,13 @@ NO_GAPS = 0.01
 """Share of the time in which nothing runs that counts as none."""
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     """Markdown that begins with a heading of level 2; figures come from `found` alone."""
     if not found:
         return NOT_RUN
     parts = found["parts"]
     pieces = [_introduction(found)]
-    pages: dict[str, Callable[[list[Found]], str]] = {
+    pages: dict[str, Callable[[list[ResolvedPlugin]], str]] = {
         "speed": _speed,
         "compiled": _compiled,
         "profile": _profile,
@@ -42,7 +42,7 @@ def section(found: Found) -> str:
     return "\n".join(pieces)
 
 
-def _introduction(found: Found) -> str:
+def _introduction(found: ResolvedPlugin) -> str:
     machine = found["machine"]
     software = [f"torch {machine['torch']}"]
     software += [f"CUDA {machine['cuda']}", f"cuDNN {machine['cudnn']}"] if "cuda" in machine else []
@@ -65,7 +65,7 @@ def _introduction(found: Found) -> str:
     )
 
 
-def _speed(rows: list[Found]) -> str:
+def _speed(rows: list[ResolvedPlugin]) -> str:
     table = [
         "| work | batch | precision | loop | ms | images/s | time to plain eager | of the peak | reserved, MiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -74,7 +74,7 @@ def _speed(rows: list[Found]) -> str:
     return "\n".join(["### Speed", "", *table, "", *_verdicts(rows), ""])
 
 
-def _compiled(rows: list[Found]) -> str:
+def _compiled(rows: list[ResolvedPlugin]) -> str:
     table = [
         "| work | batch | precision | loop | ms | images/s | time to plain eager | of the peak | reserved, MiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -87,7 +87,7 @@ def _compiled(rows: list[Found]) -> str:
     return "\n".join(["### Compiled", "", words, "", *table, ""])
 
 
-def _speed_row(row: Found) -> str:
+def _speed_row(row: ResolvedPlugin) -> str:
     if "variant" not in row:
         return f"| {row.get('cell', '')} | | | | {_one_line(row['error'])} | | | | |"
     head = f"| {_title(row)} | {row['batch_size']} | {row['precision']} | {row['variant']} |"
@@ -99,7 +99,7 @@ def _speed_row(row: Found) -> str:
     return f"{head} {row['milliseconds'][1]:.2f} | {row['images_per_second']:.0f} | {ratio} | {share} | {memory} |"
 
 
-def _verdicts(rows: list[Found]) -> Iterable[str]:
+def _verdicts(rows: list[ResolvedPlugin]) -> Iterable[str]:
     """Whether the goal was met, and which comparisons do not count."""
     measured = [row for row in rows if row.get("ratio")]
     for row in measured:
@@ -115,7 +115,7 @@ def _verdicts(rows: list[Found]) -> Iterable[str]:
         )
 
 
-def _profile(rows: list[Found]) -> str:
+def _profile(rows: list[ResolvedPlugin]) -> str:
     lines = [
         "### Gaps and costs",
         "",
@@ -147,7 +147,7 @@ def _profile(rows: list[Found]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _defaults(rows: list[Found]) -> str:
+def _defaults(rows: list[ResolvedPlugin]) -> str:
     lines = [
         "### Defaults",
         "",
@@ -164,14 +164,14 @@ def _defaults(rows: list[Found]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _checks(rows: list[Found]) -> str:
+def _checks(rows: list[ResolvedPlugin]) -> str:
     lines = ["### Correctness", ""]
     for row in rows:
         lines.append(f"- {_check(row)}")
     return "\n".join([*lines, ""])
 
 
-def _check(row: Found) -> str:
+def _check(row: ResolvedPlugin) -> str:
     if "check" not in row:
         return f"{row['cell']}: {_one_line(row['error'])}."
     verdict = "passed" if row["passed"] else "**failed**"
@@ -192,13 +192,13 @@ def _check(row: Found) -> str:
     )
 
 
-def _waits(rows: list[Found]) -> str:
+def _waits(rows: list[ResolvedPlugin]) -> str:
     waiting = [row for row in rows if row.get("waits")]
     failed = [f"- {row.get('part_name', row['cell'])}: {_one_line(row['error'])}." for row in rows if "error" in row]
     lines = [
         "### What makes the CPU wait",
         "",
-        f"{len(rows)} parts, each in a small game, looked at for 30 iterations; how often that iteration waits which "
+        f"{len(rows)} parts, each in a small run, looked at for 30 iterations; how often that iteration waits which "
         "waits most often.",
         "",
         *[f"- {row['part_name']}: {_places(row['waits'])}." for row in waiting],
@@ -213,12 +213,12 @@ def _places(waits: dict[str, int]) -> str:
     return ", ".join(f"`{place}` {count}" for place, count in waits.items())
 
 
-def _title(row: Found) -> str:
+def _title(row: ResolvedPlugin) -> str:
     name = row.get("workload")
     return WORKLOADS[name].title if name in WORKLOADS else row.get("cell", "")
 
 
-def _place(row: Found) -> str:
+def _place(row: ResolvedPlugin) -> str:
     batch = f", batch {row['batch_size']}" if "batch_size" in row else ""
     return f"{_title(row)}, {row['precision']}{batch}"
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from gpu_clock import settle
-from timing import Found, Loop
+from timing import Loop, ResolvedPlugin
 from torch.profiler import ProfilerActivity, profile
 
 ON_DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
@@ -34,7 +34,7 @@ class Activity(NamedTuple):
     end: float
 
 
-def profiled(loop: Loop, iterations: int, device: torch.device) -> Found:
+def profiled(loop: Loop, iterations: int, device: torch.device) -> ResolvedPlugin:
     """The costs and the gaps of some calls of a loop that has been warmed up."""
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     settle(device)
@@ -50,7 +50,7 @@ def profiled(loop: Loop, iterations: int, device: torch.device) -> Found:
     return summary(activities_of(trace, ON_DEVICE if device.type == "cuda" else {"cpu_op"}), iterations)
 
 
-def summary(found: list[Activity], iterations: int) -> Found:
+def summary(found: list[Activity], iterations: int) -> ResolvedPlugin:
     """Costs and gaps of what a device did in so many iterations."""
     if not found:
         raise ValueError("the profiler has seen nothing on the device")
@@ -106,7 +106,7 @@ def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
     return idle / span if span else 0.0
 
 
-def costs(found: Iterable[Activity], iterations: int) -> list[Found]:
+def costs(found: Iterable[Activity], iterations: int) -> list[ResolvedPlugin]:
     """Each kernel's time and calls in an iteration and its share of all kernels' time, the costliest first."""
     seconds: dict[str, float] = defaultdict(float)
     calls: dict[str, int] = defaultdict(int)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from gpu_workloads import recipe
-from timing import Found
+from timing import ResolvedPlugin
 
 ITERATIONS, EVERY = 60, 10
 """Of the run, and between its checkpoints."""
@@ -22,7 +22,7 @@ PATIENCE = 240.0
 """Seconds for each process."""
 
 
-def kill_and_resume(workload: str, device: str, folder: Path) -> Found:
+def kill_and_resume(workload: str, device: str, folder: Path) -> ResolvedPlugin:
     """Plays a small game of a workload's parts twice, one of them cut short by SIGKILL; which files differ in the end.
 
     Args:

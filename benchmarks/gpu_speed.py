@@ -13,10 +13,10 @@ from gpu_clock import interleaved, milliseconds, settle
 from gpu_flops import flops_of, peak
 from gpu_graphs import Again, RecordedIteration, recorded
 from gpu_workloads import Precision, assembled
-from timing import Found, Loop, Rounds
+from timing import Loop, ResolvedPlugin, Rounds
 
-from gankit import Game
-from gankit.training.update import play_iteration
+from gankit.training.run import TrainingRun
+from gankit.training.update import train_iteration
 
 WARM_UP = 3
 MIB = 2**20
@@ -38,7 +38,7 @@ class Setting:
     def on(self) -> torch.device:
         return torch.device(self.device)
 
-    def game(self) -> Game:
+    def run(self) -> TrainingRun:
         return assembled(self.workload, self.precision, self.device, self.batch_size, self.quick)
 
 
@@ -46,33 +46,33 @@ Variant = Callable[[Setting], Loop]
 
 
 def plain(setting: Setting) -> Loop:
-    return by_hand(setting.game(), PLAIN)
+    return by_hand(setting.run(), PLAIN)
 
 
 def tuned(setting: Setting) -> Loop:
-    return by_hand(setting.game(), TUNED)
+    return by_hand(setting.run(), TUNED)
 
 
 def eager(setting: Setting) -> Loop:
     """gankit as it is."""
-    game = setting.game()
-    return with_switches(lambda: play_iteration(game))
+    run = setting.run()
+    return with_switches(lambda: train_iteration(run))
 
 
 def compiled(setting: Setting) -> Loop:
-    game = setting.game()
-    compile_networks(game, "eager" if setting.quick else "inductor")
-    return with_switches(lambda: play_iteration(game))
+    run = setting.run()
+    compile_networks(run, "eager" if setting.quick else "inductor")
+    return with_switches(lambda: train_iteration(run))
 
 
 def graph(setting: Setting) -> Loop:
-    return with_switches(RecordedIteration(setting.game(), recorded if setting.on.type == "cuda" else Again))
+    return with_switches(RecordedIteration(setting.run(), recorded if setting.on.type == "cuda" else Again))
 
 
 def compiled_graph(setting: Setting) -> Loop:
-    game = setting.game()
-    compile_networks(game, "eager" if setting.quick else "inductor")
-    return with_switches(RecordedIteration(game, recorded if setting.on.type == "cuda" else Again))
+    run = setting.run()
+    compile_networks(run, "eager" if setting.quick else "inductor")
+    return with_switches(RecordedIteration(run, recorded if setting.on.type == "cuda" else Again))
 
 
 BASE = "plain eager"
@@ -102,30 +102,30 @@ def with_switches(loop: Loop) -> Loop:
     return iteration
 
 
-def compile_networks(game: Game, backend: str) -> None:
+def compile_networks(run: TrainingRun, backend: str) -> None:
     """`torch.compile` for the networks' forward passes, where no second derivative is taken.
 
     A penalty differentiates D's backward pass, and a compiled D raises when it is asked for that.
     """
-    game.generator = torch.compile(game.generator, dynamic=False, backend=backend)
-    if not any("penalty" in term.name or term.name in ("r1", "r2") for term in game.terms["discriminator"]):
-        game.discriminator = torch.compile(game.discriminator, dynamic=False, backend=backend)
+    run.generator = torch.compile(run.generator, dynamic=False, backend=backend)
+    if not any("penalty" in term.name or term.name in ("r1", "r2") for term in run.terms["discriminator"]):
+        run.discriminator = torch.compile(run.discriminator, dynamic=False, backend=backend)
 
 
-def rows(setting: Setting, variants: dict[str, Variant], seconds: float) -> Iterator[Found]:
+def rows(setting: Setting, variants: dict[str, Variant], seconds: float) -> Iterator[ResolvedPlugin]:
     """A row for each variant: times, their ratio to the base's, arithmetic and memory, or the error's first line."""
     loops: dict[str, Loop] = {}
-    memory: dict[str, Found] = {}
+    memory: dict[str, ResolvedPlugin] = {}
     errors: dict[str, str] = {}
     for name, variant in variants.items():
         try:
             loops[name], memory[name] = built(lambda variant=variant: variant(setting), setting.on)
         except Exception as error:
             errors[name] = first_line(error)
-    game = setting.game()
-    arithmetic: Found = {}
+    run = setting.run()
+    arithmetic: ResolvedPlugin = {}
     try:
-        arithmetic["flops"] = flops_of(lambda: play_iteration(game))
+        arithmetic["flops"] = flops_of(lambda: train_iteration(run))
     except Exception as error:
         arithmetic["flops_error"] = first_line(error)
     rounds = None
@@ -133,9 +133,9 @@ def rows(setting: Setting, variants: dict[str, Variant], seconds: float) -> Iter
         rounds = interleaved(loops, setting.on, seconds)
     except Exception as error:
         errors |= {name: first_line(error) for name in loops}
-    train = game.recipe.train
+    train = run.recipe.train
     common = {"workload": setting.workload, "precision": setting.precision, "batch_size": train.batch_size}
-    images = train.batch_size * train.discriminator_turns
+    images = train.batch_size * train.discriminator_steps
     for name in variants:
         row = common | {"variant": name}
         if name in errors or rounds is None:
@@ -154,7 +154,7 @@ def rows(setting: Setting, variants: dict[str, Variant], seconds: float) -> Iter
         )
 
 
-def figures(rounds: Rounds, name: str, images: int) -> Found:
+def figures(rounds: Rounds, name: str, images: int) -> ResolvedPlugin:
     quartiles = milliseconds(rounds, name)
     return {
         "milliseconds": quartiles,
@@ -164,7 +164,7 @@ def figures(rounds: Rounds, name: str, images: int) -> Found:
     }
 
 
-def share_of_peak(arithmetic: Found, milliseconds: float, setting: Setting) -> float | None:
+def share_of_peak(arithmetic: ResolvedPlugin, milliseconds: float, setting: Setting) -> float | None:
     """None where the chip's peak is not known, or the arithmetic could not be counted."""
     if setting.on.type != "cuda" or "flops" not in arithmetic:
         return None
@@ -172,7 +172,7 @@ def share_of_peak(arithmetic: Found, milliseconds: float, setting: Setting) -> f
     return None if most is None else arithmetic["flops"] / (milliseconds / 1000) / most
 
 
-def built(build: Callable[[], Loop], device: torch.device) -> tuple[Loop, Found]:
+def built(build: Callable[[], Loop], device: torch.device) -> tuple[Loop, ResolvedPlugin]:
     """A loop that is warmed up, and what it needs of the device's memory while it goes on, in MiB.
 
     `allocated` is what its tensors take at most, `reserved` what torch keeps for it, a graph's own memory included.
@@ -213,7 +213,7 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {next(iter(lines), '')}"[:300]
 
 
-def describe(device: torch.device) -> Found:
+def describe(device: torch.device) -> ResolvedPlugin:
     """The device and the software, for the record."""
     found: dict[str, Any] = {"torch": torch.__version__, "device": device.type}
     if device.type == "cuda":

@@ -8,9 +8,11 @@ from typing import Any, Literal, get_args
 
 from workloads import PARTS
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge, read_toml
+from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
+from gankit.training.run import TrainingRun
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -52,7 +54,7 @@ QUICK_IGAN: dict[str, Any] = {"generator": {"channels": 4}, "discriminator": {"w
 
 def assembled(
     name: str, precision: Precision, device: str, batch_size: int | None = None, quick: bool = False, **train: Any
-) -> Game:
+) -> TrainingRun:
     """A workload's game with its data loaded, the process's switches set as its recipe has them.
 
     Args:
@@ -65,10 +67,10 @@ def assembled(
     """
     read = recipe(name, precision, device, batch_size, quick, **train)
     prepare_torch(read)
-    game = Game(read)
-    game.load_data()
-    game.start()
-    return game
+    run = assemble(read)
+    run.load_data()
+    run.start()
+    return run
 
 
 def recipe(

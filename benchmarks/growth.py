@@ -21,19 +21,20 @@ from typing import Any, Literal
 
 import torch
 from processes import GANKIT, environment, output_of, seconds_of
-from timing import Found, Loop, command_line, interleaved, machine
+from timing import Loop, ResolvedPlugin, command_line, interleaved, machine
 from workloads import PARTS
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.data.batches import Batches, ShuffledIndices
 from gankit.plugin.registry import Registry
 from gankit.report.page import page
 from gankit.report.run_record import read_run
 from gankit.storage.run_dir import RunDir
+from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch, start
 from gankit.training.loop import save
-from gankit.training.reporter import Silent
-from gankit.training.update import play_iteration
+from gankit.training.reporter import Reporter
+from gankit.training.update import train_iteration
 
 HERE = Path(__file__).parent
 
@@ -56,7 +57,7 @@ def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
     return statistics.linear_regression(x, y).slope
 
 
-def measure(quick: bool) -> Found:
+def measure(quick: bool) -> ResolvedPlugin:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         rounds = 2 if quick else 5
@@ -124,9 +125,9 @@ def iterations(quantity: str, recipes: Mapping[int, Recipe], repeats: int = 1) -
 
 def playing(recipe: Recipe) -> Loop:
     prepare_torch(recipe)
-    game = Game(recipe)
-    game.load_data()
-    return lambda: play_iteration(game)
+    run = assemble(recipe)
+    run.load_data()
+    return lambda: train_iteration(run)
 
 
 def dcgan(batch_size: int = 32, resolution: int = 16, width: int = 16, count: int = 5_000, idle: int = 0) -> Recipe:
@@ -158,17 +159,17 @@ def igan_vn(classes: int, batch_size: int, resolution: int = 16, channels: int =
 
 def checkpoint(place: Path, width: int) -> tuple[float, Loop]:
     """The number of parameters, and what saves them."""
-    game = Game(dcgan(width=width, resolution=32))
-    game.load_data()
-    play_iteration(game)
-    directory = RunDir.create(game.recipe, place / f"width-{width}")
+    run = assemble(dcgan(width=width, resolution=32))
+    run.load_data()
+    train_iteration(run)
+    directory = RunDir.create(run.recipe, place / f"width-{width}")
 
     def again() -> None:
         # One that is there already is compared with, not written.
-        game.iteration += 1
-        save(game, directory)
+        run.iteration += 1
+        save(run, directory)
 
-    return sum(p.numel() for of in game.parameters.values() for p in of), again
+    return sum(p.numel() for of in run.parameters.values() for p in of), again
 
 
 def run_with_rows(place: Path, rows: int) -> RunDir:
@@ -176,7 +177,7 @@ def run_with_rows(place: Path, rows: int) -> RunDir:
     path = place / f"rows-{rows}"
     if not path.exists():
         recipe = dcgan(resolution=8, width=2, batch_size=4).changed(["train.iterations=1"])
-        start(recipe, path, Silent(), lambda sentence: None)
+        start(recipe, path, Reporter())
         row = RunDir.open(path).read_log()[0]
         lines = (
             json.dumps(row | {"iteration": 30 * number, "seconds": float(number)}) for number in range(1, rows + 1)
@@ -200,7 +201,7 @@ def comparing(place: Path, runs: int) -> Loop:
         paths.append(place / f"seed-{seed}")
         if not paths[-1].exists():
             recipe = dcgan(resolution=8, width=2, batch_size=4).changed(["train.iterations=1", f"seed={seed}"])
-            start(recipe, paths[-1], Silent(), lambda sentence: None)
+            start(recipe, paths[-1], Reporter())
             (paths[-1] / "log.jsonl").write_text((run_with_rows(place, 100).path / "log.jsonl").read_text())
     return lambda: page([read_run(path) for path in paths])
 
@@ -230,7 +231,7 @@ def size_of_order(images: int) -> dict[str, int]:
 def parameters_of_a_class() -> int:
     """What one more class adds to the networks of the recipe igan_vn_mnist."""
     few, more = (
-        sum(p.numel() for of in Game(igan_vn(classes, 2 * classes, 28, 32, 16)).parameters.values() for p in of)
+        sum(p.numel() for of in assemble(igan_vn(classes, 2 * classes, 28, 32, 16)).parameters.values() for p in of)
         for classes in (2, 4)
     )
     return (more - few) // 2
@@ -303,7 +304,7 @@ def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
     return played
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     rows = ["| time of | against | from | to | the smallest takes | largest over smallest | exponent |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for growth in [*found["growths"], *_growths_of_ranks(found["ranks"])]:
@@ -359,7 +360,7 @@ def _ranks(ranks: Mapping[str, Sequence[float]]) -> list[str]:
     ]
 
 
-def _hundredfold(found: Found) -> list[str]:
+def _hundredfold(found: ResolvedPlugin) -> list[str]:
     """What breaks at a hundred times today's scale. What was measured there is said; the rest follows from the code."""
     ranks = {name: statistics.median(of) for name, of in found["ranks"].items()}
     if not ranks:
@@ -443,7 +444,7 @@ def _microseconds_each(growth: dict[str, Any]) -> float:
     return 1000 * (last - first) / (sizes[-1] - sizes[0])
 
 
-def _grown(found: Found, quantity: str, what: str = "an iteration") -> dict[str, Any]:
+def _grown(found: ResolvedPlugin, quantity: str, what: str = "an iteration") -> dict[str, Any]:
     growth: dict[str, Any]
     (growth,) = (g for g in found["growths"] if (g["what"], g["quantity"]) == (what, quantity))
     return growth

@@ -11,22 +11,22 @@ import sys
 from growth import dcgan
 from timing import timed
 
-from gankit import Game
-from gankit.runtime.ranks import here
+from gankit.runtime.ranks import current_ranks
+from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 
 def main(batch_size: int, iterations: int) -> None:
     recipe = dcgan(batch_size=batch_size, resolution=28, width=32)
     prepare_torch(recipe)
-    ranks = here()
-    game = Game(recipe, ranks=ranks)
-    game.load_data()
-    game.ranks.take_over(state for network in game.networks.values() for state in network.state_dict().values())
+    ranks = current_ranks()
+    run = assemble(recipe, ranks=ranks)
+    run.load_data()
+    run.ranks.broadcast_(state for network in run.networks.values() for state in network.state_dict().values())
     for _ in range(2):
-        play_iteration(game)
-    seconds = [timed(lambda: play_iteration(game), 1)[0] for _ in range(iterations)]
+        train_iteration(run)
+    seconds = [timed(lambda: train_iteration(run), 1)[0] for _ in range(iterations)]
     if ranks.rank == 0:
         print(1000 * statistics.median(seconds), flush=True)
     ranks.any(False)  # nobody leaves before the others are done

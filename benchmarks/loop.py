@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import torch
 from by_hand import BY_HAND
-from timing import Found, Ratio, bytes_of_tensors, command_line, interleaved, machine
+from timing import Ratio, ResolvedPlugin, bytes_of_tensors, command_line, interleaved, machine
 from workloads import TINY, game_of, iteration_of
 
 IDLE = (0, 5, 15)
@@ -31,18 +31,18 @@ SMALL = ["data.resolution=8", "train.batch_size=20", "train.precision=fp32", "di
 """Little else is left than what each operation costs, and the loops themselves."""
 
 
-def measure(quick: bool) -> Found:
-    found: Found = {"machine": machine(), "recipes": {}}
+def measure(quick: bool) -> ResolvedPlugin:
+    found: ResolvedPlugin = {"machine": machine(), "recipes": {}}
     for recipe, by_hand in BY_HAND.items():
         overrides = TINY if quick else []
         loops = {}
         for copy in range(COPIES):
-            games = {name_of(idle): game_of(recipe, overrides, idle) for idle in IDLE}
-            plain = games[name_of(0)]
-            loops |= {f"{name} {copy}": iteration_of(game) for name, game in games.items()}
+            runs = {name_of(idle): game_of(recipe, overrides, idle) for idle in IDLE}
+            plain = runs[name_of(0)]
+            loops |= {f"{name} {copy}": iteration_of(run) for name, run in runs.items()}
             loops[f"hand {copy}"] = by_hand(plain)
         each = interleaved(loops, 2 if quick else ROUNDS[recipe])
-        rounds = each.together({name: [f"{name} {copy}" for copy in range(COPIES)] for name in (*games, "hand")})
+        rounds = each.together({name: [f"{name} {copy}" for copy in range(COPIES)] for name in (*runs, "hand")})
         apart = each.together({"one": ["hand 0"], "others": [f"hand {copy}" for copy in range(1, COPIES)]})
         control = Ratio(*((COPIES - 1) * value for value in apart.ratio("one", "others")))
         found["recipes"][recipe] = {
@@ -51,8 +51,8 @@ def measure(quick: bool) -> Found:
             "batch": plain.recipe.train.batch_size,
             "precision": "bf16" if plain.bf16 else "fp32",
             "milliseconds": each.milliseconds("hand 0"),
-            "ratios": {name: rounds.ratio(name, "hand") for name in games},
-            "ratios by the processor's clock": {name: rounds.ratio(name, "hand", "cpu") for name in games},
+            "ratios": {name: rounds.ratio(name, "hand") for name in runs},
+            "ratios by the processor's clock": {name: rounds.ratio(name, "hand", "cpu") for name in runs},
             "control": control,
             "busy": rounds.busy,
             "trouble": each.trouble(control),
@@ -62,24 +62,24 @@ def measure(quick: bool) -> Found:
     return found
 
 
-def own_cost(recipe: str, rounds: int) -> Found:
+def own_cost(recipe: str, rounds: int) -> ResolvedPlugin:
     """Milliseconds that gankit adds to an iteration, on one thread."""
     width = "generator.channels=2" if recipe == "igan_vn_mnist" else "generator.width=2"
-    games = {name_of(idle): game_of(recipe, [*SMALL, width], idle) for idle in IDLE}
-    hands = {name: BY_HAND[recipe](games[name_of(0)]) for name in ("hand", "control")}
-    loops = {name: iteration_of(game) for name, game in games.items()} | hands
+    runs = {name_of(idle): game_of(recipe, [*SMALL, width], idle) for idle in IDLE}
+    hands = {name: BY_HAND[recipe](runs[name_of(0)]) for name in ("hand", "control")}
+    loops = {name: iteration_of(run) for name, run in runs.items()} | hands
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     taken = interleaved(loops, rounds, repeats=4)
     torch.set_num_threads(threads)
-    return {name: taken.difference(name, "hand") for name in (*games, "control")}
+    return {name: taken.difference(name, "hand") for name in (*runs, "control")}
 
 
 def name_of(idle: int) -> str:
     return f"gankit, {idle}"
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     lines = [
         "## What the loop costs",
         "",
@@ -119,12 +119,12 @@ def section(found: Found) -> str:
     return "\n".join(lines) + "\n"
 
 
-def share(row: Found, name: str) -> float:
+def share(row: ResolvedPlugin, name: str) -> float:
     """Of the iteration by hand, what gankit adds to it."""
     return row["own"][name][0] / row["milliseconds"]
 
 
-def verdict(rows: Found) -> str:
+def verdict(rows: ResolvedPlugin) -> str:
     """Whether the target is met, by which of the two, and which measurements do not count."""
     counted = {recipe: row for recipe, row in rows.items() if row["trouble"] is None}
     highest = [max(median for median, _, _ in row["ratios"].values()) for row in counted.values()]

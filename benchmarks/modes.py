@@ -22,18 +22,18 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
-from gankit.runtime.rng import evaluating, own_randomness
-from gankit.sampling.generator_file import sampled_generator
+from gankit.runtime.rng import eval_mode, fork_rng
+from gankit.training.assembly import assemble
 from gankit.training.loop import check_finite
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 Raw = dict[str, Any]
 
 PLAIN: Raw = {
     "name": "modes",
-    "train": {"batch_size": 128, "device": "cpu", "discriminator_turns": 5},
+    "train": {"batch_size": 128, "device": "cpu", "discriminator_steps": 5},
     "latent": {"use": "normal", "size": 16},
     "generator": {"use": "mlp", "hidden": [128, 128]},
     "discriminator": {"use": "mlp", "hidden": [128, 128]},
@@ -73,7 +73,7 @@ VARIANTS: dict[str, Raw] = {
     "historical_averaging": trick("historical_averaging", weight=1e-3),
     "feature_matching": trick("feature_matching"),
     "moving_average": trick("moving_average", decay=0.99),
-    "balanced_turns": trick("balanced_turns"),
+    "balanced_steps": trick("balanced_steps"),
     "relativistic": trick("relativistic"),
     "relativistic_average": trick("relativistic_average"),
     "spectral_norm in D": {"normalization": {"discriminator": "spectral_norm"}},
@@ -85,8 +85,8 @@ VARIANTS: dict[str, Raw] = {
     "hinge": {"loss": "hinge"},
     "wasserstein, clipped": {"loss": "wasserstein"} | trick("weight_clipping", c=0.1),
     "wasserstein, penalty": {"loss": "wasserstein"} | trick("gradient_penalty", weight=0.1),
-    "1 turn of D": {"train": {"discriminator_turns": 1}},
-    "1 turn of D, unrolled": {"train": {"discriminator_turns": 1}} | trick("unrolled_discriminator"),
+    "1 turn of D": {"train": {"discriminator_steps": 1}},
+    "1 turn of D, unrolled": {"train": {"discriminator_steps": 1}} | trick("unrolled_discriminator"),
 }
 """What is meant to help, by its name in the table; settings other than the defaults suit points instead of images."""
 
@@ -95,20 +95,20 @@ def played(job: tuple[str, str, int]) -> Raw:
     """One game: its measures at the end, and 500 samples for the picture."""
     data, variant, seed = job
     torch.set_num_threads(1)
-    game = Game(Recipe.from_dict(merge(PLAIN | {"seed": seed, "data": DATA[data]}, VARIANTS[variant])))
-    game.load_data()
-    game.start()
+    run = assemble(Recipe.from_dict(merge(PLAIN | {"seed": seed, "data": DATA[data]}, VARIANTS[variant])))
+    run.load_data()
+    run.start()
     began = time.perf_counter()
     for _ in range(ITERATIONS[data]):
-        play_iteration(game)
-        game.after_iteration(game)
-    check_finite(game)
+        train_iteration(run)
+        run.after_iteration(run)
+    check_finite(run)
     seconds = time.perf_counter() - began
-    generator = sampled_generator(game)
-    with torch.no_grad(), evaluating(generator), own_randomness(game.device):
-        measures = {name: value for call in game.evaluate for name, value in call(game, generator).items()}
-        points = generator(game.draw_latent(500, None), None).flatten(1).tolist()
-    return measures | {"seconds": seconds, "points": points}
+    generator = run.sampled_generator()
+    with torch.no_grad(), eval_mode(generator), fork_rng(run.device):
+        metrics = {name: value for call in run.evaluate for name, value in call(run, generator).items()}
+        points = generator(run.draw_latent(500, None), None).flatten(1).tolist()
+    return metrics | {"seconds": seconds, "points": points}
 
 
 def kept(work: Path, job: tuple[str, str, int]) -> Path:
@@ -172,8 +172,8 @@ def listed(names: list[str]) -> str:
 
 def sheet(results: dict[str, dict[str, list[Raw]]], data: str) -> Image.Image:
     """Samples of every variant, seed 0, side by side with their names."""
-    game = Game(Recipe.from_dict(PLAIN | {"data": DATA[data]}))
-    (draw_samples,) = game.hooks.calls("draw_samples")
+    run = assemble(Recipe.from_dict(PLAIN | {"data": DATA[data]}))
+    (draw_samples,) = run.hooks.calls("draw_samples")
     side, label, columns = 160, 22, 6
     rows = -(-len(results) // columns)
     drawn = Image.new("RGB", (columns * (side + 8) + 8, rows * (side + label + 8) + 8), (255, 255, 255))

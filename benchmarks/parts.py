@@ -10,10 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from gankit import Dataset, Judgement, Player, Plugin, Settings, Step, hookimpl
+from gankit import Dataset, DiscriminatorOutput, Player, Plugin, Settings, Step, hookimpl
+from gankit.training.run import TrainingRun
 
 if TYPE_CHECKING:
-    from gankit import Game
+    pass
 
 
 class RandomImages(Plugin):
@@ -116,9 +117,9 @@ class OnePass(Plugin):
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
-        (real, labels), (fake, _) = step.shown_real, step.shown_fake
-        both = step.judge(torch.cat([real, fake]), None if labels is None else torch.cat([labels, labels]))
-        on_real, on_fake = (Judgement(*parts) for parts in zip(*(of.chunk(2) for of in both), strict=True))
+        (real, labels), (fake, _) = step.real_inputs, step.fake_inputs
+        both = step.discriminate(torch.cat([real, fake]), None if labels is None else torch.cat([labels, labels]))
+        on_real, on_fake = (DiscriminatorOutput(*parts) for parts in zip(*(of.chunk(2) for of in both), strict=True))
         vars(step).update(real_output=on_real, fake_output=on_fake)
 
 
@@ -128,12 +129,12 @@ class NotFrozen(Plugin):
     name, kind = "not_frozen", "trick"
 
     @hookimpl
-    def before_g_step(self, run: Game) -> None:
+    def before_g_step(self, run: TrainingRun) -> None:
         for weight in run.parameters["discriminator"]:
             weight.requires_grad_(True)
 
     @hookimpl
-    def after_backward(self, run: Game, player: Player) -> None:
+    def after_backward(self, run: TrainingRun, player: Player) -> None:
         if player == "generator":
             run.optimizers["discriminator"].zero_grad()
 

@@ -21,17 +21,19 @@ from typing import Any
 
 import torch
 from processes import GANKIT, environment, output_of, seconds_of, seconds_until
-from timing import Found, command_line, machine
+from timing import ResolvedPlugin, command_line, machine
 
 from gankit import InputError, Recipe
+from gankit.cli.recipes import show
 from gankit.recipe.bundled import bundled_recipes, find_recipe
 from gankit.sampling.grid import GridSampler
 from gankit.storage.run_dir import RunDir
+from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
-from gankit.training.loop import Clock, check_finite, log, save, show
-from gankit.training.reporter import Silent
-from gankit.training.run import Game
-from gankit.training.update import play_iteration
+from gankit.training.loop import Clock, check_finite, log, save
+from gankit.training.reporter import Reporter
+from gankit.training.run import TrainingRun
+from gankit.training.update import train_iteration
 
 HELP_WITHIN = 0.3
 FIRST_WITHIN = 3.0
@@ -54,7 +56,7 @@ ITERATIONS = 4
 """Of each run whose memory is looked at: by the third no more is asked for."""
 
 
-def measure(quick: bool) -> Found:
+def measure(quick: bool) -> ResolvedPlugin:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         # To write the bytecode anew takes longer than to see that all works.
@@ -108,11 +110,11 @@ def ready(names: tuple[str, ...] | list[str]) -> list[str]:
     return [name for name in names if assembled(name) is not None]
 
 
-def assembled(name: str) -> Game | None:
+def assembled(name: str) -> TrainingRun | None:
     try:
         recipe = Recipe.load(find_recipe(name))
         prepare_torch(recipe)
-        return Game(recipe)
+        return assemble(recipe)
     except InputError:
         return None
 
@@ -180,26 +182,26 @@ def checkpoint_costs(names: list[str], place: Path, rounds: int) -> dict[str, di
     """Of recipes that come with gankit, with the intervals that stand in them."""
     found = {}
     for name in names:
-        game = assembled(name)
-        if game is not None:
-            game.load_data()
-            found[name] = checkpoint_cost(game, place / "checkpoints" / name, rounds)
+        run = assembled(name)
+        if run is not None:
+            run.load_data()
+            found[name] = checkpoint_cost(run, place / "checkpoints" / name, rounds)
     return found
 
 
-def checkpoint_cost(game: Game, path: Path, rounds: int) -> dict[str, Any]:
+def checkpoint_cost(run: TrainingRun, path: Path, rounds: int) -> dict[str, Any]:
     """Seconds of an iteration, and of what is written now and then, round by round.
 
     An iteration is timed thrice in each round, since it follows what has just emptied the caches.
     """
-    directory = RunDir.create(game.recipe, path)
-    grids, clock, silent = GridSampler(game), Clock(game), Silent()
-    game.start()
+    directory = RunDir.create(run.recipe, path)
+    grids, clock, silent = GridSampler(run), Clock(run), Reporter()
+    run.start()
     acts: dict[str, Callable[[], object]] = {
-        "iteration": lambda: [play_iteration(game) for _ in range(3)],
-        "checkpoint": lambda: save(game, directory),
-        "grid": lambda: show(game, directory, grids, silent),
-        "log": lambda: (check_finite(game), log(game, directory, clock.row())),
+        "iteration": lambda: [train_iteration(run) for _ in range(3)],
+        "checkpoint": lambda: save(run, directory),
+        "grid": lambda: show(run, directory, grids, silent),
+        "log": lambda: (check_finite(run), log(run, directory, clock.row())),
     }
     seconds: dict[str, list[float]] = {act: [] for act in acts}
     for number in range(-1, rounds):
@@ -209,7 +211,7 @@ def checkpoint_cost(game: Game, path: Path, rounds: int) -> dict[str, Any]:
             if number >= 0:
                 seconds[act].append((time.perf_counter() - began) / (3 if act == "iteration" else 1))
     directory.release()
-    output = game.recipe.output
+    output = run.recipe.output
     return {
         "seconds": seconds,
         "every": {"checkpoint": output.checkpoint_every, "grid": output.sample_every, "log": output.log_every},
@@ -228,7 +230,7 @@ def shares(cost: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def section(found: Found) -> str:
+def section(found: ResolvedPlugin) -> str:
     parts = [
         "## Start-up, memory and checkpoints",
         f"On {found['machine']}. Processes take turns, from bytecode that is up to date, as pip leaves it.",
@@ -240,7 +242,7 @@ def section(found: Found) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _start_up(found: Found) -> list[str]:
+def _start_up(found: ResolvedPlugin) -> list[str]:
     helps, first = found["help"], found["first"]
     control = [b / a for a, b in zip(first["torch"], first["torch again"], strict=True)]
     rows = [

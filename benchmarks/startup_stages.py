@@ -11,6 +11,8 @@ import json
 import sys
 import time
 
+from gankit.training.assembly import assemble
+
 
 class Stopwatch:
     """Notes how long each stage took."""
@@ -41,24 +43,23 @@ def stages(name: str) -> dict[str, float]:
     from gankit.sampling.grid import GridSampler
     from gankit.training import launch as runs
     from gankit.training.provenance import environment_record
-    from gankit.training.run import Game
-    from gankit.training.update import play_iteration
+    from gankit.training.update import train_iteration
 
     assert gankit.cli.run_command
     watch.done("gankit and its libraries")
     recipe = Recipe.load(find_recipe(name))
     watch.done("the recipe and its plugins")
     runs.prepare_torch(recipe)
-    game = Game(recipe)
-    environment_record(game)
+    run = assemble(recipe)
+    environment_record(run)
     watch.done("assembly and rehearsal")
-    game.load_data()
+    run.load_data()
     watch.done("data")
-    GridSampler(game)
-    game.start()
-    play_iteration(game)
+    GridSampler(run)
+    run.start()
+    train_iteration(run)
     watch.done("the first iteration")
-    play_iteration(game)
+    train_iteration(run)
     watch.done("the second, for comparison")
     return watch.seconds
 

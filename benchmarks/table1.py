@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from small_grid import save_small_grid
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.ablation.local_executor import Processes, gpu_names
 from gankit.ablation.results import OF_THE_TRICK
 from gankit.ablation.scheduler import conduct, told
@@ -39,7 +39,8 @@ from gankit.errors import GankitError
 from gankit.evaluation.standalone import evaluate
 from gankit.recipe.bundled import find_recipe
 from gankit.storage.atomic_io import write_json
-from gankit.training.update import play_iteration
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 from gankit_plugins.data.idx import read_idx
 from gankit_plugins.data.idx_collection import IdxSettings
 from gankit_plugins.data.mnist import MNIST
@@ -51,7 +52,7 @@ PRINTED = {"IGAN": 6.56, "IGAN_v2": 9.77, "WGAN-GP": 7.80, "DCGAN": 7.61}
 
 WGAN_GP = [
     "loss=wasserstein",
-    "train.discriminator_turns=5",
+    "train.discriminator_steps=5",
     "normalization.discriminator=none",
     "tricks.gradient_penalty.weight=10.0",
     "latent={use='normal', size=128}",
@@ -111,7 +112,7 @@ def two_halves(out: Path) -> Path:
 def at_paper_sizes(images: str) -> list[System]:
     """At 96x96 and as wide as in their papers: for a GPU."""
     path = f"data.path={json.dumps(str(Path(images).absolute()))}"
-    classes = Game(Recipe.load(find_recipe("igan_paper"), [path])).spec.class_names
+    classes = assemble(Recipe.load(find_recipe("igan_paper"), [path])).spec.class_names
     systems = [
         System("IGAN", "igan_paper", (path,)),
         System("IGAN_v2", "igan_vn_paper", (path, "generator={use='igan_v2', channels=64}")),
@@ -125,7 +126,7 @@ def at_paper_sizes(images: str) -> list[System]:
 class Row:
     """What a system's runs came to, seed by seed."""
 
-    measures: list[dict[str, float]]
+    metrics: list[dict[str, float]]
     protocols: list[dict[str, Any]]
     iterations: int
     weights: tuple[int, int]
@@ -142,18 +143,18 @@ def clock() -> float:
 def timed(system: System, threads: int) -> tuple[float, int, int]:
     """Seconds of an iteration, and the parameters of G and of D."""
     torch.set_num_threads(threads)
-    game = Game(Recipe.load(find_recipe(system.recipe), system.overrides))
-    game.load_data()
-    game.start()
+    run = assemble(Recipe.load(find_recipe(system.recipe), system.overrides))
+    run.load_data()
+    run.start()
     seconds = []
     for _ in range(WARM_UP + TIMED):
         began = clock()
-        play_iteration(game)
-        game.after_iteration(game)
-        if game.device.type == "cuda":
+        train_iteration(run)
+        run.after_iteration(run)
+        if run.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(clock() - began)
-    of_g, of_d = (sum(p.numel() for p in network.parameters()) for network in (game.generator, game.discriminator))
+    of_g, of_d = (sum(p.numel() for p in network.parameters()) for network in (run.generator, run.discriminator))
     return statistics.median(seconds[WARM_UP:]), of_g, of_d
 
 
@@ -181,8 +182,8 @@ def kept(file: Path, compute: Callable[[], Any]) -> Any:
 
 
 def judged(run: Path, against: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """The row of a run's measures."""
-    return kept(run / "table1.json", lambda: evaluate(run, against, changes, measures=MEASURES))
+    """The row of a run's metrics."""
+    return kept(run / "table1.json", lambda: evaluate(run, against, changes, metrics=MEASURES))
 
 
 def spread(values: list[float]) -> str:
@@ -219,7 +220,7 @@ def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
         f"|{' --- |' * len(heads)}",
     ]
     for name, row in rows.items():
-        cells = [spread([found[key] for found in row.measures]) for key in named]
+        cells = [spread([found[key] for found in row.metrics]) for key in named]
         cells += [f"{row.iterations:,}", f"{row.weights[0] / 1e6:.2f}M, {row.weights[1] / 1e6:.2f}M"]
         cells += [str(PRINTED.get(name, "not in it"))] if on_mnist else []
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -228,7 +229,7 @@ def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
 
 def beside_the_paper(rows: dict[str, Row], facts: str) -> list[str]:
     """What the paper's figures and these have to do with each other."""
-    here = sorted(PRINTED, key=lambda name: statistics.mean(m["frechet_distance"] for m in rows[name].measures))
+    here = sorted(PRINTED, key=lambda name: statistics.mean(m["frechet_distance"] for m in rows[name].metrics))
     return [
         f"The paper's order, best first: {', '.join(sorted(PRINTED, key=PRINTED.__getitem__))}. "
         f"Here: {', '.join(here)}.",
@@ -296,8 +297,8 @@ def main() -> None:
     rows = {}
     for system in systems:
         found = [waiting[run].result() for run in study.runs if run.variant.folder == system.name]
-        measures, protocols = ([one[key] for one in found] for key in ("measures", "protocol"))
-        rows[system.name] = Row(measures, protocols, iterations[system.name], times[system.name][1:])
+        metrics, protocols = ([one[key] for one in found] for key in ("metrics", "protocol"))
+        rows[system.name] = Row(metrics, protocols, iterations[system.name], times[system.name][1:])
     where = (
         torch.cuda.get_device_name()
         if gpus

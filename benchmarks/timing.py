@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 Loop = Callable[[], object]
 Clock = Literal["wall", "cpu"]
-Found = dict[str, Any]
+ResolvedPlugin = dict[str, Any]
 """What a benchmark has found, as JSON has it."""
 
 CONTROL_WITHIN = (0.99, 1.01)
@@ -176,7 +176,9 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {processor}, {threads} threads, torch {torch.__version__}"
 
 
-def command_line(doc: str | None, measure: Callable[[bool], Found], section: Callable[[Found], str]) -> None:
+def command_line(
+    doc: str | None, measure: Callable[[bool], ResolvedPlugin], section: Callable[[ResolvedPlugin], str]
+) -> None:
     """A benchmark as a program: measures, shows its section of the page, and writes what it found.
 
     Args:

@@ -21,17 +21,19 @@ from typing import Any, Literal
 
 import torch
 
-from gankit import Game, InputError, Recipe
+from gankit import InputError, Recipe
 from gankit.plugin.registry import Registry
 from gankit.plugin.slots import PLAYERS
 from gankit.recipe.toml import merge
 from gankit.storage.atomic_io import tensors_to_bytes
+from gankit.training.assembly import assemble
 from gankit.training.loop import check_finite
+from gankit.training.run import TrainingRun
 from gankit.training.state import capture, restore
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 Change = dict[str, Any]
-Outcome = Literal["trains", "advice", "refused", "slot"]
+Outcome = Literal["trains", "warning", "refused", "slot"]
 
 TINY: Change = {
     "name": "tiny",
@@ -53,7 +55,7 @@ SMALL: dict[str, Change] = {
     "experience_replay": {"capacity": 8},
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
     "unrolled_discriminator": {"steps": 2},
-    "balanced_turns": {"patience": 1},
+    "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
 }
 """Settings that suit a tiny game better than the defaults."""
@@ -64,7 +66,7 @@ LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer",
 LOGGERS = "gankit_plugins.loggers."
 """Left out too: they have no hand in the game, and do nothing where there is no run directory, as here."""
 
-MEANING: dict[Outcome, str] = {"trains": ".", "advice": "a", "refused": "x", "slot": "-"}
+MEANING: dict[Outcome, str] = {"trains": ".", "warning": "a", "refused": "x", "slot": "-"}
 
 
 @cache
@@ -120,46 +122,46 @@ def play(*changes: Change, base: Change = TINY) -> Result:
         raw = merge(raw, change)
     recipe = Recipe.from_dict(raw, source="tiny.toml")
     try:
-        game = started(recipe)
+        run = started(recipe)
     except InputError as refused:
         return Result("refused", [sentence.partition(": ")[2] for sentence in str(refused).splitlines()])
     reached = dict.fromkeys(PLAYERS, False)
-    after_backward = game.after_backward
+    after_backward = run.after_backward
 
-    def watch(run: Game, step: Any, player: Any) -> None:
+    def watch(run: TrainingRun, step: Any, player: Any) -> None:
         reached[player] |= any(p.grad is not None and bool(p.grad.any()) for p in run.parameters[player])
         after_backward(run, step, player)
 
-    game.after_backward = watch
-    play_iteration(game)
-    saved = to_bytes(game)
-    tensors, plain = capture(game)
+    run.after_backward = watch
+    train_iteration(run)
+    saved = to_bytes(run)
+    tensors, plain = capture(run)
     noted = json.dumps(plain)
     tensors = {file: {name: t.clone() for name, t in of.items()} for file, of in tensors.items()}
     for _ in range(2):
-        play_iteration(game)
-    check_finite(game)
+        train_iteration(run)
+    check_finite(run)
     assert all(reached.values()), f"gradients reach {reached}"
-    again = Game(recipe)
+    again = assemble(recipe)
     again.load_data()
     restore(again, tensors, json.loads(noted))
     again.start()
     assert to_bytes(again) == saved, "what is restored is not what was saved"
     for _ in range(2):
-        play_iteration(again)
-    assert to_bytes(again) == to_bytes(game), "a restored game goes another way"
-    return Result("advice" if game.advice else "trains", game.advice)
+        train_iteration(again)
+    assert to_bytes(again) == to_bytes(run), "a restored game goes another way"
+    return Result("warning" if run.advice else "trains", run.advice)
 
 
-def started(recipe: Recipe) -> Game:
-    game = Game(recipe)
-    game.load_data()
-    game.start()
-    return game
+def started(recipe: Recipe) -> TrainingRun:
+    run = assemble(recipe)
+    run.load_data()
+    run.start()
+    return run
 
 
-def to_bytes(game: Game) -> tuple[dict[str, bytes], str]:
-    tensors, plain = capture(game)
+def to_bytes(run: TrainingRun) -> tuple[dict[str, bytes], str]:
+    tensors, plain = capture(run)
     return {file: tensors_to_bytes(of, {}) for file, of in tensors.items()}, json.dumps(plain, sort_keys=True)
 
 
@@ -179,7 +181,7 @@ def pair(one: str, other: str) -> Result:
         return result
     known = {*alone(one).sentences, *alone(other).sentences}
     news = [sentence for sentence in result.sentences if sentence not in known]
-    return Result("advice" if news else "trains", news)
+    return Result("warning" if news else "trains", news)
 
 
 def row(name: str) -> list[Result]:
@@ -229,7 +231,7 @@ def page(rows: dict[str, list[Result]]) -> str:
     lines += ["## Advised against, or to be known", "", "Alone, in the tiny recipe:", ""]
     lines += told({name: results[-1] for name, results in rows.items()})
     lines += ["Of pairs, what neither says alone:", ""]
-    lines += told({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "advice"})
+    lines += told({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "warning"})
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.bundled import bundled_recipe
+from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
-from gankit.training.update import play_iteration
+from gankit.training.run import TrainingRun
+from gankit.training.update import train_iteration
 
 PARTS = Path(__file__).with_name("parts.py")
 
@@ -16,7 +18,7 @@ TINY = ["data.resolution=8", "train.batch_size=20"]
 """For whoever only wants to see that something works."""
 
 
-def game_of(recipe: str, overrides: Iterable[str] = (), idle: int = 0, device: str = "cpu") -> Game:
+def game_of(recipe: str, overrides: Iterable[str] = (), idle: int = 0, device: str = "cpu") -> TrainingRun:
     """A game that is ready for its first iteration.
 
     Args:
@@ -29,17 +31,17 @@ def game_of(recipe: str, overrides: Iterable[str] = (), idle: int = 0, device: s
     data = [f"data.use={PARTS}:RandomImages", f"train.device={device}"]
     loaded = Recipe.load(bundled_recipe(recipe), [*data, *tricks, *overrides])
     prepare_torch(loaded)
-    game = Game(loaded)
-    game.load_data()
-    game.start()
-    return game
+    run = assemble(loaded)
+    run.load_data()
+    run.start()
+    return run
 
 
-def iteration_of(game: Game) -> Callable[[], None]:
+def iteration_of(run: TrainingRun) -> Callable[[], None]:
     """One iteration with all that plugins do in it, as a loop that can be timed."""
 
     def iteration() -> None:
-        play_iteration(game)
-        game.after_iteration(game)
+        train_iteration(run)
+        run.after_iteration(run)
 
     return iteration

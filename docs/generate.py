@@ -45,7 +45,7 @@ TITLES = {
     "lr_schedule": "Schedules of the rate",
     "trick": "Tricks",
     "extractor": "Extractors of features",
-    "measure": "Measures",
+    "metric": "Measures",
 }
 
 WRITTEN = "<!-- Written by `python docs/generate.py`. -->\n\n"
@@ -144,9 +144,9 @@ def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
         "Any number of [tricks](plugins/trick.md), in the order in which they act: `[tricks.NAME]`, where NAME is the plugin "
         "unless `use` says otherwise, so that one may stand twice under two names.",
         "",
-        "## [measures]",
+        "## [metrics]",
         "",
-        "Any number of [measures](plugins/measure.md), under names like the tricks'. They are taken every "
+        "Any number of [metrics](plugins/measure.md), under names like the tricks'. They are taken every "
         "`evaluation.every` iterations, as far as `evaluation.budget` allows, and at the end, and see images through the "
         "plugin in the slot `extractor`, which is empty where nothing is measured.",
         "",
@@ -159,7 +159,7 @@ GAME = [
     "device",
     "directory",
     "iteration",
-    "turn_counts",
+    "step_counts",
     "values",
     "generator",
     "discriminator",
@@ -182,7 +182,7 @@ API = {
         "gankit.plugin.base.Settings": None,
         "gankit.plugin.step.Step": None,
         "gankit.plugin.step.Term": None,
-        "gankit.plugin.step.Judgement": None,
+        "gankit.plugin.step.DiscriminatorOutput": None,
         "gankit.plugin.spec.Spec": None,
         "gankit.training.run.Game": GAME,
         "gankit.plugin.dataset.Dataset": None,
@@ -190,7 +190,7 @@ API = {
         "gankit.evaluation.comparison.Extractor": None,
         "gankit.evaluation.comparison.Features": None,
         "gankit.plugin.extractor.network_extractor": None,
-        "gankit.plugin.extractor.in_colour": None,
+        "gankit.plugin.extractor.to_rgb": None,
         "gankit.evaluation.feature_cache.kept": None,
         "gankit.evaluation.feature_cache.cache_folder": None,
         "gankit.storage.atomic_io.write_bytes": None,
@@ -209,7 +209,7 @@ API = {
     "gankit.testing": {
         **{
             f"gankit.testing.harness.{name}": None
-            for name in ("tiny_game", "tiny_recipe", "play", "state_of", "learnt_by")
+            for name in ("tiny_run", "tiny_recipe", "play", "state_of", "learnt_by")
         },
         **{
             f"gankit.testing.checks.{name}": None

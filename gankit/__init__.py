@@ -1,13 +1,16 @@
-"""gankit: generative adversarial networks out of parts.
+"""gankit: a plugin-based toolkit for generative adversarial networks.
 
 The names below are all that a plugin needs, and `Session`, `train` and `resume` for scripts and notebooks. They are
-imported when first used, so that `gankit --help` waits for no torch.
+imported when they are first used, so that `gankit --help` does not import torch.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from gankit.version import API_VERSION as API_VERSION
+from gankit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gankit.api import Session as Session
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from gankit.errors import GankitError as GankitError
     from gankit.errors import InputError as InputError
     from gankit.evaluation.feature_cache import cache_folder as cache_folder
-    from gankit.evaluation.feature_cache import kept as kept
+    from gankit.evaluation.feature_cache import disk_cache as disk_cache
     from gankit.plugin.base import Plugin as Plugin
     from gankit.plugin.base import Settings as Settings
     from gankit.plugin.base import hookimpl as hookimpl
@@ -26,52 +29,38 @@ if TYPE_CHECKING:
     from gankit.plugin.dataset import Dataset as Dataset
     from gankit.plugin.extractor import Extractor as Extractor
     from gankit.plugin.extractor import Features as Features
-    from gankit.plugin.extractor import in_colour as in_colour
     from gankit.plugin.extractor import network_extractor as network_extractor
+    from gankit.plugin.extractor import to_rgb as to_rgb
+    from gankit.plugin.protocols import RecipeInfo as RecipeInfo
+    from gankit.plugin.protocols import Run as Run
     from gankit.plugin.slots import Player as Player
     from gankit.plugin.spec import Spec as Spec
-    from gankit.plugin.step import Judgement as Judgement
+    from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput
+    from gankit.plugin.step import LossTerm as LossTerm
     from gankit.plugin.step import Source as Source
     from gankit.plugin.step import Step as Step
-    from gankit.plugin.step import Term as Term
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.sampling.sampler import truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
-    from gankit.training.run import Game as Game
 
-from gankit.version import API_VERSION as API_VERSION
-from gankit.version import __version__ as __version__
-
-_HOME = {
-    "Comparison": "gankit.plugin.comparison",
-    "Extractor": "gankit.plugin.extractor",
-    "Features": "gankit.plugin.extractor",
-    "cache_folder": "gankit.evaluation.feature_cache",
-    "in_colour": "gankit.plugin.extractor",
-    "kept": "gankit.evaluation.feature_cache",
-    "network_extractor": "gankit.plugin.extractor",
-    "write_bytes": "gankit.storage.atomic_io",
-    "Dataset": "gankit.plugin.dataset",
-    "Game": "gankit.training.run",
-    "GankitError": "gankit.errors",
-    "InputError": "gankit.errors",
-    "Judgement": "gankit.plugin.step",
-    "Player": "gankit.plugin.slots",
-    "Plugin": "gankit.plugin.base",
-    "Recipe": "gankit.recipe.recipe",
-    "Settings": "gankit.plugin.base",
-    "Session": "gankit.api",
-    "Source": "gankit.plugin.step",
-    "Spec": "gankit.plugin.spec",
-    "Step": "gankit.plugin.step",
-    "Term": "gankit.plugin.step",
-    "hookimpl": "gankit.plugin.base",
-    "Trained": "gankit.api",
-    "resume": "gankit.api",
-    "train": "gankit.api",
-    "read_prepared": "gankit.data.prepared",
-    "truncated": "gankit.sampling.sampler",
+_MODULES = {
+    "api": ("Session", "Trained", "resume", "train"),
+    "data.prepared": ("read_prepared",),
+    "errors": ("GankitError", "InputError"),
+    "evaluation.feature_cache": ("cache_folder", "disk_cache"),
+    "plugin.base": ("Plugin", "Settings", "hookimpl"),
+    "plugin.comparison": ("Comparison",),
+    "plugin.dataset": ("Dataset",),
+    "plugin.extractor": ("Extractor", "Features", "network_extractor", "to_rgb"),
+    "plugin.protocols": ("RecipeInfo", "Run"),
+    "plugin.slots": ("Player",),
+    "plugin.spec": ("Spec",),
+    "plugin.step": ("DiscriminatorOutput", "LossTerm", "Source", "Step"),
+    "recipe.recipe": ("Recipe",),
+    "sampling.sampler": ("truncated",),
+    "storage.atomic_io": ("write_bytes",),
 }
+_HOME = {name: f"gankit.{module}" for module, names in _MODULES.items() for name in names}
 
 __all__ = sorted([*_HOME, "API_VERSION", "__version__"])
 
@@ -80,7 +69,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # a type checker knows the names above, and is to complain of any other
+if not TYPE_CHECKING:  # a type checker would accept any name otherwise
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:

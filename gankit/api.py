@@ -16,43 +16,43 @@ from gankit.evaluation.evaluator import Evaluator
 from gankit.plugin.slots import Player
 from gankit.recipe.bundled import find_recipe
 from gankit.recipe.recipe import Recipe
+from gankit.report.page import write_report_of
 from gankit.runtime.device import choose_device
 from gankit.runtime.rng import RandomState
-from gankit.sampling.generator_file import sampled_generator, save_generator
+from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import draw_grid, grid_layout
 from gankit.sampling.sampler import Sampler
 from gankit.storage.run_dir import RunDir
-from gankit.training.launch import prepare_torch, start
-from gankit.training.launch import resume as go_on
-from gankit.training.loop import check_finite, measures
-from gankit.training.reporter import Outcome, Silent
-from gankit.training.run import Game
-from gankit.training.update import play_iteration
+from gankit.training import launch
+from gankit.training.assembly import assemble
+from gankit.training.loop import check_finite
+from gankit.training.reporter import Outcome, Reporter
+from gankit.training.update import train_iteration
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that came to its end, and what was said on the way."""
+    """Result of a run that has ended."""
 
     path: Path
-    """The run directory, with all that `gankit run` leaves."""
+    """Run directory, with the same files as after `gankit run`."""
 
     iterations: int
     seconds: float
-    """Of this process."""
+    """Time in this process."""
 
     stop_reason: str | None
-    """Why a plugin ended the run, if one did."""
+    """Reason that a plugin gave for ending the run, or None."""
 
-    advice: list[str]
-    """What plugins said of the recipe and of the run, and what was noticed on resuming it."""
+    warnings: list[str]
+    """Warnings about the recipe and the run."""
 
-    measures: dict[str, float]
-    """The newest, by name."""
+    metrics: dict[str, float]
+    """Newest metrics, by name."""
 
     @property
     def generator_file(self) -> Path:
-        """The generator, alone enough to sample from."""
+        """File that holds the generator and all that is needed to sample from it."""
         return RunDir(self.path).generator_file
 
 
@@ -62,133 +62,137 @@ def train(
     overrides: Iterable[str] = (),
     drop: Iterable[str] = (),
 ) -> Trained:
-    """Trains to the end, as `gankit run` does, with the same files in the same places.
+    """Train a recipe to its end, as `gankit run` does, with the same files in the same places.
 
-    Ctrl-C finishes the iteration, writes a checkpoint and is raised again; `resume` goes on from there.
+    Ctrl-C finishes the iteration, writes a checkpoint and raises KeyboardInterrupt. `resume` continues from there.
 
     Args:
-        recipe: a recipe, its file, or the name of one that comes with gankit.
-        out: the run directory; None for `runs/NAME/TIME`.
-        overrides: `key=value`, as on the command line, where `recipe` is a file or a name.
-        drop: keys to leave out, as `--drop` does.
+        recipe: a recipe, its file, or the name of a bundled recipe.
+        out: run directory, or None for `runs/NAME/TIME`.
+        overrides: settings as `key=value`, if `recipe` is a file or a name.
+        drop: keys to leave out of the recipe, as with `--drop`.
 
     Raises:
         InputError: the recipe, the data or `out` cannot be used.
-        GankitError: the run broke down.
+        GankitError: the training failed.
     """
-    listener = _Listener()
-    return listener.result(*start(loaded(recipe, overrides, drop), out, listener, listener.advised))
+    collector = _Collector()
+    return collector.result(*launch.start(loaded(recipe, overrides, drop), out, collector))
 
 
 def resume(run: str | Path, overrides: Iterable[str] = ()) -> Trained:
-    """Goes on with a run from its newest checkpoint, as `gankit resume` does.
+    """Continue a run from its newest checkpoint, as `gankit resume` does.
 
     Args:
-        run: the run directory.
-        overrides: `train.iterations=N`, `train.device=...` or `output....`.
+        run: run directory.
+        overrides: new values of `train.iterations`, `train.device` and `output`, as `key=value`.
 
     Raises:
-        InputError: there is no run, or it cannot be gone on with.
-        GankitError: the run broke down.
+        InputError: there is no run, or it cannot be resumed.
+        GankitError: the training failed.
     """
-    listener = _Listener()
-    return listener.result(*go_on(run, overrides, listener, listener.advised))
+    collector = _Collector()
+    return collector.result(*launch.resume(run, overrides, collector))
 
 
 def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-    """A recipe as it is; a file, or the name of one that comes with gankit, read.
+    """Return a recipe from a recipe, a file, or the name of a bundled recipe.
 
-    Raises InputError when it cannot be used, or when overrides stand beside a recipe that is read already.
+    Raises:
+        InputError: it cannot be used, or overrides are given for a `Recipe`.
     """
     if not isinstance(recipe, Recipe):
         return Recipe.load(find_recipe(str(recipe)), overrides, drop)
     if [*overrides, *drop]:
-        raise InputError("overrides go with a recipe's file or name; a Recipe takes them in Recipe.load")
+        raise InputError("overrides need a recipe's file or name; pass them to Recipe.load for a Recipe")
     return recipe
 
 
 class Session:
-    """A game in this process, played as far as you like; nothing is written unless you ask.
+    """A run in this process that writes nothing unless it is asked to.
 
-    Each session has random numbers of its own, so several may be played in turns.
-
-    Args:
-        recipe: a recipe, its file, or the name of one that comes with gankit.
-        overrides: `key=value`, as on the command line, where `recipe` is a file or a name.
-        drop: keys to leave out, as `--drop` does.
-
-    Raises InputError when the recipe or the data cannot be used.
-
-    As a context manager, it lets plugins close what they opened:
+    Each session has its own random state, so several sessions can be trained alternately. Use it as a context manager,
+    so that plugins close their files:
 
         with Session("igan_vn") as session:
-            session.play(100)
+            session.train(100)
+
+    Args:
+        recipe: a recipe, its file, or the name of a bundled recipe.
+        overrides: settings as `key=value`, if `recipe` is a file or a name.
+        drop: keys to leave out of the recipe, as with `--drop`.
+
+    Raises:
+        InputError: the recipe or the data cannot be used.
     """
 
     def __init__(self, recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> None:
         self.recipe = loaded(recipe, overrides, drop)
-        prepare_torch(self.recipe)
+        launch.prepare_torch(self.recipe)
         device = choose_device(self.recipe.train.device)
-        before = RandomState.now(device)
+        before = RandomState.capture(device)
         try:
-            self.game = Game(self.recipe)
-            self.game.load_data()
-            self.game.start()
-            self._random = RandomState.now(device)
+            self.run = assemble(self.recipe)
+            self.run.load_data()
+            self.run.start()
+            self._random = RandomState.capture(device)
         finally:
-            before.bring_back(device)
+            before.restore(device)
 
-    def play(self, iterations: int | None = None) -> Session:
-        """Plays so many iterations more; without a number, up to `train.iterations`. Ends early if a plugin says so.
+    def train(self, iterations: int | None = None) -> Session:
+        """Train further, until a plugin ends the run.
+
+        Args:
+            iterations: number of further iterations, or None for all up to `train.iterations`.
 
         Raises:
-            GankitError: a loss is no longer finite.
-            InputError: fewer than no iterations are asked for.
+            GankitError: a loss is NaN or infinite.
+            InputError: the number is negative.
         """
         if iterations is not None and iterations < 0:
-            raise InputError(f"iterations: {iterations} given; how many more are to be played, 0 or more")
-        game = self.game
-        left = self.recipe.train.iterations - game.iteration if iterations is None else iterations
-        with self._own_randomness():
+            raise InputError(f"iterations: {iterations} given; give the number of further iterations, 0 or more")
+        run = self.run
+        left = self.recipe.train.iterations - run.iteration if iterations is None else iterations
+        with self._random_state():
             for _ in range(left):
-                if game.stop_reason is not None:
+                if run.stop_reason is not None:
                     break
-                play_iteration(game)
-                game.after_iteration(game)
-        check_finite(game)
+                train_iteration(run)
+                run.after_iteration(run)
+        check_finite(run)
         return self
 
     @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """The game's random numbers go on from where they were, and whoever else draws some is not disturbed."""
-        device, before = self.game.device, RandomState.now(self.game.device)
-        self._random.bring_back(device)
+    def _random_state(self) -> Iterator[None]:
+        """Run a block under the random state of this session. The process's own state is restored afterwards."""
+        device, before = self.run.device, RandomState.capture(self.run.device)
+        self._random.restore(device)
         try:
             yield
         finally:
-            self._random = RandomState.now(device)
-            before.bring_back(device)
+            self._random = RandomState.capture(device)
+            before.restore(device)
 
     @property
     def iteration(self) -> int:
-        """Iterations played."""
-        return self.game.iteration
+        """Number of completed iterations."""
+        return self.run.iteration
 
     @property
     def losses(self) -> dict[Player, dict[str, float]]:
-        """Each term's value in the player's last turn, unweighted."""
-        return {player: {name: value.item() for name, value in of.items()} for player, of in self.game.values.items()}
+        """Unweighted value of each loss term at the player's last step."""
+        return {player: {name: value.item() for name, value in of.items()} for player, of in self.run.values.items()}
 
     @property
-    def advice(self) -> list[str]:
-        """What plugins said of the recipe, and of the run so far."""
-        return [*self.game.advice, *self.game.said]
+    def warnings(self) -> list[str]:
+        """Warnings about the recipe and the run so far."""
+        return [*self.run.warnings, *self.run.pending_warnings]
 
     def close(self) -> None:
-        """The game is over: plugins close their files, threads end. What was learnt can still be looked at."""
-        self.game.hooks.event("on_stop")(self.game)
-        assert self.game.batches is not None
-        self.game.batches.close()
+        """End the run: plugins close their files, threads end. The networks can still be used."""
+        self.run.on_stop(self.run)
+        assert self.run.batches is not None
+        self.run.batches.close()
 
     def __enter__(self) -> Session:
         return self
@@ -197,49 +201,53 @@ class Session:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Session of {self.recipe.name}, {self.iteration} iterations played>"
+        return f"<Session of {self.recipe.name} at iteration {self.iteration}>"
 
     def images(self, count: int, wanted: str | int | None = None, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-        """`count` images, (count, C, R, R) uint8 on the CPU, and their labels.
+        """Return generated images, (count, C, R, R) uint8 on the CPU, and their labels (count,).
 
         Args:
-            count: how many.
-            wanted: only this class, by name or by number; otherwise all in turn.
-            seed: the same seed gives the same z.
+            count: number of images.
+            wanted: class of all images, by name or by number, or None for all classes in turn.
+            seed: seed of z.
 
-        Raises InputError when there is no such class, or fewer than one image is asked for.
+        Raises:
+            InputError: there is no such class, or `count` is below 1.
         """
-        sampler = self._sampler()
+        sampler = Sampler.of_run(self.run)
         return sampler.sample(_at_least_one(count), seed, _class(sampler, wanted))
 
     def grid(self, count: int = 64, wanted: str | int | None = None, seed: int = 0) -> Image.Image:
-        """A picture of samples, as `gankit sample` draws it: a row for each class, which a notebook shows at once."""
-        sampler = self._sampler()
+        """Return a grid of samples, as `gankit sample` draws it, with a row for each class.
+
+        Args:
+            count: approximate number of samples.
+            wanted: class of all samples, by name or by number, or None for all classes.
+            seed: seed of z.
+
+        Raises:
+            InputError: there is no such class, or `count` is below 1.
+        """
+        sampler = Sampler.of_run(self.run)
         count, columns, labels, names = grid_layout(sampler, _at_least_one(count), _class(sampler, wanted))
         return draw_grid(sampler, sampler.latent(count, labels, seed), labels, columns, names)
 
-    def measures(self) -> dict[str, float]:
-        """What the recipe's plugins measure of the generator, by name. Leaves no trace in what is learnt."""
-        found = measures(self.game)
-        if self.game.measures:
-            found |= self._evaluator.row()["measures"]
-        return found
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics of the generator, by name. The training does not depend on this call."""
+        return dict(self._evaluator.row()["metrics"]) if self.run.metrics else {}
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self.game)
+        return Evaluator(self.run)
 
     def save(self, path: str | Path) -> None:
-        """Writes the generator, alone enough to sample from: the same file as a run's `generator.safetensors`."""
-        save_generator(self.game, Path(path))
-
-    def _sampler(self) -> Sampler:
-        return Sampler(sampled_generator(self.game), self.game.hooks, self.game.spec, self.game.device)
+        """Write the generator file, the same as a run's `generator.safetensors`."""
+        save_generator(self.run, Path(path))
 
 
 def _at_least_one(count: int) -> int:
     if count < 1:
-        raise InputError(f"count: {count} given; how many images are wanted, 1 or more")
+        raise InputError(f"count: {count} given; give the number of images, 1 or more")
     return count
 
 
@@ -247,23 +255,33 @@ def _class(sampler: Sampler, wanted: str | int | None) -> int | None:
     return None if wanted is None else sampler.class_index(str(wanted))
 
 
-class _Listener(Silent):
-    """Keeps what a caller may want to know of a run, and shows nothing."""
+class _Collector(Reporter):
+    """Collects the warnings and metrics of a run."""
 
     def __init__(self) -> None:
-        self.advice: list[str] = []
-        self.measures: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.metrics: dict[str, float] = {}
 
     def result(self, directory: RunDir, outcome: Outcome) -> Trained:
-        """Raises KeyboardInterrupt when that is what ended the run."""
+        """Return the result of a run.
+
+        Raises:
+            KeyboardInterrupt: the run was interrupted.
+        """
         if outcome.interrupted:
-            raise KeyboardInterrupt(f"{directory.path} stands at iteration {outcome.iterations}; resume goes on")
+            raise KeyboardInterrupt(f"{directory.path} is at iteration {outcome.iterations}; resume it to continue")
         return Trained(
-            directory.path, outcome.iterations, outcome.seconds, outcome.stop_reason, self.advice, self.measures
+            directory.path, outcome.iterations, outcome.seconds, outcome.stop_reason, self.warnings, self.metrics
         )
 
-    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
-        self.measures = measures
+    def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float) -> None:
+        self.metrics = metrics
 
-    def advised(self, sentence: str) -> None:
-        self.advice.append(sentence.removeprefix("advice: "))
+    def warned(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def informed(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def concluded(self, directory: RunDir) -> None:
+        write_report_of(directory, self.warned)

@@ -1,46 +1,62 @@
-"""The errors a user can meet, each carrying the exit code the command line answers with."""
+"""Errors that users can meet. Each class carries the exit code of the command line."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 
 class GankitError(Exception):
-    """Something failed while the game was running: a full disk, a loss that became NaN."""
+    """Failure during a run, such as a full disk or a loss that became NaN."""
 
     exit_code = 1
 
     rank = 0
-    """Of several ranks, the one that tells the user."""
+    """Rank that reports the error when several ranks train together."""
 
 
-class BreakdownError(GankitError):
-    """The game itself failed: a loss or a weight is no longer finite. Played again, it fails again."""
+class NonFiniteError(GankitError):
+    """A loss or a parameter is NaN or infinite. The same run would fail again."""
 
 
 class InputError(GankitError, ValueError):
-    """What the user gave cannot be used: a recipe, a folder, a file, a flag."""
+    """User input that cannot be used: a recipe, a folder, a file or an option."""
 
     exit_code = 2
 
 
 class PluginError(InputError):
-    """A plugin cannot be found, imported or fitted where the recipe puts it."""
+    """A plugin that cannot be found or imported, or that does not fit its place in the recipe."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a recipe: where it stands (`train.iterations`) and what to do about it."""
+    """One mistake in a recipe."""
 
     key: str
+    """Place of the mistake: `train.iterations`."""
+
     message: str
+    """Description of the mistake and of the way out."""
 
 
 class RecipeError(InputError):
-    """All that is wrong with one recipe, a line for each problem."""
+    """All mistakes of one recipe, one line for each."""
 
     def __init__(self, source: Path | str, problems: list[Problem]) -> None:
         self.source = source
         self.problems = problems
         super().__init__("\n".join(f"{source}: {p.key}: {p.message}" for p in problems))
+
+
+@contextmanager
+def recipe_errors(source: Path | str, key: str) -> Iterator[None]:
+    """Turn a ValueError of the block, such as a plugin's, into a RecipeError at `key` of the recipe `source`."""
+    try:
+        yield
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(source, [Problem(key, str(error))]) from error

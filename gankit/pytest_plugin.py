@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from gankit.training.run import Game
+    from gankit.training.run import TrainingRun
 
 # gankit.testing is imported when a fixture is asked for: other people's test runs are to wait for no torch.
 
 
 @pytest.fixture
-def tiny_game() -> Callable[..., Game]:
-    """`gankit.testing.tiny_game`: a game of milliseconds with plugins of yours in it."""
-    from gankit.testing import tiny_game
+def tiny_run() -> Callable[..., TrainingRun]:
+    """`gankit.testing.tiny_run`: a game of milliseconds with plugins of yours in it."""
+    from gankit.testing import tiny_run
 
-    return tiny_game
+    return tiny_run
 
 
 @pytest.fixture

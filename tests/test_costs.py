@@ -31,11 +31,11 @@ def allocations(iteration):
 
 @pytest.mark.parametrize("recipe", BEYOND_BY_HAND)
 def test_an_iteration_beside_the_loop_written_by_hand(CountedOperations, recipe):
-    game = game_of(recipe, SMALL)
+    run = game_of(recipe, SMALL)
     loops = {
-        "gankit": iteration_of(game),
+        "gankit": iteration_of(run),
         "with 15 tricks": iteration_of(game_of(recipe, SMALL, idle=15)),
-        "hand": BY_HAND[recipe](game),
+        "hand": BY_HAND[recipe](run),
     }
     found = {}
     for name, loop in loops.items():
@@ -50,8 +50,8 @@ def test_an_iteration_beside_the_loop_written_by_hand(CountedOperations, recipe)
 @pytest.mark.parametrize("recipe", sorted(bundled_recipes()))
 def test_an_iteration_of_a_recipe_waits_for_nothing(recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
-    game = game_of(recipe, [*SMALL, f"data.classes={classes}"])
-    iteration = iteration_of(game)
+    run = game_of(recipe, [*SMALL, f"data.classes={classes}"])
+    iteration = iteration_of(run)
     with Waits() as waits:
         iteration()
     # RMSprop copies a number of torch's own, which stays on the CPU.

@@ -20,9 +20,10 @@ from gpu_profile import Activity, activities_of, busy_time, costs, gaps, idle_sh
 from gpu_waits import waits_of
 from gpu_workloads import WORKLOADS, assembled
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
-from gankit.training.update import play_iteration
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -129,9 +130,9 @@ def test_costs_are_by_kernel_the_costliest_first():
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_the_tuned_loop_does_gankits_work_and_the_plain_one_more(name):
-    game = assembled(name, "fp32", "cpu", quick=True)
-    tuned, plain = (flops_of(by_hand(game, habits)) for habits in (TUNED, PLAIN))
-    assert tuned == flops_of(lambda: play_iteration(game))
+    run = assembled(name, "fp32", "cpu", quick=True)
+    tuned, plain = (flops_of(by_hand(run, habits)) for habits in (TUNED, PLAIN))
+    assert tuned == flops_of(lambda: train_iteration(run))
     assert plain > tuned
 
 
@@ -147,7 +148,7 @@ def test_times_are_kept_when_the_arithmetic_cannot_be_counted(monkeypatch):
 
 
 def test_a_process_that_cannot_build_its_loop_says_so_each_time(monkeypatch):
-    def broken(game, habits):
+    def broken(run, habits):
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(gpu_defaults, "by_hand", broken)
@@ -174,12 +175,12 @@ def test_a_recorded_iteration_learns_what_a_played_one_does(name):
     played.rate_factor = lambda player: torch.tensor(factor(player))
     torch.manual_seed(0)
     for _ in range(5):
-        play_iteration(played)
+        train_iteration(played)
     torch.manual_seed(0)
     recording = RecordedIteration(replayed, Again)
     for _ in range(2):
         recording()
-    assert (replayed.iteration, replayed.turn_counts) == (played.iteration, played.turn_counts)
+    assert (replayed.iteration, replayed.step_counts) == (played.iteration, played.step_counts)
     for player, parameters in played.parameters.items():
         for ours, theirs in zip(parameters, replayed.parameters[player], strict=True):
             assert torch.equal(ours, theirs)
@@ -194,15 +195,15 @@ def test_a_recording_counts_no_iteration_and_takes_what_comes_next():
             loop()  # as Python is called while a graph is recorded
 
         def replay(self):
-            seen.append((game.batches.rows.clone(), {p: f.item() for p, f in recording.factors.items()}))
+            seen.append((run.batches.rows.clone(), {p: f.item() for p, f in recording.factors.items()}))
 
-    game = assembled("igan_96", "fp32", "cpu", quick=True)
-    recording = RecordedIteration(game, Recorder)
-    assert game.iteration == 3
+    run = assembled("igan_96", "fp32", "cpu", quick=True)
+    recording = RecordedIteration(run, Recorder)
+    assert run.iteration == 3
     recording()
     recording()
-    assert game.iteration == 5
-    assert game.turn_counts == {"generator": 5, "discriminator": 15}
+    assert run.iteration == 5
+    assert run.step_counts == {"generator": 5, "discriminator": 15}
     (first, rates), (second, later) = seen
     assert first.shape == (4, 4)
     # Four images in all, so each draw is an epoch of its own.
@@ -217,25 +218,25 @@ def test_a_recording_counts_no_iteration_and_takes_what_comes_next():
         ({"gradient_penalty": {"every": 16}}, "every 16th turn"),
         ({"moving_average": {}}, "moving_average may do another thing"),
         ({"instance_noise": {"over": 100}}, "the noise fades"),
-        ({"balanced_turns": {}}, "a plugin decides in Python"),
+        ({"balanced_steps": {}}, "a plugin decides in Python"),
     ],
 )
 def test_what_changes_from_one_iteration_to_the_next_is_not_recorded(tricks, reason):
     plain = assembled("igan_96", "fp32", "cpu", quick=True)
-    game = Game(Recipe.from_dict(merge(plain.recipe.to_dict(), {"tricks": tricks}), source=plain.recipe.source))
-    game.load_data()
-    assert reason in refusal(game)
+    run = assemble(Recipe.from_dict(merge(plain.recipe.to_dict(), {"tricks": tricks}), source=plain.recipe.source))
+    run.load_data()
+    assert reason in refusal(run)
     with pytest.raises(ValueError, match=reason):
-        RecordedIteration(game, Again)
+        RecordedIteration(run, Again)
     assert refusal(plain) is None
 
 
 def test_an_optimiser_that_counts_elsewhere_is_not_recorded():
     plain = assembled("dcgan_64", "fp32", "cpu", quick=True)
     sgd = {"optimizer": {"generator": {"use": "sgd"}}}
-    game = Game(Recipe.from_dict(merge(plain.recipe.to_dict(), sgd), source=plain.recipe.source))
-    game.load_data()
-    assert refusal(game).startswith("SGD")
+    run = assemble(Recipe.from_dict(merge(plain.recipe.to_dict(), sgd), source=plain.recipe.source))
+    run.load_data()
+    assert refusal(run).startswith("SGD")
 
 
 def test_waits_are_counted():
@@ -253,9 +254,9 @@ def test_waits_are_counted():
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_no_iteration_of_the_workloads_makes_the_cpu_wait(name):
-    game = assembled(name, "fp32", "cpu", quick=True)
-    play_iteration(game)
-    assert waits_of(lambda: play_iteration(game), CPU) == {}
+    run = assembled(name, "fp32", "cpu", quick=True)
+    train_iteration(run)
+    assert waits_of(lambda: train_iteration(run), CPU) == {}
 
 
 PIECES = [

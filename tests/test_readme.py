@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 import pytest
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.cli import cli
 from gankit.recipe.bundled import find_recipe
 from gankit.recipe.toml import parse_overrides
-from gankit.training.update import play_iteration
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,12 +34,12 @@ def test_the_trick_runs_as_it_stands(tmp_path):
     switch = next(text for text in blocks("toml") if "louder" in text)
     recipe = tmp_path / "mine.toml"
     recipe.write_text(f'extends = "{ROOT / "recipes" / "igan_vn.toml"}"\n{switch}')
-    game = Game(Recipe.load(recipe, SMALL))
-    game.load_data()
-    game.start()
-    play_iteration(game)
-    images, _ = game.draw()
-    louder, _ = game.plugins["tricks.louder"].discriminator_inputs(images, None, "fake")
+    run = assemble(Recipe.load(recipe, SMALL))
+    run.load_data()
+    run.start()
+    train_iteration(run)
+    images, _ = run.draw()
+    louder, _ = run.plugins["tricks.louder"].discriminator_inputs(images, None, "fake")
     assert louder.allclose(images * 1.2)
 
 

@@ -8,7 +8,7 @@ import pytest
 import startup
 
 from gankit import Recipe
-from gankit.training.run import Game
+from gankit.training.assembly import assemble
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -54,10 +54,10 @@ def test_a_target_that_is_missed_is_called_so():
 def test_the_networks_by_hand_are_gankits(tmp_path, loop, side):
     startup.random_images(tmp_path / "images", 20)
     overrides = [f"data.folder='{tmp_path / 'images'}'", f"data.resolution={side}"]
-    game = Game(Recipe.load(RECIPES / f"{loop}_mnist.toml", overrides))
-    G = by_hand.dcgan_generator(game.spec.latent_size, side)
+    run = assemble(Recipe.load(RECIPES / f"{loop}_mnist.toml", overrides))
+    G = by_hand.dcgan_generator(run.spec.latent_size, side)
     D = by_hand.dcgan_discriminator(side, normalised=loop == "dcgan")
-    for mine, gankits in ((G, game.generator), (D, game.discriminator)):
+    for mine, gankits in ((G, run.generator), (D, run.discriminator)):
         assert shapes(mine) == shapes(gankits)
 
 

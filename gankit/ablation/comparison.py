@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from gankit.ablation.results import Measured, measures_at, measures_before, seconds_per_iteration
+from gankit.ablation.results import MetricResults, measures_at, measures_before, seconds_per_iteration
 from gankit.ablation.statistics import CONFIDENCE, Effect, Verdict, holm, paired_effect, ratio_effect, verdict
 from gankit.ablation.study import Run, Study
 from gankit.ablation.variants import Variant
@@ -91,7 +91,7 @@ class _Played:
     """A run that came to its end."""
 
     iterations: int
-    measures: dict[str, Measured]
+    metrics: dict[str, MetricResults]
     """At the end, which is where runs are compared; some may be NaN."""
 
     earlier: set[str]
@@ -101,7 +101,7 @@ class _Played:
 
     def value(self, measure: str) -> float | None:
         """None where there is nothing to compare."""
-        measured = self.measures.get(measure)
+        measured = self.metrics.get(measure)
         return measured.value if measured is not None and math.isfinite(measured.value) else None
 
 
@@ -136,7 +136,7 @@ def compare(study: Study) -> Comparison:
         by_seed = _pairs(study, variant, played)
         pairs = list(by_seed.values())
         lost = len({*broke_down.get(study.base.name, []), *broke_down.get(variant.name, [])})
-        for measure in dict.fromkeys(name for pair in pairs for run in pair for name in run.measures):
+        for measure in dict.fromkeys(name for pair in pairs for run in pair for name in run.metrics):
             if values := _values(pairs, measure):
                 without = sum(before for before, _ in values) / len(values)
                 effect = paired_effect([after - before for before, after in values])
@@ -186,10 +186,10 @@ def _left_out(study: Study, played: dict[tuple[str, int], _Played]) -> list[Left
         for seed in study.seeds:
             if (run := played.get((variant.folder, seed))) is None:
                 continue
-            for measure, measured in run.measures.items():
+            for measure, measured in run.metrics.items():
                 if not math.isfinite(measured.value):
                     found.setdefault((measure, variant.name, "not finite"), []).append(seed)
-            for measure in sorted(run.earlier - run.measures.keys()):
+            for measure in sorted(run.earlier - run.metrics.keys()):
                 found.setdefault((measure, variant.name, "not measured at the end"), []).append(seed)
     return [LeftOut(measure, variant, seeds, why) for (measure, variant, why), seeds in found.items()]
 
@@ -198,7 +198,7 @@ def _check_protocols(study: Study, played: dict[tuple[str, int], _Played]) -> No
     """Raises InputError for a measure whose values were not all taken in one way."""
     first: dict[str, tuple[str, str]] = {}
     for (folder, seed), run in played.items():
-        for name, measured in run.measures.items():
+        for name, measured in run.metrics.items():
             where = f"{study.path / folder}/seed-{seed}"
             protocol, place = first.setdefault(name, (measured.protocol, where))
             if protocol != measured.protocol:

@@ -19,7 +19,7 @@ what a generator is asked for follows from how it learnt."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricResults:
     """A value of a measure; it may be NaN."""
 
     value: float
@@ -27,18 +27,20 @@ class Measured:
     """How it was measured, as JSON; empty where the log does not say."""
 
 
-def measures_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, Measured]:
+def measures_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricResults]:
     """By name, what the lines of a log say of an iteration; of a measure taken twice, the newest value."""
-    newest: dict[str, Measured] = {}
+    newest: dict[str, MetricResults] = {}
     for row in rows:
         if row["iteration"] == iteration:
-            newest |= {name: Measured(value, _protocol(row, name)) for name, value in row.get("measures", {}).items()}
+            newest |= {
+                name: MetricResults(value, _protocol(row, name)) for name, value in row.get("metrics", {}).items()
+            }
     return newest
 
 
 def measures_before(rows: Iterable[dict[str, Any]], iteration: int) -> set[str]:
     """The names of measures that were taken before an iteration."""
-    return {name for row in rows if row["iteration"] < iteration for name in row.get("measures", {})}
+    return {name for row in rows if row["iteration"] < iteration for name in row.get("metrics", {})}
 
 
 def _protocol(row: dict[str, Any], name: str) -> str:

@@ -109,7 +109,7 @@ class Study:
             recipe = Recipe.from_dict(one["recipe"], source=source, recorded=one["plugins"])
             variants.append(Variant(one["folder"], one["trick"], one["adds"], recipe))
         study = cls(path, variants, record["seeds"], record["threads"])
-        now = {variant: plugin_record(variant.recipe) for variant in variants}
+        now = {variant: plugin_record(variant.recipe.components) for variant in variants}
         for run in study.runs:
             before = RunDir(run.path).read_last_environment()
             if run.outcome() is not None and (changes := changed_plugins(before, now[run.variant])):
@@ -150,7 +150,7 @@ class Study:
                 "trick": v.trick,
                 "adds": v.adds,
                 "recipe": v.recipe.to_dict(),
-                "plugins": plugin_record(v.recipe),
+                "plugins": plugin_record(v.recipe.components),
             }
             for v in self.variants
         ]

@@ -12,7 +12,7 @@ from gankit.plugin.hooks import hooks_of
 from gankit.recipe.recipe import TOP_LEVEL, Recipe
 from gankit.suggest import nearest
 
-WATCHING = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "evaluate")
+WATCHING = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
 """Hook points that take no part in the game."""
 
 BASE = "recipe"
@@ -50,7 +50,7 @@ def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
 
     Raises InputError when there is nothing to leave out, or the recipe cannot be without it.
     """
-    tricks = [key.removeprefix("tricks.") for key in recipe.parts if key.startswith("tricks.")]
+    tricks = [key.removeprefix("tricks.") for key in recipe.components if key.startswith("tricks.")]
     watching = only_watching(recipe)
     acting = [name for name in tricks if name not in watching]
     if not acting and not only:
@@ -62,7 +62,7 @@ def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     _once(names, "--only")
     variants = [Variant(BASE, "", False, recipe)]
     for name, key in zip(names, keys, strict=True):
-        if key.startswith("tricks.") and key not in recipe.parts:
+        if key.startswith("tricks.") and key not in recipe.components:
             raise InputError(
                 f"--only {name}: {recipe.source} has no such trick; "
                 f"{nearest(name, tricks)}it has {', '.join(tricks) or 'none'}"
@@ -77,9 +77,8 @@ def only_watching(recipe: Recipe) -> list[str]:
     nothing to compare."""
     return [
         key.removeprefix("tricks.")
-        for key, part in recipe.parts.items()
-        if key.startswith("tricks.")
-        and (part.plugin_class.only_watches or {*hooks_of(part.plugin_class)} <= {*WATCHING})
+        for key, part in recipe.components.items()
+        if key.startswith("tricks.") and (part.plugin_class.read_only or {*hooks_of(part.plugin_class)} <= {*WATCHING})
     ]
 
 
@@ -100,7 +99,7 @@ def with_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
         if not overrides:
             raise InputError("--add: empty; name a trick, or a setting such as packing.size=2")
         for key in {".".join(o.partition("=")[0].split(".")[:2]) for o in overrides}:
-            if key.startswith("tricks.") and key in recipe.parts:
+            if key.startswith("tricks.") and key in recipe.components:
                 raise InputError(
                     f"--add {given}: {recipe.source} has {key} already; --drop {key} leaves it out of what is compared "
                     "with, and --drop tricks all of them"

@@ -16,13 +16,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from gankit.errors import BreakdownError, GankitError
+from gankit.errors import GankitError, NonFiniteError
 from gankit.recipe.recipe import Recipe
+from gankit.report.page import write_report_of
 from gankit.storage.atomic_io import write_json
 from gankit.storage.provenance import changed_plugins, plugin_record
 from gankit.storage.run_dir import RunDir
 from gankit.training.launch import resume, start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 
 INTERRUPTED = 130
 STDIN = 0
@@ -55,14 +56,27 @@ def play(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
         return ended
     try:
         if path.exists():
-            _, outcome = resume(path, [], Silent(), print)
+            _, outcome = resume(path, [], _Printer())
         else:
-            _, outcome = start(recipe, path, Silent(), print)
-    except BreakdownError as error:
+            _, outcome = start(recipe, path, _Printer())
+    except NonFiniteError as error:
         return {"iterations": None, "stop_reason": None, "broke_down": str(error)}
     if outcome.interrupted:
         return None
     return {"iterations": outcome.iterations, "stop_reason": outcome.stop_reason, "broke_down": None}
+
+
+class _Printer(Reporter):
+    """Prints what the log file of the run keeps, and writes the report."""
+
+    def warned(self, sentence: str) -> None:
+        print(sentence)
+
+    def informed(self, sentence: str) -> None:
+        print(sentence)
+
+    def concluded(self, directory: RunDir) -> None:
+        write_report_of(directory, print)
 
 
 def can_go_on(path: Path, recipe: Recipe) -> bool:
@@ -73,7 +87,7 @@ def can_go_on(path: Path, recipe: Recipe) -> bool:
     """
     directory = RunDir(path)
     return directory.recipe_file.exists() and not changed_plugins(
-        directory.read_last_environment(), plugin_record(recipe)
+        directory.read_last_environment(), plugin_record(recipe.components)
     )
 
 

@@ -98,15 +98,15 @@ def _plugin_verb(offers: list[Entry]) -> click.Command:
     Raises PluginError when it cannot be had.
     """
     from gankit.plugin.hooks import Hooks
-    from gankit.plugin.registry import Found
+    from gankit.plugin.registry import ResolvedPlugin
     from gankit.plugin.resolve import as_plugin_class
 
     entry = offers[0]
     if len(offers) > 1:
         both = " and ".join(e.distribution for e in offers)
         raise PluginError(f"{both} both offer the verb {entry.name!r}; uninstall all but one")
-    found = Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
-    plugin_class = as_plugin_class(found, "command")
+    found = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
+    plugin_class = as_plugin_class(found, ("command",))
     verbs = click.Group()
     try:
         plugin = plugin_class(plugin_class.Config())

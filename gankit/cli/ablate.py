@@ -131,7 +131,7 @@ def _asked(
     place = _place(read, jobs, address, there.threads if there is not None and there.has_begun() else None)
     study = Study.begin(path, variants, seeds, place.threads)
     for sentence in advice:
-        click.echo(f"advice: {sentence}")
+        click.echo(f"warning: {sentence}")
     if not add and not only and (watchers := only_watching(read)):
         click.echo(f"not left out, since they only watch or measure: {', '.join(watchers)}")
     return study, place
@@ -145,12 +145,12 @@ def _advice(variant: Variant) -> list[str]:
     from dataclasses import replace
 
     from gankit.ablation.variants import saying
-    from gankit.training.run import Game
+    from gankit.training.assembly import assemble
 
     # On the CPU: the GPUs' memory belongs to the runs.
     on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
     with saying(variant.name):
-        return Game(on_cpu).advice
+        return assemble(on_cpu).warnings
 
 
 def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int | None) -> Any:

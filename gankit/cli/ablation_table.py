@@ -10,7 +10,7 @@ from gankit.ablation.comparison import Comparison, Cost, Row
 from gankit.ablation.statistics import CONFIDENCE, Effect
 from gankit.formatting import counted, number
 
-COLUMNS = ("trick", "measure", "without", "effect", "95% interval", "seen", "cost")
+COLUMNS = ("trick", "metric", "without", "effect", "95% interval", "seen", "cost")
 RIGHT = ("without", "effect", "95% interval", "cost")
 
 FEW_SEEDS = 5

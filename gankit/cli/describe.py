@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from gankit.errors import PluginError
-from gankit.plugin.registry import Found, Registry
+from gankit.plugin.registry import Registry, ResolvedPlugin
 from gankit.suggest import nearest
 
 
@@ -26,7 +26,7 @@ def command(plugin: str) -> None:
         describe(one)
 
 
-def find(given: str, registry: Registry) -> list[Found]:
+def find(given: str, registry: Registry) -> list[ResolvedPlugin]:
     """What is meant, most often one class.
 
     Raises PluginError, with the nearest name, when there is none, or when it cannot be imported.
@@ -34,11 +34,11 @@ def find(given: str, registry: Registry) -> list[Found]:
     from gankit.plugin.slots import KINDS
 
     if ":" in given:
-        return [registry.find(given, "trick", Path())]
+        return [registry.find(given, ("trick",), Path())]
     entries = [e for e in registry.entries if given in (e.name, e.label, f"{e.name}@{e.distribution}")]
     if not entries and given.endswith(".py"):
         # Following it to a class without a name says which classes there are.
-        return [registry.find(f"{given}:", "trick", Path())]
+        return [registry.find(f"{given}:", ("trick",), Path())]
     if not entries and given in KINDS:
         raise PluginError(f"{given} is a kind of plugin; `gankit list-plugins --kind {given}` shows those of that kind")
     if not entries:
@@ -49,7 +49,7 @@ def find(given: str, registry: Registry) -> list[Found]:
     found, errors = [], []
     for entry in entries:
         try:
-            found.append(Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value))
+            found.append(ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value))
         except PluginError as error:
             errors.append(error)
     if not found:
@@ -59,7 +59,7 @@ def find(given: str, registry: Registry) -> list[Found]:
     return found
 
 
-def describe(found: Found) -> None:
+def describe(found: ResolvedPlugin) -> None:
     """Prints all that is known of a class.
 
     Raises PluginError when it is no plugin, or one that does not fit its hook points.
@@ -70,17 +70,17 @@ def describe(found: Found) -> None:
     from gankit.plugin.resolve import as_plugin_class
     from gankit.plugin.slots import Kind
 
-    plugin_kind: Kind | None = found.found.kind if issubclass(found.found, Plugin) else None
-    plugin_class = as_plugin_class(found, plugin_kind or "generator")
+    plugin_kind: Kind | None = found.target.kind if issubclass(found.target, Plugin) else None
+    plugin_class = as_plugin_class(found, (plugin_kind or "generator",))
     check_hooks(plugin_class, found.use)
     click.echo(f"{plugin_class.name}: {plugin_kind or 'a network for the slot generator or discriminator'}")
     # Asked of the class alone: inspect.getdoc would answer with the base class's docstring.
-    if found.found.__doc__:
-        click.echo(f"\n{inspect.cleandoc(found.found.__doc__)}")
+    if found.target.__doc__:
+        click.echo(f"\n{inspect.cleandoc(found.target.__doc__)}")
     facts = {
         "from": f"{found.distribution} {found.version}".strip(),
         "class": found.origin,
-        "file": inspect.getsourcefile(found.found) or "",
+        "file": inspect.getsourcefile(found.target) or "",
         "hooks": ", ".join(hooks_of(plugin_class)) if plugin_kind else "",
     }
     click.echo()

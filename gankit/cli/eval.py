@@ -14,7 +14,7 @@ from gankit.cli.arguments import device_option, overrides_argument
 @click.command("eval")
 @click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
 @click.option("--against", metavar="DATA", help="Real images: a dataset's name, a folder, a zip or a prepared file.")
-@click.option("--measure", "measures", metavar="M", multiple=True, help="Only this measure. May be repeated.")
+@click.option("--metric", "metrics", metavar="M", multiple=True, help="Only this measure. May be repeated.")
 @click.option("--extractor", metavar="E", help="classifier, inception, pixels, torchscript, or a plugin of yours.")
 @click.option("--count", metavar="N", type=click.IntRange(min=2), help="Images on each side.")
 @click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of z and of the choice of real images.")
@@ -25,7 +25,7 @@ from gankit.cli.arguments import device_option, overrides_argument
 def command(
     target: Path,
     against: str | None,
-    measures: tuple[str, ...],
+    metrics: tuple[str, ...],
     extractor: str | None,
     count: int | None,
     seed: int | None,
@@ -43,7 +43,7 @@ def command(
 
     \b
     gankit eval RUN
-    gankit eval RUN --measure frechet_distance --count 10000 --extractor inception extractor.download=true
+    gankit eval RUN --metric frechet_distance --count 10000 --extractor inception extractor.download=true
     gankit eval samples/ --against photos/ data.resolution=64
     """
     from gankit.evaluation.standalone import evaluate
@@ -55,18 +55,18 @@ def command(
     changes: Raw = {"evaluation": {key: value for key, value in asked.items() if value is not None}}
     if extractor is not None:
         changes |= overrides_from_here([f"extractor.use={extractor}"])
-    row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, measures)
+    row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, metrics)
     if (target / "recipe.toml").exists():
         directory = RunDir.open(target)
         directory.keep_evaluation(row)
         write_report(directory)
     if as_json:
         # What is not finite has no name in JSON.
-        finite = {name: value if math.isfinite(value) else None for name, value in row["measures"].items()}
-        click.echo(json.dumps(row | {"measures": finite}))
+        finite = {name: value if math.isfinite(value) else None for name, value in row["metrics"].items()}
+        click.echo(json.dumps(row | {"metrics": finite}))
         return
-    width = max(map(len, [*row["measures"], *row["protocol"]]))
-    for name, value in row["measures"].items():
+    width = max(map(len, [*row["metrics"], *row["protocol"]]))
+    for name, value in row["metrics"].items():
         click.echo(f"{name:{width}}  {value:.4g}")
     click.echo("protocol:")
     for name, fact in row["protocol"].items():

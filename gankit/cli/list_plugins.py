@@ -12,7 +12,7 @@ import click
 
 from gankit.errors import InputError, PluginError
 from gankit.formatting import first_line
-from gankit.plugin.registry import Entry, Found, Registry
+from gankit.plugin.registry import Entry, Registry, ResolvedPlugin
 from gankit.plugin.slots import KINDS
 from gankit.plugin.static_scan import Outline, Outlines
 from gankit.suggest import nearest
@@ -121,13 +121,13 @@ def imported(entry: Entry) -> Row:
     from gankit.plugin.resolve import as_plugin_class
 
     try:
-        found = Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
-        kind = entry.kind or (found.found.kind if issubclass(found.found, Plugin) else "generator")
-        plugin_class = as_plugin_class(found, kind)  # type: ignore[arg-type]
+        found = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
+        kind = entry.kind or (found.target.kind if issubclass(found.target, Plugin) else "generator")
+        plugin_class = as_plugin_class(found, (kind,))  # type: ignore[arg-type]
         check_hooks(plugin_class, entry.label)
     except PluginError as error:
         return _broken(entry, error)
-    return Row(entry.name, kind, hooks_of(plugin_class), entry.distribution, entry.version, first_line(found.found))
+    return Row(entry.name, kind, hooks_of(plugin_class), entry.distribution, entry.version, first_line(found.target))
 
 
 def _broken(entry: Entry, error: PluginError) -> Row:

@@ -62,16 +62,19 @@ def dataset_of(use: str, settings: tuple[str, ...]) -> Dataset:
 
     Raises RecipeError or InputError with what is wrong with them, or with the files that they name.
     """
-    from gankit.plugin.build import build_plugins, refusing
+    from gankit.errors import recipe_errors
+    from gankit.plugin.build import build_plugins
     from gankit.plugin.registry import Registry
     from gankit.plugin.spec import Spec
-    from gankit.recipe.recipe import Reader
+    from gankit.recipe.recipe import RecipeParser
     from gankit.recipe.toml import parse_overrides
 
     asker = "gankit prepare"
-    parts = Reader({"data": {**parse_overrides(settings), "use": use}}, asker, Registry.installed()).parts_at(["data"])
+    parts = RecipeParser(
+        {"data": {**parse_overrides(settings), "use": use}}, asker, Registry.installed()
+    ).components_at(["data"])
     _, hooks = build_plugins(parts, asker)
-    with refusing(asker, "data"):
+    with recipe_errors(asker, "data"):
         dataset: Dataset = hooks.one("load_data", Spec())
     return dataset
 

@@ -21,9 +21,10 @@ from gankit.cli.status_line import Waiting
 from gankit.cli.words import images_in_words, parameters_in_words
 from gankit.formatting import duration, number
 from gankit.plugin.slots import PLAYERS, Player
+from gankit.report.page import write_report_of
 from gankit.storage.run_dir import RunDir
-from gankit.training.reporter import Outcome
-from gankit.training.run import Game
+from gankit.training.reporter import Outcome, Reporter
+from gankit.training.run import TrainingRun
 
 REDRAWS_PER_SECOND = 4
 STDERR = 2
@@ -68,7 +69,7 @@ class Pace:
         return max(0.0, expected - (self.now() - ended))
 
 
-class Progress:
+class Progress(Reporter):
     """What both displays know of a run. To be entered before it begins and left when it is over.
 
     Args:
@@ -81,7 +82,7 @@ class Progress:
         self.pace = Pace()
         self.iteration = self.total = 0
         self.stopping_asked = False
-        self.measures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
 
     def __enter__(self) -> Progress:
         return self
@@ -91,57 +92,58 @@ class Progress:
     ) -> None:
         return None
 
-    def tell(self, sentence: str) -> None:
+    def informed(self, sentence: str) -> None:
         """Something to know before it begins, or after it is over."""
         self.waiting.over()
         click.echo(sentence)
 
-    def preparing(self, what: str) -> None:
-        self.waiting.on(what)
+    def preparing(self, stage: str) -> None:
+        self.waiting.on(stage)
 
-    def began(self, game: Game, directory: RunDir) -> None:
+    def started(self, run: TrainingRun, directory: RunDir) -> None:
         self.waiting.over()
         self.directory = directory
-        self.name, self.total = game.recipe.name, game.recipe.train.iterations
-        self.batch_size = game.recipe.train.batch_size
-        self.rates = {player: game.learning_rate(player) for player in PLAYERS}
+        self.name, self.total = run.recipe.name, run.recipe.train.iterations
+        self.batch_size = run.recipe.train.batch_size
+        self.rates = {player: run.learning_rate(player) for player in PLAYERS}
         self.losses: dict[Player, dict[str, float]] = {player: {} for player in PLAYERS}
-        self._mark(game)
-        at = f", from iteration {game.iteration}" if game.iteration else ""
-        click.echo(f"{self.name}: {images_in_words(game)}")
+        self._mark(run)
+        at = f", from iteration {run.iteration}" if run.iteration else ""
+        click.echo(f"{self.name}: {images_in_words(run)}")
         click.echo(
-            f"generator {parameters_in_words(game.generator)}, "
-            f"discriminator {parameters_in_words(game.discriminator)}, on {game.device}"
+            f"generator {parameters_in_words(run.generator)}, "
+            f"discriminator {parameters_in_words(run.discriminator)}, on {run.device}"
         )
         click.echo(f"into {directory.path}{at}")
 
-    def played(self, game: Game) -> None:
-        self._mark(game)
+    def trained(self, run: TrainingRun) -> None:
+        self._mark(run)
 
     def logged(self, row: dict[str, Any]) -> None:
         self.rates, self.losses = row["learning_rate"], row["loss"]
 
-    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
-        self.measures = measures
+    def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float) -> None:
+        self.metrics = metrics
 
-    def advised(self, sentence: str) -> None:
-        click.echo(f"advice: {sentence}")
+    def warned(self, sentence: str) -> None:
+        self.waiting.over()
+        click.echo(f"warning: {sentence}")
 
     def stopping(self) -> None:
         """A signal asks for the end. Called from its handler, where little may be done."""
         self.stopping_asked = True
 
-    def ended(self, outcome: Outcome) -> None:
-        return None
+    def concluded(self, directory: RunDir) -> None:
+        write_report_of(directory, self.informed)
 
     def speed_and_time_left(self) -> str:
         rate, left = self.pace.images_per_second(), self.pace.seconds_left(self.total - self.iteration)
         known = [f"{rate:.0f} images/s"] if rate is not None else []
         return "  ".join(known + ([f"{duration(left)} left"] if left is not None else []))
 
-    def _mark(self, game: Game) -> None:
-        self.iteration = game.iteration
-        self.pace.mark(game.iteration, game.turn_counts["discriminator"] * self.batch_size)
+    def _mark(self, run: TrainingRun) -> None:
+        self.iteration = run.iteration
+        self.pace.mark(run.iteration, run.step_counts["discriminator"] * self.batch_size)
 
 
 class Lines(Progress):
@@ -155,11 +157,11 @@ class Lines(Progress):
             parts.append(" ".join([f"{player}:", f"lr {self.rates[player]:.3g}", *values]))
         click.echo("  ".join([*parts, self.speed_and_time_left()]))
 
-    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
-        super().measured(iteration, measures, seconds)
-        values = " ".join(f"{name} {number(value)}" for name, value in measures.items())
+    def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float) -> None:
+        super().evaluated(iteration, metrics, seconds)
+        values = " ".join(f"{name} {number(value)}" for name, value in metrics.items())
         cost = f"  (took {duration(seconds)})" if seconds else ""
-        click.echo(f"{iteration}/{self.total}  measures: {values}{cost}")
+        click.echo(f"{iteration}/{self.total}  metrics: {values}{cost}")
 
     def stopping(self) -> None:
         super().stopping()
@@ -184,13 +186,13 @@ class Display(Progress):
     ) -> None:
         self.live.stop()
 
-    def began(self, game: Game, directory: RunDir) -> None:
-        super().began(game, directory)
+    def started(self, run: TrainingRun, directory: RunDir) -> None:
+        super().started(run, directory)
         self.live.start()
 
-    def advised(self, sentence: str) -> None:
+    def warned(self, sentence: str) -> None:
         # Above the display, which click's echo would be drawn over by.
-        self.live.console.print(Text(f"advice: {sentence}"))
+        self.live.console.print(Text(f"warning: {sentence}"))
 
     def ended(self, outcome: Outcome) -> None:
         self.live.stop()
@@ -212,8 +214,8 @@ class Display(Progress):
         players = Table.grid(padding=(0, 2))
         for player in PLAYERS:
             players.add_row(Text(player, "cyan"), self._values(player))
-        if self.measures:
-            players.add_row(Text("measures", "cyan"), _values(self.measures))
+        if self.metrics:
+            players.add_row(Text("metrics", "cyan"), _values(self.metrics))
         # The short line comes last: the "^C" that a terminal echoes must not flow into a new line.
         return Group(bar, players, Text(STOPPING if self.stopping_asked else state))
 

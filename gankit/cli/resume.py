@@ -19,7 +19,7 @@ def command(directory: str, quiet: bool, overrides: tuple[str, ...]) -> None:
     """
     with Waiting(quiet) as waiting:
         waiting.on("importing torch")
-        from gankit.cli.run_command import play
+        from gankit.cli.run_command import train
         from gankit.training.launch import resume
 
-        play(lambda progress: resume(directory, overrides, progress, progress.tell), quiet, waiting)
+        train(lambda progress: resume(directory, overrides, progress), quiet, waiting)

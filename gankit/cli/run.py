@@ -27,13 +27,13 @@ def command(
     """
     with Waiting(quiet) as waiting:
         waiting.on("importing torch")
-        from gankit.cli.run_command import play
+        from gankit.cli.run_command import train
         from gankit.recipe.bundled import find_recipe
         from gankit.recipe.recipe import Recipe
-        from gankit.runtime.ranks import here
+        from gankit.runtime.ranks import current_ranks
         from gankit.training.launch import start
 
-        ranks = here()
-        with ranks.in_company():
-            read = ranks.alike(lambda: Recipe.load(find_recipe(recipe), overrides, drop))
-            play(lambda progress: start(read, out, progress, progress.tell, device), quiet, waiting)
+        ranks = current_ranks()
+        with ranks.shared_failures():
+            read = ranks.run_on_all_ranks(lambda: Recipe.load(find_recipe(recipe), overrides, drop))
+            train(lambda progress: start(read, out, progress, device), quiet, waiting)

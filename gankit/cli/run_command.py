@@ -19,7 +19,7 @@ from gankit.storage.run_dir import RunDir
 from gankit.training.reporter import Outcome
 
 
-def play(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool, waiting: Waiting) -> None:
+def train(begin: Callable[[Progress], tuple[RunDir, Outcome]], quiet: bool, waiting: Waiting) -> None:
     """Plays a game to its end and says where everything is and what to type next.
 
     Exits with 130 when it was interrupted.

@@ -19,20 +19,20 @@ def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> N
     from gankit.cli.words import images_in_words, parameters_in_words
     from gankit.recipe.bundled import find_recipe
     from gankit.recipe.recipe import Recipe
-    from gankit.training.run import Game
+    from gankit.training.assembly import assemble
 
     read = Recipe.load(find_recipe(recipe), overrides, drop)
-    game = Game(read)
-    tricks = [key.removeprefix("tricks.") for key in read.parts if key.startswith("tricks.")]
+    run = assemble(read)
+    tricks = [key.removeprefix("tricks.") for key in read.components if key.startswith("tricks.")]
     click.echo(f"{read.source}: nothing is wrong")
     for what, facts in {
-        "images": images_in_words(game),
-        "generator": f"{read.use_of('generator')}, {parameters_in_words(game.generator)}",
-        "discriminator": f"{read.use_of('discriminator')}, {parameters_in_words(game.discriminator)}",
+        "images": images_in_words(run),
+        "generator": f"{read.use_of('generator')}, {parameters_in_words(run.generator)}",
+        "discriminator": f"{read.use_of('discriminator')}, {parameters_in_words(run.discriminator)}",
         "loss": str(read.use_of("loss")),
         "tricks": ", ".join(tricks) or "none",
-        "device": str(game.device),
+        "device": str(run.device),
     }.items():
         click.echo(f"  {what:13}  {facts}")
-    for sentence in game.advice:
-        click.echo(f"advice: {sentence}")
+    for sentence in run.warnings:
+        click.echo(f"warning: {sentence}")

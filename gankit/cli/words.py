@@ -11,14 +11,14 @@ from gankit.formatting import number as number
 if TYPE_CHECKING:
     from torch import nn
 
-    from gankit.training.run import Game
+    from gankit.training.run import TrainingRun
 
 NAMES_SHOWN = 10
 
 
-def images_in_words(game: Game) -> str:
+def images_in_words(run: TrainingRun) -> str:
     """`1x28x28, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9`."""
-    data = game.dataset
+    data = run.dataset
     shape = f"{data.channels}x{data.resolution}x{data.resolution}"
     names = data.class_names
     if not names:

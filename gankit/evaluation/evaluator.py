@@ -6,26 +6,25 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from gankit.data.batches import Batches
+from gankit.data.batches import Batches, BatchSource
 from gankit.data.mmap_advice import gone_through
 from gankit.errors import GankitError
 from gankit.evaluation.budget import Budget
-from gankit.evaluation.feature_cache import kept
-from gankit.evaluation.metrics import Measured, measured
+from gankit.evaluation.feature_cache import disk_cache
+from gankit.evaluation.metrics import Metric, MetricResults, compute_all
 from gankit.evaluation.protocol import Fact, settings_of, source_of
-from gankit.plugin.build import Part
 from gankit.plugin.comparison import Comparison, Samples
+from gankit.plugin.component import Component
 from gankit.plugin.dataset import Dataset
 from gankit.plugin.extractor import Extractor, Features, MetricProtocol
-from gankit.runtime.rng import derived_seed, own_randomness
-from gankit.sampling.generator_file import drawn_from, sampled_generator
+from gankit.runtime.rng import derived_seed, fork_rng
+from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
-from gankit.training.run import Game
 
 LONG = 5.0
 """Seconds of getting ready after which it is worth a word."""
@@ -40,6 +39,23 @@ VERSION = 1
 """Of how features are kept. Those of another version are computed anew."""
 
 
+class EvaluatedRun(SampledRun, Protocol):
+    """Part of a run that its evaluation needs."""
+
+    dataset: Dataset
+    batches: BatchSource | None
+    metrics: dict[str, Metric]
+    """Hook `compute_metrics` of each plugin that implements it, by key."""
+
+    def build_extractor(self) -> Extractor:
+        """Return the feature extractor of the recipe."""
+        ...
+
+    def warn(self, sentence: str) -> None:
+        """Show a warning to the user."""
+        ...
+
+
 class Evaluator:
     """The measures of a recipe, ready to be taken. Nothing it does leaves a trace in what is learnt.
 
@@ -49,19 +65,24 @@ class Evaluator:
     Raises InputError when the extractor cannot be had, or cannot look at the real images.
     """
 
-    def __init__(self, game: Game) -> None:
-        assert game.batches is not None, "load_data comes first"
-        self.game, self.settings = game, game.recipe.evaluation
+    def __init__(self, run: EvaluatedRun) -> None:
+        assert run.batches is not None, "load_data comes first"
+        self.run, self.settings = run, run.recipe.evaluation
         self.budget = Budget(self.settings.budget)
         began = time.perf_counter()
-        with self.budget.charged(), own_randomness(game.device):
-            count = min(self.settings.count, game.batches.size)
-            images, labels = game.batches.reference(count, 0, self.settings.seed)
-            self.real = samples(images.cpu(), None if labels is None else labels.cpu(), game.dataset.class_names)
-            self.extractor = game.build_extractor()
-            looking = self.real, self.extractor, game.recipe.parts["extractor"]
-            self.real_features = features_of(*looking)
-            self._everything = once(features_of_everything(game.dataset, *looking), self.budget)
+        with self.budget.charged(), fork_rng(run.device):
+            count = min(self.settings.count, run.batches.size)
+            images, labels = run.batches.reference(count, 0, self.settings.seed)
+            self.real = samples(images.cpu(), None if labels is None else labels.cpu(), run.dataset.class_names)
+            # Without an extractor there are no features: metrics compare the samples themselves.
+            self.extractor: Extractor | None = None
+            self.real_features: Features | None = None
+            self._everything: Callable[[], Features] | None = None
+            if "extractor" in run.recipe.components:
+                self.extractor = run.build_extractor()
+                looking = self.real, self.extractor, run.recipe.components["extractor"]
+                self.real_features = features_of(*looking)
+                self._everything = once(features_of_everything(run.dataset, *looking), self.budget)
         if (seconds := time.perf_counter() - began) > LONG:
             # No advice, which would make a good run look doubtful in its report.
             sentence = f"to get the measures ready took {seconds:.0f} s; what was computed is kept for later runs"
@@ -72,7 +93,7 @@ class Evaluator:
 
     def due(self) -> bool:
         """Whether an iteration of evaluation has come, and the budget has room for it."""
-        if self.game.iteration % self.settings.every:
+        if self.run.iteration % self.settings.every:
             return False
         if not self._tried and self.budget.allows():
             self._try_out()
@@ -97,10 +118,10 @@ class Evaluator:
         else:
             found.or_refused()
         return {
-            "iteration": self.game.iteration,
-            "measures": found.numbers,
+            "iteration": self.run.iteration,
+            "metrics": found.numbers,
             "protocol": dict(protocol),
-            "settings": settings_by_number(found, self.game.recipe.parts),
+            "settings": settings_by_number(found, self.run.recipe.components),
             "seconds": self.budget.spent - before,
         }
 
@@ -112,36 +133,39 @@ class Evaluator:
             self._compare(few)
         self.budget.expected *= self.settings.count / few
 
-    def _compare(self, count: int) -> tuple[MetricProtocol, Measured]:
+    def _compare(self, count: int) -> tuple[MetricProtocol, MetricResults]:
         """`count` generated images, beside as many real ones or all there are."""
-        game, seed = self.game, self.settings.seed
-        sampler = Sampler(sampled_generator(game), game.hooks, game.spec, game.device)
-        real, features = first(self.real, count), first_features(self.real_features, count)
-        with own_randomness(game.device):
+        run, seed = self.run, self.settings.seed
+        sampler = Sampler.of_run(run)
+        real = first(self.real, count)
+        features = None if self.real_features is None else first_features(self.real_features, count)
+        with fork_rng(run.device):
             fake = drawn(sampler, count, seed, real)
-            facts = facts_of(game.recipe.parts, real, fake, seed) | facts_of_generator(sampler, real, drawn_from(game))
+            facts = facts_of(run.recipe.components, real, fake, seed) | facts_of_generator(
+                sampler, real, run.sampled_generator_name()
+            )
             try:
                 comparison = Comparison(
                     real, fake, self.extractor, facts, features, everything_features=self._everything
                 )
             except GankitError as error:  # too few images for any measure
-                return facts, Measured({}, {}, [], dict.fromkeys(game.measures, error))
-            return comparison.protocol, measured(game.measures, comparison)
+                return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
+            return comparison.protocol, compute_all(run.metrics, comparison)
 
-    def _excuse(self, found: Measured) -> None:
+    def _excuse(self, found: MetricResults) -> None:
         """Says what could not be measured: once, however often it happens, and once for all measures it happens to."""
         reasons: dict[str, list[str]] = {}
         for key, error in found.failed.items():
             reasons.setdefault(str(error), []).append(key)
-        if found.silent:
-            reasons["nothing to say of these images through this extractor"] = found.silent
+        if found.not_applicable:
+            reasons["nothing to say of these images through this extractor"] = found.not_applicable
         for reason, keys in reasons.items():
             if reason not in self._told:
                 self._told.add(reason)
-                self.game.advise(f"{', '.join(keys)}: {reason}")
+                self.run.warn(f"{', '.join(keys)}: {reason}")
 
 
-def facts_of(parts: Mapping[str, Part], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
+def facts_of(parts: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
     """What belongs to the protocol of both sides, beside what the extractor says of itself.
 
     Args:
@@ -151,7 +175,11 @@ def facts_of(parts: Mapping[str, Part], real: Samples, fake: Samples, seed: int)
     """
     data = parts["data"]
     return {
-        **{f"extractor {key}": fact for key, fact in source_of(parts["extractor"]).items()},
+        **(
+            {f"extractor {k}": fact for k, fact in source_of(parts["extractor"]).items()}
+            if "extractor" in parts
+            else {}
+        ),
         "real": f"{data.plugin_class.name} {real.digest()[:12]}",
         "split": str(getattr(data.config, "split", "all")),
         "real images": len(real.images),
@@ -165,9 +193,9 @@ def facts_of_generator(sampler: Sampler, real: Samples, which: str) -> dict[str,
     return {"generator": which, "generated resize": "none", "labels": EVEN if asked_evenly(sampler, real) else AS_REAL}
 
 
-def settings_by_number(found: Measured, parts: Mapping[str, Part]) -> dict[str, dict[str, Fact]]:
+def settings_by_number(found: MetricResults, parts: Mapping[str, Component]) -> dict[str, dict[str, Fact]]:
     """The settings of the measure that each number came from, of those that have some."""
-    settings = {name: settings_of(parts[key]) for name, key in found.said_by.items()}
+    settings = {name: settings_of(parts[key]) for name, key in found.keys.items()}
     return {name: facts for name, facts in settings.items() if facts}
 
 
@@ -215,7 +243,7 @@ def drawn(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
     return samples(images, labels, sampler.class_names)
 
 
-def features_of(real: Samples, extractor: Extractor, part: Part) -> Features:
+def features_of(real: Samples, extractor: Extractor, part: Component) -> Features:
     """The features of real images, computed once and kept for as long as the extractor is the same code.
 
     Args:
@@ -228,14 +256,14 @@ def features_of(real: Samples, extractor: Extractor, part: Part) -> Features:
         found = extractor(real.images)
         return {"values": found.values} | ({} if found.logits is None else {"logits": found.logits}), {}
 
-    code = [part.found.origin, part.found.distribution, part.found.version, part.found.source_digest]
+    code = [part.resolved.origin, part.resolved.distribution, part.resolved.version, part.resolved.source_digest]
     key = [VERSION, real.digest(), dict(extractor.facts), code, part.config.model_dump(mode="json")]
-    tensors, _ = kept("features", key, compute)
+    tensors, _ = disk_cache("features", key, compute)
     return Features(tensors["values"], tensors.get("logits"))
 
 
 def features_of_everything(
-    dataset: Dataset, real: Samples, extractor: Extractor, part: Part
+    dataset: Dataset, real: Samples, extractor: Extractor, part: Component
 ) -> Callable[[], Features] | None:
     """Gives the features of all images that the real ones were chosen from; None where these are all there are.
 

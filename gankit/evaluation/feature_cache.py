@@ -28,7 +28,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gankit"
 
 
-def kept(what: str, key: Any, compute: Callable[[], Kept]) -> Kept:
+def disk_cache(what: str, key: Any, compute: Callable[[], Kept]) -> Kept:
     """What was computed for this key before; else computes and keeps it.
 
     Of several processes that want the same, one computes it and the others wait. Where nothing can be written, it is

@@ -1,4 +1,4 @@
-"""Generated images and real ones, as measures get to see them."""
+"""Metrics of one comparison, computed by all plugins that implement `compute_metrics`."""
 
 from __future__ import annotations
 
@@ -8,43 +8,47 @@ from typing import NamedTuple
 from gankit.errors import GankitError, InputError
 from gankit.plugin.comparison import Comparison
 
-Measure = Callable[[Comparison], Mapping[str, float] | None]
+Metric = Callable[[Comparison], Mapping[str, float] | None]
 
 
-class Measured(NamedTuple):
-    """What measures said, each known by its place in the recipe."""
+class MetricResults(NamedTuple):
+    """Metrics of one comparison. Keys are places in the recipe."""
 
     numbers: dict[str, float]
-    said_by: dict[str, str]
-    """The measure that a number came from: `{"precision": "measures.precision_recall"}`."""
+    keys: dict[str, str]
+    """Key of the plugin that computed each number: `{"precision": "metrics.precision_recall"}`."""
 
-    silent: list[str]
-    """Those that a comparison says nothing to: classes, without any."""
+    not_applicable: list[str]
+    """Keys of metrics that do not apply, for example class metrics on unlabelled data."""
 
     failed: dict[str, GankitError]
-    """Those that could not be taken, and why."""
+    """Errors of the metrics that failed, by key."""
 
-    def or_refused(self) -> Measured:
-        """The same; raises InputError, a line for each, when a measure could not be taken."""
+    def or_refused(self) -> MetricResults:
+        """Return the results themselves.
+
+        Raises:
+            InputError: a metric failed. The error has one line for each.
+        """
         if self.failed:
             raise InputError("\n".join(f"{key}: {error}" for key, error in self.failed.items()))
         return self
 
 
-def measured(measures: Mapping[str, Measure], comparison: Comparison) -> Measured:
-    """Takes all measures, by their places. Where one cannot be taken, the others still are."""
-    found = Measured({}, {}, [], {})
-    for key, measure in measures.items():
+def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> MetricResults:
+    """Compute all metrics, given by key. A metric that fails does not stop the others."""
+    results = MetricResults({}, {}, [], {})
+    for key, metric in metrics.items():
         try:
-            said = measure(comparison)
+            numbers = metric(comparison)
         except GankitError as error:
-            found.failed[key] = error
+            results.failed[key] = error
             continue
-        if not said:
-            found.silent.append(key)
+        if not numbers:
+            results.not_applicable.append(key)
             continue
-        for name, value in said.items():
-            # The same measure may stand in a recipe twice; its second number is told by its place.
-            own = f"{key}.{name}" if name in found.numbers else name
-            found.numbers[own], found.said_by[own] = value, key
-    return found
+        for name, value in numbers.items():
+            # A recipe may use the same metric twice. The key of the second one tells its numbers apart.
+            unique = f"{key}.{name}" if name in results.numbers else name
+            results.numbers[unique], results.keys[unique] = value, key
+    return results

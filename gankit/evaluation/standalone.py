@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gankit.errors import InputError
+from gankit.errors import InputError, recipe_errors
 from gankit.evaluation.evaluator import (
     AS_REAL,
     chosen,
@@ -21,16 +21,17 @@ from gankit.evaluation.evaluator import (
     features_of_everything,
     settings_by_number,
 )
-from gankit.evaluation.metrics import Measured, measured
+from gankit.evaluation.metrics import MetricResults, compute_all
 from gankit.evaluation.protocol import Fact
-from gankit.plugin.build import Part, build_plugins, refusing
+from gankit.plugin.build import build_plugins
 from gankit.plugin.comparison import Comparison, Samples
+from gankit.plugin.component import Component
 from gankit.plugin.dataset import Dataset, loaded_once
 from gankit.plugin.extractor import Extractor
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
-from gankit.recipe.recipe import Reader
+from gankit.recipe.recipe import RecipeParser
 from gankit.recipe.settings import Evaluation
 from gankit.recipe.toml import Raw, merge
 from gankit.runtime.device import choose_device
@@ -45,7 +46,7 @@ USUAL = ("frechet_distance", "precision_recall", "density_coverage", "modes", "m
 ABBREVIATED = {"fid": "frechet_distance", "kid": "kernel_distance", "is": "inception_score"}
 """What measures are called elsewhere."""
 
-TABLES = ("data", "extractor", "measures", "evaluation")
+TABLES = ("data", "extractor", "metrics", "evaluation")
 """Those of a recipe that say how it is measured."""
 
 
@@ -55,7 +56,7 @@ def evaluate(
     changes: Raw,
     device: str = "auto",
     trust: bool = False,
-    measures: Iterable[str] = (),
+    metrics: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Measures a target against real images, by the protocol that runs use too.
 
@@ -75,7 +76,7 @@ def evaluate(
     began = time.perf_counter()
     refuse_unknown(changes)
     sampler = sampler_of(target, device, trust)
-    asked = tuple(measures)
+    asked = tuple(metrics)
     tables = narrowed(merge(tables_of(sampler, against), changes), asked)
     plan = plan_of(target, tables, changes, trusted=sampler is None or trust)
     dataset, real = plan.real_images()
@@ -83,18 +84,18 @@ def evaluate(
         plan.refuse_points(real)
     extractor = plan.extractor(dataset, device)
     fake, of_fake = plan.images_to_measure(sampler, dataset, real)
-    facts = facts_of(plan.parts, real, fake, plan.settings.seed) | of_fake
-    looking = real, extractor, plan.parts["extractor"]
+    facts = facts_of(plan.components, real, fake, plan.settings.seed) | of_fake
+    looking = real, extractor, plan.components["extractor"]
     everything = features_of_everything(dataset, *looking)
     comparison = Comparison(real, fake, extractor, facts, features_of(*looking), everything_features=everything)
-    found = measured({i.key: i.call for i in plan.hooks.of("measure")}, comparison).or_refused()
+    found = compute_all({i.key: i.call for i in plan.hooks.of("compute_metrics")}, comparison).or_refused()
     refuse_silence(found, comparison)
     return {
         "target": str(target),
         "iteration": 0 if sampler is None else sampler.card["iteration"],
-        "measures": found.numbers,
+        "metrics": found.numbers,
         "protocol": dict(comparison.protocol),
-        "settings": settings_by_number(found, plan.parts),
+        "settings": settings_by_number(found, plan.components),
         "left_out": in_silence(found) if asked else "",
         "seconds": time.perf_counter() - began,
     }
@@ -122,7 +123,7 @@ def tables_of(sampler: Sampler | None, against: str | None) -> Raw:
     recipe: Raw = sampler.card["recipe"] if sampler is not None else {}
     theirs: Raw = {table: without_download(recipe[table]) for table in TABLES if table in recipe}
     usual: Raw = {name: {} for name in USUAL}
-    return theirs | {"measures": theirs.get("measures") or usual} | ({} if against is None else data_table(against))
+    return theirs | {"metrics": theirs.get("metrics") or usual} | ({} if against is None else data_table(against))
 
 
 def without_download(table: Any) -> Any:
@@ -143,17 +144,17 @@ def data_table(against: str) -> Raw:
     return {"data": {"use": "images", "path": str(Path(against).absolute())}}
 
 
-def narrowed(tables: Raw, measures: Collection[str]) -> Raw:
+def narrowed(tables: Raw, metrics: Collection[str]) -> Raw:
     """The tables with these measures alone, by their own names or their plugins', with the settings that they have."""
-    known = tables["measures"]
-    for name in set(measures) & set(ABBREVIATED):
-        raise InputError(f"--measure {name}: it is called {ABBREVIATED[name]} here")
-    if not measures or not isinstance(known, dict):
+    known = tables["metrics"]
+    for name in set(metrics) & set(ABBREVIATED):
+        raise InputError(f"--metric {name}: it is called {ABBREVIATED[name]} here")
+    if not metrics or not isinstance(known, dict):
         return tables
     named: Raw = {}
-    for name in measures:
+    for name in metrics:
         named |= {own: table for own, table in known.items() if name in (own, plugin_at(own, table))} or {name: {}}
-    return tables | {"measures": named}
+    return tables | {"metrics": named}
 
 
 def plugin_at(name: str, table: Any) -> str:
@@ -166,7 +167,7 @@ class Plan:
     """What is measured with what."""
 
     target: Path
-    parts: Mapping[str, Part]
+    components: Mapping[str, Component]
     hooks: Hooks
     settings: Evaluation
 
@@ -176,7 +177,7 @@ class Plan:
 
     def real_images(self) -> tuple[Dataset, Samples]:
         """The dataset, and those of its images that are compared with."""
-        with refusing(self.source, "data"):
+        with recipe_errors(self.source, "data"):
             dataset = loaded_once(self.hooks.one("load_data", Spec()))
         settings = self.settings
         return dataset, chosen(*dataset.load(), settings.count, settings.seed, dataset.class_names)
@@ -184,12 +185,12 @@ class Plan:
     def refuse_points(self, real: Samples) -> None:
         """Raises InputError when pictures would be compared with what are none."""
         if real.images.is_floating_point():
-            data = self.parts["data"].plugin_class.name
+            data = self.components["data"].plugin_class.name
             raise InputError(f"{self.target} holds pictures, and {data} gives points; name pictures --against")
 
     def extractor(self, dataset: Dataset, device: str) -> Extractor:
         """Raises InputError when what it needs is not there."""
-        with refusing(self.source, "extractor"):
+        with recipe_errors(self.source, "extractor"):
             built: Extractor = self.hooks.one("build_extractor", dataset, choose_device(device))
             return built
 
@@ -226,12 +227,12 @@ def plan_of(target: Path, tables: Raw, changes: Raw, trusted: bool) -> Plan:
 
     Raises InputError for what cannot be used, or must not be.
     """
-    reader = Reader(tables, target, Registry.installed())
-    keys = ["data", "extractor", *(f"measures.{name}" for name in reader.table("measures"))]
+    reader = RecipeParser(tables, target, Registry.installed())
+    keys = ["data", "extractor", *(f"metrics.{name}" for name in reader.table("metrics"))]
     if not trusted:
         theirs = [key for key in keys if "use" not in said_at(changes, key)]
-        refuse_strange(target, Reader(tables, target, Registry([])).uses_at(theirs))
-    parts = reader.parts_at(keys)
+        refuse_strange(target, RecipeParser(tables, target, Registry([])).uses_at(theirs))
+    parts = reader.components_at(keys)
     settings = reader.settings(Evaluation, reader.table("evaluation"), "evaluation")
     reader.complain()
     assert isinstance(settings, Evaluation)
@@ -248,7 +249,7 @@ def said_at(changes: Raw, key: str) -> set[str]:
     return {"use"} if isinstance(table, str) else set(table)
 
 
-def refuse_paths(target: Path, parts: Mapping[str, Part], changes: Raw) -> None:
+def refuse_paths(target: Path, parts: Mapping[str, Component], changes: Raw) -> None:
     """Raises InputError when a generator file leads to another file, which may hold code: a TorchScript network does.
 
     Only numbers, switches and what a plugin has by default are taken from it. Images are different: to decode some runs
@@ -298,9 +299,9 @@ def pictures_at(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
     table = {"use": "images", "path": str(target.absolute()), "classes": False}
     if target.suffix != ".safetensors":
         table |= {"resolution": dataset.resolution, "channels": dataset.channels}
-    reader = Reader({"data": table}, str(target), Registry.installed())
-    _, own = build_plugins(reader.parts_at(["data"]), str(target))
-    with refusing(str(target), "data"):
+    reader = RecipeParser({"data": table}, str(target), Registry.installed())
+    _, own = build_plugins(reader.components_at(["data"]), str(target))
+    with recipe_errors(str(target), "data"):
         found: Dataset = own.one("load_data", Spec())
         return found.load()[0], found.note
 
@@ -312,15 +313,15 @@ def shape(of: Samples) -> str:
 # What is found
 
 
-def refuse_silence(found: Measured, comparison: Comparison) -> None:
+def refuse_silence(found: MetricResults, comparison: Comparison) -> None:
     """Raises InputError when no measure has anything to say."""
     if not found.numbers:
         raise InputError(f"{in_silence(found)}, {comparison.protocol['extractor']}; name another --extractor")
 
 
-def in_silence(found: Measured) -> str:
+def in_silence(found: MetricResults) -> str:
     """Which measures have nothing to say, and why that may be; empty when all have spoken."""
-    if not found.silent:
+    if not found.not_applicable:
         return ""
-    names = ", ".join(key.removeprefix("measures.") for key in found.silent)
+    names = ", ".join(key.removeprefix("metrics.") for key in found.not_applicable)
     return f"{names}: nothing to say of images without classes, or through an extractor that does not know them"

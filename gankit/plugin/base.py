@@ -32,7 +32,7 @@ from gankit.plugin.slots import Kind
 if TYPE_CHECKING:
     from torch import Tensor
 
-State = Literal["shared", "each rank's"]
+State = Literal["shared", "per_rank"]
 
 hookimpl = pluggy.HookimplMarker("gankit")
 """Marks a method of a plugin as the implementation of the hook point of the same name."""
@@ -72,18 +72,18 @@ class Plugin:
     batch_coupled: ClassVar[bool] = False
     """One image's output depends on the rest of its batch (batch norm, minibatch discrimination)."""
 
-    by_class: ClassVar[bool] = False
+    per_class_networks: ClassVar[bool] = False
     """For a network: each class has a network of its own inside, so one class's features mean nothing for another's."""
 
-    spherical: ClassVar[bool] = False
+    spherical_prior: ClassVar[bool] = False
     """For a prior: its z lie near a sphere around 0, so the way from one to another is an arc (`gankit sample
     --interpolate`)."""
 
-    state_is: ClassVar[State] = "shared"
+    state_scope: ClassVar[State] = "shared"
     """With several ranks, what its `state_dict` holds: "shared", the same on all of them, as it is when it comes from
-    networks, from `run.values` or from `run.ranks.mean`; or "each rank's", of images and random numbers of its own."""
+    networks, from `run.values` or from `run.ranks.mean`; or "per_rank", of images and random numbers of its own."""
 
-    only_watches: ClassVar[bool] = False
+    read_only: ClassVar[bool] = False
     """For a trick: its hooks take part in the game and change nothing, so `gankit ablate` need not play without it. Of
     one that only logs, draws or measures this is known."""
 

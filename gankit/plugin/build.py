@@ -2,68 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import nn
 
-from gankit.errors import PluginError, Problem, RecipeError
-from gankit.plugin.base import Plugin, Settings
+from gankit.errors import PluginError, Problem, RecipeError, recipe_errors
+from gankit.plugin.base import Plugin
+from gankit.plugin.component import Component
 from gankit.plugin.hooks import Hooks
-from gankit.plugin.registry import Found
-from gankit.plugin.slots import Kind, Player
+from gankit.plugin.protocols import Run
+from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
-from gankit.recipe.toml import Raw
-from gankit.training.run import Game
 
 
-@dataclass(frozen=True)
-class Part:
-    """One plugin in its place in the recipe, with its validated settings."""
+def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
+    """Return one instance of every plugin by its key, in the order of the recipe, and the hooks of all of them.
 
-    key: str
-    """The table: `generator`, `optimizer.discriminator`, `tricks.instance_noise`."""
+    Args:
+        components: the plugins with their settings, by key.
+        source: the recipe's file, for messages.
 
-    kind: Kind
-    use: str
-    plugin_class: type[Plugin]
-    config: Settings
-    found: Found
-
-    def build(self) -> Plugin:
-        plugin = self.plugin_class(self.config)
-        if not hasattr(plugin, "config"):
-            raise PluginError(f"{self.plugin_class.__name__}.__init__ does not call super().__init__(config)")
-        return plugin
-
-    def to_dict(self) -> Raw:
-        return {"use": self.use, **self.config.model_dump(mode="json", exclude_none=True)}
-
-
-class refusing:  # noqa: N801
-    """A plugin's ValueError inside this block is the user's mistake at `key`, said in one sentence."""
-
-    def __init__(self, source: str, key: str) -> None:
-        self.source, self.key = source, key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, RecipeError) or not isinstance(error, ValueError):
-            return
-        raise RecipeError(self.source, [Problem(self.key, str(error))]) from error
-
-
-def build_plugins(parts: dict[str, Part], source: str) -> tuple[dict[str, Plugin], Hooks]:
-    """One instance of every plugin, in the recipe's order, and their hooks.
-
-    Raises RecipeError when a plugin does not fit its hook points.
+    Raises:
+        RecipeError: a plugin does not fit its hook points.
     """
     plugins = {}
-    for key, part in parts.items():
-        with refusing(source, key):
-            plugins[key] = part.build()
+    for key, component in components.items():
+        with recipe_errors(source, key):
+            plugins[key] = component.build()
     try:
         return plugins, Hooks(plugins)
     except PluginError as error:
@@ -71,17 +37,25 @@ def build_plugins(parts: dict[str, Part], source: str) -> tuple[dict[str, Plugin
         raise RecipeError(source, [Problem(key, message)]) from error
 
 
-def build_network(hooks: Hooks, player: Player, spec: Spec, run: Game | None, source: str) -> nn.Module:
-    """A player's network as the recipe has it, wrapped by every plugin that wraps.
+def build_network(hooks: Hooks, player: Player, spec: Spec, run: Run | None, source: str) -> nn.Module:
+    """Return a player's network after all `wrap_network` hooks.
 
-    Raises RecipeError when nobody or several build it, or when what is built is refused.
+    Args:
+        hooks: of the recipe's plugins.
+        player: the player whose network is built.
+        spec: facts about the images and the latent space.
+        run: the run that is assembled, or None when a saved generator is rebuilt.
+        source: the recipe's file, for messages.
+
+    Raises:
+        RecipeError: no plugin or several plugins build the network, or a plugin refuses the spec.
     """
     hook = "build_generator" if player == "generator" else "build_discriminator"
-    with refusing(source, player):
+    with recipe_errors(source, player):
         own_spec = spec if player == "generator" else replace(spec, channels=spec.channels * spec.pack)
         network: nn.Module = hooks.one(hook, own_spec)
     for implementation in hooks.of("wrap_network", player):
-        with refusing(source, implementation.key):
+        with recipe_errors(source, implementation.key):
             wrapped = implementation.call(player, network, run)
         network = network if wrapped is None else wrapped
     return network

@@ -57,7 +57,7 @@ class Comparison:
         self,
         real: Samples,
         fake: Samples,
-        extractor: Extractor,
+        extractor: Extractor | None,
         facts: MetricProtocol,
         real_features: Features | None = None,
         everything_features: Callable[[], Features] | None = None,
@@ -67,12 +67,23 @@ class Comparison:
                 f"{len(fake.images)} generated and {len(real.images)} real images cannot be compared; "
                 "2 of each are wanted at least, and more say more"
             )
-        self.real, self.fake, self.extractor = real, fake, extractor
-        self.protocol: MetricProtocol = {**extractor.facts, **facts}
+        self.real, self.fake, self._extractor = real, fake, extractor
+        self.protocol: MetricProtocol = {**({} if extractor is None else extractor.facts), **facts}
         if real_features is not None:
             self.real_features = real_features
         self._everything_features = everything_features
         self._made: dict[Hashable, Any] = {}
+
+    @property
+    def extractor(self) -> Extractor:
+        """Feature extractor.
+
+        Raises:
+            InputError: the recipe has none.
+        """
+        if self._extractor is None:
+            raise InputError("this metric needs features; choose an extractor: extractor.use = NAME")
+        return self._extractor
 
     @cached_property
     def real_features(self) -> Features:

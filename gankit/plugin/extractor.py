@@ -15,7 +15,7 @@ from gankit.errors import GankitError, InputError
 T = TypeVar("T")
 
 
-def in_colour(images: Tensor) -> Tensor:
+def to_rgb(images: Tensor) -> Tensor:
     """(B, C, R, R) uint8 pictures in three channels: grey ones three times over, others as they are.
 
     Raises InputError for points.
@@ -44,7 +44,7 @@ def network_extractor(
     """
 
     def look(images: Tensor) -> Features:
-        shown = in_colour(images.to(device)).float() / 127.5 - 1
+        shown = to_rgb(images.to(device)).float() / 127.5 - 1
         if size is not None and shown.shape[-1] != size:
             shown = interpolate(shown, size, mode="bilinear", antialias=True)
         with torch.no_grad():

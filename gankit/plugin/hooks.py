@@ -1,12 +1,11 @@
-"""pluggy in, plain callables out: the one place that knows how pluggy keeps its books.
+"""Hook implementations of the active plugins, resolved from pluggy to plain functions.
 
-pluggy calls the plugin registered last first and lets a `firstresult` hook choose silently. Here every hook
-point is resolved once, at assembly, into callables in the order of the recipe.
+pluggy calls the last registered plugin first, and a `firstresult` hook ignores further results without a message. Here
+every hook point is resolved once, at assembly, to functions in the order of the recipe.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pluggy
 
 from gankit.errors import PluginError
 from gankit.plugin import hookspecs
+from gankit.suggest import nearest
 
 if TYPE_CHECKING:
     from gankit.plugin.base import Plugin
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Implementation:
-    """One plugin's answer to one hook point."""
+    """Implementation of one hook point by one plugin."""
 
     key: str
-    """Where the plugin stands in the recipe: `tricks.instance_noise`."""
+    """Place of the plugin in the recipe: `tricks.instance_noise`."""
 
     call: Callable[..., Any]
-    """Takes all of the hook point's arguments, in order."""
+    """Function that takes all arguments of the hook point, in order."""
 
     plugin: Plugin
 
 
 class Hooks:
-    """The active plugins of one run, hook point by hook point.
+    """Implementations of every hook point by the active plugins of one run.
 
     Args:
-        plugins: instances by their place in the recipe, in the recipe's order.
+        plugins: instances by their keys, in the order of the recipe.
 
     Raises:
-        PluginError: a hook's name is misspelt, or it takes an argument that its hook point does not have.
+        PluginError: the name of a hook is misspelt, or it takes an argument that its hook point does not have.
     """
 
     def __init__(self, plugins: dict[str, Plugin]) -> None:
@@ -71,9 +71,9 @@ class Hooks:
             ]
 
     def of(self, name: str, player: Player | None = None) -> list[Implementation]:
-        """The implementations of a hook point, in the order of the recipe.
+        """Return the implementations of a hook point, in the order of the recipe.
 
-        With a player, a plugin that stands in the other player's slot (`optimizer.generator`) is left out.
+        With a player, plugins in the other player's slots (`optimizer.generator`) are left out.
         """
         found = self._implementations[name]
         if player is None:
@@ -82,48 +82,48 @@ class Hooks:
         return [i for i in found if i.key.startswith("tricks.") or not i.key.endswith(other)]
 
     def calls(self, name: str) -> list[Callable[..., Any]]:
+        """Return the functions of a hook point, in the order of the recipe."""
         return [implementation.call for implementation in self.of(name)]
 
     def event(self, name: str) -> Callable[..., None]:
-        """One callable that calls everyone."""
+        """Return one function that calls all implementations."""
         calls = self.calls(name)
 
-        def everyone(*arguments: Any) -> None:
+        def call_all(*arguments: Any) -> None:
             for call in calls:
                 call(*arguments)
 
-        return everyone
-
-    def collect(self, name: str, *arguments: Any, player: Player | None = None) -> list[Any]:
-        """Everyone's answer, without the Nones."""
-        return [answer for i in self.of(name, player) if (answer := i.call(*arguments)) is not None]
+        return call_all
 
     def one(self, name: str, *arguments: Any, player: Player | None = None) -> Any:
-        """The answer of exactly one plugin.
+        """Return the value of the one plugin that returns a value.
 
-        Raises PluginError when nobody answers or two do.
+        Raises:
+            PluginError: no plugin or two plugins return a value.
         """
         answer = self.one_or_none(name, *arguments, player=player)
         if answer is None:
-            asked = ", ".join(i.key for i in self.of(name, player)) or "no plugin of the recipe has it"
-            raise PluginError(f"{name} must be answered by one plugin, and is by none ({asked})")
+            asked = ", ".join(i.key for i in self.of(name, player)) or "no plugin of the recipe implements it"
+            raise PluginError(f"no plugin provides `{name}`; exactly one must ({asked})")
         return answer
 
     def one_or_none(self, name: str, *arguments: Any, player: Player | None = None) -> Any:
-        """The answer of at most one plugin, or None.
+        """Return the value of at most one plugin, or None.
 
-        Raises PluginError when two answer.
+        Raises:
+            PluginError: two plugins return a value.
         """
         answers = [(i.key, answer) for i in self.of(name, player) if (answer := i.call(*arguments)) is not None]
         if len(answers) > 1:
             both = " and ".join(key for key, _ in answers)
-            raise PluginError(f"{name} is answered by {both}; only one can: drop the others from the recipe")
+            raise PluginError(f"{both} both provide `{name}`; only one can: drop the others from the recipe")
         return answers[0][1] if answers else None
 
     def sole(self, name: str) -> Callable[..., Any] | None:
-        """The callable of a hook point that at most one plugin may implement at all.
+        """Return the function of a hook point that at most one plugin may implement, or None.
 
-        Raises PluginError when two do.
+        Raises:
+            PluginError: two plugins implement it.
         """
         found = self.of(name)
         if len(found) > 1:
@@ -133,7 +133,7 @@ class Hooks:
 
 
 class _Manager(pluggy.PluginManager):
-    """One that looks for hooks on the class, and so runs no property of an instance that nobody has initialised."""
+    """Plugin manager that searches the class for hooks, so that no property of an uninitialised instance runs."""
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         marked = hasattr(getattr(_class_of(plugin), name, None), "gankit_impl")
@@ -141,20 +141,25 @@ class _Manager(pluggy.PluginManager):
 
 
 def hooks_of(plugin_class: type) -> list[str]:
-    """The names of the hook points that a class implements, in the order of `hookspecs`."""
+    """Return the names of the hook points that a class implements, in the order of `hookspecs`."""
     return [name for name in hookspecs.KIND_OF_HOOK if hasattr(getattr(plugin_class, name, None), "gankit_impl")]
 
 
 def check_hooks(plugin_class: type[Plugin], label: str) -> None:
-    """Looks at a class's hooks without an instance, which may need settings that nobody has given.
+    """Check the hooks of a class without an instance, because an instance may need settings.
 
-    Raises PluginError, led by the label, when a hook's name is misspelt or an argument is not the hook point's.
+    Args:
+        plugin_class: the class.
+        label: start of the error message.
+
+    Raises:
+        PluginError: the name of a hook is misspelt, or it takes an argument that its hook point does not have.
     """
     Hooks({label: plugin_class.__new__(plugin_class)})
 
 
 def _taking(given: Sequence[str], wanted: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, which wants some of the arguments, as a callable that takes all that are given."""
+    """Return a function of all `given` arguments that calls `function` with the `wanted` ones."""
     if tuple(wanted) == tuple(given):
         return function
     positions = [given.index(name) for name in wanted]
@@ -165,26 +170,32 @@ def _taking(given: Sequence[str], wanted: Sequence[str], function: Callable[...,
 
 
 def _check_marks(key: str, plugin_class: type) -> None:
-    """Raises PluginError for a hook that is not marked as one, or is marked with options that only pluggy knows."""
+    """Check the `@hookimpl` marks of a class.
+
+    Raises:
+        PluginError: a hook is not marked, has options of pluggy, or takes arguments that cannot be passed by position.
+    """
     for name in dir(plugin_class):
         method = getattr(plugin_class, name, None)
         options: dict[str, Any] = getattr(method, "gankit_impl", {})
         if not options and name in hookspecs.KIND_OF_HOOK and callable(method):
-            raise PluginError(f"{key}: {name} is not marked as a hook, and would never be called: @hookimpl")
+            raise PluginError(
+                f"{key}: {name} is not marked as a hook, so it would never be called; write @hookimpl above it"
+            )
         if any(options.values()):
             asked = " and ".join(option for option, value in options.items() if value)
             raise PluginError(
-                f"{key}: {name} asks pluggy for {asked}; the recipe's order is the only one, and a hook point is "
-                "implemented under its own name: write @hookimpl without options"
+                f"{key}: {name} has the pluggy option {asked}; the order of the recipe is the only order; write @hookimpl "
+                "without options"
             )
         for parameter in inspect.signature(method).parameters.values() if options and callable(method) else ():
             if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 raise PluginError(
-                    f"{key}: {name}: arguments are passed by their place; write {parameter.name!r} without *"
+                    f"{key}: {name}: arguments are passed by position; write {parameter.name!r} without *"
                 )
             if parameter.default is not parameter.empty:
                 raise PluginError(
-                    f"{key}: {name}: {parameter.name!r} has a default, and would always have it; leave it out"
+                    f"{key}: {name}: {parameter.name!r} has a default, and would always have that value; leave it out"
                 )
 
 
@@ -193,14 +204,13 @@ def _class_of(plugin: Any) -> type:
 
 
 def misspelt(owner: str, name: str) -> str:
-    """What is wrong with a method marked as a hook that does not exist."""
-    close = difflib.get_close_matches(name, hookspecs.KIND_OF_HOOK, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "gankit.plugin.hookspecs has them all"
-    return f"{owner} marks {name!r} as a hook, and there is no such hook; {hint}"
+    """Return the message for a method that is marked as a hook that does not exist."""
+    hint = nearest(name, hookspecs.KIND_OF_HOOK) or "gankit.plugin.hookspecs lists them"
+    return f"{owner} marks {name!r} as a hook, and there is no such hook point; {hint}".rstrip("; ")
 
 
 def wrong_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
-    """What is wrong with the arguments that an implementation takes; None when they fit."""
+    """Return the message for arguments that a hook point does not have, or None if all exist."""
     given = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
     unknown = [argument for argument in taken if argument not in given]
     if not unknown:

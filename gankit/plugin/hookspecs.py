@@ -1,16 +1,53 @@
-"""Every hook point: when it is called, with what, and what it may return.
+"""Hook points: when each is called, with what, and what it may return.
 
-An implementation takes any subset of the arguments, by name. Whatever the hook, plugins are called in the
-order of the recipe. `run` is the `gankit.Game` being played.
+A run calls the hook points at these places:
+
+    check_recipe(recipe)                                      # warnings, or a refusal
+    dataset = load_data(spec)
+    adjust_spec(spec)
+    for player in generator, discriminator:
+        network = build_generator(spec) or build_discriminator(spec)
+            normalization(player, layer, features)            # called by the network for its layers
+        network = wrap_network(player, network, run)
+    for player in generator, discriminator:
+        optimizer = build_optimizer(player, parameters)
+    terms = wrap_loss(loss_terms(player, run) of the slot `loss`, run)
+    terms += loss_terms(player, run)                          # of all other plugins
+    schedules = lr_schedule(player, run)
+    extractor = build_extractor(dataset, device)              # if the recipe has metrics
+    on_start(run)
+    while run.iteration < train.iterations:
+        for player in step_order(run):                        # default: the D steps, then one G step
+            z = sample_latent(count, labels, device, generator)
+            step = Step(real, labels, z, fake=G(z, labels))
+            before_d_step(run, step) or before_g_step(run, step)
+            # The loss terms use step.real_output and step.fake_output. For each of them:
+            #     D(discriminator_inputs(images, labels, source, player, run))
+            backward(run, step, player, terms)                # default: the gradient of the weighted sum of the terms
+            after_backward(run, step, player)
+            # The optimiser steps at its learning rate times all schedules.
+            after_d_step(run, step) or after_g_step(run, step)
+        run.iteration += 1
+        after_iteration(run)
+        every output.log_every:     on_log(run, row)
+        every output.sample_every:  generator = sampling_generator(run)
+                                    z = sampling_latent(sample_latent(...), redraw)
+                                    picture = draw_samples(images)
+                                    on_grid(run, picture)
+        every evaluation.every:     compute_metrics(comparison)
+    on_stop(run)
+
+An implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run` is the
+`gankit.Run` that is trained.
 
 Kinds of hook point:
 
-- *exactly one*: each plugin may answer or return None; two answers are an error that names both plugins.
-- *at most one*: the same, and none is fine.
-- *event*: everyone is called, nothing is returned.
-- *chain*: each gets what the one before returned.
-- *list*: what everyone returns is put together.
-- *merged*: dictionaries are put together.
+- *exactly one*: each plugin may return a value or None. No value and two values are errors that name the plugins.
+- *at most one*: the same, but no value is allowed.
+- *event*: all plugins are called. Nothing is returned.
+- *chain*: each plugin gets the value that the plugin before it returned.
+- *list*: the returned values are collected in a list.
+- *merged*: the returned dictionaries are merged.
 """
 
 from __future__ import annotations
@@ -29,16 +66,15 @@ if TYPE_CHECKING:
     from gankit.plugin.comparison import Comparison
     from gankit.plugin.dataset import Dataset
     from gankit.plugin.extractor import Extractor
+    from gankit.plugin.protocols import RecipeInfo, Run
     from gankit.plugin.slots import Player
     from gankit.plugin.spec import Spec
-    from gankit.plugin.step import Source, Step, Term
-    from gankit.recipe.recipe import Recipe
-    from gankit.training.run import Game
+    from gankit.plugin.step import LossTerm, Source, Step
 
 HookKind = Literal["exactly one", "at most one", "event", "chain", "list", "merged"]
 
 KIND_OF_HOOK: dict[str, HookKind] = {}
-"""The kind of every hook point, in the order in which they are declared below."""
+"""Kind of every hook point, in the order of their declarations below."""
 
 _hookspec = pluggy.HookspecMarker("gankit")
 
@@ -46,18 +82,18 @@ _hookspec = pluggy.HookspecMarker("gankit")
 def _hook(
     kind: HookKind, *, deprecated: str | None = None, deprecated_arguments: Mapping[str, str] | None = None
 ) -> Callable[[Callable], Callable]:
-    """Declares a hook point.
+    """Declare a hook point.
 
     Args:
-        kind: what becomes of the answers.
-        deprecated: what to use instead, when the whole hook point is to go: whoever implements it is warned.
-        deprecated_arguments: what to use instead of single arguments: whoever takes one is warned.
+        kind: how the returned values are combined.
+        deprecated: replacement of the whole hook point. Plugins that implement it cause a warning.
+        deprecated_arguments: replacement of single arguments. Plugins that take one cause a warning.
     """
 
     def declare(function: Callable) -> Callable:
         name = function.__name__
         KIND_OF_HOOK[name] = kind
-        # Python hides a DeprecationWarning from whoever only runs a recipe.
+        # Python hides a DeprecationWarning from users who only run a recipe.
         whole = FutureWarning(f"the hook point {name} is deprecated: {deprecated}") if deprecated else None
         single = {
             argument: FutureWarning(f"the argument {argument!r} of {name} is deprecated: {instead}")
@@ -72,8 +108,8 @@ def _hook(
 
 
 @_hook("list")
-def check_recipe(recipe: Recipe) -> Iterable[str] | None:
-    """Advice on the recipe as a whole: sentences on combinations known to be inert or harmful.
+def check_recipe(recipe: RecipeInfo) -> Iterable[str] | None:
+    """Return warnings about the recipe as a whole, for combinations that have no effect or do harm.
 
     Raise `ValueError` to refuse a combination that cannot work.
 
@@ -81,13 +117,13 @@ def check_recipe(recipe: Recipe) -> Iterable[str] | None:
 
         def check_recipe(self, recipe):
             if recipe.use_of("normalization.discriminator") == "batch_norm":
-                yield "batch norm in D couples the images whose gradients the penalty takes one by one"
+                yield "batch norm in D couples the images of a batch, and the penalty needs them to be independent"
     """
 
 
 @_hook("exactly one")
 def load_data(spec: Spec) -> Dataset | None:
-    """The images to learn from. Only their shape must be known now; they are read when training begins.
+    """Return the dataset. Only its shape must be known now. The images are read when training begins.
 
     Example:
 
@@ -98,7 +134,7 @@ def load_data(spec: Spec) -> Dataset | None:
 
 @_hook("event")
 def adjust_spec(spec: Spec) -> None:
-    """Change what the networks are built from, by assigning to it.
+    """Change the facts that the networks are built from, by assigning to the fields of `spec`.
 
     Example:
 
@@ -109,11 +145,11 @@ def adjust_spec(spec: Spec) -> None:
 
 @_hook("exactly one")
 def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module | None:
-    """One layer, normalised: batch norm after it, spectral norm on it, or as it is.
+    """Return a layer with its normalisation: batch norm after it, spectral norm on it, or the layer alone.
 
     Called by the architectures, through `spec.normalize`, for each convolution and linear layer that may be
     normalised. `features` is the layer's number of output channels. The plugin in the slot
-    `normalization.generator` is asked for the generator's layers, the other one for the discriminator's.
+    `normalization.generator` is called for the generator's layers, the other one for the discriminator's.
 
     Example:
 
@@ -124,7 +160,7 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 @_hook("exactly one")
 def build_generator(spec: Spec) -> nn.Module | None:
-    """The generator, called `G(z, labels)`: (B, latent_size) and (B,) or None to (B, C, R, R) in [-1, 1].
+    """Return the generator, `G(z, labels)`: (B, latent_size) and (B,) or None to (B, C, R, R) in [-1, 1].
 
     Example:
 
@@ -135,7 +171,7 @@ def build_generator(spec: Spec) -> nn.Module | None:
 
 @_hook("exactly one")
 def build_discriminator(spec: Spec) -> nn.Module | None:
-    """The discriminator, called `D(images, labels)`: to logits (B,) and the features (B, F) before the head.
+    """Return the discriminator, `D(images, labels)`: to logits (B,) and the features (B, F) before the last layer.
 
     Example:
 
@@ -145,8 +181,8 @@ def build_discriminator(spec: Spec) -> nn.Module | None:
 
 
 @_hook("chain")
-def wrap_network(player: Player, network: nn.Module, run: Game | None) -> nn.Module | None:
-    """The network, initialised, changed or wrapped. Returning None keeps it as it is.
+def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Module | None:
+    """Initialise, change or wrap a network. Return None to keep the network object.
 
     Called again, with None for `run`, when a saved generator is rebuilt to sample from it; its parameters and
     buffers are then loaded from the file.
@@ -162,7 +198,7 @@ def wrap_network(player: Player, network: nn.Module, run: Game | None) -> nn.Mod
 
 @_hook("exactly one")
 def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer | None:
-    """The optimiser of one player. The plugin in `optimizer.generator` is asked for the generator's, and so on.
+    """Return the optimiser of one player. The plugin in `optimizer.generator` is called for the generator.
 
     Example:
 
@@ -172,10 +208,10 @@ def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch
 
 
 @_hook("list")
-def lr_schedule(player: Player, run: Game) -> Callable[[int], float] | None:
-    """A function from the iteration (0, 1, ...) to what the optimiser's rate is multiplied by.
+def lr_schedule(player: Player, run: Run) -> Callable[[int], float] | None:
+    """Return a function from the iteration (0, 1, ...) to a factor of the learning rate.
 
-    Several schedules multiply.
+    The factors of several schedules are multiplied.
 
     Example:
 
@@ -185,10 +221,10 @@ def lr_schedule(player: Player, run: Game) -> Callable[[int], float] | None:
 
 
 @_hook("chain")
-def wrap_loss(terms: dict[Player, list[Term]], run: Game) -> dict[Player, list[Term]] | None:
-    """The terms of the plugin in the slot `loss`, both players'. Returning None keeps them as they are.
+def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]] | None:
+    """Change the terms of the plugin in the slot `loss`, of both players. Return None to keep them.
 
-    Called before the terms of everyone else are added.
+    Called before the terms of all other plugins are added.
 
     Example:
 
@@ -198,14 +234,14 @@ def wrap_loss(terms: dict[Player, list[Term]], run: Game) -> dict[Player, list[T
 
 
 @_hook("list")
-def loss_terms(player: Player, run: Game) -> Iterable[Term] | None:
-    """Parts of the player's loss. The core adds all of them up and runs one backward pass.
+def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
+    """Return terms of the player's loss. The core computes the weighted sum of all terms and one backward pass.
 
     Example:
 
         def loss_terms(self, player):
             if player == "discriminator":
-                yield Term("r1", lambda step: r1(step.judge, *step.shown_real), weight=10.0, every=16)
+                yield Term("r1", lambda step: r1(step.discriminate, *step.real_inputs), weight=10.0, every=16)
     """
 
 
@@ -213,10 +249,10 @@ def loss_terms(player: Player, run: Game) -> Iterable[Term] | None:
 
 
 @_hook("event")
-def on_start(run: Game) -> None:
-    """All is assembled, a resumed state is loaded, the first iteration is about to begin.
+def on_start(run: Run) -> None:
+    """Prepare the first iteration of this process, after assembly and after a resumed state is loaded.
 
-    `run.directory` is None where nothing is to be written: in a `Session`, in a test's tiny game.
+    `run.directory` is None when nothing is written, as in a `Session` or a test.
 
     Example:
 
@@ -226,12 +262,14 @@ def on_start(run: Game) -> None:
 
 
 @_hook("at most one")
-def turns(run: Game) -> Sequence[Player] | None:
-    """The turns of the coming iteration. Without an answer: `train.discriminator_turns` of D, then one of G.
+def step_order(run: Run) -> Sequence[Player] | None:
+    """Return the players of the next iteration, in the order of their steps.
+
+    Default: `train.discriminator_steps` D steps, then one G step.
 
     Example:
 
-        def turns(self, run):
+        def step_order(self, run):
             return ["discriminator"] * (100 if run.iteration < 25 else 5) + ["generator"]
     """
 
@@ -240,10 +278,10 @@ def turns(run: Game) -> Sequence[Player] | None:
 def sample_latent(
     count: int, labels: Tensor | None, device: torch.device, generator: torch.Generator | None
 ) -> Tensor | None:
-    """z from the prior, of shape (count, latent_size), on `device`.
+    """Return z from the prior, (count, latent_size), on `device`.
 
-    `generator` is the source of randomness to use, None for torch's own; when given, it lives on `device`.
-    At most one plugin of a recipe may implement this: the one in the slot `latent`, as a rule.
+    `generator` is the random generator to use, on `device`, or None for torch's default generator. At most one plugin
+    of a recipe may implement this hook point, usually the one in the slot `latent`.
 
     Example:
 
@@ -254,9 +292,9 @@ def sample_latent(
 
 @_hook("chain")
 def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type: ignore[empty-body]
-    """z, (count, latent_size), on its way to a generator that is sampled from; never in training.
+    """Change z, (count, latent_size), before a generator is sampled from. Not called in training.
 
-    `redraw()` gives another z of the same shape from the prior.
+    `redraw()` returns another z of the same shape from the prior.
 
     Example:
 
@@ -266,8 +304,8 @@ def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type:
 
 
 @_hook("event")
-def before_d_step(run: Game, step: Step) -> None:
-    """D's turn: real and fake images are drawn, D has not seen them. Assign to `step` to change them.
+def before_d_step(run: Run, step: Step) -> None:
+    """Change a D step before D is called: assign to the images, targets or weights of `step`.
 
     Example:
 
@@ -277,8 +315,8 @@ def before_d_step(run: Game, step: Step) -> None:
 
 
 @_hook("event")
-def before_g_step(run: Game, step: Step) -> None:
-    """G's turn: the images are drawn, D has not seen them. Assign to `step` to change what follows.
+def before_g_step(run: Run, step: Step) -> None:
+    """Change a G step before D is called: assign to the fields of `step`.
 
     Example:
 
@@ -289,9 +327,9 @@ def before_g_step(run: Game, step: Step) -> None:
 
 @_hook("chain")
 def discriminator_inputs(  # type: ignore[empty-body]
-    images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Game
+    images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Run
 ) -> tuple[Tensor, Tensor | None]:
-    """All that D is shown passes through here, in both players' turns: (B, C, R, R) images and their labels.
+    """Change images (B, C, R, R) and labels (B,) before they enter D, in the steps of both players.
 
     Example:
 
@@ -301,8 +339,8 @@ def discriminator_inputs(  # type: ignore[empty-body]
 
 
 @_hook("at most one")
-def backward(run: Game, step: Step, player: Player, terms: Sequence[Term]) -> dict[str, Tensor] | None:
-    """In place of the core's backward pass: fill the parameters' gradients, return every term's value by name.
+def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
+    """Replace the core's backward pass: add to the parameters' gradients and return every term's value by name.
 
     Example:
 
@@ -313,8 +351,8 @@ def backward(run: Game, step: Step, player: Player, terms: Sequence[Term]) -> di
 
 
 @_hook("event")
-def after_backward(run: Game, step: Step, player: Player) -> None:
-    """The player's gradients are complete, its optimiser has not stepped.
+def after_backward(run: Run, step: Step, player: Player) -> None:
+    """Change the player's complete gradients before its optimiser steps.
 
     Example:
 
@@ -324,8 +362,8 @@ def after_backward(run: Game, step: Step, player: Player) -> None:
 
 
 @_hook("event")
-def after_d_step(run: Game, step: Step) -> None:
-    """D's optimiser has stepped.
+def after_d_step(run: Run, step: Step) -> None:
+    """Act after D's optimiser has stepped.
 
     Example:
 
@@ -336,8 +374,8 @@ def after_d_step(run: Game, step: Step) -> None:
 
 
 @_hook("event")
-def after_g_step(run: Game, step: Step) -> None:
-    """G's optimiser has stepped.
+def after_g_step(run: Run, step: Step) -> None:
+    """Act after G's optimiser has stepped.
 
     Example:
 
@@ -347,24 +385,24 @@ def after_g_step(run: Game, step: Step) -> None:
 
 
 @_hook("event")
-def after_iteration(run: Game) -> None:
-    """All turns of the iteration are played. `run.iteration` counts it already.
+def after_iteration(run: Run) -> None:
+    """Act after all steps of an iteration. `run.iteration` includes this iteration.
 
     Example:
 
         def after_iteration(self, run):
             if run.iteration % 100 == 0 and self.collapsed(run):
-                run.stop("the images have become all alike")
+                run.stop("the images have collapsed to one")
     """
 
 
 @_hook("event")
-def on_log(run: Game, row: dict[str, Any]) -> None:
-    """A row of log.jsonl is written: losses, rates and images per second, or measures, or a piece of advice.
+def on_log(run: Run, row: dict[str, Any]) -> None:
+    """Receive a row of `log.jsonl`: losses, learning rates and images per second, or metrics, or a warning.
 
-    What a plugin draws at random here shifts nothing. A resumed run has taken back the rows that came after its
-    checkpoint, and logs them anew. An exception ends the run, as from any hook point; who writes to what may fail for a
-    while, such as a server, catches it and says so by `run.advise`.
+    Random numbers that a plugin draws here do not change the training. A resumed run removes the rows after its
+    checkpoint and logs them again. An exception ends the run, as in any hook point. A plugin that writes to an unreliable
+    target, such as a server, catches the exception and calls `run.warn`.
 
     Example:
 
@@ -375,10 +413,10 @@ def on_log(run: Game, row: dict[str, Any]) -> None:
 
 
 @_hook("event")
-def on_grid(run: Game, picture: Image) -> None:
-    """A grid of samples is drawn and saved; it shows the generator after `run.iteration` iterations.
+def on_grid(run: Run, picture: Image) -> None:
+    """Receive a grid of samples that was drawn and saved after `run.iteration` iterations.
 
-    Randomness and exceptions: as with `on_log`.
+    Random numbers and exceptions: as for `on_log`.
 
     Example:
 
@@ -388,10 +426,10 @@ def on_grid(run: Game, picture: Image) -> None:
 
 
 @_hook("event")
-def on_stop(run: Game) -> None:
-    """The run is over, or interrupted, and its last checkpoint is written; or it broke off, and `run.failure` says why.
+def on_stop(run: Run) -> None:
+    """Close files and connections after the last checkpoint, or after an error, whose message is `run.failure`.
 
-    What a plugin advises now is still passed on, but for a run that broke off.
+    Warnings of a plugin are still shown, unless the run ended with an error.
 
     Example:
 
@@ -402,8 +440,8 @@ def on_stop(run: Game) -> None:
 
 
 @_hook("at most one")
-def sampling_generator(run: Game) -> nn.Module | None:
-    """The generator to save and to sample from, if it is not the one being trained: a network built like it.
+def sampling_generator(run: Run) -> nn.Module | None:
+    """Return the generator to save and to sample from, if it is not the trained one. Both have the same parameters.
 
     Example:
 
@@ -414,7 +452,7 @@ def sampling_generator(run: Game) -> nn.Module | None:
 
 @_hook("at most one")
 def draw_samples(images: Tensor) -> Image | None:
-    """A picture of samples (N, C, R, R), where a grid of them would not show what they are.
+    """Return a picture of samples (N, C, R, R) that a grid of images would not show well.
 
     Called in a run, and when a saved generator is sampled from.
 
@@ -427,8 +465,9 @@ def draw_samples(images: Tensor) -> Image | None:
 
 @_hook("at most one")
 def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
-    """The extractor of features through which measures see images. For the slot `extractor`; it is built when a run
-    with measures begins, and by `gankit eval`.
+    """Return the feature extractor of the metrics.
+
+    For the slot `extractor`. Called when a run with metrics begins, and by `gankit eval`.
 
     Example:
 
@@ -438,31 +477,22 @@ def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
 
 
 @_hook("merged")
-def measure(comparison: Comparison) -> Mapping[str, float] | None:
-    """Numbers, by name, that compare generated images with real ones; None where there is nothing to say.
+def compute_metrics(comparison: Comparison) -> Mapping[str, float] | None:
+    """Return metrics, by name, that compare generated samples with real ones. Return None if none applies.
+
+    Without an extractor in the recipe, only the samples are available, not their features.
 
     Example:
 
-        def measure(self, comparison):
+        def compute_metrics(self, comparison):
             real, fake = comparison.real_features.values, comparison.fake_features.values
             return {"mean_distance": (real.mean(0) - fake.mean(0)).norm().item()}
     """
 
 
-@_hook("merged")
-def evaluate(run: Game, generator: nn.Module) -> dict[str, float] | None:
-    """Measures of the generator, by name.
-
-    Example:
-
-        def evaluate(self, run, generator):
-            return {"fid": frechet_distance(...)}
-    """
-
-
 @_hook("event")
 def register_commands(cli: click.Group) -> None:
-    """Add a verb to the command line. For plugins of kind `command`, whose entry point bears the verb's name.
+    """Add a command to the command line. For plugins of kind `command`, whose entry point has the command's name.
 
     Example:
 

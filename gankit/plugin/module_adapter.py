@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import ConfigDict, Field, create_model
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gankit.errors import InputError
@@ -19,12 +19,11 @@ from gankit.plugin.base import Plugin, Settings, hookimpl
 from gankit.plugin.dataset import Dataset
 from gankit.plugin.extractor import Extractor, network_extractor
 from gankit.plugin.hooks import Hooks
+from gankit.plugin.protocols import RecipeInfo
 from gankit.plugin.slots import Kind
 from gankit.plugin.spec import Spec
-from gankit.plugin.step import Judgement
-from gankit.recipe.recipe import Recipe
-from gankit.runtime.rng import own_randomness
-from gankit.storage.atomic_io import tensors_to_bytes
+from gankit.plugin.step import DiscriminatorOutput
+from gankit.runtime.rng import fork_rng
 
 
 class _Foreign(Plugin):
@@ -46,10 +45,10 @@ class _Foreign(Plugin):
 
 class _ForeignPlayer(_Foreign):
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> list[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> list[str]:
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
-        hooks = Hooks({place: recipe.parts[place].build()})
+        hooks = Hooks({place: recipe.components[place].build()})
         # What wraps the finished network too (spectral norm) needs nobody to ask it for layers.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
@@ -90,11 +89,11 @@ class _ForeignExtractor(_Foreign):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.beside}
-        with own_randomness(device):  # without weights of its own, at least the same ones each time
+        with fork_rng(device):  # without weights of its own, at least the same ones each time
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
-        seen = hashlib.sha256(tensors_to_bytes(dict(network.state_dict())))
+        seen = hashlib.sha256(save({name: t.cpu().contiguous().clone() for name, t in network.state_dict().items()}))
         seen.update(Path(inspect.getfile(self.module_class)).read_bytes())
         return network_extractor(
             network.to(device).eval(),
@@ -161,10 +160,10 @@ class Judging(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         output = self.network(images, labels)
         logits, features = output if isinstance(output, tuple) else (output, output)
-        return Judgement(logits.flatten(), features.flatten(1) if features.dim() > 1 else features[:, None])
+        return DiscriminatorOutput(logits.flatten(), features.flatten(1) if features.dim() > 1 else features[:, None])
 
 
 BASES: dict[Kind, type[_Foreign]] = {

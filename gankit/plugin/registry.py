@@ -22,7 +22,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from gankit.errors import PluginError
-from gankit.plugin.slots import KINDS
+from gankit.plugin.slots import KINDS, NAMED_TABLES, PLAYER_SLOTS, Kind
 from gankit.suggest import nearest
 
 GROUP = "gankit.plugins"
@@ -65,12 +65,12 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Found:
+class ResolvedPlugin:
     """A class that a recipe's `use` led to, and where it came from."""
 
-    found: type
+    target: type
     use: str
-    """The `use` that leads there from any folder."""
+    """Value of `use` that leads to the class from any folder."""
 
     distribution: str
     version: str
@@ -80,7 +80,7 @@ class Found:
     @property
     def source_digest(self) -> str:
         """The SHA-256 of the file that the class stands in; empty when there is none."""
-        file = getattr(sys.modules.get(self.found.__module__), "__file__", None)
+        file = getattr(sys.modules.get(self.target.__module__), "__file__", None)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and os.path.isfile(file) else ""
 
 
@@ -94,10 +94,10 @@ class Registry:
     def installed(cls) -> Registry:
         return cls(_installed_entries())
 
-    def named(self, name: str, kind: str) -> list[Entry]:
-        """The entries that may be meant by `name` in a place for `kind`."""
-        exact = [e for e in self.entries if e.name == name and e.kind == kind]
-        # A plain name may be of any kind: it is meant only where nobody says the kind.
+    def named(self, name: str, kinds: tuple[Kind, ...]) -> list[Entry]:
+        """Return the entries that `name` can mean in a place for these kinds."""
+        exact = [e for e in self.entries if e.name == name and e.kind in kinds]
+        # An entry point without a kind can be of any kind. It counts only if no entry point names the kind.
         return exact or [e for e in self.entries if e.name == name and e.kind is None]
 
     def version_of(self, distribution: str) -> str | None:
@@ -111,20 +111,21 @@ class Registry:
         except metadata.PackageNotFoundError:
             return None
 
-    def names(self, kind: str) -> list[str]:
-        return sorted({e.name for e in self.entries if e.kind in (kind, None)})
+    def names(self, *kinds: Kind) -> list[str]:
+        """Return the sorted names of the plugins of these kinds."""
+        return sorted({e.name for e in self.entries if e.kind in (*kinds, None)})
 
-    def find(self, use: str, kind: str, folder: Path, recorded: str = "") -> Found:
-        """Follows a `use` to a class.
+    def find(self, use: str, kinds: tuple[Kind, ...], folder: Path, recorded: str = "") -> ResolvedPlugin:
+        """Resolve a `use` to a class.
 
         Args:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
-            kind: what the place in the recipe is for.
-            folder: what a file's path is relative to.
-            recorded: the distribution that is meant when several offer the name.
+            kinds: kinds that the place in the recipe accepts.
+            folder: folder that the path of a file is relative to.
+            recorded: distribution to prefer when several offer the name.
 
         Raises:
-            PluginError: nothing is there, it cannot be imported, or several distributions offer it.
+            PluginError: there is no such class, it cannot be imported, or several distributions offer it.
         """
         location, colon, class_name = use.rpartition(":")
         if colon and location.endswith(".py"):
@@ -132,45 +133,47 @@ class Registry:
         if colon:
             return _from_module(location, class_name)
         name, _, distribution = use.partition("@")
-        candidates = self.named(name, kind)
+        candidates = self.named(name, kinds)
         if distribution:
             candidates = _from(candidates, distribution)
         elif recorded and len(candidates) > 1:
             candidates = _from(candidates, recorded) or candidates
         if not candidates:
-            raise PluginError(self._why_missing(name, distribution, kind))
+            raise PluginError(self._why_missing(name, distribution, kinds))
         if len(candidates) > 1:
             offers = " or ".join(f'"{name}@{e.distribution}"' for e in candidates)
             raise PluginError(
-                f"{len(candidates)} distributions offer a {kind} called {name!r}; say which with use = {offers}"
+                f"{len(candidates)} distributions offer a {kinds[0]} called {name!r}; choose one with use = {offers}"
             )
         entry = candidates[0]
-        return Found(entry.load(), use, entry.distribution, entry.version, entry.value)
+        return ResolvedPlugin(entry.load(), use, entry.distribution, entry.version, entry.value)
 
-    def _why_missing(self, name: str, distribution: str, kind: str) -> str:
+    def _why_missing(self, name: str, distribution: str, kinds: tuple[Kind, ...]) -> str:
+        kind = kinds[0]
         if distribution and self.version_of(distribution) is None:
             return f"{distribution} is not installed; try `pip install {distribution}`"
         if distribution:
-            offered = sorted({e.name for e in _from(self.entries, distribution) if e.kind in (kind, None)})
+            offered = sorted({e.name for e in _from(self.entries, distribution) if e.kind in (*kinds, None)})
             instead = f"{nearest(name, offered)}it offers {', '.join(offered)}" if offered else "it offers none"
             return f"{distribution} offers no {kind} called {name!r}; {instead}"
         for entry in self.entries:
             if entry.name == name and entry.kind not in (*KINDS, None):
-                meant = f"{nearest(str(entry.kind), KINDS)}there are {', '.join(KINDS)}"
-                return f"{entry.distribution} offers {name!r} as {entry.label!r}, and there is no such kind; {meant}"
+                known = f"{nearest(str(entry.kind), KINDS)}the kinds are {', '.join(KINDS)}"
+                return f"{entry.distribution} offers {name!r} as {entry.label!r}, and there is no such kind; {known}"
         other = sorted({e.kind for e in self.entries if e.name == name and e.kind})
         if other:
             places = " or ".join(f"{place}={name}" for o in other for place in _places(o))
             instead = f" (write {places})" if places else ""
-            return f"{name!r} is a plugin for {' and '.join(other)}, not for {kind}{instead}; {self._choices(kind)}"
-        return f"no {kind} called {name!r} is installed; {nearest(name, self.names(kind))}{self._choices(kind)}"
+            return f"{name!r} is a plugin for {' and '.join(other)}, not for {kind}{instead}; {self._choices(kinds)}"
+        return f"no {kind} called {name!r} is installed; {nearest(name, self.names(*kinds))}{self._choices(kinds)}"
 
-    def _choices(self, kind: str) -> str:
-        names = self.names(kind)
+    def _choices(self, kinds: tuple[Kind, ...]) -> str:
+        names = self.names(*kinds)
         if not names:
             return "none is installed"
         if len(names) > 12:
-            return f"`gankit list-plugins --kind {kind}` shows all {len(names)}"
+            lists = " or ".join(f"`gankit list-plugins --kind {kind}`" for kind in kinds)
+            return f"{lists} shows all {len(names)}"
         return f"installed: {', '.join(names)}"
 
 
@@ -190,12 +193,11 @@ def _cause(error: BaseException) -> str:
 
 
 def _places(kind: str) -> list[str]:
-    """The keys of a recipe at which a plugin of this kind stands."""
-    from gankit.plugin.slots import PLAYER_SLOTS
-
+    """Return the keys of a recipe where a plugin of this kind can be."""
     if kind in PLAYER_SLOTS:
         return [f"{kind}.generator", f"{kind}.discriminator"]
-    return [] if kind in ("trick", "command") else [kind]
+    listed = [one for kinds in NAMED_TABLES.values() for one in kinds]
+    return [] if kind in (*listed, "command") else [kind]
 
 
 def _installed_entries() -> list[Entry]:
@@ -217,13 +219,13 @@ def _installed_entries() -> list[Entry]:
     return list(entries.values())
 
 
-def _from_file(path: Path, class_name: str) -> Found:
+def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
     # Unlike Path.is_file, this also answers for names that no file can have.
     if not os.path.isfile(path):
         raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
     path = path.resolve()
     found = _class_in(_module_of(path), class_name, str(path))
-    return Found(found, f"{path}:{class_name}", "", "", f"{path}:{class_name}")
+    return ResolvedPlugin(found, f"{path}:{class_name}", "", "", f"{path}:{class_name}")
 
 
 def _module_of(path: Path) -> ModuleType:
@@ -249,7 +251,7 @@ def _module_of(path: Path) -> ModuleType:
     return module
 
 
-def _from_module(module_name: str, class_name: str) -> Found:
+def _from_module(module_name: str, class_name: str) -> ResolvedPlugin:
     try:
         module = importlib.import_module(module_name)
     except BaseException as error:
@@ -259,7 +261,7 @@ def _from_module(module_name: str, class_name: str) -> Found:
     use = f"{module_name}:{class_name}"
     found = _class_in(module, class_name, module_name)
     distribution, version = _distribution_of(module_name)
-    return Found(found, use, distribution, version, use)
+    return ResolvedPlugin(found, use, distribution, version, use)
 
 
 def _class_in(module: ModuleType, name: str, place: str) -> type:

@@ -3,52 +3,63 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gankit.errors import PluginError
-from gankit.plugin.base import Settings
-from gankit.plugin.registry import Found
+from gankit.plugin.base import Plugin, Settings
+from gankit.plugin.registry import ResolvedPlugin
 from gankit.plugin.slots import KINDS, Kind
+from gankit.suggest import nearest
 from gankit.version import API_VERSION, __version__
-
-if TYPE_CHECKING:
-    from gankit.plugin.base import Plugin
 
 
 def check_api_version(version: Any, use: str, distribution: str) -> None:
-    """Raises PluginError for a plugin that wants hook points of a later gankit, or says no version at all."""
+    """Check that this gankit has the hook points that a plugin needs.
+
+    Raises:
+        PluginError: the plugin needs a later version, or its `api_version` is not a whole number.
+    """
     if type(version) is not int:
-        raise PluginError(f"{use}: its api_version is {version!r}; a whole number is wanted, gankit.API_VERSION")
+        raise PluginError(f"{use}: api_version is {version!r}; it must be a whole number such as gankit.API_VERSION")
     if version > API_VERSION:
         raise PluginError(
-            f"{use} is written for version {version} of gankit's hook points, and gankit {__version__} has "
-            f"version {API_VERSION}; `pip install -U gankit`, or take an older one of {distribution or 'it'}"
+            f"{use} needs version {version} of the hook points, and gankit {__version__} has version {API_VERSION}; "
+            f"`pip install -U gankit`, or install an older version of {distribution or 'the plugin'}"
         )
 
 
-def as_plugin_class(found: Found, kind: Kind) -> type[Plugin]:
-    """The plugin class for a place of this kind; a plain `nn.Module` is wrapped as one, as a network or
-    an extractor.
+def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[Plugin]:
+    """Return the plugin class for a place of the recipe.
 
-    Raises PluginError for a class that does not belong there.
+    A plain `nn.Module` is wrapped as a plugin where a network or an extractor is expected.
+
+    Args:
+        resolved: the class, and where it came from.
+        kinds: the kinds that the place accepts.
+
+    Raises:
+        PluginError: the class does not belong there.
     """
-    plugin_class = found.found
+    plugin_class = resolved.target
     if not issubclass(plugin_class, Plugin):
+        # Imported here, because a recipe without such a class needs no torch to be read.
         from torch import nn
 
-        if issubclass(plugin_class, nn.Module):
-            from gankit.plugin.module_adapter import BASES, module_plugin
+        from gankit.plugin.module_adapter import BASES, module_plugin
 
-            if kind in BASES:
-                return module_plugin(plugin_class, kind)
-        raise PluginError(f"{found.use} is not a subclass of gankit.Plugin")
-    check_api_version(plugin_class.api_version, found.use, found.distribution)
+        if issubclass(plugin_class, nn.Module) and kinds[0] in BASES:
+            return module_plugin(plugin_class, kinds[0])
+        raise PluginError(f"{resolved.use} is not a subclass of gankit.Plugin")
+    check_api_version(plugin_class.api_version, resolved.use, resolved.distribution)
     if not isinstance(getattr(plugin_class, "name", None), str):
-        raise PluginError(f'{found.use} has no name: write name = "..." in the class')
+        raise PluginError(f'{resolved.use} has no name; write name = "..." in the class')
     if plugin_class.kind not in KINDS:
-        raise PluginError(f"{found.use} is of kind {plugin_class.kind!r}; {', '.join(KINDS)} exist")
-    if plugin_class.kind != kind:
-        raise PluginError(f"{found.use} is a plugin for {plugin_class.kind}, not for {kind}")
+        raise PluginError(
+            f"{resolved.use} is of kind {plugin_class.kind!r}; {nearest(plugin_class.kind, KINDS)}"
+            f"the kinds are {', '.join(KINDS)}"
+        )
+    if plugin_class.kind not in kinds:
+        raise PluginError(f"{resolved.use} is a plugin for {plugin_class.kind}, not for {' or '.join(kinds)}")
     if not inspect.isclass(plugin_class.Config) or not issubclass(plugin_class.Config, Settings):
-        raise PluginError(f"{found.use}: its Config is not a subclass of gankit.Settings")
+        raise PluginError(f"{resolved.use}: Config is not a subclass of gankit.Settings")
     return plugin_class

@@ -1,4 +1,4 @@
-"""The two players, and the kinds of plugin. Apart from `plugin.py`, so that a listing need not wait for pydantic."""
+"""Players, kinds of plugin, and the places of a recipe that plugins fill. Imports neither torch nor pydantic."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ Kind = Literal[
     "normalization",
     "optimizer",
     "lr_schedule",
+    "penalty",
+    "augmentation",
     "trick",
+    "logger",
     "extractor",
-    "measure",
+    "metric",
     "command",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
-
+"""Slots that one plugin fills for the whole run: `[generator]`."""
 
 PLAYER_SLOTS: tuple[Kind, ...] = ("normalization", "optimizer")
-
+"""Slots that one plugin fills for each player: `[optimizer.generator]`."""
 
 DEFAULT_USE: dict[str, str] = {
     "latent": "normal",
@@ -38,8 +40,10 @@ DEFAULT_USE: dict[str, str] = {
     "optimizer": "adam",
     "extractor": "classifier",
 }
-"""What fills a slot that the recipe leaves out: names, looked up like any other. Other slots must be filled."""
+"""Names of the plugins that fill the slots that a recipe leaves out. Every other slot must be filled."""
 
+TRICK_KINDS: tuple[Kind, ...] = ("trick", "penalty", "augmentation", "logger")
+"""Kinds of the plugins in `[tricks]`, which act in the order of the recipe whatever their kind."""
 
-NAMED_TABLES: dict[str, Kind] = {"tricks": "trick", "measures": "measure"}
-"""Tables of any number of plugins, each under a name, and the kind that they are of."""
+NAMED_TABLES: dict[str, tuple[Kind, ...]] = {"tricks": TRICK_KINDS, "metrics": ("metric",)}
+"""Tables that hold any number of plugins, each under a name, and the kinds that each table accepts."""

@@ -1,79 +1,101 @@
-"""What one turn works on."""
+"""One step: the samples of one update, and what the discriminator returns for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gankit.errors import PluginError
 from gankit.plugin.slots import Player
+from gankit.plugin.spec import Spec
 from gankit.suggest import nearest
 
 if TYPE_CHECKING:
-    from gankit.training.run import Game
+    from gankit.runtime.ranks import Ranks
 
 Source = Literal["real", "fake"]
 
 
-class Judgement(NamedTuple):
-    """What a discriminator returns for B images."""
+class StepContext(Protocol):
+    """Part of the run that a step and its loss terms need."""
+
+    spec: Spec
+    ranks: Ranks
+    """Processes that train this run together. Usually there is one."""
+
+    @property
+    def discriminator(self) -> nn.Module:
+        """The discriminator that is trained."""
+        ...
+
+    def discriminator_inputs(
+        self, images: Tensor, labels: Tensor | None, source: Source, player: Player
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return images (B, C, R, R) and labels (B,) after all `discriminator_inputs` hooks."""
+        ...
+
+
+class DiscriminatorOutput(NamedTuple):
+    """Output of a discriminator for B images."""
 
     logits: Tensor
-    """(B,), before any sigmoid: large means real."""
+    """(B,), before any sigmoid. Large values mean real."""
 
     features: Tensor
     """(B, F), the input of the last layer."""
 
 
 @dataclass(frozen=True)
-class Term:
-    """A named, weighted part of a player's loss."""
+class LossTerm:
+    """Named, weighted part of a player's loss."""
 
     name: str
     function: Callable[[Step], Tensor]
-    """From the step to a scalar."""
+    """Function from the step to a scalar."""
 
     weight: float = 1.0
 
     every: int = 1
-    """Counted in the player's turns. The term acts on every so many turns, weighted that many times (lazy
-    regularisation, Karras 2019)."""
+    """Interval in steps of the player. The term acts on every n-th step with n times its weight.
+
+    Source: lazy regularisation, Karras 2019.
+    """
 
 
 @dataclass
 class Step:
-    """One turn: what was drawn for it, and what D says of it.
+    """Samples of one update of one player.
 
-    What D says is computed when a term first asks, so a loss that never looks at real images in G's turn
-    never pays for them.
+    The outputs of D are computed when a loss term first uses them. A loss that does not use real images in the G step
+    costs no pass of D over them.
     """
 
-    game: Game
+    run: StepContext
     player: Player
     real: Tensor
     """(B, C, R, R) in [-1, 1]."""
 
     labels: Tensor | None
-    """(B,) int64, the classes of the real and of the fake images alike; None when there are no classes."""
+    """(B,) int64, classes of the real images and of the fake images. None when there are no classes."""
 
     z: Tensor
     """(B, latent_size)."""
 
     fake: Tensor
-    """(B, C, R, R) in [-1, 1]; carries gradients to G in G's turn only."""
+    """(B, C, R, R) in [-1, 1]. Carries gradients to G in the G step only."""
 
     real_target: Tensor | float = 1.0
-    """What D is trained to answer on real images, as a probability; a tensor has shape (B,)."""
+    """Target probability of D for real images. A tensor has shape (B,)."""
 
     fake_target: Tensor | float = 0.0
-    """What D is trained to answer on fake images."""
+    """Target probability of D for fake images. A tensor has shape (B,)."""
 
     generator_target: Tensor | float = 1.0
-    """What G wants D to answer on its images."""
+    """Target probability of G for its fake images. A tensor has shape (B,)."""
 
     real_weight: Tensor | float = 1.0
     """Weight of the real half of D's loss (alpha of Meng 2021, equation 8)."""
@@ -82,50 +104,56 @@ class Step:
     """Weight of the fake half of D's loss (beta of Meng 2021, equation 8)."""
 
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
-    """Who judges in this step, in place of the game's discriminator."""
+    """Discriminator used in this step instead of the run's own."""
 
     simulated: bool = False
-    """The turn is only looked ahead to. Targets and weights are set as ever; nothing is to be remembered of it."""
+    """Simulated lookahead step. Plugins set targets and weights as usual but must not update their state."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Raises PluginError for what no step has: a misspelt field would change nothing, and nobody would know."""
+        """Set a field.
+
+        Raises:
+            PluginError: there is no such field. A misspelt field would have no effect, without any message.
+        """
         if name not in self.__dataclass_fields__ and not hasattr(type(self), name):
             raise PluginError(
-                f"a step has no {name!r}; {nearest(name, self.__dataclass_fields__)}what a plugin wants to remember "
-                "belongs on the plugin"
+                f"a step has no {name!r}; {nearest(name, self.__dataclass_fields__)}state of a plugin belongs on the "
+                "plugin"
             )
         super().__setattr__(name, value)
 
     @property
-    def answers(self) -> int:
-        """How many logits D gives on the step's real images, and as many on the fake ones: B, or fewer when packed."""
-        return len(self.real) // self.game.spec.pack
+    def num_logits(self) -> int:
+        """Number of logits of D for the real images, and for the fake ones: B, or fewer with packing."""
+        return len(self.real) // self.run.spec.pack
 
     @cached_property
-    def shown_real(self) -> tuple[Tensor, Tensor | None]:
-        """The real images and labels as D gets to see them, after every `discriminator_inputs`."""
-        return self.game.discriminator_inputs(self.real, self.labels, "real", self.player)
+    def real_inputs(self) -> tuple[Tensor, Tensor | None]:
+        """Real images and labels that enter D, after all `discriminator_inputs` hooks."""
+        return self.run.discriminator_inputs(self.real, self.labels, "real", self.player)
 
     @cached_property
-    def shown_fake(self) -> tuple[Tensor, Tensor | None]:
-        """The fake images and labels as D gets to see them, after every `discriminator_inputs`."""
-        return self.game.discriminator_inputs(self.fake, self.labels, "fake", self.player)
+    def fake_inputs(self) -> tuple[Tensor, Tensor | None]:
+        """Fake images and labels that enter D, after all `discriminator_inputs` hooks."""
+        return self.run.discriminator_inputs(self.fake, self.labels, "fake", self.player)
 
     @cached_property
-    def real_output(self) -> Judgement:
-        return self.judge(*self.shown_real)
+    def real_output(self) -> DiscriminatorOutput:
+        """Output of D for the real images."""
+        return self.discriminate(*self.real_inputs)
 
     @cached_property
-    def fake_output(self) -> Judgement:
-        return self.judge(*self.shown_fake)
+    def fake_output(self) -> DiscriminatorOutput:
+        """Output of D for the fake images."""
+        return self.discriminate(*self.fake_inputs)
 
-    def judge(self, images: Tensor, labels: Tensor | None) -> Judgement:
-        """D's answer on (B, C, R, R) images exactly as given."""
-        judge = self.game.discriminator if self.discriminator is None else self.discriminator
-        return Judgement(*judge(images, labels))
+    def discriminate(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+        """Return the output of D for images (B, C, R, R), without any `discriminator_inputs` hook."""
+        discriminator = self.run.discriminator if self.discriminator is None else self.discriminator
+        return DiscriminatorOutput(*discriminator(images, labels))
 
-    def with_outputs(self, real: Judgement, fake: Judgement, **changes: Any) -> Step:
-        """A copy of the step in which D has answered so, and whose other fields are changed as given."""
+    def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
+        """Return a copy of the step with these outputs of D, and with other fields changed as given."""
         copy = replace(self, **changes)
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

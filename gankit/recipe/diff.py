@@ -12,7 +12,7 @@ UNTOLD = ("name", "requires", "output.directory", "output.log_every", "output.sa
 """What recipes may differ in without being told apart by it, as long as anything else tells them apart."""
 
 NOT_LEARNT = (
-    *("name", "requires", "output.", "evaluation.", "extractor.", "measures."),
+    *("name", "requires", "output.", "evaluation.", "extractor.", "metrics."),
     *("train.device", "train.keep_freed_memory", "train.deterministic"),
 )
 """What keys of a recipe begin with that decide nothing of what is learnt, only where something is computed, written or

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from gankit.errors import PluginError
 from gankit.formatting import first_line
 from gankit.plugin.base import Plugin, Settings
-from gankit.plugin.registry import Entry, Found
+from gankit.plugin.registry import Entry, ResolvedPlugin
 from gankit.plugin.resolve import as_plugin_class
 from gankit.plugin.slots import NAMED_TABLES, PLAYER_SLOTS, PLAYERS, SINGLE_SLOTS, Kind
 from gankit.recipe.settings import Evaluation, Output, Train
@@ -34,8 +34,8 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     for entry in entries:
         try:
             kind = cast(Kind, entry.kind or getattr(entry.load(), "kind", "generator"))
-            found = Found(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
-            plugin_class = as_plugin_class(found, kind)
+            found = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
+            plugin_class = as_plugin_class(found, (kind,))
             plugin_class.Config.model_json_schema()
             plugins.setdefault(kind, {})[entry.name] = plugin_class
         except PluginError as error:
@@ -104,19 +104,22 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     for kind in PLAYER_SLOTS:
         of_players = {player: place(kind) for player in PLAYERS}
         properties[kind] = {"type": "object", "properties": of_players, "additionalProperties": False}
-    for table, kind in NAMED_TABLES.items():
+    for table, kinds in NAMED_TABLES.items():
+        one = kinds[0]
+        named = {name: f"{kind}.{name}" for kind in kinds for name in plugins.get(kind, {})}
+        # `tricks` holds plugins of several kinds. Its definition has the name of the first: `trick`.
         properties[table] = {
             "type": "object",
             "description": f"any number of {table}, in the order in which they act",
             "properties": {
-                name: {"anyOf": [{**tables[f"{kind}.{name}"], "required": []}, {"$ref": f"#/$defs/{kind}"}]}
-                for name in plugins.get(kind, {})
+                name: {"anyOf": [{**tables[label], "required": []}, {"$ref": f"#/$defs/{one}"}]}
+                for name, label in named.items()
             },
-            "additionalProperties": {"$ref": f"#/$defs/{kind}"},
+            "additionalProperties": {"$ref": f"#/$defs/{one}"},
         }
-        tables[kind] = {
-            "description": f"a {kind}, whatever it is called here",
-            "anyOf": [*offered(kind), _FOREIGN],
+        tables[one] = {
+            "description": f"a plugin of kind {' or '.join(kinds)}, under any name",
+            "anyOf": [*({"$ref": f"#/$defs/{label}"} for label in named.values()), _FOREIGN],
         }
     used = _definitions_used(properties, shared | tables)
     schema = {

@@ -22,10 +22,19 @@ from pydantic import ValidationError
 
 from gankit.errors import PluginError, Problem, RecipeError
 from gankit.plugin.base import Plugin, Settings
-from gankit.plugin.build import Part
+from gankit.plugin.component import Component
 from gankit.plugin.registry import Registry
 from gankit.plugin.resolve import as_plugin_class
-from gankit.plugin.slots import DEFAULT_USE, NAMED_TABLES, PLAYER_SLOTS, PLAYERS, SINGLE_SLOTS, Kind, Player
+from gankit.plugin.slots import (
+    DEFAULT_USE,
+    NAMED_TABLES,
+    PLAYER_SLOTS,
+    PLAYERS,
+    SINGLE_SLOTS,
+    TRICK_KINDS,
+    Kind,
+    Player,
+)
 from gankit.recipe.settings import Evaluation, Output, Train
 from gankit.recipe.toml import Raw, _anchor_uses, _drop, merge, overrides_from_here, parse_overrides, read_toml
 from gankit.suggest import nearest
@@ -48,7 +57,7 @@ class Recipe:
     train: Train
     output: Output
     evaluation: Evaluation
-    parts: dict[str, Part]
+    components: dict[str, Component]
     source: str = "recipe"
     """The file it came from, for messages."""
 
@@ -96,7 +105,7 @@ class Recipe:
         Files of plugins are looked for relative to `source`, or to the current folder if that is no file. `recorded`
         is what a run noted of its plugins, for a name that several distributions offer.
         """
-        return Reader(raw, source, registry or Registry.installed(), recorded).read()
+        return RecipeParser(raw, source, registry or Registry.installed(), recorded).read()
 
     def to_dict(self) -> Raw:
         """The recipe with every default written out; `from_dict` gives the same recipe again."""
@@ -108,7 +117,7 @@ class Recipe:
             "output": self.output.model_dump(mode="json"),
             "evaluation": self.evaluation.model_dump(mode="json"),
         }
-        for part in self.parts.values():
+        for part in self.components.values():
             table, _, name = part.key.partition(".")
             if name:
                 resolved.setdefault(table, {})[name] = part.to_dict()
@@ -138,18 +147,18 @@ class Recipe:
         above = parse_overrides(overrides)
         _anchor_uses(above, Path())
         recorded = {
-            key: {"distribution": part.found.distribution, "version": part.found.version}
-            for key, part in self.parts.items()
+            key: {"distribution": part.resolved.distribution, "version": part.resolved.version}
+            for key, part in self.components.items()
         }
         return Recipe.from_dict(merge(raw, above), self.source, recorded=recorded)
 
     def uses(self, name: str) -> bool:
         """Whether a plugin of this name stands anywhere in the recipe."""
-        return any(part.plugin_class.name == name for part in self.parts.values())
+        return any(part.plugin_class.name == name for part in self.components.values())
 
     def use_of(self, key: str) -> str | None:
         """The name of the plugin at a key, `normalization.discriminator` for instance; None if there is none."""
-        return self.parts[key].plugin_class.name if key in self.parts else None
+        return self.components[key].plugin_class.name if key in self.components else None
 
     def coupling(self, player: Player) -> list[str]:
         """The keys of the parts that make one image's output depend on the rest of its batch in the player's network.
@@ -158,9 +167,9 @@ class Recipe:
         """
         return [
             key
-            for key, part in self.parts.items()
+            for key, part in self.components.items()
             if part.plugin_class.batch_coupled
-            and (key.endswith(f".{player}") if part.kind != "trick" else player == "discriminator")
+            and (key.endswith(f".{player}") if part.kind not in TRICK_KINDS else player == "discriminator")
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
@@ -168,17 +177,17 @@ class Recipe:
 
         Raises KeyError when nothing stands there.
         """
-        return self.parts[key].plugin_class
+        return self.components[key].plugin_class
 
 
-def with_sources(requires: Iterable[str], parts: Mapping[str, Part]) -> tuple[str, ...]:
+def with_sources(requires: Iterable[str], parts: Mapping[str, Component]) -> tuple[str, ...]:
     """What a recipe requires, and behind it the distributions that its plugins come from, in the versions installed."""
     required = list(requires)
     named = {"gankit", *(canonicalize_name(Requirement(one).name) for one in required)}
     for part in parts.values():
-        name = canonicalize_name(part.found.distribution)
+        name = canonicalize_name(part.resolved.distribution)
         if name and name not in named:
-            required.append(f"{part.found.distribution}{_at_least(part.found.version)}")
+            required.append(f"{part.resolved.distribution}{_at_least(part.resolved.version)}")
             named.add(name)
     return tuple(required)
 
@@ -191,7 +200,7 @@ def _at_least(version: str) -> str:
         return ""
 
 
-class Reader:
+class RecipeParser:
     """One reading of one recipe, gathering problems as it goes.
 
     Args:
@@ -232,7 +241,7 @@ class Reader:
         train = self.settings(Train, self.table("train"), "train")
         output = self.settings(Output, self.table("output"), "output")
         evaluation = self.settings(Evaluation, self.table("evaluation"), "evaluation")
-        parts = {key: part for key, kind, raw in self.places() if (part := self.part(key, kind, raw))}
+        parts = {key: part for key, kinds, raw in self.places() if (part := self.part(key, kinds, raw))}
         if isinstance(train, Train) and train.batch_size % train.accumulate:
             self.problem(
                 "train.accumulate",
@@ -268,16 +277,16 @@ class Reader:
     def uses_at(self, keys: Iterable[str]) -> list[str]:
         """What the recipe names at some keys, without looking for it."""
         wanted = set(keys)
-        named = [_use(raw, kind) for key, kind, raw in self.places() if key in wanted]
+        named = [_use(raw, kinds) for key, kinds, raw in self.places() if key in wanted]
         return [use for use in named if isinstance(use, str)]
 
-    def parts_at(self, keys: Iterable[str]) -> dict[str, Part]:
+    def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
         """The parts at some keys alone; nothing else of the recipe is looked at.
 
         Raises RecipeError with what is wrong with them.
         """
         wanted = set(keys)
-        parts = {k: part for k, kind, raw in self.places() if k in wanted and (part := self.part(k, kind, raw))}
+        parts = {k: part for k, kinds, raw in self.places() if k in wanted and (part := self.part(k, kinds, raw))}
         self.complain()
         return parts
 
@@ -286,27 +295,27 @@ class Reader:
         if self.problems:
             raise RecipeError(self.source, self.problems)
 
-    def places(self) -> Iterable[tuple[str, Kind, Any]]:
-        """Every place that a plugin fills: its key, kind and raw table, in the order in which plugins act."""
+    def places(self) -> Iterable[tuple[str, tuple[Kind, ...], Any]]:
+        """Yield the key, the accepted kinds and the raw table of every place, in the order in which plugins act."""
         for kind in SINGLE_SLOTS:
-            yield kind, kind, self.raw.get(kind)
+            yield kind, (kind,), self.raw.get(kind)
         for kind in PLAYER_SLOTS:
             table = self.table(kind, PLAYERS)
             for player in PLAYERS:
-                yield f"{kind}.{player}", kind, table.get(player)
-        for named, kind in NAMED_TABLES.items():
+                yield f"{kind}.{player}", (kind,), table.get(player)
+        for named, kinds in NAMED_TABLES.items():
             for name, raw in self.table(named).items():
                 key = f"{named}.{name}"
                 if not name or "/" in name:
-                    self.problem(key, f"a {kind}'s name is not empty and holds no '/'; use = says which plugin it is")
-                elif isinstance(raw, dict):
-                    yield key, kind, {"use": name, **raw}
-                else:
                     self.problem(
-                        key, f"{_short(raw)} given; a table is wanted: [{key}], or {key}={{}} on the command line"
+                        key, f"the name of a {kinds[0]} must not be empty or contain '/'; use = names the plugin"
                     )
-        if self.raw.get("measures") or "extractor" in self.raw:
-            yield "extractor", "extractor", self.raw.get("extractor")
+                elif isinstance(raw, dict):
+                    yield key, kinds, {"use": name, **raw}
+                else:
+                    self.problem(key, f"{_short(raw)} given; write a table: [{key}], or {key}={{}} on the command line")
+        if self.raw.get("metrics") or "extractor" in self.raw:
+            yield "extractor", ("extractor",), self.raw.get("extractor")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
         value = self.raw.get(key, {})
@@ -318,10 +327,11 @@ class Reader:
                 self.problem(f"{key}.{name}", f"unknown key; {nearest(name, allowed)}there are {', '.join(allowed)}")
         return value
 
-    def part(self, key: str, kind: Kind, raw: Any) -> Part | None:
+    def part(self, key: str, kinds: tuple[Kind, ...], raw: Any) -> Component | None:
+        kind = kinds[0]
         if raw is None:
             if kind not in DEFAULT_USE:
-                names = ", ".join(self.registry.names(kind)) or "none is installed"
+                names = ", ".join(self.registry.names(*kinds)) or "none is installed"
                 self.problem(key, f'missing; fill the slot with [{key}] use = "NAME", one of: {names}')
                 return None
             raw = DEFAULT_USE[kind]
@@ -331,21 +341,21 @@ class Reader:
             self.problem(key, f"{_short(raw)} given; a plugin's name or a table is wanted")
             return None
         settings = {name: value for name, value in raw.items() if name != "use"}
-        use = _use(raw, kind)
+        use = _use(raw, kinds)
         if not isinstance(use, str) or not use:
             self.problem(f"{key}.use", f"{_short(use)} given; the name of a {kind} plugin is wanted")
             return None
         distribution, version = (self.recorded.get(key, {}).get(what, "") for what in ("distribution", "version"))
         try:
-            found = self.registry.find(use, kind, self.folder, distribution)
-            plugin_class = as_plugin_class(found, kind)
+            found = self.registry.find(use, kinds, self.folder, distribution)
+            plugin_class = as_plugin_class(found, kinds)
         except PluginError as error:
             gone = distribution and self.registry.version_of(distribution) is None
             came_with = f"; it came with {distribution} {version}, which is not installed" if gone else ""
             self.problem(f"{key}.use", f"{error}{came_with}")
             return None
         config = self.settings(plugin_class.Config, settings, key)
-        return Part(key, kind, found.use, plugin_class, config, found) if config is not None else None
+        return Component(key, plugin_class.kind, found.use, plugin_class, config, found) if config is not None else None
 
     def settings(self, model: type[Settings], raw: Raw, key: str) -> Settings | None:
         try:
@@ -371,15 +381,12 @@ def _fits(version: str, wanted: Requirement) -> bool:
         return False
 
 
-def _use(raw: Any, kind: Kind) -> Any:
-    """What a plugin's place in a raw recipe names; no string when it names nothing."""
-    return (
-        raw.get("use", DEFAULT_USE.get(kind))
-        if isinstance(raw, dict)
-        else DEFAULT_USE.get(kind)
-        if raw is None
-        else raw
-    )
+def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
+    """Return what a place of a raw recipe names. Not a string if it names nothing."""
+    default = DEFAULT_USE.get(kinds[0])
+    if isinstance(raw, dict):
+        return raw.get("use", default)
+    return default if raw is None else raw
 
 
 def _worded(detail: Any, key: str, model: type[Settings]) -> tuple[str, str]:

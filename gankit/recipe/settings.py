@@ -19,7 +19,7 @@ class Train(Settings):
     accumulate: int = Field(
         1, ge=1, description="a turn's batch is worked through in this many parts, for batches beyond memory"
     )
-    discriminator_turns: int = Field(1, ge=1, description="turns of D for each turn of G")
+    discriminator_steps: int = Field(1, ge=1, description="turns of D for each turn of G")
     class_balanced: bool = Field(
         False, description="the same number of images of each class in every batch; some networks insist"
     )
@@ -58,7 +58,7 @@ PERCENT = r"^(\d+(?:\.\d+)?) ?%$"
 
 
 class Evaluation(Settings):
-    """The `[evaluation]` table: how `[measures]` are taken. Nothing here changes what is learnt."""
+    """The `[evaluation]` table: how `[metrics]` are taken. Nothing here changes what is learnt."""
 
     every: int = Field(500, ge=1, description="iterations between evaluations; the end of a run always has one")
     count: int = Field(2000, ge=2, description="images drawn, and as many real ones, or all there are")

@@ -110,12 +110,12 @@ def seeds_in_words(members: Sequence[RunRecord]) -> str:
 def compared(runs: Sequence[RunRecord]) -> Comparison:
     """The table: a row for each group, what it differs in first."""
     groups = grouped(runs)
-    measures = list(dict.fromkeys(measure for run in runs for measure in run.measures))
+    metrics = list(dict.fromkeys(measure for run in runs for measure in run.metrics))
     # Pairs, and no dictionary: a measure may be called what another column is.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
         ("state", lambda group: state_in_words(group.runs)),
-        *((head, _newest_of(measure, _when(runs, measure))) for measure, head in heads_of(measures).items()),
+        *((head, _newest_of(measure, _when(runs, measure))) for measure, head in heads_of(metrics).items()),
         ("time", lambda group: spread_in_words([run.seconds for run in group.runs], duration)),
         ("images/s", lambda group: spread_in_words([run.images_per_second for run in group.runs], "{:.0f}".format)),
         ("parameters of G", lambda group: counts_in_words([r.parameters("generator") for r in group.runs])),
@@ -130,7 +130,7 @@ def compared(runs: Sequence[RunRecord]) -> Comparison:
     # Of what nobody has on record, there is no column.
     shown = [(head, column) for head, column in cells if any(cell != NOTHING for cell in column)]
     rows = [list(row) for row in zip(*(column for _, column in shown), strict=True)]
-    return Comparison([head for head, _ in shown], rows, notes_on(runs, groups, measures))
+    return Comparison([head for head, _ in shown], rows, notes_on(runs, groups, metrics))
 
 
 def transposed(comparison: Comparison) -> Comparison:
@@ -143,11 +143,11 @@ def _newest_of(measure: Measure, when: Sequence[int]) -> Callable[[Group], str]:
     return lambda group: newest_in_words(group.runs, measure, when)
 
 
-def heads_of(measures: Sequence[Measure]) -> dict[Measure, str]:
+def heads_of(metrics: Sequence[Measure]) -> dict[Measure, str]:
     """What stands over the column of each measure: its name, and what of its protocol is not that of its namesakes."""
     heads = {}
-    for measure in measures:
-        namesakes = [dict(other.protocol) for other in measures if other.name == measure.name]
+    for measure in metrics:
+        namesakes = [dict(other.protocol) for other in metrics if other.name == measure.name]
         own = dict(measure.protocol)
         differ = [key for key in sorted({k for p in namesakes for k in p}) if len({p.get(key) for p in namesakes}) > 1]
         told = ", ".join(f"{key} {own[key]}" for key in differ if key in own)
@@ -155,7 +155,7 @@ def heads_of(measures: Sequence[Measure]) -> dict[Measure, str]:
     return heads
 
 
-def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], measures: Sequence[Measure]) -> list[str]:
+def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], metrics: Sequence[Measure]) -> list[str]:
     """What is to be known before numbers of the table are compared."""
     notes = []
     if len(groups) > 2:
@@ -165,16 +165,16 @@ def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], measures: Seque
     if changed := other_code(runs):
         places = ", ".join(dict.fromkeys(place for place, _ in changed))
         notes.append(f"Not of the same code in all runs: {places}. Runs whose plugins differ are no repetitions.")
-    for name in dict.fromkeys(measure.name for measure in measures):
-        columns = [head for measure, head in heads_of(measures).items() if measure.name == name]
+    for name in dict.fromkeys(measure.name for measure in metrics):
+        columns = [head for measure, head in heads_of(metrics).items() if measure.name == name]
         if len(columns) > 1:
             notes.append(
                 f"{name} was measured in {len(columns)} ways and stands in as many columns: numbers of different "
                 "columns cannot be compared."
             )
-    if any(len(set(_when(runs, measure))) > 1 for measure in measures):
+    if any(len(set(_when(runs, measure))) > 1 for measure in metrics):
         notes.append("The numbers are the newest of each run; where those are of different iterations, it is said.")
-    notes += [note for group in groups for note in notes_on_lacking(group, heads_of(measures))]
+    notes += [note for group in groups for note in notes_on_lacking(group, heads_of(metrics))]
     machines = list(dict.fromkeys(machine_in_words(run) for run in runs))
     if len(machines) > 1:
         notes.append(f"Time, images/s and memory are of different machines: {'; '.join(machines)}.")
@@ -183,8 +183,8 @@ def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], measures: Seque
 
 def notes_on_lacking(group: Group, heads: Mapping[Measure, str]) -> list[str]:
     """Of which numbers a run of a group has none, though other seeds have: the mean is not of all seeds then."""
-    taken = [measure for measure in heads if any(measure in run.measures for run in group.runs)]
-    lacking = [(run, [heads[measure] for measure in taken if measure not in run.measures]) for run in group.runs]
+    taken = [measure for measure in heads if any(measure in run.metrics for run in group.runs)]
+    lacking = [(run, [heads[measure] for measure in taken if measure not in run.metrics]) for run in group.runs]
     return [
         f"{group.label}: seed {run.seed} has no {', '.join(names)}, which other seeds have ({run.path})."
         for run, names in lacking
@@ -207,15 +207,15 @@ def machine_in_words(run: RunRecord) -> str:
 
 def _when(runs: Sequence[RunRecord], measure: Measure) -> list[int]:
     """At which iterations the newest numbers of the runs were taken."""
-    return [run.measures[measure][-1][0] for run in runs if measure in run.measures]
+    return [run.metrics[measure][-1][0] for run in runs if measure in run.metrics]
 
 
 def newest_in_words(runs: Sequence[RunRecord], measure: Measure, when: Sequence[int]) -> str:
     """The newest number of each run; those of different iterations are not averaged."""
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
-        if measure in run.measures:
-            iteration, value = run.measures[measure][-1]
+        if measure in run.metrics:
+            iteration, value = run.metrics[measure][-1]
             by_iteration.setdefault(iteration, []).append(value)
     return (
         "\n".join(
@@ -272,7 +272,7 @@ def ending_in_words(run: RunRecord) -> str:
             return f"stopped at iteration {ending.iteration}: {ending.reason}"
         case "interrupted":
             return f"interrupted at iteration {ending.iteration}; {go_on}"
-        case "broken down":
+        case "failed":
             # The sentence of a loss that is no number names the iteration itself.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"broken down at iteration {ending.iteration}: {reason}"

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -38,11 +38,25 @@ GRADE = {
     "interrupted": "mind",
     "cut short": "mind",
     "stopped": "bad",
-    "broken down": "bad",
+    "failed": "bad",
 }
 """How an ending is coloured; the words say the same."""
 
 SIGN = {"good": "✓", "mind": "!", "bad": "✕"}
+
+
+def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
+    """Write the report of a run that has ended. A failure becomes a sentence, because the run itself is complete.
+
+    Args:
+        directory: the run directory.
+        tell: receives the sentence.
+    """
+    try:
+        write_report(directory)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        tell(f"report.html is not written: {reason}; `gankit report {directory.path}` tries again")
 
 
 def write_report(directory: RunDir) -> None:
@@ -142,7 +156,7 @@ def several_runs(runs: Sequence[RunRecord], charts: Charts) -> list[str]:
         "<h2>Side by side</h2>",
         table_of(table.heads, table.rows),
         *(f'<p class="note">{escape(note)}</p>' for note in table.notes),
-        *protocols(dict.fromkeys(measure for run in runs for measure in run.measures)),
+        *protocols(dict.fromkeys(measure for run in runs for measure in run.metrics)),
         *section("Measures", measures_over_each_other(groups, charts)),
         *section("Losses", losses_over_each_other(groups, charts)),
         "<h2>Pictures</h2>",
@@ -185,7 +199,7 @@ def facts(run: RunRecord) -> str:
     """A run's size and speed, as far as they are on record."""
     known = {
         "newest measures": ", ".join(
-            f"{head} {brief(run.measures[measure][-1][1])}" for measure, head in heads_of(list(run.measures)).items()
+            f"{head} {brief(run.metrics[measure][-1][1])}" for measure, head in heads_of(list(run.metrics)).items()
         ),
         "iterations": f"{run.ending.iteration:,} of {run.recipe.get('train', {}).get('iterations', 0):,}",
         "time": duration(run.seconds) if run.seconds else "",
@@ -236,15 +250,15 @@ def rates(run: RunRecord, charts: Charts) -> str:
 
 def measured(run: RunRecord, charts: Charts) -> list[str]:
     """A chart for each measure that was taken more than once, and all numbers in a table."""
-    if not run.measures:
+    if not run.metrics:
         return []
-    heads = heads_of(list(run.measures))
+    heads = heads_of(list(run.metrics))
     figures = [
-        charts.figure(head, [Line(run.name, run.measures[measure], 0)])
+        charts.figure(head, [Line(run.name, run.metrics[measure], 0)])
         for measure, head in heads.items()
-        if len(finite(run.measures[measure])) > 1
+        if len(finite(run.metrics[measure])) > 1
     ]
-    taken = {measure: dict(points) for measure, points in run.measures.items()}
+    taken = {measure: dict(points) for measure, points in run.metrics.items()}
     iterations = sorted({iteration for of in taken.values() for iteration in of})
     rows = [
         [str(i), *(brief(taken[measure][i]) if i in taken[measure] else NOTHING for measure in heads)]
@@ -252,16 +266,16 @@ def measured(run: RunRecord, charts: Charts) -> list[str]:
     ]
     table = table_of(["iteration", *heads.values()], rows)
     folded = f"<details{'' if figures else ' open'}><summary>All numbers</summary>{table}</details>"
-    return [*(section("Measures", figures) or ["<h2>Measures</h2>"]), folded, *protocols(run.measures)]
+    return [*(section("Measures", figures) or ["<h2>Measures</h2>"]), folded, *protocols(run.metrics)]
 
 
-def protocols(measures: Iterable[Measure]) -> list[str]:
+def protocols(metrics: Iterable[Measure]) -> list[str]:
     """How each measure was taken."""
     rows = [
         [head, "\n".join(f"{key} {value}" for key, value in measure.protocol) or NOTHING]
-        for measure, head in heads_of(list(measures)).items()
+        for measure, head in heads_of(list(metrics)).items()
     ]
-    table = table_of(["measure", "how it was taken"], rows)
+    table = table_of(["metric", "how it was taken"], rows)
     return [f"<details><summary>How they were measured</summary>{table}</details>"] if rows else []
 
 
@@ -270,17 +284,17 @@ def measures_over_each_other(groups: Sequence[Group], charts: Charts) -> list[st
     names = names_of(groups)
     styles = [style for style, group in enumerate(groups) for _ in group.runs]
     runs = [run for group in groups for run in group.runs]
-    measures = {measure: None for run in runs for measure, points in run.measures.items() if len(finite(points)) > 1}
+    metrics = {measure: None for run in runs for measure, points in run.metrics.items() if len(finite(points)) > 1}
     return [
         charts.figure(
             head,
             [
-                Line(name, run.measures[measure], style)
+                Line(name, run.metrics[measure], style)
                 for run, name, style in zip(runs, names, styles, strict=True)
-                if measure in run.measures
+                if measure in run.metrics
             ],
         )
-        for measure, head in heads_of(list(measures)).items()
+        for measure, head in heads_of(list(metrics)).items()
     ]
 
 
@@ -375,7 +389,7 @@ def environments(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
     folded = []
     for run, name in zip(runs, names, strict=True):
         times = f", the last of {len(run.processes)} processes" if len(run.processes) > 1 else ""
-        known = flattened({k: v for k, v in run.environment.items() if k != "advice"})
+        known = flattened({k: v for k, v in run.environment.items() if k != "warning"})
         rows = [[key, " ".join(map(str, v)) if isinstance(v, list) else str(v)] for key, v in known.items()]
         folded.append(
             f"<details><summary>{escape(name + times)}</summary>{table_of(['fact', 'value'], rows)}</details>"

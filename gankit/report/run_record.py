@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gankit.evaluation.protocol import protocol_of
 from gankit.recipe.diff import NOT_LEARNT, flattened
 from gankit.recipe.toml import Raw, read_toml
-from gankit.storage.run_dir import RunDir, read_rows
-
-State = Literal["finished", "stopped", "interrupted", "broken down", "cut short", "running"]
-"""`stopped` by a plugin, `interrupted` by Ctrl-C, `broken down` by an error, `cut short` without a word."""
+from gankit.storage.run_dir import RunDir, State, read_rows
 
 Points = list[tuple[int, float]]
 """(iteration, value), from early to late."""
@@ -52,7 +49,7 @@ class RunRecord:
     rows: list[dict[str, Any]]
     """Losses, learning rates and speed, as log.jsonl has them."""
 
-    measures: dict[Measure, Points]
+    metrics: dict[Measure, Points]
     advice: list[tuple[int, str]]
     """What plugins said while it went on, by iteration."""
 
@@ -88,7 +85,7 @@ class RunRecord:
     @property
     def recipe_advice(self) -> list[str]:
         """What plugins said of the recipe before it began."""
-        return list(self.environment.get("advice", []))
+        return list(self.environment.get("warning", []))
 
     def parameters(self, player: str) -> int | None:
         """How many a network has, where it is on record."""
@@ -157,7 +154,7 @@ def read_run(path: str | Path) -> RunRecord:
     directory = RunDir.open(path)
     recipe = read_toml(directory.recipe_file)
     log = directory.read_log()
-    taken = [row for row in [*log, *read_rows(directory.evaluations_file)] if "measures" in row]
+    taken = [row for row in [*log, *read_rows(directory.evaluations_file)] if "metrics" in row]
     processes = directory.read_processes()
     return RunRecord(
         directory.path,
@@ -165,7 +162,7 @@ def read_run(path: str | Path) -> RunRecord:
         processes,
         [row for row in log if "loss" in row],
         _measures(taken, recipe),
-        [(row["iteration"], row["advice"]) for row in log if "advice" in row],
+        [(row["iteration"], row["warning"]) for row in log if "warning" in row],
         {int(path.stem): path for path in directory.grids()},
         _ending(directory, processes[-1], log),
     )
@@ -175,7 +172,7 @@ def _measures(taken: list[dict[str, Any]], recipe: Raw) -> dict[Measure, Points]
     """The curve of each measure. Of what was measured twice at an iteration, in the same way, the later counts."""
     curves: dict[Measure, dict[int, float]] = {}
     for row in taken:
-        for name, value in row["measures"].items():
+        for name, value in row["metrics"].items():
             protocol = as_protocol(protocol_of(row, name)) if row.get("protocol") else unsaid_protocol(recipe)
             curves.setdefault(Measure(name, protocol), {})[row["iteration"]] = value
     return {measure: sorted(curve.items()) for measure, curve in curves.items()}

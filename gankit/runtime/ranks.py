@@ -52,7 +52,7 @@ class Ranks:
     def __init__(self, place: Place = Place(), store: dist.Store | None = None) -> None:  # noqa: B008
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
-        self.games = 0
+        self.runs = 0
         """Games that were played in company; what is left in the store is of one of them."""
 
         self._depth = 0
@@ -114,7 +114,7 @@ class Ranks:
             tensor.copy_(piece.view_as(tensor))
 
     @torch.no_grad()
-    def take_over(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Puts the first rank's in the place of each tensor."""
         if self.size > 1:
             for tensor in tensors:
@@ -127,7 +127,7 @@ class Ranks:
         """Whether it is so on any rank."""
         return flag if self.size == 1 else bool(_summed(torch.tensor(int(flag))).item())
 
-    def everyones(self, text: str) -> list[str]:
+    def all_gather(self, text: str) -> list[str]:
         """What each rank says, in their order."""
         if self.size == 1:
             return [text]
@@ -137,7 +137,7 @@ class Ranks:
             dist.all_gather(gathered, padded)
         return [data.decode() for data in _cut(gathered, lengths)]
 
-    def gathered(self, data: bytes) -> list[bytes]:
+    def gather(self, data: bytes) -> list[bytes]:
         """What each rank has, in their order, on the first; nothing on the others."""
         if self.size == 1:
             return [data]
@@ -158,7 +158,7 @@ class Ranks:
         padded[: len(data)] = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
         return padded, known
 
-    def alike(self, act: Callable[[], T]) -> T:
+    def run_on_all_ranks(self, act: Callable[[], T]) -> T:
         """What this rank makes of it. Where it fails on one rank it fails on all, and one of them says why.
 
         The first rank of a machine acts before its others, which then find what it has downloaded and prepared.
@@ -179,7 +179,7 @@ class Ranks:
     def _agree(self, failure: Exception | None) -> None:
         """Raises the failure, and on the ranks that have none an error that tells of the others'."""
         wrong_input = isinstance(failure, InputError)
-        said = self.everyones("" if failure is None else f"{wrong_input:d}{_in_words(failure)}")
+        said = self.all_gather("" if failure is None else f"{wrong_input:d}{_in_words(failure)}")
         failed = [rank for rank, text in enumerate(said) if text]
         if not failed:
             return
@@ -189,7 +189,7 @@ class Ranks:
         as_one = InputError if kind == "1" else GankitError
         raise as_one(f"rank {failed[0]}: {text}" if failed[0] else text) from failure
 
-    def check_alike(self, facts: dict[str, Any]) -> None:
+    def check_same(self, facts: dict[str, Any]) -> None:
         """Raises InputError, on all ranks, that names the first fact in which one differs from the first rank.
 
         Args:
@@ -197,18 +197,18 @@ class Ranks:
         """
         if self.size == 1:
             return
-        first, *others = (json.loads(text) for text in self.everyones(json.dumps(facts)))
+        first, *others = (json.loads(text) for text in self.all_gather(json.dumps(facts)))
         for rank, theirs in enumerate(others, 1):
             if differing := [name for name in first | theirs if first.get(name) != theirs.get(name)]:
                 name = differing[0]
                 raise InputError(
-                    f"rank {rank} would not play the same game: {name} is {theirs.get(name)} there, and "
+                    f"rank {rank} would not play the same run: {name} is {theirs.get(name)} there, and "
                     f"{first.get(name)} where rank 0 is; every machine must have the same recipe, plugins and data, "
                     "and to resume, the same run directory"
                 )
 
     @contextmanager
-    def in_company(self) -> Iterator[None]:
+    def shared_failures(self) -> Iterator[None]:
         """What ends a game on one rank ends it on all, and each error says which rank is to tell it.
 
         Raises LostRankError on those that go on, with the rank that has ended and its cause, and GankitError in a
@@ -217,7 +217,7 @@ class Ranks:
         if self.size > 1 and self._depth == 0 and not dist.is_initialized():
             raise GankitError("the ranks have parted after an error and cannot meet again; start torchrun anew")
         self._depth += 1
-        self.games += self._depth == 1
+        self.runs += self._depth == 1
         try:
             yield
         except Exception as error:
@@ -275,12 +275,12 @@ class Ranks:
         # Where torchrun itself is gone, nobody can be told.
         with suppress(RuntimeError):
             assert self.store is not None
-            self.store.set(f"{self.games}/{what}/{self.rank}", text)
+            self.store.set(f"{self.runs}/{what}/{self.rank}", text)
 
     def _posted(self, what: str, rank: int) -> str | None:
         with suppress(RuntimeError):
             assert self.store is not None
-            key = f"{self.games}/{what}/{rank}"
+            key = f"{self.runs}/{what}/{rank}"
             return self.store.get(key).decode() if self.store.check([key]) else None
         return None
 
@@ -291,7 +291,7 @@ class Ranks:
 
 
 @cache
-def here() -> Ranks:
+def current_ranks() -> Ranks:
     """The place of this process, which has the same one for as long as it lives."""
     return Ranks.joined(place_of_process())
 

@@ -1,28 +1,90 @@
-"""Looking at a network without leaving a trace in how the run goes on."""
+"""Random state: seeds, one capture of all generators, and blocks that leave it unchanged."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy
 import torch
 from torch import Tensor, nn
 
 
+def derived_seed(seed: int, purpose: str) -> int:
+    """Return a seed for one purpose, so that what one part draws never shifts what another draws."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7])
+
+
+def training_seed(seed: int, rank: int) -> int:
+    """Return the seed of a rank for training. The first rank has the same seed as a process alone."""
+    return derived_seed(seed, f"training/{rank}" if rank else "training")
+
+
 def seed_all(seed: int) -> None:
-    """Seeds every global generator of random numbers: torch's on all devices, Python's and numpy's."""
+    """Seed every global random generator: torch's on all devices, Python's and NumPy's."""
     torch.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
 
 
+@dataclass(frozen=True)
+class RandomState:
+    """State of every global random generator."""
+
+    python: tuple[Any, ...]
+    numpy_state: tuple[Any, ...]
+    torch_states: dict[str, Tensor]
+    """State of torch's generators: `cpu`, and `cuda` for a run on a GPU."""
+
+    @classmethod
+    def capture(cls, device: torch.device) -> RandomState:
+        """Return the present state, for a run on `device`."""
+        states = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(device)
+        state: Any = numpy.random.get_state()
+        return cls(random.getstate(), state, states)
+
+    def restore(self, device: torch.device) -> None:
+        """Restore this state, for a run on `device`."""
+        random.setstate(self.python)
+        numpy.random.set_state(self.numpy_state)
+        torch.set_rng_state(self.torch_states["cpu"])
+        # A run that moves to a GPU has no state for the GPU's generator. It keeps the one that follows from the seed.
+        if device.type == "cuda" and "cuda" in self.torch_states:
+            torch.cuda.set_rng_state(self.torch_states["cuda"], device)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the states of Python's and NumPy's generators as JSON values."""
+        version, numbers, gauss = self.python
+        kind, keys, *rest = self.numpy_state
+        return {"python_random": [version, list(numbers), gauss], "numpy_random": [kind, keys.tolist(), *rest]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], torch_states: dict[str, Tensor]) -> RandomState:
+        """Return the state that `to_json` and `torch_states` describe."""
+        version, numbers, gauss = values["python_random"]
+        return cls((version, tuple(numbers), gauss), tuple(values["numpy_random"]), torch_states)
+
+
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and back in its own afterwards."""
+def fork_rng(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """Run a block under a seed of its own. Afterwards the random state is as before."""
+    before = RandomState.capture(device)
+    try:
+        seed_all(seed)
+        yield
+    finally:
+        before.restore(device)
+
+
+@contextmanager
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode for a block. Afterwards each module is in its own mode again."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -30,48 +92,3 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextmanager
-def own_randomness(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """A random state of one's own inside, so that looking at a run does not change it."""
-    python, of_numpy = random.getstate(), numpy.random.get_state()
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            seed_all(seed)
-            yield
-    finally:
-        random.setstate(python)
-        numpy.random.set_state(of_numpy)
-
-
-class RandomState(NamedTuple):
-    """The state of every global generator of random numbers."""
-
-    python: Any
-    of_numpy: Any
-    cpu: Tensor
-    cuda: Tensor | None
-
-    @classmethod
-    def now(cls, device: torch.device) -> RandomState:
-        """As it is, for a game on a device."""
-        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return cls(random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda)
-
-    def bring_back(self, device: torch.device) -> None:
-        random.setstate(self.python)
-        numpy.random.set_state(self.of_numpy)
-        torch.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state(self.cuda, device)
-
-
-def derived_seed(seed: int, purpose: str) -> int:
-    """A seed for one purpose, so that what one part draws never shifts what another does."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7])
-
-
-def training_seed(seed: int, rank: int) -> int:
-    """Of what a rank draws at random while it plays; the first draws what a process alone does."""
-    return derived_seed(seed, f"training/{rank}" if rank else "training")

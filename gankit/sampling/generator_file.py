@@ -5,61 +5,66 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from gankit.errors import InputError
+from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
-from gankit.recipe.recipe import Reader
+from gankit.plugin.spec import Spec
+from gankit.recipe.recipe import Recipe, RecipeParser
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.provenance import plugin_record
-from gankit.training.run import Game
 from gankit.version import __version__
 
 FORMAT = 1
 
-
 SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_latent", "draw_samples")
-"""A plugin with one of these has a hand in what a saved generator is, and is needed to sample from it."""
+"""Hook points that decide what a saved generator is. A plugin with one of them is needed to sample from the file."""
 
 
-def sampled_generator(game: Game) -> nn.Module:
-    """The generator that samples are drawn from: a plugin's, the moving average for instance, or the trained one."""
-    chosen = game.sampling_generator(game) if game.sampling_generator is not None else None
-    return game.generator if chosen is None else chosen
+class SampledRun(Protocol):
+    """Part of a run that sampling needs."""
+
+    recipe: Recipe
+    hooks: Hooks
+    spec: Spec
+    device: torch.device
+    iteration: int
+
+    def sampled_generator(self) -> nn.Module:
+        """Return the generator to sample from."""
+        ...
+
+    def sampled_generator_name(self) -> str:
+        """Return the name of the plugin that provides `sampled_generator`, or `newest` for the trained one."""
+        ...
 
 
-def drawn_from(game: Game) -> str:
-    """Which generator `sampled_generator` gives: the newest, or the name of the plugin that gives another."""
-    if sampled_generator(game) is game.generator:
-        return "newest"
-    return game.hooks.of("sampling_generator")[0].plugin.name
+def save_generator(run: SampledRun, path: Path) -> None:
+    """Write the generator to sample from, with all that is needed to rebuild it in the metadata of the file.
 
-
-def save_generator(game: Game, path: Path) -> None:
-    """The generator to sample from, with all that it takes to rebuild it in the file's metadata.
-
-    Raises GankitError when the disk is full.
+    Raises:
+        GankitError: the disk is full.
     """
-    generator = sampled_generator(game)
-    shaping = {i.key for hook in SHAPING_HOOKS for i in game.hooks.of(hook)} | {"normalization.generator"}
-    spec = {k: v for k, v in vars(game.spec).items() if k != "normalize"}
+    shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)} | {"normalization.generator"}
+    spec = {k: v for k, v in vars(run.spec).items() if k != "normalize"}
     card = {
         "format": FORMAT,
         "gankit": __version__,
         "torch": torch.__version__,
-        "iteration": game.iteration,
-        "generator": drawn_from(game),
-        "device": game.device.type,
+        "iteration": run.iteration,
+        "generator": run.sampled_generator_name(),
+        "device": run.device.type,
         "spec": spec,
-        "recipe": game.recipe.to_dict(),
-        "plugins": plugin_record(game.recipe),
-        "needed": [key for key in game.recipe.parts if key in shaping and key != "discriminator"],
+        "recipe": run.recipe.to_dict(),
+        "plugins": plugin_record(run.recipe.components),
+        "needed": [key for key in run.recipe.components if key in shaping and key != "discriminator"],
     }
-    write_bytes(path, tensors_to_bytes(generator.state_dict(), card))
+    write_bytes(path, tensors_to_bytes(run.sampled_generator().state_dict(), card))
 
 
 def strange_uses(card: dict[str, Any]) -> list[str]:
@@ -67,7 +72,7 @@ def strange_uses(card: dict[str, Any]) -> list[str]:
 
     Asked of the recipe, which is what will be followed, and not of what the file says of itself elsewhere.
     """
-    reader = Reader(card["recipe"], "generator", Registry([]))
+    reader = RecipeParser(card["recipe"], "generator", Registry([]))
     return [use for use in reader.uses_at(card["needed"]) if ":" in use]
 
 

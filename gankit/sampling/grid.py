@@ -13,10 +13,9 @@ from torch import Tensor
 from gankit.errors import InputError
 from gankit.images.grid import grid, to_bytes
 from gankit.runtime.rng import derived_seed
-from gankit.sampling.generator_file import sampled_generator
+from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.interpolation import rows_of_paths
 from gankit.sampling.sampler import Sampler
-from gankit.training.run import Game
 
 Names = tuple[str, ...]
 
@@ -74,18 +73,14 @@ def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, 
 class GridSampler:
     """The same z, drawn as a grid again and again while the generator learns: a row for each class."""
 
-    def __init__(self, game: Game) -> None:
-        self.game = game
-        sampler = self._sampler()
-        count, self.columns, self.labels, self.row_names = grid_layout(sampler, game.recipe.output.sample_count)
-        self.z = sampler.latent(count, self.labels, derived_seed(game.recipe.seed, "samples"))
+    def __init__(self, run: SampledRun) -> None:
+        self.run = run
+        sampler = Sampler.of_run(run)
+        count, self.columns, self.labels, self.row_names = grid_layout(sampler, run.recipe.output.sample_count)
+        self.z = sampler.latent(count, self.labels, derived_seed(run.recipe.seed, "samples"))
         asked = (self.z.tolist(), None if self.labels is None else self.labels.tolist(), self.columns)
         self.digest = hashlib.sha256(repr(asked).encode()).hexdigest()
         """Equal for grids that show the same z, of the same classes, in the same places."""
 
     def draw(self) -> Image.Image:
-        return draw_grid(self._sampler(), self.z, self.labels, self.columns, self.row_names)
-
-    def _sampler(self) -> Sampler:
-        game = self.game
-        return Sampler(sampled_generator(game), game.hooks, game.spec, game.device)
+        return draw_grid(Sampler.of_run(self.run), self.z, self.labels, self.columns, self.row_names)

@@ -17,10 +17,10 @@ from gankit.plugin.build import build_network, build_plugins
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
-from gankit.recipe.recipe import Reader
+from gankit.recipe.recipe import RecipeParser
 from gankit.runtime.device import choose_device
-from gankit.runtime.rng import evaluating, own_randomness
-from gankit.sampling.generator_file import read_generator_file, refuse_strange, strange_uses
+from gankit.runtime.rng import eval_mode, fork_rng
+from gankit.sampling.generator_file import SampledRun, read_generator_file, refuse_strange, strange_uses
 from gankit.storage.atomic_io import disk_errors
 
 CHUNK = 64
@@ -52,11 +52,16 @@ class Sampler:
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "save_generator notes the prior among the plugins needed"
         self._sample_latent = sample_latent
-        self.spherical = hooks.of("sample_latent")[0].plugin.spherical
+        self.spherical = hooks.of("sample_latent")[0].plugin.spherical_prior
         """The prior's z lie near a sphere, and so does the way from one to another."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
         """A plugin's picture of samples (N, C, R, R), where a grid of them would not show what they are."""
+
+    @classmethod
+    def of_run(cls, run: SampledRun) -> Sampler:
+        """Return a sampler of the generator of a run."""
+        return cls(run.sampled_generator(), run.hooks, run.spec, run.device)
 
     @classmethod
     def load(
@@ -77,10 +82,10 @@ class Sampler:
         path = Path(path)
         card, tensors = read_generator_file(path)
         needed = card["needed"]
-        reader = Reader(card["recipe"], path, registry or Registry.installed(), card["plugins"])
+        reader = RecipeParser(card["recipe"], path, registry or Registry.installed(), card["plugins"])
         if not trust:
             refuse_strange(path, strange_uses(card))
-        parts = reader.parts_at(needed)
+        parts = reader.components_at(needed)
         _, hooks = build_plugins(parts, str(path))
         try:
             spec = Spec(**card["spec"] | {"class_names": tuple(card["spec"]["class_names"])})
@@ -160,7 +165,7 @@ class Sampler:
 
         The generator is in evaluation mode meanwhile, and torch's random state is as before afterwards.
         """
-        with evaluating(self.generator), own_randomness(self.device):
+        with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
                 chunk = slice(start, start + CHUNK)
                 some = None if labels is None else labels[chunk].to(self.device)

@@ -1,93 +1,137 @@
-"""Exact, atomic checkpoints: safetensors for tensors, JSON for the rest, a folder that is whole or not there."""
+"""Checkpoint files: safetensors for tensors, JSON for the rest, a folder that is complete or absent."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gankit.errors import InputError
+from gankit.storage.atomic_io import TEMPORARY, disk_errors
 from gankit.storage.run_dir import RunDir
 
-CHECKPOINT_FORMAT = 1
+FORMAT = 1
 TensorFile = dict[str, Tensor]
 
-FILES = tuple(f"{what}.safetensors" for what in ("generator", "discriminator", "optimizer", "plugins", "random"))
-"""What every checkpoint has, each in a file of tensors."""
-
-
-def ranks_of(place: Path) -> int:
-    """How many ranks wrote a checkpoint."""
-    ranks: int = verify(place).get("ranks", 1)
-    return ranks
+FILES = tuple(f"{part}.safetensors" for part in ("generator", "discriminator", "optimizer", "plugins", "random"))
+"""Tensor files that every checkpoint has."""
 
 
 class DamagedError(InputError):
-    """A checkpoint is not as it was written."""
+    """A file of a checkpoint differs from what was written."""
+
+
+def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, Any]) -> None:
+    """Write a checkpoint in one step: a kill at any moment leaves a whole checkpoint or none.
+
+    Args:
+        place: the folder of the checkpoint.
+        files: contents of the tensor files, by name.
+        state: JSON values for `state.json`.
+
+    Raises:
+        GankitError: the disk is full.
+    """
+    beside = place.with_name(TEMPORARY + place.name)
+    with disk_errors(place):
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            beside.mkdir(parents=True)
+            written = {name: _write_synced(beside / name, data) for name, data in files.items()}
+            state = state | {"format": FORMAT, "files": written}
+            _write_synced(beside / "state.json", json.dumps(state | {"sha256": _digest(state)}, indent=1).encode())
+            if _same_checkpoint(beside, place):
+                # An identical checkpoint exists already. Replacing it would leave none for a moment.
+                shutil.rmtree(beside)
+                return
+            if place.exists():
+                shutil.rmtree(place)
+            os.rename(beside, place)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        _sync_folder(place.parent)
 
 
 def verify(place: Path) -> dict[str, Any]:
-    """Reads state.json and compares every file, itself included, with the SHA-256 noted there.
+    """Return the values of `state.json`, after a comparison of every file with its recorded SHA-256.
 
     Raises:
-        DamagedError: names the first file that is not as it was written.
-        InputError: another version of gankit wrote it, in a format of its own.
+        DamagedError: a file differs from what was written. The error names the first one.
+        InputError: the checkpoint has the format of another version of gankit.
     """
     path = place / "state.json"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        state = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
-    if not isinstance(plain, dict) or plain.pop("sha256", None) != seal(plain):
-        raise DamagedError(f"{path} is damaged: its content is not what was written")
-    if plain.get("format") != CHECKPOINT_FORMAT:
-        raise InputError(f"{path} is of format {plain.get('format')}; this gankit reads format {CHECKPOINT_FORMAT}")
-    for name, noted in plain["files"].items():
+    if not isinstance(state, dict) or state.pop("sha256", None) != _digest(state):
+        raise DamagedError(f"{path} is damaged: its content differs from what was written")
+    if state.get("format") != FORMAT:
+        raise InputError(f"{path} has format {state.get('format')}; this version of gankit reads format {FORMAT}")
+    for name, recorded in state["files"].items():
         file = place / name
         size = file.stat().st_size if file.exists() else 0
-        if size != noted["bytes"]:
-            raise DamagedError(f"{file} is truncated: {size} bytes of {noted['bytes']}")
+        if size != recorded["bytes"]:
+            raise DamagedError(f"{file} is truncated: {size} bytes of {recorded['bytes']}")
         with open(file, "rb") as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest() != noted["sha256"]:
-                raise DamagedError(f"{file} is damaged: its content is not what was written")
-    return plain
+            if hashlib.file_digest(opened, "sha256").hexdigest() != recorded["sha256"]:
+                raise DamagedError(f"{file} is damaged: its content differs from what was written")
+    return state
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is as it was written, and a sentence for each newer one that is not.
+    """Return the newest undamaged checkpoint, and a sentence for each newer one that is damaged.
 
-    Raises InputError when another version of gankit wrote it, in a format of its own.
+    Raises:
+        InputError: a checkpoint has the format of another version of gankit.
     """
-    complaints = []
+    damaged = []
     for place in reversed(directory.saved_checkpoints()):
         try:
             verify(place)
         except DamagedError as error:
-            complaints.append(str(error))
+            damaged.append(str(error))
         else:
-            return place, complaints
-    return None, complaints
+            return place, damaged
+    return None, damaged
 
 
-def seal(plain: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
+    """Return the tensors of a file, and the JSON values in its metadata.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            card = json.loads((file.metadata() or {}).get("gankit", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
-def same_checkpoint(one: Path, other: Path) -> bool:
-    """Whether the other checkpoint is whole and holds the same to the byte."""
+def _digest(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+def _same_checkpoint(one: Path, other: Path) -> bool:
+    """Return whether both checkpoints are undamaged and hold the same bytes."""
     try:
         return verify(one) == verify(other)
     except InputError:
         return False
 
 
-def write_synced(path: Path, data: bytes) -> dict[str, Any]:
+def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
+    """Write a file, force it to the disk, and return its size and SHA-256."""
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
@@ -95,14 +139,7 @@ def write_synced(path: Path, data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def read_tensors(path: Path) -> TensorFile:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-
-
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

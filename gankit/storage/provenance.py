@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from gankit.recipe.recipe import Recipe
-
-if TYPE_CHECKING:
-    pass
+from gankit.plugin.component import Component
 
 
-def plugin_record(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Which class stands at each place of the recipe, and which distribution it came with."""
+def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, str]]:
+    """Return the class of each component and the distribution that it came with, by key."""
     return {
         key: {
             "use": part.use,
-            "distribution": part.found.distribution,
-            "version": part.found.version,
-            "origin": part.found.origin,
-            "sha256": part.found.source_digest,
+            "distribution": part.resolved.distribution,
+            "version": part.resolved.version,
+            "origin": part.resolved.origin,
+            "sha256": part.resolved.source_digest,
         }
-        for key, part in recipe.parts.items()
+        for key, part in components.items()
     }
 
 

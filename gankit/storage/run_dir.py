@@ -13,16 +13,15 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from gankit.errors import InputError
-from gankit.images.io import save_png
 from gankit.recipe.recipe import Recipe
 from gankit.storage.atomic_io import TEMPORARY, disk_errors, write_bytes, write_json, write_text
 from gankit.storage.lock import Lock
 
-if TYPE_CHECKING:
-    from PIL import Image
+State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "running"]
+"""State of a run: `stopped` by a plugin, `interrupted` by a signal, `failed` with an error, `cut short` by a kill."""
 
 
 class RunDir:
@@ -111,10 +110,10 @@ class RunDir:
 
     def keep_sources(self, recipe: Recipe) -> None:
         """Copies of the files that plugins came from when the run began. For the record: nothing reads them."""
-        for part in recipe.parts.values():
-            file = Path(part.found.origin.rpartition(":")[0])
+        for part in recipe.components.values():
+            file = Path(part.resolved.origin.rpartition(":")[0])
             kept = self.path / "sources" / file.name
-            if not part.found.distribution and file.suffix == ".py" and not kept.exists():
+            if not part.resolved.distribution and file.suffix == ".py" and not kept.exists():
                 write_bytes(kept, file.read_bytes())
 
     def write_environment(self, record: dict[str, Any]) -> None:
@@ -161,9 +160,9 @@ class RunDir:
         """The lines of log.jsonl; one that a kill cut short is left out."""
         return read_rows(self.log_file)
 
-    def measures_at(self, iteration: int) -> list[dict[str, Any]]:
-        """The rows of the log that have measures of an iteration: plugins' own, and by a protocol the recipe's."""
-        return [row for row in self.read_log() if row["iteration"] == iteration and "measures" in row]
+    def has_metrics_at(self, iteration: int) -> bool:
+        """Return whether the log has metrics of an iteration."""
+        return any(row["iteration"] == iteration and "metrics" in row for row in self.read_log())
 
     def rewind(self, iteration: int) -> None:
         """Takes back what was written after an iteration that the run goes on from.
@@ -183,11 +182,9 @@ class RunDir:
                 shutil.rmtree(aside, ignore_errors=True)
                 damaged.rename(aside)
 
-    def save_grid(self, drawn: Image.Image, iteration: int, z: str | None = None) -> Path:
-        """`z` tells from which z it was drawn: equal for grids that show the same z in the same places."""
-        path = self.samples / f"{iteration:06d}.png"
-        save_png(drawn, path, {"z": z} if z is not None else {})
-        return path
+    def grid(self, iteration: int) -> Path:
+        """Return the path of the grid of samples of an iteration."""
+        return self.samples / f"{iteration:06d}.png"
 
     def grids(self) -> list[Path]:
         """The grids of samples, named after their iterations, oldest first."""

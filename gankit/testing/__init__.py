@@ -1,16 +1,16 @@
-"""For authors of plugins: games that a test plays in milliseconds, and checks of all that every plugin must hold.
+"""For authors of plugins: runs that a test plays in milliseconds, and checks of all that every plugin must hold.
 
-    from gankit.testing import check_plugin, tiny_game
+    from gankit.testing import check_plugin, tiny_run
     from my_package import LouderFakes
 
     def test_everything():
         check_plugin(LouderFakes, {"gain": 1.5})
 
     def test_the_equation():
-        game = tiny_game({LouderFakes: {"gain": 2.0}})
+        run = tiny_run({LouderFakes: {"gain": 2.0}})
         ...
 
-Under pytest the fixtures `tiny_game`, `check_plugin` and `gankit_device` are there without an import.
+Under pytest the fixtures `tiny_run`, `check_plugin` and `gankit_device` are there without an import.
 """
 
 from gankit.testing.checks import (
@@ -18,7 +18,7 @@ from gankit.testing.checks import (
     check_dataset,
     check_documentation,
     check_effect,
-    check_measure,
+    check_metric,
     check_order,
     check_play,
     check_plugin,
@@ -27,7 +27,7 @@ from gankit.testing.checks import (
     check_samples,
     devices,
 )
-from gankit.testing.harness import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe
+from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_run, train_iterations, weights_of
 
 __all__ = [
     "Parts",
@@ -35,7 +35,7 @@ __all__ = [
     "check_dataset",
     "check_documentation",
     "check_effect",
-    "check_measure",
+    "check_metric",
     "check_order",
     "check_play",
     "check_plugin",
@@ -43,9 +43,9 @@ __all__ = [
     "check_resume",
     "check_samples",
     "devices",
-    "learnt_by",
-    "play",
+    "weights_of",
+    "train_iterations",
     "state_of",
-    "tiny_game",
+    "tiny_run",
     "tiny_recipe",
 ]

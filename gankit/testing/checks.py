@@ -22,13 +22,13 @@ from gankit.plugin.dataset import Dataset
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
 from gankit.plugin.slots import KINDS, PLAYERS
 from gankit.recipe.toml import Raw, merge
-from gankit.sampling.generator_file import sampled_generator, save_generator
+from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
-from gankit.testing.harness import Parts, learnt_by, play, state_of, tiny_game, tiny_recipe, tiny_registry
+from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_registry, tiny_run, train_iterations, weights_of
 from gankit.testing.probe import Watch, counting_backward_passes, steady
-from gankit.training.loop import measures
-from gankit.training.run import Game
+from gankit.training.assembly import assemble
+from gankit.training.run import TrainingRun
 from gankit.training.state import capture, restore
 
 PRECISIONS = ("fp32", "bf16")
@@ -68,9 +68,9 @@ def check_plugin(
         check_command(plugin_class, settings)
         return
     parts: Parts = {plugin_class: dict(settings or {})}
-    if plugin_class.kind in ("measure", "extractor"):
+    if plugin_class.kind in ("metric", "extractor"):
         for count in classes:
-            check_measure(parts, merge({"data": {"classes": count}}, changes or {}))
+            check_metric(parts, merge({"data": {"classes": count}}, changes or {}))
         return
     # A dataset has the classes that it has.
     own_data = plugin_class.kind == "data"
@@ -92,7 +92,7 @@ def check_plugin(
         if not (own_data and "data" in shape):
             check_shape(parts, merge(usual, shape))
     if own_data:
-        check_dataset(tiny_game(parts, usual).dataset)
+        check_dataset(tiny_run(parts, usual).dataset)
 
 
 def check_documentation(plugin_class: type[Plugin]) -> None:
@@ -115,74 +115,74 @@ def check_documentation(plugin_class: type[Plugin]) -> None:
         assert field.description, f"{who}.Config.{setting} has no description: Field(..., description='...')"
 
 
-def check_play(parts: Parts, changes: Raw | None = None) -> Game:
+def check_play(parts: Parts, changes: Raw | None = None) -> TrainingRun:
     """Four iterations leave finite losses and weights; gradients reach all that is to learn, and all of it has learnt.
 
     Nobody else computes gradients, steps an optimiser or writes into the images that others are shown. Gives back the
     game that was played.
     """
-    game = tiny_game(parts, changes)
-    before = learnt_by(game)
-    watch = Watch(game)
+    run = tiny_run(parts, changes)
+    before = weights_of(run)
+    watch = Watch(run)
     with counting_backward_passes() as backward_passes:
-        play(game, 4)
-    turns = sum(game.turn_counts.values())
-    if game.backward is None:
-        passes = turns * game.recipe.train.accumulate
+        train_iterations(run, 4)
+    turns = sum(run.step_counts.values())
+    if run.backward is None:
+        passes = turns * run.recipe.train.accumulate
         assert len(backward_passes) == passes, (
             f"backward() was called {len(backward_passes)} times in {turns} turns; terms are added up and one backward "
             "pass is made for them: a plugin gives terms, or takes torch.autograd.grad for a penalty"
         )
     assert not watch.written_into, "real images are changed in place, which others look at too: give changed copies"
-    for player, weights_before, weights in zip(PLAYERS, before, learnt_by(game), strict=True):
+    for player, weights_before, weights in zip(PLAYERS, before, weights_of(run), strict=True):
         assert watch.reached[player], f"no gradient reaches the {player}"
         without = ", ".join(sorted(watch.untouched[player]))
         assert not without, f"no gradient reaches the {player}'s {without}"
         assert weights != weights_before, f"the {player} has learnt nothing in 4 iterations"
-        assert watch.steps[player] == game.turn_counts[player], (
-            f"the {player}'s optimiser took {watch.steps[player]} steps in {game.turn_counts[player]} turns; that is "
+        assert watch.steps[player] == run.step_counts[player], (
+            f"the {player}'s optimiser took {watch.steps[player]} steps in {run.step_counts[player]} turns; that is "
             "the core's to do, once a turn"
         )
-        for name, weight in game.networks[player].named_parameters():
+        for name, weight in run.networks[player].named_parameters():
             assert torch.isfinite(weight).all(), f"the {player}'s {name} is no longer finite"
     assert watch.furthest <= 1 + 1e-2, f"G draws values up to {watch.furthest:g}; images lie in [-1, 1]"
-    return game
+    return run
 
 
 def check_shape(parts: Parts, changes: Raw) -> None:
     """One iteration of a game of another shape is played, or refused in a sentence before it begins."""
     try:
-        game = tiny_game(parts, changes)
+        run = tiny_run(parts, changes)
     except InputError:
         return
-    play(game)
+    train_iterations(run)
 
 
 def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, after: int = 2) -> None:
     """A game restored from what was saved after some iterations ends with the same bytes as it would have.
 
     Args:
-        parts, changes: as of `tiny_game`.
+        parts, changes: as of `tiny_run`.
         before, after: iterations. What acts every k-th turn only is found out when `after` is k or more, and `before`
             no multiple of k.
     """
-    game = play(tiny_game(parts, changes), before)
-    at_first = state_of(game)
-    saved = saved_by(game)
-    at_last = state_of(play(game, after))
-    again = Game(tiny_recipe(parts, changes))
+    run = train_iterations(tiny_run(parts, changes), before)
+    at_first = state_of(run)
+    saved = saved_by(run)
+    at_last = state_of(train_iterations(run, after))
+    again = assemble(tiny_recipe(parts, changes))
     again.load_data()
     restore(again, *saved)
     again.start()
     assert_same_state(state_of(again), at_first, "what is restored is not what was saved")
     assert_same_state(
-        state_of(play(again, after)), at_last, "a restored game goes another way than the one that went on"
+        state_of(train_iterations(again, after)), at_last, "a restored game goes another way than the one that went on"
     )
 
 
-def saved_by(game: Game) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def saved_by(run: TrainingRun) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """What a checkpoint would hold: tensors by file, and plain values as they come back from JSON."""
-    tensors, plain = capture(game)
+    tensors, plain = capture(run)
     copies = {file: {name: tensor.clone() for name, tensor in of.items()} for file, of in tensors.items()}
     return copies, json.loads(json.dumps(plain))
 
@@ -196,7 +196,7 @@ def assert_same_state(ours: dict[str, bytes], theirs: dict[str, bytes], message:
 
 def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
     """The same recipe played twice in one process ends alike: nothing is kept outside the game."""
-    one, other = (state_of(play(tiny_game(parts, changes), 3)) for _ in range(2))
+    one, other = (state_of(train_iterations(tiny_run(parts, changes), 3)) for _ in range(2))
     assert one == other, (
         "the same recipe ends otherwise the second time; what is kept outside of the plugin's instance?"
     )
@@ -204,18 +204,16 @@ def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
 
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
     """A generator that was saved draws the images that the game's own does; grids are drawn, measures are taken."""
-    game = play(tiny_game(parts, changes), 2)
+    run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
-        save_generator(game, path)
-        loaded = Sampler.load(path, game.device.type, registry=tiny_registry(parts))
-    ours = Sampler(sampled_generator(game), game.hooks, game.spec, game.device)
+        save_generator(run, path)
+        loaded = Sampler.load(path, run.device.type, registry=tiny_registry(parts))
+    ours = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
     drawn, again = (sampler.sample(4)[0] for sampler in (ours, loaded))
     assert torch.equal(drawn, again), "a saved generator draws other images than the game's own"
-    GridSampler(game).draw()
-    for name, value in measures(game).items():
-        assert isinstance(value, float), f"evaluate gives {value!r} for {name!r}; a float is wanted"
-    game.hooks.event("on_stop")(game)
+    GridSampler(run).draw()
+    run.hooks.event("on_stop")(run)
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -242,28 +240,28 @@ def check_dataset(dataset: Dataset) -> None:
             assert torch.equal(torch.cat(of_chunks), labels), "stream gives other labels than load"
 
 
-def check_measure(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
+def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
     """Measures of a tiny game are finite numbers, the same each time, and leave no trace in what is learnt.
 
     For a measure, seen through an extractor of pixels; for an extractor, through which one measure looks. Gives back
     what was measured.
     """
-    few = {"extractor": {"use": "tiny"}, "measures": {"tiny": {}}, "evaluation": {"count": 16}}
+    few = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 16}}
     of_kind = {plugin.kind for plugin in parts if not isinstance(plugin, str)}
-    if "measure" in of_kind:
-        few.pop("measures")
+    if "metric" in of_kind:
+        few.pop("metrics")
     if "extractor" in of_kind:
         few.pop("extractor")
-    game = play(tiny_game(parts, merge(few, changes or {})), 2)
-    before = state_of(game)
-    rows = [Evaluator(game).row() for _ in range(2)]
-    assert state_of(game) == before, "to measure changes what is learnt, or the random numbers of the run"
-    assert rows[0]["measures"] == rows[1]["measures"], "the same generator is given other numbers the second time"
+    run = train_iterations(tiny_run(parts, merge(few, changes or {})), 2)
+    before = state_of(run)
+    rows = [Evaluator(run).row() for _ in range(2)]
+    assert state_of(run) == before, "to measure changes what is learnt, or the random numbers of the run"
+    assert rows[0]["metrics"] == rows[1]["metrics"], "the same generator is given other numbers the second time"
     assert "extractor" in rows[0]["protocol"], "Extractor.facts are to name the extractor"
-    for name, value in rows[0]["measures"].items():
+    for name, value in rows[0]["metrics"].items():
         assert isinstance(value, float), f"measure gives {value!r} for {name!r}; a float is wanted"
         assert math.isfinite(value), f"{name} is {value}"
-    return rows[0]["measures"]
+    return rows[0]["metrics"]
 
 
 def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None = None) -> None:
@@ -284,8 +282,8 @@ def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = Tr
     """
 
     def learnt(of: Parts) -> tuple[bytes, bytes]:
-        game = tiny_game(of, changes)
-        return learnt_by(play(steady(game) if affects else game, 4))
+        run = tiny_run(of, changes)
+        return weights_of(train_iterations(steady(run) if affects else run, 4))
 
     changed = learnt(parts) != learnt(dict.fromkeys(parts))
     names = ", ".join(plugin if isinstance(plugin, str) else plugin.name for plugin in parts)
@@ -303,6 +301,6 @@ def check_order(parts: Parts, changes: Raw | None = None, *, matters: bool = Tru
     slots = [plugin.name for plugin in parts if not isinstance(plugin, str) and plugin.kind != "trick"]
     assert not slots, f"{', '.join(slots)}: only tricks have an order; what fills a slot has its place"
     backwards = dict(reversed(list(parts.items())))
-    one, other = (learnt_by(play(tiny_game(order, changes), 4)) for order in (parts, backwards))
+    one, other = (weights_of(train_iterations(tiny_run(order, changes), 4)) for order in (parts, backwards))
     differ = one != other
     assert differ is matters, "the two orders give different results" if differ else "both orders give the same"

@@ -14,11 +14,12 @@ from gankit.plugin.slots import NAMED_TABLES, PLAYER_SLOTS, PLAYERS
 from gankit.recipe.recipe import Recipe
 from gankit.recipe.toml import Raw, merge
 from gankit.storage.atomic_io import tensors_to_bytes
-from gankit.testing.tiny_plugins import TINY_PARTS
+from gankit.testing.tiny_plugins import TINY_PLUGINS
+from gankit.training.assembly import assemble
 from gankit.training.loop import check_finite
-from gankit.training.run import Game
+from gankit.training.run import TrainingRun
 from gankit.training.state import capture
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 Parts = Mapping[type[Plugin] | str, Mapping[str, Any] | None]
 """Plugins and their settings, in the order in which they are to act: classes, or the names of installed tricks.
@@ -70,7 +71,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 
 def tiny_registry(parts: Parts) -> Registry:
     """What is installed, and before it the plugins that a test brings and the parts of the tiny game."""
-    classes = [c for c in (*parts, *TINY_PARTS) if not isinstance(c, str)]
+    classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     given = [Given(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
     names = {(c.name, kind) for c in classes for kind in (c.kind, None)}
     return Registry([*given, *(entry for entry in _installed() if (entry.name, entry.kind) not in names)])
@@ -82,8 +83,8 @@ def switched_on(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
         return {"tricks": {plugin: dict(settings)}}
     plugin_class = plugin
     kind, table = plugin_class.kind, {"use": plugin_class.name, **settings}
-    for place, of_kind in NAMED_TABLES.items():
-        if kind == of_kind:
+    for place, kinds in NAMED_TABLES.items():
+        if kind in kinds:
             return {place: {plugin_class.name: table}}
     # A slot's whole table is replaced, as what filled it had settings of its own.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
@@ -94,39 +95,39 @@ def _installed() -> list[Entry]:
     return Registry.installed().entries
 
 
-def tiny_game(parts: Parts | None = None, changes: Raw | None = None) -> Game:
+def tiny_run(parts: Parts | None = None, changes: Raw | None = None) -> TrainingRun:
     """`tiny_recipe`, assembled, with its data loaded and its plugins started: ready to play."""
     return started(tiny_recipe(parts, changes))
 
 
-def started(recipe: Recipe) -> Game:
+def started(recipe: Recipe) -> TrainingRun:
     """A game whose first iteration is about to begin."""
-    game = Game(recipe)
-    game.load_data()
-    game.start()
-    return game
+    run = assemble(recipe)
+    run.load_data()
+    run.start()
+    return run
 
 
-def play(game: Game, iterations: int = 1) -> Game:
+def train_iterations(run: TrainingRun, iterations: int = 1) -> TrainingRun:
     """Plays so many iterations, as a run does, and gives the game back.
 
     Raises GankitError when a loss is no finite number.
     """
     for _ in range(iterations):
-        play_iteration(game)
-        game.after_iteration(game)
-        check_finite(game)
-    return game
+        train_iteration(run)
+        run.after_iteration(run)
+        check_finite(run)
+    return run
 
 
-def state_of(game: Game) -> dict[str, bytes]:
+def state_of(run: TrainingRun) -> dict[str, bytes]:
     """All that a checkpoint would hold, as bytes: two games with the same state go on alike."""
-    tensors, plain = capture(game)
+    tensors, plain = capture(run)
     files = {name: tensors_to_bytes(of, {}) for name, of in tensors.items()}
     return files | {"state.json": json.dumps(plain, sort_keys=True).encode()}
 
 
-def learnt_by(game: Game) -> tuple[bytes, bytes]:
+def weights_of(run: TrainingRun) -> tuple[bytes, bytes]:
     """The weights of the generator and of the discriminator, as bytes."""
-    state = state_of(game)
+    state = state_of(run)
     return state["generator.safetensors"], state["discriminator.safetensors"]

@@ -13,18 +13,18 @@ from torch import Tensor
 from gankit.plugin.slots import PLAYERS, Player
 from gankit.plugin.step import Step
 from gankit.runtime.rng import seed_all
-from gankit.training.run import Game
+from gankit.training.run import TrainingRun
 
 
 class Watch:
     """Notes what happens to gradients, images and optimisers in every turn of a game."""
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, run: TrainingRun) -> None:
         self.reached: dict[Player, bool] = dict.fromkeys(PLAYERS, False)
         """Which players have had a gradient other than 0."""
 
         self.untouched: dict[Player, set[str]] = {
-            player: {name for name, p in game.networks[player].named_parameters() if p.requires_grad}
+            player: {name for name, p in run.networks[player].named_parameters() if p.requires_grad}
             for player in PLAYERS
         }
         """The parameters that have had no gradient at all."""
@@ -39,10 +39,10 @@ class Watch:
         """The largest absolute value of a pixel that G has drawn."""
 
         self._drawn: list[tuple[Tensor, int]] = []
-        self._draw, self._after_backward = game.draw, game.after_backward
-        game.draw, game.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]
+        self._draw, self._after_backward = run.draw, run.after_backward
+        run.draw, run.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]
         for player in PLAYERS:
-            game.optimizers[player].register_step_post_hook(self._counting(player))
+            run.optimizers[player].register_step_post_hook(self._counting(player))
 
     def _counting(self, player: Player) -> Any:
         def stepped(*_: Any) -> None:
@@ -55,7 +55,7 @@ class Watch:
         self._drawn.append((images, images._version))
         return images, labels
 
-    def after_backward(self, run: Game, step: Step, player: Player) -> None:
+    def after_backward(self, run: TrainingRun, step: Step, player: Player) -> None:
         self._after_backward(run, step, player)
         self.written_into |= any(images._version != version for images, version in self._drawn)
         self._drawn.clear()
@@ -83,13 +83,13 @@ def counting_backward_passes() -> Iterator[list[None]]:
         torch.autograd.backward = backward
 
 
-def steady(game: Game) -> Game:
+def steady(run: TrainingRun) -> TrainingRun:
     """The game, its random numbers begun anew with every turn: what one plugin draws shifts no other's."""
-    draw = game.draw
+    draw = run.draw
 
     def seeded() -> tuple[Tensor, Tensor | None]:
-        seed_all(sum(chain(game.turn_counts.values())))
+        seed_all(sum(chain(run.step_counts.values())))
         return draw()
 
-    game.draw = seeded  # type: ignore[method-assign]
-    return game
+    run.draw = seeded  # type: ignore[method-assign]
+    return run

@@ -15,7 +15,7 @@ from gankit.plugin.dataset import Dataset
 from gankit.plugin.extractor import Extractor, Features
 from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
-from gankit.plugin.step import Judgement, Step, Term
+from gankit.plugin.step import DiscriminatorOutput, LossTerm, Step
 
 
 class TinyData(Plugin):
@@ -127,13 +127,13 @@ class TinyDiscriminatorNetwork(nn.Module):
         self.head = nn.Linear(features, 1)
         self.by_class = nn.Embedding(spec.classes, features) if spec.classes else None
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """(B, C, R, R) and (B,) or None to logits (B,) and features (B, F)."""
         features = self.activation(self.look(images)).flatten(1)
         logits = self.head(features).flatten()
         if self.by_class is not None:
             logits = logits + (self.by_class(labels) * features).mean(1)
-        return Judgement(logits, features)
+        return DiscriminatorOutput(logits, features)
 
 
 class TinyDiscriminator(Plugin):
@@ -161,8 +161,8 @@ class TinyLoss(Plugin):
     cross_entropy = True
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
-        return [Term("adversarial", _judged if player == "discriminator" else _fooled)]
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        return [LossTerm("adversarial", _judged if player == "discriminator" else _fooled)]
 
 
 def _judged(step: Step) -> Tensor:
@@ -247,19 +247,19 @@ class TinyExtractor(Plugin):
         return Extractor({"extractor": "pixels"}, look, dataset.class_names)
 
 
-class TinyMeasure(Plugin):
+class TinyMetric(Plugin):
     """How far apart the means are."""
 
     name = "tiny"
-    kind = "measure"
+    kind = "metric"
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         real, fake = comparison.real_features.values, comparison.fake_features.values
         return {"mean_distance": (real.mean(0) - fake.mean(0)).norm().item()}
 
 
-TINY_PARTS: tuple[type[Plugin], ...] = (
+TINY_PLUGINS: tuple[type[Plugin], ...] = (
     TinyData,
     TinyLatent,
     TinyGenerator,
@@ -270,5 +270,5 @@ TINY_PARTS: tuple[type[Plugin], ...] = (
     TinyOptimizer,
     TinySchedule,
     TinyExtractor,
-    TinyMeasure,
+    TinyMetric,
 )

@@ -2,43 +2,318 @@
 
 from __future__ import annotations
 
-from gankit.errors import Problem, RecipeError
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gankit.errors import PluginError, Problem, RecipeError, recipe_errors
+from gankit.plugin.build import build_network, build_plugins
+from gankit.plugin.dataset import loaded_once
 from gankit.plugin.hooks import Hooks
+from gankit.plugin.slots import PLAYERS, Player
+from gankit.plugin.spec import Spec
+from gankit.plugin.step import LossTerm
 from gankit.recipe.recipe import Recipe
+from gankit.runtime.device import choose_device, computes_in_bf16
+from gankit.runtime.ranks import ALONE, Ranks
+from gankit.runtime.rng import derived_seed, eval_mode, fork_rng, seed_all, training_seed
+from gankit.runtime.sync_batch_norm import share_statistics
+from gankit.training.run import TrainingRun
 
 
-def take_advice(recipe: Recipe, hooks: Hooks) -> list[str]:
-    """What the plugins say about the recipe as a whole, each sentence led by the plugin's place.
+def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
+    """Return the run that a recipe describes, with networks, optimisers and loss terms, but without its data.
 
-    Raises RecipeError with every combination that a plugin refuses.
+    Args:
+        recipe: what to train.
+        device: device to use instead of the recipe's `train.device`.
+        ranks: processes that train it together.
+
+    Raises:
+        RecipeError: a plugin refuses the recipe, or the plugins' networks do not fit together.
+        InputError: the device or the data cannot be used.
     """
-    advice, problems = [], []
+    chosen = choose_device(ranks.device(device or recipe.train.device))
+    precision = recipe.train.precision
+    bf16 = precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen))
+    plugins, hooks = build_plugins(recipe.components, recipe.source)
+    warnings = [*check_recipe(recipe, hooks), *rank_warnings(recipe, ranks.size)]
+    run = TrainingRun(recipe, ranks, chosen, bf16, plugins, hooks, warnings)
+    describe_data(run)
+    build_networks(run)
+    build_optimizers(run)
+    run.terms = collect_terms(run)
+    run.schedules = {player: collect_schedules(run, player) for player in PLAYERS}
+    resolve_hooks(run)
+    check_networks(run)
+    # Assembly draws under seeds of its own, so that training starts from the same random state in every case.
+    seed_all(training_seed(recipe.seed, ranks.rank))
+    return run
+
+
+# Warnings
+
+
+def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
+    """Return the warnings of the plugins about the recipe as a whole, each after the plugin's key.
+
+    Raises:
+        RecipeError: plugins refuse the combination. The error lists all of them.
+    """
+    warnings, problems = [], []
     for implementation in hooks.of("check_recipe"):
         try:
-            advice += [f"{implementation.key}: {sentence}" for sentence in implementation.call(recipe) or ()]
+            warnings += [f"{implementation.key}: {sentence}" for sentence in implementation.call(recipe) or ()]
         except ValueError as error:
             problems.append(Problem(implementation.key, str(error)))
     if problems:
         raise RecipeError(recipe.source, problems)
     if recipe.train.accumulate > 1:
-        advice += [
-            f"{key}: with train.accumulate an image meets only those of its own part of the batch, one "
-            f"of {recipe.train.accumulate}; the result is not that of the large batch"
-            for key in dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")])
+        warnings += [
+            f"{key}: with train.accumulate each image is compared only with the images of its own part of the batch, "
+            f"one of {recipe.train.accumulate}; the result differs from that of the whole batch"
+            for key in coupling_keys(recipe)
         ]
-    return advice
+    return warnings
 
 
-def advice_on_ranks(recipe: Recipe, ranks: int) -> list[str]:
-    """A sentence for each plugin that makes images of one batch meet, when they are spread over several ranks."""
+def rank_warnings(recipe: Recipe, ranks: int) -> list[str]:
+    """Return a warning for each plugin that couples the images of a batch, if several ranks share a batch."""
     if ranks == 1:
         return []
-    coupling = dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")])
     synced = recipe.train.sync_batch_norm
-    remedy = "" if synced else "; train.sync_batch_norm = true lets batch norm see the whole batch"
+    remedy = "" if synced else "; train.sync_batch_norm = true makes batch norm use the whole batch"
     return [
-        f"{key}: an image meets only those of its own rank, one of {ranks}; the result is not that of the whole batch"
-        + (remedy if key.startswith("normalization.") else "")
-        for key in coupling
+        f"{key}: each image is compared only with the images of its own rank, one of {ranks}; the result differs from "
+        "that of the whole batch" + (remedy if key.startswith("normalization.") else "")
+        for key in coupling_keys(recipe)
         if not (synced and key.startswith("normalization."))
     ]
+
+
+def coupling_keys(recipe: Recipe) -> list[str]:
+    """Return the keys of all components that couple the images of a batch."""
+    return list(dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")]))
+
+
+# Data
+
+
+def describe_data(run: TrainingRun) -> None:
+    """Set `run.dataset` and `run.spec`, after all `adjust_spec` hooks.
+
+    Raises:
+        RecipeError: no plugin provides the data, or a batch cannot be divided as the recipe asks.
+    """
+    recipe, hooks = run.recipe, run.hooks
+
+    def normalize(player: Player, layer: nn.Module, features: int) -> nn.Module:
+        normalized: nn.Module = hooks.one("normalization", player, layer, features, player=player)
+        return normalized
+
+    spec = Spec(normalize=normalize)
+    with recipe_errors(recipe.source, "data"):
+        dataset = hooks.one("load_data", spec)
+    if hooks.of("compute_metrics"):
+        # Metrics read the images too. Without metrics the images need not stay in memory.
+        dataset = loaded_once(dataset)
+    spec.channels, spec.resolution = dataset.channels, dataset.resolution
+    spec.class_names, spec.classes = dataset.class_names, len(dataset.class_names)
+    spec.class_balanced = recipe.train.class_balanced
+    for implementation in hooks.of("adjust_spec"):
+        with recipe_errors(recipe.source, implementation.key):
+            implementation.call(spec)
+    check_batch_size(recipe, spec, run.ranks.size)
+    run.dataset, run.spec = dataset, spec
+
+
+def check_batch_size(recipe: Recipe, spec: Spec, ranks: int) -> None:
+    """Check that a batch can be divided among classes, accumulation steps and ranks.
+
+    Raises:
+        RecipeError: it cannot. The error names the nearest batch sizes that can.
+    """
+    train = recipe.train
+    if spec.class_balanced and not spec.classes:
+        raise refusal(recipe, "train.class_balanced", "the images have no classes, so batches cannot be balanced")
+    balanced = spec.classes if spec.class_balanced else 1
+    if train.batch_size % (unit := balanced * train.accumulate):
+        raise refusal(
+            recipe,
+            "train.batch_size",
+            f"{train.batch_size} given; with {spec.classes} classes in equal shares in every batch it must be a "
+            f"multiple of {unit}: {_multiples_near(train.batch_size, unit)}, for instance",
+        )
+    if ranks > 1 and train.batch_size % (unit := balanced * train.accumulate * spec.pack * ranks):
+        raise refusal(
+            recipe,
+            "train.batch_size",
+            f"{train.batch_size} given; {ranks} ranks share each batch evenly, so it must be a multiple of {unit}: "
+            f"{_multiples_near(train.batch_size, unit)}, for instance",
+        )
+
+
+def _multiples_near(number: int, unit: int) -> str:
+    """Return the positive multiples of `unit` just below and above a number: `8 or 16`."""
+    lower = number // unit * unit
+    return " or ".join(str(n) for n in (lower, lower + unit) if n)
+
+
+# Networks and optimisers
+
+
+def build_networks(run: TrainingRun) -> None:
+    """Set `run.networks` and `run.parameters`."""
+    recipe = run.recipe
+    run.networks = {}
+    for player in PLAYERS:
+        seed_all(derived_seed(recipe.seed, player))
+        network = build_network(run.hooks, player, run.spec, run, recipe.source)
+        if recipe.train.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.train.sync_batch_norm and run.ranks.size > 1:
+            network = share_statistics(network, run.ranks.size)
+        run.networks[player] = network.to(run.device).train()
+    run.parameters = {player: [p for p in run.networks[player].parameters() if p.requires_grad] for player in PLAYERS}
+
+
+def build_optimizers(run: TrainingRun) -> None:
+    """Set `run.optimizers` and `run.base_rates`."""
+    run.optimizers = {}
+    for player in PLAYERS:
+        with recipe_errors(run.recipe.source, f"optimizer.{player}"):
+            run.optimizers[player] = run.hooks.one("build_optimizer", player, run.parameters[player], player=player)
+    run.base_rates = {p: [group["lr"] for group in run.optimizers[p].param_groups] for p in PLAYERS}
+
+
+# Loss terms and schedules
+
+
+def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
+    """Return the loss terms of each player, with unique names, in the order of the recipe.
+
+    Raises:
+        RecipeError: a player has no loss term.
+    """
+    loss = wrapped_loss(run)
+    collected: dict[Player, list[LossTerm]] = {}
+    for player in PLAYERS:
+        named: dict[str, LossTerm] = {}
+        for implementation in run.hooks.of("loss_terms", player):
+            is_loss = implementation.key == "loss"
+            for term in loss[player] if is_loss else implementation.call(player, run) or ():
+                # A recipe may use the same penalty twice. The key of the second, with a number if need be, names it.
+                others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(named) + 2)))
+                name = next(n for n in (term.name, *others) if n not in named)
+                named[name] = LossTerm(name, term.function, term.weight, term.every)
+        if not named:
+            raise refusal(run.recipe, "loss", f"no plugin provides a loss for the {player}")
+        collected[player] = list(named.values())
+    return collected
+
+
+def wrapped_loss(run: TrainingRun) -> dict[Player, list[LossTerm]]:
+    """Return the terms of the plugin in the slot `loss`, after all `wrap_loss` hooks."""
+    terms: dict[Player, list[LossTerm]] = {player: [] for player in PLAYERS}
+    for implementation in run.hooks.of("loss_terms"):
+        if implementation.key == "loss":
+            terms = {player: list(implementation.call(player, run) or ()) for player in PLAYERS}
+    for implementation in run.hooks.of("wrap_loss"):
+        wrapped = implementation.call(terms, run)
+        terms = terms if wrapped is None else wrapped
+    return terms
+
+
+def collect_schedules(run: TrainingRun, player: Player) -> list[Callable[[int], float]]:
+    """Return the learning-rate schedules of a player.
+
+    Raises:
+        RecipeError: a plugin returns something other than a function.
+    """
+    schedules = []
+    for implementation in run.hooks.of("lr_schedule", player):
+        schedule = implementation.call(player, run)
+        if schedule is not None and not callable(schedule):
+            message = f"lr_schedule returns {schedule!r}; it must return a function of the iteration"
+            raise refusal(run.recipe, implementation.key, message)
+        schedules += [] if schedule is None else [schedule]
+    return schedules
+
+
+# Hook points
+
+
+def resolve_hooks(run: TrainingRun) -> None:
+    """Set the hook points of the loop, each to plain functions, so that the loop looks nothing up.
+
+    Raises:
+        RecipeError: two plugins implement a hook point that allows one, or no plugin draws z.
+    """
+    hooks = run.hooks
+    run.before_step = {"discriminator": hooks.event("before_d_step"), "generator": hooks.event("before_g_step")}
+    run.after_step = {"discriminator": hooks.event("after_d_step"), "generator": hooks.event("after_g_step")}
+    run.after_backward = hooks.event("after_backward")
+    run.after_iteration = hooks.event("after_iteration")
+    run.on_log, run.on_grid, run.on_stop = hooks.event("on_log"), hooks.event("on_grid"), hooks.event("on_stop")
+    run.input_hooks = hooks.calls("discriminator_inputs")
+    run.metrics = {implementation.key: implementation.call for implementation in hooks.of("compute_metrics")}
+    try:
+        run.backward = hooks.sole("backward")
+        run.step_order = hooks.sole("step_order")
+        run.sampling_generator = hooks.sole("sampling_generator")
+        run.draw_samples = hooks.sole("draw_samples")
+        sample_latent = hooks.sole("sample_latent")
+    except PluginError as error:
+        raise refusal(run.recipe, "recipe", str(error)) from error
+    if sample_latent is None:
+        message = f"{run.recipe.use_of('latent')!r} does not implement sample_latent, so there is no z"
+        raise refusal(run.recipe, "latent", message)
+    run.sample_latent = sample_latent
+
+
+# Checks
+
+
+def check_networks(run: TrainingRun) -> None:
+    """Pass two samples, or one of each class, through both networks, so that a mismatch is found before training.
+
+    Raises:
+        RecipeError: a network does not accept its input, or returns something of another shape.
+    """
+    spec = run.spec
+    count = max(2, spec.classes)
+    labels = torch.arange(count, device=run.device) if spec.classes else None
+    with torch.no_grad(), fork_rng(run.device), eval_mode(run.generator), eval_mode(run.discriminator):
+        z = run.draw_latent(count, labels)
+        images = _call(run, "generator", lambda: run.generator(z, labels), f"z of shape {tuple(z.shape)}")
+        expected = (count, run.dataset.channels, spec.resolution, spec.resolution)
+        if not isinstance(images, Tensor) or images.shape != expected:
+            message = f"returns {_shape(images)}; it must return images of shape {expected}"
+            raise refusal(run.recipe, "generator", message)
+        inputs = images.float().repeat(1, spec.pack, 1, 1)
+        given = f"images of shape {tuple(inputs.shape)}"
+        output = _call(run, "discriminator", lambda: run.discriminator(inputs, labels), given)
+        if not (isinstance(output, tuple) and len(output) == 2 and output[0].shape == (count,)):
+            message = f"returns {_shape(output)}; it must return logits of shape {(count,)} and features (B, F)"
+            raise refusal(run.recipe, "discriminator", message)
+
+
+def _call(run: TrainingRun, player: Player, network: Callable[[], Any], given: str) -> Any:
+    try:
+        return network()
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        message = f"does not accept {given}: {' '.join(str(error).split())[:200]}"
+        raise refusal(run.recipe, player, message) from error
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(_shape(v) for v in value)})"
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def refusal(recipe: Recipe, key: str, message: str) -> RecipeError:
+    """Return the error for one mistake at a key of the recipe."""
+    return RecipeError(recipe.source, [Problem(key, message)])

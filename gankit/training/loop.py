@@ -1,4 +1,4 @@
-"""The loop. Read it from top to bottom: a run is iterations, an iteration is turns, a turn is one update."""
+"""The training loop. Read it from top to bottom; `training.update` holds one iteration."""
 
 from __future__ import annotations
 
@@ -10,252 +10,235 @@ from typing import Any
 
 import torch
 
-from gankit.errors import BreakdownError
+from gankit.errors import NonFiniteError
 from gankit.evaluation.evaluator import Evaluator
+from gankit.images.io import save_png
 from gankit.plugin.slots import PLAYERS
-from gankit.runtime.rng import evaluating, own_randomness
+from gankit.runtime.rng import fork_rng
 from gankit.runtime.signals import Interrupt
-from gankit.sampling.generator_file import sampled_generator, save_generator
+from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
 from gankit.storage.run_dir import RunDir
 from gankit.training.reporter import Outcome, Reporter
-from gankit.training.run import Game
-from gankit.training.state import hand_in_state, save_checkpoint
-from gankit.training.update import play_iteration
+from gankit.training.run import TrainingRun
+from gankit.training.state import gather_rank_states, save_checkpoint
+from gankit.training.update import train_iteration
 
 
-def train(game: Game, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None = None) -> Outcome:
-    """Plays a game to its end, from wherever it stands, and leaves everything in the run directory.
+def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None = None) -> Outcome:
+    """Train a run to its end, from its current iteration, and write everything into the run directory.
 
-    With several ranks it is the first that does so; the others `follow`.
+    With several ranks, the first rank calls this function and the others call `follow`.
 
     Args:
-        game: with its data loaded.
-        directory: of the run.
-        reporter: who is told how it goes.
-        evaluator: of the game, if its recipe has measures.
+        run: the run, with its data loaded.
+        directory: the run directory.
+        reporter: receives the events.
+        evaluator: computes the metrics, if the recipe has any.
 
-    Raises BreakdownError when the losses are no longer finite, GankitError when the disk is full.
+    Raises:
+        NonFiniteError: a loss or a parameter is NaN or infinite.
+        GankitError: the disk is full.
     """
-    with _told_to_plugins(game), game.ranks.in_company():
-        outcome = _play(game, directory, reporter, evaluator)
-    pass_on(game, directory, reporter)
-    game.hooks.event("on_stop")(game)
-    # Plugins have closed what they write to: what they still have to say goes past them.
-    pass_on(game, directory, reporter, directory.log)
+    with closing_plugins(run), run.ranks.shared_failures():
+        outcome = train_to_end(run, directory, reporter, evaluator)
+    pass_on_warnings(run, directory, reporter)
+    run.on_stop(run)
+    # `on_stop` may warn too. The plugins have closed their files, so these warnings go to log.jsonl alone.
+    pass_on_warnings(run, directory, reporter, directory.log)
     reporter.ended(outcome)
     return outcome
 
 
-def follow(game: Game) -> Outcome:
-    """What a rank other than the first does of `train`: it plays the same iterations, and writes and tells nothing.
+def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None) -> Outcome:
+    """Train the iterations that are left; write the last checkpoint, grid and metrics."""
+    output, total = run.recipe.output, run.recipe.train.iterations
+    run.directory = directory.path
+    clock = Clock(run)
+    grids = GridSampler(run)
+    run.start()
+    reporter.started(run, directory)
+    with Interrupt(reporter.stopping, run.ranks.leave_at_once) as interrupt:
+        while run.iteration < total and not must_end(run, interrupt):
+            train_iteration(run)
+            run.after_iteration(run)
+            reporter.trained(run)
+            if run.pending_warnings:
+                pass_on_warnings(run, directory, reporter)
+            if run.iteration % output.log_every == 0 or run.iteration == total or run.stop_reason is not None:
+                check_finite(run)
+                row = clock.row()
+                log(run, directory, row)
+                reporter.logged(row)
+            if run.iteration % output.sample_every == 0 and run.iteration < total:
+                save_grid(run, directory, grids)
+            if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
+                save(run, directory)
+            if evaluator is not None and run.iteration < total and evaluator.due():
+                evaluate(run, directory, evaluator, reporter)
+        save(run, directory)
+        save_grid(run, directory, grids)
+        # A run killed between the last checkpoint and the last metrics computes them when it is resumed, and only then.
+        left = evaluator is not None and not directory.has_metrics_at(run.iteration)
+        # An interrupted run ends without the wait for the metrics. They are computed when it is resumed.
+        if evaluator is not None and left and not interrupt.requested:
+            evaluate(run, directory, evaluator, reporter)
+            left = False
+    return Outcome(run.iteration, clock.seconds, left or not run.finished(), run.stop_reason)
 
-    Raises what `train` does.
+
+def follow(run: TrainingRun) -> Outcome:
+    """Train the same iterations as the first rank, and write nothing. For all ranks but the first.
+
+    Raises:
+        GankitError: as in `train`.
     """
-    clock = Clock(game)
-    with _told_to_plugins(game), game.ranks.in_company():
-        game.start()
-        _follow(game)
-    game.hooks.event("on_stop")(game)
-    return Outcome(game.iteration, clock.seconds, not _played_out(game), game.stop_reason)
+    clock = Clock(run)
+    output, total = run.recipe.output, run.recipe.train.iterations
+    with closing_plugins(run), run.ranks.shared_failures():
+        run.start()
+        with Interrupt(leave=run.ranks.leave_at_once) as interrupt:
+            while run.iteration < total and not must_end(run, interrupt):
+                train_iteration(run)
+                run.after_iteration(run)
+                # The first rank shows the warnings of all ranks.
+                run.pending_warnings.clear()
+                if run.iteration % output.log_every == 0:
+                    check_finite(run)
+                # The first rank writes a checkpoint here and waits for the state of this one.
+                if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
+                    check_finite(run)
+                    gather_rank_states(run)
+            check_finite(run)
+            gather_rank_states(run)
+    run.on_stop(run)
+    return Outcome(run.iteration, clock.seconds, not run.finished(), run.stop_reason)
 
 
 @contextmanager
-def _told_to_plugins(game: Game) -> Iterator[None]:
-    """Plugins hear of what breaks the run off, and close what they write to."""
+def closing_plugins(run: TrainingRun) -> Iterator[None]:
+    """Call `on_stop` of all plugins if the block fails, so that they close their files."""
     try:
         yield
     except Exception as error:
-        game.failure = str(error) or type(error).__name__
-        # Of what is wrong with such a run, the error is enough.
+        run.failure = str(error) or type(error).__name__
+        # A further error in a plugin must not hide the first one.
         with suppress(Exception):
-            game.hooks.event("on_stop")(game)
+            run.on_stop(run)
         raise
 
 
-def _follow(game: Game) -> None:
-    """The iterations that are left; where the first rank writes a checkpoint, this one hands in its own state."""
-    output, total = game.recipe.output, game.recipe.train.iterations
-    with Interrupt(leave=game.ranks.leave_at_once) as interrupt:
-        while game.iteration < total and not over(game, interrupt):
-            play_iteration(game)
-            game.after_iteration(game)
-            # What plugins say on all ranks, the first one tells.
-            game.said.clear()
-            if game.iteration % output.log_every == 0:
-                check_finite(game)
-            if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
-                check_finite(game)
-                hand_in_state(game)
-        check_finite(game)
-        hand_in_state(game)
-
-
-def over(game: Game, interrupt: Interrupt) -> bool:
-    """Whether a plugin or a signal ends the run here. On one rank, and it ends on all."""
-    own = game.stop_reason is not None or interrupt.requested
-    if game.ranks.size == 1 or not game.ranks.any(own):
+def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
+    """Return whether a plugin or a signal ends the run here. One rank ends it for all."""
+    own = run.stop_reason is not None or interrupt.requested
+    if run.ranks.size == 1 or not run.ranks.any(own):
         return own
-    reasons = [reason for reason in game.ranks.everyones(game.stop_reason or "") if reason]
-    game.stop_reason = reasons[0] if reasons else None
+    reasons = [reason for reason in run.ranks.all_gather(run.stop_reason or "") if reason]
+    run.stop_reason = reasons[0] if reasons else None
     interrupt.requested = not reasons
     return True
 
 
-def _played_out(game: Game) -> bool:
-    return game.iteration == game.recipe.train.iterations or game.stop_reason is not None
+def check_finite(run: TrainingRun) -> None:
+    """Check that all losses and parameters are finite. Waits for the device.
 
-
-def _play(game: Game, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None) -> Outcome:
-    """The iterations that are left, and the last checkpoint, grid and measures."""
-    output, total = game.recipe.output, game.recipe.train.iterations
-    game.directory = directory.path
-    clock = Clock(game)
-    grids = GridSampler(game)
-    game.start()
-    reporter.began(game, directory)
-    with Interrupt(reporter.stopping, game.ranks.leave_at_once) as interrupt:
-        while game.iteration < total and not over(game, interrupt):
-            play_iteration(game)
-            game.after_iteration(game)
-            reporter.played(game)
-            if game.said:
-                pass_on(game, directory, reporter)
-            if game.iteration % output.log_every == 0 or game.iteration == total or game.stop_reason is not None:
-                check_finite(game)
-                row = clock.row()
-                log(game, directory, row)
-                reporter.logged(row)
-            if game.iteration % output.sample_every == 0 and game.iteration < total:
-                show(game, directory, grids, reporter)
-            if game.iteration % output.checkpoint_every == 0 and game.iteration < total:
-                save(game, directory)
-            if evaluator is not None and game.iteration < total and evaluator.due():
-                judge(game, directory, evaluator, reporter)
-        save(game, directory)
-        # A kill between this checkpoint and the last measures must not lose them for good, nor take them twice.
-        noted = directory.measures_at(game.iteration)
-        if any("protocol" not in row for row in noted):
-            directory.save_grid(grids.draw(), game.iteration, grids.digest)
-        else:
-            show(game, directory, grids, reporter)
-        left = evaluator is not None and not any("protocol" in row for row in noted)
-        # Whoever interrupts a run does not want to wait for numbers; when it goes on, it takes them.
-        if evaluator is not None and left and not interrupt.requested:
-            judge(game, directory, evaluator, reporter)
-            left = False
-    return Outcome(game.iteration, clock.seconds, left or not _played_out(game), game.stop_reason)
-
-
-def log(game: Game, directory: RunDir, row: dict[str, Any]) -> None:
-    """A row, to log.jsonl and to the plugins. Leaves no trace in what is learnt."""
-    directory.log(row)
-    with own_randomness(game.device):
-        game.on_log(game, row)
-
-
-def pass_on(
-    game: Game, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
-) -> None:
-    """What plugins have to say, to the user and to the log."""
-    # A plugin may have something to say about what it is told here: that is for the next time.
-    said, game.said = game.said, []
-    for sentence in said:
-        row = {"iteration": game.iteration, "advice": sentence}
-        log(game, directory, row) if write is None else write(row)
-        reporter.advised(sentence)
-
-
-def check_finite(game: Game) -> None:
-    """Stops a run whose losses have become NaN or infinite. Waits for the device.
-
-    Raises BreakdownError naming the player and the term.
+    Raises:
+        NonFiniteError: one is not. The error names the player and the loss term.
     """
-    # In the order of play: what begins with D is all over G's terms a turn later.
+    # The order of the steps: a failure that begins in D reaches all terms of G one step later.
     broken = {
         f"the {player}'s {name}": value.item()
         for player in reversed(PLAYERS)
-        for name, value in game.values[player].items()
+        for name, value in run.values[player].items()
         if not math.isfinite(value)
     }
-    helps = (
-        "The last checkpoint is from before and is kept. What helps most often: a lower learning rate, a gradient "
-        'penalty on the discriminator, precision = "fp32"'
+    advice = (
+        "The last checkpoint is from before that and is kept. Remedies that help most often: a lower learning rate, a "
+        'gradient penalty on the discriminator, precision = "fp32"'
     )
     if broken:
         (first, value), others = next(iter(broken.items())), list(broken)[1:]
-        with_it = f", and with it {', '.join(others)}" if others else ""
-        raise BreakdownError(f"iteration {game.iteration}: {first} is {value}{with_it}. {helps}")
+        also = f", and so is {', '.join(others)}" if others else ""
+        raise NonFiniteError(f"iteration {run.iteration}: {first} is {value}{also}. {advice}")
     for player in PLAYERS:
-        if not torch.stack([torch.isfinite(p).all() for p in game.parameters[player]]).all():
-            raise BreakdownError(f"iteration {game.iteration}: the {player}'s parameters are no longer finite. {helps}")
+        if not torch.stack([torch.isfinite(p).all() for p in run.parameters[player]]).all():
+            raise NonFiniteError(f"iteration {run.iteration}: the {player}'s parameters are not finite. {advice}")
 
 
-def show(game: Game, directory: RunDir, grids: GridSampler, reporter: Reporter) -> None:
-    """A grid of samples, and the measures of every plugin that has some. Leaves no trace in what is learnt."""
-    drawn = grids.draw()
-    directory.save_grid(drawn, game.iteration, grids.digest)
-    with own_randomness(game.device):
-        game.on_grid(game, drawn)
-    if found := measures(game):
-        log(game, directory, {"iteration": game.iteration, "measures": found})
-        reporter.measured(game.iteration, found)
+def log(run: TrainingRun, directory: RunDir, row: dict[str, Any]) -> None:
+    """Write a row to `log.jsonl` and pass it to the plugins."""
+    directory.log(row)
+    # Plugins may draw random numbers here. The training must not depend on them.
+    with fork_rng(run.device):
+        run.on_log(run, row)
 
 
-def judge(game: Game, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
-    """The recipe's measures, with their protocol and their cost. What cannot be measured is said, and no more."""
+def pass_on_warnings(
+    run: TrainingRun, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
+) -> None:
+    """Show the pending warnings of the plugins and write them to the log."""
+    # `on_log` may warn about a warning. That one waits for the next call.
+    pending, run.pending_warnings = run.pending_warnings, []
+    for sentence in pending:
+        row = {"iteration": run.iteration, "warning": sentence}
+        log(run, directory, row) if write is None else write(row)
+        reporter.warned(sentence)
+
+
+def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
+    """Draw a grid of samples, save it and pass it to the plugins."""
+    image = grids.draw()
+    save_png(image, directory.grid(run.iteration), {"z": grids.digest})
+    with fork_rng(run.device):
+        run.on_grid(run, image)
+
+
+def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
+    """Compute the metrics and log them with their protocol. A metric that fails becomes a warning."""
     row = evaluator.row(forgiving=True)
-    pass_on(game, directory, reporter)
-    log(game, directory, row)
-    if row["measures"]:
-        reporter.measured(game.iteration, row["measures"], row["seconds"])
+    pass_on_warnings(run, directory, reporter)
+    log(run, directory, row)
+    if row["metrics"]:
+        reporter.evaluated(run.iteration, row["metrics"], row["seconds"])
 
 
-def measures(game: Game) -> dict[str, float]:
-    """What plugins measure of the generator, by name. Leaves no trace in what is learnt."""
-    generator, found = sampled_generator(game), dict[str, float]()
-    for evaluate in game.evaluate:
-        with torch.no_grad(), evaluating(generator), own_randomness(game.device):
-            found |= evaluate(game, generator) or {}
-    return found
-
-
-def save(game: Game, directory: RunDir) -> None:
-    """A checkpoint, and the generator alone. A game that has broken down is never saved."""
-    check_finite(game)
-    save_checkpoint(game, directory)
-    save_generator(game, directory.generator_file)
-    directory.prune(game.recipe.output.keep_checkpoints)
+def save(run: TrainingRun, directory: RunDir) -> None:
+    """Write a checkpoint and the generator file, and remove old checkpoints. A run with NaN is never saved."""
+    check_finite(run)
+    save_checkpoint(run, directory)
+    save_generator(run, directory.generator_file)
+    directory.prune(run.recipe.output.keep_checkpoints)
 
 
 class Clock:
     """Time and images of this process."""
 
-    def __init__(self, game: Game, now: Callable[[], float] = time.perf_counter) -> None:
-        self.game = game
+    def __init__(self, run: TrainingRun, now: Callable[[], float] = time.perf_counter) -> None:
+        self.run = run
         self.now = now
         self.start = self.last = now()
-        self.turns = game.turn_counts["discriminator"]
+        self.steps = run.step_counts["discriminator"]
 
     @property
     def seconds(self) -> float:
+        """Seconds since the start."""
         return self.now() - self.start
 
     def row(self) -> dict[str, Any]:
-        """A line of log.jsonl: losses, rates, and real images shown to D a second since the line before.
+        """Return a row of `log.jsonl`: losses, learning rates, and real images per second since the last row.
 
         Waits for the device.
         """
-        game = self.game
-        losses = {p: {name: value.item() for name, value in game.values[p].items()} for p in PLAYERS}
-        now, turns = self.now(), game.turn_counts["discriminator"]
-        images = (turns - self.turns) * game.recipe.train.batch_size
+        run = self.run
+        losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}
+        now, steps = self.now(), run.step_counts["discriminator"]
+        images = (steps - self.steps) * run.recipe.train.batch_size
         row = {
-            "iteration": game.iteration,
+            "iteration": run.iteration,
             "seconds": round(now - self.start, 3),
             "images_per_second": round(images / (now - self.last), 1),
-            "learning_rate": {player: game.learning_rate(player) for player in PLAYERS},
+            "learning_rate": {player: run.learning_rate(player) for player in PLAYERS},
             "loss": losses,
         }
-        self.last, self.turns = now, turns
+        self.last, self.steps = now, steps
         return row

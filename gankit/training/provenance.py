@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from gankit.runtime.rng import training_seed
 from gankit.storage.provenance import plugin_record
+from gankit.training.run import TrainingRun
 from gankit.version import __version__
 
-if TYPE_CHECKING:
-    from gankit.training.run import Game
 
-
-def environment_record(game: Game) -> dict[str, Any]:
-    """What a run ran on. Of several ranks, each has a training seed."""
-    import torch  # not above: to look into a run directory needs none
-
-    from gankit.runtime.rng import training_seed
-
-    recipe, device = game.recipe, game.device
+def environment_record(run: TrainingRun) -> dict[str, Any]:
+    """Return the versions, device, seeds, warnings and plugins of a run, for `environment.json`."""
+    recipe, device = run.recipe, run.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "gankit": __version__,
@@ -29,18 +26,18 @@ def environment_record(game: Game) -> dict[str, Any]:
         "command": sys.argv,
         "device": str(device),
         "device_name": name,
-        "precision": "bf16" if game.bf16 else "fp32",
+        "precision": "bf16" if run.bf16 else "fp32",
         "threads": torch.get_num_threads(),
         "seed": recipe.seed,
-        "training_seeds": [training_seed(recipe.seed, rank) for rank in range(game.ranks.size)],
-        "parameters": {p: sum(w.numel() for w in network.parameters()) for p, network in game.networks.items()},
-        "advice": game.advice,
-        "plugins": plugin_record(recipe),
+        "training_seeds": [training_seed(recipe.seed, rank) for rank in range(run.ranks.size)],
+        "parameters": {p: sum(w.numel() for w in network.parameters()) for p, network in run.networks.items()},
+        "warnings": run.warnings,
+        "plugins": plugin_record(recipe.components),
     }
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """One sentence for each fact of the machine that has changed, and with it, perhaps, the last digits of sums."""
+    """Return a sentence for each fact of the machine that has changed, because the bytes of the result may change too."""
     facts = ("torch", "device_name", "threads", "precision")
     return [
         f"{fact.replace('_', ' ')}: the run was on {before[fact]} and is now on {now[fact]}; the bytes may differ"

@@ -3,72 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from gankit.storage.run_dir import RunDir
-from gankit.training.run import Game
+from gankit.training.run import TrainingRun
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run came to its end."""
+    """How a run ended."""
 
     iterations: int
     seconds: float
-    """Of this process; a resumed run's earlier processes are not in it."""
+    """Time in this process. The earlier processes of a resumed run do not count."""
 
     interrupted: bool = False
-    """Whether something is left to do: iterations, or the last measures."""
+    """Whether something is left to do: iterations, or the last metrics."""
 
     stop_reason: str | None = None
-    """Why a plugin ended the run, if one did."""
+    """Reason that a plugin gave for ending the run, or None."""
 
 
-class Reporter(Protocol):
-    """Who is told how the run is going."""
+class Reporter:
+    """Receives the events of a run and shows nothing. Displays and callers override the events that they need.
 
-    def preparing(self, what: str) -> None:
-        """What is done next before the run begins, which may take a while: `reading the images`."""
-        ...
+    With several ranks, only the reporter of the first rank is used.
+    """
 
-    def began(self, game: Game, directory: RunDir) -> None: ...
+    def preparing(self, stage: str) -> None:
+        """Start a stage before the run begins that may take a while, such as `reading the images`."""
 
-    def played(self, game: Game) -> None:
-        """An iteration is over. Called every time, so it must not wait for the device."""
-        ...
+    def started(self, run: TrainingRun, directory: RunDir) -> None:
+        """Start the first iteration of this process."""
 
-    def logged(self, row: dict[str, Any]) -> None: ...
+    def trained(self, run: TrainingRun) -> None:
+        """Complete an iteration. Called every time, so it must not wait for the device."""
 
-    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
-        """What plugins have measured of the generator at an iteration, by name, and what that took."""
-        ...
+    def logged(self, row: dict[str, Any]) -> None:
+        """Write a row with losses to `log.jsonl`."""
 
-    def advised(self, sentence: str) -> None:
-        """A plugin has something to say about the run."""
-        ...
+    def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float) -> None:
+        """Compute the metrics of the generator, by name, in `seconds`."""
+
+    def warned(self, sentence: str) -> None:
+        """Pass on a warning about the recipe or the run."""
+
+    def informed(self, sentence: str) -> None:
+        """Pass on a fact about the run, such as the checkpoint that it resumes from."""
 
     def stopping(self) -> None:
-        """A signal asks for the end, which comes after this iteration. Called from the signal's handler."""
-        ...
+        """Receive a signal. The run ends after this iteration. Called from the signal handler."""
 
-    def ended(self, outcome: Outcome) -> None: ...
+    def ended(self, outcome: Outcome) -> None:
+        """End the training without an error."""
 
-
-class Silent:
-    """A reporter that shows nothing; whoever wants to know one thing overrides one method."""
-
-    def preparing(self, what: str) -> None: ...
-
-    def began(self, game: Game, directory: RunDir) -> None: ...
-
-    def played(self, game: Game) -> None: ...
-
-    def logged(self, row: dict[str, Any]) -> None: ...
-
-    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None: ...
-
-    def advised(self, sentence: str) -> None: ...
-
-    def stopping(self) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None: ...
+    def concluded(self, directory: RunDir) -> None:
+        """Close the run directory, after success and after an error. The ending is on record."""

@@ -1,120 +1,74 @@
-"""The state of a run: captured for a checkpoint, and restored from one."""
+"""State of a run: captured for a checkpoint, and restored from one.
+
+Exact resume rests on this file: everything that decides how the training continues is in `capture`, and `restore` puts
+all of it back.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from gankit.errors import InputError, PluginError
 from gankit.plugin.base import Plugin
-from gankit.plugin.slots import PLAYERS
-from gankit.runtime.rng import derived_seed, seed_all
-from gankit.storage.atomic_io import TEMPORARY, disk_errors, tensors_to_bytes
-from gankit.storage.checkpoint import (
-    CHECKPOINT_FORMAT,
-    FILES,
-    TensorFile,
-    read_tensors,
-    same_checkpoint,
-    seal,
-    sync_folder,
-    verify,
-    write_synced,
-)
+from gankit.plugin.slots import PLAYERS, Player
+from gankit.runtime.rng import RandomState, derived_seed, seed_all
+from gankit.storage.atomic_io import tensors_to_bytes
+from gankit.storage.checkpoint import FILES, TensorFile, read_tensors, verify, write_checkpoint
 from gankit.storage.run_dir import RunDir
-from gankit.training.run import Game
+from gankit.training.run import TrainingRun
 
 RANDOM = "random/"
-"""Before the names of random states, where they lie beside what plugins saved."""
+"""Prefix of random states in the file of a rank, where they are beside the state of plugins."""
 
 
-def save_checkpoint(game: Game, directory: RunDir) -> Path:
-    """Everything that decides how the game goes on, as `checkpoints/ITERATION/`.
+def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
+    """Write everything that decides how the run continues, as `checkpoints/ITERATION/`; return that folder.
 
-    Written beside its place and renamed into it, so a kill at any moment leaves a whole checkpoint or none. The other
-    ranks, if there are any, `hand_in_state` meanwhile.
+    Called on the first rank, while all other ranks call `gather_rank_states`.
 
-    Raises GankitError when the disk is full.
+    Raises:
+        GankitError: the disk is full.
     """
-    place = directory.checkpoint(game.iteration)
-    tensors, plain = capture(game)
-    of_others = hand_in_state(game)
-    beside = place.with_name(TEMPORARY + place.name)
-    with disk_errors(place):
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            beside.mkdir(parents=True)
-            plain["files"] = {name: write_synced(beside / name, tensors_to_bytes(t)) for name, t in tensors.items()}
-            plain["files"] |= {name: write_synced(beside / name, data) for name, data in of_others.items()}
-            write_synced(beside / "state.json", json.dumps(plain | {"sha256": seal(plain)}, indent=1).encode())
-            if same_checkpoint(beside, place):
-                # The end of a run that stood here before. To replace it would leave none for a moment.
-                shutil.rmtree(beside)
-                return place
-            if place.exists():
-                shutil.rmtree(place)
-            os.rename(beside, place)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        sync_folder(place.parent)
+    tensors, state = capture(run)
+    files = {name: tensors_to_bytes(content) for name, content in tensors.items()} | gather_rank_states(run)
+    place = directory.checkpoint(run.iteration)
+    write_checkpoint(place, files, state)
     return place
 
 
-def hand_in_state(game: Game) -> dict[str, bytes]:
-    """Every rank's own state but the first's, as files by name, on the first rank; nothing on the others.
+def load_checkpoint(run: TrainingRun, place: Path) -> None:
+    """Put a newly assembled run into the state of a checkpoint.
 
-    Each of them calls it where the first one saves a checkpoint.
+    A checkpoint of another number of ranks restores what all ranks share. The state of single ranks starts anew.
+
+    Raises:
+        InputError: a file is missing, truncated, altered, or belongs to another recipe. The error names it.
     """
-    if game.ranks.size == 1:
-        return {}
-    python, of_numpy = _random_values()
-    own = {key: plugin for key, plugin in game.plugins.items() if plugin.state_is != "shared"}
-    tensors, plain = _split(_plugin_values(own))
-    card = {"python_random": python, "numpy_random": of_numpy, "plugins": plain}
-    randomness = {f"{RANDOM}{name}": state for name, state in _random_tensors(game.device).items()}
-    data = tensors_to_bytes(randomness | tensors, card)
-    return {_file_of(rank): data for rank, data in enumerate(game.ranks.gathered(data)) if rank}
-
-
-def _file_of(rank: int) -> str:
-    """The file of what a rank other than the first has of its own."""
-    return f"rank-{rank}.safetensors"
-
-
-def load_checkpoint(game: Game, place: Path) -> None:
-    """Puts a freshly assembled game where the checkpoint's game stood.
-
-    Of a game of another number of ranks it takes what all ranks share; what each had of its own begins anew.
-
-    Raises InputError naming the file when it is missing, truncated, altered, or of another recipe.
-    """
-    plain = verify(place)
-    tensors = {name: read_tensors(place / name) for name in FILES}
+    state = verify(place)
+    tensors = {name: read_tensors(place / name)[0] for name in FILES}
     try:
-        restore(game, tensors, plain)
-        _restore_own(game, place, plain.get("ranks", 1))
+        restore(run, tensors, state)
+        restore_rank_state(run, place, state.get("ranks", 1))
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{place} does not fit the run's recipe.toml: {reason}") from error
 
 
-def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
-    """The game's state as tensors, file by file, and as plain values."""
-    assert game.batches is not None
+# The state that all ranks share, and the first rank's own
+
+
+def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
+    """Return the state of a run: tensors by file, and JSON values."""
+    assert run.batches is not None
     optimizer_tensors: TensorFile = {}
-    optimizer_plain: dict[str, Any] = {}
+    optimizer_values: dict[str, Any] = {}
     for player in PLAYERS:
-        saved = game.optimizers[player].state_dict()
+        saved = run.optimizers[player].state_dict()
         values = {
             f"{player}/{index}/{name}": value
             for index, entry in saved["state"].items()
@@ -122,89 +76,102 @@ def capture(game: Game) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         }
         tensors, rest = _split(values)
         optimizer_tensors |= tensors
-        optimizer_plain[player] = {"groups": saved["param_groups"], "values": rest}
-    plugin_tensors, plugin_plain = _split(_plugin_values(game.plugins))
-    tensors_by_file = {
-        "generator.safetensors": dict(game.generator.state_dict()),
-        "discriminator.safetensors": dict(game.discriminator.state_dict()),
+        optimizer_values[player] = {"groups": saved["param_groups"], "values": rest}
+    plugin_tensors, plugin_values = _split(_plugin_states(run.plugins))
+    random_state = RandomState.capture(run.device)
+    files = {
+        "generator.safetensors": dict(run.generator.state_dict()),
+        "discriminator.safetensors": dict(run.discriminator.state_dict()),
         "optimizer.safetensors": optimizer_tensors,
         "plugins.safetensors": plugin_tensors,
-        "random.safetensors": _random_tensors(game.device),
+        "random.safetensors": random_state.torch_states,
     }
-    python, of_numpy = _random_values()
-    plain = {
-        "format": CHECKPOINT_FORMAT,
-        "iteration": game.iteration,
-        "turn_counts": game.turn_counts,
-        "stop_reason": game.stop_reason,
-        "batches": game.batches.state_dict(),
-        "optimizer": optimizer_plain,
-        "plugins": plugin_plain,
-        "python_random": python,
-        "numpy_random": of_numpy,
+    state: dict[str, Any] = {
+        "iteration": run.iteration,
+        "step_counts": run.step_counts,
+        "stop_reason": run.stop_reason,
+        "batches": run.batches.state_dict(),
+        "optimizer": optimizer_values,
+        "plugins": plugin_values,
+        **random_state.to_json(),
     }
-    if game.ranks.size > 1:
-        plain["ranks"] = game.ranks.size
-    return tensors_by_file, plain
+    if run.ranks.size > 1:
+        state["ranks"] = run.ranks.size
+    return files, state
 
 
-def restore(game: Game, tensors: dict[str, TensorFile], plain: dict[str, Any]) -> None:
-    """The inverse of `capture`, but for what each of several ranks has of its own."""
-    assert game.batches is not None
-    game.generator.load_state_dict(tensors["generator.safetensors"])
-    game.discriminator.load_state_dict(tensors["discriminator.safetensors"])
+def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[str, Any]) -> None:
+    """Restore what `capture` returned, except the state of single ranks."""
+    assert run.batches is not None
+    run.generator.load_state_dict(tensors["generator.safetensors"])
+    run.discriminator.load_state_dict(tensors["discriminator.safetensors"])
     for player in PLAYERS:
-        _restore_optimizer(game, player, tensors["optimizer.safetensors"], plain["optimizer"][player])
-    # What each rank had of its own fits only as many of them, and this file has the first one's.
-    own_too = plain.get("ranks", 1) == game.ranks.size and game.ranks.rank == 0
-    shared = {key: plugin for key, plugin in game.plugins.items() if plugin.state_is == "shared"}
-    _give_back(game, game.plugins if own_too else shared, tensors["plugins.safetensors"] | plain["plugins"])
-    game.batches.load_state_dict(plain["batches"])
-    game.iteration = plain["iteration"]
-    game.turn_counts = plain["turn_counts"]
-    game.stop_reason = plain.get("stop_reason")
-    _set_randomness(game.device, tensors["random.safetensors"], plain["python_random"], plain["numpy_random"])
+        _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
+    # The file holds the first rank's own plugin state too. It fits only the first rank of the same number of ranks.
+    own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
+    shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
+    _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])
+    run.batches.load_state_dict(state["batches"])
+    run.iteration = state["iteration"]
+    run.step_counts = state["step_counts"]
+    run.stop_reason = state.get("stop_reason")
+    # Last, because the steps above may draw random numbers.
+    RandomState.from_json(state, tensors["random.safetensors"]).restore(run.device)
 
 
-def _restore_own(game: Game, place: Path, ranks: int) -> None:
-    """What this rank alone has, after a checkpoint's shared state is restored.
+# The state of the other ranks
+
+
+def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
+    """Return the files of all ranks but the first, on the first rank; an empty dictionary on the others.
+
+    Every rank calls it when the first rank saves a checkpoint.
+    """
+    if run.ranks.size == 1:
+        return {}
+    random_state = RandomState.capture(run.device)
+    tensors, values = _split(_plugin_states(_rank_plugins(run)))
+    card = {**random_state.to_json(), "plugins": values}
+    data = tensors_to_bytes({f"{RANDOM}{name}": s for name, s in random_state.torch_states.items()} | tensors, card)
+    return {_rank_file(rank): data for rank, data in enumerate(run.ranks.gather(data)) if rank}
+
+
+def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
+    """Restore the state of this rank alone, after `restore`.
 
     Args:
-        game: whose ranks and iteration are looked at.
-        place: of the checkpoint.
-        ranks: how many wrote it.
+        run: the run to restore.
+        place: folder of the checkpoint.
+        ranks: number of ranks that wrote the checkpoint.
     """
-    rank = game.ranks.rank
-    if ranks != game.ranks.size:
-        seed_all(derived_seed(game.recipe.seed, f"training/{rank}/{game.iteration}"))
+    rank = run.ranks.rank
+    if ranks != run.ranks.size:
+        seed_all(derived_seed(run.recipe.seed, f"training/{rank}/{run.iteration}"))
     elif rank:
-        path = place / _file_of(rank)
-        tensors, card = read_tensors(path), _read_card(path)
-        own = {key: plugin for key, plugin in game.plugins.items() if plugin.state_is != "shared"}
-        _give_back(game, own, tensors | card["plugins"])
-        randomness = {name.removeprefix(RANDOM): state for name, state in tensors.items() if name.startswith(RANDOM)}
-        _set_randomness(game.device, randomness, card["python_random"], card["numpy_random"])
+        tensors, card = read_tensors(place / _rank_file(rank))
+        _restore_plugins(run, _rank_plugins(run), tensors | card["plugins"])
+        states = {name.removeprefix(RANDOM): state for name, state in tensors.items() if name.startswith(RANDOM)}
+        RandomState.from_json(card, states).restore(run.device)
 
 
-def _give_back(game: Game, plugins: dict[str, Plugin], values: dict[str, Any]) -> None:
-    """To each plugin what it saved; `values` are by `KEY/NAME`."""
-    for key, plugin in plugins.items():
-        own = {
-            name.removeprefix(f"{key}/"): value.to(game.device) if isinstance(value, Tensor) else value
-            for name, value in values.items()
-            if name.startswith(f"{key}/")
-        }
-        try:
-            plugin.load_state_dict(own)
-        except (KeyError, TypeError, RuntimeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"{key} does not take back what it saved ({', '.join(own) or 'nothing'}): "
-                f"{type(error).__name__}: {error}"
-            ) from error
+def _rank_plugins(run: TrainingRun) -> dict[str, Plugin]:
+    """Return the plugins whose state differs from rank to rank."""
+    return {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope != "shared"}
 
 
-def _plugin_values(plugins: dict[str, Plugin]) -> dict[str, Any]:
-    """What plugins save, by `KEY/NAME`."""
+def _rank_file(rank: int) -> str:
+    return f"rank-{rank}.safetensors"
+
+
+# Plugins and optimisers
+
+
+def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
+    """Return the state of the plugins, by `KEY/NAME`.
+
+    Raises:
+        PluginError: a value is neither a tensor nor a plain value.
+    """
     return {
         f"{key}/{name}": _storable(key, name, value)
         for key, plugin in plugins.items()
@@ -212,66 +179,53 @@ def _plugin_values(plugins: dict[str, Plugin]) -> dict[str, Any]:
     }
 
 
-def _random_values() -> tuple[list[Any], list[Any]]:
-    """The states of Python's and numpy's random generators, as JSON takes them."""
-    version, numbers, gauss = random.getstate()
-    of_numpy: Any = numpy.random.get_state()
-    return [version, list(numbers), gauss], [of_numpy[0], of_numpy[1].tolist(), *of_numpy[2:]]
-
-
-def _set_randomness(device: torch.device, tensors: TensorFile, python: list[Any], of_numpy: list[Any]) -> None:
-    version, numbers, gauss = python
-    random.setstate((version, tuple(numbers), gauss))
-    numpy.random.set_state(tuple(of_numpy))
-    torch.set_rng_state(tensors["cpu"])
-    # A run that moves to a GPU brings no state for the GPU's randomness: it goes on from the seed's.
-    if device.type == "cuda" and "cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["cuda"], device)
-
-
 def _storable(key: str, name: str, value: Any) -> Any:
-    """Raises PluginError for a value that neither safetensors nor JSON keeps as it is."""
     if not isinstance(value, (Tensor, int, float, str, bool, type(None))):
         raise PluginError(
-            f"{key}: state_dict gives a {type(value).__name__} under {name!r}; tensors, numbers, strings, booleans and "
-            "None can be saved"
+            f"{key}: state_dict returns a {type(value).__name__} under {name!r}; only tensors, numbers, strings, "
+            "booleans and None can be saved"
         )
     return value
 
 
-def _restore_optimizer(game: Game, player: Any, tensors: TensorFile, plain: dict[str, Any]) -> None:
-    optimizer = game.optimizers[player]
+def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Mapping[str, Any]) -> None:
+    """Load the state of each plugin from values by `KEY/NAME`."""
+    for key, plugin in plugins.items():
+        own = {
+            name.removeprefix(f"{key}/"): value.to(run.device) if isinstance(value, Tensor) else value
+            for name, value in values.items()
+            if name.startswith(f"{key}/")
+        }
+        try:
+            plugin.load_state_dict(own)
+        except (KeyError, TypeError, RuntimeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"{key} cannot load the state that it saved ({', '.join(own) or 'empty'}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, saved: Mapping[str, Any]) -> None:
+    optimizer = run.optimizers[player]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
-    for path, value in (tensors | plain["values"]).items():
+    for path, value in (tensors | saved["values"]).items():
         owner, index, name = path.split("/", 2)
         if owner != player:
             continue
-        like = parameters[int(index)]
-        if isinstance(value, Tensor) and value.shape == like.shape:
-            # Fused optimisers walk parameters and their state side by side in memory: the layouts must agree.
-            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
+        parameter = parameters[int(index)]
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            # Fused optimisers read parameters and their state side by side, so both need the same memory layout.
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
+    # JSON has no tuples, and betas is one.
     groups = [
-        {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in plain["groups"]
+        {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in saved["groups"]
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _random_tensors(device: torch.device) -> TensorFile:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _split(values: dict[str, Any]) -> tuple[TensorFile, dict[str, Any]]:
+def _split(values: Mapping[str, Any]) -> tuple[TensorFile, dict[str, Any]]:
+    """Return the tensors and the other values."""
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     return tensors, {name: value for name, value in values.items() if name not in tensors}
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    """The JSON beside a file's tensors."""
-    with safe_open(path, "pt") as file:
-        card: dict[str, Any] = json.loads(file.metadata()["gankit"])
-    return card

@@ -3,7 +3,7 @@
 import torch
 from pydantic import Field
 
-from gankit import Plugin, Settings, Term, hookimpl
+from gankit import LossTerm, Plugin, Settings, hookimpl
 
 
 class Everything(Plugin):
@@ -62,7 +62,9 @@ class Everything(Plugin):
     @hookimpl
     def loss_terms(self, player, run):
         self.called.add("loss_terms")
-        return [Term("everything", lambda step: step.fake_output.logits.square().mean(), self.config.weight, every=2)]
+        return [
+            LossTerm("everything", lambda step: step.fake_output.logits.square().mean(), self.config.weight, every=2)
+        ]
 
     @hookimpl
     def wrap_loss(self, terms, run):
@@ -81,7 +83,7 @@ class Everything(Plugin):
         self.called.add("on_stop")
 
     @hookimpl
-    def turns(self, run):
+    def step_order(self, run):
         self.called.add("turns")
         return ["discriminator", "generator"]
 
@@ -119,7 +121,7 @@ class Everything(Plugin):
     def after_iteration(self, run):
         self.called.add("after_iteration")
         if run.iteration == 2:
-            run.advise("half of it is played")
+            run.warn("half of it is played")
 
     @hookimpl
     def sampling_generator(self, run):

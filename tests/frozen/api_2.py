@@ -36,10 +36,10 @@ class Pixels(Plugin):
 class Brightness(Plugin):
     """How much brighter generated images are. Source: none."""
 
-    name, kind, api_version = "frozen_brightness", "measure", 2
+    name, kind, api_version = "frozen_brightness", "metric", 2
 
     @hookimpl
-    def measure(self, comparison):
+    def compute_metrics(self, comparison):
         assert comparison.protocol["extractor"] == "frozen pixels"
         assert len(comparison.real.images) == len(comparison.fake.images)
         means = [f.values.mean() for f in (comparison.fake_features, comparison.real_features)]

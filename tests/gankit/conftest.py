@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import tomli_w
 
-from gankit import Game, Plugin, Recipe
+from gankit import Plugin, Recipe
 from gankit.plugin.registry import Entry, Registry
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit.training.launch import resume, start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
+from gankit.training.run import TrainingRun
 
 TOYS = Path(__file__).with_name("toys.py")
 
@@ -115,10 +117,10 @@ def toy_recipe(shelf: Shelf, toy_dict, tmp_path: Path):
 def toy_game(toy_recipe):
     """A game of the toy recipe, its data loaded."""
 
-    def make(**changes: Any) -> Game:
-        game = Game(toy_recipe(**changes))
-        game.load_data()
-        return game
+    def make(**changes: Any) -> TrainingRun:
+        run = assemble(toy_recipe(**changes))
+        run.load_data()
+        return run
 
     return make
 
@@ -145,7 +147,7 @@ def toy_file(toy_dict, tmp_path: Path):
 
 
 @dataclass
-class Told(Silent):
+class Told(Reporter):
     """A reporter that remembers."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -154,19 +156,19 @@ class Told(Silent):
     played_iterations: list[int] = field(default_factory=list)
     outcome: Any = None
 
-    def began(self, game: Game, directory: Any) -> None:
-        self.game = game
+    def started(self, run: TrainingRun, directory: Any) -> None:
+        self.run = run
 
-    def played(self, game: Game) -> None:
-        self.played_iterations.append(game.iteration)
+    def trained(self, run: TrainingRun) -> None:
+        self.played_iterations.append(run.iteration)
 
     def logged(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
-    def measured(self, iteration: int, measures: dict[str, float], seconds: float = 0.0) -> None:
-        self.measures = (iteration, measures)
+    def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float = 0.0) -> None:
+        self.metrics = (iteration, metrics)
 
-    def advised(self, sentence: str) -> None:
+    def warned(self, sentence: str) -> None:
         self.advice.append(sentence)
 
     def ended(self, outcome: Any) -> None:
@@ -181,8 +183,8 @@ class Run:
     told: Told
 
     @property
-    def game(self) -> Game:
-        return self.told.game
+    def run(self) -> TrainingRun:
+        return self.told.run
 
     @property
     def generator(self) -> bytes:

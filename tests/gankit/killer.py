@@ -31,7 +31,7 @@ import gankit.data.batches
 from gankit import GankitError, Recipe
 from gankit.storage.run_dir import RunDir
 from gankit.training.launch import resume, start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 
 
 class Disk:
@@ -66,9 +66,9 @@ def play(command: dict[str, Any]) -> tuple[int, list[str]]:
         gankit.data.batches.is_mapped = lambda images: True
     try:
         if command["do"] in ("start", "warm up"):
-            start(Recipe.load(command["recipe"]), command["out"], Silent(), told.append)
+            start(Recipe.load(command["recipe"]), command["out"], Reporter(), told.append)
         else:
-            resume(command["out"], command.get("overrides", []), Silent(), told.append)
+            resume(command["out"], command.get("overrides", []), Reporter(), told.append)
     except GankitError as error:
         return error.exit_code, [*told, str(error)]
     except BaseException:

@@ -16,17 +16,19 @@ import gankit.cli
 import gankit.cli.resume
 import gankit.cli.run
 import gankit.runtime.ranks
-from gankit import Game, GankitError, InputError
+from gankit import GankitError, InputError
 from gankit.plugin.registry import Registry
 from gankit.plugin.slots import PLAYERS
 from gankit.recipe.recipe import Recipe
-from gankit.runtime.ranks import ALONE, Ranks, here
+from gankit.runtime.ranks import ALONE, Ranks, current_ranks
 from gankit.runtime.sync_batch_norm import SharedBatchNorm
 from gankit.storage.atomic_io import tensors_to_bytes
 from gankit.testing.harness import tiny_recipe
+from gankit.training.assembly import assemble
 from gankit.training.launch import start
+from gankit.training.run import TrainingRun
 from gankit.training.state import capture
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 BATCH = 8
 ROUNDS = 2
@@ -48,9 +50,9 @@ FURTHER: dict[str, dict[str, Any]] = {
 
 
 EAGER: dict[str, dict[str, Any]] = {
-    "balanced_turns": {"low": 0.5, "high": 0.51},
+    "balanced_steps": {"low": 0.5, "high": 0.51},
     "ada": {"initial": 0.5, "every": 1},
-    "adviser": {"every": 1, "sure": 100.0, "alike": 0.99},
+    "training_monitor": {"every": 1, "sure": 100.0, "alike": 0.99},
     "collapse_guard": {"every": 1, "threshold": 100.0, "patience": 2},
     "experience_replay": {"capacity": 16},
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
@@ -90,11 +92,11 @@ def on_machines(rank: int, size: int, port: int, said: str, folders: list[str], 
 def comparison(rank: int, size: int, port: int, said: str) -> None:
     """All that is compared with what a single process does; prints a line for each thing compared."""
     become(rank, size, port, said)
-    ranks = here()
+    ranks = current_ranks()
     check_what_ranks_tell_one_another(ranks)
     check_shared_batch_norm(ranks)
     for name, recipe in recipes().items():
-        check_alike(name, recipe, ranks)
+        check_same(name, recipe, ranks)
     check_the_same_everywhere(ranks)
     check_running_statistics(ranks)
     check_a_breakdown(ranks)
@@ -143,30 +145,30 @@ def drawing_alike(ranks: Ranks) -> Iterator[None]:
             setattr(torch, name, draw)
 
 
-def played(recipe: Recipe, ranks: Ranks, rounds: int = ROUNDS) -> tuple[Game, dict[str, Tensor]]:
+def played(recipe: Recipe, ranks: Ranks, rounds: int = ROUNDS) -> tuple[TrainingRun, dict[str, Tensor]]:
     """A game after some iterations, and all gradients and values that its turns have come to."""
-    game = Game(recipe, ranks=ranks)
-    game.load_data()
-    game.start()
+    run = assemble(recipe, ranks=ranks)
+    run.load_data()
+    run.start()
     found: dict[str, Tensor] = {}
 
-    def noted(run: Game, step: Any, player: Any) -> None:
-        turn = f"{player} {run.turn_counts[player]}"
+    def noted(run: TrainingRun, step: Any, player: Any) -> None:
+        turn = f"{player} {run.step_counts[player]}"
         names = [name for name, p in run.networks[player].named_parameters() if p.requires_grad]
         for name, p in zip(names, run.parameters[player], strict=True):
             found[f"{turn} gradient {name}"] = torch.zeros(()) if p.grad is None else p.grad.clone()
         after_backward(run, step, player)
 
-    after_backward, game.after_backward = game.after_backward, noted
+    after_backward, run.after_backward = run.after_backward, noted
     with drawing_alike(ranks):
         for _ in range(rounds):
-            play_iteration(game)
+            train_iteration(run)
             for player in PLAYERS:
-                found |= {f"{player} {game.iteration} value {name}": v for name, v in game.values[player].items()}
-    return game, found
+                found |= {f"{player} {run.iteration} value {name}": v for name, v in run.values[player].items()}
+    return run, found
 
 
-def check_alike(name: str, recipe: Recipe, ranks: Ranks) -> None:
+def check_same(name: str, recipe: Recipe, ranks: Ranks) -> None:
     (_, wanted), (_, found) = played(recipe, ALONE), played(recipe, ranks)
     assert found.keys() == wanted.keys()
     for what, value in wanted.items():
@@ -181,28 +183,28 @@ def check_the_same_everywhere(ranks: Ranks) -> None:
     for entry in Registry.installed().entries:
         if entry.distribution != "gankit" or entry.kind != "trick" or entry.name in NEED_AN_EXTRA:
             continue
-        game = Game(
+        run = assemble(
             tiny_recipe({entry.load(): EAGER.get(entry.name, {})}, {"train": {"batch_size": BATCH}}), ranks=ranks
         )
-        game.load_data()
-        game.start()
+        run.load_data()
+        run.start()
         for _ in range(ROUNDS):
-            play_iteration(game)
-            game.after_iteration(game)
-        seen = ranks.everyones(digest_of_shared(game))
+            train_iteration(run)
+            run.after_iteration(run)
+        seen = ranks.all_gather(digest_of_shared(run))
         assert len(set(seen)) == 1, f"{entry.name}: {seen}"
-        draws = ranks.everyones(str(torch.rand(()).item()))
+        draws = ranks.all_gather(str(torch.rand(()).item()))
         assert len(set(draws)) == ranks.size, f"{entry.name}: the ranks' random numbers are the same"
         print(f"the same: {entry.name}", flush=True)
 
 
-def digest_of_shared(game: Game) -> str:
-    tensors, plain = capture(game)
+def digest_of_shared(run: TrainingRun) -> str:
+    tensors, plain = capture(run)
     del tensors["random.safetensors"], plain["python_random"], plain["numpy_random"]
-    own = tuple(f"{key}/" for key, plugin in game.plugins.items() if plugin.state_is != "shared")
+    own = tuple(f"{key}/" for key, plugin in run.plugins.items() if plugin.state_scope != "shared")
     of_plugins = tensors.pop("plugins.safetensors")
     tensors["plugins"] = {name: value for name, value in of_plugins.items() if not name.startswith(own or ("-",))}
-    said = json.dumps([plain, game.said, {p: {n: v.item() for n, v in game.values[p].items()} for p in PLAYERS}])
+    said = json.dumps([plain, run.said, {p: {n: v.item() for n, v in run.values[p].items()} for p in PLAYERS}])
     return hashlib.sha256(b"".join(map(tensors_to_bytes, tensors.values())) + said.encode()).hexdigest()
 
 
@@ -210,20 +212,20 @@ def check_what_ranks_tell_one_another(ranks: Ranks) -> None:
     r, n = ranks.rank, ranks.size
     assert ranks.any(r == n - 1)
     assert not ranks.any(False)
-    assert ranks.everyones("x" * r) == ["x" * k for k in range(n)]
-    assert ranks.gathered(bytes([r]) * r) == ([bytes([k]) * k for k in range(n)] if r == 0 else [])
+    assert ranks.all_gather("x" * r) == ["x" * k for k in range(n)]
+    assert ranks.gather(bytes([r]) * r) == ([bytes([k]) * k for k in range(n)] if r == 0 else [])
     own = [torch.full((2, 3), float(r)), torch.tensor(float(2 * r))]
     ranks.mean_(own)
     assert own[0].eq((n - 1) / 2).all()
     assert own[1] == n - 1
     first = torch.full((3,), float(r))
-    ranks.take_over([first])
+    ranks.broadcast_([first])
     assert first.eq(0).all()
     order = []
-    assert ranks.alike(lambda: order.append(1) or r) == r
+    assert ranks.run_on_all_ranks(lambda: order.append(1) or r) == r
     for who, error in (("first", InputError), ("last", GankitError)):
         try:
-            ranks.alike(lambda who=who: fail_as(who, ranks))
+            ranks.run_on_all_ranks(lambda who=who: fail_as(who, ranks))
         except error as raised:
             assert str(raised) == ("it is wrong" if who == "first" else f"rank {n - 1}: it is wrong"), raised
         else:
@@ -273,14 +275,14 @@ def check_running_statistics(ranks: Ranks) -> None:
     """Batch norm's are the same on all ranks, whether each normalises by its own images or not."""
     for synced in (False, True):
         recipe = tiny_recipe({}, {"train": {"batch_size": BATCH, "sync_batch_norm": synced}, "optimizer": SGD})
-        game, found = played(recipe, ranks)
-        own = torch.cat([b.flatten().double() for b in game.generator.buffers()])
+        run, found = played(recipe, ranks)
+        own = torch.cat([b.flatten().double() for b in run.generator.buffers()])
         assert torch.equal(ranks.mean(own), own)
         if synced:
             alone, wanted = played(recipe, ALONE)
             assert all(torch.allclose(found[name], wanted[name], atol=1e-5) for name in wanted)
             for name, state in alone.generator.state_dict().items():
-                assert torch.allclose(game.generator.state_dict()[name].float(), state.float(), atol=1e-5), name
+                assert torch.allclose(run.generator.state_dict()[name].float(), state.float(), atol=1e-5), name
     print("statistics", flush=True)
 
 
@@ -290,13 +292,13 @@ def check_a_breakdown(ranks: Ranks) -> None:
     recipe = tiny_recipe({}, {"train": {"batch_size": BATCH}, "optimizer": rates})
     out = None if ranks.rank else os.path.abspath(f"{os.environ['MASTER_PORT']}-broken")
     try:
-        start(recipe, out, gankit.training.loop.Silent(), print)
+        start(recipe, out, gankit.training.loop.Reporter())
     except GankitError as error:
         assert "discriminator's" in str(error) or "generator's" in str(error), error
         assert error.rank == 0
-        print("broken down", flush=True)
+        print("failed", flush=True)
     try:
-        start(recipe, None, gankit.training.loop.Silent(), print)
+        start(recipe, None, gankit.training.loop.Reporter())
     except GankitError as error:
         assert "start torchrun anew" in str(error), error
         print("parted", flush=True)

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from gankit import InputError, Judgement, Plugin, Term, hookimpl
-from gankit.training.update import draw_step, play_iteration
+from gankit import DiscriminatorOutput, InputError, LossTerm, Plugin, hookimpl
+from gankit.training.update import draw_step, train_iteration
 
 
 class Packed(Plugin):
@@ -23,13 +23,13 @@ class Packed(Plugin):
 
 def test_a_packed_discriminator_is_built_for_packs_and_the_generator_for_images(shelf, toy_game):
     shelf.add(Packed)
-    game = toy_game(tricks={"packed": {"use": "Packed"}})
-    assert game.discriminator.look.in_features == 2 * 64
-    assert game.spec.channels == 1
-    step = draw_step(game, "discriminator")
-    assert step.answers == 4
+    run = toy_game(tricks={"packed": {"use": "Packed"}})
+    assert run.discriminator.look.in_features == 2 * 64
+    assert run.spec.channels == 1
+    step = draw_step(run, "discriminator")
+    assert step.num_logits == 4
     assert step.real_output.logits.shape == (4,)
-    play_iteration(game)
+    train_iteration(run)
 
 
 class Doubled(Plugin):
@@ -40,7 +40,7 @@ class Doubled(Plugin):
     @hookimpl
     def wrap_loss(self, terms, run):
         (first, *_) = terms["discriminator"]
-        return {player: [Term(player, first.function, weight=2.0)] for player in terms}
+        return {player: [LossTerm(player, first.function, weight=2.0)] for player in terms}
 
 
 class Added(Plugin):
@@ -48,7 +48,7 @@ class Added(Plugin):
 
     @hookimpl
     def loss_terms(self, player):
-        yield Term("added", lambda step: step.z.mean())
+        yield LossTerm("added", lambda step: step.z.mean())
 
 
 class Untouched(Plugin):
@@ -99,7 +99,7 @@ def test_a_plugin_in_one_players_slot_is_asked_for_that_player_alone(shelf, toy_
 def test_answers_may_be_put_in_ds_mouth(toy_game):
     step = draw_step(toy_game(), "discriminator")
     asked = step.real_output
-    said = Judgement(torch.ones(8), torch.zeros(8, 1))
+    said = DiscriminatorOutput(torch.ones(8), torch.zeros(8, 1))
     other = step.with_outputs(said, asked, real_target=0.3)
     assert other.real_output is said
     assert other.fake_output is asked
@@ -115,18 +115,18 @@ def test_another_judge_may_sit_in_one_step(toy_game):
 
 @pytest.mark.parametrize("balanced", [False, True])
 def test_reference_images_are_always_the_same_and_leave_the_order_alone(toy_game, balanced):
-    games = [toy_game(train={"class_balanced": balanced}) for _ in range(2)]
-    early, labels = games[0].draw_reference(6)
-    first = [game.draw()[0] for game in games]
+    runs = [toy_game(train={"class_balanced": balanced}) for _ in range(2)]
+    early, labels = runs[0].draw_reference(6)
+    first = [run.draw()[0] for run in runs]
     assert torch.equal(*first)
-    late, _ = games[1].draw_reference(6)
+    late, _ = runs[1].draw_reference(6)
     assert torch.equal(early, late)
     assert early.shape == (6, 1, 8, 8)
     assert early.abs().max() <= 1
     if balanced:
         assert labels.tolist() == [0, 1] * 3
         with pytest.raises(InputError, match="5 reference images cannot be shared evenly among 2 classes"):
-            games[0].draw_reference(5)
+            runs[0].draw_reference(5)
 
 
 class Talker(Plugin):
@@ -135,7 +135,7 @@ class Talker(Plugin):
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 3:
-            run.advise("three are played")
+            run.warn("three are played")
 
 
 def test_what_a_plugin_says_reaches_the_user_and_the_log(shelf, play):
@@ -143,7 +143,7 @@ def test_what_a_plugin_says_reaches_the_user_and_the_log(shelf, play):
     run = play(tricks={"talker": {"use": "Talker"}}, train={"iterations": 5})
     assert run.told.advice == ["three are played"]
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
-    assert [row for row in rows if "advice" in row] == [{"iteration": 3, "advice": "three are played"}]
+    assert [row for row in rows if "warning" in row] == [{"iteration": 3, "warning": "three are played"}]
 
 
 class Coupled(Plugin):
@@ -153,14 +153,14 @@ class Coupled(Plugin):
 
 def test_what_couples_a_batch_is_known_and_advised_against_in_parts(shelf, toy_game):
     shelf.add(Coupled)
-    game = toy_game(
+    run = toy_game(
         tricks={"coupled": {"use": "Coupled"}},
         normalization={"generator": {"use": "BatchNorm"}, "discriminator": {"use": "AsItIs"}},
         train={"accumulate": 2},
     )
-    assert game.recipe.coupling("discriminator") == ["tricks.coupled"]
-    assert game.recipe.coupling("generator") == ["normalization.generator"]
-    assert [s.partition(":")[0] for s in game.advice] == ["normalization.generator", "tricks.coupled"]
+    assert run.recipe.coupling("discriminator") == ["tricks.coupled"]
+    assert run.recipe.coupling("generator") == ["normalization.generator"]
+    assert [s.partition(":")[0] for s in run.advice] == ["normalization.generator", "tricks.coupled"]
     assert toy_game(tricks={"coupled": {"use": "Coupled"}}).advice == []
 
 
@@ -184,10 +184,10 @@ def test_numbers_that_are_no_picture_are_used_as_they_are_and_drawn_as_their_plu
     from PIL import Image
 
     shelf.add(Points)
-    game = toy_game(data={"use": "Points"})
-    batch = game.draw()[0].flatten()
+    run = toy_game(data={"use": "Points"})
+    batch = run.draw()[0].flatten()
     assert set(batch.tolist()) <= set(torch.linspace(-1, 1, 32).tolist())
     run = play(data={"use": "Points"})
     (newest, *_) = sorted((run.path / "samples").iterdir(), reverse=True)
     with Image.open(newest) as drawn:
-        assert drawn.size == (game.recipe.output.sample_count, 5)
+        assert drawn.size == (run.recipe.output.sample_count, 5)

@@ -159,8 +159,8 @@ def test_an_empty_data_set_is_a_sentence_in_a_game_too(toy_game):
 
 
 def test_a_class_of_one_image_is_in_every_batch(toy_game):
-    game = toy_game(data={"count": 3}, train={"class_balanced": True, "batch_size": 6})
-    (first, labels), (second, _) = game.draw(), game.draw()
+    run = toy_game(data={"count": 3}, train={"class_balanced": True, "batch_size": 6})
+    (first, labels), (second, _) = run.draw(), run.draw()
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert torch.equal(first[1], first[3])
     assert torch.equal(first[1], second[5])

@@ -11,14 +11,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gankit import Game, GankitError, InputError, Plugin, checkpoint
+from gankit import GankitError, InputError, Plugin, checkpoint
 from gankit.storage.checkpoint import DamagedError, newest_whole_checkpoint, verify
 from gankit.storage.run_dir import RunDir
+from gankit.training.run import TrainingRun
 from gankit.training.state import capture, load_checkpoint, save_checkpoint
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 EVERYTHING = {
-    "train": {"discriminator_turns": 2, "class_balanced": True},
+    "train": {"discriminator_steps": 2, "class_balanced": True},
     "tricks": {"w": {"use": "Wander"}, "average": {"use": "Average"}},
     "lr_schedule": {"use": "Halving", "every": 2},
 }
@@ -32,15 +33,15 @@ FILES = [
 ]
 
 
-def played(game, iterations):
+def played(run, iterations):
     for _ in range(iterations):
-        play_iteration(game)
-    return game
+        train_iteration(run)
+    return run
 
 
-def everything(game):
+def everything(run):
     """All that decides how a game goes on, as one comparable value."""
-    tensors, plain = capture(game)
+    tensors, plain = capture(run)
     flat = {f"{file}/{name}": value for file, values in tensors.items() for name, value in values.items()}
     return flat, json.loads(json.dumps(plain))
 
@@ -71,7 +72,7 @@ def test_a_restored_game_goes_on_as_if_it_had_never_stopped(toy_game, tmp_path, 
     tensors = everything(resumed)[0]
     assert [name for name in tensors if not torch.equal(tensors[name], after[0][name])] == []
     assert resumed.iteration == 6
-    assert resumed.turn_counts == {"discriminator": 12, "generator": 6}
+    assert resumed.step_counts == {"discriminator": 12, "generator": 6}
 
 
 def test_what_a_checkpoint_consists_of(toy_game, tmp_path):
@@ -241,10 +242,10 @@ def test_a_checkpoint_of_another_recipe_does_not_fit(saved, shelf, toy_game, toy
         name = "forgetful"
 
     shelf.add(Forgetful)
-    game = toy_game(**{"tricks": EVERYTHING["tricks"]} | change)
+    run = toy_game(**{"tricks": EVERYTHING["tricks"]} | change)
     place = saved.path / "checkpoints" / "000006"
     with pytest.raises(InputError, match=r"000006 does not fit the run's recipe\.toml: "):
-        load_checkpoint(game, place)
+        load_checkpoint(run, place)
 
 
 # Writing
@@ -252,9 +253,9 @@ def test_a_checkpoint_of_another_recipe_does_not_fit(saved, shelf, toy_game, toy
 
 def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_half(toy_game, tmp_path, monkeypatch):
     directory = RunDir(tmp_path)
-    game = played(toy_game(), 1)
-    save_checkpoint(game, directory)
-    played(game, 1)
+    run = played(toy_game(), 1)
+    save_checkpoint(run, directory)
+    played(run, 1)
     for failing in range(6):
         calls = iter(range(100))
 
@@ -266,35 +267,35 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_half(toy_game, tm
         with monkeypatch.context() as patched:
             patched.setattr(checkpoint, "_write", write)
             with pytest.raises(GankitError, match=r"the disk is full: .*000002 could not be written"):
-                save_checkpoint(game, directory)
+                save_checkpoint(run, directory)
         assert [p.name for p in directory.checkpoints.iterdir()] == ["000001"]
         verify(directory.checkpoint(1))
-    save_checkpoint(game, directory)
+    save_checkpoint(run, directory)
     verify(directory.checkpoint(2))
 
 
 def test_the_same_checkpoint_is_not_written_twice(toy_game, tmp_path):
-    game = played(toy_game(), 1)
-    place = save_checkpoint(game, RunDir(tmp_path))
+    run = played(toy_game(), 1)
+    place = save_checkpoint(run, RunDir(tmp_path))
     inode = place.stat().st_ino
-    assert save_checkpoint(game, RunDir(tmp_path)) == place
+    assert save_checkpoint(run, RunDir(tmp_path)) == place
     assert place.stat().st_ino == inode
     assert [p.name for p in place.parent.iterdir()] == ["000001"]
 
 
 @pytest.mark.parametrize("damage", [truncate, alter])
 def test_a_damaged_one_in_its_place_is_replaced(toy_game, tmp_path, damage):
-    game = played(toy_game(), 1)
-    place = save_checkpoint(game, RunDir(tmp_path))
+    run = played(toy_game(), 1)
+    place = save_checkpoint(run, RunDir(tmp_path))
     damage(place / "generator.safetensors")
-    save_checkpoint(game, RunDir(tmp_path))
+    save_checkpoint(run, RunDir(tmp_path))
     verify(place)
 
 
 def test_what_a_killed_process_left_is_no_hindrance(toy_game, tmp_path):
-    game = played(toy_game(), 1)
+    run = played(toy_game(), 1)
     (tmp_path / "checkpoints" / ".tmp-000001" / "x").mkdir(parents=True)
-    verify(save_checkpoint(game, RunDir(tmp_path)))
+    verify(save_checkpoint(run, RunDir(tmp_path)))
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000001"]
 
 
@@ -314,4 +315,4 @@ def test_a_plugin_with_a_state_and_no_way_to_take_it_back_says_so():
 
 def test_a_game_is_assembled_alike_each_time(toy_game):
     assert_alike(played(toy_game(**EVERYTHING), 2), played(toy_game(**EVERYTHING), 2))
-    assert isinstance(toy_game(), Game)
+    assert isinstance(toy_game(), TrainingRun)

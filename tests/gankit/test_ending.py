@@ -2,15 +2,15 @@
 
 import pytest
 
-from gankit import GankitError, Plugin, Term, hookimpl
+from gankit import GankitError, LossTerm, Plugin, hookimpl
 from gankit import trainer as trainer_module
 from gankit.training.launch import start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 from tests.gankit.test_trainer import tricks
 
 MEASURED = {
     "extractor": {"use": "pixels"},
-    "measures": {"frechet_distance": {}},
+    "metrics": {"frechet_distance": {}},
     "evaluation": {"count": 4, "every": 100},
 }
 
@@ -43,7 +43,7 @@ def parts(shelf):
     from gankit_plugins.metrics.frechet_distance import FrechetDistance
 
     shelf.add(Pixels, "pixels", "extractor")
-    shelf.add(FrechetDistance, "frechet_distance", "measure")
+    shelf.add(FrechetDistance, "frechet_distance", "metric")
     shelf.add(Counts)
     shelf.add(Enough)
     return shelf
@@ -53,7 +53,7 @@ def measured(path):
     """[(iteration, whether by a protocol), ...] of a log."""
     from gankit.storage.run_dir import RunDir
 
-    return [(row["iteration"], "protocol" in row) for row in RunDir.open(path).read_log() if "measures" in row]
+    return [(row["iteration"], "protocol" in row) for row in RunDir.open(path).read_log() if "metrics" in row]
 
 
 def breaking(name):
@@ -145,7 +145,7 @@ def test_plugins_are_told_of_a_run_that_breaks_off(parts, play):
 
         @hookimpl
         def loss_terms(self, player):
-            yield Term("poison", lambda step: step.fake.mean() * float("nan"))
+            yield LossTerm("poison", lambda step: step.fake.mean() * float("nan"))
 
         @hookimpl
         def on_stop(self, run):
@@ -163,6 +163,6 @@ def test_plugins_are_told_of_a_run_that_breaks_off(parts, play):
 def test_too_few_images_for_one_batch_are_said(toy_recipe, tmp_path, count, told):
     recipe = toy_recipe(train={"batch_size": 4}, data={"count": count, "classes": 0})
     sentences = []
-    start(recipe, tmp_path / "run", Silent(), sentences.append)
+    start(recipe, tmp_path / "run", Reporter(), sentences.append)
     said = [s for s in sentences if s.startswith("advice: data: 3 images, and a batch holds 4")]
     assert len(said) == told

@@ -5,12 +5,13 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from gankit import Dataset, Game, InputError, Recipe
+from gankit import Dataset, InputError, Recipe
 from gankit.errors import RecipeError
 from gankit.plugin.module_adapter import CalledWithLabels, Judging, label_place, module_plugin
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.sampler import Sampler
-from gankit.training.update import play_iteration
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 
 
 class Recording(nn.Module):
@@ -95,12 +96,12 @@ def strangers(toy_recipe):
 
 def test_strangers_train_are_saved_and_drawn_from(strangers, tmp_path):
     recipe = strangers({"width": 7, "slope": 0.3})
-    game = Game(recipe)
-    game.load_data()
-    play_iteration(game)
-    assert game.generator.network.layers[0].out_features == 7
-    assert game.generator.network.slope == 0.3
-    save_generator(game, tmp_path / "g")
+    run = assemble(recipe)
+    run.load_data()
+    train_iteration(run)
+    assert run.generator.network.layers[0].out_features == 7
+    assert run.generator.network.slope == 0.3
+    save_generator(run, tmp_path / "g")
     sampler = Sampler.load(tmp_path / "g", trust=True)
     assert sampler.class_names == ()
     assert sampler.sample(3)[0].shape == (3, 1, 8, 8)
@@ -112,7 +113,7 @@ def test_a_strangers_resolved_recipe_is_the_same_recipe(strangers):
     again = Recipe.from_dict(recipe.to_dict(), source=recipe.source)
     assert again.to_dict() == recipe.to_dict()
     # The default that TOML has no form for is __init__'s own.
-    assert isinstance(Game(again).generator.network.layers[-1], nn.Tanh)
+    assert isinstance(assemble(again).generator.network.layers[-1], nn.Tanh)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_strangers_resolved_recipe_is_the_same_recipe(strangers):
 )
 def test_wrong_arguments_are_sentences(strangers, settings, key, message):
     with pytest.raises(RecipeError) as error:
-        Game(strangers(settings))
+        assemble(strangers(settings))
     assert f"{key}: " in str(error.value)
     assert message in str(error.value)
 
@@ -162,7 +163,7 @@ def embedding(shelf, toy_recipe):
 
     def build(dataset, **settings):
         recipe = toy_recipe(extractor={"use": f"{shelf.own.__name__}:Embed"} | settings)
-        return recipe.parts["extractor"].build().build_extractor(dataset, torch.device("cpu"))
+        return recipe.components["extractor"].build().build_extractor(dataset, torch.device("cpu"))
 
     return build
 
@@ -222,7 +223,7 @@ def test_a_setting_of_the_networks_own_comes_before_one_of_gankits():
 
 
 def test_a_normalisation_that_nobody_asks_for_layers_is_said_to_do_nothing(strangers):
-    advice = Game(
+    advice = assemble(
         strangers(normalization={"generator": {"use": "BatchNorm"}, "discriminator": {"use": "AsItIs"}})
     ).advice
     (sentence,) = [s for s in advice if " does nothing" in s]

@@ -17,7 +17,7 @@ from gankit.plugin.hooks import Hooks, hooks_of
 from gankit.testing import (
     check_documentation,
     check_effect,
-    check_measure,
+    check_metric,
     check_play,
     check_plugin,
     check_resume,
@@ -70,7 +70,7 @@ def test_it_runs(parts, tmp_path, monkeypatch):
     start(recipe, tmp_path / "run", told, advice.append)
     assert told.outcome.iterations == 4
     assert told.advice == ["half of it is played"]
-    assert told.measures == (4, {"answer": 42.0})
+    assert told.metrics == (4, {"answer": 42.0})
     assert "advice: tricks.everything: uses tiny" in advice
     assert "everything" in told.rows[0]["loss"]["discriminator"]
     assert instances[-1].called == set(hooks_of(frozen.Everything))
@@ -79,11 +79,11 @@ def test_it_runs(parts, tmp_path, monkeypatch):
 def test_version_2_runs(tmp_path):
     told = Told()
     start(tiny_recipe({frozen_2.Notes: {}}), tmp_path / "run", told, lambda sentence: None)
-    notes = told.game.plugins["tricks.frozen_notes"]
+    notes = told.run.plugins["tricks.frozen_notes"]
     assert notes.rows == told.rows
     assert [iteration for iteration, _ in notes.grids] == [4]
     check_plugin(frozen_2.Notes, affects=False)
-    measured = check_measure({frozen_2.Pixels: {}, frozen_2.Brightness: {}})
+    measured = check_metric({frozen_2.Pixels: {}, frozen_2.Brightness: {}})
     assert list(measured) == ["brighter"]
 
 

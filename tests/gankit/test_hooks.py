@@ -288,7 +288,7 @@ def recorded(shelf, play):
     run = play(
         latent={"use": "Nothing"},
         tricks={"a": {"use": "Recorder"}, "b": {"use": "SoleRecorder"}},
-        train={"iterations": 2, "discriminator_turns": 2},
+        train={"iterations": 2, "discriminator_steps": 2},
         output={"sample_every": 100, "checkpoint_every": 100},
         extractor={"use": "Pixels"},
         evaluation={"count": 8},
@@ -325,9 +325,9 @@ def test_every_hook_point_is_called_in_its_place(recorded):
     assert one.count("before_g_step") == 1
     assert loop.count("after_iteration") == 2
     # After two iterations, at the end: the losses, then a grid, as `evaluate` has its turn, and the measures.
-    told = ("on_log", "on_grid", "evaluate", "measure")
+    told = ("on_log", "on_grid", "evaluate", "metric")
     # The first of the last two says that these measures had nothing to say.
-    assert [n for n in loop if n in told] == ["on_log", "on_grid", "evaluate", "measure", "on_log", "on_log"]
+    assert [n for n in loop if n in told] == ["on_log", "on_grid", "evaluate", "metric", "on_log", "on_log"]
     # Before anything is written. Both are asked, and one answers.
     assert [name for name, _ in calls].count("build_extractor") == 2
     assert "build_extractor" not in loop
@@ -337,11 +337,11 @@ def test_every_hook_point_is_called_in_its_place(recorded):
 def test_every_hook_is_called_with_what_it_is_promised(recorded):
     calls, run = recorded
     promised = {
-        "recipe": lambda v: v is run.game.recipe,
-        "spec": lambda v: v == run.game.spec,
-        "run": lambda v: v is run.game or v is None,
+        "recipe": lambda v: v is run.run.recipe,
+        "spec": lambda v: v == run.run.spec,
+        "run": lambda v: v is run.run or v is None,
         "player": lambda v: v in ("generator", "discriminator"),
-        "step": lambda v: v.game is run.game,
+        "step": lambda v: v.run is run.run,
         # Two when the networks are shown to each other at assembly, four in a grid.
         "labels": lambda v: v.shape in ((8,), (4,), (2,)),
         # Four in a grid.
@@ -359,12 +359,12 @@ def test_every_hook_is_called_with_what_it_is_promised(recorded):
         "features": lambda v: v in (5, 6),
         "parameters": lambda v: all(isinstance(p, torch.nn.Parameter) for p in v),
         "count": lambda v: v in (8, 4, 2),
-        "dataset": lambda v: v is run.game.dataset,
+        "dataset": lambda v: v is run.run.dataset,
         "comparison": lambda v: len(v.fake.images) == len(v.real.images) == 8,
         "device": lambda v: v == torch.device("cpu"),
-        "row": lambda v: [v] == run.told.rows or "advice" in v or v["protocol"]["extractor"] == "pixels",
+        "row": lambda v: [v] == run.told.rows or "warning" in v or v["protocol"]["extractor"] == "pixels",
         "picture": lambda v: v.size == Image.open(run.path / "samples" / "000002.png").size,
-        "generator": lambda v: v is None or isinstance(v, torch.Generator) or v is run.game.generator,
+        "generator": lambda v: v is None or isinstance(v, torch.Generator) or v is run.run.generator,
     }
     seen = set()
     for name, arguments in calls:

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, field_validator
 
-from gankit import Game, GankitError, InputError, Plugin, Recipe, Settings
+from gankit import GankitError, InputError, Plugin, Recipe, Settings
 from gankit.errors import RecipeError
 from gankit.recipe.toml import merge, parse_overrides, read_toml
+from gankit.training.assembly import assemble
 
 
 class Many(Plugin):
@@ -53,7 +54,7 @@ def told(raw, source="toy.toml"):
 
 def test_every_default_is_written_out(toy_recipe):
     resolved = toy_recipe().to_dict()
-    assert resolved["train"]["discriminator_turns"] == 1
+    assert resolved["train"]["discriminator_steps"] == 1
     assert resolved["output"]["keep_checkpoints"] == 3
     assert resolved["optimizer"]["generator"] == {"use": "Adam", "lr": 0.01, "betas": [0.5, 0.999]}
     assert resolved["seed"] == 0
@@ -101,8 +102,8 @@ def test_tricks_keep_the_order_of_the_file(shelf, tmp_path, toy_dict):
     text = tomli_w.dumps(toy_dict()).replace("[tricks]\n", "")
     text += '[tricks.z]\nuse = "Wander"\n[tricks.a]\nuse = "Many"\nneeded = 1\n[tricks.Wander]\n'
     recipe = Recipe.load(written(tmp_path / "r.toml", text))
-    assert list(recipe.parts)[-3:] == ["tricks.z", "tricks.a", "tricks.Wander"]
-    assert recipe.parts["tricks.Wander"].plugin_class.name == "wander"
+    assert list(recipe.components)[-3:] == ["tricks.z", "tricks.a", "tricks.Wander"]
+    assert recipe.components["tricks.Wander"].plugin_class.name == "wander"
 
 
 def test_what_plugins_may_ask_of_a_recipe(toy_recipe):
@@ -258,7 +259,7 @@ def test_a_number_of_thousands_of_digits_is_not_a_traceback(shelf, toy_file):
 def test_overrides_act_after_drops(shelf, toy_file):
     path = toy_file(tricks={"w": {"use": "Wander", "pace": 0.5}})
     recipe = Recipe.load(path, ["tricks.w.use=Wander", "train.iterations=9"], ["tricks.w"])
-    assert recipe.parts["tricks.w"].config.pace == 0.1
+    assert recipe.components["tricks.w"].config.pace == 0.1
     assert recipe.train.iterations == 9
     assert "tricks.w" not in Recipe.load(path, drop=["tricks.w"]).parts
     assert Recipe.load(path, drop=["tricks.w.pace"]).parts["tricks.w"].config.pace == 0.1
@@ -451,7 +452,7 @@ def test_what_is_no_recipe_file_is_refused(tmp_path):
             "train.class_balanced",
             "the images have no classes",
         ),
-        ({"loss": {"use": "Silent"}}, "loss", "no plugin of the recipe gives the generator anything to learn from"),
+        ({"loss": {"use": "Reporter"}}, "loss", "no plugin of the recipe gives the generator anything to learn from"),
         ({"latent": {"use": "Nothing"}}, "latent", "'nothing' draws no z: it has no sample_latent"),
         ({"generator": {"use": "NoG"}}, "generator", "build_generator must be answered by one plugin, and is by none"),
         ({"tricks": {"a": {"use": "SecondData"}}}, "data", "load_data is answered by data and tricks.a; only one can"),
@@ -464,7 +465,7 @@ def test_what_is_no_recipe_file_is_refused(tmp_path):
 def test_what_shows_only_when_plugins_are_asked_is_a_sentence_too(shelf, toy_recipe, changes, key, message):
     from gankit import Dataset, hookimpl
 
-    class Silent(Plugin):
+    class Reporter(Plugin):
         name, kind = "silent", "loss"
 
     class Nothing(Plugin):
@@ -508,11 +509,11 @@ def test_what_shows_only_when_plugins_are_asked_is_a_sentence_too(shelf, toy_rec
         def build_optimizer(self):
             raise ValueError("no such luck")
 
-    for plugin in (Silent, Nothing, NoG, SecondData, SecondZ, Misspelt, Picky, BadOptimizer):
+    for plugin in (Reporter, Nothing, NoG, SecondData, SecondZ, Misspelt, Picky, BadOptimizer):
         shelf.add(plugin)
     recipe = toy_recipe(**changes)
     with pytest.raises(InputError) as error:
-        Game(recipe)
+        assemble(recipe)
     assert f"{key}: " in str(error.value)
     assert message in str(error.value)
 
@@ -583,7 +584,7 @@ often = settings(max_examples=300, deadline=None, suppress_health_check=[HealthC
 def is_small(recipe):
     """What would be assembled fits a test's memory."""
     numbers = [recipe.train.batch_size, recipe.output.sample_count]
-    for part in recipe.parts.values():
+    for part in recipe.components.values():
         numbers += [v for v in part.config.model_dump().values() if isinstance(v, int)]
     return max(numbers) < 500
 
@@ -600,7 +601,7 @@ def test_mutated_tables_give_a_recipe_or_a_sentence(data, shelf, toy_dict):
     assert Recipe.from_dict(tomllib.loads(recipe.to_toml()), source="toy.toml") == recipe
     if is_small(recipe):
         try:
-            Game(recipe)
+            assemble(recipe)
         except InputError as error:
             assert "toy.toml: " in str(error) or "train.device" in str(error)
 

@@ -219,7 +219,7 @@ def test_a_long_list_is_shown_by_a_command():
 def test_a_class_in_a_file_relative_to_the_recipe(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN.format(name="Mine", plugin="mine", kind="trick"))
     found = find("./mine.py:Mine", folder=tmp_path)
-    assert found.found.__name__ == "Mine"
+    assert found.target.__name__ == "Mine"
     assert found.use == f"{tmp_path / 'mine.py'}:Mine"
     assert found.source_digest == hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest()
     assert find(found.use, folder=Path("/")).use == found.use

@@ -44,7 +44,7 @@ def killer():
 
 
 EVERYTHING = {
-    "train": {"iterations": 4, "batch_size": 4, "class_balanced": True, "discriminator_turns": 2},
+    "train": {"iterations": 4, "batch_size": 4, "class_balanced": True, "discriminator_steps": 2},
     "output": {"log_every": 1, "sample_every": 2, "checkpoint_every": 2, "keep_checkpoints": 1, "sample_count": 2},
     "data": {"count": 11},
     "lr_schedule": {"use": "Halving"},

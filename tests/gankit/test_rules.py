@@ -104,7 +104,7 @@ def test_a_plugin_imports_an_extra_only_inside_functions(path):
 @pytest.mark.parametrize(
     ("source", "stray"),
     [
-        ("from gankit import Plugin, Term\nimport torch, json\nfrom torch import nn\nfrom PIL import Image", []),
+        ("from gankit import Plugin, LossTerm\nimport torch, json\nfrom torch import nn\nfrom PIL import Image", []),
         ("from gankit.training.run import Game", ["gankit.training.run"]),
         ("import gankit", ["gankit"]),
         ("from gankit import Hooks", ["gankit Hooks"]),

@@ -185,7 +185,7 @@ def test_what_runs_is_on_record(play, toys):
         "origin": "gankit_toys:G",
         "sha256": hashlib.sha256(Path(toys.__file__).read_bytes()).hexdigest(),
     }
-    assert list(record["plugins"]) == sorted(run.game.recipe.parts)
+    assert list(record["plugins"]) == sorted(run.run.recipe.components)
 
 
 def test_a_plugin_of_another_version_is_told(play, go_on, shelf):
@@ -258,10 +258,10 @@ def test_nothing_is_written_for_a_recipe_that_cannot_be_played(play, tmp_path):
 def test_the_device_that_was_asked_for_is_on_record(toy_recipe, tmp_path):
     from gankit import Recipe
     from gankit.training.launch import start
-    from gankit.training.reporter import Silent
+    from gankit.training.reporter import Reporter
 
     recipe = toy_recipe(train={"device": "auto", "iterations": 1})
-    directory, _ = start(recipe, tmp_path / "out", Silent(), print, device="cpu")
+    directory, _ = start(recipe, tmp_path / "out", Reporter(), device="cpu")
     assert Recipe.load(directory.recipe_file).train.device == "cpu"
 
 

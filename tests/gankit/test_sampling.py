@@ -18,18 +18,19 @@ from gankit import InputError, Plugin, hookimpl
 from gankit.sampling.generator_file import read_generator_file, save_generator
 from gankit.sampling.grid import GridSampler, along_rows, grid_layout, sweep
 from gankit.sampling.sampler import REDRAWS, Sampler, save_folder
+from gankit.training.assembly import assemble
 
 
 @pytest.fixture
 def file(toy_game, tmp_path):
     """A generator file of a game, a few iterations in."""
-    from gankit.training.update import play_iteration
+    from gankit.training.update import train_iteration
 
     def make(name="generator.safetensors", **changes):
-        game = toy_game(**changes)
+        run = toy_game(**changes)
         for _ in range(3):
-            play_iteration(game)
-        save_generator(game, tmp_path / name)
+            train_iteration(run)
+        save_generator(run, tmp_path / name)
         return tmp_path / name
 
     return make
@@ -57,12 +58,12 @@ sys.stdout.buffer.write(bytes(images.flatten().tolist()))
 
 
 def test_the_file_alone_draws_the_same_in_another_process(toy_file, tmp_path, monkeypatch):
-    from gankit import Game, Recipe
+    from gankit import Recipe
 
-    game = Game(Recipe.load(toy_file()))
+    run = assemble(Recipe.load(toy_file()))
     alone = tmp_path / "elsewhere" / "g.safetensors"
-    save_generator(game, alone)
-    game.recipe = None
+    save_generator(run, alone)
+    run.recipe = None
     here, labels = Sampler.load(alone, trust=True).sample(70, seed=5)
     there = subprocess.run(
         [sys.executable, "-c", SCRIPT, alone.name], cwd=alone.parent, capture_output=True, check=True, timeout=120
@@ -130,12 +131,12 @@ def test_another_generator_may_be_chosen_to_sample_from(shelf, toy_game, tmp_pat
             return self.network
 
     shelf.add(Other)
-    game = toy_game(tricks={"other": {"use": "Other"}})
-    save_generator(game, tmp_path / "g")
+    run = toy_game(tricks={"other": {"use": "Other"}})
+    save_generator(run, tmp_path / "g")
     saved = load_file(tmp_path / "g")
-    chosen = game.plugins["tricks.other"].network.state_dict()
+    chosen = run.plugins["tricks.other"].network.state_dict()
     assert all(torch.equal(saved[name], chosen[name]) for name in saved)
-    assert not torch.equal(saved["paint.weight"], game.generator.paint.weight)
+    assert not torch.equal(saved["paint.weight"], run.generator.paint.weight)
 
 
 # Sampling itself
@@ -204,28 +205,28 @@ def test_a_truncation_that_nothing_lies_within(file, truncation, monkeypatch):
 
 
 def test_looking_at_a_run_does_not_change_it(toy_game):
-    game = toy_game(generator={"dropout": 0.5})
-    game.generator.dropout.eval()
-    modes = [m.training for m in game.generator.modules()]
-    before = {name: value.clone() for name, value in game.generator.state_dict().items()}
+    run = toy_game(generator={"dropout": 0.5})
+    run.generator.dropout.eval()
+    modes = [m.training for m in run.generator.modules()]
+    before = {name: value.clone() for name, value in run.generator.state_dict().items()}
     states = torch.get_rng_state(), random.getstate()
-    grids = GridSampler(game)
+    grids = GridSampler(run)
     first, second = grids.draw(), grids.draw()
     assert first.tobytes() == second.tobytes()
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
-    assert [m.training for m in game.generator.modules()] == modes
-    assert all(torch.equal(before[name], value) for name, value in game.generator.state_dict().items())
+    assert [m.training for m in run.generator.modules()] == modes
+    assert all(torch.equal(before[name], value) for name, value in run.generator.state_dict().items())
 
 
 def test_an_error_while_sampling_leaves_the_modes_as_they_were(toy_game, monkeypatch):
-    game = toy_game()
-    monkeypatch.setattr(game.generator.paint, "forward", lambda x: 1 / 0)
+    run = toy_game()
+    monkeypatch.setattr(run.generator.paint, "forward", lambda x: 1 / 0)
     state = torch.get_rng_state()
-    grids = GridSampler(game)
+    grids = GridSampler(run)
     with pytest.raises(ZeroDivisionError):
         grids.draw()
-    assert game.generator.training
+    assert run.generator.training
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -440,10 +441,10 @@ def test_nor_as_the_name_of_a_trick(file, tmp_path, use):
 
 
 def test_a_trusted_file_imports_what_it_names(toy_file):
-    from gankit import Game, Recipe
+    from gankit import Recipe
 
     path = Path(toy_file()).parent / "g.safetensors"
-    save_generator(Game(Recipe.load(toy_file())), path)
+    save_generator(assemble(Recipe.load(toy_file())), path)
     with pytest.raises(InputError, match="say --trust"):
         Sampler.load(path)
     assert Sampler.load(path, trust=True).sample(1)[0].shape == (1, 1, 8, 8)
@@ -477,7 +478,7 @@ def test_what_changes_z_for_sampling_acts_in_order_and_goes_with_the_file(shelf,
     randomness = torch.Generator().manual_seed(7)
     first, second = (torch.randn(5, 4, generator=randomness) for _ in range(2))
     expected = torch.where(first.abs() > 1, second, first) * 0.5 + 100
-    sampler = Sampler(run.game.generator, run.game.hooks, run.game.spec, run.game.device)
+    sampler = Sampler(run.run.generator, run.run.hooks, run.run.spec, run.run.device)
     assert torch.equal(sampler.latent(5, None, 7), expected)
     card, _ = read_generator_file(run.path / "generator.safetensors")
     assert {"tricks.a", "tricks.b"} <= set(card["needed"])

@@ -21,7 +21,7 @@ def test_played_by_hand_it_ends_where_a_run_ends(session, toy_recipe, tmp_path):
     one = session(tricks={"Wander": {}})
     one.play(2).play(1).play()
     assert one.iteration == 6
-    one.grid(8), one.measures(), one.images(3)
+    one.grid(8), one.metrics(), one.images(3)
     one.save(tmp_path / "mine.safetensors")
     run = train(toy_recipe(tricks={"Wander": {}}), tmp_path / "run")
     ours, theirs = load_file(tmp_path / "mine.safetensors"), load_file(run.generator_file)
@@ -32,7 +32,7 @@ def test_played_by_hand_it_ends_where_a_run_ends(session, toy_recipe, tmp_path):
 def test_looking_leaves_no_trace(session):
     one, other = session(), session()
     one.play(2)
-    one.grid(), one.images(5), one.measures()
+    one.grid(), one.images(5), one.metrics()
     one.play(2)
     other.play(4)
     assert torch.equal(one.images(4)[0], other.images(4)[0])
@@ -85,7 +85,7 @@ def test_overrides_go_with_a_file_and_not_with_a_recipe(toy_recipe, tmp_path):
         with pytest.raises(InputError, match=r"a Recipe takes them in Recipe\.load"):
             call(toy_recipe(), ["sead=5"])
     (tmp_path / "toy.toml").write_text(toy_recipe(tricks={"Wander": {}}).to_toml())
-    assert "tricks.Wander" not in Session(tmp_path / "toy.toml", drop=["tricks.Wander"]).recipe.parts
+    assert "tricks.Wander" not in Session(tmp_path / "toy.toml", drop=["tricks.Wander"]).recipe.components
 
 
 @pytest.mark.parametrize("asked", [lambda s: s.images(0), lambda s: s.grid(-1), lambda s: s.play(-3)])
@@ -126,7 +126,7 @@ class Rings(Plugin):
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 1:
-            run.advise("one is played")
+            run.warn("one is played")
         if run.iteration == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -141,7 +141,7 @@ def test_ctrl_c_is_no_end_like_another_and_the_run_goes_on(shelf, toy_recipe, tm
         train(toy_recipe(tricks={"Rings": {}}), tmp_path / "run")
     # The lock is free again, in this process too, while the result lives.
     done = resume(tmp_path / "run", ["train.iterations=5"])
-    assert (done.iterations, done.measures, done.stop_reason) == (5, {"played": 5.0}, None)
+    assert (done.iterations, done.metrics, done.stop_reason) == (5, {"played": 5.0}, None)
     assert done.advice[-1].startswith("resuming from ")
     again = resume(done.path)
     assert again.generator_file == done.generator_file
@@ -152,13 +152,13 @@ def test_what_was_said_on_the_way_comes_back(shelf, toy_recipe, tmp_path):
     shelf.add(Rings)
     done = train(toy_recipe(tricks={"Rings": {}}, train={"iterations": 2}), tmp_path / "run")
     assert done.advice == ["one is played"]
-    assert done.measures == {"played": 2.0}
+    assert done.metrics == {"played": 2.0}
 
 
 def test_measures_of_the_recipe_are_taken_and_leave_no_trace():
-    changes = {"extractor": {"use": "tiny"}, "measures": {"tiny": {}}, "evaluation": {"count": 8}}
+    changes = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 8}}
     one, other = Session(tiny_recipe({}, changes)), Session(tiny_recipe())
     one.play(2)
-    assert one.measures() == one.measures()
-    assert one.measures().keys() == {"mean_distance"}
+    assert one.metrics() == one.metrics()
+    assert one.metrics().keys() == {"mean_distance"}
     assert torch.equal(one.play(2).images(4)[0], other.play(4).images(4)[0])

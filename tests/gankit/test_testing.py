@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from gankit import Dataset, GankitError, InputError, Plugin, Settings, Term, hookimpl
+from gankit import Dataset, GankitError, InputError, LossTerm, Plugin, Settings, hookimpl
 from gankit.testing import (
     check_dataset,
     check_documentation,
@@ -15,11 +15,11 @@ from gankit.testing import (
     check_play,
     check_plugin,
     check_resume,
-    learnt_by,
-    play,
     state_of,
-    tiny_game,
     tiny_recipe,
+    tiny_run,
+    train_iterations,
+    weights_of,
 )
 
 
@@ -81,7 +81,7 @@ class Exploding(Plugin):
 
     @hookimpl
     def loss_terms(self, player):
-        return [Term("exploding", lambda step: step.fake_output.logits.sum() * float("inf"))]
+        return [LossTerm("exploding", lambda step: step.fake_output.logits.sum() * float("inf"))]
 
 
 class Blind(Plugin):
@@ -98,7 +98,7 @@ class Blind(Plugin):
 def test_a_good_plugin_passes_and_its_settings_reach_it():
     check_plugin(Louder)
     check_plugin(Louder, {"gain": 2.0}, {"tricks": {}, "data": {"channels": 1}}, classes=[3])
-    assert tiny_game({Louder: {"gain": 2.0}}).plugins["tricks.louder"].config.gain == 2.0
+    assert tiny_run({Louder: {"gain": 2.0}}).plugins["tricks.louder"].config.gain == 2.0
 
 
 def test_one_that_only_watches_passes_as_that_and_not_as_more():
@@ -155,24 +155,24 @@ def test_the_tiny_game_is_of_any_shape(classes, channels, resolution):
 
 
 def test_a_tiny_game_starts_alike_every_time_and_wrong_settings_are_a_sentence():
-    assert state_of(tiny_game()) == state_of(tiny_game())
-    assert learnt_by(play(tiny_game(), 2)) == learnt_by(play(tiny_game(), 2))
+    assert state_of(tiny_run()) == state_of(tiny_run())
+    assert weights_of(train_iterations(tiny_run(), 2)) == weights_of(train_iterations(tiny_run(), 2))
     with pytest.raises(InputError, match="gain"):
         tiny_recipe({Louder: {"gain": -1}})
 
 
-def test_fixtures(tiny_game, check_plugin, gankit_device):
-    game = tiny_game({Louder: {}}, {"train": {"device": gankit_device}})
-    assert game.device.type == gankit_device
+def test_fixtures(tiny_run, check_plugin, gankit_device):
+    run = tiny_run({Louder: {}}, {"train": {"device": gankit_device}})
+    assert run.device.type == gankit_device
     check_plugin(Watcher, affects=False, classes=[0])
 
 
-def test_a_game_of_a_plugin_takes_milliseconds(tiny_game):
+def test_a_game_of_a_plugin_takes_milliseconds(tiny_run):
     """Not a measure of speed: what would take a hundred times as long is found out."""
     import time
 
     began = time.perf_counter()
-    play(tiny_game({Louder: {}}))
+    train_iterations(tiny_run({Louder: {}}))
     assert time.perf_counter() - began < 3
 
 
@@ -259,13 +259,16 @@ BROKEN = {
     "in place": (broken({"discriminator_inputs": in_place}), "changed in place"),
     "cut off": (broken({"wrap_network": cut_off}), "no gradient reaches the generator's bias"),
     "steps": (broken({"after_backward": second_step}), "optimiser took 8 steps in 4 turns"),
-    "backward": (broken({"loss_terms": lambda self: [Term("x", own_backward)]}), r"backward\(\) was called 16 times"),
+    "backward": (
+        broken({"loss_terms": lambda self: [LossTerm("x", own_backward)]}),
+        r"backward\(\) was called 16 times",
+    ),
     "float": (
-        broken({"loss_terms": lambda self: [Term("x", lambda step: 0.5)]}),
+        broken({"loss_terms": lambda self: [LossTerm("x", lambda step: 0.5)]}),
         "the discriminator's term 'x' gave 0.5",
     ),
     "vector": (
-        broken({"loss_terms": lambda self: [Term("x", lambda step: step.fake_output.logits)]}),
+        broken({"loss_terms": lambda self: [LossTerm("x", lambda step: step.fake_output.logits)]}),
         r"gave a tensor of shape \(8,\)",
     ),
     "misspelt field": (

@@ -11,9 +11,9 @@ from gpu_waits import Waits
 from PIL import Image
 from safetensors.torch import load_file
 
-from gankit import GankitError, Plugin, Term, hookimpl
+from gankit import GankitError, LossTerm, Plugin, hookimpl
 from gankit.training.loop import Clock
-from gankit.training.update import due, play_iteration, play_turn, share
+from gankit.training.update import average_over_ranks, due_terms, train_iteration, train_step
 
 PLAIN = {
     "generator": {"dropout": 0.0},
@@ -68,20 +68,20 @@ def diary(shelf, toy_game):
     shelf.add(Diary)
 
     def make(**changes):
-        game = toy_game(tricks=tricks(Diary), **changes)
-        return game, game.plugins["tricks.Diary"]
+        run = toy_game(tricks=tricks(Diary), **changes)
+        return run, run.plugins["tricks.Diary"]
 
     return make
 
 
 @pytest.mark.parametrize("ratio", [1, 3])
 def test_turns_follow_the_ratio(diary, ratio):
-    game, notes = diary(train={"discriminator_turns": ratio})
-    play_iteration(game)
-    play_iteration(game)
+    run, notes = diary(train={"discriminator_steps": ratio})
+    train_iteration(run)
+    train_iteration(run)
     assert notes.turns == (["discriminator"] * ratio + ["generator"]) * 2
-    assert game.turn_counts == {"discriminator": 2 * ratio, "generator": 2}
-    assert game.iteration == 2
+    assert run.step_counts == {"discriminator": 2 * ratio, "generator": 2}
+    assert run.iteration == 2
 
 
 def test_a_plugin_may_choose_the_turns(shelf, toy_game):
@@ -90,14 +90,14 @@ def test_a_plugin_may_choose_the_turns(shelf, toy_game):
         name = "order"
 
         @hookimpl
-        def turns(self, run):
+        def step_order(self, run):
             return ["generator", "discriminator"] if run.iteration == 0 else None
 
     shelf.add(Diary)
-    game = toy_game(train={"discriminator_turns": 2}, tricks=tricks(Diary, Order))
-    play_iteration(game)
-    play_iteration(game)
-    assert game.plugins["tricks.Diary"].turns == [
+    run = toy_game(train={"discriminator_steps": 2}, tricks=tricks(Diary, Order))
+    train_iteration(run)
+    train_iteration(run)
+    assert run.plugins["tricks.Diary"].turns == [
         "generator",
         "discriminator",
         "discriminator",
@@ -107,15 +107,15 @@ def test_a_plugin_may_choose_the_turns(shelf, toy_game):
 
 
 def test_the_discriminator_is_frozen_in_the_generators_turn_and_not_after(diary):
-    game, notes = diary()
-    play_iteration(game)
+    run, notes = diary()
+    train_iteration(run)
     in_d, in_g = notes.frozen
     assert not any(in_d)
     assert all(in_g)
-    assert all(p.requires_grad for p in game.discriminator.parameters())
+    assert all(p.requires_grad for p in run.discriminator.parameters())
     assert notes.gradients[0] == {"discriminator": [True] * 4, "generator": [False] * 6}
     assert notes.gradients[1] == {"discriminator": [False] * 4, "generator": [True] * 6}
-    assert all(p.grad is None for network in game.networks.values() for p in network.parameters())
+    assert all(p.grad is None for network in run.networks.values() for p in network.parameters())
 
 
 def test_what_somebody_froze_for_good_stays_frozen(shelf, toy_game):
@@ -128,29 +128,29 @@ def test_what_somebody_froze_for_good_stays_frozen(shelf, toy_game):
             if player == "discriminator":
                 network.look.weight.requires_grad_(False)
 
-    game = toy_game(tricks=tricks(Freeze))
-    before = game.discriminator.look.weight.clone()
-    play_iteration(game)
-    play_iteration(game)
-    assert not game.discriminator.look.weight.requires_grad
-    assert torch.equal(game.discriminator.look.weight, before)
+    run = toy_game(tricks=tricks(Freeze))
+    before = run.discriminator.look.weight.clone()
+    train_iteration(run)
+    train_iteration(run)
+    assert not run.discriminator.look.weight.requires_grad
+    assert torch.equal(run.discriminator.look.weight, before)
 
 
 @pytest.mark.parametrize(("player", "other"), [("discriminator", "generator"), ("generator", "discriminator")])
 def test_only_the_player_learns(toy_game, player, other):
-    game = toy_game(**PLAIN)
-    before = {p: state(n) for p, n in game.networks.items()}
-    play_turn(game, player)
-    assert not same(before[player], state(game.networks[player]))
-    assert same(before[other], state(game.networks[other]))
+    run = toy_game(**PLAIN)
+    before = {p: state(n) for p, n in run.networks.items()}
+    train_step(run, player)
+    assert not same(before[player], state(run.networks[player]))
+    assert same(before[other], state(run.networks[other]))
 
 
 def test_one_backward_pass_for_each_turn(toy_game, monkeypatch):
     passes = []
     whole = torch.Tensor.backward
     monkeypatch.setattr(torch.Tensor, "backward", lambda self, *a, **k: passes.append(1) or whole(self, *a, **k))
-    game = toy_game(train={"discriminator_turns": 3})
-    play_iteration(game)
+    run = toy_game(train={"discriminator_steps": 3})
+    train_iteration(run)
     assert len(passes) == 4
 
 
@@ -164,14 +164,14 @@ def test_the_step_is_what_the_gradient_of_the_terms_says(shelf, toy_game):
         @hookimpl
         def loss_terms(self, player, run):
             if player == "discriminator":
-                yield Term("pull", lambda step: run.discriminator.head.weight.square().sum(), weight=3.0)
+                yield LossTerm("pull", lambda step: run.discriminator.head.weight.square().sum(), weight=3.0)
 
-    game = toy_game(tricks=tricks(Pull), **PLAIN)
-    net = game.discriminator
+    run = toy_game(tricks=tricks(Pull), **PLAIN)
+    net = run.discriminator
     seen = {}
-    game.before_step["discriminator"] = lambda run, step: seen.update(real=step.real, fake=step.fake)
+    run.before_step["discriminator"] = lambda run, step: seen.update(real=step.real, fake=step.fake)
     before = [p.detach().clone().requires_grad_() for p in net.parameters()]
-    play_turn(game, "discriminator")
+    train_step(run, "discriminator")
     w, b, h, c = before
 
     def logits(x):
@@ -181,15 +181,15 @@ def test_the_step_is_what_the_gradient_of_the_terms_says(shelf, toy_game):
     loss = loss + 3.0 * (h**2).sum()
     for now, was, gradient in zip(net.parameters(), before, torch.autograd.grad(loss, before), strict=True):
         torch.testing.assert_close(now, was - 0.05 * gradient, rtol=1e-4, atol=1e-6)
-    assert set(game.values["discriminator"]) == {"real", "fake", "pull"}
-    torch.testing.assert_close(game.values["discriminator"]["pull"], (h**2).sum().detach())
+    assert set(run.values["discriminator"]) == {"real", "fake", "pull"}
+    torch.testing.assert_close(run.values["discriminator"]["pull"], (h**2).sum().detach())
 
 
 def test_lazy_terms_count_for_the_turns_they_leave_out():
-    plain, lazy = Term("plain", abs), Term("lazy", abs, weight=0.5, every=4)
-    acting = [[(t.name, t.weight) for t in due([plain, lazy], turn, 1)] for turn in range(9)]
+    plain, lazy = LossTerm("plain", abs), LossTerm("lazy", abs, weight=0.5, every=4)
+    acting = [[(t.name, t.weight) for t in due_terms([plain, lazy], turn, 1)] for turn in range(9)]
     assert acting == [[("plain", 1.0), ("lazy", 2.0)] if n % 4 == 0 else [("plain", 1.0)] for n in range(9)]
-    assert [t.weight for t in due([plain, lazy], 0, parts=2)] == [0.5, 1.0]
+    assert [t.weight for t in due_terms([plain, lazy], 0, parts=2)] == [0.5, 1.0]
 
 
 def test_a_lazy_term_acts_on_every_so_many_of_its_players_turns(shelf, toy_game):
@@ -201,13 +201,13 @@ def test_a_lazy_term_acts_on_every_so_many_of_its_players_turns(shelf, toy_game)
 
         @hookimpl
         def loss_terms(self, player, run):
-            yield Term(
-                "lazy", lambda step: asked.append((player, run.turn_counts[player])) or step.fake.sum() * 0, every=3
+            yield LossTerm(
+                "lazy", lambda step: asked.append((player, run.step_counts[player])) or step.fake.sum() * 0, every=3
             )
 
-    game = toy_game(tricks=tricks(Lazy), train={"discriminator_turns": 2})
+    run = toy_game(tricks=tricks(Lazy), train={"discriminator_steps": 2})
     for _ in range(4):
-        play_iteration(game)
+        train_iteration(run)
     assert [turn for player, turn in asked if player == "discriminator"] == [0, 3, 6]
     assert [turn for player, turn in asked if player == "generator"] == [0, 3]
 
@@ -219,12 +219,12 @@ def test_terms_of_one_name_all_count(shelf, toy_game):
         @hookimpl
         def loss_terms(self, player, run):
             for number in range(3):
-                yield Term("same", lambda step, n=number: step.fake.sum() * 0 + n)
+                yield LossTerm("same", lambda step, n=number: step.fake.sum() * 0 + n)
 
     shelf.add(Twice)
-    game = toy_game(tricks={"a": {"use": "Twice"}, "b": {"use": "Twice"}})
-    play_iteration(game)
-    values = game.values["generator"]
+    run = toy_game(tricks={"a": {"use": "Twice"}, "b": {"use": "Twice"}})
+    train_iteration(run)
+    values = run.values["generator"]
     assert sorted(v.item() for name, v in values.items() if "same" in name) == [0, 0, 1, 1, 2, 2]
     assert "same" in values
     assert "tricks.b.same" in values
@@ -239,16 +239,16 @@ def test_schedules_multiply_and_only_scale(shelf, toy_game):
         def lr_schedule(self, player):
             return (lambda t: (t + 1) / 10) if player == "generator" else None
 
-    game = toy_game(
+    run = toy_game(
         tricks=tricks(WarmUp),
         lr_schedule={"use": "Halving", "every": 2},
         optimizer={"generator": {"use": "Sgd", "lr": 0.8}, "discriminator": {"lr": 0.4}},
     )
     rates = []
     for _ in range(4):
-        rates.append((game.learning_rate("generator"), game.learning_rate("discriminator")))
-        play_iteration(game)
-        used = tuple(game.optimizers[p].param_groups[0]["lr"] for p in ("generator", "discriminator"))
+        rates.append((run.learning_rate("generator"), run.learning_rate("discriminator")))
+        train_iteration(run)
+        used = tuple(run.optimizers[p].param_groups[0]["lr"] for p in ("generator", "discriminator"))
         assert used == pytest.approx(rates[-1])
     assert [g for g, _ in rates] == pytest.approx([0.08, 0.16, 0.12, 0.16])
     assert [d for _, d in rates] == pytest.approx([0.4, 0.4, 0.2, 0.2])
@@ -264,13 +264,13 @@ def test_accumulation_equals_the_large_batch(toy_game, parts, player):
     pieces = iter(z.chunk(parts))
     whole.sample_latent = lambda count, *others: z
     in_parts.sample_latent = lambda count, *others: next(pieces)
-    play_turn(whole, player)
-    play_turn(in_parts, player)
+    train_step(whole, player)
+    train_step(in_parts, player)
     for one, other in zip(whole.parameters[player], in_parts.parameters[player], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
     for name, value in whole.values[player].items():
         torch.testing.assert_close(in_parts.values[player][name], value)
-    assert in_parts.turn_counts[player] == 1
+    assert in_parts.step_counts[player] == 1
 
 
 def generator_tensors(run):
@@ -302,7 +302,7 @@ def test_bf16_trains(play):
 
 
 def test_the_log_says_how_it_went(play):
-    run = play(train={"discriminator_turns": 2}, output={"log_every": 4})
+    run = play(train={"discriminator_steps": 2}, output={"log_every": 4})
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     assert lines == run.told.rows
     assert [line["iteration"] for line in lines] == [4, 6]
@@ -316,10 +316,10 @@ def test_the_log_says_how_it_went(play):
 
 
 def test_the_clock_counts_the_real_images_shown(toy_game):
-    game = toy_game(train={"discriminator_turns": 3, "batch_size": 8})
+    run = toy_game(train={"discriminator_steps": 3, "batch_size": 8})
     times = iter([100.0, 102.0, 104.0])
-    clock = Clock(game, lambda: next(times))
-    play_iteration(game)
+    clock = Clock(run, lambda: next(times))
+    train_iteration(run)
     assert clock.row()["images_per_second"] == 3 * 8 / 2
     row = clock.row()
     assert (row["images_per_second"], row["seconds"]) == (0.0, 4.0)
@@ -337,8 +337,8 @@ class Notes(Plugin):
     @hookimpl
     def on_log(self, run, row):
         self.rows.append(row)
-        if row.get("advice") == "half of it is played":
-            run.advise("heard")
+        if row.get("warning") == "half of it is played":
+            run.warn("heard")
         torch.rand(1), random.random()
 
     @hookimpl
@@ -349,7 +349,7 @@ class Notes(Plugin):
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 3:
-            run.advise("half of it is played")
+            run.warn("half of it is played")
 
     @hookimpl
     def evaluate(self, run):
@@ -357,25 +357,25 @@ class Notes(Plugin):
 
     @hookimpl
     def on_stop(self, run):
-        run.advise("over")
+        run.warn("over")
 
 
 def test_plugins_are_told_every_row_and_every_grid(shelf, play):
     shelf.add(Notes)
     run = play(tricks=tricks(Notes))
-    notes = run.game.plugins["tricks.Notes"]
+    notes = run.run.plugins["tricks.Notes"]
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     # What is said when all is over is for the user and log.jsonl: whoever keeps a log may have closed it.
     assert lines[:-1] == notes.rows
-    assert lines[-1] == {"iteration": 6, "advice": "over"}
-    assert [(r["iteration"], *[k for k in ("loss", "measures", "advice") if k in r]) for r in notes.rows] == [
+    assert lines[-1] == {"iteration": 6, "warning": "over"}
+    assert [(r["iteration"], *[k for k in ("loss", "metrics", "warning") if k in r]) for r in notes.rows] == [
         (2, "loss"),
-        (3, "advice"),
-        (3, "measures"),
-        (4, "advice"),
+        (3, "warning"),
+        (3, "metrics"),
+        (4, "warning"),
         (4, "loss"),
         (6, "loss"),
-        (6, "measures"),
+        (6, "metrics"),
     ]
     assert run.told.advice == ["half of it is played", "heard", "over"]
     for iteration, picture in notes.grids:
@@ -450,15 +450,15 @@ def test_parameters_that_are_no_longer_finite_end_the_run_too(shelf, play, tmp_p
 
 
 def test_an_iteration_waits_for_nothing(toy_game):
-    game = toy_game(
-        train={"discriminator_turns": 2, "class_balanced": True, "accumulate": 2},
+    run = toy_game(
+        train={"discriminator_steps": 2, "class_balanced": True, "accumulate": 2},
         lr_schedule={"use": "Halving"},
     )
-    play_iteration(game)
+    train_iteration(run)
     with Waits() as waits:
         for _ in range(3):
-            play_iteration(game)
-            game.after_iteration(game)
+            train_iteration(run)
+            run.after_iteration(run)
     assert waits.counts == {}
 
 
@@ -475,12 +475,12 @@ def test_the_counting_of_waits_works():
 def test_a_run_waits_only_where_something_is_written(play, monkeypatch):
     waiting = {}
 
-    def noted(game, *, real=play_iteration):
+    def noted(run, *, real=train_iteration):
         with Waits() as waits:
-            real(game)
-        waiting[game.iteration] = dict(waits.counts)
+            real(run)
+        waiting[run.iteration] = dict(waits.counts)
 
-    monkeypatch.setattr("gankit.training.loop.play_iteration", noted)
+    monkeypatch.setattr("gankit.training.loop.train_iteration", noted)
     play(output={"log_every": 3})
     assert waiting == {n: {} for n in range(1, 7)}
 
@@ -495,16 +495,16 @@ class Alone:
 def test_what_ranks_share_is_not_copied_out_of_python_when_every_parameter_has_a_gradient(toy_game):
     """A number that is copied to a GPU makes the CPU wait for it."""
 
-    game = toy_game()
-    for p in game.parameters["generator"]:
+    run = toy_game()
+    for p in run.parameters["generator"]:
         p.grad = torch.ones_like(p)
-    game.ranks = Alone()
+    run.ranks = Alone()
     with Waits() as waits:
-        share(game, "generator", {})
+        average_over_ranks(run, "generator", {})
     assert waits.counts == {}
-    known = game.ranks.tensors[len(game.parameters["generator"])]
-    assert known.tolist() == [1.0] * len(game.parameters["generator"])
-    game.parameters["generator"][0].grad = None
-    share(game, "generator", {})
-    assert game.ranks.tensors[len(game.parameters["generator"])].tolist()[:2] == [0.0, 1.0]
-    assert game.parameters["generator"][0].grad is None
+    known = run.ranks.tensors[len(run.parameters["generator"])]
+    assert known.tolist() == [1.0] * len(run.parameters["generator"])
+    run.parameters["generator"][0].grad = None
+    average_over_ranks(run, "generator", {})
+    assert run.ranks.tensors[len(run.parameters["generator"])].tolist()[:2] == [0.0, 1.0]
+    assert run.parameters["generator"][0].grad is None

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from gankit import Dataset, Judgement, Plugin, Settings, Term, hookimpl
+from gankit import Dataset, DiscriminatorOutput, LossTerm, Plugin, Settings, hookimpl
 
 
 class Blobs(Plugin):
@@ -103,7 +103,7 @@ class DNet(nn.Module):
 
     def forward(self, images, labels):
         features = F.leaky_relu(self.look(images.flatten(1)), 0.1)
-        return Judgement(self.head(features).flatten(), features)
+        return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class D(Plugin):
@@ -127,10 +127,10 @@ class Loss(Plugin):
     @hookimpl
     def loss_terms(self, player):
         if player == "generator":
-            yield Term("fool", lambda step: F.softplus(-step.fake_output.logits).mean())
+            yield LossTerm("fool", lambda step: F.softplus(-step.fake_output.logits).mean())
         else:
-            yield Term("real", lambda step: F.softplus(-step.real_output.logits).mean())
-            yield Term("fake", lambda step: F.softplus(step.fake_output.logits).mean())
+            yield LossTerm("real", lambda step: F.softplus(-step.real_output.logits).mean())
+            yield LossTerm("fake", lambda step: F.softplus(step.fake_output.logits).mean())
 
 
 class BatchNorm(Plugin):
@@ -269,10 +269,10 @@ class NotANumber(Plugin):
     @hookimpl
     def loss_terms(self, player, run):
         if player == "generator":
-            yield Term("broken", lambda step: step.fake.mean() * self.gain(run))
+            yield LossTerm("broken", lambda step: step.fake.mean() * self.gain(run))
 
     def gain(self, run):
-        return float("nan") if run.turn_counts["generator"] >= self.config.turn else 0.0
+        return float("nan") if run.step_counts["generator"] >= self.config.turn else 0.0
 
 
 class Stopper(Plugin):

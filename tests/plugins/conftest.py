@@ -5,10 +5,10 @@ import pytest
 from gankit import Recipe
 from gankit.recipe.toml import merge
 from gankit.training.launch import resume, start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 
 BY_CLASS = {
-    "train": {"iterations": 4, "batch_size": 4, "discriminator_turns": 2, "device": "cpu"},
+    "train": {"iterations": 4, "batch_size": 4, "discriminator_steps": 2, "device": "cpu"},
     "output": {"log_every": 1, "checkpoint_every": 2, "sample_every": 4, "sample_count": 2},
     "data": {"use": "shapes", "resolution": 8, "count": 12, "kinds": ["circle", "ring"]},
     "generator": {"use": "igan_vn", "channels": 2},
@@ -29,18 +29,18 @@ BASES = {"igan_vn": BY_CLASS, "igan": UNCONDITIONAL}
 FILES = ("generator", "checkpoints/000004/generator", "checkpoints/000004/discriminator")
 
 
-class Listener(Silent):
+class Listener(Reporter):
     """Keeps what plugins had to say."""
 
     def __init__(self):
         self.advice = []
 
-    def advised(self, sentence):
+    def warned(self, sentence):
         self.advice.append(sentence)
 
 
 def play(raw, out):
-    return start(Recipe.from_dict(raw), out, Silent(), lambda sentence: None)[0].path
+    return start(Recipe.from_dict(raw), out, Reporter())[0].path
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def in_a_run(plain_runs, tmp_path):
         changed = merge(BASES[base], change)
         whole = play(changed, tmp_path / "whole")
         cut = play(merge(changed, {"train": {"iterations": 2}}), tmp_path / "cut")
-        resume(cut, ["train.iterations=4"], Silent(), lambda sentence: None)
+        resume(cut, ["train.iterations=4"], Reporter())
         newest = "checkpoints/000004"
         for file in (*FILES, f"{newest}/optimizer", f"{newest}/plugins", f"{newest}/random"):
             assert (cut / f"{file}.safetensors").read_bytes() == (whole / f"{file}.safetensors").read_bytes(), file

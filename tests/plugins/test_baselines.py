@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.bundled import find_recipe
-from gankit.testing import play
+from gankit.testing import train_iterations
+from gankit.training.assembly import assemble
 
 ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
 WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
@@ -39,16 +40,18 @@ def loaded(name, *overrides):
 
 
 def settings_of(recipe, key):
-    return recipe.parts[key].config.model_dump()
+    return recipe.components[key].config.model_dump()
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_settings_are_those_of_the_header(name):
     batch, turns, loss, tricks, optimizer, norms, latent = PAPERS[name]
     recipe = Recipe.load(find_recipe(name), SHAPES[:1])
-    assert (recipe.train.batch_size, recipe.train.discriminator_turns) == (batch, turns)
+    assert (recipe.train.batch_size, recipe.train.discriminator_steps) == (batch, turns)
     assert recipe.use_of("loss") == loss
-    found = {key.removeprefix("tricks."): settings_of(recipe, key) for key in recipe.parts if key.startswith("tricks.")}
+    found = {
+        key.removeprefix("tricks."): settings_of(recipe, key) for key in recipe.components if key.startswith("tricks.")
+    }
     assert found == tricks
     for player, norm in zip(("generator", "discriminator"), norms, strict=True):
         assert settings_of(recipe, f"optimizer.{player}") | optimizer == settings_of(recipe, f"optimizer.{player}")
@@ -58,9 +61,9 @@ def test_settings_are_those_of_the_header(name):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_it_plays(name):
-    game = Game(loaded(name, *([] if name in ("gan_mnist", "cgan_mnist") else NARROW)))
-    game.load_data()
-    game.start()
-    play(game, 2)
-    assert game.spec.conditional is (name in CONDITIONAL)
-    assert all(torch.isfinite(p).all() for player in game.parameters.values() for p in player)
+    run = assemble(loaded(name, *([] if name in ("gan_mnist", "cgan_mnist") else NARROW)))
+    run.load_data()
+    run.start()
+    train_iterations(run, 2)
+    assert run.spec.conditional is (name in CONDITIONAL)
+    assert all(torch.isfinite(p).all() for player in run.parameters.values() for p in player)

@@ -7,7 +7,7 @@ import pytest
 from gankit import Recipe
 from gankit.recipe.bundled import find_recipe
 from gankit.training.launch import start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 
 COLLAPSING = [
     "train.iterations=400",
@@ -18,7 +18,7 @@ COLLAPSING = [
     # G hardly moves from where it began, a heap in the middle, and D tells it from the ring at once.
     "optimizer.generator.lr=1e-7",
 ]
-WATCHED = ["tricks.adviser={}", "tricks.collapse_guard={}"]
+WATCHED = ["tricks.training_monitor={}", "tricks.collapse_guard={}"]
 
 
 class FirstScreen(HTMLParser):
@@ -44,13 +44,13 @@ class FirstScreen(HTMLParser):
 @pytest.mark.parametrize("watching", [WATCHED, []], ids=["watched", "unwatched"])
 def test_a_collapse_is_measured_advised_and_stands_first_on_the_page(watching, tmp_path):
     recipe = Recipe.load(find_recipe("gaussian_ring"), [*COLLAPSING, *watching])
-    directory, outcome = start(recipe, tmp_path / "run", Silent(), lambda sentence: None)
+    directory, outcome = start(recipe, tmp_path / "run", Reporter())
     log = directory.read_log()
-    newest = [row["measures"] for row in log if "measures" in row][-1]
+    newest = [row["metrics"] for row in log if "metrics" in row][-1]
     assert newest["modes"] < 4
     assert newest["good"] < 0.5
 
-    advice = [row["advice"] for row in log if "advice" in row]
+    advice = [row["warning"] for row in log if "warning" in row]
     of_measures = f"modes is {newest['modes']:g}: the samples cover fewer than half of the 8 modes"
     seen = ["D's loss is nearly 0", "G has collapsed to few of them"] if watching else []
     for sentence in [of_measures, *seen]:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gpu
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "images", "inception", "torchscript"}
 WATCH = {
-    "adviser",
+    "training_monitor",
     "collapse_guard",
     "moving_average",
     "truncation",
@@ -28,7 +28,7 @@ SMALL = {
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
     "unrolled_discriminator": {"steps": 2},
     "dropout": {"p": 0.3},
-    "balanced_turns": {"low": 0.5, "high": 0.51},
+    "balanced_steps": {"low": 0.5, "high": 0.51},
     "gradient_norm_clipping": {"norm": 0.01},
     "step": {"every": 2},
     "gaussian_ring": {"count": 40},

@@ -2,8 +2,9 @@
 
 import pytest
 
-from gankit import Game, InputError, Recipe
+from gankit import InputError, Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 
 CHANGES = {
     "label_smoothing": {"tricks": {"label_smoothing": {}}},
@@ -79,4 +80,4 @@ def test_networks_that_do_not_fit_are_refused_before_training(slot, said, plain_
     (tmp_path / "nets.py").write_text(NETS)
     slot = {key: {"use": table["use"].replace("FILE", f"{tmp_path}/nets.py")} for key, table in slot.items()}
     with pytest.raises(InputError, match=said):
-        Game(Recipe.from_dict(merge(plain_recipe(), slot)))
+        assemble(Recipe.from_dict(merge(plain_recipe(), slot)))

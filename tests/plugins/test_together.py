@@ -74,7 +74,7 @@ def test_triples(tenth):
 
 def test_a_game_that_resumes_inexactly_would_be_seen(monkeypatch):
     real = together.restore
-    monkeypatch.setattr(together, "restore", lambda game, *rest: (real(game, *rest), game.draw()))
+    monkeypatch.setattr(together, "restore", lambda run, *rest: (real(run, *rest), run.draw()))
     with pytest.raises(AssertionError):
         together.play()
 
@@ -82,7 +82,7 @@ def test_a_game_that_resumes_inexactly_would_be_seen(monkeypatch):
 @pytest.mark.parametrize("base", ["TINY", "BY_CLASS"])
 @pytest.mark.parametrize("name", PARTS)
 def test_alone_with_one_channel_another_size_and_bf16(name, base):
-    odd = {"data": {"channels": 1, "resolution": 12}, "train": {"precision": "bf16", "discriminator_turns": 2}}
+    odd = {"data": {"channels": 1, "resolution": 12}, "train": {"precision": "bf16", "discriminator_steps": 2}}
     result = together.play(PARTS[name], base=together.merge(getattr(together, base), odd))
     assert (result.outcome == "refused") <= bool(result.sentences)
     assert (result.outcome == "refused") is (name == "skip_z" and base == "BY_CLASS")

@@ -6,14 +6,14 @@ import torch
 from gpu_waits import most_of
 
 from gankit.recipe.toml import merge
-from gankit.training.update import play_iteration
+from gankit.training.update import train_iteration
 
 READS = {"aten._local_scalar_dense"}
 
 EXPECTED = {
-    "trick balanced_turns": READS,
+    "trick balanced_steps": READS,
     # At a look, of which there is one in `every` iterations.
-    "trick adviser": {*READS, "aten.lift_fresh"},
+    "trick training_monitor": {*READS, "aten.lift_fresh"},
     "trick collapse_guard": READS,
     # A number of torch's own, which stays on the CPU.
     "optimizer rmsprop": {"aten.lift_fresh"},
@@ -26,7 +26,7 @@ LITTLE = {
     "generator": {"channels": 2},
     "discriminator": {"width": 2},
 }
-LOOKS_EACH_TIME = ("adviser", "collapse_guard")
+LOOKS_EACH_TIME = ("training_monitor", "collapse_guard")
 
 
 @pytest.mark.parametrize("name", cost.changes())
@@ -35,11 +35,11 @@ def test_only_those_wait_that_say_so(name):
     for trick in LOOKS_EACH_TIME:
         if name == f"trick {trick}":
             change = {"tricks": {trick: {"every": 2}}}
-    game = cost.assembled(merge(merge(cost.PLAIN, LITTLE), change))
+    run = cost.assembled(merge(merge(cost.PLAIN, LITTLE), change))
 
     def iteration():
-        play_iteration(game)
-        game.after_iteration(game)
+        train_iteration(run)
+        run.after_iteration(run)
 
     for _ in range(3):
         iteration()

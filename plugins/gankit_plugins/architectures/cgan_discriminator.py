@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Judgement, Plugin, Settings, Spec, hookimpl
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.architectures.conditioning import one_hot, refuse_unlabelled
 from gankit_plugins.architectures.maxout import maxout_layer, to_unit_interval
 
@@ -33,12 +33,12 @@ class CganJudge(nn.Module):
         )
         self.head = nn.Linear(c.joint_units, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """(B, C, R, R) and (B,) to logits (B,) and features (B, joint_units)."""
         assert labels is not None, "a discriminator with classes is told the classes"
         y = one_hot(labels, self.classes).to(images.dtype)
         features = self.joint(torch.cat([self.from_image(to_unit_interval(images)), self.from_label(y)], dim=1))
-        return Judgement(self.head(features).flatten(), features)
+        return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class CganDiscriminator(Plugin):

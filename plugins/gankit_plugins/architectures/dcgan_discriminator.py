@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Judgement, Plugin, Settings, Spec, hookimpl
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.architectures.conditioning import refuse_unlabelled, with_planes
 from gankit_plugins.architectures.dcgan_layers import SLOPE, channels_at, drawn, halving, sides
 
@@ -33,13 +33,13 @@ class DcganJudge(nn.Module):
         self.body = nn.Sequential(*layers)
         self.head = drawn(nn.Linear(channels * sizes[-1] ** 2, 1))
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """(B, C, R, R) and (B,) to logits (B,) and features (B, F); without classes labels are not looked at."""
         if self.classes:
             assert labels is not None, "a discriminator with classes is told the classes"
             images = with_planes(images, labels, self.classes)
         features = self.body(images).flatten(1)
-        return Judgement(self.head(features).flatten(), features)
+        return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class DcganDiscriminator(Plugin):

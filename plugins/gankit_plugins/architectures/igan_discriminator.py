@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Judgement, Plugin, Settings, Spec, hookimpl
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.architectures.by_class import from_groups, route, to_groups
 from gankit_plugins.architectures.layers import SLOPE, activated, convolution
 
@@ -65,7 +65,7 @@ class IganJudge(nn.Module):
         # A linear layer for each class, as a convolution whose kernel covers the whole map.
         self.head = nn.Conv2d(channels * N, N, side, groups=N)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """(B, C, R, R) and (B,) to logits (B,) and features (B, F); one network needs no labels.
 
         In training mode every class must have equally many images.
@@ -76,7 +76,7 @@ class IganJudge(nn.Module):
             way = route(labels, self.classes, balanced=self.training)
         maps = self.body(to_groups(images, way))
         logits = from_groups(self.head(maps), way)
-        return Judgement(logits.flatten(), from_groups(maps, way).flatten(1))
+        return DiscriminatorOutput(logits.flatten(), from_groups(maps, way).flatten(1))
 
 
 class IganDiscriminator(Plugin):
@@ -117,7 +117,7 @@ class IganPerClass(Plugin):
 
     name = "igan_per_class"
     kind = "discriminator"
-    by_class = True
+    per_class_networks = True
 
     class Config(Settings):
         width: int = Field(32, ge=1, description="channels of each network's first layer")

@@ -92,7 +92,7 @@ class IganVn(Plugin):
 
     name = "igan_vn"
     kind = "generator"
-    by_class = True
+    per_class_networks = True
 
     class Config(Settings):
         channels: int = Field(64, ge=1, description="of every feature map of one class")

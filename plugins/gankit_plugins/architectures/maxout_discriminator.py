@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Judgement, Plugin, Settings, Spec, hookimpl
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.architectures.maxout import maxout_layer, to_unit_interval
 
 Units = Annotated[int, Field(ge=1)]
@@ -34,10 +34,10 @@ class MaxoutJudge(nn.Module):
         self.hidden = nn.Sequential(*layers)
         self.head = nn.Linear(before, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """(B, C, R, R) to logits (B,) and features (B, last units); labels are not looked at."""
         features = self.hidden(to_unit_interval(images))
-        return Judgement(self.head(features).flatten(), features)
+        return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class MaxoutDiscriminator(Plugin):

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Judgement, Plugin, Settings, Spec, hookimpl
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -31,10 +31,10 @@ class FullyConnectedDiscriminator(nn.Module):
         self.hidden = nn.Sequential(*layers)
         self.head = nn.Linear(width, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """(B, C, R, R) to logits (B,) and features (B, last width); labels are not looked at."""
         features = self.hidden(images)
-        return Judgement(self.head(features).flatten(), features)
+        return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class MlpDiscriminator(Plugin):

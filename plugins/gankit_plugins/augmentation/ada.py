@@ -15,7 +15,7 @@ from gankit_plugins.augmentation.affine import matrices, rotations, scalings, sh
 from gankit_plugins.augmentation.no_points import refuse_points
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 LUMA = 3**-0.5
 """Each coordinate of the grey axis, of length 1."""
@@ -45,9 +45,9 @@ def adapted(p: Tensor, r: Tensor, target: float, step: float, most: float) -> Te
     return (p + step * torch.sign(r - target)).clamp(0, most)
 
 
-def step_size(images: int, thousands: float) -> float:
+def step_size(images: int, kimg: float) -> float:
     """What p moves by for so many images, so that it goes from 0 to 1 within so many thousand of them."""
-    return images / (1000 * thousands)
+    return images / (1000 * kimg)
 
 
 def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
@@ -169,7 +169,7 @@ class Ada(Plugin):
     class Config(Settings):
         target: float = Field(0.6, gt=-1, lt=1, description="r above which p rises")
         every: int = Field(4, ge=1, description="turns of D between two moves of p")
-        thousands: float = Field(500.0, gt=0, description="p can go from 0 to 1 within this many thousand real images")
+        kimg: float = Field(500.0, gt=0, description="p can go from 0 to 1 within this many thousand real images")
         initial: float = Field(0.0, ge=0, le=1, description="p at the beginning")
         most: float = Field(0.8, gt=0, le=1, description="p never exceeds this; near 1 the changes leak into samples")
 
@@ -188,7 +188,7 @@ class Ada(Plugin):
         self.turns = 0
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         for name in NO_BORDER:
             if recipe.uses(name):
                 yield (
@@ -197,7 +197,7 @@ class Ada(Plugin):
                 )
 
     @hookimpl
-    def on_start(self, run: Game) -> None:
+    def on_start(self, run: Run) -> None:
         if self.p is None:
             self.p = torch.tensor(self.config.initial, device=run.device)
             self.r_sum = torch.zeros((), device=run.device)
@@ -212,7 +212,7 @@ class Ada(Plugin):
         return augment(images, self.p), labels
 
     @hookimpl
-    def after_d_step(self, run: Game, step: Step) -> None:
+    def after_d_step(self, run: Run, step: Step) -> None:
         assert self.p is not None
         assert self.r_sum is not None
         c = self.config
@@ -221,7 +221,7 @@ class Ada(Plugin):
         self.r_sum = self.r_sum + run.ranks.mean(right * overfitting(step.real_output.logits.detach()))
         self.turns += 1
         if self.turns % c.every == 0:
-            size = step_size(run.recipe.train.batch_size * c.every, c.thousands)
+            size = step_size(run.recipe.train.batch_size * c.every, c.kimg)
             self.p = adapted(self.p, self.r_sum / c.every, c.target, size, c.most)
             self.r_sum = torch.zeros_like(self.r_sum)
 

@@ -27,13 +27,13 @@ TOGETHER_BYTES = 1 << 20
 AHEAD = 2
 """Times as many files as are worked at that may be done before they are asked for."""
 
-Found = tuple[str, Tensor | ImageError]
+ResolvedPlugin = tuple[str, Tensor | ImageError]
 """A file and its image, (channels, resolution, resolution) uint8, or what is wrong with it."""
 
 
 def decode_all(
     shelf: Shelf, files: Iterable[str], resolution: int, channels: Literal[1, 3]
-) -> Generator[Found, None, None]:
+) -> Generator[ResolvedPlugin, None, None]:
     """What is found of every file, in order.
 
     There is one `Decoder` for each core, and a thread that asks it. A few files at a time are in memory.
@@ -46,7 +46,7 @@ def decode_all(
     def pixels(values: bytearray) -> Tensor:
         return torch.frombuffer(values, dtype=torch.uint8).view(channels, resolution, resolution)
 
-    def work(some: list[str]) -> list[Found]:
+    def work(some: list[str]) -> list[ResolvedPlugin]:
         try:
             decoder = idle.pop()
         except IndexError:  # all are at work, and this thread is new
@@ -77,7 +77,7 @@ def decode_all(
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     together = max(1, min(TOGETHER, TOGETHER_BYTES // (channels * resolution**2)))
-    coming: deque[Future[list[Found]]] = deque()
+    coming: deque[Future[list[ResolvedPlugin]]] = deque()
     pool = ThreadPoolExecutor(cores, "gankit-decode")
     left = iter(files)
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from PIL.Image import Image
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from gankit import Dataset, Game, Plugin, Settings, hookimpl
-from gankit_plugins.data.points import advise_on_few, draw_points, judge_generator, scatter
+from gankit import Comparison, Dataset, Plugin, Run, Settings, hookimpl
+from gankit_plugins.data.points import advise_on_few, draw_points, judge, scatter
 
 
 def lattice(side: int, reach: float) -> Tensor:
@@ -56,12 +56,12 @@ class GaussianGrid(Plugin):
         return draw_points(self.modes, self.config.std, self.config.count, self.config.seed), None
 
     @hookimpl
-    def evaluate(self, run: Game, generator: nn.Module) -> dict[str, float]:
-        self.judged = judge_generator(run, generator, self.modes, self.config.std)
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
+        self.judged = judge(comparison.fake.images.flatten(1), self.modes, self.config.std)
         return self.judged
 
     @hookimpl
-    def on_stop(self, run: Game) -> None:
+    def on_stop(self, run: Run) -> None:
         if self.judged:
             advise_on_few(run, self.judged["modes"], len(self.modes))
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, Settings, hookimpl, read_prepared
 from gankit_plugins.data.decode import NOTE, ImageError
-from gankit_plugins.data.decode_all import Found, decode_all
+from gankit_plugins.data.decode_all import ResolvedPlugin, decode_all
 from gankit_plugins.data.folder import Listing, Shelf, listing, opened
 from gankit_plugins.data.paths import absolute
 
@@ -188,7 +188,7 @@ class Unprepared:
         if pixels:
             yield chunk()
 
-    def _decoded(self, shelf: Shelf) -> Generator[Found, None, None]:
+    def _decoded(self, shelf: Shelf) -> Generator[ResolvedPlugin, None, None]:
         return decode_all(shelf, self._as_listed(shelf.names()), self.resolution, self.channels)
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:

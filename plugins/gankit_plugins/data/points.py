@@ -9,12 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from gankit import Game
-
-JUDGED = 2500
-"""Samples that are judged (Srivastava 2017, section 4.1)."""
+    from gankit import Run
 
 SIDE = 256
 """Of a picture, in pixels."""
@@ -63,13 +58,7 @@ def judge(points: Tensor, modes: Tensor, std: float) -> dict[str, float]:
     return {"modes": float(nearest[good].unique().numel()), "good": good.double().mean().item()}
 
 
-def judge_generator(run: Game, generator: nn.Module, modes: Tensor, std: float) -> dict[str, float]:
-    """`judge` of 2,500 samples from the whole prior."""
-    points = generator(run.draw_latent(JUDGED, None), None).float().flatten(1).cpu()
-    return judge(points, modes, std)
-
-
-def advise_on_few(run: Game, covered: float, there: int) -> None:
+def advise_on_few(run: Run, covered: float, there: int) -> None:
     """Says at a run's end that samples cover fewer than half of the modes, so that nobody takes it for a good one.
 
     Args:
@@ -78,7 +67,7 @@ def advise_on_few(run: Game, covered: float, there: int) -> None:
         there: how many there are.
     """
     if covered < there / 2:
-        run.advise(
+        run.warn(
             f"modes is {covered:g}: the samples cover fewer than half of the {there} modes. G has collapsed to few of "
             "them, or has not learnt yet. What helped most often where it was measured (docs/modes.md): packing, "
             "gradient_penalty, r1"

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gankit import Dataset, Extractor, Features, Plugin, Settings, hookimpl, kept
+from gankit import Dataset, Extractor, Features, Plugin, Settings, disk_cache, hookimpl
 
 BATCH, RATE = 128, 2e-3
 """Images in a step; the highest rate of the steps."""
@@ -220,7 +220,6 @@ class DatasetClassifier(Plugin):
 
     name = "classifier"
     kind = "extractor"
-    api_version = 2
 
     class Config(Settings):
         steps: int = Field(800, ge=1, description="of training, of 128 images each")
@@ -244,7 +243,7 @@ class DatasetClassifier(Plugin):
             return {name: t.cpu() for name, t in classifier.state_dict().items()}, accuracy
 
         key = [VERSION, lesson.digest(rows), learnt, lesson.classes, steps, seed, device.type]
-        weights, accuracy = kept("classifier", key, train)
+        weights, accuracy = disk_cache("classifier", key, train)
         channels = 1 if lesson.by_channel else dataset.channels
         classifier = SmallClassifier(channels, dataset.resolution, lesson.classes)
         classifier.load_state_dict(weights)

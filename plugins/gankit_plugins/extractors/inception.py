@@ -20,7 +20,7 @@ from gankit import (
     Settings,
     cache_folder,
     hookimpl,
-    in_colour,
+    to_rgb,
     write_bytes,
 )
 from gankit_plugins.extractors.torchscript import load
@@ -60,7 +60,6 @@ class Inception(Plugin):
 
     name = "inception"
     kind = "extractor"
-    api_version = 2
 
     class Config(Settings):
         path: Path | None = Field(
@@ -89,12 +88,12 @@ class Inception(Plugin):
 
         def look(images: Tensor) -> Features:
             with torch.no_grad():
-                return Features(network(in_colour(images.to(device)), return_features=True).flatten(1))
+                return Features(network(to_rgb(images.to(device)), return_features=True).flatten(1))
 
         def logits(images: Tensor) -> Tensor:
             with torch.no_grad():
                 # The score of 2016 left the last layer's bias out.
-                probabilities = network(in_colour(images.to(device)), no_output_bias=True)
+                probabilities = network(to_rgb(images.to(device)), no_output_bias=True)
             log_p: Tensor = probabilities.clamp(min=1e-20).log()
             return log_p
 

@@ -25,7 +25,6 @@ class Pixels(Plugin):
 
     name = "pixels"
     kind = "extractor"
-    api_version = 2
 
     @hookimpl
     def build_extractor(self, dataset: Dataset) -> Extractor:

@@ -39,7 +39,6 @@ class TorchScript(Plugin):
 
     name = "torchscript"
     kind = "extractor"
-    api_version = 2
 
     class Config(Settings):
         path: Path = Field(description="the file; relative to the current folder")

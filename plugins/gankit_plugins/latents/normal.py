@@ -20,7 +20,7 @@ class Normal(Plugin):
 
     name = "normal"
     kind = "latent"
-    spherical = True
+    spherical_prior = True
 
     class Config(Settings):
         size: int = Field(100, ge=1, description="dimensions of z")

@@ -12,7 +12,7 @@ from gankit import Settings
 from gankit_plugins.loggers.logger import Logger, Row, rows_of, scalars
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
@@ -43,7 +43,7 @@ class Csv(Logger):
 
     config: Config
 
-    def open(self, run: Game, directory: Path) -> None:
+    def open(self, run: Run, directory: Path) -> None:
         self.directory = directory
         self.path = directory / self.config.file
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,5 +82,5 @@ class Csv(Logger):
     def _writer(self, file: IO[str]) -> csv.DictWriter[str]:
         return csv.DictWriter(file, self.columns, lineterminator="\n")
 
-    def close(self, run: Game) -> None:
+    def close(self, run: Run) -> None:
         """Nothing is open between two rows."""

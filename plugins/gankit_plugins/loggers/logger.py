@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gankit import InputError, Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 Row = dict[str, Any]
 """A row of log.jsonl: the iteration, and beside it a `loss` with rates, `measures`, or `advice`."""
@@ -32,14 +32,14 @@ def scalars(row: Row) -> dict[str, float]:
     What an evaluation took is `measuring/seconds`; `seconds` alone is the time since the beginning.
     """
     told = {key: value for key, value in row.items() if key not in ("iteration", "protocol", "settings")}
-    if "measures" in told and "seconds" in told:
+    if "metrics" in told and "seconds" in told:
         told["measuring"] = {"seconds": told.pop("seconds")}
     return {name: v for name, v in flat(told, "/").items() if isinstance(v, int | float)}
 
 
 def stream_of(row: Row) -> str:
     """Of each stream an iteration has one row at most: losses, plugins' own measures, the recipe's."""
-    return "loss" if "loss" in row else "measures by protocol" if "protocol" in row else "measures"
+    return "loss" if "loss" in row else "measures by protocol" if "protocol" in row else "metrics"
 
 
 def rows_of(directory: Path) -> list[Row]:
@@ -50,7 +50,7 @@ def rows_of(directory: Path) -> list[Row]:
 
 def advice_of(directory: Path) -> str:
     """All that was advised in a run, a line each, led by the iteration."""
-    return "".join(f"{row['iteration']}: {row['advice']}\n" for row in rows_of(directory) if "advice" in row)
+    return "".join(f"{row['iteration']}: {row['advice']}\n" for row in rows_of(directory) if "warning" in row)
 
 
 class Logger(Plugin):
@@ -61,7 +61,6 @@ class Logger(Plugin):
     goes on without it: hours of training are worth more than a copy of log.jsonl.
     """
 
-    api_version = 2
 
     library: ClassVar[tuple[str, ...]] = ()
     """The modules that it writes with, which come with the extra of its name."""
@@ -70,23 +69,23 @@ class Logger(Plugin):
         super().__init__(config)
         self.working = False
 
-    def open(self, run: Game, directory: Path) -> None:
+    def open(self, run: Run, directory: Path) -> None:
         raise NotImplementedError
 
     def write(self, row: Row) -> None:
         raise NotImplementedError
 
-    def close(self, run: Game) -> None:
+    def close(self, run: Run) -> None:
         raise NotImplementedError
 
     def catch_up(self, directory: Path) -> None:
         """Writes what was logged while this logger could not take it, if it keeps count of that."""
         rows = rows_of(directory)
         for row in rows:
-            if "advice" not in row:
+            if "warning" not in row:
                 self.write(row)
         # Advice is written whole, so the last piece brings all others.
-        for row in [row for row in rows if "advice" in row][-1:]:
+        for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 
     @hookimpl
@@ -95,7 +94,7 @@ class Logger(Plugin):
             raise ValueError(f"{missing[0]} is not installed; `pip install 'gankit[{self.name}]'` gets it")
 
     @hookimpl
-    def on_start(self, run: Game) -> None:
+    def on_start(self, run: Run) -> None:
         if run.directory is None:
             return
         try:
@@ -105,15 +104,15 @@ class Logger(Plugin):
         self.working = True
 
     @hookimpl
-    def on_log(self, run: Game, row: Row) -> None:
+    def on_log(self, run: Run, row: Row) -> None:
         self.attempt(run, lambda: self.write(row))
 
     @hookimpl
-    def on_stop(self, run: Game) -> None:
+    def on_stop(self, run: Run) -> None:
         self.attempt(run, lambda: self.close(run))
         self.working = False
 
-    def attempt(self, run: Game, act: Callable[[], None]) -> None:
+    def attempt(self, run: Run, act: Callable[[], None]) -> None:
         """Does it; the first time that fails is the last one."""
         if not self.working:
             return
@@ -121,7 +120,7 @@ class Logger(Plugin):
             act()
         except Exception as error:
             self.working = False
-            run.advise(
+            run.warn(
                 f"{self.name} has failed and logs no more: {in_words(error)}. The run goes on, and log.jsonl has "
                 "every row; to resume the run starts the logger anew"
             )

@@ -17,7 +17,7 @@ from gankit_plugins.loggers.sent import Sent
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from gankit import Game
+    from gankit import Run
 
 AT_ONCE = 100
 """Parameters that MLflow takes in one request."""
@@ -57,7 +57,7 @@ class Mlflow(Logger):
 
     config: Config
 
-    def open(self, run: Game, directory: Path) -> None:
+    def open(self, run: Run, directory: Path) -> None:
         # It would report its use to its makers.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         # It would tell of tables that it makes in the database.
@@ -76,7 +76,7 @@ class Mlflow(Logger):
             self.client.update_run(self.run, "RUNNING")
         self.catch_up(directory)
 
-    def _begin(self, client: MlflowClient, run: Game, artifacts: str | None) -> str:
+    def _begin(self, client: MlflowClient, run: Run, artifacts: str | None) -> str:
         """A new run with the recipe as its parameters; its id."""
         from mlflow.entities import Param
 
@@ -96,7 +96,7 @@ class Mlflow(Logger):
         from mlflow.entities import Metric
 
         stream, iteration, now = stream_of(row), row["iteration"], int(time.time() * 1000)
-        if "advice" in row:
+        if "warning" in row:
             self.client.log_text(self.run, advice_of(self.directory), "advice.txt")
         elif self.sent.lacks(stream, iteration):
             metrics = [Metric(name, value, now, iteration) for name, value in scalars(row).items()]
@@ -104,10 +104,10 @@ class Mlflow(Logger):
             self.sent.note(stream, iteration)
 
     @hookimpl
-    def on_grid(self, run: Game, picture: Image) -> None:
+    def on_grid(self, run: Run, picture: Image) -> None:
         if self.config.grids:
             self.attempt(run, lambda: self.client.log_image(self.run, picture, f"samples/{run.iteration:06d}.png"))
 
-    def close(self, run: Game) -> None:
+    def close(self, run: Run) -> None:
         over = run.iteration >= run.recipe.train.iterations or run.stop_reason is not None
         self.client.set_terminated(self.run, "FAILED" if run.failure else "FINISHED" if over else "KILLED")

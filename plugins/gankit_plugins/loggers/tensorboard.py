@@ -14,7 +14,7 @@ from gankit import Settings, hookimpl
 from gankit_plugins.loggers.logger import Logger, Row, flat, scalars
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def pixels(picture: Image) -> Tensor:
@@ -43,7 +43,7 @@ class TensorBoard(Logger):
 
     config: Config
 
-    def open(self, run: Game, directory: Path) -> None:
+    def open(self, run: Run, directory: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         fresh = run.iteration == 0
@@ -58,13 +58,13 @@ class TensorBoard(Logger):
     def write(self, row: Row) -> None:
         for name, value in scalars(row).items():
             self.writer.add_scalar(name, value, row["iteration"])
-        if "advice" in row:
-            self.writer.add_text("advice", row["advice"], row["iteration"])
+        if "warning" in row:
+            self.writer.add_text("warning", row["warning"], row["iteration"])
         # So that a kill leaves what log.jsonl has.
         self.writer.flush()
 
     @hookimpl
-    def on_grid(self, run: Game, picture: Image) -> None:
+    def on_grid(self, run: Run, picture: Image) -> None:
         if self.config.grids:
             self.attempt(run, lambda: self._draw(run.iteration, picture))
 
@@ -72,5 +72,5 @@ class TensorBoard(Logger):
         self.writer.add_image("samples", pixels(picture), iteration, dataformats="HWC")
         self.writer.flush()
 
-    def close(self, run: Game) -> None:
+    def close(self, run: Run) -> None:
         self.writer.close()

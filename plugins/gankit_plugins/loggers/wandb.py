@@ -15,7 +15,7 @@ from gankit_plugins.loggers.logger import Logger, Row, advice_of, scalars, strea
 from gankit_plugins.loggers.sent import Sent
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 FLUSH = 0.1
@@ -51,7 +51,7 @@ class WeightsAndBiases(Logger):
 
     config: Config
 
-    def open(self, run: Game, directory: Path) -> None:
+    def open(self, run: Run, directory: Path) -> None:
         # It would report errors of its own to its makers, offline too.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
@@ -81,13 +81,13 @@ class WeightsAndBiases(Logger):
         self.catch_up(directory)
 
     def write(self, row: Row) -> None:
-        if "advice" in row:
-            self.run.summary["advice"] = advice_of(self.directory)
+        if "warning" in row:
+            self.run.summary["warning"] = advice_of(self.directory)
         else:
             self._send(stream_of(row), row["iteration"], scalars(row))
 
     @hookimpl
-    def on_grid(self, run: Game, picture: Image) -> None:
+    def on_grid(self, run: Run, picture: Image) -> None:
         if self.config.grids:
             self.attempt(run, lambda: self._draw(run.iteration, picture))
 
@@ -102,5 +102,5 @@ class WeightsAndBiases(Logger):
             self.run.log({"iteration": iteration} | values, step=self.sent.count, commit=True)
             self.sent.note(stream, iteration)
 
-    def close(self, run: Game) -> None:
+    def close(self, run: Run) -> None:
         self.run.finish(exit_code=1 if run.failure else 0)

@@ -10,10 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 
 RELATIVISTIC = ("relativistic", "relativistic_average")
@@ -55,7 +55,7 @@ class FeatureMatching(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         before = [name for name in RELATIVISTIC if recipe.uses(name)]
         if before and not self.config.adversarial_weight:
             yield (
@@ -67,18 +67,18 @@ class FeatureMatching(Plugin):
                 f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
                 "result is not that of the large batch"
             )
-        if recipe.plugin_class("discriminator").by_class:
+        if recipe.plugin_class("discriminator").per_class_networks:
             yield (
                 f"{recipe.use_of('discriminator')} has features of its own for each class, and their mean over a batch "
                 "mixes them; a discriminator for all classes suits it better"
             )
 
     @hookimpl
-    def wrap_loss(self, terms: dict[Player, list[Term]]) -> dict[Player, list[Term]]:
+    def wrap_loss(self, terms: dict[Player, list[LossTerm]]) -> dict[Player, list[LossTerm]]:
         kept = [replace(t, weight=t.weight * self.config.adversarial_weight) for t in terms["generator"]]
-        own = Term("feature_matching", _matched, weight=self.config.weight)
+        own = LossTerm("feature_matching", _matched, weight=self.config.weight)
         return terms | {"generator": [*(t for t in kept if t.weight), own]}
 
 
 def _matched(step: Step) -> Tensor:
-    return feature_matching(step.real_output.features, step.fake_output.features, step.game.ranks.mean)
+    return feature_matching(step.real_output.features, step.fake_output.features, step.run.ranks.mean)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit import Player, Plugin, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Step, hookimpl
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ class Hinge(Plugin):
     kind = "loss"
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
-        return [Term("adversarial", _discriminator if player == "discriminator" else _generator)]
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        return [LossTerm("adversarial", _discriminator if player == "discriminator" else _generator)]
 
 
 def _discriminator(step: Step) -> Tensor:

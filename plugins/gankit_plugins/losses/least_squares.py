@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gankit import Player, Plugin, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Step, hookimpl
 
 
 def squared_error(logits: Tensor, target: Tensor | float) -> Tensor:
@@ -51,8 +51,8 @@ class LeastSquares(Plugin):
     uses_targets = True
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
-        return [Term("adversarial", _discriminator if player == "discriminator" else _generator)]
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        return [LossTerm("adversarial", _discriminator if player == "discriminator" else _generator)]
 
 
 def _discriminator(step: Step) -> Tensor:

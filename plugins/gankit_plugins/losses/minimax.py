@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from gankit import Player, Plugin, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Step, hookimpl
 from gankit_plugins.losses.cross_entropy import cross_entropy
 
 
@@ -56,8 +56,8 @@ class Minimax(Plugin):
     cross_entropy = True
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
-        return [Term("adversarial", _discriminator if player == "discriminator" else _generator)]
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        return [LossTerm("adversarial", _discriminator if player == "discriminator" else _generator)]
 
 
 def _discriminator(step: Step) -> Tensor:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gankit import Player, Plugin, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, hookimpl
 from gankit_plugins.losses.relativistic_step import refuse_feature_matching_before, relative_terms
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +36,7 @@ class Relativistic(Plugin):
     name = "relativistic"
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.uses("relativistic_average"):
             raise ValueError(
                 "relativistic_average makes the same answers relative already, and twice has no meaning; drop one"
@@ -45,5 +45,5 @@ class Relativistic(Plugin):
         return ()
 
     @hookimpl
-    def wrap_loss(self, terms: dict[Player, list[Term]]) -> dict[Player, list[Term]]:
+    def wrap_loss(self, terms: dict[Player, list[LossTerm]]) -> dict[Player, list[LossTerm]]:
         return relative_terms(terms, difference)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gankit import Player, Plugin, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, hookimpl
 from gankit_plugins.losses.relativistic_step import refuse_feature_matching_before, relative_terms
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 
 def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
@@ -46,9 +46,9 @@ class RelativisticAverage(Plugin):
     name = "relativistic_average"
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         refuse_feature_matching_before(recipe, self.name)
-        if recipe.plugin_class("discriminator").by_class:
+        if recipe.plugin_class("discriminator").per_class_networks:
             yield (
                 f"{recipe.use_of('discriminator')} judges each class by a network of its own, and a mean over the "
                 "batch mixes their answers; a discriminator for all classes suits it better"
@@ -60,5 +60,5 @@ class RelativisticAverage(Plugin):
             )
 
     @hookimpl
-    def wrap_loss(self, terms: dict[Player, list[Term]], run: Game) -> dict[Player, list[Term]]:
+    def wrap_loss(self, terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]]:
         return relative_terms(terms, lambda real, fake: against_mean(real, fake, run.ranks.mean))

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gankit import Player, Step, Term
+from gankit import LossTerm, Player, Step
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """C(x_r) and C(x_f), (B,) each, to the relative answers of the real and of the fake images, (B,) each."""
 
 
-def refuse_feature_matching_before(recipe: Recipe, name: str) -> None:
+def refuse_feature_matching_before(recipe: RecipeInfo, name: str) -> None:
     """Raises ValueError when feature_matching stands before a relativistic trick, which would replace its term."""
-    names = [part.plugin_class.name for part in recipe.parts.values()]
+    names = [part.plugin_class.name for part in recipe.components.values()]
     if "feature_matching" in names and names.index("feature_matching") < names.index(name):
         raise ValueError(
             "stands behind feature_matching, whose term for G it would put out, since G's terms are made from D's; "
@@ -27,17 +27,17 @@ def refuse_feature_matching_before(recipe: Recipe, name: str) -> None:
         )
 
 
-def relative_terms(terms: dict[Player, list[Term]], relation: Relation) -> dict[Player, list[Term]]:
+def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> dict[Player, list[LossTerm]]:
     """The terms of any loss, with relative answers in place of D's own (Jolicoeur-Martineau 2018, section 4).
 
     D's terms see the relative answers. G has D's terms with the two sides exchanged: it wants fake images to look as
     much more real than real ones as D wants the opposite.
     """
 
-    def of_discriminator(term: Term) -> Term:
+    def of_discriminator(term: LossTerm) -> LossTerm:
         return replace(term, function=lambda step: term.function(related(step, relation)))
 
-    def of_generator(term: Term) -> Term:
+    def of_generator(term: LossTerm) -> LossTerm:
         return replace(term, function=lambda step: term.function(exchanged(related(step, relation))))
 
     return {

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gankit import Player, Plugin, Recipe, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Step, hookimpl
 
 BOUNDS = ("weight_clipping", "gradient_penalty")
 """What keeps a critic's slope bounded, as spectral_norm in D does; without it its loss has no lower end."""
@@ -42,7 +42,7 @@ class Wasserstein(Plugin):
     kind = "loss"
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         normalized = recipe.use_of("normalization.discriminator") == "spectral_norm"
         if not normalized and not any(recipe.uses(name) for name in BOUNDS):
             yield (
@@ -51,8 +51,8 @@ class Wasserstein(Plugin):
             )
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
-        return [Term("adversarial", _critic if player == "discriminator" else _generator)]
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        return [LossTerm("adversarial", _critic if player == "discriminator" else _generator)]
 
 
 def _critic(step: Step) -> Tensor:

@@ -30,8 +30,7 @@ class DensityCoverage(Plugin):
     """
 
     name = "density_coverage"
-    kind = "measure"
-    api_version = 2
+    kind = "metric"
 
     class Config(Settings):
         k: int = Field(5, ge=1, description="of the nearest neighbours; up to the number of real images less one")
@@ -39,7 +38,7 @@ class DensityCoverage(Plugin):
     config: Config
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         k = min(self.config.k, len(comparison.real.images) - 1)
         density, coverage = density_and_coverage(neighbours_in(comparison, k), k)
         return {"density": density.item(), "coverage": coverage.item()}

@@ -48,17 +48,16 @@ class FrechetDistance(Plugin):
     """The Frechet distance between features of generated and of real images; lower is better.
 
     Source: Heusel 2017, equation 6. With the extractor `inception` it is the FID. It falls with the number of images,
-    for the same generator (Chong 2020, section 3), so it compares only at equal counts; docs/measures.md has a curve.
+    for the same generator (Chong 2020, section 3), so it compares only at equal counts; docs/metrics.md has a curve.
 
     When to use: the number that papers compare with; sensitive to quality and variety at once.
     When not: fewer images than features by far; to tell poor quality from poor variety (`precision_recall`).
     """
 
     name = "frechet_distance"
-    kind = "measure"
-    api_version = 2
+    kind = "metric"
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         real, fake = comparison.real_features.values, comparison.fake_features.values
         return {"frechet_distance": frechet_distance_between(real, fake).item()}

@@ -29,10 +29,9 @@ class InceptionScore(Plugin):
     """
 
     name = "inception_score"
-    kind = "measure"
-    api_version = 2
+    kind = "metric"
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float] | None:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         logits = comparison.fake_logits
         return None if logits is None else {"inception_score": inception_score(logits).item()}

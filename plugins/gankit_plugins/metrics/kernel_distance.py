@@ -39,8 +39,7 @@ class KernelDistance(Plugin):
     """
 
     name = "kernel_distance"
-    kind = "measure"
-    api_version = 2
+    kind = "metric"
 
     class Config(Settings):
         block: int = Field(1000, ge=2, description="features in a block, at most; the blocks' estimates are averaged")
@@ -48,7 +47,7 @@ class KernelDistance(Plugin):
     config: Config
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         real, fake = comparison.real_features.values.double(), comparison.fake_features.values.double()
         block = min(self.config.block, len(real), len(fake))
         pairs = zip(real.split(block), fake.split(block), strict=False)

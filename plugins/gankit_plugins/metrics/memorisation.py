@@ -57,11 +57,10 @@ class Memorisation(Plugin):
     """
 
     name = "memorisation"
-    kind = "measure"
-    api_version = 2
+    kind = "metric"
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         near, apart = distances_in(comparison)
         ratio, copies = ratio_of_medians(near, apart), share_of_near_copies(near, apart)
         return {"nearest_ratio": ratio.item(), "near_copies": copies.item()}

@@ -13,7 +13,7 @@ from torch import Tensor
 from gankit import Comparison, Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def covered(seen: Tensor, classes: int, share: float) -> Tensor:
@@ -64,8 +64,7 @@ class Modes(Plugin):
     """
 
     name = "modes"
-    kind = "measure"
-    api_version = 2
+    kind = "metric"
 
     class Config(Settings):
         share: float = Field(
@@ -83,7 +82,7 @@ class Modes(Plugin):
         """How many classes were covered when it was measured last, and how many could have been."""
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float] | None:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         names = comparison.extractor.class_names
         if not names:
             return None
@@ -104,13 +103,13 @@ class Modes(Plugin):
         return found | ({"as_asked": fmean(shares), "as_asked_worst": min(shares)} if shares else {})
 
     @hookimpl
-    def on_stop(self, run: Game) -> None:
+    def on_stop(self, run: Run) -> None:
         """A run that ends with few classes shall not be taken for a good one."""
         if self.newest is None:
             return
         found, there = self.newest
         if found < there / 2:
-            run.advise(
+            run.warn(
                 f"modes is {found}: the generated images are of fewer than half of the {there} classes that they could "
                 "be of. G has collapsed to few of them, or has not learnt yet. What helped most often where it was "
                 "measured (docs/modes.md): packing, gradient_penalty, r1"

@@ -30,8 +30,7 @@ class PrecisionRecall(Plugin):
     """
 
     name = "precision_recall"
-    kind = "measure"
-    api_version = 2
+    kind = "metric"
 
     class Config(Settings):
         k: int = Field(3, ge=1, description="of the nearest neighbours; up to the number of images less one")
@@ -39,7 +38,7 @@ class PrecisionRecall(Plugin):
     config: Config
 
     @hookimpl
-    def measure(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         k = min(self.config.k, len(comparison.real.images) - 1, len(comparison.fake.images) - 1)
         found = neighbours_in(comparison, k)
         precision, recall = share_within(found.real_around_fake, k), share_within(found.fake_around_real, k)

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from gankit import Player, Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 SETTLING = 30
 """Iterations of the power method when it begins, from then on a few for each forward pass are enough."""
@@ -130,7 +130,7 @@ class SpectralNorm(Plugin):
         return layer
 
     @hookimpl
-    def wrap_network(self, player: Player, network: nn.Module, run: Game | None) -> nn.Module:
+    def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         for module in list(network.modules()):
             if isinstance(module, NORMALIZED):
                 parametrize.register_parametrization(module, "weight", Spectral(module, self.config.iterations))

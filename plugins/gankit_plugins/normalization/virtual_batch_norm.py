@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gankit import Player, Plugin, Settings, Spec, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 Moments = tuple[Tensor, Tensor]
 """Mean and mean square of every channel, broadcastable to the maps."""
@@ -132,7 +132,7 @@ class VirtualBatchNorm(Plugin):
         self.player: Player | None = None
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("normalization.generator") == self.name and recipe.uses("skip_z"):
             raise ValueError(
                 "skip_z leads the batch's own z into the generator while the reference batch passes, whose statistics "
@@ -152,7 +152,7 @@ class VirtualBatchNorm(Plugin):
         self.size = math.ceil(self.config.size / of_each) * of_each
 
     @hookimpl
-    def wrap_network(self, player: Player, network: nn.Module, run: Game | None) -> nn.Module:
+    def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         self.player, size = player, self.size
         if player == "generator":
             labels = torch.arange(size) % self.spec.classes if self.spec.classes else None
@@ -163,7 +163,7 @@ class VirtualBatchNorm(Plugin):
         return self.wrapped
 
     @hookimpl
-    def on_start(self, run: Game) -> None:
+    def on_start(self, run: Run) -> None:
         assert self.wrapped is not None
         if self.player == "generator" and run.iteration:
             # A resumed run goes on with the reference it was saved with, whatever device it goes on on.

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
 from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, advice_on_flatness, input_gradient
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 
 def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
@@ -79,17 +79,17 @@ class Dragan(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         yield from advice_on_flatness(recipe)
         yield from advice_on_coupling(recipe)
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
         if player == "discriminator":
-            yield Term("dragan", self._penalty, weight=self.config.weight, every=self.config.every)
+            yield LossTerm("dragan", self._penalty, weight=self.config.weight, every=self.config.every)
 
     def _penalty(self, step: Step) -> Tensor:
-        real, labels = step.shown_real
+        real, labels = step.real_inputs
         t = torch.rand(len(real), 1, 1, 1, device=real.device)
-        x_hat = around(real, torch.rand_like(real), t, self.config.spread, step.game.ranks.mean)
-        return dragan(lambda images, of: step.judge(images, of).logits, x_hat, labels, self.config.k)
+        x_hat = around(real, torch.rand_like(real), t, self.config.spread, step.run.ranks.mean)
+        return dragan(lambda images, of: step.discriminate(images, of).logits, x_hat, labels, self.config.k)

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
@@ -54,30 +54,30 @@ class HistoricalAveraging(Plugin):
         self.turns: dict[Player, int] = dict.fromkeys(config.players, 0)
 
     @hookimpl
-    def on_start(self, run: Game) -> None:
+    def on_start(self, run: Run) -> None:
         for player in self.config.players:
             if player not in self.means:
                 self.means[player] = [p.detach().clone() for p in run.parameters[player]]
 
     @hookimpl
-    def loss_terms(self, player: Player, run: Game) -> Iterable[Term]:
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
         if player in self.config.players:
             theta = run.parameters[player]
-            yield Term(
+            yield LossTerm(
                 "historical_averaging",
                 lambda step: squared_distance(theta, self.means[player]),
                 weight=self.config.weight,
             )
 
     @hookimpl
-    def after_d_step(self, run: Game) -> None:
+    def after_d_step(self, run: Run) -> None:
         self._remember("discriminator", run)
 
     @hookimpl
-    def after_g_step(self, run: Game) -> None:
+    def after_g_step(self, run: Run) -> None:
         self._remember("generator", run)
 
-    def _remember(self, player: Player, run: Game) -> None:
+    def _remember(self, player: Player, run: Run) -> None:
         if player in self.config.players:
             include(self.means[player], run.parameters[player], self.turns[player])
             self.turns[player] += 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 Judge = Callable[[Tensor, Tensor | None], Tensor]
 """(B, C, R, R) images and their labels to D's logits (B,)."""
@@ -30,13 +30,13 @@ def input_gradient(judge: Judge, x: Tensor, labels: Tensor | None) -> Tensor:
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 
-def advice_on_flatness(recipe: Recipe) -> Iterable[str]:
+def advice_on_flatness(recipe: RecipeInfo) -> Iterable[str]:
     """A sentence when a penalty that flattens D stands beside a loss whose critic needs a slope."""
     if recipe.use_of("loss") == "wasserstein":
         yield "a Wasserstein critic has to have a slope, between real and fake images above all; use gradient_penalty"
 
 
-def advice_on_coupling(recipe: Recipe) -> Iterable[str]:
+def advice_on_coupling(recipe: RecipeInfo) -> Iterable[str]:
     """A sentence for each plugin that makes one of D's answers depend on several images."""
     for key in recipe.coupling("discriminator"):
         yield (

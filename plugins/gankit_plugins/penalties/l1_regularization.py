@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, hookimpl
 from gankit_plugins.penalties.weight_matrices import weights_to_regularize
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def l1(weights: Sequence[Tensor]) -> Tensor:
@@ -42,7 +42,7 @@ class L1Regularization(Plugin):
     config: Config
 
     @hookimpl
-    def loss_terms(self, player: Player, run: Game) -> Iterable[Term]:
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
         if player in self.config.players:
             weights = weights_to_regularize(run, player, self.name)
-            yield Term("l1_regularization", lambda step: l1(weights), weight=self.config.weight)
+            yield LossTerm("l1_regularization", lambda step: l1(weights), weight=self.config.weight)

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, hookimpl
 from gankit_plugins.penalties.weight_matrices import weights_to_regularize
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 
 def l2(weights: Sequence[Tensor]) -> Tensor:
@@ -43,13 +43,13 @@ class L2Regularization(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         for player in self.config.players:
             if recipe.use_of(f"optimizer.{player}") == "adamw":
                 yield f"adamw lets the {player}'s weights decay already, apart from the gradient; drop one of the two"
 
     @hookimpl
-    def loss_terms(self, player: Player, run: Game) -> Iterable[Term]:
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
         if player in self.config.players:
             weights = weights_to_regularize(run, player, self.name)
-            yield Term("l2_regularization", lambda step: l2(weights), weight=self.config.weight)
+            yield LossTerm("l2_regularization", lambda step: l2(weights), weight=self.config.weight)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
 from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, advice_on_flatness, input_gradient
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 
 def r1(judge: Judge, real: Tensor, labels: Tensor | None) -> Tensor:
@@ -48,15 +48,15 @@ class R1(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         yield from advice_on_flatness(recipe)
         yield from advice_on_coupling(recipe)
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
         if player == "discriminator":
-            yield Term("r1", _penalty, weight=self.config.gamma, every=self.config.every)
+            yield LossTerm("r1", _penalty, weight=self.config.gamma, every=self.config.every)
 
 
 def _penalty(step: Step) -> Tensor:
-    return r1(lambda images, of: step.judge(images, of).logits, *step.shown_real)
+    return r1(lambda images, of: step.discriminate(images, of).logits, *step.real_inputs)

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, hookimpl
 from gankit_plugins.penalties.weight_matrices import filters, layers_to_regularize
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def not_orthogonal(W: Tensor) -> Tensor:
@@ -48,10 +48,10 @@ class RelaxedOrthogonalRegularization(Plugin):
     config: Config
 
     @hookimpl
-    def loss_terms(self, player: Player, run: Game) -> Iterable[Term]:
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
         if player in self.config.players:
             layers = layers_to_regularize(run, player, self.name)
-            yield Term(
+            yield LossTerm(
                 "relaxed_orthogonal_regularization",
                 lambda step: torch.stack([not_orthogonal(filters(layer)) for layer in layers]).sum(),
                 weight=self.config.weight,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gankit import InputError
 
 if TYPE_CHECKING:
-    from gankit import Game, Player
+    from gankit import Player, Run
 
 T = TypeVar("T")
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -22,7 +22,7 @@ def layers_of(network: nn.Module) -> Iterator[nn.Module]:
     return (module for module in network.modules() if isinstance(module, LAYERS))
 
 
-def layers_to_regularize(run: Game, player: Player, plugin: str) -> list[nn.Module]:
+def layers_to_regularize(run: Run, player: Player, plugin: str) -> list[nn.Module]:
     """The convolutions and linear layers of a player's network.
 
     Raises InputError when there are none.
@@ -31,7 +31,7 @@ def layers_to_regularize(run: Game, player: Player, plugin: str) -> list[nn.Modu
     return _found(layers, plugin, player, "no convolution or linear layer")
 
 
-def weights_to_regularize(run: Game, player: Player, plugin: str) -> list[nn.Parameter]:
+def weights_to_regularize(run: Run, player: Player, plugin: str) -> list[nn.Parameter]:
     """A player's parameters without biases and the scales of norms: those of more than one dimension.
 
     Raises InputError when there are none.

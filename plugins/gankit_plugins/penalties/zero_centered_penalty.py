@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, Term, hookimpl
+from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
 from gankit_plugins.penalties.input_gradient import Judge, advice_on_coupling, advice_on_flatness, input_gradient
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 
 def zero_centered_penalty(judge: Judge, real: Tensor, fake: Tensor, labels: Tensor | None, t: Tensor) -> Tensor:
@@ -51,18 +51,18 @@ class ZeroCenteredPenalty(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         yield from advice_on_flatness(recipe)
         yield from advice_on_coupling(recipe)
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[Term]:
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
         if player == "discriminator":
-            yield Term("zero_centered_penalty", _penalty, weight=self.config.weight, every=self.config.every)
+            yield LossTerm("zero_centered_penalty", _penalty, weight=self.config.weight, every=self.config.every)
 
 
 def _penalty(step: Step) -> Tensor:
-    real, labels = step.shown_real
-    fake, _ = step.shown_fake
+    real, labels = step.real_inputs
+    fake, _ = step.fake_inputs
     t = torch.rand(len(real), 1, 1, 1, device=real.device)
-    return zero_centered_penalty(lambda images, of: step.judge(images, of).logits, real, fake, labels, t)
+    return zero_centered_penalty(lambda images, of: step.discriminate(images, of).logits, real, fake, labels, t)

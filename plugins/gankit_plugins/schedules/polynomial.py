@@ -10,7 +10,7 @@ from pydantic import Field
 from gankit import Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def polynomial(t: int, init_lr: float, T: int, power: float) -> float:
@@ -43,6 +43,6 @@ class Polynomial(Plugin):
     config: Config
 
     @hookimpl
-    def lr_schedule(self, run: Game) -> Callable[[int], float]:
+    def lr_schedule(self, run: Run) -> Callable[[int], float]:
         T = self.config.iterations or run.recipe.train.iterations
         return lambda t: polynomial(t, init_lr=1.0, T=T, power=self.config.power)

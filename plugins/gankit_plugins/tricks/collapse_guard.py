@@ -12,7 +12,7 @@ from gankit import Plugin, Settings, Step, hookimpl
 from gankit_plugins.tricks.how_sure import answers_are_logits, in_words, loss_left
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 
 class CollapseGuard(Plugin):
@@ -41,7 +41,7 @@ class CollapseGuard(Plugin):
         self.low = 0
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if not answers_are_logits(recipe):
             yield (
                 f"{in_words(recipe)} are no logits of a probability, so the guard would judge by a measure that is not "
@@ -49,12 +49,12 @@ class CollapseGuard(Plugin):
             )
 
     @hookimpl
-    def after_d_step(self, run: Game, step: Step) -> None:
+    def after_d_step(self, run: Run, step: Step) -> None:
         if (run.iteration + 1) % self.config.every == 0:
             self.left = run.ranks.mean(loss_left(step))
 
     @hookimpl
-    def after_iteration(self, run: Game) -> None:
+    def after_iteration(self, run: Run) -> None:
         if run.iteration % self.config.every or self.left is None:
             return
         self.low = self.low + 1 if self.left.item() < self.config.threshold else 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from gankit import Plugin, Settings, Step, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe, Spec
+    from gankit import RecipeInfo, Run, Spec
 
 
 class Memory:
@@ -119,7 +119,7 @@ class ExperienceReplay(Plugin):
     """
 
     name = "experience_replay"
-    state_is = "each rank's"
+    state_scope = "per_rank"
 
     class Config(Settings):
         share: float = Field(
@@ -143,7 +143,7 @@ class ExperienceReplay(Plugin):
         return max(1, round(self.config.share * batch))
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         stored = self.count(recipe.train.batch_size // recipe.train.accumulate)
         if self.config.capacity <= stored:
             yield (
@@ -160,7 +160,7 @@ class ExperienceReplay(Plugin):
             )
 
     @hookimpl
-    def on_start(self, run: Game) -> None:
+    def on_start(self, run: Run) -> None:
         spec, classes = run.spec, max(1, run.spec.classes)
         shape = (spec.channels, spec.resolution, spec.resolution)
         # Ranks share the capacity as they share a batch.

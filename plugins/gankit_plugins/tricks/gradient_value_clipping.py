@@ -10,7 +10,7 @@ from pydantic import Field
 from gankit import Player, Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 class GradientValueClipping(Plugin):
@@ -34,6 +34,6 @@ class GradientValueClipping(Plugin):
     config: Config
 
     @hookimpl
-    def after_backward(self, run: Game, player: Player) -> None:
+    def after_backward(self, run: Run, player: Player) -> None:
         if player in self.config.players:
             torch.nn.utils.clip_grad_value_(run.parameters[player], self.config.value)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gankit import Judgement
+from gankit import DiscriminatorOutput
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 class Widened(nn.Module):
@@ -32,15 +32,17 @@ class Widened(nn.Module):
         self.share = nn.Linear(count, 1, bias=False)
         nn.init.zeros_(self.share.weight)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """(B, C, R, R) and (B,) to logits (B,) and features (B, F + K)."""
         logits, features = self.network(images, labels)
         more = self.further(features, labels)
         share = self.share(more.to(self.share.weight.dtype))
-        return Judgement(logits + share.flatten().to(logits.dtype), torch.cat([features, more.to(features.dtype)], 1))
+        return DiscriminatorOutput(
+            logits + share.flatten().to(logits.dtype), torch.cat([features, more.to(features.dtype)], 1)
+        )
 
 
-def feature_count(network: nn.Module, run: Game) -> int:
+def feature_count(network: nn.Module, run: Run) -> int:
     """F, the number of features D gives for an image. Nothing is learnt from being asked."""
     spec, weight = run.spec, next(network.parameters())
     count = max(2, spec.classes)

@@ -6,19 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit import Recipe, Step
+from gankit import RecipeInfo, Step
 
 RELATIVISTIC = ("relativistic", "relativistic_average")
 """Under which D's answers mean something beside each other only."""
 
 
-def answers_are_logits(recipe: Recipe) -> bool:
+def answers_are_logits(recipe: RecipeInfo) -> bool:
     """Whether D is trained to give logits of a probability, so that its answers say how sure it is."""
     relative = any(recipe.uses(name) for name in RELATIVISTIC)
     return recipe.plugin_class("loss").cross_entropy and not relative
 
 
-def in_words(recipe: Recipe) -> str:
+def in_words(recipe: RecipeInfo) -> str:
     """The loss that a recipe uses, for a sentence on why how sure D is cannot be told."""
     relative = [name for name in RELATIVISTIC if recipe.uses(name)]
     return f"with {relative[0]} D's answers" if relative else f"with the loss {recipe.use_of('loss')!r} D's answers"

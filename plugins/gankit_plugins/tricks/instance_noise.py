@@ -11,7 +11,7 @@ from torch import Tensor
 from gankit import Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def variance(t: int, sigma: float, final_sigma: float, over: int | None) -> float:
@@ -50,7 +50,7 @@ class InstanceNoise(Plugin):
     config: Config
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None, run: Game) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, labels: Tensor | None, run: Run) -> tuple[Tensor, Tensor | None]:
         c = self.config
         sigma = variance(run.iteration, c.sigma, c.final_sigma, c.over) ** 0.5
         if sigma == 0:

@@ -11,7 +11,7 @@ from gankit import Plugin, Settings, Step, hookimpl
 from gankit_plugins.tricks.number_or_range import Probability, draw, ends
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 
 class LabelSmoothing(Plugin):
@@ -58,7 +58,7 @@ class LabelSmoothing(Plugin):
         self.generator_target = 1.0 if ends(config.real) > ends(config.fake) else 0.0
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if not recipe.plugin_class("loss").uses_targets:
             yield (
                 f"the loss {recipe.use_of('loss')!r} has no targets, so smoothing them does nothing; drop the "
@@ -67,8 +67,8 @@ class LabelSmoothing(Plugin):
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
-        step.real_target = draw(self.config.real, step.answers, step.real.device)
-        step.fake_target = draw(self.config.fake, step.answers, step.fake.device)
+        step.real_target = draw(self.config.real, step.num_logits, step.real.device)
+        step.fake_target = draw(self.config.fake, step.num_logits, step.fake.device)
 
     @hookimpl
     def before_g_step(self, step: Step) -> None:

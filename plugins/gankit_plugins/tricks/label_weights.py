@@ -11,7 +11,7 @@ from gankit import Plugin, Settings, Step, hookimpl
 from gankit_plugins.tricks.number_or_range import Weight, draw
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 
 class LabelWeights(Plugin):
@@ -40,7 +40,7 @@ class LabelWeights(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if not recipe.plugin_class("loss").uses_weights:
             yield (
                 f"the loss {recipe.use_of('loss')!r} reads no weights, so setting them does nothing; drop the "
@@ -56,5 +56,5 @@ class LabelWeights(Plugin):
         self._weigh(step)
 
     def _weigh(self, step: Step) -> None:
-        step.real_weight = draw(self.config.alpha, step.answers, step.real.device)
-        step.fake_weight = draw(self.config.beta, step.answers, step.fake.device)
+        step.real_weight = draw(self.config.alpha, step.num_logits, step.real.device)
+        step.fake_weight = draw(self.config.beta, step.num_logits, step.fake.device)

@@ -12,7 +12,7 @@ from gankit import Player, Plugin, Settings, hookimpl
 from gankit_plugins.tricks.head import Widened, feature_count, same_class
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
@@ -68,9 +68,9 @@ class MinibatchDiscrimination(Plugin):
     config: Config
 
     @hookimpl
-    def wrap_network(self, player: Player, network: nn.Module, run: Game | None) -> nn.Module:
+    def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         if player == "generator" or run is None:
             return network
-        by_class = run.recipe.plugin_class("discriminator").by_class
+        by_class = run.recipe.plugin_class("discriminator").per_class_networks
         c = self.config
         return Widened(network, Closeness(feature_count(network, run), c.kernels, c.dims, by_class), count=c.kernels)

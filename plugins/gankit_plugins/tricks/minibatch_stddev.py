@@ -11,7 +11,7 @@ from gankit import Player, Plugin, hookimpl
 from gankit_plugins.tricks.head import Widened, same_class
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 EPS = 1e-8
 """Under the root, so that a batch of images all alike has a gradient."""
@@ -67,7 +67,7 @@ class MinibatchStddev(Plugin):
     batch_coupled = True
 
     @hookimpl
-    def wrap_network(self, player: Player, network: nn.Module, run: Game | None) -> nn.Module:
+    def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         if player == "generator" or run is None:
             return network
-        return Widened(network, Deviation(run.recipe.plugin_class("discriminator").by_class), count=1)
+        return Widened(network, Deviation(run.recipe.plugin_class("discriminator").per_class_networks), count=1)

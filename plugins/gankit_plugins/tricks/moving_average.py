@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gankit import Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 
 def decay_at(t: int, decay: float, start: int = 0) -> float:
@@ -57,7 +57,7 @@ class MovingAverage(Plugin):
         self.average: nn.Module | None = None
 
     @hookimpl
-    def on_start(self, run: Game) -> None:
+    def on_start(self, run: Run) -> None:
         self.average = copy.deepcopy(run.generator).requires_grad_(False)
         if self.saved is not None:
             self.average.load_state_dict(self.saved)

@@ -12,7 +12,7 @@ from torch import Tensor
 from gankit import Plugin, Settings, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe, Spec
+    from gankit import RecipeInfo, Run, Spec
 
 
 PIXELWISE = ("instance_noise",)
@@ -49,7 +49,7 @@ def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
     return by_class.reshape(classes, -1, size).transpose(0, 1).flatten()
 
 
-def refuse_a_rest(recipe: Recipe, multiple: int, what: str) -> None:
+def refuse_a_rest(recipe: RecipeInfo, multiple: int, what: str) -> None:
     """Raises ValueError unless what D is given at once, a batch or a part of it, is a multiple of some number.
 
     Args:
@@ -88,16 +88,16 @@ class Packing(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         self.recipe = recipe
         refuse_a_rest(recipe, self.config.size, f"packs of {self.config.size}")
-        keys = list(recipe.parts)
-        own = next(key for key in keys if recipe.parts[key].plugin_class is type(self))
+        keys = list(recipe.components)
+        own = next(key for key in keys if recipe.components[key].plugin_class is type(self))
         later = [
             key.removeprefix("tricks.")
             for key in keys[keys.index(own) + 1 :]
-            if hasattr(recipe.parts[key].plugin_class, "discriminator_inputs")
-            and recipe.parts[key].plugin_class.name not in PIXELWISE
+            if hasattr(recipe.components[key].plugin_class, "discriminator_inputs")
+            and recipe.components[key].plugin_class.name not in PIXELWISE
         ]
         if later:
             yield (
@@ -118,7 +118,7 @@ class Packing(Plugin):
             )
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None, run: Game) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, labels: Tensor | None, run: Run) -> tuple[Tensor, Tensor | None]:
         size = self.config.size
         if labels is None:
             return packs(images, size), None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gankit import InputError, Player, Plugin, Spec, hookimpl
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 """Where z joins: before the activation of a hidden layer."""
@@ -130,8 +130,8 @@ class SkipZ(Plugin):
     name = "skip_z"
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
-        if recipe.plugin_class("generator").by_class:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.plugin_class("generator").per_class_networks:
             raise ValueError(
                 f"{recipe.use_of('generator')} has a branch for each class, where a row of a map holds one image of "
                 "each class and there is no single z to add; drop skip_z, or use a generator for all classes"

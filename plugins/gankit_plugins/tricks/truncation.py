@@ -11,7 +11,7 @@ from torch import Tensor
 from gankit import Plugin, Settings, hookimpl, truncated
 
 if TYPE_CHECKING:
-    from gankit import Recipe
+    from gankit import RecipeInfo
 
 ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
 """What makes generators that take to truncation (Brock 2018, section 3.1)."""
@@ -36,7 +36,7 @@ class Truncation(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("latent") != "normal":
             yield (
                 f"it presupposes a normal prior, whose middle is where most z lie; {recipe.use_of('latent')} has no "

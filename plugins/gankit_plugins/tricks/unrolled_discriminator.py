@@ -15,7 +15,7 @@ from gankit import InputError, Plugin, Settings, Step, hookimpl
 from gankit_plugins.tricks.elementary_norms import ElementaryNorms
 
 if TYPE_CHECKING:
-    from gankit import Game
+    from gankit import Run
 
 Parameters = dict[str, Tensor]
 Judge = Callable[[Tensor, Tensor | None], Any]
@@ -97,7 +97,7 @@ class UnrolledDiscriminator(Plugin):
         self.tried = False
 
     @hookimpl
-    def before_g_step(self, run: Game, step: Step) -> None:
+    def before_g_step(self, run: Run, step: Step) -> None:
         if self.config.steps == 0:
             return
         ahead = Step(run, "discriminator", step.real, step.labels, step.z, step.fake, simulated=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 
 def clip_weights(weights: Sequence[Tensor], c: float) -> None:
@@ -42,7 +42,7 @@ class WeightClipping(Plugin):
     config: Config
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("normalization.discriminator") == "spectral_norm":
             yield (
                 "spectral_norm divides D's weights by their own size, so clipping them bounds nothing; drop one of "
@@ -55,5 +55,5 @@ class WeightClipping(Plugin):
             )
 
     @hookimpl
-    def after_d_step(self, run: Game) -> None:
+    def after_d_step(self, run: Run) -> None:
         clip_weights(run.parameters["discriminator"], self.config.c)

@@ -24,7 +24,7 @@ def begun(path, *added, seeds=(0, 1), overrides=()):
 
 
 def played(study, values, seconds=None, broken=(), stopped=(), protocol=None, length=None):
-    """Leaves what runs leave: values[folder][seed] is a dictionary of measures."""
+    """Leaves what runs leave: values[folder][seed] is a dictionary of metrics."""
     for run in study.runs:
         if run.seed not in values.get(run.variant.folder, {}):
             continue
@@ -36,7 +36,7 @@ def played(study, values, seconds=None, broken=(), stopped=(), protocol=None, le
         rows += [{"iteration": n, "seconds": n * pace, "loss": {}} for n in (10, 20, 30)]
         where = (run.variant.folder, run.seed)
         end = (length or {}).get(where, 30)
-        row = {"iteration": end, "measures": values[run.variant.folder][run.seed]}
+        row = {"iteration": end, "metrics": values[run.variant.folder][run.seed]}
         how = protocol(run) if protocol else None
         rows.append(row | ({"protocol": how} if how is not None else {}))
         (run.path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -19,7 +19,7 @@ def ring():
 
 def difference(variants, number):
     """(the keys that one has more, the keys that it lacks) beside the first."""
-    base, other = (set(v.recipe.parts) for v in (variants[0], variants[number]))
+    base, other = (set(v.recipe.components) for v in (variants[0], variants[number]))
     return other - base, base - other
 
 
@@ -44,16 +44,18 @@ def test_a_trick_of_an_override_is_left_out_too():
     assert [v.folder for v in without_each(recipe)] == ["recipe", "without-mine"]
 
 
-WATCHERS = ["tricks.csv={}", "tricks.adviser={}"]
+WATCHERS = ["tricks.csv={}", "tricks.training_monitor={}"]
 
 
 def test_what_only_watches_is_not_left_out(ring):
     recipe = ring.changed([*WATCHERS, "tricks.r1={}", "tricks.collapse_guard={}"])
     # A guard may end a run, which is an effect.
     assert [v.folder for v in without_each(recipe)] == ["recipe", "without-r1", "without-collapse_guard"]
-    assert only_watching(recipe) == ["csv", "adviser"]
-    assert [v.folder for v in without_each(recipe, ["adviser"])] == ["recipe", "without-adviser"]
-    with pytest.raises(InputError, match="no tricks to leave out but csv, adviser, which only watch or measure; --add"):
+    assert only_watching(recipe) == ["csv", "training_monitor"]
+    assert [v.folder for v in without_each(recipe, ["training_monitor"])] == ["recipe", "without-training_monitor"]
+    with pytest.raises(
+        InputError, match="no tricks to leave out but csv, training_monitor, which only watch or measure; --add"
+    ):
         without_each(ring.changed(WATCHERS))
 
 
@@ -111,7 +113,7 @@ def test_each_is_added_with_its_settings(ring):
         "with-loss=wasserstein_weight_clipping.c=0.1",
     ]
     assert difference(variants, 1) == ({"tricks.packing"}, set())
-    r1 = variants[2].recipe.parts["tricks.r1"].config
+    r1 = variants[2].recipe.components["tricks.r1"].config
     assert (r1.gamma, r1.every) == (0.5, 4)
     assert variants[3].recipe.use_of("loss") == "hinge"
     assert variants[4].recipe.use_of("loss") == "wasserstein"

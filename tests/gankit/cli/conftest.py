@@ -18,7 +18,7 @@ import time
 import torch
 from pydantic import Field
 from torch import nn
-from gankit import Dataset, Judgement, Plugin, Settings, Term, hookimpl
+from gankit import Dataset, DiscriminatorOutput, Plugin, Settings, LossTerm, hookimpl
 
 
 class Blobs(Plugin):
@@ -69,10 +69,10 @@ class Loss(Plugin):
     @hookimpl
     def loss_terms(self, player):
         if player == "generator":
-            yield Term("fool", lambda step: nn.functional.softplus(-step.fake_output.logits).mean())
+            yield LossTerm("fool", lambda step: nn.functional.softplus(-step.fake_output.logits).mean())
         else:
-            yield Term("real", lambda step: nn.functional.softplus(-step.real_output.logits).mean())
-            yield Term("fake", lambda step: nn.functional.softplus(step.fake_output.logits).mean())
+            yield LossTerm("real", lambda step: nn.functional.softplus(-step.real_output.logits).mean())
+            yield LossTerm("fake", lambda step: nn.functional.softplus(step.fake_output.logits).mean())
 
 
 class AsItIs(Plugin):
@@ -129,7 +129,7 @@ class NotANumber(Plugin):
 
     @hookimpl
     def loss_terms(self, player):
-        yield Term("nan", lambda step: step.fake.mean() * float("nan"))
+        yield LossTerm("nan", lambda step: step.fake.mean() * float("nan"))
 
 
 class Bug(Plugin):

@@ -62,13 +62,13 @@ class Gate(Plugin):
 
 
 class BreaksOne(Plugin):
-    """Breaks the game of seed 1."""
+    """Breaks the run of seed 1."""
 
     name = "breaks_one"
 
     @hookimpl
     def loss_terms(self, player, run):
-        yield Term("poison", lambda step: step.fake.mean() * (float("nan") if run.recipe.seed == 1 else 0.0))
+        yield LossTerm("poison", lambda step: step.fake.mean() * (float("nan") if run.recipe.seed == 1 else 0.0))
 '''
 
 SCORED = "tricks.scored.use=./toy.py:Scored"
@@ -120,7 +120,7 @@ class Here:
         over, self.waiting = (self.waiting, []) if self.seen else ([], self.waiting)
         return [(run, self.played(run)) for run in over]
 
-    def played(self, run):
+    def trained(self, run):
         run.said_file.parent.mkdir(parents=True, exist_ok=True)
         with open(run.said_file, "w") as said, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
@@ -183,7 +183,7 @@ def test_a_study_from_its_command_to_its_table(gankit, study, here):
     assert sum(bool(re.search(r": done after \d+ s; \d of 4 over", line)) for line in lines) == 4
     assert lines[-1] == "  gankit ablate s --seeds 4"
     rows = effects(study / "s")
-    assert [row["measure"] for row in rows] == ["score", "weight"]
+    assert [row["metric"] for row in rows] == ["score", "weight"]
     # Differences of 2.0 and 2.1: mean 2.05, and 12.706 times 0.05 to both sides.
     assert rows[0]["effect"]["mean"] == pytest.approx(2.05)
     assert rows[0]["effect"]["low"] == pytest.approx(2.05 - 12.7062 * 0.05, abs=1e-4)

@@ -7,13 +7,13 @@ from gankit.images.gif import captioned
 from gankit.images.io import read_picture, save_png
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import resume, start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 
 
 @pytest.fixture
 def run(toy):
     """The directory of a run with grids at iterations 2, 4, 6 and 7."""
-    start(Recipe.load("toy.toml", ["train.iterations=7", "output.sample_every=2"]), "run", Silent(), print)
+    start(Recipe.load("toy.toml", ["train.iterations=7", "output.sample_every=2"]), "run", Reporter())
     return toy / "run"
 
 
@@ -47,7 +47,7 @@ def test_the_order_is_that_of_the_iterations(gankit, run):
 
 
 def test_grids_of_other_z_are_left_out(gankit, run):
-    resume("run", ["train.iterations=10", "output.sample_count=12"], Silent(), print)
+    resume("run", ["train.iterations=10", "output.sample_count=12"], Reporter())
     answer = gankit("animate", "run", "--out", "x.gif")
     assert answer.out == "2 frames of 6 grids: x.gif\n"  # 8 and 10
     assert len(list(frames("x.gif"))) == 2
@@ -58,8 +58,8 @@ def test_grids_of_other_z_but_of_the_same_size_are_left_out(gankit, toy):
     source = (toy / "toy.py").read_text()
     (toy / "toy.py").write_text(source.replace("forward(self, z, labels)", "forward(self, z)"))
     recipe = Recipe.load("toy.toml", ["train.iterations=4", "output.sample_every=2", "output.sample_count=60"])
-    start(recipe, "run", Silent(), print)
-    resume("run", ["train.iterations=8", "output.sample_count=64"], Silent(), print)
+    start(recipe, "run", Reporter())
+    resume("run", ["train.iterations=8", "output.sample_count=64"], Reporter())
     assert len({Image.open(grid).size for grid in (toy / "run" / "samples").iterdir()}) == 1
     assert gankit("animate", "run", "--out", "x.gif").out == "2 frames of 4 grids: x.gif\n"
 

@@ -7,7 +7,7 @@ import pytest
 
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def runs(toy):
         ("b", ["seed=1"]),
         ("c", ["tricks.s.use='./toy.py:Stopper'"]),
     ):
-        start(Recipe.load("toy.toml", ["train.iterations=7", *overrides]), name, Silent(), print)
+        start(Recipe.load("toy.toml", ["train.iterations=7", *overrides]), name, Reporter())
     return toy
 
 

@@ -28,11 +28,11 @@ def test_numbers_come_with_their_protocol_and_are_kept(gankit, ring):
 
 def test_json_is_the_row_and_nothing_else(gankit, ring):
     answer = gankit(
-        "eval", "ring/generator.safetensors", "--extractor", "pixels", "--measure", "precision_recall", "--json"
+        "eval", "ring/generator.safetensors", "--extractor", "pixels", "--metric", "precision_recall", "--json"
     )
     assert answer.code == 0
     row = json.loads(answer.out)
-    assert set(row["measures"]) == {"precision", "recall"}
+    assert set(row["metrics"]) == {"precision", "recall"}
     assert row["iteration"] == 2
     assert not (ring / "ring" / "evaluations.jsonl").exists()
 
@@ -43,10 +43,10 @@ def test_a_measure_in_a_file_lies_where_the_command_is_typed(gankit, ring):
         "class Count(Plugin):\n"
         "    name, kind = 'count', 'measure'\n"
         "    @hookimpl\n"
-        "    def measure(self, comparison):\n"
+        "    def compute_metrics(self, comparison):\n"
         "        return {'images': float(len(comparison.fake.images))}\n"
     )
-    answer = gankit("eval", "ring", "--extractor", "pixels", "--measure", "count", "measures.count.use=./mine.py:Count")
+    answer = gankit("eval", "ring", "--extractor", "pixels", "--metric", "count", "metrics.count.use=./mine.py:Count")
     assert answer.code == 0, answer.err
     assert answer.out.startswith("images  ")
 
@@ -61,14 +61,14 @@ def test_an_extractor_in_a_file_lies_where_the_command_is_typed(gankit, ring):
         "        return Extractor({'extractor': 'half'}, lambda images: Features(images.flatten(1) / 2))\n"
     )
     for named in (["--extractor", "./mine.py:Half"], ["extractor=./mine.py:Half"]):
-        answer = gankit("eval", "ring", "--measure", "frechet_distance", *named)
+        answer = gankit("eval", "ring", "--metric", "frechet_distance", *named)
         assert answer.code == 0, answer.err
         assert "  extractor source  " in answer.out
 
 
 def test_settings_of_measures_are_told(gankit, ring):
     answer = gankit(
-        "eval", "ring", "--extractor", "pixels", "--measure", "precision_recall", "measures.precision_recall.k=5"
+        "eval", "ring", "--extractor", "pixels", "--metric", "precision_recall", "metrics.precision_recall.k=5"
     )
     assert answer.code == 0, answer.err
     assert any(line.split() == ["precision", "precision_recall.k", "5"] for line in answer.out.splitlines())
@@ -80,10 +80,10 @@ def test_what_is_no_number_is_null_in_json(gankit, ring):
         "class Odd(Plugin):\n"
         "    name, kind = 'odd', 'measure'\n"
         "    @hookimpl\n"
-        "    def measure(self, comparison):\n"
+        "    def compute_metrics(self, comparison):\n"
         "        return {'nan': float('nan'), 'one': 1.0}\n"
     )
-    odd = ["--measure", "odd", "measures.odd.use=./mine.py:Odd"]
+    odd = ["--metric", "odd", "metrics.odd.use=./mine.py:Odd"]
     answer = gankit("eval", "ring", "--extractor", "pixels", *odd, "--json")
     assert answer.code == 0, answer.err
     assert '"measures": {"nan": null, "one": 1.0}' in answer.out
@@ -98,11 +98,11 @@ def test_what_is_no_number_is_null_in_json(gankit, ring):
             ["ring", "--extractor", "pixls"],
             "extractor.use: no extractor called 'pixls' is installed; did you mean 'pixels'",
         ),
-        (["ring", "--measure", "fid"], "--measure fid: it is called frechet_distance here"),
-        (["ring", "--measure", "fidd"], "no measure called 'fidd' is installed"),
+        (["ring", "--metric", "fid"], "--metric fid: it is called frechet_distance here"),
+        (["ring", "--metric", "fidd"], "no measure called 'fidd' is installed"),
         (["ring", "--extractor", "pixels", "evaluation.cuont=3"], "did you mean 'count'"),
         (["ring"], "for points take extractor"),
-        (["ring", "--extractor", "pixels", "--measure", "modes"], "modes: nothing to say of images without classes"),
+        (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: nothing to say of images without classes"),
         (["ring", "extractr.x=1", "count=3"], "extractr: unknown key; did you mean 'extractor'?"),
         (["ring", "count=3"], "count: unknown key; did you mean 'evaluation.count'?"),
         (["ring", "train.device=cpu"], "train: unknown key; there are data, extractor, measures, evaluation"),

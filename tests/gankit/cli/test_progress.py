@@ -10,6 +10,7 @@ from gankit.cli.progress import STOPPING, Display, Lines, Pace, progress
 from gankit.cli.words import images_in_words
 from gankit.formatting import counted, duration, number
 from gankit.plugin.dataset import Dataset
+from gankit.training.assembly import assemble
 
 
 class HandClock:
@@ -114,7 +115,7 @@ def test_counting():
     ]
 
 
-class Game:
+class TrainingRun:
     """As much of a game as the displays look at."""
 
     class recipe:  # noqa: N801
@@ -131,14 +132,14 @@ class Game:
 
         self.dataset = Dataset(3, 32, names, load=lambda: None)
         self.generator, self.discriminator = nn.Linear(9, 10), nn.Linear(1, 1, bias=False)
-        self.turn_counts = {"discriminator": 0}
+        self.step_counts = {"discriminator": 0}
 
     def learning_rate(self, player):
         return 3e-4
 
     def play(self, iterations):
         self.iteration += iterations
-        self.turn_counts["discriminator"] += 3 * iterations
+        self.step_counts["discriminator"] += 3 * iterations
 
 
 class Directory:
@@ -153,21 +154,21 @@ ROW = {
 
 
 def test_images_in_words():
-    assert images_in_words(Game()) == "3x32x32, no classes"
-    assert images_in_words(Game(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
-    assert images_in_words(Game(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
+    assert images_in_words(assemble()) == "3x32x32, no classes"
+    assert images_in_words(assemble(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
+    assert images_in_words(assemble(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
 
 
 def test_lines(capsys, clock):
-    shown, game = Lines(), Game()
+    shown, run = Lines(), assemble()
     shown.pace = Pace(clock)
-    shown.began(game, Directory())
+    shown.began(run, Directory())
     assert capsys.readouterr().out == (
         "[bold]named: 3x32x32, no classes\ngenerator 100 parameters, discriminator 1 parameter, on cpu\ninto runs/x\n"
     )
-    game.play(30)
+    run.play(30)
     clock.time += 15
-    shown.played(game)
+    shown.played(run)
     shown.logged(ROW)
     assert capsys.readouterr().out == (
         "30/2000  generator: lr 0.00045 fool 0.700  "
@@ -178,13 +179,13 @@ def test_lines(capsys, clock):
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
 def test_the_display_fits_its_terminal(width, clock):
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
-    shown, game = Display(console), Game()
+    shown, run = Display(console), assemble()
     shown.pace = Pace(clock)
-    shown.began(game, Directory())
+    shown.began(run, Directory())
     try:
-        game.play(500)
+        run.play(500)
         clock.time += 250
-        shown.played(game)
+        shown.played(run)
         shown.logged(ROW)
         with console.capture() as capture:
             console.print(shown.drawn())

@@ -5,13 +5,13 @@ from PIL import Image
 
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 
 
 @pytest.fixture
 def run(toy):
     """The directory of a run of two iterations."""
-    start(Recipe.load("toy.toml", ["train.iterations=2"]), "run", Silent(), print)
+    start(Recipe.load("toy.toml", ["train.iterations=2"]), "run", Reporter())
     return toy / "run"
 
 

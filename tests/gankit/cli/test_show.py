@@ -14,7 +14,7 @@ from gankit.images.io import save_png
 from gankit.images.terminal import fitted
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 from tests.gankit.test_terminal import colours
 
 
@@ -28,7 +28,7 @@ def no_wishes(monkeypatch):
 @pytest.fixture
 def run(toy):
     """The directory of a run of seven iterations, with grids at the fifth and the seventh."""
-    start(Recipe.load("toy.toml", ["train.iterations=7"]), "run", Silent(), print)
+    start(Recipe.load("toy.toml", ["train.iterations=7"]), "run", Reporter())
     return toy / "run"
 
 

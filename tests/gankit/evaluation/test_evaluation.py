@@ -8,11 +8,11 @@ import torch
 from gankit import InputError, Plugin, Settings, hookimpl
 from gankit.evaluation.budget import Budget
 from gankit.evaluation.evaluator import chosen
-from gankit.evaluation.feature_cache import cache_folder, kept
-from gankit.evaluation.metrics import measured
+from gankit.evaluation.feature_cache import cache_folder, disk_cache
 from gankit.evaluation.standalone import evaluate
 from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.extractor import CHUNK, Extractor, Features
+from gankit.report.page import measured
 from gankit.testing import tiny_recipe
 from gankit.training.launch import start
 from tests.gankit.conftest import Told
@@ -51,12 +51,12 @@ def test_features_are_computed_once_for_all_measures():
     pair = Comparison(
         Samples(torch.rand(5, 1, 1, 2)), Samples(torch.rand(4, 1, 1, 2)), Extractor({"a": 1}, look), {"b": 2}
     )
-    measures = {
+    metrics = {
         "one": lambda c: {"fake": c.fake_features.values.mean().item()},
         "two": lambda c: {"real": c.real_features.values.mean().item(), "again": c.fake_features.values.sum().item()},
         "three": lambda c: None,
     }
-    found = measured(measures, pair)
+    found = measured(metrics, pair)
     assert found.said_by == {"fake": "one", "real": "two", "again": "two"}
     assert (set(found.numbers), found.silent, found.failed) == ({"fake", "real", "again"}, ["three"], {})
     assert sorted(calls) == [4, 5]
@@ -69,16 +69,16 @@ def nothing():
 
 
 def test_numbers_of_one_name_are_told_apart_by_their_places():
-    found = measured({"measures.a": lambda c: {"x": 1.0}, "measures.b": lambda c: {"x": 2.0}}, nothing())
-    assert found.numbers == {"x": 1.0, "measures.b.x": 2.0}
-    assert found.said_by == {"x": "measures.a", "measures.b.x": "measures.b"}
+    found = measured({"metrics.a": lambda c: {"x": 1.0}, "metrics.b": lambda c: {"x": 2.0}}, nothing())
+    assert found.numbers == {"x": 1.0, "metrics.b.x": 2.0}
+    assert found.said_by == {"x": "metrics.a", "metrics.b.x": "metrics.b"}
 
 
 def test_a_measure_that_cannot_be_taken_leaves_the_others_be():
     def fails(comparison):
         raise InputError("too few images")
 
-    found = measured({"measures.a": fails, "measures.b": lambda c: {"x": 2.0}}, nothing())
+    found = measured({"metrics.a": fails, "metrics.b": lambda c: {"x": 2.0}}, nothing())
     assert found.numbers == {"x": 2.0}
     with pytest.raises(InputError, match=r"measures\.a: too few images"):
         found.or_refused()
@@ -121,10 +121,10 @@ def test_what_was_computed_is_kept_by_all_that_it_depends_on(cache):
         return {"x": torch.arange(3)}, {"accuracy": 0.5}
 
     for _ in range(2):
-        tensors, facts = kept("thing", ["a", 1], compute)
+        tensors, facts = disk_cache("thing", ["a", 1], compute)
         assert (tensors["x"].tolist(), facts) == ([0, 1, 2], {"accuracy": 0.5})
     assert len(made) == 1
-    kept("thing", ["a", 2], compute)
+    disk_cache("thing", ["a", 2], compute)
     assert len(made) == 2
     assert cache_folder() == cache
     assert len(list(cache.iterdir())) == 2
@@ -132,17 +132,17 @@ def test_what_was_computed_is_kept_by_all_that_it_depends_on(cache):
 
 def test_what_is_damaged_is_made_anew(cache):
     for damage in (lambda data: data[:20], lambda data: b"", lambda data: b"\xff" * len(data)):
-        kept("thing", 1, lambda: ({"x": torch.ones(3)}, {}))
+        disk_cache("thing", 1, lambda: ({"x": torch.ones(3)}, {}))
         (path,) = cache.iterdir()
         path.write_bytes(damage(path.read_bytes()))
-        assert kept("thing", 1, lambda: ({"x": torch.zeros(3)}, {}))[0]["x"].sum() == 0
+        assert disk_cache("thing", 1, lambda: ({"x": torch.zeros(3)}, {}))[0]["x"].sum() == 0
         path.unlink()
 
 
 def test_where_nothing_can_be_written_it_is_computed_each_time(cache):
     cache.write_text("a file where the folder should be")
-    assert kept("thing", 1, lambda: ({"x": torch.ones(1)}, {}))[0]["x"].item() == 1
-    assert kept("thing", 1, lambda: ({"x": torch.zeros(1)}, {}))[0]["x"].item() == 0
+    assert disk_cache("thing", 1, lambda: ({"x": torch.ones(1)}, {}))[0]["x"].item() == 1
+    assert disk_cache("thing", 1, lambda: ({"x": torch.zeros(1)}, {}))[0]["x"].item() == 0
 
 
 def compute_slowly(cache, made):
@@ -158,7 +158,7 @@ def compute_slowly(cache, made):
         time.sleep(0.3)
         return {"x": torch.ones(3)}, {}
 
-    assert kept("thing", "slow", compute)[0]["x"].sum() == 3
+    assert disk_cache("thing", "slow", compute)[0]["x"].sum() == 3
 
 
 def test_of_several_processes_one_computes_and_the_others_wait(cache, tmp_path):
@@ -177,8 +177,8 @@ def test_of_several_processes_one_computes_and_the_others_wait(cache, tmp_path):
 
 def test_who_fails_to_compute_lets_the_next_one_try(cache):
     with pytest.raises(ZeroDivisionError):
-        kept("thing", 1, lambda: 1 / 0)
-    assert kept("thing", 1, lambda: ({"x": torch.ones(1)}, {}))[0]["x"].item() == 1
+        disk_cache("thing", 1, lambda: 1 / 0)
+    assert disk_cache("thing", 1, lambda: ({"x": torch.ones(1)}, {}))[0]["x"].item() == 1
 
 
 LOOKS = """
@@ -203,15 +203,15 @@ def test_features_are_kept_for_as_long_as_the_extractor_is_the_same(photos, tmp_
     def measure(scale, **settings):
         file.write_text(LOOKS.replace("SCALE", str(scale)))
         changes = {"extractor": {"use": f"{file}:Looks", **settings}, "data": {"resolution": 8}}
-        return evaluate(photos, str(photos), changes, measures=["frechet_distance"])
+        return evaluate(photos, str(photos), changes, metrics=["frechet_distance"])
 
     before, after = measure("1.0"), measure("100.0")
-    assert before["measures"] == pytest.approx({"frechet_distance": 0}, abs=1e-3)
-    assert after["measures"]["frechet_distance"] == pytest.approx(0, abs=1)
+    assert before["metrics"] == pytest.approx({"frechet_distance": 0}, abs=1e-3)
+    assert after["metrics"]["frechet_distance"] == pytest.approx(0, abs=1)
     assert before["protocol"]["extractor source"] != after["protocol"]["extractor source"]
     one, other = (measure("self.config.times", times=times) for times in (1.0, 30.0))
-    assert one["measures"] == pytest.approx({"frechet_distance": 0}, abs=1e-3)
-    assert other["measures"]["frechet_distance"] == pytest.approx(0, abs=1)
+    assert one["metrics"] == pytest.approx({"frechet_distance": 0}, abs=1e-3)
+    assert other["metrics"]["frechet_distance"] == pytest.approx(0, abs=1)
 
 
 # The budget
@@ -323,17 +323,17 @@ def run(tmp_path, name, changes=None, **more):
     told, said = Told(), []
     changes = {"evaluation": {"every": 1, "count": 16, "budget": 1.0}, "extractor": {"use": "tiny"}} | (changes or {})
     directory, _ = start(
-        tiny_recipe({}, changes | {"measures": {"tiny": {}}} | more), tmp_path / name, told, said.append
+        tiny_recipe({}, changes | {"metrics": {"tiny": {}}} | more), tmp_path / name, told, said.append
     )
     return directory, told
 
 
 def test_a_run_takes_its_measures_with_protocol_and_cost(tmp_path):
     directory, told = run(tmp_path, "run")
-    rows = [row for row in directory.read_log() if "measures" in row]
+    rows = [row for row in directory.read_log() if "metrics" in row]
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
-    assert all(set(row) == {"iteration", "measures", "protocol", "settings", "seconds"} for row in rows)
-    assert rows[0]["measures"].keys() == {"mean_distance"}
+    assert all(set(row) == {"iteration", "metrics", "protocol", "settings", "seconds"} for row in rows)
+    assert rows[0]["metrics"].keys() == {"mean_distance"}
     assert rows[0]["protocol"] | {"real": "", "extractor": ""} == {
         "extractor": "",
         "real": "",
@@ -346,7 +346,7 @@ def test_a_run_takes_its_measures_with_protocol_and_cost(tmp_path):
         "labels": "as in the data",
     }
     assert rows[0]["settings"] == {}, "the measure has none"
-    assert told.measures == (4, rows[-1]["measures"])
+    assert told.metrics == (4, rows[-1]["metrics"])
     assert told.advice == []
 
 
@@ -355,7 +355,7 @@ def test_that_getting_ready_took_long_is_no_advice(tmp_path, monkeypatch, capsys
     directory, told = run(tmp_path, "run")
     assert "to get the measures ready took 0 s; what was computed is kept for later runs" in capsys.readouterr().err
     assert told.advice == []
-    assert not any("advice" in row for row in directory.read_log())
+    assert not any("warning" in row for row in directory.read_log())
 
 
 def test_to_measure_changes_nothing_that_is_learnt(tmp_path):
@@ -367,7 +367,7 @@ def test_to_measure_changes_nothing_that_is_learnt(tmp_path):
 
 def test_beyond_the_budget_there_is_the_end_alone(tmp_path):
     directory, _ = run(tmp_path, "run", {"evaluation": {"every": 1, "count": 16, "budget": 1e-9}})
-    assert [row["iteration"] for row in directory.read_log() if "measures" in row] == [4]
+    assert [row["iteration"] for row in directory.read_log() if "metrics" in row] == [4]
     ended = directory.read_last_environment()["ended"]["evaluation"]
     assert ended["left_out"] == 3, "the last one always takes place"
     assert ended["seconds"] > 0
@@ -376,8 +376,8 @@ def test_beyond_the_budget_there_is_the_end_alone(tmp_path):
 
 def test_a_run_without_measures_has_no_extractor(tmp_path):
     recipe = tiny_recipe()
-    assert "extractor" not in recipe.parts
-    assert "extractor" in tiny_recipe({}, {"measures": {"tiny": {}}, "extractor": {"use": "tiny"}}).parts
+    assert "extractor" not in recipe.components
+    assert "extractor" in tiny_recipe({}, {"metrics": {"tiny": {}}, "extractor": {"use": "tiny"}}).parts
 
 
 class Averaged(Plugin):
@@ -398,7 +398,7 @@ class Averaged(Plugin):
 
 
 def test_the_protocol_says_which_generator(tmp_path):
-    changes = {"extractor": {"use": "tiny"}, "measures": {"tiny": {}}, "evaluation": {"count": 8}}
+    changes = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 8}}
     directory, _ = start(tiny_recipe({Averaged: {}}, changes), tmp_path / "run", Told(), lambda sentence: None)
     row = next(row for row in directory.read_log() if "protocol" in row)
     assert row["protocol"]["generator"] == "averaged"
@@ -410,11 +410,11 @@ def test_the_protocol_says_which_generator(tmp_path):
 def test_eval_measures_what_the_run_measured(gankit_run):
     directory, row = gankit_run
     again = evaluate(directory.path, None, {})
-    assert again["measures"] == row["measures"]
+    assert again["metrics"] == row["metrics"]
     assert again["protocol"] == row["protocol"]
     assert again["iteration"] == row["iteration"]
-    from_file = evaluate(directory.generator_file, None, {}, measures=["frechet_distance"])
-    assert from_file["measures"] == {"frechet_distance": row["measures"]["frechet_distance"]}
+    from_file = evaluate(directory.generator_file, None, {}, metrics=["frechet_distance"])
+    assert from_file["metrics"] == {"frechet_distance": row["metrics"]["frechet_distance"]}
 
 
 @pytest.fixture
@@ -429,8 +429,8 @@ def gankit_run(tmp_path):
         "output.sample_count=20",
         "evaluation.count=50",
         "extractor=pixels",
-        "measures.frechet_distance={}",
-        "measures.precision_recall={}",
+        "metrics.frechet_distance={}",
+        "metrics.precision_recall={}",
     ]
     recipe = Recipe.load(find_recipe("gaussian_ring"), changes)
     directory, _ = start(recipe, tmp_path / "run", Told(), lambda sentence: None)
@@ -451,8 +451,8 @@ def photos(tmp_path):
 def test_eval_of_a_folder_against_a_folder(photos):
     changes = {"extractor": {"use": "pixels"}, "data": {"resolution": 8}}
     row = evaluate(photos, str(photos), changes)
-    assert row["measures"]["frechet_distance"] == pytest.approx(0, abs=1e-3)
-    assert (row["measures"]["precision"], row["measures"]["recall"]) == (1, 1)
+    assert row["metrics"]["frechet_distance"] == pytest.approx(0, abs=1e-3)
+    assert (row["metrics"]["precision"], row["metrics"]["recall"]) == (1, 1)
     assert (row["protocol"]["generator"], row["target"]) == ("images", str(photos))
     assert row["protocol"]["generated resize"] == "upright by EXIF, centre square, over white, Lanczos"
     assert row["iteration"] == 0
@@ -466,7 +466,7 @@ def test_eval_of_a_folder_against_a_folder(photos):
         ("photos", None, {}, "--against: say which real images"),
         ("nowhere", "shapes", {}, "there is no run, generator file or folder of images nowhere"),
         ("photos", "nowhere", {}, "--against nowhere: there is no such folder or file, and no such dataset; there are"),
-        ("photos", "shapes", {"measures": {"nonsense": {}}}, "no measure called 'nonsense' is installed"),
+        ("photos", "shapes", {"metrics": {"nonsense": {}}}, "no measure called 'nonsense' is installed"),
         ("photos", "shapes", {"extractor": {"use": "pixls"}}, "did you mean 'pixels'"),
         ("photos", "shapes", {"evaluation": {"cuont": 3}}, "did you mean 'count'"),
         ("photos", "gaussian_ring", {}, "photos holds pictures, and gaussian_ring gives points; name pictures"),
@@ -506,7 +506,7 @@ def test_a_strangers_file_names_no_code_and_asks_for_no_network(gankit_run, tmp_
         ):
             evaluate(directory.generator_file, None, {})
         # What the user names in its place is the user's.
-        assert evaluate(directory.generator_file, None, {"extractor": {"use": "pixels"}})["measures"]
+        assert evaluate(directory.generator_file, None, {"extractor": {"use": "pixels"}})["metrics"]
     asking = {"use": "mnist", "download": True, "inner": {"download": True}}
     assert without_download(asking) == {"use": "mnist", "inner": {}}
     refuse_strange(tmp_path, ["plain", "name@gankit"])
@@ -515,10 +515,10 @@ def test_a_strangers_file_names_no_code_and_asks_for_no_network(gankit_run, tmp_
 class Draws(Plugin):
     """Draws random numbers to measure. Source: none."""
 
-    name, kind = "draws", "measure"
+    name, kind = "draws", "metric"
 
     @hookimpl
-    def measure(self, comparison):
+    def compute_metrics(self, comparison):
         return {"drawn": torch.rand(1).item()}
 
 
@@ -537,10 +537,10 @@ def test_both_sides_know_their_classes_and_labels_are_those_of_the_real_images(t
     class Looks(Plugin):
         """Keeps what it is shown. Source: none."""
 
-        name, kind = "looks", "measure"
+        name, kind = "looks", "metric"
 
         @hookimpl
-        def measure(self, comparison):
+        def compute_metrics(self, comparison):
             seen.append((comparison.real, comparison.fake, comparison.protocol["labels"]))
             return {"seen": 1.0}
 
@@ -578,7 +578,7 @@ def test_of_classes_with_other_names_all_are_asked_for_alike():
 class Choosy(Plugin):
     """Cannot be taken of the first generators. Source: none."""
 
-    name, kind = "choosy", "measure"
+    name, kind = "choosy", "metric"
 
     class Config(Settings):
         patience: int = 0
@@ -588,7 +588,7 @@ class Choosy(Plugin):
         self.calls = 0
 
     @hookimpl
-    def measure(self, comparison):
+    def compute_metrics(self, comparison):
         self.calls += 1
         if self.calls < 4:
             raise InputError("these images are all alike")
@@ -601,10 +601,10 @@ def test_what_cannot_be_measured_is_said_once_and_the_run_goes_on(tmp_path):
     recipe = tiny_recipe({Choosy: {}}, changes | {"train": {"iterations": 6}, "data": {"count": 64}})
     directory, outcome = start(recipe, tmp_path / "run", told, lambda sentence: None)
     assert outcome.iterations == 6
-    assert told.advice == ["measures.choosy: these images are all alike"]
+    assert told.advice == ["metrics.choosy: these images are all alike"]
     # One trial, two evaluations in vain.
-    taken = [row for row in directory.read_log() if "measures" in row]
-    assert [(row["iteration"], bool(row["measures"])) for row in taken] == [(i, i > 2) for i in range(1, 7)]
+    taken = [row for row in directory.read_log() if "metrics" in row]
+    assert [(row["iteration"], bool(row["metrics"])) for row in taken] == [(i, i > 2) for i in range(1, 7)]
     assert directory.read_log()[-1]["settings"] == {"chosen": {"choosy.patience": 0}}
 
 
@@ -613,7 +613,7 @@ def test_what_cannot_be_measured_is_an_error_where_nothing_else_is_wanted():
 
     changes = {"extractor": {"use": "tiny"}, "evaluation": {"count": 8}}
     with Session(tiny_recipe({Choosy: {}}, changes)) as session, pytest.raises(InputError, match=r"measures\.choosy"):
-        session.measures()
+        session.metrics()
 
 
 def test_images_are_read_once_though_measures_look_at_them_too(tmp_path, monkeypatch):
@@ -647,7 +647,7 @@ class Lacking(Plugin):
 
 def test_what_the_extractor_lacks_is_known_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match=r"extractor: path: there is no net\.pt"):
-        start(tiny_recipe({Lacking: {}}, {"measures": {"tiny": {}}}), tmp_path / "run", Told(), lambda sentence: None)
+        start(tiny_recipe({Lacking: {}}, {"metrics": {"tiny": {}}}), tmp_path / "run", Told(), lambda sentence: None)
     assert not (tmp_path / "run").exists()
     run(tmp_path, "run")
 
@@ -659,13 +659,13 @@ def test_images_that_cannot_be_compared_break_no_run_off(tmp_path, monkeypatch):
     monkeypatch.setattr("gankit.evaluation.evaluator.Comparison", refused)
     directory, told = run(tmp_path, "run")
     assert told.outcome.iterations == 4
-    assert told.advice == ["measures.tiny: one image cannot be compared"]
-    assert not any(row["measures"] for row in directory.read_log() if "measures" in row)
+    assert told.advice == ["metrics.tiny: one image cannot be compared"]
+    assert not any(row["metrics"] for row in directory.read_log() if "metrics" in row)
 
 
 def test_the_end_of_a_run_says_what_evaluation_took(tmp_path):
     said = []
-    changes = {"extractor": {"use": "tiny"}, "measures": {"tiny": {}}, "evaluation": {"count": 8}}
+    changes = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 8}}
     start(tiny_recipe({}, changes), tmp_path / "with", Told(), said.append)
     assert [sentence for sentence in said if sentence.startswith("evaluation took ")] == [said[-1]]
     start(tiny_recipe(), tmp_path / "without", Told(), said.append)
@@ -680,10 +680,10 @@ def test_measures_may_look_at_all_real_images_whose_features_are_computed_once(t
     class Everything(Plugin):
         """Looks at all real images. Source: none."""
 
-        name, kind = "everything", "measure"
+        name, kind = "everything", "metric"
 
         @hookimpl
-        def measure(self, comparison):
+        def compute_metrics(self, comparison):
             seen.append((comparison.real_is_everything, len(comparison.everything_features.values)))
             return {"seen": 1.0}
 

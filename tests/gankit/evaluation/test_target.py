@@ -29,9 +29,9 @@ def ring(tmp_path):
     changes = [
         *SMALL,
         "extractor=pixels",
-        "measures.wide.use=precision_recall",
-        "measures.wide.k=10",
-        "measures.precision_recall.k=1",
+        "metrics.wide.use=precision_recall",
+        "metrics.wide.k=10",
+        "metrics.precision_recall.k=1",
     ]
     return start(Recipe.load(find_recipe("gaussian_ring"), changes), tmp_path / "run", Told(), lambda _: None)[0]
 
@@ -41,10 +41,10 @@ def ring(tmp_path):
 
 def test_a_number_comes_with_the_settings_of_its_measure(ring):
     row = next(row for row in ring.read_log() if "protocol" in row)
-    assert set(row["measures"]) == {"precision", "recall", *(f"measures.precision_recall.{n}" for n in PR)}
+    assert set(row["metrics"]) == {"precision", "recall", *(f"metrics.precision_recall.{n}" for n in PR)}
     assert protocol_of(row, "precision") == row["protocol"] | {"precision_recall.k": 10}
-    assert protocol_of(row, "measures.precision_recall.recall") == row["protocol"] | {"precision_recall.k": 1}
-    assert protocol_of({"measures": {"x": 1.0}}, "x") == {}
+    assert protocol_of(row, "metrics.precision_recall.recall") == row["protocol"] | {"precision_recall.k": 1}
+    assert protocol_of({"metrics": {"x": 1.0}}, "x") == {}
 
 
 PR = ("precision", "recall")
@@ -53,31 +53,31 @@ PR = ("precision", "recall")
 def test_numbers_compare_only_where_their_measures_are_set_alike(ring):
     """And one measure more makes the others no less comparable."""
 
-    few = evaluate(ring.path, None, {}, measures=["wide"])
-    more = evaluate(ring.path, None, {"measures": {"density_coverage": {}}}, measures=["wide", "density_coverage"])
-    other = evaluate(ring.path, None, {"measures": {"wide": {"k": 3}}}, measures=["wide"])
+    few = evaluate(ring.path, None, {}, metrics=["wide"])
+    more = evaluate(ring.path, None, {"metrics": {"density_coverage": {}}}, metrics=["wide", "density_coverage"])
+    other = evaluate(ring.path, None, {"metrics": {"wide": {"k": 3}}}, metrics=["wide"])
     protocols = [measures_at([row], 2)["precision"].protocol for row in (few, more, other)]
     assert protocols[0] == protocols[1] != protocols[2]
     assert json.loads(protocols[0])["precision_recall.k"] == 10
     ring.evaluations_file.write_text("".join(json.dumps(row) + "\n" for row in (few, more, other)))
-    taken = [dict(measure.protocol) for measure in read_run(ring.path).measures if measure.name == "precision"]
+    taken = [dict(measure.protocol) for measure in read_run(ring.path).metrics if measure.name == "precision"]
     assert {protocol["precision_recall.k"] for protocol in taken} == {"10", "3"}
 
 
 def test_a_measure_is_found_by_its_name_and_by_its_plugins():
-    tables = {"measures": {"wide": {"use": "precision_recall", "k": 10}, "modes": {"share": 0.5}, "fd": {"use": "x@y"}}}
+    tables = {"metrics": {"wide": {"use": "precision_recall", "k": 10}, "modes": {"share": 0.5}, "fd": {"use": "x@y"}}}
 
     def of(*names):
-        return narrowed(tables, names)["measures"]
+        return narrowed(tables, names)["metrics"]
 
     assert of("wide") == of("precision_recall") == {"wide": {"use": "precision_recall", "k": 10}}
     assert of("modes", "x") == {"modes": {"share": 0.5}, "fd": {"use": "x@y"}}
     assert of("memorisation") == {"memorisation": {}}
-    assert of() == tables["measures"]
+    assert of() == tables["metrics"]
 
 
 def test_a_measure_that_is_named_has_the_settings_of_the_recipe(ring):
-    row = evaluate(ring.path, None, {}, measures=["wide"])
+    row = evaluate(ring.path, None, {}, metrics=["wide"])
     assert row["settings"]["precision"] == {"precision_recall.k": 10}
 
 
@@ -90,10 +90,10 @@ def test_a_measure_from_a_file_is_known_by_what_is_in_it(ring, tmp_path):
             "class Mine(Plugin):\n"
             "    name, kind = 'mine', 'measure'\n"
             "    @hookimpl\n"
-            "    def measure(self, comparison):\n"
+            "    def compute_metrics(self, comparison):\n"
             f"        return {{'mine': {value}}}\n"
         )
-        row = evaluate(ring.path, None, {"measures": {"mine": {"use": f"{file}:Mine"}}}, measures=["mine"])
+        row = evaluate(ring.path, None, {"metrics": {"mine": {"use": f"{file}:Mine"}}}, metrics=["mine"])
         return row["settings"]["mine"]["mine.source"]
 
     assert source(1.0) == source(1.0) != source(2.0)
@@ -101,13 +101,13 @@ def test_a_measure_from_a_file_is_known_by_what_is_in_it(ring, tmp_path):
 
 def test_where_nothing_is_said_it_is_said_why(ring):
     with pytest.raises(InputError, match=r"modes: nothing to say of images without classes.*, pixels; name another"):
-        evaluate(ring.path, None, {}, measures=["modes"])
+        evaluate(ring.path, None, {}, metrics=["modes"])
     # What one cannot say keeps no other from speaking.
-    row = evaluate(ring.path, None, {}, measures=["modes", "frechet_distance"])
-    assert set(row["measures"]) == {"frechet_distance"}
+    row = evaluate(ring.path, None, {}, metrics=["modes", "frechet_distance"])
+    assert set(row["metrics"]) == {"frechet_distance"}
     assert row["left_out"].startswith("modes: nothing to say")
     # Of the usual ones some have something to say.
-    assert evaluate(ring.path, None, {"measures": {"modes": {}}})["measures"]
+    assert evaluate(ring.path, None, {"metrics": {"modes": {}}})["metrics"]
 
 
 # Whom it believes
@@ -148,11 +148,11 @@ def test_a_strangers_file_leads_to_no_other_file(strangers, tmp_path):
             evaluate(file, None, {}, trust=True)
         with pytest.raises(OpenedError):
             evaluate(file, None, {"extractor": {"path": net}})
-        assert evaluate(file, None, {"extractor": {"use": "pixels"}})["measures"]
+        assert evaluate(file, None, {"extractor": {"use": "pixels"}})["metrics"]
 
 
 def test_what_is_harmless_is_followed(strangers):
-    file = strangers(extractor={"use": "pixels"}, measures={"kernel_distance": {"block": 20}})
+    file = strangers(extractor={"use": "pixels"}, metrics={"kernel_distance": {"block": 20}})
     assert evaluate(file, None, {})["settings"] == {"kernel_distance": {"kernel_distance.block": 20}}
     default = Recipe.load(find_recipe("igan_vn"), ["extractor=inception"]).to_dict()["extractor"]
     # Refused for what is not there, if it is not, and not for where it would lie.

@@ -18,7 +18,7 @@ from gankit.report.comparison import (
 from gankit.report.run_record import Ending, Measure, RunRecord, as_protocol
 
 
-def record(name, seed=0, measures=None, state="finished", iteration=100, reason=None, advice=(), code=(), **recipe):
+def record(name, seed=0, metrics=None, state="finished", iteration=100, reason=None, advice=(), code=(), **recipe):
     """`code`: a version and a digest for each process."""
     tables = {"name": "toy", "seed": seed, "train": {"iterations": 100}, "loss": {"use": "hinge"}} | recipe
     ended = {"ended": {"seconds": 10.0, "peak_memory": {"process": 5_000_000}}}
@@ -29,7 +29,7 @@ def record(name, seed=0, measures=None, state="finished", iteration=100, reason=
         [environment | {"plugins": plugins_of(*of)} for of in code[:-1]]
         + [environment | ended | ({"plugins": plugins_of(*code[-1])} if code else {})],
         [],
-        measures or {},
+        metrics or {},
         list(advice),
         {},
         Ending(state, iteration, reason),
@@ -39,7 +39,7 @@ def record(name, seed=0, measures=None, state="finished", iteration=100, reason=
 def plugins_of(version, digest):
     """A loss of a version and a digest, beside a measure that is never the same."""
     loss = {"use": "hinge", "distribution": "kit", "version": version, "origin": "kit:Hinge", "sha256": digest * 64}
-    return {"loss": loss, "measures.fid": loss | {"use": "fid", "sha256": f"{digest}{version}"}}
+    return {"loss": loss, "metrics.fid": loss | {"use": "fid", "sha256": f"{digest}{version}"}}
 
 
 def measure(name="fid", **protocol):
@@ -98,7 +98,7 @@ def test_runs_of_different_code_are_no_repetitions(changed, words):
 
 def test_how_a_plugin_that_measures_is_written_says_nothing_of_what_is_learnt():
     runs = [record("r0", 0, code=[("1", "a")]), record("r1", 1, code=[("1", "a")])]
-    runs[1].processes[0]["plugins"]["measures.fid"]["sha256"] = "else"
+    runs[1].processes[0]["plugins"]["metrics.fid"]["sha256"] = "else"
     assert column(compared(runs), "run") == ["toy (seeds 0, 1)"]
 
 
@@ -115,8 +115,8 @@ def test_groups_of_one_recipe_in_one_folder_are_told_apart_by_their_paths():
 
 
 def test_a_measure_may_have_the_name_of_a_column():
-    measures = {measure(name): [(100, value)] for name, value in (("time", 0.25), ("state", 0.5))}
-    comparison = compared([record("a", 0, measures), record("b", 1, loss={"use": "minimax"})])
+    metrics = {measure(name): [(100, value)] for name, value in (("time", 0.25), ("state", 0.5))}
+    comparison = compared([record("a", 0, metrics), record("b", 1, loss={"use": "minimax"})])
     assert [head for head in comparison.heads if head in ("time", "state")] == ["state", "time", "state", "time"]
     row = dict(zip(enumerate(comparison.heads), comparison.rows[0], strict=True))
     assert [cell for (_, head), cell in row.items() if head in ("time", "state")] == [
@@ -214,7 +214,7 @@ def test_the_table_stands_on_its_side_where_it_is_too_wide():
         ("finished", None, "finished: 7 iterations"),
         ("stopped", "D has won", "stopped at iteration 7: D has won"),
         ("interrupted", None, "interrupted at iteration 7; `gankit resume r` goes on"),
-        ("broken down", "iteration 7: D's real is nan", "broken down at iteration 7: D's real is nan"),
+        ("failed", "iteration 7: D's real is nan", "broken down at iteration 7: D's real is nan"),
         ("cut short", None, "cut short after iteration 7, without a word why; `gankit resume r` goes on"),
         ("running", None, "still running, at iteration 7 or later"),
     ],

@@ -73,7 +73,7 @@ class Nasty(Plugin):
 
     @hookimpl
     def after_iteration(self, run):
-        run.advise(NASTY)
+        run.warn(NASTY)
         if run.iteration == 4:
             run.stop(NASTY)
 
@@ -116,7 +116,7 @@ def test_a_run_reads_in_words(play):
         "6 of 6",
         "parameters of G",
         "memory of the process",
-        "discriminator_turns = 1",
+        "discriminator_steps = 1",
     ):
         assert said in words
     assert [a["alt"] for a in parsed.of("img")] == [f"Samples of toy at iteration {i}" for i in (3, 6)]
@@ -182,15 +182,15 @@ def test_the_same_run_gives_the_same_page(play):
 
 
 def test_runs_side_by_side(play):
-    paths = [play("a").path, play("b", seed=1).path, play("c", train={"discriminator_turns": 2}).path]
+    paths = [play("a").path, play("b", seed=1).path, play("c", train={"discriminator_steps": 2}).path]
     parsed = Page(of(*paths))
     names = [
-        "train.discriminator_turns 1, seed 0",
-        "train.discriminator_turns 1, seed 1",
-        "train.discriminator_turns 2",
+        "train.discriminator_steps 1, seed 0",
+        "train.discriminator_steps 1, seed 1",
+        "train.discriminator_steps 2",
     ]
     words = parsed.text("th")
-    assert "train.discriminator_turns 1 (seeds 0, 1)" in words
+    assert "train.discriminator_steps 1 (seeds 0, 1)" in words
     for name in names:
         assert name in parsed.text("h3")
     lines = parsed.numbers["0"]
@@ -201,7 +201,7 @@ def test_runs_side_by_side(play):
 
 
 def test_the_same_z_is_known_by_what_the_grids_say_of_themselves(play):
-    a, b = play("a").path, play("b", train={"discriminator_turns": 2}).path
+    a, b = play("a").path, play("b", train={"discriminator_steps": 2}).path
     assert "In the same place the same z" in of(a, b)
     notes = {read_note(path / "samples" / "000006.png", "z") for path in (a, b)}
     assert len(notes) == 1

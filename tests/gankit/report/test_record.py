@@ -25,7 +25,7 @@ class Watcher(Plugin):
     @hookimpl
     def after_iteration(self, run):
         if run.iteration % 2 == 0:
-            run.advise(f"at {run.iteration} <all> is well")
+            run.warn(f"at {run.iteration} <all> is well")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def watched(shelf, play):
 
 
 def test_a_run_reads_as_it_went(watched):
-    run = watched(seed=3, train={"discriminator_turns": 2})
+    run = watched(seed=3, train={"discriminator_steps": 2})
     record = read_run(run.path)
     assert (record.name, record.seed) == ("toy", 3)
     rows = run.told.rows
@@ -45,12 +45,12 @@ def test_a_run_reads_as_it_went(watched):
     ]
     assert record.rates == {p: [(r["iteration"], 0.01) for r in rows] for p in ("generator", "discriminator")}
     assert record.advice == [(i, f"at {i} <all> is well") for i in (2, 4, 6)]
-    (measure,) = record.measures
+    (measure,) = record.metrics
     assert measure.name == "height"
     assert ("data.use", "Blobs") in measure.protocol
-    assert record.measures[measure] == [(3, 3.0), (6, 6.0)]
+    assert record.metrics[measure] == [(3, 3.0), (6, 6.0)]
     assert {i: path.name for i, path in record.grids.items()} == {3: "000003.png", 6: "000006.png"}
-    assert record.parameters("generator") == sum(p.numel() for p in run.game.generator.parameters())
+    assert record.parameters("generator") == sum(p.numel() for p in run.run.generator.parameters())
     assert record.peak_memory("process") > 10_000_000
     assert record.peak_memory("gpu") is None
     assert (record.ending.state, record.ending.iteration, record.ending.reason) == ("finished", 6, None)
@@ -70,7 +70,7 @@ def test_a_break_down_is_read_with_its_sentence(play, tmp_path):
     with pytest.raises(GankitError) as error:
         play(tricks={"nan": {"use": "NotANumber", "turn": 3}})
     ending = read_run(tmp_path / "run").ending
-    assert (ending.state, ending.iteration, ending.reason) == ("broken down", 4, str(error.value))
+    assert (ending.state, ending.iteration, ending.reason) == ("failed", 4, str(error.value))
 
 
 def test_a_bug_in_a_plugin_is_noted_as_well(shelf, play, tmp_path):
@@ -85,7 +85,7 @@ def test_a_bug_in_a_plugin_is_noted_as_well(shelf, play, tmp_path):
     with pytest.raises(ZeroDivisionError):
         play(tricks={"Bug": {"use": "Bug"}})
     ending = read_run(tmp_path / "run").ending
-    assert (ending.state, ending.reason) == ("broken down", "ZeroDivisionError: a bug")
+    assert (ending.state, ending.reason) == ("failed", "ZeroDivisionError: a bug")
 
 
 def test_time_adds_up_over_resumes(shelf, play, go_on):
@@ -150,7 +150,7 @@ def test_the_recipe_alone_is_enough(watched):
             shutil.rmtree(other) if other.is_dir() else other.unlink()
     record = read_run(path)
     assert (record.ending.state, record.ending.iteration) == ("cut short", 0)
-    assert (record.losses, record.rates, record.measures, record.grids, record.advice) == ({}, {}, {}, {}, [])
+    assert (record.losses, record.rates, record.metrics, record.grids, record.advice) == ({}, {}, {}, {}, [])
     assert (record.seconds, record.images_per_second, record.parameters("generator")) == (None, None, None)
 
 
@@ -166,14 +166,14 @@ def test_without_a_recipe_there_is_no_run(watched, tmp_path):
 def test_evaluations_are_measures_too_and_the_later_of_two_alike_counts(watched):
     path = watched().path
     rows = [
-        {"iteration": 6, "measures": {"frechet": 12.0, "recall": 0.5}, "protocol": {"count": 2000, "net": "a"}},
-        {"iteration": 3, "measures": {"frechet": 20.0}, "protocol": {"net": "a", "count": 2000}},
-        {"iteration": 6, "measures": {"frechet": 8.0}, "protocol": {"count": 10000, "net": "a"}},
-        {"iteration": 6, "measures": {"frechet": 11.0}, "protocol": {"count": 2000, "net": "a"}, "seconds": 3.0},
+        {"iteration": 6, "metrics": {"frechet": 12.0, "recall": 0.5}, "protocol": {"count": 2000, "net": "a"}},
+        {"iteration": 3, "metrics": {"frechet": 20.0}, "protocol": {"net": "a", "count": 2000}},
+        {"iteration": 6, "metrics": {"frechet": 8.0}, "protocol": {"count": 10000, "net": "a"}},
+        {"iteration": 6, "metrics": {"frechet": 11.0}, "protocol": {"count": 2000, "net": "a"}, "seconds": 3.0},
     ]
     text = "".join(json.dumps(row) + "\n" for row in rows) + '{"iteration": 9, "meas'
     (path / "evaluations.jsonl").write_text(text)
-    found = {m: points for m, points in read_run(path).measures.items() if m.name != "height"}
+    found = {m: points for m, points in read_run(path).metrics.items() if m.name != "height"}
     small, large = (("count", "2000"), ("net", "a")), (("count", "10000"), ("net", "a"))
     assert found == {
         Measure("frechet", small): [(3, 20.0), (6, 11.0)],

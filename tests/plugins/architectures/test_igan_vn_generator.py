@@ -3,8 +3,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gankit import Game, InputError, Recipe
-from gankit.training.update import play_iteration
+from gankit import InputError, Recipe
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 from gankit_plugins.architectures.by_class import from_groups, route, to_groups
 from gankit_plugins.architectures.igan_vn_generator import IganV2, IganVn, IganVnGenerator
 
@@ -352,7 +353,7 @@ def tiny(generator, **tables):
     return Recipe.from_dict(
         {
             "name": "tiny",
-            "train": {"iterations": 3, "batch_size": 12, "discriminator_turns": 2, "device": "cpu"},
+            "train": {"iterations": 3, "batch_size": 12, "discriminator_steps": 2, "device": "cpu"},
             "data": {"use": "shapes", "resolution": 8, "count": 60, "kinds": ["circle", "square", "cross"]},
             "generator": {"use": generator, "channels": 4},
             "discriminator": {"use": "igan_per_class", "width": 4},
@@ -368,17 +369,17 @@ def tiny(generator, **tables):
 def test_in_a_run_losses_are_finite_and_every_parameter_moves(before_batch_norm, in_generator, in_discriminator):
     """Except the biases that a batch norm takes out again."""
     normalization = {"generator": in_generator, "discriminator": in_discriminator}
-    game = Game(tiny("igan_vn", normalization=normalization))
-    assert game.spec.conditional
-    assert game.spec.class_balanced
-    game.load_data()
-    before = {player: [p.detach().clone() for p in game.parameters[player]] for player in game.networks}
+    run = assemble(tiny("igan_vn", normalization=normalization))
+    assert run.spec.conditional
+    assert run.spec.class_balanced
+    run.load_data()
+    before = {player: [p.detach().clone() for p in run.parameters[player]] for player in run.networks}
     for _ in range(3):
-        play_iteration(game)
-        values = [value for player in game.networks for value in game.values[player].values()]
+        train_iteration(run)
+        values = [value for player in run.networks for value in run.values[player].values()]
         assert len(values) == 3
         assert all(torch.isfinite(value) for value in values)
-    for player, network in game.networks.items():
+    for player, network in run.networks.items():
         idle = before_batch_norm(network)
         assert bool(idle) == (normalization[player] == "batch_norm")
         for old, (name, new) in zip(before[player], network.named_parameters(), strict=True):
@@ -390,4 +391,4 @@ def test_in_a_run_losses_are_finite_and_every_parameter_moves(before_batch_norm,
 def test_in_a_run_igan_v2_names_the_classes_before_anything_else():
     """16 images cannot be shared evenly among the three classes, but that is not what is wrong."""
     with pytest.raises(InputError, match="generator: igan_v2 draws two classes and the data has 3"):
-        Game(tiny("igan_v2", train={"batch_size": 16, "device": "cpu"}))
+        assemble(tiny("igan_v2", train={"batch_size": 16, "device": "cpu"}))

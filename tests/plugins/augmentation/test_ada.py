@@ -70,7 +70,7 @@ def test_r_and_the_step_of_p():
 
 def test_the_mean_decides_in_which_direction():
     for logits, expected in [((1.0, 1.0), 0.58), ((1.0, -1.0), 0.42)]:
-        trick = Ada(Ada.Config(every=2, thousands=0.1, initial=0.5))
+        trick = Ada(Ada.Config(every=2, kimg=0.1, initial=0.5))
         run = SimpleNamespace(
             device=torch.device("cpu"),
             recipe=SimpleNamespace(train=SimpleNamespace(batch_size=4)),
@@ -140,5 +140,5 @@ def test_the_gradient_reaches_the_images(channels):
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_in_a_run_p_moves_and_survives(in_a_run, base, precision):
-    settings = {"every": 2, "thousands": 0.1, "initial": 0.5}
+    settings = {"every": 2, "kimg": 0.1, "initial": 0.5}
     in_a_run({"tricks": {"ada": settings}, "train": {"precision": precision}}, base=base)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from gankit import Game, InputError, Recipe
+from gankit import InputError, Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.augmentation.affine import rotations, scalings, shifts, warp
 from gankit_plugins.augmentation.crop import Crop, crop
 from gankit_plugins.augmentation.flip import Flip, flip
@@ -126,13 +127,15 @@ def test_points_are_refused(plain_recipe, name):
     mlp = {"use": "mlp", "hidden": [4]}
     points = {"data": {"use": "gaussian_ring"}, "generator": mlp, "discriminator": mlp, "tricks": {name: {}}}
     with pytest.raises(InputError, match=f"tricks.{name}: the data are points, images of one pixel"):
-        Game(Recipe.from_dict(merge(plain_recipe("igan"), points | {"normalization": {"generator": {"use": "none"}}})))
+        assemble(
+            Recipe.from_dict(merge(plain_recipe("igan"), points | {"normalization": {"generator": {"use": "none"}}}))
+        )
 
 
 def test_a_crop_that_may_leave_nothing_is_refused(plain_recipe):
     raw = merge(plain_recipe("igan"), {"tricks": {"crop": {"padding": 8}}})
     with pytest.raises(InputError, match="padding = 8 can push an image of 8 pixels out of sight; set it to 1"):
-        Game(Recipe.from_dict(raw))
+        assemble(Recipe.from_dict(raw))
 
 
 def test_settings_out_of_bounds_are_refused():

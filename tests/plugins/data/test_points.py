@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 from pydantic import ValidationError
 
-from gankit import Game, InputError, Recipe
+from gankit import InputError, Recipe
 from gankit.cli import cli
 from gankit.data.prepared import prepare
 from gankit.plugin.dataset import Dataset
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.data.gaussian_grid import GaussianGrid, lattice
 from gankit_plugins.data.gaussian_ring import GaussianRing, ring
 from gankit_plugins.data.points import draw_points, judge, scatter
@@ -177,10 +178,10 @@ def test_bounds(plugin, wrong):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_in_a_run(in_a_run, use, precision):
     run = in_a_run(NETWORKS | {"data": {"use": use, "count": 40}, "train": {"precision": precision}}, base="igan")
-    (measures,) = [row["measures"] for row in map(json.loads, (run / "log.jsonl").open()) if "measures" in row]
-    assert set(measures) == {"modes", "good"}
-    assert 0 <= measures["modes"] <= 25
-    assert 0 <= measures["good"] <= 1
+    (metrics,) = [row["metrics"] for row in map(json.loads, (run / "log.jsonl").open()) if "metrics" in row]
+    assert set(metrics) == {"modes", "good"}
+    assert 0 <= metrics["modes"] <= 25
+    assert 0 <= metrics["good"] <= 1
     with Image.open(run / "samples" / "000004.png") as drawn:
         assert drawn.size == (256, 256)
     sample = ["sample", str(run), "--count", "9", "--out"]
@@ -202,7 +203,7 @@ def test_points_are_no_pictures_to_prepare(tmp_path):
 def test_convolutions_refuse_points_in_a_sentence(plain_recipe):
     raw = merge(plain_recipe("igan"), {"data": {"use": "gaussian_ring"}})
     with pytest.raises(InputError, match="images are 1 pixels wide"):
-        Game(Recipe.from_dict(raw))
+        assemble(Recipe.from_dict(raw))
 
 
 @pytest.mark.parametrize(("judged", "said"), [(3.0, True), (4.0, False), (None, False)])

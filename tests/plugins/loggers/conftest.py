@@ -33,11 +33,11 @@ def recipe_with(*loggers, talks=None, **settings):
     tricks |= {name: settings.get(name, {}) for name in loggers}
     changes = {
         "name": "logged",
-        "train": {"iterations": 7, "discriminator_turns": 1},
+        "train": {"iterations": 7, "discriminator_steps": 1},
         "output": {"log_every": 1, "checkpoint_every": 4, "sample_every": 5},
         "tricks": tricks,
         "extractor": {"use": "pixels"},
-        "measures": {"frechet_distance": {}},
+        "metrics": {"frechet_distance": {}},
         "evaluation": {"count": 8, "every": 5, "budget": 1.0},
     }
     return merge(UNCONDITIONAL, changes)
@@ -63,20 +63,20 @@ def numbers_of_log(run):
     """{name: [(iteration, value), ...]} of log.jsonl, worked out here anew."""
     found = {}
     for row in log_of(run):
-        numbers = {k: row[k] for k in ("seconds", "images_per_second") if k in row and "measures" not in row}
+        numbers = {k: row[k] for k in ("seconds", "images_per_second") if k in row and "metrics" not in row}
         if "protocol" in row:
             numbers["measuring/seconds"] = row["seconds"]
         numbers |= {f"learning_rate/{player}": rate for player, rate in row.get("learning_rate", {}).items()}
         for player, terms in row.get("loss", {}).items():
             numbers |= {f"loss/{player}/{term}": value for term, value in terms.items()}
-        numbers |= {f"measures/{name}": value for name, value in row.get("measures", {}).items()}
+        numbers |= {f"measures/{name}": value for name, value in row.get("metrics", {}).items()}
         for name, value in numbers.items():
             found.setdefault(name, []).append((row["iteration"], value))
     return found
 
 
 def advice_in_log(run):
-    return [(row["iteration"], row["advice"]) for row in log_of(run) if "advice" in row]
+    return [(row["iteration"], row["warning"]) for row in log_of(run) if "warning" in row]
 
 
 def read_csv(run):

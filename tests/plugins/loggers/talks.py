@@ -34,7 +34,7 @@ class Talks(Plugin):
     @hookimpl
     def after_iteration(self, run):
         if run.iteration in (2, 5):
-            run.advise(f"advice of iteration {run.iteration}")
+            run.warn(f"advice of iteration {run.iteration}")
         if run.iteration == self.config.interrupt:
             signal.raise_signal(signal.SIGINT)
         if run.iteration == self.config.kill and not (run.directory / "killed").exists():

@@ -79,7 +79,7 @@ def test_advice_is_there_once(name, request):
     _, only = mlflow_of(run)
     assert (run / "mlflow" / "artifacts" / only.info.run_id / "artifacts" / "advice.txt").read_text() == text
     summaries = [r.summary for r in wandb_records(run) if r.WhichOneof("record_type") == "summary"]
-    advice = [u.value_json for s in summaries for u in s.update if u.key == "advice"]
+    advice = [u.value_json for s in summaries for u in s.update if u.key == "warning"]
     assert advice[-1] == f'"{text}"'.replace("\n", "\\n")
 
 
@@ -225,7 +225,7 @@ def test_what_fails_as_the_run_ends_is_said_too(tmp_path, monkeypatch):
     monkeypatch.setattr(TensorBoard, "close", lambda self, run: 1 / 0)
     run, advice = play(recipe_with("tensorboard"), tmp_path / "run")
     assert advice[-1].startswith("tensorboard has failed and logs no more: division by zero.")
-    assert log_of(run)[-1] == {"iteration": 7, "advice": advice[-1]}
+    assert log_of(run)[-1] == {"iteration": 7, "warning": advice[-1]}
 
 
 def test_what_cannot_begin_is_an_error_before_training(tmp_path):
@@ -257,11 +257,11 @@ def test_to_resume_sends_what_a_logger_that_failed_has_missed(logger, tmp_path, 
 
 
 def test_a_rows_numbers_by_their_paths():
-    row = {"iteration": 3, "seconds": 1.5, "loss": {"generator": {"a": 1.0}}, "advice": "none"}
+    row = {"iteration": 3, "seconds": 1.5, "loss": {"generator": {"a": 1.0}}, "warning": "none"}
     assert scalars(row) == {"seconds": 1.5, "loss/generator/a": 1.0}
     assert flat({"a": {"b": {"c": 1}}, "d": {}}, ".") == {"a.b.c": 1}
     # What an evaluation took is not the time since the beginning, and how it was done is no measure.
-    row = {"iteration": 3, "seconds": 1.5, "measures": {"fid": 2.0}, "protocol": {"seed": 0}}
+    row = {"iteration": 3, "seconds": 1.5, "metrics": {"fid": 2.0}, "protocol": {"seed": 0}}
     row["settings"] = {"fid": {"fid.k": 3}}
     assert scalars(row) == {"measures/fid": 2.0, "measuring/seconds": 1.5}
 

@@ -11,11 +11,11 @@ def make_step():
     """A step on (B,) images whose logits are the images themselves."""
 
     def make(player, real, fake):
-        game = SimpleNamespace(
+        run = SimpleNamespace(
             discriminator=lambda images, labels: (images.flatten(), images.flatten(1)),
             discriminator_inputs=lambda images, labels, source, player: (images, labels),
         )
         images = [torch.as_tensor(logits).reshape(-1, 1, 1, 1) for logits in (real, fake)]
-        return Step(game, player, images[0], None, torch.zeros(len(images[0]), 1), images[1])
+        return Step(run, player, images[0], None, torch.zeros(len(images[0]), 1), images[1])
 
     return make

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.losses.feature_matching import feature_matching
 
 
@@ -29,7 +30,7 @@ def test_the_gradient_has_the_closed_form():
 def terms(plain_recipe):
     def make(**settings):
         raw = merge(plain_recipe("igan"), {"tricks": {"feature_matching": settings}})
-        return Game(Recipe.from_dict(raw)).terms
+        return assemble(Recipe.from_dict(raw)).terms
 
     return make
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gankit import Game, InputError, Recipe
+from gankit import InputError, Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit.training.update import draw_step
 
 SIGMOID = torch.sigmoid
@@ -73,7 +74,7 @@ def stranger_g(r, f):
 STRANGER = """
 import torch
 from torch.nn import functional as F
-from gankit import Plugin, Term, hookimpl
+from gankit import Plugin, LossTerm, hookimpl
 
 def odd(step):
     return F.softplus(-3 * step.real_output.logits).mean() + step.fake_output.logits.cos().mean()
@@ -84,20 +85,20 @@ class Stranger(Plugin):
     @hookimpl
     def loss_terms(self, player):
         if player == "discriminator":
-            yield Term("odd", odd)
+            yield LossTerm("odd", odd)
         else:
-            yield Term("never", lambda s: s.fake_output.logits.mean() * float("nan"))
+            yield LossTerm("never", lambda s: s.fake_output.logits.mean() * float("nan"))
 """
 
 
 @pytest.fixture
-def game(plain_recipe, tmp_path):
+def run(plain_recipe, tmp_path):
     def make(trick, loss):
         if loss == "stranger":
             (tmp_path / "stranger.py").write_text(STRANGER)
             loss = f"{tmp_path}/stranger.py:Stranger"
         raw = merge(plain_recipe("igan"), {"loss": {"use": loss}, "tricks": {trick: {}}, "train": {"batch_size": 6}})
-        made = Game(Recipe.from_dict(raw))
+        made = assemble(Recipe.from_dict(raw))
         made.load_data()
         made.start()
         return made
@@ -115,26 +116,26 @@ def game(plain_recipe, tmp_path):
         ("relativistic", "stranger", stranger_d, stranger_g),
     ],
 )
-def test_the_paper_formulas_and_their_gradients(game, trick, loss, of_d, of_g):
-    game = game(trick, loss)
+def test_the_paper_formulas_and_their_gradients(run, trick, loss, of_d, of_g):
+    run = run(trick, loss)
     for player, formula in (("discriminator", of_d), ("generator", of_g)):
-        (term,) = game.terms[player]
-        step = draw_step(game, player)
-        asked = game.parameters["discriminator"]
+        (term,) = run.terms[player]
+        step = draw_step(run, player)
+        asked = run.parameters["discriminator"]
         value = term.function(step)
-        expected = formula(game.discriminator(step.real, None)[0], game.discriminator(step.fake, None)[0])
+        expected = formula(run.discriminator(step.real, None)[0], run.discriminator(step.fake, None)[0])
         torch.testing.assert_close(value, expected)
         ours, theirs = (torch.autograd.grad(v, asked, retain_graph=True) for v in (value, expected))
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
-def test_g_wants_of_the_fake_side_what_it_was_told_to(game):
+def test_g_wants_of_the_fake_side_what_it_was_told_to(run):
     """With G's target 0.8 the two cross entropies have 0.8 on the fake side and 0.2 on the real one."""
-    game = game("relativistic", "non_saturating")
-    step = draw_step(game, "generator")
+    run = run("relativistic", "non_saturating")
+    step = draw_step(run, "generator")
     step.generator_target = 0.8
-    (term,) = game.terms["generator"]
-    apart = game.discriminator(step.fake, None)[0] - game.discriminator(step.real, None)[0]
+    (term,) = run.terms["generator"]
+    apart = run.discriminator(step.fake, None)[0] - run.discriminator(step.real, None)[0]
     expected = F.binary_cross_entropy_with_logits(apart, torch.full_like(apart, 0.8))
     expected = expected + F.binary_cross_entropy_with_logits(-apart, torch.full_like(apart, 0.2))
     torch.testing.assert_close(term.function(step), expected)
@@ -150,21 +151,21 @@ def test_in_a_run(in_a_run, trick, base, precision):
 def test_both_at_once_are_refused(plain_recipe):
     raw = merge(plain_recipe(), {"tricks": {"relativistic": {}, "relativistic_average": {}}})
     with pytest.raises(InputError, match=r"tricks\.relativistic: relativistic_average makes the same answers relative"):
-        Game(Recipe.from_dict(raw))
+        assemble(Recipe.from_dict(raw))
 
 
 @pytest.mark.parametrize("name", ["relativistic", "relativistic_average"])
 def test_feature_matching_stands_behind_it_or_is_refused(plain_recipe, name):
-    def game(*tricks, **settings):
+    def run(*tricks, **settings):
         tables = {trick: settings if trick == "feature_matching" else {} for trick in tricks}
-        return Game(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tables})))
+        return assemble(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tables})))
 
     with pytest.raises(InputError, match="stands behind feature_matching, whose term for G it would put out"):
-        game("feature_matching", name)
-    behind = game(name, "feature_matching")
+        run("feature_matching", name)
+    behind = run(name, "feature_matching")
     assert [t.name for t in behind.terms["generator"]] == ["feature_matching"]
     assert any("G learns nothing relative" in sentence for sentence in behind.advice)
-    both = game(name, "feature_matching", adversarial_weight=0.5)
+    both = run(name, "feature_matching", adversarial_weight=0.5)
     assert [(t.name, t.weight) for t in both.terms["generator"]] == [("adversarial", 0.5), ("feature_matching", 1.0)]
     assert both.advice == []
 
@@ -172,18 +173,18 @@ def test_feature_matching_stands_behind_it_or_is_refused(plain_recipe, name):
 def test_what_weighs_a_side_weighs_it_when_exchanged_too(plain_recipe):
     """G's loss is D's with answers, targets and weights exchanged: in the real place stand the generated images."""
     tricks = {"relativistic_average": {}}
-    game = Game(Recipe.from_dict(merge(plain_recipe("igan"), {"loss": {"use": "igan_label"}, "tricks": tricks})))
-    game.load_data()
-    game.start()
-    step = draw_step(game, "generator")
+    run = assemble(Recipe.from_dict(merge(plain_recipe("igan"), {"loss": {"use": "igan_label"}, "tricks": tricks})))
+    run.load_data()
+    run.start()
+    step = draw_step(run, "generator")
     step.real_weight, step.fake_weight = 0.7, 0.2
     r, f = step.real_output.logits, step.fake_output.logits
-    (term,) = game.terms["generator"]
+    (term,) = run.terms["generator"]
     real, fake = averages(r, f)
     swapped = -(0.2 * torch.log(SIGMOID(fake)) + 0.7 * torch.log(1 - SIGMOID(real))).mean()
     torch.testing.assert_close(term.function(step), swapped)
 
 
 def test_a_mean_over_networks_of_each_class_is_advised_against(plain_recipe):
-    game = Game(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"relativistic_average": {}}})))
-    assert any("a mean over the batch mixes their answers" in sentence for sentence in game.advice)
+    run = assemble(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"relativistic_average": {}}})))
+    assert any("a mean over the batch mixes their answers" in sentence for sentence in run.advice)

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.losses import hinge, wasserstein
 
 REAL, FAKE = [0.3, -2.0, 1.5], [0.1, 4.0, -1.7]
@@ -55,4 +56,4 @@ def test_in_a_run(in_a_run, use, base, precision):
 )
 def test_a_critic_without_a_bound_is_advised_against(plain_recipe, change, advised):
     raw = merge(merge(plain_recipe("igan"), {"loss": {"use": "wasserstein"}}), change)
-    assert any("nothing bounds the critic's slope" in s for s in Game(Recipe.from_dict(raw)).advice) is advised
+    assert any("nothing bounds the critic's slope" in s for s in assemble(Recipe.from_dict(raw)).advice) is advised

@@ -5,9 +5,10 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gankit import Game, InputError, Recipe
+from gankit import InputError, Recipe
 from gankit.errors import RecipeError
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.normalization.group_norm import GroupNorm
 from gankit_plugins.normalization.instance_norm import InstanceNorm
 from gankit_plugins.normalization.layer_norm import LayerNorm
@@ -79,7 +80,7 @@ def test_instance_norm_of_an_mlp_is_refused_at_assembly(plain_recipe):
     raw = plain_recipe("igan")
     del raw["generator"]
     with pytest.raises(RecipeError, match="instance_norm takes each channel's mean over the pixels"):
-        Game(Recipe.from_dict(merge(raw, change)))
+        assemble(Recipe.from_dict(merge(raw, change)))
 
 
 @pytest.mark.parametrize("plugin", [LayerNorm, GroupNorm, InstanceNorm])

@@ -5,10 +5,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
 from gankit.sampling.sampler import Sampler
-from gankit.training.update import play_iteration
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 from gankit_plugins.normalization.spectral_norm import Spectral, SpectralNorm, power_iteration, singular_value
 from gankit_plugins.penalties.weight_matrices import LAYERS, filters
 
@@ -45,10 +46,10 @@ def test_every_matrix_has_the_largest_singular_value_1(layer):
 
 
 @pytest.fixture
-def game(plain_recipe):
+def run(plain_recipe):
     def make(player, base="igan", **change):
         raw = merge(plain_recipe(base), {"normalization": {player: {"use": "spectral_norm"}}})
-        made = Game(Recipe.from_dict(merge(raw, change)))
+        made = assemble(Recipe.from_dict(merge(raw, change)))
         made.load_data()
         made.start()
         return made
@@ -57,16 +58,16 @@ def game(plain_recipe):
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_in_training_every_layer_of_d_stays_near_1_and_the_others_are_left_alone(game, base):
-    game = game("discriminator", base)
+def test_in_training_every_layer_of_d_stays_near_1_and_the_others_are_left_alone(run, base):
+    run = run("discriminator", base)
     for _ in range(5):
-        play_iteration(game)
-    layers = [m for m in game.discriminator.modules() if isinstance(m, LAYERS)]
-    assert any(m is game.discriminator.head for m in layers)
+        train_iteration(run)
+    layers = [m for m in run.discriminator.modules() if isinstance(m, LAYERS)]
+    assert any(m is run.discriminator.head for m in layers)
     for layer in layers:
         for W in filters(layer).detach():
             assert torch.linalg.svdvals(W)[0].item() == pytest.approx(1, abs=0.05)
-    assert not any(hasattr(m, "parametrizations") for m in game.generator.modules())
+    assert not any(hasattr(m, "parametrizations") for m in run.generator.modules())
 
 
 def test_the_gradient_is_that_of_the_quotient():
@@ -92,8 +93,8 @@ def test_the_gradient_is_that_of_the_quotient():
             assert original.grad[i, j].item() == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4, abs=1e-8)
 
 
-def test_evaluation_moves_nothing(game):
-    D = game("discriminator").discriminator.eval()
+def test_evaluation_moves_nothing(run):
+    D = run("discriminator").discriminator.eval()
     before = copy.deepcopy(D.state_dict())
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(D(images, None)[0], D(images, None)[0])
@@ -130,12 +131,12 @@ def test_several_passes_before_one_gradient_of_a_gradient():
     torch.testing.assert_close(second_gradient(answers), second_gradient(by_hand))
 
 
-def test_the_moving_average_of_a_network_stretches_no_more_than_the_network(game):
+def test_the_moving_average_of_a_network_stretches_no_more_than_the_network(run):
     """Its vectors are averages of vectors that turned, and so much shorter than 1."""
-    game = game("generator", tricks={"moving_average": {"decay": 0.9}}, optimizer={"generator": {"lr": 0.01}})
+    run = run("generator", tricks={"moving_average": {"decay": 0.9}}, optimizer={"generator": {"lr": 0.01}})
     for _ in range(30):
-        play_iteration(game)
-    average = game.sampling_generator(game).eval()
+        train_iteration(run)
+    average = run.sampling_generator(run).eval()
     spectral = [m for m in average.modules() if isinstance(m, Spectral)]
     assert min(m.u.norm(dim=1).min().item() for m in spectral) < 0.9
     for layer in (m for m in average.modules() if isinstance(m, LAYERS)):

@@ -5,11 +5,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.errors import RecipeError
 from gankit.recipe.toml import merge
 from gankit.sampling.sampler import Sampler
-from gankit.training.update import play_iteration
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 from gankit_plugins.normalization.virtual_batch_norm import (
     VirtualBatchNorm,
     VirtualBatchNormLayer,
@@ -44,10 +45,10 @@ class VirtualBatchNormLayerOf(nn.Module):
 
 
 @pytest.fixture
-def game(plain_recipe):
+def run(plain_recipe):
     def make(player, base="igan", size=4, **change):
         raw = merge(plain_recipe(base), {"normalization": {player: {"use": "virtual_batch_norm", "size": size}}})
-        made = Game(Recipe.from_dict(merge(raw, change)))
+        made = assemble(Recipe.from_dict(merge(raw, change)))
         made.load_data()
         made.start()
         return made
@@ -56,36 +57,36 @@ def game(plain_recipe):
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_an_image_does_not_depend_on_its_batch(game, mode):
-    game = game("generator")
-    G = getattr(game.generator, mode)()
+def test_an_image_does_not_depend_on_its_batch(run, mode):
+    run = run("generator")
+    G = getattr(run.generator, mode)()
     z = torch.randn(6, 100)
     alone = torch.cat([G(z[i : i + 1], None) for i in range(6)])
     torch.testing.assert_close(G(z, None), alone, atol=1e-5, rtol=1e-4)
 
 
-def test_nor_does_ds_answer_in_training_with_a_network_for_each_class(game):
-    game = game("discriminator", "igan_vn")
-    x, labels = game.draw()
+def test_nor_does_ds_answer_in_training_with_a_network_for_each_class(run):
+    run = run("discriminator", "igan_vn")
+    x, labels = run.draw()
     changed = torch.cat([x[:2], torch.randn_like(x[2:])])
-    one, other = (game.discriminator(images, labels)[0][:2] for images in (x, changed))
+    one, other = (run.discriminator(images, labels)[0][:2] for images in (x, changed))
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_the_reference_is_drawn_once_and_teaches_the_weights_too(game):
-    game = game("discriminator")
-    before = game.discriminator.inputs.clone()
-    torch.testing.assert_close(before, game.draw_reference(4)[0])
-    play_iteration(game)
-    assert torch.equal(game.discriminator.inputs, before)
+def test_the_reference_is_drawn_once_and_teaches_the_weights_too(run):
+    run = run("discriminator")
+    before = run.discriminator.inputs.clone()
+    torch.testing.assert_close(before, run.draw_reference(4)[0])
+    train_iteration(run)
+    assert torch.equal(run.discriminator.inputs, before)
 
 
-def test_a_copy_can_be_made_after_a_turn(game):
-    game = game("generator")
-    play_iteration(game)
-    copied = copy.deepcopy(game.generator).eval()
+def test_a_copy_can_be_made_after_a_turn(run):
+    run = run("generator")
+    train_iteration(run)
+    copied = copy.deepcopy(run.generator).eval()
     z = torch.randn(2, 100)
-    torch.testing.assert_close(copied(z, None), game.generator.eval()(z, None))
+    torch.testing.assert_close(copied(z, None), run.generator.eval()(z, None))
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
@@ -107,8 +108,8 @@ def test_packs_of_the_reference_are_of_one_class():
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_the_reference_grows_until_all_classes_have_equally_many(game, player):
-    network = game(player, "igan_vn", size=3).networks[player]
+def test_the_reference_grows_until_all_classes_have_equally_many(run, player):
+    network = run(player, "igan_vn", size=3).networks[player]
     (reference,) = [module for module in network.modules() if isinstance(module, WithReference)]
     assert reference.labels.bincount().tolist() == [2, 2]
 
@@ -167,8 +168,8 @@ def test_statistics_of_bfloat16_maps_are_in_float32():
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_a_resumed_run_keeps_the_reference_it_was_saved_with(game, base):
-    first, second = game("generator", base), game("generator", base)
+def test_a_resumed_run_keeps_the_reference_it_was_saved_with(run, base):
+    first, second = run("generator", base), run("generator", base)
     saved = {name: t + 1 if name == "inputs" else t for name, t in first.generator.state_dict().items()}
     second.generator.load_state_dict(saved)
     second.iteration = 1
@@ -176,10 +177,10 @@ def test_a_resumed_run_keeps_the_reference_it_was_saved_with(game, base):
     assert torch.equal(second.generator.inputs, first.generator.inputs + 1)
 
 
-def test_skip_z_would_mix_the_batch_into_the_reference(game):
+def test_skip_z_would_mix_the_batch_into_the_reference(run):
     with pytest.raises(RecipeError, match="skip_z leads the batch's own z into the generator while the reference"):
-        game("generator", tricks={"skip_z": {}})
-    game("discriminator", tricks={"skip_z": {}})
+        run("generator", tricks={"skip_z": {}})
+    run("discriminator", tricks={"skip_z": {}})
 
 
 @pytest.mark.parametrize("wrong", [{"size": 1}, {"eps": 0}])

@@ -169,13 +169,13 @@ class Discriminator(nn.Module):
 
 def new_step(labels=(0, 1, 2), shift=0.0):
     labels = torch.tensor(labels)
-    game = SimpleNamespace(
+    run = SimpleNamespace(
         discriminator=Discriminator(),
         discriminator_inputs=lambda images, labels, source, player: (images + shift, labels),
     )
     count = len(labels)
     return Step(
-        game,
+        run,
         "discriminator",
         torch.ones(count, 1, 2, 2),
         labels,
@@ -201,7 +201,7 @@ def test_the_term_judges_each_image_with_its_label():
     value = term.function(step)
     assert value.item() == pytest.approx((0 + 1 + 4) / 3)
     value.backward()
-    torch.testing.assert_close(step.game.discriminator.slopes.grad, torch.tensor([0.0, 2.0, 4.0]) / 3)
+    torch.testing.assert_close(step.run.discriminator.slopes.grad, torch.tensor([0.0, 2.0, 4.0]) / 3)
 
 
 def test_the_term_looks_evenly_along_the_lines_between_what_d_is_shown():
@@ -209,7 +209,7 @@ def test_the_term_looks_evenly_along_the_lines_between_what_d_is_shown():
     step = new_step([0] * 4000, shift=10.0)
     (term,) = plugin().loss_terms("discriminator")
     term.function(step)
-    (x_hat,) = step.game.discriminator.asked
+    (x_hat,) = step.run.discriminator.asked
     t = x_hat - 10.0
     assert torch.equal(t.amin(dim=(1, 2, 3)), t.amax(dim=(1, 2, 3)))
     t = t[:, 0, 0, 0]

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit.training.update import draw_step
 from gankit_plugins.penalties.dragan import around, dragan
 from gankit_plugins.penalties.r1 import r1
@@ -76,9 +77,9 @@ def test_no_gradient_flows_back_to_the_images():
 
 
 @pytest.fixture
-def game(plain_recipe):
+def run(plain_recipe):
     def make(change, base="igan"):
-        made = Game(Recipe.from_dict(merge(plain_recipe(base), change)))
+        made = assemble(Recipe.from_dict(merge(plain_recipe(base), change)))
         made.load_data()
         made.start()
         return made
@@ -87,31 +88,31 @@ def game(plain_recipe):
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_the_term_is_ds_alone_and_lazy_where_asked(game, name):
-    terms = game({"tricks": {name: {"every": 4}}}).terms
+def test_the_term_is_ds_alone_and_lazy_where_asked(run, name):
+    terms = run({"tricks": {name: {"every": 4}}}).terms
     assert [(t.name, t.every) for t in terms["discriminator"]][-1] == (name, 4)
     assert [t.name for t in terms["generator"]] == ["adversarial"]
 
 
-@pytest.mark.parametrize(("name", "side"), [("r1", "shown_real"), ("r2", "shown_fake")])
-def test_it_is_taken_at_what_d_is_really_shown(game, name, side):
+@pytest.mark.parametrize(("name", "side"), [("r1", "real_inputs"), ("r2", "fake_inputs")])
+def test_it_is_taken_at_what_d_is_really_shown(run, name, side):
     """With noise on D's inputs the penalty is at the noisy images that D judges, not at others."""
-    game = game({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
-    step = draw_step(game, "discriminator")
-    *_, term = game.terms["discriminator"]
+    run = run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
+    step = draw_step(run, "discriminator")
+    *_, term = run.terms["discriminator"]
     shown, _ = getattr(step, side)
     x = shown.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(game.discriminator(x, None)[0].sum(), x)
+    (gradient,) = torch.autograd.grad(run.discriminator(x, None)[0].sum(), x)
     torch.testing.assert_close(term.function(step), gradient.square().sum((1, 2, 3)).mean() / 2)
 
 
-def test_the_points_between_are_of_what_d_is_shown(game, monkeypatch):
+def test_the_points_between_are_of_what_d_is_shown(run, monkeypatch):
     """zero_centered_penalty: t of the real and 1 - t of the fake; dragan: t of uniform noise around the real."""
     t = torch.rand(4, 1, 1, 1)
     for name, module in [("zero_centered_penalty", "zero_centered_penalty"), ("dragan", "dragan")]:
-        one = game({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
+        one = run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
         step = draw_step(one, "discriminator")
-        (real, _), (fake, _) = step.shown_real, step.shown_fake
+        (real, _), (fake, _) = step.real_inputs, step.fake_inputs
         noise = torch.rand_like(real)
         monkeypatch.setattr(f"gankit_plugins.penalties.{module}.torch.rand", lambda *shape, device: t)
         monkeypatch.setattr(f"gankit_plugins.penalties.{module}.torch.rand_like", lambda like: noise)  # noqa: B023
@@ -126,16 +127,16 @@ def test_the_points_between_are_of_what_d_is_shown(game, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_a_wasserstein_critic_is_not_to_be_flattened(game, name):
-    advice = game({"tricks": {name: {}, "weight_clipping": {}}, "loss": {"use": "wasserstein"}}).advice
+def test_a_wasserstein_critic_is_not_to_be_flattened(run, name):
+    advice = run({"tricks": {name: {}, "weight_clipping": {}}, "loss": {"use": "wasserstein"}}).advice
     assert any(s.startswith(f"tricks.{name}: a Wasserstein critic has to have a slope") for s in advice)
 
 
 @pytest.mark.parametrize("name", [*PENALTIES, "gradient_penalty"])
-def test_batch_norm_in_d_is_advised_against(game, name):
-    advice = game({"tricks": {name: {}}, "normalization": {"discriminator": "batch_norm"}}).advice
+def test_batch_norm_in_d_is_advised_against(run, name):
+    advice = run({"tricks": {name: {}}, "normalization": {"discriminator": "batch_norm"}}).advice
     assert any(s.startswith(f"tricks.{name}: the penalty takes each image's gradient by itself") for s in advice)
-    assert game({"tricks": {name: {}}}).advice == []
+    assert run({"tricks": {name: {}}}).advice == []
 
 
 @pytest.mark.parametrize("name", PENALTIES)

@@ -5,8 +5,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.penalties.historical_averaging import include, squared_distance
 from gankit_plugins.penalties.l1_regularization import l1
 from gankit_plugins.penalties.l2_regularization import l2
@@ -116,9 +117,9 @@ def test_the_distance_to_the_mean_and_its_gradient():
 
 
 @pytest.fixture
-def game(plain_recipe):
+def run(plain_recipe):
     def make(tricks):
-        made = Game(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tricks})))
+        made = assemble(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tricks})))
         made.load_data()
         made.start()
         return made
@@ -126,34 +127,34 @@ def game(plain_recipe):
     return make
 
 
-def test_historical_averaging_by_hand(game):
+def test_historical_averaging_by_hand(run):
     """Before the first turn the term is 0; after two it is the distance to the mean of both."""
-    from gankit.training.update import play_turn
+    from gankit.training.update import train_step
 
-    game = game({"historical_averaging": {"players": ["discriminator"]}})
-    theta, past = game.parameters["discriminator"], []
-    *_, term = game.terms["discriminator"]
+    run = run({"historical_averaging": {"players": ["discriminator"]}})
+    theta, past = run.parameters["discriminator"], []
+    *_, term = run.terms["discriminator"]
     assert term.function(None).item() == 0
     for _ in range(2):
-        play_turn(game, "discriminator")
+        train_step(run, "discriminator")
         past.append([p.detach().clone() for p in theta])
-    play_turn(game, "generator")
+    train_step(run, "generator")
     expected = sum(((p - (a + b) / 2) ** 2).sum() for p, a, b in zip(theta, *past, strict=True))
     torch.testing.assert_close(term.function(None), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_who_is_named_has_the_term(game, name):
-    terms = game({name: {"players": ["generator"]}}).terms
+def test_only_who_is_named_has_the_term(run, name):
+    terms = run({name: {"players": ["generator"]}}).terms
     assert [t.name for t in terms["generator"]] == ["adversarial", name]
     assert [t.name for t in terms["discriminator"]] == ["adversarial"]
 
 
-def test_biases_are_left_alone(game):
-    game = game({"l1_regularization": {}})
-    *_, term = game.terms["discriminator"]
+def test_biases_are_left_alone(run):
+    run = run({"l1_regularization": {}})
+    *_, term = run.terms["discriminator"]
     term.function(None).backward()
-    assert {p.dim() > 1 for p in game.parameters["discriminator"] if p.grad is not None} == {True}
+    assert {p.dim() > 1 for p in run.parameters["discriminator"] if p.grad is not None} == {True}
 
 
 @pytest.mark.parametrize("name", NAMES)

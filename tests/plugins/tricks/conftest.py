@@ -29,7 +29,7 @@ def best_discriminator(p_data, p_g):
 
     def train(trick, loss, repeat=1, rounds=1):
         logits = torch.zeros(len(P_DATA), dtype=torch.float64, requires_grad=True)
-        game = SimpleNamespace(
+        run = SimpleNamespace(
             spec=Spec(),
             discriminator=lambda images, labels: (logits[images.flatten().long()], images.flatten(1)),
             discriminator_inputs=lambda images, labels, source, player: (images, labels),
@@ -41,7 +41,7 @@ def best_discriminator(p_data, p_g):
         (term,) = loss.loss_terms("discriminator")
         optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-15)
 
-        steps = [Step(game, "discriminator", real, None, torch.zeros(len(real), 1), fake) for _ in range(rounds)]
+        steps = [Step(run, "discriminator", real, None, torch.zeros(len(real), 1), fake) for _ in range(rounds)]
         for step in steps:
             trick.before_d_step(step=step)
 

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit.training.launch import resume, start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 from gankit_plugins.tricks.collapse_guard import CollapseGuard
 from gankit_plugins.tricks.how_sure import excess
 
@@ -69,27 +70,27 @@ def test_a_run_is_stopped_with_its_reason_and_counts_on_after_a_resume(plain_rec
     """Targets that D cannot miss: everything counts as won, from the first look on."""
     tricks = {"collapse_guard": {"every": 1, "patience": 4, "threshold": 1000.0}}
     raw = merge(plain_recipe("igan"), {"tricks": tricks, "train": {"iterations": 9}})
-    _, outcome = start(Recipe.from_dict(raw), tmp_path / "whole", Silent(), print)
+    _, outcome = start(Recipe.from_dict(raw), tmp_path / "whole", Reporter())
     assert outcome.iterations == 4
     assert "it tells all images apart" in outcome.stop_reason
-    start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", Silent(), print)
-    _, resumed = resume(tmp_path / "cut", ["train.iterations=9"], Silent(), print)
+    start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", Reporter(), print)
+    _, resumed = resume(tmp_path / "cut", ["train.iterations=9"], Reporter())
     assert resumed.iterations == 4
     # The first is this process's own until it ends.
     shutil.copytree(tmp_path / "cut", tmp_path / "stopped")
-    _, nevertheless = resume(tmp_path / "stopped", [], Silent(), print)
+    _, nevertheless = resume(tmp_path / "stopped", [], Reporter())
     assert nevertheless.iterations == 8
 
 
 def test_a_loss_that_is_no_cross_entropy_is_advised_against(plain_recipe):
     raw = merge(plain_recipe("igan"), {"tricks": {"collapse_guard": {}}})
-    assert Game(Recipe.from_dict(raw)).advice == []
+    assert assemble(Recipe.from_dict(raw)).advice == []
     for change, loss in [
         ({"loss": {"use": "hinge"}}, "the loss 'hinge'"),
         ({"loss": {"use": "least_squares"}}, "the loss 'least_squares'"),
         ({"tricks": {"relativistic_average": {}}}, "relativistic_average"),
     ]:
-        (sentence,) = Game(Recipe.from_dict(merge(raw, change))).advice
+        (sentence,) = assemble(Recipe.from_dict(merge(raw, change))).advice
         assert sentence.startswith(f"tricks.collapse_guard: with {loss} D's answers are no logits of a probability")
 
 

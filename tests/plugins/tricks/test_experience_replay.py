@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from gankit import Recipe, Spec, Step
 from gankit.plugin.hooks import Hooks
-from gankit.training.run import Game
+from gankit.training.assembly import assemble
 from gankit_plugins.tricks.experience_replay import ExperienceReplay, Memory, replay
 from gankit_plugins.tricks.label_smoothing import LabelSmoothing
 
@@ -34,8 +34,8 @@ def started(classes=0, channels=1, **settings):
 
 
 def turn(fake, labels=None, simulated=False):
-    game = SimpleNamespace(spec=Spec())
-    return Step(game, "discriminator", fake.clone(), labels, torch.zeros(len(fake), 1), fake, simulated=simulated)
+    run = SimpleNamespace(spec=Spec())
+    return Step(run, "discriminator", fake.clone(), labels, torch.zeros(len(fake), 1), fake, simulated=simulated)
 
 
 def test_nothing_is_replaced_before_anything_is_stored():
@@ -300,9 +300,9 @@ def test_in_a_run_in_parts_and_bf16(in_a_run):
 
 
 def test_before_the_first_turn_nothing_is_remembered(plain_recipe):
-    game = Game(Recipe.from_dict(plain_recipe() | {"tricks": {"experience_replay": {"capacity": 8}}}))
-    game.load_data()
-    game.start()
-    state = game.plugins["tricks.experience_replay"].state_dict()
+    run = assemble(Recipe.from_dict(plain_recipe() | {"tricks": {"experience_replay": {"capacity": 8}}}))
+    run.load_data()
+    run.start()
+    state = run.plugins["tricks.experience_replay"].state_dict()
     assert state["images"].shape == (8, 3, 8, 8)
     assert state["filled"].tolist() == [0, 0]

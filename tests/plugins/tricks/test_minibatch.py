@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import Game, Judgement, Recipe
+from gankit import DiscriminatorOutput, Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.tricks.head import Widened, same_class
 from gankit_plugins.tricks.minibatch_discrimination import closeness
 from gankit_plugins.tricks.minibatch_stddev import mean_deviation
@@ -67,7 +68,7 @@ def test_the_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
             self.head = nn.Linear(3, 1)
 
         def forward(self, images, labels):
-            return Judgement(self.head(images).flatten(), images)
+            return DiscriminatorOutput(self.head(images).flatten(), images)
 
     class Doubled(nn.Module):
         def forward(self, features, labels):
@@ -85,9 +86,9 @@ def test_the_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
 
 
 @pytest.fixture
-def game(plain_recipe):
+def run(plain_recipe):
     def make(trick, base="igan", **change):
-        made = Game(Recipe.from_dict(merge(merge(plain_recipe(base), {"tricks": {trick: {}}}), change)))
+        made = assemble(Recipe.from_dict(merge(merge(plain_recipe(base), {"tricks": {trick: {}}}), change)))
         made.load_data()
         made.start()
         return made
@@ -99,9 +100,9 @@ TRICKS = ["minibatch_discrimination", "minibatch_stddev"]
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_an_answer_depends_on_the_batch_and_within_a_class_alone_where_classes_have_networks(game, trick):
+def test_an_answer_depends_on_the_batch_and_within_a_class_alone_where_classes_have_networks(run, trick):
     for base, others_count in (("igan", True), ("igan_vn", False)):
-        one = game(trick, base)
+        one = run(trick, base)
         one.discriminator.eval()
         nn.init.ones_(one.discriminator.share.weight)
         x, labels = one.draw()
@@ -113,9 +114,9 @@ def test_an_answer_depends_on_the_batch_and_within_a_class_alone_where_classes_h
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_the_first_answers_are_those_without_the_trick(game, trick):
+def test_the_first_answers_are_those_without_the_trick(run, trick):
     """Images are much alike for a D that has learnt nothing, and a share of that would drown its own answer."""
-    one = game(trick)
+    one = run(trick)
     images, labels = one.draw()
     torch.testing.assert_close(one.discriminator(images, labels)[0], one.discriminator.network(images, labels)[0])
 
@@ -129,8 +130,8 @@ def test_measures_are_taken_in_float32():
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_it_is_known_to_couple_the_batch(game, trick):
-    assert game(trick).recipe.coupling("discriminator") == [f"tricks.{trick}"]
+def test_it_is_known_to_couple_the_batch(run, trick):
+    assert run(trick).recipe.coupling("discriminator") == [f"tricks.{trick}"]
 
 
 @pytest.mark.parametrize("trick", TRICKS)

@@ -5,8 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 from gankit import Recipe
+from gankit.training.assembly import assemble
 from gankit.training.launch import resume, start
-from gankit.training.reporter import Silent
+from gankit.training.reporter import Reporter
 from gankit_plugins.tricks.moving_average import average_into, decay_at
 
 TINY = {
@@ -21,7 +22,7 @@ TINY = {
 
 
 def play(raw, out):
-    return start(Recipe.from_dict(raw), out, Silent(), lambda sentence: None)[0].path
+    return start(Recipe.from_dict(raw), out, Reporter())[0].path
 
 
 def without(raw, trick):
@@ -68,9 +69,8 @@ def test_the_saved_average_is_the_one_worked_out_from_every_turn(tmp_path):
     """By hand, from a checkpoint after every turn; the average begins with G as it was built."""
     raw = TINY | {"output": TINY["output"] | {"checkpoint_every": 1, "keep_checkpoints": 9}}
     run = play(raw, tmp_path / "run")
-    from gankit import Game
 
-    expected = Game(Recipe.from_dict(raw)).generator.state_dict()["to_small.weight"].clone().double()
+    expected = assemble(Recipe.from_dict(raw)).generator.state_dict()["to_small.weight"].clone().double()
     for t in range(6):
         d = min(0.6, (1 + t) / (10 + t))
         newest = load_file(run / f"checkpoints/{t + 1:06d}/generator.safetensors")["to_small.weight"]
@@ -83,5 +83,5 @@ def test_its_state_survives_a_resume_to_the_byte(tmp_path):
     whole = play(TINY, tmp_path / "whole")
     raw = TINY | {"train": TINY["train"] | {"iterations": 3}}
     cut = play(raw, tmp_path / "cut")
-    resume(cut, ["train.iterations=6"], Silent(), lambda sentence: None)
+    resume(cut, ["train.iterations=6"], Reporter())
     assert (cut / "generator.safetensors").read_bytes() == (whole / "generator.safetensors").read_bytes()

@@ -3,8 +3,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit_plugins.tricks.orthogonal_init import OrthogonalInit, make_orthogonal
 
 LAYERS = [
@@ -36,8 +37,8 @@ def test_groups_are_drawn_apart():
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 def test_only_who_is_named_begins_so_and_biases_stay(plain_recipe, player):
     raw = plain_recipe("igan")
-    plain = Game(Recipe.from_dict(raw)).networks
-    drawn = Game(Recipe.from_dict(merge(raw, {"tricks": {"orthogonal_init": {"players": [player]}}}))).networks
+    plain = assemble(Recipe.from_dict(raw)).networks
+    drawn = assemble(Recipe.from_dict(merge(raw, {"tricks": {"orthogonal_init": {"players": [player]}}}))).networks
     for name in ("generator", "discriminator"):
         for (key, before), after in zip(plain[name].named_parameters(), drawn[name].parameters(), strict=True):
             same = torch.equal(before, after)
@@ -52,7 +53,7 @@ def test_in_a_run(in_a_run, base):
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
 def test_under_spectral_norm_too_and_the_singular_value_is_1_at_once(plain_recipe, base):
     raw = merge(plain_recipe(base), {"normalization": {"discriminator": {"use": "spectral_norm"}}})
-    D = Game(Recipe.from_dict(merge(raw, {"tricks": {"orthogonal_init": {"gain": 3.0}}}))).discriminator.eval()
+    D = assemble(Recipe.from_dict(merge(raw, {"tricks": {"orthogonal_init": {"gain": 3.0}}}))).discriminator.eval()
     for layer in (m for m in D.modules() if isinstance(m, nn.Conv2d)):
         for original, W in zip(
             layer.parametrizations.weight.original.detach().chunk(layer.groups),

@@ -11,7 +11,7 @@ from torch import nn
 from gankit import Plugin, Recipe, Spec, Step, hookimpl
 from gankit.errors import RecipeError
 from gankit.recipe.toml import merge
-from gankit.training.run import Game
+from gankit.training.assembly import assemble
 from gankit_plugins.architectures.igan_discriminator import IganJudge
 from gankit_plugins.losses.non_saturating import NonSaturating
 from gankit_plugins.penalties.gradient_penalty import GradientPenalty
@@ -123,7 +123,7 @@ def test_packs_of_packs_are_refused():
 def test_a_game_with_too_small_a_batch_is_refused_in_a_sentence(plain_recipe):
     raw = merge(plain_recipe(), {"train": {"batch_size": 6}, "tricks": {"packing": {}}})
     with pytest.raises(RecipeError, match=r"train\.batch_size = 6 does not make packs of 2 of one class"):
-        Game(Recipe.from_dict(raw))
+        assemble(Recipe.from_dict(raw))
 
 
 def test_advises_against_what_would_change_packs():
@@ -155,11 +155,11 @@ def new_step(batch=12, classes=3, size=2, channels=2, judge=None):
     """A step of double precision on which D sees packs."""
     torch.manual_seed(0)
     trick = plugin(size=size)
-    game = SimpleNamespace(spec=Spec(channels=channels, classes=classes, pack=size))
-    game.discriminator = judge or Judge(classes, size, channels)
-    game.discriminator_inputs = lambda images, labels, source, player: trick.discriminator_inputs(images, labels, game)
+    run = SimpleNamespace(spec=Spec(channels=channels, classes=classes, pack=size))
+    run.discriminator = judge or Judge(classes, size, channels)
+    run.discriminator_inputs = lambda images, labels, source, player: trick.discriminator_inputs(images, labels, run)
     real, fake = torch.randn(2, batch, channels, 3, 3, dtype=torch.float64)
-    return Step(game, "discriminator", real, torch.arange(batch) % classes, torch.zeros(batch, 1), fake)
+    return Step(run, "discriminator", real, torch.arange(batch) % classes, torch.zeros(batch, 1), fake)
 
 
 def test_each_pack_has_a_target_of_its_own():
@@ -182,22 +182,22 @@ def test_a_pack_has_a_gradient_penalty_of_its_own():
     step = new_step()
     (term,) = GradientPenalty(GradientPenalty.Config()).loss_terms("discriminator")
     value = term.function(step)
-    norms = step.game.discriminator.weight.detach().flatten(1).norm(dim=1)
+    norms = step.run.discriminator.weight.detach().flatten(1).norm(dim=1)
     assert value.item() == pytest.approx(((norms - 1) ** 2).mean().item())
     value.backward()
     expected = (
-        2 * (norms - 1)[:, None, None, None] * step.game.discriminator.weight.detach() / norms[:, None, None, None]
+        2 * (norms - 1)[:, None, None, None] * step.run.discriminator.weight.detach() / norms[:, None, None, None]
     )
-    torch.testing.assert_close(step.game.discriminator.weight.grad, expected / 3)
+    torch.testing.assert_close(step.run.discriminator.weight.grad, expected / 3)
 
 
 def test_a_penalty_at_the_real_images_is_each_packs():
     """R1: half the squared length of D's gradient at what it is shown."""
     step = new_step()
-    shown, labels = step.shown_real
+    shown, labels = step.real_inputs
     shown = shown.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(step.judge(shown, labels).logits.sum(), shown)
-    squares = step.game.discriminator.weight.detach().square().flatten(1).sum(1)
+    (gradient,) = torch.autograd.grad(step.discriminate(shown, labels).logits.sum(), shown)
+    squares = step.run.discriminator.weight.detach().square().flatten(1).sum(1)
     torch.testing.assert_close(gradient.square().flatten(1).sum(1), squares[labels])
 
 
@@ -206,7 +206,7 @@ def test_discriminators_by_class_get_balanced_packs():
     judge = IganJudge(Spec(channels=4, resolution=3), width=2, classes=3).double()
     step = new_step(judge=judge)
     logits = step.real_output.logits
-    images, labels = step.shown_real
+    images, labels = step.real_inputs
     assert torch.bincount(labels).tolist() == [2, 2, 2]
     judge.eval()
     for i in range(6):

@@ -5,16 +5,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from gankit import Game, InputError, Recipe, Spec
+from gankit import InputError, Recipe, Spec
 from gankit.recipe.toml import merge
 from gankit.sampling.sampler import Sampler
+from gankit.training.assembly import assemble
 from gankit_plugins.tricks.skip_z import Joined, SkipZGenerator
 
 
 @pytest.fixture
-def game(plain_recipe):
+def run(plain_recipe):
     def make(**change):
-        made = Game(Recipe.from_dict(merge(merge(plain_recipe("igan"), {"tricks": {"skip_z": {}}}), change)))
+        made = assemble(Recipe.from_dict(merge(merge(plain_recipe("igan"), {"tricks": {"skip_z": {}}}), change)))
         made.load_data()
         made.start()
         return made
@@ -26,15 +27,15 @@ def joined(network):
     return [module for module in network.modules() if isinstance(module, Joined)]
 
 
-def test_each_size_of_the_maps_has_one_part_of_z_and_all_of_z_is_used(game):
+def test_each_size_of_the_maps_has_one_part_of_z_and_all_of_z_is_used(run):
     """igan at 8x8 has maps of 4x4 and 8x8."""
-    places = joined(game().generator)
+    places = joined(run().generator)
     assert len(places) == 2
     assert sorted((p.part.start, p.part.stop) for p in places) == [(0, 50), (50, 100)]
 
 
-def test_what_is_added_is_the_linear_function_of_its_part(game):
-    G = game().generator.eval()
+def test_what_is_added_is_the_linear_function_of_its_part(run):
+    G = run().generator.eval()
     place = joined(G)[0]
     seen = {}
     place.activation.register_forward_pre_hook(lambda module, given: seen.update(after=given[0]))
@@ -45,19 +46,19 @@ def test_what_is_added_is_the_linear_function_of_its_part(game):
     torch.testing.assert_close(seen["after"], expected)
 
 
-def test_with_weights_of_zero_it_is_the_generator_without(game, plain_recipe):
+def test_with_weights_of_zero_it_is_the_generator_without(run, plain_recipe):
     """Same seed, so the same first weights."""
-    G = game().generator.eval()
+    G = run().generator.eval()
     for place in joined(G):
         place.from_z.weight.data.zero_()
-    plain = Game(Recipe.from_dict(plain_recipe("igan"))).generator.eval()
+    plain = assemble(Recipe.from_dict(plain_recipe("igan"))).generator.eval()
     z = torch.randn(3, 100)
     torch.testing.assert_close(G(z, None), plain(z, None))
 
 
-def test_gradients_reach_z_on_the_short_way(game):
+def test_gradients_reach_z_on_the_short_way(run):
     """Through the last level alone: the long way is cut off."""
-    G = game().generator
+    G = run().generator
     G.network.to_small.weight.data.zero_()
     G.network.to_large.weight.data.zero_()
     z = torch.randn(4, 100, requires_grad=True)
@@ -65,8 +66,8 @@ def test_gradients_reach_z_on_the_short_way(game):
     assert z.grad.abs().sum() > 0
 
 
-def test_a_copy_is_whole_and_apart(game):
-    G = game().generator.eval()
+def test_a_copy_is_whole_and_apart(run):
+    G = run().generator.eval()
     copied = copy.deepcopy(G)
     z = torch.randn(2, 100)
     assert torch.equal(copied(z, None), G(z, None))
@@ -74,27 +75,27 @@ def test_a_copy_is_whole_and_apart(game):
     assert not torch.equal(copied(z, None), G(z, None))
 
 
-def test_the_saved_generator_draws_the_same(in_a_run, game):
+def test_the_saved_generator_draws_the_same(in_a_run, run):
     run = in_a_run({"tricks": {"skip_z": {}, "moving_average": {}}}, base="igan")
     sampler = Sampler.load(run / "generator.safetensors", "cpu")
     assert len(joined(sampler.generator)) == 2
     saved = load_file(run / "generator.safetensors")
-    built = game(tricks={"moving_average": {}}).generator
+    built = run(tricks={"moving_average": {}}).generator
     built.load_state_dict(saved)
     z = torch.randn(2, 100)
     with torch.no_grad():
         assert torch.equal(sampler.generator(z, None), built.eval()(z, None))
 
 
-def test_vectors_have_a_part_at_every_hidden_layer(game):
-    places = joined(game(generator={"use": "mlp", "hidden": [8, 6, 4]}).generator)
+def test_vectors_have_a_part_at_every_hidden_layer(run):
+    places = joined(run(generator={"use": "mlp", "hidden": [8, 6, 4]}).generator)
     assert [p.from_z.out_features for p in places] == [8, 6, 4]
     assert [p.part.stop - p.part.start for p in places] == [34, 33, 33]
 
 
 def test_a_branch_for_each_class_is_refused(plain_recipe):
     with pytest.raises(InputError, match=r"tricks\.skip_z: igan_vn has a branch for each class"):
-        Game(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"skip_z": {}}})))
+        assemble(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"skip_z": {}}})))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -123,4 +124,4 @@ def test_an_activation_in_two_places_is_refused():
 def test_z_with_fewer_numbers_than_levels_is_refused(plain_recipe):
     raw = merge(plain_recipe("igan"), {"latent": {"size": 1}, "tricks": {"skip_z": {}}})
     with pytest.raises(InputError, match=r"z of 1 numbers cannot be split among the \d levels of the generator"):
-        Game(Recipe.from_dict(raw))
+        assemble(Recipe.from_dict(raw))

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from gankit import Game, InputError, Recipe, truncated
+from gankit import InputError, Recipe, truncated
 from gankit.recipe.toml import merge
 from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
+from gankit.training.assembly import assemble
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.5, 2.0])
@@ -37,9 +38,9 @@ def test_only_sampling_is_truncated(in_a_run):
 
 
 def test_grids_are_truncated_and_training_is_not(plain_recipe):
-    game = Game(Recipe.from_dict(merge(plain_recipe(), {"tricks": {"truncation": {"threshold": 0.3}}})))
-    assert GridSampler(game).z.abs().max() <= 0.3
-    assert game.draw_latent(50, None).abs().max() > 1
+    run = assemble(Recipe.from_dict(merge(plain_recipe(), {"tricks": {"truncation": {"threshold": 0.3}}})))
+    assert GridSampler(run).z.abs().max() <= 0.3
+    assert run.draw_latent(50, None).abs().max() > 1
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,6 @@ def test_grids_are_truncated_and_training_is_not(plain_recipe):
 )
 def test_advice(plain_recipe, change, said):
     raw = merge(merge(plain_recipe(), {"tricks": {"truncation": {}}}), change)
-    advice = Game(Recipe.from_dict(raw)).advice
+    advice = assemble(Recipe.from_dict(raw)).advice
     assert len(advice) == len(said)
     assert all(f"tricks.truncation: {part}" in sentence for part, sentence in zip(said, advice, strict=True))

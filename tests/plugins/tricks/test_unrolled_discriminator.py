@@ -7,10 +7,10 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gankit import InputError, Judgement, Recipe, Spec, Step, Term
+from gankit import DiscriminatorOutput, InputError, LossTerm, Recipe, Spec, Step
 from gankit.recipe.toml import merge
-from gankit.training.run import Game
-from gankit.training.update import autocast, backward, draw_step, due, play_turn
+from gankit.training.assembly import assemble
+from gankit.training.update import backward, draw_step, due_terms, train_step
 from gankit_plugins.losses.feature_matching import feature_matching
 from gankit_plugins.losses.non_saturating import NonSaturating
 from gankit_plugins.penalties.dragan import Dragan
@@ -80,7 +80,7 @@ class Curved(nn.Module):
 
     def forward(self, images, labels):
         features = self.body(images)
-        return Judgement(self.head(features)[:, 0], features)
+        return DiscriminatorOutput(self.head(features)[:, 0], features)
 
 
 def new_game(network, terms=None, before=lambda run, step: None):
@@ -96,8 +96,8 @@ def new_game(network, terms=None, before=lambda run, step: None):
     )
 
 
-def new_step(game, real, fake):
-    return Step(game, "generator", real, None, torch.zeros(len(real), 1), fake)
+def new_step(run, real, fake):
+    return Step(run, "generator", real, None, torch.zeros(len(real), 1), fake)
 
 
 def frozen(network):
@@ -116,10 +116,10 @@ def sigmoid(x):
 def test_one_step_of_a_line_has_the_derivative_by_hand():
     """D = w x, L_D = -ln s(w r) - ln(1 - s(w f)), so w' = w + lr (r s(-w r) - f s(w f)), and L_G = -ln s(w' f)."""
     w, r, f, lr = 0.7, double(1.3), double(-0.4), 0.25
-    game = new_game(frozen(Line(w)))
+    run = new_game(frozen(Line(w)))
     fake = f.reshape(1, 1, 1, 1).clone().requires_grad_()
-    step = new_step(game, r.reshape(1, 1, 1, 1), fake)
-    plugin(steps=1, lr=lr).before_g_step(game, step)
+    step = new_step(run, r.reshape(1, 1, 1, 1), fake)
+    plugin(steps=1, lr=lr).before_g_step(run, step)
     generator_loss(step).backward()
     after = w + lr * (r * sigmoid(-w * r) - f * sigmoid(w * f))
     dafter_df = -lr * (sigmoid(w * f) + f * w * sigmoid(w * f) * sigmoid(-w * f))
@@ -137,9 +137,9 @@ def adversarial():
 
 def r1(step):
     """Half the squared length of D's gradient at real images, as a term of its own."""
-    shown, labels = step.shown_real
+    shown, labels = step.real_inputs
     shown = shown.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(step.judge(shown, labels).logits.sum(), shown, create_graph=True)
+    (gradient,) = torch.autograd.grad(step.discriminate(shown, labels).logits.sum(), shown, create_graph=True)
     return gradient.square().sum() / (2 * len(shown))
 
 
@@ -154,13 +154,13 @@ def test_generators_gradient_against_finite_differences(norm, penalty, matching)
     if norm == "spectral":
         # In training its singular vectors follow the weights, and by its definition no gradient does.
         network.eval()
-    game, real, fake = new_game(network, [*adversarial(), *terms]), images(0), images(1)
+    run, real, fake = new_game(network, [*adversarial(), *terms]), images(0), images(1)
 
     def loss(fake):
         # Some penalties draw where they are taken.
         torch.manual_seed(3)
-        step = new_step(game, real, fake)
-        plugin(steps=3, lr=0.03).before_g_step(game, step)
+        step = new_step(run, real, fake)
+        plugin(steps=3, lr=0.03).before_g_step(run, step)
         if matching:
             return feature_matching(step.real_output.features, step.fake_output.features)
         return generator_loss(step)
@@ -182,26 +182,26 @@ def test_the_steps_are_gradient_descent_on_a_copy():
     optimizer = torch.optim.SGD(copied.parameters(), lr=0.3)
     for _ in range(4):
         step = Step(new_game(copied), "discriminator", real, None, torch.zeros(5, 1), fake)
-        loss = sum(term.weight * term.function(step) for term in [*adversarial(), Term("r1", r1, weight=0.5)])
+        loss = sum(term.weight * term.function(step) for term in [*adversarial(), LossTerm("r1", r1, weight=0.5)])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     # A lazy term counts with its plain weight in every step.
-    game = new_game(frozen(network), [*adversarial(), Term("r1", r1, weight=0.5, every=16)])
-    step = new_step(game, real, fake.requires_grad_())
-    plugin(steps=4, lr=0.3).before_g_step(game, step)
+    run = new_game(frozen(network), [*adversarial(), LossTerm("r1", r1, weight=0.5, every=16)])
+    step = new_step(run, real, fake.requires_grad_())
+    plugin(steps=4, lr=0.3).before_g_step(run, step)
     expected = copied(fake, None).logits
     torch.testing.assert_close(step.fake_output.logits, expected)
     assert not torch.allclose(expected, network(fake, None).logits)
 
 
 def test_more_steps_lower_the_discriminators_loss():
-    game, real, fake = new_game(frozen(Curved("none"))), images(0), images(1).requires_grad_()
+    run, real, fake = new_game(frozen(Curved("none"))), images(0), images(1).requires_grad_()
     (term,) = adversarial()
     losses = []
     for steps in (0, 1, 5, 20):
-        step = new_step(game, real, fake)
-        plugin(steps=steps, lr=0.1).before_g_step(game, step)
+        step = new_step(run, real, fake)
+        plugin(steps=steps, lr=0.1).before_g_step(run, step)
         losses.append(term.function(step).item())
     assert losses == sorted(losses, reverse=True)
     assert losses[0] > losses[1] > losses[2] > losses[3]
@@ -213,9 +213,9 @@ def test_the_discriminator_itself_is_left_as_it_is(norm):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     # One that looks at D's answers before the turn, too.
     asking = new_game(network, before=lambda run, step: step.real_output)
-    game, fake = asking, images(1).requires_grad_()
-    step = new_step(game, images(0), fake)
-    plugin(steps=3).before_g_step(game, step)
+    run, fake = asking, images(1).requires_grad_()
+    step = new_step(run, images(0), fake)
+    plugin(steps=3).before_g_step(run, step)
     (generator_loss(step) + step.real_output.logits.sum()).backward()
     after = network.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -224,10 +224,10 @@ def test_the_discriminator_itself_is_left_as_it_is(norm):
 
 def test_other_parameters_than_those_that_learn_take_no_step():
     network = frozen(Curved("none"))
-    game, fake = new_game(network), images(1).requires_grad_()
-    game.parameters["discriminator"] = list(network.head.parameters())
-    step = new_step(game, images(0), fake)
-    plugin(steps=3).before_g_step(game, step)
+    run, fake = new_game(network), images(1).requires_grad_()
+    run.parameters["discriminator"] = list(network.head.parameters())
+    step = new_step(run, images(0), fake)
+    plugin(steps=3).before_g_step(run, step)
     assert torch.equal(step.fake_output.features, network(fake, None).features)
     assert not torch.equal(step.fake_output.logits, network(fake, None).logits)
 
@@ -241,18 +241,18 @@ def test_the_steps_have_the_targets_of_ds_turn_and_this_turns_images():
         assert step.player == "discriminator"
         step.real_target, step.real, step.fake = 0.8, step.real + 9, step.fake.detach() + 9
 
-    game, fake = new_game(frozen(Line(0.7)), before=before), images(1).requires_grad_()
-    step, real = new_step(game, images(0), fake), images(0)
-    plugin(steps=2).before_g_step(game, step)
+    run, fake = new_game(frozen(Line(0.7)), before=before), images(1).requires_grad_()
+    step, real = new_step(run, images(0), fake), images(0)
+    plugin(steps=2).before_g_step(run, step)
     assert len(seen) == 1
     assert seen[0].fake is fake
     assert torch.equal(seen[0].real, real)
     assert (step.real_target, step.simulated, step.player) == (1.0, False, "generator")
 
     def judged(target):
-        game = new_game(frozen(Line(0.7)), before=lambda run, step: setattr(step, "real_target", target))
-        other = new_step(game, real, fake)
-        plugin(steps=2).before_g_step(game, other)
+        run = new_game(frozen(Line(0.7)), before=lambda run, step: setattr(step, "real_target", target))
+        other = new_step(run, real, fake)
+        plugin(steps=2).before_g_step(run, other)
         return other.fake_output.logits
 
     assert torch.equal(step.fake_output.logits, judged(0.8))
@@ -260,9 +260,9 @@ def test_the_steps_have_the_targets_of_ds_turn_and_this_turns_images():
 
 
 def test_without_steps_nothing_changes():
-    game = new_game(Line(0.7))
-    step = new_step(game, images(0), images(1))
-    plugin(steps=0).before_g_step(game, step)
+    run = new_game(Line(0.7))
+    step = new_step(run, images(0), images(1))
+    plugin(steps=0).before_g_step(run, step)
     assert step.discriminator is None
 
 
@@ -272,10 +272,10 @@ def test_a_discriminator_that_torch_cannot_differentiate_twice_is_refused():
             distance = torch.cdist(self.w * images.flatten(1), torch.ones(1, 16, dtype=torch.float64))
             return distance[:, 0], images.flatten(1)
 
-    game = new_game(frozen(Odd(0.7)))
-    step = new_step(game, images(0), images(1).requires_grad_())
+    run = new_game(frozen(Odd(0.7)))
+    step = new_step(run, images(0), images(1).requires_grad_())
     with pytest.raises(InputError, match=r"torch cannot take it \(.*_cdist_backward.*drop the trick"):
-        plugin().before_g_step(game, step)
+        plugin().before_g_step(run, step)
 
 
 class Wrapped(nn.Module):
@@ -300,42 +300,42 @@ def test_the_judge_answers_as_the_network_does(wrap):
 
 
 def played_game(plain_recipe, change):
-    game = Game(Recipe.from_dict(merge(plain_recipe(), change)))
-    game.load_data()
-    game.start()
-    return game
+    run = assemble(Recipe.from_dict(merge(plain_recipe(), change)))
+    run.load_data()
+    run.start()
+    return run
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_gs_turn_leaves_the_discriminator_alone_and_reaches_all_of_g(plain_recipe, precision):
     tricks = {"unrolled_discriminator": {"steps": 2}, "gradient_penalty": {}, "label_smoothing": {"real": [0.8, 1.0]}}
     change = {"train": {"precision": precision}, "normalization": {"discriminator": "batch_norm"}, "tricks": tricks}
-    game = played_game(plain_recipe, change)
-    play_turn(game, "discriminator")
-    before = {name: tensor.clone() for name, tensor in game.discriminator.state_dict().items()}
-    with autocast(game):
-        step = draw_step(game, "generator")
-        game.before_step["generator"](game, step)
-    backward(game, step, "generator", due(game.terms["generator"], 0, 1))
-    for p in game.parameters["generator"]:
+    run = played_game(plain_recipe, change)
+    train_step(run, "discriminator")
+    before = {name: tensor.clone() for name, tensor in run.discriminator.state_dict().items()}
+    with run.autocast():
+        step = draw_step(run, "generator")
+        run.before_step["generator"](run, step)
+    backward(run, step, "generator", due_terms(run.terms["generator"], 0, 1))
+    for p in run.parameters["generator"]:
         assert p.grad.isfinite().all()
         assert p.grad.dtype == torch.float32
-    play_turn(game, "generator")
-    assert all(torch.equal(game.discriminator.state_dict()[name], tensor) for name, tensor in before.items())
-    assert all(p.requires_grad for p in game.parameters["discriminator"])
-    assert all(p.grad is None for p in game.parameters["discriminator"])
+    train_step(run, "generator")
+    assert all(torch.equal(run.discriminator.state_dict()[name], tensor) for name, tensor in before.items())
+    assert all(p.requires_grad for p in run.parameters["discriminator"])
+    assert all(p.grad is None for p in run.parameters["discriminator"])
 
 
 def test_bf16_is_near_fp32(plain_recipe):
     answers = []
     for precision in ("fp32", "bf16"):
-        game = played_game(
+        run = played_game(
             plain_recipe, {"train": {"precision": precision}, "tricks": {"unrolled_discriminator": {"lr": 0.1}}}
         )
-        with autocast(game):
-            step = draw_step(game, "generator")
+        with run.autocast():
+            step = draw_step(run, "generator")
             step.fake = (step.fake * 0).add(0.1 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
-            game.before_step["generator"](game, step)
+            run.before_step["generator"](run, step)
             answers.append(step.fake_output.logits.float().detach())
     # bfloat16 has 8 bits: a few times 2^-8 for the roundings of five steps and an answer.
     torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=8 * 2**-8 * answers[0].abs().max().item())

@@ -13,7 +13,7 @@ from gankit import Player, Plugin, Settings, Step, hookimpl
 from gankit_plugins.tricks.how_sure import share_right
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 
 def who_is_behind(right: float, low: float, high: float) -> Player | None:
@@ -29,7 +29,7 @@ def who_is_behind(right: float, low: float, high: float) -> Player | None:
     return "discriminator" if right < low else None
 
 
-class BalancedTurns(Plugin):
+class BalancedSteps(Plugin):
     """Gives an iteration's turns to one player alone while the other is too far ahead.
 
     Source: the balance of losses that Goodfellow 2016 (NIPS tutorial, section 4.3) discusses, and doubts. D is judged
@@ -41,7 +41,7 @@ class BalancedTurns(Plugin):
     When not: with a Wasserstein loss, whose critic cannot be too good.
     """
 
-    name = "balanced_turns"
+    name = "balanced_steps"
 
     class Config(Settings):
         low: float = Field(0.55, ge=0, le=1, description="share of pairs ordered rightly below which only D plays")
@@ -50,7 +50,7 @@ class BalancedTurns(Plugin):
         patience: int = Field(5, ge=1, description="iterations that one player plays alone at most, one after another")
 
         @model_validator(mode="after")
-        def _low_below_high(self) -> BalancedTurns.Config:
+        def _low_below_high(self) -> BalancedSteps.Config:
             if self.low >= self.high:
                 raise ValueError(f"low = {self.low} must lie below high = {self.high}")
             return self
@@ -63,22 +63,22 @@ class BalancedTurns(Plugin):
         self.alone = 0
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("loss") == "wasserstein":
             yield "a Wasserstein critic cannot be too good, and here it loses turns for it; drop one of the two"
 
     @hookimpl
-    def turns(self, run: Game) -> Sequence[Player] | None:
+    def step_order(self, run: Run) -> Sequence[Player] | None:
         behind = None
         if self.right is not None and self.alone < self.config.patience:
             behind = who_is_behind(self.right.item(), self.config.low, self.config.high)
         self.alone = self.alone + 1 if behind else 0
         if behind == "discriminator":
-            return ["discriminator"] * run.recipe.train.discriminator_turns
+            return ["discriminator"] * run.recipe.train.discriminator_steps
         return None if behind is None else ["generator"]
 
     @hookimpl
-    def after_d_step(self, run: Game, step: Step) -> None:
+    def after_d_step(self, run: Run, step: Step) -> None:
         now = run.ranks.mean(share_right(step))
         self.right = now if self.right is None else torch.lerp(now, self.right, self.config.decay)
 

@@ -14,7 +14,7 @@ from gankit import Player, Plugin, Settings, Step, hookimpl
 from gankit_plugins.tricks.how_sure import answers_are_logits, in_words, loss_left
 
 if TYPE_CHECKING:
-    from gankit import Game, Recipe
+    from gankit import RecipeInfo, Run
 
 WINDOW = 20
 """Looks that an oscillation is sought in."""
@@ -71,7 +71,7 @@ def oscillates(values: Tensor, strength: float = 0.5) -> bool:
     return any(correlation(lag) < -strength and correlation(2 * lag) > strength for lag in range(1, len(x) // 4 + 1))
 
 
-class Adviser(Plugin):
+class TrainingMonitor(Plugin):
     """Watches a run, and says what it sees and what papers advise: samples alike, D's loss near 0, swings, NaN.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
@@ -82,8 +82,8 @@ class Adviser(Plugin):
     When not: where every iteration counts: at each look the host waits for the device.
     """
 
-    name = "adviser"
-    only_watches = True
+    name = "training_monitor"
+    read_only = True
 
     class Config(Settings):
         every: int = Field(30, ge=1, description="iterations between two looks, for which the host waits")
@@ -106,22 +106,22 @@ class Adviser(Plugin):
         self.said: dict[str, int] = {}
 
     @hookimpl
-    def check_recipe(self, recipe: Recipe) -> Iterable[str]:
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if not answers_are_logits(recipe):
             yield f"{in_words(recipe)} are no logits of a probability, so it cannot tell when D has won"
 
     @hookimpl
-    def after_d_step(self, run: Game, step: Step) -> None:
+    def after_d_step(self, run: Run, step: Step) -> None:
         if self._looks_at(run.iteration + 1) and answers_are_logits(run.recipe):
             self.left = run.ranks.mean(loss_left(step))
 
     @hookimpl
-    def after_g_step(self, run: Game, step: Step) -> None:
+    def after_g_step(self, run: Run, step: Step) -> None:
         if self._looks_at(run.iteration + 1) and len(step.fake) > 1:
             self.variety = run.ranks.mean(pairwise_distance(step.fake) / pairwise_distance(step.real))
 
     @hookimpl
-    def after_iteration(self, run: Game) -> None:
+    def after_iteration(self, run: Run) -> None:
         if not self._looks_at(run.iteration):
             return
         self.looks += 1
@@ -146,9 +146,9 @@ class Adviser(Plugin):
     def _looks_at(self, iteration: int) -> bool:
         return iteration % self.config.every == 0
 
-    def _say(self, run: Game, kind: str, what: str) -> None:
+    def _say(self, run: Run, kind: str, what: str) -> None:
         if self.looks >= self.said.get(kind, 0):
-            run.advise(ADVICE[kind].format(what=what))
+            run.warn(ADVICE[kind].format(what=what))
             self.said[kind] = self.looks + self.config.quiet
 
     def state_dict(self) -> dict[str, Any]:

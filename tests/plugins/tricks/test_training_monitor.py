@@ -4,10 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gankit import Game, GankitError, Recipe
+from gankit import GankitError, Recipe
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit.training.launch import start
-from gankit_plugins.tricks.adviser import WINDOW, Adviser, oscillates, pairwise_distance
+from gankit_plugins.tricks.training_monitor import WINDOW, TrainingMonitor, oscillates, pairwise_distance
 
 TIME = torch.arange(WINDOW, dtype=torch.float64)
 
@@ -47,9 +48,9 @@ class Told:
     def __init__(self):
         self.advice = []
 
-    def measured(self, iteration, measures, seconds=0.0): ...
+    def evaluated(self, iteration, metrics, seconds=0.0): ...
 
-    def advised(self, sentence):
+    def warned(self, sentence):
         self.advice.append(sentence)
 
     def __getattr__(self, name):
@@ -58,10 +59,10 @@ class Told:
 
 @pytest.fixture
 def advice(plain_recipe, tmp_path):
-    """A function from a change to what the adviser says in a run of it."""
+    """A function from a change to what the training_monitor says in a run of it."""
 
     def make(change, iterations=6, **settings):
-        raw = merge(plain_recipe("igan"), {"tricks": {"adviser": {"every": 1, **settings}}})
+        raw = merge(plain_recipe("igan"), {"tricks": {"training_monitor": {"every": 1, **settings}}})
         raw = merge(merge(raw, {"train": {"iterations": iterations}}), change)
         told = Told()
         try:
@@ -113,7 +114,7 @@ def test_a_collapsed_generator_is_told_of(advice, tmp_path):
 
 
 def test_swings_are_told_of():
-    plugin = Adviser(Adviser.Config(every=1))
+    plugin = TrainingMonitor(TrainingMonitor.Config(every=1))
     said = []
     run = SimpleNamespace(iteration=0, advise=said.append, values={})
     for t in range(WINDOW):
@@ -127,7 +128,7 @@ def test_swings_are_told_of():
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
 def test_in_a_run_it_changes_nothing(in_a_run, base):
-    in_a_run({"tricks": {"adviser": {"every": 1}}}, base=base, changes=False)
+    in_a_run({"tricks": {"training_monitor": {"every": 1}}}, base=base, changes=False)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_in_a_run_it_changes_nothing(in_a_run, base):
     ],
 )
 def test_it_says_when_it_cannot_tell_that_d_has_won(plain_recipe, change, reason):
-    raw = merge(plain_recipe("igan"), {"tricks": {"adviser": {"every": 1}}})
-    assert Game(Recipe.from_dict(raw)).advice == []
-    (sentence,) = Game(Recipe.from_dict(merge(raw, change))).advice
+    raw = merge(plain_recipe("igan"), {"tricks": {"training_monitor": {"every": 1}}})
+    assert assemble(Recipe.from_dict(raw)).advice == []
+    (sentence,) = assemble(Recipe.from_dict(merge(raw, change))).advice
     assert reason in sentence

@@ -4,10 +4,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from gankit import Game, Recipe
+from gankit import Recipe
 from gankit.recipe.toml import merge
-from gankit.training.update import play_iteration
-from gankit_plugins.tricks.balanced_turns import BalancedTurns, who_is_behind
+from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
+from gankit_plugins.tricks.balanced_steps import BalancedSteps, who_is_behind
 from gankit_plugins.tricks.how_sure import share_right
 
 
@@ -42,11 +43,11 @@ ONE = SimpleNamespace(ranks=SimpleNamespace(mean=lambda x: x))
 
 
 def run(turns=2):
-    return SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(discriminator_turns=turns)))
+    return SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(discriminator_steps=turns)))
 
 
 def test_the_one_behind_plays_alone_until_patience_ends():
-    plugin = BalancedTurns(BalancedTurns.Config(patience=2))
+    plugin = BalancedSteps(BalancedSteps.Config(patience=2))
     assert plugin.turns(run()) is None
     plugin.after_d_step(ONE, step([1.0], [0.0]))
     assert [plugin.turns(run()) for _ in range(4)] == [["generator"], ["generator"], None, ["generator"]]
@@ -56,28 +57,28 @@ def test_the_one_behind_plays_alone_until_patience_ends():
 
 
 def test_the_mean_over_turns_has_the_closed_form():
-    plugin = BalancedTurns(BalancedTurns.Config(decay=0.25))
+    plugin = BalancedSteps(BalancedSteps.Config(decay=0.25))
     for pair in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
         plugin.after_d_step(ONE, step([pair[0]], [pair[1]]))
     assert plugin.right.item() == pytest.approx(0.25 * (0.25 * 1 + 0.75 * 0) + 0.75 * 0.5)
 
 
 def test_a_d_that_wins_at_once_waits_for_g(plain_recipe):
-    raw = merge(plain_recipe("igan"), {"tricks": {"balanced_turns": {"low": 0.0, "high": 0.1, "patience": 3}}})
-    game = Game(Recipe.from_dict(merge(raw, {"optimizer": {"discriminator": {"use": "adam", "lr": 0.05}}})))
-    game.load_data()
-    game.start()
+    raw = merge(plain_recipe("igan"), {"tricks": {"balanced_steps": {"low": 0.0, "high": 0.1, "patience": 3}}})
+    run = assemble(Recipe.from_dict(merge(raw, {"optimizer": {"discriminator": {"use": "adam", "lr": 0.05}}})))
+    run.load_data()
+    run.start()
     for _ in range(9):
-        play_iteration(game)
-    assert game.turn_counts["generator"] == 9
-    assert game.turn_counts["discriminator"] < 9
+        train_iteration(run)
+    assert run.step_counts["generator"] == 9
+    assert run.step_counts["discriminator"] < 9
 
 
 def test_low_lies_below_high():
     with pytest.raises(ValidationError, match=r"low = 0\.9 must lie below high = 0\.5"):
-        BalancedTurns.Config(low=0.9, high=0.5)
+        BalancedSteps.Config(low=0.9, high=0.5)
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
 def test_in_a_run(in_a_run, base):
-    in_a_run({"tricks": {"balanced_turns": {"low": 0.45, "high": 0.5, "patience": 2}}}, base=base)
+    in_a_run({"tricks": {"balanced_steps": {"low": 0.45, "high": 0.5, "patience": 2}}}, base=base)
