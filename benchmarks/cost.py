@@ -47,7 +47,7 @@ PLAIN: dict[str, Any] = {
 
 WARM_UP = 3
 
-LOGGERS = "gankit_plugins.loggers."
+LOGGERS = "gankit_plugins.logger."
 """Left out: they act when a row is logged, in a run directory, and not in an iteration."""
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 
 from gankit_plugins.data.mnist import Mnist
-from gankit_plugins.extractors.classifier import DatasetClassifier
-from gankit_plugins.metrics.frechet_distance import frechet_distance, mean_and_covariance
+from gankit_plugins.extractor.classifier import DatasetClassifier
+from gankit_plugins.metric.frechet_distance import frechet_distance, mean_and_covariance
 
 COUNTS = (100, 200, 500, 1000, 2000, 5000, 10_000)
 PAIRS = 5

@@ -90,8 +90,8 @@ def wgan_gp(images: Tensor, labels: Tensor, batch_size: int = 64) -> Iterator[No
 
 def igan_vn(images: Tensor, labels: Tensor, batch_size: int = 60) -> Iterator[None]:
     from gankit import Spec
-    from gankit_plugins.architectures.igan_discriminator import IganJudge
-    from gankit_plugins.architectures.igan_vn_generator import IganVnGenerator
+    from gankit_plugins.discriminator.igan import IganJudge
+    from gankit_plugins.generator.igan_vn import IganVnGenerator
 
     def normalize(player: str, layer: nn.Module, features: int) -> nn.Module:
         return nn.Sequential(layer, nn.BatchNorm2d(features)) if player == "generator" else layer

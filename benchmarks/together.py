@@ -63,7 +63,7 @@ SMALL: dict[str, Change] = {
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 """What the tiny recipe has anyway."""
 
-LOGGERS = "gankit_plugins.loggers."
+LOGGERS = "gankit_plugins.logger."
 """Left out too: they have no hand in the game, and do nothing where there is no run directory, as here."""
 
 MEANING: dict[Outcome, str] = {"trains": ".", "warning": "a", "refused": "x", "slot": "-"}

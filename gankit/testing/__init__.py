@@ -43,9 +43,9 @@ __all__ = [
     "check_resume",
     "check_samples",
     "devices",
-    "weights_of",
-    "train_iterations",
     "state_of",
-    "tiny_run",
     "tiny_recipe",
+    "tiny_run",
+    "train_iterations",
+    "weights_of",
 ]

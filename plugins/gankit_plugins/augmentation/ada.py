@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gankit import Plugin, Settings, Spec, Step, hookimpl
 from gankit_plugins.augmentation.affine import matrices, rotations, scalings, shifts, warp
-from gankit_plugins.augmentation.no_points import refuse_points
+from gankit_plugins.augmentation.require_images import refuse_points
 
 if TYPE_CHECKING:
     from gankit import RecipeInfo, Run
@@ -165,6 +165,7 @@ class Ada(Plugin):
     """
 
     name = "ada"
+    kind = "augmentation"
 
     class Config(Settings):
         target: float = Field(0.6, gt=-1, lt=1, description="r above which p rises")

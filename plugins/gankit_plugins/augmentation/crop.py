@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.augmentation.affine import BLACK
-from gankit_plugins.augmentation.no_points import refuse_points
+from gankit_plugins.augmentation.require_images import refuse_points
 
 
 def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, beyond: float = BLACK) -> Tensor:
@@ -43,6 +43,7 @@ class Crop(Plugin):
     """
 
     name = "crop"
+    kind = "augmentation"
 
     class Config(Settings):
         padding: int = Field(2, ge=1, description="pixels an image is shifted by at most, in each direction")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.augmentation.crop import crop
-from gankit_plugins.augmentation.no_points import refuse_points
+from gankit_plugins.augmentation.require_images import refuse_points
 
 Policy = Literal["color", "translation", "cutout"]
 
@@ -88,6 +88,7 @@ class DiffAugment(Plugin):
     """
 
     name = "diff_augment"
+    kind = "augmentation"
 
     class Config(Settings):
         policy: list[Policy] = Field(

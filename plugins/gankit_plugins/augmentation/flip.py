@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.augmentation.no_points import refuse_points
+from gankit_plugins.augmentation.require_images import refuse_points
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
@@ -26,6 +26,7 @@ class Flip(Plugin):
     """
 
     name = "flip"
+    kind = "augmentation"
 
     class Config(Settings):
         p: float = Field(0.5, ge=0, le=1, description="probability that an image is mirrored")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.augmentation.affine import rotations, warp
-from gankit_plugins.augmentation.no_points import refuse_points
+from gankit_plugins.augmentation.require_images import refuse_points
 
 
 class Rotation(Plugin):
@@ -24,6 +24,7 @@ class Rotation(Plugin):
     """
 
     name = "rotation"
+    kind = "augmentation"
 
     class Config(Settings):
         degrees: float = Field(15.0, ge=0, le=180, description="the largest angle, either way")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.augmentation.affine import scalings, warp
-from gankit_plugins.augmentation.no_points import refuse_points
+from gankit_plugins.augmentation.require_images import refuse_points
 
 Factor = Annotated[float, Field(gt=0)]
 
@@ -27,6 +27,7 @@ class Scale(Plugin):
     """
 
     name = "scale"
+    kind = "augmentation"
 
     class Config(Settings):
         factor: tuple[Factor, Factor] = Field((0.8, 1.25), description="the smallest and the largest factor")

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from gankit import InputError, Plugin, Settings, hookimpl
-from gankit_plugins.normalization.groups_of import groups_of
+from gankit_plugins.normalization.conv_groups import groups_of
 
 
 class GroupNorm(Plugin):

@@ -8,8 +8,8 @@ import torch
 from gankit import InputError
 from gankit.plugin.comparison import Comparison, Samples
 from gankit_plugins.data.stacked_mnist import StackedMnist, stacked
-from gankit_plugins.extractors.classifier import DatasetClassifier, Lesson, spelt_out, trained
-from gankit_plugins.metrics.modes import Modes
+from gankit_plugins.extractor.classifier import DatasetClassifier, Lesson, spelt_out, trained
+from gankit_plugins.metric.modes import Modes
 
 
 def test_the_labels_of_the_channels_spell_the_label():

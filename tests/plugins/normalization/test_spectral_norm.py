@@ -11,7 +11,7 @@ from gankit.sampling.sampler import Sampler
 from gankit.training.assembly import assemble
 from gankit.training.update import train_iteration
 from gankit_plugins.normalization.spectral_norm import Spectral, SpectralNorm, power_iteration, singular_value
-from gankit_plugins.penalties.weight_matrices import LAYERS, filters
+from gankit_plugins.penalty.weight_matrices import LAYERS, filters
 
 
 def test_the_power_method_finds_the_largest_singular_value_of_each_matrix():

@@ -1,0 +1,75 @@
+"""CGAN's discriminator (Mirza 2014)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
+from gankit_plugins.layers.conditioning import one_hot, refuse_unlabelled
+from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
+
+
+class CganJudge(nn.Module):
+    """An image and its class, each through a maxout layer of its own and then together through one, to one answer.
+
+    Args:
+        spec: image sizes and the number of classes.
+        config: units, pieces and dropout.
+    """
+
+    def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
+        super().__init__()
+        c = config
+        self.classes = spec.classes
+        numbers = spec.channels * spec.resolution**2
+        self.from_image = nn.Sequential(nn.Flatten(), maxout_layer(spec, numbers, c.image_units, c.pieces))
+        self.from_label = maxout_layer(spec, spec.classes, c.label_units, c.pieces)
+        self.joint = nn.Sequential(
+            nn.Dropout(c.dropout),
+            maxout_layer(spec, c.image_units + c.label_units, c.joint_units, c.joint_pieces),
+            nn.Dropout(c.dropout),
+        )
+        self.head = nn.Linear(c.joint_units, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+        """(B, C, R, R) and (B,) to logits (B,) and features (B, joint_units)."""
+        assert labels is not None, "a discriminator with classes is told the classes"
+        y = one_hot(labels, self.classes).to(images.dtype)
+        features = self.joint(torch.cat([self.from_image(to_unit_interval(images)), self.from_label(y)], dim=1))
+        return DiscriminatorOutput(self.head(features).flatten(), features)
+
+
+class CganDiscriminator(Plugin):
+    """CGAN's discriminator: fully connected maxout layers, judges an image as one of its class.
+
+    Source: Mirza 2014, section 4.1: the image to 240 maxout units of 5 pieces, the class to 50 of 5, both to 240 of 4,
+    then one answer. Half of the hidden units are dropped in training; the paper does not say in which layers, and here
+    it is in all of them. As in the paper it sees images in [0, 1]. Every hidden layer is normalised as
+    `normalization.discriminator` says (the paper: none).
+
+    When to use: beside the generator of the same name, on small images.
+    When not: images of more than some dozens of pixels: `conditional_dcgan`. Images without labels: `maxout`.
+    """
+
+    name = "cgan"
+    kind = "discriminator"
+
+    class Config(Settings):
+        image_units: int = Field(240, ge=1, description="of the image's own layer")
+        label_units: int = Field(50, ge=1, description="of the class's own layer")
+        pieces: int = Field(5, ge=1, description="of which a unit of these two is the largest")
+        joint_units: int = Field(240, ge=1, description="of the layer that sees both")
+        joint_pieces: int = Field(4, ge=1, description="of which a unit of that layer is the largest")
+        dropout: float = Field(0.5, ge=0, lt=1, description="share of the hidden units that is dropped in training")
+
+    config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        refuse_unlabelled(spec, self.name, "maxout")
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return CganJudge(spec, self.config)

@@ -1,0 +1,135 @@
+"""IGAN_vN's generator: one trunk, a branch for each class (Meng 2021, section 1.2, figures 5 to 7)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import InputError, Plugin, Settings, Spec, hookimpl
+from gankit_plugins.layers.common import (
+    Upsampling,
+    activated,
+    convolution,
+    enlargement,
+    image_layer,
+    prime_factors,
+    quarter,
+    single_enlargement,
+)
+from gankit_plugins.layers.per_class import from_groups, route, to_groups
+
+
+class IganVnGenerator(nn.Module):
+    """z and a class to an image of the class.
+
+    Shared by all classes: the two maps, and the long way and the short cut of the smaller one. Then two branches
+    for each class, whose outputs are added: one goes on from the sum of the shared ways, the other (an IBlock:
+    two enlargements, R/4 to R/2 to R) grows the larger map. After every enlargement but the short
+    cut comes one more convolution. All N branches are computed as grouped convolutions.
+
+    Args:
+        spec: image and latent sizes, and the number of classes; the resolution R is a multiple of 4.
+        channels: of every feature map of one class.
+        upsampling: how the long way and the branches enlarge.
+        normalize_output: whether the last convolutions are normalised too.
+    """
+
+    def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
+        super().__init__()
+        self.classes = N = max(1, spec.classes)
+        self.channels = channels
+        self.side = quarter(spec.resolution)
+        self.to_small = nn.Linear(spec.latent_size, 4 * 4 * channels)
+        self.to_large = nn.Linear(spec.latent_size, self.side**2 * channels)
+
+        def step(layer: nn.Module, groups: int = 1) -> nn.Module:
+            return activated(spec, "generator", layer, channels * groups)
+
+        layers: list[nn.Module] = []
+        for factor in prime_factors(self.side):
+            layers.append(step(convolution(channels)))
+            layers.append(step(enlargement(channels, factor, upsampling)))
+            layers.append(step(convolution(channels)))
+        self.long_way = nn.Sequential(*layers)
+        self.short_cut = step(single_enlargement(channels, self.side))
+        self.small_branch = step(convolution(channels, N), N)
+        self.large_branch = nn.Sequential(
+            step(enlargement(channels, 2, upsampling, N), N),
+            step(convolution(channels, N), N),
+            step(enlargement(channels, 2, upsampling, N), N),
+            step(convolution(channels, N), N),
+        )
+        self.to_image = image_layer(spec, channels, normalize_output, N)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, latent_size) and (B,) to (B, C, R, R) in [-1, 1]; one class needs no labels.
+
+        In training mode every class must have equally many images, so that each has its statistics.
+        """
+        small = self.to_small(z).view(-1, self.channels, 4, 4)
+        large = self.to_large(z).view(-1, self.channels, self.side, self.side)
+        shared = self.long_way(small) + self.short_cut(small)
+        way = None
+        if self.classes > 1:
+            assert labels is not None, "a generator with classes is asked for classes"
+            way = route(labels, self.classes, balanced=self.training)
+        branches = self.small_branch(to_groups(shared, way)) + self.large_branch(to_groups(large, way))
+        return from_groups(self.to_image(branches), way)
+
+
+class IganVn(Plugin):
+    """IGAN_vN's generator: any number of classes from one network, a branch for each.
+
+    Source: Meng 2021, section 1.2, figures 6 and 7. The trunk is shared; each class has its own two branches and
+    its own last convolution. The branches run as grouped convolutions, so N classes cost about what one class
+    with as many images costs. With one class, or images without classes, it is a deeper IGAN.
+
+    Batches must hold equally many images of each class: `train.batch_size` must be a multiple of N.
+
+    When to use: a handful to some dozens of classes that should not bleed into one another.
+    When not: hundreds of classes, whose branches would each see few images; condition one network instead.
+    """
+
+    name = "igan_vn"
+    kind = "generator"
+    per_class_networks = True
+
+    class Config(Settings):
+        channels: int = Field(64, ge=1, description="of every feature map of one class")
+        upsampling: Upsampling = Field(
+            "transposed", description="how maps grow: transposed convolutions, or pixel_shuffle (Shi 2016)"
+        )
+
+        normalize_output: bool = Field(
+            True, description="normalise the last convolution too, as the paper does and DCGAN advises against"
+        )
+
+    config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.conditional = spec.classes > 1
+        spec.class_balanced = spec.class_balanced or spec.conditional
+
+    @hookimpl
+    def build_generator(self, spec: Spec) -> nn.Module:
+        c = self.config
+        return IganVnGenerator(spec, c.channels, c.upsampling, c.normalize_output)
+
+
+class IganV2(IganVn):
+    """IGAN_v2's generator: `igan_vn` with exactly two classes.
+
+    Source: Meng 2021, section 1.2, figure 5.
+
+    When to use: to follow the paper's two-class experiments; it refuses any other number of classes.
+    When not: anything else: `igan_vn` is the same network for every number of classes.
+    """
+
+    name = "igan_v2"
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        if spec.classes != 2:
+            raise InputError(f"igan_v2 draws two classes and the data has {spec.classes}; igan_vn draws any number")
+        super().adjust_spec(spec)

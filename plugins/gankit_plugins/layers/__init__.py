@@ -1,0 +1,1 @@
+"""Layers and parts that several networks share."""

@@ -1,0 +1,305 @@
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from gankit import InputError
+from gankit_plugins.discriminator.igan import IganDiscriminator, IganJudge, IganPerClass
+from gankit_plugins.generator.igan import Igan
+
+ORDER = [2, 0, 1, 1, 2, 0, 0, 2, 1, 0, 1, 2]
+"""Four images of each of three classes, in no order."""
+
+
+def one(spec, **config):
+    torch.manual_seed(0)
+    return IganDiscriminator(IganDiscriminator.Config(**config)).build_discriminator(spec=spec)
+
+
+def per_class(spec, **config):
+    torch.manual_seed(0)
+    return IganPerClass(IganPerClass.Config(**config)).build_discriminator(spec=spec)
+
+
+def images_of(count, channels, side, dtype=torch.float32):
+    return torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+
+
+WITHOUT_BATCH_NORM = (
+    (3 * 32 * 3 * 3 + 32)  # 96x96x3 to 96x96x32
+    # Blocks: a 3x3 convolution, a strided one of kernel 4, the short cut of kernel 2. To 48x48x64,
+    + (32 * 32 * 9 + 32) + (32 * 64 * 16 + 64) + (32 * 64 * 4 + 64)
+    + (64 * 64 * 9 + 64) + (64 * 128 * 16 + 128) + (64 * 128 * 4 + 128)  # 24x24x128,
+    + (128 * 128 * 9 + 128) + (128 * 256 * 16 + 256) + (128 * 256 * 4 + 256)  # 12x12x256, the widest,
+    + (256 * 256 * 9 + 256) + (256 * 256 * 16 + 256) + (256 * 256 * 4 + 256)  # 6x6x256, small enough.
+    + (6 * 6 * 256 + 1)  # one answer
+)  # fmt: skip
+WITH_BATCH_NORM = (
+    WITHOUT_BATCH_NORM
+    # A scale and a shift for each channel behind all but the last layer: the first,
+    + 2 * 32
+    # and in each block as many as come in, and twice as many as go out.
+    + 2 * (32 + 64 + 64) + 2 * (64 + 128 + 128) + 2 * (128 + 256 + 256) + 2 * (256 + 256 + 256)
+)  # fmt: skip
+NORMALIZED = [("none", WITHOUT_BATCH_NORM), ("batch_norm", WITH_BATCH_NORM)]
+
+
+@pytest.mark.parametrize(("normalization", "parameters"), NORMALIZED)
+def test_shapes_and_size_at_the_papers_resolution(spec_of, normalization, parameters):
+    assert WITHOUT_BATCH_NORM == 2_966_241
+    with torch.device("meta"):
+        network = one(spec_of(normalization, channels=3, resolution=96))
+        logits, features = network(torch.empty(2, 3, 96, 96), None)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert logits.shape == (2,)
+    assert features.shape == (2, 6 * 6 * 256)
+
+
+@pytest.mark.parametrize(("normalization", "parameters"), NORMALIZED)
+def test_ten_classes_are_ten_networks(spec_of, normalization, parameters):
+    with torch.device("meta"):
+        network = per_class(spec_of(normalization, channels=3, resolution=96, classes=10))
+        logits, features = network(torch.empty(20, 3, 96, 96), torch.arange(20) % 10)
+    assert sum(p.numel() for p in network.parameters()) == 10 * parameters
+    assert logits.shape == (20,)
+    assert features.shape == (20, 6 * 6 * 256)
+
+
+def test_it_is_weaker_than_the_generator(spec_of):
+    """Meng 2021, section 1.2: else its loss falls to nothing at once."""
+    with torch.device("meta"):
+        spec = spec_of("batch_norm", channels=3, resolution=96)
+        generator = Igan(Igan.Config()).build_generator(spec=spec)
+        judge = one(spec)
+    size_of = {name: sum(p.numel() for p in n.parameters()) for name, n in (("G", generator), ("D", judge))}
+    assert size_of["D"] < size_of["G"] / 2
+
+
+@pytest.mark.parametrize(
+    ("resolution", "side", "channels"),
+    # From two channels: doubled with every halving, to sixteen at most.
+    [(4, 4, 2), (7, 7, 2), (8, 4, 4), (20, 5, 8), (28, 7, 8), (30, 7, 8), (32, 4, 16), (44, 5, 16), (64, 4, 16),
+     (96, 6, 16), (120, 7, 16)],
+)  # fmt: skip
+@pytest.mark.parametrize("image_channels", [1, 3, 4])
+def test_every_size(spec_of, resolution, side, channels, image_channels):
+    network = one(spec_of("batch_norm", channels=image_channels, resolution=resolution), width=2)
+    logits, features = network(images_of(2, image_channels, resolution), None)
+    assert logits.shape == (2,)
+    assert features.shape == (2, channels * side * side)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+def test_features_are_what_the_last_layer_sees(spec_of, normalization):
+    network = per_class(spec_of(normalization, channels=1, resolution=8, classes=3), width=2).double()
+    labels = torch.tensor(ORDER)
+    logits, features = network(images_of(12, 1, 8, torch.float64), labels)
+    heads = network.head.weight.reshape(3, -1)
+    close(logits, (features * heads[labels]).sum(1) + network.head.bias[labels])
+
+
+def test_a_block_adds_its_two_ways(spec_of):
+    network = one(spec_of(channels=3, resolution=8), width=2)
+    x = images_of(2, 3, 8)
+    first, block = network.body
+    maps = first(x)
+    expected = nn.functional.leaky_relu(block.long_way(maps) + block.short_cut(maps), 0.02)
+    assert torch.equal(network(x, None).features, expected.flatten(1))
+    # Gradient passes each way when the other is cut.
+    for way in (block.long_way, block.short_cut):
+        handle = way.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+        network.zero_grad()
+        network(x, None).logits.sum().backward()
+        assert first[0].weight.grad.abs().max() > 0
+        handle.remove()
+
+
+@pytest.mark.parametrize("build", [one, per_class])
+def test_it_has_no_pooling_and_leaky_relu_of_two_hundredths(spec_of, build):
+    network = build(spec_of("batch_norm", channels=3, resolution=96, classes=2), width=2)
+    leaves = [m for m in network.modules() if not list(m.children())]
+    assert {type(m) for m in leaves} == {nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU}
+    assert {m.negative_slope for m in leaves if isinstance(m, nn.LeakyReLU)} == {0.02}
+    # One behind the first layer, two in each of the four blocks.
+    assert sum(isinstance(m, nn.LeakyReLU) for m in leaves) == 9
+    assert sum(isinstance(m, nn.Conv2d) and m.stride == (2, 2) for m in leaves) == 8
+
+
+def test_normalisation_is_asked_for_every_convolution_but_the_last(spec_of):
+    asked = []
+
+    def normalize(player, layer, features):
+        asked.append((player, layer.out_channels, features))
+        return layer
+
+    spec = spec_of(channels=3, resolution=16, classes=3)
+    spec.normalize = normalize
+    per_class(spec, width=2)
+    assert asked == [("discriminator", 3 * c, 3 * c) for c in (2, 2, 4, 4, 4, 8, 8)]
+
+
+@pytest.mark.parametrize("build", [one, per_class])
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+@pytest.mark.parametrize("resolution", [4, 8, 28])
+def test_gradient_reaches_every_parameter(spec_of, before_batch_norm, resolution, normalization, build):
+    """Except the biases right before a batch norm, which it takes out again: their gradient is zero by nature."""
+    network = build(spec_of(normalization, channels=3, resolution=resolution, classes=3), width=2).double()
+    logits = network(images_of(12, 3, resolution, torch.float64), torch.tensor(ORDER)).logits
+    (logits * torch.randn_like(logits)).sum().backward()
+    # Of networks side by side, each one's share is looked at.
+    smallest = {n: min(s.abs().max().item() for s in p.grad.chunk(network.classes)) for n, p in
+                network.named_parameters()}  # fmt: skip
+    taken_out = before_batch_norm(network)
+    assert bool(taken_out) == (normalization == "batch_norm")
+    assert {name for name, size in smallest.items() if size < 1e-10} == taken_out
+
+
+def gradient_norm_penalty(network, images, labels):
+    """First and second derivatives, as a gradient penalty asks for them."""
+    images = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(images, labels).logits.sum(), images, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square()
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+@pytest.mark.parametrize("resolution", [4, 12])
+def test_classes_at_once_are_classes_one_by_one(spec_of, of_class, roughen, resolution, normalization):
+    """In training mode: answers, features, gradients to weights and images, and batch norm's running averages."""
+    together = roughen(per_class(spec_of(normalization, channels=3, resolution=resolution, classes=3), width=2))
+    together.double()
+    alone = [per_class(spec_of(normalization, channels=3, resolution=resolution), width=2).double() for _ in range(3)]
+    for k, network in enumerate(alone):
+        network.load_state_dict(of_class(together.state_dict(), network.state_dict(), 3, k))
+    labels = torch.tensor(ORDER)
+    images = images_of(12, 3, resolution, torch.float64).requires_grad_()
+    logits, features = together(images, labels)
+    weights = torch.randn(12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (logits * weights).sum().backward()
+    penalty = gradient_norm_penalty(together, images, labels)
+    penalty.sum().backward()
+    for k, network in enumerate(alone):
+        own = labels == k
+        own_images = images.detach()[own].requires_grad_()
+        own_logits, own_features = network(own_images, None)
+        close(logits[own], own_logits)
+        close(features[own], own_features)
+        (own_logits * weights[own]).sum().backward()
+        close(images.grad[own], own_images.grad)
+        own_penalty = gradient_norm_penalty(network, own_images, None)
+        close(penalty[own], own_penalty)
+        own_penalty.sum().backward()
+        single = dict(network.named_parameters())
+        gradients = of_class({n: p.grad for n, p in together.named_parameters()}, single, 3, k)
+        for name, gradient in gradients.items():
+            close(gradient, single[name].grad)
+        for name, value in of_class(together.state_dict(), network.state_dict(), 3, k).items():
+            close(value, network.state_dict()[name])
+
+
+def test_each_network_sees_its_own_class_alone(spec_of):
+    """Bit for bit, even through batch norm in training mode."""
+    network = per_class(spec_of("batch_norm", channels=1, resolution=8, classes=3), width=2)
+    labels, images = torch.tensor(ORDER), images_of(12, 1, 8)
+    before = network(images, labels).logits
+    others = images + (labels == 1).float()[:, None, None, None]
+    after = network(others, labels).logits
+    assert torch.equal(before[labels != 1], after[labels != 1])
+    assert (before[labels == 1] != after[labels == 1]).all()
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+@pytest.mark.parametrize("labels", [[1, 0, 0, 2, 0, 1, 0], [2, 2, 2, 2], [0]], ids=["uneven", "one class", "one image"])
+def test_in_evaluation_any_labels_are_judged_image_by_image(spec_of, roughen, normalization, labels):
+    network = roughen(per_class(spec_of(normalization, channels=3, resolution=8, classes=3), width=2)).double().eval()
+    images, labels = images_of(len(labels), 3, 8, torch.float64), torch.tensor(labels)
+    logits, features = network(images, labels)
+    for i in range(len(labels)):
+        alone = network(images[i : i + 1], labels[i : i + 1])
+        close(logits[i : i + 1], alone.logits)
+        close(features[i : i + 1], alone.features)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 1, 1, 2, 2], [1] * 6])
+def test_in_training_uneven_labels_are_refused(spec_of, labels):
+    network = per_class(spec_of(channels=1, resolution=4, classes=3), width=1)
+    with pytest.raises(InputError, match="class_balanced"):
+        network(images_of(6, 1, 4), torch.tensor(labels))
+    with pytest.raises(InputError, match="7 images cannot be shared evenly among 3 classes"):
+        network(images_of(7, 1, 4), torch.arange(7) % 3)
+
+
+def test_without_classes_or_with_one_it_is_one_network(spec_of):
+    plain = one(spec_of(channels=1, resolution=8), width=2)
+    x = images_of(4, 1, 8)
+    for classes in (0, 1):
+        network = per_class(spec_of(channels=1, resolution=8, classes=classes), width=2)
+        network.load_state_dict(plain.state_dict())
+        for labels in (None, torch.zeros(4, dtype=torch.int64)):
+            assert torch.equal(network(x, labels).logits, plain(x, None).logits)
+
+
+def test_the_one_network_does_not_look_at_labels(spec_of):
+    network = one(spec_of(channels=1, resolution=8, classes=3), width=2)
+    x = images_of(4, 1, 8)
+    assert torch.equal(network(x, torch.tensor([0, 0, 0, 2])).logits, network(x, None).logits)
+
+
+def test_training_waits_for_nothing(spec_of, no_waiting):
+    network = per_class(spec_of("batch_norm", channels=1, resolution=8, classes=3), width=2)
+    images, labels = images_of(12, 1, 8), torch.tensor(ORDER)
+    with no_waiting:
+        network(images, labels).logits.sum().backward()
+        gradient_norm_penalty(network, images, labels).sum().backward()
+
+
+@pytest.mark.parametrize("build", [one, per_class])
+def test_memory_format_changes_nothing(spec_of, build):
+    network = build(spec_of("batch_norm", channels=3, resolution=8, classes=3), width=2).double()
+    images, labels = images_of(12, 3, 8, torch.float64), torch.tensor(ORDER)
+    expected = network(images, labels)
+    network.to(memory_format=torch.channels_last)
+    logits, features = network(images.to(memory_format=torch.channels_last), labels)
+    close(logits, expected.logits)
+    close(features, expected.features)
+
+
+@pytest.mark.parametrize("build", [one, per_class])
+@pytest.mark.parametrize("training", [True, False])
+def test_bfloat16_autocast(spec_of, build, training):
+    network = build(spec_of("batch_norm", channels=3, resolution=8, classes=3), width=4).train(training)
+    images, labels = images_of(12, 3, 8), torch.tensor(ORDER)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(images, labels).logits
+        penalty = gradient_norm_penalty(network, images, labels).sum()
+    assert logits.dtype == torch.bfloat16
+    (logits.float().sum() + penalty.float()).backward()
+    assert torch.isfinite(logits).all()
+    assert torch.isfinite(penalty)
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(("classes", "balanced"), [(0, False), (1, False), (2, True), (10, True)])
+def test_only_several_networks_need_balanced_batches(spec_of, classes, balanced):
+    spec = spec_of(classes=classes)
+    IganPerClass(IganPerClass.Config()).adjust_spec(spec=spec)
+    assert spec.class_balanced is balanced
+    assert spec.conditional is False
+    asked_for = spec_of(classes=classes, class_balanced=True)
+    IganPerClass(IganPerClass.Config()).adjust_spec(spec=asked_for)
+    assert asked_for.class_balanced
+
+
+@pytest.mark.parametrize("plugin", [IganDiscriminator, IganPerClass])
+def test_settings(spec_of, plugin):
+    assert plugin.Config().width == 32
+    network = plugin(plugin.Config(width=5)).build_discriminator(spec=spec_of(resolution=8))
+    assert isinstance(network, IganJudge)
+    assert network.body[0][0].out_channels == 5
+    for wrong in ({"width": 0}, {"channels": 3}):
+        with pytest.raises(ValidationError):
+            plugin.Config(**wrong)

@@ -1,0 +1,299 @@
+"""DCGAN's networks: the paper's table, any size, how they begin, what is normalised, and that classes act."""
+
+import re
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+from gankit import InputError, Spec
+from gankit_plugins.discriminator.dcgan import (
+    ConditionalDcganDiscriminator,
+    DcganDiscriminator,
+    DcganJudge,
+)
+from gankit_plugins.generator.dcgan import ConditionalDcgan, Dcgan, DcganGenerator
+from gankit_plugins.layers.conditioning import one_hot, with_planes
+from gankit_plugins.layers.dcgan import channels_at, doubling, halving, sides
+
+SIZES = [4, 5, 8, 28, 29, 31, 32, 48, 64, 96, 100, 128]
+
+
+def generator(spec, plugin_class=Dcgan, **config):
+    torch.manual_seed(0)
+    return plugin_class(plugin_class.Config(**config)).build_generator(spec=spec)
+
+
+def judge(spec, plugin_class=DcganDiscriminator, **config):
+    torch.manual_seed(0)
+    return plugin_class(plugin_class.Config(**config)).build_discriminator(spec=spec)
+
+
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def norms(player, layer, features):
+    return nn.Sequential(layer, nn.BatchNorm2d(features))
+
+
+# The paper's network for 64x64 (Radford 2015, figure 1): every weight, a bias for each output channel, and a scale and
+# a shift behind all but the image.
+PAPER_G = (
+    (100 * 4 * 4 * 1024 + 1024 + 2 * 1024)
+    + (1024 * 512 * 5 * 5 + 512 + 2 * 512)
+    + (512 * 256 * 5 * 5 + 256 + 2 * 256)
+    + (256 * 128 * 5 * 5 + 128 + 2 * 128)
+    + (128 * 3 * 5 * 5 + 3)
+)
+PAPER_D = (
+    (3 * 128 * 5 * 5 + 128)
+    + (128 * 256 * 5 * 5 + 256 + 2 * 256)
+    + (256 * 512 * 5 * 5 + 512 + 2 * 512)
+    + (512 * 1024 * 5 * 5 + 1024 + 2 * 1024)
+    + (4 * 4 * 1024 + 1)
+)
+
+
+def test_the_papers_maps_and_size():
+    with torch.device("meta"):
+        spec = Spec(channels=3, resolution=64, latent_size=100, normalize=norms)
+        G, D = generator(spec), judge(spec)
+        maps = {"G": [], "D": []}
+        for name, body in (("G", G.body), ("D", D.body)):
+            for layer in body:
+                layer.register_forward_hook(lambda module, x, y, name=name: maps[name].append(tuple(y.shape[1:])))
+        images = G(torch.empty(2, 100), None)
+        logits, features = D(images, None)
+    assert images.shape == (2, 3, 64, 64)
+    assert maps["G"] == [(1024, 4, 4), (512, 8, 8), (256, 16, 16), (128, 32, 32)]
+    assert maps["D"] == [(128, 32, 32), (256, 16, 16), (512, 8, 8), (1024, 4, 4)]
+    assert (logits.shape, features.shape) == ((2,), (2, 4 * 4 * 1024))
+    assert sum(p.numel() for p in G.parameters()) == PAPER_G
+    assert sum(p.numel() for p in D.parameters()) == PAPER_D
+
+
+def test_layers_are_the_papers():
+    with torch.device("meta"):
+        spec = Spec(resolution=64, normalize=norms)
+        G, D = generator(spec), judge(spec)
+    grown = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)][1:]
+    assert [(m.kernel_size, m.stride) for m in grown] == [((5, 5), (2, 2))] * 4
+    assert [(m.kernel_size, m.stride) for m in D.modules() if isinstance(m, nn.Conv2d)] == [((5, 5), (2, 2))] * 4
+
+    def leaves(network):
+        return [type(m) for m in network.modules() if not list(m.children())]
+
+    grow, shrink = [nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU], [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+    assert leaves(G) == [*grow * 4, nn.ConvTranspose2d, nn.Tanh]
+    assert leaves(D) == [nn.Conv2d, nn.LeakyReLU, *shrink * 3, nn.Linear]
+    assert {m.negative_slope for m in D.modules() if isinstance(m, nn.LeakyReLU)} == {0.2}
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("resolution", SIZES)
+def test_any_size(resolution, classes):
+    channels = 1 if resolution % 2 else 3
+    spec = Spec(channels=channels, resolution=resolution, latent_size=5, classes=classes, normalize=norms)
+    labels = torch.arange(4) % 3
+    G, D = DcganGenerator(spec, 2, classes).double(), DcganJudge(spec, 2, classes).double()
+    images = G(noise(4, 5) * 50, labels)
+    assert images.shape == (4, channels, resolution, resolution)
+    assert images.abs().max() <= 1
+    logits, features = D(images, labels)
+    assert logits.shape == (4,)
+    torch.testing.assert_close(logits, D.head(features).flatten())
+
+
+@given(st.integers(4, 5000))
+def test_maps_shrink_to_three_or_four(resolution):
+    found = sides(resolution)
+    assert found[0] == resolution
+    assert all(smaller == -(-larger // 2) for larger, smaller in pairwise(found))
+    assert found[-1] in ((2,) if resolution == 4 else (3, 4))
+    assert all(side > 4 for side in found[1:-1])
+
+
+def test_the_sides_of_common_sizes():
+    assert sides(28) == [28, 14, 7, 4]
+    assert sides(64) == [64, 32, 16, 8, 4]
+    assert sides(96) == [96, 48, 24, 12, 6, 3]
+    assert [channels_at(level, 10) for level in range(1, 7)] == [10, 20, 40, 80, 80, 80]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 40))
+def test_doubling_comes_back_to_every_side_that_was_halved(side):
+    small = halving(2, 3)(torch.zeros(1, 2, side, side))
+    assert small.shape == (1, 3, (side + 1) // 2, (side + 1) // 2)
+    assert doubling(3, 2, side)(small).shape == (1, 2, side, side)
+
+
+@pytest.mark.parametrize("resolution", [1, 3])
+@pytest.mark.parametrize("build", [generator, judge])
+def test_specks_are_refused(build, resolution):
+    with pytest.raises(InputError, match=f"images are {resolution} pixels wide; dcgan takes 4 and more, and mlp"):
+        build(Spec(resolution=resolution))
+
+
+def test_weights_begin_as_the_paper_has_them():
+    """N(0, 0.02^2): mean, deviation and the share beyond two deviations, of a network with enough of them to tell."""
+    spec = Spec(resolution=32, normalize=norms)
+    for network in (generator(spec, width=16), judge(spec, width=16)):
+        layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
+        for layer in layers:
+            w = layer.weight.detach().flatten()
+            assert w.mean().abs() < 4 * 0.02 / len(w) ** 0.5
+            assert w.std().item() == pytest.approx(0.02, rel=4 / (2 * len(w)) ** 0.5)
+            assert torch.all(layer.bias == 0)
+        every = torch.cat([layer.weight.detach().flatten() for layer in layers])
+        assert (every.abs() > 0.04).float().mean().item() == pytest.approx(0.0455, abs=0.003)
+
+
+def test_what_may_be_normalised():
+    """All but G's image and D's first map (Radford 2015, section 3), each with the channels that it gives."""
+    asked = []
+    spec = Spec(channels=3, resolution=28)
+    spec.normalize = lambda player, layer, features: asked.append((player, layer.out_channels, features)) or layer
+    generator(spec, width=2)
+    judge(spec, width=2)
+    assert asked == [
+        *(("generator", c, c) for c in (8, 4, 2)),
+        *(("discriminator", c, c) for c in (4, 8)),
+    ]
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_every_parameter_learns(classes):
+    spec = Spec(channels=2, resolution=13, latent_size=5, classes=classes)
+    labels = torch.arange(6) % 3
+    G, D = DcganGenerator(spec, 3, classes).double(), DcganJudge(spec, 3, classes).double()
+    D(G(noise(6, 5), labels), labels).logits.sum().backward()
+    for network in (G, D):
+        assert all(p.grad.abs().max() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize("resolution", [8, 13])
+def test_the_generator_is_its_equation(roughen, resolution):
+    """A matrix and transposed convolutions, written out with what torch calls them, for z and a class."""
+    spec = Spec(channels=2, resolution=resolution, latent_size=3, classes=2)
+    G = roughen(DcganGenerator(spec, 2, 2).double())
+    layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
+    z, labels = noise(4, 3), torch.tensor([1, 0, 0, 1])
+    seen = torch.cat([z, torch.tensor([[0.0, 1], [1, 0], [1, 0], [0, 1]])], dim=1)
+    W = layers[0].weight
+    x = torch.einsum("bi,ichw->bchw", seen, W) + layers[0].bias.view(1, -1, 1, 1)
+    for layer, side in zip(layers[1:], sides(resolution)[-2::-1], strict=True):
+        # Zeros between the pixels, then a plain convolution with the kernel turned around.
+        before = x.relu()
+        B, C, H, _ = before.shape
+        spread = before.new_zeros(B, C, side + 4, side + 4)
+        spread[:, :, 2 : 2 + 2 * H : 2, 2 : 2 + 2 * H : 2] = before
+        turned = layer.weight.flip(2, 3).transpose(0, 1)
+        x = nn.functional.conv2d(spread, turned, layer.bias)
+    torch.testing.assert_close(G(z, labels), x.tanh())
+
+
+def test_labels_as_numbers():
+    labels = torch.tensor([2, 0])
+    assert one_hot(labels, 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+    shown = with_planes(torch.full((2, 1, 2, 2), 0.5), labels, 3)
+    assert shown.shape == (2, 4, 2, 2)
+    assert torch.equal(shown[:, 0], torch.full((2, 2, 2), 0.5))
+    assert torch.equal(shown[:, 1:].amax((2, 3)), one_hot(labels, 3))
+    assert torch.equal(shown[:, 1:].amin((2, 3)), one_hot(labels, 3))
+
+
+def test_the_class_acts_in_both_conditional_networks(roughen):
+    spec = Spec(channels=1, resolution=8, latent_size=5, classes=3)
+    G = roughen(generator(spec, ConditionalDcgan, width=4))
+    D = roughen(judge(spec, ConditionalDcganDiscriminator, width=4))
+    z = torch.randn(1, 5).expand(3, 5)
+    images = G(z, torch.arange(3))
+    logits = D(images[:1].expand(3, 1, 8, 8), torch.arange(3)).logits
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (images[one] - images[other]).abs().max() > 1e-3
+        assert (logits[one] - logits[other]).abs() > 1e-4
+
+
+def test_without_classes_labels_are_not_looked_at():
+    spec = Spec(channels=1, resolution=8, latent_size=5, classes=3)
+    G, D, labels = generator(spec, width=2), judge(spec, width=2), torch.arange(3)
+    assert torch.equal(G(torch.ones(3, 5), labels), G(torch.ones(3, 5), None))
+    assert torch.equal(D(torch.ones(3, 1, 8, 8), labels).logits, D(torch.ones(3, 1, 8, 8), None).logits)
+
+
+def test_who_draws_what_it_is_asked_for():
+    spec = Spec(classes=3)
+    ConditionalDcgan(ConditionalDcgan.Config()).adjust_spec(spec=spec)
+    assert (spec.conditional, spec.class_balanced) == (True, False)
+    assert not hasattr(Dcgan, "adjust_spec")
+
+
+@pytest.mark.parametrize("plugin_class", [ConditionalDcgan, ConditionalDcganDiscriminator])
+def test_images_without_labels_are_refused(plugin_class):
+    wanted = "conditional_dcgan is told the classes and the images have none; dcgan does without"
+    with pytest.raises(InputError, match=re.escape(wanted)):
+        plugin_class(plugin_class.Config()).adjust_spec(spec=Spec(classes=0))
+
+
+def test_each_image_is_judged_by_itself():
+    spec = Spec(channels=1, resolution=9, classes=3)
+    D, images, labels = DcganJudge(spec, 2, 3).double(), noise(5, 1, 9, 9), torch.arange(5) % 3
+    alone = torch.cat([D(image[None], label[None]).logits for image, label in zip(images, labels, strict=True)])
+    torch.testing.assert_close(D(images, labels).logits, alone)
+
+
+def test_memory_format_changes_nothing():
+    spec = Spec(channels=3, resolution=9, latent_size=5, classes=2, normalize=norms)
+    G, D = DcganGenerator(spec, 2, 2).double(), DcganJudge(spec, 2, 2).double()
+    z, labels = noise(4, 5), torch.tensor([0, 1, 1, 0])
+    images = G(z, labels)
+    logits = D(images, labels).logits
+    last = torch.channels_last
+    torch.testing.assert_close(G.to(memory_format=last)(z, labels), images)
+    torch.testing.assert_close(D.to(memory_format=last)(images.to(memory_format=last), labels).logits, logits)
+
+
+def test_training_waits_for_nothing(no_waiting):
+    spec = Spec(channels=1, resolution=8, latent_size=5, classes=3)
+    G, D, z, labels = DcganGenerator(spec, 2, 3), DcganJudge(spec, 2, 3), torch.randn(4, 5), torch.tensor([0, 2, 1, 1])
+    with no_waiting:
+        D(G(z, labels), labels).logits.sum().backward()
+
+
+@pytest.mark.parametrize("plugin_class", [Dcgan, ConditionalDcgan, DcganDiscriminator, ConditionalDcganDiscriminator])
+def test_settings(plugin_class):
+    assert plugin_class.Config().model_dump() == {"width": 128}
+    for wrong in ({"width": 0}, {"channels": 3}):
+        with pytest.raises(ValidationError):
+            plugin_class.Config(**wrong)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "conditional_dcgan"])
+@pytest.mark.parametrize(
+    "normalization", ["batch_norm", "layer_norm", "instance_norm", "spectral_norm", "virtual_batch_norm"]
+)
+def test_in_a_run_with_what_normalises(in_a_run, name, normalization):
+    network = {"use": name, "width": 2}
+    norm = {"use": normalization} | ({"size": 4} if normalization == "virtual_batch_norm" else {})
+    in_a_run(
+        {
+            "generator": network,
+            "discriminator": network,
+            "normalization": {"generator": norm, "discriminator": norm},
+            "data": {"resolution": 16},
+        },
+        base="igan",
+    )
+
+
+@pytest.mark.parametrize("name", ["dcgan", "conditional_dcgan"])
+def test_in_a_run_with_tricks_of_both_players(in_a_run, name):
+    network = {"use": name, "width": 2}
+    tricks = {"packing": {"size": 2}, "skip_z": {}, "gradient_penalty": {}, "moving_average": {}}
+    in_a_run({"generator": network, "discriminator": network, "tricks": tricks}, base="igan")

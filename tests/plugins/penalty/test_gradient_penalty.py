@@ -1,0 +1,230 @@
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import nn
+
+from gankit import Step
+from gankit_plugins.penalty.gradient_penalty import GradientPenalty, gradient_penalty
+
+
+def linear(w):
+    return lambda images, labels: (images * w).flatten(1).sum(1)
+
+
+def images(*shape, dtype=torch.float64, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def curved(channels=3):
+    """A small smooth D in float64."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 9, 1)).double()
+
+
+def plugin(**settings):
+    return GradientPenalty(GradientPenalty.Config(**settings))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.floats(0, 4), st.floats(0, 1))
+def test_a_linear_discriminator_has_the_closed_form(channels, length, t):
+    w = images(channels, 4, 4)
+    w = w / w.norm() * length
+    penalty = gradient_penalty(linear(w), images(3, channels, 4, 4), images(3, channels, 4, 4, seed=1), None, t)
+    assert penalty.item() == pytest.approx((length - 1) ** 2, abs=1e-12)
+
+
+def test_gradient_with_respect_to_a_linear_discriminator_has_the_closed_form():
+    w = images(2, 4, 4).requires_grad_()
+    gradient_penalty(linear(w), images(3, 2, 4, 4), images(3, 2, 4, 4), None, 0.5).backward()
+    norm = w.detach().norm()
+    torch.testing.assert_close(w.grad, 2 * (norm - 1) * w.detach() / norm)
+
+
+def test_a_quadratic_discriminator_has_the_closed_form_at_the_interpolates():
+    """D(x) = |x|^2 / 2 has the gradient x, so the penalty tells where it was taken."""
+    real, fake = images(4, 1, 2, 2), images(4, 1, 2, 2, seed=1)
+    t = torch.tensor([0.0, 0.25, 0.6, 1.0], dtype=torch.float64)
+    expected = torch.stack([((t[i] * real[i] + (1 - t[i]) * fake[i]).norm() - 1) ** 2 for i in range(4)]).mean()
+    penalty = gradient_penalty(
+        lambda x, labels: x.square().flatten(1).sum(1) / 2, real, fake, None, t.reshape(4, 1, 1, 1)
+    )
+    torch.testing.assert_close(penalty, expected)
+
+
+def test_against_finite_differences():
+    D, real, fake = curved(), images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1)
+    t = torch.tensor([0.3, 0.8], dtype=torch.float64).reshape(2, 1, 1, 1)
+    h, expected = 1e-5, []
+    with torch.no_grad():
+        for x_hat in t * real + (1 - t) * fake:
+            slopes = []
+            for pixel in range(x_hat.numel()):
+                nudge = torch.zeros(x_hat.numel(), dtype=torch.float64)
+                nudge[pixel] = h
+                up, down = D((x_hat + nudge.view_as(x_hat))[None]), D((x_hat - nudge.view_as(x_hat))[None])
+                slopes.append((up - down).item() / (2 * h))
+            expected.append((sum(s * s for s in slopes) ** 0.5 - 1) ** 2)
+    penalty = gradient_penalty(lambda x, labels: D(x).flatten(), real, fake, None, t)
+    assert penalty.item() == pytest.approx(sum(expected) / 2, rel=1e-7)
+
+
+def test_what_d_learns_from_it_against_finite_differences():
+    D, real, fake = curved(), images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1)
+
+    def penalty():
+        return gradient_penalty(lambda x, labels: D(x).flatten(), real, fake, None, 0.4)
+
+    penalty().backward()
+    weight = D[0].weight
+    for place in [(0, 0, 0, 0), (1, 2, 1, 2), (3, 1, 2, 0)]:
+        values = []
+        for h in (1e-5, -1e-5):
+            with torch.no_grad():
+                weight[place] += h
+            values.append(penalty().item())
+            with torch.no_grad():
+                weight[place] -= h
+        assert weight.grad[place].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+
+
+def test_each_image_has_a_penalty_of_its_own():
+    """Slopes 0 and 2 cost (0 - 1)^2 and (2 - 1)^2. One norm over the batch would make it (2 - 1)^2."""
+    slopes = torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1)
+    x = torch.zeros(2, 1, 1, 1)
+    penalty = gradient_penalty(lambda images, labels: (images * slopes).flatten(), x, x, None, 0.5)
+    assert penalty.item() == pytest.approx(1.0)
+    apart = [gradient_penalty(lambda images, labels, s=s: (images * s).flatten(), x[:1], x[:1], None, 0.5)
+             for s in slopes]  # fmt: skip
+    assert penalty.item() == pytest.approx(sum(p.item() for p in apart) / 2)
+
+
+def test_a_flat_discriminator_costs_1_and_has_a_finite_gradient():
+    w = torch.zeros(1, 3, 3, requires_grad=True)
+    x = torch.randn(4, 1, 3, 3)
+    penalty = gradient_penalty(linear(w), x, x, None, 0.5)
+    penalty.backward()
+    assert penalty.item() == 1.0
+    assert w.grad.isfinite().all()
+
+
+def test_images_that_ask_for_it_receive_the_gradient():
+    """Which an unrolled D asks for: by finite differences."""
+    real, fake = images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1).requires_grad_()
+    D = curved()
+
+    def penalty(fake):
+        return gradient_penalty(lambda x, labels: D(x).flatten(), real, fake, None, 0.5)
+
+    (gradient,) = torch.autograd.grad(penalty(fake), fake)
+    d, h = torch.randn_like(fake), 1e-6
+    slope = (penalty(fake + h * d) - penalty(fake - h * d)) / (2 * h)
+    assert (gradient * d).sum().item() == pytest.approx(slope.item(), rel=1e-6)
+    assert slope.abs() > 0
+
+
+def test_bfloat16_gradients_have_their_norm_in_float32():
+    """A thousand slopes of 1/16: their squares, summed up in bfloat16, would stop growing."""
+    x = torch.zeros(2, 1, 32, 32, dtype=torch.bfloat16)
+    w = torch.full((1, 32, 32), 1 / 16, dtype=torch.bfloat16)
+    penalty = gradient_penalty(linear(w), x, x, None, 0.5)
+    assert penalty.dtype == torch.float32
+    assert penalty.item() == pytest.approx((2 - 1) ** 2)
+
+
+def test_under_autocast_with_half_precision_fakes():
+    D = copy.deepcopy(curved()).float()
+    real, fake = images(2, 3, 5, 5, dtype=torch.float32), images(2, 3, 5, 5, dtype=torch.bfloat16, seed=1)
+    t = torch.tensor([0.3, 0.8]).reshape(2, 1, 1, 1)
+
+    def judge(x, labels):
+        return D(x).flatten()
+
+    exact = gradient_penalty(judge, real, fake.float(), None, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        penalty = gradient_penalty(judge, real, fake, None, t)
+    penalty.backward()
+    assert penalty.dtype == torch.float32
+    # bfloat16 has 8 bits: 2^-8 for each of D's few roundings.
+    assert penalty.item() == pytest.approx(exact.item(), rel=4 * 2**-8)
+
+
+class Discriminator(nn.Module):
+    """Routes by label: class k has the slope k + 1 everywhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+        self.asked = []
+
+    def forward(self, images, labels):
+        self.asked.append(images.detach())
+        return images[:, 0, 0, 0] * self.slopes[labels], images.flatten(1)
+
+
+def new_step(labels=(0, 1, 2), shift=0.0):
+    labels = torch.tensor(labels)
+    run = SimpleNamespace(
+        discriminator=Discriminator(),
+        discriminator_inputs=lambda images, labels, source, player: (images + shift, labels),
+    )
+    count = len(labels)
+    return Step(
+        run,
+        "discriminator",
+        torch.ones(count, 1, 2, 2),
+        labels,
+        torch.zeros(count, 1),
+        torch.zeros(count, 1, 2, 2),
+    )
+
+
+def test_it_is_a_term_of_the_discriminator_alone():
+    (term,) = plugin(weight=5.0, every=16).loss_terms("discriminator")
+    assert (term.name, term.weight, term.every) == ("gradient_penalty", 5.0, 16)
+    assert list(plugin().loss_terms("generator")) == []
+
+
+def test_default_weight_is_wgan_gps():
+    (term,) = plugin().loss_terms("discriminator")
+    assert (term.weight, term.every) == (10.0, 1)
+
+
+def test_the_term_judges_each_image_with_its_label():
+    step = new_step()
+    (term,) = plugin().loss_terms("discriminator")
+    value = term.function(step)
+    assert value.item() == pytest.approx((0 + 1 + 4) / 3)
+    value.backward()
+    torch.testing.assert_close(step.run.discriminator.slopes.grad, torch.tensor([0.0, 2.0, 4.0]) / 3)
+
+
+def test_the_term_looks_evenly_along_the_lines_between_what_d_is_shown():
+    torch.manual_seed(0)
+    step = new_step([0] * 4000, shift=10.0)
+    (term,) = plugin().loss_terms("discriminator")
+    term.function(step)
+    (x_hat,) = step.run.discriminator.asked
+    t = x_hat - 10.0
+    assert torch.equal(t.amin(dim=(1, 2, 3)), t.amax(dim=(1, 2, 3)))
+    t = t[:, 0, 0, 0]
+    assert (t.min() >= 0) & (t.max() <= 1)
+    quarters = torch.histc(t, bins=4, min=0, max=1) / len(t)
+    assert (quarters - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5
+
+
+def recipe(batch_coupled):
+    normalization = SimpleNamespace(name="some_norm", batch_coupled=batch_coupled)
+    slots = {"normalization.discriminator": normalization}
+    return SimpleNamespace(plugin_class=slots.__getitem__, use_of=lambda key: slots[key].name)
+
+
+@pytest.mark.parametrize("wrong", [{"weight": 0.0}, {"weight": -1}, {"every": 0}, {"every": 1.5}])
+def test_bounds(wrong):
+    with pytest.raises(ValidationError):
+        GradientPenalty.Config(**wrong)

@@ -1,0 +1,180 @@
+"""L1, L2, both orthogonal regularisations, historical averaging."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from gankit import Recipe
+from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
+from gankit_plugins.penalty.historical_averaging import include, squared_distance
+from gankit_plugins.penalty.l1_regularization import l1
+from gankit_plugins.penalty.l2_regularization import l2
+from gankit_plugins.penalty.orthogonal_regularization import OrthogonalRegularization, not_orthonormal
+from gankit_plugins.penalty.relaxed_orthogonal_regularization import RelaxedOrthogonalRegularization, not_orthogonal
+from gankit_plugins.penalty.weight_matrices import filters
+
+NAMES = [
+    "l1_regularization",
+    "l2_regularization",
+    "orthogonal_regularization",
+    "relaxed_orthogonal_regularization",
+    "historical_averaging",
+]
+
+
+def weights():
+    torch.manual_seed(0)
+    return [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in [(3, 2), (4, 1, 2, 2)]]
+
+
+def numbers(tensors):
+    return [x for t in tensors for x in t.flatten().tolist()]
+
+
+def test_l1_and_l2_and_their_gradients():
+    both = weights()
+    assert l1(both).item() == pytest.approx(sum(abs(x) for x in numbers(both)))
+    assert l2(both).item() == pytest.approx(sum(x * x for x in numbers(both)) / 2)
+    for gradient, w in zip(torch.autograd.grad(l1(both), both), both, strict=True):
+        torch.testing.assert_close(gradient, w.sign())
+    for gradient, w in zip(torch.autograd.grad(l2(both), both), both, strict=True):
+        torch.testing.assert_close(gradient, w.detach())
+
+
+def test_weights_of_zero_have_no_gradient_and_no_nan():
+    zero = [torch.zeros(2, 2, requires_grad=True)]
+    for function in (l1, l2):
+        assert torch.autograd.grad(function(zero), zero)[0].tolist() == [[0, 0], [0, 0]]
+
+
+def naive_gram(W, diagonal):
+    total = 0.0
+    for group in W:
+        for i, a in enumerate(group):
+            for j, b in enumerate(group):
+                dot = sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
+                if i == j:
+                    total += (dot - 1) ** 2 if diagonal else 0
+                else:
+                    total += dot**2
+    return total
+
+
+def test_the_orthogonal_ones_by_a_naive_loop():
+    W = torch.randn(2, 3, 5, dtype=torch.float64)
+    assert not_orthonormal(W).item() == pytest.approx(naive_gram(W, diagonal=True))
+    assert not_orthogonal(W).item() == pytest.approx(naive_gram(W, diagonal=False))
+
+
+def test_orthonormal_filters_cost_nothing_and_longer_ones_only_in_the_strict_form():
+    Q = torch.linalg.qr(torch.randn(5, 3, dtype=torch.float64))[0].T[None]
+    assert not_orthonormal(Q).item() == pytest.approx(0, abs=1e-24)
+    assert not_orthogonal(2 * Q).item() == pytest.approx(0, abs=1e-24)
+    assert not_orthonormal(2 * Q).item() == pytest.approx(3 * 9)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(4, 3), (1, 3, 4)),
+        (nn.Conv2d(4, 6, 3), (1, 6, 36)),
+        (nn.Conv2d(4, 6, 3, groups=2), (2, 3, 18)),
+        (nn.ConvTranspose2d(4, 6, 3), (1, 6, 36)),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2), (2, 3, 18)),
+    ],
+)
+def test_a_filter_is_all_that_makes_one_output_channel(layer, shape):
+    """Setting a filter to zero silences its channel and no other."""
+    W = filters(layer)
+    assert W.shape == shape
+    marked = torch.autograd.grad(filters(layer)[-1, 0].sum(), layer.weight)[0].bool()
+    with torch.no_grad():
+        layer.weight[marked] = 0
+        layer.bias.zero_()
+    x = torch.randn(2, 4) if isinstance(layer, nn.Linear) else torch.randn(2, 4, 5, 5)
+    silent = layer(x).transpose(0, 1).flatten(1).abs().sum(1) == 0
+    channel = (shape[0] - 1) * shape[1]
+    assert silent.nonzero().flatten().tolist() == [channel]
+
+
+def test_the_running_mean_is_the_mean_of_all_that_was():
+    past = [[torch.randn(3, dtype=torch.float64), torch.randn(2, 2, dtype=torch.float64)] for _ in range(5)]
+    mean = [torch.full((3,), 99.0, dtype=torch.float64), torch.full((2, 2), 99.0, dtype=torch.float64)]
+    for t, theta in enumerate(past):
+        include(mean, theta, t)
+    for k in range(2):
+        torch.testing.assert_close(mean[k], sum(theta[k] for theta in past) / 5)
+
+
+def test_the_distance_to_the_mean_and_its_gradient():
+    theta, mean = weights(), [w.detach() + 1 for w in weights()]
+    value = squared_distance(theta, mean)
+    assert value.item() == pytest.approx(len(numbers(theta)))
+    for gradient in torch.autograd.grad(value, theta):
+        torch.testing.assert_close(gradient, torch.full_like(gradient, -2.0))
+
+
+@pytest.fixture
+def run(plain_recipe):
+    def make(tricks):
+        made = assemble(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tricks})))
+        made.load_data()
+        made.start()
+        return made
+
+    return make
+
+
+def test_historical_averaging_by_hand(run):
+    """Before the first turn the term is 0; after two it is the distance to the mean of both."""
+    from gankit.training.update import train_step
+
+    run = run({"historical_averaging": {"players": ["discriminator"]}})
+    theta, past = run.parameters["discriminator"], []
+    *_, term = run.terms["discriminator"]
+    assert term.function(None).item() == 0
+    for _ in range(2):
+        train_step(run, "discriminator")
+        past.append([p.detach().clone() for p in theta])
+    train_step(run, "generator")
+    expected = sum(((p - (a + b) / 2) ** 2).sum() for p, a, b in zip(theta, *past, strict=True))
+    torch.testing.assert_close(term.function(None), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_who_is_named_has_the_term(run, name):
+    terms = run({name: {"players": ["generator"]}}).terms
+    assert [t.name for t in terms["generator"]] == ["adversarial", name]
+    assert [t.name for t in terms["discriminator"]] == ["adversarial"]
+
+
+def test_biases_are_left_alone(run):
+    run = run({"l1_regularization": {}})
+    *_, term = run.terms["discriminator"]
+    term.function(None).backward()
+    assert {p.dim() > 1 for p in run.parameters["discriminator"] if p.grad is not None} == {True}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, name, base, precision):
+    both = {name: {"weight": 0.1, "players": ["generator", "discriminator"]}}
+    in_a_run({"tricks": both, "train": {"precision": precision}}, base=base)
+
+
+@pytest.mark.parametrize("penalty", [OrthogonalRegularization, RelaxedOrthogonalRegularization])
+def test_the_orthogonal_ones_are_the_generators_and_bounded(penalty):
+    assert penalty.Config().players == ["generator"]
+    assert penalty.Config().weight == 1e-4
+    for wrong in ({"weight": 0}, {"players": []}, {"players": ["both"]}):
+        with pytest.raises(ValidationError):
+            penalty.Config(**wrong)
+
+
+@pytest.mark.parametrize("function", [not_orthonormal, not_orthogonal])
+def test_the_gradient_of_the_orthogonal_ones(function):
+    W = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (W,))

@@ -1,0 +1,92 @@
+"""Weights clipped after D's turn, gradients before anyone's step."""
+
+import pytest
+import torch
+
+from gankit import Recipe
+from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
+from gankit.training.update import backward as pass_back
+from gankit.training.update import draw_step, train_step
+from gankit_plugins.trick.weight_clipping import clip_weights
+
+
+@pytest.fixture
+def run(plain_recipe):
+    def make(change):
+        made = assemble(Recipe.from_dict(merge(plain_recipe("igan"), change)))
+        made.load_data()
+        made.start()
+        return made
+
+    return make
+
+
+def test_every_number_is_cut_to_the_interval():
+    weights = [torch.tensor([-3.0, -0.2, 0.0, 0.2, 3.0]), torch.tensor([[0.5]])]
+    clip_weights(weights, 0.25)
+    assert weights[0].tolist() == pytest.approx([-0.25, -0.2, 0, 0.2, 0.25])
+    assert weights[1].tolist() == [[0.25]]
+
+
+def test_ds_weights_are_within_c_after_its_turn_and_gs_are_not_touched(run):
+    run = run({"tricks": {"weight_clipping": {"c": 0.01}}})
+    before = [p.clone() for p in run.parameters["generator"]]
+    train_step(run, "discriminator")
+    assert max(p.abs().max() for p in run.parameters["discriminator"]) <= 0.01
+    assert all(torch.equal(a, b) for a, b in zip(before, run.parameters["generator"], strict=True))
+
+
+def gradients(run, player):
+    torch.manual_seed(3)
+    step = draw_step(run, player)
+    pass_back(run, step, player, run.terms[player])
+    before = [p.grad.clone() for p in run.parameters[player]]
+    run.after_backward(run, step, player)
+    return before, [p.grad for p in run.parameters[player]]
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+@pytest.mark.parametrize("norm", [1e-3, 1e6])
+def test_the_gradient_is_shortened_to_the_norm_in_its_own_direction(run, player, norm):
+    before, after = gradients(run({"tricks": {"gradient_norm_clipping": {"norm": norm}}}), player)
+    length = sum(g.double().square().sum() for g in before) ** 0.5
+    factor = min(1.0, norm / length.item())
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(b, a * factor, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_single_numbers_are_cut(run, player):
+    before, after = gradients(run({"tricks": {"gradient_value_clipping": {"value": 1e-3}}}), player)
+    assert any((g.abs() > 1e-3).any() for g in before)
+    for a, b in zip(before, after, strict=True):
+        assert torch.equal(b, torch.minimum(torch.maximum(a, torch.tensor(-1e-3)), torch.tensor(1e-3)))
+
+
+@pytest.mark.parametrize("trick", ["gradient_norm_clipping", "gradient_value_clipping"])
+def test_whose_gradients_is_a_setting(run, trick):
+    size = {"gradient_norm_clipping": "norm", "gradient_value_clipping": "value"}[trick]
+    of_g = run({"tricks": {trick: {size: 1e-6, "players": ["generator"]}}})
+    before, after = gradients(of_g, "discriminator")
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_clipping_what_spectral_norm_divides_is_advised_against(run):
+    change = {"tricks": {"weight_clipping": {}}, "normalization": {"discriminator": "spectral_norm"}}
+    assert any("clipping them bounds nothing" in s for s in run(change).advice)
+
+
+@pytest.mark.parametrize(
+    "tricks",
+    [
+        {"weight_clipping": {}},
+        {"gradient_norm_clipping": {"norm": 0.01}},
+        {"gradient_value_clipping": {"value": 1e-3}},
+    ],
+    ids=lambda tricks: next(iter(tricks)),
+)
+@pytest.mark.parametrize("base", ["igan", "igan_vn"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, tricks, base, precision):
+    in_a_run({"tricks": tricks, "train": {"precision": precision}}, base=base)

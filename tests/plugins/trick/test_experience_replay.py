@@ -1,0 +1,308 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gankit import Recipe, Spec, Step
+from gankit.plugin.hooks import Hooks
+from gankit.training.assembly import assemble
+from gankit_plugins.trick.experience_replay import ExperienceReplay, Memory, replay
+from gankit_plugins.trick.label_smoothing import LabelSmoothing
+
+CPU = torch.device("cpu")
+
+
+def numbered(first, count, channels=1):
+    """Images that tell which they are: number n is n everywhere."""
+    numbers = torch.arange(first, first + count, dtype=torch.float32)
+    return numbers.reshape(-1, 1, 1, 1).expand(count, channels, 2, 2).contiguous()
+
+
+def numbers(images):
+    return images[:, 0, 0, 0].tolist()
+
+
+def started(classes=0, channels=1, **settings):
+    plugin = ExperienceReplay(ExperienceReplay.Config(**settings))
+    spec = Spec(channels=channels, resolution=2, classes=classes)
+    plugin.adjust_spec(spec)
+    plugin.on_start(SimpleNamespace(spec=spec, device=CPU, ranks=SimpleNamespace(size=1)))
+    return plugin
+
+
+def turn(fake, labels=None, simulated=False):
+    run = SimpleNamespace(spec=Spec())
+    return Step(run, "discriminator", fake.clone(), labels, torch.zeros(len(fake), 1), fake, simulated=simulated)
+
+
+def test_nothing_is_replaced_before_anything_is_stored():
+    plugin, fake = started(), numbered(1, 6)
+    step = turn(fake)
+    plugin.before_d_step(step)
+    assert torch.equal(step.fake, numbered(1, 6))
+
+
+def test_the_share_is_past_ones_at_random_places():
+    torch.manual_seed(0)
+    plugin = started(share=0.25, capacity=100, channels=3)
+    places = []
+    for t in range(60):
+        step = turn(numbered(8 * t + 1, 8, channels=3))
+        plugin.before_d_step(step)
+        shown = numbers(step.fake)
+        past = [i for i in range(8) if shown[i] != 8 * t + 1 + i]
+        assert len(past) == (2 if t else 0)
+        assert all(shown[i] <= 8 * t for i in past)
+        assert torch.equal(step.fake.amin(dim=(1, 2, 3)), step.fake.amax(dim=(1, 2, 3)))
+        places += past
+    assert set(places) == set(range(8))
+
+
+def test_as_many_new_ones_are_stored_first_in_free_slots():
+    torch.manual_seed(0)
+    plugin = started(share=0.5, capacity=10)
+    stored = set()
+    for t in range(3):
+        step = turn(numbered(8 * t + 1, 8))
+        plugin.before_d_step(step)
+        now = set(numbers(plugin.memory.images)) - {0.0}
+        assert stored <= now or t == 2
+        new = now - stored
+        assert len(new) == 4
+        assert all(n > 8 * t for n in new)
+        # With half replaced, those are stored that D was shown as new.
+        assert new == {n for n in numbers(step.fake) if n > 8 * t} or t == 0
+        stored = now
+        assert plugin.memory.filled.tolist() == [min(4 * (t + 1), 10)]
+    # The third turn fills two free slots and overwrites two others.
+    assert len(stored) == 10
+
+
+def test_a_full_memory_is_overwritten_everywhere_alike():
+    torch.manual_seed(0)
+    memory = Memory(1, 5, (1, 2, 2), CPU)
+    memory.store(numbered(1, 5), torch.zeros(5, dtype=torch.int64))
+    assert numbers(memory.images) == [1, 2, 3, 4, 5]
+    hits = torch.zeros(5)
+    for _ in range(2000):
+        before = memory.images.clone()
+        memory.store(numbered(100, 1) + torch.rand(1), torch.zeros(1, dtype=torch.int64))
+        changed = (memory.images != before).any(dim=(1, 2, 3))
+        assert changed.sum() == 1
+        hits += changed
+    assert ((hits / 2000 - 0.2).abs() < 5 * (0.2 * 0.8 / 2000) ** 0.5).all()
+
+
+def test_every_remembered_image_is_recalled_alike():
+    torch.manual_seed(0)
+    memory = Memory(1, 8, (1, 2, 2), CPU)
+    memory.store(numbered(1, 5), torch.zeros(5, dtype=torch.int64))
+    images, known = memory.recall(torch.zeros(4000, dtype=torch.int64))
+    assert known.all()
+    counts = torch.bincount(images[:, 0, 0, 0].long(), minlength=6)
+    assert counts[0] == 0
+    assert ((counts[1:] / 4000 - 0.2).abs() < 5 * (0.2 * 0.8 / 4000) ** 0.5).all()
+
+
+class Naive:
+    """Shelves as Python lists: free slots are filled; an overwritten slot is any, but each once a turn."""
+
+    def __init__(self, classes, slots):
+        self.shelves, self.slots = [[] for _ in range(classes)], slots
+
+    def check(self, memory, images, classes):
+        """What may have become of the shelves, after the images were stored."""
+        new = [[n for n, k in zip(numbers(images), classes.tolist(), strict=True) if k == shelf]
+               for shelf in range(len(self.shelves))]  # fmt: skip
+        for k, shelf in enumerate(self.shelves):
+            after = numbers(memory.images[k * self.slots : (k + 1) * self.slots])
+            kept = new[k][: self.slots]
+            size = min(len(shelf) + len(new[k]), self.slots)
+            assert memory.filled[k] == size
+            assert after[size:] == [0.0] * (self.slots - size)
+            free = self.slots - len(shelf)
+            assert after[len(shelf) : len(shelf) + len(kept[:free])] == kept[:free]
+            assert sorted(n for n in after[:size] if n not in shelf) == sorted(kept)
+            self.shelves[k] = after[:size]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
+def test_shelves_against_a_naive_loop(data, classes, slots, seed):
+    torch.manual_seed(seed)
+    memory, naive, first = Memory(classes, slots, (1, 2, 2), CPU), Naive(classes, slots), 1
+    for _ in range(4):
+        labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=7))
+        images, of = numbered(first, len(labels)), torch.tensor(labels)
+        memory.store(images, of)
+        naive.check(memory, images, of)
+        first += len(labels)
+
+
+def test_a_fake_is_replaced_by_one_of_its_class():
+    torch.manual_seed(0)
+    plugin = started(classes=3, share=0.5, capacity=30)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
+    of = {}
+    for t in range(30):
+        fake = numbered(8 * t + 1, 8)
+        of |= dict(zip(numbers(fake), labels.tolist(), strict=True))
+        step = turn(fake, labels)
+        plugin.before_d_step(step)
+        assert [of[n] for n in numbers(step.fake)] == labels.tolist()
+        assert torch.equal(step.labels, labels)
+    assert plugin.memory.filled.tolist() == [10, 10, 10]
+    for k in range(3):
+        assert {of[n] for n in numbers(plugin.memory.images[10 * k : 10 * k + 10])} == {k}
+
+
+def test_a_class_of_which_nothing_is_remembered_keeps_its_fakes():
+    torch.manual_seed(0)
+    plugin = started(classes=2, share=1.0, capacity=8)
+    plugin.before_d_step(turn(numbered(1, 3), torch.tensor([0, 0, 0])))
+    step = turn(numbered(10, 4), torch.tensor([0, 1, 0, 1]))
+    plugin.before_d_step(step)
+    shown = numbers(step.fake)
+    assert shown[1] == 11
+    assert shown[3] == 13
+    assert {shown[0], shown[2]} <= {1, 2, 3}
+
+
+def test_all_of_them_are_past_ones():
+    torch.manual_seed(0)
+    plugin = started(share=1.0, capacity=16)
+    plugin.before_d_step(turn(numbered(1, 4)))
+    step = turn(numbered(5, 4))
+    plugin.before_d_step(step)
+    assert max(numbers(step.fake)) <= 4
+
+
+def test_a_small_share_is_one_image():
+    assert started(share=0.01).count(8) == 1
+    assert started(share=0.5).count(9) == 4
+
+
+def test_only_the_steps_fakes_change_and_not_in_place():
+    plugin = started(share=1.0, capacity=8)
+    plugin.before_d_step(turn(numbered(1, 4)))
+    fake = numbered(5, 4).requires_grad_()
+    step = turn(fake)
+    before = {name: getattr(step, name) for name in ("real", "labels", "z", "real_target", "fake_target")}
+    plugin.before_d_step(step)
+    assert step.fake is not fake
+    assert not step.fake.requires_grad
+    assert torch.equal(fake.detach(), numbered(5, 4))
+    assert all(getattr(step, name) is value for name, value in before.items())
+
+
+def test_a_turn_only_looked_ahead_to_leaves_no_trace():
+    plugin = started(share=1.0, capacity=8)
+    plugin.before_d_step(turn(numbered(1, 4)))
+    images, filled, randomness = plugin.memory.rows.clone(), plugin.memory.filled.clone(), torch.get_rng_state()
+    fake = numbered(5, 4)
+    step = turn(fake, simulated=True)
+    plugin.before_d_step(step)
+    assert step.fake is fake
+    assert torch.equal(plugin.memory.rows, images)
+    assert torch.equal(plugin.memory.filled, filled)
+    assert torch.equal(torch.get_rng_state(), randomness)
+
+
+def test_what_is_remembered_survives():
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 1, 0, 1])
+    plugin = started(classes=2, capacity=6)
+    for t in range(4):
+        plugin.before_d_step(turn(numbered(4 * t + 1, 4) / 3, labels))
+    state = {name: value.clone() for name, value in plugin.state_dict().items()}
+    other = ExperienceReplay(plugin.config)
+    other.load_state_dict(dict(state))
+    spec = Spec(channels=1, resolution=2, classes=2)
+    other.on_start(SimpleNamespace(spec=spec, device=CPU, ranks=SimpleNamespace(size=1)))
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in state.items())
+    shown = []
+    for p in (plugin, other):
+        torch.manual_seed(1)
+        for t in range(4, 8):
+            step = turn(numbered(4 * t + 1, 4) / 3, labels)
+            p.before_d_step(step)
+        shown.append(step.fake)
+    assert torch.equal(*shown)
+
+
+@pytest.mark.parametrize("first", ["experience_replay", "label_smoothing"])
+def test_acts_before_or_after_smoothing_as_the_recipe_has_it(first):
+    """Both draw from torch's generator, so the order shows in what is drawn."""
+    smoothing = LabelSmoothing(LabelSmoothing.Config(real=[0.8, 1.0], fake=[0.0, 0.2]))
+    plugins = {"tricks.experience_replay": started(capacity=16), "tricks.label_smoothing": smoothing}
+    if first == "label_smoothing":
+        plugins = dict(reversed(plugins.items()))
+    everyone = Hooks(plugins).event("before_d_step")
+
+    def by_hand(memory, fake):
+        def shown():
+            return replay(fake, torch.zeros(4, dtype=torch.int64), memory, 2)
+
+        def targets():
+            return torch.empty(4).uniform_(0.8, 1.0), torch.empty(4).uniform_(0.0, 0.2)
+
+        if first == "experience_replay":
+            return shown(), *targets()
+        drawn = targets()
+        return shown(), *drawn
+
+    memory, results = Memory(1, 16, (1, 2, 2), CPU), []
+    torch.manual_seed(3)
+    for t in range(3):
+        step = turn(numbered(4 * t + 1, 4))
+        everyone(None, step)
+        results.append((step.fake, step.real_target, step.fake_target))
+    torch.manual_seed(3)
+    for t in range(3):
+        expected = by_hand(memory, numbered(4 * t + 1, 4))
+        for value, wanted in zip(results[t], expected, strict=True):
+            assert torch.equal(value, wanted)
+
+
+def recipe(batch_size, accumulate=1):
+    return SimpleNamespace(train=SimpleNamespace(batch_size=batch_size, accumulate=accumulate))
+
+
+def test_advises_against_a_memory_of_one_turn():
+    plugin = ExperienceReplay(ExperienceReplay.Config(capacity=32))
+    (advice,) = plugin.check_recipe(recipe(64))
+    assert "32 new fakes overwrite all of a buffer of 32" in advice
+    assert list(plugin.check_recipe(recipe(64, accumulate=2))) == []
+
+
+def test_no_room_for_every_class_is_refused():
+    with pytest.raises(ValueError, match="no room for each of 10 classes; capacity must be 10 or more"):
+        ExperienceReplay(ExperienceReplay.Config(capacity=9)).adjust_spec(Spec(classes=10))
+
+
+@pytest.mark.parametrize("wrong", [{"share": 0.0}, {"share": 1.1}, {"capacity": 0}, {"capacity": 1.5}])
+def test_bounds(wrong):
+    with pytest.raises(ValidationError):
+        ExperienceReplay.Config(**wrong)
+
+
+@pytest.mark.parametrize("base", ["igan_vn", "igan"])
+def test_in_a_run(in_a_run, base):
+    in_a_run({"tricks": {"experience_replay": {"capacity": 8}}}, base=base)
+
+
+def test_in_a_run_in_parts_and_bf16(in_a_run):
+    change = {"train": {"precision": "bf16", "accumulate": 2}, "tricks": {"experience_replay": {"capacity": 8}}}
+    in_a_run(change)
+
+
+def test_before_the_first_turn_nothing_is_remembered(plain_recipe):
+    run = assemble(Recipe.from_dict(plain_recipe() | {"tricks": {"experience_replay": {"capacity": 8}}}))
+    run.load_data()
+    run.start()
+    state = run.plugins["tricks.experience_replay"].state_dict()
+    assert state["images"].shape == (8, 3, 8, 8)
+    assert state["filled"].tolist() == [0, 0]

@@ -1,0 +1,127 @@
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from gankit import InputError, Recipe, Spec
+from gankit.recipe.toml import merge
+from gankit.sampling.sampler import Sampler
+from gankit.training.assembly import assemble
+from gankit_plugins.trick.skip_z import Joined, SkipZGenerator
+
+
+@pytest.fixture
+def run(plain_recipe):
+    def make(**change):
+        made = assemble(Recipe.from_dict(merge(merge(plain_recipe("igan"), {"tricks": {"skip_z": {}}}), change)))
+        made.load_data()
+        made.start()
+        return made
+
+    return make
+
+
+def joined(network):
+    return [module for module in network.modules() if isinstance(module, Joined)]
+
+
+def test_each_size_of_the_maps_has_one_part_of_z_and_all_of_z_is_used(run):
+    """igan at 8x8 has maps of 4x4 and 8x8."""
+    places = joined(run().generator)
+    assert len(places) == 2
+    assert sorted((p.part.start, p.part.stop) for p in places) == [(0, 50), (50, 100)]
+
+
+def test_what_is_added_is_the_linear_function_of_its_part(run):
+    G = run().generator.eval()
+    place = joined(G)[0]
+    seen = {}
+    place.activation.register_forward_pre_hook(lambda module, given: seen.update(after=given[0]))
+    place.register_forward_pre_hook(lambda module, given: seen.update(before=given[0]))
+    z = torch.randn(3, 100)
+    G(z, None)
+    expected = seen["before"] + (z[:, place.part] @ place.from_z.weight.T)[:, :, None, None]
+    torch.testing.assert_close(seen["after"], expected)
+
+
+def test_with_weights_of_zero_it_is_the_generator_without(run, plain_recipe):
+    """Same seed, so the same first weights."""
+    G = run().generator.eval()
+    for place in joined(G):
+        place.from_z.weight.data.zero_()
+    plain = assemble(Recipe.from_dict(plain_recipe("igan"))).generator.eval()
+    z = torch.randn(3, 100)
+    torch.testing.assert_close(G(z, None), plain(z, None))
+
+
+def test_gradients_reach_z_on_the_short_way(run):
+    """Through the last level alone: the long way is cut off."""
+    G = run().generator
+    G.network.to_small.weight.data.zero_()
+    G.network.to_large.weight.data.zero_()
+    z = torch.randn(4, 100, requires_grad=True)
+    G(z, None).sum().backward()
+    assert z.grad.abs().sum() > 0
+
+
+def test_a_copy_is_whole_and_apart(run):
+    G = run().generator.eval()
+    copied = copy.deepcopy(G)
+    z = torch.randn(2, 100)
+    assert torch.equal(copied(z, None), G(z, None))
+    joined(copied)[0].from_z.weight.data.add_(1)
+    assert not torch.equal(copied(z, None), G(z, None))
+
+
+def test_the_saved_generator_draws_the_same(in_a_run, run):
+    run = in_a_run({"tricks": {"skip_z": {}, "moving_average": {}}}, base="igan")
+    sampler = Sampler.load(run / "generator.safetensors", "cpu")
+    assert len(joined(sampler.generator)) == 2
+    saved = load_file(run / "generator.safetensors")
+    built = run(tricks={"moving_average": {}}).generator
+    built.load_state_dict(saved)
+    z = torch.randn(2, 100)
+    with torch.no_grad():
+        assert torch.equal(sampler.generator(z, None), built.eval()(z, None))
+
+
+def test_vectors_have_a_part_at_every_hidden_layer(run):
+    places = joined(run(generator={"use": "mlp", "hidden": [8, 6, 4]}).generator)
+    assert [p.from_z.out_features for p in places] == [8, 6, 4]
+    assert [p.part.stop - p.part.start for p in places] == [34, 33, 33]
+
+
+def test_a_branch_for_each_class_is_refused(plain_recipe):
+    with pytest.raises(InputError, match=r"tricks\.skip_z: igan_vn has a branch for each class"):
+        assemble(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"skip_z": {}}})))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_a_run(in_a_run, precision):
+    in_a_run({"tricks": {"skip_z": {}}, "train": {"precision": precision}}, base="igan")
+
+
+class Reusing(nn.Module):
+    """Somebody's generator, with one activation for both layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.paint = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 1 * 2 * 2)
+        self.activation = nn.ReLU()
+
+    def forward(self, z, labels):
+        hidden = self.activation(self.second(self.activation(self.first(z))))
+        return self.paint(hidden).view(-1, 1, 2, 2)
+
+
+def test_an_activation_in_two_places_is_refused():
+    with pytest.raises(InputError, match="Reusing uses its activation 'activation' in several places"):
+        SkipZGenerator(Reusing(), Spec(channels=1, resolution=2, latent_size=4))
+
+
+def test_z_with_fewer_numbers_than_levels_is_refused(plain_recipe):
+    raw = merge(plain_recipe("igan"), {"latent": {"size": 1}, "tricks": {"skip_z": {}}})
+    with pytest.raises(InputError, match=r"z of 1 numbers cannot be split among the \d levels of the generator"):
+        assemble(Recipe.from_dict(raw))
