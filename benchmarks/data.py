@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 from gankit import Dataset, Recipe, read_prepared
-from gankit.data.batches import Ahead, Batches, Prefetched, place
+from gankit.data.batches import Ahead, Batches, PrefetchedBatches, make_batch_source
 from gankit.data.prepared import write_prepared
 from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
@@ -195,17 +195,17 @@ def gathering(run: TrainingRun, iterations: int) -> Callable[[], None]:
     """So many iterations from a file. They end when as many batches have been gathered as they use: none is gathered
     in another loop's turn."""
     source = run.batches
-    assert isinstance(source, Prefetched)
+    assert isinstance(source, PrefetchedBatches)
     # As many as wait, and as many in the thread's hands.
     gather, gathered, wanted = source.batches.several, 0, 2 * source.depth
 
-    def counted(count: int) -> list[Ahead]:
+    def plural(count: int) -> list[Ahead]:
         nonlocal gathered
         batches = gather(count)
         gathered += count
         return batches
 
-    source.batches.several = counted  # type: ignore[method-assign]
+    source.batches.several = plural  # type: ignore[method-assign]
 
     def play() -> None:
         nonlocal wanted
@@ -287,7 +287,7 @@ def play_cold(name: str, folder: str, quick: bool) -> ResolvedPlugin:
     def first_iterations(way: str) -> Callable[[], None]:
         play = playing(runs[way], iterations)
 
-        def counted() -> None:
+        def plural() -> None:
             before = bytes_read()
             play()
             batches = runs[way].batches
@@ -295,7 +295,7 @@ def play_cold(name: str, folder: str, quick: bool) -> ResolvedPlugin:
             batches.close()
             read[way] += bytes_read() - before
 
-        return counted
+        return plural
 
     rounds = interleaved(
         {way: first_iterations(way) for way in runs},
@@ -335,7 +335,7 @@ def from_disk(run: TrainingRun, file: Path, ahead: bool) -> Callable[[], None]:
         run.batches = None
         forget(file)
         images, labels = read_prepared(file).load()
-        run.batches = batches = place(images, labels, run.device, BATCH, 0, next(seeds), ahead)
+        run.batches = batches = make_batch_source(images, labels, run.device, BATCH, 0, next(seeds), ahead)
         if isinstance(batches, Batches):
             # Nothing is asked of the disk before it is touched.
             batches.mapped = False

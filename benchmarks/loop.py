@@ -126,8 +126,8 @@ def share(row: ResolvedPlugin, name: str) -> float:
 
 def verdict(rows: ResolvedPlugin) -> str:
     """Whether the target is met, by which of the two, and which measurements do not count."""
-    counted = {recipe: row for recipe, row in rows.items() if row["trouble"] is None}
-    highest = [max(median for median, _, _ in row["ratios"].values()) for row in counted.values()]
+    plural = {recipe: row for recipe, row in rows.items() if row["trouble"] is None}
+    highest = [max(median for median, _, _ in row["ratios"].values()) for row in plural.values()]
     added = 1 + max(share(row, name) for row in rows.values() for name in map(name_of, IDLE))
     said = f"The target is {TARGET} at most. By what the loop adds the highest ratio is {added:.4f}: {met(added)}."
     if highest:

@@ -32,8 +32,8 @@ from small_grid import save_small_grid
 from gankit import Recipe
 from gankit.ablation.local_executor import Processes, gpu_names
 from gankit.ablation.results import OF_THE_TRICK
-from gankit.ablation.scheduler import conduct, told
-from gankit.ablation.study import Run, Study
+from gankit.ablation.scheduler import run_study, told
+from gankit.ablation.study import StudyRun, Study
 from gankit.ablation.variants import Variant
 from gankit.errors import GankitError
 from gankit.evaluation.standalone import evaluate
@@ -161,13 +161,13 @@ def timed(system: System, threads: int) -> tuple[float, int, int]:
 class Lines:
     """A line for each run that is over."""
 
-    def ended(self, run: Run, outcome: dict[str, Any]) -> None:
+    def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         print(f"{run.name}: {outcome['broke_down'] or 'played'}", flush=True)
 
-    def failed(self, run: Run, error: GankitError) -> None:
+    def failed(self, run: StudyRun, error: GankitError) -> None:
         print(f"{run.name}: failed, {error}", flush=True)
 
-    def look(self, running: list[Run]) -> None:
+    def look(self, running: list[StudyRun]) -> None:
         pass
 
     def stopping(self) -> None:
@@ -280,7 +280,7 @@ def main() -> None:
         variants.append(Variant(system.name, "", True, Recipe.load(find_recipe(system.recipe), overrides)))
         print(f"{system.name}: {iterations[system.name]} iterations of {times[system.name][0]:.3g} s", flush=True)
     study = Study.begin(out / "runs", variants, range(arguments.seeds), threads)
-    end = conduct(study, Processes(arguments.jobs, threads, gpus), Lines())
+    end = run_study(study, Processes(arguments.jobs, threads, gpus), Lines())
     if end.interrupted:
         raise SystemExit(130)
     if end.failures:

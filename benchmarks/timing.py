@@ -84,7 +84,7 @@ class Rounds:
         return 1000 * statistics.median(self.wall[name]) / self.repeats
 
     @property
-    def busy(self) -> float:
+    def is_locked(self) -> float:
         """Cores kept busy on average, of those that torch may use."""
         wall, cpu = (sum(sum(seconds) for seconds in clock.values()) for clock in (self.wall, self.cpu))
         return cpu / wall

@@ -150,7 +150,7 @@ def play(*changes: Change, base: Change = TINY) -> Result:
     for _ in range(2):
         train_iteration(again)
     assert to_bytes(again) == to_bytes(run), "a restored game goes another way"
-    return Result("warning" if run.advice else "trains", run.advice)
+    return Result("warning" if run.warnings else "trains", run.warnings)
 
 
 def started(recipe: Recipe) -> TrainingRun:

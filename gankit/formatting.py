@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def plural(number: int, one: str, many: str | None = None) -> str:
     """`1 image`, `2,000 images`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 

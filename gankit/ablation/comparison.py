@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from gankit.ablation.results import MetricResults, measures_at, measures_before, seconds_per_iteration
 from gankit.ablation.statistics import CONFIDENCE, Effect, Verdict, holm, paired_effect, ratio_effect, verdict
-from gankit.ablation.study import Run, Study
+from gankit.ablation.study import StudyRun, Study
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
 from gankit.storage.run_dir import RunDir
@@ -153,7 +153,7 @@ def compare(study: Study) -> Comparison:
     return Comparison(rows, costs, over, len(study.runs), study.seeds, broke_down, ended_early, unequal, left_out)
 
 
-def _read(run: Run, iterations: int) -> _Played:
+def _read(run: StudyRun, iterations: int) -> _Played:
     log = RunDir.open(run.path).read_log()
     return _Played(
         iterations, measures_at(log, iterations), measures_before(log, iterations), seconds_per_iteration(log)

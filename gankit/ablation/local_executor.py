@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from gankit.ablation.study import Run
+from gankit.ablation.study import StudyRun
 from gankit.storage.atomic_io import disk_errors
 
 CORES_FOR_A_RUN = 2
@@ -40,7 +40,7 @@ def gpu_names(count: int) -> list[str]:
     return given.split(",")[:count] if given else [str(number) for number in range(count)]
 
 
-def command(run: Run) -> list[str]:
+def command(run: StudyRun) -> list[str]:
     """Of a run's process."""
     files = [str(path.absolute()) for path in (run.recipe_file, run.path)]
     return [sys.executable, "-m", "gankit.ablation.worker", files[0], str(run.seed), files[1]]
@@ -86,24 +86,24 @@ class Processes:
     jobs: int
     threads: int
     gpus: list[str]
-    playing: dict[Run, subprocess.Popen[bytes]] = field(default_factory=dict)
+    playing: dict[StudyRun, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.free = deque(self.gpus[number % len(self.gpus)] if self.gpus else "" for number in range(self.jobs))
-        self.taken: dict[Run, str] = {}
+        self.taken: dict[StudyRun, str] = {}
 
     def has_room(self) -> bool:
         return bool(self.free)
 
-    def start(self, run: Run) -> None:
+    def start(self, run: StudyRun) -> None:
         gpu = self.taken[run] = self.free.popleft()
         device = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
         self.playing[run] = spawn(command(run), run.said_file, {"OMP_NUM_THREADS": str(self.threads)} | device)
 
-    def running(self) -> list[Run]:
+    def running(self) -> list[StudyRun]:
         return list(self.playing)
 
-    def ended(self) -> list[tuple[Run, int]]:
+    def ended(self) -> list[tuple[StudyRun, int]]:
         """Those that have ended since the last call, with their exit codes."""
         over = [(run, code) for run, process in self.playing.items() if (code := process.poll()) is not None]
         for run, _ in over:

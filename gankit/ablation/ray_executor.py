@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gankit.ablation.local_executor import close, command, spawn
-from gankit.ablation.study import Run
+from gankit.ablation.study import StudyRun
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 
@@ -91,30 +91,30 @@ class Cluster:
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
         self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(play_here)
-        self.tasks: dict[Run, Any] = {}
+        self.tasks: dict[StudyRun, Any] = {}
         """Of the runs that were started and have not ended, most of which may wait for room."""
 
-        self.began: set[Run] = set()
+        self.began: set[StudyRun] = set()
         self._looked = 0.0
 
     def has_room(self) -> bool:
         """Always: Ray lets tasks wait until there is room, also for machines that come later."""
         return True
 
-    def start(self, run: Run) -> None:
+    def start(self, run: StudyRun) -> None:
         # It is there again as soon as the run's process is.
         run.said_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.said_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
-    def running(self) -> list[Run]:
+    def running(self) -> list[StudyRun]:
         # The folder may lie on a server that has better to do.
         if time.monotonic() > self._looked + LOOK_EVERY:
             self._looked = time.monotonic()
             self.began |= {run for run in self.tasks if run not in self.began and run.said_file.exists()}
         return [run for run in self.tasks if run in self.began]
 
-    def ended(self) -> Sequence[tuple[Run, int | GankitError]]:
+    def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
         """Those that have ended since the last call, with their exit codes, or with why there is none."""
         by_task = {task: run for run, task in self.tasks.items()}
         over, _ = self.ray.wait(list(by_task), num_returns=len(by_task), timeout=0) if by_task else ([], [])
@@ -122,7 +122,7 @@ class Cluster:
             del self.tasks[by_task[task]]
         return [(by_task[task], self._answer(task, by_task[task])) for task in over]
 
-    def _answer(self, task: Any, run: Run) -> int | GankitError:
+    def _answer(self, task: Any, run: StudyRun) -> int | GankitError:
         """Of a task that is over."""
         try:
             code: int = self.ray.get(task)

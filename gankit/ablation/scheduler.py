@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gankit.ablation.study import Run, Study
+from gankit.ablation.study import StudyRun, Study
 from gankit.ablation.variants import Variant
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
@@ -28,13 +28,13 @@ class Place(Protocol):
 
     def has_room(self) -> bool: ...
 
-    def start(self, run: Run) -> None: ...
+    def start(self, run: StudyRun) -> None: ...
 
-    def running(self) -> list[Run]:
+    def running(self) -> list[StudyRun]:
         """Those that are being played; one that was started may still wait for its turn."""
         ...
 
-    def ended(self) -> Sequence[tuple[Run, int | GankitError]]:
+    def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
         """Those that have ended since the last call, with their exit codes, or with why there is none."""
         ...
 
@@ -50,13 +50,13 @@ class Place(Protocol):
 class Watcher(Protocol):
     """Who is told how the study is going."""
 
-    def ended(self, run: Run, outcome: dict[str, Any]) -> None: ...
+    def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None: ...
 
-    def failed(self, run: Run, error: GankitError) -> None:
+    def failed(self, run: StudyRun, error: GankitError) -> None:
         """It has ended without an outcome, and not because it was asked to."""
         ...
 
-    def look(self, running: list[Run]) -> None:
+    def look(self, running: list[StudyRun]) -> None:
         """Called again and again."""
         ...
 
@@ -69,7 +69,7 @@ class Watcher(Protocol):
 class Failure:
     """A run that went wrong. It is no result: it is played again when the study is asked for again."""
 
-    run: Run
+    run: StudyRun
     error: GankitError
 
 
@@ -78,7 +78,7 @@ class End:
     """How far a study came."""
 
     failures: list[Failure]
-    cut_short: list[Run]
+    cut_short: list[StudyRun]
     """Runs that ended before their time, because they were asked to."""
 
     interrupted: bool
@@ -88,16 +88,16 @@ class End:
     """Whether what is left was not played, since it would fail too."""
 
 
-def conduct(study: Study, place: Place, watcher: Watcher) -> End:
+def run_study(study: Study, place: Place, watcher: Watcher) -> End:
     """Plays all runs that are not over yet.
 
     A game that breaks down is a result. Anything else that goes wrong (a setting that only shows in a run, a full
     disk, a bug) is none; the other runs go on, unless it is nothing that a trick did.
     """
     waiting = deque(run for run in study.runs if run.outcome() is None)
-    playing: set[Run] = set()
+    playing: set[StudyRun] = set()
     failures: list[Failure] = []
-    cut_short: list[Run] = []
+    cut_short: list[StudyRun] = []
     in_a_row: list[Failure] = []
     asked = given_up = False
     try:
@@ -161,7 +161,7 @@ def told(failures: Sequence[Failure]) -> GankitError:
     return (InputError if wrong_input else GankitError)("\n".join(lines))
 
 
-def _what_it_said(run: Run, code: int) -> GankitError:
+def _what_it_said(run: StudyRun, code: int) -> GankitError:
     """A run's process, before it ended without an outcome."""
     lines = run.said_file.read_text(encoding="utf-8", errors="replace").splitlines() if run.said_file.exists() else []
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

@@ -29,7 +29,7 @@ from gankit.version import __version__
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """One run of a study."""
 
     variant: Variant
@@ -82,9 +82,9 @@ class Study:
         self._lock = Lock(path, "study")
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[StudyRun]:
         """All of them, seed by seed: cut short, a study has whole pairs to compare."""
-        return [Run(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
+        return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
     def base(self) -> Variant:

@@ -40,7 +40,7 @@ class Variant:
         return " ".join([self.folder.partition("-")[0], self.trick]) if self.trick else self.folder
 
 
-def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
+def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     """The recipe, and the recipe with each of its tricks left out.
 
     Args:
@@ -51,7 +51,7 @@ def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     Raises InputError when there is nothing to leave out, or the recipe cannot be without it.
     """
     tricks = [key.removeprefix("tricks.") for key in recipe.components if key.startswith("tricks.")]
-    watching = only_watching(recipe)
+    watching = read_only_tricks(recipe)
     acting = [name for name in tricks if name not in watching]
     if not acting and not only:
         besides = f" but {', '.join(watching)}, which only watch or measure" if watching else ""
@@ -67,12 +67,12 @@ def without_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
                 f"--only {name}: {recipe.source} has no such trick; "
                 f"{nearest(name, tricks)}it has {', '.join(tricks) or 'none'}"
             )
-        with saying(f"without {name}", "--only names the tricks to leave out"):
+        with naming_variant(f"without {name}", "--only names the tricks to leave out"):
             variants.append(Variant(f"without-{_slug(name)}", name, False, recipe.changed(drop=[key])))
     return _different(variants)
 
 
-def only_watching(recipe: Recipe) -> list[str]:
+def read_only_tricks(recipe: Recipe) -> list[str]:
     """Its tricks that cannot have an effect, such as loggers; and those that measure, since without them there would be
     nothing to compare."""
     return [
@@ -82,7 +82,7 @@ def only_watching(recipe: Recipe) -> list[str]:
     ]
 
 
-def with_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
+def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
     """The recipe, and the recipe with each of some tricks.
 
     Args:
@@ -104,7 +104,7 @@ def with_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
                     f"--add {given}: {recipe.source} has {key} already; --drop {key} leaves it out of what is compared "
                     "with, and --drop tricks all of them"
                 )
-        with saying(f"--add {given}"):
+        with naming_variant(f"--add {given}"):
             variants.append(Variant(f"with-{_slug(given)}", given, True, recipe.changed(overrides)))
     return _different(variants)
 
@@ -148,7 +148,7 @@ def _different(variants: list[Variant]) -> list[Variant]:
 
 
 @contextmanager
-def saying(what: str, way_out: str = "") -> Iterator[None]:
+def naming_variant(what: str, way_out: str = "") -> Iterator[None]:
     """Puts in front of what is wrong where it is wrong, and behind it what may help."""
     try:
         yield

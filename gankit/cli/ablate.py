@@ -11,7 +11,7 @@ from gankit.cli.arguments import drop_option, overrides_argument
 
 if TYPE_CHECKING:
     from gankit.ablation.scheduler import Place
-    from gankit.ablation.study import Run, Study
+    from gankit.ablation.study import StudyRun, Study
     from gankit.ablation.variants import Variant
     from gankit.recipe.recipe import Recipe
 
@@ -111,7 +111,7 @@ def _asked(
 ) -> tuple[Study, Place]:
     """The study that is asked for, new or there already, and where it is played."""
     from gankit.ablation.study import Study
-    from gankit.ablation.variants import only_watching, with_each, without_each
+    from gankit.ablation.variants import read_only_tricks, add_each, drop_each
     from gankit.errors import InputError
     from gankit.recipe.bundled import find_recipe
     from gankit.recipe.recipe import Recipe
@@ -121,7 +121,7 @@ def _asked(
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
         raise InputError("seed: each variant is played with several; --seeds 0,1,2 names them")
     read = Recipe.load(find_recipe(recipe), overrides, drop)
-    variants = with_each(read, add) if add else without_each(read, only)
+    variants = add_each(read, add) if add else drop_each(read, only)
     advice = dict.fromkeys(sentence for variant in variants for sentence in _advice(variant))
     path = out or read.output.directory / read.name / "ablation"
     there = Study.open(path) if Study.is_one(path) else None
@@ -132,7 +132,7 @@ def _asked(
     study = Study.begin(path, variants, seeds, place.threads)
     for sentence in advice:
         click.echo(f"warning: {sentence}")
-    if not add and not only and (watchers := only_watching(read)):
+    if not add and not only and (watchers := read_only_tricks(read)):
         click.echo(f"not left out, since they only watch or measure: {', '.join(watchers)}")
     return study, place
 
@@ -144,12 +144,12 @@ def _advice(variant: Variant) -> list[str]:
     """
     from dataclasses import replace
 
-    from gankit.ablation.variants import saying
+    from gankit.ablation.variants import naming_variant
     from gankit.training.assembly import assemble
 
     # On the CPU: the GPUs' memory belongs to the runs.
     on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
-    with saying(variant.name):
+    with naming_variant(variant.name):
         return assemble(on_cpu).warnings
 
 
@@ -180,11 +180,11 @@ def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int |
 
 
 def _tell(study: Study) -> None:
-    from gankit.formatting import counted
+    from gankit.formatting import plural
 
     names = ", ".join(variant.name for variant in study.variants)
     click.echo(f"{study.base.recipe.name}: {names}")
-    click.echo(f"{counted(len(study.seeds), 'seed')}, {counted(len(study.runs), 'run')}, into {study.path}")
+    click.echo(f"{plural(len(study.seeds), 'seed')}, {plural(len(study.runs), 'run')}, into {study.path}")
 
 
 def _play(study: Study, place: Place, quiet: bool) -> None:
@@ -192,7 +192,7 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
 
     Raises GankitError with all that went wrong in runs, InputError if all of it is wrong input.
     """
-    from gankit.ablation.scheduler import conduct, told
+    from gankit.ablation.scheduler import run_study, told
     from gankit.cli import INTERRUPTED, complain
     from gankit.cli.run_command import quoted, tell_next
     from gankit.cli.study_progress import study_progress
@@ -200,7 +200,7 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
     go_on = f"gankit ablate {quoted(study.path)}"
     try:
         with study_progress(study, quiet) as shown:
-            end = conduct(study, place, shown)
+            end = run_study(study, place, shown)
     except KeyboardInterrupt:
         click.echo("\nstopped at once; each run goes on from its last checkpoint")
         tell_next(go_on)
@@ -222,7 +222,7 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
         tell_next(f"{go_on} --seeds {2 * len(study.seeds)}")
 
 
-def _checkpoints(cut_short: list[Run]) -> str:
+def _checkpoints(cut_short: list[StudyRun]) -> str:
     """Which runs have one, of those that had begun when they were asked to write one."""
     from gankit.storage.run_dir import RunDir
 

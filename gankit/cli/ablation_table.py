@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gankit.ablation.comparison import Comparison, Cost, Row
 from gankit.ablation.statistics import CONFIDENCE, Effect
-from gankit.formatting import counted, number
+from gankit.formatting import plural, number
 
 COLUMNS = ("trick", "metric", "without", "effect", "95% interval", "seen", "cost")
 RIGHT = ("without", "effect", "95% interval", "cost")
@@ -46,7 +46,7 @@ def seen(row: Row, seeds: int) -> str:
     if row.effect.pairs == seeds:
         return row.verdict
     held = "those that held: " if row.broke_down else ""
-    return f"{row.verdict}, of {held}{row.effect.pairs} of {counted(seeds, 'seed')}"
+    return f"{row.verdict}, of {held}{row.effect.pairs} of {plural(seeds, 'seed')}"
 
 
 def signed(value: float) -> str:
@@ -71,7 +71,7 @@ def cost_in_words(cost: Cost) -> str:
 
 def notes(comparison: Comparison) -> list[str]:
     """What must be known to read the table."""
-    seeds = counted(len(comparison.seeds), "seed")
+    seeds = plural(len(comparison.seeds), "seed")
     lines = [
         f"effect: the measure with the trick less without it, the mean over {seeds}, paired. Whether higher is better, "
         "the measure says. cost: the time of an iteration with the trick over without; runs side by side disturb it."

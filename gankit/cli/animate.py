@@ -17,10 +17,10 @@ def command(run: Path, out: Path) -> None:
     the newest are left out, as they are after output.sample_count has changed, and so are damaged ones.
     """
     from gankit.errors import InputError
-    from gankit.formatting import counted
+    from gankit.formatting import plural
     from gankit.images.gif import MOST_FRAMES, durations, gif, grid_frames, spread
-    from gankit.images.grid_metadata import of_newest_z
-    from gankit.images.io import is_whole, picture_size
+    from gankit.images.grid_metadata import group_by_z
+    from gankit.images.io import is_whole, image_size
     from gankit.storage.atomic_io import write_parts
     from gankit.storage.run_dir import RunDir
 
@@ -29,9 +29,9 @@ def command(run: Path, out: Path) -> None:
     if out.is_dir():
         raise InputError(f"--out {out}: a folder of that name is in the way")
     grids = RunDir.open(run).grids()
-    sorted_out = of_newest_z(grids)
+    sorted_out = group_by_z(grids)
     # Frames are of one size, whatever a plugin that draws them itself may have changed.
-    alike = [path for path in sorted_out.alike if picture_size(path) == picture_size(sorted_out.alike[-1])]
+    alike = [path for path in sorted_out.alike if image_size(path) == image_size(sorted_out.alike[-1])]
     chosen = spread(alike, MOST_FRAMES)
     # Looked at before: how long a frame is seen depends on how many there are.
     frames = [path for path in chosen if is_whole(path)]
@@ -39,9 +39,9 @@ def command(run: Path, out: Path) -> None:
         click.echo(f"{path} is damaged and left out")
     if len(frames) < 2:
         raise InputError(
-            f"{run} holds {counted(len(frames), 'grid')} to animate, and it takes two; a run with a smaller "
+            f"{run} holds {plural(len(frames), 'grid')} to animate, and it takes two; a run with a smaller "
             "output.sample_every leaves more"
         )
     write_parts(out, gif(grid_frames(frames), durations(len(frames))))
-    of = "" if len(frames) == len(grids) else f" of {counted(len(grids), 'grid')}"
-    click.echo(f"{counted(len(frames), 'frame')}{of}: {out}")
+    of = "" if len(frames) == len(grids) else f" of {plural(len(grids), 'grid')}"
+    click.echo(f"{plural(len(frames), 'frame')}{of}: {out}")

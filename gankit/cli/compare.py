@@ -36,7 +36,7 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
 
     from gankit.cli.report import check_html
     from gankit.errors import InputError
-    from gankit.report.comparison import advice_in_words, compared, ending_in_words, said, transposed
+    from gankit.report.comparison import format_warning, compared, format_ending, said, transposed
     from gankit.report.page import grade, page
     from gankit.report.run_record import read_run
     from gankit.storage.atomic_io import write_text
@@ -57,9 +57,9 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
         click.echo(note)
     for record in records:
         if grade(record) != "good":
-            click.echo(f"{record.path}: {ending_in_words(record)}")
+            click.echo(f"{record.path}: {format_ending(record)}")
             for advice in said(record):
-                click.echo(f"  advice: {advice_in_words(advice)}")
+                click.echo(f"  advice: {format_warning(advice)}")
     if html is not None:
         write_text(html, page(records))
         click.echo(str(html))

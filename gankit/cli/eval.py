@@ -58,7 +58,7 @@ def command(
     row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, metrics)
     if (target / "recipe.toml").exists():
         directory = RunDir.open(target)
-        directory.keep_evaluation(row)
+        directory.log_evaluation(row)
         write_report(directory)
     if as_json:
         # What is not finite has no name in JSON.

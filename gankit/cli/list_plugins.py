@@ -14,7 +14,7 @@ from gankit.errors import InputError, PluginError
 from gankit.formatting import first_line
 from gankit.plugin.registry import Entry, Registry, ResolvedPlugin
 from gankit.plugin.slots import KINDS
-from gankit.plugin.static_scan import Outline, Outlines
+from gankit.plugin.static_scan import ScannedClass, ClassScanner
 from gankit.suggest import nearest
 
 
@@ -50,7 +50,7 @@ def command(long: bool, as_json: bool, kind: str | None, hook: str | None, check
         _check_kind(kind)
     if hook is not None:
         _check_hook(hook)
-    outlines = Outlines(e.value.partition(":")[0].partition(".")[0] for e in entries)
+    outlines = ClassScanner(e.value.partition(":")[0].partition(".")[0] for e in entries)
     rows = [imported(e) if check else read(e, outlines) for e in entries]
     rows = [r for r in rows if (kind is None or r.kind == kind) and (hook is None or hook in r.hooks)]
     rows.sort(key=lambda row: (row.kind, row.name, row.distribution))
@@ -77,7 +77,7 @@ def _fitting(line: str) -> str:
     return f"{line[: width - 1]}…"
 
 
-def read(entry: Entry, outlines: Outlines) -> Row:
+def read(entry: Entry, outlines: ClassScanner) -> Row:
     """What a plugin's source says of it; nothing of it is run."""
     try:
         if entry.kind not in (*KINDS, None):
@@ -90,12 +90,12 @@ def read(entry: Entry, outlines: Outlines) -> Row:
     return Row(entry.name, kind, hooks, entry.distribution, entry.version, said)
 
 
-def _read_off(entry: Entry, outline: Outline) -> tuple[str, list[str]]:
+def _read_off(entry: Entry, outline: ScannedClass) -> tuple[str, list[str]]:
     """The kind and the hook points of a class.
 
     Raises PluginError for what can be seen to be wrong with it.
     """
-    from gankit.plugin.hooks import misspelt, wrong_arguments
+    from gankit.plugin.hooks import unknown_hook, unknown_arguments
     from gankit.plugin.hookspecs import KIND_OF_HOOK
     from gankit.plugin.resolve import check_api_version
 
@@ -103,8 +103,8 @@ def _read_off(entry: Entry, outline: Outline) -> tuple[str, list[str]]:
         return entry.kind or "", [f"build_{entry.kind}"] if entry.kind in ("generator", "discriminator") else []
     for name, arguments in outline.hooks.items():
         if name not in KIND_OF_HOOK:
-            raise PluginError(f"{entry.label}: {misspelt(outline.name, name)}")
-        if wrong := wrong_arguments(outline.name, name, arguments):
+            raise PluginError(f"{entry.label}: {unknown_hook(outline.name, name)}")
+        if wrong := unknown_arguments(outline.name, name, arguments):
             raise PluginError(f"{entry.label}: {wrong}")
     kind = str(outline.constants.get("kind", ""))
     if kind and entry.kind is not None and kind != entry.kind:

@@ -35,7 +35,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     `gankit describe DATA` explains.
     """
     from gankit.data.prepared import prepare
-    from gankit.formatting import counted
+    from gankit.formatting import plural
 
     # As Ctrl-C does, SIGTERM is to remove the file that is half written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -53,8 +53,8 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
         count = prepare(dataset, out, " ".join((data, *overrides)), written)
         bar.update(task, total=count)
     shape = f"{dataset.channels}x{dataset.resolution}x{dataset.resolution}"
-    classes = counted(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"
-    click.echo(f"{counted(count, 'image')} of {shape}, {classes}, {out.stat().st_size / 1e6:.1f} MB: {out}")
+    classes = plural(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"
+    click.echo(f"{plural(count, 'image')} of {shape}, {classes}, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
 def dataset_of(use: str, settings: tuple[str, ...]) -> Dataset:

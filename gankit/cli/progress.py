@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gankit.cli.status_line import Waiting
-from gankit.cli.words import images_in_words, parameters_in_words
+from gankit.cli.words import describe_images, describe_parameters
 from gankit.formatting import duration, number
 from gankit.plugin.slots import PLAYERS, Player
 from gankit.report.page import write_report_of
@@ -109,10 +109,10 @@ class Progress(Reporter):
         self.losses: dict[Player, dict[str, float]] = {player: {} for player in PLAYERS}
         self._mark(run)
         at = f", from iteration {run.iteration}" if run.iteration else ""
-        click.echo(f"{self.name}: {images_in_words(run)}")
+        click.echo(f"{self.name}: {describe_images(run)}")
         click.echo(
-            f"generator {parameters_in_words(run.generator)}, "
-            f"discriminator {parameters_in_words(run.discriminator)}, on {run.device}"
+            f"generator {describe_parameters(run.generator)}, "
+            f"discriminator {describe_parameters(run.discriminator)}, on {run.device}"
         )
         click.echo(f"into {directory.path}{at}")
 

@@ -14,7 +14,7 @@ from gankit.cli.progress import Progress, progress
 from gankit.cli.status_line import Waiting
 from gankit.formatting import duration
 from gankit.runtime.torchrun_env import place_of_process
-from gankit.sampling.generator_file import read_generator_file, strange_uses
+from gankit.sampling.generator_file import read_generator_file, untrusted_uses
 from gankit.storage.run_dir import RunDir
 from gankit.training.reporter import Outcome
 
@@ -54,7 +54,7 @@ def tell_end(directory: RunDir, outcome: Outcome) -> None:
         click.echo(f"done: {outcome.iterations} iterations; this took {duration(outcome.seconds)}")
     click.echo(f"  pictures   {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
-    trust = " --trust" if strange_uses(read_generator_file(directory.generator_file)[0]) else ""
+    trust = " --trust" if untrusted_uses(read_generator_file(directory.generator_file)[0]) else ""
     # What a plugin has ended is not to be played on without a thought.
     further = [f"{resume} train.iterations={2 * outcome.iterations}"] if outcome.stop_reason is None else []
     tell_next(

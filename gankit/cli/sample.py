@@ -81,10 +81,10 @@ def command(
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  a row for each, of the same z; inf: the whole prior
     """
     from gankit.errors import InputError
-    from gankit.formatting import counted
+    from gankit.formatting import plural
     from gankit.images.io import save_png
-    from gankit.sampling.grid import along_rows, draw_grid, grid_layout, sweep
-    from gankit.sampling.sampler import Sampler, save_folder
+    from gankit.sampling.grid import interpolate_rows, draw_grid, grid_layout, truncation_rows
+    from gankit.sampling.sampler import Sampler, save_images
     from gankit.storage.run_dir import RunDir
 
     if out.suffix.lower() in NO_PNG:
@@ -117,16 +117,16 @@ def command(
     if sweeping:
         if context.get_parameter_source("count") is ParameterSource.DEFAULT:
             count = COLUMNS * len(thresholds)
-        z, labels, columns, row_names = sweep(sampler, count, thresholds, seed, index)
+        z, labels, columns, row_names = truncation_rows(sampler, count, thresholds, seed, index)
         save_png(draw_grid(sampler, z, labels, columns, row_names), out)
     elif as_grid:
         count, columns, labels, row_names = grid_layout(sampler, count, index)
         z = sampler.latent(count, labels, seed, truncation)
         if interpolate:
-            z, labels = along_rows(sampler, z, labels, columns)
+            z, labels = interpolate_rows(sampler, z, labels, columns)
         save_png(draw_grid(sampler, z, labels, columns, row_names), out)
     else:
         labels = sampler.labels(count, index)
         z = sampler.latent(count, labels, seed, truncation)
-        save_folder(sampler.images(z, labels), labels, sampler.class_names, out)
-    click.echo(f"{counted(len(z), 'image')}: {out}")
+        save_images(sampler.images(z, labels), labels, sampler.class_names, out)
+    click.echo(f"{plural(len(z), 'image')}: {out}")

@@ -20,8 +20,8 @@ def command(run: Path) -> None:
     from rich.console import Console
 
     from gankit.errors import InputError
-    from gankit.images.io import read_picture
-    from gankit.images.terminal import fitted, half_blocks
+    from gankit.images.io import read_image
+    from gankit.images.terminal import resize_to_fit, half_blocks
     from gankit.storage.run_dir import RunDir
 
     path: Path | None = run
@@ -32,8 +32,10 @@ def command(run: Path) -> None:
             raise InputError(f"{run} holds no picture yet; `gankit resume {run}` goes on with the run")
         words = f"iteration {int(path.stem)}: {path}"
     assert path is not None
-    drawn = read_picture(path)
+    drawn = read_image(path)
     console = Console(highlight=False)
     if console.color_system is not None and not console.no_color and not console.options.ascii_only:
-        console.print(half_blocks(fitted(drawn, console.width, max(1, console.height - LINES_UNDER_IT))), crop=False)
+        console.print(
+            half_blocks(resize_to_fit(drawn, console.width, max(1, console.height - LINES_UNDER_IT))), crop=False
+        )
     click.echo(words)

@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gankit.ablation.results import newest_rows, seconds_per_iteration
-from gankit.ablation.study import Run, Study
+from gankit.ablation.study import StudyRun, Study
 from gankit.errors import GankitError
-from gankit.formatting import counted, duration
+from gankit.formatting import plural, duration
 
 REDRAWS_PER_SECOND = 2
 LOOKS_PER_SECOND = 2
@@ -42,17 +42,17 @@ class StudyProgress:
         self.totals = {run: run.variant.recipe.train.iterations for run in study.runs}
         self.over = {run for run in study.runs if run.outcome() is not None}
         self.broke_down = sum(run.outcome()["broke_down"] is not None for run in self.over)  # type: ignore[index]
-        self.failures: set[Run] = set()
+        self.failures: set[StudyRun] = set()
         # Also of runs that wait: what is played of them need not be played again.
         self.iterations = {
             run: self.totals[run] if run in self.over else _iteration(newest_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
-        self.paces: dict[Run, float | None] = {}
+        self.paces: dict[StudyRun, float | None] = {}
         """Seconds for an iteration of each run that is being played."""
 
-        self.began: dict[Run, float] = {}
-        self.running: list[Run] = []
+        self.began: dict[StudyRun, float] = {}
+        self.running: list[StudyRun] = []
         self.stopping_asked = False
         self._looked = -1.0
         self._start: tuple[float, int] | None = None
@@ -66,15 +66,15 @@ class StudyProgress:
     ) -> None:
         return None
 
-    def ended(self, run: Run, outcome: dict[str, Any]) -> None:
+    def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         self.over.add(run)
         self.iterations[run] = outcome["iterations"] or self.iterations[run]
         self.broke_down += outcome["broke_down"] is not None
 
-    def failed(self, run: Run, error: GankitError) -> None:
+    def failed(self, run: StudyRun, error: GankitError) -> None:
         self.failures.add(run)
 
-    def look(self, running: list[Run]) -> None:
+    def look(self, running: list[StudyRun]) -> None:
         now, new = self.now(), [run for run in running if run not in self.began]
         self.began |= dict.fromkeys(new, now)
         self.running = running
@@ -102,14 +102,14 @@ class StudyProgress:
             return None
         return (self.now() - began) / (played - before) * left
 
-    def run_seconds_left(self, run: Run) -> float | None:
+    def run_seconds_left(self, run: StudyRun) -> float | None:
         pace = self.paces.get(run)
         return None if pace is None else pace * self._left(run)
 
     def state(self) -> str:
         """`4 of 9 runs over, 2 running, 3 waiting  12 min 3 s left`."""
         waiting = len(self.totals) - len(self.over) - len(self.failures) - len(self.running)
-        parts = [f"{len(self.over)} of {counted(len(self.totals), 'run')} over"]
+        parts = [f"{len(self.over)} of {plural(len(self.totals), 'run')} over"]
         parts += [f"{self.broke_down} broke down"] if self.broke_down else []
         parts += [f"{len(self.failures)} failed"] if self.failures else []
         parts += [f"{len(self.running)} running", f"{waiting} waiting"]
@@ -119,7 +119,7 @@ class StudyProgress:
     def _played(self) -> int:
         return sum(self.iterations.values())
 
-    def _left(self, run: Run) -> int:
+    def _left(self, run: StudyRun) -> int:
         """Iterations that are still to be played."""
         return 0 if run in self.over or run in self.failures else self.totals[run] - self.iterations[run]
 
@@ -127,7 +127,7 @@ class StudyProgress:
 class StudyLines(StudyProgress):
     """A line of plain text whenever a run begins or ends."""
 
-    def look(self, running: list[Run]) -> None:
+    def look(self, running: list[StudyRun]) -> None:
         before = set(self.began)
         super().look(running)
         for run in running:
@@ -135,14 +135,14 @@ class StudyLines(StudyProgress):
                 at = f", from iteration {self.iterations[run]}" if self.iterations[run] else ""
                 click.echo(f"{run.name}: goes on{at}" if at else f"{run.name}: begins")
 
-    def ended(self, run: Run, outcome: dict[str, Any]) -> None:
+    def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
         took = f" after {duration(self.now() - self.began[run])}" if run in self.began else ""
         left = self.seconds_left()
         more = f", about {duration(left)} left" if left is not None else ""
         click.echo(f"{run.name}: {how_it_ended(outcome)}{took}; {len(self.over)} of {len(self.totals)} over{more}")
 
-    def failed(self, run: Run, error: GankitError) -> None:
+    def failed(self, run: StudyRun, error: GankitError) -> None:
         super().failed(run, error)
         click.echo(f"{run.name}: failed, {error}")
 
@@ -175,12 +175,12 @@ class StudyDisplay(StudyProgress):
     ) -> None:
         self.live.stop()
 
-    def ended(self, run: Run, outcome: dict[str, Any]) -> None:
+    def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
         if outcome["broke_down"] is not None or outcome["stop_reason"] is not None:
             self.console.print(Text(f"{run.name}: {how_it_ended(outcome)}"))
 
-    def failed(self, run: Run, error: GankitError) -> None:
+    def failed(self, run: StudyRun, error: GankitError) -> None:
         super().failed(run, error)
         self.console.print(Text(f"{run.name}: failed, {error}"))
 
@@ -207,7 +207,7 @@ class StudyDisplay(StudyProgress):
         more = len(self.running) - len(shown)
         return Group(bars, *([Text(f"... and {more} more")] if more else []), last)
 
-    def _fitting(self, lines: int) -> list[Run]:
+    def _fitting(self, lines: int) -> list[StudyRun]:
         """The runs for which there is room, or rich leaves out what comes last.
 
         Args:

@@ -16,7 +16,7 @@ def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> N
 
     Says all that is wrong at once; else what would be trained, and then advice. Exit code 2 when something is wrong.
     """
-    from gankit.cli.words import images_in_words, parameters_in_words
+    from gankit.cli.words import describe_images, describe_parameters
     from gankit.recipe.bundled import find_recipe
     from gankit.recipe.recipe import Recipe
     from gankit.training.assembly import assemble
@@ -26,9 +26,9 @@ def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> N
     tricks = [key.removeprefix("tricks.") for key in read.components if key.startswith("tricks.")]
     click.echo(f"{read.source}: nothing is wrong")
     for what, facts in {
-        "images": images_in_words(run),
-        "generator": f"{read.use_of('generator')}, {parameters_in_words(run.generator)}",
-        "discriminator": f"{read.use_of('discriminator')}, {parameters_in_words(run.discriminator)}",
+        "images": describe_images(run),
+        "generator": f"{read.use_of('generator')}, {describe_parameters(run.generator)}",
+        "discriminator": f"{read.use_of('discriminator')}, {describe_parameters(run.discriminator)}",
         "loss": str(read.use_of("loss")),
         "tricks": ", ".join(tricks) or "none",
         "device": str(run.device),

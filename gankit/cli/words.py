@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gankit.formatting import counted as counted
+from gankit.formatting import plural as plural
 from gankit.formatting import duration as duration
 from gankit.formatting import number as number
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 10
 
 
-def images_in_words(run: TrainingRun) -> str:
+def describe_images(run: TrainingRun) -> str:
     """`1x28x28, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9`."""
     data = run.dataset
     shape = f"{data.channels}x{data.resolution}x{data.resolution}"
@@ -24,9 +24,9 @@ def images_in_words(run: TrainingRun) -> str:
     if not names:
         return f"{shape}, no classes"
     more = ", ..." if len(names) > NAMES_SHOWN else ""
-    return f"{shape}, {counted(len(names), 'class', 'classes')}: {', '.join(names[:NAMES_SHOWN])}{more}"
+    return f"{shape}, {plural(len(names), 'class', 'classes')}: {', '.join(names[:NAMES_SHOWN])}{more}"
 
 
-def parameters_in_words(network: nn.Module) -> str:
+def describe_parameters(network: nn.Module) -> str:
     """`1,234,567 parameters`."""
-    return counted(sum(p.numel() for p in network.parameters()), "parameter")
+    return plural(sum(p.numel() for p in network.parameters()), "parameter")

@@ -204,7 +204,7 @@ class Batches:
         return None
 
 
-class Prefetched:
+class PrefetchedBatches:
     """Batches gathered ahead by a thread, for images that lie on disk or must travel to the device.
 
     What is saved is the state behind the batches handed out, not behind those gathered ahead.
@@ -278,7 +278,7 @@ class Prefetched:
         return images.pin_memory(), None if labels is None else labels.pin_memory(), state
 
 
-def place(
+def make_batch_source(
     images: Tensor,
     labels: Tensor | None,
     device: torch.device,
@@ -302,7 +302,7 @@ def place(
         prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > room_for_data(device)
     if prefetch:
         expect_no_order(images)
-        return Prefetched(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type == "cuda")
+        return PrefetchedBatches(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type == "cuda")
     on_device = images.to(device), None if labels is None else labels.to(device)
     return Batches(*on_device, batch_size, classes, seed, ranks)
 

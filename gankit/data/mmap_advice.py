@@ -59,7 +59,7 @@ def expect_no_order(images: Tensor) -> None:
 
 
 @contextmanager
-def gone_through(images: Tensor) -> Iterator[None]:
+def sequential_access(images: Tensor) -> Iterator[None]:
     """Has the kernel read ahead in a mapped file, whose rows are touched from the first to the last meanwhile.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gankit.data.batches import Batches, BatchSource
-from gankit.data.mmap_advice import gone_through
+from gankit.data.mmap_advice import sequential_access
 from gankit.errors import GankitError
 from gankit.evaluation.budget import Budget
 from gankit.evaluation.feature_cache import disk_cache
@@ -145,9 +145,7 @@ class Evaluator:
                 sampler, real, run.sampled_generator_name()
             )
             try:
-                comparison = Comparison(
-                    real, fake, self.extractor, facts, features, everything_features=self._everything
-                )
+                comparison = Comparison(real, fake, self.extractor, facts, features, dataset_features=self._everything)
             except GankitError as error:  # too few images for any measure
                 return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
             return comparison.protocol, compute_all(run.metrics, comparison)
@@ -276,7 +274,7 @@ def features_of_everything(
         return None
 
     def compute() -> Features:
-        with gone_through(images):
+        with sequential_access(images):
             return features_of(samples(images, labels, dataset.class_names), extractor, part)
 
     return compute

@@ -35,7 +35,7 @@ from gankit.recipe.recipe import RecipeParser
 from gankit.recipe.settings import Evaluation
 from gankit.recipe.toml import Raw, merge
 from gankit.runtime.device import choose_device
-from gankit.sampling.generator_file import refuse_strange
+from gankit.sampling.generator_file import refuse_untrusted
 from gankit.sampling.sampler import Sampler
 from gankit.storage.run_dir import RunDir
 from gankit.suggest import nearest
@@ -87,7 +87,7 @@ def evaluate(
     facts = facts_of(plan.components, real, fake, plan.settings.seed) | of_fake
     looking = real, extractor, plan.components["extractor"]
     everything = features_of_everything(dataset, *looking)
-    comparison = Comparison(real, fake, extractor, facts, features_of(*looking), everything_features=everything)
+    comparison = Comparison(real, fake, extractor, facts, features_of(*looking), dataset_features=everything)
     found = compute_all({i.key: i.call for i in plan.hooks.of("compute_metrics")}, comparison).or_refused()
     refuse_silence(found, comparison)
     return {
@@ -231,10 +231,10 @@ def plan_of(target: Path, tables: Raw, changes: Raw, trusted: bool) -> Plan:
     keys = ["data", "extractor", *(f"metrics.{name}" for name in reader.table("metrics"))]
     if not trusted:
         theirs = [key for key in keys if "use" not in said_at(changes, key)]
-        refuse_strange(target, RecipeParser(tables, target, Registry([])).uses_at(theirs))
+        refuse_untrusted(target, RecipeParser(tables, target, Registry([])).uses_at(theirs))
     parts = reader.components_at(keys)
     settings = reader.settings(Evaluation, reader.table("evaluation"), "evaluation")
-    reader.complain()
+    reader.raise_problems()
     assert isinstance(settings, Evaluation)
     if not trusted:
         refuse_paths(target, parts, changes)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from PIL import Image, ImageDraw, ImageFont
 
-from gankit.images.io import read_picture
+from gankit.images.io import read_image
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def grid_frames(grids: Iterable[Path]) -> Iterator[Image.Image]:
     Raises InputError at one that is damaged.
     """
     for path in grids:
-        yield captioned(read_picture(path), f"iteration {int(path.stem)}")
+        yield captioned(read_image(path), f"iteration {int(path.stem)}")
 
 
 def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[bytes]:

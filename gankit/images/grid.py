@@ -25,7 +25,7 @@ def to_bytes(images: Tensor) -> Tensor:
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def picture(image: Tensor) -> Image.Image:
+def to_image(image: Tensor) -> Image.Image:
     """A (C, H, W) uint8 tensor as a picture: grey for one channel, RGB for three, the first three of more."""
     shown = image[:3] if image.shape[0] >= 3 else image[:1]
     height, width = shown.shape[1:]
@@ -52,7 +52,7 @@ def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.I
         row, column = divmod(position, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
-    drawn = picture(sheet)
+    drawn = to_image(sheet)
     # Tiny images are shown larger, by whole factors, so that they can be judged by eye.
     scale = max(1, 64 // height)
     drawn = drawn.resize((drawn.width * scale, drawn.height * scale), Image.Resampling.NEAREST)

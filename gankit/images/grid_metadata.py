@@ -24,7 +24,7 @@ class Grids:
     damaged: list[Path]
 
 
-def of_newest_z(grids: Sequence[Path]) -> Grids:
+def group_by_z(grids: Sequence[Path]) -> Grids:
     """Sorts grids, given from early to late. Those of other z are from before a resume that changed how many there are.
 
     Only the beginning of a file is read; what is damaged behind it comes out when it is drawn.

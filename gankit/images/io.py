@@ -26,7 +26,7 @@ def save_png(drawn: Image.Image, path: Path, notes: Mapping[str, str] | None = N
     write_bytes(path, buffer.getvalue())
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_image(path: Path) -> Image.Image:
     """A picture file, in grey (`L`) or colour (`RGB`); of an animation, the first frame.
 
     Raises InputError when it is missing, damaged, or no picture.
@@ -35,7 +35,7 @@ def read_picture(path: Path) -> Image.Image:
         return picture.convert("L" if picture.mode == "L" else "RGB")
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """Width and height, of which a file's first bytes speak.
 
     Raises InputError when it is missing, damaged there, or no picture.
@@ -47,7 +47,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 def is_whole(path: Path) -> bool:
     """Whether a picture can be read to its end."""
     try:
-        read_picture(path)
+        read_image(path)
     except InputError:
         return False
     return True

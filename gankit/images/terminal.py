@@ -13,7 +13,7 @@ UPPER = "▀"
 """The upper half of a character in its own colour, over the lower half in the background's."""
 
 
-def fitted(drawn: Image.Image, columns: int, rows: int) -> Image.Image:
+def resize_to_fit(drawn: Image.Image, columns: int, rows: int) -> Image.Image:
     """The picture in colour, made smaller until it fits so many characters, of which each shows two pixels, one above
     the other: they are about twice as high as wide. Never larger than it is."""
     share = min(1.0, columns / drawn.width, 2 * rows / drawn.height)

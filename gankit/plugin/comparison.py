@@ -60,7 +60,7 @@ class Comparison:
         extractor: Extractor | None,
         facts: MetricProtocol,
         real_features: Features | None = None,
-        everything_features: Callable[[], Features] | None = None,
+        dataset_features: Callable[[], Features] | None = None,
     ) -> None:
         if min(len(real.images), len(fake.images)) < 2:
             raise InputError(
@@ -71,7 +71,7 @@ class Comparison:
         self.protocol: MetricProtocol = {**({} if extractor is None else extractor.facts), **facts}
         if real_features is not None:
             self.real_features = real_features
-        self._everything_features = everything_features
+        self._everything_features = dataset_features
         self._made: dict[Hashable, Any] = {}
 
     @property
@@ -103,16 +103,16 @@ class Comparison:
         return self.extractor.logits_of(self.fake.images, self.fake_features)
 
     @property
-    def real_is_everything(self) -> bool:
+    def real_is_whole_dataset(self) -> bool:
         """Whether there are no more real images than those compared with."""
         return self._everything_features is None
 
     @cached_property
-    def everything_features(self) -> Features:
+    def dataset_features(self) -> Features:
         """Of all images that the real ones were chosen from, these among them."""
         return self.real_features if self._everything_features is None else self._everything_features()
 
-    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+    def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
         """What measures share beyond features: computed for the first that asks, by a key that they agree on."""
         if key not in self._made:
             self._made[key] = compute()

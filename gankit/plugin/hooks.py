@@ -203,13 +203,13 @@ def _class_of(plugin: Any) -> type:
     return plugin if inspect.isclass(plugin) else type(plugin)
 
 
-def misspelt(owner: str, name: str) -> str:
+def unknown_hook(owner: str, name: str) -> str:
     """Return the message for a method that is marked as a hook that does not exist."""
     hint = nearest(name, hookspecs.KIND_OF_HOOK) or "gankit.plugin.hookspecs lists them"
     return f"{owner} marks {name!r} as a hook, and there is no such hook point; {hint}".rstrip("; ")
 
 
-def wrong_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
+def unknown_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
     """Return the message for arguments that a hook point does not have, or None if all exist."""
     given = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
     unknown = [argument for argument in taken if argument not in given]
@@ -226,9 +226,9 @@ def _why_refused(key: str, plugin: Any, error: pluggy.PluginValidationError) -> 
         if not hasattr(method, "gankit_impl"):
             continue
         if name not in hookspecs.KIND_OF_HOOK:
-            return f"{key}: {misspelt(plugin_class.__name__, name)}"
+            return f"{key}: {unknown_hook(plugin_class.__name__, name)}"
         parameters = inspect.signature(method).parameters.values()
         taken = [p.name for p in parameters if p.name != "self"]
-        if wrong := wrong_arguments(plugin_class.__name__, name, taken):
+        if wrong := unknown_arguments(plugin_class.__name__, name, taken):
             return f"{key}: {wrong}"
     return f"{key}: {plugin_class.__name__} does not fit its hook point: {' '.join(str(error).split())}"

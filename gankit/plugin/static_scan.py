@@ -22,7 +22,7 @@ _UNKNOWN = object()
 
 
 @dataclass
-class Outline:
+class ScannedClass:
     """A class, with what it inherits from classes that could be read too."""
 
     name: str
@@ -85,7 +85,7 @@ class _Source:
         return ".".join([*parts, *([statement.module] if statement.module else [])])
 
 
-class Outlines:
+class ClassScanner:
     """Reads classes out of installed modules.
 
     Args:
@@ -96,7 +96,7 @@ class Outlines:
         self.packages = {"gankit", *packages}
         self._sources: dict[str, _Source | None] = {}
 
-    def of(self, value: str) -> Outline | None:
+    def of(self, value: str) -> ScannedClass | None:
         """The class that an entry point such as `package.module:Class` leads to; None when no source shows it.
 
         Raises PluginError when there is no such module, or it is no Python.
@@ -107,12 +107,14 @@ class Outlines:
                 raise PluginError(f"{module} has no class {name!r}")
             return None
         source, definition = found
-        outline = Outline(name, summary=(ast.get_docstring(definition) or "").partition("\n")[0])
+        outline = ScannedClass(name, summary=(ast.get_docstring(definition) or "").partition("\n")[0])
         self._inherit(outline, source, definition, {(source.module, name)})
         outline.constants = {name: value for name, value in outline.constants.items() if value is not _UNKNOWN}
         return outline
 
-    def _inherit(self, outline: Outline, source: _Source, definition: ast.ClassDef, seen: set[tuple[str, str]]) -> None:
+    def _inherit(
+        self, outline: ScannedClass, source: _Source, definition: ast.ClassDef, seen: set[tuple[str, str]]
+    ) -> None:
         """Adds what a class has and its bases have, the nearest first."""
         for name, value in _constants(definition) if outline.whole else ():
             outline.constants.setdefault(name, value)

@@ -105,7 +105,7 @@ class Recipe:
         Files of plugins are looked for relative to `source`, or to the current folder if that is no file. `recorded`
         is what a run noted of its plugins, for a name that several distributions offer.
         """
-        return RecipeParser(raw, source, registry or Registry.installed(), recorded).read()
+        return RecipeParser(raw, source, registry or Registry.installed(), recorded).parse()
 
     def to_dict(self) -> Raw:
         """The recipe with every default written out; `from_dict` gives the same recipe again."""
@@ -225,7 +225,7 @@ class RecipeParser:
         self.recorded = recorded or {}
         self.problems: list[Problem] = []
 
-    def read(self) -> Recipe:
+    def parse(self) -> Recipe:
         for key in self.raw:
             if key not in TOP_LEVEL:
                 self.problem(key, f"unknown key; {nearest(key, TOP_LEVEL)}there are {', '.join(TOP_LEVEL)}")
@@ -247,7 +247,7 @@ class RecipeParser:
                 "train.accumulate",
                 f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}",
             )
-        self.complain()
+        self.raise_problems()
         assert isinstance(train, Train)
         assert isinstance(output, Output)
         assert isinstance(evaluation, Evaluation)
@@ -287,10 +287,10 @@ class RecipeParser:
         """
         wanted = set(keys)
         parts = {k: part for k, kinds, raw in self.places() if k in wanted and (part := self.part(k, kinds, raw))}
-        self.complain()
+        self.raise_problems()
         return parts
 
-    def complain(self) -> None:
+    def raise_problems(self) -> None:
         """Raises RecipeError with all that has been found to be wrong."""
         if self.problems:
             raise RecipeError(self.source, self.problems)

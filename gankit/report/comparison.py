@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from gankit.formatting import brief, counted, duration, megabytes
+from gankit.formatting import brief, plural, duration, megabytes
 from gankit.recipe.diff import labels, learnt_from
 from gankit.report.run_record import Measure, RunRecord
 
@@ -195,7 +195,7 @@ def notes_on_lacking(group: Group, heads: Mapping[Measure, str]) -> list[str]:
 def machine_in_words(run: RunRecord) -> str:
     """What time depends on besides the recipe: `x86_64, 2 threads, fp32, torch 2.6.0`."""
     known = run.environment
-    threads = counted(known["threads"], "thread") if "threads" in known else ""
+    threads = plural(known["threads"], "thread") if "threads" in known else ""
     parts = [
         known.get("device_name", ""),
         threads,
@@ -261,13 +261,13 @@ def state_in_words(runs: Sequence[RunRecord]) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
-def ending_in_words(run: RunRecord) -> str:
+def format_ending(run: RunRecord) -> str:
     """How a run ended, in a sentence, with what to do about it."""
     ending = run.ending
     go_on = f"`gankit resume {run.path}` goes on"
     match ending.state:
         case "finished":
-            return f"finished: {counted(ending.iteration, 'iteration')}"
+            return f"finished: {plural(ending.iteration, 'iteration')}"
         case "stopped":
             return f"stopped at iteration {ending.iteration}: {ending.reason}"
         case "interrupted":
@@ -295,14 +295,14 @@ class Advice:
 def said(run: RunRecord) -> list[Advice]:
     """The advice of a run, what was said last first; sentences that differ in numbers alone are one."""
     found: dict[str, tuple[str, list[int]]] = {}
-    for iteration, sentence in run.advice:
+    for iteration, sentence in run.warnings:
         key = re.sub(r"[-+]?\d[\d.,e+-]*", "", sentence)
         iterations = [*found.pop(key, ("", []))[1], iteration]
         found[key] = (sentence, iterations)
     return [Advice(sentence, iterations) for sentence, iterations in reversed(found.values())]
 
 
-def advice_in_words(advice: Advice) -> str:
+def format_warning(advice: Advice) -> str:
     first, last = advice.iterations[0], advice.iterations[-1]
     when = (
         f"iteration {last}"

@@ -12,8 +12,8 @@ from PIL import Image
 
 from gankit.errors import InputError
 from gankit.images.gif import spread
-from gankit.images.grid_metadata import of_newest_z
-from gankit.images.io import read_picture
+from gankit.images.grid_metadata import group_by_z
+from gankit.images.io import read_image
 from gankit.report.run_record import RunRecord
 
 MOST_PICTURES = 48
@@ -80,7 +80,7 @@ class Strips:
 
 def strips_of(runs: Sequence[RunRecord]) -> Strips:
     """The grids of the runs, evenly spread over the iterations, as many and as large as the page can carry."""
-    known = [of_newest_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
+    known = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
     grids = [{int(path.stem): path for path in of.alike} for of in known]
     every = sorted({iteration for of in grids for iteration in of})
     damaged = dict.fromkeys(path for of in known for path in of.damaged)
@@ -117,7 +117,7 @@ def _kept(path: Path, side: int, encoded: dict[tuple[Path, int], Picture], damag
     """The picture of a grid, encoded once for each size; None, and noted, where it is damaged."""
     if (path, side) not in encoded and path not in damaged:
         try:
-            encoded[path, side] = encode(int(path.stem), read_picture(path), side)
+            encoded[path, side] = encode(int(path.stem), read_image(path), side)
         except InputError:
             damaged[path] = None
     return encoded.get((path, side))

@@ -12,15 +12,15 @@ from importlib.resources import files
 
 import tomli_w
 
-from gankit.formatting import brief, counted, duration, megabytes
+from gankit.formatting import brief, plural, duration, megabytes
 from gankit.recipe.diff import differing, flattened, in_words
 from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, points_of_each, thinned
 from gankit.report.comparison import (
     NOTHING,
     Group,
-    advice_in_words,
+    format_warning,
     compared,
-    ending_in_words,
+    format_ending,
     grouped,
     heads_of,
     machine_in_words,
@@ -179,15 +179,15 @@ def names_of(groups: Sequence[Group]) -> list[str]:
 def grade(run: RunRecord) -> str:
     """`good`, `mind` or `bad`: what plugins had to say of a run makes it no better than `mind`."""
     ended = GRADE[run.ending.state]
-    return "mind" if ended == "good" and run.advice else ended
+    return "mind" if ended == "good" and run.warnings else ended
 
 
 def told(run: RunRecord, name: str = "") -> str:
     """How a run ended, and what was advised, last first."""
-    advice = [advice_in_words(one) for one in said(run)] + [f"of the recipe: {one}" for one in run.recipe_advice]
+    advice = [format_warning(one) for one in said(run)] + [f"of the recipe: {one}" for one in run.recipe_warnings]
     graded = grade(run)
     of = f"{escape(name)}: " if name else ""
-    sentence = escape(ending_in_words(run))
+    sentence = escape(format_ending(run))
     words = f'<p><strong><span aria-hidden="true">{SIGN[graded]}</span> {of}{sentence}</strong></p>'
     items = "".join(f"<li>{escape(one)}</li>" for one in advice)
     # Beside other runs it is folded: the table is what everybody has come for.
@@ -330,9 +330,9 @@ def pictures(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
     )
     notes = [of_which_z(strips.same_z)] if len(runs) > 1 else []
     if strips.damaged:
-        notes.append(f"{counted(len(strips.damaged), 'picture')} cannot be read and left out.")
+        notes.append(f"{plural(len(strips.damaged), 'picture')} cannot be read and left out.")
     if strips.others:
-        notes.append(f"{counted(strips.others, 'picture')} of other z than the newest left out.")
+        notes.append(f"{plural(strips.others, 'picture')} of other z than the newest left out.")
     return (
         f'<section data-moments="{strips.moments}" aria-label="Pictures">{slider}'
         f'<div class="strips{" one" if len(runs) == 1 else ""}">{shown}</div>'

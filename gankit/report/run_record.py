@@ -50,7 +50,7 @@ class RunRecord:
     """Losses, learning rates and speed, as log.jsonl has them."""
 
     metrics: dict[Measure, Points]
-    advice: list[tuple[int, str]]
+    warnings: list[tuple[int, str]]
     """What plugins said while it went on, by iteration."""
 
     grids: dict[int, Path]
@@ -79,11 +79,11 @@ class RunRecord:
         for process in self.processes:
             for place, plugin in process.get("plugins", {}).items():
                 if not f"{place}.".startswith(NOT_LEARNT):
-                    was.setdefault((place, plugin["use"]), {})[code_in_words(plugin)] = None
+                    was.setdefault((place, plugin["use"]), {})[describe_code(plugin)] = None
         return {plugin: ", then ".join(words) for plugin, words in was.items()}
 
     @property
-    def recipe_advice(self) -> list[str]:
+    def recipe_warnings(self) -> list[str]:
         """What plugins said of the recipe before it began."""
         return list(self.environment.get("warning", []))
 
@@ -135,7 +135,7 @@ class RunRecord:
         return images / seconds if seconds else None
 
 
-def code_in_words(plugin: Mapping[str, str]) -> str:
+def describe_code(plugin: Mapping[str, str]) -> str:
     """`kit 1.5, source 3f2a91c0`: the distribution that a plugin came with, if any, and a digest of its file.
 
     Not the place of the file: moved, it is the same.
@@ -191,4 +191,6 @@ def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) 
     if "ended" in last:
         ended = last["ended"]
         return Ending(ended["state"], ended["iteration"], ended["reason"])
-    return Ending("running" if directory.busy() else "cut short", max((row["iteration"] for row in log), default=0))
+    return Ending(
+        "running" if directory.is_locked() else "cut short", max((row["iteration"] for row in log), default=0)
+    )

@@ -62,10 +62,10 @@ class SharedBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance * (n / (n - 1)), newest)
 
 
-def share_statistics(network: nn.Module, ranks: int) -> nn.Module:
+def convert_sync_batch_norm(network: nn.Module, ranks: int) -> nn.Module:
     """The network with every batch norm's statistics taken over all ranks."""
     if isinstance(network, _BatchNorm):
         return SharedBatchNorm(network, ranks)
     for name, child in network.named_children():
-        setattr(network, name, share_statistics(child, ranks))
+        setattr(network, name, convert_sync_batch_norm(child, ranks))
     return network

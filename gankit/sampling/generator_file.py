@@ -67,7 +67,7 @@ def save_generator(run: SampledRun, path: Path) -> None:
     write_bytes(path, tensors_to_bytes(run.sampled_generator().state_dict(), card))
 
 
-def strange_uses(card: dict[str, Any]) -> list[str]:
+def untrusted_uses(card: dict[str, Any]) -> list[str]:
     """What a generator's card names by module or by path, rather than as a plugin that is installed under a name.
 
     Asked of the recipe, which is what will be followed, and not of what the file says of itself elsewhere.
@@ -76,7 +76,7 @@ def strange_uses(card: dict[str, Any]) -> list[str]:
     return [use for use in reader.uses_at(card["needed"]) if ":" in use]
 
 
-def refuse_strange(path: Path, uses: Iterable[str]) -> None:
+def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
     """Raises InputError when a file wants to import by module or by path, which only the user may allow."""
     if strange := sorted({use for use in uses if ":" in use}):
         raise InputError(f"{path} wants to import {', '.join(strange)}; if you trust it, say --trust")

@@ -34,7 +34,7 @@ def grid_layout(sampler: Sampler, count: int, wanted: int | None = None) -> tupl
     return columns * classes, columns, labels, sampler.class_names
 
 
-def along_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
+def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
     """z and labels of a grid whose rows lead, each in its class, from their first z to their last.
 
     Of a last row that is not full nothing is left.
@@ -49,7 +49,7 @@ def along_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int)
     return rows_of_paths(z[:whole], columns, sampler.spherical), None if labels is None else labels[:whole]
 
 
-def sweep(
+def truncation_rows(
     sampler: Sampler, count: int, thresholds: Sequence[float], seed: int, wanted: int | None = None
 ) -> tuple[Tensor, Tensor | None, int, Names]:
     """z, labels, columns and names of the rows of a grid with a row for each truncation.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import InputError
-from gankit.images.grid import picture, to_bytes
+from gankit.images.grid import to_image, to_bytes
 from gankit.images.io import save_png
 from gankit.plugin.build import build_network, build_plugins
 from gankit.plugin.hooks import Hooks
@@ -20,7 +20,7 @@ from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import RecipeParser
 from gankit.runtime.device import choose_device
 from gankit.runtime.rng import eval_mode, fork_rng
-from gankit.sampling.generator_file import SampledRun, read_generator_file, refuse_strange, strange_uses
+from gankit.sampling.generator_file import SampledRun, read_generator_file, refuse_untrusted, untrusted_uses
 from gankit.storage.atomic_io import disk_errors
 
 CHUNK = 64
@@ -84,7 +84,7 @@ class Sampler:
         needed = card["needed"]
         reader = RecipeParser(card["recipe"], path, registry or Registry.installed(), card["plugins"])
         if not trust:
-            refuse_strange(path, strange_uses(card))
+            refuse_untrusted(path, untrusted_uses(card))
         parts = reader.components_at(needed)
         _, hooks = build_plugins(parts, str(path))
         try:
@@ -198,7 +198,7 @@ def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tens
     raise InputError(f"truncation {threshold}: the prior hardly ever draws anything as small; give a larger one")
 
 
-def save_folder(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
+def save_images(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
     """Writes images as numbered PNG files, with the class in the name. Returns how many."""
     # Names come from the file, which may be a stranger's: no '/' leads out of the folder.
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
@@ -208,6 +208,6 @@ def save_folder(images: Iterator[Tensor], labels: Tensor | None, names: tuple[st
     for chunk in images:
         for image in chunk:
             suffix = f"_{safe[int(labels[number])]}" if labels is not None else ""
-            save_png(picture(image), folder / f"{number:06d}{suffix}.png")
+            save_png(to_image(image), folder / f"{number:06d}{suffix}.png")
             number += 1
     return number

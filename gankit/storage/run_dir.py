@@ -94,7 +94,7 @@ class RunDir:
         """Lets other processes in."""
         self._lock.release()
 
-    def busy(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether a process is at work on the run."""
         try:
             with open(self.path / ".lock") as lock:
@@ -141,7 +141,7 @@ class RunDir:
         ends = [process.get("ended", {}) for process in self.read_processes()]
         return any(end.get("state") == "stopped" and end.get("iteration") == iteration for end in ends)
 
-    def write_end(self, ended: dict[str, Any]) -> None:
+    def record_ending(self, ended: dict[str, Any]) -> None:
         """How it ended, to what the process that played last noted of itself."""
         *before, last = self.read_processes()
         began, *resumed = [*before, last | {"ended": ended}]
@@ -151,7 +151,7 @@ class RunDir:
         with disk_errors(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def keep_evaluation(self, row: dict[str, Any]) -> None:
+    def log_evaluation(self, row: dict[str, Any]) -> None:
         """What was measured of the run from outside, beside what it logged itself."""
         with disk_errors(self.evaluations_file), open(self.evaluations_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

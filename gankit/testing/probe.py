@@ -72,11 +72,11 @@ def counting_backward_passes() -> Iterator[list[None]]:
     calls: list[None] = []
     backward = torch.autograd.backward
 
-    def counted(*arguments: Any, **more: Any) -> None:
+    def plural(*arguments: Any, **more: Any) -> None:
         calls.append(None)
         backward(*arguments, **more)
 
-    torch.autograd.backward = counted
+    torch.autograd.backward = plural
     try:
         yield calls
     finally:

@@ -19,7 +19,7 @@ from gankit.recipe.recipe import Recipe
 from gankit.runtime.device import choose_device, computes_in_bf16
 from gankit.runtime.ranks import ALONE, Ranks
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng, seed_all, training_seed
-from gankit.runtime.sync_batch_norm import share_statistics
+from gankit.runtime.sync_batch_norm import convert_sync_batch_norm
 from gankit.training.run import TrainingRun
 
 
@@ -174,7 +174,7 @@ def build_networks(run: TrainingRun) -> None:
         if recipe.train.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.train.sync_batch_norm and run.ranks.size > 1:
-            network = share_statistics(network, run.ranks.size)
+            network = convert_sync_batch_norm(network, run.ranks.size)
         run.networks[player] = network.to(run.device).train()
     run.parameters = {player: [p for p in run.networks[player].parameters() if p.requires_grad] for player in PLAYERS}
 

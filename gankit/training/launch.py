@@ -323,6 +323,6 @@ def conclude(
         ended["evaluation"] = evaluator.budget.account()
         reporter.informed(evaluator.budget.in_words())
     try:
-        directory.write_end(ended)
+        directory.record_ending(ended)
     except GankitError as error:
         reporter.informed(f"{directory.environment_file}: the ending is not recorded: {error}")

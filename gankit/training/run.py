@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from gankit.data.batches import BatchSource, place
+from gankit.data.batches import BatchSource, make_batch_source
 from gankit.errors import InputError, recipe_errors
 from gankit.images.grid import to_float
 from gankit.plugin.base import Plugin
@@ -135,7 +135,7 @@ class TrainingRun:
         """Read the images and place them where batches are drawn from."""
         images, labels = self.dataset.load()
         train = self.recipe.train
-        self.batches = place(
+        self.batches = make_batch_source(
             images,
             labels,
             self.device,

@@ -4,10 +4,10 @@ import pytest
 
 from gankit.cli.list_plugins import imported, read
 from gankit.plugin.registry import Entry, Registry
-from gankit.plugin.static_scan import Outlines
+from gankit.plugin.static_scan import ClassScanner
 
 OURS = [entry for entry in Registry.installed().entries if entry.distribution == "gankit"]
-OUTLINES = Outlines(["gankit_plugins"])
+OUTLINES = ClassScanner(["gankit_plugins"])
 
 
 @pytest.mark.parametrize("entry", OURS, ids=lambda entry: entry.label)

@@ -33,10 +33,10 @@ def share_of_near_copies(near: Tensor, apart: Tensor) -> Tensor:
 
 def distances_in(comparison: Comparison) -> tuple[Tensor, Tensor]:
     """`near` and `apart` of a comparison: neighbours are looked for among all real images that there are."""
-    if comparison.real_is_everything:
+    if comparison.real_is_whole_dataset:
         found = neighbours_in(comparison, 1)
         return found.near, found.apart
-    everything = comparison.everything_features.values
+    everything = comparison.dataset_features.values
     real, fake = comparison.real_features.values, comparison.fake_features.values
     # A real image is one of all, and the nearest to itself.
     return nearest(fake, everything, 1)[:, 0], nearest(real, everything, 2)[:, 1]

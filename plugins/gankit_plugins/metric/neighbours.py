@@ -110,4 +110,4 @@ def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
     """Those of a comparison's features, for orders up to k at least."""
     most = max(k, USUAL)
     real, fake = comparison.real_features.values, comparison.fake_features.values
-    return comparison.once(("neighbours", most), lambda: neighbours(real, fake, most))
+    return comparison.cached(("neighbours", most), lambda: neighbours(real, fake, most))

@@ -9,7 +9,7 @@ from gankit import InputError, Recipe
 from gankit.ablation import ray_executor as clusters
 from gankit.ablation.ray_executor import UNSEEN, Cluster
 from gankit.ablation.study import Study
-from gankit.ablation.variants import with_each
+from gankit.ablation.variants import add_each
 from gankit.ablation.worker import INTERRUPTED
 from gankit.recipe.bundled import find_recipe
 
@@ -62,7 +62,7 @@ def ray(monkeypatch):
 
 @pytest.fixture
 def runs(tmp_path):
-    study = Study(tmp_path / "s", with_each(Recipe.load(find_recipe("gaussian_ring")), ["packing"]), [0, 1], 1)
+    study = Study(tmp_path / "s", add_each(Recipe.load(find_recipe("gaussian_ring")), ["packing"]), [0, 1], 1)
     for run in study.runs:
         run.said_file.parent.mkdir(parents=True, exist_ok=True)
         run.said_file.write_text("of an earlier time")

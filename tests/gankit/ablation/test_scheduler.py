@@ -7,10 +7,10 @@ import signal
 import pytest
 
 from gankit import GankitError, InputError, Recipe
-from gankit.ablation.scheduler import conduct, told
-from gankit.ablation.scheduler import conduct as conducting
+from gankit.ablation.scheduler import run_study, told
+from gankit.ablation.scheduler import run_study as conducting
 from gankit.ablation.study import Study
-from gankit.ablation.variants import with_each
+from gankit.ablation.variants import add_each
 from gankit.ablation.worker import INTERRUPTED
 from gankit.recipe.bundled import find_recipe
 
@@ -26,7 +26,7 @@ def at_once(monkeypatch):
 @pytest.fixture
 def study(tmp_path):
     recipe = Recipe.load(find_recipe("gaussian_ring"))
-    return Study(tmp_path / "s", with_each(recipe, ["packing", "r1", "dragan"]), [0, 1], 1)
+    return Study(tmp_path / "s", add_each(recipe, ["packing", "r1", "dragan"]), [0, 1], 1)
 
 
 class Scripted:
@@ -93,7 +93,7 @@ def only(folder, how):
 
 def test_runs_that_fail_do_not_keep_the_others_from_being_played(study):
     place, watcher = Scripted(only("with-r1", "a bug")), Told()
-    end = conduct(study, place, watcher)
+    end = run_study(study, place, watcher)
     assert len(place.started) == 8
     assert len(watcher.over) == 6
     assert (end.cut_short, end.interrupted, end.given_up) == ([], False, False)
@@ -107,9 +107,9 @@ def test_runs_that_fail_do_not_keep_the_others_from_being_played(study):
 
 
 def test_what_failed_is_played_again_and_nothing_else(study):
-    conduct(study, Scripted(only("with-r1", "a bug")), Told())
+    run_study(study, Scripted(only("with-r1", "a bug")), Told())
     place = Scripted(lambda run: None)
-    end = conduct(study, place, Told())
+    end = run_study(study, place, Told())
     assert place.started == ["with r1, seed 0", "with r1, seed 1"]
     assert end.failures == []
 
@@ -117,7 +117,7 @@ def test_what_failed_is_played_again_and_nothing_else(study):
 def test_tricks_that_fail_alike_are_still_tricks_that_fail(study):
     """Two that take too much memory, for instance."""
     place = Scripted(lambda run: None if run.variant.folder in ("recipe", "with-packing") else "out of memory")
-    end = conduct(study, place, Told())
+    end = run_study(study, place, Told())
     assert (len(end.failures), end.given_up) == (4, False)
 
 
@@ -125,7 +125,7 @@ def test_tricks_that_fail_alike_are_still_tricks_that_fail(study):
 def test_what_no_trick_does_ends_the_study(study, how):
     """With a trick and without one, runs fail alike: a hundred more would."""
     place = Scripted(lambda run: how)
-    end = conduct(study, place, Told())
+    end = run_study(study, place, Told())
     assert (end.given_up, end.interrupted) == (True, False)
     assert [failure.run.name for failure in end.failures] == ["recipe, seed 0", "with packing, seed 0"]
     assert place.started == ["recipe, seed 0", "with packing, seed 0"]
@@ -133,14 +133,16 @@ def test_what_no_trick_does_ends_the_study(study, how):
 
 def test_a_run_that_comes_to_its_end_between_them_tells_that_runs_can(study):
     hows = {"recipe, seed 0": "a bug", "with r1, seed 0": "a bug", "with dragan, seed 0": "a bug"}
-    end = conduct(study, Scripted(lambda run: hows.get(run.name)), Told())
+    end = run_study(study, Scripted(lambda run: hows.get(run.name)), Told())
     assert (len(end.failures), end.given_up) == (3, False)
 
 
 def test_wrong_input_throughout_is_wrong_input(study):
-    end = conduct(study, Scripted(lambda run: InputError("no such machine")), Told())
+    end = run_study(study, Scripted(lambda run: InputError("no such machine")), Told())
     assert isinstance(told(end.failures), InputError)
-    bug = conduct(study, Scripted(lambda run: GankitError("a bug") if run.variant.trick else InputError("no")), Told())
+    bug = run_study(
+        study, Scripted(lambda run: GankitError("a bug") if run.variant.trick else InputError("no")), Told()
+    )
     assert type(told(bug.failures)) is GankitError
 
 
@@ -158,7 +160,7 @@ def test_after_a_signal_only_what_was_asked_to_end_is_no_failure(study):
     asked = []
     place.stop = lambda: setattr(place, "how", lambda run: hows.get(run.name, INTERRUPTED))
     watcher = Interrupting()
-    end = conduct(study, place, watcher)
+    end = run_study(study, place, watcher)
     assert (end.interrupted, end.cut_short) == (True, [])
     assert [name for name, _ in watcher.failures] == ["recipe, seed 0"]
 
@@ -166,7 +168,7 @@ def test_after_a_signal_only_what_was_asked_to_end_is_no_failure(study):
         asked.clear()
         place.started.clear()
         place.how, hows["recipe, seed 0"] = (lambda run: "goes on"), code
-        end = conduct(study, place, Interrupting())
+        end = run_study(study, place, Interrupting())
         assert ([run.name for run in end.cut_short], end.failures) == (["recipe, seed 0"], [])
 
 
@@ -177,4 +179,4 @@ def test_a_signal_that_came_too_late_interrupted_nothing(study):
             if len(self.over) == 8:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    assert not conduct(study, Scripted(lambda run: None), Interrupting()).interrupted
+    assert not run_study(study, Scripted(lambda run: None), Interrupting()).interrupted

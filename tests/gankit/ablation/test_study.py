@@ -7,14 +7,14 @@ import pytest
 from gankit import InputError, Recipe
 from gankit.ablation.comparison import compare
 from gankit.ablation.study import Study
-from gankit.ablation.variants import with_each
+from gankit.ablation.variants import add_each
 from gankit.cli.ablation_table import cells, notes
 from gankit.recipe.bundled import find_recipe
 from gankit.storage.provenance import plugin_record
 
 
 def variants(*added, overrides=()):
-    return with_each(Recipe.load(find_recipe("gaussian_ring"), overrides), added or ["packing", "r1"])
+    return add_each(Recipe.load(find_recipe("gaussian_ring"), overrides), added or ["packing", "r1"])
 
 
 def begun(path, *added, seeds=(0, 1), overrides=()):
@@ -259,10 +259,10 @@ def test_pairs_of_different_lengths_are_named(tmp_path):
 
 
 def test_left_out_tricks_are_counted_as_effects_of_having_them(tmp_path):
-    from gankit.ablation.variants import without_each
+    from gankit.ablation.variants import drop_each
 
     recipe = Recipe.load(find_recipe("gaussian_ring"), ["tricks.r1={}"])
-    study = Study.begin(tmp_path / "s", without_each(recipe), [0, 1], 1)
+    study = Study.begin(tmp_path / "s", drop_each(recipe), [0, 1], 1)
     study.release()
     played(
         study,

@@ -3,7 +3,7 @@
 import pytest
 
 from gankit import InputError, Recipe
-from gankit.ablation.variants import only_watching, with_each, without_each
+from gankit.ablation.variants import read_only_tricks, add_each, drop_each
 from gankit.recipe.bundled import find_recipe
 
 
@@ -24,7 +24,7 @@ def difference(variants, number):
 
 
 def test_each_trick_is_left_out_once(igan):
-    variants = without_each(igan)
+    variants = drop_each(igan)
     tricks = [key for key in igan.parts if key.startswith("tricks.")]
     assert len(tricks) > 1
     assert variants[0].recipe is igan
@@ -41,7 +41,7 @@ def test_each_trick_is_left_out_once(igan):
 
 def test_a_trick_of_an_override_is_left_out_too():
     recipe = Recipe.load(find_recipe("gaussian_ring"), ["tricks.mine.use=packing", "tricks.mine.size=3"])
-    assert [v.folder for v in without_each(recipe)] == ["recipe", "without-mine"]
+    assert [v.folder for v in drop_each(recipe)] == ["recipe", "without-mine"]
 
 
 WATCHERS = ["tricks.csv={}", "tricks.training_monitor={}"]
@@ -50,20 +50,20 @@ WATCHERS = ["tricks.csv={}", "tricks.training_monitor={}"]
 def test_what_only_watches_is_not_left_out(ring):
     recipe = ring.changed([*WATCHERS, "tricks.r1={}", "tricks.collapse_guard={}"])
     # A guard may end a run, which is an effect.
-    assert [v.folder for v in without_each(recipe)] == ["recipe", "without-r1", "without-collapse_guard"]
-    assert only_watching(recipe) == ["csv", "training_monitor"]
-    assert [v.folder for v in without_each(recipe, ["training_monitor"])] == ["recipe", "without-training_monitor"]
+    assert [v.folder for v in drop_each(recipe)] == ["recipe", "without-r1", "without-collapse_guard"]
+    assert read_only_tricks(recipe) == ["csv", "training_monitor"]
+    assert [v.folder for v in drop_each(recipe, ["training_monitor"])] == ["recipe", "without-training_monitor"]
     with pytest.raises(
         InputError, match="no tricks to leave out but csv, training_monitor, which only watch or measure; --add"
     ):
-        without_each(ring.changed(WATCHERS))
+        drop_each(ring.changed(WATCHERS))
 
 
 def test_what_measures_is_not_left_out(ring, tmp_path):
     """Without it there would be nothing to compare."""
     (tmp_path / "mine.py").write_text(MEASURING)
     overrides = [f"tricks.{name}.use='{tmp_path}/mine.py:{name}'" for name in ("Measuring", "Acting")]
-    assert [v.folder for v in without_each(ring.changed(overrides))] == ["recipe", "without-Acting"]
+    assert [v.folder for v in drop_each(ring.changed(overrides))] == ["recipe", "without-Acting"]
 
 
 MEASURING = """
@@ -87,23 +87,23 @@ class Acting(Measuring):
 
 
 def test_a_trick_may_be_named_by_its_key(igan):
-    (_, variant) = without_each(igan, ["tricks.instance_noise"])
+    (_, variant) = drop_each(igan, ["tricks.instance_noise"])
     assert (variant.folder, variant.trick) == ("without-instance_noise", "instance_noise")
 
 
 def test_the_order_of_what_is_added_makes_a_difference(ring):
-    assert len(with_each(ring, ["packing r1", "r1 packing"])) == 3
+    assert len(add_each(ring, ["packing r1", "r1 packing"])) == 3
 
 
 def test_only_some_and_what_is_no_trick(igan):
-    variants = without_each(igan, ["instance_noise", "normalization.generator"])
+    variants = drop_each(igan, ["instance_noise", "normalization.generator"])
     assert [v.folder for v in variants] == ["recipe", "without-instance_noise", "without-normalization.generator"]
     assert variants[2].recipe.use_of("normalization.generator") == "none"
 
 
 def test_each_is_added_with_its_settings(ring):
     added = ["packing", "r1.gamma=0.5 r1.every=4", "loss=hinge", "loss=wasserstein weight_clipping.c=0.1"]
-    variants = with_each(ring, added)
+    variants = add_each(ring, added)
     assert [v.trick for v in variants] == ["", *added]
     assert [v.folder for v in variants] == [
         "recipe",
@@ -133,14 +133,14 @@ def test_each_is_added_with_its_settings(ring):
 )
 def test_what_cannot_be_left_out(igan, only, said):
     with pytest.raises(InputError, match=said):
-        without_each(igan, only)
+        drop_each(igan, only)
 
 
 def test_nothing_to_leave_out(ring):
     with pytest.raises(InputError, match="has no tricks to leave out; --add TRICK"):
-        without_each(ring)
+        drop_each(ring)
     with pytest.raises(InputError, match="it has none"):
-        without_each(ring, ["r1"])
+        drop_each(ring, ["r1"])
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_nothing_to_leave_out(ring):
 )
 def test_what_cannot_be_added(ring, added, said):
     with pytest.raises(InputError, match=said):
-        with_each(ring, added)
+        add_each(ring, added)
 
 
 def test_what_is_there_is_not_added_again(igan):
     with pytest.raises(InputError, match=r"has tricks.instance_noise already; --drop tricks.instance_noise"):
-        with_each(igan, ["instance_noise.sigma=0.2"])
+        add_each(igan, ["instance_noise.sigma=0.2"])

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gankit.ablation.scheduler import conduct
-from gankit.ablation.study import Run
+from gankit.ablation.scheduler import run_study
+from gankit.ablation.study import StudyRun
 from gankit.ablation.variants import Variant
 from gankit.ablation.worker import run_to_its_end
 from gankit.cli import ablate
@@ -147,7 +147,7 @@ def played_here():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablate, "_place", place)
-        patch.setattr(conduct, "LOOK_EVERY", 0.0)
+        patch.setattr(run_study, "LOOK_EVERY", 0.0)
         yield told
 
 
@@ -308,7 +308,7 @@ def test_what_measures_stays_and_is_said_to(gankit, study, here):
 
 
 def test_which_runs_have_no_checkpoint_is_said(tmp_path):
-    runs = [Run(Variant("with-r1", "r1", True, None), seed, tmp_path) for seed in range(3)]
+    runs = [StudyRun(Variant("with-r1", "r1", True, None), seed, tmp_path) for seed in range(3)]
     (runs[0].path / "checkpoints" / "000004").mkdir(parents=True)
     # The others still waited for a machine of the cluster.
     assert _checkpoints(runs) == "each run has written a checkpoint"

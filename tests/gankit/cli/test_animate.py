@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from gankit.images.gif import captioned
-from gankit.images.io import read_picture, save_png
+from gankit.images.io import read_image, save_png
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import resume, start
 from gankit.training.reporter import Reporter
@@ -30,7 +30,7 @@ def test_every_grid_is_a_frame_with_its_iteration(gankit_process, run):
     found = list(frames("deep/run.gif"))
     assert [duration for _, duration in found] == [500, 500, 500, 3000]
     for (frame, _), iteration in zip(found, (2, 4, 6, 7), strict=True):
-        expected = captioned(read_picture(run / "samples" / f"{iteration:06d}.png"), f"iteration {iteration}")
+        expected = captioned(read_image(run / "samples" / f"{iteration:06d}.png"), f"iteration {iteration}")
         assert frame.tobytes() == expected.convert("RGB").tobytes()  # grey, and so exactly
     assert ImageChops.difference(found[0][0], found[3][0]).getbbox() is not None
     assert [p.name for p in (run.parent / "deep").iterdir()] == ["run.gif"]

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from gankit.cli.progress import STOPPING, Display, Lines, Pace, progress
-from gankit.cli.words import images_in_words
-from gankit.formatting import counted, duration, number
+from gankit.cli.words import describe_images
+from gankit.formatting import plural, duration, number
 from gankit.plugin.dataset import Dataset
 from gankit.training.assembly import assemble
 
@@ -108,7 +108,7 @@ def test_numbers(value, words):
 
 
 def test_counting():
-    assert [counted(1, "image"), counted(2000, "image"), counted(2, "class", "classes")] == [
+    assert [plural(1, "image"), plural(2000, "image"), plural(2, "class", "classes")] == [
         "1 image",
         "2,000 images",
         "2 classes",
@@ -154,9 +154,9 @@ ROW = {
 
 
 def test_images_in_words():
-    assert images_in_words(assemble()) == "3x32x32, no classes"
-    assert images_in_words(assemble(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
-    assert images_in_words(assemble(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
+    assert describe_images(assemble()) == "3x32x32, no classes"
+    assert describe_images(assemble(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
+    assert describe_images(assemble(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
 
 
 def test_lines(capsys, clock):

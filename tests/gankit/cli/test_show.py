@@ -12,7 +12,7 @@ from PIL import Image
 from tests.gankit.test_terminal import colours
 
 from gankit.images.io import save_png
-from gankit.images.terminal import fitted
+from gankit.images.terminal import resize_to_fit
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import start
 from gankit.training.reporter import Reporter
@@ -60,7 +60,7 @@ def test_the_newest_grid_is_drawn_as_large_as_the_terminal_allows(on_a_terminal,
     text = on_a_terminal("show", "run", columns=columns, rows=rows)
     *lines, words = text.splitlines()
     assert words == "iteration 7: run/samples/000007.png"
-    expected = fitted(Image.open("run/samples/000007.png"), columns, rows - 2)
+    expected = resize_to_fit(Image.open("run/samples/000007.png"), columns, rows - 2)
     got = colours("\n".join(lines))
     assert len(lines) <= rows - 2
     assert len(got[0]) == expected.width <= columns

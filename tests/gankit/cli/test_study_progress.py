@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gankit import GankitError, Recipe
 from gankit.ablation.study import Study
-from gankit.ablation.variants import with_each
+from gankit.ablation.variants import add_each
 from gankit.cli.study_progress import STOPPING, StudyDisplay, StudyProgress
 from gankit.recipe.bundled import find_recipe
 
@@ -23,7 +23,7 @@ class HandClock:
 @pytest.mark.parametrize("width", [40, 80, 140])
 def test_the_display_fits_its_terminal_and_knows_what_is_left(tmp_path, width):
     recipe = Recipe.load(find_recipe("gaussian_ring"), ["train.iterations=100"])
-    study = Study(tmp_path, with_each(recipe, ["packing"]), [0, 1], 1)
+    study = Study(tmp_path, add_each(recipe, ["packing"]), [0, 1], 1)
     first, second, *_ = study.runs
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
     clock = HandClock()
@@ -58,7 +58,7 @@ def test_the_display_fits_its_terminal_and_knows_what_is_left(tmp_path, width):
 def study(tmp_path):
     """Of eight runs of 100 iterations."""
     recipe = Recipe.load(find_recipe("gaussian_ring"), ["train.iterations=100"])
-    return Study(tmp_path, with_each(recipe, ["packing"]), [0, 1, 2, 3], 1)
+    return Study(tmp_path, add_each(recipe, ["packing"]), [0, 1, 2, 3], 1)
 
 
 def log(run, iteration):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit import Dataset, InputError
-from gankit.data.batches import Batches, Prefetched, ShuffledIndices, place
+from gankit.data.batches import Batches, PrefetchedBatches, ShuffledIndices, make_batch_source
 from gankit.data.prepared import prepare, read_prepared
 
 quick = settings(deadline=None, max_examples=60)
@@ -84,21 +84,21 @@ def test_balanced_batches(counts, each, times, data):
 def test_the_order_goes_on_where_it_stood(count, batch, before, balanced, prefetch):
     labels = torch.arange(count) % 2 if balanced and count > 1 else None
     classes = 0 if labels is None else 2
-    make = lambda: place(numbered(count), labels, torch.device("cpu"), 2 * batch, classes, 3, prefetch)  # noqa: E731
+    make = lambda: make_batch_source(numbered(count), labels, torch.device("cpu"), 2 * batch, classes, 3, prefetch)  # noqa: E731
     unbroken, broken, resumed = make(), make(), make()
     expected = drawn(unbroken, before + 4)
     assert drawn(broken, before) == expected[:before]
     resumed.load_state_dict(broken.state_dict())
     assert drawn(resumed, 4) == expected[before:]
     for source in (unbroken, broken, resumed):
-        if isinstance(source, Prefetched):
+        if isinstance(source, PrefetchedBatches):
             source.close()
 
 
 def test_prefetched_batches_are_the_direct_ones():
     labels = torch.arange(11) % 2
     direct = Batches(numbered(11), labels, 4, 2, 9)
-    ahead = Prefetched(Batches(numbered(11), labels, 4, 2, 9), depth=2)
+    ahead = PrefetchedBatches(Batches(numbered(11), labels, 4, 2, 9), depth=2)
     for _ in range(20):
         expected, got = direct.next(), ahead.next()
         assert torch.equal(expected[0], got[0])
@@ -121,14 +121,14 @@ def test_what_goes_wrong_in_the_thread_is_told_to_who_asks():
         def state_dict(self):
             return {}
 
-    ahead = Prefetched(Failing())
+    ahead = PrefetchedBatches(Failing())
     with pytest.raises(OSError, match="the disk has gone"):
         ahead.next()
     ahead.close()
 
 
 def test_prefetching_can_be_closed_and_begun_again():
-    ahead = Prefetched(Batches(numbered(8), None, 2, 0, 1), depth=1)
+    ahead = PrefetchedBatches(Batches(numbered(8), None, 2, 0, 1), depth=1)
     first = drawn(ahead, 2)
     state = ahead.state_dict()
     thread = ahead.thread
@@ -143,7 +143,7 @@ def test_prefetching_can_be_closed_and_begun_again():
 @pytest.mark.parametrize("prefetch", [True, False])
 def test_no_image_at_all(prefetch):
     with pytest.raises(InputError, match="not one image to learn from"):
-        place(numbered(0), None, torch.device("cpu"), 4, 0, 1, prefetch)
+        make_batch_source(numbered(0), None, torch.device("cpu"), 4, 0, 1, prefetch)
 
 
 def test_a_class_without_an_image():
@@ -176,15 +176,15 @@ def in_a_file(tmp_path):
 
 def test_what_lies_in_a_file_is_gathered_ahead_and_what_lies_in_memory_is_not(in_a_file):
     def kind(images):
-        return type(place(images, None, torch.device("cpu"), 2, 0, 1))
+        return type(make_batch_source(images, None, torch.device("cpu"), 2, 0, 1))
 
-    assert kind(in_a_file) is Prefetched
+    assert kind(in_a_file) is PrefetchedBatches
     assert kind(in_a_file.clone()) is Batches
 
 
 def test_a_file_gives_the_batches_that_memory_gives(in_a_file):
     def source(images):
-        return place(images, None, torch.device("cpu"), 4, 0, 1)
+        return make_batch_source(images, None, torch.device("cpu"), 4, 0, 1)
 
     ahead = source(in_a_file)
     assert drawn(ahead, 12) == drawn(source(in_a_file.clone()), 12)
@@ -192,7 +192,7 @@ def test_a_file_gives_the_batches_that_memory_gives(in_a_file):
 
 
 def test_closing_waits_for_no_room_in_the_queue():
-    ahead = Prefetched(Batches(numbered(8), None, 2, 0, 1), depth=1)
+    ahead = PrefetchedBatches(Batches(numbered(8), None, 2, 0, 1), depth=1)
     ahead.next()
     while not ahead.ahead.full():
         time.sleep(0.001)

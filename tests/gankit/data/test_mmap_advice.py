@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gankit.data import mmap_advice as mapped
-from gankit.data.batches import place
-from gankit.data.mmap_advice import expect_no_order, fetch, gone_through, is_mapped
+from gankit.data.batches import make_batch_source
+from gankit.data.mmap_advice import expect_no_order, fetch, sequential_access, is_mapped
 
 ROW = mmap.PAGESIZE
 
@@ -69,7 +69,7 @@ def test_wanted_rows_are_read_and_their_neighbours_are_not(images, monkeypatch, 
 
 
 def test_a_row_of_a_mapped_file_brings_no_neighbours_along(images):
-    place(images, None, torch.device("cpu"), 1, 0, seed=0)
+    make_batch_source(images, None, torch.device("cpu"), 1, 0, seed=0)
     absent = (~in_memory(images)).nonzero().flatten()
     assert len(absent) > 1000, "the file is on a disk, and forgotten"
     # In the middle of the last hundred in a line, far behind what the header brings along.
@@ -83,7 +83,7 @@ def test_what_is_gone_through_is_read_ahead(images):
     expect_no_order(images)
     absent = (~in_memory(images)).nonzero().flatten()
     assert len(absent) > 1000, "the file is on a disk, and forgotten"
-    with gone_through(images):
+    with sequential_access(images):
         _ = images[5000].sum()
         _ = images[5001].sum()
     assert in_memory(images)[5003:5007].all()

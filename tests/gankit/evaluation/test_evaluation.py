@@ -485,7 +485,7 @@ def test_what_eval_cannot_use_is_a_sentence(photos, monkeypatch, target, against
 
 def test_rows_are_json(gankit_run):
     directory, _ = gankit_run
-    directory.keep_evaluation(evaluate(directory.path, None, {"evaluation": {"count": 20}}))
+    directory.log_evaluation(evaluate(directory.path, None, {"evaluation": {"count": 20}}))
     (row,) = [json.loads(line) for line in directory.evaluations_file.read_text().splitlines()]
     assert row["protocol"]["generated images"] == 20
 
@@ -493,7 +493,7 @@ def test_rows_are_json(gankit_run):
 def test_a_strangers_file_names_no_code_and_asks_for_no_network(gankit_run, tmp_path):
     """A generator file says what to measure it with; what it says is followed only where that is harmless."""
     from gankit.evaluation.standalone import without_download
-    from gankit.sampling.generator_file import refuse_strange
+    from gankit.sampling.generator_file import refuse_untrusted
     from gankit.sampling.sampler import Sampler
 
     directory, _ = gankit_run
@@ -509,7 +509,7 @@ def test_a_strangers_file_names_no_code_and_asks_for_no_network(gankit_run, tmp_
         assert evaluate(directory.generator_file, None, {"extractor": {"use": "pixels"}})["metrics"]
     asking = {"use": "mnist", "download": True, "inner": {"download": True}}
     assert without_download(asking) == {"use": "mnist", "inner": {}}
-    refuse_strange(tmp_path, ["plain", "name@gankit"])
+    refuse_untrusted(tmp_path, ["plain", "name@gankit"])
 
 
 class Draws(Plugin):
@@ -684,14 +684,14 @@ def test_measures_may_look_at_all_real_images_whose_features_are_computed_once(t
 
         @hookimpl
         def compute_metrics(self, comparison):
-            seen.append((comparison.real_is_everything, len(comparison.everything_features.values)))
+            seen.append((comparison.real_is_whole_dataset, len(comparison.dataset_features.values)))
             return {"seen": 1.0}
 
-    def counted(of, *more):
+    def plural(of, *more):
         calls.append(len(of.images))
         return real_features_of(of, *more)
 
-    monkeypatch.setattr(evaluator, "features_of", counted)
+    monkeypatch.setattr(evaluator, "features_of", plural)
     changes = {"extractor": {"use": "tiny"}, "data": {"count": 64}}
     for count in (40, 64):
         few = {"evaluation": {"every": 1, "count": count, "budget": 1.0}}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gankit.images.grid import PAPER, grid, picture, to_bytes, to_float
+from gankit.images.grid import PAPER, grid, to_image, to_bytes, to_float
 
 
 def test_there_and_back_is_exact():
@@ -25,13 +25,13 @@ def test_what_lies_outside_is_clipped_and_the_rest_rounded():
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "L"), (3, "RGB"), (4, "RGB")])
 def test_channels(channels, mode):
     image = torch.arange(channels * 6, dtype=torch.uint8).view(channels, 2, 3)
-    drawn = picture(image)
+    drawn = to_image(image)
     assert (drawn.mode, drawn.size) == (mode, (3, 2))
     shown = 3 if channels >= 3 else 1
     expected = tuple(int(image[c, 1, 2]) for c in range(shown))
     assert drawn.getpixel((2, 1)) == (expected if shown == 3 else expected[0])
     # The memory's layout makes no difference.
-    assert picture(image.permute(1, 2, 0).contiguous().permute(2, 0, 1)).tobytes() == drawn.tobytes()
+    assert to_image(image.permute(1, 2, 0).contiguous().permute(2, 0, 1)).tobytes() == drawn.tobytes()
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gankit import InputError
-from gankit.images.io import picture_size, read_picture, save_png
+from gankit.images.io import image_size, read_image, save_png
 
 
 def coloured(width=9, height=6):
@@ -19,8 +19,8 @@ def coloured(width=9, height=6):
 def test_a_file_is_the_picture(tmp_path):
     drawn = coloured()
     save_png(drawn, tmp_path / "deep" / "x.png")
-    assert read_picture(tmp_path / "deep" / "x.png").tobytes() == drawn.tobytes()
-    assert picture_size(tmp_path / "deep" / "x.png") == (9, 6)
+    assert read_image(tmp_path / "deep" / "x.png").tobytes() == drawn.tobytes()
+    assert image_size(tmp_path / "deep" / "x.png") == (9, 6)
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.png"]
 
 
@@ -29,16 +29,16 @@ def test_a_file_is_the_picture(tmp_path):
 )
 def test_whatever_it_is_stored_as_it_comes_in_grey_or_colour(tmp_path, mode, read_as):
     Image.new(mode, (4, 3)).save(tmp_path / "x.png")
-    drawn = read_picture(tmp_path / "x.png")
+    drawn = read_image(tmp_path / "x.png")
     assert (drawn.mode, drawn.size) == (read_as, (4, 3))
 
 
 def test_of_an_animation_the_first_frame(tmp_path):
     Image.new("L", (4, 3), 10).save(tmp_path / "x.gif", save_all=True, append_images=[Image.new("L", (4, 3), 200)])
-    assert read_picture(tmp_path / "x.gif").getpixel((0, 0)) == (10, 10, 10)
+    assert read_image(tmp_path / "x.gif").getpixel((0, 0)) == (10, 10, 10)
 
 
-@pytest.mark.parametrize("read", [read_picture, picture_size])
+@pytest.mark.parametrize("read", [read_image, image_size])
 def test_what_is_no_picture(tmp_path, read):
     (tmp_path / "text.png").write_text("hello, this is no picture")
     (tmp_path / "figure.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
@@ -62,7 +62,7 @@ def test_every_damage_is_a_sentence_or_a_picture(tmp_path):
         for data in (whole[:position], flipped):
             damaged.write_bytes(data)
             try:
-                got = read_picture(damaged)
+                got = read_image(damaged)
             except InputError as error:
                 assert str(damaged) in str(error)
             else:  # pixels may all be there before the file ends, but none is made up

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from gankit.images.terminal import UPPER, fitted, half_blocks
+from gankit.images.terminal import UPPER, resize_to_fit, half_blocks
 
 SEQUENCE = re.compile(r"\x1b\[([\d;]*)m|(.)")
 
@@ -68,7 +68,7 @@ def test_neighbours_of_one_colour_share_a_sequence():
     ],
 )
 def test_it_fits_the_terminal_and_keeps_its_shape(size, columns, rows, expected):
-    made = fitted(Image.new("L", size, 77), columns, rows)
+    made = resize_to_fit(Image.new("L", size, 77), columns, rows)
     assert (made.size, made.mode) == (expected, "RGB")
     assert made.getpixel((0, 0)) == (77, 77, 77)
 
@@ -76,5 +76,5 @@ def test_it_fits_the_terminal_and_keeps_its_shape(size, columns, rows, expected)
 def test_smaller_is_an_average():
     chess = Image.new("L", (400, 400))
     chess.putdata([255 * ((x + y) % 2) for y in range(400) for x in range(400)])
-    middle = fitted(chess, 40, 20).crop((5, 5, 35, 35)).convert("L")
+    middle = resize_to_fit(chess, 40, 20).crop((5, 5, 35, 35)).convert("L")
     assert all(abs(value - 127.5) < 8 for value in middle.getextrema())

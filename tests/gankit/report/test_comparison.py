@@ -7,9 +7,9 @@ import pytest
 from gankit.formatting import brief
 from gankit.report.comparison import (
     Advice,
-    advice_in_words,
+    format_warning,
     compared,
-    ending_in_words,
+    format_ending,
     grouped,
     said,
     spread_in_words,
@@ -220,14 +220,14 @@ def test_the_table_stands_on_its_side_where_it_is_too_wide():
     ],
 )
 def test_endings(state, reason, words):
-    assert ending_in_words(record("r", state=state, iteration=7, reason=reason)) == words
+    assert format_ending(record("r", state=state, iteration=7, reason=reason)) == words
 
 
 def test_advice_that_differs_in_numbers_alone_is_one():
     spoken = [(10, "loss 0.01 is low"), (20, "swings"), (30, "loss 2e-05 is low"), (40, "loss 0 is low")]
     advice = said(record("r", advice=spoken))
     assert advice == [Advice("loss 0 is low", [10, 30, 40]), Advice("swings", [20])]
-    assert [advice_in_words(one) for one in advice] == [
+    assert [format_warning(one) for one in advice] == [
         "iterations 10 to 40, 3 times: loss 0 is low",
         "iteration 20: swings",
     ]

@@ -44,7 +44,7 @@ def test_a_run_reads_as_it_went(watched):
         (r["iteration"], r["loss"]["discriminator"]["real"]) for r in rows
     ]
     assert record.rates == {p: [(r["iteration"], 0.01) for r in rows] for p in ("generator", "discriminator")}
-    assert record.advice == [(i, f"at {i} <all> is well") for i in (2, 4, 6)]
+    assert record.warnings == [(i, f"at {i} <all> is well") for i in (2, 4, 6)]
     (measure,) = record.metrics
     assert measure.name == "height"
     assert ("data.use", "Blobs") in measure.protocol
@@ -150,7 +150,7 @@ def test_the_recipe_alone_is_enough(watched):
             shutil.rmtree(other) if other.is_dir() else other.unlink()
     record = read_run(path)
     assert (record.ending.state, record.ending.iteration) == ("cut short", 0)
-    assert (record.losses, record.rates, record.metrics, record.grids, record.advice) == ({}, {}, {}, {}, [])
+    assert (record.losses, record.rates, record.metrics, record.grids, record.warnings) == ({}, {}, {}, {}, [])
     assert (record.seconds, record.images_per_second, record.parameters("generator")) == (None, None, None)
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from gankit import InputError, Plugin, hookimpl
 from gankit.sampling.generator_file import read_generator_file, save_generator
-from gankit.sampling.grid import GridSampler, along_rows, grid_layout, sweep
-from gankit.sampling.sampler import REDRAWS, Sampler, save_folder
+from gankit.sampling.grid import GridSampler, interpolate_rows, grid_layout, truncation_rows
+from gankit.sampling.sampler import REDRAWS, Sampler, save_images
 from gankit.training.assembly import assemble
 
 
@@ -259,7 +259,7 @@ def test_rows_of_an_interpolation_are_what_the_generator_gives(file, toys, monke
         sampler = Sampler.load(file(generator={"dropout": 0.0}))
         count, columns, labels, _ = grid_layout(sampler, 8)
         plain = sampler.latent(count, labels, 5)
-        z, same_labels = along_rows(sampler, plain, labels, columns)
+        z, same_labels = interpolate_rows(sampler, plain, labels, columns)
         assert torch.equal(same_labels, labels)
         got = torch.cat(list(sampler.outputs(z, labels)))
         for row in range(2):
@@ -274,18 +274,18 @@ def test_rows_of_an_interpolation_are_what_the_generator_gives(file, toys, monke
 def test_an_interpolation_leaves_out_a_row_that_is_not_full(file):
     sampler = Sampler.load(file(data={"classes": 0}))
     plain = sampler.latent(11, None, 5)
-    z, labels = along_rows(sampler, plain, None, 3)
+    z, labels = interpolate_rows(sampler, plain, None, 3)
     assert (z.shape, labels) == ((9, 4), None)
     assert torch.equal(z[::3], plain[:9:3])
     assert torch.equal(z[2::3], plain[2:9:3])
     with pytest.raises(InputError, match="--interpolate: rows of 2 have nothing between their ends; a larger --count"):
-        along_rows(sampler, plain, None, 2)
+        interpolate_rows(sampler, plain, None, 2)
 
 
 @pytest.mark.parametrize("wanted", [None, 1])
 def test_a_sweep_has_a_row_for_each_truncation(file, wanted):
     sampler = Sampler.load(file())
-    z, labels, columns, names = sweep(sampler, 11, [0.5, 1.5, math.inf], 7, wanted)
+    z, labels, columns, names = truncation_rows(sampler, 11, [0.5, 1.5, math.inf], 7, wanted)
     assert columns == 3
     assert names == ("truncation 0.5", "truncation 1.5", "whole prior")
     assert labels.tolist() == ([0, 1, 0] if wanted is None else [1, 1, 1]) * 3
@@ -297,18 +297,18 @@ def test_a_sweep_has_a_row_for_each_truncation(file, wanted):
         near = free.abs() <= threshold
         assert torch.equal(cut[near], free[near])  # one z to a column, but for what was drawn again
         assert cut.abs().max() <= threshold
-    assert len(sweep(sampler, 1, [0.5, 1.0], 7)[0]) == 2
+    assert len(truncation_rows(sampler, 1, [0.5, 1.0], 7)[0]) == 2
 
 
 def test_a_sweep_without_classes(file):
-    z, labels, columns, _ = sweep(Sampler.load(file(data={"classes": 0})), 8, [1.0, 2.0], 0)
+    z, labels, columns, _ = truncation_rows(Sampler.load(file(data={"classes": 0})), 8, [1.0, 2.0], 0)
     assert (len(z), labels, columns) == (8, None, 4)
 
 
 def test_a_folder_of_images_is_named_by_class_and_nothing_leads_out_of_it(file, tmp_path):
     sampler = Sampler.load(file())
     labels = sampler.labels(3)
-    count = save_folder(
+    count = save_images(
         sampler.images(sampler.latent(3, labels, 0), labels), labels, ("../a", "b c"), tmp_path / "x" / "y"
     )
     assert count == 3

@@ -160,7 +160,7 @@ def test_what_couples_a_batch_is_known_and_advised_against_in_parts(shelf, toy_g
     )
     assert run.recipe.coupling("discriminator") == ["tricks.coupled"]
     assert run.recipe.coupling("generator") == ["normalization.generator"]
-    assert [s.partition(":")[0] for s in run.advice] == ["normalization.generator", "tricks.coupled"]
+    assert [s.partition(":")[0] for s in run.warnings] == ["normalization.generator", "tricks.coupled"]
     assert toy_game(tricks={"coupled": {"use": "Coupled"}}).advice == []
 
 

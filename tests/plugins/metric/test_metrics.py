@@ -210,11 +210,11 @@ def test_neighbours_in_blocks_are_the_same(monkeypatch):
 def test_every_distance_is_computed_once(monkeypatch):
     computed = []
 
-    def counted(x, y):
+    def plural(x, y):
         computed.append(len(x) * len(y))
         return torch.cdist(x.double(), y.double())
 
-    monkeypatch.setattr("gankit_plugins.metric.neighbours.distances", counted)
+    monkeypatch.setattr("gankit_plugins.metric.neighbours.distances", plural)
     pair = comparison(cloud(20, 3, 0), cloud(15, 3, 1))
     for plugin in (PrecisionRecall, DensityCoverage, Memorisation):
         plugin(plugin.Config()).measure(pair)
@@ -328,7 +328,7 @@ def test_few_images_make_k_smaller_and_blocks_too():
 
 def everything(real, count, fake):
     """A comparison with the first `count` of the real images."""
-    return comparison(real[:count], fake, everything_features=lambda: Features(real.float()))
+    return comparison(real[:count], fake, dataset_features=lambda: Features(real.float()))
 
 
 def test_copies_of_any_real_image_are_seen_and_new_images_are_none():

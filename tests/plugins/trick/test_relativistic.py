@@ -187,4 +187,4 @@ def test_what_weighs_a_side_weighs_it_when_exchanged_too(plain_recipe):
 
 def test_a_mean_over_networks_of_each_class_is_advised_against(plain_recipe):
     run = assemble(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"relativistic_average": {}}})))
-    assert any("a mean over the batch mixes their answers" in sentence for sentence in run.advice)
+    assert any("a mean over the batch mixes their answers" in sentence for sentence in run.warnings)
