@@ -1,1 +1,1 @@
-"""The plugin interface: base class, hook points, registry, and the types that plugins see."""
+"""Plugin interface: base class, hook points, registry, and the types that plugins see."""

@@ -1,17 +1,17 @@
-"""What a plugin is: a class with a name, a kind, settings and hook implementations.
+"""Base class of plugins: a class with a name, a kind, settings and hook implementations.
 
-A whole trick, in one file beside a recipe:
+A complete trick, in one file beside a recipe:
 
     from pydantic import Field
     from gankit import Plugin, Settings, hookimpl
 
     class LouderFakes(Plugin):
-        \"\"\"Scales what D is shown of G. Source: nobody, 2026.\"\"\"
+        \"\"\"Scale the fake images that enter D. Source: own example.\"\"\"
 
         name = "louder_fakes"
 
         class Config(Settings):
-            gain: float = Field(1.1, gt=0, description="what fake images are multiplied by")
+            gain: float = Field(1.1, gt=0, description="factor of the fake images")
 
         config: Config
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 State = Literal["shared", "per_rank"]
 
 hookimpl = pluggy.HookimplMarker("gankit")
-"""Marks a method of a plugin as the implementation of the hook point of the same name."""
+"""Decorator that marks a method of a plugin as the implementation of the hook point of the same name."""
 
 
 class Settings(BaseModel):
-    """Base of every plugin's `Config`: unknown keys, NaN and infinities are refused."""
+    """Base of every plugin's `Config`. Unknown keys, NaN and infinite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -47,58 +47,64 @@ class Settings(BaseModel):
 class Plugin:
     """Base of every plugin.
 
-    One instance lives for one run. It is built from its validated settings, and nothing else, before any
-    network exists; what it needs later, the hooks hand to it.
+    One instance lives for one run. It is built from its validated settings alone, before any network exists. The hook
+    points pass everything that it needs later.
     """
 
     name: ClassVar[str]
-    """What recipes call it."""
+    """Name in recipes."""
 
     kind: ClassVar[Kind] = "trick"
-    """The slot of the recipe it fills; a trick fills none and stands under `[tricks]`."""
+    """Kind of the plugin: the slot of the recipe that it fills, or one of the kinds in `[tricks]` and `[metrics]`."""
 
     api_version: ClassVar[int] = 1
-    """The version of gankit's hook points (`gankit.API_VERSION`) that it was written for."""
+    """Version of gankit's hook points (`gankit.API_VERSION`) that the plugin needs."""
 
     uses_targets: ClassVar[bool] = False
-    """For a loss: it reads `step.real_target` and `step.fake_target`, so smoothing and flips have effect."""
+    """For a loss: it uses `step.real_target` and `step.fake_target`, so label smoothing and label flips have effect."""
 
     cross_entropy: ClassVar[bool] = False
-    """For a loss: D's answers are logits of a probability, from which it can be told how sure D is."""
+    """For a loss: the sigmoid of D's logits is the probability that an image is real."""
 
     uses_weights: ClassVar[bool] = False
-    """For a loss: it reads `step.real_weight` and `step.fake_weight`."""
+    """For a loss: it uses `step.real_weight` and `step.fake_weight`."""
 
     batch_coupled: ClassVar[bool] = False
-    """One image's output depends on the rest of its batch (batch norm, minibatch discrimination)."""
+    """The output for one image depends on the other images of its batch, as with batch norm."""
 
     per_class_networks: ClassVar[bool] = False
-    """For a network: each class has a network of its own inside, so one class's features mean nothing for another's."""
+    """For a network: it holds a separate network for each class, so features of different classes do not compare."""
 
     spherical_prior: ClassVar[bool] = False
-    """For a prior: its z lie near a sphere around 0, so the way from one to another is an arc (`gankit sample
-    --interpolate`)."""
+    """For a prior: z lies near a sphere around 0, so `gankit sample --interpolate` follows an arc."""
 
     state_scope: ClassVar[State] = "shared"
-    """With several ranks, what its `state_dict` holds: "shared", the same on all of them, as it is when it comes from
-    networks, from `run.values` or from `run.ranks.mean`; or "per_rank", of images and random numbers of its own."""
+    """Scope of `state_dict` when several ranks train together.
+
+    "shared": the state is equal on all ranks, because it comes from networks, `run.values` or `run.ranks.mean`.
+    "per_rank": the state differs, because it comes from a rank's own images or random numbers.
+    """
 
     read_only: ClassVar[bool] = False
-    """For a trick: its hooks take part in the game and change nothing, so `gankit ablate` need not play without it. Of
-    one that only logs, draws or measures this is known."""
+    """For a trick: its hooks take part in training but change nothing, so `gankit ablate` need not leave it out.
+
+    A plugin that implements only hook points for logs, grids and metrics is read-only without this mark.
+    """
 
     Config: ClassVar[type[Settings]] = Settings
+    """Settings of the plugin in a recipe."""
 
     config: Any
+    """Validated settings of this instance."""
 
     def __init__(self, config: Settings) -> None:
         self.config = config
 
     def state_dict(self) -> dict[str, Tensor | int | float | str | bool | None]:
-        """What must survive a kill and a resume, flat: tensors and plain values by name."""
+        """Return the state to save in a checkpoint: tensors and plain values by name, without nesting."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave. Tensors arrive on the run's device."""
+        """Restore what `state_dict` returned. Tensors are on the device of the run."""
         if state:
             raise ValueError(f"{type(self).__name__} has a state_dict but no load_state_dict")

@@ -1,4 +1,4 @@
-"""Generated samples beside real ones, as metrics see them."""
+"""Generated and real samples that metrics compare."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """N images, and the classes that they are of or were asked for."""
+    """N images with their classes, or with the classes that they were generated for."""
 
     images: Tensor
     """(N, C, R, R) uint8 on the CPU, or floating point in [-1, 1]."""
@@ -28,29 +28,31 @@ class Samples:
     """(N,) int64."""
 
     class_names: tuple[str, ...] = ()
-    """Of the labels; left out, they are the classes of the extractor."""
+    """Names of the classes. Empty: the labels are classes of the extractor."""
 
     def digest(self) -> str:
-        """A hash of the images and labels."""
-        seen = hashlib.sha256(str((self.images.shape, self.images.dtype)).encode())
+        """Return a hash of the images and labels."""
+        digest = hashlib.sha256(str((self.images.shape, self.images.dtype)).encode())
         for tensor in (self.images, self.labels):
             if tensor is not None:
-                seen.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-        return seen.hexdigest()
+                digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
 class Comparison:
-    """Generated images against real ones; what several measures need is computed once.
+    """Generated and real images. Values that several metrics need are computed once.
 
     Args:
-        real, fake: the images.
-        extractor: to features.
-        facts: of the protocol, beside the extractor's.
-        real_features: those of the real images, where they are known already.
-        everything_features: gives the features of all images that the real ones were chosen from; left out, these are
-            all there are.
+        real: real images.
+        fake: generated images.
+        extractor: feature extractor of the recipe, or None.
+        facts: facts of the protocol besides those of the extractor.
+        real_features: features of the real images, if they are computed already.
+        dataset_features: returns the features of all images that the real ones were drawn from. None if the real ones
+            are the whole dataset.
 
-    Raises InputError when there are too few images to compare.
+    Raises:
+        InputError: there are fewer than 2 real or generated images.
     """
 
     def __init__(
@@ -64,15 +66,15 @@ class Comparison:
     ) -> None:
         if min(len(real.images), len(fake.images)) < 2:
             raise InputError(
-                f"{len(fake.images)} generated and {len(real.images)} real images cannot be compared; "
-                "2 of each are wanted at least, and more say more"
+                f"{len(fake.images)} generated and {len(real.images)} real images cannot be compared; at least 2 of "
+                "each are needed, and many more for a reliable result"
             )
         self.real, self.fake, self._extractor = real, fake, extractor
         self.protocol: MetricProtocol = {**({} if extractor is None else extractor.facts), **facts}
         if real_features is not None:
             self.real_features = real_features
-        self._everything_features = dataset_features
-        self._made: dict[Hashable, Any] = {}
+        self._dataset_features = dataset_features
+        self._cache: dict[Hashable, Any] = {}
 
     @property
     def extractor(self) -> Extractor:
@@ -87,34 +89,37 @@ class Comparison:
 
     @cached_property
     def real_features(self) -> Features:
+        """Features of the real images."""
         return self.extractor(self.real.images)
 
     @cached_property
     def fake_features(self) -> Features:
+        """Features of the generated images."""
         return self.extractor(self.fake.images)
 
     @cached_property
     def real_logits(self) -> Tensor | None:
-        """(N, K) of the extractor's classes; None where it knows none."""
+        """Logits of the real images for the extractor's classes, (N, K). None if it has no classes."""
         return self.extractor.logits_of(self.real.images, self.real_features)
 
     @cached_property
     def fake_logits(self) -> Tensor | None:
+        """Logits of the generated images for the extractor's classes, (N, K). None if it has no classes."""
         return self.extractor.logits_of(self.fake.images, self.fake_features)
 
     @property
     def real_is_whole_dataset(self) -> bool:
-        """Whether there are no more real images than those compared with."""
-        return self._everything_features is None
+        """True if the real images are the whole dataset."""
+        return self._dataset_features is None
 
     @cached_property
     def dataset_features(self) -> Features:
-        """Of all images that the real ones were chosen from, these among them."""
-        return self.real_features if self._everything_features is None else self._everything_features()
+        """Features of all images that the real ones were drawn from, including the real ones."""
+        return self.real_features if self._dataset_features is None else self._dataset_features()
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """What measures share beyond features: computed for the first that asks, by a key that they agree on."""
-        if key not in self._made:
-            self._made[key] = compute()
-        made: T = self._made[key]
-        return made
+        """Return the value of `compute()`, computed once for each key. Metrics share values by an equal key."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        value: T = self._cache[key]
+        return value

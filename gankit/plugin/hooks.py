@@ -62,12 +62,14 @@ class Hooks:
         self._implementations: dict[str, list[Implementation]] = {}
         for name in hookspecs.KIND_OF_HOOK:
             caller = getattr(manager.hook, name)
-            found = sorted(caller.get_hookimpls(), key=lambda impl: order[id(impl.plugin)])
+            implementations = sorted(caller.get_hookimpls(), key=lambda impl: order[id(impl.plugin)])
             assert caller.spec is not None
             arguments = caller.spec.argnames
             self._implementations[name] = [
-                Implementation(impl.plugin_name, _taking(arguments, impl.argnames, impl.function), impl.plugin)
-                for impl in found
+                Implementation(
+                    impl.plugin_name, _select_arguments(arguments, impl.argnames, impl.function), impl.plugin
+                )
+                for impl in implementations
             ]
 
     def of(self, name: str, player: Player | None = None) -> list[Implementation]:
@@ -75,11 +77,11 @@ class Hooks:
 
         With a player, plugins in the other player's slots (`optimizer.generator`) are left out.
         """
-        found = self._implementations[name]
+        implementations = self._implementations[name]
         if player is None:
-            return found
+            return implementations
         other = ".discriminator" if player == "generator" else ".generator"
-        return [i for i in found if i.key.startswith("tricks.") or not i.key.endswith(other)]
+        return [i for i in implementations if i.key.startswith("tricks.") or not i.key.endswith(other)]
 
     def calls(self, name: str) -> list[Callable[..., Any]]:
         """Return the functions of a hook point, in the order of the recipe."""
@@ -101,11 +103,12 @@ class Hooks:
         Raises:
             PluginError: no plugin or two plugins return a value.
         """
-        answer = self.one_or_none(name, *arguments, player=player)
-        if answer is None:
-            asked = ", ".join(i.key for i in self.of(name, player)) or "no plugin of the recipe implements it"
-            raise PluginError(f"no plugin provides `{name}`; exactly one must ({asked})")
-        return answer
+        value = self.one_or_none(name, *arguments, player=player)
+        if value is None:
+            keys = ", ".join(i.key for i in self.of(name, player))
+            detail = f"implemented by {keys}, without a value" if keys else "no plugin of the recipe implements it"
+            raise PluginError(f"no plugin provides `{name}`; exactly one must ({detail})")
+        return value
 
     def one_or_none(self, name: str, *arguments: Any, player: Player | None = None) -> Any:
         """Return the value of at most one plugin, or None.
@@ -113,11 +116,11 @@ class Hooks:
         Raises:
             PluginError: two plugins return a value.
         """
-        answers = [(i.key, answer) for i in self.of(name, player) if (answer := i.call(*arguments)) is not None]
-        if len(answers) > 1:
-            both = " and ".join(key for key, _ in answers)
-            raise PluginError(f"{both} both provide `{name}`; only one can: drop the others from the recipe")
-        return answers[0][1] if answers else None
+        values = [(i.key, value) for i in self.of(name, player) if (value := i.call(*arguments)) is not None]
+        if len(values) > 1:
+            keys = " and ".join(key for key, _ in values)
+            raise PluginError(f"{keys} provide `{name}`; only one plugin can; remove the others from the recipe")
+        return values[0][1] if values else None
 
     def sole(self, name: str) -> Callable[..., Any] | None:
         """Return the function of a hook point that at most one plugin may implement, or None.
@@ -125,11 +128,11 @@ class Hooks:
         Raises:
             PluginError: two plugins implement it.
         """
-        found = self.of(name)
-        if len(found) > 1:
-            both = " and ".join(i.key for i in found)
-            raise PluginError(f"{name} is implemented by {both}; only one can: drop the others from the recipe")
-        return found[0].call if found else None
+        implementations = self.of(name)
+        if len(implementations) > 1:
+            keys = " and ".join(i.key for i in implementations)
+            raise PluginError(f"{keys} implement `{name}`; only one plugin can; remove the others from the recipe")
+        return implementations[0].call if implementations else None
 
 
 class _Manager(pluggy.PluginManager):
@@ -158,11 +161,11 @@ def check_hooks(plugin_class: type[Plugin], label: str) -> None:
     Hooks({label: plugin_class.__new__(plugin_class)})
 
 
-def _taking(given: Sequence[str], wanted: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of all `given` arguments that calls `function` with the `wanted` ones."""
-    if tuple(wanted) == tuple(given):
+def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the `passed` arguments that calls `function` with those that it takes."""
+    if tuple(taken) == tuple(passed):
         return function
-    positions = [given.index(name) for name in wanted]
+    positions = [passed.index(name) for name in taken]
     if len(positions) == 1:
         only = positions[0]
         return lambda *arguments: function(arguments[only])
@@ -183,10 +186,10 @@ def _check_marks(key: str, plugin_class: type) -> None:
                 f"{key}: {name} is not marked as a hook, so it would never be called; write @hookimpl above it"
             )
         if any(options.values()):
-            asked = " and ".join(option for option, value in options.items() if value)
+            names = " and ".join(option for option, value in options.items() if value)
             raise PluginError(
-                f"{key}: {name} has the pluggy option {asked}; the order of the recipe is the only order; write @hookimpl "
-                "without options"
+                f"{key}: {name} has the pluggy option {names}; the order of the recipe is the only order; write "
+                "@hookimpl without options"
             )
         for parameter in inspect.signature(method).parameters.values() if options and callable(method) else ():
             if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
@@ -195,7 +198,8 @@ def _check_marks(key: str, plugin_class: type) -> None:
                 )
             if parameter.default is not parameter.empty:
                 raise PluginError(
-                    f"{key}: {name}: {parameter.name!r} has a default, and would always have that value; leave it out"
+                    f"{key}: {name}: {parameter.name!r} has a default, so it would always have that value; remove "
+                    "the default"
                 )
 
 
@@ -206,17 +210,17 @@ def _class_of(plugin: Any) -> type:
 def unknown_hook(owner: str, name: str) -> str:
     """Return the message for a method that is marked as a hook that does not exist."""
     hint = nearest(name, hookspecs.KIND_OF_HOOK) or "gankit.plugin.hookspecs lists them"
-    return f"{owner} marks {name!r} as a hook, and there is no such hook point; {hint}".rstrip("; ")
+    return f"{owner} marks {name!r} as a hook, but there is no such hook point; {hint}".rstrip("; ")
 
 
 def unknown_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
     """Return the message for arguments that a hook point does not have, or None if all exist."""
-    given = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
-    unknown = [argument for argument in taken if argument not in given]
+    available = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
+    unknown = [argument for argument in taken if argument not in available]
     if not unknown:
         return None
-    offer = f"it can take {', '.join(given)}" if given else "it takes none"
-    return f"{owner}: {name} has no argument {' and '.join(map(repr, unknown))}; {offer}"
+    hint = f"it can take {', '.join(available)}" if available else "it takes none"
+    return f"{owner}: {name} has no argument {' and '.join(map(repr, unknown))}; {hint}"
 
 
 def _why_refused(key: str, plugin: Any, error: pluggy.PluginValidationError) -> str:

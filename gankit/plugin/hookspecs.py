@@ -37,8 +37,8 @@ A run calls the hook points at these places:
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
 
-An implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run` is the
-`gankit.Run` that is trained.
+An implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run` is
+the `gankit.Run` that is trained.
 
 Kinds of hook point:
 
@@ -229,7 +229,7 @@ def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, lis
     Example:
 
         def wrap_loss(self, terms):
-            return terms | {"generator": [Term("feature_matching", feature_matching)]}
+            return terms | {"generator": [LossTerm("feature_matching", feature_matching)]}
     """
 
 
@@ -241,7 +241,7 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
 
         def loss_terms(self, player):
             if player == "discriminator":
-                yield Term("r1", lambda step: r1(step.discriminate, *step.real_inputs), weight=10.0, every=16)
+                yield LossTerm("r1", lambda step: r1(step.discriminate, *step.real_inputs), weight=10.0, every=16)
     """
 
 
@@ -401,8 +401,8 @@ def on_log(run: Run, row: dict[str, Any]) -> None:
     """Receive a row of `log.jsonl`: losses, learning rates and images per second, or metrics, or a warning.
 
     Random numbers that a plugin draws here do not change the training. A resumed run removes the rows after its
-    checkpoint and logs them again. An exception ends the run, as in any hook point. A plugin that writes to an unreliable
-    target, such as a server, catches the exception and calls `run.warn`.
+    checkpoint and logs them again. An exception ends the run, as in any hook point. A plugin that writes to an
+    unreliable target, such as a server, catches the exception and calls `run.warn`.
 
     Example:
 

@@ -1,5 +1,7 @@
-"""Anybody's `nn.Module` in a network slot or as an extractor: `use = "some_package.nets:Generator"`, its arguments as
-siblings."""
+"""Adapters that let a plain `nn.Module` fill a network slot or serve as an extractor.
+
+Example: `use = "some_package.nets:Generator"`, with the arguments of its `__init__` beside it.
+"""
 
 from __future__ import annotations
 
@@ -25,136 +27,152 @@ from gankit.plugin.spec import Spec
 from gankit.plugin.step import DiscriminatorOutput
 from gankit.runtime.rng import fork_rng
 
+# Plugin classes, of which `module_plugin` makes a subclass for each module class
 
-class _Foreign(Plugin):
-    """A network that knows nothing of gankit."""
 
+class _ModulePlugin(Plugin):
     module_class: type[nn.Module]
 
-    beside: ClassVar[dict[str, Any]] = {}
-    """Settings of gankit's, beside the arguments of `__init__`, which come first where names are the same."""
+    own_settings: ClassVar[dict[str, Any]] = {}
+    """Settings of gankit besides the arguments of `__init__`. An argument of the same name replaces the setting."""
 
     def build(self) -> nn.Module:
-        # What the recipe leaves out is left to `__init__`, whose defaults may be of any type.
-        given = self.config.model_dump(exclude_unset=True, exclude=set(self.beside))
+        # Only the arguments that the recipe sets: the defaults of `__init__` may be of any type.
+        arguments = self.config.model_dump(exclude_unset=True, exclude=set(self.own_settings))
         try:
-            return self.module_class(**given)
+            return self.module_class(**arguments)
         except TypeError as error:
-            raise InputError(f"{self.module_class.__name__} cannot be built with {given}: {error}") from error
+            raise InputError(f"{self.module_class.__name__} cannot be built with {arguments}: {error}") from error
 
 
-class _ForeignPlayer(_Foreign):
+class _ModulePlayer(_ModulePlugin):
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> list[str]:
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
         hooks = Hooks({place: recipe.components[place].build()})
-        # What wraps the finished network too (spectral norm) needs nobody to ask it for layers.
+        # A plugin that wraps the finished network, such as spectral norm, acts without `spec.normalize`.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
-            f"{place} = {recipe.use_of(place)} does nothing, since {self.module_class.__name__} brings its own layers; "
-            "drop it, and normalise inside the network"
+            f"{place} = {recipe.use_of(place)} has no effect, because {self.module_class.__name__} builds its own "
+            "layers; remove it, and normalise inside the network"
         ]
 
 
-class _ForeignGenerator(_ForeignPlayer):
+class _ModuleGenerator(_ModulePlayer):
     kind = "generator"
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        spec.conditional = spec.classes > 0 and label_place(self.module_class) is not None
+        spec.conditional = spec.classes > 0 and label_parameter(self.module_class) is not None
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return CalledWithLabels(self.build())
+        return LabelAdapter(self.build())
 
 
-class _ForeignDiscriminator(_ForeignPlayer):
+class _ModuleDiscriminator(_ModulePlayer):
     kind = "discriminator"
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return Judging(CalledWithLabels(self.build()))
+        return DiscriminatorAdapter(LabelAdapter(self.build()))
 
 
-class _ForeignExtractor(_Foreign):
+class _ModuleExtractor(_ModulePlugin):
     kind = "extractor"
-    beside: ClassVar[dict[str, Any]] = {
-        "weights": (Path | None, Field(None, description="a safetensors file of its state_dict")),
-        "size": (int | None, Field(None, ge=1, description="pixels to which images are resized, bilinearly")),
-        "dataset_classes": (bool, Field(False, description="its logits are of the dataset's classes")),
+    own_settings: ClassVar[dict[str, Any]] = {
+        "weights": (Path | None, Field(None, description="safetensors file with the state_dict of the network")),
+        "size": (int | None, Field(None, ge=1, description="size in pixels to which images are resized, bilinearly")),
+        "dataset_classes": (bool, Field(False, description="the logits are of the classes of the dataset")),
     }
 
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
-        settings = {name: getattr(self.config, name) for name in self.beside}
-        with fork_rng(device):  # without weights of its own, at least the same ones each time
+        settings = {name: getattr(self.config, name) for name in self.own_settings}
+        with fork_rng(device):  # a network without a file of weights has the same weights each time
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
-        seen = hashlib.sha256(save({name: t.cpu().contiguous().clone() for name, t in network.state_dict().items()}))
-        seen.update(Path(inspect.getfile(self.module_class)).read_bytes())
+        state = {name: t.cpu().contiguous().clone() for name, t in network.state_dict().items()}
+        digest = hashlib.sha256(save(state))
+        digest.update(Path(inspect.getfile(self.module_class)).read_bytes())
         return network_extractor(
             network.to(device).eval(),
             device,
-            f"{self.module_class.__name__} {seen.hexdigest()[:12]}",
+            f"{self.module_class.__name__} {digest.hexdigest()[:12]}",
             settings.get("size"),
             dataset.class_names if settings.get("dataset_classes") else (),
         )
 
 
+BASES: dict[Kind, type[_ModulePlugin]] = {
+    "generator": _ModuleGenerator,
+    "discriminator": _ModuleDiscriminator,
+    "extractor": _ModuleExtractor,
+}
+"""Kinds of plugin that a plain `nn.Module` can be."""
+
+
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Raises InputError for a file that cannot be read, or that is of another network."""
+    """Load a safetensors file into a network.
+
+    Raises:
+        InputError: the file cannot be read, or belongs to another network.
+    """
     try:
         network.load_state_dict(load(path.read_bytes()))
     except OSError as error:
         raise InputError(f"weights: {path} cannot be read: {error.strerror}") from error
     except SafetensorError as error:
-        raise InputError(f"weights: {path} is no safetensors file: {error}") from error
+        raise InputError(f"weights: {path} is not a safetensors file: {error}") from error
     except RuntimeError as error:
         raise InputError(
             f"weights: {path} does not fit {type(network).__name__}: {' '.join(str(error).split())}"
         ) from error
 
 
+# Networks
+
 LABEL_NAMES = ("labels", "label", "y", "c", "classes", "class_labels")
-"""What networks call the classes of their images."""
+"""Usual names of the argument for class labels."""
 
 
-class CalledWithLabels(nn.Module):
-    """Hands the labels on only to a network whose `forward` has a place for them."""
+class LabelAdapter(nn.Module):
+    """Network that receives labels only if its `forward` has an argument for them."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        place = label_place(type(network))
-        self.takes_labels = place is not None
-        self.by_name = place.name if place is not None and place.kind is not place.POSITIONAL_ONLY else None
+        parameter = label_parameter(type(network))
+        self.takes_labels = parameter is not None
+        named = parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY
+        self.label_name = parameter.name if parameter is not None and named else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Any:
         if not self.takes_labels:
             return self.network(x)
-        return self.network(x, labels) if self.by_name is None else self.network(x, **{self.by_name: labels})
+        return self.network(x, labels) if self.label_name is None else self.network(x, **{self.label_name: labels})
 
 
-def label_place(module_class: type[nn.Module]) -> inspect.Parameter | None:
-    """The argument of `forward` that takes the labels: one of the usual names, or the second that it cannot do without.
+def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
+    """Return the parameter of `forward` for the labels: one with a usual name, or a second one without a default.
 
-    A second argument with a default and another name, `temperature=1.0`, is something else; `*args` takes all there is.
+    A second parameter with another name and a default, such as `temperature=1.0`, is not for labels. `*args` is.
     """
-    arguments = list(inspect.signature(module_class.forward).parameters.values())[1:]
-    for argument in arguments:
-        if argument.kind is argument.VAR_POSITIONAL:
-            return argument.replace(kind=argument.POSITIONAL_ONLY)
-    behind = [a for a in arguments[1:] if a.kind is not a.VAR_KEYWORD]
-    called = [a for a in behind if a.name in LABEL_NAMES]
-    needed = [a for a in behind if a.default is a.empty]
-    return next(iter(called + needed), None)
+    parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return parameter.replace(kind=parameter.POSITIONAL_ONLY)
+    others = [p for p in parameters[1:] if p.kind is not p.VAR_KEYWORD]
+    named = [p for p in others if p.name in LABEL_NAMES]
+    required = [p for p in others if p.default is p.empty]
+    return next(iter(named + required), None)
 
 
-class Judging(nn.Module):
-    """A network that returns logits, or logits and features, as a discriminator."""
+class DiscriminatorAdapter(nn.Module):
+    """Discriminator from a network that returns logits, or logits and features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -166,49 +184,32 @@ class Judging(nn.Module):
         return DiscriminatorOutput(logits.flatten(), features.flatten(1) if features.dim() > 1 else features[:, None])
 
 
-BASES: dict[Kind, type[_Foreign]] = {
-    "generator": _ForeignGenerator,
-    "discriminator": _ForeignDiscriminator,
-    "extractor": _ForeignExtractor,
-}
-"""What a plain `nn.Module` can stand for."""
+# From a module class to a plugin class
 
 
 def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
-    """A plugin class around a module class, its settings read off the arguments of `__init__`."""
+    """Return a plugin class for a module class. Its settings are the arguments of `__init__`."""
     fields: dict[str, Any] = {}
-    anything_else = False
+    any_setting = False
     for parameter in list(inspect.signature(module_class.__init__).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
-            anything_else = True
-        elif parameter.kind is not parameter.VAR_POSITIONAL:
-            if parameter.name.startswith("_"):
-                continue  # nobody's to set, and no name for a setting
+            any_setting = True
+        # pydantic refuses names with a leading underscore, and such an argument is internal anyway.
+        elif parameter.kind is not parameter.VAR_POSITIONAL and not parameter.name.startswith("_"):
             default = ... if parameter.default is parameter.empty else _as_toml(parameter.default)
             fields[parameter.name] = (Any, Field(default))
     base = BASES[kind]
-    beside = {name: field for name, field in base.beside.items() if name not in fields}
-    config = create_model(
-        f"{module_class.__name__}Config",
-        __base__=_AnySettings if anything_else else Settings,
-        **fields,
-        **beside,
+    own_settings = {name: field for name, field in base.own_settings.items() if name not in fields}
+    name = module_class.__name__
+    settings = create_model(
+        f"{name}Config", __base__=_AnySettings if any_setting else Settings, **fields, **own_settings
     )
-    return type(
-        module_class.__name__,
-        (base,),
-        {
-            "__doc__": module_class.__doc__,
-            "name": module_class.__name__,
-            "Config": config,
-            "module_class": module_class,
-            "beside": beside,
-        },
-    )
+    attributes = {"name": name, "Config": settings, "module_class": module_class, "own_settings": own_settings}
+    return type(name, (base,), {"__doc__": module_class.__doc__, **attributes})
 
 
 def _as_toml(value: Any) -> Any:
-    """A default as a recipe can write it out; None, which recipes leave out, for what TOML has no form for."""
+    """Return a default in a form that TOML has, or None, which a recipe leaves out."""
     if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
         return [_as_toml(v) for v in value]
     return value if isinstance(value, (bool, int, float, str)) else None

@@ -1,7 +1,7 @@
-"""What is installed, read from entry points without importing any of it.
+"""Registry of installed plugins, read from entry points without importing them.
 
-An entry point in the group `gankit.plugins` is called `kind.name` ("optimizer.adam"), so that a listing knows
-kinds without importing; a plain `name` is fine too and means whatever kind the class says.
+The name of an entry point in the group `gankit.plugins` is `kind.name`, such as `optimizer.adam`, so that the kind is
+known without an import. A plain `name` is allowed too. Its kind is that of the class.
 """
 
 from __future__ import annotations
@@ -30,28 +30,30 @@ GROUP = "gankit.plugins"
 
 @dataclass(frozen=True)
 class Entry:
-    """One advertised plugin."""
+    """Entry point of one plugin."""
 
     kind: str | None
-    """None when the entry point's name does not say."""
+    """Kind from the name of the entry point, or None if the name has no kind."""
 
     name: str
     distribution: str
     version: str
     value: str
-    """Where the class is: `package.module:Class`."""
+    """Place of the class: `package.module:Class`."""
 
     @property
     def label(self) -> str:
+        """Name of the entry point."""
         return f"{self.kind}.{self.name}" if self.kind else self.name
 
     def load(self) -> type:
-        """Imports the class.
+        """Import the class.
 
-        Raises PluginError, with the cause, when that fails in any way.
+        Raises:
+            PluginError: the import fails in any way, or the entry point is not a class. The error names the cause.
         """
         try:
-            loaded = metadata.EntryPoint(self.label, self.value, GROUP).load()
+            target = metadata.EntryPoint(self.label, self.value, GROUP).load()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -59,14 +61,16 @@ class Entry:
                 f"plugin {self.label!r} of {self.distribution} {self.version} cannot be imported from "
                 f"{self.value}: {_cause(error)}"
             ) from error
-        if not inspect.isclass(loaded):
-            raise PluginError(f"plugin {self.label!r} of {self.distribution} {self.version}: {self.value} is no class")
-        return loaded
+        if not inspect.isclass(target):
+            raise PluginError(
+                f"plugin {self.label!r} of {self.distribution} {self.version}: {self.value} is not a class"
+            )
+        return target
 
 
 @dataclass(frozen=True)
 class ResolvedPlugin:
-    """A class that a recipe's `use` led to, and where it came from."""
+    """Class that the `use` of a recipe stands for, and its origin."""
 
     target: type
     use: str
@@ -79,19 +83,20 @@ class ResolvedPlugin:
 
     @property
     def source_digest(self) -> str:
-        """The SHA-256 of the file that the class stands in; empty when there is none."""
+        """SHA-256 of the file of the class, or an empty string without a file."""
         file = getattr(sys.modules.get(self.target.__module__), "__file__", None)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and os.path.isfile(file) else ""
 
 
 class Registry:
-    """The plugins that recipes can name."""
+    """Plugins that recipes can name."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = sorted(entries, key=lambda e: (e.kind or "", e.name, e.distribution))
 
     @classmethod
     def installed(cls) -> Registry:
+        """Return the registry of all installed plugins."""
         return cls(_installed_entries())
 
     def named(self, name: str, kinds: tuple[Kind, ...]) -> list[Entry]:
@@ -101,11 +106,9 @@ class Registry:
         return exact or [e for e in self.entries if e.name == name and e.kind is None]
 
     def version_of(self, distribution: str) -> str | None:
-        """The version that is installed; None when there is none."""
-        wanted = canonicalize_name(distribution)
-        offered = [entry.version for entry in self.entries if canonicalize_name(entry.distribution) == wanted]
-        if offered:
-            return offered[0]
+        """Return the installed version of a distribution, or None if it is not installed."""
+        if entries := _from(self.entries, distribution):
+            return entries[0].version
         try:
             return metadata.version(distribution)
         except metadata.PackageNotFoundError:
@@ -116,7 +119,7 @@ class Registry:
         return sorted({e.name for e in self.entries if e.kind in (*kinds, None)})
 
     def find(self, use: str, kinds: tuple[Kind, ...], folder: Path, recorded: str = "") -> ResolvedPlugin:
-        """Resolve a `use` to a class.
+        """Return the class that a `use` stands for.
 
         Args:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
@@ -143,7 +146,7 @@ class Registry:
         if len(candidates) > 1:
             offers = " or ".join(f'"{name}@{e.distribution}"' for e in candidates)
             raise PluginError(
-                f"{len(candidates)} distributions offer a {kinds[0]} called {name!r}; choose one with use = {offers}"
+                f"{len(candidates)} distributions provide a {kinds[0]} called {name!r}; choose one with use = {offers}"
             )
         entry = candidates[0]
         return ResolvedPlugin(entry.load(), use, entry.distribution, entry.version, entry.value)
@@ -153,13 +156,15 @@ class Registry:
         if distribution and self.version_of(distribution) is None:
             return f"{distribution} is not installed; try `pip install {distribution}`"
         if distribution:
-            offered = sorted({e.name for e in _from(self.entries, distribution) if e.kind in (*kinds, None)})
-            instead = f"{nearest(name, offered)}it offers {', '.join(offered)}" if offered else "it offers none"
-            return f"{distribution} offers no {kind} called {name!r}; {instead}"
+            names = sorted({e.name for e in _from(self.entries, distribution) if e.kind in (*kinds, None)})
+            instead = f"{nearest(name, names)}it has {', '.join(names)}" if names else "it has none"
+            return f"{distribution} has no {kind} called {name!r}; {instead}"
         for entry in self.entries:
             if entry.name == name and entry.kind not in (*KINDS, None):
-                known = f"{nearest(str(entry.kind), KINDS)}the kinds are {', '.join(KINDS)}"
-                return f"{entry.distribution} offers {name!r} as {entry.label!r}, and there is no such kind; {known}"
+                kinds_hint = f"{nearest(str(entry.kind), KINDS)}the kinds are {', '.join(KINDS)}"
+                return (
+                    f"{entry.distribution} provides {entry.label!r}, but there is no kind {entry.kind!r}; {kinds_hint}"
+                )
         other = sorted({e.kind for e in self.entries if e.name == name and e.kind})
         if other:
             places = " or ".join(f"{place}={name}" for o in other for place in _places(o))
@@ -178,17 +183,16 @@ class Registry:
 
 
 def _from(entries: Iterable[Entry], distribution: str) -> list[Entry]:
-    """Those of one distribution, whose name may be written in several ways: `gankit_lecam`, `gankit-lecam`."""
-    wanted = canonicalize_name(distribution)
-    return [entry for entry in entries if canonicalize_name(entry.distribution) == wanted]
+    """Return the entries of one distribution, in any spelling of its name: `gankit_lecam`, `gankit-lecam`."""
+    canonical = canonicalize_name(distribution)
+    return [entry for entry in entries if canonicalize_name(entry.distribution) == canonical]
 
 
 def _cause(error: BaseException) -> str:
-    """An import's error in words."""
-    wants_more = (
-        isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError) and error.name == "gankit"
-    )
-    hint = "; it may be written for a newer gankit: `pip install -U gankit`" if wants_more else ""
+    """Return the message for an error of an import."""
+    missing_name = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+    too_old = missing_name and error.name == "gankit"
+    hint = "; it may need a newer gankit: `pip install -U gankit`" if too_old else ""
     return f"{type(error).__name__}: {error}{hint}"
 
 
@@ -206,30 +210,30 @@ def _installed_entries() -> list[Entry]:
         try:
             points = [p for p in distribution.entry_points if p.group == GROUP]
             if not points:
-                # Most have none, and to read the name of each takes longer than all that follows.
+                # Most distributions have none. Reading the name of each would cost more than everything below.
                 continue
             owner, version = str(distribution.name), str(distribution.version)
-        except Exception:  # what a half-removed or garbled package raises here is any Python version's own choice
+        except Exception:  # a half-removed or broken package raises different errors in each version of Python
             continue
         for point in points:
             kind, _, name = point.name.rpartition(".")
             entry = Entry(kind or None, name, owner, version, point.value)
-            # One distribution can be found twice on a path (an editable install and its build folder).
+            # A distribution can be on the path twice: an editable install and its build folder.
             entries.setdefault((entry.label, entry.distribution), entry)
     return list(entries.values())
 
 
 def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
-    # Unlike Path.is_file, this also answers for names that no file can have.
+    # Path.is_file raises an error for names that no file can have.
     if not os.path.isfile(path):
         raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
     path = path.resolve()
-    found = _class_in(_module_of(path), class_name, str(path))
-    return ResolvedPlugin(found, f"{path}:{class_name}", "", "", f"{path}:{class_name}")
+    target = _class_in(_module_of(path), class_name, str(path))
+    return ResolvedPlugin(target, f"{path}:{class_name}", "", "", f"{path}:{class_name}")
 
 
 def _module_of(path: Path) -> ModuleType:
-    """A file, imported. Two classes of one file come from one module; a changed file is a new one."""
+    """Import a file and return its module. Classes of one file share a module; a changed file gives a new module."""
     module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
@@ -237,7 +241,7 @@ def _module_of(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # The file may import its neighbours. At the end of the path they hide nobody's module.
+    # The file may import files beside it. At the end of the path they do not hide other modules.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[module_name] = module
@@ -259,20 +263,20 @@ def _from_module(module_name: str, class_name: str) -> ResolvedPlugin:
             raise
         raise PluginError(f"module {module_name!r} cannot be imported: {_cause(error)}") from error
     use = f"{module_name}:{class_name}"
-    found = _class_in(module, class_name, module_name)
+    target = _class_in(module, class_name, module_name)
     distribution, version = _distribution_of(module_name)
-    return ResolvedPlugin(found, use, distribution, version, use)
+    return ResolvedPlugin(target, use, distribution, version, use)
 
 
 def _class_in(module: ModuleType, name: str, place: str) -> type:
-    found: Any = getattr(module, name, None)
-    if not inspect.isclass(found):
+    target: Any = getattr(module, name, None)
+    if not inspect.isclass(target):
         classes = [n for n, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
         raise PluginError(
             f"{place} has no class {name!r}; {nearest(name, classes)}"
-            f"it has {', '.join(classes) if classes else 'no class at all'}"
+            f"it has {', '.join(classes) if classes else 'no class'}"
         )
-    return found
+    return target
 
 
 def _distribution_of(module_name: str) -> tuple[str, str]:

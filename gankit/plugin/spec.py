@@ -1,4 +1,4 @@
-"""What networks are built from."""
+"""Facts that networks are built from."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import nn
 from gankit.plugin.slots import Player
 
 Normalize = Callable[[Player, nn.Module, int], nn.Module]
-"""(player, layer, features) to the layer with its normalisation, as the recipe's `[normalization]` has it."""
+"""Function (player, layer, features) that returns the layer with the normalisation of the recipe."""
 
 
-def _as_it_is(player: Player, layer: nn.Module, features: int) -> nn.Module:
+def _without_normalization(player: Player, layer: nn.Module, features: int) -> nn.Module:
     return layer
 
 
 @dataclass
 class Spec:
-    """Facts about the images and the latent space, known before any network is.
+    """Facts about the images and the latent space, known before any network is built.
 
-    `load_data` fills in the images' side, `adjust_spec` may change any of it, and the architectures read it.
+    The dataset sets the facts about images. The hook `adjust_spec` may change every field. The architectures use them.
     """
 
     channels: int = 3
@@ -31,7 +31,7 @@ class Spec:
     """Height and width of an image, in pixels."""
 
     classes: int = 0
-    """Number of classes; 0 when the images have no labels."""
+    """Number of classes. 0 if the images have no labels."""
 
     class_names: tuple[str, ...] = ()
 
@@ -39,14 +39,19 @@ class Spec:
     """Length of z."""
 
     pack: int = 1
-    """Images that the discriminator judges as one, side by side along the channels (Lin 2018). Its own spec has
-    that many times the channels."""
+    """Number of images that D receives as one input, stacked along the channels (PacGAN, Lin 2018).
+
+    The spec for D has `pack` times the channels.
+    """
 
     conditional: bool = False
-    """The generator draws the class that it is asked for. Its plugin says so, in `adjust_spec`."""
+    """The generator depends on the labels. The plugin of the generator sets it in `adjust_spec`."""
 
     class_balanced: bool = False
     """Every training batch holds the same number of images of each class."""
 
-    normalize: Normalize = _as_it_is
-    """Called by the architectures on each layer that may be normalised: `spec.normalize("generator", conv, 64)`."""
+    normalize: Normalize = _without_normalization
+    """Function that the architectures call on each layer that may be normalised.
+
+    Example: `spec.normalize("generator", conv, 64)`.
+    """

@@ -1,8 +1,10 @@
-"""What the source of a plugin says of itself: read, and never run.
+"""Classes of plugins, read from source files without running them.
 
-A list of all that is installed should run nobody's code and wait for no torch. So the files are parsed, and what
-stands there in plain words is taken: a class's docstring, its name and kind, the methods marked `@hookimpl`. What
-code would have to be run for (a class made by a call, a hook added by a decorator) stays unknown.
+Entry points hold a kind, a name and a place, but neither docstrings nor hook points, and a cache of these would first
+have to import every package. Parsing is the only way that runs no code of others, needs nothing from their authors, and
+still finds misspelt hooks and wrong arguments; it costs a fraction of the import of torch.
+
+Values that only running the code would give, such as a class made by a call, stay unknown.
 """
 
 from __future__ import annotations
@@ -18,165 +20,146 @@ from typing import Any
 from gankit.errors import PluginError
 
 _UNKNOWN = object()
-"""In place of a value that only running the code would tell."""
+"""Placeholder for a value that is not a literal."""
+
+MAX_HOPS = 8
+"""Largest number of modules through which an import is followed. It ends circles of imports."""
 
 
 @dataclass
 class ScannedClass:
-    """A class, with what it inherits from classes that could be read too."""
+    """A class, with everything that it inherits from base classes that can be read."""
 
     name: str
-    """Of the class itself."""
 
     is_plugin: bool = False
-    """It inherits from `gankit.Plugin`."""
-
-    whole: bool = True
-    """False when a base class could not be read, so that more may be inherited than is known."""
+    """True if it inherits from `gankit.Plugin`."""
 
     summary: str = ""
-    """The first line of its own docstring."""
+    """First line of its own docstring."""
 
     constants: dict[str, Any] = field(default_factory=dict)
-    """Class attributes that are written as plain values: `kind = "loss"`. Those that a base class which could not be
-    read may have set otherwise are left out."""
+    """Class attributes with literal values, such as `kind = "loss"`."""
 
     hooks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The methods marked as hooks, and the arguments that each takes."""
+    """Methods marked as hooks, with their arguments."""
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A module's file, parsed."""
-
-    module: str
-    is_package: bool
-    tree: ast.Module
-
-    def class_called(self, name: str) -> ast.ClassDef | None:
-        return next((n for n in self.tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
-
-    def may_have(self, name: str) -> bool:
-        """Whether the module may offer a name: written there in any way, or brought by what only running would tell."""
-        for node in ast.walk(self.tree):
-            names = [node.name] if isinstance(node, (ast.ClassDef, ast.FunctionDef)) else []
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                names = [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
-            if isinstance(node, ast.Name):
-                names = [node.id]
-            if {name, "*", "__getattr__", "globals", "exec"} & set(names):
-                return True
-        return False
-
-    def imported_from(self, name: str) -> tuple[str, str] | None:
-        """The module from which a name was imported, and what it is called there."""
-        for statement in ast.walk(self.tree):
-            if isinstance(statement, ast.ImportFrom):
-                for alias in statement.names:
-                    if (alias.asname or alias.name) == name:
-                        return self._absolute(statement), alias.name
-        return None
-
-    def _absolute(self, statement: ast.ImportFrom) -> str:
-        if not statement.level:
-            return statement.module or ""
-        parts = self.module.split(".")
-        parts = parts[: len(parts) - statement.level + self.is_package]
-        return ".".join([*parts, *([statement.module] if statement.module else [])])
+class _Module:
+    name: str
+    text: str
+    names: dict[str, ast.ClassDef | tuple[str, str]]
+    """Classes of the module by name, and the module and name of what it imports (`""` for a whole module)."""
 
 
 class ClassScanner:
-    """Reads classes out of installed modules.
+    """Reader of classes in installed modules.
 
     Args:
-        packages: the top-level packages whose files may be read. Base classes from elsewhere (torch's) are left out.
+        packages: top-level packages whose files are read. Base classes in other packages, such as torch, stay unknown.
     """
 
     def __init__(self, packages: Iterable[str]) -> None:
         self.packages = {"gankit", *packages}
-        self._sources: dict[str, _Source | None] = {}
+        self._modules: dict[str, _Module | None] = {}
 
     def of(self, value: str) -> ScannedClass | None:
-        """The class that an entry point such as `package.module:Class` leads to; None when no source shows it.
+        """Return the class of an entry point such as `package.module:Class`, or None if no source file shows it.
 
-        Raises PluginError when there is no such module, or it is no Python.
+        Raises:
+            PluginError: there is no such module or class, or the file is not valid Python.
         """
-        module, _, name = value.partition(":")
-        if (found := self._find(module, name)) is None:
-            if (lacking := self._read(module)) is not None and not lacking.may_have(name.partition(".")[0]):
-                raise PluginError(f"{module} has no class {name!r}")
+        module_name, _, name = value.partition(":")
+        located = self._find(module_name, name.split("."))
+        if located is None:
+            module = self._module(module_name)
+            sources = (name.partition(".")[0], "import *", "__getattr__", "globals", "exec")
+            if module is not None and not any(text in module.text for text in sources):
+                raise PluginError(f"{module_name} has no class {name!r}")
             return None
-        source, definition = found
-        outline = ScannedClass(name, summary=(ast.get_docstring(definition) or "").partition("\n")[0])
-        self._inherit(outline, source, definition, {(source.module, name)})
-        outline.constants = {name: value for name, value in outline.constants.items() if value is not _UNKNOWN}
-        return outline
+        scanned = ScannedClass(name, summary=(ast.get_docstring(located[1]) or "").partition("\n")[0])
+        constants_known = True
+        for module, definition in self._with_bases(*located):
+            if definition is None:
+                # A base class that cannot be read may set any constant before the classes after it do.
+                constants_known = False
+                continue
+            scanned.is_plugin |= (module.name, definition.name) == ("gankit.plugin.base", "Plugin")
+            for hook, arguments in _hooks(definition):
+                scanned.hooks.setdefault(hook, arguments)
+            for constant, literal in _constants(definition) if constants_known else ():
+                scanned.constants.setdefault(constant, literal)
+        scanned.constants = {n: v for n, v in scanned.constants.items() if v is not _UNKNOWN}
+        return scanned
 
-    def _inherit(
-        self, outline: ScannedClass, source: _Source, definition: ast.ClassDef, seen: set[tuple[str, str]]
-    ) -> None:
-        """Adds what a class has and its bases have, the nearest first."""
-        for name, value in _constants(definition) if outline.whole else ():
-            outline.constants.setdefault(name, value)
-        for name, arguments in _hooks(definition):
-            outline.hooks.setdefault(name, arguments)
-        outline.is_plugin |= (source.module, definition.name) == ("gankit.plugin.base", "Plugin")
+    def _with_bases(
+        self, module: _Module, definition: ast.ClassDef, seen: frozenset[str] = frozenset()
+    ) -> Iterator[tuple[_Module, ast.ClassDef | None]]:
+        """Yield a class and its base classes, depth first, with None for a base class that cannot be read."""
+        yield module, definition
+        place = f"{module.name}:{definition.name}"
         for base in definition.bases:
-            found = self._find_base(source, base)
-            if found is None:
-                outline.whole &= isinstance(base, ast.Name) and base.id == "object"
-            elif (place := (found[0].module, found[1].name)) not in seen:
-                self._inherit(outline, *found, seen | {place})
+            expression = base.value if isinstance(base, ast.Subscript) else base
+            path = ast.unparse(expression)
+            located = self._find(module.name, path.split("."))
+            if located is not None and place not in seen:
+                yield from self._with_bases(*located, seen | {place})
+            elif located is None and path != "object":
+                yield module, None
 
-    def _find_base(self, source: _Source, base: ast.expr) -> tuple[_Source, ast.ClassDef] | None:
-        if isinstance(base, ast.Subscript):
-            base = base.value
-        if isinstance(base, ast.Name):
-            return self._find(source.module, base.id)
-        if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
-            for statement in ast.walk(source.tree):
-                if isinstance(statement, ast.Import):
-                    for alias in statement.names:
-                        if (alias.asname or alias.name) == base.value.id:
-                            return self._find(alias.name, base.attr)
-        return None
-
-    def _find(self, module: str, name: str, hops: int = 8) -> tuple[_Source, ast.ClassDef] | None:
-        """A class by the module that has it or imports it."""
-        if module.partition(".")[0] not in self.packages or (source := self._read(module)) is None:
+    def _find(self, module_name: str, path: list[str], hops: int = MAX_HOPS) -> tuple[_Module, ast.ClassDef] | None:
+        """Return a class by the path of names that leads to it from a module, such as `["nets", "Generator"]`."""
+        if not hops or not path or module_name.partition(".")[0] not in self.packages:
             return None
-        if (definition := source.class_called(name)) is not None:
-            return source, definition
-        imported = source.imported_from(name)
-        return self._find(*imported, hops - 1) if imported is not None and hops else None
+        module = self._module(module_name)
+        target = module.names.get(path[0]) if module is not None else None
+        if module is None or target is None:
+            return None
+        if isinstance(target, ast.ClassDef):
+            return (module, target) if len(path) == 1 else None
+        origin, name = target
+        return self._find(origin, [name, *path[1:]] if name else path[1:], hops - 1)
 
-    def _read(self, module: str) -> _Source | None:
-        if module not in self._sources:
-            self._sources[module] = _parsed(module)
-        return self._sources[module]
+    def _module(self, name: str) -> _Module | None:
+        if name not in self._modules:
+            self._modules[name] = _parse(name)
+        return self._modules[name]
 
 
-def _parsed(module: str) -> _Source | None:
-    """A module's source; None when it has none (compiled, or in an archive).
+def _parse(name: str) -> _Module | None:
+    """Return a module from its source, or None if it has no source, as in a compiled module.
 
-    Raises PluginError when there is no such module, or it is no Python.
+    Raises:
+        PluginError: there is no such module, or it is not valid Python.
     """
-    spec = spec_without_import(module)
+    spec = spec_without_import(name)
     if spec is None:
-        raise PluginError(f"there is no module {module}")
+        raise PluginError(f"there is no module {name}")
     if not spec.origin or not spec.origin.endswith(".py"):
         return None
     try:
-        tree = ast.parse(Path(spec.origin).read_bytes())
+        data = Path(spec.origin).read_bytes()
+        tree = ast.parse(data)
     except OSError:
         return None
     except (SyntaxError, ValueError) as error:
-        raise PluginError(f"{spec.origin} is no Python: {error}") from error
-    return _Source(module, spec.submodule_search_locations is not None, tree)
+        raise PluginError(f"{spec.origin} is not valid Python: {error}") from error
+    names: dict[str, ast.ClassDef | tuple[str, str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+            module = importlib.util.resolve_name(origin, package) if node.level and package else origin
+            names |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.asname or alias.name: (alias.name, "") for alias in node.names}
+    names |= {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    return _Module(name, data.decode(errors="replace"), names)
 
 
 def spec_without_import(module: str) -> importlib.machinery.ModuleSpec | None:
-    """Where a module is. `importlib.util.find_spec` would import the packages around it."""
+    """Return where a module is. `importlib.util.find_spec` would import the packages around it."""
     top, *inner = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -192,33 +175,24 @@ def spec_without_import(module: str) -> importlib.machinery.ModuleSpec | None:
 
 def _constants(definition: ast.ClassDef) -> Iterator[tuple[str, Any]]:
     for statement in definition.body:
-        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            pairs: list[tuple[ast.expr, ast.expr]] = [(statement.target, statement.value)]
-        elif isinstance(statement, ast.Assign):
-            pairs = [pair for target in statement.targets for pair in _unpacked(target, statement.value)]
-        else:
+        if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or statement.value is None:
             continue
-        for target, value in pairs:
-            if isinstance(target, ast.Name):
-                yield target.id, value.value if isinstance(value, ast.Constant) else _UNKNOWN
-            elif isinstance(target, ast.Tuple):
-                yield from ((name.id, _UNKNOWN) for name in target.elts if isinstance(name, ast.Name))
-
-
-def _unpacked(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    """`name, kind = "bare", "latent"` is two assignments."""
-    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
-        return list(zip(target.elts, value.elts, strict=True))
-    return [(target, value)]
+        value = statement.value
+        for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
+            names, values = [target], [value]
+            if isinstance(target, ast.Tuple):  # name, kind = "hinge", "loss"
+                names = target.elts
+                values = value.elts if isinstance(value, ast.Tuple) else [value] * len(names)
+            for one, literal in zip(names, values, strict=False):
+                if isinstance(one, ast.Name):
+                    yield one.id, literal.value if isinstance(literal, ast.Constant) else _UNKNOWN
 
 
 def _hooks(definition: ast.ClassDef) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for statement in definition.body:
-        if isinstance(statement, ast.FunctionDef):
-            for decorator in statement.decorator_list:
-                called = decorator.func if isinstance(decorator, ast.Call) else decorator
-                marker = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-                if marker == "hookimpl":
-                    arguments = [a.arg for a in [*statement.args.posonlyargs, *statement.args.args]]
-                    static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in statement.decorator_list)
-                    yield statement.name, tuple(arguments if static else arguments[1:])
+    for method in definition.body:
+        if isinstance(method, ast.FunctionDef):
+            calls = [d.func if isinstance(d, ast.Call) else d for d in method.decorator_list]
+            decorators = [ast.unparse(call).rpartition(".")[2] for call in calls]
+            if "hookimpl" in decorators:
+                arguments = [a.arg for a in [*method.args.posonlyargs, *method.args.args]]
+                yield method.name, tuple(arguments[0 if "staticmethod" in decorators else 1 :])

@@ -171,6 +171,9 @@ class Told(Reporter):
     def warned(self, sentence: str) -> None:
         self.advice.append(sentence)
 
+    def informed(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
     def ended(self, outcome: Any) -> None:
         self.outcome = outcome
 
@@ -201,7 +204,7 @@ def play(toy_recipe, tmp_path: Path):
 
     def call(out: str = "run", **changes: Any) -> Run:
         told = Told()
-        start(toy_recipe(**changes), tmp_path / out, told, told.sentences.append)
+        start(toy_recipe(**changes), tmp_path / out, told)
         return Run(tmp_path / out, told)
 
     return call
@@ -213,7 +216,7 @@ def go_on(shelf: Shelf, tmp_path: Path):
 
     def call(out: str = "run", *overrides: str) -> Run:
         told = Told()
-        resume(tmp_path / out, overrides, told, told.sentences.append)
+        resume(tmp_path / out, overrides, told)
         return Run(tmp_path / out, told)
 
     return call
