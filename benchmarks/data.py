@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 from gankit import Dataset, Recipe, read_prepared
-from gankit.data.batches import Ahead, Batches, PrefetchedBatches, make_batch_source
+from gankit.data.batches import BatchAndState, Batches, PrefetchedBatches, make_batch_source
 from gankit.data.prepared import write_prepared
 from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
@@ -197,15 +197,15 @@ def gathering(run: TrainingRun, iterations: int) -> Callable[[], None]:
     source = run.batches
     assert isinstance(source, PrefetchedBatches)
     # As many as wait, and as many in the thread's hands.
-    gather, gathered, wanted = source.batches.several, 0, 2 * source.depth
+    gather, gathered, wanted = source.batches.next_several, 0, 2 * source.depth
 
-    def plural(count: int) -> list[Ahead]:
+    def plural(count: int) -> list[BatchAndState]:
         nonlocal gathered
         batches = gather(count)
         gathered += count
         return batches
 
-    source.batches.several = plural  # type: ignore[method-assign]
+    source.batches.next_several = plural  # type: ignore[method-assign]
 
     def play() -> None:
         nonlocal wanted

@@ -1,1 +1,1 @@
-"""From a dataset to batches on the device."""
+"""Batches on the device from a dataset, and prepared files of images."""

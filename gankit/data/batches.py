@@ -1,7 +1,7 @@
-"""Batches of real images: in what order, from where, and how they get to the device.
+"""Batches of real images: their order, and their way to the device.
 
-Images stay uint8 until they are on the device, where they become [-1, 1]. The order is a permutation for each
-epoch that depends on nothing but the seed and the epoch, so two numbers are enough to resume it.
+Images stay uint8 until they are on the device, where they become floating point in [-1, 1]. The order of each epoch is
+a permutation that depends on the seed and the epoch alone, so two numbers are enough to resume it.
 """
 
 from __future__ import annotations
@@ -15,49 +15,51 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gankit.data.mmap_advice import expect_no_order, fetch, is_mapped
+from gankit.data.mmap_advice import expect_random_access, is_mapped, read_ahead
 from gankit.errors import InputError
 from gankit.runtime.ranks import ALONE, Ranks
 
 State = dict[str, list[int]]
-Ahead = tuple[Tensor, Tensor | None, State]
-"""A batch, and the state behind it."""
+"""Position in the order of the images."""
+
+BatchAndState = tuple[Tensor, Tensor | None, State]
+"""Images and labels of a batch, and the state after it."""
 
 
-def rows(of: Tensor, index: Tensor) -> Tensor:
-    """`of[index]`, (N, ...) by (n,) to (n, ...); on the CPU worked out by the calling thread alone.
+def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
+    """Return `tensor[index]`, from (N, ...) to (n, ...). On the CPU, only the calling thread works.
 
-    torch would share it among threads that it starts for each thread that asks. With more of those than cores, the
-    ones that do the arithmetic of training no longer wait for one another awake, and training is slower.
+    torch would start a pool of threads for each thread that calls it. With more threads than cores, the threads of the
+    training sleep and wake more slowly, and training is slower.
     """
-    # numpy knows no bfloat16, and would first copy all of what does not lie in order.
-    if of.device.type != "cpu" or of.dtype == torch.bfloat16 or not of.is_contiguous():
-        return of[index]
-    taken = torch.empty(len(index), *of.shape[1:], dtype=of.dtype)
-    # "clip" only spares numpy a copy: no index is out of range.
-    of.numpy().take(index.numpy(), axis=0, out=taken.numpy(), mode="clip")
-    return taken
+    # numpy has no bfloat16, and would first copy a tensor that is not contiguous.
+    if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
+        return tensor[index]
+    rows = torch.empty(len(index), *tensor.shape[1:], dtype=tensor.dtype)
+    # With mode="clip" numpy writes into `rows` without a temporary copy. No index is out of range.
+    tensor.numpy().take(index.numpy(), axis=0, out=rows.numpy(), mode="clip")
+    return rows
 
 
-SHORT = 1 << 15
-"""What torch works out in one thread."""
+SINGLE_THREAD_LENGTH = 1 << 15
+"""Length below which torch draws a permutation in the calling thread."""
 
 
-def permutation(length: int, randomness: torch.Generator) -> Tensor:
-    """Of 0, 1, ..., length - 1, as torch draws it."""
-    if length < SHORT:
-        return torch.randperm(length, generator=randomness)
-    # The threads that torch starts for a long one go with the thread that asks: see `rows`.
-    with ThreadPoolExecutor(1) as passing:
-        return passing.submit(torch.randperm, length, generator=randomness).result()
+def permutation(length: int, generator: torch.Generator) -> Tensor:
+    """Return a random permutation of 0, ..., length - 1, equal to that of `torch.randperm`."""
+    if length < SINGLE_THREAD_LENGTH:
+        return torch.randperm(length, generator=generator)
+    # For a long one, torch starts a pool of threads for the calling thread. Both end with this executor.
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(torch.randperm, length, generator=generator).result()
 
 
 class ShuffledIndices:
-    """An endless sequence of indices: each epoch is a permutation of all of them.
+    """Endless sequence of indices. Each epoch is a permutation of all of them.
 
     Args:
         indices: (N,) int64.
-        seed: of this sequence.
+        seed: seed of this sequence.
     """
 
     def __init__(self, indices: Tensor, seed: int) -> None:
@@ -66,12 +68,13 @@ class ShuffledIndices:
         self.seek(0, 0)
 
     def seek(self, epoch: int, position: int) -> None:
+        """Go to a position within an epoch."""
         self.epoch, self.position = epoch, position
-        randomness = torch.Generator().manual_seed((self.seed + epoch * 1_000_003) % 2**63)
-        self.order = rows(self.indices, permutation(len(self.indices), randomness))
+        generator = torch.Generator().manual_seed((self.seed + epoch * 1_000_003) % 2**63)
+        self.order = take_rows(self.indices, permutation(len(self.indices), generator))
 
     def take(self, count: int) -> Tensor:
-        """The next `count` indices, through as many epochs as that needs."""
+        """Return the next `count` indices, over as many epochs as needed."""
         pieces = []
         while count:
             if self.position == len(self.order):
@@ -84,27 +87,31 @@ class ShuffledIndices:
 
 
 class BatchSource(Protocol):
-    """Where turns get their real images from."""
+    """Source of the real images of the steps."""
 
     @property
     def size(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         ...
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """(B, C, R, R) uint8 and (B,) int64 or None, on the device or pinned for it."""
+        """Return the next images (B, C, R, R) uint8 and labels (B,) int64 or None, on the device or pinned."""
         ...
 
     def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """`count` images and their labels that depend on nothing but the seed; the order of batches is left alone."""
+        """Return `count` images and labels that depend on the seed alone. The order of the batches does not change."""
         ...
 
-    def state_dict(self) -> State: ...
+    def state_dict(self) -> State:
+        """Return the position in the order."""
+        ...
 
-    def load_state_dict(self, state: State) -> None: ...
+    def load_state_dict(self, state: State) -> None:
+        """Go to a position in the order."""
+        ...
 
     def close(self) -> None:
-        """Lets go of what is gathered ahead, if anything."""
+        """Stop a thread that prefetches, if there is one."""
         ...
 
 
@@ -112,16 +119,16 @@ class Batches:
     """Batches in shuffled order.
 
     Args:
-        images: (N, C, R, R) uint8, on the device, or on the CPU to be copied from there.
-        labels: (N,) int64 or None, in the same place.
+        images: (N, C, R, R) uint8, on the device, or on the CPU.
+        labels: (N,) int64 or None, on the device of the images.
         batch_size: B.
-        classes: 0 for batches as they come; else each batch holds B / classes images of each class, in the
-            order 0, 1, 2, ..., 0, 1, 2, ...
-        seed: of the order.
-        ranks: that share each batch, in slices of equal length; this one's is handed out.
+        classes: number of classes for balanced batches, with B / classes images of each class in the order
+            0, 1, 2, ..., 0, 1, 2, ...; 0 for batches that are not balanced.
+        seed: seed of the order.
+        ranks: ranks that share each batch in equal slices. `next` returns the slice of this rank.
 
     Raises:
-        InputError: there are no images, or a class without any.
+        InputError: there are no images, or a class has none.
     """
 
     def __init__(
@@ -134,21 +141,21 @@ class Batches:
         ranks: Ranks = ALONE,
     ) -> None:
         if not len(images):
-            raise InputError("data: there is not one image to learn from")
+            raise InputError("data: there are no images to train on")
         self.images, self.labels = images, labels
         self.mapped = is_mapped(images)
         self.batch_size = batch_size
         self.ranks = ranks
         if classes:
             assert labels is not None
-            on_cpu = labels.cpu()
-            members = [(on_cpu == k).nonzero().flatten() for k in range(classes)]
-            empty = [str(k) for k, found in enumerate(members) if not len(found)]
+            labels_on_cpu = labels.cpu()
+            members = [(labels_on_cpu == k).nonzero().flatten() for k in range(classes)]
+            empty = [str(k) for k, indices in enumerate(members) if not len(indices)]
             if empty:
                 raise InputError(
-                    f"data: no image of class {', '.join(empty)}, and every batch needs some of each class"
+                    f"data: no image of class {', '.join(empty)}, and every batch needs all classes"
                 )
-            self.sequences = [ShuffledIndices(found, seed + k) for k, found in enumerate(members)]
+            self.sequences = [ShuffledIndices(indices, seed + k) for k, indices in enumerate(members)]
         else:
             self.sequences = [ShuffledIndices(torch.arange(len(images)), seed)]
 
@@ -157,35 +164,35 @@ class Batches:
         return len(self.images)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        return self._gathered(self._drawn())
+        return self._gather(self._next_indices())
 
-    def several(self, count: int) -> list[Ahead]:
-        """The next `count` batches, gathered in one go: less is done for each than if one were asked for after the
-        other."""
-        drawn = [(self._drawn(), self.state_dict()) for _ in range(count)]
-        lengths = [len(index) for index, _ in drawn]
-        images, labels = self._gathered(torch.cat([index for index, _ in drawn]))
-        of_labels = [None] * count if labels is None else labels.split(lengths)
-        states = [state for _, state in drawn]
-        return list(zip(images.split(lengths), of_labels, states, strict=True))
+    def next_several(self, count: int) -> list[BatchAndState]:
+        """Return the next `count` batches. All rows are copied in one call, which costs less than one call for each."""
+        indices, states = [], []
+        for _ in range(count):
+            indices.append(self._next_indices())
+            states.append(self.state_dict())
+        lengths = [len(index) for index in indices]
+        images, labels = self._gather(torch.cat(indices))
+        label_parts = [None] * count if labels is None else labels.split(lengths)
+        return list(zip(images.split(lengths), label_parts, states, strict=True))
 
-    def _drawn(self) -> Tensor:
-        """The indices of the next batch."""
-        each = self.batch_size // len(self.sequences)
-        index = torch.stack([sequence.take(each) for sequence in self.sequences], dim=1).flatten()
+    def _next_indices(self) -> Tensor:
+        per_class = self.batch_size // len(self.sequences)
+        index = torch.stack([sequence.take(per_class) for sequence in self.sequences], dim=1).flatten()
         if self.ranks.size > 1:
-            # All ranks go through the same order, so that two numbers are their state too.
+            # All ranks go through the same order, so the state is equal on all of them.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 
-    def _gathered(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _gather(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.mapped:
-            fetch(self.images, index)
+            read_ahead(self.images, index)
         if self.images.is_cuda:
-            # Copied from ordinary memory, it would make the CPU wait.
+            # A copy from memory that is not pinned would make the CPU wait for the GPU.
             index = index.pin_memory()
         index = index.to(self.images.device, non_blocking=True)
-        return rows(self.images, index), None if self.labels is None else rows(self.labels, index)
+        return take_rows(self.images, index), None if self.labels is None else take_rows(self.labels, index)
 
     def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
         return Batches(self.images, self.labels, count, classes, seed).next()
@@ -205,14 +212,14 @@ class Batches:
 
 
 class PrefetchedBatches:
-    """Batches gathered ahead by a thread, for images that lie on disk or must travel to the device.
+    """Batches that a thread gathers ahead, for images that are on disk or are copied to the device.
 
-    What is saved is the state behind the batches handed out, not behind those gathered ahead.
+    The state belongs to the batches that were returned, not to those that are gathered ahead.
 
     Args:
-        batches: where they come from.
-        depth: how many are gathered in one go; as many wait to be handed out, and as many more in the thread's hands.
-        pin: put into memory from which a GPU copies by itself.
+        batches: source of the batches.
+        depth: number of batches gathered in one call. As many wait in the queue, and as many more in the thread.
+        pin: copy batches to pinned memory, from which a GPU copies without the CPU.
     """
 
     def __init__(self, batches: Batches, depth: int = 4, pin: bool = False) -> None:
@@ -227,9 +234,10 @@ class PrefetchedBatches:
         return self.batches.size
 
     def next(self) -> tuple[Tensor, Tensor | None]:
+        # The thread starts with the first batch, because `load_state_dict` may still move the position before.
         if self.thread is None:
             self._start()
-        item = self.ahead.get()
+        item = self.queue.get()
         if isinstance(item, BaseException):
             raise item
         images, labels, self.state = item
@@ -247,34 +255,39 @@ class PrefetchedBatches:
         self.state = self.batches.state_dict()
 
     def close(self) -> None:
-        if self.thread is not None:
-            self.stopping.set()
-            # It may be waiting for room, and needs it once at most.
-            with suppress(queue.Empty):
-                while True:
-                    self.ahead.get_nowait()
-            self.thread.join()
-            self.thread = None
+        if self.thread is None:
+            return
+        self.stopping.set()
+        # The thread may be blocked in `put`, because the queue is full. It checks `stopping` before each `put`, so it
+        # needs room at most once more after the queue is emptied here.
+        with suppress(queue.Empty):
+            while True:
+                self.queue.get_nowait()
+        self.thread.join()
+        self.thread = None
 
     def _start(self) -> None:
-        self.ahead: queue.Queue[Any] = queue.Queue(self.depth)
+        self.queue: queue.Queue[Any] = queue.Queue(self.depth)
         self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._gather, name="gankit-prefetch", daemon=True)
+        # A daemon thread does not keep a process alive that ends without `close`.
+        self.thread = threading.Thread(target=self._prefetch, name="gankit-prefetch", daemon=True)
         self.thread.start()
 
-    def _gather(self) -> None:
+    def _prefetch(self) -> None:
         while not self.stopping.is_set():
             items: list[Any]
             try:
-                items = [self._pinned(*ahead) if self.pin else ahead for ahead in self.batches.several(self.depth)]
-            except BaseException as error:  # handed over to whoever asks for the batch
+                items = self.batches.next_several(self.depth)
+                if self.pin:
+                    items = [self._pin_memory(*item) for item in items]
+            except BaseException as error:  # raised again by `next`, in the thread that trains
                 items = [error]
             for item in items:
                 if not self.stopping.is_set():
-                    self.ahead.put(item)
+                    self.queue.put(item)
 
     @staticmethod
-    def _pinned(images: Tensor, labels: Tensor | None, state: State) -> Ahead:
+    def _pin_memory(images: Tensor, labels: Tensor | None, state: State) -> BatchAndState:
         return images.pin_memory(), None if labels is None else labels.pin_memory(), state
 
 
@@ -288,25 +301,30 @@ def make_batch_source(
     prefetch: bool | None = None,
     ranks: Ranks = ALONE,
 ) -> BatchSource:
-    """The images where they are best drawn from: on the device if they fit, else gathered ahead.
+    """Return the source of batches for these images: on the device if they fit, else prefetched.
 
-    On a CPU, what lies in memory is drawn from there, and what lies in a mapped file is gathered ahead, whatever its
-    size: the system keeps in memory what fits, and gives it up before it runs out.
+    On a CPU, images in memory are used from there. Images in a mapped file are always prefetched: the system keeps in
+    memory as many of them as fit.
 
     Args:
-        images, labels, batch_size, classes, seed, ranks: as for `Batches`.
-        device: where the game is played.
-        prefetch: True or False to decide; None to see where the images lie.
+        images: as for `Batches`.
+        labels: as for `Batches`.
+        device: device of the run.
+        batch_size: as for `Batches`.
+        classes: as for `Batches`.
+        seed: as for `Batches`.
+        prefetch: whether to prefetch. None: decided by the place and size of the images.
+        ranks: as for `Batches`.
     """
     if prefetch is None:
-        prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > room_for_data(device)
+        prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > gpu_memory_for_images(device)
     if prefetch:
-        expect_no_order(images)
+        expect_random_access(images)
         return PrefetchedBatches(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type == "cuda")
     on_device = images.to(device), None if labels is None else labels.to(device)
     return Batches(*on_device, batch_size, classes, seed, ranks)
 
 
-def room_for_data(device: torch.device) -> int:
-    """Bytes of a GPU's memory that images may take: a quarter of what is free."""
+def gpu_memory_for_images(device: torch.device) -> int:
+    """Return the bytes of a GPU's memory that images may take: a quarter of the free memory."""
     return torch.cuda.mem_get_info(device)[0] // 4

@@ -1,8 +1,8 @@
-"""Images that lie in a mapped file: told from those in memory, and asked of the disk a whole batch at once.
+"""Images in a memory-mapped file: detection, and advice to the kernel on the order of access (madvise).
 
-Touching a page that is not in memory waits for the disk, and brings its neighbours along, which are of no use to a
-shuffled order. So the kernel is told that there is no order, and of all rows of a batch before the first is touched: it
-fetches them side by side, and nothing besides.
+The first access to a page that is not in memory waits for the disk, and also reads neighbouring pages, which a shuffled
+order does not use. So the advice is to expect random access, and to read all rows of a batch before the first of them is
+used. The kernel then reads them in parallel, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ import torch
 from torch import Tensor
 
 MAPS = Path("/proc/self/maps")
-"""Where Linux says what lies where in this process's memory."""
+"""Linux's list of the mapped ranges of this process's memory."""
 
 LINUX = sys.platform == "linux"
-"""Elsewhere no advice is given."""
+"""True on Linux. On other systems there is no advice."""
 
 PROCESS_MADVISE = 440
-"""The system call's number, on every processor."""
+"""Number of the system call process_madvise, equal on every processor."""
 
-AT_ONCE = 1024
-"""Ranges that one call takes: IOV_MAX."""
+IOV_MAX = 1024
+"""Largest number of ranges in one system call."""
 
 
 def is_mapped(images: Tensor) -> bool:
-    """Whether images lie in a file rather than in memory. Where the system does not say, they may."""
+    """Return whether images are in a mapped file and not in ordinary memory. True if the system does not show it."""
     if images.device.type != "cpu":
         return False
     if not MAPS.exists():
         return True
-    begin = images.data_ptr()
-    # Not splitlines: a file's name may hold what that takes for the end of a line.
+    address = images.data_ptr()
+    # `splitlines` would also split at other characters, which names of files may contain.
     for line in MAPS.read_text(errors="replace").rstrip("\n").split("\n"):
-        # begin-end permissions offset device inode path; what is no file has inode 0.
+        # begin-end permissions offset device inode path. The inode is 0 for memory that is not a file.
         span, _, _, _, inode, *_ = line.split()
-        low, high = (int(address, 16) for address in span.split("-"))
-        if low <= begin < high:
+        begin, end = (int(bound, 16) for bound in span.split("-"))
+        if begin <= address < end:
             return inode != "0"
     return False
 
 
-def expect_no_order(images: Tensor) -> None:
-    """Has the kernel bring no neighbours along when a row of a mapped file is touched. Advice, as in `fetch`.
+def expect_random_access(images: Tensor) -> None:
+    """Advise the kernel not to read neighbouring pages of a mapped file.
 
     Args:
         images: (N, ...), contiguous.
@@ -60,10 +60,10 @@ def expect_no_order(images: Tensor) -> None:
 
 @contextmanager
 def sequential_access(images: Tensor) -> Iterator[None]:
-    """Has the kernel read ahead in a mapped file, whose rows are touched from the first to the last meanwhile.
+    """Advise the kernel to read ahead in a mapped file for a block that uses its rows in order.
 
     Args:
-        images: (N, ...), contiguous; in no order again behind it.
+        images: (N, ...), contiguous. Afterwards the kernel expects random access again.
     """
     _advise_all(images, "MADV_NORMAL")
     try:
@@ -75,14 +75,14 @@ def sequential_access(images: Tensor) -> Iterator[None]:
 def _advise_all(images: Tensor, advice: str) -> None:
     if not LINUX or not images.is_contiguous() or not is_mapped(images):
         return
-    from_page = images.data_ptr() - images.data_ptr() % mmap.PAGESIZE
-    _advise(from_page, images.data_ptr() + images.nbytes - from_page, getattr(mmap, advice))
+    page = images.data_ptr() - images.data_ptr() % mmap.PAGESIZE
+    _advise(page, images.data_ptr() + images.nbytes - page, getattr(mmap, advice))
 
 
-def fetch(images: Tensor, index: Tensor) -> None:
-    """Has the kernel begin to read rows of a mapped file. Waits for none of them; in memory they are left alone.
+def read_ahead(images: Tensor, index: Tensor) -> None:
+    """Advise the kernel to start reading rows of a mapped file, without waiting for them.
 
-    It is advice: where it cannot be given, each row is read when it is touched.
+    It has no effect on images in memory. Without the advice, each row is read when it is first used.
 
     Args:
         images: (N, ...), contiguous.
@@ -92,11 +92,12 @@ def fetch(images: Tensor, index: Tensor) -> None:
         return
     length = images[0].nbytes
     begin = images.data_ptr() + index * length
-    from_page = begin - begin % mmap.PAGESIZE
-    ranges = torch.stack([from_page, begin + length - from_page], dim=1)
-    for some in ranges.split(AT_ONCE):
-        if not _fetched_at_once(some):
-            for address, size in some.tolist():
+    # madvise requires addresses at the start of a page.
+    page = begin - begin % mmap.PAGESIZE
+    ranges = torch.stack([page, begin + length - page], dim=1)
+    for part in ranges.split(IOV_MAX):
+        if not _advise_in_one_call(part):
+            for address, size in part.tolist():
                 _advise(address, size, mmap.MADV_WILLNEED)
 
 
@@ -104,15 +105,15 @@ def _advise(address: int, size: int, advice: int) -> None:
     _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), ctypes.c_int(advice))
 
 
-def _fetched_at_once(ranges: Tensor) -> bool:
-    """Whether one call has asked for all ranges, (n, 2) addresses and sizes; it lets the interpreter go but once.
+def _advise_in_one_call(ranges: Tensor) -> bool:
+    """Advise on all ranges, (n, 2) addresses and sizes, in one system call. Return False if it is not available.
 
-    Linux knows it from 5.10 on, and until 6.13 it was for the administrator alone.
+    Releases the GIL once. Linux has the call since 5.10, and before 6.13 for the administrator only.
     """
-    if (process := _known_as(os.getpid())) is None:
+    if (process := _pidfd(os.getpid())) is None:
         return False
-    where, count = ctypes.c_void_p(ranges.data_ptr()), ctypes.c_size_t(len(ranges))
-    return bool(_libc().syscall(PROCESS_MADVISE, process, where, count, mmap.MADV_WILLNEED, 0) >= 0)
+    pointer, count = ctypes.c_void_p(ranges.data_ptr()), ctypes.c_size_t(len(ranges))
+    return bool(_libc().syscall(PROCESS_MADVISE, process, pointer, count, mmap.MADV_WILLNEED, 0) >= 0)
 
 
 @cache
@@ -121,8 +122,8 @@ def _libc() -> ctypes.CDLL:
 
 
 @cache
-def _known_as(process: int) -> int | None:
-    """What the system call knows a process by; None where there is no such thing."""
+def _pidfd(process: int) -> int | None:
+    """Return the file descriptor that stands for a process in system calls, or None if the system has none."""
     try:
         return os.pidfd_open(process)
     except (AttributeError, OSError):

@@ -1,7 +1,7 @@
-"""Images decoded once and for all: one safetensors file that training maps into memory and uses at once.
+"""Prepared images: decoded once into a safetensors file, which training maps into memory.
 
-The file holds `images`, (N, C, R, R) uint8, and, where there are classes, `labels`, (N,) int64. Under the metadata
-key `gankit` stands, as JSON, what the numbers mean and where they come from.
+The file holds `images`, (N, C, R, R) uint8, and, if there are classes, `labels`, (N,) int64. The metadata key `gankit`
+holds a JSON object with the class names, the counts and the source of the images.
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ from gankit.version import __version__
 FORMAT = "gankit-images-1"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Images written at once when a dataset has no stream of its own."""
+"""Number of images in a chunk if the dataset has no stream."""
 
 Chunks = Iterable[tuple[Tensor, Tensor | None]]
 Card = dict[str, Any]
+"""Metadata of a file."""
 
 
 def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], None] = lambda count: None) -> int:
-    """Writes a dataset's images to a file that `read_prepared` takes; returns how many.
+    """Write the images of a dataset to a file for `read_prepared`. Return the number of images.
 
-    The file appears when it is whole. Until then, and if anything goes wrong, what was there before stays.
+    The file appears when it is complete. After an error, an earlier file of the same name is unchanged.
 
     Args:
-        dataset: what to write.
-        out: the file, ending in .safetensors. An existing one is replaced.
-        source: what the images are, for the record.
-        progress: told how many more images are written, again and again.
+        dataset: the images.
+        out: the file, ending in .safetensors. An existing file is replaced.
+        source: source of the images, for the record.
+        progress: called with the number of images in each written chunk.
 
     Raises:
         InputError: `out` cannot be such a file, or the images cannot be used.
         GankitError: the disk is full.
     """
     if out.suffix != SUFFIX:
-        raise InputError(f"{out}: prepared images go into a file whose name ends in {SUFFIX}")
+        raise InputError(f"{out}: the name of a file of prepared images must end in {SUFFIX}")
     if out.is_dir():
-        raise InputError(f"{out} is a folder; prepared images go into one file")
+        raise InputError(f"{out} is a folder; give the name of a file")
     card = {"format": FORMAT, "gankit": __version__, "class_names": list(dataset.class_names)}
     card |= {"source": source, "note": dataset.note}
     if dataset.stream is not None:
@@ -60,7 +61,7 @@ def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], 
         at_most = dataset.at_most
     else:
         images, labels = dataset.load()
-        chunks, at_most = _cut(images, labels), len(images)
+        chunks, at_most = _in_chunks(images, labels), len(images)
     return write_prepared(out, chunks, at_most, (dataset.channels, dataset.resolution), card, progress)
 
 
@@ -72,51 +73,49 @@ def write_prepared(
     card: Card,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Writes images as they come, one chunk in memory at a time; returns how many.
+    """Write images with one chunk in memory at a time. Return the number of images.
 
     Args:
         path: the file.
-        chunks: (n, C, R, R) uint8 with (n,) int64, or with None throughout when `card` names no classes.
-        at_most: how many images may come.
+        chunks: images (n, C, R, R) uint8 with labels (n,) int64, or with None if `card` has no classes.
+        at_most: largest number of images.
         shape: C and R.
-        card: for the metadata, with `class_names`; the counts are added.
-        progress: told how many more images are written.
+        card: metadata with `class_names`. The counts are added.
+        progress: called with the number of images in each written chunk.
 
     Raises:
-        InputError: not one image came.
+        InputError: there are no images, or they are not uint8.
         GankitError: the disk is full.
     """
     classes = len(card["class_names"])
-    beside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    # The header says how many images there are, which the last chunk tells. It is written last, into the room
-    # left for it: as long as it can get, plus the labels. Spaces, which the format allows, fill what is not needed.
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    # The number of images is known only after the last chunk. So the header and the labels are written last, into a gap
+    # before the images that is as long as they can get. Spaces fill the rest, as the format allows.
     longest = _header(at_most, shape, card, [at_most] * classes)
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
-    # Eight bytes an image, the one thing here that grows with them: where in the file they go is not known before their
-    # number is. In one piece, for many small ones between the chunks keep the allocator from using their room again.
+    # Labels wait in memory, 8 bytes for each image. In one allocation, because many small ones between the chunks would
+    # keep the allocator from reusing the memory of the chunks.
     labels = torch.empty(at_most if classes else 0, dtype=torch.int64)
     counts = torch.zeros(classes, dtype=torch.int64)
     count = 0
     try:
-        with _created(beside, path) as file:
+        with _temporary_file(temporary, path) as file:
             file.seek(begin)
-            for images, some_labels in chunks:
+            for images, chunk_labels in chunks:
                 if images.dtype != torch.uint8:
-                    raise InputError(
-                        f"{card['source']} gives no pictures but numbers of its own, which need no preparing"
-                    )
-                assert images.shape[1:] == (shape[0], shape[1], shape[1]), "chunks have the dataset's shape"
-                assert (some_labels is not None) == bool(classes), "labels come with classes"
-                assert count + len(images) <= at_most, "more images came than were promised"
+                    raise InputError(f"{card['source']}: the data are not images, and need no preparing")
+                assert images.shape[1:] == (shape[0], shape[1], shape[1]), "chunks must have the shape of the dataset"
+                assert (chunk_labels is not None) == bool(classes), "labels and classes must come together"
+                assert count + len(images) <= at_most, "there are more images than at_most"
                 with disk_errors(path):
                     file.write(images.contiguous().numpy().data)
-                if some_labels is not None:
-                    labels[count : count + len(images)] = some_labels
-                    counts += some_labels.bincount(minlength=classes)
+                if chunk_labels is not None:
+                    labels[count : count + len(images)] = chunk_labels
+                    counts += chunk_labels.bincount(minlength=classes)
                 count += len(images)
                 progress(len(images))
             if not count:
-                raise InputError(f"{path}: there is not one image to write")
+                raise InputError(f"{path}: there are no images to write")
             header = _header(count, shape, card, counts.tolist())
             labels = labels[:count]
             length = begin - 8 - labels.nbytes
@@ -127,36 +126,36 @@ def write_prepared(
                 file.flush()
                 os.fsync(file.fileno())
         with disk_errors(path):
-            os.replace(beside, path)
+            os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return count
 
 
 def read_prepared(path: Path) -> Dataset:
-    """The dataset in a file that `prepare` wrote. Reads the header; `load` maps the rest.
+    """Return the dataset in a file that `prepare` wrote. Only the header is read; `load` maps the rest.
 
     Raises:
-        InputError: it is missing, cut off, or something else.
+        InputError: the file is missing or truncated, or `prepare` did not write it.
     """
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
             card = json.loads((file.metadata() or {}).get("gankit", "null"))
-            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            shapes = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in found.items()}
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except ValueError:
         card = None
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(card, dict) or "format" not in card:
-        raise InputError(f"{path} holds no images that `gankit prepare` wrote")
+        raise InputError(f"{path} is not a file of `gankit prepare`")
     if card["format"] != FORMAT:
-        raise InputError(f"{path} holds {card['format']!r}; this version of gankit reads {FORMAT!r}")
+        raise InputError(f"{path} has format {card['format']!r}; this version of gankit reads {FORMAT!r}")
     names: list[str] = card.get("class_names", [])
     if not _consistent(shapes, names):
-        raise InputError(f"{path} is damaged: its header contradicts itself; prepare it anew")
+        raise InputError(f"{path} is damaged: its header is inconsistent; prepare it again")
     _, (_, channels, resolution, _) = shapes["images"]
 
     def load() -> tuple[Tensor, Tensor | None]:
@@ -166,28 +165,28 @@ def read_prepared(path: Path) -> Dataset:
             raise _unreadable(path, error) from error
         labels = tensors.get("labels")
         if labels is not None and (labels.min() < 0 or labels.max() >= len(names)):
-            raise InputError(f"{path} is damaged: it has labels that stand for no class; prepare it anew")
+            raise InputError(f"{path} is damaged: it has labels without a class; prepare it again")
         return tensors["images"], labels
 
     return Dataset(channels, resolution, tuple(names), load, note=str(card.get("note", "")))
 
 
 @contextmanager
-def _created(beside: Path, path: Path) -> Iterator[BinaryIO]:
-    """A new file, to be `path` one day. What is raised while it is open is not taken for the disk's fault."""
+def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that will replace `path`. Only errors of opening and closing count as errors of the disk."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(beside, "wb")  # noqa: SIM115
+        file = open(temporary, "wb")  # noqa: SIM115
     try:
         yield file
     finally:
-        # Closing writes what a full disk has left in the buffer, and fails again.
+        # After a write to a full disk has failed, closing writes the buffer once more and fails too.
         with disk_errors(path):
             file.close()
 
 
 def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -> bytes:
-    """safetensors' header: labels first, where they are aligned whatever the images' size."""
+    """Return the header of safetensors. Labels come first, so that they are aligned for every size of the images."""
     channels, side = shape
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
     begin = 8 * count if counts else 0
@@ -199,7 +198,7 @@ def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -
 
 
 def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], names: Any) -> bool:
-    """Whether a header is one that `_header` could have written."""
+    """Return whether `_header` could have written such a header."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return False
     dtype, shape = shapes.get("images", ("", ()))
@@ -209,11 +208,11 @@ def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], names: Any) -> b
     return shapes == {"images": (dtype, shape)} | labels
 
 
-def _cut(images: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _in_chunks(images: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
     for begin in range(0, len(images), CHUNK):
         rows = slice(begin, begin + CHUNK)
         yield images[rows], None if labels is None else labels[rows]
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read; it may be cut off, or no safetensors file ({error})")
+    return InputError(f"{path} cannot be read; it is truncated, or not a safetensors file ({error})")

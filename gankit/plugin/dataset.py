@@ -31,7 +31,7 @@ class Dataset:
     """
 
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
-    """Function that yields the result of `load` in chunks, in the same order: (n, channels, resolution, resolution), (n,).
+    """Function that yields the result of `load` in chunks of n images and their labels (n,), in the same order.
 
     With it, `gankit prepare` needs memory for one chunk only, and for the labels. None: there is only `load`.
     """

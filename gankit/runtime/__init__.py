@@ -1,1 +1,1 @@
-"""The process: random state, device, signals, memory, ranks."""
+"""State of the process: random state, device, signals, memory, ranks."""

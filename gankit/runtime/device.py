@@ -8,9 +8,10 @@ from gankit.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` or a torch device's name to a device that is there.
+    """Return the device for `auto` or the name of a torch device.
 
-    Raises InputError for a device that is not.
+    Raises:
+        InputError: the device cannot be used on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -19,14 +20,14 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"train.device: {name!r} given; it cannot be used here ({reason}); cpu always can") from error
+        raise InputError(f"train.device: {name!r} cannot be used here ({reason}); cpu always can") from error
     return device
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is native to the processor, and so faster than float32 rather than slower."""
+    """Return whether the processor computes in bfloat16 natively. Otherwise bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Older versions of torch cannot say.
+    # Older versions of torch do not have this function.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

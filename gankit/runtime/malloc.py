@@ -1,7 +1,7 @@
-"""glibc's allocator, told to keep what is freed.
+"""Options of glibc's memory allocator that keep freed memory.
 
-A training step frees and asks for the same large blocks again and again. By default glibc maps each anew, and
-the kernel zeroes every page of it: millions of page faults, up to 40% of a step at 96x96.
+A training step allocates and frees the same large blocks again and again. By default, glibc maps each block anew and
+the kernel zeroes all of its pages: millions of page faults, up to 40% of the time of a step at 96x96 pixels.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ ONE_GIB = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Serves blocks below 1 GiB from the heap and never gives the heap's end back. For the whole process.
+    """Serve blocks below 1 GiB from the heap, and never return the heap to the system. For the whole process.
 
     Returns:
-        Whether it took effect; outside glibc there is nothing to tell.
+        True if it took effect. False without glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # Older versions of glibc take no more than 32 MiB for the first.
+    # Older versions of glibc accept at most 32 MiB as the threshold for mapped blocks.
     mapped = mallopt(M_MMAP_THRESHOLD, ONE_GIB) or mallopt(M_MMAP_THRESHOLD, 32 << 20)
     return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1) and mapped)

@@ -1,4 +1,4 @@
-"""How much memory a run took at most."""
+"""Peak memory of a process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 STATUS = Path("/proc/self/status")
-"""Where Linux says it of the program that runs. What `getrusage` says may be of the one that started it."""
+"""File of Linux with the peak memory of this program. `getrusage` may include that of the program that started it."""
 
-UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes in which `getrusage` counts."""
+GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Unit of `getrusage` in bytes."""
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Bytes at most so far: of the whole process, libraries and data included, and of tensors on a GPU."""
+    """Return the peak memory in bytes: of the whole process, and of tensors on a GPU."""
     peak = {"process": peak_of_process()}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device)
@@ -25,6 +25,6 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def peak_of_process() -> int:
-    """Bytes of memory at most so far."""
-    said = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
-    return int(said[1]) * 1024 if said else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    """Return the peak resident memory of this process in bytes, with libraries and data."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    return int(match[1]) * 1024 if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GETRUSAGE_UNIT

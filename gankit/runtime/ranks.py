@@ -1,7 +1,7 @@
-"""The processes that play one game together, and all that they tell one another.
+"""Ranks: the processes that train one run together, and their communication.
 
-torchrun starts them. Each is a rank: it has a slice of every batch, networks that are the same as everyone's, and
-random numbers of its own. A process that was started alone is the only rank, and waits for nobody.
+torchrun starts them. Each rank has a slice of every batch, networks that are equal on all ranks, and random numbers of
+its own. A process that was started alone is the only rank, and its methods return at once.
 """
 
 from __future__ import annotations
@@ -27,260 +27,284 @@ from gankit.runtime.torchrun_env import Place, place_of_process
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=1)
-"""How long a rank waits for another, which may be at work on an evaluation that it alone makes."""
+COLLECTIVE_TIMEOUT = timedelta(days=1)
+"""Timeout of a collective operation. The first rank may compute metrics for hours while the others wait."""
 
-SAME_END = 2.0
-"""Seconds in which ranks that fail by the same cause all come to know of it."""
+SHARED_FAILURE_SECONDS = 2.0
+"""Grace period for the ranks to share a failure before they report it."""
 
-ROLL_CALL = 5.0
-"""Seconds in which every rank that is still there hears that one has ended, and answers."""
+RESPONSE_SECONDS = 5.0
+"""Grace period for the running ranks to respond after one of them has ended."""
 
 
 class LostRankError(GankitError):
-    """Another rank has ended, so that this one cannot go on."""
+    """Another rank has ended, so this one cannot continue."""
 
 
 class Ranks:
-    """This process among those that play one game together.
+    """This process among those that train one run together.
 
     Args:
-        place: which of them it is.
-        store: where each may leave a word for the others, even when they can no longer meet; None for the only one.
+        place: rank of this process, and number of ranks.
+        store: key-value store in which a rank leaves messages even when collective operations fail. None for a single
+            process.
     """
 
     def __init__(self, place: Place = Place(), store: dist.Store | None = None) -> None:  # noqa: B008
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
-        self.runs = 0
-        """Games that were played in company; what is left in the store is of one of them."""
+        self.run_number = 0
+        """Number of runs that these ranks have started. It separates the messages of different runs in the store."""
 
         self._depth = 0
 
     @classmethod
-    def joined(cls, place: Place) -> Ranks:
-        """Waits for all others. Small things go through the CPU, so that no GPU is waited for.
+    def connect(cls, place: Place) -> Ranks:
+        """Wait for all other ranks and connect to them. Small messages go through the CPU, without waiting for a GPU.
 
-        Raises InputError when nothing says where they meet.
+        Raises:
+            InputError: the address of the first rank is not set.
         """
         if place.size == 1:
             return cls()
         if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
             raise InputError(
-                f"RANK={place.rank} WORLD_SIZE={place.size}, but {' and '.join(missing)} not set, so the ranks cannot "
-                "meet; torchrun sets them all"
+                f"RANK={place.rank} WORLD_SIZE={place.size}, but {' and '.join(missing)} is not set, so the ranks "
+                "cannot connect; torchrun sets them all"
             )
         if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
             torch.cuda.set_device(place.local_rank)
         store, rank, size = next(dist.rendezvous("env://"))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
-            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=PATIENCE
+            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT
         )
-        atexit.register(_hang_up)
+        atexit.register(_disconnect)
         return cls(place, dist.PrefixStore("gankit", store))
 
     def device(self, name: str) -> str:
-        """The device of this rank, where the recipe's is `name`.
+        """Return the device of this rank for the recipe's device `name`.
 
-        Raises InputError when there is none for it.
+        Raises:
+            InputError: there is none for this rank.
         """
         if self.size == 1 or name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
             return name
         if name not in ("auto", "cuda"):
-            raise InputError(
-                f"train.device: {name!r} given; with several ranks each has a GPU of its own: say cuda, or cpu"
-            )
+            raise InputError(f"train.device: {name!r} given; with several ranks it must be cuda, one GPU each, or cpu")
         if self.local_rank >= torch.cuda.device_count():
             raise InputError(
                 f"{self.local_size} ranks are on this machine, and it has {torch.cuda.device_count()} GPUs; start one "
-                "for each, or say train.device=cpu"
+                "rank for each GPU, or set train.device=cpu"
             )
         return f"cuda:{self.local_rank}"
 
-    def mean(self, x: Tensor) -> Tensor:
-        """The mean over all ranks, the same everywhere, with gradients of any order; alone, x itself.
+    # Collective operations: every rank must call them, in the same order
 
-        Every rank must ask, at the same place: hooks that only the first rank calls must not.
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the mean of x over all ranks, with gradients of any order. For a single process, return x itself.
+
+        Every rank must call it. Hook points that only the first rank calls, such as `on_log`, must not.
         """
         return _Mean.apply(x) if self.size > 1 else x
 
     @torch.no_grad()
     def mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Puts the mean over all ranks in the place of each tensor; all of them in one message."""
+        """Replace each tensor by its mean over all ranks. All tensors travel in one message."""
         tensors = list(tensors)
-        flat = _summed(torch.cat([tensor.reshape(-1) for tensor in tensors])).div_(self.size)
+        flat = _sum_(torch.cat([tensor.reshape(-1) for tensor in tensors])).div_(self.size)
         for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(piece.view_as(tensor))
 
     @torch.no_grad()
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
-        """Puts the first rank's in the place of each tensor."""
+        """Replace each tensor by that of the first rank."""
         if self.size > 1:
             for tensor in tensors:
-                whole = tensor.contiguous()
-                with _meeting():
-                    dist.broadcast(whole, 0)
-                tensor.copy_(whole)
+                contiguous = tensor.contiguous()
+                with _lost_rank_errors():
+                    dist.broadcast(contiguous, 0)
+                tensor.copy_(contiguous)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any rank."""
-        return flag if self.size == 1 else bool(_summed(torch.tensor(int(flag))).item())
+        """Return whether `flag` is true on any rank."""
+        return flag if self.size == 1 else bool(_sum_(torch.tensor(int(flag))).item())
 
     def all_gather(self, text: str) -> list[str]:
-        """What each rank says, in their order."""
+        """Return the texts of all ranks, in the order of the ranks."""
         if self.size == 1:
             return [text]
-        padded, lengths = self._padded(text.encode())
+        padded, lengths = self._pad(text.encode())
         gathered = [torch.empty_like(padded) for _ in range(self.size)]
-        with _meeting():
+        with _lost_rank_errors():
             dist.all_gather(gathered, padded)
-        return [data.decode() for data in _cut(gathered, lengths)]
+        return [data.decode() for data in _unpad(gathered, lengths)]
 
     def gather(self, data: bytes) -> list[bytes]:
-        """What each rank has, in their order, on the first; nothing on the others."""
+        """Return the data of all ranks on the first rank, in the order of the ranks. Return [] on the others."""
         if self.size == 1:
             return [data]
-        padded, lengths = self._padded(data)
+        padded, lengths = self._pad(data)
         gathered = [torch.empty_like(padded) for _ in range(self.size)] if self.rank == 0 else None
-        with _meeting():
+        with _lost_rank_errors():
             dist.gather(padded, gathered, 0)
-        return _cut(gathered, lengths) if gathered is not None else []
+        return _unpad(gathered, lengths) if gathered is not None else []
 
-    def _padded(self, data: bytes) -> tuple[Tensor, list[int]]:
-        """The bytes with zeros behind them, as long as the longest of all ranks, and the length of each rank's."""
+    def _pad(self, data: bytes) -> tuple[Tensor, list[int]]:
+        """Return the data, padded with zeros to the length of the longest rank's, and the length on each rank."""
         own = torch.tensor([len(data)])
-        lengths = [torch.empty_like(own) for _ in range(self.size)]
-        with _meeting():
-            dist.all_gather(lengths, own)
-        known = [int(length) for length in lengths]
-        padded = torch.zeros(max(known), dtype=torch.uint8)
+        gathered = [torch.empty_like(own) for _ in range(self.size)]
+        with _lost_rank_errors():
+            dist.all_gather(gathered, own)
+        lengths = [int(length) for length in gathered]
+        padded = torch.zeros(max(lengths), dtype=torch.uint8)
+        # torch.frombuffer refuses an empty buffer.
         padded[: len(data)] = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
-        return padded, known
+        return padded, lengths
 
     def run_on_all_ranks(self, act: Callable[[], T]) -> T:
-        """What this rank makes of it. Where it fails on one rank it fails on all, and one of them says why.
+        """Call a function on all ranks and return its result on this rank. If it fails on one rank, raise on all.
 
-        The first rank of a machine acts before its others, which then find what it has downloaded and prepared.
+        The first rank of a machine calls it before the others, which then use the files that it has downloaded.
         """
         if self.size == 1:
             return act()
-        made: list[T] = []
-        for firsts_turn in (True, False):
+        results: list[T] = []
+        for first_of_machine in (True, False):
             failure: Exception | None = None
-            if (self.local_rank == 0) == firsts_turn:
+            if (self.local_rank == 0) == first_of_machine:
                 try:
-                    made.append(act())
+                    results.append(act())
                 except Exception as error:
                     failure = error
-            self._agree(failure)
-        return made[0]
+            self._raise_on_all(failure)
+        return results[0]
 
-    def _agree(self, failure: Exception | None) -> None:
-        """Raises the failure, and on the ranks that have none an error that tells of the others'."""
-        wrong_input = isinstance(failure, InputError)
-        said = self.all_gather("" if failure is None else f"{wrong_input:d}{_in_words(failure)}")
-        failed = [rank for rank, text in enumerate(said) if text]
+    def _raise_on_all(self, failure: Exception | None) -> None:
+        """Raise the failure of this rank, or that of the first rank that has one."""
+        # One text for each rank: empty without a failure, else a flag for InputError and the message.
+        flag = int(isinstance(failure, InputError))
+        texts = self.all_gather("" if failure is None else f"{flag}{_message(failure)}")
+        failed = [rank for rank, text in enumerate(texts) if text]
         if not failed:
             return
+        # The same mistake usually fails on all ranks. Then the message is that of the first rank, without a number.
+        # An unexpected exception keeps its own traceback.
         if failure is not None and (failed[0] == 0 or not isinstance(failure, GankitError)):
             raise failure
-        kind, text = said[failed[0]][0], said[failed[0]][1:]
-        as_one = InputError if kind == "1" else GankitError
-        raise as_one(f"rank {failed[0]}: {text}" if failed[0] else text) from failure
+        kind, text = texts[failed[0]][0], texts[failed[0]][1:]
+        error_class = InputError if kind == "1" else GankitError
+        raise error_class(f"rank {failed[0]}: {text}" if failed[0] else text) from failure
 
     def check_same(self, facts: dict[str, Any]) -> None:
-        """Raises InputError, on all ranks, that names the first fact in which one differs from the first rank.
+        """Check that facts are equal on all ranks.
 
         Args:
-            facts: by name, as JSON has them.
+            facts: JSON values by name.
+
+        Raises:
+            InputError: on all ranks, if a fact differs from that of the first rank. The error names the fact.
         """
         if self.size == 1:
             return
         first, *others = (json.loads(text) for text in self.all_gather(json.dumps(facts)))
-        for rank, theirs in enumerate(others, 1):
-            if differing := [name for name in first | theirs if first.get(name) != theirs.get(name)]:
+        for rank, other in enumerate(others, 1):
+            if differing := [name for name in first | other if first.get(name) != other.get(name)]:
                 name = differing[0]
                 raise InputError(
-                    f"rank {rank} would not play the same run: {name} is {theirs.get(name)} there, and "
-                    f"{first.get(name)} where rank 0 is; every machine must have the same recipe, plugins and data, "
-                    "and to resume, the same run directory"
+                    f"rank {rank} would train another run: {name} is {other.get(name)} there and {first.get(name)} on "
+                    "rank 0; every machine must have the same recipe, plugins and data, and to resume, the same run "
+                    "directory"
                 )
+
+    # Failures
 
     @contextmanager
     def shared_failures(self) -> Iterator[None]:
-        """What ends a game on one rank ends it on all, and each error says which rank is to tell it.
+        """End the block on all ranks when it fails on one. `error.rank` is the rank that reports the error.
 
-        Raises LostRankError on those that go on, with the rank that has ended and its cause, and GankitError in a
-        process that such an end has parted from the others.
+        Raises:
+            LostRankError: another rank has ended. The error names the rank and the cause.
+            GankitError: the ranks have disconnected after an earlier failure in the same process.
         """
         if self.size > 1 and self._depth == 0 and not dist.is_initialized():
-            raise GankitError("the ranks have parted after an error and cannot meet again; start torchrun anew")
+            raise GankitError("the ranks have disconnected after an error; start torchrun again")
+        # Blocks may be nested, as `train` in `start`. Only the outermost one starts a new run.
         self._depth += 1
-        self.runs += self._depth == 1
+        self.run_number += self._depth == 1
         try:
             yield
         except Exception as error:
+            # After an inner block has handled the error, the process group is gone and nothing is left to do.
             if self.size == 1 or not dist.is_initialized():
                 raise
-            _outlive_torchrun()
+            _ignore_signals()
             if isinstance(error, LostRankError):
-                raise self._roll_call() from error
+                # A collective operation failed, because another rank has left.
+                raise self._lost_rank_error() from error
             self._leave(error)
             raise
         except KeyboardInterrupt:
             if self.size > 1 and dist.is_initialized():
-                _outlive_torchrun()
+                _ignore_signals()
                 self._post("failed", "it was stopped at once")
-                _hang_up()
+                _disconnect()
             raise
         finally:
             self._depth -= 1
 
     @property
     def leave_at_once(self) -> Callable[[], NoReturn] | None:
-        """What a second signal does where several ranks have to say how they end; None for the only one."""
-        return _stop if self.size > 1 else None
+        """Function that ends this rank at a second signal, or None for a single process."""
+        return _stop_at_once if self.size > 1 else None
 
     def _leave(self, error: Exception) -> None:
-        """Leaves word of why this rank ends."""
-        self._post("failed", _in_words(error))
-        # What is wrong with all of them, a loss that is no number for instance, all notice; and one is to tell it.
-        self._wait(SAME_END, lambda: all(self._posted("failed", rank) for rank in range(self.size)))
-        _hang_up()
+        """Post the cause of the failure, disconnect, and set the rank that reports it."""
+        self._post("failed", _message(error))
+        # A failure that all ranks share, such as a NaN loss, is reported once. Wait for the others to post theirs.
+        self._wait(SHARED_FAILURE_SECONDS, lambda: all(self._posted("failed", rank) for rank in range(self.size)))
+        # The ranks that wait for this one in a collective operation get a RuntimeError now.
+        _disconnect()
         if isinstance(error, GankitError):
+            # If the first rank failed by the same cause, it reports the error for all.
             error.rank = 0 if self._posted("failed", 0) == self._posted("failed", self.rank) else self.rank
         else:
             error.add_note(f"This was rank {self.rank}.")
 
-    def _roll_call(self) -> LostRankError:
-        """Finds out who has ended, and why."""
-        self._post("here", "yes")
-        # Whoever waits for this rank is to notice too, and to answer.
-        _hang_up()
-        everyone = range(self.size)
-        self._wait(ROLL_CALL, lambda: all(self._posted("here", r) or self._posted("failed", r) for r in everyone))
-        here = [rank for rank in everyone if self._posted("here", rank)]
-        gone = [f"rank {rank} has ended: {self._cause(rank)}" for rank in everyone if rank not in here]
-        what = gone[0] if gone else "the ranks have lost touch with one another"
-        error = LostRankError(f"{what}; `gankit resume` goes on from the last checkpoint, or begins anew")
-        # A rank that could leave word tells its failure itself. Of the first's, that is enough.
-        error.rank = 0 if self._posted("failed", 0) or not here else here[0]
+    def _lost_rank_error(self) -> LostRankError:
+        """Return the error that names the ranks that have ended, and why."""
+        # Every rank that still runs posts a message and disconnects, so that the failure reaches all ranks in turn.
+        self._post("running", "yes")
+        _disconnect()
+        # A rank without any message after the grace period was killed.
+        ranks = range(self.size)
+        self._wait(
+            RESPONSE_SECONDS, lambda: all(self._posted("running", r) or self._posted("failed", r) for r in ranks)
+        )
+        running = [rank for rank in ranks if self._posted("running", rank)]
+        ended = [f"rank {rank} has ended: {self._cause(rank)}" for rank in ranks if rank not in running]
+        what = ended[0] if ended else "the connection between the ranks is lost"
+        error = LostRankError(f"{what}; `gankit resume` continues from the last checkpoint, if there is one")
+        # A rank that failed with a message reports it itself. If that is the first rank, its report is enough.
+        # Otherwise the first rank that still runs reports this error.
+        error.rank = 0 if self._posted("failed", 0) or not running else running[0]
         return error
 
     def _cause(self, rank: int) -> str:
-        return self._posted("failed", rank) or "it left no word, so it was killed or its machine is gone"
+        return self._posted("failed", rank) or "it left no message, so it was killed or its machine is gone"
 
-    def _post(self, what: str, text: str) -> None:
-        # Where torchrun itself is gone, nobody can be told.
+    def _post(self, topic: str, text: str) -> None:
+        # If torchrun itself has ended, the store is gone and there is no rank left to inform.
         with suppress(RuntimeError):
             assert self.store is not None
-            self.store.set(f"{self.runs}/{what}/{self.rank}", text)
+            self.store.set(f"{self.run_number}/{topic}/{self.rank}", text)
 
-    def _posted(self, what: str, rank: int) -> str | None:
+    def _posted(self, topic: str, rank: int) -> str | None:
+        """Return the message of a rank, or None if there is none."""
         with suppress(RuntimeError):
             assert self.store is not None
-            key = f"{self.runs}/{what}/{rank}"
+            key = f"{self.run_number}/{topic}/{rank}"
+            # `get` blocks until the key exists, so check first.
             return self.store.get(key).decode() if self.store.check([key]) else None
         return None
 
@@ -292,20 +316,20 @@ class Ranks:
 
 @cache
 def current_ranks() -> Ranks:
-    """The place of this process, which has the same one for as long as it lives."""
-    return Ranks.joined(place_of_process())
+    """Return the ranks that this process belongs to, always the same object."""
+    return Ranks.connect(place_of_process())
 
 
 ALONE = Ranks()
-"""The only rank."""
+"""A single process."""
 
 
 class _Mean(torch.autograd.Function):
-    """The mean over all ranks. With gradients it does what it does with values, so it can be differentiated again."""
+    """Mean over all ranks. Its gradient is the mean of the gradients, so it can be differentiated again."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return _summed(x.detach().clone(memory_format=torch.contiguous_format)) / dist.get_world_size()
+        return _sum_(x.detach().clone(memory_format=torch.contiguous_format)) / dist.get_world_size()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -317,51 +341,50 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """`Ranks.mean`, for what cannot hold on to the ranks; there must be several."""
+    """Return `Ranks.mean` for code that cannot hold the ranks, such as a layer. There must be several ranks."""
     return _Mean.apply(x)
 
 
-def _summed(x: Tensor) -> Tensor:
-    """The sum over all ranks, in place."""
-    with _meeting():
+def _sum_(x: Tensor) -> Tensor:
+    """Replace x by its sum over all ranks, and return it."""
+    with _lost_rank_errors():
         dist.all_reduce(x)
     return x
 
 
 @contextmanager
-def _meeting() -> Iterator[None]:
-    """Raises LostRankError when another rank does not come, because it has ended."""
+def _lost_rank_errors() -> Iterator[None]:
+    """Turn the RuntimeError of a collective operation into a LostRankError: another rank has ended."""
     try:
         yield
     except RuntimeError as error:
         raise LostRankError(" ".join(str(error).split())[:200]) from error
 
 
-def _cut(padded: list[Tensor], lengths: list[int]) -> list[bytes]:
+def _unpad(padded: list[Tensor], lengths: list[int]) -> list[bytes]:
     return [data[:length].numpy().tobytes() for data, length in zip(padded, lengths, strict=True)]
 
 
-def _in_words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _hang_up() -> None:
-    """Lets go of the others, who notice if they wait for this rank."""
+def _disconnect() -> None:
+    """Destroy the process group. Ranks that wait for this one in a collective operation get an error."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _stop() -> NoReturn:
-    """A first Ctrl-C torchrun passes on as it is, a second one as SIGTERM, which leaves no time to say anything."""
-    _outlive_torchrun()
+def _stop_at_once() -> NoReturn:
+    # torchrun passes the first Ctrl-C on unchanged and a second one as SIGTERM, which would leave no time to report.
+    _ignore_signals()
     raise KeyboardInterrupt
 
 
-def _outlive_torchrun() -> None:
-    """As soon as one rank has ended, torchrun ends the others, which still have to say why and to close their files.
-
-    It passes Ctrl-C on too, to ranks that the terminal has told already.
-    """
+def _ignore_signals() -> None:
+    """Ignore further signals, so that this rank can report how it ended and close its files."""
+    # When one rank has ended, torchrun sends SIGTERM to the others. A Ctrl-C reaches each rank twice: from the terminal
+    # and from torchrun.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)

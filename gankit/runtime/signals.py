@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the iteration is finished, a checkpoint is written, then the run ends."""
+"""Ctrl-C and SIGTERM: the first one lets the iteration finish and a checkpoint be written, a later one ends at once."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from typing import Any, NoReturn
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM only sets `requested`; one that comes later acts at once.
+    """Context in which the first SIGINT or SIGTERM only sets `requested`, and a later one acts at once.
 
     Args:
-        told: called once, from the signal's handler, when the first one comes.
-        leave: raises KeyboardInterrupt on a later one, and decides what becomes of the signals that follow.
+        on_request: called once, from the signal handler, at the first signal.
+        leave: called at a later signal. It raises KeyboardInterrupt and decides how further signals are handled. None:
+            the later signal acts as outside the context.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    ECHO = 1.0
-    """Seconds. `timeout` and shells send one wish to the process and to its group, so that it arrives twice."""
+    DEBOUNCE_SECONDS = 1.0
+    """Period after a signal in which others are ignored. `timeout` and shells signal both the process and its group."""
 
-    def __init__(self, told: Callable[[], None] = lambda: None, leave: Callable[[], NoReturn] | None = None) -> None:
+    def __init__(
+        self, on_request: Callable[[], None] = lambda: None, leave: Callable[[], NoReturn] | None = None
+    ) -> None:
         self.requested = False
-        """Set too by whoever else asks for the end, as another rank does."""
+        """True if the end is requested, by a signal or by another rank."""
 
-        self.told, self.leave = told, leave
-        self._since: float | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self.on_request, self.leave = on_request, leave
+        self._last_signal: float | None = None
+        self._previous_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        # Only the main thread may listen to signals; a game played in another thread goes without.
+        # Python allows signal handlers only in the main thread. A run in another thread cannot be interrupted.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+            self._previous_handlers = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
         return self
 
     def __exit__(
@@ -42,20 +45,21 @@ class Interrupt:
     ) -> None:
         self._restore()
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        if self._since is None:
-            self.requested, self._since = True, time.monotonic()
-            self.told()
-        elif time.monotonic() - self._since > self.ECHO:
-            # It may have an echo, while this is still at work.
-            self._since = time.monotonic()
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._last_signal is None:
+            self.requested, self._last_signal = True, time.monotonic()
+            self.on_request()
+        elif time.monotonic() - self._last_signal > self.DEBOUNCE_SECONDS:
+            # The second signal may arrive twice as well, while `leave` still runs.
+            self._last_signal = time.monotonic()
             if self.leave is not None:
-                self._before = {}
+                # `leave` has set the handlers for what follows, so __exit__ must not restore the previous ones.
+                self._previous_handlers = {}
                 self.leave()
             self._restore()
             signal.raise_signal(number)
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._previous_handlers = {}

@@ -1,6 +1,6 @@
 """Batch norm over the images of all ranks.
 
-torch's own `SyncBatchNorm` wants GPUs and has no second derivative, which a gradient penalty needs.
+torch's own `SyncBatchNorm` requires GPUs and has no second derivative, which a gradient penalty needs.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from gankit.runtime.ranks import mean_over_ranks
 
 
 class SharedBatchNorm(_BatchNorm):
-    """A batch norm whose statistics are of every rank's images, differentiable any number of times.
+    """Batch norm with the statistics of the images of all ranks, differentiable any number of times.
 
-    Its state is that of the layer in whose place it stands, and in evaluation mode it does the same.
+    It shares the parameters and buffers of the layer that it replaces. In evaluation mode both compute the same.
 
     Args:
-        like: that layer, whose parameters and buffers become its own.
-        ranks: how many share a batch, each an equal part of it.
+        layer: the layer that it replaces.
+        ranks: number of ranks that share a batch in equal parts.
     """
 
-    def __init__(self, like: _BatchNorm, ranks: int) -> None:
-        super().__init__(like.num_features, like.eps, like.momentum, like.affine, like.track_running_stats)
+    def __init__(self, layer: _BatchNorm, ranks: int) -> None:
+        super().__init__(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
         self.ranks = ranks
-        self.weight, self.bias = like.weight, like.bias
-        self.running_mean, self.running_var = like.running_mean, like.running_var
-        self.num_batches_tracked = like.num_batches_tracked
-        self.train(like.training)
+        self.weight, self.bias = layer.weight, layer.bias
+        self.running_mean, self.running_var = layer.running_mean, layer.running_var
+        self.num_batches_tracked = layer.num_batches_tracked
+        self.train(layer.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """The layer in whose place it stands may be of any dimension."""
+        """Accept every input: the replaced layer may have any number of dimensions."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, ...) to the same shape and type; the statistics are in float32 at least."""
+        """Normalise x, (B, C, ...). The shape and dtype stay; the statistics are computed in float32 or wider."""
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
-            others = tuple(d for d in range(x.dim()) if d != 1)
-            mean = mean_over_ranks(wide.mean(others, keepdim=True))
+            dims = tuple(d for d in range(x.dim()) if d != 1)
+            mean = mean_over_ranks(wide.mean(dims, keepdim=True))
             centred = wide - mean
-            variance = mean_over_ranks(centred.square().mean(others, keepdim=True))
-            self._remember(mean.flatten(), variance.flatten(), x.numel() // x.shape[1])
+            variance = mean_over_ranks(centred.square().mean(dims, keepdim=True))
+            self._update_running_statistics(mean.flatten(), variance.flatten(), x.numel() // x.shape[1])
             shape = (1, -1, *[1] * (x.dim() - 2))
             y = centred * (variance + self.eps).rsqrt()
             if self.affine:
@@ -51,19 +51,19 @@ class SharedBatchNorm(_BatchNorm):
             return y.to(x.dtype)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """The running statistics, of which the variance is that of all images as if they were a sample."""
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
-        newest = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked
+        momentum = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked
+        # The running variance is, as in torch, the unbiased estimate.
         n = count * self.ranks
-        self.running_mean.lerp_(mean, newest)
-        self.running_var.lerp_(variance * (n / (n - 1)), newest)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * (n / (n - 1)), momentum)
 
 
 def convert_sync_batch_norm(network: nn.Module, ranks: int) -> nn.Module:
-    """The network with every batch norm's statistics taken over all ranks."""
+    """Replace every batch norm of a network by `SharedBatchNorm`, and return the network."""
     if isinstance(network, _BatchNorm):
         return SharedBatchNorm(network, ranks)
     for name, child in network.named_children():

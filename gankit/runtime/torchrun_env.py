@@ -1,4 +1,4 @@
-"""What torchrun says in the environment of the processes that it starts."""
+"""Rank and number of ranks, from the environment variables that torchrun sets."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from gankit.errors import InputError
 
 
 class Place(NamedTuple):
-    """Which of the processes started together this one is."""
+    """Rank of a process among those that were started together."""
 
     rank: int = 0
     size: int = 1
-    """How many there are, on all machines."""
+    """Number of ranks on all machines."""
 
     local_rank: int = 0
-    """Which of those on this machine."""
+    """Rank among the processes of this machine."""
 
     local_size: int = 1
+    """Number of ranks on this machine."""
 
 
 def place_of_process() -> Place:
-    """The only process, unless several were started together.
+    """Return the rank of this process, and the number of ranks. A process alone is rank 0 of 1.
 
-    Raises InputError when what is said makes no sense.
+    Raises:
+        InputError: the environment variables contradict each other.
     """
-    said = os.environ
-    # Other programs set one of them alone, which is not about this process.
-    if not {"RANK", "WORLD_SIZE"} <= said.keys():
+    # Other programs set one of the two alone. That does not concern this process.
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         return Place()
     rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
     if rank >= size:
@@ -45,15 +46,18 @@ def place_of_process() -> Place:
 
 
 def rank_of_process() -> int:
-    """The rank; the first one, which tells the user what is wrong, where what is said makes no sense."""
+    """Return the rank of this process, or 0 if the environment variables contradict each other.
+
+    Rank 0 reports the errors.
+    """
     try:
         return place_of_process().rank
     except InputError:
         return 0
 
 
-def _number(name: str, otherwise: int) -> int:
-    said = os.environ.get(name, str(otherwise))
-    if not said.isdecimal():
-        raise InputError(f"{name}={said}: a whole number is wanted; torchrun sets it")
-    return int(said)
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal():
+        raise InputError(f"{name}={value}: it must be a whole number; torchrun sets it")
+    return int(value)
