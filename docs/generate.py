@@ -213,7 +213,7 @@ API = {
         },
         **{
             f"gankit.testing.checks.{name}": None
-            for name in ("check_plugin", "check_documentation", "check_play", "check_effect", "check_resume")
+            for name in ("check_plugin", "check_documentation", "check_training", "check_effect", "check_resume")
         },
         **{
             f"gankit.testing.checks.{name}": None

@@ -1,4 +1,4 @@
-"""Fixtures for authors of plugins, which pytest finds when gankit is installed."""
+"""Fixtures for tests of plugins. pytest loads them when gankit is installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 if TYPE_CHECKING:
     from gankit.training.run import TrainingRun
 
-# gankit.testing is imported when a fixture is asked for: other people's test runs are to wait for no torch.
+# The fixtures import gankit.testing, so that test suites without them do not import torch.
 
 
 @pytest.fixture
 def tiny_run() -> Callable[..., TrainingRun]:
-    """`gankit.testing.tiny_run`: a game of milliseconds with plugins of yours in it."""
+    """`gankit.testing.tiny_run`, which returns a tiny run with the plugins under test."""
     from gankit.testing import tiny_run
 
     return tiny_run
@@ -23,7 +23,7 @@ def tiny_run() -> Callable[..., TrainingRun]:
 
 @pytest.fixture
 def check_plugin() -> Callable[..., None]:
-    """`gankit.testing.check_plugin`: all that every plugin must hold."""
+    """`gankit.testing.check_plugin`, which runs all checks of a plugin."""
     from gankit.testing import check_plugin
 
     return check_plugin
@@ -31,9 +31,9 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "cuda"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Each device in turn; a test for one that is not there is skipped."""
+    """Name of each device in turn. The test is skipped if the machine does not have the device."""
     from gankit.testing import devices
 
     if request.param not in devices():
-        pytest.skip(f"no {request.param} here")
+        pytest.skip(f"this machine has no {request.param}")
     return request.param

@@ -1,4 +1,4 @@
-"""For authors of plugins: runs that a test plays in milliseconds, and checks of all that every plugin must hold.
+"""Tools for tests of plugins: tiny runs that take milliseconds, and checks that every plugin must pass.
 
     from gankit.testing import check_plugin, tiny_run
     from my_package import LouderFakes
@@ -10,7 +10,7 @@
         run = tiny_run({LouderFakes: {"gain": 2.0}})
         ...
 
-Under pytest the fixtures `tiny_run`, `check_plugin` and `gankit_device` are there without an import.
+pytest has the fixtures `tiny_run`, `check_plugin` and `gankit_device`, without an import.
 """
 
 from gankit.testing.checks import (
@@ -20,11 +20,11 @@ from gankit.testing.checks import (
     check_effect,
     check_metric,
     check_order,
-    check_play,
     check_plugin,
     check_repeat,
     check_resume,
     check_samples,
+    check_training,
     devices,
 )
 from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_run, train_iterations, weights_of
@@ -37,11 +37,11 @@ __all__ = [
     "check_effect",
     "check_metric",
     "check_order",
-    "check_play",
     "check_plugin",
     "check_repeat",
     "check_resume",
     "check_samples",
+    "check_training",
     "devices",
     "state_of",
     "tiny_recipe",

@@ -1,4 +1,4 @@
-"""What every plugin must hold. A check that fails says which promise is broken, and how."""
+"""Checks that every plugin must pass. A failed check names the rule that the plugin breaks, and how."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from gankit.evaluation.evaluator import Evaluator
 from gankit.plugin.base import Plugin
 from gankit.plugin.dataset import Dataset
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
-from gankit.plugin.slots import KINDS, PLAYERS
+from gankit.plugin.slots import KINDS, PLAYERS, TRICK_KINDS
 from gankit.recipe.toml import Raw, merge
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
 from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_registry, tiny_run, train_iterations, weights_of
-from gankit.testing.probe import Watch, counting_backward_passes, steady
+from gankit.testing.probe import Watch, counting_backward_passes, reseeded_steps
 from gankit.training.assembly import assemble
 from gankit.training.run import TrainingRun
 from gankit.training.state import capture, restore
 
 PRECISIONS = ("fp32", "bf16")
 
-OTHER_SHAPES: tuple[Raw, ...] = (
+OTHER_RUNS: tuple[Raw, ...] = (
     {"train": {"accumulate": 2}},
     {"train": {"batch_size": 4}},
     {"data": {"channels": 1}},
 )
-"""Games of another kind than the usual, which a plugin either plays too or refuses in a sentence."""
+"""Changes of the tiny recipe that a plugin must either support or refuse with an error."""
 
 
 def devices() -> list[str]:
-    """The devices to test on: `cpu`, and `cuda` where there is one."""
+    """Return the devices to test on: `cpu`, and `cuda` if there is a GPU."""
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
@@ -54,14 +54,14 @@ def check_plugin(
     classes: Iterable[int] = (0, 2),
     affects: bool = True,
 ) -> None:
-    """All the checks below, without and with classes, in fp32 and bf16, on every device that is there.
+    """Run all checks that fit the plugin's kind, without and with classes, in fp32 and bf16, on every device.
 
     Args:
         plugin_class: the plugin.
-        settings: for the recipe, where the defaults do not suit a tiny game.
-        changes: tables to lay over the rest of the recipe.
-        classes: the numbers of classes to try; `(0,)` for a plugin that refuses labels.
-        affects: whether it is to change what the networks learn; a plugin that only watches does not.
+        settings: its settings in the recipe, if the defaults do not suit a tiny run.
+        changes: tables that replace those of the recipe.
+        classes: numbers of classes to test; `(0,)` for a plugin that refuses labels.
+        affects: whether the plugin must change the training. False for one that must not, such as a logger.
     """
     check_documentation(plugin_class)
     if plugin_class.kind == "command":
@@ -72,85 +72,85 @@ def check_plugin(
         for count in classes:
             check_metric(parts, merge({"data": {"classes": count}}, changes or {}))
         return
-    # A dataset has the classes that it has.
-    own_data = plugin_class.kind == "data"
-    tables: list[Raw] = [{}] if own_data else [{"data": {"classes": count}} for count in classes]
-    # First of all: what is kept outside the game is there from the first one on.
+    # The number of classes of a dataset is its own.
+    is_data = plugin_class.kind == "data"
+    tables: list[Raw] = [{}] if is_data else [{"data": {"classes": count}} for count in classes]
+    # This check comes first: state outside the run exists after the first run of the process.
     check_repeat(parts, merge(tables[-1], changes or {}))
     for table in tables:
-        of_classes = merge(table, changes or {})
-        check_effect(parts, of_classes, affects=affects)
+        class_changes = merge(table, changes or {})
+        check_effect(parts, class_changes, affects=affects)
         for device in devices():
             for precision in PRECISIONS:
                 train = {"train": {"device": device, "precision": precision, "deterministic": True}}
-                check_play(parts, merge(of_classes, train))
-                check_resume(parts, merge(of_classes, train))
+                check_training(parts, merge(class_changes, train))
+                check_resume(parts, merge(class_changes, train))
     usual = merge(tables[-1], changes or {})
     check_resume(parts, usual, before=3, after=8)
     check_samples(parts, usual)
-    for shape in OTHER_SHAPES:
-        if not (own_data and "data" in shape):
-            check_shape(parts, merge(usual, shape))
-    if own_data:
+    for other in OTHER_RUNS:
+        if not (is_data and "data" in other):
+            check_supported_or_refused(parts, merge(usual, other))
+    if is_data:
         check_dataset(tiny_run(parts, usual).dataset)
 
 
 def check_documentation(plugin_class: type[Plugin]) -> None:
-    """The class has a name, hooks that fit, what it does and its source in a docstring, and every setting described."""
-    assert inspect.isclass(plugin_class), f"{plugin_class!r} is no class"
-    who = plugin_class.__name__
-    assert issubclass(plugin_class, Plugin), f"{who} is not a subclass of gankit.Plugin"
+    """Check the name, kind and hooks of a plugin, its docstring with a source, and the descriptions of its settings."""
+    assert inspect.isclass(plugin_class), f"{plugin_class!r} is not a class"
+    owner = plugin_class.__name__
+    assert issubclass(plugin_class, Plugin), f"{owner} is not a subclass of gankit.Plugin"
     name = getattr(plugin_class, "name", None)
-    assert isinstance(name, str), f'{who} has no name: write name = "..." in the class'
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{who}.name is {name!r}, no snake_case"
-    assert plugin_class.kind in KINDS, f"{who}.kind is {plugin_class.kind!r}; there are {', '.join(KINDS)}"
-    check_hooks(plugin_class, who)
-    assert hooks_of(plugin_class), f"{who} implements no hook point, so it does nothing"
+    assert isinstance(name, str), f'{owner} has no name; write name = "..." in the class'
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{owner}.name is {name!r}; it must be snake_case"
+    assert plugin_class.kind in KINDS, f"{owner}.kind is {plugin_class.kind!r}; the kinds are {', '.join(KINDS)}"
+    check_hooks(plugin_class, owner)
+    assert hooks_of(plugin_class), f"{owner} implements no hook point, so it has no effect"
     text = inspect.cleandoc(plugin_class.__doc__ or "")
-    assert text, f"{who} has no docstring, which `gankit describe` shows"
+    assert text, f"{owner} has no docstring; `gankit describe` shows it"
     first = text.splitlines()[0]
-    assert first.endswith((".", "?")), f"{who}: the docstring's first line is to be a sentence of its own: {first!r}"
-    assert "Source:" in text, f"{who}: the docstring does not say `Source:` (author, year, equation)"
+    assert first.endswith((".", "?")), f"{owner}: the first line of the docstring must be a sentence: {first!r}"
+    assert "Source:" in text, f"{owner}: the docstring has no `Source:` (author, year, equation)"
     for setting, field in plugin_class.Config.model_fields.items():
-        assert field.description, f"{who}.Config.{setting} has no description: Field(..., description='...')"
+        assert field.description, f"{owner}.Config.{setting} has no description; write Field(..., description='...')"
 
 
-def check_play(parts: Parts, changes: Raw | None = None) -> TrainingRun:
-    """Four iterations leave finite losses and weights; gradients reach all that is to learn, and all of it has learnt.
+def check_training(parts: Parts, changes: Raw | None = None) -> TrainingRun:
+    """Check four iterations of training, and return the run.
 
-    Nobody else computes gradients, steps an optimiser or writes into the images that others are shown. Gives back the
-    game that was played.
+    Losses and weights must be finite, gradients must reach all trainable parameters, and the weights of both networks
+    must change. Plugins must not call backward, step an optimiser or change real images in place.
     """
     run = tiny_run(parts, changes)
     before = weights_of(run)
     watch = Watch(run)
     with counting_backward_passes() as backward_passes:
         train_iterations(run, 4)
-    turns = sum(run.step_counts.values())
+    steps = sum(run.step_counts.values())
     if run.backward is None:
-        passes = turns * run.recipe.train.accumulate
-        assert len(backward_passes) == passes, (
-            f"backward() was called {len(backward_passes)} times in {turns} turns; terms are added up and one backward "
-            "pass is made for them: a plugin gives terms, or takes torch.autograd.grad for a penalty"
+        expected = steps * run.recipe.train.accumulate
+        assert len(backward_passes) == expected, (
+            f"backward() was called {len(backward_passes)} times in {steps} steps; the core calls it once for the sum "
+            "of all loss terms: return a loss term, or use torch.autograd.grad for a penalty"
         )
-    assert not watch.written_into, "real images are changed in place, which others look at too: give changed copies"
+    assert not watch.images_modified, "real images are changed in place, but other plugins use them too; change a copy"
     for player, weights_before, weights in zip(PLAYERS, before, weights_of(run), strict=True):
-        assert watch.reached[player], f"no gradient reaches the {player}"
-        without = ", ".join(sorted(watch.untouched[player]))
-        assert not without, f"no gradient reaches the {player}'s {without}"
-        assert weights != weights_before, f"the {player} has learnt nothing in 4 iterations"
-        assert watch.steps[player] == run.step_counts[player], (
-            f"the {player}'s optimiser took {watch.steps[player]} steps in {run.step_counts[player]} turns; that is "
-            "the core's to do, once a turn"
+        assert watch.has_gradient[player], f"no gradient reaches the {player}"
+        missing = ", ".join(sorted(watch.without_gradient[player]))
+        assert not missing, f"no gradient reaches the {player}'s {missing}"
+        assert weights != weights_before, f"the weights of the {player} do not change in 4 iterations"
+        assert watch.optimizer_steps[player] == run.step_counts[player], (
+            f"the {player}'s optimiser made {watch.optimizer_steps[player]} steps in {run.step_counts[player]} steps "
+            "of training; the core makes exactly one in each"
         )
         for name, weight in run.networks[player].named_parameters():
-            assert torch.isfinite(weight).all(), f"the {player}'s {name} is no longer finite"
-    assert watch.furthest <= 1 + 1e-2, f"G draws values up to {watch.furthest:g}; images lie in [-1, 1]"
+            assert torch.isfinite(weight).all(), f"the {player}'s {name} is NaN or infinite"
+    assert watch.largest_pixel <= 1 + 1e-2, f"G returns values up to {watch.largest_pixel:g}; images are in [-1, 1]"
     return run
 
 
-def check_shape(parts: Parts, changes: Raw) -> None:
-    """One iteration of a game of another shape is played, or refused in a sentence before it begins."""
+def check_supported_or_refused(parts: Parts, changes: Raw) -> None:
+    """Check that a run trains one iteration, or is refused with an InputError before it begins."""
     try:
         run = tiny_run(parts, changes)
     except InputError:
@@ -159,148 +159,160 @@ def check_shape(parts: Parts, changes: Raw) -> None:
 
 
 def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, after: int = 2) -> None:
-    """A game restored from what was saved after some iterations ends with the same bytes as it would have.
+    """Check that a run restored from a checkpoint ends with the same bytes as the run that continued.
 
     Args:
-        parts, changes: as of `tiny_run`.
-        before, after: iterations. What acts every k-th turn only is found out when `after` is k or more, and `before`
-            no multiple of k.
+        parts: as for `tiny_run`.
+        changes: as for `tiny_run`.
+        before: iterations before the checkpoint.
+        after: iterations after it. A plugin that acts at every k-th step is tested if `after` is at least k and
+            `before` is not a multiple of k.
     """
     run = train_iterations(tiny_run(parts, changes), before)
-    at_first = state_of(run)
-    saved = saved_by(run)
-    at_last = state_of(train_iterations(run, after))
-    again = assemble(tiny_recipe(parts, changes))
-    again.load_data()
-    restore(again, *saved)
-    again.start()
-    assert_same_state(state_of(again), at_first, "what is restored is not what was saved")
-    assert_same_state(
-        state_of(train_iterations(again, after)), at_last, "a restored game goes another way than the one that went on"
-    )
+    state_at_checkpoint = state_of(run)
+    checkpoint = copy_of_checkpoint(run)
+    state_at_end = state_of(train_iterations(run, after))
+    resumed = assemble(tiny_recipe(parts, changes))
+    resumed.load_data()
+    restore(resumed, *checkpoint)
+    resumed.start()
+    assert_same_state(state_of(resumed), state_at_checkpoint, "the restored state differs from the saved one")
+    train_iterations(resumed, after)
+    assert_same_state(state_of(resumed), state_at_end, "a resumed run ends with another result than one that continued")
 
 
-def saved_by(run: TrainingRun) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """What a checkpoint would hold: tensors by file, and plain values as they come back from JSON."""
-    tensors, plain = capture(run)
-    copies = {file: {name: tensor.clone() for name, tensor in of.items()} for file, of in tensors.items()}
-    return copies, json.loads(json.dumps(plain))
+def copy_of_checkpoint(run: TrainingRun) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Return the content of a checkpoint: copies of tensors by file, and plain values after a round trip to JSON."""
+    tensors, values = capture(run)
+    copies = {file: {name: tensor.clone() for name, tensor in content.items()} for file, content in tensors.items()}
+    return copies, json.loads(json.dumps(values))
 
 
-def assert_same_state(ours: dict[str, bytes], theirs: dict[str, bytes], message: str) -> None:
-    """Names the files of a checkpoint that differ, if any do."""
-    differing = [name for name in theirs if ours.get(name) != theirs[name]]
-    hint = "state_dict must give all that the plugin needs, and load_state_dict take it back"
+def assert_same_state(state: dict[str, bytes], expected: dict[str, bytes], message: str) -> None:
+    """Check that two states are equal. The message names the files of a checkpoint that differ."""
+    differing = [name for name in expected if state.get(name) != expected[name]]
+    hint = "state_dict must return all state of the plugin, and load_state_dict must restore it"
     assert not differing, f"{message}: {', '.join(differing)}; {hint}"
 
 
 def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
-    """The same recipe played twice in one process ends alike: nothing is kept outside the game."""
-    one, other = (state_of(train_iterations(tiny_run(parts, changes), 3)) for _ in range(2))
-    assert one == other, (
-        "the same recipe ends otherwise the second time; what is kept outside of the plugin's instance?"
+    """Check that two runs of the same recipe in one process have the same result."""
+    first, second = (state_of(train_iterations(tiny_run(parts, changes), 3)) for _ in range(2))
+    assert first == second, (
+        "a second run of the same recipe has another result; does the plugin keep state outside its instance?"
     )
 
 
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
-    """A generator that was saved draws the images that the game's own does; grids are drawn, measures are taken."""
+    """Check that a saved generator draws the same images as that of the run, and that grids and metrics work."""
     run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
         save_generator(run, path)
         loaded = Sampler.load(path, run.device.type, registry=tiny_registry(parts))
-    ours = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
-    drawn, again = (sampler.sample(4)[0] for sampler in (ours, loaded))
-    assert torch.equal(drawn, again), "a saved generator draws other images than the game's own"
+    own = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
+    images, loaded_images = (sampler.sample(4)[0] for sampler in (own, loaded))
+    assert torch.equal(images, loaded_images), "the saved generator draws other images than the generator of the run"
     GridSampler(run).draw()
+    if run.metrics:
+        check_metric_values(Evaluator(run).row()["metrics"])
     run.hooks.event("on_stop")(run)
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Images and labels are of the shapes and types that were promised, and a stream of them gives the same."""
+    """Check the shapes and types of images and labels, and that `stream` yields the same as `load`."""
     images, labels = dataset.load()
-    wanted = (dataset.channels, dataset.resolution, dataset.resolution)
-    assert images.dim() == 4, f"images of shape {tuple(images.shape)}; (N, {wanted}) is promised"
-    assert images.shape[1:] == wanted, f"images of shape {tuple(images.shape)}; (N, {wanted}) is promised"
+    shape = (dataset.channels, dataset.resolution, dataset.resolution)
+    promise = f"the dataset declares (N, {', '.join(map(str, shape))})"
+    assert images.dim() == 4, f"images have shape {tuple(images.shape)}; {promise}"
+    assert images.shape[1:] == shape, f"images have shape {tuple(images.shape)}; {promise}"
     if images.dtype != torch.uint8:
-        assert images.is_floating_point(), f"images are {images.dtype}; uint8 is wanted, or floating point in [-1, 1]"
-        assert images.abs().max() <= 1, f"values up to {images.abs().max():g}; floating point lies in [-1, 1]"
-    assert (labels is not None) == bool(dataset.class_names), "labels and class_names go together"
+        expected = "they must be uint8, or floating point in [-1, 1]"
+        assert images.is_floating_point(), f"images are {images.dtype}; {expected}"
+        assert images.abs().max() <= 1, f"images have values up to {images.abs().max():g}; {expected}"
+    assert (labels is not None) == bool(dataset.class_names), "there must be both labels and class_names, or neither"
     if labels is not None:
-        assert labels.dtype == torch.int64, f"labels are {labels.dtype}; int64 is wanted"
-        assert labels.shape == images.shape[:1], f"labels of shape {tuple(labels.shape)} for {len(images)} images"
-        assert labels.min() >= 0, f"a label is {labels.min()}"
-        assert labels.max() < len(dataset.class_names), f"a label is {labels.max()}; there are {dataset.class_names}"
+        count = len(dataset.class_names)
+        assert labels.dtype == torch.int64, f"labels are {labels.dtype}; they must be int64"
+        assert labels.shape == images.shape[:1], f"labels have shape {tuple(labels.shape)} for {len(images)} images"
+        assert labels.min() >= 0, f"a label is {labels.min()}; labels start at 0"
+        assert labels.max() < count, f"a label is {labels.max()}, and there are {count} classes"
     if dataset.stream is not None:
         chunks = list(dataset.stream())
         streamed = torch.cat([chunk for chunk, _ in chunks])
-        assert torch.equal(streamed, images), "stream gives other images than load, or another order"
+        assert torch.equal(streamed, images), "stream yields other images than load, or another order"
         if labels is not None:
-            of_chunks = [some for _, some in chunks if some is not None]
-            assert torch.equal(torch.cat(of_chunks), labels), "stream gives other labels than load"
+            streamed_labels = [chunk for _, chunk in chunks if chunk is not None]
+            assert torch.equal(torch.cat(streamed_labels), labels), "stream yields other labels than load"
 
 
 def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
-    """Measures of a tiny game are finite numbers, the same each time, and leave no trace in what is learnt.
+    """Check that metrics are finite, equal each time, and do not change the training. Return them.
 
-    For a measure, seen through an extractor of pixels; for an extractor, through which one measure looks. Gives back
-    what was measured.
+    A metric is tested with an extractor of pixels. An extractor is tested with one metric.
     """
-    few = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 16}}
-    of_kind = {plugin.kind for plugin in parts if not isinstance(plugin, str)}
-    if "metric" in of_kind:
-        few.pop("metrics")
-    if "extractor" in of_kind:
-        few.pop("extractor")
-    run = train_iterations(tiny_run(parts, merge(few, changes or {})), 2)
+    table = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 16}}
+    kinds = {plugin.kind for plugin in parts if not isinstance(plugin, str)}
+    if "metric" in kinds:
+        table.pop("metrics")
+    if "extractor" in kinds:
+        table.pop("extractor")
+    run = train_iterations(tiny_run(parts, merge(table, changes or {})), 2)
     before = state_of(run)
     rows = [Evaluator(run).row() for _ in range(2)]
-    assert state_of(run) == before, "to measure changes what is learnt, or the random numbers of the run"
-    assert rows[0]["metrics"] == rows[1]["metrics"], "the same generator is given other numbers the second time"
-    assert "extractor" in rows[0]["protocol"], "Extractor.facts are to name the extractor"
-    for name, value in rows[0]["metrics"].items():
-        assert isinstance(value, float), f"measure gives {value!r} for {name!r}; a float is wanted"
-        assert math.isfinite(value), f"{name} is {value}"
+    assert state_of(run) == before, "computing metrics changes the networks or the random numbers of the run"
+    assert rows[0]["metrics"] == rows[1]["metrics"], "a second computation for the same generator gives other metrics"
+    assert "extractor" in rows[0]["protocol"], "Extractor.facts must name the extractor"
+    check_metric_values(rows[0]["metrics"])
     return rows[0]["metrics"]
 
 
+def check_metric_values(metrics: Mapping[str, float]) -> None:
+    """Check that metrics are finite floats."""
+    for name, value in metrics.items():
+        assert isinstance(value, float), f"the metric {name!r} is {value!r}; it must be a float"
+        assert math.isfinite(value), f"the metric {name!r} is {value}"
+
+
 def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None = None) -> None:
-    """A plugin of kind `command` adds a verb of its own name."""
-    verbs = click.Group()
+    """Check that a plugin of kind `command` adds one command with its own name."""
+    group = click.Group()
     plugin = plugin_class(plugin_class.Config(**(settings or {})))
-    Hooks({plugin_class.name: plugin}).event("register_commands")(verbs)
-    assert list(verbs.commands) == [plugin_class.name], (
-        f"it adds {', '.join(verbs.commands) or 'no verb'}; the verb bears the plugin's name, {plugin_class.name}"
+    Hooks({plugin_class.name: plugin}).event("register_commands")(group)
+    assert list(group.commands) == [plugin_class.name], (
+        f"it adds {', '.join(group.commands) or 'no command'}; it must add a command with its name, {plugin_class.name}"
     )
 
 
 def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = True) -> None:
-    """With these plugins the networks learn something else than without them, or, `affects=False`, the very same.
+    """Check that the plugins change the weights after training, or, with `affects=False`, that they do not.
 
-    That a plugin draws random numbers, and so shifts everybody's, is no effect; but it is none that is allowed to one
-    that only watches.
+    Random numbers that a plugin draws shift those of the others. That does not count as an effect. With `affects=False`
+    it is an error.
     """
 
-    def learnt(of: Parts) -> tuple[bytes, bytes]:
-        run = tiny_run(of, changes)
-        return weights_of(train_iterations(steady(run) if affects else run, 4))
+    def trained_weights(active: Parts) -> tuple[bytes, bytes]:
+        run = tiny_run(active, changes)
+        return weights_of(train_iterations(reseeded_steps(run) if affects else run, 4))
 
-    changed = learnt(parts) != learnt(dict.fromkeys(parts))
+    changed = trained_weights(parts) != trained_weights(dict.fromkeys(parts))
     names = ", ".join(plugin if isinstance(plugin, str) else plugin.name for plugin in parts)
     if affects:
-        assert changed, f"{names}: nothing that is learnt changes; is the hook the right one, and do the settings act?"
+        assert changed, f"{names}: no effect on the weights; check the hook point and the settings"
     else:
-        assert not changed, f"{names}: what is learnt changes, though it is only to watch"
+        assert not changed, f"{names}: the weights change, but affects=False declares that they do not"
 
 
 def check_order(parts: Parts, changes: Raw | None = None, *, matters: bool = True) -> None:
-    """Whether tricks do the same in the order given and in the reverse order.
+    """Check whether tricks have another result in reverse order.
 
-    check_order({LouderFakes: {}, "instance_noise": {"sigma": 0.1}})
+    Example:
+
+        check_order({LouderFakes: {}, "instance_noise": {"sigma": 0.1}})
     """
-    slots = [plugin.name for plugin in parts if not isinstance(plugin, str) and plugin.kind != "trick"]
-    assert not slots, f"{', '.join(slots)}: only tricks have an order; what fills a slot has its place"
-    backwards = dict(reversed(list(parts.items())))
-    one, other = (weights_of(train_iterations(tiny_run(order, changes), 4)) for order in (parts, backwards))
-    differ = one != other
-    assert differ is matters, "the two orders give different results" if differ else "both orders give the same"
+    slots = [plugin.name for plugin in parts if not isinstance(plugin, str) and plugin.kind not in TRICK_KINDS]
+    assert not slots, f"{', '.join(slots)}: only plugins in [tricks] have an order"
+    reverse = dict(reversed(list(parts.items())))
+    result, reverse_result = (weights_of(train_iterations(tiny_run(order, changes), 4)) for order in (parts, reverse))
+    differ = result != reverse_result
+    assert differ is matters, f"the two orders give {'different results' if differ else 'the same result'}"

@@ -1,4 +1,4 @@
-"""Tiny games with the plugins under test in them, and what has become of one."""
+"""Tiny runs with the plugins under test, and the state of a run as bytes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from gankit.training.state import capture
 from gankit.training.update import train_iteration
 
 Parts = Mapping[type[Plugin] | str, Mapping[str, Any] | None]
-"""Plugins and their settings, in the order in which they are to act: classes, or the names of installed tricks.
-With None for its settings a plugin is there to be named, and not switched on."""
+"""Plugins with their settings, in the order in which they act: classes, or names of installed tricks.
+
+A plugin whose settings are None is only available to the recipe by its name.
+"""
 
 TINY: Raw = {
     "name": "tiny",
@@ -42,8 +44,8 @@ TINY: Raw = {
 
 
 @dataclass(frozen=True)
-class Given(Entry):
-    """A plugin that is at hand, not installed."""
+class ClassEntry(Entry):
+    """Registry entry of a class that is not installed."""
 
     plugin_class: type[Plugin]
 
@@ -52,33 +54,34 @@ class Given(Entry):
 
 
 def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recipe:
-    """A recipe for 4 iterations of a tiny game.
+    """Return a recipe of a tiny run with 4 iterations.
 
     Args:
-        parts: plugins with their settings. A trick is switched on; any other fills its slot, for both players where
-            each has one.
-        changes: tables to lay over the rest: `{"data": {"classes": 2}}`, `{"train": {"precision": "bf16"}}`. They may
-            name whatever is installed.
+        parts: plugins with their settings. A trick is added; any other plugin fills its slot, for both players if each
+            has one.
+        changes: tables that replace those of the recipe, such as `{"data": {"classes": 2}}` or
+            `{"train": {"precision": "bf16"}}`. They may use all installed plugins.
 
-    Raises RecipeError when it is refused.
+    Raises:
+        RecipeError: the recipe is refused.
     """
     raw = TINY
     for plugin, settings in (parts or {}).items():
         if settings is not None:
-            raw = merge(raw, switched_on(plugin, settings))
+            raw = merge(raw, recipe_table(plugin, settings))
     return Recipe.from_dict(merge(raw, changes or {}), source="tiny.toml", registry=tiny_registry(parts or {}))
 
 
 def tiny_registry(parts: Parts) -> Registry:
-    """What is installed, and before it the plugins that a test brings and the parts of the tiny game."""
+    """Return the plugins of a test and of the tiny run, and all installed plugins with other names."""
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
-    given = [Given(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
+    entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
     names = {(c.name, kind) for c in classes for kind in (c.kind, None)}
-    return Registry([*given, *(entry for entry in _installed() if (entry.name, entry.kind) not in names)])
+    return Registry([*entries, *(entry for entry in _installed() if (entry.name, entry.kind) not in names)])
 
 
-def switched_on(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
-    """The change to a recipe that puts a plugin into it."""
+def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
+    """Return the table that adds a plugin to a recipe."""
     if isinstance(plugin, str):
         return {"tricks": {plugin: dict(settings)}}
     plugin_class = plugin
@@ -86,7 +89,7 @@ def switched_on(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
     for place, kinds in NAMED_TABLES.items():
         if kind in kinds:
             return {place: {plugin_class.name: table}}
-    # A slot's whole table is replaced, as what filled it had settings of its own.
+    # The table of a slot is replaced as a whole, because the plugin before had other settings.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
 
 
@@ -96,22 +99,18 @@ def _installed() -> list[Entry]:
 
 
 def tiny_run(parts: Parts | None = None, changes: Raw | None = None) -> TrainingRun:
-    """`tiny_recipe`, assembled, with its data loaded and its plugins started: ready to play."""
-    return started(tiny_recipe(parts, changes))
-
-
-def started(recipe: Recipe) -> TrainingRun:
-    """A game whose first iteration is about to begin."""
-    run = assemble(recipe)
+    """Return a tiny run with these plugins, ready for its first iteration. The arguments are those of `tiny_recipe`."""
+    run = assemble(tiny_recipe(parts, changes))
     run.load_data()
     run.start()
     return run
 
 
 def train_iterations(run: TrainingRun, iterations: int = 1) -> TrainingRun:
-    """Plays so many iterations, as a run does, and gives the game back.
+    """Train a number of iterations as the training loop does, and return the run.
 
-    Raises GankitError when a loss is no finite number.
+    Raises:
+        NonFiniteError: a loss or a parameter is NaN or infinite.
     """
     for _ in range(iterations):
         train_iteration(run)
@@ -121,13 +120,13 @@ def train_iterations(run: TrainingRun, iterations: int = 1) -> TrainingRun:
 
 
 def state_of(run: TrainingRun) -> dict[str, bytes]:
-    """All that a checkpoint would hold, as bytes: two games with the same state go on alike."""
-    tensors, plain = capture(run)
-    files = {name: tensors_to_bytes(of, {}) for name, of in tensors.items()}
-    return files | {"state.json": json.dumps(plain, sort_keys=True).encode()}
+    """Return the files of a checkpoint as bytes. Two runs with equal state continue with equal results."""
+    tensors, values = capture(run)
+    files = {name: tensors_to_bytes(content, {}) for name, content in tensors.items()}
+    return files | {"state.json": json.dumps(values, sort_keys=True).encode()}
 
 
 def weights_of(run: TrainingRun) -> tuple[bytes, bytes]:
-    """The weights of the generator and of the discriminator, as bytes."""
+    """Return the weights of the generator and of the discriminator as bytes."""
     state = state_of(run)
     return state["generator.safetensors"], state["discriminator.safetensors"]

@@ -1,4 +1,4 @@
-"""A look over a tiny game's shoulder while it is played."""
+"""Measurements inside a tiny run while it trains."""
 
 from __future__ import annotations
 
@@ -17,74 +17,80 @@ from gankit.training.run import TrainingRun
 
 
 class Watch:
-    """Notes what happens to gradients, images and optimisers in every turn of a game."""
+    """Records gradients, images and optimiser steps in every step of a run."""
 
     def __init__(self, run: TrainingRun) -> None:
-        self.reached: dict[Player, bool] = dict.fromkeys(PLAYERS, False)
-        """Which players have had a gradient other than 0."""
+        self.has_gradient: dict[Player, bool] = dict.fromkeys(PLAYERS, False)
+        """Players that have had a gradient other than 0."""
 
-        self.untouched: dict[Player, set[str]] = {
+        self.without_gradient: dict[Player, set[str]] = {
             player: {name for name, p in run.networks[player].named_parameters() if p.requires_grad}
             for player in PLAYERS
         }
-        """The parameters that have had no gradient at all."""
+        """Names of the trainable parameters that have never had a gradient."""
 
-        self.steps: dict[Player, int] = dict.fromkeys(PLAYERS, 0)
-        """Steps that the optimisers have taken."""
+        self.optimizer_steps: dict[Player, int] = dict.fromkeys(PLAYERS, 0)
+        """Number of steps of each optimiser."""
 
-        self.written_into = False
-        """Whether somebody has changed the real images in place, which others look at too."""
+        self.images_modified = False
+        """True if a plugin has changed the real images in place, which other plugins use too."""
 
-        self.furthest = 0.0
-        """The largest absolute value of a pixel that G has drawn."""
+        self.largest_pixel = 0.0
+        """Largest absolute value of a pixel of the generated images."""
 
-        self._drawn: list[tuple[Tensor, int]] = []
+        # Every in-place change of a tensor increases its `_version`.
+        self._versions: list[tuple[Tensor, int]] = []
         self._draw, self._after_backward = run.draw, run.after_backward
         run.draw, run.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]
         for player in PLAYERS:
-            run.optimizers[player].register_step_post_hook(self._counting(player))
+            run.optimizers[player].register_step_post_hook(self._counter(player))
 
-    def _counting(self, player: Player) -> Any:
-        def stepped(*_: Any) -> None:
-            self.steps[player] += 1
+    def _counter(self, player: Player) -> Any:
+        def count(*_: Any) -> None:
+            self.optimizer_steps[player] += 1
 
-        return stepped
+        return count
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
+        """Replace `TrainingRun.draw`."""
         images, labels = self._draw()
-        self._drawn.append((images, images._version))
+        self._versions.append((images, images._version))
         return images, labels
 
     def after_backward(self, run: TrainingRun, step: Step, player: Player) -> None:
+        """Replace `TrainingRun.after_backward`."""
         self._after_backward(run, step, player)
-        self.written_into |= any(images._version != version for images, version in self._drawn)
-        self._drawn.clear()
-        self.furthest = max(self.furthest, step.fake.abs().max().item())
+        self.images_modified |= any(images._version != version for images, version in self._versions)
+        self._versions.clear()
+        self.largest_pixel = max(self.largest_pixel, step.fake.abs().max().item())
         for name, parameter in run.networks[player].named_parameters():
             if parameter.grad is not None:
-                self.untouched[player].discard(name)
-                self.reached[player] |= bool(parameter.grad.any())
+                self.without_gradient[player].discard(name)
+                self.has_gradient[player] |= bool(parameter.grad.any())
 
 
 @contextmanager
 def counting_backward_passes() -> Iterator[list[None]]:
-    """A list that grows by one with every call of `backward()`."""
+    """Yield a list that grows by one with every call of `backward()`."""
     calls: list[None] = []
     backward = torch.autograd.backward
 
-    def plural(*arguments: Any, **more: Any) -> None:
+    def counted(*arguments: Any, **options: Any) -> None:
         calls.append(None)
-        backward(*arguments, **more)
+        backward(*arguments, **options)
 
-    torch.autograd.backward = plural
+    torch.autograd.backward = counted
     try:
         yield calls
     finally:
         torch.autograd.backward = backward
 
 
-def steady(run: TrainingRun) -> TrainingRun:
-    """The game, its random numbers begun anew with every turn: what one plugin draws shifts no other's."""
+def reseeded_steps(run: TrainingRun) -> TrainingRun:
+    """Seed the random state anew before every step, and return the run.
+
+    The random numbers that one plugin draws then do not shift those of later steps.
+    """
     draw = run.draw
 
     def seeded() -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""The parts of a tiny game: real ones of a few numbers each, so that a test need not install any."""
+"""Plugins of the tiny run: small real ones, so that a test needs no installed plugins."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from gankit.plugin.step import DiscriminatorOutput, LossTerm, Step
 
 
 class TinyData(Plugin):
-    """Noise, a brightness for each class."""
+    """Noise images with a different brightness for each class."""
 
     name = "tiny"
     kind = "data"
 
     class Config(Settings):
-        count: int = Field(32, ge=1, description="images")
-        channels: int = Field(3, ge=1, description="of an image")
-        resolution: int = Field(8, ge=1, description="pixels")
-        classes: int = Field(0, ge=0, le=10, description="0: no labels")
+        count: int = Field(32, ge=1, description="number of images")
+        channels: int = Field(3, ge=1, description="channels of an image")
+        resolution: int = Field(8, ge=1, description="height and width in pixels")
+        classes: int = Field(0, ge=0, le=10, description="number of classes; 0: no labels")
 
     config: Config
 
@@ -39,9 +39,9 @@ class TinyData(Plugin):
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         c = self.config
-        randomness = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         shape = (c.count, c.channels, c.resolution, c.resolution)
-        images = torch.randint(0, 156, shape, generator=randomness, dtype=torch.uint8)
+        images = torch.randint(0, 156, shape, generator=generator, dtype=torch.uint8)
         if not c.classes:
             return images, None
         labels = torch.arange(c.count) % c.classes
@@ -69,7 +69,7 @@ class TinyLatent(Plugin):
 
 
 class TinyGeneratorNetwork(nn.Module):
-    """A linear layer to maps of half the size, which are enlarged and painted."""
+    """Linear layer to feature maps of half the size, a convolution, upsampling and a convolution to pixels."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
@@ -78,29 +78,29 @@ class TinyGeneratorNetwork(nn.Module):
         self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
         self.conditional = spec.classes > 0
         inputs = spec.latent_size + spec.classes
-        self.lift = nn.Linear(inputs, width * self.shape[1] ** 2)
-        self.mix = spec.normalize("generator", nn.Conv2d(width, width, 3, padding=1), width)
+        self.linear = nn.Linear(inputs, width * self.shape[1] ** 2)
+        self.conv = spec.normalize("generator", nn.Conv2d(width, width, 3, padding=1), width)
         self.activation = nn.ReLU()
-        self.paint = nn.Conv2d(width, spec.channels, 3, padding=1)
+        self.to_pixels = nn.Conv2d(width, spec.channels, 3, padding=1)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, latent_size) and (B,) or None to (B, C, R, R)."""
+        """Return images (B, C, R, R) for z (B, latent_size) and labels (B,) or None."""
         if self.conditional:
             assert labels is not None
             assert isinstance(self.one_hot, Tensor)
             z = torch.cat([z, self.one_hot[labels]], dim=1)
-        maps = self.activation(self.mix(self.lift(z).view(-1, *self.shape)))
-        return self.paint(F.interpolate(maps, self.size)).tanh()
+        maps = self.activation(self.conv(self.linear(z).view(-1, *self.shape)))
+        return self.to_pixels(F.interpolate(maps, self.size)).tanh()
 
 
 class TinyGenerator(Plugin):
-    """A linear layer and two convolutions, conditional where there are classes."""
+    """Linear layer and two convolutions, conditional if there are classes."""
 
     name = "tiny"
     kind = "generator"
 
     class Config(Settings):
-        width: int = Field(4, ge=1, description="channels of the hidden maps")
+        width: int = Field(4, ge=1, description="channels of the hidden layer")
 
     config: Config
 
@@ -114,36 +114,36 @@ class TinyGenerator(Plugin):
 
 
 class TinyDiscriminatorNetwork(nn.Module):
-    """A convolution, and a linear layer with a row for each class."""
+    """Convolution and linear layer, with a projection for each class."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
-        # On one pixel a stride means nothing, and in bfloat16 torch 2.13 learns from memory beyond it.
+        # With a stride of 2 on one pixel, torch 2.13 uses memory outside the tensor for the gradient in bfloat16.
         stride = 2 if spec.resolution > 1 else 1
-        look = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
-        self.look = spec.normalize("discriminator", look, width)
+        conv = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
+        self.conv = spec.normalize("discriminator", conv, width)
         self.activation = nn.LeakyReLU(0.2)
         features = width * ((spec.resolution + 1) // 2) ** 2
         self.head = nn.Linear(features, 1)
-        self.by_class = nn.Embedding(spec.classes, features) if spec.classes else None
+        self.projection = nn.Embedding(spec.classes, features) if spec.classes else None
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """(B, C, R, R) and (B,) or None to logits (B,) and features (B, F)."""
-        features = self.activation(self.look(images)).flatten(1)
+        """Return logits (B,) and features (B, F) for images (B, C, R, R) and labels (B,) or None."""
+        features = self.activation(self.conv(images)).flatten(1)
         logits = self.head(features).flatten()
-        if self.by_class is not None:
-            logits = logits + (self.by_class(labels) * features).mean(1)
+        if self.projection is not None:
+            logits = logits + (self.projection(labels) * features).mean(1)
         return DiscriminatorOutput(logits, features)
 
 
 class TinyDiscriminator(Plugin):
-    """A convolution and a linear layer."""
+    """Convolution and linear layer."""
 
     name = "tiny"
     kind = "discriminator"
 
     class Config(Settings):
-        width: int = Field(4, ge=1, description="channels of the hidden maps")
+        width: int = Field(4, ge=1, description="channels of the hidden layer")
 
     config: Config
 
@@ -153,7 +153,7 @@ class TinyDiscriminator(Plugin):
 
 
 class TinyLoss(Plugin):
-    """Cross entropy with the step's targets, which tricks may soften."""
+    """Cross entropy with the targets of the step."""
 
     name = "tiny"
     kind = "loss"
@@ -162,25 +162,25 @@ class TinyLoss(Plugin):
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:
-        return [LossTerm("adversarial", _judged if player == "discriminator" else _fooled)]
+        return [LossTerm("adversarial", _discriminator_loss if player == "discriminator" else _generator_loss)]
 
 
-def _judged(step: Step) -> Tensor:
-    real = _entropy(step.real_output.logits, step.real_target)
-    return real + _entropy(step.fake_output.logits, step.fake_target)
+def _discriminator_loss(step: Step) -> Tensor:
+    real = _cross_entropy(step.real_output.logits, step.real_target)
+    return real + _cross_entropy(step.fake_output.logits, step.fake_target)
 
 
-def _fooled(step: Step) -> Tensor:
-    return _entropy(step.fake_output.logits, step.generator_target)
+def _generator_loss(step: Step) -> Tensor:
+    return _cross_entropy(step.fake_output.logits, step.generator_target)
 
 
-def _entropy(logits: Tensor, target: Tensor | float) -> Tensor:
+def _cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
     logits = logits.float()
     return (F.softplus(-logits) * target + F.softplus(logits) * (1 - target)).mean()
 
 
 class TinyNorm(Plugin):
-    """Batch norm behind the layer."""
+    """Batch norm after the layer."""
 
     name = "tiny"
     kind = "normalization"
@@ -193,7 +193,7 @@ class TinyNorm(Plugin):
 
 
 class TinyNone(Plugin):
-    """The layer as it is."""
+    """Layer without normalisation."""
 
     name = "tiny_none"
     kind = "normalization"
@@ -204,7 +204,7 @@ class TinyNone(Plugin):
 
 
 class TinyOptimizer(Plugin):
-    """Adam."""
+    """Adam optimiser."""
 
     name = "tiny"
     kind = "optimizer"
@@ -220,7 +220,7 @@ class TinyOptimizer(Plugin):
 
 
 class TinySchedule(Plugin):
-    """The rate as it is."""
+    """Constant learning rate."""
 
     name = "tiny"
     kind = "lr_schedule"
@@ -231,7 +231,7 @@ class TinySchedule(Plugin):
 
 
 class TinyExtractor(Plugin):
-    """Pixels as features."""
+    """Pixels as features, and logits from the brightness."""
 
     name = "tiny"
     kind = "extractor"
@@ -240,15 +240,15 @@ class TinyExtractor(Plugin):
     def build_extractor(self, dataset: Dataset) -> Extractor:
         K = len(dataset.class_names)
 
-        def look(images: Tensor) -> Features:
+        def extract(images: Tensor) -> Features:
             values = images.flatten(1).float() / 255
             return Features(values, -(values.mean(1, keepdim=True) - torch.arange(K) / 25).abs() if K else None)
 
-        return Extractor({"extractor": "pixels"}, look, dataset.class_names)
+        return Extractor({"extractor": "pixels"}, extract, dataset.class_names)
 
 
 class TinyMetric(Plugin):
-    """How far apart the means are."""
+    """Distance between the mean features."""
 
     name = "tiny"
     kind = "metric"

@@ -1,23 +1,27 @@
-"""A plugin with every hook point and argument of version 1. It is never changed; every later gankit must run it."""
+"""Plugins that implement every hook point with every argument of version 1 of the hook points.
+
+The file never changes. Every later gankit must run it.
+"""
 
 import torch
 from pydantic import Field
 
-from gankit import LossTerm, Plugin, Settings, hookimpl
+from gankit import Extractor, Features, LossTerm, Plugin, Settings, hookimpl
 
 
 class Everything(Plugin):
-    """Takes all that it can and counts it. Source: none."""
+    """Trick with all hook points that several plugins may implement. Source: none."""
 
     name = "everything"
     api_version = 1
 
     class Config(Settings):
-        weight: float = Field(0.5, ge=0, description="of a term")
+        weight: float = Field(0.5, ge=0, description="weight of the loss term")
 
     def __init__(self, config):
         super().__init__(config)
         self.called = set()
+        self.rows, self.grids = [], []
 
     @hookimpl
     def check_recipe(self, recipe):
@@ -84,7 +88,7 @@ class Everything(Plugin):
 
     @hookimpl
     def step_order(self, run):
-        self.called.add("turns")
+        self.called.add("step_order")
         return ["discriminator", "generator"]
 
     @hookimpl
@@ -121,7 +125,18 @@ class Everything(Plugin):
     def after_iteration(self, run):
         self.called.add("after_iteration")
         if run.iteration == 2:
-            run.warn("half of it is played")
+            run.warn("half of the iterations are done")
+
+    @hookimpl
+    def on_log(self, run, row):
+        self.called.add("on_log")
+        assert row["iteration"] == run.iteration
+        self.rows.append(row)
+
+    @hookimpl
+    def on_grid(self, run, picture):
+        self.called.add("on_grid")
+        self.grids.append((run.iteration, picture.size))
 
     @hookimpl
     def sampling_generator(self, run):
@@ -137,19 +152,19 @@ class Everything(Plugin):
         self.called.add("draw_samples")
 
     @hookimpl
-    def evaluate(self, run, generator):
-        self.called.add("evaluate")
-        return {"answer": 42.0}
+    def compute_metrics(self, comparison):
+        self.called.add("compute_metrics")
+        return {"constant": 42.0}
 
     def state_dict(self):
-        return {"seen": ",".join(sorted(self.called))}
+        return {"called": ",".join(sorted(self.called))}
 
     def load_state_dict(self, state):
-        self.called |= set(state["seen"].split(","))
+        self.called |= set(state["called"].split(","))
 
 
 class Prior(Plugin):
-    """A latent of four numbers. Source: none."""
+    """Prior of four numbers. Source: none."""
 
     name, kind, api_version = "frozen_prior", "latent", 1
 
@@ -163,7 +178,7 @@ class Prior(Plugin):
 
 
 class OwnBackward(Plugin):
-    """Adds the terms up by itself. Source: none."""
+    """Compute the sum of the loss terms and the backward pass. Source: none."""
 
     name, api_version = "frozen_backward", 1
 
@@ -174,13 +189,37 @@ class OwnBackward(Plugin):
         return {name: value.detach() for name, value in values.items()}
 
 
-class Verb(Plugin):
-    """A verb of its own. Source: none."""
+class Pixels(Plugin):
+    """Extractor of pixels. Source: none."""
 
-    name, kind, api_version = "frozen_verb", "command", 1
+    name, kind, api_version = "frozen_pixels", "extractor", 1
+
+    @hookimpl
+    def build_extractor(self, dataset, device):
+        assert device.type in ("cpu", "cuda")
+        return Extractor({"extractor": "frozen pixels"}, lambda images: Features(images.flatten(1).float()))
+
+
+class Brightness(Plugin):
+    """Difference in brightness between generated and real images. Source: none."""
+
+    name, kind, api_version = "frozen_brightness", "metric", 1
+
+    @hookimpl
+    def compute_metrics(self, comparison):
+        assert comparison.protocol["extractor"] == "frozen pixels"
+        assert len(comparison.real.images) == len(comparison.fake.images)
+        means = [f.values.mean() for f in (comparison.fake_features, comparison.real_features)]
+        return {"brighter": (means[0] - means[1]).item()}
+
+
+class Command(Plugin):
+    """Add a command. Source: none."""
+
+    name, kind, api_version = "frozen_command", "command", 1
 
     @hookimpl
     def register_commands(self, cli):
-        @cli.command("frozen_verb")
-        def frozen_verb():
-            print("still here")
+        @cli.command("frozen_command")
+        def frozen_command():
+            print("it works")

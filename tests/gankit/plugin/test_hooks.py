@@ -1,30 +1,30 @@
-"""Hook points: the recipe's order, any subset of the arguments, and one provider where one must be."""
+"""Hook points: the order of the recipe, any subset of the arguments, and at most one value where one is allowed."""
 
 import inspect
 from typing import ClassVar
 
-import click
 import pluggy
 import pytest
 import torch
 from PIL import Image
 
-from gankit import Extractor, Features, Plugin, Settings, hookimpl, hookspecs
+from gankit import Extractor, Features, Plugin, Settings, hookimpl
 from gankit.errors import PluginError
+from gankit.plugin import hookspecs
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
 
 
 def active(**plugins):
-    """Hooks of plugins given as classes; `optimizer__generator` stands for the key `optimizer.generator`."""
+    """Return the hooks of plugin classes by key, with `optimizer__generator` for the key `optimizer.generator`."""
     return Hooks({key.replace("__", "."): plugin(plugin.Config()) for key, plugin in plugins.items()})
 
 
-def logger(**methods):
-    return type("Logger", (Plugin,), {"name": "logger", **{name: hookimpl(f) for name, f in methods.items()}})
+def plugin_with(**methods):
+    return type("Sample", (Plugin,), {"name": "sample", **{name: hookimpl(f) for name, f in methods.items()}})
 
 
-class Telling(Plugin):
-    name = "telling"
+class Recording(Plugin):
+    name = "recording"
     seen: ClassVar[list] = []
 
     @hookimpl
@@ -32,12 +32,12 @@ class Telling(Plugin):
         self.seen.append((self, run))
 
 
-def test_the_recipes_order_is_the_order():
-    hooks = active(**dict.fromkeys("cabzd", Telling))
-    Telling.seen.clear()
-    hooks.event("after_iteration")("game")
+def test_plugins_are_called_in_the_order_of_the_recipe():
+    hooks = active(**dict.fromkeys("cabzd", Recording))
+    Recording.seen.clear()
+    hooks.event("after_iteration")("run")
     assert [i.key for i in hooks.of("after_iteration")] == list("cabzd")
-    assert [plugin for plugin, _ in Telling.seen] == [i.call.__self__ for i in hooks.of("after_iteration")]
+    assert [plugin for plugin, _ in Recording.seen] == [i.call.__self__ for i in hooks.of("after_iteration")]
 
 
 @pytest.mark.parametrize(
@@ -45,116 +45,105 @@ def test_the_recipes_order_is_the_order():
     [
         (lambda self: "none", "none"),
         (lambda self, player: player, "d"),
-        (lambda self, run, images: (run, images), ("game", "i")),
+        (lambda self, run, images: (run, images), ("run", "i")),
         (lambda self, source, labels, images: (source, labels, images), ("s", "l", "i")),
         (
             lambda self, images, labels, source, player, run: (images, labels, source, player, run),
-            ("i", "l", "s", "d", "game"),
+            ("i", "l", "s", "d", "run"),
         ),
-        (lambda self, run, player, source, labels, images: (run, player), ("game", "d")),
+        (lambda self, run, player, source, labels, images: (run, player), ("run", "d")),
     ],
 )
 def test_an_implementation_takes_any_of_the_arguments_in_any_order(function, expected):
-    hooks = active(a=logger(discriminator_inputs=function))
-    assert hooks.calls("discriminator_inputs")[0]("i", "l", "s", "d", "game") == expected
+    hooks = active(a=plugin_with(discriminator_inputs=function))
+    assert hooks.calls("discriminator_inputs")[0]("i", "l", "s", "d", "run") == expected
 
 
-NO_SUCH_HOOK = "a: Logger marks {!r} as a hook, and there is no such hook; {}"
+NO_SUCH_HOOK = "a: Sample marks {!r} as a hook, but there is no such hook point; {}"
 
 
 @pytest.mark.parametrize(
-    ("plugin", "told"),
+    ("plugin", "message"),
     [
         (
-            logger(before_d_stp=lambda self: None),
+            plugin_with(before_d_stp=lambda self: None),
             NO_SUCH_HOOK.format("before_d_stp", "did you mean 'before_d_step'?"),
         ),
-        (logger(qqq=lambda self: None), NO_SUCH_HOOK.format("qqq", "gankit.plugin.hookspecs has them all")),
+        (plugin_with(qqq=lambda self: None), NO_SUCH_HOOK.format("qqq", "gankit.plugin.hookspecs lists them")),
         (
-            logger(before_d_step=lambda self, stp: None),
-            "a: Logger: before_d_step has no argument 'stp'; it can take run, step",
+            plugin_with(before_d_step=lambda self, stp: None),
+            "a: Sample: before_d_step has no argument 'stp'; it can take run, step",
         ),
         (
-            type("Plain", (Plugin,), {"name": "plain", "turns": lambda self, run: None}),
-            "a: turns is not marked as a hook",
+            type("Plain", (Plugin,), {"name": "plain", "step_order": lambda self, run: None}),
+            "a: step_order is not marked as a hook",
         ),
         (
-            logger(before_d_step=lambda self, step=None: None),
-            "a: before_d_step: 'step' has a default, and would always have it; leave it out",
+            plugin_with(before_d_step=lambda self, step=None: None),
+            "a: before_d_step: 'step' has a default, so it would always have that value",
         ),
         (
-            logger(before_d_step=lambda self, *, step: None),
-            "a: before_d_step: arguments are passed by their place; write 'step' without *",
+            plugin_with(before_d_step=lambda self, *, step: None),
+            "a: before_d_step: arguments are passed by position; write 'step' without *",
         ),
         (
-            logger(before_d_step=lambda self, *everything: None),
-            "a: before_d_step: arguments are passed by their place; write 'everything' without *",
+            plugin_with(before_d_step=lambda self, *everything: None),
+            "a: before_d_step: arguments are passed by position; write 'everything' without *",
         ),
     ],
 )
-def test_a_mistake_in_a_hook_is_an_error_that_says_which(plugin, told):
+def test_a_mistake_in_a_hook_is_an_error(plugin, message):
     with pytest.raises(PluginError) as error:
         active(a=plugin)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
     with pytest.raises(PluginError) as error:
         check_hooks(plugin, "a")
-    assert str(error.value).startswith(told)
-
-
-def test_an_unknown_argument_is_named():
-    with pytest.raises(PluginError, match="has no argument 'stp'"):
-        active(a=logger(before_d_step=lambda self, stp: None))
+    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("option", ["tryfirst", "trylast", "wrapper", "hookwrapper", "optionalhook", "specname"])
 @pytest.mark.parametrize("name", ["after_iteration", "after_iterations"])
-def test_options_that_only_pluggy_knows_are_refused(option, name):
+def test_options_of_pluggy_are_refused(option, name):
     def generator_function(self, run):
         yield
 
     options = {option: "after_d_step" if option == "specname" else True}
     method = hookimpl(**options)(generator_function if "wrapper" in option else lambda self, run: None)
     plugin = type("Pushy", (Plugin,), {"name": "pushy", name: method})
-    with pytest.raises(PluginError, match=rf"a: {name} asks pluggy for {option};.*without options"):
+    with pytest.raises(PluginError, match=rf"a: {name} has the pluggy option {option};.*without options"):
         active(a=plugin)
 
 
-def test_exactly_one():
-    def answering(value):
-        return logger(build_generator=lambda self, spec: value)
+def test_exactly_one_plugin_returns_a_value():
+    def returning(value):
+        return plugin_with(build_generator=lambda self, spec: value)
 
-    assert active(a=answering(None), b=answering("net")).one("build_generator", "spec") == "net"
-    with pytest.raises(PluginError, match=r"build_generator is answered by b and c; only one can: drop the others"):
-        active(a=answering(None), b=answering(1), c=answering(2)).one("build_generator", "spec")
-    with pytest.raises(PluginError, match=r"build_generator must be answered by one plugin, and is by none \(a, b\)"):
-        active(a=answering(None), b=answering(None)).one("build_generator", "spec")
-    with pytest.raises(PluginError, match=r"by none \(no plugin of the recipe has it\)"):
-        active(a=Telling).one("build_generator", "spec")
-
-
-def test_at_most_one():
-    def answering(value):
-        return logger(turns=lambda self, run: value)
-
-    assert active(a=answering(None)).one_or_none("turns", "game") is None
-    assert active(a=answering(None), b=answering([1])).one_or_none("turns", "game") == [1]
-    with pytest.raises(PluginError, match="turns is answered by a and b"):
-        active(a=answering([2]), b=answering([1])).one_or_none("turns", "game")
-    assert active(a=Telling).sole("turns") is None
-    assert active(a=answering([1])).sole("turns")("game") == [1]
-    with pytest.raises(PluginError, match="turns is implemented by a and b"):
-        active(a=answering(None), b=answering(None)).sole("turns")
+    assert active(a=returning(None), b=returning("net")).one("build_generator", "spec") == "net"
+    with pytest.raises(PluginError, match=r"b and c provide `build_generator`; only one plugin can; remove the others"):
+        active(a=returning(None), b=returning(1), c=returning(2)).one("build_generator", "spec")
+    with pytest.raises(
+        PluginError, match=r"no plugin provides `build_generator`; exactly one must \(implemented by a, b,"
+    ):
+        active(a=returning(None), b=returning(None)).one("build_generator", "spec")
+    with pytest.raises(PluginError, match=r"exactly one must \(no plugin of the recipe implements it\)"):
+        active(a=Recording).one("build_generator", "spec")
 
 
-def test_answers_are_collected_without_the_nones():
-    def answering(value):
-        return logger(lr_schedule=lambda self, player: value)
+def test_at_most_one_plugin_returns_a_value():
+    def returning(value):
+        return plugin_with(step_order=lambda self, run: value)
 
-    hooks = active(a=answering(1), b=answering(None), c=answering(3))
-    assert hooks.collect("lr_schedule", "generator", "game") == [1, 3]
+    assert active(a=returning(None)).one_or_none("step_order", "run") is None
+    assert active(a=returning(None), b=returning([1])).one_or_none("step_order", "run") == [1]
+    with pytest.raises(PluginError, match="a and b provide `step_order`"):
+        active(a=returning([2]), b=returning([1])).one_or_none("step_order", "run")
+    assert active(a=Recording).sole("step_order") is None
+    assert active(a=returning([1])).sole("step_order")("run") == [1]
+    with pytest.raises(PluginError, match="a and b implement `step_order`"):
+        active(a=returning(None), b=returning(None)).sole("step_order")
 
 
-def test_a_players_slot_is_asked_for_its_player_only():
+def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only():
     class Normalizer(Plugin):
         name = "normalizer"
 
@@ -166,17 +155,17 @@ def test_a_players_slot_is_asked_for_its_player_only():
     assert hooks.one("normalization", "generator", "conv", 3, player="generator") == "conv for generator"
     with pytest.raises(PluginError, match=r"normalization\.generator and normalization\.discriminator"):
         hooks.one("normalization", "generator", "conv", 3)
-    # A trick is asked for both, whatever its name.
-    both = active(**{"normalization.generator": Normalizer, "tricks.x.discriminator": Telling})
+    # A trick is called for both players, whatever its name.
+    both = active(**{"normalization.generator": Normalizer, "tricks.x.discriminator": Recording})
     assert [i.key for i in both.of("after_iteration", "generator")] == ["tricks.x.discriminator"]
 
 
-def test_the_hooks_of_a_class_without_an_instance():
-    class Needy(Plugin):
-        name = "needy"
+def test_hooks_of_a_class_that_needs_settings():
+    class Required(Plugin):
+        name = "required"
 
         class Config(Settings):
-            needed: int
+            width: int
 
         @hookimpl
         def on_stop(self):
@@ -189,33 +178,33 @@ def test_the_hooks_of_a_class_without_an_instance():
         def helper(self):
             pass
 
-    assert hooks_of(Needy) == ["load_data", "on_stop"]
-    check_hooks(Needy, "needy")
+    assert hooks_of(Required) == ["load_data", "on_stop"]
+    check_hooks(Required, "required")
 
 
-# Every hook point is described, and every one is called
+# All hook points
 
 
 @pytest.mark.parametrize("name", hookspecs.KIND_OF_HOOK)
-def test_every_hook_point_is_described_with_an_example_that_fits(name):
+def test_the_docstring_of_a_hook_point_has_a_valid_example(name):
     doc = inspect.getdoc(getattr(hookspecs, name))
     prose, _, example = doc.partition("Example:")
     assert len(prose.split()) > 3
     lines = inspect.cleandoc(example)
     namespace = {}
-    exec(compile(lines, name, "exec"), namespace)  # it is Python
+    exec(compile(lines, name, "exec"), namespace)  # valid Python
     assert list(namespace)[-1] == name
-    Hooks({"tricks.example": logger(**{name: namespace[name]})(Settings())})  # and pluggy takes it
+    Hooks({"tricks.example": plugin_with(**{name: namespace[name]})(Settings())})  # accepted by pluggy
 
 
-def test_every_hook_point_is_of_a_known_kind():
+def test_every_hook_point_has_a_known_kind():
     assert set(hookspecs.KIND_OF_HOOK.values()) <= {"exactly one", "at most one", "event", "chain", "list", "merged"}
     marked = [n for n, f in vars(hookspecs).items() if hasattr(f, "gankit_spec")]
     assert marked == list(hookspecs.KIND_OF_HOOK)
 
 
 class Recorder(Plugin):
-    """Implements every hook point, answers nothing that matters, and writes down who called."""
+    """Plugin that implements every hook point, records the calls and changes nothing."""
 
     name = "recorder"
 
@@ -225,24 +214,24 @@ CALLS: list[tuple[str, dict]] = []
 
 def _recording(name, arguments):
     body = f"CALLS.append(({name!r}, dict({', '.join(f'{a}={a}' for a in arguments)})))"
-    answers = {"discriminator_inputs": "images, labels", "sampling_latent": "z", "lr_schedule": "lambda t: 1.0"}
-    answer = answers.get(name, "None")
+    values = {"discriminator_inputs": "images, labels", "sampling_latent": "z", "lr_schedule": "lambda t: 1.0"}
+    value = values.get(name, "None")
     namespace = {"CALLS": CALLS}
-    exec(f"def {name}(self, {', '.join(arguments)}):\n    {body}\n    return {answer}", namespace)
+    exec(f"def {name}(self, {', '.join(arguments)}):\n    {body}\n    return {value}", namespace)
     return hookimpl(namespace[name])
 
 
 for _name in hookspecs.KIND_OF_HOOK:
-    if _name not in ("turns", "sample_latent", "sampling_generator", "backward"):
+    if _name not in ("step_order", "sample_latent", "sampling_generator", "backward"):
         _arguments = list(inspect.signature(getattr(hookspecs, _name)).parameters)
         setattr(Recorder, _name, _recording(_name, _arguments))
 
 
 class SoleRecorder(Plugin):
-    """Those hook points that only one plugin may implement at all."""
+    """Plugin with the hook points that only one plugin may implement."""
 
     name = "sole_recorder"
-    turns = _recording("turns", ["run"])
+    step_order = _recording("step_order", ["run"])
 
     @hookimpl
     def sampling_generator(self, run):
@@ -262,13 +251,13 @@ class SoleRecorder(Plugin):
 
 
 NOT_CALLED = {"register_commands"}
-"""It is the command line's, which calls it for the verb that is asked for."""
+"""Hook points that a run does not call. The command line calls this one."""
 
 
 @pytest.fixture
 def recorded(shelf, play):
-    class Nothing(Plugin):
-        name, kind = "nothing", "latent"
+    class Size(Plugin):
+        name, kind = "size", "latent"
 
         @hookimpl
         def adjust_spec(self, spec):
@@ -282,11 +271,11 @@ def recorded(shelf, play):
             CALLS.append(("build_extractor", {"dataset": dataset, "device": device}))
             return Extractor({"extractor": "pixels"}, lambda images: Features(images.flatten(1).float()))
 
-    for plugin in (Recorder, SoleRecorder, Nothing, Pixels):
+    for plugin in (Recorder, SoleRecorder, Size, Pixels):
         shelf.add(plugin)
     CALLS.clear()
     run = play(
-        latent={"use": "Nothing"},
+        latent={"use": "Size"},
         tricks={"a": {"use": "Recorder"}, "b": {"use": "SoleRecorder"}},
         train={"iterations": 2, "discriminator_steps": 2},
         output={"sample_every": 100, "checkpoint_every": 100},
@@ -296,17 +285,17 @@ def recorded(shelf, play):
     return list(CALLS), run
 
 
-TURN = [
+STEP = [
     "sample_latent",
     "before_{}_step",
     "backward",
-    "discriminator_inputs",  # when a term first asks what D says
+    "discriminator_inputs",  # when a loss term first uses the output of D
     "after_backward",
     "after_{}_step",
 ]
 
 
-def test_every_hook_point_is_called_in_its_place(recorded):
+def test_every_hook_point_is_called_in_order(recorded):
     calls, _ = recorded
     names = list(dict.fromkeys(name for name, _ in calls))
     assert set(names) == set(hookspecs.KIND_OF_HOOK) - NOT_CALLED
@@ -316,33 +305,32 @@ def test_every_hook_point_is_called_in_its_place(recorded):
     loop = [name for name, _ in calls][[name for name, _ in calls].index("on_start") :]
     assert loop[0] == "on_start"
     assert loop[-1] == "on_stop"
-    one = loop[loop.index("turns") : loop.index("after_iteration")]
-    judged = [n.format("d") for n in TURN]
-    assert [n for n in dict.fromkeys(one) if n != "turns"] == list(
-        dict.fromkeys(judged + [n.format("g") for n in TURN])
+    one = loop[loop.index("step_order") : loop.index("after_iteration")]
+    d_step = [n.format("d") for n in STEP]
+    assert [n for n in dict.fromkeys(one) if n != "step_order"] == list(
+        dict.fromkeys(d_step + [n.format("g") for n in STEP])
     )
     assert one.count("before_d_step") == 2
     assert one.count("before_g_step") == 1
     assert loop.count("after_iteration") == 2
-    # After two iterations, at the end: the losses, then a grid, as `evaluate` has its turn, and the measures.
-    told = ("on_log", "on_grid", "evaluate", "metric")
-    # The first of the last two says that these measures had nothing to say.
-    assert [n for n in loop if n in told] == ["on_log", "on_grid", "evaluate", "metric", "on_log", "on_log"]
-    # Before anything is written. Both are asked, and one answers.
+    # After the last iteration: the losses, the grid, the metrics, a warning that no metric applies, and the metrics' row.
+    outputs = ("on_log", "on_grid", "compute_metrics")
+    assert [n for n in loop if n in outputs] == ["on_log", "on_grid", "compute_metrics", "on_log", "on_log"]
+    # Called before the run directory is created, for both plugins; one returns an extractor.
     assert [name for name, _ in calls].count("build_extractor") == 2
     assert "build_extractor" not in loop
-    assert loop.count("turns") == 2
+    assert loop.count("step_order") == 2
 
 
-def test_every_hook_is_called_with_what_it_is_promised(recorded):
+def test_every_hook_gets_the_documented_arguments(recorded):
     calls, run = recorded
-    promised = {
+    expected = {
         "recipe": lambda v: v is run.run.recipe,
         "spec": lambda v: v == run.run.spec,
         "run": lambda v: v is run.run or v is None,
         "player": lambda v: v in ("generator", "discriminator"),
         "step": lambda v: v.run is run.run,
-        # Two when the networks are shown to each other at assembly, four in a grid.
+        # Two in the check of the networks at assembly, four in a grid.
         "labels": lambda v: v.shape in ((8,), (4,), (2,)),
         # Four in a grid.
         "images": lambda v: v.shape[1:] == (1, 8, 8) and len(v) in (8, 4) and v.dtype == torch.float32,
@@ -369,33 +357,19 @@ def test_every_hook_is_called_with_what_it_is_promised(recorded):
     seen = set()
     for name, arguments in calls:
         for argument, value in arguments.items():
-            assert promised[argument](value), (name, argument, value)
+            assert expected[argument](value), (name, argument, value)
             seen.add(argument)
-    assert seen == set(promised)
+    assert seen == set(expected)
     players = [(name, a["player"]) for name, a in calls if name in ("lr_schedule", "loss_terms", "build_optimizer")]
     assert len(players) == len(set(players)) == 6
 
 
-def test_the_verb_of_a_plugin_is_registered():
-    group = click.Group()
-
-    class Verb(Plugin):
-        name, kind = "verb", "command"
-
-        @hookimpl
-        def register_commands(self, cli):
-            cli.add_command(click.Command("verb"))
-
-    active(a=Verb).event("register_commands")(group)
-    assert list(group.commands) == ["verb"]
-
-
-def test_pluggy_itself_would_call_the_last_first():
-    """Why hooks are resolved by hand; when this fails, so may the reason."""
+def test_pluggy_itself_calls_the_last_plugin_first():
+    """Reason for `Hooks`. If this fails, the class may not be needed any more."""
     manager = pluggy.PluginManager("gankit")
     manager.add_hookspecs(hookspecs)
     order = []
     for letter in "ab":
-        manager.register(logger(on_stop=lambda self, letter=letter: order.append(letter))(Settings()), name=letter)
+        manager.register(plugin_with(on_stop=lambda self, letter=letter: order.append(letter))(Settings()), name=letter)
     manager.hook.on_stop(run=None)
     assert order == ["b", "a"]

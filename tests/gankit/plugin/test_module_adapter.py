@@ -1,4 +1,4 @@
-"""Anybody's `nn.Module` in a network slot."""
+"""Adapters for a plain `nn.Module` as a network or an extractor."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 
 from gankit import Dataset, InputError, Recipe
 from gankit.errors import RecipeError
-from gankit.plugin.module_adapter import CalledWithLabels, Judging, label_place, module_plugin
+from gankit.plugin.module_adapter import DiscriminatorAdapter, LabelAdapter, label_parameter, module_plugin
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.sampler import Sampler
 from gankit.training.assembly import assemble
@@ -40,10 +40,10 @@ def with_forward(function):
         (eval("lambda self, x, labels, /: (x, labels)"), True),
     ],
 )
-def test_labels_are_handed_to_a_network_with_a_place_for_them(forward, takes):
+def test_a_network_with_an_argument_for_labels_gets_them(forward, takes):
     net = with_forward(forward)
-    assert (label_place(net) is not None) == takes
-    assert CalledWithLabels(net())("x", "labels") == (("x", "labels") if takes else ("x",))
+    assert (label_parameter(net) is not None) == takes
+    assert LabelAdapter(net())("x", "labels") == (("x", "labels") if takes else ("x",))
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_labels_are_handed_to_a_network_with_a_place_for_them(forward, takes):
         ((torch.zeros(3), torch.zeros(3)), (3,), (3, 1)),
     ],
 )
-def test_what_a_network_returns_becomes_a_judgement(output, logits, features):
-    judged = Judging(CalledWithLabels(with_forward(lambda self, x: output)()))(None, None)
-    assert judged.logits.shape == logits
-    assert judged.features.shape == features
+def test_the_output_of_a_network_becomes_a_discriminator_output(output, logits, features):
+    result = DiscriminatorAdapter(LabelAdapter(with_forward(lambda self, x: output)()))(None, None)
+    assert result.logits.shape == logits
+    assert result.features.shape == features
 
 
-def settings_of(init, **given):
+def settings_of(init, **values):
     net = type("Net", (nn.Module,), {"__init__": init})
     plugin = module_plugin(net, "generator")
-    return plugin.Config.model_validate(given).model_dump(mode="json", exclude_none=True)
+    return plugin.Config.model_validate(values).model_dump(mode="json", exclude_none=True)
 
 
 def test_settings_are_the_arguments_of_init():
@@ -76,13 +76,13 @@ def test_settings_are_the_arguments_of_init():
     assert settings_of(init, width=4, act="relu")["act"] == "relu"
 
 
-def test_any_settings_where_init_takes_any():
+def test_keyword_arguments_allow_any_setting():
     assert settings_of(lambda self, a=1, **more: None, b=2) == {"a": 1, "b": 2}
 
 
 @pytest.fixture
-def strangers(toy_recipe):
-    """The toy recipe with networks that know nothing of gankit."""
+def plain_networks(toy_recipe):
+    """Return a function that returns the toy recipe with plain networks."""
 
     def make(generator=None, discriminator=None, **changes):
         return toy_recipe(
@@ -94,8 +94,8 @@ def strangers(toy_recipe):
     return make
 
 
-def test_strangers_train_are_saved_and_drawn_from(strangers, tmp_path):
-    recipe = strangers({"width": 7, "slope": 0.3})
+def test_plain_networks_train_and_are_sampled_from_a_file(plain_networks, tmp_path):
+    recipe = plain_networks({"width": 7, "slope": 0.3})
     run = assemble(recipe)
     run.load_data()
     train_iteration(run)
@@ -107,12 +107,12 @@ def test_strangers_train_are_saved_and_drawn_from(strangers, tmp_path):
     assert sampler.sample(3)[0].shape == (3, 1, 8, 8)
 
 
-def test_a_strangers_resolved_recipe_is_the_same_recipe(strangers):
-    recipe = strangers({"slope": 0.3})
+def test_the_resolved_recipe_of_plain_networks_is_the_same_recipe(plain_networks):
+    recipe = plain_networks({"slope": 0.3})
     assert recipe.to_dict()["generator"] == {"use": "gankit_toys:PlainG", "width": 5, "slope": 0.3}
     again = Recipe.from_dict(recipe.to_dict(), source=recipe.source)
     assert again.to_dict() == recipe.to_dict()
-    # The default that TOML has no form for is __init__'s own.
+    # A default that TOML cannot express is that of __init__.
     assert isinstance(assemble(again).generator.network.layers[-1], nn.Tanh)
 
 
@@ -123,30 +123,30 @@ def test_a_strangers_resolved_recipe_is_the_same_recipe(strangers):
         ({"width": "seven"}, "generator", "must be"),
     ],
 )
-def test_wrong_arguments_are_sentences(strangers, settings, key, message):
+def test_wrong_arguments_are_refused(plain_networks, settings, key, message):
     with pytest.raises(RecipeError) as error:
-        assemble(strangers(settings))
+        assemble(plain_networks(settings))
     assert f"{key}: " in str(error.value)
     assert message in str(error.value)
 
 
-def test_a_required_argument_is_asked_for(shelf, strangers):
-    class Needy(nn.Module):
+def test_a_missing_required_argument_is_refused(shelf, plain_networks):
+    class Required(nn.Module):
         def __init__(self, width):
             super().__init__()
 
-    shelf.own.Needy = Needy
+    shelf.own.Required = Required
     with pytest.raises(RecipeError, match=r"generator\.width: missing, and it has no default"):
-        strangers({"use": f"{shelf.own.__name__}:Needy"})
+        plain_networks({"use": f"{shelf.own.__name__}:Required"})
 
 
-def test_a_module_is_no_trick(toy_recipe):
+def test_a_module_cannot_be_a_trick(toy_recipe):
     with pytest.raises(RecipeError, match=r"tricks\.a\.use: gankit_toys:PlainD is not a subclass of gankit\.Plugin"):
         toy_recipe(tricks={"a": {"use": "gankit_toys:PlainD"}})
 
 
 class Embed(nn.Module):
-    """Somebody's network of features, or of logits."""
+    """Plain network for features or logits."""
 
     def __init__(self, width=4):
         super().__init__()
@@ -158,7 +158,7 @@ class Embed(nn.Module):
 
 @pytest.fixture
 def embedding(shelf, toy_recipe):
-    """A function from settings to the extractor of a recipe that names `Embed`."""
+    """Return a function that builds the extractor of a recipe that uses `Embed`."""
     shelf.own.Embed = Embed
 
     def build(dataset, **settings):
@@ -168,50 +168,50 @@ def embedding(shelf, toy_recipe):
     return build
 
 
-def pictures(*classes):
+def image_dataset(*classes):
     images = torch.randint(0, 256, (6, 3, 5, 5), dtype=torch.uint8)
     return Dataset(3, 5, classes, lambda: (images, None))
 
 
-def test_a_strangers_network_sees_features(embedding, tmp_path):
-    images, _ = pictures().load()
-    one, again = embedding(pictures(), width=7), embedding(pictures(), width=7)
+def test_a_plain_network_as_extractor(embedding, tmp_path):
+    images, _ = image_dataset().load()
+    one, again = embedding(image_dataset(), width=7), embedding(image_dataset(), width=7)
     assert one(images).values.shape == (6, 7)
-    assert one.facts == again.facts  # its first weights are the same each time
+    assert one.facts == again.facts  # the same initial weights each time
     assert one.facts["extractor"].startswith("Embed ")
     network = Embed(7)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
-    trained = embedding(pictures(), width=7, weights=str(tmp_path / "w.safetensors"), size=9)
+    trained = embedding(image_dataset(), width=7, weights=str(tmp_path / "w.safetensors"), size=9)
     assert trained.facts["extractor"] != one.facts["extractor"]
     assert trained.facts["resize"] == "bilinear to 9"
     flat = torch.full((2, 1, 3, 3), 255, dtype=torch.uint8)
     torch.testing.assert_close(trained(flat).values, network(torch.ones(2, 3, 3, 3)).detach())
 
 
-def test_a_strangers_logits_may_be_of_the_datasets_classes(embedding):
-    images, _ = pictures().load()
-    found = embedding(pictures("a", "b"), width=2, dataset_classes=True)
-    assert found.class_names == ("a", "b")
-    assert torch.equal(found(images).logits, found(images).values)
+def test_logits_of_the_classes_of_the_dataset(embedding):
+    images, _ = image_dataset().load()
+    extractor = embedding(image_dataset("a", "b"), width=2, dataset_classes=True)
+    assert extractor.class_names == ("a", "b")
+    assert torch.equal(extractor(images).logits, extractor(images).values)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read"),
-        (b"nothing of the kind", "is no safetensors file"),
+        (b"nothing of the kind", "is not a safetensors file"),
         (save({"other": torch.ones(1)}), "does not fit Embed"),
     ],
 )
-def test_weights_that_are_none(embedding, tmp_path, content, said):
+def test_a_wrong_file_of_weights_is_refused(embedding, tmp_path, content, message):
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=f"weights: {path} {said}"):
-        embedding(pictures(), weights=str(path))
+    with pytest.raises(InputError, match=f"weights: {path} {message}"):
+        embedding(image_dataset(), weights=str(path))
 
 
-def test_a_setting_of_the_networks_own_comes_before_one_of_gankits():
+def test_an_argument_of_the_network_replaces_a_setting_of_gankit():
     class Sized(nn.Module):
         def __init__(self, size="large"):
             super().__init__()
@@ -222,9 +222,9 @@ def test_a_setting_of_the_networks_own_comes_before_one_of_gankits():
     assert {"weights", "dataset_classes"} <= plugin.Config.model_fields.keys()
 
 
-def test_a_normalisation_that_nobody_asks_for_layers_is_said_to_do_nothing(strangers):
-    advice = assemble(
-        strangers(normalization={"generator": {"use": "BatchNorm"}, "discriminator": {"use": "AsItIs"}})
-    ).advice
-    (sentence,) = [s for s in advice if " does nothing" in s]
-    assert sentence.startswith("generator: normalization.generator = toy_bn does nothing, since PlainG brings")
+def test_a_normalisation_without_effect_is_a_warning(plain_networks):
+    warnings = assemble(
+        plain_networks(normalization={"generator": {"use": "BatchNorm"}, "discriminator": {"use": "AsItIs"}})
+    ).warnings
+    (sentence,) = [s for s in warnings if " has no effect" in s]
+    assert sentence.startswith("generator: normalization.generator = toy_bn has no effect, because PlainG builds its")

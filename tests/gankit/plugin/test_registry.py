@@ -1,4 +1,4 @@
-"""What is installed is read without importing, and one broken package harms nobody else."""
+"""Registry: plugins are listed without imports, and a broken package does not affect the others."""
 
 import hashlib
 import sys
@@ -14,7 +14,7 @@ PLUGIN = "from gankit import Plugin\nclass {name}(Plugin):\n    name, kind = {pl
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder on the path that distributions are put into, as pip would."""
+    """Return a folder on the path for distributions, as pip installs them."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -32,7 +32,7 @@ def distribution(site: Path, name: str, points: str | list[str], **modules: str)
 
 
 def find(use, kind="trick", folder=Path()):
-    return Registry.installed().find(use, kind, folder)
+    return Registry.installed().find(use, (kind,), folder)
 
 
 def entries_of(name):
@@ -55,7 +55,7 @@ def test_only_what_is_named_is_imported(site):
         ["trick.bold = bold_module:Bold"],
         bold_module=PLUGIN.format(name="Bold", plugin="bold", kind="trick"),
     )
-    assert find("bold").found.__name__ == "Bold"
+    assert find("bold").target.__name__ == "Bold"
     assert not hasattr(sys, "shy_was_here")
 
 
@@ -69,18 +69,18 @@ def test_only_what_is_named_is_imported(site):
         ("x = 1", "AttributeError"),
     ],
 )
-def test_a_broken_import_is_told_by_name_and_cause(site, source, cause):
+def test_an_error_at_import_names_the_plugin_and_the_cause(site, source, cause):
     module = f"broken_{abs(hash(source))}"
     distribution(site, "sad", [f"trick.sad = {module}:Sad"], **{module: source})
-    with pytest.raises(PluginError) as told:
+    with pytest.raises(PluginError) as error:
         find("sad")
-    assert str(told.value).startswith("plugin 'trick.sad' of sad 2.5 cannot be imported from ")
-    assert cause in str(told.value)
+    assert str(error.value).startswith("plugin 'trick.sad' of sad 2.5 cannot be imported from ")
+    assert cause in str(error.value)
 
 
-def test_an_entry_point_that_is_no_class_is_said_to_be_none(site):
+def test_an_entry_point_that_is_not_a_class_is_refused(site):
     distribution(site, "flat", ["trick.flat = flat_module:flat"], flat_module="flat = 7")
-    with pytest.raises(PluginError, match=r"'trick.flat' of flat 2.5: flat_module:flat is no class"):
+    with pytest.raises(PluginError, match=r"'trick.flat' of flat 2.5: flat_module:flat is not a class"):
         find("flat")
 
 
@@ -88,7 +88,7 @@ def test_an_entry_point_that_is_no_class_is_said_to_be_none(site):
     "points",
     ["[gankit.plugins]\nno equals sign here\n", "garbage\x00", "= = =\n[", "[gankit.plugins]\ntrick.x = a b:c!\n"],
 )
-def test_a_distribution_with_broken_metadata_harms_nobody(site, points):
+def test_broken_metadata_does_not_affect_other_distributions(site, points):
     distribution(site, "garbled", points)
     distribution(
         site,
@@ -99,7 +99,7 @@ def test_a_distribution_with_broken_metadata_harms_nobody(site, points):
     assert find("fine").distribution == "fine"
 
 
-def test_the_leftovers_of_an_uninstalled_distribution_harm_nobody(site):
+def test_leftovers_of_an_uninstalled_distribution_are_ignored(site):
     (site / "gone-1.0.dist-info").mkdir()
     (site / "gone-1.0.dist-info" / "entry_points.txt").write_text("[gankit.plugins]\ntrick.gone = gone:Gone\n")
     distribution(
@@ -111,67 +111,67 @@ def test_the_leftovers_of_an_uninstalled_distribution_harm_nobody(site):
     assert find("fine").distribution == "fine"
 
 
-def test_two_distributions_with_one_name_are_an_error_that_shows_the_way_out(site):
+def test_a_name_that_two_distributions_provide_is_refused(site):
     source = PLUGIN.format(name="Twin", plugin="twin", kind="trick")
     distribution(site, "castor", ["trick.twin = castor_module:Twin"], castor_module=source)
     distribution(site, "pollux-gan", ["trick.twin = pollux_module:Twin"], pollux_module=source)
-    with pytest.raises(PluginError) as told:
+    with pytest.raises(PluginError) as error:
         find("twin")
-    assert 'use = "twin@castor" or "twin@pollux-gan"' in str(told.value)
+    assert 'use = "twin@castor" or "twin@pollux-gan"' in str(error.value)
     assert find("twin@castor").origin == "castor_module:Twin"
     assert find("twin@pollux-gan").origin == "pollux_module:Twin"
     assert find("twin@castor").use == "twin@castor"
 
 
-def test_the_one_on_record_is_meant_and_spelling_does_not_matter(site):
+def test_the_recorded_distribution_is_preferred_in_any_spelling(site):
     source = PLUGIN.format(name="Twin", plugin="twin", kind="trick")
     distribution(site, "castor", ["trick.twin = castor_module:Twin"], castor_module=source)
     distribution(site, "pollux-gan", ["trick.twin = pollux_module:Twin"], pollux_module=source)
     registry = Registry.installed()
-    assert registry.find("twin", "trick", Path(), recorded="castor").distribution == "castor"
-    assert registry.find("twin@Pollux_GAN", "trick", Path()).distribution == "pollux-gan"
-    with pytest.raises(PluginError, match="2 distributions offer"):
-        registry.find("twin", "trick", Path(), recorded="gone")
-    with pytest.raises(PluginError, match="castor offers no trick called 'twine'; did you mean 'twin'"):
-        registry.find("twine@castor", "trick", Path())
+    assert registry.find("twin", ("trick",), Path(), recorded="castor").distribution == "castor"
+    assert registry.find("twin@Pollux_GAN", ("trick",), Path()).distribution == "pollux-gan"
+    with pytest.raises(PluginError, match="2 distributions provide"):
+        registry.find("twin", ("trick",), Path(), recorded="gone")
+    with pytest.raises(PluginError, match="castor has no trick called 'twine'; did you mean 'twin'"):
+        registry.find("twine@castor", ("trick",), Path())
 
 
-def test_a_name_without_a_kind_does_not_clash_with_one_that_has_it(site):
+def test_a_name_with_a_kind_has_priority(site):
     source = PLUGIN.format(name="Twin", plugin="twin", kind="loss")
     distribution(site, "plain", ["twin = plain_module:Twin"], plain_module="1 / 0")
     distribution(site, "exact", ["loss.twin = exact_module:Twin"], exact_module=source)
     assert find("twin", "loss").distribution == "exact"
 
 
-def test_a_kind_that_does_not_exist_is_laid_at_its_authors_door(site):
+def test_an_unknown_kind_names_the_distribution(site):
     distribution(site, "sloppy", ["tricks.odd_one = sloppy_module:Odd"], sloppy_module="")
-    with pytest.raises(PluginError, match=r"sloppy offers 'odd_one' as 'tricks.odd_one', and there is no such kind"):
+    with pytest.raises(PluginError, match=r"sloppy provides 'tricks.odd_one', but there is no kind 'tricks'"):
         find("odd_one")
 
 
-def test_a_plugin_for_a_newer_gankit_says_so(site):
+def test_a_plugin_that_needs_a_newer_gankit_has_a_hint(site):
     distribution(site, "ahead", ["trick.ahead = ahead_module:A"], ahead_module="from gankit import not_there_yet")
-    with pytest.raises(PluginError, match="it may be written for a newer gankit"):
+    with pytest.raises(PluginError, match="it may need a newer gankit"):
         find("ahead")
 
 
-def test_the_same_name_for_two_kinds_is_no_clash(site):
+def test_two_kinds_may_have_plugins_of_the_same_name(site):
     source = PLUGIN.format(name="A", plugin="a", kind="trick") + PLUGIN.format(name="B", plugin="a", kind="loss")
     distribution(site, "both", ["trick.twofold = both_module:A", "loss.twofold = both_module:B"], both_module=source)
-    assert find("twofold", "trick").found.__name__ == "A"
-    assert find("twofold", "loss").found.__name__ == "B"
+    assert find("twofold", "trick").target.__name__ == "A"
+    assert find("twofold", "loss").target.__name__ == "B"
 
 
-def test_a_bare_name_may_stand_anywhere(site):
+def test_a_name_without_a_kind_fits_every_place(site):
     source = PLUGIN.format(name="Bare", plugin="bare_one", kind="loss")
     distribution(site, "bare", ["bare_one = bare_module:Bare"], bare_module=source)
     assert entries_of("bare") == [Entry(None, "bare_one", "bare", "2.5", "bare_module:Bare")]
-    assert find("bare_one", "loss").found.__name__ == "Bare"
+    assert find("bare_one", "loss").target.__name__ == "Bare"
     assert "bare_one" in Registry.installed().names("trick")
 
 
 @pytest.fixture
-def shop():
+def small_registry():
     return Registry(
         [
             Entry("optimizer", "adam", "gankit", "1", "x:Adam"),
@@ -182,7 +182,7 @@ def shop():
 
 
 @pytest.mark.parametrize(
-    ("use", "kind", "told"),
+    ("use", "kind", "message"),
     [
         ("adm", "optimizer", "no optimizer called 'adm' is installed; did you mean 'adam'? installed: adam, sgd"),
         ("qqq", "optimizer", "no optimizer called 'qqq' is installed; installed: adam, sgd"),
@@ -204,16 +204,16 @@ def shop():
         ),
     ],
 )
-def test_a_name_that_is_not_there_gets_the_nearest(shop, use, kind, told):
+def test_an_unknown_name_is_refused_with_suggestions(small_registry, use, kind, message):
     with pytest.raises(PluginError) as error:
-        shop.find(use, kind, Path())
-    assert str(error.value) == told
+        small_registry.find(use, (kind,), Path())
+    assert str(error.value) == message
 
 
-def test_a_long_list_is_shown_by_a_command():
-    shop = Registry([Entry("trick", f"t{n}", "d", "1", "x:Y") for n in range(13)])
+def test_a_long_list_is_replaced_by_a_command():
+    registry = Registry([Entry("trick", f"t{n}", "d", "1", "x:Y") for n in range(13)])
     with pytest.raises(PluginError, match=r"`gankit list-plugins --kind trick` shows all 13"):
-        shop.find("nothing", "trick", Path())
+        registry.find("nothing", ("trick",), Path())
 
 
 def test_a_class_in_a_file_relative_to_the_recipe(tmp_path):
@@ -225,30 +225,32 @@ def test_a_class_in_a_file_relative_to_the_recipe(tmp_path):
     assert find(found.use, folder=Path("/")).use == found.use
 
 
-def test_a_file_may_import_its_neighbours_and_they_hide_nobody(tmp_path, monkeypatch):
+def test_a_file_may_import_files_beside_it_without_hiding_other_modules(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "neighbour_of_mine.py").write_text("GAIN = 3")
+    (tmp_path / "module_beside_mine.py").write_text("GAIN = 3")
     (tmp_path / "json.py").write_text("1 / 0")
-    (tmp_path / "mine.py").write_text("import json\nfrom neighbour_of_mine import GAIN\nclass Mine:\n    gain = GAIN\n")
-    assert find("./mine.py:Mine", folder=tmp_path).found.gain == 3
+    (tmp_path / "mine.py").write_text(
+        "import json\nfrom module_beside_mine import GAIN\nclass Mine:\n    gain = GAIN\n"
+    )
+    assert find("./mine.py:Mine", folder=tmp_path).target.gain == 3
 
 
-def test_classes_of_one_file_see_the_same_module_until_it_changes(tmp_path):
+def test_classes_of_one_file_share_a_module_until_it_changes(tmp_path):
     file = tmp_path / "pair.py"
     file.write_text("class A: pass\nclass B(A): pass\n")
     a, b = find("pair.py:A", folder=tmp_path), find("pair.py:B", folder=tmp_path)
-    assert issubclass(b.found, a.found)
+    assert issubclass(b.target, a.target)
     file.write_text("class A:\n    changed = True\n")
-    assert find("pair.py:A", folder=tmp_path).found.changed
+    assert find("pair.py:A", folder=tmp_path).target.changed
     assert find("pair.py:A", folder=tmp_path).source_digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
-    ("use", "told"),
+    ("use", "message"),
     [
         ("./nowhere.py:A", "there is no file"),
         ("./mine.py:Mien", "has no class 'Mien'; did you mean 'Mine'? it has Mine"),
-        ("./empty.py:A", "it has no class at all"),
+        ("./empty.py:A", "it has no class"),
         ("./bad.py:A", "cannot be imported: ZeroDivisionError: division by zero"),
         ("./exit.py:A", "cannot be imported: SystemExit: 0"),
         ("no_such_package_here.nets:G", "module 'no_such_package_here.nets' cannot be imported: ModuleNotFoundError"),
@@ -261,7 +263,7 @@ def test_classes_of_one_file_see_the_same_module_until_it_changes(tmp_path):
         ("folder.py:A", "there is no file"),
     ],
 )
-def test_a_use_that_leads_nowhere_is_a_sentence(tmp_path, use, told):
+def test_a_use_without_a_class_is_refused(tmp_path, use, message):
     (tmp_path / "mine.py").write_text(PLUGIN.format(name="Mine", plugin="mine", kind="trick"))
     (tmp_path / "empty.py").write_text("import json\n")
     (tmp_path / "bad.py").write_text("1 / 0")
@@ -269,10 +271,10 @@ def test_a_use_that_leads_nowhere_is_a_sentence(tmp_path, use, told):
     (tmp_path / "folder.py").mkdir()
     with pytest.raises(PluginError) as error:
         find(use, folder=tmp_path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_class_in_an_installed_module_carries_its_distribution(site):
+def test_a_class_of_an_installed_module_has_its_distribution(site):
     distribution(site, "theirs", "", theirs_nets="class Net: pass")
     (site / "theirs-2.5.dist-info" / "top_level.txt").write_text("theirs_nets\n")
     found = find("theirs_nets:Net", "generator")
