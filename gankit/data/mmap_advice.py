@@ -1,8 +1,8 @@
 """Images in a memory-mapped file: detection, and advice to the kernel on the order of access (madvise).
 
 The first access to a page that is not in memory waits for the disk, and also reads neighbouring pages, which a shuffled
-order does not use. So the advice is to expect random access, and to read all rows of a batch before the first of them is
-used. The kernel then reads them in parallel, and nothing else.
+order does not use. So the advice is to expect random access, and to read all rows of a batch before the first of them
+is used. The kernel then reads them in parallel, and nothing else.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def start(
         GankitError: the training failed.
     """
     if device is not None:
-        # In the recorded recipe, so that a resumed run uses the same device.
+        # The recorded recipe holds the device, so that a resumed run uses it again.
         recipe = replace(recipe, train=recipe.train.model_copy(update={"device": device}))
     ranks = current_ranks()
     first = ranks.rank == 0
@@ -120,8 +120,8 @@ def _few_images_warning(run: TrainingRun) -> list[str]:
     if images >= batch:
         return []
     return [
-        f"data: there are {images} images, and train.batch_size = {batch} shows each of them several times in a batch; D "
-        "memorises them soon, and G learns to copy them"
+        f"data: there are {images} images, and train.batch_size = {batch} shows each of them several times in a batch; "
+        "D memorises them soon, and G learns to copy them"
     ]
 
 
@@ -281,7 +281,7 @@ def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory:
     try:
         outcome = train(run, directory, reporter, evaluator)
     except BaseException as error:
-        # The error says enough. The reporter is not told more about such a run.
+        # The caller shows the error. The reporter gets no further events of such a run.
         conclude(run, evaluator, directory, began, *_failure(error), reporter=Reporter())
         reporter.concluded(directory)
         raise

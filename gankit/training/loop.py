@@ -152,17 +152,17 @@ def check_finite(run: TrainingRun) -> None:
         for name, value in run.values[player].items()
         if not math.isfinite(value)
     }
-    advice = (
+    hint = (
         "The last checkpoint is from before that and is kept. Remedies that help most often: a lower learning rate, a "
         'gradient penalty on the discriminator, precision = "fp32"'
     )
     if broken:
         (first, value), others = next(iter(broken.items())), list(broken)[1:]
         also = f", and so is {', '.join(others)}" if others else ""
-        raise NonFiniteError(f"iteration {run.iteration}: {first} is {value}{also}. {advice}")
+        raise NonFiniteError(f"iteration {run.iteration}: {first} is {value}{also}. {hint}")
     for player in PLAYERS:
         if not torch.stack([torch.isfinite(p).all() for p in run.parameters[player]]).all():
-            raise NonFiniteError(f"iteration {run.iteration}: the {player}'s parameters are not finite. {advice}")
+            raise NonFiniteError(f"iteration {run.iteration}: the {player}'s parameters are not finite. {hint}")
 
 
 def log(run: TrainingRun, directory: RunDir, row: dict[str, Any]) -> None:

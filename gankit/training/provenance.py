@@ -37,7 +37,7 @@ def environment_record(run: TrainingRun) -> dict[str, Any]:
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a sentence for each fact of the machine that has changed, because the bytes of the result may change too."""
+    """Return a sentence for each fact of the machine that has changed and may change the bytes of the result."""
     facts = ("torch", "device_name", "threads", "precision")
     return [
         f"{fact.replace('_', ' ')}: the run was on {before[fact]} and is now on {now[fact]}; the bytes may differ"

@@ -18,7 +18,7 @@ class Outcome:
     """Time in this process. The earlier processes of a resumed run do not count."""
 
     interrupted: bool = False
-    """Whether something is left to do: iterations, or the last metrics."""
+    """True if iterations or the last metrics are left to do."""
 
     stop_reason: str | None = None
     """Reason that a plugin gave for ending the run, or None."""

@@ -1,4 +1,4 @@
-"""A game from Python does what the command line does."""
+"""Python API: the same results as on the command line."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ def session(toy_recipe):
     return lambda **changes: Session(toy_recipe(**changes))
 
 
-def test_played_by_hand_it_ends_where_a_run_ends(session, toy_recipe, tmp_path):
+def test_a_session_has_the_same_result_as_a_run(session, toy_recipe, tmp_path):
     one = session(tricks={"Wander": {}})
-    one.play(2).play(1).play()
+    one.train(2).train(1).train()
     assert one.iteration == 6
     one.grid(8), one.metrics(), one.images(3)
     one.save(tmp_path / "mine.safetensors")
@@ -29,22 +29,22 @@ def test_played_by_hand_it_ends_where_a_run_ends(session, toy_recipe, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_looking_leaves_no_trace(session):
+def test_samples_and_metrics_do_not_change_the_training(session):
     one, other = session(), session()
-    one.play(2)
+    one.train(2)
     one.grid(), one.images(5), one.metrics()
-    one.play(2)
-    other.play(4)
+    one.train(2)
+    other.train(4)
     assert torch.equal(one.images(4)[0], other.images(4)[0])
 
 
-def test_losses_and_advice(session):
+def test_losses_and_warnings(session):
     one = session()
     assert one.losses == {"generator": {}, "discriminator": {}}
-    one.play(1)
+    one.train(1)
     assert set(one.losses["discriminator"]) == {"real", "fake"}
     assert all(isinstance(value, float) for of in one.losses.values() for value in of.values())
-    assert one.advice == []
+    assert one.warnings == []
 
 
 def test_images_and_classes(session):
@@ -59,20 +59,20 @@ def test_images_and_classes(session):
 
 
 def test_a_saved_generator_is_sampled_from(session, tmp_path):
-    one = session().play(2)
+    one = session().train(2)
     one.save(tmp_path / "g.safetensors")
     assert torch.equal(Sampler.load(tmp_path / "g.safetensors", "cpu").sample(4)[0], one.images(4)[0])
 
 
-def test_a_plugin_ends_it_and_what_breaks_down_is_said(session):
-    assert session(tricks={"Stopper": {"iteration": 2}}).play(5).iteration == 2
+def test_a_plugin_ends_a_session_and_a_nan_is_an_error(session):
+    assert session(tricks={"Stopper": {"iteration": 2}}).train(5).iteration == 2
     with pytest.raises(GankitError, match="nan"):
-        session(tricks={"NotANumber": {}}).play(1)
+        session(tricks={"NotANumber": {}}).train(1)
 
 
-def test_recipes_by_file_and_wrong_ones(toy_recipe, tmp_path):
+def test_recipe_files_and_wrong_recipes(toy_recipe, tmp_path):
     (tmp_path / "toy.toml").write_text(toy_recipe().to_toml())
-    assert Session(tmp_path / "toy.toml", ["train.iterations=2"]).play().iteration == 2
+    assert Session(tmp_path / "toy.toml", ["train.iterations=2"]).train().iteration == 2
     with pytest.raises(InputError, match="there is no recipe nowhere"):
         Session("nowhere")
     with pytest.raises(InputError, match=r"train\.iterations"):
@@ -80,29 +80,29 @@ def test_recipes_by_file_and_wrong_ones(toy_recipe, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_overrides_go_with_a_file_and_not_with_a_recipe(toy_recipe, tmp_path):
+def test_overrides_need_a_file_or_name(toy_recipe, tmp_path):
     for call in (Session, lambda recipe, overrides: train(recipe, tmp_path / "run", overrides)):
-        with pytest.raises(InputError, match=r"a Recipe takes them in Recipe\.load"):
+        with pytest.raises(InputError, match=r"pass them to Recipe\.load for a Recipe"):
             call(toy_recipe(), ["sead=5"])
     (tmp_path / "toy.toml").write_text(toy_recipe(tricks={"Wander": {}}).to_toml())
     assert "tricks.Wander" not in Session(tmp_path / "toy.toml", drop=["tricks.Wander"]).recipe.components
 
 
-@pytest.mark.parametrize("asked", [lambda s: s.images(0), lambda s: s.grid(-1), lambda s: s.play(-3)])
-def test_less_than_nothing_is_a_sentence(session, asked):
+@pytest.mark.parametrize("call", [lambda s: s.images(0), lambda s: s.grid(-1), lambda s: s.train(-3)])
+def test_a_wrong_number_is_refused(session, call):
     with pytest.raises(InputError, match=r"(0|-1|-3) given"):
-        asked(session())
+        call(session())
 
 
 def test_classes_by_number(session):
     assert session().images(3, 1)[1].tolist() == [1, 1, 1]
 
 
-def test_closing_tells_the_plugins(shelf, toy_recipe):
+def test_closing_calls_on_stop(shelf, toy_recipe):
     closed = []
 
     class Closes(Plugin):
-        """Notes the end."""
+        """Record the end."""
 
         name = "Closes"
 
@@ -112,53 +112,53 @@ def test_closing_tells_the_plugins(shelf, toy_recipe):
 
     shelf.add(Closes)
     with Session(toy_recipe(tricks={"Closes": {}})) as session:
-        session.play(1)
+        session.train(1)
         assert not closed
     assert closed == [True]
-    assert repr(session) == "<Session of toy, 1 iterations played>"
+    assert repr(session) == "<Session of toy at iteration 1>"
 
 
-class Rings(Plugin):
-    """Presses Ctrl-C in the third iteration, and has something to say and to measure."""
+class Interrupts(Plugin):
+    """Send Ctrl-C in the third iteration, warn, and compute a metric."""
 
-    name = "Rings"
+    name = "Interrupts"
 
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 1:
-            run.warn("one is played")
+            run.warn("one iteration is done")
         if run.iteration == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     @hookimpl
-    def evaluate(self, run):
-        return {"played": float(run.iteration)}
+    def compute_metrics(self, comparison):
+        return {"count": float(len(comparison.fake.images))}
 
 
-def test_ctrl_c_is_no_end_like_another_and_the_run_goes_on(shelf, toy_recipe, tmp_path):
-    shelf.add(Rings)
-    with pytest.raises(KeyboardInterrupt, match="stands at iteration 3; resume goes on"):
-        train(toy_recipe(tricks={"Rings": {}}), tmp_path / "run")
-    # The lock is free again, in this process too, while the result lives.
+def test_ctrl_c_raises_and_the_run_can_be_resumed(shelf, toy_recipe, tmp_path):
+    shelf.add(Interrupts)
+    with pytest.raises(KeyboardInterrupt, match="is at iteration 3; resume it to continue"):
+        train(toy_recipe(tricks={"Interrupts": {}}), tmp_path / "run")
+    # The lock is released, so that the same process can resume the run.
     done = resume(tmp_path / "run", ["train.iterations=5"])
     assert (done.iterations, done.metrics, done.stop_reason) == (5, {"played": 5.0}, None)
-    assert done.advice[-1].startswith("resuming from ")
+    assert done.warnings[-1].startswith("resuming from ")
     again = resume(done.path)
     assert again.generator_file == done.generator_file
     assert Recipe.load(done.path / "recipe.toml").train.iterations == 5
 
 
-def test_what_was_said_on_the_way_comes_back(shelf, toy_recipe, tmp_path):
-    shelf.add(Rings)
-    done = train(toy_recipe(tricks={"Rings": {}}, train={"iterations": 2}), tmp_path / "run")
-    assert done.advice == ["one is played"]
+def test_the_result_has_warnings_and_metrics(shelf, toy_recipe, tmp_path):
+    shelf.add(Interrupts)
+    done = train(toy_recipe(tricks={"Interrupts": {}}, train={"iterations": 2}), tmp_path / "run")
+    assert done.warnings == ["one iteration is done"]
     assert done.metrics == {"played": 2.0}
 
 
-def test_measures_of_the_recipe_are_taken_and_leave_no_trace():
+def test_metrics_of_the_recipe_do_not_change_the_training():
     changes = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 8}}
     one, other = Session(tiny_recipe({}, changes)), Session(tiny_recipe())
-    one.play(2)
+    one.train(2)
     assert one.metrics() == one.metrics()
     assert one.metrics().keys() == {"mean_distance"}
-    assert torch.equal(one.play(2).images(4)[0], other.play(4).images(4)[0])
+    assert torch.equal(one.train(2).images(4)[0], other.train(4).images(4)[0])

@@ -1,4 +1,4 @@
-"""Batches: every image once an epoch, the same order again after a resume, from the device or from a thread."""
+"""Batches: each image once in an epoch, the same order after a resume, from the device or from a thread."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ quick = settings(deadline=None, max_examples=60)
 
 
 def numbered(count):
-    """Images whose one pixel is their number."""
+    """Return images of one pixel, whose value is the number of the image."""
     return torch.arange(count, dtype=torch.uint8).view(count, 1, 1, 1)
 
 
@@ -25,22 +25,22 @@ def numbers(images):
     return images.flatten().tolist()
 
 
-def drawn(source, times):
+def next_numbers(source, times):
     return [numbers(source.next()[0]) for _ in range(times)]
 
 
 @quick
 @given(count=st.integers(1, 40), batch=st.integers(1, 25), seed=st.integers(0, 2**56))
-def test_every_image_once_an_epoch(count, batch, seed):
+def test_each_image_is_used_once_in_an_epoch(count, batch, seed):
     source = Batches(numbered(count), None, batch, 0, seed)
-    sequence = [n for one in drawn(source, -(-3 * count // batch)) for n in one]
+    sequence = [n for one in next_numbers(source, -(-3 * count // batch)) for n in one]
     for epoch in range(3):
         assert sorted(sequence[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
 def test_epochs_and_seeds_differ():
     def order(seed):
-        return drawn(Batches(numbered(30), None, 30, 0, seed), 2)
+        return next_numbers(Batches(numbered(30), None, 30, 0, seed), 2)
 
     first, second = order(1)
     assert first != second
@@ -62,9 +62,9 @@ def test_balanced_batches(counts, each, times, data):
     source = Batches(numbered(len(labels)), labels, each * classes, classes, 5)
     seen = {k: [] for k in range(classes)}
     for _ in range(times):
-        images, drawn_labels = source.next()
-        assert drawn_labels.tolist() == list(range(classes)) * each
-        for number, label in zip(numbers(images), drawn_labels.tolist(), strict=True):
+        images, batch_labels = source.next()
+        assert batch_labels.tolist() == list(range(classes)) * each
+        for number, label in zip(numbers(images), batch_labels.tolist(), strict=True):
             assert labels[number] == label
             seen[label].append(number)
     for k, count in enumerate(counts):
@@ -81,21 +81,21 @@ def test_balanced_batches(counts, each, times, data):
     balanced=st.booleans(),
     prefetch=st.booleans(),
 )
-def test_the_order_goes_on_where_it_stood(count, batch, before, balanced, prefetch):
+def test_the_order_continues_after_a_resume(count, batch, before, balanced, prefetch):
     labels = torch.arange(count) % 2 if balanced and count > 1 else None
     classes = 0 if labels is None else 2
     make = lambda: make_batch_source(numbered(count), labels, torch.device("cpu"), 2 * batch, classes, 3, prefetch)  # noqa: E731
     unbroken, broken, resumed = make(), make(), make()
-    expected = drawn(unbroken, before + 4)
-    assert drawn(broken, before) == expected[:before]
+    expected = next_numbers(unbroken, before + 4)
+    assert next_numbers(broken, before) == expected[:before]
     resumed.load_state_dict(broken.state_dict())
-    assert drawn(resumed, 4) == expected[before:]
+    assert next_numbers(resumed, 4) == expected[before:]
     for source in (unbroken, broken, resumed):
         if isinstance(source, PrefetchedBatches):
             source.close()
 
 
-def test_prefetched_batches_are_the_direct_ones():
+def test_prefetched_batches_equal_direct_ones():
     labels = torch.arange(11) % 2
     direct = Batches(numbered(11), labels, 4, 2, 9)
     ahead = PrefetchedBatches(Batches(numbered(11), labels, 4, 2, 9), depth=2)
@@ -107,58 +107,51 @@ def test_prefetched_batches_are_the_direct_ones():
     ahead.close()
 
 
-def test_a_state_from_json_is_as_good():
+def test_the_state_is_epoch_and_position():
     source = Batches(numbered(5), None, 3, 0, 9)
     source.next()
     assert source.state_dict() == {"epoch": [0], "position": [3]}
 
 
-def test_what_goes_wrong_in_the_thread_is_told_to_who_asks():
+def test_an_error_in_the_thread_is_raised_by_next():
     class Failing:
-        def several(self, count):
-            raise OSError("the disk has gone")
+        def next_several(self, count):
+            raise OSError("the disk failed")
 
         def state_dict(self):
             return {}
 
     ahead = PrefetchedBatches(Failing())
-    with pytest.raises(OSError, match="the disk has gone"):
+    with pytest.raises(OSError, match="the disk failed"):
         ahead.next()
     ahead.close()
 
 
-def test_prefetching_can_be_closed_and_begun_again():
+def test_prefetching_can_be_closed_and_started_again():
     ahead = PrefetchedBatches(Batches(numbered(8), None, 2, 0, 1), depth=1)
-    first = drawn(ahead, 2)
+    first = next_numbers(ahead, 2)
     state = ahead.state_dict()
     thread = ahead.thread
     ahead.load_state_dict({"epoch": [0], "position": [0]})
     assert not thread.is_alive()
-    assert drawn(ahead, 2) == first
+    assert next_numbers(ahead, 2) == first
     assert ahead.state_dict() == state
     ahead.close()
     ahead.close()
 
 
 @pytest.mark.parametrize("prefetch", [True, False])
-def test_no_image_at_all(prefetch):
-    with pytest.raises(InputError, match="not one image to learn from"):
+def test_no_images_are_refused(prefetch):
+    with pytest.raises(InputError, match="there are no images to train on"):
         make_batch_source(numbered(0), None, torch.device("cpu"), 4, 0, 1, prefetch)
 
 
-def test_a_class_without_an_image():
-    with pytest.raises(InputError, match=r"no image of class 1, 3, and every batch needs some of each class"):
+def test_a_class_without_images_is_refused():
+    with pytest.raises(InputError, match=r"no image of class 1, 3, and every batch needs all classes"):
         Batches(numbered(4), torch.tensor([0, 2, 2, 0]), 4, 4, 1)
 
 
-def test_an_empty_data_set_is_a_sentence_in_a_game_too(toy_game):
-    with pytest.raises(InputError, match="not one image"):
-        toy_game(data={"count": 0})
-    with pytest.raises(InputError, match="no image of class 1"):
-        toy_game(data={"missing": 1}, train={"class_balanced": True})
-
-
-def test_a_class_of_one_image_is_in_every_batch(toy_game):
+def test_a_class_with_one_image_is_in_every_batch(toy_game):
     run = toy_game(data={"count": 3}, train={"class_balanced": True, "batch_size": 6})
     (first, labels), (second, _) = run.draw(), run.draw()
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
@@ -167,49 +160,49 @@ def test_a_class_of_one_image_is_in_every_batch(toy_game):
 
 
 @pytest.fixture
-def in_a_file(tmp_path):
-    """Ten numbered images, mapped."""
+def mapped_images(tmp_path):
+    """Return ten numbered images in a mapped file."""
     out = tmp_path / "x.safetensors"
     prepare(Dataset(1, 1, (), lambda: (numbered(10), None)), out, "test")
     return read_prepared(out).load()[0]
 
 
-def test_what_lies_in_a_file_is_gathered_ahead_and_what_lies_in_memory_is_not(in_a_file):
+def test_what_lies_mapped_images_is_gathered_ahead_and_what_lies_in_memory_is_not(mapped_images):
     def kind(images):
         return type(make_batch_source(images, None, torch.device("cpu"), 2, 0, 1))
 
-    assert kind(in_a_file) is PrefetchedBatches
-    assert kind(in_a_file.clone()) is Batches
+    assert kind(mapped_images) is PrefetchedBatches
+    assert kind(mapped_images.clone()) is Batches
 
 
-def test_a_file_gives_the_batches_that_memory_gives(in_a_file):
+def test_a_file_and_memory_give_the_same_batches(mapped_images):
     def source(images):
         return make_batch_source(images, None, torch.device("cpu"), 4, 0, 1)
 
-    ahead = source(in_a_file)
-    assert drawn(ahead, 12) == drawn(source(in_a_file.clone()), 12)
+    ahead = source(mapped_images)
+    assert next_numbers(ahead, 12) == next_numbers(source(mapped_images.clone()), 12)
     ahead.close()
 
 
-def test_closing_waits_for_no_room_in_the_queue():
+def test_closing_ends_a_thread_that_waits_for_room_in_the_queue():
     ahead = PrefetchedBatches(Batches(numbered(8), None, 2, 0, 1), depth=1)
     ahead.next()
-    while not ahead.ahead.full():
+    while not ahead.queue.full():
         time.sleep(0.001)
     thread = ahead.thread
     ahead.close()
     assert not thread.is_alive()
 
 
-def test_gathering_starts_no_threads_beside_its_own():
-    """Those that torch would share the copying among would keep the training's from waiting awake."""
+def test_prefetching_starts_one_thread():
+    """Further threads of torch for the copies would slow down the threads of the training."""
     code = (
         "import os, time, torch\n"
-        "from gankit.data.batches import Batches, Prefetched\n"
+        "from gankit.data.batches import Batches, PrefetchedBatches\n"
         "torch.set_num_threads(4)\n"
         "images = torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8)\n"
-        "ahead = Prefetched(Batches(images, None, 4000, 0, 1))\n"
-        # Those that have ended are gone a moment later.
+        "ahead = PrefetchedBatches(Batches(images, None, 4000, 0, 1))\n"
+        # Threads that have ended disappear a moment later.
         "time.sleep(0.5)\n"
         "threads = lambda: len(os.listdir('/proc/self/task'))\n"
         "before = threads()\n"
@@ -219,8 +212,8 @@ def test_gathering_starts_no_threads_beside_its_own():
         "print(threads() - before)\n"
         "ahead.close()\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    assert told.stdout.strip() == "1"
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert result.stdout.strip() == "1"
 
 
 def test_a_sequence_of_any_indices():

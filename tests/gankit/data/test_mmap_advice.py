@@ -1,4 +1,4 @@
-"""Mapped files: known from memory, and read where a batch wants them before it is gathered."""
+"""Mapped files: detected, and read ahead for a batch."""
 
 import ctypes
 import mmap
@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gankit.data import mmap_advice as mapped
+from gankit.data import mmap_advice
 from gankit.data.batches import make_batch_source
-from gankit.data.mmap_advice import expect_no_order, fetch, sequential_access, is_mapped
+from gankit.data.mmap_advice import expect_random_access, is_mapped, read_ahead, sequential_access
 
 ROW = mmap.PAGESIZE
 
-pytestmark = pytest.mark.skipif(not mapped.MAPS.exists(), reason="elsewhere nothing is known of mapped files")
+pytestmark = pytest.mark.skipif(not mmap_advice.MAPS.exists(), reason="the system does not list mapped files")
 
 
 @pytest.fixture
 def images(tmp_path):
-    """Six thousand pages in a file of which nothing is in memory."""
+    """Return images of 6000 pages in a file that is not in the page cache."""
     path = tmp_path / "x.safetensors"
     save_file({"images": (torch.arange(6000) % 251).to(torch.uint8)[:, None].expand(-1, ROW).contiguous()}, path)
     with open(path, "rb") as file:
@@ -30,7 +30,7 @@ def images(tmp_path):
 
 
 def in_memory(images):
-    """Of each row's first page, whether it is there (mincore)."""
+    """Return for each row whether its first page is in memory (mincore)."""
     begin = images.data_ptr() // ROW * ROW
     pages = (ctypes.c_ubyte * (len(images) + 1))()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -38,68 +38,67 @@ def in_memory(images):
     return torch.tensor([page & 1 for page in pages[: len(images)]]).bool()
 
 
-def test_a_mapped_file_is_known_from_memory(images):
+def test_a_mapped_file_is_detected(images):
     assert is_mapped(images)
     assert is_mapped(images[17:])
     assert not is_mapped(images.clone())
 
 
-def test_where_the_system_does_not_say_images_may_be_mapped(images, monkeypatch, tmp_path):
-    monkeypatch.setattr(mapped, "MAPS", tmp_path / "nowhere")
+def test_without_the_list_of_mapped_files_images_count_as_mapped(images, monkeypatch, tmp_path):
+    monkeypatch.setattr(mmap_advice, "MAPS", tmp_path / "nowhere")
     assert is_mapped(images.clone())
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_wanted_rows_are_read_and_their_neighbours_are_not(images, monkeypatch, at_once):
-    """Whether the system takes all rows in one call or not."""
-    if not at_once:
-        monkeypatch.setattr(mapped, "_known_as", lambda process: None)
+@pytest.mark.parametrize("one_call", [True, False])
+def test_the_rows_of_a_batch_are_read_without_their_neighbours(images, monkeypatch, one_call):
+    if not one_call:
+        monkeypatch.setattr(mmap_advice, "_pidfd", lambda process: None)
     absent = (~in_memory(images)).nonzero().flatten()
-    assert len(absent) > 1000, "the file is on a disk, and forgotten"
-    # Reading it needs no neighbours: of every eight rows in a line, one.
-    wanted, others = absent[::8], absent[4::8]
-    fetch(images, wanted)
+    assert len(absent) > 1000, "the file must be on a disk and not in the page cache"
+    # One of every eight consecutive rows.
+    requested, others = absent[::8], absent[4::8]
+    read_ahead(images, requested)
     deadline = time.monotonic() + 10
-    while not in_memory(images)[wanted].all() and time.monotonic() < deadline:
+    while not in_memory(images)[requested].all() and time.monotonic() < deadline:
         time.sleep(0.01)
     there = in_memory(images)
-    assert there[wanted].all()
-    # What the header brought along may still be coming in.
+    assert there[requested].all()
+    # The kernel may still be reading pages near the header.
     assert there[others].float().mean() < 0.5
 
 
-def test_a_row_of_a_mapped_file_brings_no_neighbours_along(images):
+def test_access_to_a_row_does_not_read_its_neighbours(images):
     make_batch_source(images, None, torch.device("cpu"), 1, 0, seed=0)
     absent = (~in_memory(images)).nonzero().flatten()
-    assert len(absent) > 1000, "the file is on a disk, and forgotten"
-    # In the middle of the last hundred in a line, far behind what the header brings along.
+    assert len(absent) > 1000, "the file must be on a disk and not in the page cache"
+    # The middle of the last 100 consecutive absent rows, far from the pages near the header.
     alone = max(int(a) for a, b in zip(absent, absent[100:], strict=False) if b - a == 100) + 50
     _ = images[alone].sum()
-    # A row that begins within a page ends in the next.
+    # A row that starts within a page ends in the next one.
     assert 1 <= in_memory(images)[alone - 50 : alone + 51].sum() <= 2
 
 
-def test_what_is_gone_through_is_read_ahead(images):
-    expect_no_order(images)
+def test_sequential_access_reads_ahead(images):
+    expect_random_access(images)
     absent = (~in_memory(images)).nonzero().flatten()
-    assert len(absent) > 1000, "the file is on a disk, and forgotten"
+    assert len(absent) > 1000, "the file must be on a disk and not in the page cache"
     with sequential_access(images):
         _ = images[5000].sum()
         _ = images[5001].sum()
     assert in_memory(images)[5003:5007].all()
 
 
-def test_in_memory_nothing_changes():
+def test_advice_does_not_change_images_in_memory():
     images = torch.arange(50, dtype=torch.uint8).view(25, 2)
-    expect_no_order(images)
-    expect_no_order(images.T)
-    fetch(images, torch.tensor([3, 24, 3]))
-    fetch(images.T, torch.tensor([1]))
+    expect_random_access(images)
+    expect_random_access(images.T)
+    read_ahead(images, torch.tensor([3, 24, 3]))
+    read_ahead(images.T, torch.tensor([1]))
     assert images.flatten().tolist() == list(range(50))
 
 
-def test_a_system_without_the_call_is_no_failure(monkeypatch):
+def test_a_system_without_the_call(monkeypatch):
     monkeypatch.delattr(os, "pidfd_open", raising=False)
-    mapped._known_as.cache_clear()
-    assert not mapped._fetched_at_once(torch.zeros(1, 2, dtype=torch.int64))
-    mapped._known_as.cache_clear()
+    mmap_advice._pidfd.cache_clear()
+    assert not mmap_advice._advise_in_one_call(torch.zeros(1, 2, dtype=torch.int64))
+    mmap_advice._pidfd.cache_clear()

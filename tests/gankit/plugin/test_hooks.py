@@ -122,7 +122,7 @@ def test_exactly_one_plugin_returns_a_value():
     with pytest.raises(PluginError, match=r"b and c provide `build_generator`; only one plugin can; remove the others"):
         active(a=returning(None), b=returning(1), c=returning(2)).one("build_generator", "spec")
     with pytest.raises(
-        PluginError, match=r"no plugin provides `build_generator`; exactly one must \(implemented by a, b,"
+        PluginError, match=r"no plugin provides `build_generator`; exactly one must \(implemented by a, b"
     ):
         active(a=returning(None), b=returning(None)).one("build_generator", "spec")
     with pytest.raises(PluginError, match=r"exactly one must \(no plugin of the recipe implements it\)"):
@@ -313,7 +313,7 @@ def test_every_hook_point_is_called_in_order(recorded):
     assert one.count("before_d_step") == 2
     assert one.count("before_g_step") == 1
     assert loop.count("after_iteration") == 2
-    # After the last iteration: the losses, the grid, the metrics, a warning that no metric applies, and the metrics' row.
+    # After the last iteration: losses, grid, metrics, a warning that no metric applies, and the row of the metrics.
     outputs = ("on_log", "on_grid", "compute_metrics")
     assert [n for n in loop if n in outputs] == ["on_log", "on_grid", "compute_metrics", "on_log", "on_log"]
     # Called before the run directory is created, for both plugins; one returns an extractor.

@@ -227,11 +227,9 @@ def test_a_class_in_a_file_relative_to_the_recipe(tmp_path):
 
 def test_a_file_may_import_files_beside_it_without_hiding_other_modules(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "module_beside_mine.py").write_text("GAIN = 3")
+    (tmp_path / "module_beside.py").write_text("GAIN = 3")
     (tmp_path / "json.py").write_text("1 / 0")
-    (tmp_path / "mine.py").write_text(
-        "import json\nfrom module_beside_mine import GAIN\nclass Mine:\n    gain = GAIN\n"
-    )
+    (tmp_path / "mine.py").write_text("import json\nfrom module_beside import GAIN\nclass Mine:\n    gain = GAIN\n")
     assert find("./mine.py:Mine", folder=tmp_path).target.gain == 3
 
 

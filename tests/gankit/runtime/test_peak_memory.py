@@ -1,3 +1,5 @@
+"""Peak memory of a process."""
+
 import subprocess
 import sys
 
@@ -15,14 +17,14 @@ subprocess.run([sys.executable, "-c", {SMALL_CHILD!r}], check=True)
 """
 
 
-def test_what_was_taken_is_seen():
+def test_freed_memory_counts():
     before = peak_memory(torch.device("cpu"))["process"]
-    taken = torch.ones(before // 4 + LARGE // 4)
+    tensor = torch.ones(before // 4 + LARGE // 4)
     assert peak_memory(torch.device("cpu"))["process"] > before + LARGE // 2
-    del taken
+    del tensor
     assert peak_memory(torch.device("cpu"))["process"] > before + LARGE // 2
 
 
-def test_the_memory_of_a_program_that_starts_another_is_not_that_ones():
-    answer = subprocess.run([sys.executable, "-c", LARGE_PARENT], capture_output=True, text=True, check=True)
-    assert int(answer.stdout) < 3 * LARGE
+def test_the_memory_of_a_parent_process_does_not_count():
+    result = subprocess.run([sys.executable, "-c", LARGE_PARENT], capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 3 * LARGE

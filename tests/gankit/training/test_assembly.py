@@ -1,4 +1,4 @@
-"""What plugins may change while a game is put together, and what a game offers them while it is played."""
+"""Assembly of a run, and the interface of a run for plugins."""
 
 import json
 
@@ -21,7 +21,7 @@ class Packed(Plugin):
         return torch.cat(images.chunk(2), dim=1), None if labels is None else labels[: len(labels) // 2]
 
 
-def test_a_packed_discriminator_is_built_for_packs_and_the_generator_for_images(shelf, toy_game):
+def test_packing_changes_the_discriminator_and_not_the_generator(shelf, toy_game):
     shelf.add(Packed)
     run = toy_game(tricks={"packed": {"use": "Packed"}})
     assert run.discriminator.look.in_features == 2 * 64
@@ -33,7 +33,7 @@ def test_a_packed_discriminator_is_built_for_packs_and_the_generator_for_images(
 
 
 class Doubled(Plugin):
-    """Twice D's first term for both players."""
+    """Replace the loss of both players by twice the first term of D."""
 
     name = "doubled"
 
@@ -59,7 +59,7 @@ class Untouched(Plugin):
         assert list(terms) == ["generator", "discriminator"]
 
 
-def test_only_the_loss_is_wrapped_in_the_order_of_the_recipe(shelf, toy_game):
+def test_wrap_loss_changes_only_the_terms_of_the_loss(shelf, toy_game):
     for plugin in (Doubled, Added, Untouched):
         shelf.add(plugin)
     tricks = {"a": {"use": "Added"}, "d": {"use": "Doubled"}, "u": {"use": "Untouched"}}
@@ -68,9 +68,9 @@ def test_only_the_loss_is_wrapped_in_the_order_of_the_recipe(shelf, toy_game):
     assert [(t.name, t.weight) for t in terms["discriminator"]] == [("discriminator", 2.0), ("added", 1.0)]
 
 
-class Noting(Plugin):
-    name, kind = "noting", "normalization"
-    seen = []
+class Recorder(Plugin):
+    name, kind = "recorder", "normalization"
+    players = []
 
     @hookimpl
     def normalization(self, layer):
@@ -78,43 +78,43 @@ class Noting(Plugin):
 
     @hookimpl
     def wrap_network(self, player):
-        self.seen.append(player)
+        self.players.append(player)
 
     @hookimpl
     def loss_terms(self, player):
-        self.seen.append(player)
+        self.players.append(player)
 
     @hookimpl
     def lr_schedule(self, player):
-        self.seen.append(player)
+        self.players.append(player)
 
 
-def test_a_plugin_in_one_players_slot_is_asked_for_that_player_alone(shelf, toy_game):
-    shelf.add(Noting)
-    Noting.seen = []
-    toy_game(normalization={"discriminator": {"use": "Noting"}})
-    assert Noting.seen == ["discriminator"] * 3
+def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only(shelf, toy_game):
+    shelf.add(Recorder)
+    Recorder.players = []
+    toy_game(normalization={"discriminator": {"use": "Recorder"}})
+    assert Recorder.players == ["discriminator"] * 3
 
 
-def test_answers_may_be_put_in_ds_mouth(toy_game):
+def test_a_step_with_other_outputs(toy_game):
     step = draw_step(toy_game(), "discriminator")
-    asked = step.real_output
-    said = DiscriminatorOutput(torch.ones(8), torch.zeros(8, 1))
-    other = step.with_outputs(said, asked, real_target=0.3)
-    assert other.real_output is said
-    assert other.fake_output is asked
+    own = step.real_output
+    given = DiscriminatorOutput(torch.ones(8), torch.zeros(8, 1))
+    other = step.with_outputs(given, own, real_target=0.3)
+    assert other.real_output is given
+    assert other.fake_output is own
     assert (other.real_target, step.real_target) == (0.3, 1.0)
-    assert step.real_output is asked
+    assert step.real_output is own
 
 
-def test_another_judge_may_sit_in_one_step(toy_game):
+def test_a_step_with_another_discriminator(toy_game):
     step = draw_step(toy_game(), "generator")
     step.discriminator = lambda images, labels: (images.flatten(1).sum(1), images.flatten(1))
     assert torch.equal(step.fake_output.logits, step.fake.flatten(1).sum(1))
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_reference_images_are_always_the_same_and_leave_the_order_alone(toy_game, balanced):
+def test_reference_images_are_constant_and_do_not_change_the_order(toy_game, balanced):
     runs = [toy_game(train={"class_balanced": balanced}) for _ in range(2)]
     early, labels = runs[0].draw_reference(6)
     first = [run.draw()[0] for run in runs]
@@ -125,25 +125,25 @@ def test_reference_images_are_always_the_same_and_leave_the_order_alone(toy_game
     assert early.abs().max() <= 1
     if balanced:
         assert labels.tolist() == [0, 1] * 3
-        with pytest.raises(InputError, match="5 reference images cannot be shared evenly among 2 classes"):
+        with pytest.raises(InputError, match="5 reference images cannot be balanced over 2 classes"):
             runs[0].draw_reference(5)
 
 
-class Talker(Plugin):
-    name = "talker"
+class Warns(Plugin):
+    name = "warns"
 
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 3:
-            run.warn("three are played")
+            run.warn("three iterations are done")
 
 
-def test_what_a_plugin_says_reaches_the_user_and_the_log(shelf, play):
-    shelf.add(Talker)
-    run = play(tricks={"talker": {"use": "Talker"}}, train={"iterations": 5})
-    assert run.told.advice == ["three are played"]
+def test_a_warning_is_shown_and_logged(shelf, play):
+    shelf.add(Warns)
+    run = play(tricks={"warns": {"use": "Warns"}}, train={"iterations": 5})
+    assert run.told.advice == ["three iterations are done"]
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
-    assert [row for row in rows if "warning" in row] == [{"iteration": 3, "warning": "three are played"}]
+    assert [row for row in rows if "warning" in row] == [{"iteration": 3, "warning": "three iterations are done"}]
 
 
 class Coupled(Plugin):
@@ -151,7 +151,7 @@ class Coupled(Plugin):
     batch_coupled = True
 
 
-def test_what_couples_a_batch_is_known_and_advised_against_in_parts(shelf, toy_game):
+def test_plugins_that_couple_a_batch_cause_warnings_with_accumulation(shelf, toy_game):
     shelf.add(Coupled)
     run = toy_game(
         tricks={"coupled": {"use": "Coupled"}},
@@ -161,7 +161,7 @@ def test_what_couples_a_batch_is_known_and_advised_against_in_parts(shelf, toy_g
     assert run.recipe.coupling("discriminator") == ["tricks.coupled"]
     assert run.recipe.coupling("generator") == ["normalization.generator"]
     assert [s.partition(":")[0] for s in run.warnings] == ["normalization.generator", "tricks.coupled"]
-    assert toy_game(tricks={"coupled": {"use": "Coupled"}}).advice == []
+    assert toy_game(tricks={"coupled": {"use": "Coupled"}}).warnings == []
 
 
 class Points(Plugin):
@@ -180,7 +180,7 @@ class Points(Plugin):
         return Image.new("RGB", (len(images), 5), (9, 9, 9))
 
 
-def test_numbers_that_are_no_picture_are_used_as_they_are_and_drawn_as_their_plugin_wants(shelf, play, toy_game):
+def test_points_are_used_unchanged_and_drawn_by_their_plugin(shelf, play, toy_game):
     from PIL import Image
 
     shelf.add(Points)
@@ -189,5 +189,5 @@ def test_numbers_that_are_no_picture_are_used_as_they_are_and_drawn_as_their_plu
     assert set(batch.tolist()) <= set(torch.linspace(-1, 1, 32).tolist())
     run = play(data={"use": "Points"})
     (newest, *_) = sorted((run.path / "samples").iterdir(), reverse=True)
-    with Image.open(newest) as drawn:
-        assert drawn.size == (run.recipe.output.sample_count, 5)
+    with Image.open(newest) as picture:
+        assert picture.size == (run.recipe.output.sample_count, 5)

@@ -1,64 +1,53 @@
-"""How runs end, and what a resumed one makes up for when it was broken off in the midst of that."""
+"""End of a run, and a resume after a run that was killed while it ended."""
+
+import signal
 
 import pytest
-from tests.gankit.test_trainer import tricks
 
 from gankit import GankitError, LossTerm, Plugin, hookimpl
-from gankit import trainer as trainer_module
+from gankit.storage.run_dir import RunDir
+from gankit.training import loop
 from gankit.training.launch import start
-from gankit.training.reporter import Reporter
+from tests.gankit.conftest import Told
+from tests.gankit.training.test_loop import tricks
 
-MEASURED = {
+WITH_METRICS = {
     "extractor": {"use": "pixels"},
     "metrics": {"frechet_distance": {}},
     "evaluation": {"count": 4, "every": 100},
 }
 
 
-class Counts(Plugin):
-    """Measures the iteration."""
+class StopsAtThree(Plugin):
+    """End the run at iteration 3."""
 
-    name = "counts"
-
-    @hookimpl
-    def evaluate(self, run):
-        return {"iterations": float(run.iteration)}
-
-
-class Enough(Plugin):
-    """Ends the run at iteration 3."""
-
-    name = "enough"
+    name = "stops_at_three"
 
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 3:
-            run.stop("three are enough")
+            run.stop("three iterations")
 
 
 @pytest.fixture
-def parts(shelf):
-    """The toys, and what it takes to measure."""
+def plugins(shelf):
+    """Add the plugins of a metric to the toys."""
     from gankit_plugins.extractor.pixels import Pixels
     from gankit_plugins.metric.frechet_distance import FrechetDistance
 
     shelf.add(Pixels, "pixels", "extractor")
     shelf.add(FrechetDistance, "frechet_distance", "metric")
-    shelf.add(Counts)
-    shelf.add(Enough)
+    shelf.add(StopsAtThree)
     return shelf
 
 
-def measured(path):
-    """[(iteration, whether by a protocol), ...] of a log."""
-    from gankit.storage.run_dir import RunDir
-
-    return [(row["iteration"], "protocol" in row) for row in RunDir.open(path).read_log() if "metrics" in row]
+def iterations_with_metrics(path):
+    return [row["iteration"] for row in RunDir.open(path).read_log() if "metrics" in row]
 
 
-def breaking(name):
-    """A function of the trainer that breaks off when it is called first, and then works."""
-    real, calls = getattr(trainer_module, name), []
+def interrupted_once(name):
+    """Return a function of the loop that raises KeyboardInterrupt at its first call, and then works."""
+    real, calls = getattr(loop, name), []
 
     def called(*arguments):
         calls.append(1)
@@ -69,58 +58,53 @@ def breaking(name):
     return called
 
 
-@pytest.mark.parametrize("broken_off_in", ["show", "judge"])
-def test_the_last_measures_are_made_up_for(parts, play, go_on, monkeypatch, broken_off_in):
-    changes = {**MEASURED, "tricks": tricks(Counts), "output": {"sample_every": 100}}
+@pytest.mark.parametrize("function", ["save_grid", "evaluate"])
+def test_a_resume_computes_the_last_metrics_that_are_missing(plugins, play, go_on, monkeypatch, function):
+    changes = {**WITH_METRICS, "output": {"sample_every": 100}}
     with monkeypatch.context() as patched:
-        patched.setattr(trainer_module, broken_off_in, breaking(broken_off_in))
+        patched.setattr(loop, function, interrupted_once(function))
         with pytest.raises(KeyboardInterrupt):
             play(**changes)
     run = go_on()
-    assert measured(run.path) == [(6, False), (6, True)]
-    assert measured(go_on().path) == [(6, False), (6, True)]
+    assert iterations_with_metrics(run.path) == [6]
+    assert iterations_with_metrics(go_on().path) == [6]
 
 
-def test_a_stop_during_the_last_iteration_leaves_the_last_measures_to_do(parts, play, go_on):
-    """Whoever asks for the end does not wait for measures, and is told that the run is not over."""
-    import signal
+def test_a_signal_in_the_last_iteration_leaves_the_last_metrics_to_a_resume(plugins, play, go_on):
+    class Signals(Plugin):
+        """Send Ctrl-C in the last iteration."""
 
-    class Impatient(Plugin):
-        """Asks for the end in the last iteration."""
-
-        name = "impatient"
+        name = "signals"
 
         @hookimpl
         def after_iteration(self, run):
             if run.iteration == 6:
                 signal.raise_signal(signal.SIGINT)
 
-    parts.add(Impatient)
-    run = play(**MEASURED, tricks=tricks(Impatient))
+    plugins.add(Signals)
+    run = play(**WITH_METRICS, tricks=tricks(Signals))
     assert run.told.outcome.interrupted
-    assert measured(run.path) == []
+    assert iterations_with_metrics(run.path) == []
     resumed = go_on()
     assert not resumed.told.outcome.interrupted
-    assert measured(run.path) == [(6, True)]
+    assert iterations_with_metrics(run.path) == [6]
 
 
-def test_a_run_that_a_plugin_ended_ends_again_if_it_was_killed_meanwhile(parts, play, go_on, monkeypatch):
+def test_a_run_that_a_plugin_ends_stays_ended_after_a_kill(plugins, play, go_on, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(trainer_module, "show", breaking("show"))
+        patched.setattr(loop, "save_grid", interrupted_once("save_grid"))
         with pytest.raises(KeyboardInterrupt):
-            play(tricks=tricks(Enough), output={"sample_every": 100})
+            play(tricks=tricks(StopsAtThree), output={"sample_every": 100})
     run = go_on()
-    assert (run.told.outcome.iterations, run.told.outcome.stop_reason) == (3, "three are enough")
-    # Now that it has come to its end, to resume it means to play on.
+    assert (run.told.outcome.iterations, run.told.outcome.stop_reason) == (3, "three iterations")
+    # After a complete end, a resume trains further.
     further = go_on()
     assert (further.told.outcome.iterations, further.told.outcome.stop_reason) == (6, None)
 
 
-def test_a_stop_and_an_interruption_at_once_is_a_stop(parts, play):
-    import signal
-
+def test_a_stop_by_a_plugin_has_priority_over_a_signal(plugins, play):
     class Both(Plugin):
-        """Asks for the end in the iteration in which the run is ended."""
+        """Send Ctrl-C in the iteration in which the plugin ends the run."""
 
         name = "both"
 
@@ -128,41 +112,43 @@ def test_a_stop_and_an_interruption_at_once_is_a_stop(parts, play):
         def after_iteration(self, run):
             if run.iteration == 3:
                 signal.raise_signal(signal.SIGINT)
-                run.stop("three are enough")
+                run.stop("three iterations")
 
-    parts.add(Both)
+    plugins.add(Both)
     outcome = play(tricks=tricks(Both)).told.outcome
-    assert (outcome.interrupted, outcome.stop_reason) == (False, "three are enough")
+    assert (outcome.interrupted, outcome.stop_reason) == (False, "three iterations")
 
 
-def test_plugins_are_told_of_a_run_that_breaks_off(parts, play):
-    told = []
+def test_on_stop_gets_the_failure_of_a_run(plugins, play):
+    failures = []
 
-    class Poison(Plugin):
-        """NaN in D's loss, and then in what it does at the end."""
+    class Fails(Plugin):
+        """Return NaN as loss, and raise an error in `on_stop`."""
 
-        name = "poison"
+        name = "fails"
 
         @hookimpl
         def loss_terms(self, player):
-            yield LossTerm("poison", lambda step: step.fake.mean() * float("nan"))
+            yield LossTerm("not_a_number", lambda step: step.fake.mean() * float("nan"))
 
         @hookimpl
         def on_stop(self, run):
-            told.append(run.failure)
-            raise RuntimeError("and this hides nothing")
+            failures.append(run.failure)
+            raise RuntimeError("this must not hide the first error")
 
-    parts.add(Poison)
+    plugins.add(Fails)
     with pytest.raises(GankitError, match="fake is nan"):
-        play(tricks=tricks(Poison))
-    (failure,) = told
+        play(tricks=tricks(Fails))
+    (failure,) = failures
     assert "fake is nan" in failure
 
 
-@pytest.mark.parametrize(("count", "told"), [(3, True), (4, False)])
-def test_too_few_images_for_one_batch_are_said(toy_recipe, tmp_path, count, told):
+@pytest.mark.parametrize(("count", "warned"), [(3, True), (4, False)])
+def test_fewer_images_than_a_batch_are_a_warning(toy_recipe, tmp_path, count, warned):
     recipe = toy_recipe(train={"batch_size": 4}, data={"count": count, "classes": 0})
-    sentences = []
-    start(recipe, tmp_path / "run", Reporter(), sentences.append)
-    said = [s for s in sentences if s.startswith("advice: data: 3 images, and a batch holds 4")]
-    assert len(said) == told
+    reporter = Told()
+    start(recipe, tmp_path / "run", reporter)
+    assert (
+        len([s for s in reporter.advice if s.startswith("data: there are 3 images, and train.batch_size = 4")])
+        == warned
+    )

@@ -1,4 +1,4 @@
-"""The loop: whose turn it is, who learns in it, from what, at which rate, and when it stops."""
+"""Training loop: order of steps, updates, loss terms, learning rates, logs, and the end of a run."""
 
 import json
 import math
@@ -20,7 +20,7 @@ PLAIN = {
     "normalization": {"generator": {"use": "AsItIs"}},
     "optimizer": {"generator": {"use": "Sgd"}, "discriminator": {"use": "Sgd"}},
 }
-"""No randomness but the draws, no coupling of the batch, gradients applied as they are."""
+"""Networks without dropout and batch norm, and plain SGD."""
 
 
 def tricks(*classes):
@@ -35,27 +35,27 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-class Diary(Plugin):
-    """Writes down whose turn it was and what each network looked like."""
+class Recorder(Plugin):
+    """Record the player, the frozen parameters and the gradients of each step."""
 
-    name = "diary"
+    name = "recorder"
 
     def __init__(self, config):
         super().__init__(config)
-        self.turns, self.frozen, self.gradients = [], [], []
+        self.players, self.frozen, self.gradients = [], [], []
 
     @hookimpl
     def before_d_step(self, run, step):
-        self.note("discriminator", run, step)
+        self.record("discriminator", run, step)
 
     @hookimpl
     def before_g_step(self, run, step):
-        self.note("generator", run, step)
+        self.record("generator", run, step)
 
-    def note(self, player, run, step):
+    def record(self, player, run, step):
         assert step.player == player
         assert step.fake.requires_grad == (player == "generator")
-        self.turns.append(player)
+        self.players.append(player)
         self.frozen.append([not p.requires_grad for p in run.discriminator.parameters()])
 
     @hookimpl
@@ -64,27 +64,27 @@ class Diary(Plugin):
 
 
 @pytest.fixture
-def diary(shelf, toy_game):
-    shelf.add(Diary)
+def recorder(shelf, toy_game):
+    shelf.add(Recorder)
 
     def make(**changes):
-        run = toy_game(tricks=tricks(Diary), **changes)
-        return run, run.plugins["tricks.Diary"]
+        run = toy_game(tricks=tricks(Recorder), **changes)
+        return run, run.plugins["tricks.Recorder"]
 
     return make
 
 
 @pytest.mark.parametrize("ratio", [1, 3])
-def test_turns_follow_the_ratio(diary, ratio):
-    run, notes = diary(train={"discriminator_steps": ratio})
+def test_discriminator_steps_per_iteration(recorder, ratio):
+    run, recorded = recorder(train={"discriminator_steps": ratio})
     train_iteration(run)
     train_iteration(run)
-    assert notes.turns == (["discriminator"] * ratio + ["generator"]) * 2
+    assert recorded.players == (["discriminator"] * ratio + ["generator"]) * 2
     assert run.step_counts == {"discriminator": 2 * ratio, "generator": 2}
     assert run.iteration == 2
 
 
-def test_a_plugin_may_choose_the_turns(shelf, toy_game):
+def test_a_plugin_chooses_the_step_order(shelf, toy_game):
     @shelf.add
     class Order(Plugin):
         name = "order"
@@ -93,11 +93,11 @@ def test_a_plugin_may_choose_the_turns(shelf, toy_game):
         def step_order(self, run):
             return ["generator", "discriminator"] if run.iteration == 0 else None
 
-    shelf.add(Diary)
-    run = toy_game(train={"discriminator_steps": 2}, tricks=tricks(Diary, Order))
+    shelf.add(Recorder)
+    run = toy_game(train={"discriminator_steps": 2}, tricks=tricks(Recorder, Order))
     train_iteration(run)
     train_iteration(run)
-    assert run.plugins["tricks.Diary"].turns == [
+    assert run.plugins["tricks.Recorder"].players == [
         "generator",
         "discriminator",
         "discriminator",
@@ -106,19 +106,19 @@ def test_a_plugin_may_choose_the_turns(shelf, toy_game):
     ]
 
 
-def test_the_discriminator_is_frozen_in_the_generators_turn_and_not_after(diary):
-    run, notes = diary()
+def test_the_discriminator_is_frozen_only_in_the_g_step(recorder):
+    run, recorded = recorder()
     train_iteration(run)
-    in_d, in_g = notes.frozen
+    in_d, in_g = recorded.frozen
     assert not any(in_d)
     assert all(in_g)
     assert all(p.requires_grad for p in run.discriminator.parameters())
-    assert notes.gradients[0] == {"discriminator": [True] * 4, "generator": [False] * 6}
-    assert notes.gradients[1] == {"discriminator": [False] * 4, "generator": [True] * 6}
+    assert recorded.gradients[0] == {"discriminator": [True] * 4, "generator": [False] * 6}
+    assert recorded.gradients[1] == {"discriminator": [False] * 4, "generator": [True] * 6}
     assert all(p.grad is None for network in run.networks.values() for p in network.parameters())
 
 
-def test_what_somebody_froze_for_good_stays_frozen(shelf, toy_game):
+def test_a_weight_that_a_plugin_freezes_stays_frozen(shelf, toy_game):
     @shelf.add
     class Freeze(Plugin):
         name = "freeze"
@@ -137,7 +137,7 @@ def test_what_somebody_froze_for_good_stays_frozen(shelf, toy_game):
 
 
 @pytest.mark.parametrize(("player", "other"), [("discriminator", "generator"), ("generator", "discriminator")])
-def test_only_the_player_learns(toy_game, player, other):
+def test_a_step_changes_only_its_player(toy_game, player, other):
     run = toy_game(**PLAIN)
     before = {p: state(n) for p, n in run.networks.items()}
     train_step(run, player)
@@ -145,17 +145,17 @@ def test_only_the_player_learns(toy_game, player, other):
     assert same(before[other], state(run.networks[other]))
 
 
-def test_one_backward_pass_for_each_turn(toy_game, monkeypatch):
+def test_one_backward_pass_in_each_step(toy_game, monkeypatch):
     passes = []
-    whole = torch.Tensor.backward
-    monkeypatch.setattr(torch.Tensor, "backward", lambda self, *a, **k: passes.append(1) or whole(self, *a, **k))
+    backward = torch.Tensor.backward
+    monkeypatch.setattr(torch.Tensor, "backward", lambda self, *a, **k: passes.append(1) or backward(self, *a, **k))
     run = toy_game(train={"discriminator_steps": 3})
     train_iteration(run)
     assert len(passes) == 4
 
 
-def test_the_step_is_what_the_gradient_of_the_terms_says(shelf, toy_game):
-    """One turn of D by hand: weights, minus the rate times the gradient of the weighted sum of all terms."""
+def test_the_update_is_the_gradient_of_the_weighted_sum_of_all_terms(shelf, toy_game):
+    """Compare one D step with SGD written by hand."""
 
     @shelf.add
     class Pull(Plugin):
@@ -185,15 +185,15 @@ def test_the_step_is_what_the_gradient_of_the_terms_says(shelf, toy_game):
     torch.testing.assert_close(run.values["discriminator"]["pull"], (h**2).sum().detach())
 
 
-def test_lazy_terms_count_for_the_turns_they_leave_out():
+def test_lazy_terms_have_the_weight_of_the_steps_they_skip():
     plain, lazy = LossTerm("plain", abs), LossTerm("lazy", abs, weight=0.5, every=4)
-    acting = [[(t.name, t.weight) for t in due_terms([plain, lazy], turn, 1)] for turn in range(9)]
-    assert acting == [[("plain", 1.0), ("lazy", 2.0)] if n % 4 == 0 else [("plain", 1.0)] for n in range(9)]
+    due = [[(t.name, t.weight) for t in due_terms([plain, lazy], step, 1)] for step in range(9)]
+    assert due == [[("plain", 1.0), ("lazy", 2.0)] if n % 4 == 0 else [("plain", 1.0)] for n in range(9)]
     assert [t.weight for t in due_terms([plain, lazy], 0, parts=2)] == [0.5, 1.0]
 
 
-def test_a_lazy_term_acts_on_every_so_many_of_its_players_turns(shelf, toy_game):
-    asked = []
+def test_a_lazy_term_acts_on_every_nth_step_of_its_player(shelf, toy_game):
+    calls = []
 
     @shelf.add
     class Lazy(Plugin):
@@ -202,17 +202,17 @@ def test_a_lazy_term_acts_on_every_so_many_of_its_players_turns(shelf, toy_game)
         @hookimpl
         def loss_terms(self, player, run):
             yield LossTerm(
-                "lazy", lambda step: asked.append((player, run.step_counts[player])) or step.fake.sum() * 0, every=3
+                "lazy", lambda step: calls.append((player, run.step_counts[player])) or step.fake.sum() * 0, every=3
             )
 
     run = toy_game(tricks=tricks(Lazy), train={"discriminator_steps": 2})
     for _ in range(4):
         train_iteration(run)
-    assert [turn for player, turn in asked if player == "discriminator"] == [0, 3, 6]
-    assert [turn for player, turn in asked if player == "generator"] == [0, 3]
+    assert [step for player, step in calls if player == "discriminator"] == [0, 3, 6]
+    assert [step for player, step in calls if player == "generator"] == [0, 3]
 
 
-def test_terms_of_one_name_all_count(shelf, toy_game):
+def test_terms_with_equal_names_all_count(shelf, toy_game):
     class Twice(Plugin):
         name = "twice"
 
@@ -230,7 +230,7 @@ def test_terms_of_one_name_all_count(shelf, toy_game):
     assert "tricks.b.same" in values
 
 
-def test_schedules_multiply_and_only_scale(shelf, toy_game):
+def test_the_factors_of_schedules_are_multiplied(shelf, toy_game):
     @shelf.add
     class WarmUp(Plugin):
         name = "warm_up"
@@ -259,7 +259,7 @@ def test_schedules_multiply_and_only_scale(shelf, toy_game):
 def test_accumulation_equals_the_large_batch(toy_game, parts, player):
     whole = toy_game(train={"batch_size": 8}, **PLAIN)
     in_parts = toy_game(train={"batch_size": 8, "accumulate": parts}, **PLAIN)
-    # The same z, drawn at once and in parts.
+    # The same z, once as a whole and once in parts.
     z = torch.randn(8, 4)
     pieces = iter(z.chunk(parts))
     whole.sample_latent = lambda count, *others: z
@@ -277,7 +277,7 @@ def generator_tensors(run):
     return load_file(run.path / "generator.safetensors")
 
 
-def test_what_is_written_does_not_change_what_is_learnt(play):
+def test_output_settings_do_not_change_the_training(play):
     quiet = {"log_every": 100, "sample_every": 100, "checkpoint_every": 100, "keep_checkpoints": 1, "sample_count": 2}
     busy = {"log_every": 1, "sample_every": 1, "checkpoint_every": 1, "keep_checkpoints": 2, "sample_count": 9}
     wander = {"wander": {"use": "Wander"}}
@@ -287,7 +287,7 @@ def test_what_is_written_does_not_change_what_is_learnt(play):
     )
 
 
-def test_the_seed_decides(play):
+def test_the_seed_decides_the_result(play):
     first, again, other = play("a", seed=1), play("b", seed=1), play("c", seed=2)
     assert first.generator == again.generator
     assert not same(generator_tensors(first), generator_tensors(other))
@@ -301,7 +301,7 @@ def test_bf16_trains(play):
     assert not same(tensors, generator_tensors(play("fp32")))
 
 
-def test_the_log_says_how_it_went(play):
+def test_the_log_and_the_reporter(play):
     run = play(train={"discriminator_steps": 2}, output={"log_every": 4})
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     assert lines == run.told.rows
@@ -315,7 +315,7 @@ def test_the_log_says_how_it_went(play):
     assert sorted(p.name for p in (run.path / "samples").iterdir()) == ["000003.png", "000006.png"]
 
 
-def test_the_clock_counts_the_real_images_shown(toy_game):
+def test_the_clock_counts_real_images_per_second(toy_game):
     run = toy_game(train={"discriminator_steps": 3, "batch_size": 8})
     times = iter([100.0, 102.0, 104.0])
     clock = Clock(run, lambda: next(times))
@@ -326,7 +326,7 @@ def test_the_clock_counts_the_real_images_shown(toy_game):
 
 
 class Notes(Plugin):
-    """Keeps what is logged, draws at random meanwhile, and has something to say about every piece of advice, once."""
+    """Collect rows and grids, draw random numbers, and respond to a warning with another one."""
 
     name = "notes"
 
@@ -337,8 +337,8 @@ class Notes(Plugin):
     @hookimpl
     def on_log(self, run, row):
         self.rows.append(row)
-        if row.get("warning") == "half of it is played":
-            run.warn("heard")
+        if row.get("warning") == "half of the iterations are done":
+            run.warn("a warning was logged")
         torch.rand(1), random.random()
 
     @hookimpl
@@ -349,23 +349,23 @@ class Notes(Plugin):
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 3:
-            run.warn("half of it is played")
+            run.warn("half of the iterations are done")
 
     @hookimpl
-    def evaluate(self, run):
-        return {"iteration": float(run.iteration)}
+    def compute_metrics(self, comparison):
+        return {"constant": 1.0}
 
     @hookimpl
     def on_stop(self, run):
         run.warn("over")
 
 
-def test_plugins_are_told_every_row_and_every_grid(shelf, play):
+def test_plugins_get_every_row_and_every_grid(shelf, play):
     shelf.add(Notes)
     run = play(tricks=tricks(Notes))
     notes = run.run.plugins["tricks.Notes"]
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
-    # What is said when all is over is for the user and log.jsonl: whoever keeps a log may have closed it.
+    # Plugins may have closed their logs in `on_stop`, so its warnings are shown and written to log.jsonl only.
     assert lines[:-1] == notes.rows
     assert lines[-1] == {"iteration": 6, "warning": "over"}
     assert [(r["iteration"], *[k for k in ("loss", "metrics", "warning") if k in r]) for r in notes.rows] == [
@@ -377,7 +377,7 @@ def test_plugins_are_told_every_row_and_every_grid(shelf, play):
         (6, "loss"),
         (6, "metrics"),
     ]
-    assert run.told.advice == ["half of it is played", "heard", "over"]
+    assert run.told.advice == ["half of the iterations are done", "a warning was logged", "over"]
     for iteration, picture in notes.grids:
         saved = Image.open(run.path / "samples" / f"{iteration:06d}.png")
         assert picture.convert("RGB").tobytes() == saved.convert("RGB").tobytes()
@@ -393,7 +393,7 @@ def test_plugins_are_told_every_row_and_every_grid(shelf, play):
 # How a run ends
 
 
-def test_a_plugin_ends_the_run_and_says_why(play):
+def test_a_plugin_ends_the_run_with_a_reason(play):
     run = play(tricks={"stop": {"use": "Stopper", "iteration": 3}})
     assert run.told.outcome.stop_reason == "that is enough"
     assert run.told.outcome.iterations == 3
@@ -402,30 +402,30 @@ def test_a_plugin_ends_the_run_and_says_why(play):
 
 
 @pytest.mark.parametrize(
-    ("output", "turn", "iteration", "kept"),
+    ("output", "first_step", "iteration", "checkpoints"),
     [
         ({"log_every": 1, "checkpoint_every": 2}, 3, 4, ["000002"]),
         ({"log_every": 100, "checkpoint_every": 2}, 2, 4, ["000002"]),
         ({"log_every": 100, "checkpoint_every": 100}, 0, 6, []),
     ],
 )
-def test_a_loss_that_is_nan_ends_the_run_before_it_is_saved(play, tmp_path, output, turn, iteration, kept):
+def test_a_loss_that_is_nan_ends_the_run_before_it_is_saved(play, tmp_path, output, first_step, iteration, checkpoints):
     with pytest.raises(GankitError) as error:
-        play(tricks={"nan": {"use": "NotANumber", "turn": turn}}, output=output)
+        play(tricks={"nan": {"use": "NotANumber", "turn": first_step}}, output=output)
     assert error.value.exit_code == 1
-    # Once the weights are NaN, so is D's answer, and then every loss: all are named, in the order of play.
+    # Once the weights are NaN, so are the logits of D and all losses. All are named, in the order of the steps.
     later = r"the discriminator's (real|fake) is nan, and with it .*the generator's fool, the generator's broken\."
-    first = r"the generator's broken is nan\." if turn == iteration - 1 else later
+    first = r"the generator's broken is nan\." if first_step == iteration - 1 else later
     assert re.match(rf"iteration {iteration}: {first}", str(error.value))
-    assert "What helps most often" in str(error.value)
+    assert "Remedies that help most often" in str(error.value)
     folder = tmp_path / "run" / "checkpoints"
-    assert sorted(p.name for p in folder.glob("*")) == kept
+    assert sorted(p.name for p in folder.glob("*")) == checkpoints
     for tensors in folder.glob("*/generator.safetensors"):
         assert all(t.isfinite().all() for t in load_file(tensors).values())
-    assert (tmp_path / "run" / "generator.safetensors").exists() == bool(kept)
+    assert (tmp_path / "run" / "generator.safetensors").exists() == bool(checkpoints)
 
 
-def test_parameters_that_are_no_longer_finite_end_the_run_too(shelf, play, tmp_path):
+def test_infinite_parameters_end_the_run(shelf, play, tmp_path):
     @shelf.add
     class Blow(Plugin):
         name = "blow"
@@ -440,16 +440,16 @@ def test_parameters_that_are_no_longer_finite_end_the_run_too(shelf, play, tmp_p
             return ()
 
     with pytest.raises(
-        GankitError, match=r"iteration 4: the (generator's parameters are no longer finite|discriminator's fake is nan)"
+        GankitError, match=r"iteration 4: the (generator's parameters are not finite|discriminator's fake is nan)"
     ):
         play(tricks=tricks(Blow))
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").glob("*")) == ["000002"]
 
 
-# Waiting for the device
+# Synchronisation with the device
 
 
-def test_an_iteration_waits_for_nothing(toy_game):
+def test_an_iteration_does_not_wait_for_the_device(toy_game):
     run = toy_game(
         train={"discriminator_steps": 2, "class_balanced": True, "accumulate": 2},
         lr_schedule={"use": "Halving"},
@@ -462,7 +462,7 @@ def test_an_iteration_waits_for_nothing(toy_game):
     assert waits.counts == {}
 
 
-def test_the_counting_of_waits_works():
+def test_waits_are_counted():
     mask = torch.ones(2, dtype=torch.bool)
     with Waits() as waits:
         torch.ones(1).item()
@@ -472,38 +472,37 @@ def test_the_counting_of_waits_works():
     assert waits.counts == {"aten._local_scalar_dense": 2, "aten.index": 1, "aten.lift_fresh": 1}
 
 
-def test_a_run_waits_only_where_something_is_written(play, monkeypatch):
+def test_a_run_waits_only_for_output(play, monkeypatch):
     waiting = {}
 
-    def noted(run, *, real=train_iteration):
+    def counted(run, *, real=train_iteration):
         with Waits() as waits:
             real(run)
         waiting[run.iteration] = dict(waits.counts)
 
-    monkeypatch.setattr("gankit.training.loop.train_iteration", noted)
+    monkeypatch.setattr("gankit.training.loop.train_iteration", counted)
     play(output={"log_every": 3})
     assert waiting == {n: {} for n in range(1, 7)}
 
 
-class Alone:
-    """Stands in for ranks that meet: what one has is the mean."""
+class FakeRanks:
+    """Ranks whose mean is the value of this rank."""
 
     def mean_(self, tensors):
         self.tensors = list(tensors)
 
 
-def test_what_ranks_share_is_not_copied_out_of_python_when_every_parameter_has_a_gradient(toy_game):
-    """A number that is copied to a GPU makes the CPU wait for it."""
-
+def test_averaging_over_ranks_copies_nothing_from_python_if_all_parameters_have_gradients(toy_game):
+    """A copy of a Python number to a GPU makes the CPU wait."""
     run = toy_game()
     for p in run.parameters["generator"]:
         p.grad = torch.ones_like(p)
-    run.ranks = Alone()
+    run.ranks = FakeRanks()
     with Waits() as waits:
         average_over_ranks(run, "generator", {})
     assert waits.counts == {}
-    known = run.ranks.tensors[len(run.parameters["generator"])]
-    assert known.tolist() == [1.0] * len(run.parameters["generator"])
+    share = run.ranks.tensors[len(run.parameters["generator"])]
+    assert share.tolist() == [1.0] * len(run.parameters["generator"])
     run.parameters["generator"][0].grad = None
     average_over_ranks(run, "generator", {})
     assert run.ranks.tensors[len(run.parameters["generator"])].tolist()[:2] == [0.0, 1.0]

@@ -1,4 +1,4 @@
-"""Checkpoints: all of a game or none of it, and damage told by the file's name."""
+"""Checkpoints: complete state of a run, and detection of damaged files."""
 
 import errno
 import json
@@ -11,7 +11,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gankit import GankitError, InputError, Plugin, checkpoint
+from gankit import GankitError, InputError, Plugin
+from gankit.storage import checkpoint
 from gankit.storage.checkpoint import DamagedError, newest_whole_checkpoint, verify
 from gankit.storage.run_dir import RunDir
 from gankit.training.run import TrainingRun
@@ -33,68 +34,68 @@ FILES = [
 ]
 
 
-def played(run, iterations):
+def trained(run, iterations):
     for _ in range(iterations):
         train_iteration(run)
     return run
 
 
-def everything(run):
-    """All that decides how a game goes on, as one comparable value."""
+def whole_state(run):
+    """Return the state of a run as comparable values."""
     tensors, plain = capture(run)
     flat = {f"{file}/{name}": value for file, values in tensors.items() for name, value in values.items()}
     return flat, json.loads(json.dumps(plain))
 
 
-def assert_alike(one, other):
-    (tensors, plain), (others, other_plain) = everything(one), everything(other)
+def assert_equal_state(one, other):
+    (tensors, plain), (others, other_plain) = whole_state(one), whole_state(other)
     assert plain == other_plain
     assert tensors.keys() == others.keys()
     assert [name for name in tensors if not torch.equal(tensors[name].float(), others[name].float())] == []
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "Sgd"])
-def test_a_restored_game_goes_on_as_if_it_had_never_stopped(toy_game, tmp_path, optimizer):
+def test_a_resumed_run_continues_with_the_same_state(toy_game, tmp_path, optimizer):
     changes = EVERYTHING | {"optimizer": {"generator": {"use": optimizer}}}
     directory = RunDir(tmp_path)
-    unbroken = played(toy_game(**changes), 3)
+    unbroken = trained(toy_game(**changes), 3)
     place = save_checkpoint(unbroken, directory)
-    stopped = everything(unbroken)
-    played(unbroken, 3)
-    after = everything(unbroken)
+    stopped = whole_state(unbroken)
+    trained(unbroken, 3)
+    after = whole_state(unbroken)
     random.seed(1)
     resumed = toy_game(**changes)
     load_checkpoint(resumed, place)
-    now = everything(resumed)
+    now = whole_state(resumed)
     assert now[1] == stopped[1]
-    played(resumed, 3)
-    assert everything(resumed)[1] == after[1]
-    tensors = everything(resumed)[0]
+    trained(resumed, 3)
+    assert whole_state(resumed)[1] == after[1]
+    tensors = whole_state(resumed)[0]
     assert [name for name in tensors if not torch.equal(tensors[name], after[0][name])] == []
     assert resumed.iteration == 6
     assert resumed.step_counts == {"discriminator": 12, "generator": 6}
 
 
-def test_what_a_checkpoint_consists_of(toy_game, tmp_path):
-    place = save_checkpoint(played(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
+def test_the_files_of_a_checkpoint(toy_game, tmp_path):
+    place = save_checkpoint(trained(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
     assert place == tmp_path / "checkpoints" / "000002"
     assert sorted(p.name for p in place.iterdir()) == FILES
     assert verify(place)["iteration"] == 2
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
-def test_it_holds_nothing_that_executes(toy_game, tmp_path):
-    place = save_checkpoint(played(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
+def test_a_checkpoint_holds_only_json_and_tensors(toy_game, tmp_path):
+    place = save_checkpoint(trained(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
     for file in place.iterdir():
         data = file.read_bytes()
         if file.name == "state.json":
             assert json.loads(data)
-        else:  # safetensors: eight bytes that say how long the JSON is, the JSON, and numbers
+        else:  # safetensors: length of the JSON in eight bytes, the JSON, and numbers
             assert isinstance(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]), dict)
 
 
 def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, shelf):
-    """A fused optimiser walks weights and their averages side by side, so the layouts must agree."""
+    """A fused optimiser reads weights and their averages side by side, so their layouts must be equal."""
 
     class Conv(torch.nn.Module):
         def __init__(self):
@@ -110,12 +111,12 @@ def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, 
         "discriminator": {"use": f"{shelf.own.__name__}:Conv"},
         "normalization": {"generator": {"use": "AsItIs"}},
     }
-    unbroken = played(toy_game(**changes), 2)
+    unbroken = trained(toy_game(**changes), 2)
     place = save_checkpoint(unbroken, RunDir(tmp_path))
-    played(unbroken, 2)
+    trained(unbroken, 2)
     resumed = toy_game(**changes)
     load_checkpoint(resumed, place)
-    played(resumed, 2)
+    trained(resumed, 2)
     assert torch.equal(
         unbroken.discriminator.network.network.conv.weight, resumed.discriminator.network.network.conv.weight
     )
@@ -126,7 +127,7 @@ def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, 
 
 @pytest.fixture
 def saved(play):
-    """A run with checkpoints at 2, 4 and 6."""
+    """Return a run with checkpoints at iterations 2, 4 and 6."""
     return play(tricks=EVERYTHING["tricks"])
 
 
@@ -142,23 +143,23 @@ def alter(file):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", [truncate, alter, lambda file: file.unlink()], ids=["cut", "altered", "missing"])
-def test_damage_is_told_and_the_checkpoint_before_serves(saved, go_on, name, damage):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(saved, go_on, name, damage):
     before = saved.generator
     damaged = saved.path / "checkpoints" / "000006" / name
     damage(damaged)
     (saved.path / "generator.safetensors").unlink()
     again = go_on()
     assert again.told.sentences[0].startswith(f"{damaged} ")
-    assert again.told.sentences[0].endswith("; going on from the one before")
+    assert again.told.sentences[0].endswith("; using the checkpoint before it")
     assert again.told.sentences[1] == f"resuming from {saved.path / 'checkpoints' / '000004'}"
     assert len(again.told.sentences) == 2
     assert again.generator == before
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_byte_that_changes_is_noticed(saved, name, data):
+def test_every_changed_bit_is_detected(saved, name, data):
     place = saved.path / "checkpoints" / "000006"
     file = place / name
     whole, state = file.read_bytes(), verify(place)
@@ -166,7 +167,7 @@ def test_any_byte_that_changes_is_noticed(saved, name, data):
     try:
         file.write_bytes(whole[:position] + bytes([whole[position] ^ (1 << bit)]) + whole[position + 1 :])
         try:
-            # JSON has several ways to write one thing: 1e-05 and 1E-05, and blanks of any kind.
+            # JSON allows several forms of the same value, such as 1e-05 and 1E-05, and any white space.
             assert verify(place) == state
             assert name == "state.json"
         except DamagedError as error:
@@ -175,7 +176,7 @@ def test_any_byte_that_changes_is_noticed(saved, name, data):
         file.write_bytes(whole)
 
 
-def test_several_damaged_ones_are_all_told(saved, go_on):
+def test_all_damaged_checkpoints_are_named(saved, go_on):
     for number in ("000006", "000004"):
         truncate(saved.path / "checkpoints" / number / "plugins.safetensors")
     again = go_on()
@@ -185,7 +186,7 @@ def test_several_damaged_ones_are_all_told(saved, go_on):
     assert again.generator == saved.generator
 
 
-def test_when_none_is_whole_the_run_begins_again(saved, go_on):
+def test_a_run_without_a_valid_checkpoint_starts_again(saved, go_on):
     for place in (saved.path / "checkpoints").iterdir():
         truncate(place / "state.json")
     again = go_on()
@@ -198,7 +199,7 @@ def test_when_none_is_whole_the_run_begins_again(saved, go_on):
     ]
 
 
-def test_damaged_checkpoints_never_push_out_whole_ones(play, go_on, tmp_path):
+def test_damaged_checkpoints_do_not_replace_valid_ones(play, go_on, tmp_path):
     run = play(output={"keep_checkpoints": 2})
     assert run.checkpoints == ["000004", "000006"]
     truncate(run.path / "checkpoints" / "000006" / "state.json")
@@ -207,7 +208,7 @@ def test_damaged_checkpoints_never_push_out_whole_ones(play, go_on, tmp_path):
     verify(run.path / "checkpoints" / "000005")
 
 
-def test_another_versions_format_is_refused_and_left_alone(saved, go_on):
+def test_another_format_is_refused_and_not_changed(saved, go_on):
     for place in (saved.path / "checkpoints").iterdir():
         plain = json.loads((place / "state.json").read_text())
         del plain["sha256"]
@@ -220,7 +221,7 @@ def test_another_versions_format_is_refused_and_left_alone(saved, go_on):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "7", '"x"', "{}", '{"format": 1}', '{"sha256": 3}', "\xff"])
-def test_a_state_that_is_something_else_is_damage(saved, text):
+def test_a_wrong_state_file_is_damage(saved, text):
     place = saved.path / "checkpoints" / "000006"
     (place / "state.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DamagedError, match=r"state\.json"):
@@ -233,15 +234,15 @@ def test_a_state_that_is_something_else_is_damage(saved, text):
     [
         {"generator": {"width": 9}},
         {"optimizer": {"generator": {"use": "Sgd"}}, "discriminator": {"width": 2}},
-        {"tricks": {"w": {"use": "Wander"}, "average": {"use": "Forgetful"}}},
+        {"tricks": {"w": {"use": "Wander"}, "average": {"use": "Stateless"}}},
         {"train": {"class_balanced": True}},
     ],
 )
-def test_a_checkpoint_of_another_recipe_does_not_fit(saved, shelf, toy_game, toy_recipe, change):
-    class Forgetful(Plugin):
-        name = "forgetful"
+def test_a_checkpoint_of_another_recipe_is_refused(saved, shelf, toy_game, toy_recipe, change):
+    class Stateless(Plugin):
+        name = "stateless"
 
-    shelf.add(Forgetful)
+    shelf.add(Stateless)
     run = toy_game(**{"tricks": EVERYTHING["tricks"]} | change)
     place = saved.path / "checkpoints" / "000006"
     with pytest.raises(InputError, match=r"000006 does not fit the run's recipe\.toml: "):
@@ -251,11 +252,11 @@ def test_a_checkpoint_of_another_recipe_does_not_fit(saved, shelf, toy_game, toy
 # Writing
 
 
-def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_half(toy_game, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_last_checkpoint_and_leaves_nothing_else(toy_game, tmp_path, monkeypatch):
     directory = RunDir(tmp_path)
-    run = played(toy_game(), 1)
+    run = trained(toy_game(), 1)
     save_checkpoint(run, directory)
-    played(run, 1)
+    trained(run, 1)
     for failing in range(6):
         calls = iter(range(100))
 
@@ -275,7 +276,7 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_half(toy_game, tm
 
 
 def test_the_same_checkpoint_is_not_written_twice(toy_game, tmp_path):
-    run = played(toy_game(), 1)
+    run = trained(toy_game(), 1)
     place = save_checkpoint(run, RunDir(tmp_path))
     inode = place.stat().st_ino
     assert save_checkpoint(run, RunDir(tmp_path)) == place
@@ -284,28 +285,28 @@ def test_the_same_checkpoint_is_not_written_twice(toy_game, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [truncate, alter])
-def test_a_damaged_one_in_its_place_is_replaced(toy_game, tmp_path, damage):
-    run = played(toy_game(), 1)
+def test_a_damaged_checkpoint_of_the_same_iteration_is_replaced(toy_game, tmp_path, damage):
+    run = trained(toy_game(), 1)
     place = save_checkpoint(run, RunDir(tmp_path))
     damage(place / "generator.safetensors")
     save_checkpoint(run, RunDir(tmp_path))
     verify(place)
 
 
-def test_what_a_killed_process_left_is_no_hindrance(toy_game, tmp_path):
-    run = played(toy_game(), 1)
+def test_leftovers_of_a_killed_process_are_replaced(toy_game, tmp_path):
+    run = trained(toy_game(), 1)
     (tmp_path / "checkpoints" / ".tmp-000001" / "x").mkdir(parents=True)
     verify(save_checkpoint(run, RunDir(tmp_path)))
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000001"]
 
 
-def test_folders_that_are_no_checkpoints_are_passed_over(saved, go_on):
+def test_other_folders_and_files_are_ignored(saved, go_on):
     shutil.copytree(saved.path / "checkpoints" / "000006", saved.path / "checkpoints" / "000006 copy")
     (saved.path / "checkpoints" / "000009").write_text("a file")
     assert go_on().told.sentences[0] == f"resuming from {saved.path / 'checkpoints' / '000006'}"
 
 
-def test_a_plugin_with_a_state_and_no_way_to_take_it_back_says_so():
+def test_a_plugin_without_load_state_dict_is_an_error():
     class Half(Plugin):
         name = "half"
 
@@ -313,6 +314,6 @@ def test_a_plugin_with_a_state_and_no_way_to_take_it_back_says_so():
         Half(None).load_state_dict({"x": 1})
 
 
-def test_a_game_is_assembled_alike_each_time(toy_game):
-    assert_alike(played(toy_game(**EVERYTHING), 2), played(toy_game(**EVERYTHING), 2))
+def test_assembly_is_reproducible(toy_game):
+    assert_equal_state(trained(toy_game(**EVERYTHING), 2), trained(toy_game(**EVERYTHING), 2))
     assert isinstance(toy_game(), TrainingRun)

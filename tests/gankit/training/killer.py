@@ -1,16 +1,16 @@
-"""A process that plays runs in children of its own and kills them at a chosen moment.
+"""Program that trains runs in child processes and kills them at a chosen operation on the disk.
 
-It reads commands from stdin, one JSON object a line, and answers each with one: the child's exit code (negative: the
-signal that killed it), what it told, and how many operations on the disk it did. Torch is imported once, here.
+It reads commands from stdin, one JSON object in each line. The result of each command is a JSON object: exit code of
+the child (negative: the signal that killed it), messages, and number of operations on the disk. Torch is imported once.
 
-    {"do": "warm up", "recipe": PATH, "out": DIR}       plays here, for all that torch imports when first used
-    {"do": "start", "recipe": PATH, "out": DIR}         plays a recipe
-    {"do": "resume", "out": DIR, "overrides": [...]}    goes on with it
+    {"do": "warm up", "recipe": PATH, "out": DIR}       train here, so that torch imports all that it needs
+    {"do": "start", "recipe": PATH, "out": DIR}         train a recipe
+    {"do": "resume", "out": DIR, "overrides": [...]}    resume a run
     "kill": N                                           SIGKILL before operation N on the disk
-    "tear": true                                        ... and what was being written is half there
-    "prefetch": true                                    images are gathered ahead by a thread
+    "tear": true                                        ... and the file that is being written is truncated
+    "prefetch": true                                    prefetch the images
     "full": N                                           from operation N on, the disk is full
-    "limit": BYTES                                      no file may become larger
+    "limit": BYTES                                      largest size of a file
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from gankit.training.reporter import Reporter
 
 
 class Disk:
-    """Counts what is done to the disk, and does something terrible at a chosen moment."""
+    """Counter of operations on the disk, which fails or kills the process at a chosen one."""
 
     def __init__(self, kill: int | None, tear: bool, full: int | None) -> None:
         self.count, self.kill, self.tear, self.full = 0, kill, tear, full
         for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir"):
-            setattr(os, name, self.watched(getattr(os, name), name))
-        RunDir.log = self.watched(RunDir.log, "log")
+            setattr(os, name, self.counted(getattr(os, name), name))
+        RunDir.log = self.counted(RunDir.log, "log")
 
-    def watched(self, real: Callable, name: str) -> Callable:
+    def counted(self, real: Callable, name: str) -> Callable:
         def call(*arguments: Any, **more: Any) -> Any:
             self.count += 1
             if self.count == self.kill:
@@ -60,37 +60,51 @@ class Disk:
         return call
 
 
-def play(command: dict[str, Any]) -> tuple[int, list[str]]:
-    told: list[str] = []
+class Messages(Reporter):
+    """Reporter that collects warnings and facts."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def warned(self, sentence: str) -> None:
+        self.messages.append(sentence)
+
+    def informed(self, sentence: str) -> None:
+        self.messages.append(sentence)
+
+
+def run_command(command: dict[str, Any]) -> tuple[int, list[str]]:
+    """Return the exit code and the messages of a command."""
+    reporter = Messages()
     if command.get("prefetch"):
         gankit.data.batches.is_mapped = lambda images: True
     try:
         if command["do"] in ("start", "warm up"):
-            start(Recipe.load(command["recipe"]), command["out"], Reporter(), told.append)
+            start(Recipe.load(command["recipe"]), command["out"], reporter)
         else:
-            resume(command["out"], command.get("overrides", []), Reporter(), told.append)
+            resume(command["out"], command.get("overrides", []), reporter)
     except GankitError as error:
-        return error.exit_code, [*told, str(error)]
+        return error.exit_code, [*reporter.messages, str(error)]
     except BaseException:
-        return 70, [*told, traceback.format_exc()]
-    return 0, told
+        return 70, [*reporter.messages, traceback.format_exc()]
+    return 0, reporter.messages
 
 
-def child(command: dict[str, Any], answer: int) -> None:
+def child(command: dict[str, Any], pipe: int) -> None:
     disk = Disk(command.get("kill"), command.get("tear", False), command.get("full"))
     if "limit" in command:
         resource.setrlimit(resource.RLIMIT_FSIZE, (command["limit"], resource.RLIM_INFINITY))
-    code, told = play(command)
-    os.write(answer, json.dumps({"code": code, "told": told, "operations": disk.count}).encode())
+    code, messages = run_command(command)
+    os.write(pipe, json.dumps({"code": code, "messages": messages, "operations": disk.count}).encode())
     os._exit(0)
 
 
 def main() -> None:
-    shutil._use_fd_functions = False  # so that what is removed goes through os.unlink and os.rmdir by path
+    shutil._use_fd_functions = False  # so that rmtree removes by path, with os.unlink and os.rmdir
     for line in sys.stdin:
         command = json.loads(line)
         if command["do"] == "warm up":
-            print(json.dumps(play(command)), flush=True)
+            print(json.dumps(run_command(command)), flush=True)
             continue
         reading, writing = os.pipe()
         process = os.fork()
@@ -99,10 +113,10 @@ def main() -> None:
             child(command, writing)
         os.close(writing)
         with open(reading, "rb") as pipe:
-            said = pipe.read()
+            output = pipe.read()
         _, status = os.waitpid(process, 0)
-        answer = json.loads(said) if said else {"code": os.waitstatus_to_exitcode(status), "told": [], "operations": 0}
-        print(json.dumps(answer), flush=True)
+        killed = {"code": os.waitstatus_to_exitcode(status), "messages": [], "operations": 0}
+        print(json.dumps(json.loads(output) if output else killed), flush=True)
 
 
 if __name__ == "__main__":
