@@ -138,11 +138,11 @@ class Interrupts(Plugin):
 def test_ctrl_c_raises_and_the_run_can_be_resumed(shelf, toy_recipe, tmp_path):
     shelf.add(Interrupts)
     with pytest.raises(KeyboardInterrupt, match="is at iteration 3; resume it to continue"):
-        train(toy_recipe(tricks={"Interrupts": {}}), tmp_path / "run")
+        train(toy_recipe(tricks={"Interrupts": {}}, evaluation={"count": 8}), tmp_path / "run")
     # The lock is released, so that the same process can resume the run.
     done = resume(tmp_path / "run", ["train.iterations=5"])
-    assert (done.iterations, done.metrics, done.stop_reason) == (5, {"played": 5.0}, None)
-    assert done.warnings[-1].startswith("resuming from ")
+    assert (done.iterations, done.metrics, done.stop_reason) == (5, {"count": 8.0}, None)
+    assert any(s.startswith("resuming from ") for s in done.warnings)
     again = resume(done.path)
     assert again.generator_file == done.generator_file
     assert Recipe.load(done.path / "recipe.toml").train.iterations == 5
@@ -150,9 +150,11 @@ def test_ctrl_c_raises_and_the_run_can_be_resumed(shelf, toy_recipe, tmp_path):
 
 def test_the_result_has_warnings_and_metrics(shelf, toy_recipe, tmp_path):
     shelf.add(Interrupts)
-    done = train(toy_recipe(tricks={"Interrupts": {}}, train={"iterations": 2}), tmp_path / "run")
-    assert done.warnings == ["one iteration is done"]
-    assert done.metrics == {"played": 2.0}
+    done = train(
+        toy_recipe(tricks={"Interrupts": {}}, train={"iterations": 2}, evaluation={"count": 8}), tmp_path / "run"
+    )
+    assert done.warnings[0] == "one iteration is done"
+    assert done.metrics == {"count": 8.0}
 
 
 def test_metrics_of_the_recipe_do_not_change_the_training():

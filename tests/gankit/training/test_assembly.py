@@ -190,4 +190,4 @@ def test_points_are_used_unchanged_and_drawn_by_their_plugin(shelf, play, toy_ga
     run = play(data={"use": "Points"})
     (newest, *_) = sorted((run.path / "samples").iterdir(), reverse=True)
     with Image.open(newest) as picture:
-        assert picture.size == (run.recipe.output.sample_count, 5)
+        assert picture.size == (run.run.recipe.output.sample_count, 5)

@@ -213,9 +213,9 @@ def test_another_format_is_refused_and_not_changed(saved, go_on):
         plain = json.loads((place / "state.json").read_text())
         del plain["sha256"]
         plain["format"] = 99
-        (place / "state.json").write_text(json.dumps(plain | {"sha256": checkpoint._seal(plain)}))
+        (place / "state.json").write_text(json.dumps(plain | {"sha256": checkpoint._digest(plain)}))
     before = {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()}
-    with pytest.raises(InputError, match=r"000006/state\.json is of format 99; this gankit reads format 1"):
+    with pytest.raises(InputError, match=r"000006/state\.json has format 99; this version of gankit reads format 1"):
         go_on()
     assert {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()} == before
 
@@ -260,13 +260,13 @@ def test_a_failed_write_keeps_the_last_checkpoint_and_leaves_nothing_else(toy_ga
     for failing in range(6):
         calls = iter(range(100))
 
-        def write(path, data, *, real=checkpoint._write, calls=calls, failing=failing):
+        def write(path, data, *, real=checkpoint._write_synced, calls=calls, failing=failing):
             if next(calls) == failing:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return real(path, data)
 
         with monkeypatch.context() as patched:
-            patched.setattr(checkpoint, "_write", write)
+            patched.setattr(checkpoint, "_write_synced", write)
             with pytest.raises(GankitError, match=r"the disk is full: .*000002 could not be written"):
                 save_checkpoint(run, directory)
         assert [p.name for p in directory.checkpoints.iterdir()] == ["000001"]
