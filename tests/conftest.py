@@ -1,9 +1,9 @@
-"""For all tests."""
+"""Settings and fixtures of all tests."""
 
 import os
 
-# A process for each core, of one thread: games this small only make threads wait for one another. Set before torch is
-# imported, which reads it once; processes that tests start read it too.
+# One thread for each process, because in runs this small threads only wait for each other. Torch reads the variable
+# once, at its import, and so do the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections import Counter
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Operations(TorchDispatchMode):
-    """Counts torch's operations, forwards and backwards, by name."""
+    """Counter of torch's operations, forward and backward, by name."""
 
     def __init__(self):
         super().__init__()
@@ -30,7 +30,7 @@ def CountedOperations():  # noqa: N802
 
 
 def pytest_collection_modifyitems(items):
-    """A test that is played once for each device is one of the GPU's when it is the GPU's turn."""
+    """Mark tests with the parameter `cuda` as GPU tests."""
     for item in items:
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(isinstance(value, str) and value == "cuda" for value in parameters):

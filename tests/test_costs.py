@@ -1,4 +1,4 @@
-"""What an iteration of gankit does beyond its arithmetic: counted, so that it cannot grow unseen."""
+"""Overhead of an iteration: operations and allocations beyond those of a loop written by hand."""
 
 import gc
 
@@ -10,7 +10,7 @@ from workloads import game_of, iteration_of
 
 from gankit.recipe.bundled import bundled_recipes
 
-# fp32: bfloat16 kernels differ from processor to processor, and so do the buffers they ask for.
+# fp32, because bfloat16 kernels and their buffers differ from processor to processor.
 SMALL = ["train.precision=fp32", "train.batch_size=20", "data.count=40"]
 
 BEYOND_BY_HAND = {
@@ -18,55 +18,58 @@ BEYOND_BY_HAND = {
     "wgan_gp_mnist": {"operations": 83, "allocations": 6},
     "igan_vn_mnist": {"operations": 121, "allocations": 38},
 }
-"""What an iteration takes more than the loop written by hand, of thousands: mostly what hands batches to numpy, values
-kept for the log, and labels that a network without classes does not look at. Fewer is better; more wants a reason."""
+"""Additional operations and allocations of an iteration, out of thousands in all.
+
+They come mostly from batches in numpy, values for the log, and labels that a network without classes ignores. A larger
+number needs a reason.
+"""
 
 
 def allocations(iteration):
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         iteration()
-    events = seen.profiler.kineto_results.events()
+    events = profiler.profiler.kineto_results.events()
     return sum(event.name() == "[memory]" and event.nbytes() > 0 for event in events)
 
 
 @pytest.mark.parametrize("recipe", BEYOND_BY_HAND)
-def test_an_iteration_beside_the_loop_written_by_hand(CountedOperations, recipe):
+def test_overhead_of_an_iteration(CountedOperations, recipe):
     run = game_of(recipe, SMALL)
     loops = {
         "gankit": iteration_of(run),
         "with 15 tricks": iteration_of(game_of(recipe, SMALL, idle=15)),
         "hand": BY_HAND[recipe](run),
     }
-    found = {}
+    counts = {}
     for name, loop in loops.items():
         loop()
         with CountedOperations() as operations:
             loop()
-        found[name] = {"operations": operations.counts.total(), "allocations": allocations(loop)}
-    assert found["with 15 tricks"] == found["gankit"]
-    assert {what: n - found["hand"][what] for what, n in found["gankit"].items()} == BEYOND_BY_HAND[recipe]
+        counts[name] = {"operations": operations.counts.total(), "allocations": allocations(loop)}
+    assert counts["with 15 tricks"] == counts["gankit"]
+    assert {what: n - counts["hand"][what] for what, n in counts["gankit"].items()} == BEYOND_BY_HAND[recipe]
 
 
 @pytest.mark.parametrize("recipe", sorted(bundled_recipes()))
-def test_an_iteration_of_a_recipe_waits_for_nothing(recipe):
+def test_an_iteration_of_a_recipe_does_not_wait_for_the_device(recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
     run = game_of(recipe, [*SMALL, f"data.classes={classes}"])
     iteration = iteration_of(run)
     with Waits() as waits:
         iteration()
-    # RMSprop copies a number of torch's own, which stays on the CPU.
+    # RMSprop of torch copies a number that stays on the CPU.
     assert set(waits.counts) == ({"aten.lift_fresh"} if recipe == "wgan_mnist" else set())
 
 
-def test_an_iteration_leaves_nothing_to_collect():
-    """What holds itself in a circle keeps its tensors until Python looks for it, which is memory nobody asked for."""
+def test_an_iteration_creates_no_reference_cycles():
+    """A reference cycle keeps its tensors in memory until the garbage collector runs."""
     iteration = iteration_of(game_of("wgan_gp_mnist", SMALL, idle=2))
     iteration()
     gc.collect()
     gc.disable()
     try:
         iteration()
-        found = gc.collect()
+        collected = gc.collect()
     finally:
         gc.enable()
-    assert found == 0
+    assert collected == 0

@@ -190,8 +190,8 @@ def _from(entries: Iterable[Entry], distribution: str) -> list[Entry]:
 
 def _cause(error: BaseException) -> str:
     """Return the message for an error of an import."""
-    missing_name = isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
-    too_old = missing_name and error.name == "gankit"
+    # An ImportError that is not a ModuleNotFoundError: the module lacks a name.
+    too_old = type(error) is ImportError and error.name == "gankit"
     hint = "; it may need a newer gankit: `pip install -U gankit`" if too_old else ""
     return f"{type(error).__name__}: {error}{hint}"
 

@@ -41,6 +41,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     "gradient_norm_clipping": {"norm": 0.01},
     "instance_noise": {"sigma": 0.3},
     "packing": {},
+    "feature_matching": {},
+    "relativistic": {},
+    "relativistic_average": {},
     "spectral_norm": {},
     "dragan": {"spread": 50.0},
 }
@@ -111,12 +114,12 @@ def recipes() -> dict[str, Recipe]:
         "normalization": {"generator": {"use": "tiny_none"}},
         "optimizer": SGD,
     }
-    made = {}
+    recipes = {}
     for entry in Registry.installed().entries:
         if entry.distribution == "gankit" and (entry.kind in ("loss", "penalty") or entry.name in OTHERS):
             settings = OTHERS.get(entry.name, {})
-            made[entry.name] = tiny_recipe({entry.load(): settings}, plain)
-    return made
+            recipes[entry.name] = tiny_recipe({entry.load(): settings}, plain)
+    return recipes
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Several processes that play one game: what they compute is what one does, and none goes on without the others."""
+"""Several ranks: the same result as one process, and one end for all of them."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ from gankit.runtime.signals import Interrupt
 from gankit.runtime.torchrun_env import Place, place_of_process
 
 HERE = str(Path(__file__).parent)
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 sys.path.insert(0, HERE)
 ranks_worker = importlib.import_module("ranks_worker")
 
@@ -43,19 +43,19 @@ ENDLESS = [*RECIPE, "train.iterations=100000"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _imported_once():
-    """The server that ranks are forked from has imported what they need, torch above all."""
+def fork_server():
+    """Start the server that ranks are forked from, with torch imported."""
     server.set_forkserver_preload(["ranks_worker"])
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", HERE)
         forkserver.ensure_running()
 
 
-class Company:
-    """Ranks that are started together, each by the worker's function of this name."""
+class Group:
+    """Ranks that are started together, each with the worker's function of this name."""
 
     def __init__(self, folder, size, function, *arguments):
-        # As torchrun does: what ranks leave word in lives as long as the one that has started them.
+        # As with torchrun, the store outlives the ranks.
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         port = self.store.port
         self.files = [folder / f"{port}-{rank}.txt" for rank in range(size)]
@@ -68,10 +68,10 @@ class Company:
             process.start()
 
     def end(self, seconds=150):
-        """The exit codes, and what each rank said."""
-        until = time.monotonic() + seconds
+        """Return the exit codes and the outputs of the ranks."""
+        deadline = time.monotonic() + seconds
         for process in self.processes:
-            process.join(max(0, until - time.monotonic()))
+            process.join(max(0, deadline - time.monotonic()))
         codes = [process.exitcode for process in self.processes]
         for process in self.processes:
             process.kill()
@@ -79,7 +79,7 @@ class Company:
 
 
 def torchrun(size, *arguments):
-    """In a process group of its own, as a shell starts it: Ctrl-C reaches all of it."""
+    """Start torchrun in a process group of its own, as a shell does, so that Ctrl-C reaches all of its processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
     return subprocess.Popen(
         [*command, "-m", "gankit", *arguments],
@@ -91,10 +91,10 @@ def torchrun(size, *arguments):
     )
 
 
-def until(true, seconds=150):
+def wait_until(condition, seconds=150):
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
+    while not condition():
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.02)
 
 
@@ -103,48 +103,45 @@ def checkpoints(run):
 
 
 def ranks_below(torchrun_process):
-    """The processes that torchrun has started, by rank."""
+    """Return the process ids of the ranks of torchrun, by rank."""
     children = Path(f"/proc/{torchrun_process.pid}/task/{torchrun_process.pid}/children").read_text().split()
     environments = {int(pid): Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children}
     return {int(line[5:]): pid for pid, lines in environments.items() for line in lines if line.startswith(b"RANK=")}
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_several_ranks_compute_what_one_does(tmp_path, size, monkeypatch):
+@pytest.mark.parametrize(("size", "plugins"), [(2, True), (4, False)])
+def test_several_ranks_have_the_result_of_one(tmp_path, size, plugins, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    codes, said = Company(tmp_path, size, "comparison").end()
-    assert codes == [0] * size, "\n".join(said)
-    for text in said:
-        assert {"told", "batch norm", "statistics", "failed", "parted"} <= set(text.splitlines())
-    compared = [line for line in said[0].splitlines() if line.startswith("alike: ")]
-    assert {"alike: gradient_penalty", "alike: relativistic_average", "alike: dragan"} <= set(compared)
-    assert len(compared) > 20
-    same = [line for line in said[0].splitlines() if line.startswith("the same: ")]
-    assert {
-        "the same: ada",
-        "the same: balanced_steps",
-        "the same: collapse_guard",
-        "the same: training_monitor",
-    } <= set(same)
+    codes, outputs = Group(tmp_path, size, "comparison", plugins).end()
+    assert codes == [0] * size, "\n".join(outputs)
+    for text in outputs:
+        assert {"communication", "batch norm", "statistics", "failed", "disconnected"} <= set(text.splitlines())
+    if plugins:
+        compared = [line.partition(": ")[::2] for line in outputs[0].splitlines()]
+        equal_to_one = {name for check, name in compared if check == "equals one rank"}
+        assert {"gradient_penalty", "relativistic_average", "dragan"} <= equal_to_one
+        assert len(equal_to_one) > 20
+        equal_on_all = {name for check, name in compared if check == "equal on all ranks"}
+        assert {"ada", "balanced_steps", "collapse_guard", "training_monitor"} <= equal_on_all
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """A run of two ranks that nobody disturbed."""
+    """Return a run of two ranks without interruption."""
     folder = tmp_path_factory.mktemp("ranks")
-    codes, texts = Company(folder, 2, "command_line", ["run", *RECIPE, "--out", str(folder / "unbroken")]).end()
+    codes, texts = Group(folder, 2, "command_line", ["run", *RECIPE, "--out", str(folder / "unbroken")]).end()
     assert codes == [0, 0], texts
     assert "done: " in texts[0]
     assert texts[1] == ""
     return folder / "unbroken"
 
 
-def learnt(run):
+def final_files(run):
     place = run / "checkpoints" / "000120"
     return {path.name: path.read_bytes() for path in [*place.iterdir(), run / "generator.safetensors"]}
 
 
-def test_a_checkpoint_has_what_each_rank_has_of_its_own(unbroken):
+def test_a_checkpoint_holds_the_state_of_each_rank(unbroken):
     place = unbroken / "checkpoints" / "000120"
     first, second = load_file(place / "plugins.safetensors"), load_file(place / "rank-1.safetensors")
     key = "tricks.experience_replay/images"
@@ -154,112 +151,114 @@ def test_a_checkpoint_has_what_each_rank_has_of_its_own(unbroken):
     assert [name for name in second if "moving_average" in name] == []
     environment = json.loads((unbroken / "environment.json").read_text())
     assert len(set(environment["training_seeds"])) == 2
-    assert any("an image meets only those of its own rank" in sentence for sentence in environment["warning"])
+    assert any("images of its own rank" in sentence for sentence in environment["warnings"])
 
 
-def test_a_killed_rank_ends_the_run_with_its_cause_and_it_resumes_to_the_same_bytes(unbroken, tmp_path):
+def test_a_killed_rank_ends_the_run_and_a_resume_has_the_same_bytes(unbroken, tmp_path):
     run = tmp_path / "killed"
     process = torchrun(2, "run", *RECIPE, "--out", str(run))
-    until(lambda: checkpoints(run))
+    wait_until(lambda: checkpoints(run))
     killed = time.monotonic()
     os.kill(ranks_below(process)[1], signal.SIGKILL)
-    said, _ = process.communicate(timeout=150)
+    output, _ = process.communicate(timeout=150)
     assert process.returncode != 0
     assert time.monotonic() - killed < 30
-    assert said.count("error: rank 1 has ended: it left no word") == 1, said
-    codes, texts = Company(tmp_path, 2, "command_line", ["resume", str(run)]).end()
+    assert output.count("error: rank 1 has ended: it left no message") == 1, output
+    codes, texts = Group(tmp_path, 2, "command_line", ["resume", str(run)]).end()
     assert codes == [0, 0], texts
     assert "resuming from" in texts[0]
     assert "ranks: " not in texts[0]
     assert texts[1] == ""
-    assert learnt(run) == learnt(unbroken)
+    assert final_files(run) == final_files(unbroken)
 
 
-def test_a_signal_leaves_a_checkpoint_from_which_another_number_goes_on(tmp_path, capsys):
+def test_a_signal_leaves_a_checkpoint_for_another_number_of_ranks(tmp_path, capsys):
     run = tmp_path / "stopped"
-    process = torchrun(2, "run", *ENDLESS, "--out", str(run))
-    until(lambda: checkpoints(run))
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=150)
-    assert said.count("a checkpoint is written") == 1, said
+    ranks = Group(tmp_path, 2, "command_line", ["run", *ENDLESS, "--out", str(run)])
+    wait_until(lambda: checkpoints(run))
+    # torchrun passes SIGTERM on to all ranks.
+    for process in ranks.processes:
+        process.terminate()
+    codes, texts = ranks.end()
+    assert "a checkpoint is written" in texts[0], texts
+    assert texts[1] == ""
     stopped = int(checkpoints(run)[-1])
     with pytest.raises(SystemExit) as ended:
         main(["resume", str(run), f"train.iterations={stopped + 2}"])
     assert not ended.value.code
-    told = capsys.readouterr().out
-    assert "ranks: 2 wrote the checkpoint and 1 go on from it; " in told
-    assert "random numbers, and of tricks.experience_replay, begins anew" in told
+    output = capsys.readouterr().out
+    assert "ranks: 2 wrote the checkpoint and 1 resume it; " in output
+    assert "random states and the state of tricks.experience_replay belong to single ranks and start anew" in output
     newest = run / "checkpoints" / checkpoints(run)[-1]
     assert not (newest / "rank-1.safetensors").exists()
-    codes, texts = Company(tmp_path, 2, "command_line", ["resume", str(run), f"train.iterations={stopped + 4}"]).end()
+    codes, texts = Group(tmp_path, 2, "command_line", ["resume", str(run), f"train.iterations={stopped + 4}"]).end()
     assert codes == [0, 0], texts
-    assert "ranks: 1 wrote the checkpoint and 2 go on from it; " in texts[0]
+    assert "ranks: 1 wrote the checkpoint and 2 resume it; " in texts[0]
 
 
-def test_ctrl_c_in_a_terminal_leaves_a_checkpoint_and_the_run_ends_with_the_same_bytes(unbroken, tmp_path):
+def test_ctrl_c_writes_a_checkpoint_and_a_resume_has_the_same_bytes(unbroken, tmp_path):
     run = tmp_path / "stopped"
     process = torchrun(2, "run", *RECIPE, "--out", str(run))
-    until(lambda: checkpoints(run))
+    wait_until(lambda: checkpoints(run))
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=150)
-    assert said.count("a checkpoint is written") == 1, said
-    assert f"torchrun --nproc-per-node 2 -m gankit resume {run}" in said
-    assert "error: " not in said
-    codes, texts = Company(tmp_path, 2, "command_line", ["resume", str(run)]).end()
+    output, _ = process.communicate(timeout=150)
+    assert output.count("a checkpoint is written") == 1, output
+    assert f"torchrun --nproc-per-node 2 -m gankit resume {run}" in output
+    assert "error: " not in output
+    codes, texts = Group(tmp_path, 2, "command_line", ["resume", str(run)]).end()
     assert codes == [0, 0], texts
-    assert learnt(run) == learnt(unbroken)
+    assert final_files(run) == final_files(unbroken)
 
 
-def test_a_second_ctrl_c_ends_all_at_once_and_is_no_failure_of_a_rank(tmp_path):
-    trick = tmp_path / "dawdles.py"
+def test_a_second_ctrl_c_ends_all_ranks_at_once(tmp_path):
+    trick = tmp_path / "sleeps.py"
     trick.write_text(
         "import time\n"
         "from gankit import Plugin, hookimpl\n"
-        "class Dawdles(Plugin):\n"
-        '    name = "dawdles"\n'
+        "class Sleeps(Plugin):\n"
+        '    name = "sleeps"\n'
         "    @hookimpl\n"
         "    def on_grid(self, run):\n"
-        "        (run.directory / 'dawdling').touch()\n"
+        "        (run.directory / 'sleeping').touch()\n"
         "        time.sleep(25)\n"
     )
     run = tmp_path / "stopped"
-    dawdling = [f"tricks.dawdles.use='{trick}:Dawdles'", "output.sample_every=30"]
-    process = torchrun(2, "run", *RECIPE, *dawdling, "--out", str(run))
-    until((run / "dawdling").exists)
+    options = [f"tricks.sleeps.use='{trick}:Sleeps'", "output.sample_every=30"]
+    process = torchrun(2, "run", *RECIPE, *options, "--out", str(run))
+    wait_until((run / "sleeping").exists)
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    time.sleep(2 * Interrupt.ECHO)
+    time.sleep(1.5 * Interrupt.DEBOUNCE_SECONDS)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=150)
+    output, _ = process.communicate(timeout=150)
     assert time.monotonic() - began < 20
-    assert said.count("stopped at once, without a new checkpoint") == 1, said
-    assert "error: " not in said
+    assert output.count("stopped at once, without a new checkpoint") == 1, output
+    assert "error: " not in output
     assert checkpoints(run) == ["000020"]
     assert json.loads((run / "environment.json").read_text())["ended"]["state"] == "interrupted"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["run", "gaussian_ring", "loss=nothing"], "loss"),
         (["run", "gaussian_ring", "train.batch_size=63"], "2 ranks share each batch evenly, so it must be a multiple"),
-        (["run", "gaussian_ring", "train.device='cuda:1'"], "with several ranks each has a GPU of its own"),
+        (["run", "gaussian_ring", "train.device='cuda:1'"], "with several ranks it must be cuda"),
         (["resume", "nowhere"], "is not a run directory"),
         (["run", "--colour"], "--colour"),
         (["ablate", "gaussian_ring"], "start it without torchrun"),
-        (["eval", "nowhere"], "gankit eval is the work of one process"),
     ],
 )
-def test_a_mistake_is_told_once(tmp_path, monkeypatch, arguments, sentence):
+def test_a_mistake_is_reported_once(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    codes, texts = Company(tmp_path, 2, "command_line", arguments).end()
+    codes, texts = Group(tmp_path, 2, "command_line", arguments).end()
     assert codes == [2, 2]
-    assert sentence in texts[0]
+    assert message in texts[0]
     assert texts[1] == ""
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_ends_one_rank_alone_is_told_with_its_number(tmp_path):
+def test_a_failure_of_one_rank_is_reported_with_its_number(tmp_path):
     trick = tmp_path / "breaks.py"
     trick.write_text(
         "from gankit import GankitError, Plugin, hookimpl\n"
@@ -268,27 +267,27 @@ def test_what_ends_one_rank_alone_is_told_with_its_number(tmp_path):
         "    @hookimpl\n"
         "    def after_iteration(self, run):\n"
         "        if run.iteration == 30 and run.ranks.rank == 1:\n"
-        "            raise GankitError('a wire is cut')\n"
+        "            raise GankitError('a failure')\n"
     )
     run = tmp_path / "run"
     broken = [f"tricks.breaks.use='{trick}:Breaks'", "--out", str(run)]
-    codes, texts = Company(tmp_path, 2, "command_line", ["run", *RECIPE, *broken]).end()
+    codes, texts = Group(tmp_path, 2, "command_line", ["run", *RECIPE, *broken]).end()
     assert codes == [1, 1]
-    assert texts[1] == "error: rank 1: a wire is cut\n"
-    assert texts[0].count("error: rank 1 has ended: a wire is cut; `gankit resume` goes on from the last") == 1
+    assert texts[1] == "error: rank 1: a failure\n"
+    assert texts[0].count("error: rank 1 has ended: a failure; `gankit resume` continues from the last") == 1
     assert checkpoints(run) == ["000020"]
 
 
-def test_one_process_alone_is_a_rank_that_waits_for_nobody():
+def test_a_single_process_is_the_only_rank():
     x = torch.ones(2, requires_grad=True)
     assert ALONE.mean(x) is x
     assert ALONE.any(True)
-    assert ALONE.all_gather("me") == ["me"]
-    assert ALONE.gathered(b"me") == [b"me"]
+    assert ALONE.all_gather("text") == ["text"]
+    assert ALONE.gather(b"data") == [b"data"]
     assert ALONE.device("cuda:1") == "cuda:1"
 
 
-def test_what_other_programs_set_makes_no_rank(monkeypatch):
+def test_one_variable_alone_does_not_make_a_rank(monkeypatch):
     for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -298,29 +297,29 @@ def test_what_other_programs_set_makes_no_rank(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("variables", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE=two: a whole number is wanted"),
+        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE=two: it must be a whole number"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "the ranks are 0 to 1"),
         ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "0"}, "this is rank 0 of 0 on its machine"),
         ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "4"}, "WORLD_SIZE=2, but this is rank 0 of 4 on its"),
-        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}, "MASTER_ADDR not set, so the ranks cannot meet"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}, "MASTER_ADDR is not set, so the ranks cannot connect"),
     ],
 )
-def test_an_environment_that_makes_no_sense_is_a_sentence(tmp_path, monkeypatch, capsys, said, sentence):
+def test_inconsistent_variables_are_refused(tmp_path, monkeypatch, capsys, variables, message):
     monkeypatch.chdir(tmp_path)
     current_ranks.cache_clear()
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in said.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
         main(["run", "gaussian_ring"])
     assert ended.value.code == 2
-    assert sentence in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_what_to_type_next_on_several_machines(monkeypatch, capsys):
+def test_the_command_to_resume_on_several_machines(monkeypatch, capsys):
     place = {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "first"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
@@ -334,7 +333,7 @@ def test_what_to_type_next_on_several_machines(monkeypatch, capsys):
 
 @pytest.fixture
 def machines(tmp_path):
-    """The folders of two machines that share no disk."""
+    """Return the folders of two machines without a shared disk."""
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         folder.mkdir()
@@ -343,32 +342,32 @@ def machines(tmp_path):
 
 def on_machines(machines, *arguments):
     folders = [str(folder) for folder in machines]
-    return Company(machines[0].parent, 2, "on_machines", folders, list(arguments)).end()
+    return Group(machines[0].parent, 2, "on_machines", folders, list(arguments)).end()
 
 
-def test_machines_with_recipes_that_differ_do_not_play(machines):
+def test_machines_with_different_recipes_are_refused(machines):
     for folder, size in zip(machines, (16, 32), strict=True):
         text = (RECIPES / "gaussian_ring.toml").read_text()
         assert "batch_size = 128" in text
         (folder / "ring.toml").write_text(text.replace("batch_size = 128", f"batch_size = {size}"))
     codes, texts = on_machines(machines, "run", "ring.toml", "--out", "run")
     assert codes == [2, 2]
-    assert "rank 1 would not play the same game: train.batch_size is 32 there, and 16 where rank 0 is" in texts[0]
+    assert "rank 1 would train another run: train.batch_size is 32 there and 16 on rank 0" in texts[0]
     assert texts[1] == ""
     assert not (machines[0] / "run").exists()
 
 
-def test_a_machine_that_does_not_see_the_run_is_named(unbroken, machines):
+def test_a_machine_without_the_run_directory_is_named(unbroken, machines):
     shutil.copytree(unbroken, machines[0] / "run")
     codes, texts = on_machines(machines, "resume", "run", "train.iterations=122")
     assert codes == [2, 2]
     assert "rank 1: run is not a run directory: it does not exist on this machine; to resume, every" in texts[0]
 
 
-def test_a_machine_with_an_older_copy_of_the_run_is_named(unbroken, machines):
+def test_a_machine_with_an_older_checkpoint_is_named(unbroken, machines):
     for folder in machines:
         shutil.copytree(unbroken, folder / "run")
     shutil.rmtree(machines[1] / "run" / "checkpoints" / "000120")
     codes, texts = on_machines(machines, "resume", "run", "train.iterations=122")
     assert codes == [2, 2]
-    assert "the iteration to go on from is 100 there, and 120 where rank 0 is" in texts[0]
+    assert "the iteration of the checkpoint is 100 there and 120 on rank 0" in texts[0]
