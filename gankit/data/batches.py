@@ -152,9 +152,7 @@ class Batches:
             members = [(labels_on_cpu == k).nonzero().flatten() for k in range(classes)]
             empty = [str(k) for k, indices in enumerate(members) if not len(indices)]
             if empty:
-                raise InputError(
-                    f"data: no image of class {', '.join(empty)}, and every batch needs all classes"
-                )
+                raise InputError(f"data: no image of class {', '.join(empty)}, and every batch needs all classes")
             self.sequences = [ShuffledIndices(indices, seed + k) for k, indices in enumerate(members)]
         else:
             self.sequences = [ShuffledIndices(torch.arange(len(images)), seed)]
