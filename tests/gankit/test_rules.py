@@ -137,7 +137,7 @@ def test_a_plugin_imports_an_extra_only_inside_functions():
     ("source", "stray"),
     [
         ("from gankit import Plugin, LossTerm\nimport torch, json\nfrom torch import nn\nfrom PIL import Image", []),
-        ("from gankit.training.run import TrainingRun", ["gankit.training.run"]),
+        ("from gankit.plugin.step import Step", ["gankit.plugin.step"]),
         ("import gankit", ["gankit"]),
         ("from gankit import Hooks", ["gankit Hooks"]),
         ("from gankit_plugins.loss.hinge import hinge", ["gankit_plugins.loss.hinge"]),
