@@ -115,7 +115,9 @@ class OnePass(Plugin):
     def before_d_step(self, step: Step) -> None:
         (real, labels), (fake, _) = step.real_inputs, step.fake_inputs
         both = step.discriminate(torch.cat([real, fake]), None if labels is None else torch.cat([labels, labels]))
-        real_output, fake_output = (DiscriminatorOutput(*parts) for parts in zip(*(of.chunk(2) for of in both), strict=True))
+        real_output, fake_output = (
+            DiscriminatorOutput(*parts) for parts in zip(*(of.chunk(2) for of in both), strict=True)
+        )
         vars(step).update(real_output=real_output, fake_output=fake_output)
 
 

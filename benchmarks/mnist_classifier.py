@@ -120,9 +120,7 @@ def evaluate(generator: Path, classifier_file: Path, per_class: int, seed: int) 
         train_images = train_images[torch.isin(train_labels, requested)]
     train_features, _ = classify(classifier, train_images[:10_000])
     test = mean_and_covariance(test_features)
-    distance, baseline = (
-        frechet_distance(*mean_and_covariance(of), *test).item() for of in (features, train_features)
-    )
+    distance, baseline = (frechet_distance(*mean_and_covariance(of), *test).item() for of in (features, train_features))
     print(
         f"Frechet distance to the test set: {distance:.1f} "
         f"(first {len(train_features):,} training images: {baseline:.1f})"
