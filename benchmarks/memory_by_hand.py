@@ -2,8 +2,8 @@
 
     python benchmarks/memory_by_hand.py dcgan IMAGES LABELS [--resolution 64]
 
-Trains a few iterations and prints the peak memory of the process in bytes. Nothing is written to disk. DCGAN and WGAN-GP
-import torch alone. IGAN_vN imports gankit, for its networks.
+Trains a few iterations and prints the peak memory of the process in bytes. Nothing is written to disk. DCGAN and
+WGAN-GP import torch alone. IGAN_vN imports gankit, for its networks.
 """
 
 from __future__ import annotations

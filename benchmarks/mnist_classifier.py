@@ -6,10 +6,10 @@
 `train` trains the classifier for four epochs on the 60,000 training images, 2 minutes on 2 CPU cores, and prints its
 accuracy on the 10,000 test images. Quote the accuracy with every figure of the classifier.
 
-`evaluate` samples 200 images of each class from a generator file, in evaluation mode. It prints the share of images that
-the classifier assigns to the requested digit, overall and per digit, and the Frechet distance (Heusel 2017) between the
-classifier's 128 features of the generated images and of the test images. The distance of the training images to the
-test images is printed with it. Distances compare only for the same classifier.
+`evaluate` samples 200 images of each class from a generator file, in evaluation mode. It prints the share of images
+that the classifier assigns to the requested digit, overall and per digit, and the Frechet distance (Heusel 2017)
+between the classifier's 128 features of the generated images and of the test images. The distance of the training
+images to the test images is printed with it. Distances compare only for the same classifier.
 """
 
 from __future__ import annotations

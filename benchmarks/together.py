@@ -207,12 +207,12 @@ def page(rows: dict[str, list[Result]]) -> str:
         "",
         "Written by `python benchmarks/together.py`. The tests train a part of the same pairs and compare.",
         "",
-        f"{len(names)} plugins, {len(pairs)} pairs in a tiny recipe: {counts['trains']} train, {counts['warning']} train "
-        f"with a warning, {counts['refused']} are refused, {counts['slot']} fill the same slot. A pair that trains has "
-        "finite losses and gradients for both players, and ends with the same bytes after a resume.",
+        f"{len(names)} plugins, {len(pairs)} pairs in a tiny recipe: {counts['trains']} train, {counts['warning']} "
+        f"train with a warning, {counts['refused']} are refused, {counts['slot']} fill the same slot. A pair that "
+        "trains has finite losses and gradients for both players, and ends with the same bytes after a resume.",
         "",
-        "`.` trains. `a` trains with an additional warning, which neither plugin causes alone. `x` is refused. `-` fills "
-        "the same slot. The diagonal is the plugin alone.",
+        "`.` trains. `a` trains with an additional warning, which neither plugin causes alone. `x` is refused. `-` "
+        "fills the same slot. The diagonal is the plugin alone.",
         "",
         "```",
     ]
