@@ -273,7 +273,7 @@ def installed(place: Path, plugins: int) -> Path:
         names = [f"Trick{k}" for k in range(5)]
         source = ["from gankit import Plugin, hookimpl", "", ""]
         for name in names:
-            source += [f"class {name}(Plugin):", f'    """Does nothing. It is {name} of kit {number}."""', ""]
+            source += [f"class {name}(Plugin):", f'    """Plugin {name} of kit {number}, which does nothing."""', ""]
             source += [f'    name = "{name.lower()}_of_{number}"', "", "    @hookimpl"]
             source += ["    def after_iteration(self, run):", "        return None", "", ""]
         (package / "__init__.py").write_text("\n".join(source))
@@ -288,7 +288,7 @@ BATCH = 128
 
 
 def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
-    """Return the milliseconds of an iteration on one rank, on two that share its batch, and on two with a batch each."""
+    """Return the milliseconds on one rank, on two that share its batch, and on two with a batch each."""
     if (os.cpu_count() or 1) < 2:
         return {}
     kinds = {
