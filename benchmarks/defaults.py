@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,7 @@ def adam(**options: Any) -> Callable[[TrainingRun], None]:
 def zero_in_place(run: TrainingRun) -> None:
     """Set gradients to zero instead of to None."""
     for optimizer in run.optimizers.values():
-        zero_grad = optimizer.zero_grad
-        optimizer.zero_grad = lambda zero_grad=zero_grad: zero_grad(set_to_none=False)  # type: ignore[method-assign, misc]
+        optimizer.zero_grad = partial(optimizer.zero_grad, set_to_none=False)  # type: ignore[method-assign]
 
 
 def trick(name: str) -> tuple[str, ...]:

@@ -136,27 +136,21 @@ def synchronized(loop: Loop, repeats: int, options: Options) -> Loop:
 def memory(options: Options) -> Iterator[Result]:
     """Yield the peak memory of both loops for each workload and precision."""
     for workload, precision in options.cases():
-        by_hand = BY_HAND[WORKLOADS[workload][0]]
-        builders: dict[str, Callable[[], Loop]] = {
-            "gankit": lambda workload=workload, precision=precision: iteration_of(options.run(workload, precision)),
-            "by hand": lambda workload=workload, precision=precision, by_hand=by_hand: by_hand(
-                options.run(workload, precision)
-            ),
-        }
-        peaks = {name: peak_of(build, options) for name, build in builders.items()}
+        makers = {"gankit": iteration_of, "by hand": BY_HAND[WORKLOADS[workload][0]]}
+        peaks = {name: peak_of(make, options, workload, precision) for name, make in makers.items()}
         cells = {name: f"{peak / 2**20:,.1f} MiB" for name, peak in peaks.items()}
         ratio = f"gankit / by hand: {peaks['gankit'] / peaks['by hand']:.3f}"
         yield row("memory", f"{workload}, {precision}", cells["gankit"], cells["by hand"], ratio)
 
 
-def peak_of(build: Callable[[], Loop], options: Options) -> int:
+def peak_of(make: Callable[[TrainingRun], Loop], options: Options, workload: str, precision: str) -> int:
     """Return the peak of the memory that the tensors of a loop take on the device, weights and images included."""
     if options.torch_device.type != "cuda":
-        return peak_of_tensors(build())
+        return peak_of_tensors(make(options.run(workload, precision)))
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    loop = build()
+    loop = make(options.run(workload, precision))
     # The first iterations take more: cuDNN tries its algorithms.
     synchronized(loop, WARM_UP, options)()
     gc.collect()

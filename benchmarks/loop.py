@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import torch
 from by_hand import BY_HAND
-from timing import Ratio, Result, bytes_of_tensors, command_line, interleaved, machine
+from timing import Loop, Ratio, Result, bytes_of_tensors, command_line, interleaved, machine
 from workloads import TINY, benchmark_run, iteration_of
 
 IDLE = (0, 5, 15)
@@ -35,7 +35,7 @@ def measure(quick: bool) -> Result:
     result: Result = {"machine": machine(), "recipes": {}}
     for recipe, by_hand in list(BY_HAND.items())[: 1 if quick else None]:
         overrides = TINY if quick else []
-        loops = {}
+        loops: dict[str, Loop] = {}
         for copy in range(COPIES):
             runs = {name_of(idle): benchmark_run(recipe, overrides, idle) for idle in IDLE}
             plain = runs[name_of(0)]

@@ -141,7 +141,9 @@ def verdicts(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
     lines = []
     for data in DATA:
         plain = results["plain"][data]
-        better, same, worse = [], [], []
+        better: list[str] = []
+        same: list[str] = []
+        worse: list[str] = []
         for variant, by_data in results.items():
             if variant == "plain":
                 continue
