@@ -1,6 +1,6 @@
 """What every trick costs: the time of an iteration with it over the time of one without it.
 
-    python benchmarks/cost.py [--pairs 40] [--only NAME ...] [--out docs/tricks.md]
+    python benchmarks/cost.py [--pairs 40] [--only NAME ...] [--out docs/costs.md]
 
 Two games take turns in one process, iteration by iteration; what counts is the median over pairs of the ratio within
 a pair. Which of the two goes first alternates. Parts that fill a slot are compared with what fills it in the plain
@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--only", nargs="*", default=None, help="names as in the table")
-    parser.add_argument("--out", type=Path, default=Path("docs/tricks.md"))
+    parser.add_argument("--out", type=Path, default=Path("docs/costs.md"))
     arguments = parser.parse_args()
     found = changes()
     control = measured({}, arguments.pairs)

@@ -1,6 +1,6 @@
 """Every pair of parts in one run: which train together, and which are refused, for what reason.
 
-    python benchmarks/together.py [--out docs/together.md]
+    python benchmarks/together.py [--out docs/combinations.md]
 
 Every trick, loss, normalisation and optimiser that is installed with gankit is put into one tiny recipe together with
 every other one. A pair that no check refuses is played for three iterations: the losses must be finite, gradients must
@@ -192,7 +192,7 @@ def row(name: str) -> list[Result]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/together.md"))
+    parser.add_argument("--out", type=Path, default=Path("docs/combinations.md"))
     out: Path = parser.parse_args().out
     with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         rows = dict(zip(parts(), pool.map(row, parts()), strict=True))
