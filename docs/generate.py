@@ -57,9 +57,7 @@ KIND_PAGES: dict[Kind, KindPage] = {
         '[normalization]\ngenerator = "batch_norm"\ndiscriminator = "spectral_norm"',
         "One for each network.",
     ),
-    "optimizer": KindPage(
-        "Optimisers", '[optimizer.generator]\nuse = "adam"\nlr = 3e-4', "One for each player."
-    ),
+    "optimizer": KindPage("Optimisers", '[optimizer.generator]\nuse = "adam"\nlr = 3e-4', "One for each player."),
     "lr_schedule": KindPage(
         "Learning rate schedules",
         '[lr_schedule]\nuse = "inverse"',
@@ -84,7 +82,9 @@ KIND_PAGES: dict[Kind, KindPage] = {
         "The function from images to features that [metrics](metric.md) compare.",
     ),
     "metric": KindPage(
-        "Metrics", "[metrics.frechet_distance]", "Numbers that compare generated images with real ones; see [Metrics](../metrics.md)."
+        "Metrics",
+        "[metrics.frechet_distance]",
+        "Numbers that compare generated images with real ones; see [Metrics](../metrics.md).",
     ),
     "command": KindPage(
         "Commands",
