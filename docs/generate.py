@@ -40,7 +40,7 @@ class KindPage(NamedTuple):
     text: str
 
 
-IN_TRICKS = "Stands under `[tricks]`, where the order of the tables is the order in which plugins act."
+IN_TRICKS = "They stand under `[tricks]` and act in the order of the tables."
 
 KIND_PAGES: dict[Kind, KindPage] = {
     "data": KindPage("Datasets", '[data]\nuse = "images"\npath = "photos"', "The images that a run trains on."),
@@ -89,8 +89,9 @@ KIND_PAGES: dict[Kind, KindPage] = {
     "command": KindPage(
         "Commands",
         "",
-        "A plugin of this kind adds a command to `gankit`. Its entry point has the name of the command. gankit itself brings "
-        "no such plugin.",
+        "A plugin of this kind adds a command to `gankit`. The hook point is "
+        "[`register_commands`](../hooks.md#register_commands), and the entry point `command.NAME` has the name of the command. "
+        "gankit itself has no such plugin.",
     ),
 }
 
@@ -289,7 +290,7 @@ def described(member: griffe.Object) -> list[str]:
     public = [m for m in everything.values() if not m.name.startswith("_") and not is_import(m)]
     public = [m for m in public if m.name in ONLY.get(member.name, (m.name,))]
     rows = [f"- `{m.name}`{attribute(m)}" for m in public if m.is_attribute]
-    lines += [*rows, ""] if rows else []
+    lines += ["Attributes:", "", *rows, ""] if rows else []
     for method in public:
         if method.is_function:
             lines += [code(call(method)), "", docstring(method), ""]
@@ -342,7 +343,7 @@ def block_markdown(block: str) -> str:
     head, _, rest = block.partition("\n")
     if head in ("Args:", "Raises:"):
         entries = re.split(r"\n(?=\S)", textwrap.dedent(rest))
-        return "\n".join(f"- {'' if head == 'Args:' else 'raises '}{argument(e)}" for e in entries)
+        return "\n".join([head.replace("Args", "Arguments"), "", *(f"- {argument(e)}" for e in entries)])
     if block.startswith("    "):
         return code(textwrap.dedent(block))
     if head.startswith("- "):
