@@ -11,7 +11,7 @@ import argparse
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,7 +119,7 @@ def hooks_page(entries: Iterable[Entry]) -> str:
     for name, kind in hookspecs.KIND_OF_HOOK.items():
         function = getattr(hookspecs, name)
         text, _, example = inspect.cleandoc(function.__doc__).partition("Example:\n")
-        lines += [f"## {name}", "", code(f"{name}{signature(function)}"), "", f"*{kind}.* {markdown(text)}", ""]
+        lines += [f"## {name}", "", code(signature(name, function)), "", f"*{kind}.* {markdown(text)}", ""]
         lines += [code(textwrap.dedent(example).strip()), ""]
         if users.get(name):
             lines += [f"Used by {', '.join(users[name])}.", ""]
@@ -130,9 +130,17 @@ def code(text: str) -> str:
     return f"```python\n{text}\n```"
 
 
-def signature(function: object) -> str:
-    """Return the parameters and the return type as in the source."""
-    return str(inspect.signature(function)).replace("'", "")  # type: ignore[arg-type]
+def signature(name: str, function: Callable[..., object]) -> str:
+    """Return a function's parameters and return type as in the source."""
+    found = inspect.signature(function)
+    returned = f" -> {found.return_annotation}" if found.return_annotation is not inspect.Signature.empty else ""
+    return on_lines(name, [str(p) for p in found.parameters.values()], returned).replace("'", "")
+
+
+def on_lines(name: str, arguments: Sequence[str], returned: str) -> str:
+    """Return a signature on one line, or with one line for each argument if it is long."""
+    line = f"{name}({', '.join(arguments)}){returned}"
+    return line if len(line) <= 80 else "\n".join([f"{name}(", *(f"    {a}," for a in arguments), f"){returned}"])
 
 
 def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
@@ -281,18 +289,18 @@ def described(member: griffe.Object) -> list[str]:
     if isinstance(member, griffe.Function):
         return [*lines, code(call(member)), "", docstring(member), ""]
     if not isinstance(member, griffe.Class):
-        return [*lines, code(f"{member.name} = {member.value}"), "", docstring(member), ""]
+        return [*lines, code(f"{member.name} = {getattr(member, 'value', '...')}"), "", docstring(member), ""]
     if "__init__" in member.members:
         lines += [code(call(member["__init__"], member.name)), ""]
     lines += [docstring(member), ""]
-    # A class of its own: also what it inherits from gankit's protocols.
-    everything = {**member.inherited_members, **member.members} if is_protocol(member) else member.members
+    # The members of a protocol are all that there is to use, so those of its bases are shown too.
+    everything = {**member.members, **member.inherited_members} if is_protocol(member) else member.members
     public = [m for m in everything.values() if not m.name.startswith("_") and not is_import(m)]
     public = [m for m in public if m.name in ONLY.get(member.name, (m.name,))]
     rows = [f"- `{m.name}`{attribute(m)}" for m in public if m.is_attribute]
     lines += ["Attributes:", "", *rows, ""] if rows else []
     for method in public:
-        if method.is_function:
+        if method.is_function and isinstance(method, griffe.Function | griffe.Alias):
             lines += [code(call(method)), "", docstring(method), ""]
     return lines
 
@@ -307,8 +315,8 @@ def is_import(member: griffe.Object | griffe.Alias) -> bool:
 
 def attribute(member: griffe.Object | griffe.Alias) -> str:
     """Return the type and the docstring of an attribute, as far as it has them."""
-    annotation = re.sub(r"^ClassVar\[(.*)\]$", r"\1", str(member.annotation or ""))
-    text = flow(member.docstring.value) if member.docstring else ""
+    annotation = re.sub(r"^ClassVar\[(.*)\]$", r"\1", str(getattr(member, "annotation", None) or ""))
+    text = " ".join(member.docstring.value.split()) if member.docstring else ""
     return (f" (`{annotation}`)" if annotation else "") + (f": {text}" if text else "")
 
 
@@ -325,7 +333,7 @@ def call(function: griffe.Function | griffe.Alias, name: str | None = None) -> s
         default = f" = {parameter.default}" if parameter.default is not None else ""
         arguments.append(f"{parameter.name}{annotation}{default}")
     returned = f" -> {function.returns}" if function.returns is not None and name is None else ""
-    return f"{name or function.name}({', '.join(arguments)}){returned}"
+    return on_lines(name or function.name, arguments, returned)
 
 
 def docstring(member: griffe.Object | griffe.Alias) -> str:
