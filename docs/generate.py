@@ -289,7 +289,8 @@ def described(member: griffe.Object) -> list[str]:
     if isinstance(member, griffe.Function):
         return [*lines, code(call(member)), "", docstring(member), ""]
     if not isinstance(member, griffe.Class):
-        return [*lines, code(f"{member.name} = {getattr(member, 'value', '...')}"), "", docstring(member), ""]
+        value = str(getattr(member, "value", "...")).replace("'", '"')
+        return [*lines, code(f"{member.name} = {value}"), "", docstring(member), ""]
     if "__init__" in member.members:
         lines += [code(call(member["__init__"], member.name)), ""]
     lines += [docstring(member), ""]
