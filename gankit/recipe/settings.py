@@ -77,5 +77,5 @@ class Evaluation(Settings):
         if not isinstance(budget, str):
             return budget
         if (percent := re.fullmatch(PERCENT, budget)) is None:
-            raise ValueError('say a share of the run\'s time, as "5%" or as 0.05')
+            raise ValueError('write "5%" or 0.05')
         return float(percent[1]) / 100
