@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gankit.errors import GankitError
+from gankit.errors import GankitError, InputError
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
+from gankit.storage.checkpoint import read_tensors
 
 CacheEntry = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and JSON values."""
@@ -56,10 +56,8 @@ def disk_cache(what: str, key: Any, compute: Callable[[], CacheEntry]) -> CacheE
 def _read(path: Path) -> CacheEntry | None:
     """Return the content of a file, or None if it is missing or damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["gankit"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError):
+        return read_tensors(path)
+    except InputError:
         return None
 
 
