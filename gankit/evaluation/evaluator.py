@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol
@@ -79,11 +80,8 @@ class Evaluator:
             # Without an extractor there are no features: metrics compare the samples themselves.
             self.reference = Reference(real)
             if "extractor" in run.recipe.components:
-                self.reference = with_features(
-                    real, run.dataset, run.build_extractor(), run.recipe.components["extractor"]
-                )
-            if (compute := self.reference.dataset_features) is not None:
-                self.reference = replace(self.reference, dataset_features=computed_once(compute, self.budget))
+                extractor, plugin = run.build_extractor(), run.recipe.components["extractor"]
+                self.reference = with_features(real, run.dataset, extractor, plugin, self.budget.one_time_work)
         if (seconds := time.perf_counter() - start) > LONG_PREPARATION:
             # Not a warning of the run: its report would show it as a problem.
             sentence = f"preparing the metrics took {seconds:.0f} s; the result is cached for later runs"
@@ -185,7 +183,13 @@ class Reference:
         )
 
 
-def with_features(real: Samples, dataset: Dataset, extractor: Extractor, component: Component) -> Reference:
+def with_features(
+    real: Samples,
+    dataset: Dataset,
+    extractor: Extractor,
+    component: Component,
+    one_time_work: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Reference:
     """Return a reference with the features of the real samples.
 
     Args:
@@ -193,11 +197,13 @@ def with_features(real: Samples, dataset: Dataset, extractor: Extractor, compone
         dataset: the dataset, `loaded_once`.
         extractor: the feature extractor.
         component: the plugin that built the extractor.
+        one_time_work: context in which the features of the whole dataset are computed, the first time they are needed.
     """
     images, labels = dataset.load()
 
+    @cache
     def dataset_features() -> Features:
-        with sequential_access(images):
+        with one_time_work(), sequential_access(images):
             return cached_features(labelled(images, labels, dataset.class_names), extractor, component)
 
     whole = len(images) == len(real.images)
@@ -223,17 +229,6 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
     key = [CACHE_VERSION, real.digest(), dict(extractor.facts), code, component.config.model_dump(mode="json")]
     tensors, _ = disk_cache("features", key, compute)
     return Features(tensors["values"], tensors.get("logits"))
-
-
-def computed_once(compute: Callable[[], Features], budget: Budget) -> Callable[[], Features]:
-    """Return a function that computes the features in its first call, as one-time work of the budget."""
-
-    @cache
-    def features() -> Features:
-        with budget.one_time_work():
-            return compute()
-
-    return features
 
 
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:

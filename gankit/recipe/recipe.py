@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 from packaging.requirements import InvalidRequirement, Requirement
@@ -38,6 +38,8 @@ from gankit.plugin.slots import (
 from gankit.recipe.settings import Evaluation, Output, Train
 from gankit.recipe.toml import Raw, drop_key, merge, overrides_from_here, read_toml
 from gankit.suggest import nearest
+
+S = TypeVar("S", bound=Settings)
 
 TOP_LEVEL = (
     *("name", "seed", "requires", "train", "output", "evaluation"),
@@ -125,12 +127,12 @@ class Recipe:
             "output": self.output.model_dump(mode="json"),
             "evaluation": self.evaluation.model_dump(mode="json"),
         }
-        for part in self.components.values():
-            table, _, name = part.key.partition(".")
+        for component in self.components.values():
+            table, _, name = component.key.partition(".")
             if name:
-                resolved.setdefault(table, {})[name] = part.to_dict()
+                resolved.setdefault(table, {})[name] = component.to_dict()
             else:
-                resolved[table] = part.to_dict()
+                resolved[table] = component.to_dict()
         return resolved
 
     def to_toml(self) -> str:
@@ -152,14 +154,14 @@ class Recipe:
         for key in drop:
             drop_key(raw, key, Path(self.source))
         recorded = {
-            key: {"distribution": part.resolved.distribution, "version": part.resolved.version}
-            for key, part in self.components.items()
+            key: {"distribution": component.resolved.distribution, "version": component.resolved.version}
+            for key, component in self.components.items()
         }
         return Recipe.from_dict(merge(raw, overrides_from_here(overrides)), self.source, recorded=recorded)
 
     def uses(self, name: str) -> bool:
         """Return whether the recipe has a plugin of this name."""
-        return any(part.plugin_class.name == name for part in self.components.values())
+        return any(component.plugin_class.name == name for component in self.components.values())
 
     def use_of(self, key: str) -> str | None:
         """Return the name of the plugin at a key such as `normalization.discriminator`, or None if there is none."""
@@ -172,9 +174,9 @@ class Recipe:
         """
         return [
             key
-            for key, part in self.components.items()
-            if part.plugin_class.batch_coupled
-            and (key.endswith(f".{player}") if part.kind not in TRICK_KINDS else player == "discriminator")
+            for key, component in self.components.items()
+            if component.plugin_class.batch_coupled
+            and (key.endswith(f".{player}") if component.kind not in TRICK_KINDS else player == "discriminator")
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
@@ -253,26 +255,16 @@ class RecipeParser:
         train = self.settings(Train, self.table("train"), "train")
         output = self.settings(Output, self.table("output"), "output")
         evaluation = self.settings(Evaluation, self.table("evaluation"), "evaluation")
-        components = {key: part for key, kinds, raw in self.places() if (part := self.component(key, kinds, raw))}
-        if isinstance(train, Train) and train.batch_size % train.accumulate:
-            self.problem(
-                "train.accumulate",
-                f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}",
-            )
+        components = {
+            key: component for key, kinds, raw in self.places() if (component := self.component(key, kinds, raw))
+        }
+        if train is not None and train.batch_size % train.accumulate:
+            message = f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}"
+            self.problem("train.accumulate", message)
         self.raise_problems()
-        assert isinstance(train, Train)
-        assert isinstance(output, Output)
-        assert isinstance(evaluation, Evaluation)
-        return Recipe(
-            name,
-            seed,
-            train,
-            output,
-            evaluation,
-            components,
-            str(self.source),
-            with_distributions(requires, components),
-        )
+        assert train is not None and output is not None and evaluation is not None  # noqa: PT018
+        requires = with_distributions(requires, components)
+        return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires)
 
     def requirements(self) -> tuple[str, ...]:
         """Return the requirements. Each distribution that is missing or too old is a problem."""
@@ -308,7 +300,7 @@ class RecipeParser:
             RecipeError: some of them are wrong. The error lists all mistakes.
         """
         requested = [place for place in self.places() if place[0] in set(keys)]
-        components = {key: part for key, kinds, raw in requested if (part := self.component(key, kinds, raw))}
+        components = {key: component for key, kinds, raw in requested if (component := self.component(key, kinds, raw))}
         self.raise_problems()
         return components
 
@@ -385,7 +377,7 @@ class RecipeParser:
             return None
         return Component(key, plugin_class.kind, resolved.use, plugin_class, config, resolved)
 
-    def settings(self, model: type[Settings], raw: Raw, key: str) -> Settings | None:
+    def settings(self, model: type[S], raw: Raw, key: str) -> S | None:
         """Return validated settings, or None if there are problems."""
         try:
             # Validation of JSON has strict types, but an array may fill a tuple, and a string a path.
