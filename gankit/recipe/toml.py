@@ -61,7 +61,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
     # The requirements of both recipes count. Other lists are replaced.
     requires = [tables.get("requires", []), raw.get("requires", [])]
-    if all(isinstance(of, list) for of in requires) and any(requires):
+    if all(isinstance(one, list) for one in requires) and any(requires):
         raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
     return merge(tables, raw)
 

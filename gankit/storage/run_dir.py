@@ -206,7 +206,7 @@ class RunDir:
     def prune(self, keep: int) -> None:
         """Delete all checkpoints but the newest `keep`."""
         for old in self.saved_checkpoints()[:-keep]:
-            # A kill during the deletion must not leave component of a checkpoint under its name.
+            # A kill during the deletion must not leave part of a checkpoint under its name.
             doomed = old.with_name(TEMPORARY + old.name)
             old.rename(doomed)
             shutil.rmtree(doomed)
