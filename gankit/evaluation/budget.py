@@ -70,11 +70,7 @@ class Budget:
 
     def account(self) -> dict[str, Any]:
         """Return the totals, for `environment.json`."""
-        return {
-            "seconds": round(self.spent, 3),
-            "share": round(self.spent / self.elapsed, 4),
-            "left_out": self.skipped,
-        }
+        return {"seconds": round(self.spent, 3), "share": round(self.spent / self.elapsed, 4), "left_out": self.skipped}
 
     def in_words(self) -> str:
         """Return the totals as a sentence."""

@@ -71,11 +71,7 @@ class Recipe:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        overrides: Iterable[str] = (),
-        drop: Iterable[str] = (),
-        registry: Registry | None = None,
+        cls, path: str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = (), registry: Registry | None = None
     ) -> Recipe:
         """Read and validate a TOML file.
 

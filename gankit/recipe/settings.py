@@ -26,15 +26,13 @@ class Train(Settings):
     )
     device: str = Field("auto", description="device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
     precision: Literal["fp32", "bf16", "auto"] = Field(
-        "fp32",
-        description="bf16: autocast to bfloat16; auto: bf16 if the processor supports it",
+        "fp32", description="bf16: autocast to bfloat16; auto: bf16 if the processor supports it"
     )
     channels_last: bool = Field(True, description="channels-last memory format of images and convolutions")
     tf32: bool = Field(True, description="on a GPU, use TensorFloat-32 for fp32 matrix products")
     deterministic: bool = Field(False, description="on a GPU, use deterministic kernels only, as exact resume requires")
     keep_freed_memory: bool = Field(
-        True,
-        description="on a CPU with glibc, keep freed memory for the next iteration: faster, but more memory",
+        True, description="on a CPU with glibc, keep freed memory for the next iteration: faster, but more memory"
     )
 
 

@@ -65,11 +65,7 @@ BELOW = {
         ({"tricks": {"noise": {"use": "noise"}}}, "tricks.noise", {"use": "noise", "sigma": 3}),
         ({"tricks": {"noise": {"use": "other"}}}, "tricks.noise", {"use": "other"}),
         # `use` inside the settings of a plugin has no special meaning.
-        (
-            {"tricks": {"other": {"more": {"use": "z"}}}},
-            "tricks.other.more",
-            {"use": "z", "y": 1},
-        ),
+        ({"tricks": {"other": {"more": {"use": "z"}}}}, "tricks.other.more", {"use": "z", "y": 1}),
         ({"tricks": {"other": {"more": "z"}}}, "tricks.other.more", "z"),
         ({"generator": {"width": 3}}, "generator", {"use": "plain", "width": 3}),
         ({"generator": {"use": "other"}}, "generator", {"use": "other"}),
