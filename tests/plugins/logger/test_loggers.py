@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import wandb
 from PIL import Image
-from tests.plugins.loggers.conftest import (
+from tests.plugins.logger.conftest import (
     LOGGERS,
     OF_THE_CLOCK,
     READ,
