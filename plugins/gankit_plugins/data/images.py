@@ -197,9 +197,8 @@ class UnpreparedImages:
             yield chunk()
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield the names, and check that they fit the listing. The names are not stored: ten million would take much
-        memory.
-        """
+        """Yield the names, and check that they fit the listing."""
+        # The names are not stored, because ten million take much memory.
         remaining, classes = self.listing.count, bool(self.listing.class_names)
         for name in names:
             remaining -= 1

@@ -24,10 +24,12 @@ MAX_PIXELS = 1 << 19
 
 
 def circle(u: Tensor, v: Tensor) -> Tensor:
+    """Disc of radius 0.85."""
     return torch.hypot(u, v) - 0.85
 
 
 def square(u: Tensor, v: Tensor) -> Tensor:
+    """Square from -0.7 to 0.7."""
     return torch.maximum(u.abs(), v.abs()) - 0.7
 
 
@@ -49,20 +51,24 @@ def star(u: Tensor, v: Tensor) -> Tensor:
 
 
 def ring(u: Tensor, v: Tensor) -> Tensor:
+    """Ring between the radii 0.43 and 0.87."""
     return (torch.hypot(u, v) - 0.65).abs() - 0.22
 
 
 def cross(u: Tensor, v: Tensor) -> Tensor:
+    """Two bars of 1.84 by 0.54, one horizontal and one vertical."""
     horizontal = torch.maximum(u.abs() - 0.92, v.abs() - 0.27)
     vertical = torch.maximum(v.abs() - 0.92, u.abs() - 0.27)
     return torch.minimum(horizontal, vertical)
 
 
 def crescent(u: Tensor, v: Tensor) -> Tensor:
+    """Disc of radius 0.9 without a disc of radius 0.75 around (0.5, 0)."""
     return torch.maximum(torch.hypot(u, v) - 0.9, 0.75 - torch.hypot(u - 0.5, v))
 
 
 def bar(u: Tensor, v: Tensor) -> Tensor:
+    """Horizontal bar of 1.9 by 0.5."""
     return torch.maximum(u.abs() - 0.95, v.abs() - 0.25)
 
 

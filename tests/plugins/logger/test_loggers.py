@@ -164,7 +164,7 @@ def test_an_interrupted_run_continues(tmp_path, shared):
 
 
 def test_a_run_without_checkpoints_starts_again(tmp_path, shared):
-    """As after a kill before the first checkpoint; then again when the run is complete. The id stays the same."""
+    """Resume after a kill before the first checkpoint, and again when the run is complete. The id stays the same."""
     run, _ = train(recipe_with(*LOGGERS, **shared), tmp_path / "again")
     ids = {r.run.run_id for r in wandb_records(run) if r.WhichOneof("record_type") == "run"}
     for place in (run / "checkpoints").iterdir():
