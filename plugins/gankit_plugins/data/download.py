@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn
 
 from gankit import GankitError
+from gankit_plugins.data.progress_bar import progress_bar
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0
@@ -68,7 +67,7 @@ def _download(address: str, target: Path) -> str:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdigit() else None
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target, "wb") as file, _progress_bar(address, total) as bar:
+        with open(target, "wb") as file, progress_bar(address, total, DownloadColumn()) as bar:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 digest.update(chunk)
@@ -79,18 +78,3 @@ def _download(address: str, target: Path) -> str:
     if total is not None and size != total:
         raise ConnectionError(f"the connection was closed after {size} of {total} bytes")
     return digest.hexdigest()
-
-
-def _progress_bar(address: str, total: int | None) -> Progress:
-    """Return a progress bar that is shown on a terminal only."""
-    # With FORCE_COLOR, rich treats a pipe as a terminal, so isatty is used.
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
-    progress.add_task(address, total=total)
-    return progress

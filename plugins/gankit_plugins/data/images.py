@@ -12,8 +12,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, Settings, hookimpl, read_prepared
@@ -21,6 +20,7 @@ from gankit_plugins.data.decode import NOTE, ImageError
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.folder import Listing, list_classes, open_files
 from gankit_plugins.data.paths import absolute
+from gankit_plugins.data.progress_bar import progress_bar
 
 RESOLUTION = 64
 CHANNELS: Literal[1, 3] = 3
@@ -142,7 +142,7 @@ class UnpreparedImages:
         images = torch.empty(total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
         labels: list[Tensor] = []
         count = 0
-        with _progress_bar(f"reading {self.path.name}", total) as bar:
+        with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
             for chunk, chunk_labels in self.stream():
                 images[count : count + len(chunk)] = chunk
                 count += len(chunk)
@@ -264,11 +264,3 @@ class BadFiles:
 
 def _print(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
-
-
-def _progress_bar(description: str, total: int) -> Progress:
-    """Return a progress bar that is shown on a terminal only."""
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-    progress.add_task(description, total=total)
-    return progress

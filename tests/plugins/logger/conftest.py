@@ -187,15 +187,15 @@ def whole(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shared(whole):
     """Settings of an existing database. MLflow takes seconds to create one."""
-    return {"mlflow": {"uri": f"sqlite:///{whole / 'mlflow' / 'mlflow.db'}", "grids": False}}
+    return {"mlflow": {"uri": f"sqlite:///{whole / 'mlflow' / 'mlflow.db'}"}}
 
 
 @pytest.fixture(scope="session")
-def killed(tmp_path_factory):
+def killed(tmp_path_factory, shared):
     """A run that is killed at iteration 6 and resumed from 4. Network access of the first process is an error."""
     folder = tmp_path_factory.mktemp("loggers")
     recipe = folder / "logged.toml"
-    recipe.write_text(tomli_w.dumps(recipe_with(*LOGGERS, warner={"kill": 6})))
+    recipe.write_text(tomli_w.dumps(recipe_with(*LOGGERS, warner={"kill": 6}, **shared)))
     connections = folder / "connections"
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         address = "http://{}:{}".format(*proxy.getsockname())

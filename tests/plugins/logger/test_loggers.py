@@ -77,7 +77,7 @@ def test_warnings_are_logged_once(name, request):
     assert texts_in_tensorboard(run) == warnings
     text = "".join(f"{iteration}: {sentence}\n" for iteration, sentence in warnings)
     _, info = mlflow_run(run)
-    assert (run / "mlflow" / "artifacts" / info.info.run_id / "artifacts" / "warnings.txt").read_text() == text
+    assert (Path(info.info.artifact_uri.removeprefix("file://")) / "warnings.txt").read_text() == text
     summaries = [r.summary for r in wandb_records(run) if r.WhichOneof("record_type") == "summary"]
     logged = [u.value_json for s in summaries for u in s.update if u.key == "warning"]
     assert logged[-1] == f'"{text}"'.replace("\n", "\\n")
@@ -94,7 +94,7 @@ def test_grids_are_logged_once(name, request, tmp_path):
         (tmp_path / "one.png").write_bytes(event.encoded_image_string)
         assert Image.open(tmp_path / "one.png").tobytes() == grids[event.step].tobytes()
     _, info = mlflow_run(run)
-    files = run / "mlflow" / "artifacts" / info.info.run_id / "artifacts" / "samples"
+    files = Path(info.info.artifact_uri.removeprefix("file://")) / "samples"
     assert sorted(p.name for p in files.iterdir()) == ["000005.png", "000007.png"]
     for path in files.iterdir():
         assert Image.open(path).convert("RGB").tobytes() == grids[int(path.stem)].tobytes()
@@ -103,6 +103,11 @@ def test_grids_are_logged_once(name, request, tmp_path):
     media = sorted((run / "wandb").glob("offline-run-*/files/media/images/samples_*.png"))
     images = [Image.open(path).convert("RGB").tobytes() for path in media]
     assert sorted(images) == sorted(grid.tobytes() for grid in grids.values())
+
+
+def test_mlflow_writes_into_the_run_directory_by_default(whole):
+    _, info = mlflow_run(whole)
+    assert info.info.artifact_uri == f"file://{whole}/mlflow/artifacts/{info.info.run_id}/artifacts"
 
 
 def test_the_recipe_is_logged(whole):
@@ -261,7 +266,7 @@ def test_scalars_of_a_row():
 
 @pytest.mark.parametrize("logger", ["tensorboard", "wandb", "mlflow"])
 def test_grids_can_be_disabled(logger, tmp_path, shared):
-    run, _ = train(recipe_with(logger, **({logger: {"grids": False}} | shared)), tmp_path / "no_grids")
+    run, _ = train(recipe_with(logger, **{logger: {"grids": False} | shared.get(logger, {})}), tmp_path / "no_grids")
     assert READ[logger](run) == rounded(numbers_of_log(run))
     assert not Path("mlruns").exists()
     suffixes = {p.suffix for p in (run / logger).rglob("*")}
