@@ -1,4 +1,4 @@
-"""A plugin with measures and advice, that ends its own process; in a file, so that any process can play it."""
+"""A plugin with a metric and warnings that can end its process. It is in a file for runs in other processes."""
 
 import os
 import signal
@@ -12,36 +12,36 @@ from gankit import Plugin, Settings, hookimpl
 if guard := os.environ.get("GANKIT_TEST_NO_NETWORK"):
     _connect = socket.socket.connect
 
-    def _only_on_this_machine(self, address):
+    def _connect_locally(self, address):
         if self.family != socket.AF_UNIX:
             with open(guard, "a") as file:
                 file.write(f"{address}\n")
-            raise OSError(f"{address} is not to be asked")
+            raise OSError(f"{address}: no network in this test")
         return _connect(self, address)
 
-    socket.socket.connect = _only_on_this_machine
+    socket.socket.connect = _connect_locally
 
 
-class Talks(Plugin):
-    """Talks."""
+class Warner(Plugin):
+    """Warns."""
 
-    name = "talks"
+    name = "warner"
 
     class Config(Settings):
-        kill: int = Field(0, description="the iteration at which the process is killed, once")
-        interrupt: int = Field(0, description="the iteration at which Ctrl-C is pressed")
+        kill: int = Field(0, description="iteration at which the process is killed, once")
+        interrupt: int = Field(0, description="iteration at which Ctrl-C is pressed")
 
     @hookimpl
     def after_iteration(self, run):
         if run.iteration in (2, 5):
-            run.warn(f"advice of iteration {run.iteration}")
+            run.warn(f"warning of iteration {run.iteration}")
         if run.iteration == self.config.interrupt:
             signal.raise_signal(signal.SIGINT)
         if run.iteration == self.config.kill and not (run.directory / "killed").exists():
             (run.directory / "killed").touch()
-            time.sleep(0.5)  # within a tenth of a second wandb would lose a row
+            time.sleep(0.5)  # wandb may lose the rows of the last 0.1 s
             os.kill(os.getpid(), signal.SIGKILL)
 
     @hookimpl
-    def evaluate(self, generator):
-        return {"size": float(sum(p.abs().sum() for p in generator.parameters()))}
+    def compute_metrics(self, comparison):
+        return {"brightness": comparison.fake.images.float().mean().item()}
