@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from gankit import GankitError, files
+from gankit import GankitError
+from gankit.storage import atomic_io
 from gankit.storage.atomic_io import disk_errors, tensors_to_bytes, write_bytes, write_json
 
 
@@ -33,7 +34,7 @@ def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch, step, co
     def fail(*arguments):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(files.os, step, fail)
+    monkeypatch.setattr(atomic_io.os, step, fail)
     with pytest.raises(GankitError) as error:
         write_bytes(path, b"two")
     assert error.value.exit_code == 1
@@ -48,7 +49,7 @@ def test_an_interruption_leaves_nothing_half_written_either(tmp_path, monkeypatc
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", interrupt)
+    monkeypatch.setattr(atomic_io.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_bytes(tmp_path / "x", b"one")
     assert names(tmp_path) == []
@@ -63,10 +64,10 @@ def test_a_file_where_a_folder_should_be(tmp_path):
 def test_two_processes_do_not_write_into_one_anothers_file(tmp_path, monkeypatch):
     def meanwhile(*arguments):
         monkeypatch.undo()
-        monkeypatch.setattr(files.os, "getpid", lambda: -1)
+        monkeypatch.setattr(atomic_io.os, "getpid", lambda: -1)
         write_bytes(tmp_path / "x", b"the other's", shared=True)
 
-    monkeypatch.setattr(files.os, "fsync", meanwhile)
+    monkeypatch.setattr(atomic_io.os, "fsync", meanwhile)
     write_bytes(tmp_path / "x", b"mine", shared=True)
     assert (tmp_path / "x").read_bytes() == b"mine"
     assert names(tmp_path) == ["x"]
