@@ -163,7 +163,7 @@ class Study:
 
     def lock(self) -> None:
         """Keeps every other process out. Raises InputError when another is in."""
-        self._lock.take()
+        self._lock.acquire()
 
     def release(self) -> None:
         """Lets other processes in."""
