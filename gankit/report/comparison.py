@@ -149,7 +149,7 @@ def transpose(comparison: RunComparison) -> RunComparison:
 
 
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
-    """Return a column heading for each metric: its name, and the facts of its protocol that differ between namesakes."""
+    """Return a column heading for each metric: its name, and the protocol facts that differ between namesakes."""
     headings = {}
     for metric in dict.fromkeys(metrics):
         protocols = [dict(other.protocol) for other in metrics if other.name == metric.name]

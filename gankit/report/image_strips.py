@@ -76,7 +76,7 @@ class ImageStrips:
     """Number of grids that are left out because they show other z than the newest grid of their run."""
 
     same_z: bool | None
-    """Whether all images show the same z in the same places. None if it is not recorded."""
+    """True if all images show the same z in the same places. None if it is not recorded."""
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
