@@ -75,10 +75,10 @@ class RecordingReporter(StudyReporter):
     """Reporter that keeps all events."""
 
     def __init__(self):
-        self.over, self.failures = [], []
+        self.ended_runs, self.failures = [], []
 
     def ended(self, run, outcome):
-        self.over.append(run.name)
+        self.ended_runs.append(run.name)
 
     def failed(self, run, error):
         self.failures.append((run.name, str(error)))
@@ -93,7 +93,7 @@ def test_the_other_runs_are_trained_after_a_failure(study):
     executor, reporter = FakeExecutor(only("with-r1", "a bug")), RecordingReporter()
     end = run_study(study, executor, reporter)
     assert len(executor.started) == 8
-    assert len(reporter.over) == 6
+    assert len(reporter.ended_runs) == 6
     assert (end.stopped, end.interrupted, end.aborted) == ([], False, False)
     assert [failure.run.name for failure in end.failures] == ["with r1, seed 0", "with r1, seed 1"]
     error = combined_error(end.failures)
@@ -175,7 +175,7 @@ def test_a_signal_after_the_last_run_does_not_interrupt_the_study(study):
     class Interrupting(RecordingReporter):
         def ended(self, run, outcome):
             super().ended(run, outcome)
-            if len(self.over) == 8:
+            if len(self.ended_runs) == 8:
                 os.kill(os.getpid(), signal.SIGINT)
 
     assert not run_study(study, FakeExecutor(lambda run: None), Interrupting()).interrupted

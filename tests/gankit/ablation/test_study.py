@@ -32,9 +32,8 @@ def write_runs(study, values, seconds=None, failed=(), stopped=(), protocol=None
         (run.path / "recipe.toml").write_text("")
         environment = {"plugins": plugin_record(run.variant.recipe.components)}
         (run.path / "environment.json").write_text(json.dumps(environment))
-        rows = []
         pace = (seconds or {}).get(run.variant.folder, 1.0)
-        rows += [{"iteration": n, "seconds": n * pace, "loss": {}} for n in (10, 20, 30)]
+        rows = [{"iteration": n, "seconds": n * pace, "loss": {}} for n in (10, 20, 30)]
         where = (run.variant.folder, run.seed)
         end = (length or {}).get(where, 30)
         row = {"iteration": end, "metrics": values[run.variant.folder][run.seed]}
@@ -84,10 +83,7 @@ IN_ORDER = ["tricks.r1={}", "tricks.dragan={}"]
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"overrides": ["train.iterations=99"]},
-            "train.iterations of recipe is 2000 in the study and 99",
-        ),
+        ({"overrides": ["train.iterations=99"]}, "train.iterations of recipe is 2000 in the study and 99"),
         ({"added": ["packing"]}, "the study has the variant with-r1, which was not requested"),
         (
             {"added": ["packing", "r1", "dragan"], "overrides": ["tricks.r2={}"]},

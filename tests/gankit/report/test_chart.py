@@ -24,7 +24,7 @@ POINT = re.compile(r"([ML])(-?[\d.]+),(-?[\d.]+)")
 
 
 def svg(title, lines):
-    return templates().get_template("chart.html.jinja").module.line_chart(Chart(title, lines))
+    return templates().get_template("macros.html.jinja").module.line_chart(Chart(title, lines))
 
 
 def read(title, *lines):
