@@ -82,7 +82,7 @@ def close(stream: IO[bytes] | None) -> None:
 
 @dataclass
 class LocalExecutor:
-    """Executor for this machine.
+    """`scheduler.Executor` for this machine.
 
     Args:
         jobs: number of parallel runs.
@@ -100,21 +100,17 @@ class LocalExecutor:
         self.taken: dict[StudyRun, str] = {}
 
     def has_room(self) -> bool:
-        """Return whether fewer than `jobs` runs are training."""
         return bool(self.free)
 
     def start(self, run: StudyRun) -> None:
-        """Start the process of a run."""
         gpu = self.taken[run] = self.free.popleft()
         environment = {"OMP_NUM_THREADS": str(self.threads)} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
         self.processes[run] = start_worker(worker_command(run), run.output_file, environment)
 
     def running(self) -> list[StudyRun]:
-        """Return the runs whose process was started and has not been returned by `ended`."""
         return list(self.processes)
 
     def ended(self) -> list[tuple[StudyRun, int]]:
-        """Return the runs that ended since the last call, with the exit codes of their processes."""
         ended = [(run, code) for run, process in self.processes.items() if (code := process.poll()) is not None]
         for run, _ in ended:
             close(self.processes.pop(run).stdin)
@@ -122,12 +118,10 @@ class LocalExecutor:
         return ended
 
     def stop(self) -> None:
-        """Request a checkpoint and the end of all runs."""
         for process in self.processes.values():
             close(process.stdin)
 
     def kill(self) -> None:
-        """Kill all processes."""
         for process in self.processes.values():
             process.kill()
             process.wait()

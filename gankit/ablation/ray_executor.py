@@ -54,7 +54,7 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
 
 
 class RayExecutor:
-    """Executor for a Ray cluster. Ray decides how many runs train in parallel.
+    """`scheduler.Executor` for a Ray cluster. Ray decides how many runs train in parallel.
 
     Args:
         address: HOST:PORT or `auto` to join a cluster, `local` to start one on this machine.
@@ -97,18 +97,16 @@ class RayExecutor:
         self._last_poll = 0.0
 
     def has_room(self) -> bool:
-        """Return True: tasks wait in Ray until there is room, also for machines that join later."""
+        # Tasks wait in Ray until there is room, also for machines that join later.
         return True
 
     def start(self, run: StudyRun) -> None:
-        """Submit a run."""
         # The file exists again as soon as the process has started.
         run.output_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[StudyRun]:
-        """Return the runs whose process has started."""
         # The folder may be on a file server, so it is not polled in every call.
         if time.monotonic() > self._last_poll + START_POLL_SECONDS:
             self._last_poll = time.monotonic()
@@ -116,7 +114,6 @@ class RayExecutor:
         return [run for run in self.tasks if run in self.started]
 
     def ended(self) -> list[tuple[StudyRun, int | GankitError]]:
-        """Return the runs that ended since the last call, with the exit code or with the reason why there is none."""
         runs = {task: run for run, task in self.tasks.items()}
         ready, _ = self.ray.wait(list(runs), num_returns=len(runs), timeout=0) if runs else ([], [])
         for task in ready:
@@ -139,12 +136,10 @@ class RayExecutor:
         return code
 
     def stop(self) -> None:
-        """Request a checkpoint and the end of all runs."""
         for task in self.tasks.values():
             self.ray.cancel(task, force=False)
 
     def kill(self) -> None:
-        """Kill all tasks. A worker whose task is gone writes a checkpoint, if it still can."""
         for task in self.tasks.values():
             self.ray.cancel(task, force=True)
         self.tasks.clear()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
@@ -26,8 +26,8 @@ from gankit.report.comparison import (
     merge_warnings,
     metric_headings,
 )
-from gankit.report.image_strips import ImageStrips, image_strips
-from gankit.report.run_record import Metric, RunRecord, read_run
+from gankit.report.image_strips import image_strips
+from gankit.report.run_record import Metric, Points, RunRecord, read_run
 from gankit.storage.atomic_io import write_text
 from gankit.storage.run_dir import RunDir
 
@@ -76,7 +76,8 @@ def page(runs: Sequence[RunRecord]) -> str:
     # The policy makes browsers run this script alone and load nothing, whatever a recipe contains.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
-    return templates().get_template("page.html.jinja").render(script=script, style=style, digest=digest, page=content)
+    template = templates().get_template("page.html.jinja")
+    return template.render(content, script=script, style=style, digest=digest, single=len(runs) == 1)
 
 
 @cache
@@ -106,29 +107,12 @@ def _asset(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Status:
-    """Box that says how a run ended, with its warnings."""
-
-    severity: str
-    text: str
-    warnings: list[str]
-    folded: bool
-
-
-@dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows."""
+    """A table whose first column names its rows. With a summary, a click on it opens the table."""
 
     headings: list[str]
     rows: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Folded:
-    """A table behind a summary that opens it."""
-
-    summary: str
-    table: Table
+    summary: str = ""
     open: bool = False
 
 
@@ -137,78 +121,51 @@ class Section:
     """A heading with charts and tables. A section without content is left out."""
 
     title: str
-    charts: list[Chart] = field(default_factory=list)
-    tables: list[Folded] = field(default_factory=list)
+    charts: list[Chart]
+    tables: list[Table] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Images:
-    """Sample grids with the slider that goes through them."""
-
-    strips: ImageStrips
-    names: list[str]
-    notes: list[str]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Content of a page. The template decides the order."""
-
-    title: str
-    statuses: list[Status]
-    images: Images
-    sections: list[Section]
-    environments: list[Folded]
-    path: str = ""
-    facts: dict[str, str] = field(default_factory=dict)
-    recipe: str = ""
-    comparison: Table | None = None
-    notes: list[str] = field(default_factory=list)
-    protocols: list[Folded] = field(default_factory=list)
-    differences: Table | None = None
-
-
-def _one_run(run: RunRecord) -> Page:
+def _one_run(run: RunRecord) -> dict[str, Any]:
+    """Return the variables of the template for the page of one run."""
     headings = metric_headings(list(run.metrics))
-    players = dict.fromkeys(player for player, _ in run.losses)
-    losses = {
-        player: {term: points for (owner, term), points in run.losses.items() if owner == player} for player in players
-    }
-    return Page(
-        title=run.name,
-        path=str(run.path),
-        statuses=[_status(run)],
-        facts=_facts(run, headings),
-        images=_images([run], [run.name]),
-        sections=[
+    losses: dict[str, dict[str, Points]] = {}
+    for (player, term), points in run.losses.items():
+        losses.setdefault(player, {})[term] = points
+    return {
+        "title": run.name,
+        "path": run.path,
+        "statuses": [_status(run)],
+        "facts": _facts(run, headings),
+        "images": _images([run], [run.name]),
+        "sections": [
             _metrics(run, headings),
-            Section("Losses", [_chart(player, losses[player], "Each term before its weight.") for player in players]),
+            Section("Losses", [_chart(p, curves, "Each term before its weight.") for p, curves in losses.items()]),
             Section("Learning rates", [_chart("learning rate", run.learning_rates)] if run.learning_rates else []),
         ],
-        recipe=tomli_w.dumps(run.recipe),
-        environments=_environments([run], [run.name]),
-    )
+        "recipe": tomli_w.dumps(run.recipe),
+        "environments": _environments([run], [run.name]),
+    }
 
 
-def _several_runs(runs: Sequence[RunRecord]) -> Page:
+def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Return the variables of the template for the page of several runs."""
     comparison = compare_runs(runs)
     names = [name for group in comparison.groups for name in group.run_names]
     ordered = [run for group in comparison.groups for run in group.runs]
     # The runs of one group share a line style.
     styles = [style for style, group in enumerate(comparison.groups) for _ in group.runs]
     lines = list(zip(ordered, names, styles, strict=True))
-    headings = metric_headings([metric for run in runs for metric in run.metrics])
-    return Page(
-        title=f"{len(runs)} runs",
-        statuses=[_status(run, name) for run, name, _ in lines if severity(run) != "good"],
-        comparison=Table(comparison.headings, comparison.rows),
-        notes=comparison.notes,
-        protocols=_protocols(headings),
-        sections=[Section("Metrics", _metric_charts(lines)), Section("Losses", _loss_charts(lines))],
-        images=_images(ordered, names),
-        differences=_differences(ordered, names),
-        environments=_environments(ordered, names),
-    )
+    return {
+        "title": f"{len(runs)} runs",
+        "statuses": [_status(run, name) for run, name, _ in lines if severity(run) != "good"],
+        "comparison": Table(comparison.headings, comparison.rows),
+        "notes": comparison.notes,
+        "protocols": _protocols(metric_headings([metric for run in runs for metric in run.metrics])),
+        "sections": [Section("Metrics", _metric_charts(lines)), Section("Losses", _loss_charts(lines))],
+        "images": _images(ordered, names),
+        "differences": _differences(ordered, names),
+        "environments": _environments(ordered, names),
+    }
 
 
 def severity(run: RunRecord) -> str:
@@ -217,12 +174,12 @@ def severity(run: RunRecord) -> str:
     return "warning" if ended == "good" and run.warnings else ended
 
 
-def _status(run: RunRecord, name: str = "") -> Status:
+def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
     """Return the status of a run. With a name, it stands beside those of other runs and its warnings are folded."""
     warnings = [format_warning(warning) for warning in merge_warnings(run)]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
     text = f"{name}: {format_ending(run)}" if name else format_ending(run)
-    return Status(severity(run), text, warnings, folded=bool(name))
+    return {"severity": severity(run), "text": text, "warnings": warnings, "open": not name}
 
 
 def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
@@ -247,7 +204,7 @@ def _format(number: int | None, text: Callable[[int], str]) -> str:
     return "" if number is None else text(number)
 
 
-def _chart(title: str, curves: Mapping[str, list[tuple[int, float]]], note: str = "") -> Chart:
+def _chart(title: str, curves: Mapping[str, Points], note: str = "") -> Chart:
     """Return a chart of curves by name, each with a style of its own."""
     return _noted(
         Chart(title, [Line(name, points, style) for style, (name, points) in enumerate(curves.items())], note)
@@ -273,17 +230,17 @@ def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
         [str(i), *(brief(values[metric][i]) if i in values[metric] else NOTHING for metric in headings)]
         for i in sorted({iteration for points in values.values() for iteration in points})
     ]
-    table = Folded("All values", Table(["iteration", *headings.values()], rows), open=not charts)
+    table = Table(["iteration", *headings.values()], rows, "All values", open=not charts)
     return Section("Metrics", charts, [table, *_protocols(headings)] if rows else [])
 
 
-def _protocols(headings: Mapping[Metric, str]) -> list[Folded]:
+def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
     """Return a table of the protocols, or nothing without metrics."""
     rows = [
         [heading, "\n".join(f"{key} {value}" for key, value in metric.protocol) or NOTHING]
         for metric, heading in headings.items()
     ]
-    return [Folded("Protocols", Table(["metric", "protocol"], rows))] if rows else []
+    return [Table(["metric", "protocol"], rows, "Protocols")] if rows else []
 
 
 def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
@@ -309,7 +266,7 @@ def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
     ]
 
 
-def _images(runs: Sequence[RunRecord], names: list[str]) -> Images:
+def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
     """Return the sample grids of the runs, with notes on what they show and on what is left out."""
     strips = image_strips(runs)
     notes = [_same_z_note(strips.same_z)] if len(runs) > 1 else []
@@ -317,7 +274,7 @@ def _images(runs: Sequence[RunRecord], names: list[str]) -> Images:
         notes.append(f"Left out because the file is damaged: {plural(len(strips.damaged), 'image')}.")
     if strips.num_other_z:
         notes.append(f"Left out because they show other z than the newest: {plural(strips.num_other_z, 'image')}.")
-    return Images(strips, names, notes)
+    return {"strips": strips, "names": names, "notes": notes}
 
 
 def _same_z_note(same: bool | None) -> str:
@@ -352,12 +309,12 @@ def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | Non
     return Table(["setting", *names], rows) if rows else None
 
 
-def _environments(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Folded]:
+def _environments(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Table]:
     """Return a table for each run of the environment of its last process."""
     tables = []
     for run, name in zip(runs, names, strict=True):
         resumed = f", the last of {len(run.processes)} processes" if len(run.processes) > 1 else ""
         facts = flattened({k: v for k, v in run.environment.items() if k != "warnings"})
         rows = [[key, " ".join(map(str, v)) if isinstance(v, list) else str(v)] for key, v in facts.items()]
-        tables.append(Folded(name + resumed, Table(["fact", "value"], rows)))
+        tables.append(Table(["fact", "value"], rows, name + resumed))
     return tables

@@ -19,6 +19,10 @@ class Monitor(Plugin):
     name = "monitor"
 
     @hookimpl
+    def check_recipe(self, recipe):
+        yield f"batches of {recipe.train.batch_size}"
+
+    @hookimpl
     def compute_metrics(self, comparison):
         return {"height": float(comparison.fake.images.shape[-2])}
 
@@ -47,6 +51,7 @@ def test_a_record_has_the_events_of_the_run(train_monitored):
     ]
     assert record.learning_rates == {p: [(r["iteration"], 0.01) for r in rows] for p in ("generator", "discriminator")}
     assert record.warnings == [(i, f"at {i} <D> wins") for i in (2, 4, 6)]
+    assert record.recipe_warnings == ["tricks.Monitor: batches of 8"]
     (metric,) = record.metrics
     assert metric.name == "height"
     assert ("generated images", "8") in metric.protocol
@@ -129,7 +134,9 @@ def test_a_killed_run_is_cut_short_and_a_locked_run_is_running(train_toy):
     assert record.peak_memory("process") is None
 
     def hold():
-        directory.lock()
+        # The lock of the parent is not valid in a forked process.
+        own = RunDir(run.path)
+        own.lock()
         multiprocessing.Event().wait(60)
 
     fork = multiprocessing.get_context("fork")
