@@ -249,10 +249,10 @@ def test_pairs_of_different_lengths_are_listed(tmp_path):
     write_runs(study, values, stopped=[("with-packing", 1)], length={("with-packing", 1): 20})
     comparison = compare(study)
     assert comparison.unequal == {"packing": [1]}
-    said = (
+    text = (
         "packing: of seed 1 the two runs are of different lengths, a plugin having ended one; both are compared as they"
     )
-    assert any(note.startswith(said) for note in notes(comparison))
+    assert any(note.startswith(text) for note in notes(comparison))
     assert "with packing: 1 of 2 were ended by a plugin (seed 1)." in notes(comparison)
 
 

@@ -246,14 +246,28 @@ def test_different_code_is_a_difference(train_toy):
 # Images
 
 
+def write_log(path, iterations):
+    """Write a recipe and a log with losses, as a run leaves them."""
+    path.mkdir(exist_ok=True)
+    (path / "recipe.toml").write_text('name = "toy"\n[train]\niterations = 6\n')
+    row = {
+        "seconds": 1.0,
+        "images_per_second": 9.0,
+        "learning_rate": {"generator": 0.01, "discriminator": 0.01},
+        "loss": {"generator": {"fool": 0.7}, "discriminator": {"real": 0.6, "fake": 0.5}},
+    }
+    rows = [{"iteration": i, **row} for i in iterations]
+    (path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 @pytest.fixture
-def grids(train_toy):
-    """Return a function that replaces the grids of a run and returns its directory."""
-    path = train_toy().path
+def grids(tmp_path):
+    """Return a function that writes a run with copies of an image as its grids, and returns its directory."""
+    path = write_log(tmp_path / "run", (2, 4, 6))
 
     def make(iterations, image):
-        for grid in (path / "samples").iterdir():
-            grid.unlink()
+        (path / "samples").mkdir()
         if image is not None:
             save_png(image, path / "grid.png")
         for iteration in iterations:
@@ -321,11 +335,8 @@ def test_a_page_without_images_and_metrics(grids):
     assert parsed.numbers == []
 
 
-def test_the_size_of_the_page_of_a_long_run_is_limited(train_toy):
-    path = train_toy().path
-    row = json.loads((path / "log.jsonl").read_text().splitlines()[0])
-    lines = [json.dumps(row | {"iteration": i}) for i in range(1, 16_001, 2)]
-    (path / "log.jsonl").write_text("\n".join(lines) + "\n")
+def test_the_size_of_the_page_of_a_long_run_is_limited(tmp_path):
+    path = write_log(tmp_path / "run", range(1, 16_001, 2))
     write_report(RunDir(path))
     assert (path / "report.html").stat().st_size < 500_000
 
