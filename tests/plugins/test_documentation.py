@@ -22,10 +22,10 @@ def test_the_documentation_has_its_parts(entry):
     assert plugin_class.kind == entry.kind
     text = inspect.getdoc(plugin_class)
     assert text.splitlines()[0].endswith((".", "?"))
-    words = cost.words_of(plugin_class)
-    assert words.advice
-    assert words.against
-    assert words.source
+    advice = cost.advice_of(plugin_class)
+    assert advice.when_to_use
+    assert advice.when_not
+    assert advice.source
     for name, field in plugin_class.Config.model_fields.items():
         assert field.description, name
 

@@ -1,9 +1,8 @@
-"""Parts that only benchmarks use: images that show nothing, tricks that change nothing but what is measured."""
+"""Plugins for benchmarks only: random images, and tricks that change how a run computes but not its result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
@@ -13,20 +12,17 @@ from torch.nn.functional import conv2d, conv_transpose2d
 from gankit import Dataset, DiscriminatorOutput, Player, Plugin, Settings, Step, hookimpl
 from gankit.training.run import TrainingRun
 
-if TYPE_CHECKING:
-    pass
-
 
 class RandomImages(Plugin):
-    """Noise in memory. What images show costs nothing and changes nothing in a benchmark."""
+    """Random images in memory. The content of the images does not change the speed."""
 
     name, kind = "random_images", "data"
 
     class Config(Settings):
-        count: int = Field(6000, ge=1, description="images in all, the same number of each class")
-        channels: int = Field(1, ge=1, description="of an image")
-        resolution: int = Field(28, ge=1, description="pixels")
-        classes: int = Field(10, ge=0, description="0: no labels")
+        count: int = Field(6000, ge=1, description="number of images, equally many of each class")
+        channels: int = Field(1, ge=1, description="channels of an image")
+        resolution: int = Field(28, ge=1, description="pixels of a side")
+        classes: int = Field(10, ge=0, description="number of classes; 0: no labels")
 
     config: Config
 
@@ -37,14 +33,14 @@ class RandomImages(Plugin):
 
     def _read(self) -> tuple[Tensor, Tensor | None]:
         c = self.config
-        randomness = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         shape = (c.count, c.channels, c.resolution, c.resolution)
-        images = torch.randint(0, 256, shape, generator=randomness, dtype=torch.uint8)
+        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         return images, torch.arange(c.count) % c.classes if c.classes else None
 
 
 class Idle(Plugin):
-    """Has a hand in everything that happens in an iteration, and leaves it as it is."""
+    """Implements every hook of an iteration and changes nothing."""
 
     name, kind = "idle", "trick"
 
@@ -76,7 +72,7 @@ class Idle(Plugin):
 
 
 class OneByOne(Plugin):
-    """Computes grouped convolutions group after group, as N networks written one beside the other would."""
+    """Computes grouped convolutions one group at a time, as N separate networks would."""
 
     name, kind = "one_by_one", "trick"
 
@@ -85,33 +81,33 @@ class OneByOne(Plugin):
         for module in list(network.modules()):
             for name, layer in module.named_children():
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer.groups > 1:
-                    setattr(module, name, GroupAfterGroup(layer))
+                    setattr(module, name, UngroupedConv(layer))
         return network
 
 
-class GroupAfterGroup(nn.Module):
-    """A grouped convolution as a loop over its groups."""
+class UngroupedConv(nn.Module):
+    """Grouped convolution, computed as a loop over its groups."""
 
     def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, groups * C, H, W) to what the layer itself would give, up to rounding."""
+        """Return the layer's output for x (B, groups * C, H, W), up to rounding."""
         layer = self.layer
-        assert layer.bias is not None, "the networks that are measured have biases"
+        assert layer.bias is not None, "the measured networks have biases"
         parts = zip(
             *(x.chunk(layer.groups, 1), layer.weight.chunk(layer.groups), layer.bias.chunk(layer.groups)), strict=True
         )
         if isinstance(layer, nn.Conv2d):
-            done = [conv2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
+            outputs = [conv2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
         else:
-            done = [conv_transpose2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
-        return torch.cat(done, 1)
+            outputs = [conv_transpose2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
+        return torch.cat(outputs, 1)
 
 
 class OnePass(Plugin):
-    """D judges real and generated images in one pass, twice as large. Batch norm would see both, so not beside it."""
+    """Runs D once on real and generated images together. Not for batch norm in D, whose statistics would mix both."""
 
     name, kind = "one_pass", "trick"
 
@@ -119,12 +115,14 @@ class OnePass(Plugin):
     def before_d_step(self, step: Step) -> None:
         (real, labels), (fake, _) = step.real_inputs, step.fake_inputs
         both = step.discriminate(torch.cat([real, fake]), None if labels is None else torch.cat([labels, labels]))
-        on_real, on_fake = (DiscriminatorOutput(*parts) for parts in zip(*(of.chunk(2) for of in both), strict=True))
-        vars(step).update(real_output=on_real, fake_output=on_fake)
+        real_output, fake_output = (
+            DiscriminatorOutput(*parts) for parts in zip(*(of.chunk(2) for of in both), strict=True)
+        )
+        vars(step).update(real_output=real_output, fake_output=fake_output)
 
 
 class NotFrozen(Plugin):
-    """D's weights receive gradients in G's turn, which nobody asks for, as in most loops."""
+    """Leaves the gradients of D's weights on in the G step, where they are not needed, as most loops do."""
 
     name, kind = "not_frozen", "trick"
 
@@ -140,7 +138,7 @@ class NotFrozen(Plugin):
 
 
 class Compiled(Plugin):
-    """Both networks through torch.compile. It cannot differentiate twice, so not beside a penalty."""
+    """Compiles both networks with torch.compile. Not for gradient penalties: it cannot differentiate twice."""
 
     name, kind = "compiled", "trick"
 

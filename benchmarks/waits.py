@@ -1,8 +1,8 @@
-"""Where an iteration makes the CPU wait for the device, part by part.
+"""Counts the operations of an iteration that make the CPU wait for the GPU.
 
-On a GPU torch itself says so (`torch.cuda.set_sync_debug_mode`). On a CPU, where nothing is waited for, those
-operations are counted that would wait on a GPU: a tensor read as a number, a tensor whose size depends on values, a
-number copied into a tensor.
+On a GPU, torch reports them (`torch.cuda.set_sync_debug_mode`). On a CPU, the operations are counted that would wait on
+a GPU: those that read a tensor as a number, return a tensor whose size depends on values, or copy a Python number into
+a tensor.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ WAITING = {
     aten.nonzero,
     aten.masked_select,
     aten._unique2,
-    # Of Python's numbers: on a GPU it is a copy out of ordinary memory, which waits.
+    # A copy of Python numbers from ordinary memory, which waits on a GPU.
     aten.lift_fresh,
 }
 
 
 class Waits(TorchDispatchMode):
-    """Counts the operations inside that wait for a GPU, or would."""
+    """Context that counts the operations that wait for a GPU, or would."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,21 +39,19 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func.overloadpacket in WAITING or (func.overloadpacket is aten.index and _by_mask(args[1])):
+        if func.overloadpacket in WAITING or (func.overloadpacket is aten.index and _is_mask(args[1])):
             self.counts[str(func.overloadpacket)] += 1
         return func(*args, **(kwargs or {}))
 
 
-def _by_mask(indices: Any) -> bool:
+def _is_mask(indices: Any) -> bool:
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
 def waits_of(loop: Loop, device: torch.device) -> dict[str, int]:
-    """How often one call waits, by what it waits at."""
-    return _on_gpu(loop) if device.type == "cuda" else _on_cpu(loop)
-
-
-def _on_cpu(loop: Loop) -> dict[str, int]:
+    """Return the number of waits in one call, by operation on a CPU and by source line on a GPU."""
+    if device.type == "cuda":
+        return _on_gpu(loop)
     with Waits() as waits:
         loop()
     return dict(waits.counts)
@@ -68,11 +66,10 @@ def _on_gpu(loop: Loop) -> dict[str, int]:
             loop()
         finally:
             torch.cuda.set_sync_debug_mode(before)
-    # The warning stands where Python called: file and line.
-    found = [w for w in caught if "synchroniz" in str(w.message)]
-    return dict(Counter(f"{w.filename.rpartition('site-packages/')[2]}:{w.lineno}" for w in found))
+    waiting = [w for w in caught if "synchroniz" in str(w.message)]
+    return dict(Counter(f"{w.filename.rpartition('site-packages/')[2]}:{w.lineno}" for w in waiting))
 
 
 def most_of(loop: Loop, device: torch.device, iterations: int) -> dict[str, int]:
-    """Of several calls the one that waits most often; tricks that look now and then do not look each time."""
-    return max((waits_of(loop, device) for _ in range(iterations)), key=lambda found: sum(found.values()))
+    """Return the waits of the call with the most, of several: some plugins act in few iterations only."""
+    return max((waits_of(loop, device) for _ in range(iterations)), key=lambda waits: sum(waits.values()))
