@@ -21,11 +21,9 @@ TEMPORARY = ".tmp-"
 
 @contextmanager
 def disk_errors(what: Path) -> Iterator[None]:
-    """Raise the errors of a full or failing disk as a GankitError of one sentence. A timeout passes unchanged."""
+    """Raise the errors of a full or failing disk as a GankitError of one sentence."""
     try:
         yield
-    except TimeoutError:
-        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise GankitError(

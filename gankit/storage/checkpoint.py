@@ -105,7 +105,7 @@ def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
 
 
 def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
-    """Return the tensors of a file, and the JSON values in its metadata.
+    """Return the tensors of a file, and the JSON values in its metadata, if there are any.
 
     Raises:
         InputError: the file cannot be read.
@@ -114,8 +114,8 @@ def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
         with safe_open(path, "pt") as file:
             card = json.loads((file.metadata() or {}).get("gankit", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read; it may be truncated ({error})") from error
 
 
 def _digest(state: dict[str, Any]) -> str:

@@ -30,13 +30,13 @@ class Lock:
         Raises:
             InputError: another process holds it.
         """
-        try:
-            with disk_errors(self.path.parent):
+        folder = self.path.parent
+        with disk_errors(folder):
+            try:
                 self._lock.acquire(blocking=False)
-        except Timeout:
-            raise InputError(
-                f"{self.path.parent}: another process is at work on this {self.what}; wait for it or stop it"
-            ) from None
+            except Timeout:
+                message = f"{folder}: another process is at work on this {self.what}; wait for it or stop it"
+                raise InputError(message) from None
 
     def release(self) -> None:
         """Release the lock if it is held."""

@@ -12,13 +12,13 @@ def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, st
     """Return the class of each component and the distribution that it came with, by key."""
     return {
         key: {
-            "use": part.use,
-            "distribution": part.resolved.distribution,
-            "version": part.resolved.version,
-            "origin": part.resolved.origin,
-            "sha256": part.resolved.source_digest,
+            "use": component.use,
+            "distribution": component.resolved.distribution,
+            "version": component.resolved.version,
+            "origin": component.resolved.origin,
+            "sha256": component.resolved.source_digest,
         }
-        for key, part in components.items()
+        for key, component in components.items()
     }
 
 

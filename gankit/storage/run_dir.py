@@ -109,10 +109,10 @@ class RunDir:
 
     def keep_sources(self, recipe: Recipe) -> None:
         """Copy the source files of plugins that belong to no distribution, as a record. Nothing reads the copies."""
-        for part in recipe.components.values():
-            file = Path(part.resolved.origin.rpartition(":")[0])
+        for component in recipe.components.values():
+            file = Path(component.resolved.origin.rpartition(":")[0])
             copy = self.path / "sources" / file.name
-            if not part.resolved.distribution and file.suffix == ".py" and not copy.exists():
+            if not component.resolved.distribution and file.suffix == ".py" and not copy.exists():
                 write_bytes(copy, file.read_bytes())
 
     def write_environment(self, record: dict[str, Any]) -> None:
