@@ -31,7 +31,7 @@ def test_the_documentation_has_its_parts(entry):
 
 
 def test_the_page_of_costs_has_every_part_that_a_recipe_may_switch_on():
-    page = (ROOT / "docs" / "tricks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
     rows = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if line.startswith("| ")]
     assert rows[2:] == list(cost.changes())
 

@@ -1,4 +1,4 @@
-"""Pairs of parts train and resume exactly or are refused with a reason, as docs/together.md says; triples too.
+"""Pairs of parts train and resume exactly or are refused with a reason, as docs/combinations.md says; triples too.
 
 All pairs are played by `python benchmarks/together.py`, which writes the page; here a sixth of its rows are once more.
 """
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "together.md"
+PAGE = ROOT / "docs" / "combinations.md"
 
 _spec = importlib.util.spec_from_file_location("together", ROOT / "benchmarks" / "together.py")
 together = sys.modules["together"] = importlib.util.module_from_spec(_spec)
