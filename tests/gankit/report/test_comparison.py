@@ -64,6 +64,7 @@ def test_runs_that_differ_only_in_the_seed_share_a_row():
     assert column(comparison, "time") == ["10 s, n 3", "10 s"]
     assert column(comparison, "memory of the process") == ["5 MB, n 3", "5 MB"]
     assert comparison.notes[0].startswith("Several seeds: the mean, the lowest and highest value")
+    assert not any(note.startswith("fid") for note in comparison.notes)
     assert "memory on the GPU" not in comparison.headings
 
 
@@ -143,12 +144,6 @@ def test_values_of_different_protocols_have_different_columns():
     assert note == (
         "fid was computed with 2 protocols and has a column for each: values of different columns cannot be compared."
     )
-
-
-def test_the_heading_of_a_single_protocol_is_the_name():
-    comparison = compare_runs([record("a", 0, {FID: [(100, 1.0)]}), record("b", 1, {FID: [(100, 2.0)]})])
-    assert "fid" in comparison.headings
-    assert not any(note.startswith("fid") for note in comparison.notes)
 
 
 def test_a_protocol_with_one_key_more_is_another_protocol():

@@ -186,13 +186,3 @@ def test_evaluations_are_read_and_the_later_of_two_values_counts(train_monitored
         Metric("recall", small): [(6, 0.5)],
         Metric("frechet", large): [(6, 8.0)],
     }
-
-
-def test_a_resume_keeps_the_endings_of_earlier_processes(train_toy, resume_toy):
-    run = train_toy()
-    first = RunDir(run.path).read_environment()["ended"]
-    resume_toy("run", "train.iterations=8")
-    note = RunDir(run.path).read_environment()
-    assert note["ended"] == first
-    assert note["resumed"][0]["from"] == 6
-    assert note["resumed"][0]["ended"]["iteration"] == 8
