@@ -29,9 +29,9 @@ from small_grid import save_small_grid
 from timing import parser_of
 
 from gankit import Recipe
-from gankit.ablation.local_executor import Processes, gpu_names
-from gankit.ablation.results import OF_THE_TRICK
-from gankit.ablation.scheduler import run_study, told
+from gankit.ablation.local_executor import LocalExecutor, visible_gpus
+from gankit.ablation.results import VARIANT_FACTS
+from gankit.ablation.scheduler import StudyReporter, combined_error, run_study
 from gankit.ablation.study import Study, StudyRun
 from gankit.ablation.variants import Variant
 from gankit.errors import GankitError
@@ -157,17 +157,14 @@ def timed(system: System, threads: int) -> tuple[float, int, int]:
     return statistics.median(seconds[WARM_UP:]), of_g, of_d
 
 
-class Lines:
+class Lines(StudyReporter):
     """Prints a line for each run that ends."""
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        print(f"{run.name}: {outcome['broke_down'] or 'trained'}", flush=True)
+        print(f"{run.name}: {outcome['failed'] or 'trained'}", flush=True)
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         print(f"{run.name}: failed, {error}", flush=True)
-
-    def look(self, running: list[StudyRun]) -> None:
-        pass
 
     def stopping(self) -> None:
         print("interrupted: each run writes a checkpoint and ends", flush=True)
@@ -200,7 +197,7 @@ def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
         on_mnist: whether the paper has figures for these images.
     """
     protocols = {
-        tuple((k, v) for k, v in p.items() if k not in OF_THE_TRICK) for row in rows.values() for p in row.protocols
+        tuple((k, v) for k, v in p.items() if k not in VARIANT_FACTS) for row in rows.values() for p in row.protocols
     }
     assert len(protocols) == 1, "all metrics have the same protocol"
     protocol = ", ".join(f"{key}: {fact}" for key, fact in protocols.pop())
@@ -267,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     mnist = arguments.images is None
     systems = on_mnist(out) if mnist else at_paper_sizes(arguments.images)
-    gpus = gpu_names(torch.cuda.device_count())
+    gpus = visible_gpus(torch.cuda.device_count())
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
 
     def time_all() -> dict[str, Any]:
@@ -281,11 +278,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         variants.append(Variant(system.name, "", True, Recipe.load(find_recipe(system.recipe), overrides)))
         print(f"{system.name}: {iterations[system.name]} iterations of {times[system.name][0]:.3g} s", flush=True)
     study = Study.begin(out / "runs", variants, range(arguments.seeds), threads)
-    end = run_study(study, Processes(arguments.jobs, threads, gpus), Lines())
+    end = run_study(study, LocalExecutor(arguments.jobs, threads, gpus), Lines())
     if end.interrupted:
         raise SystemExit(130)
     if end.failures:
-        raise told(end.failures)
+        raise combined_error(end.failures)
 
     changes: dict[str, Any] = {"evaluation": {"count": COUNT}}
     if arguments.inception is not None:
