@@ -4,9 +4,9 @@ import gc
 
 import pytest
 from by_hand import BY_HAND
-from gpu_waits import Waits
 from torch.profiler import ProfilerActivity, profile
-from workloads import game_of, iteration_of
+from waits import Waits
+from workloads import benchmark_run, iteration_of
 
 from gankit.recipe.bundled import bundled_recipes
 
@@ -34,10 +34,10 @@ def allocations(iteration):
 
 @pytest.mark.parametrize("recipe", BEYOND_BY_HAND)
 def test_overhead_of_an_iteration(CountedOperations, recipe):
-    run = game_of(recipe, SMALL)
+    run = benchmark_run(recipe, SMALL)
     loops = {
         "gankit": iteration_of(run),
-        "with 15 tricks": iteration_of(game_of(recipe, SMALL, idle=15)),
+        "with 15 tricks": iteration_of(benchmark_run(recipe, SMALL, idle=15)),
         "hand": BY_HAND[recipe](run),
     }
     counts = {}
@@ -53,7 +53,7 @@ def test_overhead_of_an_iteration(CountedOperations, recipe):
 @pytest.mark.parametrize("recipe", sorted(bundled_recipes()))
 def test_an_iteration_of_a_recipe_does_not_wait_for_the_device(recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
-    run = game_of(recipe, [*SMALL, f"data.classes={classes}"])
+    run = benchmark_run(recipe, [*SMALL, f"data.classes={classes}"])
     iteration = iteration_of(run)
     with Waits() as waits:
         iteration()
@@ -63,7 +63,7 @@ def test_an_iteration_of_a_recipe_does_not_wait_for_the_device(recipe):
 
 def test_an_iteration_creates_no_reference_cycles():
     """A reference cycle keeps its tensors in memory until the garbage collector runs."""
-    iteration = iteration_of(game_of("wgan_gp_mnist", SMALL, idle=2))
+    iteration = iteration_of(benchmark_run("wgan_gp_mnist", SMALL, idle=2))
     iteration()
     gc.collect()
     gc.disable()

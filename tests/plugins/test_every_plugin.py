@@ -8,7 +8,7 @@ from gankit.plugin.registry import Registry
 pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
-NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "images", "inception", "torchscript"}
+NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "images", "inception", "torchscript", "fid", "kid"}
 WATCH = {
     "training_monitor",
     "collapse_guard",

@@ -1,4 +1,4 @@
-"""Pairs of parts train and resume exactly or are refused with a reason, as docs/together.md says; triples too.
+"""Pairs of parts train and resume exactly or are refused with a reason, as docs/combinations.md says; triples too.
 
 All pairs are played by `python benchmarks/together.py`, which writes the page; here a sixth of its rows are once more.
 """
@@ -12,13 +12,13 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "together.md"
+PAGE = ROOT / "docs" / "combinations.md"
 
 _spec = importlib.util.spec_from_file_location("together", ROOT / "benchmarks" / "together.py")
 together = sys.modules["together"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(together)
 
-PARTS = together.parts()
+PARTS = together.changes()
 TRIPLES = 200
 
 
@@ -68,7 +68,7 @@ def test_triples(tenth):
     drawn = [names for names, _ in zip(triples(), range(TRIPLES), strict=False)]
     for number, names in enumerate(drawn[tenth::10]):
         base = together.BY_CLASS if number % 2 else together.TINY
-        result = together.play(*(PARTS[name] for name in names), base=base)
+        result = together.train(*(PARTS[name] for name in names), base=base)
         assert (result.outcome == "refused") <= bool(result.sentences), names
 
 
@@ -76,13 +76,13 @@ def test_a_game_that_resumes_inexactly_would_be_seen(monkeypatch):
     real = together.restore
     monkeypatch.setattr(together, "restore", lambda run, *rest: (real(run, *rest), run.draw()))
     with pytest.raises(AssertionError):
-        together.play()
+        together.train()
 
 
 @pytest.mark.parametrize("base", ["TINY", "BY_CLASS"])
 @pytest.mark.parametrize("name", PARTS)
 def test_alone_with_one_channel_another_size_and_bf16(name, base):
     odd = {"data": {"channels": 1, "resolution": 12}, "train": {"precision": "bf16", "discriminator_steps": 2}}
-    result = together.play(PARTS[name], base=together.merge(getattr(together, base), odd))
+    result = together.train(PARTS[name], base=together.merge(getattr(together, base), odd))
     assert (result.outcome == "refused") <= bool(result.sentences)
     assert (result.outcome == "refused") is (name == "skip_z" and base == "BY_CLASS")

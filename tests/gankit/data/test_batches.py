@@ -151,8 +151,8 @@ def test_a_class_without_images_is_refused():
         Batches(numbered(4), torch.tensor([0, 2, 2, 0]), 4, 4, 1)
 
 
-def test_a_class_with_one_image_is_in_every_batch(toy_game):
-    run = toy_game(data={"count": 3}, train={"class_balanced": True, "batch_size": 6})
+def test_a_class_with_one_image_is_in_every_batch(toy_run):
+    run = toy_run(data={"count": 3}, train={"class_balanced": True, "batch_size": 6})
     (first, labels), (second, _) = run.draw(), run.draw()
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert torch.equal(first[1], first[3])

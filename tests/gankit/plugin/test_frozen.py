@@ -24,7 +24,7 @@ from gankit.testing import (
     tiny_recipe,
 )
 from gankit.training.launch import start
-from tests.gankit.conftest import Told
+from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
@@ -62,15 +62,15 @@ def test_the_plugins_implement_every_hook_point_of_their_version():
 @pytest.mark.parametrize("names", [["Everything"], ["Prior", "OwnBackward", "Everything"]])
 def test_the_plugins_run(names, tmp_path):
     recipe = tiny_recipe({getattr(frozen, name): {} for name in names}, {"data": {"classes": 2}})
-    told = Told()
-    start(recipe, tmp_path / "run", told)
-    plugin = told.run.plugins["tricks.everything"]
-    assert told.outcome.iterations == 4
-    assert told.advice == ["tricks.everything: uses tiny", "half of the iterations are done"]
-    assert told.metrics == (4, {"constant": 42.0})
-    assert "everything" in told.rows[0]["loss"]["discriminator"]
+    reporter = RecordingReporter()
+    start(recipe, tmp_path / "run", reporter)
+    plugin = reporter.run.plugins["tricks.everything"]
+    assert reporter.outcome.iterations == 4
+    assert reporter.warnings == ["tricks.everything: uses tiny", "half of the iterations are done"]
+    assert reporter.metrics == (4, {"constant": 42.0})
+    assert "everything" in reporter.rows[0]["loss"]["discriminator"]
     assert plugin.called == set(hooks_of(frozen.Everything))
-    assert [row for row in plugin.rows if "loss" in row] == told.rows
+    assert [row for row in plugin.rows if "loss" in row] == reporter.rows
     assert [iteration for iteration, _ in plugin.grids] == [4]
 
 

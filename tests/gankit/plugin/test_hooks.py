@@ -255,7 +255,7 @@ NOT_CALLED = {"register_commands"}
 
 
 @pytest.fixture
-def recorded(shelf, play):
+def recorded(shelf, train_toy):
     class Size(Plugin):
         name, kind = "size", "latent"
 
@@ -274,7 +274,7 @@ def recorded(shelf, play):
     for plugin in (Recorder, SoleRecorder, Size, Pixels):
         shelf.add(plugin)
     CALLS.clear()
-    run = play(
+    run = train_toy(
         latent={"use": "Size"},
         tricks={"a": {"use": "Recorder"}, "b": {"use": "SoleRecorder"}},
         train={"iterations": 2, "discriminator_steps": 2},
@@ -350,7 +350,7 @@ def test_every_hook_gets_the_documented_arguments(recorded):
         "dataset": lambda v: v is run.run.dataset,
         "comparison": lambda v: len(v.fake.images) == len(v.real.images) == 8,
         "device": lambda v: v == torch.device("cpu"),
-        "row": lambda v: [v] == run.told.rows or "warning" in v or v["protocol"]["extractor"] == "pixels",
+        "row": lambda v: [v] == run.reporter.rows or "warning" in v or v["protocol"]["extractor"] == "pixels",
         "picture": lambda v: v.size == Image.open(run.path / "samples" / "000002.png").size,
         "generator": lambda v: v is None or isinstance(v, torch.Generator) or v is run.run.generator,
     }

@@ -23,21 +23,21 @@ class Signals(Plugin):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_iteration_and_the_run_can_be_resumed(shelf, play, go_on, number):
+def test_a_signal_finishes_the_iteration_and_the_run_can_be_resumed(shelf, train_toy, resume_toy, number):
     Signals.number = number
     shelf.add(Signals)
     before = [signal.getsignal(n) for n in Interrupt.SIGNALS]
-    run = play(tricks={"s": {"use": "Signals"}}, output={"checkpoint_every": 100})
-    assert run.told.outcome.interrupted
-    assert run.told.outcome.iterations == 3
+    run = train_toy(tricks={"s": {"use": "Signals"}}, output={"checkpoint_every": 100})
+    assert run.reporter.outcome.interrupted
+    assert run.reporter.outcome.iterations == 3
     assert run.checkpoints == ["000003"]
     assert [signal.getsignal(n) for n in Interrupt.SIGNALS] == before
-    again = go_on("run")
-    assert again.told.outcome.iterations == 6
-    assert not again.told.outcome.interrupted
+    again = resume_toy("run")
+    assert again.reporter.outcome.iterations == 6
+    assert not again.reporter.outcome.interrupted
 
 
-def test_an_interrupted_run_ends_with_the_same_bytes(shelf, play, go_on):
+def test_an_interrupted_run_ends_with_the_same_bytes(shelf, train_toy, resume_toy):
     class Once(Plugin):
         name = "once"
         armed = False
@@ -49,10 +49,10 @@ def test_an_interrupted_run_ends_with_the_same_bytes(shelf, play, go_on):
 
     shelf.add(Once)
     changes = {"tricks": {"once": {"use": "Once"}, "w": {"use": "Wander"}}}
-    unbroken = play("unbroken", **changes)
+    unbroken = train_toy("unbroken", **changes)
     Once.armed = True
-    assert play("broken", **changes).told.outcome.interrupted
-    assert go_on("broken").generator == unbroken.generator
+    assert train_toy("broken", **changes).reporter.outcome.interrupted
+    assert resume_toy("broken").generator == unbroken.generator
 
 
 def test_the_first_signal_is_a_request_and_a_later_one_acts(monkeypatch):

@@ -21,9 +21,9 @@ class Packed(Plugin):
         return torch.cat(images.chunk(2), dim=1), None if labels is None else labels[: len(labels) // 2]
 
 
-def test_packing_changes_the_discriminator_and_not_the_generator(shelf, toy_game):
+def test_packing_changes_the_discriminator_and_not_the_generator(shelf, toy_run):
     shelf.add(Packed)
-    run = toy_game(tricks={"packed": {"use": "Packed"}})
+    run = toy_run(tricks={"packed": {"use": "Packed"}})
     assert run.discriminator.look.in_features == 2 * 64
     assert run.spec.channels == 1
     step = draw_step(run, "discriminator")
@@ -59,11 +59,11 @@ class Untouched(Plugin):
         assert list(terms) == ["generator", "discriminator"]
 
 
-def test_wrap_loss_changes_only_the_terms_of_the_loss(shelf, toy_game):
+def test_wrap_loss_changes_only_the_terms_of_the_loss(shelf, toy_run):
     for plugin in (Doubled, Added, Untouched):
         shelf.add(plugin)
     tricks = {"a": {"use": "Added"}, "d": {"use": "Doubled"}, "u": {"use": "Untouched"}}
-    terms = toy_game(tricks=tricks).terms
+    terms = toy_run(tricks=tricks).terms
     assert [(t.name, t.weight) for t in terms["generator"]] == [("generator", 2.0), ("added", 1.0)]
     assert [(t.name, t.weight) for t in terms["discriminator"]] == [("discriminator", 2.0), ("added", 1.0)]
 
@@ -89,15 +89,15 @@ class Recorder(Plugin):
         self.players.append(player)
 
 
-def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only(shelf, toy_game):
+def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only(shelf, toy_run):
     shelf.add(Recorder)
     Recorder.players = []
-    toy_game(normalization={"discriminator": {"use": "Recorder"}})
+    toy_run(normalization={"discriminator": {"use": "Recorder"}})
     assert Recorder.players == ["discriminator"] * 3
 
 
-def test_a_step_with_other_outputs(toy_game):
-    step = draw_step(toy_game(), "discriminator")
+def test_a_step_with_other_outputs(toy_run):
+    step = draw_step(toy_run(), "discriminator")
     own = step.real_output
     given = DiscriminatorOutput(torch.ones(8), torch.zeros(8, 1))
     other = step.with_outputs(given, own, real_target=0.3)
@@ -107,15 +107,15 @@ def test_a_step_with_other_outputs(toy_game):
     assert step.real_output is own
 
 
-def test_a_step_with_another_discriminator(toy_game):
-    step = draw_step(toy_game(), "generator")
+def test_a_step_with_another_discriminator(toy_run):
+    step = draw_step(toy_run(), "generator")
     step.discriminator = lambda images, labels: (images.flatten(1).sum(1), images.flatten(1))
     assert torch.equal(step.fake_output.logits, step.fake.flatten(1).sum(1))
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_reference_images_are_constant_and_do_not_change_the_order(toy_game, balanced):
-    runs = [toy_game(train={"class_balanced": balanced}) for _ in range(2)]
+def test_reference_images_are_constant_and_do_not_change_the_order(toy_run, balanced):
+    runs = [toy_run(train={"class_balanced": balanced}) for _ in range(2)]
     early, labels = runs[0].draw_reference(6)
     first = [run.draw()[0] for run in runs]
     assert torch.equal(*first)
@@ -138,10 +138,10 @@ class Warns(Plugin):
             run.warn("three iterations are done")
 
 
-def test_a_warning_is_shown_and_logged(shelf, play):
+def test_a_warning_is_shown_and_logged(shelf, train_toy):
     shelf.add(Warns)
-    run = play(tricks={"warns": {"use": "Warns"}}, train={"iterations": 5})
-    assert run.told.advice == ["three iterations are done"]
+    run = train_toy(tricks={"warns": {"use": "Warns"}}, train={"iterations": 5})
+    assert run.reporter.warnings == ["three iterations are done"]
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     assert [row for row in rows if "warning" in row] == [{"iteration": 3, "warning": "three iterations are done"}]
 
@@ -151,9 +151,9 @@ class Coupled(Plugin):
     batch_coupled = True
 
 
-def test_plugins_that_couple_a_batch_cause_warnings_with_accumulation(shelf, toy_game):
+def test_plugins_that_couple_a_batch_cause_warnings_with_accumulation(shelf, toy_run):
     shelf.add(Coupled)
-    run = toy_game(
+    run = toy_run(
         tricks={"coupled": {"use": "Coupled"}},
         normalization={"generator": {"use": "BatchNorm"}, "discriminator": {"use": "AsItIs"}},
         train={"accumulate": 2},
@@ -161,7 +161,7 @@ def test_plugins_that_couple_a_batch_cause_warnings_with_accumulation(shelf, toy
     assert run.recipe.coupling("discriminator") == ["tricks.coupled"]
     assert run.recipe.coupling("generator") == ["normalization.generator"]
     assert [s.partition(":")[0] for s in run.warnings] == ["normalization.generator", "tricks.coupled"]
-    assert toy_game(tricks={"coupled": {"use": "Coupled"}}).warnings == []
+    assert toy_run(tricks={"coupled": {"use": "Coupled"}}).warnings == []
 
 
 class Points(Plugin):
@@ -180,14 +180,14 @@ class Points(Plugin):
         return Image.new("RGB", (len(images), 5), (9, 9, 9))
 
 
-def test_points_are_used_unchanged_and_drawn_by_their_plugin(shelf, play, toy_game):
+def test_points_are_used_unchanged_and_drawn_by_their_plugin(shelf, train_toy, toy_run):
     from PIL import Image
 
     shelf.add(Points)
-    run = toy_game(data={"use": "Points"})
+    run = toy_run(data={"use": "Points"})
     batch = run.draw()[0].flatten()
     assert set(batch.tolist()) <= set(torch.linspace(-1, 1, 32).tolist())
-    run = play(data={"use": "Points"})
+    run = train_toy(data={"use": "Points"})
     (newest, *_) = sorted((run.path / "samples").iterdir(), reverse=True)
     with Image.open(newest) as picture:
         assert picture.size == (run.run.recipe.output.sample_count, 5)

@@ -8,7 +8,7 @@ from gankit import GankitError, LossTerm, Plugin, hookimpl
 from gankit.storage.run_dir import RunDir
 from gankit.training import loop
 from gankit.training.launch import start
-from tests.gankit.conftest import Told
+from tests.gankit.conftest import RecordingReporter
 from tests.gankit.training.test_loop import tricks
 
 WITH_METRICS = {
@@ -59,18 +59,18 @@ def interrupted_once(name):
 
 
 @pytest.mark.parametrize("function", ["save_grid", "evaluate"])
-def test_a_resume_computes_the_last_metrics_that_are_missing(plugins, play, go_on, monkeypatch, function):
+def test_a_resume_computes_the_last_metrics_that_are_missing(plugins, train_toy, resume_toy, monkeypatch, function):
     changes = {**WITH_METRICS, "output": {"sample_every": 100}}
     with monkeypatch.context() as patched:
         patched.setattr(loop, function, interrupted_once(function))
         with pytest.raises(KeyboardInterrupt):
-            play(**changes)
-    run = go_on()
+            train_toy(**changes)
+    run = resume_toy()
     assert iterations_with_metrics(run.path) == [6]
-    assert iterations_with_metrics(go_on().path) == [6]
+    assert iterations_with_metrics(resume_toy().path) == [6]
 
 
-def test_a_signal_in_the_last_iteration_leaves_the_last_metrics_to_a_resume(plugins, play, go_on):
+def test_a_signal_in_the_last_iteration_leaves_the_last_metrics_to_a_resume(plugins, train_toy, resume_toy):
     class Signals(Plugin):
         """Send Ctrl-C in the last iteration."""
 
@@ -82,27 +82,27 @@ def test_a_signal_in_the_last_iteration_leaves_the_last_metrics_to_a_resume(plug
                 signal.raise_signal(signal.SIGINT)
 
     plugins.add(Signals)
-    run = play(**WITH_METRICS, tricks=tricks(Signals))
-    assert run.told.outcome.interrupted
+    run = train_toy(**WITH_METRICS, tricks=tricks(Signals))
+    assert run.reporter.outcome.interrupted
     assert iterations_with_metrics(run.path) == []
-    resumed = go_on()
-    assert not resumed.told.outcome.interrupted
+    resumed = resume_toy()
+    assert not resumed.reporter.outcome.interrupted
     assert iterations_with_metrics(run.path) == [6]
 
 
-def test_a_run_that_a_plugin_ends_stays_ended_after_a_kill(plugins, play, go_on, monkeypatch):
+def test_a_run_that_a_plugin_ends_stays_ended_after_a_kill(plugins, train_toy, resume_toy, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(loop, "save_grid", interrupted_once("save_grid"))
         with pytest.raises(KeyboardInterrupt):
-            play(tricks=tricks(StopsAtThree), output={"sample_every": 100})
-    run = go_on()
-    assert (run.told.outcome.iterations, run.told.outcome.stop_reason) == (3, "three iterations")
+            train_toy(tricks=tricks(StopsAtThree), output={"sample_every": 100})
+    run = resume_toy()
+    assert (run.reporter.outcome.iterations, run.reporter.outcome.stop_reason) == (3, "three iterations")
     # After a complete end, a resume trains further.
-    further = go_on()
-    assert (further.told.outcome.iterations, further.told.outcome.stop_reason) == (6, None)
+    further = resume_toy()
+    assert (further.reporter.outcome.iterations, further.reporter.outcome.stop_reason) == (6, None)
 
 
-def test_a_stop_by_a_plugin_has_priority_over_a_signal(plugins, play):
+def test_a_stop_by_a_plugin_has_priority_over_a_signal(plugins, train_toy):
     class Both(Plugin):
         """Send Ctrl-C in the iteration in which the plugin ends the run."""
 
@@ -115,11 +115,11 @@ def test_a_stop_by_a_plugin_has_priority_over_a_signal(plugins, play):
                 run.stop("three iterations")
 
     plugins.add(Both)
-    outcome = play(tricks=tricks(Both)).told.outcome
+    outcome = train_toy(tricks=tricks(Both)).reporter.outcome
     assert (outcome.interrupted, outcome.stop_reason) == (False, "three iterations")
 
 
-def test_on_stop_gets_the_failure_of_a_run(plugins, play):
+def test_on_stop_gets_the_failure_of_a_run(plugins, train_toy):
     failures = []
 
     class Fails(Plugin):
@@ -138,7 +138,7 @@ def test_on_stop_gets_the_failure_of_a_run(plugins, play):
 
     plugins.add(Fails)
     with pytest.raises(GankitError, match="fake is nan"):
-        play(tricks=tricks(Fails))
+        train_toy(tricks=tricks(Fails))
     (failure,) = failures
     assert "fake is nan" in failure
 
@@ -146,9 +146,9 @@ def test_on_stop_gets_the_failure_of_a_run(plugins, play):
 @pytest.mark.parametrize(("count", "warned"), [(3, True), (4, False)])
 def test_fewer_images_than_a_batch_are_a_warning(toy_recipe, tmp_path, count, warned):
     recipe = toy_recipe(train={"batch_size": 4}, data={"count": count, "classes": 0})
-    reporter = Told()
+    reporter = RecordingReporter()
     start(recipe, tmp_path / "run", reporter)
     assert (
-        len([s for s in reporter.advice if s.startswith("data: there are 3 images, and train.batch_size = 4")])
+        len([s for s in reporter.warnings if s.startswith("data: there are 3 images, and train.batch_size = 4")])
         == warned
     )

@@ -7,9 +7,9 @@ import re
 
 import pytest
 import torch
-from gpu_waits import Waits
 from PIL import Image
 from safetensors.torch import load_file
+from waits import Waits
 
 from gankit import GankitError, LossTerm, Plugin, hookimpl
 from gankit.training.loop import Clock
@@ -64,11 +64,11 @@ class Recorder(Plugin):
 
 
 @pytest.fixture
-def recorder(shelf, toy_game):
+def recorder(shelf, toy_run):
     shelf.add(Recorder)
 
     def make(**changes):
-        run = toy_game(tricks=tricks(Recorder), **changes)
+        run = toy_run(tricks=tricks(Recorder), **changes)
         return run, run.plugins["tricks.Recorder"]
 
     return make
@@ -84,7 +84,7 @@ def test_discriminator_steps_per_iteration(recorder, ratio):
     assert run.iteration == 2
 
 
-def test_a_plugin_chooses_the_step_order(shelf, toy_game):
+def test_a_plugin_chooses_the_step_order(shelf, toy_run):
     @shelf.add
     class Order(Plugin):
         name = "order"
@@ -94,7 +94,7 @@ def test_a_plugin_chooses_the_step_order(shelf, toy_game):
             return ["generator", "discriminator"] if run.iteration == 0 else None
 
     shelf.add(Recorder)
-    run = toy_game(train={"discriminator_steps": 2}, tricks=tricks(Recorder, Order))
+    run = toy_run(train={"discriminator_steps": 2}, tricks=tricks(Recorder, Order))
     train_iteration(run)
     train_iteration(run)
     assert run.plugins["tricks.Recorder"].players == [
@@ -118,7 +118,7 @@ def test_the_discriminator_is_frozen_only_in_the_g_step(recorder):
     assert all(p.grad is None for network in run.networks.values() for p in network.parameters())
 
 
-def test_a_weight_that_a_plugin_freezes_stays_frozen(shelf, toy_game):
+def test_a_weight_that_a_plugin_freezes_stays_frozen(shelf, toy_run):
     @shelf.add
     class Freeze(Plugin):
         name = "freeze"
@@ -128,7 +128,7 @@ def test_a_weight_that_a_plugin_freezes_stays_frozen(shelf, toy_game):
             if player == "discriminator":
                 network.look.weight.requires_grad_(False)
 
-    run = toy_game(tricks=tricks(Freeze))
+    run = toy_run(tricks=tricks(Freeze))
     before = run.discriminator.look.weight.clone()
     train_iteration(run)
     train_iteration(run)
@@ -137,24 +137,24 @@ def test_a_weight_that_a_plugin_freezes_stays_frozen(shelf, toy_game):
 
 
 @pytest.mark.parametrize(("player", "other"), [("discriminator", "generator"), ("generator", "discriminator")])
-def test_a_step_changes_only_its_player(toy_game, player, other):
-    run = toy_game(**PLAIN)
+def test_a_step_changes_only_its_player(toy_run, player, other):
+    run = toy_run(**PLAIN)
     before = {p: state(n) for p, n in run.networks.items()}
     train_step(run, player)
     assert not same(before[player], state(run.networks[player]))
     assert same(before[other], state(run.networks[other]))
 
 
-def test_one_backward_pass_in_each_step(toy_game, monkeypatch):
+def test_one_backward_pass_in_each_step(toy_run, monkeypatch):
     passes = []
     backward = torch.Tensor.backward
     monkeypatch.setattr(torch.Tensor, "backward", lambda self, *a, **k: passes.append(1) or backward(self, *a, **k))
-    run = toy_game(train={"discriminator_steps": 3})
+    run = toy_run(train={"discriminator_steps": 3})
     train_iteration(run)
     assert len(passes) == 4
 
 
-def test_the_update_is_the_gradient_of_the_weighted_sum_of_all_terms(shelf, toy_game):
+def test_the_update_is_the_gradient_of_the_weighted_sum_of_all_terms(shelf, toy_run):
     """Compare one D step with SGD written by hand."""
 
     @shelf.add
@@ -166,7 +166,7 @@ def test_the_update_is_the_gradient_of_the_weighted_sum_of_all_terms(shelf, toy_
             if player == "discriminator":
                 yield LossTerm("pull", lambda step: run.discriminator.head.weight.square().sum(), weight=3.0)
 
-    run = toy_game(tricks=tricks(Pull), **PLAIN)
+    run = toy_run(tricks=tricks(Pull), **PLAIN)
     net = run.discriminator
     seen = {}
     run.before_step["discriminator"] = lambda run, step: seen.update(real=step.real, fake=step.fake)
@@ -192,7 +192,7 @@ def test_lazy_terms_have_the_weight_of_the_steps_they_skip():
     assert [t.weight for t in due_terms([plain, lazy], 0, parts=2)] == [0.5, 1.0]
 
 
-def test_a_lazy_term_acts_on_every_nth_step_of_its_player(shelf, toy_game):
+def test_a_lazy_term_acts_on_every_nth_step_of_its_player(shelf, toy_run):
     calls = []
 
     @shelf.add
@@ -205,14 +205,14 @@ def test_a_lazy_term_acts_on_every_nth_step_of_its_player(shelf, toy_game):
                 "lazy", lambda step: calls.append((player, run.step_counts[player])) or step.fake.sum() * 0, every=3
             )
 
-    run = toy_game(tricks=tricks(Lazy), train={"discriminator_steps": 2})
+    run = toy_run(tricks=tricks(Lazy), train={"discriminator_steps": 2})
     for _ in range(4):
         train_iteration(run)
     assert [step for player, step in calls if player == "discriminator"] == [0, 3, 6]
     assert [step for player, step in calls if player == "generator"] == [0, 3]
 
 
-def test_terms_with_equal_names_all_count(shelf, toy_game):
+def test_terms_with_equal_names_all_count(shelf, toy_run):
     class Twice(Plugin):
         name = "twice"
 
@@ -222,7 +222,7 @@ def test_terms_with_equal_names_all_count(shelf, toy_game):
                 yield LossTerm("same", lambda step, n=number: step.fake.sum() * 0 + n)
 
     shelf.add(Twice)
-    run = toy_game(tricks={"a": {"use": "Twice"}, "b": {"use": "Twice"}})
+    run = toy_run(tricks={"a": {"use": "Twice"}, "b": {"use": "Twice"}})
     train_iteration(run)
     values = run.values["generator"]
     assert sorted(v.item() for name, v in values.items() if "same" in name) == [0, 0, 1, 1, 2, 2]
@@ -230,7 +230,7 @@ def test_terms_with_equal_names_all_count(shelf, toy_game):
     assert "tricks.b.same" in values
 
 
-def test_the_factors_of_schedules_are_multiplied(shelf, toy_game):
+def test_the_factors_of_schedules_are_multiplied(shelf, toy_run):
     @shelf.add
     class WarmUp(Plugin):
         name = "warm_up"
@@ -239,7 +239,7 @@ def test_the_factors_of_schedules_are_multiplied(shelf, toy_game):
         def lr_schedule(self, player):
             return (lambda t: (t + 1) / 10) if player == "generator" else None
 
-    run = toy_game(
+    run = toy_run(
         tricks=tricks(WarmUp),
         lr_schedule={"use": "Halving", "every": 2},
         optimizer={"generator": {"use": "Sgd", "lr": 0.8}, "discriminator": {"lr": 0.4}},
@@ -256,9 +256,9 @@ def test_the_factors_of_schedules_are_multiplied(shelf, toy_game):
 
 @pytest.mark.parametrize("parts", [2, 4])
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_accumulation_equals_the_large_batch(toy_game, parts, player):
-    whole = toy_game(train={"batch_size": 8}, **PLAIN)
-    in_parts = toy_game(train={"batch_size": 8, "accumulate": parts}, **PLAIN)
+def test_accumulation_equals_the_large_batch(toy_run, parts, player):
+    whole = toy_run(train={"batch_size": 8}, **PLAIN)
+    in_parts = toy_run(train={"batch_size": 8, "accumulate": parts}, **PLAIN)
     # The same z, once as a whole and once in parts.
     z = torch.randn(8, 4)
     pieces = iter(z.chunk(parts))
@@ -277,46 +277,46 @@ def generator_tensors(run):
     return load_file(run.path / "generator.safetensors")
 
 
-def test_output_settings_do_not_change_the_training(play):
+def test_output_settings_do_not_change_the_training(train_toy):
     quiet = {"log_every": 100, "sample_every": 100, "checkpoint_every": 100, "keep_checkpoints": 1, "sample_count": 2}
     busy = {"log_every": 1, "sample_every": 1, "checkpoint_every": 1, "keep_checkpoints": 2, "sample_count": 9}
     wander = {"wander": {"use": "Wander"}}
     assert same(
-        generator_tensors(play("quiet", output=quiet, tricks=wander)),
-        generator_tensors(play("busy", output=busy, tricks=wander)),
+        generator_tensors(train_toy("quiet", output=quiet, tricks=wander)),
+        generator_tensors(train_toy("busy", output=busy, tricks=wander)),
     )
 
 
-def test_the_seed_decides_the_result(play):
-    first, again, other = play("a", seed=1), play("b", seed=1), play("c", seed=2)
+def test_the_seed_decides_the_result(train_toy):
+    first, again, other = train_toy("a", seed=1), train_toy("b", seed=1), train_toy("c", seed=2)
     assert first.generator == again.generator
     assert not same(generator_tensors(first), generator_tensors(other))
 
 
-def test_bf16_trains(play):
-    run = play(train={"precision": "bf16"})
+def test_bf16_trains(train_toy):
+    run = train_toy(train={"precision": "bf16"})
     tensors = generator_tensors(run)
     assert all(t.dtype == torch.float32 for t in tensors.values() if t.is_floating_point())
     assert all(t.isfinite().all() for t in tensors.values())
-    assert not same(tensors, generator_tensors(play("fp32")))
+    assert not same(tensors, generator_tensors(train_toy("fp32")))
 
 
-def test_the_log_and_the_reporter(play):
-    run = play(train={"discriminator_steps": 2}, output={"log_every": 4})
+def test_the_log_and_the_reporter(train_toy):
+    run = train_toy(train={"discriminator_steps": 2}, output={"log_every": 4})
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
-    assert lines == run.told.rows
+    assert lines == run.reporter.rows
     assert [line["iteration"] for line in lines] == [4, 6]
     assert set(lines[0]) == {"iteration", "seconds", "images_per_second", "learning_rate", "loss"}
     assert set(lines[0]["loss"]["discriminator"]) == {"real", "fake"}
     assert lines[0]["learning_rate"] == {"generator": 0.01, "discriminator": 0.01}
     assert all(math.isfinite(v) for v in lines[1]["loss"]["generator"].values())
-    assert run.told.played_iterations == [1, 2, 3, 4, 5, 6]
-    assert run.told.outcome.iterations == 6
+    assert run.reporter.trained_iterations == [1, 2, 3, 4, 5, 6]
+    assert run.reporter.outcome.iterations == 6
     assert sorted(p.name for p in (run.path / "samples").iterdir()) == ["000003.png", "000006.png"]
 
 
-def test_the_clock_counts_real_images_per_second(toy_game):
-    run = toy_game(train={"discriminator_steps": 3, "batch_size": 8})
+def test_the_clock_counts_real_images_per_second(toy_run):
+    run = toy_run(train={"discriminator_steps": 3, "batch_size": 8})
     times = iter([100.0, 102.0, 104.0])
     clock = Clock(run, lambda: next(times))
     train_iteration(run)
@@ -360,9 +360,9 @@ class Notes(Plugin):
         run.warn("over")
 
 
-def test_plugins_get_every_row_and_every_grid(shelf, play):
+def test_plugins_get_every_row_and_every_grid(shelf, train_toy):
     shelf.add(Notes)
-    run = play(tricks=tricks(Notes), evaluation={"count": 4})
+    run = train_toy(tricks=tricks(Notes), evaluation={"count": 4})
     notes = run.run.plugins["tricks.Notes"]
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     # Plugins may have closed their logs in `on_stop`, so its warnings are shown and written to log.jsonl only.
@@ -376,12 +376,12 @@ def test_plugins_get_every_row_and_every_grid(shelf, play):
         (6, "loss"),
         (6, "metrics"),
     ]
-    assert run.told.advice == ["half of the iterations are done", "a warning was logged", "over"]
+    assert run.reporter.warnings == ["half of the iterations are done", "a warning was logged", "over"]
     for iteration, picture in notes.grids:
         saved = Image.open(run.path / "samples" / f"{iteration:06d}.png")
         assert picture.convert("RGB").tobytes() == saved.convert("RGB").tobytes()
     assert [iteration for iteration, _ in notes.grids] == [3, 6]
-    plain = play("plain")
+    plain = train_toy("plain")
     newest = "checkpoints/000006"
     for file in ("generator", "discriminator", "random"):
         assert (run.path / newest / f"{file}.safetensors").read_bytes() == (
@@ -392,11 +392,11 @@ def test_plugins_get_every_row_and_every_grid(shelf, play):
 # How a run ends
 
 
-def test_a_plugin_ends_the_run_with_a_reason(play):
-    run = play(tricks={"stop": {"use": "Stopper", "iteration": 3}})
-    assert run.told.outcome.stop_reason == "that is enough"
-    assert run.told.outcome.iterations == 3
-    assert not run.told.outcome.interrupted
+def test_a_plugin_ends_the_run_with_a_reason(train_toy):
+    run = train_toy(tricks={"stop": {"use": "Stopper", "iteration": 3}})
+    assert run.reporter.outcome.stop_reason == "that is enough"
+    assert run.reporter.outcome.iterations == 3
+    assert not run.reporter.outcome.interrupted
     assert run.checkpoints[-1] == "000003"
 
 
@@ -408,9 +408,11 @@ def test_a_plugin_ends_the_run_with_a_reason(play):
         ({"log_every": 100, "checkpoint_every": 100}, 0, 6, []),
     ],
 )
-def test_a_loss_that_is_nan_ends_the_run_before_it_is_saved(play, tmp_path, output, first_step, iteration, checkpoints):
+def test_a_loss_that_is_nan_ends_the_run_before_it_is_saved(
+    train_toy, tmp_path, output, first_step, iteration, checkpoints
+):
     with pytest.raises(GankitError) as error:
-        play(tricks={"nan": {"use": "NotANumber", "turn": first_step}}, output=output)
+        train_toy(tricks={"nan": {"use": "NotANumber", "turn": first_step}}, output=output)
     assert error.value.exit_code == 1
     # Once the weights are NaN, so are the logits of D and all losses. All are named, in the order of the steps.
     later = r"the discriminator's (real|fake) is nan, and so is .*the generator's fool, the generator's broken\."
@@ -424,7 +426,7 @@ def test_a_loss_that_is_nan_ends_the_run_before_it_is_saved(play, tmp_path, outp
     assert (tmp_path / "run" / "generator.safetensors").exists() == bool(checkpoints)
 
 
-def test_infinite_parameters_end_the_run(shelf, play, tmp_path):
+def test_infinite_parameters_end_the_run(shelf, train_toy, tmp_path):
     @shelf.add
     class Blow(Plugin):
         name = "blow"
@@ -441,15 +443,15 @@ def test_infinite_parameters_end_the_run(shelf, play, tmp_path):
     with pytest.raises(
         GankitError, match=r"iteration 4: the (generator's parameters are not finite|discriminator's fake is nan)"
     ):
-        play(tricks=tricks(Blow))
+        train_toy(tricks=tricks(Blow))
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").glob("*")) == ["000002"]
 
 
 # Synchronisation with the device
 
 
-def test_an_iteration_does_not_wait_for_the_device(toy_game):
-    run = toy_game(
+def test_an_iteration_does_not_wait_for_the_device(toy_run):
+    run = toy_run(
         train={"discriminator_steps": 2, "class_balanced": True, "accumulate": 2},
         lr_schedule={"use": "Halving"},
     )
@@ -471,7 +473,7 @@ def test_waits_are_counted():
     assert waits.counts == {"aten._local_scalar_dense": 2, "aten.index": 1, "aten.lift_fresh": 1}
 
 
-def test_a_run_waits_only_for_output(play, monkeypatch):
+def test_a_run_waits_only_for_output(train_toy, monkeypatch):
     waiting = {}
 
     def counted(run, *, real=train_iteration):
@@ -480,7 +482,7 @@ def test_a_run_waits_only_for_output(play, monkeypatch):
         waiting[run.iteration] = dict(waits.counts)
 
     monkeypatch.setattr("gankit.training.loop.train_iteration", counted)
-    play(output={"log_every": 3})
+    train_toy(output={"log_every": 3})
     assert waiting == {n: {} for n in range(1, 7)}
 
 
@@ -491,9 +493,9 @@ class FakeRanks:
         self.tensors = list(tensors)
 
 
-def test_averaging_over_ranks_copies_nothing_from_python_if_all_parameters_have_gradients(toy_game):
+def test_averaging_over_ranks_copies_nothing_from_python_if_all_parameters_have_gradients(toy_run):
     """A copy of a Python number to a GPU makes the CPU wait."""
-    run = toy_game()
+    run = toy_run()
     for p in run.parameters["generator"]:
         p.grad = torch.ones_like(p)
     run.ranks = FakeRanks()

@@ -55,16 +55,16 @@ def assert_equal_state(one, other):
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "Sgd"])
-def test_a_resumed_run_continues_with_the_same_state(toy_game, tmp_path, optimizer):
+def test_a_resumed_run_continues_with_the_same_state(toy_run, tmp_path, optimizer):
     changes = EVERYTHING | {"optimizer": {"generator": {"use": optimizer}}}
     directory = RunDir(tmp_path)
-    unbroken = trained(toy_game(**changes), 3)
+    unbroken = trained(toy_run(**changes), 3)
     place = save_checkpoint(unbroken, directory)
     stopped = whole_state(unbroken)
     trained(unbroken, 3)
     after = whole_state(unbroken)
     random.seed(1)
-    resumed = toy_game(**changes)
+    resumed = toy_run(**changes)
     load_checkpoint(resumed, place)
     now = whole_state(resumed)
     assert now[1] == stopped[1]
@@ -76,16 +76,16 @@ def test_a_resumed_run_continues_with_the_same_state(toy_game, tmp_path, optimiz
     assert resumed.step_counts == {"discriminator": 12, "generator": 6}
 
 
-def test_the_files_of_a_checkpoint(toy_game, tmp_path):
-    place = save_checkpoint(trained(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
+def test_the_files_of_a_checkpoint(toy_run, tmp_path):
+    place = save_checkpoint(trained(toy_run(**EVERYTHING), 2), RunDir(tmp_path))
     assert place == tmp_path / "checkpoints" / "000002"
     assert sorted(p.name for p in place.iterdir()) == FILES
     assert verify(place)["iteration"] == 2
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
-def test_a_checkpoint_holds_only_json_and_tensors(toy_game, tmp_path):
-    place = save_checkpoint(trained(toy_game(**EVERYTHING), 2), RunDir(tmp_path))
+def test_a_checkpoint_holds_only_json_and_tensors(toy_run, tmp_path):
+    place = save_checkpoint(trained(toy_run(**EVERYTHING), 2), RunDir(tmp_path))
     for file in place.iterdir():
         data = file.read_bytes()
         if file.name == "state.json":
@@ -94,7 +94,7 @@ def test_a_checkpoint_holds_only_json_and_tensors(toy_game, tmp_path):
             assert isinstance(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]), dict)
 
 
-def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, shelf):
+def test_the_memory_format_of_the_state_follows_the_weights(toy_run, tmp_path, shelf):
     """A fused optimiser reads weights and their averages side by side, so their layouts must be equal."""
 
     class Conv(torch.nn.Module):
@@ -111,10 +111,10 @@ def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, 
         "discriminator": {"use": f"{shelf.own.__name__}:Conv"},
         "normalization": {"generator": {"use": "AsItIs"}},
     }
-    unbroken = trained(toy_game(**changes), 2)
+    unbroken = trained(toy_run(**changes), 2)
     place = save_checkpoint(unbroken, RunDir(tmp_path))
     trained(unbroken, 2)
-    resumed = toy_game(**changes)
+    resumed = toy_run(**changes)
     load_checkpoint(resumed, place)
     trained(resumed, 2)
     assert torch.equal(
@@ -126,9 +126,9 @@ def test_the_memory_format_of_the_state_follows_the_weights(toy_game, tmp_path, 
 
 
 @pytest.fixture
-def saved(play):
+def saved(train_toy):
     """Return a run with checkpoints at iterations 2, 4 and 6."""
-    return play(tricks=EVERYTHING["tricks"])
+    return train_toy(tricks=EVERYTHING["tricks"])
 
 
 def truncate(file):
@@ -143,16 +143,16 @@ def alter(file):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", [truncate, alter, lambda file: file.unlink()], ids=["cut", "altered", "missing"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(saved, go_on, name, damage):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(saved, resume_toy, name, damage):
     before = saved.generator
     damaged = saved.path / "checkpoints" / "000006" / name
     damage(damaged)
     (saved.path / "generator.safetensors").unlink()
-    again = go_on()
-    assert again.told.sentences[0].startswith(f"{damaged} ")
-    assert again.told.sentences[0].endswith("; using the checkpoint before it")
-    assert again.told.sentences[1] == f"resuming from {saved.path / 'checkpoints' / '000004'}"
-    assert len(again.told.sentences) == 2
+    again = resume_toy()
+    assert again.reporter.messages[0].startswith(f"{damaged} ")
+    assert again.reporter.messages[0].endswith("; using the checkpoint before it")
+    assert again.reporter.messages[1] == f"resuming from {saved.path / 'checkpoints' / '000004'}"
+    assert len(again.reporter.messages) == 2
     assert again.generator == before
 
 
@@ -176,21 +176,21 @@ def test_every_changed_bit_is_detected(saved, name, data):
         file.write_bytes(whole)
 
 
-def test_all_damaged_checkpoints_are_named(saved, go_on):
+def test_all_damaged_checkpoints_are_named(saved, resume_toy):
     for number in ("000006", "000004"):
         truncate(saved.path / "checkpoints" / number / "plugins.safetensors")
-    again = go_on()
-    assert "000006" in again.told.sentences[0]
-    assert "000004" in again.told.sentences[1]
-    assert again.told.sentences[2].endswith("000002")
+    again = resume_toy()
+    assert "000006" in again.reporter.messages[0]
+    assert "000004" in again.reporter.messages[1]
+    assert again.reporter.messages[2].endswith("000002")
     assert again.generator == saved.generator
 
 
-def test_a_run_without_a_valid_checkpoint_starts_again(saved, go_on):
+def test_a_run_without_a_valid_checkpoint_starts_again(saved, resume_toy):
     for place in (saved.path / "checkpoints").iterdir():
         truncate(place / "state.json")
-    again = go_on()
-    assert again.told.sentences[-1] == "no checkpoint is whole: starting again from the beginning"
+    again = resume_toy()
+    assert again.reporter.messages[-1] == "no checkpoint is whole: starting again from the beginning"
     assert again.generator == saved.generator
     assert [row["iteration"] for row in map(json.loads, (saved.path / "log.jsonl").read_text().splitlines())] == [
         2,
@@ -199,16 +199,16 @@ def test_a_run_without_a_valid_checkpoint_starts_again(saved, go_on):
     ]
 
 
-def test_damaged_checkpoints_do_not_replace_valid_ones(play, go_on, tmp_path):
-    run = play(output={"keep_checkpoints": 2})
+def test_damaged_checkpoints_do_not_replace_valid_ones(train_toy, resume_toy, tmp_path):
+    run = train_toy(output={"keep_checkpoints": 2})
     assert run.checkpoints == ["000004", "000006"]
     truncate(run.path / "checkpoints" / "000006" / "state.json")
-    again = go_on("run", "train.iterations=5", "output.keep_checkpoints=1")
+    again = resume_toy("run", "train.iterations=5", "output.keep_checkpoints=1")
     assert again.checkpoints == ["000005", "damaged-000006"]
     verify(run.path / "checkpoints" / "000005")
 
 
-def test_another_format_is_refused_and_not_changed(saved, go_on):
+def test_another_format_is_refused_and_not_changed(saved, resume_toy):
     for place in (saved.path / "checkpoints").iterdir():
         plain = json.loads((place / "state.json").read_text())
         del plain["sha256"]
@@ -216,7 +216,7 @@ def test_another_format_is_refused_and_not_changed(saved, go_on):
         (place / "state.json").write_text(json.dumps(plain | {"sha256": checkpoint._digest(plain)}))
     before = {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()}
     with pytest.raises(InputError, match=r"000006/state\.json has format 99; this version of gankit reads format 1"):
-        go_on()
+        resume_toy()
     assert {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()} == before
 
 
@@ -238,12 +238,12 @@ def test_a_wrong_state_file_is_damage(saved, text):
         {"train": {"class_balanced": True}},
     ],
 )
-def test_a_checkpoint_of_another_recipe_is_refused(saved, shelf, toy_game, toy_recipe, change):
+def test_a_checkpoint_of_another_recipe_is_refused(saved, shelf, toy_run, toy_recipe, change):
     class Stateless(Plugin):
         name = "stateless"
 
     shelf.add(Stateless)
-    run = toy_game(**{"tricks": EVERYTHING["tricks"]} | change)
+    run = toy_run(**{"tricks": EVERYTHING["tricks"]} | change)
     place = saved.path / "checkpoints" / "000006"
     with pytest.raises(InputError, match=r"000006 does not fit the run's recipe\.toml: "):
         load_checkpoint(run, place)
@@ -252,9 +252,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(saved, shelf, toy_game, toy_r
 # Writing
 
 
-def test_a_failed_write_keeps_the_last_checkpoint_and_leaves_nothing_else(toy_game, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_last_checkpoint_and_leaves_nothing_else(toy_run, tmp_path, monkeypatch):
     directory = RunDir(tmp_path)
-    run = trained(toy_game(), 1)
+    run = trained(toy_run(), 1)
     save_checkpoint(run, directory)
     trained(run, 1)
     for failing in range(6):
@@ -275,8 +275,8 @@ def test_a_failed_write_keeps_the_last_checkpoint_and_leaves_nothing_else(toy_ga
     verify(directory.checkpoint(2))
 
 
-def test_the_same_checkpoint_is_not_written_twice(toy_game, tmp_path):
-    run = trained(toy_game(), 1)
+def test_the_same_checkpoint_is_not_written_twice(toy_run, tmp_path):
+    run = trained(toy_run(), 1)
     place = save_checkpoint(run, RunDir(tmp_path))
     inode = place.stat().st_ino
     assert save_checkpoint(run, RunDir(tmp_path)) == place
@@ -285,25 +285,25 @@ def test_the_same_checkpoint_is_not_written_twice(toy_game, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [truncate, alter])
-def test_a_damaged_checkpoint_of_the_same_iteration_is_replaced(toy_game, tmp_path, damage):
-    run = trained(toy_game(), 1)
+def test_a_damaged_checkpoint_of_the_same_iteration_is_replaced(toy_run, tmp_path, damage):
+    run = trained(toy_run(), 1)
     place = save_checkpoint(run, RunDir(tmp_path))
     damage(place / "generator.safetensors")
     save_checkpoint(run, RunDir(tmp_path))
     verify(place)
 
 
-def test_leftovers_of_a_killed_process_are_replaced(toy_game, tmp_path):
-    run = trained(toy_game(), 1)
+def test_leftovers_of_a_killed_process_are_replaced(toy_run, tmp_path):
+    run = trained(toy_run(), 1)
     (tmp_path / "checkpoints" / ".tmp-000001" / "x").mkdir(parents=True)
     verify(save_checkpoint(run, RunDir(tmp_path)))
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000001"]
 
 
-def test_other_folders_and_files_are_ignored(saved, go_on):
+def test_other_folders_and_files_are_ignored(saved, resume_toy):
     shutil.copytree(saved.path / "checkpoints" / "000006", saved.path / "checkpoints" / "000006 copy")
     (saved.path / "checkpoints" / "000009").write_text("a file")
-    assert go_on().told.sentences[0] == f"resuming from {saved.path / 'checkpoints' / '000006'}"
+    assert resume_toy().reporter.messages[0] == f"resuming from {saved.path / 'checkpoints' / '000006'}"
 
 
 def test_a_plugin_without_load_state_dict_is_an_error():
@@ -314,6 +314,6 @@ def test_a_plugin_without_load_state_dict_is_an_error():
         Half(None).load_state_dict({"x": 1})
 
 
-def test_assembly_is_reproducible(toy_game):
-    assert_equal_state(trained(toy_game(**EVERYTHING), 2), trained(toy_game(**EVERYTHING), 2))
-    assert isinstance(toy_game(), TrainingRun)
+def test_assembly_is_reproducible(toy_run):
+    assert_equal_state(trained(toy_run(**EVERYTHING), 2), trained(toy_run(**EVERYTHING), 2))
+    assert isinstance(toy_run(), TrainingRun)
