@@ -136,7 +136,7 @@ def test_a_missing_required_argument_is_refused(shelf, plain_networks):
             super().__init__()
 
     shelf.own.Required = Required
-    with pytest.raises(RecipeError, match=r"generator\.width: missing, and it has no default"):
+    with pytest.raises(RecipeError, match=r"generator\.width: missing; it has no default"):
         plain_networks({"use": f"{shelf.own.__name__}:Required"})
 
 
