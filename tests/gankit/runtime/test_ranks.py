@@ -55,7 +55,7 @@ class Group:
     """Ranks that are started together, each with the worker's function of this name."""
 
     def __init__(self, folder, size, function, *arguments):
-        # As with torchrun, the store outlives the ranks.
+        # The store, like that of torchrun, outlives the ranks.
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         port = self.store.port
         self.files = [folder / f"{port}-{rank}.txt" for rank in range(size)]
