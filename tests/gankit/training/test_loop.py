@@ -408,9 +408,7 @@ def test_a_plugin_ends_the_run_with_a_reason(train_toy):
         ({"log_every": 100, "checkpoint_every": 100}, 0, 6, []),
     ],
 )
-def test_a_nan_loss_ends_the_run_before_it_is_saved(
-    train_toy, tmp_path, output, first_step, iteration, checkpoints
-):
+def test_a_nan_loss_ends_the_run_before_it_is_saved(train_toy, tmp_path, output, first_step, iteration, checkpoints):
     with pytest.raises(GankitError) as error:
         train_toy(tricks={"nan": {"use": "NotANumber", "turn": first_step}}, output=output)
     assert error.value.exit_code == 1
