@@ -9,7 +9,7 @@ import termios
 
 import pytest
 from PIL import Image
-from tests.gankit.test_terminal import colours
+from tests.gankit.images.test_terminal import colours
 
 from gankit.images.io import save_png
 from gankit.images.terminal import resize_to_fit
