@@ -1,4 +1,4 @@
-"""Fixtures for authors of plugins, which pytest finds when gankit is installed."""
+"""Pytest fixtures for plugin authors. Pytest loads them if gankit is installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 if TYPE_CHECKING:
     from gankit.training.run import TrainingRun
 
-# gankit.testing is imported when a fixture is asked for: other people's test runs are to wait for no torch.
+# gankit.testing is imported in the fixtures, so that test runs without them do not import torch.
 
 
 @pytest.fixture
 def tiny_run() -> Callable[..., TrainingRun]:
-    """`gankit.testing.tiny_run`: a game of milliseconds with plugins of yours in it."""
+    """Return `gankit.testing.tiny_run`, which assembles a run of milliseconds with your plugins."""
     from gankit.testing import tiny_run
 
     return tiny_run
@@ -23,7 +23,7 @@ def tiny_run() -> Callable[..., TrainingRun]:
 
 @pytest.fixture
 def check_plugin() -> Callable[..., None]:
-    """`gankit.testing.check_plugin`: all that every plugin must hold."""
+    """Return `gankit.testing.check_plugin`, which checks the common requirements of plugins."""
     from gankit.testing import check_plugin
 
     return check_plugin
@@ -31,9 +31,9 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "cuda"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Each device in turn; a test for one that is not there is skipped."""
+    """Return each device in turn. Tests for a missing device are skipped."""
     from gankit.testing import devices
 
     if request.param not in devices():
-        pytest.skip(f"no {request.param} here")
+        pytest.skip(f"{request.param} is not available")
     return request.param

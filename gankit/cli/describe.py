@@ -41,7 +41,9 @@ def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
     if not entries and name in KINDS:
         raise PluginError(f"{name} is a kind of plugin; `gankit list-plugins --kind {name}` lists its plugins")
     if not entries:
-        raise PluginError(f"no plugin {name!r} is installed; {_suggestion(name, registry)}`gankit list-plugins` lists all")
+        raise PluginError(
+            f"no plugin {name!r} is installed; {_suggestion(name, registry)}`gankit list-plugins` lists all"
+        )
     resolved, errors = [], []
     for entry in entries:
         try:
