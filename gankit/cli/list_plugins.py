@@ -111,7 +111,7 @@ def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]
             raise PluginError(f"{entry.label}: {wrong}")
     kind = str(scanned.constants.get("kind", ""))
     if kind and entry.kind is not None and kind != entry.kind:
-        raise PluginError(f"{entry.label} is of kind {kind}, not {entry.kind}")
+        raise PluginError(f"{entry.label} is a plugin for {kind}, not for {entry.kind}")
     if "api_version" in scanned.constants:
         check_api_version(scanned.constants["api_version"], entry.label, entry.distribution)
     return kind or entry.kind or "", [name for name in KIND_OF_HOOK if name in scanned.hooks]

@@ -1,4 +1,4 @@
-"""A toy recipe whose plugins all lie in one file, the program in this process, and the program as a process."""
+"""A toy recipe with its plugins in one file, and the program called in this process or as a new process."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Constant(Plugin):
 
 
 class Slow(Plugin):
-    """Takes its time."""
+    """Waits in every iteration."""
 
     name = "slow"
 
@@ -192,7 +192,7 @@ sample_count = 8
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with toy.toml and toy.py in it."""
+    """Current folder with toy.toml and toy.py."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.py").write_text(TOY_PLUGINS)
     (tmp_path / "toy.toml").write_text(TOY_RECIPE)
@@ -201,7 +201,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass
 class Answer:
-    """What the program answered."""
+    """Exit code and output of the program."""
 
     code: int
     out: str
@@ -210,7 +210,7 @@ class Answer:
 
 @pytest.fixture
 def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
-    """The program, in this process."""
+    """Function that calls the program in this process."""
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()
@@ -223,7 +223,7 @@ def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
 
 @pytest.fixture
 def start_process() -> Callable[..., subprocess.Popen]:
-    """The program as a process of its own, with pipes; killed at the test's end if it is still there."""
+    """Function that starts the program as a process with pipes, which is killed at the end of the test."""
     started = []
 
     def start(*arguments: object, environment: dict[str, str] | None = None, **more: object) -> subprocess.Popen:
@@ -243,7 +243,7 @@ def start_process() -> Callable[..., subprocess.Popen]:
 
 @pytest.fixture
 def gankit_process(start_process: Callable[..., subprocess.Popen]) -> Callable[..., Answer]:
-    """The program as a process that is waited for."""
+    """Function that runs the program as a process to its end."""
 
     def call(*arguments: object, **more: object) -> Answer:
         process = start_process(*arguments, **more)
@@ -255,7 +255,7 @@ def gankit_process(start_process: Callable[..., subprocess.Popen]) -> Callable[.
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Puts a distribution with entry points on the path, as pip would: returns the folder it is in."""
+    """Function that puts a distribution with entry points on the path, as pip would, and returns its folder."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)

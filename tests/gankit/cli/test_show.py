@@ -9,13 +9,13 @@ import termios
 
 import pytest
 from PIL import Image
-from tests.gankit.images.test_terminal import colours
 
 from gankit.images.io import save_png
 from gankit.images.terminal import resize_to_fit
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import start
 from gankit.training.reporter import Reporter
+from tests.gankit.images.test_terminal import colours
 
 
 @pytest.fixture(autouse=True)
