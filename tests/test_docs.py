@@ -16,7 +16,7 @@ from gankit.cli import cli
 from gankit.plugin.hookspecs import KIND_OF_HOOK
 from gankit.recipe.bundled import find_recipe
 from gankit.recipe.toml import merge, read_toml
-from tests.gankit.cli.test_ablate import played_here
+from tests.gankit.cli.test_ablate import train_in_this_process
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -122,7 +122,7 @@ def typed(command, folder):
         # Is there only once the package is installed; the package's own tests have just played it.
         arguments = [a for a in arguments if "quiet_fakes." not in a]
     # A process for each run of a study would take longer than all other commands together.
-    with played_here() if arguments[0] == "ablate" else nullcontext():
+    with train_in_this_process() if arguments[0] == "ablate" else nullcontext():
         result = CliRunner().invoke(cli, smaller(arguments), standalone_mode=False)
     assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"
 

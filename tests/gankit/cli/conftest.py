@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from gankit.cli import main
+from gankit.recipe.recipe import Recipe
+from gankit.training.launch import start
+from gankit.training.reporter import Reporter
 
 TOY_PLUGINS = '''
 import time
@@ -197,6 +202,46 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "toy.py").write_text(TOY_PLUGINS)
     (tmp_path / "toy.toml").write_text(TOY_RECIPE)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def train_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Function that trains the toy recipe with overrides, once in a session, and returns the run directory."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy.py").write_text(TOY_PLUGINS)
+    (folder / "toy.toml").write_text(TOY_RECIPE)
+
+    @cache
+    def train(*overrides: str) -> Path:
+        path = folder / f"run{len(list(folder.iterdir()))}"
+        start(Recipe.load(folder / "toy.toml", list(overrides)), path, Reporter())
+        return path
+
+    return train
+
+
+@pytest.fixture
+def toy_run(toy: Path, train_once: Callable[..., Path]) -> Callable[..., Path]:
+    """Function that puts a trained run of the toy recipe into the current folder and returns its directory."""
+
+    def put(name: str, *overrides: str) -> Path:
+        shutil.copytree(train_once(*overrides), toy / name)
+        return toy / name
+
+    return put
+
+
+def read_terminal(controller: int, other: int) -> str:
+    """Return what is written to a pseudo-terminal until the process closes it. Closes both ends."""
+    os.close(other)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(controller, 65536)
+        except OSError:  # raised by Linux when the other end is closed
+            break
+    os.close(controller)
+    return shown.decode()
 
 
 @dataclass

@@ -48,7 +48,7 @@ class Clumsy(Plugin):
 
 
 def cpu_seconds_of_children():
-    """Return the CPU time of all processes that this one has started and waited for. Unlike time, it suits a busy machine."""
+    """Return the CPU time of all finished child processes. Unlike elapsed time, it does not depend on other load."""
     times = os.times()
     return times.children_user + times.children_system
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-OLD_PLUGINS = '''
+OLD_PLUGINS = """
 from gankit import Plugin, hookimpl
 
 
@@ -44,14 +44,17 @@ class SetsOldField(Plugin):
     @hookimpl
     def before_d_step(self, step):
         step.answers = 3
-'''
+"""
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ("measures.frechet_distance={}", "measures: unknown key; it is called 'metrics' now"),
-        ("train.discriminator_turns=2", "train.discriminator_turns: unknown key; it is called 'discriminator_steps' now"),
+        (
+            "train.discriminator_turns=2",
+            "discriminator_turns: unknown key; it is called 'discriminator_steps' now",
+        ),
         ("tricks.adviser={}", "no trick called 'adviser' is installed; it is called 'training_monitor' now"),
         ("tricks.balanced_turns={}", "it is called 'balanced_steps' now"),
         ("tricks.ada.thousands=5", "tricks.ada.thousands: unknown key; it is called 'kimg' now"),
