@@ -93,7 +93,7 @@ def _show_usage_error(error: click.ClickException) -> None:
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         options = [option for parameter in error.ctx.command.params for option in parameter.opts]
         if (new := new_name(error.option_name, options)) is not None:
-            error.message = f"No such option {error.option_name!r}; it is called {new!r} now."
+            error = click.UsageError(f"No such option {error.option_name!r}; it is called {new!r} now.", error.ctx)
     error.show()
 
 
