@@ -30,10 +30,10 @@ import torch
 from small_grid import save_small_grid
 
 from gankit import Recipe
-from gankit.ablation.local_executor import Processes, gpu_names
-from gankit.ablation.results import OF_THE_TRICK
-from gankit.ablation.scheduler import run_study, told
-from gankit.ablation.study import StudyRun, Study
+from gankit.ablation.local_executor import LocalExecutor, visible_gpus
+from gankit.ablation.results import VARIANT_FACTS
+from gankit.ablation.scheduler import StudyReporter, combined_error, run_study
+from gankit.ablation.study import Study, StudyRun
 from gankit.ablation.variants import Variant
 from gankit.errors import GankitError
 from gankit.evaluation.standalone import evaluate
@@ -158,16 +158,16 @@ def timed(system: System, threads: int) -> tuple[float, int, int]:
     return statistics.median(seconds[WARM_UP:]), of_g, of_d
 
 
-class Lines:
+class Lines(StudyReporter):
     """A line for each run that is over."""
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        print(f"{run.name}: {outcome['broke_down'] or 'played'}", flush=True)
+        print(f"{run.name}: {outcome['failed'] or 'played'}", flush=True)
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         print(f"{run.name}: failed, {error}", flush=True)
 
-    def look(self, running: list[StudyRun]) -> None:
+    def polled(self, running: list[StudyRun]) -> None:
         pass
 
     def stopping(self) -> None:
@@ -201,7 +201,7 @@ def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
         on_mnist: whether the paper has figures for these images.
     """
     protocols = {
-        tuple((k, v) for k, v in p.items() if k not in OF_THE_TRICK) for row in rows.values() for p in row.protocols
+        tuple((k, v) for k, v in p.items() if k not in VARIANT_FACTS) for row in rows.values() for p in row.protocols
     }
     assert len(protocols) == 1, "all are measured in one way"
     facts = ", ".join(f"{key}: {fact}" for key, fact in protocols.pop())
@@ -266,7 +266,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     mnist = arguments.images is None
     systems = on_mnist(out) if mnist else at_paper_sizes(arguments.images)
-    gpus = gpu_names(torch.cuda.device_count())
+    gpus = visible_gpus(torch.cuda.device_count())
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
 
     def time_all() -> dict[str, Any]:
@@ -280,11 +280,11 @@ def main() -> None:
         variants.append(Variant(system.name, "", True, Recipe.load(find_recipe(system.recipe), overrides)))
         print(f"{system.name}: {iterations[system.name]} iterations of {times[system.name][0]:.3g} s", flush=True)
     study = Study.begin(out / "runs", variants, range(arguments.seeds), threads)
-    end = run_study(study, Processes(arguments.jobs, threads, gpus), Lines())
+    end = run_study(study, LocalExecutor(arguments.jobs, threads, gpus), Lines())
     if end.interrupted:
         raise SystemExit(130)
     if end.failures:
-        raise told(end.failures)
+        raise combined_error(end.failures)
 
     changes: dict[str, Any] = {"evaluation": {"count": COUNT}}
     if arguments.inception is not None:

@@ -10,7 +10,7 @@ import click
 from gankit.cli.arguments import drop_option, overrides_argument
 
 if TYPE_CHECKING:
-    from gankit.ablation.scheduler import Place
+    from gankit.ablation.scheduler import Executor
     from gankit.ablation.study import Study, StudyRun
     from gankit.ablation.variants import Variant
     from gankit.recipe.recipe import Recipe
@@ -92,7 +92,7 @@ def command(
             "--jobs: the cluster of --ray decides how many runs are trained at a time; leave out one of the options"
         )
     folder = Path(recipe)
-    if Study.is_one(folder):
+    if Study.exists(folder):
         if add or only or drop or overrides or out is not None:
             raise InputError(
                 f"{folder}: a resumed study keeps its recipes; the only options with its folder are --seeds, --jobs, "
@@ -100,13 +100,13 @@ def command(
             )
         study = Study.open(folder)
         study = Study.begin(folder, study.variants, seeds or study.seeds, study.threads)
-        place = _place(study.base.recipe, jobs, address, study.threads)
+        executor = _executor(study.base.recipe, jobs, address, study.threads)
     else:
-        study, place = _study_of(recipe, add, only, seeds, out, jobs, address, drop, overrides)
+        study, executor = _study_of(recipe, add, only, seeds, out, jobs, address, drop, overrides)
     names = ", ".join(variant.name for variant in study.variants)
     click.echo(f"{study.base.recipe.name}: {names}")
     click.echo(f"{plural(len(study.seeds), 'seed')}, {plural(len(study.runs), 'run')}, into {study.path}")
-    _train(study, place, quiet)
+    _train(study, executor, quiet)
 
 
 def _study_of(
@@ -119,8 +119,8 @@ def _study_of(
     address: str | None,
     drop: tuple[str, ...],
     overrides: tuple[str, ...],
-) -> tuple[Study, Place]:
-    """Return the requested study, new or existing, and where its runs are trained."""
+) -> tuple[Study, Executor]:
+    """Return the requested study, new or existing, and the executor of its runs."""
     from gankit.ablation.study import Study
     from gankit.ablation.variants import add_each, drop_each, read_only_tricks
     from gankit.errors import InputError
@@ -135,17 +135,19 @@ def _study_of(
     variants = add_each(base, add) if add else drop_each(base, only)
     warnings = dict.fromkeys(warning for variant in variants for warning in _warnings(variant))
     path = out or base.output.directory / base.name / "ablation"
-    existing = Study.open(path) if Study.is_one(path) else None
+    existing = Study.open(path) if Study.exists(path) else None
     if seeds is None:
         seeds = existing.seeds if existing is not None else list(range(DEFAULT_SEEDS))
     # Sums depend on the number of threads, so a resumed study keeps it.
-    place = _place(base, jobs, address, existing.threads if existing is not None and existing.has_begun() else None)
-    study = Study.begin(path, variants, seeds, place.threads)
+    executor = _executor(
+        base, jobs, address, existing.threads if existing is not None and existing.has_begun() else None
+    )
+    study = Study.begin(path, variants, seeds, executor.threads)
     for warning in warnings:
         click.echo(f"warning: {warning}")
     if not add and not only and (read_only := read_only_tricks(base)):
         click.echo(f"not left out, because they do not change the training: {', '.join(read_only)}")
-    return study, place
+    return study, executor
 
 
 def _warnings(variant: Variant) -> list[str]:
@@ -156,17 +158,17 @@ def _warnings(variant: Variant) -> list[str]:
     """
     from dataclasses import replace
 
-    from gankit.ablation.variants import naming_variant
+    from gankit.ablation.variants import variant_errors
     from gankit.training.assembly import assemble
 
     # On the CPU, because the runs need the memory of the GPUs.
     on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
-    with naming_variant(variant.name):
+    with variant_errors(variant.name):
         return assemble(on_cpu).warnings
 
 
-def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int | None) -> Any:
-    """Return where the runs are trained: on a cluster, or in processes of this machine.
+def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: int | None) -> Any:
+    """Return the executor of the runs: on a cluster, or in processes of this machine.
 
     Args:
         recipe: the recipe, for its device.
@@ -176,29 +178,35 @@ def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int |
     """
     import torch
 
-    from gankit.ablation.local_executor import Processes, cores, default_jobs, gpu_names, threads_for
+    from gankit.ablation.local_executor import (
+        LocalExecutor,
+        available_cores,
+        default_jobs,
+        threads_per_run,
+        visible_gpus,
+    )
     from gankit.runtime.device import choose_device
 
     device = recipe.train.device
     if address is not None:
-        from gankit.ablation.ray_executor import Cluster
+        from gankit.ablation.ray_executor import RayExecutor
 
-        return Cluster(address, threads or threads_for(max(1, cores() // 2)), device != "cpu")
+        return RayExecutor(address, threads or threads_per_run(max(1, available_cores() // 2)), device != "cpu")
     choose_device(device)
     # Runs are spread over all GPUs, unless the recipe gives the number of one.
-    gpus = gpu_names(torch.cuda.device_count()) if device in ("auto", "cuda") else []
+    gpus = visible_gpus(torch.cuda.device_count()) if device in ("auto", "cuda") else []
     jobs = jobs or (1 if ":" in device else default_jobs(len(gpus)))
-    return Processes(jobs, threads or threads_for(jobs), gpus)
+    return LocalExecutor(jobs, threads or threads_per_run(jobs), gpus)
 
 
-def _train(study: Study, place: Place, quiet: bool) -> None:
+def _train(study: Study, executor: Executor, quiet: bool) -> None:
     """Train the runs and print the table. Exits with 130 if the study was interrupted.
 
     Raises:
         InputError: runs failed, all of them because of wrong input.
         GankitError: runs failed. The error has one line for each.
     """
-    from gankit.ablation.scheduler import run_study, told
+    from gankit.ablation.scheduler import combined_error, run_study
     from gankit.cli import INTERRUPTED, print_error
     from gankit.cli.next_steps import print_next, quoted
     from gankit.cli.study_progress import study_progress
@@ -206,7 +214,7 @@ def _train(study: Study, place: Place, quiet: bool) -> None:
     resume = f"gankit ablate {quoted(study.path)}"
     try:
         with study_progress(study, quiet) as progress:
-            end = run_study(study, place, progress)
+            ending = run_study(study, executor, progress)
     except KeyboardInterrupt:
         click.echo("\nstopped at once; each run resumes from its last checkpoint")
         print_next(resume)
@@ -214,25 +222,25 @@ def _train(study: Study, place: Place, quiet: bool) -> None:
     finally:
         study.release()
     _show_table(study)
-    if end.given_up:
+    if ending.aborted:
         click.echo("stopped: runs with and without a trick failed with the same error, so the others would fail too")
-    if end.interrupted:
-        click.echo(f"interrupted; {_checkpoints(end.cut_short)}")
-        if end.failures:
-            print_error(told(end.failures))
+    if ending.interrupted:
+        click.echo(f"interrupted; {_checkpoints(ending.stopped)}")
+        if ending.failures:
+            print_error(combined_error(ending.failures))
         print_next(resume)
         raise SystemExit(INTERRUPTED)
-    if end.failures:
-        raise told(end.failures)
+    if ending.failures:
+        raise combined_error(ending.failures)
     if study.seeds == list(range(len(study.seeds))):
         print_next(f"{resume} --seeds {2 * len(study.seeds)}")
 
 
-def _checkpoints(cut_short: list[StudyRun]) -> str:
-    """Return which of the interrupted runs have a checkpoint. Runs that had not started yet are not counted."""
+def _checkpoints(stopped: list[StudyRun]) -> str:
+    """Return which of the stopped runs have a checkpoint. Runs that had not started yet are not counted."""
     from gankit.storage.run_dir import RunDir
 
-    started = [run for run in cut_short if run.path.exists()]
+    started = [run for run in stopped if run.path.exists()]
     without = [run.name for run in started if not RunDir(run.path).saved_checkpoints()]
     if not without:
         return "each run has written a checkpoint"

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from gankit.ablation.comparison import Comparison, Cost, Row
+from gankit.ablation.comparison import Cost, Row, StudyComparison
 from gankit.ablation.statistics import CONFIDENCE, Effect
 from gankit.formatting import number, plural
 
@@ -17,7 +17,7 @@ FEW_SEEDS = 5
 """Number of seeds below which the confidence intervals are too wide to be useful."""
 
 
-def cells(comparison: Comparison) -> list[tuple[str, ...]]:
+def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
     """Return a row for each trick and metric. The cost is in the first row of a trick."""
     costs = {cost.trick: cost for cost in comparison.costs}
     rows: list[tuple[str, ...]] = []
@@ -28,7 +28,7 @@ def cells(comparison: Comparison) -> list[tuple[str, ...]]:
             rows.append(
                 (
                     row.trick if first else "",
-                    row.measure,
+                    row.metric,
                     number(row.without),
                     signed(row.effect.mean),
                     interval(row.effect),
@@ -45,7 +45,7 @@ def seen(row: Row, seeds: int) -> str:
     """Return `higher`, `lower, in 4 of 5 seeds` or `higher, in 2 of 5 seeds; others broke down`."""
     if row.effect.pairs == seeds:
         return row.verdict
-    others = "; others broke down" if row.broke_down else ""
+    others = "; others broke down" if row.failed else ""
     return f"{row.verdict}, in {row.effect.pairs} of {plural(seeds, 'seed')}{others}"
 
 
@@ -70,7 +70,7 @@ def format_cost(cost: Cost) -> str:
     return f"{ratio.mean:.2f}{spread}"
 
 
-def notes(comparison: Comparison) -> list[str]:
+def notes(comparison: StudyComparison) -> list[str]:
     """Return notes that explain the table."""
     count = plural(len(comparison.seeds), "seed")
     lines = [
@@ -101,7 +101,7 @@ def notes(comparison: Comparison) -> list[str]:
     total = len(comparison.seeds)
     lines += [
         f"{name}: {len(seeds)} of {total} broke down ({which(seeds)}); they are not compared."
-        for name, seeds in comparison.broke_down.items()
+        for name, seeds in comparison.failed.items()
     ]
     lines += [
         f"{name}: {len(seeds)} of {total} were ended by a plugin ({which(seeds)})."
@@ -113,12 +113,12 @@ def notes(comparison: Comparison) -> list[str]:
         for trick, seeds in comparison.unequal.items()
     ]
     lines += [
-        f"{one.measure}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}); this "
+        f"{one.metric}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}); this "
         "metric is not compared for them."
         for one in comparison.left_out
     ]
-    if comparison.over < comparison.runs:
-        lines.append(f"Not finished: {comparison.over} of {comparison.runs} runs are done.")
+    if comparison.ended < comparison.runs:
+        lines.append(f"Not finished: {comparison.ended} of {comparison.runs} runs are done.")
     return lines
 
 
@@ -127,7 +127,7 @@ def which(seeds: list[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def terminal_table(comparison: Comparison) -> Table:
+def terminal_table(comparison: StudyComparison) -> Table:
     """Return the table for the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in COLUMNS:
@@ -143,7 +143,7 @@ def terminal_table(comparison: Comparison) -> Table:
     return table
 
 
-def markdown(comparison: Comparison, title: str) -> str:
+def markdown(comparison: StudyComparison, title: str) -> str:
     """Return the table and its notes as Markdown."""
     lines = [f"# {title}", "", f"| {' | '.join(COLUMNS)} |"]
     lines.append(f"| {' | '.join('---:' if name in RIGHT else '---' for name in COLUMNS)} |")

@@ -13,7 +13,7 @@ from gankit.cli.arguments import check_output_file
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gankit.report.comparison import Comparison
+    from gankit.report.comparison import RunComparison
 
 
 MAX_WIDTH = 10_000
@@ -35,8 +35,8 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
     from rich.measure import Measurement
 
     from gankit.errors import InputError
-    from gankit.report.comparison import compared, format_ending, format_warning, said, transposed
-    from gankit.report.page import grade, page
+    from gankit.report.comparison import compare_runs, format_ending, format_warning, merge_warnings, transpose
+    from gankit.report.page import page, severity
     from gankit.report.run_record import read_run
     from gankit.storage.atomic_io import write_text
 
@@ -47,32 +47,32 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
         if times[run.resolve()] > 1:
             raise InputError(f"{run}: given twice; give each run once")
     records = [read_run(run) for run in runs]
-    comparison, console = compared(records), Console(highlight=False)
+    comparison, console = compare_runs(records), Console(highlight=False)
     table = _table(comparison)
     width = Measurement.get(console, console.options.update(width=MAX_WIDTH), table).maximum
     if not console.is_terminal:
         console.width = max(console.width, width)
-    console.print(table if width <= console.width else _table(transposed(comparison)))
+    console.print(table if width <= console.width else _table(transpose(comparison)))
     for note in comparison.notes:
         click.echo(note)
     for record in records:
-        if grade(record) != "good":
+        if severity(record) != "good":
             click.echo(f"{record.path}: {format_ending(record)}")
-            for warning in said(record):
+            for warning in merge_warnings(record):
                 click.echo(f"  warning: {format_warning(warning)}")
     if html is not None:
         write_text(html, page(records))
         click.echo(str(html))
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(comparison: RunComparison) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in comparison.heads:
-        table.add_column(Text(head), overflow="fold")
+    for heading in comparison.headings:
+        table.add_column(Text(heading), overflow="fold")
     for row in comparison.rows:
         table.add_row(*[Text(cell) for cell in row])
     return table

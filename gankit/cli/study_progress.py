@@ -11,7 +11,8 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from gankit.ablation.results import newest_rows, seconds_per_iteration
+from gankit.ablation.results import read_last_rows, seconds_per_iteration
+from gankit.ablation.scheduler import StudyReporter
 from gankit.ablation.study import Study, StudyRun
 from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handler
 from gankit.errors import GankitError
@@ -23,7 +24,7 @@ READ_EVERY = 0.5
 STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a second Ctrl-C stops at once"
 
 
-class StudyProgress:
+class StudyProgress(StudyReporter):
     """Base of both displays of a study. A context manager around its runs.
 
     Args:
@@ -36,11 +37,11 @@ class StudyProgress:
         self.totals = {run: run.variant.recipe.train.iterations for run in study.runs}
         outcomes = {run: outcome for run in study.runs if (outcome := run.outcome()) is not None}
         self.done = set(outcomes)
-        self.broke_down = sum(outcome["broke_down"] is not None for outcome in outcomes.values())
+        self.broke_down = sum(outcome["failed"] is not None for outcome in outcomes.values())
         self.failures: set[StudyRun] = set()
         # Runs that wait may have checkpoints; their iterations need not be trained again.
         self.iterations = {
-            run: self.totals[run] if run in self.done else _iteration(newest_rows(run.path / "log.jsonl"))
+            run: self.totals[run] if run in self.done else _iteration(read_last_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
         self.paces: dict[StudyRun, float | None] = {}
@@ -59,17 +60,14 @@ class StudyProgress:
         return None
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        """Record that a run is complete."""
         self.done.add(run)
         self.iterations[run] = outcome["iterations"] or self.iterations[run]
-        self.broke_down += outcome["broke_down"] is not None
+        self.broke_down += outcome["failed"] is not None
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
-        """Record that a run failed."""
         self.failures.add(run)
 
-    def look(self, running: list[StudyRun]) -> None:
-        """Record which runs are in progress and, now and then, read their logs."""
+    def polled(self, running: list[StudyRun]) -> None:
         now, new = self.now(), [run for run in running if run not in self.started_at]
         self.started_at |= dict.fromkeys(new, now)
         self.running = running
@@ -77,14 +75,11 @@ class StudyProgress:
             return
         self._read_at = now
         for run in running:
-            rows = newest_rows(run.path / "log.jsonl")
+            rows = read_last_rows(run.path / "log.jsonl")
             self.iterations[run] = _iteration(rows)
             self.paces[run] = seconds_per_iteration(rows)
         if self._start is None and running:
             self._start = now, self._trained()
-
-    def stopping(self) -> None:
-        """Record that a signal asks for the end. Called from the signal handler."""
 
     def seconds_left(self) -> float | None:
         """Return the time left for all runs, at the pace so far, which includes the time to start and end processes."""
@@ -121,9 +116,9 @@ class StudyProgress:
 class PlainStudyProgress(StudyProgress):
     """One line of plain text whenever a run starts or ends."""
 
-    def look(self, running: list[StudyRun]) -> None:
+    def polled(self, running: list[StudyRun]) -> None:
         before = set(self.started_at)
-        super().look(running)
+        super().polled(running)
         for run in running:
             if run not in before:
                 at = self.iterations[run]
@@ -175,7 +170,7 @@ class LiveStudyProgress(StudyProgress):
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
-        if outcome["broke_down"] is not None or outcome["stop_reason"] is not None:
+        if outcome["failed"] is not None or outcome["stop_reason"] is not None:
             self.console.print(Text(f"{run.name}: {format_outcome(outcome)}"))
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
@@ -215,8 +210,8 @@ def _iteration(rows: list[dict[str, Any]]) -> int:
 
 def format_outcome(outcome: dict[str, Any]) -> str:
     """Return `done`, `broke down, REASON` or `ended at iteration 60: REASON`."""
-    if outcome["broke_down"] is not None:
-        return f"broke down, {outcome['broke_down'].partition('. ')[0]}"
+    if outcome["failed"] is not None:
+        return f"broke down, {outcome['failed'].partition('. ')[0]}"
     if outcome["stop_reason"] is not None:
         return f"ended at iteration {outcome['iterations']}: {outcome['stop_reason']}"
     return "done"

@@ -39,23 +39,23 @@ def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, A
     Raises:
         GankitError: the disk is full.
     """
-    beside = place.with_name(TEMPORARY + place.name)
+    temporary = place.with_name(TEMPORARY + place.name)
     with disk_errors(place):
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            beside.mkdir(parents=True)
-            written = {name: _write_synced(beside / name, data) for name, data in files.items()}
+            temporary.mkdir(parents=True)
+            written = {name: _write_synced(temporary / name, data) for name, data in files.items()}
             state = state | {"format": FORMAT, "files": written}
-            _write_synced(beside / "state.json", json.dumps(state | {"sha256": _digest(state)}, indent=1).encode())
-            if _same_checkpoint(beside, place):
+            _write_synced(temporary / "state.json", json.dumps(state | {"sha256": _digest(state)}, indent=1).encode())
+            if _same_checkpoint(temporary, place):
                 # An identical checkpoint exists already. Replacing it would leave none for a moment.
-                shutil.rmtree(beside)
+                shutil.rmtree(temporary)
                 return
             if place.exists():
                 shutil.rmtree(place)
-            os.rename(beside, place)
+            os.rename(temporary, place)
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(place.parent)
 

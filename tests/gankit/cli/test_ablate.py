@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from gankit.ablation import scheduler
 from gankit.ablation.study import StudyRun
 from gankit.ablation.variants import Variant
-from gankit.ablation.worker import run_to_its_end
+from gankit.ablation.worker import run_worker
 from gankit.cli import ablate
 from gankit.cli.ablate import _checkpoints
 from gankit.cli.study_progress import STOPPING
@@ -126,10 +126,10 @@ class ThisProcess:
         return [(run, self.train(run)) for run in ready]
 
     def train(self, run):
-        run.said_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(run.said_file, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        run.output_file.parent.mkdir(parents=True, exist_ok=True)
+        with open(run.output_file, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             try:
-                return run_to_its_end(run.recipe_file, run.seed, run.path)
+                return run_worker(run.recipe_file, run.seed, run.path)
             except Exception:
                 traceback.print_exc()
                 return 1
@@ -146,13 +146,13 @@ def train_in_this_process():
     """Train runs in this process. Yields the list of the numbers of threads on record, one for each study."""
     recorded = []
 
-    def place(recipe, jobs, address, threads):
+    def executor(recipe, jobs, address, threads):
         recorded.append(threads)
         return ThisProcess(threads)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablate, "_place", place)
-        patch.setattr(scheduler, "LOOK_EVERY", 0.0)
+        patch.setattr(ablate, "_executor", executor)
+        patch.setattr(scheduler, "POLL_SECONDS", 0.0)
         yield recorded
 
 
@@ -208,7 +208,7 @@ def test_a_study_from_the_command_to_the_table(gankit, study, this_process):
     assert this_process == [None, 3]
     other = gankit(*command, "train.iterations=13")
     assert (other.code, other.out) == (2, "")
-    assert "train.iterations of recipe was 12 when the study began and is 13 now" in other.err
+    assert "train.iterations of recipe is 12 in the study and 13 in the request" in other.err
     assert gankit("ablate", "s", "train.iterations=13").code == 2
 
 
@@ -280,9 +280,9 @@ def test_a_bug_in_one_trick_leaves_a_table_of_the_others_and_can_be_fixed(gankit
     assert answer.code == 1
     first, second = answer.err.splitlines()
     assert first.startswith(
-        "error: with bug.use=./bug.py:Bug, seed 0: ZeroDivisionError: a bug in a plugin (s/with-bug.use=._bug.py_Bug/"
+        "error: with bug.use=./bug.py:Bug, seed 0: ZeroDivisionError: a bug in a plugin (full output: s/with-bug.use=._bug.py_Bug/"
     )
-    assert first.endswith("when it is mended, `gankit ablate s` plays it again")
+    assert first.endswith("after a fix, `gankit ablate s` trains it again")
     assert second.startswith("error: with bug.use=./bug.py:Bug, seed 1: ")
     assert "bug.use=./bug.py:Bug, seed 0: failed, ZeroDivisionError: a bug" in answer.out
     assert "Not finished: 4 of 6 runs are done." in answer.out
@@ -324,11 +324,11 @@ def test_runs_without_a_checkpoint_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["toy.toml"], "toy.toml: the recipe has no tricks to leave out; --add TRICK"),
+        (["toy.toml"], "toy.toml: no tricks to leave out; --add TRICK"),
         (["toy.toml", "--add", "r1", "--only", "r1"], "--only: it leaves out tricks, and --add adds tricks"),
         (["toy.toml", "seed=3", "--add", "r1"], "seed: each variant is trained with several seeds; use --seeds"),
         (["toy.toml", "--add", "nothing_like_it"], "--add nothing_like_it: tricks.nothing_like_it.use: "),
-        (["toy.toml", "--add", BOOST, "--add", BOOST], f"--add {BOOST}: named twice"),
+        (["toy.toml", "--add", BOOST, "--add", BOOST], f"--add {BOOST}: given twice"),
         (["toy.toml", "--add", "picky.use=./toy.py:Picky", "train.batch_size=20"], "not more than 16 [images], please"),
         (["toy.toml", "--add", BOOST, "--out", "."], "--out .: the folder is not empty and holds no study"),
         (["toy.toml", "--add", BOOST, "--seeds", "1,1"], "1,1: a seed is given twice"),

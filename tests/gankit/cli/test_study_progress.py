@@ -41,12 +41,12 @@ def test_the_display_fits_its_terminal_and_shows_the_time_left(tmp_path, width):
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
     clock = ManualClock()
     progress = LiveStudyProgress(study, console, clock)
-    progress.look([first, second])
+    progress.polled([first, second])
     assert progress.seconds_left() is None
     log(first, 60)
     log(second, 20)
     clock.time += 40
-    progress.look([first, second])
+    progress.polled([first, second])
     # 80 of 400 iterations in 40 s: 160 s for the others. The first run needs 40 more, of half a second each.
     assert progress.seconds_left() == pytest.approx(160)
     assert progress.run_seconds_left(first) == pytest.approx(20)
@@ -57,7 +57,7 @@ def test_the_display_fits_its_terminal_and_shows_the_time_left(tmp_path, width):
     assert "20%" in lines[0]
     assert "60/100 20 s left" in lines[1]
     assert "0 of 4 runs done, 2 running, 2 waiting" in " ".join(capture.get().split())
-    progress.ended(first, {"iterations": 60, "stop_reason": None, "broke_down": "iteration 60: it is nan. Help"})
+    progress.ended(first, {"iterations": 60, "stop_reason": None, "failed": "iteration 60: it is nan. Help"})
     assert progress.state().startswith("1 of 4 runs done, 1 broke down")
     progress.stopping()
     with console.capture() as capture:
@@ -71,10 +71,10 @@ def test_a_resumed_study_counts_the_iterations_of_runs_that_wait(study):
     clock = ManualClock()
     progress = StudyProgress(study, clock)
     first = study.runs[0]
-    progress.look([first])
+    progress.polled([first])
     clock.time += 10
     log(first, 60)
-    progress.look([first])
+    progress.polled([first])
     # 10 iterations took 10 s; 7 times 50 and 40 are left.
     assert progress.seconds_left() == pytest.approx(390)
 
@@ -83,15 +83,15 @@ def test_a_failed_run_is_counted_and_needs_no_more_time(study):
     clock = ManualClock()
     progress = StudyProgress(study, clock)
     first, second, *others = study.runs
-    progress.look([first])
+    progress.polled([first])
     clock.time += 50
     log(first, 50)
-    progress.look([first])
+    progress.polled([first])
     progress.failed(second, GankitError("a bug"))
     assert progress.seconds_left() == pytest.approx(50 + 6 * 100)
     assert progress.state().startswith("0 of 8 runs done, 1 failed, 1 running, 6 waiting")
     for run in others:
-        progress.ended(run, {"iterations": 100, "stop_reason": None, "broke_down": None})
+        progress.ended(run, {"iterations": 100, "stop_reason": None, "failed": None})
     assert progress.seconds_left() == pytest.approx(50 * 50 / 650)
 
 
@@ -100,7 +100,7 @@ def test_the_last_line_is_never_cropped(study, height, width, rows):
     """rich crops lines that do not fit, from below."""
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     progress = LiveStudyProgress(study, console, ManualClock())
-    progress.look(study.runs)
+    progress.polled(study.runs)
     progress.stopping()
     with console.capture() as capture:
         console.print(progress.bars)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gankit import InputError, Recipe
-from gankit.ablation.results import measures_at
+from gankit.ablation.results import metrics_at
 from gankit.evaluation.protocol import protocol_of
 from gankit.evaluation.standalone import evaluate, narrowed
 from gankit.recipe.bundled import find_recipe
@@ -56,7 +56,7 @@ def test_numbers_compare_only_where_their_measures_are_set_alike(ring):
     few = evaluate(ring.path, None, {}, metrics=["wide"])
     more = evaluate(ring.path, None, {"metrics": {"density_coverage": {}}}, metrics=["wide", "density_coverage"])
     other = evaluate(ring.path, None, {"metrics": {"wide": {"k": 3}}}, metrics=["wide"])
-    protocols = [measures_at([row], 2)["precision"].protocol for row in (few, more, other)]
+    protocols = [metrics_at([row], 2)["precision"].protocol for row in (few, more, other)]
     assert protocols[0] == protocols[1] != protocols[2]
     assert json.loads(protocols[0])["precision_recall.k"] == 10
     ring.evaluations_file.write_text("".join(json.dumps(row) + "\n" for row in (few, more, other)))
