@@ -1,4 +1,4 @@
-"""Pytest fixtures for plugin authors. Pytest loads them if gankit is installed."""
+"""Fixtures for tests of plugins. pytest loads them when gankit is installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 if TYPE_CHECKING:
     from gankit.training.run import TrainingRun
 
-# gankit.testing is imported in the fixtures, so that test runs without them do not import torch.
+# The fixtures import gankit.testing, so that test suites without them do not import torch.
 
 
 @pytest.fixture
 def tiny_run() -> Callable[..., TrainingRun]:
-    """Return `gankit.testing.tiny_run`, which assembles a run of milliseconds with your plugins."""
+    """`gankit.testing.tiny_run`, which returns a tiny run with the plugins under test."""
     from gankit.testing import tiny_run
 
     return tiny_run
@@ -23,7 +23,7 @@ def tiny_run() -> Callable[..., TrainingRun]:
 
 @pytest.fixture
 def check_plugin() -> Callable[..., None]:
-    """Return `gankit.testing.check_plugin`, which checks the common requirements of plugins."""
+    """`gankit.testing.check_plugin`, which runs all checks of a plugin."""
     from gankit.testing import check_plugin
 
     return check_plugin
@@ -31,9 +31,9 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "cuda"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Return each device in turn. Tests for a missing device are skipped."""
+    """Name of each device in turn. The test is skipped if the machine does not have the device."""
     from gankit.testing import devices
 
     if request.param not in devices():
-        pytest.skip(f"{request.param} is not available")
+        pytest.skip(f"this machine has no {request.param}")
     return request.param
