@@ -37,7 +37,7 @@ def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
                 )
             )
         if not of_trick:
-            rows.append((cost.trick, "-", "-", "-", "-", "no metric", format_cost(cost)))
+            rows.append((cost.trick, "-", "-", "-", "-", "nothing to compare", format_cost(cost)))
     return rows
 
 
