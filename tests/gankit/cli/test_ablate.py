@@ -226,7 +226,8 @@ def test_a_killed_study_resumes_with_the_same_result(gankit, start_process, stud
     # The runs notice that the study is gone, and write a checkpoint.
     wait_until(lambda: all((run / "checkpoints").exists() for run in runs))
     (study / "slow").unlink()
-    answer = gankit("ablate", "s", "--jobs", "2")
+    with train_in_this_process():
+        answer = gankit("ablate", "s")
     assert answer.code == 0, answer.err
     assert len(re.findall(r", seed 0: resumes from iteration \d+\n", answer.out)) == 2
     assert effects(study / "s") == effects(study / "whole")

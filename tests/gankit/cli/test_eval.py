@@ -102,7 +102,7 @@ def test_nan_is_null_in_json(gankit, ring):
         (["ring", "--metric", "fidd"], "no metric called 'fidd' is installed"),
         (["ring", "--extractor", "pixels", "evaluation.cuont=3"], "did you mean 'count'"),
         (["ring"], "for points take extractor"),
-        (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: nothing to say of images without classes"),
+        (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: not applicable to images without classes"),
         (["ring", "extractr.x=1", "count=3"], "extractr: unknown key; did you mean 'extractor'?"),
         (["ring", "count=3"], "count: unknown key; did you mean 'evaluation.count'?"),
         (["ring", "train.device=cpu"], "train: unknown key; there are data, extractor, metrics, evaluation"),

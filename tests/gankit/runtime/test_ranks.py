@@ -247,7 +247,7 @@ def test_a_second_ctrl_c_ends_all_at_once_and_is_no_failure_of_a_rank(tmp_path):
         (["resume", "nowhere"], "is not a run directory"),
         (["run", "--colour"], "--colour"),
         (["ablate", "gaussian_ring"], "start it without torchrun"),
-        (["eval", "nowhere"], "gankit eval is the work of one process"),
+        (["eval", "nowhere"], "gankit eval runs in one process"),
     ],
 )
 def test_a_mistake_is_told_once(tmp_path, monkeypatch, arguments, sentence):
