@@ -132,7 +132,7 @@ def test_a_plugin_adds_a_verb(gankit, install):
         ("gone", "no_such_module:Gone", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("shy", "greeter:Shy", "does not register the verb 'shy'; it registers bold"),
         ("clumsy", "greeter:Clumsy", "cannot be set up: KeyError: 'dropped it'"),
-        ("plain", "greeter:click", "greeter:click is no class"),
+        ("plain", "greeter:click", "greeter:click is not a class"),
     ],
 )
 def test_a_broken_verb_prints_one_line_and_does_not_affect_others(gankit, install, verb, value, expected):

@@ -156,7 +156,7 @@ def rows_of_the_kit(answer):
 
 SEEN_BY_READING = {
     "gone": "there is no module no_such_module",
-    "misspelt": "marks 'before_d_stp' as a hook, and there is no such hook point; did you mean 'before_d_step'?",
+    "misspelt": "there is no such hook point; did you mean 'before_d_step'?",
     "wrong_argument": "before_d_step has no argument 'stage'; it can take run, step",
     "misplaced": "is a plugin for trick, not for loss",
     "newer": "needs version 99 of the hook points, and gankit",
@@ -173,7 +173,7 @@ SEEN_BY_IMPORTING = {
     "garbled": "SyntaxError",
     "absent": "module 'kit' has no attribute 'Absent'",
     "nameless": "has no name",
-    "no_class": "kit:Path.cwd is no class",
+    "no_class": "kit:Path.cwd is not a class",
 }
 
 HEALTHY = {"fine", "bare", "inherits", "indirect"}

@@ -68,7 +68,7 @@ def test_a_dataset_is_written_to_a_file(gankit, sized):
         (["./sized.py:Seized"], "did you mean 'Sized'?"),
         (["./toy.py:Slow"], "is a plugin for trick, not for data"),
         (["no_such_data"], "no data called 'no_such_data' is installed"),
-        (["./sized.py:Sized", "count=0"], "there is not one image to write"),
+        (["./sized.py:Sized", "count=0"], "there are no images to write"),
     ],
 )
 def test_errors(gankit, sized, arguments, expected):
@@ -82,7 +82,7 @@ def test_errors(gankit, sized, arguments, expected):
 def test_wrong_suffix_of_the_file(gankit, sized):
     answer = gankit("prepare", "./sized.py:Sized", "--out", "it.png")
     assert answer.code == 2
-    assert "ends in .safetensors" in answer.err
+    assert "must end in .safetensors" in answer.err
 
 
 def test_a_bar_counts_images_on_a_terminal(start_process, sized):

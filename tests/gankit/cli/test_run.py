@@ -102,7 +102,7 @@ def test_warnings_and_a_run_that_a_plugin_ends(gankit, toy):
     ("arguments", "code", "expected"),
     [
         (["toy.toml", "train.iterations=many"], 2, "toy.toml: train.iterations: 'many' given"),
-        (["toy.toml", "--device", "quantum"], 2, "'quantum' given"),
+        (["toy.toml", "--device", "quantum"], 2, "train.device: 'quantum'"),
         (["toy.toml", "--out", "toy.py"], 2, "--out toy.py: a file of that name is in the way"),
         (["toy.toml", "--out", "."], 2, "--out .: the folder is not empty"),
         (["."], 2, ". is a folder; a recipe is a TOML file"),

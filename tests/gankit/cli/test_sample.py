@@ -138,7 +138,7 @@ def test_code_named_by_a_file_is_imported_only_with_trust(gankit, run, file):
         (["run", "--out", "folder", "--truncation", "2,1"], "--truncation: rows need a grid; give --out"),
         (["run", "--out", "folder", "--interpolate"], "--interpolate: rows need a grid; give --out"),
         (["run", "--out", "x.png", "--interpolate", "--count", 4], "--interpolate: rows of 2 have nothing between"),
-        (["run", "--out", "x.png", "--device", "quantum"], "'quantum' given"),
+        (["run", "--out", "x.png", "--device", "quantum"], "'quantum'"),
         (["run", "--out", "x.jpg"], "--out x.jpg: unknown file type; the name of the file must end in .png"),
         (["run", "--out", "toy.py"], "--out toy.py: exists already"),
         (["run", "--out", "toy.py/x.png"], "could not be written"),

@@ -84,8 +84,8 @@ def test_an_image_file(gankit, toy):
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("nowhere", "there is no picture nowhere"),
-        ("toy.toml", "toy.toml is no picture, or of a kind that is not read here"),
+        ("nowhere", "there is no image nowhere"),
+        ("toy.toml", "toy.toml is not an image of a supported format"),
         (".", ". is not a run directory: it has no recipe.toml"),
         ("run", "run: no grid is saved yet; `gankit resume run` resumes the run"),
     ],
@@ -94,7 +94,8 @@ def test_errors(gankit, run, path, expected):
     for grid in (run / "samples").iterdir():
         grid.unlink()
     answer = gankit("show", path)
-    assert (answer.code, answer.out, answer.err) == (2, "", f"error: {expected}\n")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"error: {expected}")
 
 
 def test_a_damaged_grid(gankit, run):

@@ -26,7 +26,7 @@ def test_all_mistakes_are_reported_together(gankit, toy):
     for key, hint in {
         "train.iteration": "did you mean 'iterations'?",
         "train.batch_size": "greater than or equal to 1",
-        "loss.use": "[1] given; the name of a loss plugin is wanted",
+        "loss.use": "[1] given; expected the name of a loss plugin",
         "data.use": "no data called 'blob' is installed",
     }.items():
         assert any(f"toy.toml: {key}: " in line and hint in line for line in lines), key
