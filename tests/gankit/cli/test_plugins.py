@@ -161,7 +161,7 @@ SEEN_BY_READING = {
     "misplaced": "is a plugin for trick, not for loss",
     "newer": "needs version 99 of the hook points, and gankit",
     "worded": "api_version is '2'; it must be a whole number",
-    "garbled": "is no Python: ",
+    "garbled": "is not valid Python: ",
     "absent": "kit has no class 'Absent'",
     "static": "has no argument 'stage'",
 }
