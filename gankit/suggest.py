@@ -15,6 +15,9 @@ RENAMED = {
     # Tables and settings of a recipe.
     "measures": "metrics",
     "discriminator_turns": "discriminator_steps",
+    "alike": "diversity_threshold",
+    "quiet": "repeat_after",
+    "sure": "loss_threshold",
     "thousands": "kimg",
     # Options of the command line.
     "--measure": "--metric",
