@@ -15,7 +15,7 @@ STDERR = 2
 
 
 class LiveBars(Progress):
-    """Progress bars and lines below them, redrawn by rich's refresh thread, so that training waits for no terminal.
+    """Progress bars and lines below them. rich redraws them in its own thread, so training never waits for the terminal.
 
     Each task has a name in markup as its description, and the fields `count` and `left`, two texts right of its bar.
 
@@ -46,7 +46,7 @@ class LiveBars(Progress):
 
 
 def live_console(quiet: bool) -> Console | None:
-    """Return the console for a live display, or None if it is not wanted or stdout is no terminal that can show it."""
+    """Return the console for a live display, or None if `quiet` or if stdout is not a terminal that can show it."""
     console = Console(highlight=False)
     # The file itself is checked, because FORCE_COLOR makes rich treat a pipe as a terminal.
     return None if quiet or not sys.stdout.isatty() or not console.is_interactive else console

@@ -13,7 +13,7 @@ def shelf(toy, tmp_path, monkeypatch):
     for name in ("toy.toml", "toy.py"):
         (toy / name).rename(folder / name)
     (folder / "short.toml").write_text('#  Two [iterations]  \nextends = "toy.toml"\ntrain.iterations = 2\n')
-    (folder / "unsaid.toml").write_text("seed = 1\n")
+    (folder / "bare.toml").write_text("seed = 1\n")
     monkeypatch.setattr(bundled, "recipes_folder", lambda: folder)
     return folder
 
@@ -31,9 +31,9 @@ def test_the_list_shows_the_first_line_of_each_recipe(gankit, shelf):
     answer = gankit("recipes")
     assert answer.code == 0
     assert answer.out.splitlines()[:3] == [
-        "short   Two [iterations]",
-        "toy     Noise in two classes: nothing to learn",
-        "unsaid  ",
+        "bare   ",
+        "short  Two [iterations]",
+        "toy    Noise in two classes: nothing to learn",
     ]
 
 

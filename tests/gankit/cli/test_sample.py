@@ -51,10 +51,10 @@ def test_seed_and_truncation_determine_the_images(gankit, run, toy):
 
 def tiles(path, rows, columns):
     """Return the bytes of each image of a grid, by row and column. The names at the left are cut off."""
-    drawn = Image.open(path)
-    drawn = drawn.crop((drawn.width - (columns * 9 + 1) * 8, 0, drawn.width, drawn.height))
+    grid = Image.open(path)
+    grid = grid.crop((grid.width - (columns * 9 + 1) * 8, 0, grid.width, grid.height))
     corners = [[(8 * (1 + 9 * x), 8 * (1 + 9 * y)) for x in range(columns)] for y in range(rows)]
-    return [[drawn.crop((x, y, x + 64, y + 64)).tobytes() for x, y in row] for row in corners]
+    return [[grid.crop((x, y, x + 64, y + 64)).tobytes() for x, y in row] for row in corners]
 
 
 def test_an_interpolation_fills_the_grid_between_its_ends(gankit, run, toy):
@@ -80,15 +80,15 @@ def test_an_interpolation_within_one_class(gankit, run):
 def test_a_sweep_has_a_named_row_for_each_threshold(gankit, run):
     answer = gankit("sample", "run", "--out", "sweep.png", "--trust", "--count", 8, "--truncation", "0.1,0.5,inf")
     assert (answer.code, answer.out) == (0, "6 images: sweep.png\n")
-    drawn = Image.open("sweep.png")
-    assert drawn.height == (3 * 9 + 1) * 8
+    grid = Image.open("sweep.png")
+    assert grid.height == (3 * 9 + 1) * 8
     rows = tiles("sweep.png", 3, 2)
     assert len({image for row in rows for image in row}) == 6
     # A row equals the grid with its threshold alone, and the last row the grid without truncation.
     for number, more in enumerate([["--truncation", "0.1"], ["--truncation", "0.5"], []]):
         gankit("sample", "run", "--out", "one.png", "--trust", "--count", 2, *more)
         assert [row[0] for row in tiles("one.png", 2, 1)] == rows[number]
-    names = drawn.crop((0, 0, drawn.width - (2 * 9 + 1) * 8, drawn.height))
+    names = grid.crop((0, 0, grid.width - (2 * 9 + 1) * 8, grid.height))
     for row in range(3):
         assert names.crop((0, 8 + row * 72, names.width, 72 + row * 72)).getextrema()[0] < 128
 
