@@ -15,7 +15,7 @@ STDERR = 2
 
 
 class LiveBars(Progress):
-    """Progress bars and lines below them. rich redraws them in its own thread, so training never waits for the terminal.
+    """Progress bars and lines below them. rich redraws them in a thread, so training never waits for the terminal.
 
     Each task has a name in markup as its description, and the fields `count` and `left`, two texts right of its bar.
 
