@@ -74,4 +74,9 @@ if not TYPE_CHECKING:  # a type checker would accept any name otherwise
     def __getattr__(name: str) -> Any:
         if name in _HOME:
             return getattr(import_module(_HOME[name]), name)
+        from gankit.suggest import new_name
+
+        if (new := new_name(name, _HOME)) is not None:
+            # `from gankit import Term` would replace the message of an AttributeError by its own.
+            raise ImportError(f"gankit.{name} is called gankit.{new} now")
         raise AttributeError(f"module 'gankit' has no attribute {name!r}")

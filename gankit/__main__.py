@@ -1,4 +1,4 @@
-"""`python -m gankit`."""
+"""Entry point of `python -m gankit`."""
 
 from gankit.cli import main
 

@@ -1,15 +1,15 @@
-"""Numbers and classes in words."""
+"""Numbers, durations and docstrings as text."""
 
 from __future__ import annotations
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
-    """`1 image`, `2,000 images`."""
+    """Return `1 image` or `2,000 images`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `4 min 12 s`, `2 h 5 min`, `3 d 4 h`: two units are enough to plan with."""
+    """Return `42 s`, `4 min 12 s`, `2 h 5 min` or `3 d 4 h`: the two largest units."""
     whole = round(seconds)
     for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -18,20 +18,20 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits behind the point, as far as they say anything: `0.693`, `1.20e-05`, `3.00e+07`."""
+    """Return a number with three decimals, or in scientific notation: `0.693`, `1.20e-05`, `3.00e+07`."""
     return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.2e}"
 
 
 def brief(value: float) -> str:
-    """Four digits: `8`, `0.9216`, `12.03`, `1.234e-05`."""
+    """Return a number with four significant digits: `8`, `0.9216`, `12.03`, `1.234e-05`."""
     return f"{value:.4g}"
 
 
 def megabytes(count: float) -> str:
-    """`12 MB`, `3,400 MB`: of memory, in millions of bytes."""
+    """Return a number of bytes in millions: `12 MB`, `3,400 MB`."""
     return f"{count / 1e6:,.0f} MB"
 
 
 def first_line(documented: type) -> str:
-    """Of a class's own docstring: the sentence that says what it does."""
+    """Return the first line of the docstring of a class."""
     return (documented.__doc__ or "").strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The command line: one file for each verb, imported when it is called, so that the help answers at once."""
+"""Command line. Each verb is in a file of its own, which is imported when the verb is called, so that help is fast."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ import click
 from gankit.errors import GankitError, InputError, PluginError
 from gankit.plugin.registry import Entry, Registry
 from gankit.runtime.torchrun_env import place_of_process, rank_of_process
-from gankit.suggest import nearest
+from gankit.suggest import nearest, new_name
 from gankit.version import __version__
 
 VERBS = {
     "run": "Train from a recipe.",
-    "resume": "Go on with a run that was cut short.",
-    "ablate": "Find out what each trick of a recipe does, and what it costs.",
+    "resume": "Resume a run that was interrupted, or extend a complete one.",
+    "ablate": "Measure the effect and the cost of each trick of a recipe.",
     "sample": "Draw images from a trained generator.",
-    "show": "Draw a run's newest pictures in the terminal.",
-    "eval": "Measure a generator against real images.",
-    "animate": "Write a run's pictures as an animated GIF.",
+    "show": "Show the newest images of a run in the terminal.",
+    "eval": "Compute metrics of a generator against real images.",
+    "animate": "Write the image grids of a run as an animated GIF.",
     "report": "Write a run as one HTML page.",
-    "compare": "Put runs side by side, in a table and on a page.",
+    "compare": "Compare runs, in a table and on a page.",
     "validate": "Check a recipe without training.",
-    "recipes": "List, show or copy the recipes that come with gankit.",
-    "list-plugins": "List what is installed.",
-    "describe": "Explain a plugin: what it does, its source, its settings.",
-    "new-plugin": "Write the beginning of a plugin of your own.",
+    "recipes": "List, show or copy the bundled recipes.",
+    "list-plugins": "List the installed plugins.",
+    "describe": "Show the documentation, source and settings of a plugin.",
+    "new-plugin": "Write a template for your own plugin.",
     "schema": "Write the JSON Schema of recipes, for editors.",
-    "prepare": "Turn images into one file that training reads at once.",
+    "prepare": "Convert images to one file that loads at once.",
 }
-"""The verbs and what the help says of them. Each is `command` in the module of its name."""
+"""Verbs and their help. The command of each verb is `command` in the module of the same name."""
 
 FOR_RANKS = ("run", "resume", "ablate")
-"""Verbs that know what to do, or to say, as one of several ranks."""
+"""Verbs that may be started by torchrun; `ablate` refuses it with a message of its own."""
 
 FAILED = 1
 INTERRUPTED = 130
 
 
 class CommandLine(click.Group):
-    """Knows its verbs by name, and those of plugins by their entry points; imports the one that is called."""
+    """Group of gankit's own verbs and of the verbs of plugins. Only the verb that is called is imported."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*VERBS, *sorted({entry.name for entry in _plugin_verbs()} - VERBS.keys())]
@@ -51,14 +51,14 @@ class CommandLine(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name in VERBS:
             return import_module(f"gankit.cli.{name.replace('-', '_')}").command
-        offers = [entry for entry in _plugin_verbs() if entry.name == name]
-        return _plugin_verb(offers) if offers else None
+        entries = [entry for entry in _plugin_verbs() if entry.name == name]
+        return _plugin_verb(entries) if entries else None
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verb = arguments[0]
-        # Those of plugins are looked for only when it is none of gankit's own.
+        # The list of plugins is slow to read, and not needed for gankit's own verbs.
         known = verb in VERBS or verb.startswith("-")
         if not known and verb not in (verbs := self.list_commands(context)):
             context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
@@ -72,45 +72,55 @@ class CommandLine(click.Group):
                 formatter.write_dl([(e.name, f"from {e.distribution} {e.version}") for e in others])
 
 
-def complain(error: GankitError) -> None:
-    """Writes an error to stderr, a line for each thing that is wrong. Of several ranks, one does so."""
+def print_error(error: GankitError) -> None:
+    """Write an error to stderr, one line for each problem. If several ranks fail, one of them writes it."""
     if error.rank != rank_of_process():
         return
-    who = f"rank {error.rank}: " if error.rank else ""
+    prefix = f"rank {error.rank}: " if error.rank else ""
     for line in str(error).splitlines():
-        click.echo(f"error: {who}{line}", err=True)
+        click.echo(f"error: {prefix}{line}", err=True)
 
 
-def _write_no_more() -> None:
-    """Keeps the interpreter, which flushes stdout once more at its end, from complaining about a closed pipe."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device, because the interpreter flushes stdout once more when it exits."""
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_usage_error(error: click.ClickException) -> None:
+    """Write a usage error to stderr, with the new name of a renamed option."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        options = [option for parameter in error.ctx.command.params for option in parameter.opts]
+        if (new := new_name(error.option_name, options)) is not None:
+            error = click.UsageError(f"No such option {error.option_name!r}; it is called {new!r} now.", error.ctx)
+    error.show()
 
 
 def _plugin_verbs() -> list[Entry]:
     return [entry for entry in Registry.installed().entries if entry.kind == "command"]
 
 
-def _plugin_verb(offers: list[Entry]) -> click.Command:
-    """The verb of a plugin, which is imported for it.
+def _plugin_verb(entries: list[Entry]) -> click.Command:
+    """Import a plugin and return its verb.
 
-    Raises PluginError when it cannot be had.
+    Raises:
+        PluginError: two distributions have the verb, or its plugin cannot be imported or does not register it.
     """
     from gankit.plugin.hooks import Hooks
     from gankit.plugin.registry import ResolvedPlugin
     from gankit.plugin.resolve import as_plugin_class
 
-    entry = offers[0]
-    if len(offers) > 1:
-        both = " and ".join(e.distribution for e in offers)
-        raise PluginError(f"{both} both offer the verb {entry.name!r}; uninstall all but one")
-    found = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
-    plugin_class = as_plugin_class(found, ("command",))
-    verbs = click.Group()
+    entry = entries[0]
+    if len(entries) > 1:
+        both = " and ".join(e.distribution for e in entries)
+        raise PluginError(f"{both} both have the verb {entry.name!r}; uninstall all but one")
+    resolved = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
+    plugin_class = as_plugin_class(resolved, ("command",))
+    group = click.Group()
     try:
         plugin = plugin_class(plugin_class.Config())
-        Hooks({entry.label: plugin}).event("register_commands")(verbs)
+        Hooks({entry.label: plugin}).event("register_commands")(group)
     except PluginError:
         raise
     except Exception as error:
@@ -118,12 +128,12 @@ def _plugin_verb(offers: list[Entry]) -> click.Command:
             f"the verb {entry.name!r} of {entry.distribution} {entry.version} cannot be set up: "
             f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
-    if entry.name not in verbs.commands:
+    if entry.name not in group.commands:
         raise PluginError(
-            f"the plugin {entry.label!r} of {entry.distribution} {entry.version} registers no verb {entry.name!r}, "
-            f"but {', '.join(verbs.commands) or 'none at all'}"
+            f"the plugin {entry.label!r} of {entry.distribution} {entry.version} does not register the verb "
+            f"{entry.name!r}; it registers {', '.join(group.commands) or 'none'}"
         )
-    return verbs.commands[entry.name]
+    return group.commands[entry.name]
 
 
 @click.group(
@@ -132,52 +142,51 @@ def _plugin_verb(offers: list[Entry]) -> click.Command:
 @click.version_option(__version__, prog_name="gankit", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Train generative adversarial networks out of parts.
+    """Train generative adversarial networks built from plugins.
 
     \b
-    gankit recipes          what is ready to run
+    gankit recipes          list the bundled recipes
     gankit run igan_vn      train
-    gankit VERB --help      more about a verb
+    gankit VERB --help      show the help of a verb
     """
     verb = context.invoked_subcommand
-    # What a plugin's verb does with ranks is its own business.
+    # A plugin's verb decides for itself whether it runs on several ranks.
     if verb in VERBS and verb not in FOR_RANKS and place_of_process().size > 1:
         raise InputError(
-            f"gankit {verb} is the work of one process, and this is one of several (RANK and WORLD_SIZE are set); "
-            "start it without torchrun"
+            f"gankit {verb} runs in one process, but RANK and WORLD_SIZE are set for several; start it without torchrun"
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The program `gankit`. Answers every expected error with a sentence; an unexpected one keeps its traceback.
+    """Run the program `gankit`. An expected error prints one line; an unexpected error keeps its traceback.
 
     Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
     """
     try:
         code = cli.main(arguments, prog_name="gankit", standalone_mode=False)
-        # That a pipe's reader has gone is to be noticed here, not when the interpreter shuts down.
+        # A closed pipe must raise its error here, not when the interpreter exits.
         sys.stdout.flush()
     except GankitError as error:
-        complain(error)
+        print_error(error)
         code = error.exit_code
     except click.ClickException as error:
         if rank_of_process() == 0:
-            error.show()
+            _show_usage_error(error)
         code = error.exit_code
     except click.Abort:
         if rank_of_process() == 0:
             click.echo("interrupted", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
-        _write_no_more()
+        _discard_stdout()
         code = FAILED
     except RuntimeError as error:
-        # Told apart by its name: to import torch for it would cost every verb two seconds.
+        # Compared by name, because importing torch would cost every verb two seconds.
         if type(error).__name__ != "OutOfMemoryError":
             raise
         click.echo(
-            "error: the device is out of memory; a smaller train.batch_size helps, or the same in parts with "
-            'train.accumulate, or train.precision = "bf16"',
+            "error: the device is out of memory; reduce train.batch_size, or set train.accumulate to split the batch, "
+            'or train.precision = "bf16"',
             err=True,
         )
         code = FAILED

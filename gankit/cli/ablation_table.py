@@ -1,4 +1,4 @@
-"""What a study says, as a table: in the terminal, and as Markdown."""
+"""Table of a study, for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COLUMNS = ("trick", "metric", "without", "effect", "95% interval", "seen", "cost
 RIGHT = ("without", "effect", "95% interval", "cost")
 
 FEW_SEEDS = 5
-"""Of fewer, the interval says little."""
+"""Number of seeds below which the confidence intervals are too wide to be useful."""
 
 
 def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
-    """A row for each trick and measure; the cost stands in a trick's first row."""
+    """Return a row for each trick and metric. The cost is in the first row of a trick."""
     costs = {cost.trick: cost for cost in comparison.costs}
     rows: list[tuple[str, ...]] = []
     for cost in comparison.costs:
@@ -33,35 +33,36 @@ def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
                     signed(row.effect.mean),
                     interval(row.effect),
                     seen(row, len(comparison.seeds)),
-                    cost_in_words(costs[row.trick]) if first else "",
+                    format_cost(costs[row.trick]) if first else "",
                 )
             )
         if not of_trick:
-            rows.append((cost.trick, "-", "-", "-", "-", "nothing to compare", cost_in_words(cost)))
+            rows.append((cost.trick, "-", "-", "-", "-", "nothing to compare", format_cost(cost)))
     return rows
 
 
 def seen(row: Row, seeds: int) -> str:
-    """`higher`, `lower, of 4 of 5 seeds`, `higher, of those that held: 2 of 5 seeds`."""
+    """Return `higher`, `lower, in 4 of 5 seeds` or `higher, in 2 of 5 seeds; others broke down`."""
     if row.effect.pairs == seeds:
         return row.verdict
-    held = "those that held: " if row.failed else ""
-    return f"{row.verdict}, of {held}{row.effect.pairs} of {plural(seeds, 'seed')}"
+    others = "; others broke down" if row.failed else ""
+    return f"{row.verdict}, in {row.effect.pairs} of {plural(seeds, 'seed')}{others}"
 
 
 def signed(value: float) -> str:
+    """Return `+0.340` or `-0.120`."""
     return f"{'+' if value > 0 else ''}{number(value)}"
 
 
 def interval(effect: Effect) -> str:
-    """`-0.120 to +0.340`; a dash where there is none."""
+    """Return `-0.120 to +0.340`, or a dash if there is no interval."""
     if effect.low is None or effect.high is None:
         return "-"
     return f"{signed(effect.low)} to {signed(effect.high)}"
 
 
-def cost_in_words(cost: Cost) -> str:
-    """`1.52 (1.49 to 1.58)`: times as long an iteration."""
+def format_cost(cost: Cost) -> str:
+    """Return `1.52 (1.49 to 1.58)`, the ratio of the times of an iteration and its interval."""
     if cost.ratio is None:
         return "-"
     ratio = cost.ratio
@@ -70,62 +71,64 @@ def cost_in_words(cost: Cost) -> str:
 
 
 def notes(comparison: StudyComparison) -> list[str]:
-    """What must be known to read the table."""
-    seeds = plural(len(comparison.seeds), "seed")
+    """Return notes that explain the table."""
+    count = plural(len(comparison.seeds), "seed")
     lines = [
-        f"effect: the measure with the trick less without it, the mean over {seeds}, paired. Whether higher is better, "
-        "the measure says. cost: the time of an iteration with the trick over without; runs side by side disturb it."
+        f"effect: the metric with the trick minus the metric without it, paired by seed, mean over {count}. Higher is "
+        "better for some metrics, and lower for others. cost: time of an iteration with the trick divided by the time "
+        "without it; runs at the same time disturb it."
     ]
     if len(comparison.seeds) == 1:
-        lines.append("One seed gives no interval: what is seen may be luck. --seeds 5 goes on from here.")
+        lines.append("One seed gives no interval, so the effect may be chance; --seeds 5 trains more seeds.")
     else:
         lines.append(
-            f"interval: Student's, {CONFIDENCE:.0%}, which takes the differences for normal; 'no effect seen' where it "
-            "spans zero, which is not the same as none."
+            f"interval: {CONFIDENCE:.0%}, by Student's t for normally distributed differences. 'no effect seen': the "
+            "interval contains zero, which does not prove that there is no effect."
         )
     if 1 < len(comparison.seeds) < FEW_SEEDS:
         lines.append(
-            f"{seeds} make intervals wide, wider at times than the measure goes; --seeds {FEW_SEEDS} goes on from here."
+            f"{count} give wide intervals, sometimes wider than the range of the metric; --seeds {FEW_SEEDS} trains "
+            "more seeds."
         )
     if any(row.verdict == "same in all" for row in comparison.rows):
-        lines.append("same in all: every seed shows the same difference, so there is no spread to make an interval of.")
+        lines.append("same in all: the difference is equal for all seeds, so an interval cannot be computed.")
     if comparison.comparisons > 1:
         chance = 1 - CONFIDENCE
         lines.append(
-            f"{comparison.comparisons} comparisons: of so many, about {comparison.comparisons * chance:.1f} would "
-            "leave zero out by chance alone. A '?' marks what Holm's correction for that does not let stand."
+            f"{comparison.comparisons} comparisons: about {comparison.comparisons * chance:.1f} of their intervals "
+            "would exclude zero by chance alone. A '?' marks effects that are not significant after Holm's correction."
         )
     total = len(comparison.seeds)
     lines += [
-        f"{name}: {len(some)} of {total} broke down ({which(some)}); they are not compared."
-        for name, some in comparison.failed.items()
+        f"{name}: {len(seeds)} of {total} broke down ({which(seeds)}); they are not compared."
+        for name, seeds in comparison.failed.items()
     ]
     lines += [
-        f"{name}: {len(some)} of {total} were ended by a plugin ({which(some)})."
-        for name, some in comparison.ended_early.items()
+        f"{name}: {len(seeds)} of {total} were ended by a plugin ({which(seeds)})."
+        for name, seeds in comparison.ended_early.items()
     ]
     lines += [
-        f"{trick}: of {which(some)} the two runs are of different lengths, a plugin having ended one; both are "
-        "compared as they ended."
-        for trick, some in comparison.unequal.items()
+        f"{trick}: {which(seeds)}: the two runs have different lengths, because a plugin ended one; they are compared "
+        "at their ends."
+        for trick, seeds in comparison.unequal.items()
     ]
     lines += [
-        f"{one.metric}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}), which "
-        "are not compared in it."
+        f"{one.metric}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}); this "
+        "metric is not compared for them."
         for one in comparison.left_out
     ]
     if comparison.ended < comparison.runs:
-        lines.append(f"Not finished: {comparison.ended} of {comparison.runs} runs are over.")
+        lines.append(f"Not finished: {comparison.ended} of {comparison.runs} runs are done.")
     return lines
 
 
 def which(seeds: list[int]) -> str:
-    """`seed 1`, `seeds 0, 3`."""
+    """Return `seed 1` or `seeds 0, 3`."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def drawn(comparison: StudyComparison) -> Table:
-    """For the terminal."""
+def terminal_table(comparison: StudyComparison) -> Table:
+    """Return the table for the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
@@ -141,7 +144,7 @@ def drawn(comparison: StudyComparison) -> Table:
 
 
 def markdown(comparison: StudyComparison, title: str) -> str:
-    """The table and its notes."""
+    """Return the table and its notes as Markdown."""
     lines = [f"# {title}", "", f"| {' | '.join(COLUMNS)} |"]
     lines.append(f"| {' | '.join('---:' if name in RIGHT else '---' for name in COLUMNS)} |")
     lines += [f"| {' | '.join(row)} |" for row in cells(comparison)]

@@ -1,16 +1,32 @@
-"""Arguments that several verbs take, spelt once."""
+"""Arguments and options of several verbs, and their types."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from gankit.errors import InputError
+
 drop_option = click.option(
-    "--drop", metavar="KEY", multiple=True, help="Leave a table or a value of the recipe out. May be repeated."
+    "--drop", metavar="KEY", multiple=True, help="Remove a table or a setting of the recipe. May be repeated."
 )
 
 overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-"""Settings in place of the recipe's, with TOML values: `train.iterations=100`."""
+"""Settings that override those of the recipe, with TOML values: `train.iterations=100`."""
 
-quiet_option = click.option("--quiet", is_flag=True, help="No live display: a line for each entry of log.jsonl.")
+quiet_option = click.option("--quiet", is_flag=True, help="Print a line for each row of log.jsonl; no live display.")
 
 device_option = click.option("--device", metavar="D", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
+
+
+def check_output_file(option: str, out: Path, suffix: str) -> None:
+    """Check that a file of this type can be written there.
+
+    Raises:
+        InputError: the name has another suffix, or is that of a folder.
+    """
+    if out.suffix.lower() != suffix:
+        raise InputError(f"{option} {out}: unknown file type; the name of the file must end in {suffix}")
+    if out.is_dir():
+        raise InputError(f"{option} {out}: a folder of that name exists; choose another name")

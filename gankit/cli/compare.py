@@ -1,4 +1,4 @@
-"""`gankit compare`: runs side by side."""
+"""`gankit compare`: compare runs."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gankit.cli.arguments import check_output_file
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from gankit.report.comparison import RunComparison
 
 
-WIDEST = 10_000
-"""Characters that a table may take where no terminal bounds it."""
+MAX_WIDTH = 10_000
+"""Characters in a line of a table that is not printed to a terminal."""
 
 
 @click.command("compare")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--html", metavar="X.html", type=click.Path(path_type=Path), help="Write a page, with curves and pictures."
-)
+@click.option("--html", metavar="X.html", type=click.Path(path_type=Path), help="Write a page with curves and images.")
 def command(runs: tuple[Path, ...], html: Path | None) -> None:
-    """Compare RUNs in a table: how each ended, measures, time, speed, parameters, memory.
+    """Compare RUNs in a table: end, metrics, time, speed, parameters and memory of each.
 
-    Each is named by what its recipe differs in. Runs that differ by their seed alone share a row, with the mean, the
-    lowest and the highest. Numbers that were measured in different ways stand in different columns.
+    A run is named by the settings that differ from the other runs. Runs that differ only in the seed share a row with
+    the mean, the minimum and the maximum. Metrics with different protocols are in different columns.
 
-    The page that --html writes needs no network and opens from the disk.
+    The page of --html needs no network and opens from the disk.
     """
     from rich.console import Console
     from rich.measure import Measurement
 
-    from gankit.cli.report import check_html
     from gankit.errors import InputError
     from gankit.report.comparison import compare_runs, format_ending, format_warning, merge_warnings, transpose
     from gankit.report.page import page, severity
     from gankit.report.run_record import read_run
     from gankit.storage.atomic_io import write_text
 
-    check_html("--html", html)
+    if html is not None:
+        check_output_file("--html", html, ".html")
     times = Counter(run.resolve() for run in runs)
     for run in runs:
         if times[run.resolve()] > 1:
-            raise InputError(f"{run} is named twice; name each run once")
+            raise InputError(f"{run}: given twice; give each run once")
     records = [read_run(run) for run in runs]
     comparison, console = compare_runs(records), Console(highlight=False)
-    upright = drawn(comparison)
-    wanted = Measurement.get(console, console.options.update(width=WIDEST), upright).maximum
+    table = _table(comparison)
+    width = Measurement.get(console, console.options.update(width=MAX_WIDTH), table).maximum
     if not console.is_terminal:
-        console.width = max(console.width, wanted)
-    console.print(upright if wanted <= console.width else drawn(transpose(comparison)))
+        console.width = max(console.width, width)
+    console.print(table if width <= console.width else _table(transpose(comparison)))
     for note in comparison.notes:
         click.echo(note)
     for record in records:
@@ -65,14 +65,14 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
         click.echo(str(html))
 
 
-def drawn(comparison: RunComparison) -> Table:
+def _table(comparison: RunComparison) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in comparison.headings:
-        table.add_column(Text(head), overflow="fold")
+    for heading in comparison.headings:
+        table.add_column(Text(heading), overflow="fold")
     for row in comparison.rows:
         table.add_row(*[Text(cell) for cell in row])
     return table

@@ -1,4 +1,4 @@
-"""`gankit describe`: a plugin's documentation, where it comes from, and its settings."""
+"""`gankit describe`: documentation, origin and settings of a plugin."""
 
 from __future__ import annotations
 
@@ -9,60 +9,68 @@ import click
 
 from gankit.errors import PluginError
 from gankit.plugin.registry import Registry, ResolvedPlugin
-from gankit.suggest import nearest
+from gankit.plugin.slots import KINDS
+from gankit.suggest import RENAMED, nearest
 
 
 @click.command("describe")
 @click.argument("plugin")
 def command(plugin: str) -> None:
-    """Explain PLUGIN: what it does, where it comes from, its hooks and settings.
+    """Show the documentation, origin, hooks and settings of PLUGIN.
 
-    PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. A name that several kinds have shows all of them.
+    PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. If several kinds have the name, all are shown.
     """
-    found = find(plugin, Registry.installed())
-    for position, one in enumerate(found):
+    for position, resolved in enumerate(find(plugin, Registry.installed())):
         if position:
             click.echo(f"\n{'-' * 40}\n")
-        describe(one)
+        describe(resolved)
 
 
-def find(given: str, registry: Registry) -> list[ResolvedPlugin]:
-    """What is meant, most often one class.
+def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
+    """Return the plugins of this name, usually one.
 
-    Raises PluginError, with the nearest name, when there is none, or when it cannot be imported.
+    Raises:
+        PluginError: there is none, or it cannot be imported. The error suggests the nearest name.
     """
-    from gankit.plugin.slots import KINDS
-
-    if ":" in given:
-        return [registry.find(given, ("trick",), Path())]
-    entries = [e for e in registry.entries if given in (e.name, e.label, f"{e.name}@{e.distribution}")]
-    if not entries and given.endswith(".py"):
-        # Following it to a class without a name says which classes there are.
-        return [registry.find(f"{given}:", ("trick",), Path())]
-    if not entries and given in KINDS:
-        raise PluginError(f"{given} is a kind of plugin; `gankit list-plugins --kind {given}` shows those of that kind")
+    if ":" in name:
+        return [registry.find(name, ("trick",), Path())]
+    entries = [e for e in registry.entries if name in (e.name, e.label, f"{e.name}@{e.distribution}")]
+    if not entries and name.endswith(".py"):
+        # The error for a missing class name lists the classes of the file.
+        return [registry.find(f"{name}:", ("trick",), Path())]
+    if not entries and name in KINDS:
+        raise PluginError(f"{name} is a kind of plugin; `gankit list-plugins --kind {name}` lists its plugins")
     if not entries:
-        names = {e.name for e in registry.entries} | {e.label for e in registry.entries}
         raise PluginError(
-            f"no plugin {given!r} is installed; {nearest(given, names)}`gankit list-plugins` shows those that are"
+            f"no plugin {name!r} is installed; {_suggestion(name, registry)}`gankit list-plugins` lists all"
         )
-    found, errors = [], []
+    resolved, errors = [], []
     for entry in entries:
         try:
-            found.append(ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value))
+            resolved.append(ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value))
         except PluginError as error:
             errors.append(error)
-    if not found:
+    if not resolved:
         raise errors[0]
-    for broken in errors:  # one that is broken does not hide the other of the same name
+    for broken in errors:  # a broken plugin does not hide another one of the same name
         click.echo(f"broken: {broken}", err=True)
-    return found
+    return resolved
 
 
-def describe(found: ResolvedPlugin) -> None:
-    """Prints all that is known of a class.
+def _suggestion(name: str, registry: Registry) -> str:
+    """Return the nearest names. A label with the wrong kind, such as `trick.r1`, gives the label with the right one."""
+    _, dot, last = name.rpartition(".")
+    labels = [e.label for e in registry.entries if dot and e.name == RENAMED.get(last, last)]
+    if labels:
+        return f"did you mean {' or '.join(map(repr, labels))}? "
+    return nearest(name, {*KINDS, *(e.name for e in registry.entries), *(e.label for e in registry.entries)})
 
-    Raises PluginError when it is no plugin, or one that does not fit its hook points.
+
+def describe(resolved: ResolvedPlugin) -> None:
+    """Print the documentation, origin, hooks and settings of a class.
+
+    Raises:
+        PluginError: the class is not a plugin, or does not fit its hook points.
     """
     from gankit.cli.settings_help import setting_rows
     from gankit.plugin.base import Plugin
@@ -70,23 +78,24 @@ def describe(found: ResolvedPlugin) -> None:
     from gankit.plugin.resolve import as_plugin_class
     from gankit.plugin.slots import Kind
 
-    plugin_kind: Kind | None = found.target.kind if issubclass(found.target, Plugin) else None
-    plugin_class = as_plugin_class(found, (plugin_kind or "generator",))
-    check_hooks(plugin_class, found.use)
-    click.echo(f"{plugin_class.name}: {plugin_kind or 'a network for the slot generator or discriminator'}")
-    # Asked of the class alone: inspect.getdoc would answer with the base class's docstring.
-    if found.target.__doc__:
-        click.echo(f"\n{inspect.cleandoc(found.target.__doc__)}")
+    target = resolved.target
+    kind: Kind | None = target.kind if issubclass(target, Plugin) else None
+    plugin_class = as_plugin_class(resolved, (kind or "generator",))
+    check_hooks(plugin_class, resolved.use)
+    click.echo(f"{plugin_class.name}: {kind or 'a network for the slot generator or discriminator'}")
+    # inspect.getdoc would return the docstring of the base class for a class without one.
+    if target.__doc__:
+        click.echo(f"\n{inspect.cleandoc(target.__doc__)}")
     facts = {
-        "from": f"{found.distribution} {found.version}".strip(),
-        "class": found.origin,
-        "file": inspect.getsourcefile(found.target) or "",
-        "hooks": ", ".join(hooks_of(plugin_class)) if plugin_kind else "",
+        "from": f"{resolved.distribution} {resolved.version}".strip(),
+        "class": resolved.origin,
+        "file": inspect.getsourcefile(target) or "",
+        "hooks": ", ".join(hooks_of(plugin_class)) if kind else "",
     }
     click.echo()
-    for what, fact in facts.items():
+    for label, fact in facts.items():
         if fact:
-            click.echo(f"{what:5}  {fact}")
+            click.echo(f"{label:5}  {fact}")
     if rows := setting_rows(plugin_class.Config):
         formatter = click.HelpFormatter()
         with formatter.section("settings"):

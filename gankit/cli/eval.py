@@ -1,4 +1,4 @@
-"""`gankit eval`: numbers that say how good generated images are."""
+"""`gankit eval`: compute metrics of generated images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from gankit.cli.arguments import device_option, overrides_argument
 
 @click.command("eval")
 @click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
-@click.option("--against", metavar="DATA", help="Real images: a dataset's name, a folder, a zip or a prepared file.")
-@click.option("--metric", "metrics", metavar="M", multiple=True, help="Only this measure. May be repeated.")
-@click.option("--extractor", metavar="E", help="classifier, inception, pixels, torchscript, or a plugin of yours.")
-@click.option("--count", metavar="N", type=click.IntRange(min=2), help="Images on each side.")
-@click.option("--seed", metavar="S", type=click.IntRange(min=0), help="Of z and of the choice of real images.")
-@click.option("--json", "as_json", is_flag=True, help="Print the row of JSON that is kept, and nothing else.")
+@click.option(
+    "--against", metavar="DATA", help="Real images: the name of a dataset, a folder, a zip file or a prepared file."
+)
+@click.option("--metric", "metrics", metavar="M", multiple=True, help="Compute only this metric. May be repeated.")
+@click.option(
+    "--extractor",
+    metavar="E",
+    help="Feature extractor: classifier, inception, pixels, torchscript, or your own plugin.",
+)
+@click.option("--count", metavar="N", type=click.IntRange(min=2), help="Number of real and of generated images.")
+@click.option(
+    "--seed", metavar="S", type=click.IntRange(min=0), help="Random seed of z and of the choice of real images."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print only the row of evaluations.jsonl.")
 @device_option
-@click.option("--trust", is_flag=True, help="Follow a generator file to the Python files and networks that it names.")
+@click.option("--trust", is_flag=True, help="Import the Python files and modules that a generator file names.")
 @overrides_argument
 def command(
     target: Path,
@@ -34,12 +42,12 @@ def command(
     trust: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Measure TARGET, a run, a generator file or a folder of images, against real images.
+    """Compute metrics of TARGET, a run, a generator file or a folder of images, against real images.
 
-    Without --against these are the ones that the generator was trained on. KEY=VALUE sets what a recipe's tables data,
-    extractor, measures and evaluation would: extractor.path=FILE, data.resolution=64. Every number comes with its
-    protocol; numbers compare only where that is the same. What is measured of a run is kept in its evaluations.jsonl,
-    and stands in its report.html.
+    The real images are the training data, unless --against is given. KEY=VALUE overrides settings of the recipe's
+    tables data, extractor, metrics and evaluation: extractor.path=FILE, data.resolution=64. Compare metrics only if
+    their protocols, which are printed with them, are equal. The metrics of a run are added to its evaluations.jsonl and
+    report.html.
 
     \b
     gankit eval RUN
@@ -51,8 +59,8 @@ def command(
     from gankit.report.page import write_report
     from gankit.storage.run_dir import RunDir
 
-    asked = {"count": count, "seed": seed}
-    changes: Raw = {"evaluation": {key: value for key, value in asked.items() if value is not None}}
+    given = {"count": count, "seed": seed}
+    changes: Raw = {"evaluation": {key: value for key, value in given.items() if value is not None}}
     if extractor is not None:
         changes |= overrides_from_here([f"extractor.use={extractor}"])
     row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, metrics)
@@ -61,7 +69,7 @@ def command(
         directory.log_evaluation(row)
         write_report(directory)
     if as_json:
-        # What is not finite has no name in JSON.
+        # JSON has no NaN and no infinity.
         finite = {name: value if math.isfinite(value) else None for name, value in row["metrics"].items()}
         click.echo(json.dumps(row | {"metrics": finite}))
         return
@@ -75,4 +83,4 @@ def command(
         click.echo(f"  {name:{width}}  {', '.join(f'{key} {fact}' for key, fact in facts.items())}")
     if row["left_out"]:
         click.echo(row["left_out"])
-    click.echo(f"it took {row['seconds']:.1f} s")
+    click.echo(f"time: {row['seconds']:.1f} s")

@@ -1,51 +1,46 @@
-"""`gankit new-plugin`: the beginning of a plugin of one's own."""
+"""`gankit new-plugin`: write a template for a plugin."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
+from gankit.cli.next_steps import print_next, quoted
 from gankit.plugin.registry import Registry
 from gankit.scaffold import check_new, names_for, write_file, write_package
 
 
 @click.command("new-plugin")
 @click.argument("name")
-@click.option("--single-file", is_flag=True, help="One file to stand beside a recipe, instead of a package.")
+@click.option("--single-file", is_flag=True, help="Write one file to use beside a recipe, instead of a package.")
 @click.option(
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The package's folder, or the folder for the single file; left out, gankit-NAME, or the current folder.",
+    help="Folder of the package, or of the single file. [default: gankit-NAME, or the current folder]",
 )
 def command(name: str, single_file: bool, out: Path | None) -> None:
-    """Write a plugin called NAME that works at once, to be changed into your trick.
+    """Write a working plugin called NAME, to be changed into your own.
 
-    A package has the plugin in one module, a test, a README and a file for continuous integration; installed, the
-    plugin is found by everyone's gankit. NAME is lower-case words joined by '_'.
+    A package has the plugin in one module, a test, a README and a workflow for continuous integration. Once the package
+    is installed, gankit finds the plugin. NAME is lower-case words joined by '_'.
     """
     names = names_for(name)
     check_new(name, Registry.installed())
     if single_file:
         path = write_file(name, out or Path())
         click.echo(f"written: {path}")
-        _next("gankit run gaussian_ring " + shlex.quote(f"tricks.{name}.use={_relative(path)}:{names['class_name']}"))
+        # A recipe or an override takes a path for a file only if it is absolute or starts with a dot.
+        location = str(path) if path.is_absolute() else f"./{path}"
+        override = f"tricks.{name}.use={location}:{names['class_name']}"
+        print_next(f"gankit run gaussian_ring {quoted(override)}")
         return
     folder = out or Path(names["distribution"])
     for path in write_package(name, folder):
         click.echo(f"written: {path}")
-    quoted, with_tests = shlex.quote(str(folder)), shlex.quote(f"{folder}[dev]")
-    _next(f"pip install -e {with_tests}", f"pytest {quoted}", f"gankit run gaussian_ring tricks.{name}.strength=0.2")
-
-
-def _relative(path: Path) -> str:
-    """A path that a recipe, or an override, takes for a file."""
-    return str(path) if path.is_absolute() else f"./{path}"
-
-
-def _next(*commands: str) -> None:
-    click.echo("next:")
-    for line in commands:
-        click.echo(f"  {line}")
+    print_next(
+        f"pip install -e {quoted(f'{folder}[dev]')}",
+        f"pytest {quoted(folder)}",
+        f"gankit run gaussian_ring tricks.{name}.strength=0.2",
+    )

@@ -1,4 +1,4 @@
-"""`gankit prepare`: any dataset as one file that training uses at once."""
+"""`gankit prepare`: write a dataset as one file that loads at once."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     metavar="FILE",
     required=True,
     type=click.Path(path_type=Path),
-    help="The file, ending in .safetensors; replaced if it is there.",
+    help="File to write, ending in .safetensors. An existing file is replaced.",
 )
 @overrides_argument
 def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
-    """Turn the images of DATA into one file that training reads at once.
+    """Convert the images of DATA to one file that loads at once.
 
-    DATA is what a recipe says in data.use: images, mnist, ./my_data.py:MyData. KEY=VALUE are its settings, which
-    `gankit describe DATA` explains.
+    DATA is a data plugin, as in data.use of a recipe: images, mnist, ./my_data.py:MyData. KEY=VALUE are its settings;
+    `gankit describe DATA` lists them.
     """
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
 
-    # As Ctrl-C does, SIGTERM is to remove the file that is half written.
+    # SIGTERM must remove the incomplete file, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    dataset = dataset_of(data, overrides)
+    dataset = load_dataset(data, overrides)
     bar = progress_bar()
     task = bar.add_task("preparing", total=dataset.at_most)
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # Shown from the first image on: what comes before, a download for instance, may have a bar of its own.
+            # Started at the first image, because a download before it may show its own bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)
@@ -57,10 +57,12 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     click.echo(f"{plural(count, 'image')} of {shape}, {classes}, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
-def dataset_of(use: str, settings: tuple[str, ...]) -> Dataset:
-    """What a data plugin loads with these settings.
+def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
+    """Return the dataset of a data plugin with these settings.
 
-    Raises RecipeError or InputError with what is wrong with them, or with the files that they name.
+    Raises:
+        RecipeError: a setting is wrong.
+        InputError: a file that a setting names cannot be used.
     """
     from gankit.errors import recipe_errors
     from gankit.plugin.build import build_plugins
@@ -69,18 +71,17 @@ def dataset_of(use: str, settings: tuple[str, ...]) -> Dataset:
     from gankit.recipe.recipe import RecipeParser
     from gankit.recipe.toml import parse_overrides
 
-    asker = "gankit prepare"
-    parts = RecipeParser(
-        {"data": {**parse_overrides(settings), "use": use}}, asker, Registry.installed()
-    ).components_at(["data"])
-    _, hooks = build_plugins(parts, asker)
-    with recipe_errors(asker, "data"):
+    source = "gankit prepare"
+    table = {"data": {**parse_overrides(settings), "use": use}}
+    components = RecipeParser(table, source, Registry.installed()).components_at(["data"])
+    _, hooks = build_plugins(components, source)
+    with recipe_errors(source, "data"):
         dataset: Dataset = hooks.one("load_data", Spec())
     return dataset
 
 
 def progress_bar() -> Progress:
-    """Counts images on stderr where that is a terminal, and says nothing elsewhere."""
+    """Return a bar that counts images on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

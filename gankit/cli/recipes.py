@@ -1,12 +1,12 @@
-"""`gankit recipes`: the recipes that come with gankit."""
+"""`gankit recipes`: list, show and copy the bundled recipes."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
+from gankit.cli.next_steps import quoted
 from gankit.errors import InputError
 from gankit.recipe.bundled import bundled_recipe, bundled_recipes, summary, with_bases
 from gankit.storage.atomic_io import write_text
@@ -15,7 +15,7 @@ from gankit.storage.atomic_io import write_text
 @click.group("recipes", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """The recipes that come with gankit: what each trains. `gankit run NAME` runs one as it is."""
+    """List the bundled recipes. `gankit run NAME` trains from one."""
     if context.invoked_subcommand is not None:
         return
     recipes = bundled_recipes()
@@ -36,20 +36,20 @@ def show(name: str) -> None:
 @click.argument("name")
 @click.argument("destination", metavar="[DEST]", type=click.Path(path_type=Path), default=Path())
 def copy(name: str, destination: Path) -> None:
-    """Copy a recipe out, to be changed. DEST is a file or a folder; the current folder if left out.
+    """Copy a recipe to a file or folder DEST, to edit it. DEST is the current folder by default.
 
-    What the recipe extends is copied beside it. Nothing is overwritten.
+    Recipes that it extends are copied beside it. No file is overwritten.
     """
     recipe, *bases = with_bases(bundled_recipe(name))
     target = destination / recipe.name if destination.is_dir() else destination
     copies = {target: recipe} | {target.parent / base.name: base for base in bases}
     texts = {path: source.read_text(encoding="utf-8") for path, source in copies.items()}
-    # A base that an earlier copy brought along may stay.
-    wanted = {p: t for p, t in texts.items() if p == target or not p.exists() or p.read_text(encoding="utf-8") != t}
-    for path in wanted:
+    # A base recipe that an earlier copy wrote may stay.
+    new = {p: t for p, t in texts.items() if p == target or not p.exists() or p.read_text(encoding="utf-8") != t}
+    for path in new:
         if path.exists():
-            raise InputError(f"{path} is there already; name another DEST, or remove it")
-    for path, text in wanted.items():
+            raise InputError(f"{path}: exists already; choose another DEST, or remove it")
+    for path, text in new.items():
         write_text(path, text)
         click.echo(f"copied to {path}")
-    click.echo(f"next: gankit run {shlex.quote(str(target))}")
+    click.echo(f"next: gankit run {quoted(target)}")

@@ -1,4 +1,4 @@
-"""`gankit report`: a run as one page."""
+"""`gankit report`: write a run as one page."""
 
 from __future__ import annotations
 
@@ -6,32 +6,25 @@ from pathlib import Path
 
 import click
 
+from gankit.cli.arguments import check_output_file
+
 
 @click.command("report")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--out", metavar="X.html", type=click.Path(path_type=Path), help="Where to write it; RUN/report.html.")
+@click.option("--out", metavar="X.html", type=click.Path(path_type=Path), help="File. [default: RUN/report.html]")
 def command(run: Path, out: Path | None) -> None:
-    """Write RUN as one HTML page: how it ended, advice, pictures, curves, measures, recipe, environment.
+    """Write RUN as one HTML page: its end, warnings, images, curves, metrics, recipe and environment.
 
-    The page needs no network and opens from the disk. A run writes it by itself when it ends; this brings it up to date
-    while a run goes on, or after its generator was measured.
+    The page needs no network and opens from the disk. A run writes it when it ends. This verb updates it during a run,
+    or after `gankit eval`.
     """
     from gankit.report.page import page
     from gankit.report.run_record import read_run
     from gankit.storage.atomic_io import write_text
     from gankit.storage.run_dir import RunDir
 
-    check_html("--out", out)
+    if out is not None:
+        check_output_file("--out", out, ".html")
     path = out if out is not None else RunDir.open(run).report_file
     write_text(path, page([read_run(run)]))
     click.echo(str(path))
-
-
-def check_html(flag: str, out: Path | None) -> None:
-    """Raises InputError where a page cannot be written under that name."""
-    from gankit.errors import InputError
-
-    if out is not None and out.suffix.lower() != ".html":
-        raise InputError(f"{flag} {out}: the page is written as HTML; name a file that ends in .html")
-    if out is not None and out.is_dir():
-        raise InputError(f"{flag} {out}: a folder of that name is in the way")

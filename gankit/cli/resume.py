@@ -1,11 +1,11 @@
-"""`gankit resume`: goes on with a run from its newest whole checkpoint."""
+"""`gankit resume`: resume a run from its newest complete checkpoint."""
 
 from __future__ import annotations
 
 import click
 
 from gankit.cli.arguments import overrides_argument, quiet_option
-from gankit.cli.status_line import Waiting
+from gankit.cli.status_line import StatusLine
 
 
 @click.command("resume")
@@ -13,13 +13,13 @@ from gankit.cli.status_line import Waiting
 @quiet_option
 @overrides_argument
 def command(directory: str, quiet: bool, overrides: tuple[str, ...]) -> None:
-    """Go on with the run in DIR, as if it had never stopped.
+    """Resume the run in DIR, with the same result as if it had never stopped.
 
-    Only train.iterations, train.device and output.* may be changed with KEY=VALUE; the rest decides what is learnt.
+    KEY=VALUE may change train.iterations, train.device and output.*; all other settings affect what is trained.
     """
-    with Waiting(quiet) as waiting:
-        waiting.on("importing torch")
+    with StatusLine(quiet) as status:
+        status.show("importing torch")
         from gankit.cli.run_command import train
         from gankit.training.launch import resume
 
-        train(lambda progress: resume(directory, overrides, progress), quiet, waiting)
+        train(lambda progress: resume(directory, overrides, progress), quiet, status)

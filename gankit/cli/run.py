@@ -1,16 +1,16 @@
-"""`gankit run`: trains from a recipe."""
+"""`gankit run`: train from a recipe."""
 
 from __future__ import annotations
 
 import click
 
 from gankit.cli.arguments import device_option, drop_option, overrides_argument, quiet_option
-from gankit.cli.status_line import Waiting
+from gankit.cli.status_line import StatusLine
 
 
 @click.command("run")
 @click.argument("recipe")
-@click.option("--out", metavar="DIR", help="The run directory itself; left out, runs/NAME/TIME is made.")
+@click.option("--out", metavar="DIR", help="Run directory. [default: runs/NAME/TIME]")
 @device_option
 @drop_option
 @quiet_option
@@ -18,15 +18,15 @@ from gankit.cli.status_line import Waiting
 def command(
     recipe: str, out: str | None, device: str | None, drop: tuple[str, ...], quiet: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Train from RECIPE: a file, or the name of a recipe that comes with gankit.
+    """Train from RECIPE: a file, or the name of a bundled recipe.
 
     On several devices or machines, with the same recipe: torchrun --nproc-per-node 4 -m gankit run RECIPE.
 
-    KEY=VALUE replaces a setting of the recipe, with a TOML value: train.iterations=100. Ctrl-C finishes the
-    iteration, writes a checkpoint and says how to go on.
+    KEY=VALUE overrides a setting of the recipe with a TOML value: train.iterations=100. Ctrl-C finishes the iteration,
+    writes a checkpoint and prints the command that resumes the run.
     """
-    with Waiting(quiet) as waiting:
-        waiting.on("importing torch")
+    with StatusLine(quiet) as status:
+        status.show("importing torch")
         from gankit.cli.run_command import train
         from gankit.recipe.bundled import find_recipe
         from gankit.recipe.recipe import Recipe
@@ -35,5 +35,5 @@ def command(
 
         ranks = current_ranks()
         with ranks.shared_failures():
-            read = ranks.run_on_all_ranks(lambda: Recipe.load(find_recipe(recipe), overrides, drop))
-            train(lambda progress: start(read, out, progress, device), quiet, waiting)
+            loaded = ranks.run_on_all_ranks(lambda: Recipe.load(find_recipe(recipe), overrides, drop))
+            train(lambda progress: start(loaded, out, progress, device), quiet, status)

@@ -1,7 +1,7 @@
-"""`gankit sample`: images from a generator file.
+"""`gankit sample`: draw images from a generator file.
 
-Interpolations and sweeps are flags of this verb, not verbs of their own: they are its grid with other z, and take its
-seed, class and device. What takes a run and no generator is elsewhere: `gankit show`, `gankit animate`.
+Interpolations and truncation sweeps are options of this verb, because they are the same grid with other z and use the
+same seed, class and device.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from gankit.cli.arguments import device_option
+from gankit.cli.arguments import check_output_file, device_option
 
-NO_PNG = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-"""Endings of pictures that somebody may expect; a folder is hardly meant."""
+OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+"""Suffixes of unsupported image types. A path with one of them is not meant as a folder."""
 
-
-COLUMNS = 10
-"""Images to a row of a sweep, unless --count says how many there are to be in all."""
+SWEEP_COLUMNS = 10
+"""Images in a row of a truncation sweep, unless --count is given."""
 
 
 class Thresholds(click.ParamType):
-    """Numbers above 0, with commas between them."""
+    """Numbers above 0, separated by commas."""
 
     name = "thresholds"
 
@@ -36,26 +35,32 @@ class Thresholds(click.ParamType):
         above_zero = click.FloatRange(min=0, min_open=True)
         thresholds = tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
         if any(math.isnan(threshold) for threshold in thresholds):
-            # Which no bound keeps out.
-            self.fail(f"{value!r} has what is no number; 'inf' is the whole prior.", parameter, context)
+            # NaN passes every comparison with a bound.
+            self.fail(f"{value!r} contains NaN; use 'inf' for the whole prior.", parameter, context)
         return thresholds
 
 
 @click.command("sample")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--out", metavar="PATH", required=True, type=click.Path(path_type=Path), help="X.png, or a folder.")
-@click.option("--count", default=64, show_default=True, type=click.IntRange(min=1), help="How many images.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Same seed, same images.")
-@click.option("--class", "wanted", metavar="C", help="Only this class, by name or by number.")
+@click.option(
+    "--out",
+    metavar="PATH",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="X.png for a grid, or a new folder for one file per image.",
+)
+@click.option("--count", default=64, show_default=True, type=click.IntRange(min=1), help="Number of images.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
+@click.option("--class", "label", metavar="C", help="Draw only this class, given by name or number.")
 @click.option(
     "--truncation",
     "thresholds",
     metavar="T[,T]...",
     type=Thresholds(),
     default=(),
-    help="Draw again what of z lies beyond T: less variety, more typical images. Several, a row for each.",
+    help="Redraw entries of z beyond T: less variety, more typical images. Several T give a row each.",
 )
-@click.option("--interpolate", is_flag=True, help="Let each row lead from one z to another.")
+@click.option("--interpolate", is_flag=True, help="Interpolate each row from one z to another.")
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
 @click.pass_context
@@ -65,7 +70,7 @@ def command(
     out: Path,
     count: int,
     seed: int,
-    wanted: str | None,
+    label: str | None,
     thresholds: tuple[float, ...],
     interpolate: bool,
     device: str | None,
@@ -73,50 +78,46 @@ def command(
 ) -> None:
     """Draw images from FILE, a generator.safetensors or a run directory.
 
-    With a PATH that ends in .png they become one grid, with a row for each class, as many to a row as COUNT suffices
-    for. Any other PATH is a new folder of one PNG for each image, the classes in turn.
+    A PATH that ends in .png becomes a grid with a row for each class. Any other PATH becomes a new folder with one PNG
+    file for each image, with the classes in turn.
 
     \b
-    gankit sample RUN --out lines.png --interpolate           the same grid, each row filled from first to last
-    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  a row for each, of the same z; inf: the whole prior
+    gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
+    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is the whole prior
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
     from gankit.images.io import save_png
-    from gankit.sampling.grid import interpolate_rows, draw_grid, grid_layout, truncation_rows
+    from gankit.sampling.grid import draw_grid, grid_layout, interpolate_rows, truncation_rows
     from gankit.sampling.sampler import Sampler, save_images
     from gankit.storage.run_dir import RunDir
 
-    if out.suffix.lower() in NO_PNG:
-        raise InputError(f"--out {out}: pictures are written as PNG; name a file that ends in .png, or a folder")
     as_grid = out.suffix.lower() == ".png"
-    if as_grid and out.is_dir():
-        raise InputError(f"--out {out}: a folder of that name is in the way")
+    if as_grid or out.suffix.lower() in OTHER_IMAGE_SUFFIXES:
+        check_output_file("--out", out, ".png")
     if not as_grid and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: something is there already; name a new folder, or a file that ends in .png")
-    sweeping = len(thresholds) > 1
-    rows_by = "--interpolate" if interpolate else "--truncation" if sweeping else None
-    if rows_by is not None and not as_grid:
-        raise InputError(f"{rows_by}: rows belong to a grid; let --out name a file that ends in .png")
-    if interpolate and sweeping:
-        raise InputError("--interpolate: rows cannot be for thresholds as well; give --truncation one of them")
+        raise InputError(f"--out {out}: exists already; choose a new folder, or a file that ends in .png")
+    sweep = len(thresholds) > 1
+    row_option = "--interpolate" if interpolate else "--truncation" if sweep else None
+    if row_option is not None and not as_grid:
+        raise InputError(f"{row_option}: rows need a grid; give --out a file that ends in .png")
+    if interpolate and sweep:
+        raise InputError("--interpolate: not possible with several thresholds; give --truncation one of them")
     if file.is_dir():
         run = file
         file = RunDir.open(run).generator_file
         if not file.exists():
-            raise InputError(f"{run} holds no generator yet; `gankit resume {run}` goes on with the run")
+            raise InputError(f"{run}: no generator is saved yet; `gankit resume {run}` resumes the run")
     sampler = Sampler.load(file, device or "auto", trust)
-    index = None if wanted is None else sampler.class_index(wanted)
+    index = None if label is None else sampler.class_index(label)
     if sampler.draw_samples is not None and not as_grid:
-        raise InputError(
-            f"--out {out}: these samples are drawn together, as one picture; name a file that ends in .png"
-        )
-    if sampler.draw_samples is not None and rows_by is not None:
-        raise InputError(f"{rows_by}: these samples are drawn together, as one picture, which has no rows")
+        raise InputError(f"--out {out}: a plugin draws all samples as one image; choose a file that ends in .png")
+    if sampler.draw_samples is not None and row_option is not None:
+        raise InputError(f"{row_option}: a plugin draws all samples as one image, which has no rows; leave it out")
     truncation = thresholds[0] if thresholds else None
-    if sweeping:
+    if sweep:
         if context.get_parameter_source("count") is ParameterSource.DEFAULT:
-            count = COLUMNS * len(thresholds)
+            count = SWEEP_COLUMNS * len(thresholds)
         z, labels, columns, row_names = truncation_rows(sampler, count, thresholds, seed, index)
         save_png(draw_grid(sampler, z, labels, columns, row_names), out)
     elif as_grid:

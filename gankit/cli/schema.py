@@ -1,4 +1,4 @@
-"""`gankit schema`: what an editor needs to complete and check recipes."""
+"""`gankit schema`: write the JSON Schema of recipes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from gankit.storage.atomic_io import write_text
 
 
 @click.command("schema")
-@click.option(
-    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Where to write it; left out, it is printed."
-)
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="File to write. [default: stdout]")
 def command(out: Path | None) -> None:
-    """Write the JSON Schema of recipes, with every plugin that is installed.
+    """Write the JSON Schema of recipes, with every installed plugin.
 
-    A recipe whose first line is `#:schema gankit.schema.json` is completed and checked by editors that know TOML
-    (Even Better TOML, taplo, and others).
+    Editors that support TOML (Even Better TOML, taplo, and others) complete and check a recipe whose first line is
+    `#:schema gankit.schema.json`.
     """
     from gankit.recipe.json_schema import recipe_schema
 
@@ -31,4 +29,4 @@ def command(out: Path | None) -> None:
         click.echo(text, nl=False)
     else:
         write_text(out, text)
-        click.echo(f"written: {out}; the first line of a recipe beside it: #:schema {out.name}")
+        click.echo(f"written: {out}; first line of a recipe beside it: #:schema {out.name}")

@@ -1,4 +1,4 @@
-"""The settings of a plugin, read off its pydantic `Config`."""
+"""Help for the settings of a plugin, from its pydantic `Config`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = {"min_length": "at least {} long", "max_length": "at most {} long", "pat
 
 
 def setting_rows(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str]]:
-    """Each setting's name, and its type, bounds, default and meaning. Tables within are written as `table.name`."""
+    """Return name and help of each setting. The help has type, bounds, default and meaning. Nested: `table.name`."""
     rows = []
     for name, field in config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -28,12 +28,12 @@ def setting_rows(config: type[BaseModel], prefix: str = "") -> list[tuple[str, s
 
 
 def typed(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
-    """`float >= 0`, `"relu" or "tanh"`, `[float, float]`: a type with its bounds, as TOML has it."""
+    """Return a TOML type with its bounds: `float >= 0`, `"relu" or "tanh"`, `[float, float]`."""
     bounds = [
-        words.format(value)
+        pattern.format(value)
         for constraint in metadata
         for part in (constraint.metadata if isinstance(constraint, FieldInfo) else [constraint])
-        for name, words in (BOUNDS | SIZES).items()
+        for name, pattern in (BOUNDS | SIZES).items()
         if (value := getattr(part, name, None)) is not None
     ]
     return " ".join([_type_name(annotation), ", ".join(bounds)]).strip()
@@ -46,7 +46,7 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(json.dumps(value) for value in arguments)
     if origin in (Union, types.UnionType):
-        # None is what a setting that is left out has; TOML cannot say it.
+        # None is the value of a setting that is left out. TOML has no such value.
         return " or ".join(typed(a) for a in arguments if a is not type(None))
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"[{', '.join(typed(a) for a in arguments)}]"
@@ -62,7 +62,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """`default 0.1`, as TOML writes it, or that there is none."""
+    """Return `default 0.1`, `required` or `may be left out`."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)

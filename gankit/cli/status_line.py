@@ -1,4 +1,7 @@
-"""What is waited for before a run begins: a line of the terminal that is gone as soon as there is something to say."""
+"""Status line that names the current stage before a run starts, such as `importing torch`.
+
+rich.status does the same, but it redirects stdout to its own console, which is stderr here, and imports slowly.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +12,34 @@ import click
 
 from gankit.runtime.torchrun_env import place_of_process
 
-CLEARED = "\r\x1b[K"
-"""Takes a terminal's line away."""
+CLEAR_LINE = "\r\x1b[K"
 
 
-class Waiting:
-    """The line, on stderr where that is a terminal; of several ranks, the first one's. To be left when it is over.
+class StatusLine:
+    """Last line of stderr, if that is a terminal. With several ranks, only the first one shows it.
 
-    Imports no torch, which is the first thing to be waited for.
+    A context manager that clears the line at its end. Imports no torch, because that import is the first stage.
 
     Args:
-        quiet: nothing is shown anywhere.
+        quiet: show nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        able = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self.shown = able and not quiet and place_of_process().rank == 0
+        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.visible = terminal and not quiet and place_of_process().rank == 0
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> StatusLine:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.over()
+        self.clear()
 
-    def on(self, what: str) -> None:
-        """In place of what was waited for before. What somebody else says next is written over it."""
-        if self.shown:
-            click.echo(f"{CLEARED}{what} ...\r", nl=False, err=True)
+    def show(self, stage: str) -> None:
+        """Replace the line. The cursor returns to its start, so that other output overwrites it."""
+        if self.visible:
+            click.echo(f"{CLEAR_LINE}{stage} ...\r", nl=False, err=True)
 
-    def over(self) -> None:
-        """The line is free for something else."""
-        if self.shown:
-            click.echo(CLEARED, nl=False, err=True)
+    def clear(self) -> None:
+        """Clear the line."""
+        if self.visible:
+            click.echo(CLEAR_LINE, nl=False, err=True)

@@ -1,74 +1,66 @@
-"""How a whole study is going, shown while it goes: a live display on a terminal, a line for each run elsewhere."""
+"""Progress of an ablation study: a live display on a terminal, a line for each run elsewhere."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.text import Text
 
 from gankit.ablation.results import read_last_rows, seconds_per_iteration
 from gankit.ablation.scheduler import StudyReporter
 from gankit.ablation.study import Study, StudyRun
+from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handler
 from gankit.errors import GankitError
 from gankit.formatting import duration, plural
 
-REDRAWS_PER_SECOND = 2
-LOOKS_PER_SECOND = 2
-"""How often logs are read."""
+READ_EVERY = 0.5
+"""Seconds between two readings of the logs."""
 
-STDERR = 2
-STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; again stops at once"
+STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a second Ctrl-C stops at once"
 
 
 class StudyProgress(StudyReporter):
-    """What both displays know of a study. To be entered before its runs begin and left when they are over.
+    """Base of both displays of a study. A context manager around its runs.
 
     Args:
-        study: whose runs are shown.
+        study: the study.
         now: a clock, in seconds.
     """
 
     def __init__(self, study: Study, now: Callable[[], float] = time.monotonic) -> None:
         self.study, self.now = study, now
         self.totals = {run: run.variant.recipe.train.iterations for run in study.runs}
-        self.over = {run for run in study.runs if run.outcome() is not None}
-        self.broke_down = sum(run.outcome()["failed"] is not None for run in self.over)  # type: ignore[index]
+        outcomes = {run: outcome for run in study.runs if (outcome := run.outcome()) is not None}
+        self.done = set(outcomes)
+        self.broke_down = sum(outcome["failed"] is not None for outcome in outcomes.values())
         self.failures: set[StudyRun] = set()
-        # Also of runs that wait: what is played of them need not be played again.
+        # Runs that wait may have checkpoints; their iterations need not be trained again.
         self.iterations = {
-            run: self.totals[run] if run in self.over else _iteration(read_last_rows(run.path / "log.jsonl"))
+            run: self.totals[run] if run in self.done else _iteration(read_last_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
         self.paces: dict[StudyRun, float | None] = {}
-        """Seconds for an iteration of each run that is being played."""
+        """Seconds per iteration of each run in progress."""
 
-        self.began: dict[StudyRun, float] = {}
+        self.started_at: dict[StudyRun, float] = {}
         self.running: list[StudyRun] = []
-        self.stopping_asked = False
-        self._looked = -1.0
+        self._read_at = -READ_EVERY
         self._start: tuple[float, int] | None = None
-        """When the first run was seen, and how many iterations of all runs were played by then."""
+        """Time at which the first run started, and the iterations of all runs that were done by then."""
 
     def __enter__(self) -> StudyProgress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         return None
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        self.over.add(run)
+        self.done.add(run)
         self.iterations[run] = outcome["iterations"] or self.iterations[run]
         self.broke_down += outcome["failed"] is not None
 
@@ -76,88 +68,82 @@ class StudyProgress(StudyReporter):
         self.failures.add(run)
 
     def polled(self, running: list[StudyRun]) -> None:
-        now, new = self.now(), [run for run in running if run not in self.began]
-        self.began |= dict.fromkeys(new, now)
+        now, new = self.now(), [run for run in running if run not in self.started_at]
+        self.started_at |= dict.fromkeys(new, now)
         self.running = running
-        if not new and now - self._looked < 1 / LOOKS_PER_SECOND:
+        if not new and now - self._read_at < READ_EVERY:
             return
-        self._looked = now
+        self._read_at = now
         for run in running:
             rows = read_last_rows(run.path / "log.jsonl")
             self.iterations[run] = _iteration(rows)
             self.paces[run] = seconds_per_iteration(rows)
         if self._start is None and running:
-            self._start = now, self._played()
-
-    def stopping(self) -> None:
-        """A signal asks for the end. Called from its handler, where little may be done."""
-        self.stopping_asked = True
+            self._start = now, self._trained()
 
     def seconds_left(self) -> float | None:
-        """For all runs, at the pace of this process so far, with all that processes take to begin and end."""
+        """Return the time left for all runs, at the pace so far, which includes the time to start and end processes."""
         left = sum(self._left(run) for run in self.totals)
         if self._start is None or left == 0:
             return None
-        (began, before), played = self._start, self._played()
-        if played <= before:
+        (start, before), trained = self._start, self._trained()
+        if trained <= before:
             return None
-        return (self.now() - began) / (played - before) * left
+        return (self.now() - start) / (trained - before) * left
 
     def run_seconds_left(self, run: StudyRun) -> float | None:
+        """Return the time left for one run, or None if its pace is not known yet."""
         pace = self.paces.get(run)
         return None if pace is None else pace * self._left(run)
 
     def state(self) -> str:
-        """`4 of 9 runs over, 2 running, 3 waiting  12 min 3 s left`."""
-        waiting = len(self.totals) - len(self.over) - len(self.failures) - len(self.running)
-        parts = [f"{len(self.over)} of {plural(len(self.totals), 'run')} over"]
+        """Return `4 of 9 runs done, 2 running, 3 waiting  12 min 3 s left`."""
+        waiting = len(self.totals) - len(self.done) - len(self.failures) - len(self.running)
+        parts = [f"{len(self.done)} of {plural(len(self.totals), 'run')} done"]
         parts += [f"{self.broke_down} broke down"] if self.broke_down else []
         parts += [f"{len(self.failures)} failed"] if self.failures else []
         parts += [f"{len(self.running)} running", f"{waiting} waiting"]
         left = self.seconds_left()
         return ", ".join(parts) + (f"  {duration(left)} left" if left is not None else "")
 
-    def _played(self) -> int:
+    def _trained(self) -> int:
         return sum(self.iterations.values())
 
     def _left(self, run: StudyRun) -> int:
-        """Iterations that are still to be played."""
-        return 0 if run in self.over or run in self.failures else self.totals[run] - self.iterations[run]
+        return 0 if run in self.done or run in self.failures else self.totals[run] - self.iterations[run]
 
 
-class StudyLines(StudyProgress):
-    """A line of plain text whenever a run begins or ends."""
+class PlainStudyProgress(StudyProgress):
+    """One line of plain text whenever a run starts or ends."""
 
     def polled(self, running: list[StudyRun]) -> None:
-        before = set(self.began)
+        before = set(self.started_at)
         super().polled(running)
         for run in running:
             if run not in before:
-                at = f", from iteration {self.iterations[run]}" if self.iterations[run] else ""
-                click.echo(f"{run.name}: goes on{at}" if at else f"{run.name}: begins")
+                at = self.iterations[run]
+                click.echo(f"{run.name}: resumes from iteration {at}" if at else f"{run.name}: starts")
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
-        took = f" after {duration(self.now() - self.began[run])}" if run in self.began else ""
+        took = f" after {duration(self.now() - self.started_at[run])}" if run in self.started_at else ""
         left = self.seconds_left()
         more = f", about {duration(left)} left" if left is not None else ""
-        click.echo(f"{run.name}: {how_it_ended(outcome)}{took}; {len(self.over)} of {len(self.totals)} over{more}")
+        click.echo(f"{run.name}: {format_outcome(outcome)}{took}; {len(self.done)} of {len(self.totals)} done{more}")
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         super().failed(run, error)
         click.echo(f"{run.name}: failed, {error}")
 
     def stopping(self) -> None:
-        super().stopping()
-        # Straight to the file: a signal may have come in the middle of a print.
-        os.write(STDERR, f"{STOPPING}\n".encode())
+        write_from_signal_handler(STOPPING)
 
 
-class StudyDisplay(StudyProgress):
-    """A live display: the whole study, and below it each run that is being played.
+class LiveStudyProgress(StudyProgress):
+    """Live display: a bar for the whole study, and below it one for each run in progress.
 
     Args:
-        study: whose runs are shown.
+        study: the study.
         console: a terminal.
         now: a clock, in seconds.
     """
@@ -165,66 +151,65 @@ class StudyDisplay(StudyProgress):
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)
         self.console = console
-        self.live = Live(console=console, get_renderable=self.drawn, refresh_per_second=REDRAWS_PER_SECOND)
+        self.bars = LiveBars(console, self.update)
+        self.stop_requested = False
+        name = f"[bold]{escape(study.base.recipe.name)}"
+        self.task = self.bars.add_task(name, total=sum(self.totals.values()), count="", left="")
+        # A task cannot be added in a redraw, because that starts a redraw.
+        self.tasks = {
+            run: self.bars.add_task(f"[cyan]{escape(run.name)}", total=total, visible=False, count="", left="")
+            for run, total in self.totals.items()
+        }
 
     def __enter__(self) -> StudyProgress:
-        self.live.start()
+        self.bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.live.stop()
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
         if outcome["failed"] is not None or outcome["stop_reason"] is not None:
-            self.console.print(Text(f"{run.name}: {how_it_ended(outcome)}"))
+            self.console.print(Text(f"{run.name}: {format_outcome(outcome)}"))
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         super().failed(run, error)
         self.console.print(Text(f"{run.name}: failed, {error}"))
 
-    def drawn(self) -> RenderableType:
-        bars = Table.grid(expand=True, padding=(0, 1))
-        bars.add_column(no_wrap=True, overflow="ellipsis", max_width=30)
-        bars.add_column(ratio=1)
-        bars.add_column(justify="right", no_wrap=True)
-        bars.add_column(justify="right", no_wrap=True)
-        total = sum(self.totals.values())
+    def stopping(self) -> None:
+        self.stop_requested = True
+
+    def update(self) -> Sequence[RenderableType]:
+        """Update the bars and return the lines below them."""
+        total, running = sum(self.totals.values()), self.running
         done = total - sum(self._left(run) for run in self.totals)
-        bars.add_row(Text(self.study.base.recipe.name, "bold"), ProgressBar(total, done), f"{100 * done // total}%", "")
-        # The short line comes last: the "^C" that a terminal echoes must not flow into a new line.
-        last = Text(STOPPING if self.stopping_asked else self.state())
-        shown = self._fitting(len(last.wrap(self.console, self.console.width)))
-        for run in shown:
-            left = self.run_seconds_left(run)
-            bars.add_row(
-                Text(run.name, "cyan"),
-                ProgressBar(self.totals[run], self.iterations[run]),
-                f"{self.iterations[run]}/{self.totals[run]}",
-                f"{duration(left)} left" if left is not None else "",
+        self.bars.update(self.task, completed=done, count=f"{100 * done // total}%")
+        # The short line comes last, so that the "^C" that a terminal echoes does not make it wrap.
+        last = Text(STOPPING if self.stop_requested else self.state())
+        # rich crops what does not fit. One line is for the study, and one stays empty for the cursor.
+        room = max(0, self.console.height - 2 - len(last.wrap(self.console, self.console.width)))
+        shown = running if len(running) <= room else running[: max(0, room - 1)]
+        for run, task in self.tasks.items():
+            left, iteration = self.run_seconds_left(run), self.iterations[run]
+            self.bars.update(
+                task,
+                completed=iteration,
+                visible=run in shown,
+                count=f"{iteration}/{self.totals[run]}",
+                left="" if left is None else f"{duration(left)} left",
             )
-        more = len(self.running) - len(shown)
-        return Group(bars, *([Text(f"... and {more} more")] if more else []), last)
-
-    def _fitting(self, lines: int) -> list[StudyRun]:
-        """The runs for which there is room, or rich leaves out what comes last.
-
-        Args:
-            lines: that the last line takes.
-        """
-        # Beside them the whole study's line, and one that stays empty for the cursor.
-        room = max(0, self.console.height - 2 - lines)
-        return self.running if len(self.running) <= room else self.running[: max(0, room - 1)]
+        more = len(running) - len(shown)
+        return [*([Text(f"... and {more} more")] if more else []), last]
 
 
 def _iteration(rows: list[dict[str, Any]]) -> int:
-    """How far a run is, as far as the newest lines of its log say."""
+    """Return the iteration of the newest of these rows of a log, or 0."""
     return rows[-1]["iteration"] if rows else 0
 
 
-def how_it_ended(outcome: dict[str, Any]) -> str:
+def format_outcome(outcome: dict[str, Any]) -> str:
+    """Return `done`, `broke down, REASON` or `ended at iteration 60: REASON`."""
     if outcome["failed"] is not None:
         return f"broke down, {outcome['failed'].partition('. ')[0]}"
     if outcome["stop_reason"] is not None:
@@ -233,9 +218,6 @@ def how_it_ended(outcome: dict[str, Any]) -> str:
 
 
 def study_progress(study: Study, quiet: bool) -> StudyProgress:
-    """The live display where there is a terminal that can show it, lines elsewhere and when quiet."""
-    console = Console(highlight=False)
-    # Asked of the file itself: FORCE_COLOR makes rich take a pipe for a terminal.
-    if quiet or not sys.stdout.isatty() or not console.is_interactive:
-        return StudyLines(study)
-    return StudyDisplay(study, console)
+    """Return the live display if stdout is a terminal that can show it, and plain lines otherwise or if `quiet`."""
+    console = live_console(quiet)
+    return PlainStudyProgress(study) if console is None else LiveStudyProgress(study, console)

@@ -1,4 +1,4 @@
-"""`gankit validate`: everything that can be known of a recipe before training."""
+"""`gankit validate`: check a recipe without training."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from gankit.cli.arguments import drop_option, overrides_argument
 @drop_option
 @overrides_argument
 def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Check RECIPE, a file or the name of a recipe that comes with gankit, without training.
+    """Check RECIPE, a file or the name of a bundled recipe, without training.
 
-    Says all that is wrong at once; else what would be trained, and then advice. Exit code 2 when something is wrong.
+    Prints all mistakes, or a summary of the run and the warnings. The exit code is 2 if there is a mistake.
     """
-    from gankit.cli.words import describe_images, describe_parameters
+    from gankit.cli.run_facts import describe_images, describe_parameters
     from gankit.recipe.bundled import find_recipe
     from gankit.recipe.recipe import Recipe
     from gankit.training.assembly import assemble
 
-    read = Recipe.load(find_recipe(recipe), overrides, drop)
-    run = assemble(read)
-    tricks = [key.removeprefix("tricks.") for key in read.components if key.startswith("tricks.")]
-    click.echo(f"{read.source}: nothing is wrong")
-    for what, facts in {
+    loaded = Recipe.load(find_recipe(recipe), overrides, drop)
+    run = assemble(loaded)
+    tricks = [key.removeprefix("tricks.") for key in loaded.components if key.startswith("tricks.")]
+    click.echo(f"{loaded.source}: no mistakes")
+    for label, fact in {
         "images": describe_images(run),
-        "generator": f"{read.use_of('generator')}, {describe_parameters(run.generator)}",
-        "discriminator": f"{read.use_of('discriminator')}, {describe_parameters(run.discriminator)}",
-        "loss": str(read.use_of("loss")),
+        "generator": f"{loaded.use_of('generator')}, {describe_parameters(run.generator)}",
+        "discriminator": f"{loaded.use_of('discriminator')}, {describe_parameters(run.discriminator)}",
+        "loss": str(loaded.use_of("loss")),
         "tricks": ", ".join(tricks) or "none",
         "device": str(run.device),
     }.items():
-        click.echo(f"  {what:13}  {facts}")
-    for sentence in run.warnings:
-        click.echo(f"warning: {sentence}")
+        click.echo(f"  {label:13}  {fact}")
+    for warning in run.warnings:
+        click.echo(f"warning: {warning}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gankit.errors import PluginError
-from gankit.plugin.base import Plugin, Settings
 from gankit.plugin.registry import ResolvedPlugin
 from gankit.plugin.slots import KINDS, Kind
-from gankit.suggest import nearest
+from gankit.suggest import RENAMED, nearest, new_name
 from gankit.version import API_VERSION, __version__
+
+if TYPE_CHECKING:
+    from gankit.plugin.base import Plugin
 
 
 def check_api_version(version: Any, use: str, distribution: str) -> None:
@@ -40,6 +42,9 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     Raises:
         PluginError: the class does not belong there.
     """
+    # Imported here, because a listing of plugins checks versions and needs no pydantic.
+    from gankit.plugin.base import Plugin, Settings
+
     plugin_class = resolved.target
     if not issubclass(plugin_class, Plugin):
         # Imported here, because a recipe without such a class needs no torch to be read.
@@ -53,6 +58,10 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     check_api_version(plugin_class.api_version, resolved.use, resolved.distribution)
     if not isinstance(getattr(plugin_class, "name", None), str):
         raise PluginError(f'{resolved.use} has no name; write name = "..." in the class')
+    for old in RENAMED.keys() & dir(plugin_class):
+        # Without this check, a class attribute under its old name would have no effect, without any message.
+        if (new := new_name(old, vars(Plugin))) is not None:
+            raise PluginError(f"{resolved.use}: the class attribute {old} is called {new} now; rename it")
     if plugin_class.kind not in KINDS:
         raise PluginError(
             f"{resolved.use} is of kind {plugin_class.kind!r}; {nearest(plugin_class.kind, KINDS)}"

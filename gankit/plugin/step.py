@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gankit.errors import PluginError
 from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
-from gankit.suggest import nearest
+from gankit.suggest import nearest, new_name
 
 if TYPE_CHECKING:
     from gankit.runtime.ranks import Ranks
@@ -117,10 +117,19 @@ class Step:
         """
         if name not in self.__dataclass_fields__ and not hasattr(type(self), name):
             raise PluginError(
-                f"a step has no {name!r}; {nearest(name, self.__dataclass_fields__)}state of a plugin belongs on the "
-                "plugin"
+                f"a step has no {name!r}; {nearest(name, [*self.__dataclass_fields__, *vars(type(self))])}state of a "
+                "plugin belongs on the plugin"
             )
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # a type checker would accept any name otherwise
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise an error that gives the new name of a renamed field. Called only for missing names."""
+            if (new := new_name(name, vars(type(self)))) is not None:
+                raise PluginError(f"a step has no {name!r}; it is called {new!r} now")
+            # Raises the AttributeError again, which may come from inside a property.
+            return self.__getattribute__(name)
 
     @property
     def num_logits(self) -> int:

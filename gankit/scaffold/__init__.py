@@ -1,4 +1,4 @@
-"""The beginning of somebody's plugin: one file beside a recipe, or a package that can be published."""
+"""Templates for a plugin: one file beside a recipe, or a package that can be published."""
 
 from __future__ import annotations
 
@@ -24,32 +24,31 @@ PACKAGE = {
     ".github/workflows/test.yml": "ci.yml.template",
     ".gitignore": "gitignore.template",
 }
-"""The files of a package, and what each is written from."""
+"""Files of a package, with the template of each."""
 
 
-LONGEST = 60
-"""Letters of a name; file systems take about four times as many, and a distribution's name is longer."""
+MAX_LENGTH = 60
+"""Letters of a name. File systems allow about four times as many, and the name of the distribution is longer."""
 
 
 def names_for(name: str) -> dict[str, str]:
-    """What a plugin of this name is called everywhere: `name`, `class_name`, `module`, `distribution`, `title`.
+    """Return the names to fill into the templates: name, class_name, module, distribution, title and gankit_version.
 
-    Raises InputError when it is no name for a plugin.
+    Raises:
+        InputError: a plugin cannot have this name.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > LONGEST:
-        wanted = re.sub(r"\W+|(?<=[a-z])(?=[A-Z])", "_", name).strip("_").lower()
-        hint = (
-            f", {wanted} for instance" if wanted != name and re.fullmatch(rf"[a-z]\w{{,{LONGEST - 1}}}", wanted) else ""
-        )
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > MAX_LENGTH:
+        valid = re.sub(r"\W+|(?<=[a-z])(?=[A-Z])", "_", name).strip("_").lower()
+        hint = f"; try {valid}" if valid != name and re.fullmatch(rf"[a-z]\w{{,{MAX_LENGTH - 1}}}", valid) else ""
         raise InputError(
-            f"NAME: {name[: 2 * LONGEST]!r} given; a plugin's name is lower-case words joined by '_', of up to "
-            f"{LONGEST} letters{hint}"
+            f"NAME: {name[: 2 * MAX_LENGTH]!r} given; a plugin's name is lower-case words joined by '_', of up to "
+            f"{MAX_LENGTH} letters{hint}"
         )
     class_name = "".join(word.capitalize() for word in name.split("_"))
     if keyword.iskeyword(name) or keyword.iskeyword(class_name):
-        raise InputError(f"NAME: {name!r} given; that is a word of Python's own: {name}_trick would do")
+        raise InputError(f"NAME: {name!r} given; it is a keyword of Python; try {name}_trick")
     if re.match("test(_|$)", name):
-        raise InputError(f"NAME: {name!r} given; pytest would take its file for a test: choose another")
+        raise InputError(f"NAME: {name!r} given; pytest would run its file as a test; choose another name")
     return {
         "name": name,
         "class_name": class_name,
@@ -61,7 +60,11 @@ def names_for(name: str) -> dict[str, str]:
 
 
 def check_new(name: str, registry: Registry) -> None:
-    """Raises InputError when the name, or the package's, belongs to somebody else: both could not be told apart."""
+    """Check that no other distribution uses the name of the plugin or of its module.
+
+    Raises:
+        InputError: one does.
+    """
     names = names_for(name)
     for entry in registry.entries:
         if (
@@ -69,49 +72,54 @@ def check_new(name: str, registry: Registry) -> None:
             and entry.value.partition(":")[0].split(".")[0] == names["module"]
         ):
             raise InputError(
-                f"NAME: {name!r} given; {names['module']} is a package of {entry.distribution}: choose another"
+                f"NAME: {name!r} given; {names['module']} is a module of {entry.distribution}; choose another name"
             )
         if entry.name == name and entry.distribution != names["distribution"]:
             raise InputError(
-                f"NAME: {name!r} given; {entry.distribution} has a {entry.kind or 'plugin'} of that name: choose "
-                "another"
+                f"NAME: {name!r} given; {entry.distribution} has a plugin of kind {entry.kind or 'unknown'} with that "
+                "name; choose another name"
             )
 
 
 def write_file(name: str, folder: Path) -> Path:
-    """Writes a plugin in one file, `folder/NAME.py`.
+    """Write a plugin in one file, `folder/NAME.py`, and return its path.
 
-    Raises InputError when it is there already, or would hide a module of that name.
+    Raises:
+        InputError: the file exists already, or would hide a module of that name.
     """
     names, path = names_for(name), folder / f"{name}.py"
     if path.exists():
-        raise InputError(f"{path} is there already; choose another name, or remove it")
+        raise InputError(f"{path}: exists already; choose another name, or remove it")
     if name in sys.stdlib_module_names or importlib.util.find_spec(name) is not None:
-        raise InputError(f"NAME: {name!r} given; {path} would hide the module {name} from Python: choose another")
+        raise InputError(f"NAME: {name!r} given; {path} would hide the module {name}; choose another name")
     write_text(path, _filled("plugin.py.template", names))
     return path
 
 
 def write_package(name: str, folder: Path) -> list[Path]:
-    """Writes a package into `folder`, which may be there (a fresh clone), and gives its files: all of them or none.
+    """Write a package into `folder` and return its files. The folder may exist, such as a fresh clone.
 
-    Raises InputError when one of them is there already.
+    After an error, none of the files is written.
+
+    Raises:
+        InputError: one of the files exists already.
     """
     names = names_for(name)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; choose another --out, or remove it")
+        raise InputError(f"{folder}: is a file; choose another --out, or remove it")
     paths = {folder / place.format(**names): template for place, template in PACKAGE.items()}
     for path in paths:
         if path.exists():
-            raise InputError(f"{path} is there already; choose another name or --out, or remove it")
+            raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as beside:
+        # Written beside their places and then moved, so that a full disk leaves no part of the package.
+        with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
-                (Path(beside) / str(number)).write_text(_filled(template, names), encoding="utf-8")
+                (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")
             for number, path in enumerate(paths):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                (Path(beside) / str(number)).rename(path)
+                (Path(temporary) / str(number)).rename(path)
     return list(paths)
 
 

@@ -1,17 +1,22 @@
-"""A toy recipe whose plugins all lie in one file, the program in this process, and the program as a process."""
+"""A toy recipe with its plugins in one file, and the program called in this process or as a new process."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from gankit.cli import main
+from gankit.recipe.recipe import Recipe
+from gankit.training.launch import start
+from gankit.training.reporter import Reporter
 
 TOY_PLUGINS = '''
 import time
@@ -103,7 +108,7 @@ class Constant(Plugin):
 
 
 class Slow(Plugin):
-    """Takes its time."""
+    """Waits in every iteration."""
 
     name = "slow"
 
@@ -192,16 +197,56 @@ sample_count = 8
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with toy.toml and toy.py in it."""
+    """Current folder with toy.toml and toy.py."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.py").write_text(TOY_PLUGINS)
     (tmp_path / "toy.toml").write_text(TOY_RECIPE)
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def train_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Function that trains the toy recipe with overrides, once in a session, and returns the run directory."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy.py").write_text(TOY_PLUGINS)
+    (folder / "toy.toml").write_text(TOY_RECIPE)
+
+    @cache
+    def train(*overrides: str) -> Path:
+        path = folder / f"run{len(list(folder.iterdir()))}"
+        start(Recipe.load(folder / "toy.toml", list(overrides)), path, Reporter())
+        return path
+
+    return train
+
+
+@pytest.fixture
+def toy_run(toy: Path, train_once: Callable[..., Path]) -> Callable[..., Path]:
+    """Function that puts a trained run of the toy recipe into the current folder and returns its directory."""
+
+    def put(name: str, *overrides: str) -> Path:
+        shutil.copytree(train_once(*overrides), toy / name)
+        return toy / name
+
+    return put
+
+
+def read_terminal(controller: int, other: int) -> str:
+    """Return what is written to a pseudo-terminal until the process closes it. Closes both ends."""
+    os.close(other)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(controller, 65536)
+        except OSError:  # raised by Linux when the other end is closed
+            break
+    os.close(controller)
+    return shown.decode()
+
+
 @dataclass
 class Answer:
-    """What the program answered."""
+    """Exit code and output of the program."""
 
     code: int
     out: str
@@ -210,7 +255,7 @@ class Answer:
 
 @pytest.fixture
 def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
-    """The program, in this process."""
+    """Function that calls the program in this process."""
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()
@@ -223,7 +268,7 @@ def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
 
 @pytest.fixture
 def start_process() -> Callable[..., subprocess.Popen]:
-    """The program as a process of its own, with pipes; killed at the test's end if it is still there."""
+    """Function that starts the program as a process with pipes, which is killed at the end of the test."""
     started = []
 
     def start(*arguments: object, environment: dict[str, str] | None = None, **more: object) -> subprocess.Popen:
@@ -243,7 +288,7 @@ def start_process() -> Callable[..., subprocess.Popen]:
 
 @pytest.fixture
 def gankit_process(start_process: Callable[..., subprocess.Popen]) -> Callable[..., Answer]:
-    """The program as a process that is waited for."""
+    """Function that runs the program as a process to its end."""
 
     def call(*arguments: object, **more: object) -> Answer:
         process = start_process(*arguments, **more)
@@ -255,7 +300,7 @@ def gankit_process(start_process: Callable[..., subprocess.Popen]) -> Callable[.
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Puts a distribution with entry points on the path, as pip would: returns the folder it is in."""
+    """Function that puts a distribution with entry points on the path, as pip would, and returns its folder."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)

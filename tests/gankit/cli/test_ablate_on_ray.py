@@ -1,4 +1,4 @@
-"""`gankit ablate --ray`: the same study on a cluster of this machine."""
+"""`gankit ablate --ray`: a study on a local Ray cluster."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from gankit.ablation.ray_executor import ENVIRONMENT  # noqa: E402
 def cluster(monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    for attempt in range(3):  # on a busy machine it may not be up in the time that Ray gives itself
+    for attempt in range(3):  # on a busy machine, Ray may run into its own timeout
         try:
             ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
             break
@@ -29,16 +29,18 @@ def cluster(monkeypatch):
 def test_a_study_on_a_local_cluster(gankit, toy, cluster):
     with open(toy / "toy.py", "a") as file:
         file.write(
-            '\n\nclass Scored(Plugin):\n    name = "scored"\n    @hookimpl\n    def evaluate(self, run):\n'
-            '        return {"score": float(run.recipe.seed + 5 * any(p.endswith("slow") for p in run.plugins))}\n'
+            '\n\nclass Scored(Plugin):\n    name, read_only = "scored", True\n'
+            "    @hookimpl\n    def on_start(self, run):\n        self.run = run\n"
+            "    @hookimpl\n    def compute_metrics(self):\n"
+            '        return {"score": 5.0 * any(p.endswith("slow") for p in self.run.plugins)}\n'
         )
-    asked = ("ablate", "toy.toml", "tricks.scored.use=./toy.py:Scored", "--add", "slow.use=./toy.py:Slow")
-    answer = gankit(*asked, "--seeds", "1", "--ray", "local", "--out", "s")
+    command = ("ablate", "toy.toml", "tricks.scored.use=./toy.py:Scored", "--add", "slow.use=./toy.py:Slow")
+    answer = gankit(*command, "--seeds", "1", "--ray", "local", "--out", "s")
     assert answer.code == 0, answer.err
-    assert "2 of 2 over" in answer.out
+    assert "2 of 2 done" in answer.out
     (row,) = json.loads((toy / "s" / "table.json").read_text())["rows"]
     assert (row["without"], row["effect"]["mean"]) == (0.0, 5.0)
-    # What the processes ran on: as many threads as the study has on record.
+    # The processes use the number of threads on record in the study.
     environment = json.loads((toy / "s" / "recipe" / "seed-0" / "environment.json").read_text())
     assert environment["threads"] == json.loads((toy / "s" / "study.json").read_text())["threads"]
     assert environment["threads"] == int(os.environ["OMP_NUM_THREADS"])

@@ -11,10 +11,9 @@ from gankit.training.reporter import Reporter
 
 
 @pytest.fixture
-def run(toy):
-    """The directory of a run with grids at iterations 2, 4, 6 and 7."""
-    start(Recipe.load("toy.toml", ["train.iterations=7", "output.sample_every=2"]), "run", Reporter())
-    return toy / "run"
+def run(toy_run):
+    """Directory of a run with grids at iterations 2, 4, 6 and 7."""
+    return toy_run("run", "train.iterations=7", "output.sample_every=2")
 
 
 def frames(path):
@@ -24,19 +23,19 @@ def frames(path):
             yield opened.convert("RGB"), opened.info["duration"]
 
 
-def test_every_grid_is_a_frame_with_its_iteration(gankit_process, run):
-    answer = gankit_process("animate", "run", "--out", "deep/run.gif")
+def test_every_grid_is_a_frame_with_its_iteration(gankit, run):
+    answer = gankit("animate", "run", "--out", "deep/run.gif")
     assert (answer.code, answer.out, answer.err) == (0, "4 frames: deep/run.gif\n", "")
-    found = list(frames("deep/run.gif"))
-    assert [duration for _, duration in found] == [500, 500, 500, 3000]
-    for (frame, _), iteration in zip(found, (2, 4, 6, 7), strict=True):
+    actual = list(frames("deep/run.gif"))
+    assert [duration for _, duration in actual] == [500, 500, 500, 3000]
+    for (frame, _), iteration in zip(actual, (2, 4, 6, 7), strict=True):
         expected = captioned(read_image(run / "samples" / f"{iteration:06d}.png"), f"iteration {iteration}")
-        assert frame.tobytes() == expected.convert("RGB").tobytes()  # grey, and so exactly
-    assert ImageChops.difference(found[0][0], found[3][0]).getbbox() is not None
+        assert frame.tobytes() == expected.convert("RGB").tobytes()  # exact, because the image is grey
+    assert ImageChops.difference(actual[0][0], actual[3][0]).getbbox() is not None
     assert [p.name for p in (run.parent / "deep").iterdir()] == ["run.gif"]
 
 
-def test_the_order_is_that_of_the_iterations(gankit, run):
+def test_frames_are_in_the_order_of_iterations(gankit, run):
     for grid in (run / "samples").iterdir():
         grid.unlink()
     for iteration in (1_000_000, 999_999, 20, 100):
@@ -54,7 +53,7 @@ def test_grids_of_other_z_are_left_out(gankit, run):
 
 
 def test_grids_of_other_z_but_of_the_same_size_are_left_out(gankit, toy):
-    """60 images without classes fill as many rows and columns as 64 do."""
+    """60 images without classes need as many rows and columns as 64."""
     source = (toy / "toy.py").read_text()
     (toy / "toy.py").write_text(source.replace("forward(self, z, labels)", "forward(self, z)"))
     recipe = Recipe.load("toy.toml", ["train.iterations=4", "output.sample_every=2", "output.sample_count=60"])
@@ -64,58 +63,58 @@ def test_grids_of_other_z_but_of_the_same_size_are_left_out(gankit, toy):
     assert gankit("animate", "run", "--out", "x.gif").out == "2 frames of 4 grids: x.gif\n"
 
 
-def test_of_very_many_grids_some_are_shown(gankit, run, monkeypatch):
+def test_the_number_of_frames_is_limited(gankit, run, monkeypatch):
     monkeypatch.setattr("gankit.images.gif.MOST_FRAMES", 3)
     assert gankit("animate", "run", "--out", "x.gif").out == "3 frames of 4 grids: x.gif\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["nowhere", "--out", "x.gif"], "nowhere is not a run directory: it does not exist"),
         (["run/generator.safetensors", "--out", "x.gif"], "is not a run directory: it is a file"),
-        (["run", "--out", "x.mp4"], "--out x.mp4: the animation is written as GIF; name a file that ends in .gif"),
-        (["run", "--out", "folder.gif"], "--out folder.gif: a folder of that name is in the way"),
+        (["run", "--out", "x.mp4"], "--out x.mp4: unknown file type; the name of the file must end in .gif"),
+        (["run", "--out", "folder.gif"], "--out folder.gif: a folder of that name exists"),
         (["run", "--out", "toy.py/x.gif"], "could not be written"),
     ],
 )
-def test_what_cannot_be_animated(gankit, run, toy, arguments, said):
+def test_errors(gankit, run, toy, arguments, expected):
     (toy / "folder.gif").mkdir()
     answer = gankit("animate", *arguments)
     assert answer.code in (1, 2)
     assert answer.err.startswith("error: ")
-    assert said in answer.err
+    assert expected in answer.err
     assert not (toy / "x.gif").exists()
 
 
-@pytest.mark.parametrize(("left", "said"), [(1, "1 grid"), (0, "0 grids")])
-def test_it_takes_two(gankit, run, left, said):
+@pytest.mark.parametrize(("left", "count"), [(1, "1 grid"), (0, "0 grids")])
+def test_two_grids_are_needed(gankit, run, left, count):
     for grid in sorted((run / "samples").iterdir())[left:]:
         grid.unlink()
     answer = gankit("animate", "run", "--out", "x.gif")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == (
-        f"error: run holds {said} to animate, and it takes two; a run with a smaller output.sample_every leaves more\n"
+        f"error: run: {count} to animate; at least two are needed; train with a smaller output.sample_every\n"
     )
 
 
 @pytest.mark.parametrize("length", [10, 300])
 @pytest.mark.parametrize("damaged", ["000004", "000007"])
 def test_a_damaged_grid_is_left_out(gankit, run, damaged, length):
-    """One that is cut within its first bytes, or behind what says its size and its z; the newest as well."""
+    """The file is cut in its first bytes, or after its size and metadata."""
     path = run / "samples" / f"{damaged}.png"
     path.write_bytes(path.read_bytes()[:length])
     answer = gankit("animate", "run", "--out", "x.gif")
-    said = f"run/samples/{damaged}.png is damaged and left out\n3 frames of 4 grids: x.gif\n"
-    assert (answer.code, answer.out, answer.err) == (0, said, "")
+    expected = f"run/samples/{damaged}.png: damaged, and left out\n3 frames of 4 grids: x.gif\n"
+    assert (answer.code, answer.out, answer.err) == (0, expected, "")
     assert len(list(frames("x.gif"))) == 3
 
 
-def test_where_damage_leaves_too_few_what_was_there_stays(gankit, run, toy):
+def test_an_error_keeps_the_existing_file(gankit, run, toy):
     (toy / "x.gif").write_text("from before")
     for grid in sorted((run / "samples").iterdir())[1:]:
         grid.write_bytes(grid.read_bytes()[:300])
     answer = gankit("animate", "run", "--out", "x.gif")
     assert answer.code == 2
-    assert answer.err.startswith("error: run holds 1 grid to animate, and it takes two")
+    assert answer.err.startswith("error: run: 1 grid to animate")
     assert (toy / "x.gif").read_text() == "from before"

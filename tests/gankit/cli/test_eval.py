@@ -1,4 +1,4 @@
-"""`gankit eval` as it is typed."""
+"""`gankit eval`."""
 
 import json
 
@@ -14,19 +14,19 @@ def ring(gankit, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_numbers_come_with_their_protocol_and_are_kept(gankit, ring):
+def test_metrics_are_printed_with_their_protocol_and_saved(gankit, ring):
     answer = gankit("eval", "ring", "--extractor", "pixels", "--count", "20")
     assert (answer.code, answer.err) == (0, "")
-    said = dict(line.split(maxsplit=1) for line in answer.out.splitlines() if line.strip().count(" "))
-    assert {"frechet_distance", "precision", "recall", "density", "coverage", "nearest_ratio"} <= said.keys()
-    assert said["extractor"] == "pixels"
+    printed = dict(line.split(maxsplit=1) for line in answer.out.splitlines() if line.strip().count(" "))
+    assert {"frechet_distance", "precision", "recall", "density", "coverage", "nearest_ratio"} <= printed.keys()
+    assert printed["extractor"] == "pixels"
     assert "protocol:\n" in answer.out
     (row,) = [json.loads(line) for line in (ring / "ring" / "evaluations.jsonl").read_text().splitlines()]
     assert row["protocol"]["generated images"] == 20
-    assert f"{row['measures']['frechet_distance']:.4g}" == said["frechet_distance"]
+    assert f"{row['metrics']['frechet_distance']:.4g}" == printed["frechet_distance"]
 
 
-def test_json_is_the_row_and_nothing_else(gankit, ring):
+def test_json_prints_only_the_row(gankit, ring):
     answer = gankit(
         "eval", "ring/generator.safetensors", "--extractor", "pixels", "--metric", "precision_recall", "--json"
     )
@@ -37,11 +37,11 @@ def test_json_is_the_row_and_nothing_else(gankit, ring):
     assert not (ring / "ring" / "evaluations.jsonl").exists()
 
 
-def test_a_measure_in_a_file_lies_where_the_command_is_typed(gankit, ring):
+def test_a_metric_file_is_found_from_the_current_folder(gankit, ring):
     (ring / "mine.py").write_text(
         "from gankit import Plugin, hookimpl\n"
         "class Count(Plugin):\n"
-        "    name, kind = 'count', 'measure'\n"
+        "    name, kind = 'count', 'metric'\n"
         "    @hookimpl\n"
         "    def compute_metrics(self, comparison):\n"
         "        return {'images': float(len(comparison.fake.images))}\n"
@@ -51,7 +51,7 @@ def test_a_measure_in_a_file_lies_where_the_command_is_typed(gankit, ring):
     assert answer.out.startswith("images  ")
 
 
-def test_an_extractor_in_a_file_lies_where_the_command_is_typed(gankit, ring):
+def test_an_extractor_file_is_found_from_the_current_folder(gankit, ring):
     (ring / "mine.py").write_text(
         "from gankit import Extractor, Features, Plugin, hookimpl\n"
         "class Half(Plugin):\n"
@@ -66,7 +66,7 @@ def test_an_extractor_in_a_file_lies_where_the_command_is_typed(gankit, ring):
         assert "  extractor source  " in answer.out
 
 
-def test_settings_of_measures_are_told(gankit, ring):
+def test_settings_of_metrics_are_printed(gankit, ring):
     answer = gankit(
         "eval", "ring", "--extractor", "pixels", "--metric", "precision_recall", "metrics.precision_recall.k=5"
     )
@@ -74,11 +74,11 @@ def test_settings_of_measures_are_told(gankit, ring):
     assert any(line.split() == ["precision", "precision_recall.k", "5"] for line in answer.out.splitlines())
 
 
-def test_what_is_no_number_is_null_in_json(gankit, ring):
+def test_nan_is_null_in_json(gankit, ring):
     (ring / "mine.py").write_text(
         "from gankit import Plugin, hookimpl\n"
         "class Odd(Plugin):\n"
-        "    name, kind = 'odd', 'measure'\n"
+        "    name, kind = 'odd', 'metric'\n"
         "    @hookimpl\n"
         "    def compute_metrics(self, comparison):\n"
         "        return {'nan': float('nan'), 'one': 1.0}\n"
@@ -86,31 +86,30 @@ def test_what_is_no_number_is_null_in_json(gankit, ring):
     odd = ["--metric", "odd", "metrics.odd.use=./mine.py:Odd"]
     answer = gankit("eval", "ring", "--extractor", "pixels", *odd, "--json")
     assert answer.code == 0, answer.err
-    assert '"measures": {"nan": null, "one": 1.0}' in answer.out
+    assert '"metrics": {"nan": null, "one": 1.0}' in answer.out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
-        (["nowhere"], "there is no run, generator file or folder of images nowhere"),
+        (["nowhere"], "nowhere: no such run, generator file or folder of images"),
         (["ring", "--count", "1"], "--count"),
         (
             ["ring", "--extractor", "pixls"],
             "extractor.use: no extractor called 'pixls' is installed; did you mean 'pixels'",
         ),
-        (["ring", "--metric", "fid"], "--metric fid: it is called frechet_distance here"),
-        (["ring", "--metric", "fidd"], "no measure called 'fidd' is installed"),
+        (["ring", "--metric", "fidd"], "no metric called 'fidd' is installed"),
         (["ring", "--extractor", "pixels", "evaluation.cuont=3"], "did you mean 'count'"),
-        (["ring"], "for points take extractor"),
-        (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: nothing to say of images without classes"),
+        (["ring"], "the data are points"),
+        (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: not applicable to images without classes"),
         (["ring", "extractr.x=1", "count=3"], "extractr: unknown key; did you mean 'extractor'?"),
         (["ring", "count=3"], "count: unknown key; did you mean 'evaluation.count'?"),
-        (["ring", "train.device=cpu"], "train: unknown key; there are data, extractor, measures, evaluation"),
-        (["ring", "--extractor", "inception", "extractor.path=gone.pt"], "download = true fetches it"),
+        (["ring", "train.device=cpu"], "train: unknown key; there are data, extractor, metrics, evaluation"),
+        (["ring", "--extractor", "inception", "extractor.path=gone.pt"], "set download = true to download it"),
     ],
 )
-def test_mistakes_are_sentences(gankit, ring, arguments, said):
+def test_errors(gankit, ring, arguments, expected):
     answer = gankit("eval", *arguments)
     assert answer.code == 2
-    assert said in answer.err
+    assert expected in answer.err
     assert not (ring / "ring" / "evaluations.jsonl").exists()

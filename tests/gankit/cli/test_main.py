@@ -1,8 +1,8 @@
-"""The program as a whole: its help, its speed, its exit codes, the verbs of plugins."""
+"""The program as a whole: help, speed, exit codes and the verbs of plugins."""
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -24,9 +24,9 @@ class Greeter(Plugin):
         @cli.command()
         @click.argument("whom")
         def greet(whom):
-            """Greets whoever is named."""
-            if whom == "nobody":
-                raise InputError("nobody to [greet]")
+            """Greets a person."""
+            if whom == "stranger":
+                raise InputError("unknown [person]")
             click.echo(f"hello {whom}")
 
 
@@ -47,28 +47,33 @@ class Clumsy(Plugin):
 '''
 
 
+def cpu_seconds_of_children():
+    """Return the CPU time of all finished child processes. Unlike elapsed time, it does not depend on other load."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list-plugins"], ["recipes"]])
-def test_it_answers_at_once_and_without_torch(arguments):
+def test_fast_verbs_import_no_torch(arguments):
     code = (
         "import sys; from gankit.cli import main\n"
         f"try: main({arguments!r})\n"
         "finally: print([m for m in ('torch', 'pydantic', 'rich', 'PIL') if m in sys.modules], file=sys.stderr)"
     )
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
+    seconds = []
+    for _ in range(2):
+        before = cpu_seconds_of_children()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        took.append(time.perf_counter() - began)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == "[]\n"
-    # 0.1 s on an idle machine; 0.3 s are promised, and the factor is for a busy one.
-    assert min(took) < 0.6
+        seconds.append(cpu_seconds_of_children() - before)
+        assert (done.returncode, done.stderr) == (0, "[]\n")
+    # 0.1 s on an idle machine. The goal is 0.3 s, doubled here for a busy machine.
+    assert min(seconds) < 0.6
 
 
-def test_help_names_every_verb_and_version_the_version(gankit):
+def test_help_lists_every_verb_and_version_prints_the_version(gankit):
     answer = gankit("--help")
     assert answer.code == 0
-    assert all(verb in answer.out and words in answer.out for verb, words in VERBS.items())
+    assert all(verb in answer.out and text in answer.out for verb, text in VERBS.items())
     assert gankit("--version").out == f"gankit {package.__version__}\n"
 
 
@@ -80,7 +85,7 @@ def test_every_verb_has_help(gankit, verb):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["rnu"], "there is no verb 'rnu'; did you mean 'run'?"),
         (["--nonsense"], "No such option"),
@@ -98,14 +103,14 @@ def test_every_verb_has_help(gankit, verb):
         (["list-plugins", "extra"], "extra"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(gankit, arguments, said):
+def test_wrong_usage_is_exit_code_2(gankit, arguments, expected):
     answer = gankit(*arguments)
     assert answer.code == 2
-    assert said in answer.err
+    assert expected in answer.err
     assert answer.out == ""
 
 
-def test_python_m_gankit_and_a_reader_that_goes_away(start_process):
+def test_closed_stdout_prints_no_error(start_process):
     process = start_process("list-plugins")
     process.stdout.close()
     assert process.wait(timeout=30) in (0, 1)
@@ -116,38 +121,38 @@ def test_a_plugin_adds_a_verb(gankit, install):
     install("greeting-kit", {"command.greet": "greeter:Greeter"}, {"greeter": GREETER})
     assert "greet  from greeting-kit 1.5" in " ".join(gankit("--help").out.split(" "))
     assert gankit("greet", "you").out == "hello you\n"
-    refused = gankit("greet", "nobody")
-    assert (refused.code, refused.err) == (2, "error: nobody to [greet]\n")
+    refused = gankit("greet", "stranger")
+    assert (refused.code, refused.err) == (2, "error: unknown [person]\n")
     assert "did you mean 'greet'?" in gankit("gret").err
 
 
 @pytest.mark.parametrize(
-    ("verb", "value", "said"),
+    ("verb", "value", "expected"),
     [
         ("gone", "no_such_module:Gone", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("shy", "greeter:Shy", "registers no verb 'shy', but bold"),
+        ("shy", "greeter:Shy", "does not register the verb 'shy'; it registers bold"),
         ("clumsy", "greeter:Clumsy", "cannot be set up: KeyError: 'dropped it'"),
-        ("plain", "greeter:click", "greeter:click is no class"),
+        ("plain", "greeter:click", "greeter:click is not a class"),
     ],
 )
-def test_a_broken_verb_is_one_sentence_and_harms_no_other(gankit, install, verb, value, said):
+def test_a_broken_verb_prints_one_line_and_does_not_affect_others(gankit, install, verb, value, expected):
     install("broken-kit", {f"command.{verb}": value}, {"greeter": GREETER})
     assert gankit("--help").code == 0
     answer = gankit(verb)
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert answer.err.startswith("error: ")
-    assert said in answer.err
+    assert expected in answer.err
 
 
-def test_two_distributions_with_one_verb_are_named(gankit, install):
+def test_two_distributions_with_the_same_verb(gankit, install):
     install("kit-a", {"command.greet": "greeter:Greeter"}, {"greeter": GREETER})
     install("kit-b", {"command.greet": "greeter:Greeter"}, {})
     answer = gankit("greet", "you")
     assert answer.code == 2
-    assert "kit-a and kit-b both offer the verb 'greet'" in answer.err
+    assert "kit-a and kit-b both have the verb 'greet'" in answer.err
 
 
-def test_a_plugin_cannot_take_a_verb_of_gankits_own(gankit, install):
+def test_a_plugin_cannot_replace_a_verb_of_gankit(gankit, install):
     install("thief", {"command.run": "greeter:Greeter"}, {"greeter": GREETER})
     assert gankit("run", "--help").out.startswith("Usage: gankit run [OPTIONS] RECIPE")

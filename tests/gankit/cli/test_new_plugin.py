@@ -1,4 +1,4 @@
-"""What `gankit new-plugin` writes works at once, as a package and as a file beside a recipe."""
+"""`gankit new-plugin`: the templates work unchanged, as a package and as a file beside a recipe."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from gankit import InputError
 from gankit.scaffold import names_for
 
 
-def test_a_package_passes_its_own_tests_at_once(gankit, tmp_path, monkeypatch):
+def test_a_new_package_passes_its_own_tests(gankit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = gankit("new-plugin", "louder_fakes")
     assert answer.code == 0
@@ -33,18 +33,18 @@ def test_a_package_passes_its_own_tests_at_once(gankit, tmp_path, monkeypatch):
         "tricks.louder_fakes.strength=",
     ):
         assert line in answer.out
-    told = subprocess.run(
+    tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", str(folder)],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         timeout=300,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "4 passed" in told.stdout
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+    assert "4 passed" in tests.stdout
 
 
-def test_the_package_offers_the_plugin_and_no_placeholder_is_left(gankit, tmp_path):
+def test_the_package_has_an_entry_point_and_no_placeholders(gankit, tmp_path):
     assert gankit("new-plugin", "r2d2", "--out", tmp_path / "x y").code == 0
     project = tomllib.loads((tmp_path / "x y" / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["gankit.plugins"] == {"trick.r2d2": "gankit_r2d2:R2d2"}
@@ -53,7 +53,7 @@ def test_the_package_offers_the_plugin_and_no_placeholder_is_left(gankit, tmp_pa
         assert path.is_dir() or "$" not in path.read_text().replace("${{ matrix.python }}", "")
 
 
-def test_a_single_file_trains_from_where_the_command_is_typed(gankit, toy, monkeypatch):
+def test_a_single_file_is_found_from_the_current_folder(gankit, toy, monkeypatch):
     (toy / "elsewhere").mkdir()
     monkeypatch.chdir(toy / "elsewhere")
     answer = gankit("new-plugin", "quiet", "--single-file")
@@ -62,8 +62,8 @@ def test_a_single_file_trains_from_where_the_command_is_typed(gankit, toy, monke
         "next:",
         "  gankit run gaussian_ring tricks.quiet.use=./quiet.py:Quiet",
     ]
-    played = gankit("run", "../toy.toml", "tricks.quiet.use=./quiet.py:Quiet", "train.iterations=2")
-    assert played.code == 0, played.err
+    run = gankit("run", "../toy.toml", "tricks.quiet.use=./quiet.py:Quiet", "train.iterations=2")
+    assert run.code == 0, run.err
 
 
 def test_nothing_is_overwritten(gankit, tmp_path, monkeypatch):
@@ -74,44 +74,44 @@ def test_nothing_is_overwritten(gankit, tmp_path, monkeypatch):
     for arguments in (["quiet", "--single-file"], ["quiet"]):
         answer = gankit("new-plugin", *arguments)
         assert answer.code == 2
-        assert "is there already; choose another name" in answer.err
+        assert ": exists already; choose another name" in answer.err
     assert (tmp_path / "quiet.py").read_text() == "mine"
     assert [p.name for p in (tmp_path / "gankit-quiet").iterdir()] == ["README.md"]
     answer = gankit("new-plugin", "quiet", "--out", "quiet.py")
-    assert (answer.code, "quiet.py is a file" in answer.err) == (2, True)
+    assert (answer.code, "quiet.py: is a file" in answer.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
     [("LouderFakes", "louder_fakes"), ("my-trick", "my_trick"), ("9", ""), ("../x", ""), ("", ""), ("x" * 300, "")],
 )
-def test_names_that_are_none(name, hint):
+def test_invalid_names(name, hint):
     with pytest.raises(InputError, match=f"a plugin's name is lower-case words.*{hint}"):
         names_for(name)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
-        (["class"], "a word of Python's own: class_trick would do"),
-        (["none"], "a word of Python's own"),
-        (["test_time"], "pytest would take its file for a test"),
-        (["plugins"], "gankit_plugins is a package of gankit"),
-        (["dropout"], "gankit has a trick of that name"),
-        (["hinge"], "gankit has a loss of that name"),
+        (["class"], "it is a keyword of Python; try class_trick"),
+        (["none"], "it is a keyword of Python"),
+        (["test_time"], "pytest would run its file as a test"),
+        (["plugins"], "gankit_plugins is a module of gankit"),
+        (["dropout"], "gankit has a plugin of kind trick with that name"),
+        (["hinge"], "gankit has a plugin of kind loss with that name"),
         (["random", "--single-file"], "would hide the module random"),
         (["torch", "--single-file"], "would hide the module torch"),
     ],
 )
-def test_names_that_would_not_work(gankit, tmp_path, monkeypatch, arguments, told):
+def test_names_in_use(gankit, tmp_path, monkeypatch, arguments, expected):
     monkeypatch.chdir(tmp_path)
     answer = gankit("new-plugin", *arguments)
     assert answer.code == 2
-    assert told in answer.err
+    assert expected in answer.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_fresh_clone_can_be_filled(gankit, tmp_path, monkeypatch):
+def test_a_package_can_be_written_into_a_fresh_clone(gankit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".git").mkdir()
     assert gankit("new-plugin", "quiet", "--out", ".").code == 0
@@ -119,17 +119,17 @@ def test_a_fresh_clone_can_be_filled(gankit, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_a_full_disk_leaves_nothing_half_written(gankit, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_files(gankit, tmp_path, monkeypatch):
     written = []
-    whole = Path.write_text
+    write_text = Path.write_text
 
-    def filling(path, *arguments, **more):
+    def failing(path, *arguments, **more):
         written.append(path)
         if len(written) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return whole(path, *arguments, **more)
+        return write_text(path, *arguments, **more)
 
-    monkeypatch.setattr(Path, "write_text", filling)
+    monkeypatch.setattr(Path, "write_text", failing)
     answer = gankit("new-plugin", "half_done", "--out", tmp_path / "half")
     assert answer.code == 1
     assert "the disk is full" in answer.err

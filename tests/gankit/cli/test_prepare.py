@@ -1,12 +1,12 @@
 """`gankit prepare`."""
 
-import os
 import pty
 
 import pytest
 import torch
 
 from gankit.data.prepared import read_prepared
+from tests.gankit.cli.conftest import read_terminal
 
 SIZED = '''
 import torch
@@ -28,7 +28,7 @@ class Sized(Plugin):
     def load_data(self):
         c = self.config
         if c.resolution == 13:
-            raise InputError("13 [pixels] bring bad luck")
+            raise InputError("not 13 [pixels]")
         images = torch.arange(c.count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, c.resolution, c.resolution)
         labels = torch.arange(c.count) % 2 if c.labelled else None
         return Dataset(3, c.resolution, ("even", "odd") if c.labelled else (), lambda: (images, labels))
@@ -41,7 +41,7 @@ def sized(toy):
     return toy
 
 
-def test_a_dataset_becomes_a_file(gankit, sized):
+def test_a_dataset_is_written_to_a_file(gankit, sized):
     answer = gankit("prepare", "./sized.py:Sized", "--out", "new/it.safetensors", "resolution=16", "count=7")
     assert (answer.code, answer.err) == (0, "")
     size = (sized / "new" / "it.safetensors").stat().st_size
@@ -59,47 +59,40 @@ def test_a_dataset_becomes_a_file(gankit, sized):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["./sized.py:Sized", "resolution=2"], "gankit prepare: data.resolution: 2 given; "),
         (["./sized.py:Sized", "resolutoin=8"], "did you mean 'resolution'?"),
-        (["./sized.py:Sized", "resolution=13"], "13 [pixels] bring bad luck"),
+        (["./sized.py:Sized", "resolution=13"], "not 13 [pixels]"),
         (["./sized.py:Sized", "resolution"], "an override is key=value"),
         (["./sized.py:Seized"], "did you mean 'Sized'?"),
         (["./toy.py:Slow"], "is a plugin for trick, not for data"),
         (["no_such_data"], "no data called 'no_such_data' is installed"),
-        (["./sized.py:Sized", "count=0"], "there is not one image to write"),
+        (["./sized.py:Sized", "count=0"], "there are no images to write"),
     ],
 )
-def test_what_cannot_be_prepared(gankit, sized, arguments, said):
+def test_errors(gankit, sized, arguments, expected):
     answer = gankit("prepare", *arguments, "--out", "it.safetensors")
     assert (answer.code, answer.out) == (2, "")
     assert all(line.startswith("error: ") for line in answer.err.splitlines())
-    assert said in answer.err
+    assert expected in answer.err
     assert not (sized / "it.safetensors").exists()
 
 
-def test_a_wrong_file_name(gankit, sized):
+def test_wrong_suffix_of_the_file(gankit, sized):
     answer = gankit("prepare", "./sized.py:Sized", "--out", "it.png")
     assert answer.code == 2
-    assert "ends in .safetensors" in answer.err
+    assert "must end in .safetensors" in answer.err
 
 
-def test_on_a_terminal_a_bar_counts(start_process, sized):
-    ours, theirs = pty.openpty()
+def test_a_bar_counts_images_on_a_terminal(start_process, sized):
+    controller, terminal = pty.openpty()
     process = start_process(
         *("prepare", "./sized.py:Sized", "--out", "it.safetensors", "count=250"),
         environment={"TERM": "xterm", "COLUMNS": "80"},
-        stderr=theirs,
+        stderr=terminal,
     )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(ours, 4096)
-        except OSError:  # Linux says so when the other end is closed.
-            break
-    os.close(ours)
+    shown = read_terminal(controller, terminal)
     assert process.wait(timeout=10) == 0
-    assert "250/250" in shown.decode()
+    assert "250/250" in shown
     assert process.stdout.read().startswith("250 images of 3x8x8, 2 classes")

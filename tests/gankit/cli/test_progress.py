@@ -1,4 +1,4 @@
-"""How a run is shown: pace, words, lines and the live display."""
+"""Progress of a run: speed, plain lines and the live display."""
 
 import io
 import sys
@@ -6,14 +6,13 @@ import sys
 import pytest
 from rich.console import Console
 
-from gankit.cli.progress import STOPPING, Display, Lines, Pace, progress
-from gankit.cli.words import describe_images
-from gankit.formatting import plural, duration, number
+from gankit.cli.progress import STOPPING, LiveProgress, Pace, PlainProgress, run_progress
+from gankit.cli.run_facts import describe_images
+from gankit.formatting import duration, number, plural
 from gankit.plugin.dataset import Dataset
-from gankit.training.assembly import assemble
 
 
-class HandClock:
+class ManualClock:
     def __init__(self):
         self.time = 1000.0
 
@@ -23,61 +22,61 @@ class HandClock:
 
 @pytest.fixture
 def clock():
-    return HandClock()
+    return ManualClock()
 
 
-def played(pace, clock, iterations, seconds_each, start=0, images_each=10):
+def train(pace, clock, iterations, seconds_each, start=0, images_each=10):
     for done in range(start + 1, start + iterations + 1):
         clock.time += seconds_each
         pace.mark(done, done * images_each)
 
 
-def test_at_a_steady_pace_the_time_left_is_exact(clock):
+def test_time_left_at_constant_speed(clock):
     pace = Pace(clock)
     pace.mark(0, 0)
     assert pace.seconds_left(100) is None
     assert pace.images_per_second() is None
-    played(pace, clock, 40, 0.125)
+    train(pace, clock, 40, 0.125)
     assert pace.seconds_left(60) == pytest.approx(60 * 0.125)
     assert pace.images_per_second() == pytest.approx(80)
 
 
-def test_a_slow_beginning_is_forgotten(clock):
+def test_slow_first_iterations_are_forgotten(clock):
     pace = Pace(clock)
     pace.mark(0, 0)
-    played(pace, clock, 1, 50.0)
-    played(pace, clock, 400, 0.1, start=1)
+    train(pace, clock, 1, 50.0)
+    train(pace, clock, 400, 0.1, start=1)
     assert pace.seconds_left(100) == pytest.approx(10.0, rel=1e-6)
 
 
-def test_a_resumed_run_is_judged_by_what_this_process_played(clock):
+def test_speed_of_a_resumed_run_counts_this_process_only(clock):
     pace = Pace(clock)
     pace.mark(5000, 50_000)
-    played(pace, clock, 10, 2.0, start=5000)
+    train(pace, clock, 10, 2.0, start=5000)
     assert pace.seconds_left(100) == pytest.approx(200.0)
     assert pace.images_per_second() == pytest.approx(5.0)
 
 
-def test_in_a_long_iteration_the_time_left_runs_down_but_never_below_zero(clock):
+def test_time_left_decreases_during_an_iteration_but_not_below_zero(clock):
     pace = Pace(clock)
     pace.mark(0, 0)
-    played(pace, clock, 2, 20.0)
+    train(pace, clock, 2, 20.0)
     clock.time += 15
     assert pace.seconds_left(2) == pytest.approx(25.0)
     clock.time += 100
     assert pace.seconds_left(2) == 0
 
 
-def test_long_runs_take_no_more_memory(clock):
+def test_memory_does_not_grow_with_the_run(clock):
     pace = Pace(clock)
     pace.mark(0, 0)
-    played(pace, clock, 50_000, 0.001)
+    train(pace, clock, 50_000, 0.001)
     assert len(pace.marks) <= Pace.WINDOW / Pace.SPACING + 3
     assert pace.seconds_left(1000) == pytest.approx(1.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (0, "0 s"),
         (59.4, "59 s"),
@@ -88,12 +87,12 @@ def test_long_runs_take_no_more_memory(clock):
         (3 * 86400 + 4 * 3600 + 59, "3 d 4 h"),
     ],
 )
-def test_durations(seconds, words):
-    assert duration(seconds) == words
+def test_durations(seconds, text):
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "text"),
     [
         (0.0, "0.000"),
         (0.6931, "0.693"),
@@ -103,11 +102,11 @@ def test_durations(seconds, words):
         (float("nan"), "nan"),
     ],
 )
-def test_numbers(value, words):
-    assert number(value) == words
+def test_numbers(value, text):
+    assert number(value) == text
 
 
-def test_counting():
+def test_plural():
     assert [plural(1, "image"), plural(2000, "image"), plural(2, "class", "classes")] == [
         "1 image",
         "2,000 images",
@@ -115,8 +114,8 @@ def test_counting():
     ]
 
 
-class TrainingRun:
-    """As much of a game as the displays look at."""
+class Run:
+    """Part of a run that the displays use."""
 
     class recipe:  # noqa: N801
         name = "[bold]named"
@@ -137,7 +136,7 @@ class TrainingRun:
     def learning_rate(self, player):
         return 3e-4
 
-    def play(self, iterations):
+    def train(self, iterations):
         self.iteration += iterations
         self.step_counts["discriminator"] += 3 * iterations
 
@@ -153,23 +152,23 @@ ROW = {
 }
 
 
-def test_images_in_words():
-    assert describe_images(assemble()) == "3x32x32, no classes"
-    assert describe_images(assemble(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
-    assert describe_images(assemble(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
+def test_describe_images():
+    assert describe_images(Run()) == "3x32x32, no classes"
+    assert describe_images(Run(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
+    assert describe_images(Run(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
 
 
-def test_lines(capsys, clock):
-    shown, run = Lines(), assemble()
-    shown.pace = Pace(clock)
-    shown.began(run, Directory())
+def test_plain_lines(capsys, clock):
+    progress, run = PlainProgress(), Run()
+    progress.pace = Pace(clock)
+    progress.started(run, Directory())
     assert capsys.readouterr().out == (
         "[bold]named: 3x32x32, no classes\ngenerator 100 parameters, discriminator 1 parameter, on cpu\ninto runs/x\n"
     )
-    run.play(30)
+    run.train(30)
     clock.time += 15
-    shown.played(run)
-    shown.logged(ROW)
+    progress.trained(run)
+    progress.logged(ROW)
     assert capsys.readouterr().out == (
         "30/2000  generator: lr 0.00045 fool 0.700  "
         "discriminator: lr 0.0003 real 0.500 fake 0.250 gradient_penalty 0.012  384 images/s  16 min 25 s left\n"
@@ -177,45 +176,53 @@ def test_lines(capsys, clock):
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
-def test_the_display_fits_its_terminal(width, clock):
+def test_the_live_display_fits_its_terminal(width, clock):
+    def frame():
+        """Return what the display shows, without the control codes of the console that it runs on."""
+        console = Console(file=io.StringIO(), width=width, color_system=None)
+        console.print(progress.bars)
+        return console.file.getvalue().splitlines()
+
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
-    shown, run = Display(console), assemble()
-    shown.pace = Pace(clock)
-    shown.began(run, Directory())
-    try:
-        run.play(500)
+    progress, run = LiveProgress(console), Run()
+    progress.pace = Pace(clock)
+    with progress:
+        progress.started(run, Directory())
+        run.train(500)
         clock.time += 250
-        shown.played(run)
-        shown.logged(ROW)
-        with console.capture() as capture:
-            console.print(shown.drawn())
-        lines = capture.get().splitlines()
+        progress.trained(run)
+        progress.logged(ROW)
+        progress.evaluated(500, {"frechet_distance": 12.5}, 1.0)
+        lines = frame()
         text = " ".join(" ".join(lines).split())
         assert all(len(line) <= width for line in lines)
         assert lines[0].startswith("[bold]named ")
         assert lines[0].rstrip().endswith("25%")
-        for part in ("generator lr 0.00045 fool 0.700", "discriminator lr 0.0003 real 0.500", "fake 0.250"):
+        for part in (
+            "generator lr 0.00045 fool 0.700",
+            "discriminator lr 0.0003 real 0.500",
+            "fake 0.250",
+            "metrics frechet_distance 12.500",
+        ):
             assert part in text
         assert text.endswith("iteration 500/2000 384 images/s 12 min 30 s left")
-        shown.stopping()
-        with console.capture() as capture:
-            console.print(shown.drawn())
-        assert " ".join(capture.get().split()).endswith(STOPPING)
-    finally:
-        shown.live.stop()
+        progress.warned("be [careful]")
+        assert "warning: be [careful]" in " ".join(console.file.getvalue().split())
+        progress.stopping()
+        assert " ".join(" ".join(frame()).split()).endswith(STOPPING)
 
 
 @pytest.mark.parametrize(
-    ("terminal", "quiet", "environment", "kind"),
+    ("terminal", "quiet", "environment", "expected"),
     [
-        (True, False, {"TERM": "xterm"}, Display),
-        (True, True, {"TERM": "xterm"}, Lines),
-        (True, False, {"TERM": "dumb"}, Lines),
-        (False, False, {"TERM": "xterm"}, Lines),
-        (False, False, {"TERM": "xterm", "FORCE_COLOR": "1"}, Lines),
+        (True, False, {"TERM": "xterm"}, LiveProgress),
+        (True, True, {"TERM": "xterm"}, PlainProgress),
+        (True, False, {"TERM": "dumb"}, PlainProgress),
+        (False, False, {"TERM": "xterm"}, PlainProgress),
+        (False, False, {"TERM": "xterm", "FORCE_COLOR": "1"}, PlainProgress),
     ],
 )
-def test_which_one_is_shown(monkeypatch, terminal, quiet, environment, kind):
+def test_live_display_only_on_a_capable_terminal(monkeypatch, terminal, quiet, environment, expected):
     class Stdout(io.StringIO):
         def isatty(self):
             return terminal
@@ -224,4 +231,4 @@ def test_which_one_is_shown(monkeypatch, terminal, quiet, environment, kind):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdout", Stdout())
-    assert type(progress(quiet)) is kind
+    assert type(run_progress(quiet)) is expected

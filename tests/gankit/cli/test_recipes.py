@@ -1,4 +1,4 @@
-"""`gankit recipes`, and recipes by name wherever a path may stand."""
+"""`gankit recipes`, and recipe names in place of paths."""
 
 import pytest
 
@@ -7,33 +7,33 @@ from gankit.recipe import bundled
 
 @pytest.fixture
 def shelf(toy, tmp_path, monkeypatch):
-    """In place of what travels with gankit: `toy`, and `short`, which extends it."""
+    """Folder that replaces the bundled recipes: `toy`, and `short`, which extends it."""
     folder = tmp_path / "shelf"
     folder.mkdir()
     for name in ("toy.toml", "toy.py"):
         (toy / name).rename(folder / name)
     (folder / "short.toml").write_text('#  Two [iterations]  \nextends = "toy.toml"\ntrain.iterations = 2\n')
-    (folder / "unsaid.toml").write_text("seed = 1\n")
+    (folder / "bare.toml").write_text("seed = 1\n")
     monkeypatch.setattr(bundled, "recipes_folder", lambda: folder)
     return folder
 
 
-def test_the_folder_in_the_wheel_wins_over_that_of_a_checkout(tmp_path, monkeypatch):
+def test_the_folder_of_the_wheel_is_preferred_to_that_of_a_checkout(tmp_path, monkeypatch):
     package = tmp_path / "gankit"
     package.mkdir()
-    monkeypatch.setattr(bundled, "__file__", str(package / "bundled.py"))
+    monkeypatch.setattr(bundled, "__file__", str(package / "recipe" / "bundled.py"))
     assert bundled.recipes_folder() == tmp_path / "recipes"
     (package / "_recipes").mkdir()
     assert bundled.recipes_folder() == package / "_recipes"
 
 
-def test_the_list_has_each_recipes_first_line(gankit, shelf):
+def test_the_list_shows_the_first_line_of_each_recipe(gankit, shelf):
     answer = gankit("recipes")
     assert answer.code == 0
     assert answer.out.splitlines()[:3] == [
-        "short   Two [iterations]",
-        "toy     Noise in two classes: nothing to learn",
-        "unsaid  ",
+        "bare   ",
+        "short  Two [iterations]",
+        "toy    Noise in two classes: nothing to learn",
     ]
 
 
@@ -41,7 +41,7 @@ def test_show_prints_the_file(gankit, shelf):
     assert gankit("recipes", "show", "toy").out == (shelf / "toy.toml").read_text()
 
 
-def test_copy_brings_what_is_extended_and_overwrites_nothing(gankit, shelf, tmp_path):
+def test_copy_includes_base_recipes_and_overwrites_nothing(gankit, shelf, tmp_path):
     answer = gankit("recipes", "copy", "short")
     assert answer.out.splitlines() == ["copied to short.toml", "copied to toy.toml", "next: gankit run short.toml"]
     assert (tmp_path / "short.toml").read_text() == (shelf / "short.toml").read_text()
@@ -50,10 +50,10 @@ def test_copy_brings_what_is_extended_and_overwrites_nothing(gankit, shelf, tmp_
     (tmp_path / "short.toml").write_text("# mine")
     again = gankit("recipes", "copy", "short")
     assert again.code == 2
-    assert "error: short.toml is there already" in again.err
+    assert "error: short.toml: exists already" in again.err
     assert (tmp_path / "short.toml").read_text() == "# mine"
 
-    # A base that is there and the same is no obstacle; one that was changed is.
+    # An equal base recipe may exist already, but not a changed one.
     elsewhere = gankit("recipes", "copy", "short", "my own.toml")
     assert elsewhere.out.splitlines() == ["copied to my own.toml", "next: gankit run 'my own.toml'"]
     (tmp_path / "toy.toml").write_text("# mine")
@@ -66,20 +66,20 @@ def test_copy_brings_what_is_extended_and_overwrites_nothing(gankit, shelf, tmp_
 
 
 @pytest.mark.parametrize("verb", ["show", "copy"])
-def test_an_unknown_name_has_a_nearest_one(gankit, shelf, verb):
+def test_an_unknown_name_gets_a_suggestion(gankit, shelf, verb):
     answer = gankit("recipes", verb, "shrt")
     assert answer.code == 2
     assert "did you mean 'short'?" in answer.err
 
 
-def test_a_recipe_is_found_by_name_and_a_path_wins(gankit, shelf, tmp_path):
-    assert gankit("validate", "short").out.startswith(f"{shelf}/short.toml: nothing is wrong")
+def test_a_path_is_preferred_to_a_name(gankit, shelf, tmp_path):
+    assert gankit("validate", "short").out.startswith(f"{shelf}/short.toml: no mistakes")
     (tmp_path / "short").write_text("nonsense = 1")
     assert "short: nonsense: unknown key" in gankit("validate", "short").err
 
 
 @pytest.mark.parametrize("given", ["shor", "shor.toml", "recipes/shor.toml"])
-def test_no_such_recipe(gankit, shelf, given):
+def test_missing_recipe(gankit, shelf, given):
     answer = gankit("run", given)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == (
@@ -87,6 +87,6 @@ def test_no_such_recipe(gankit, shelf, given):
     )
 
 
-def test_what_travels_says_what_it_is():
+def test_bundled_recipes_have_a_summary():
     for name, path in bundled.bundled_recipes().items():
-        assert bundled.summary(path), f"{name} begins with no comment"
+        assert bundled.summary(path), f"{name} does not start with a comment"

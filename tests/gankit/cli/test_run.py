@@ -1,7 +1,6 @@
-"""`gankit run` and `gankit resume`: what is said, what is left behind, and how they end."""
+"""`gankit run` and `gankit resume`: output, files and endings."""
 
 import json
-import os
 import pty
 import re
 import shlex
@@ -9,6 +8,10 @@ import signal
 import time
 
 import pytest
+
+from gankit.cli import main
+from gankit.cli.progress import STOPPING
+from tests.gankit.cli.conftest import read_terminal
 
 SLOW = "tricks.slow.use='./toy.py:Slow'"
 
@@ -18,16 +21,16 @@ def iterations(folder):
 
 
 def wait_for(stream, text):
-    """Reads lines until one contains the text."""
+    """Read lines until one contains the text, and return them."""
     lines = []
     for line in stream:
         lines.append(line)
         if text in line:
             return lines
-    raise AssertionError(f"{text!r} never came: {lines}")
+    raise AssertionError(f"{text!r} is missing: {lines}")
 
 
-def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
+def test_a_run_prints_its_files_and_the_next_commands(gankit, toy):
     answer = gankit("run", "toy.toml", "--out", "my run", "--device", "cpu")
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
@@ -43,9 +46,9 @@ def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
         r"\d+ images/s  \d+ s left",
         lines[3],
     )
-    assert lines[6].startswith("done: 12 iterations; this took ")
+    assert lines[6].startswith("done: 12 iterations in ")
     assert lines[7:] == [
-        "  pictures   my run/samples/000012.png",
+        "  images     my run/samples/000012.png",
         "  generator  my run/generator.safetensors",
         "next:",
         "  gankit show 'my run'",
@@ -57,7 +60,7 @@ def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
     for name in ("recipe.toml", "environment.json", "samples/000005.png", "samples/000012.png", "checkpoints/000012"):
         assert (toy / "my run" / name).exists()
 
-    # What was said to be typed works as it stands.
+    # The printed commands work.
     show, sample, resume = (shlex.split(line)[1:] for line in lines[-3:])
     assert gankit(*show).code == 0
     assert gankit(*sample).code == 0
@@ -73,12 +76,12 @@ def test_a_run_tells_where_everything_is_and_what_to_type_next(gankit, toy):
     fewer = gankit("resume", "my run", "train.iterations=5")
     assert (fewer.code, fewer.err) == (
         2,
-        "error: train.iterations: 5 given, and 24 are played already; name more, or leave it out\n",
+        "error: train.iterations: 5 given, and 24 are done already; give more, or leave it out\n",
     )
     assert (toy / "my run" / "recipe.toml").read_bytes() == before
 
 
-def test_without_out_a_directory_is_made_and_overrides_hold(gankit, toy):
+def test_default_directory_overrides_and_drop(gankit, toy):
     answer = gankit("run", "toy.toml", "train.iterations=3", "name=other", "--drop", "output.log_every")
     assert answer.code == 0
     (run,) = (toy / "runs" / "other").iterdir()
@@ -86,20 +89,20 @@ def test_without_out_a_directory_is_made_and_overrides_hold(gankit, toy):
     assert f"  gankit resume {run.relative_to(toy)} train.iterations=6" in answer.out
 
 
-def test_advice_and_the_end_that_a_plugin_calls_for(gankit, toy):
+def test_warnings_and_a_run_that_a_plugin_ends(gankit, toy):
     answer = gankit(
         "run", "toy.toml", "--out", "run", "tricks.s.use='./toy.py:Stopper'", "tricks.p.use='./toy.py:Picky'"
     )
     assert answer.code == 0
-    assert answer.out.startswith("advice: tricks.p: a picky [plugin] never helps\n")
+    assert answer.out.startswith("warning: tricks.p: a picky [plugin] never helps\n")
     assert "ended at iteration 5: five [are] enough\n" in answer.out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         (["toy.toml", "train.iterations=many"], 2, "toy.toml: train.iterations: 'many' given"),
-        (["toy.toml", "--device", "quantum"], 2, "'quantum' given"),
+        (["toy.toml", "--device", "quantum"], 2, "train.device: 'quantum'"),
         (["toy.toml", "--out", "toy.py"], 2, "--out toy.py: a file of that name is in the way"),
         (["toy.toml", "--out", "."], 2, "--out .: the folder is not empty"),
         (["."], 2, ". is a folder; a recipe is a TOML file"),
@@ -107,19 +110,19 @@ def test_advice_and_the_end_that_a_plugin_calls_for(gankit, toy):
         (
             ["toy.toml", "--out", "run", "tricks.n.use='./toy.py:NotANumber'"],
             1,
-            "the discriminator's real is nan, and with it",
+            "the discriminator's real is nan, and so is",
         ),
     ],
 )
-def test_errors_are_sentences(gankit, toy, arguments, code, said):
+def test_errors_are_one_line_each(gankit, toy, arguments, code, expected):
     answer = gankit("run", *arguments)
     assert answer.code == code
     assert all(line.startswith("error: ") for line in answer.err.splitlines())
-    assert said in answer.err
+    assert expected in answer.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["nowhere"], "nowhere is not a run directory: it does not exist"),
         (["toy.toml"], "toy.toml is not a run directory: it is a file"),
@@ -128,45 +131,47 @@ def test_errors_are_sentences(gankit, toy, arguments, code, said):
         (["run", "train.iterations=0"], "train.iterations: 0 given"),
     ],
 )
-def test_what_cannot_be_resumed(gankit, toy, arguments, said):
-    if arguments[0] == "run":
-        gankit("run", "toy.toml", "--out", "run", "train.iterations=1")
+def test_errors_of_resume(gankit, toy_run, arguments, expected):
+    toy_run("run", "train.iterations=2")
     answer = gankit("resume", *arguments)
     assert (answer.code, answer.out) == (2, "")
-    assert said in answer.err
+    assert expected in answer.err
 
 
-def test_a_bug_keeps_its_traceback(gankit_process, toy):
-    answer = gankit_process("run", "toy.toml", "--out", "run", "tricks.b.use='./toy.py:Bug'")
-    assert answer.code == 1
-    assert "Traceback (most recent call last)" in answer.err
-    assert answer.err.endswith("ZeroDivisionError: a bug in a plugin\n")
+def test_a_bug_keeps_its_traceback(toy):
+    with pytest.raises(ZeroDivisionError, match="a bug in a plugin"):
+        main(["run", "toy.toml", "--out", "run", "tricks.b.use='./toy.py:Bug'"])
 
 
-@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
-def test_a_signal_leaves_a_checkpoint_and_the_way_to_go_on(gankit, start_process, toy, number, times):
-    # `timeout` sends its signal to the process and to its group: twice, that is, and it means it once.
-    process = start_process("run", "toy.toml", "--out", "broken", SLOW, environment={"FORCE_COLOR": "1"})
-    said = wait_for(process.stdout, "4/12")
-    for _ in range(times):
-        process.send_signal(number)
-        time.sleep(0.01)
+def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_to_resume(gankit, start_process, toy):
+    process = start_process("run", "toy.toml", "--out", "cut", SLOW, environment={"FORCE_COLOR": "1"})
+    lines = wait_for(process.stdout, "4/12")
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert err == "stopping after this iteration, with a checkpoint; again stops at once\n"
-    end = re.fullmatch(
-        r"interrupted at iteration (\d+); a checkpoint is written\nnext:\n  gankit (resume broken)\n", out
-    )
+    assert (process.returncode, err) == (130, f"{STOPPING}\n")
+    end = re.fullmatch(r"interrupted at iteration (\d+); a checkpoint is written\nnext:\n  gankit (resume cut)\n", out)
     assert end, out
-    assert "\x1b" not in "".join(said)
+    assert "\x1b" not in "".join(lines)
     assert 4 <= int(end[1]) < 12
-    assert (toy / "broken" / "checkpoints" / f"{int(end[1]):06d}").is_dir()
+    assert (toy / "cut" / "checkpoints" / f"{int(end[1]):06d}").is_dir()
 
-    resumed = gankit(*end[2].split())
+    resumed = gankit(*end[2].split(), "--quiet")
     assert resumed.code == 0
     assert gankit("run", "toy.toml", "--out", "whole", SLOW).code == 0
-    left, right = ((toy / run / "generator.safetensors").read_bytes() for run in ("broken", "whole"))
+    left, right = ((toy / run / "generator.safetensors").read_bytes() for run in ("cut", "whole"))
     assert left == right
+
+
+def test_sigterm_sent_twice_at_once_counts_as_one_request(start_process, toy):
+    """`timeout` sends SIGTERM twice, to the process and to its group."""
+    process = start_process("run", "toy.toml", "--out", "cut", SLOW)
+    wait_for(process.stdout, "4/12")
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, f"{STOPPING}\n")
+    assert "a checkpoint is written" in out
 
 
 def test_a_later_second_signal_stops_at_once(start_process, toy):
@@ -193,36 +198,28 @@ def test_ctrl_c_before_the_run_begins(start_process, toy):
 
 
 def test_on_a_terminal_there_is_a_live_display(start_process, toy):
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     process = start_process(
         *("run", "toy.toml", "--out", "run", SLOW, "tricks.slow.seconds=0.15"),
         environment={"TERM": "xterm", "COLUMNS": "70", "LINES": "20", "NO_COLOR": "1"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
     )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(ours, 4096)
-        except OSError:  # Linux says so when the other end is closed.
-            break
-    os.close(ours)
+    text = read_terminal(controller, terminal)
     assert process.wait(timeout=10) == 0
-    text = shown.decode()
-    waited_for = ["importing torch ...", "assembling the networks ...", "reading the images ..."]
-    places = [text.index(f"\r\x1b[K{what}") for what in waited_for]
+    stages = ["importing torch ...", "assembling the networks ...", "reading the images ..."]
+    places = [text.index(f"\r\x1b[K{stage}") for stage in stages]
     assert places == sorted(places)
-    assert re.search(r"reading the images \.\.\.\r\r\x1b\[Ktoy: 1x8x8", text), "it makes room for what is known"
-    assert not any(what in text[text.index("toy: ") :] for what in waited_for)
+    assert re.search(r"reading the images \.\.\.\r\r\x1b\[Ktoy: 1x8x8", text), "the status line is cleared"
+    assert not any(stage in text[text.index("toy: ") :] for stage in stages)
     assert "\x1b[?25l" in text, "the cursor is hidden"
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "and shown again"
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", text), "NO_COLOR"
     frames = [int(n) for n in re.findall(r"iteration (\d+)/12", text)]
     assert frames[-1] == 12
     assert frames == sorted(frames)
-    assert len(set(frames)) >= 4, "it moves"
+    assert len(set(frames)) >= 4, "the display is updated"
     assert re.search(r"iteration \d+/12  \d+ images/s  \d+ s left", text)
     assert "4/12  generator:" not in text
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)

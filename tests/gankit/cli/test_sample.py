@@ -3,25 +3,20 @@
 import pytest
 from PIL import Image
 
-from gankit.recipe.recipe import Recipe
-from gankit.training.launch import start
-from gankit.training.reporter import Reporter
-
 
 @pytest.fixture
-def run(toy):
-    """The directory of a run of two iterations."""
-    start(Recipe.load("toy.toml", ["train.iterations=2"]), "run", Reporter())
-    return toy / "run"
+def run(toy_run):
+    """Directory of a run of two iterations."""
+    return toy_run("run", "train.iterations=2")
 
 
 def test_a_grid_has_a_row_for_each_class(gankit, run):
     answer = gankit("sample", "run", "--out", "grid.png", "--trust", "--count", 7)
     assert (answer.code, answer.out, answer.err) == (0, "6 images: grid.png\n", "")
-    drawn = Image.open("grid.png")
-    # 3 x 2 images of 8 pixels with gaps of 1, eightfold, and a margin for the names.
-    assert drawn.height == (2 * 9 + 1) * 8
-    assert drawn.width > (3 * 9 + 1) * 8
+    grid = Image.open("grid.png")
+    # 3 x 2 images of 8 pixels with gaps of 1, enlarged eight times, and a margin for the names.
+    assert grid.height == (2 * 9 + 1) * 8
+    assert grid.width > (3 * 9 + 1) * 8
     assert gankit("sample", "run", "--out", "one.png", "--trust", "--count", 1).out == "2 images: one.png\n"
 
 
@@ -42,10 +37,10 @@ def test_a_folder_has_a_file_for_each_image(gankit, run, toy):
     assert sorted(p.name for p in (toy / "some").iterdir()) == ["000000_right.png", "000001_right.png"]
     again = gankit("sample", "run", "--out", "folder", "--trust", "--count", 3)
     assert again.code == 2
-    assert "--out folder: something is there already" in again.err
+    assert "--out folder: exists already" in again.err
 
 
-def test_the_seed_decides(gankit, run, toy):
+def test_seed_and_truncation_determine_the_images(gankit, run, toy):
     for out, seed in {"a.png": 3, "b.png": 3, "c.png": 4}.items():
         gankit("sample", "run", "--out", out, "--trust", "--seed", seed)
     a, b, c = ((toy / f"{name}.png").read_bytes() for name in "abc")
@@ -55,23 +50,23 @@ def test_the_seed_decides(gankit, run, toy):
 
 
 def tiles(path, rows, columns):
-    """The images of 8 pixels within a grid, from its right, where no names are: rows of columns of bytes."""
-    drawn = Image.open(path)
-    drawn = drawn.crop((drawn.width - (columns * 9 + 1) * 8, 0, drawn.width, drawn.height))
+    """Return the bytes of each image of a grid, by row and column. The names at the left are cut off."""
+    grid = Image.open(path)
+    grid = grid.crop((grid.width - (columns * 9 + 1) * 8, 0, grid.width, grid.height))
     corners = [[(8 * (1 + 9 * x), 8 * (1 + 9 * y)) for x in range(columns)] for y in range(rows)]
-    return [[drawn.crop((x, y, x + 64, y + 64)).tobytes() for x, y in row] for row in corners]
+    return [[grid.crop((x, y, x + 64, y + 64)).tobytes() for x, y in row] for row in corners]
 
 
-def test_an_interpolation_fills_the_grid_between_its_ends(gankit_process, run, toy):
+def test_an_interpolation_fills_the_grid_between_its_ends(gankit, run, toy):
     for out, more in {"grid.png": [], "lines.png": ["--interpolate"], "again.png": ["--interpolate"]}.items():
-        answer = gankit_process("sample", "run/generator.safetensors", "--out", out, "--trust", "--count", 10, *more)
+        answer = gankit("sample", "run/generator.safetensors", "--out", out, "--trust", "--count", 10, *more)
         assert (answer.code, answer.out, answer.err) == (0, f"10 images: {out}\n", "")
     grid, lines = tiles("grid.png", 2, 5), tiles("lines.png", 2, 5)
-    for plain, led in zip(grid, lines, strict=True):
-        assert led[0] == plain[0]
-        assert led[-1] == plain[-1]
-        assert len(set(led)) == 5
-        assert led[1:4] != plain[1:4]
+    for plain, row in zip(grid, lines, strict=True):
+        assert row[0] == plain[0]
+        assert row[-1] == plain[-1]
+        assert len(set(row)) == 5
+        assert row[1:4] != plain[1:4]
     assert Image.open("lines.png").size == Image.open("grid.png").size
     assert (toy / "lines.png").read_bytes() == (toy / "again.png").read_bytes()
 
@@ -85,20 +80,20 @@ def test_an_interpolation_within_one_class(gankit, run):
 def test_a_sweep_has_a_named_row_for_each_threshold(gankit, run):
     answer = gankit("sample", "run", "--out", "sweep.png", "--trust", "--count", 8, "--truncation", "0.1,0.5,inf")
     assert (answer.code, answer.out) == (0, "6 images: sweep.png\n")
-    drawn = Image.open("sweep.png")
-    assert drawn.height == (3 * 9 + 1) * 8
+    grid = Image.open("sweep.png")
+    assert grid.height == (3 * 9 + 1) * 8
     rows = tiles("sweep.png", 3, 2)
     assert len({image for row in rows for image in row}) == 6
-    # A row is what its threshold alone gives, and the last one the grid without any.
+    # A row equals the grid with its threshold alone, and the last row the grid without truncation.
     for number, more in enumerate([["--truncation", "0.1"], ["--truncation", "0.5"], []]):
         gankit("sample", "run", "--out", "one.png", "--trust", "--count", 2, *more)
         assert [row[0] for row in tiles("one.png", 2, 1)] == rows[number]
-    beside = drawn.crop((0, 0, drawn.width - (2 * 9 + 1) * 8, drawn.height))
+    names = grid.crop((0, 0, grid.width - (2 * 9 + 1) * 8, grid.height))
     for row in range(3):
-        assert beside.crop((0, 8 + row * 72, beside.width, 72 + row * 72)).getextrema()[0] < 128
+        assert names.crop((0, 8 + row * 72, names.width, 72 + row * 72)).getextrema()[0] < 128
 
 
-def test_rows_of_samples_that_are_drawn_together(gankit, run, toy):
+def test_no_rows_if_a_plugin_draws_all_samples_as_one_image(gankit, toy):
     scattered = """
     @hookimpl
     def draw_samples(self, images):
@@ -109,15 +104,16 @@ def test_rows_of_samples_that_are_drawn_together(gankit, run, toy):
 class G(nn.Module):"""
     source = (toy / "toy.py").read_text()
     (toy / "toy.py").write_text(source.replace("\n\nclass G(nn.Module):", scattered, 1))
+    assert gankit("run", "toy.toml", "--out", "run", "train.iterations=1").code == 0
     assert gankit("sample", "run", "--out", "x.png", "--trust").code == 0
     for more in (["--interpolate"], ["--truncation", "1,2"]):
         answer = gankit("sample", "run", "--out", "y.png", "--trust", *more)
         assert answer.code == 2
-        assert answer.err == f"error: {more[0]}: these samples are drawn together, as one picture, which has no rows\n"
+        assert f"error: {more[0]}: a plugin draws all samples as one image, which has no rows" in answer.err
 
 
 @pytest.mark.parametrize("file", ["run", "run/generator.safetensors"])
-def test_code_that_a_file_names_is_imported_on_request_only(gankit, run, file):
+def test_code_named_by_a_file_is_imported_only_with_trust(gankit, run, file):
     answer = gankit("sample", file, "--out", "x.png", "--device", "cpu")
     assert answer.code == 2
     assert "wants to import" in answer.err
@@ -126,7 +122,7 @@ def test_code_that_a_file_names_is_imported_on_request_only(gankit, run, file):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["nowhere", "--out", "x.png"], "there is no generator file nowhere"),
         (["toy.toml", "--out", "x.png"], "toy.toml"),
@@ -135,21 +131,24 @@ def test_code_that_a_file_names_is_imported_on_request_only(gankit, run, file):
         (["run", "--out", "x.png", "--class", "2"], "class '2': there are left, right"),
         (["run", "--out", "x.png", "--truncation", "1e-9"], "truncation 1e-09: the prior hardly ever"),
         (["run", "--out", "x.png", "--truncation", "2,1e-9"], "truncation 1e-09: the prior hardly ever"),
-        (["run", "--out", "x.png", "--truncation", "2,1", "--interpolate"], "--interpolate: rows cannot be for thr"),
-        (["run", "--out", "folder", "--truncation", "2,1"], "--truncation: rows belong to a grid; let --out name"),
-        (["run", "--out", "folder", "--interpolate"], "--interpolate: rows belong to a grid; let --out name"),
+        (
+            ["run", "--out", "x.png", "--truncation", "2,1", "--interpolate"],
+            "--interpolate: not possible with",
+        ),
+        (["run", "--out", "folder", "--truncation", "2,1"], "--truncation: rows need a grid; give --out"),
+        (["run", "--out", "folder", "--interpolate"], "--interpolate: rows need a grid; give --out"),
         (["run", "--out", "x.png", "--interpolate", "--count", 4], "--interpolate: rows of 2 have nothing between"),
-        (["run", "--out", "x.png", "--device", "quantum"], "'quantum' given"),
-        (["run", "--out", "x.jpg"], "--out x.jpg: pictures are written as PNG"),
-        (["run", "--out", "toy.py"], "--out toy.py: something is there already"),
+        (["run", "--out", "x.png", "--device", "quantum"], "'quantum'"),
+        (["run", "--out", "x.jpg"], "--out x.jpg: unknown file type; the name of the file must end in .png"),
+        (["run", "--out", "toy.py"], "--out toy.py: exists already"),
         (["run", "--out", "toy.py/x.png"], "could not be written"),
     ],
 )
-def test_what_cannot_be_sampled(gankit, run, toy, arguments, said):
+def test_errors(gankit, run, toy, arguments, expected):
     answer = gankit("sample", *arguments, "--trust")
     assert answer.code in (1, 2)
     assert answer.err.startswith("error: ")
-    assert said in answer.err
+    assert expected in answer.err
     assert not (toy / "x.png").exists()
     assert not (toy / "folder").exists()
 
@@ -162,8 +161,8 @@ def test_thresholds_are_numbers_above_0(gankit, run, toy, given):
     assert not (toy / "x.png").exists()
 
 
-def test_a_run_that_was_killed_too_early(gankit, run):
+def test_a_run_without_a_generator(gankit, run):
     (run / "generator.safetensors").unlink()
     answer = gankit("sample", "run", "--out", "x.png", "--trust")
     assert (answer.code, answer.out) == (2, "")
-    assert answer.err == "error: run holds no generator yet; `gankit resume run` goes on with the run\n"
+    assert answer.err == "error: run: no generator is saved yet; `gankit resume run` resumes the run\n"

@@ -1,11 +1,12 @@
-"""The line that says what is waited for."""
+"""The status line before a run starts."""
 
 import io
 import sys
+from contextlib import suppress
 
 import pytest
 
-from gankit.cli.status_line import Waiting
+from gankit.cli.status_line import StatusLine
 
 
 class Terminal(io.StringIO):
@@ -13,41 +14,26 @@ class Terminal(io.StringIO):
         return True
 
 
-def on_stderr(monkeypatch, file):
+@pytest.mark.parametrize("error", [None, ValueError("wrong")])
+def test_each_stage_replaces_the_last_one_and_the_line_is_cleared(monkeypatch, error):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", file)
-    return file
-
-
-def test_each_takes_the_place_of_the_one_before_and_nothing_is_left(monkeypatch):
-    terminal = on_stderr(monkeypatch, Terminal())
-    with Waiting() as waiting:
-        waiting.on("importing torch")
-        waiting.on("reading the images")
-    assert terminal.getvalue() == "\r\x1b[Kimporting torch ...\r\r\x1b[Kreading the images ...\r\r\x1b[K"
-
-
-def test_an_error_finds_the_line_free(monkeypatch):
-    terminal = on_stderr(monkeypatch, Terminal())
-
-    def fails():
-        with Waiting() as waiting:
-            waiting.on("importing torch")
-            raise ValueError("wrong")
-
-    with pytest.raises(ValueError, match="wrong"):
-        fails()
-    assert terminal.getvalue() == "\r\x1b[Kimporting torch ...\r\r\x1b[K"
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with suppress(ValueError), StatusLine() as status:
+        status.show("importing torch")
+        status.show("reading the images")
+        if error is not None:
+            raise error
+    shown = "\r\x1b[Kimporting torch ...\r\r\x1b[Kreading the images ...\r\r\x1b[K"
+    assert sys.stderr.getvalue() == shown
 
 
 @pytest.mark.parametrize("case", ["quiet", "no terminal", "dumb", "another rank"])
-def test_where_nothing_is_to_be_shown(monkeypatch, case):
-    there = on_stderr(monkeypatch, io.StringIO() if case == "no terminal" else Terminal())
-    if case == "dumb":
-        monkeypatch.setenv("TERM", "dumb")
+def test_nothing_is_shown_without_a_terminal_or_on_other_ranks(monkeypatch, case):
+    monkeypatch.setenv("TERM", "dumb" if case == "dumb" else "xterm")
+    monkeypatch.setattr(sys, "stderr", io.StringIO() if case == "no terminal" else Terminal())
     if case == "another rank":
         monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("RANK", "1")
-    with Waiting(quiet=case == "quiet") as waiting:
-        waiting.on("importing torch")
-    assert there.getvalue() == ""
+    with StatusLine(quiet=case == "quiet") as status:
+        status.show("importing torch")
+    assert sys.stderr.getvalue() == ""

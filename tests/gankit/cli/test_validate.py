@@ -1,12 +1,12 @@
 """`gankit validate`."""
 
 
-def test_a_good_recipe_says_what_would_be_trained(gankit, toy):
+def test_a_valid_recipe_prints_a_summary(gankit, toy):
     answer = gankit("validate", "toy.toml", "generator.width=7", "tricks.slow.use='./toy.py:Slow'")
     assert (answer.code, answer.err) == (0, "")
     # G: 3 x 7 + 7 and 7 x 64 + 64; D: 64 x 4 + 4 and 4 + 1.
     assert [" ".join(line.split()) for line in answer.out.splitlines()] == [
-        "toy.toml: nothing is wrong",
+        "toy.toml: no mistakes",
         "images 1x8x8, 2 classes: left, right",
         "generator G, 540 parameters",
         "discriminator D, 265 parameters",
@@ -17,35 +17,35 @@ def test_a_good_recipe_says_what_would_be_trained(gankit, toy):
     assert not (toy / "runs").exists()
 
 
-def test_all_that_is_wrong_is_said_at_once(gankit, toy):
+def test_all_mistakes_are_reported_together(gankit, toy):
     answer = gankit("validate", "toy.toml", "train.iteration=5", "train.batch_size=0", "loss.use=[1]", "data.use=blob")
     assert (answer.code, answer.out) == (2, "")
     lines = answer.err.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("error: toy.toml: ") for line in lines)
-    for key, way_out in {
+    for key, hint in {
         "train.iteration": "did you mean 'iterations'?",
         "train.batch_size": "greater than or equal to 1",
-        "loss.use": "[1] given; the name of a loss plugin is wanted",
+        "loss.use": "[1] given; expected the name of a loss plugin",
         "data.use": "no data called 'blob' is installed",
     }.items():
-        assert any(f"toy.toml: {key}: " in line and way_out in line for line in lines), key
+        assert any(f"toy.toml: {key}: " in line and hint in line for line in lines), key
 
 
-def test_advice_comes_after_and_is_no_error(gankit, toy):
+def test_warnings_are_printed_last_and_are_no_error(gankit, toy):
     answer = gankit("validate", "toy.toml", "tricks.p.use='./toy.py:Picky'")
     assert answer.code == 0
-    assert answer.out.splitlines()[-1] == "advice: tricks.p: a picky [plugin] never helps"
+    assert answer.out.splitlines()[-1] == "warning: tricks.p: a picky [plugin] never helps"
 
 
-def test_a_plugin_may_refuse(gankit, toy):
+def test_a_plugin_may_refuse_a_recipe(gankit, toy):
     answer = gankit("validate", "toy.toml", "tricks.p.use='./toy.py:Picky'", "train.batch_size=32")
     assert (answer.code, answer.err) == (2, "error: toy.toml: tricks.p: not more than 16 [images], please\n")
 
 
 def test_drop_and_override_problems(gankit, toy):
     assert gankit("validate", "toy.toml", "--drop", "train.iterations", "--drop", "output").code == 0
-    for arguments, said in {
+    for arguments, expected in {
         ("--drop", "tricks.x"): "--drop tricks.x: toy.toml has no such key",
         ("--drop", "train.iteration"): "did you mean 'train.iterations'?",
         ("train.iterations",): "an override is key=value",
@@ -54,4 +54,4 @@ def test_drop_and_override_problems(gankit, toy):
     }.items():
         answer = gankit("validate", "toy.toml", *arguments)
         assert answer.code == 2, arguments
-        assert said in answer.err, arguments
+        assert expected in answer.err, arguments

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 from gankit.cli import main
-from gankit.cli.run_command import resume_of, tell_next
+from gankit.cli.next_steps import print_next, resume_command
 from gankit.runtime.ranks import ALONE, current_ranks
 from gankit.runtime.signals import Interrupt
 from gankit.runtime.torchrun_env import Place, place_of_process
@@ -247,6 +247,7 @@ def test_a_second_ctrl_c_ends_all_ranks_at_once(tmp_path):
         (["resume", "nowhere"], "is not a run directory"),
         (["run", "--colour"], "--colour"),
         (["ablate", "gaussian_ring"], "start it without torchrun"),
+        (["eval", "nowhere"], "gankit eval runs in one process"),
     ],
 )
 def test_a_mistake_is_reported_once(tmp_path, monkeypatch, arguments, message):
@@ -323,7 +324,7 @@ def test_the_command_to_resume_on_several_machines(monkeypatch, capsys):
     place = {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "first"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    tell_next(resume_of(SimpleNamespace(path="runs/mine")))
+    print_next(resume_command("runs/mine"))
     assert capsys.readouterr().out.splitlines() == [
         "next:",
         "  torchrun --nnodes 2 --master-addr first --node-rank 0 --nproc-per-node 4 -m gankit resume runs/mine",

@@ -1,12 +1,10 @@
-"""Facts of a game, as people read them; the words for numbers are everybody's."""
+"""Facts of a run as text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gankit.formatting import plural as plural
-from gankit.formatting import duration as duration
-from gankit.formatting import number as number
+from gankit.formatting import plural
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +15,7 @@ NAMES_SHOWN = 10
 
 
 def describe_images(run: TrainingRun) -> str:
-    """`1x28x28, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9`."""
+    """Return `1x28x28, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9`."""
     data = run.dataset
     shape = f"{data.channels}x{data.resolution}x{data.resolution}"
     names = data.class_names
@@ -28,5 +26,5 @@ def describe_images(run: TrainingRun) -> str:
 
 
 def describe_parameters(network: nn.Module) -> str:
-    """`1,234,567 parameters`."""
+    """Return `1,234,567 parameters`."""
     return plural(sum(p.numel() for p in network.parameters()), "parameter")

@@ -1,0 +1,41 @@
+"""Commands that a verb suggests when it is done."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from gankit.runtime.torchrun_env import place_of_process
+
+
+def print_next(*commands: str) -> None:
+    """Print the commands that a user may want next."""
+    click.echo("next:")
+    for command in commands:
+        click.echo(f"  {command}")
+    place = place_of_process()
+    if place.size > place.local_size:
+        click.echo("(on the other machines with their own --node-rank)")
+
+
+def resume_command(directory: Path) -> str:
+    """Return the command that resumes a run with as many ranks as there are now."""
+    place = place_of_process()
+    if place.size == 1:
+        program = "gankit"
+    elif place.size == place.local_size:
+        program = f"torchrun --nproc-per-node {place.local_size} -m gankit"
+    else:
+        machines = math.ceil(place.size / place.local_size)
+        master = f"--master-addr {os.environ.get('MASTER_ADDR', 'HOST')} --node-rank 0"
+        program = f"torchrun --nnodes {machines} {master} --nproc-per-node {place.local_size} -m gankit"
+    return f"{program} resume {quoted(directory)}"
+
+
+def quoted(path: object) -> str:
+    """Return a path, quoted for a shell."""
+    return shlex.quote(str(path))
