@@ -45,11 +45,10 @@ class OrthogonalRegularization(ParameterPenalty):
 
     class Config(Settings):
         weight: float = Field(1e-4, gt=0, description="beta, weight of the sum over all layers in the player's loss")
-        players: list[Player] = Field(
-            ["generator"], min_length=1, description="players whose weights are regularised"
-        )
+        players: list[Player] = Field(["generator"], min_length=1, description="players whose weights are regularised")
 
-    deviation: ClassVar[Callable[[Tensor], Tensor]] = staticmethod(not_orthonormal)
+    deviation: ClassVar[Callable[..., Tensor]] = staticmethod(not_orthonormal)
+    """Penalty of the filters of one layer."""
 
     def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
         layers = layers_to_regularize(run, player, self.name)
