@@ -66,6 +66,9 @@ class Plugin:
     cross_entropy: ClassVar[bool] = False
     """For a loss: D's answers are logits of a probability, from which it can be told how sure D is."""
 
+    relativistic_logits: ClassVar[bool] = False
+    """Trick whose loss terms use differences of D's logits, so that a single logit has no meaning of its own."""
+
     uses_weights: ClassVar[bool] = False
     """For a loss: it reads `step.real_weight` and `step.fake_weight`."""
 

@@ -17,7 +17,7 @@ def cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
     Returns:
         (B,), in float32 or a wider type.
     """
-    # In bfloat16, all probabilities above 0.998 are equal. Logarithms of logits, instead of the logarithm of a sigmoid,
+    # All bfloat16 probabilities above 0.998 are equal. Logarithms of logits, instead of the logarithm of a sigmoid,
     # keep the loss and its gradient finite for large logits.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if not isinstance(target, Tensor) and target in (0, 1):

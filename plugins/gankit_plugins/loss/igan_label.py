@@ -15,8 +15,8 @@ from gankit_plugins.loss.cross_entropy import cross_entropy
 class IganLabel(AdversarialLoss):
     """IGAN's cross entropy, with a target and a weight for the real and for the generated images.
 
-    Source: Meng 2021, equations 1, 7, 8 and 11. Alone, it is equation 1 for D, and for G the same cross entropy with the
-    label of real images, which does not saturate. With the trick `label_weights` it is equation 8. The trick
+    Source: Meng 2021, equations 1, 7, 8 and 11. Alone, it is equation 1 for D, and for G the same cross entropy with
+    the label of real images, which does not saturate. With the trick `label_weights` it is equation 8. The trick
     `label_smoothing` changes the targets: with real targets near 0 and fake targets near 1 it is equation 11. It uses
     `step.real_target`, `step.fake_target`, `step.generator_target`, `step.real_weight` and `step.fake_weight`. The last
     one also weights G's loss.

@@ -9,7 +9,7 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 
 
 def squared_error(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return 1/2 E[(D(x) - t)^2], a scalar in float32 or a wider type, of logits (B,) and a target t, scalar or (B,)."""
+    """Return 1/2 E[(D(x) - t)^2], a scalar in float32 or a wider type, of logits (B,) and targets t."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return (logits - target).square().mean() / 2
 

@@ -24,8 +24,8 @@ def l1(weights: Sequence[Tensor]) -> Tensor:
 class L1Regularization(ParameterPenalty):
     """Adds the sum of the weights' absolute values to a player's loss.
 
-    Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). It moves small weights to exactly 0. Only
-    parameters of more than one dimension count, so biases and scales of norms are free.
+    Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). It moves small weights to exactly 0.
+    Only parameters of more than one dimension count, so biases and scales of norms are free.
 
     When to use: a network that shall be sparse.
     When not: against a D that is too strong; a penalty on its input gradient is more direct.

@@ -25,8 +25,8 @@ class L2Regularization(ParameterPenalty):
     """Adds half the sum of the weights' squares to a player's loss.
 
     Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent it is
-    weight decay, with Adam it is not (Loshchilov 2017): `adamw` decays independently of the gradient. Only parameters of
-    more than one dimension count, so biases and scales of norms are free.
+    weight decay, with Adam it is not (Loshchilov 2017): `adamw` decays independently of the gradient. Only parameters
+    of more than one dimension count, so biases and scales of norms are free.
 
     When to use: few images, which D would memorise with growing weights.
     When not: with a normalisation, where the size of a weight has no meaning.
