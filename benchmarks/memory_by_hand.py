@@ -90,15 +90,15 @@ def wgan_gp(images: Tensor, labels: Tensor, batch_size: int = 64) -> Iterator[No
 
 def igan_vn(images: Tensor, labels: Tensor, batch_size: int = 60) -> Iterator[None]:
     from gankit import Spec
-    from gankit_plugins.discriminator.igan import IganNetwork
-    from gankit_plugins.generator.igan_vn import IganVnNetwork
+    from gankit_plugins.discriminator.igan import IganDiscriminatorNetwork
+    from gankit_plugins.generator.igan_vn import IganVnGenerator
 
     def normalize(player: str, layer: nn.Module, features: int) -> nn.Module:
         return nn.Sequential(layer, nn.BatchNorm2d(features)) if player == "generator" else layer
 
     names = tuple("0123456789")
     spec = Spec(1, images.shape[-1], 10, names, latent_size=100, normalize=normalize)
-    G, D = IganVnNetwork(spec, 32, "transposed", False), IganNetwork(spec, 16, 10)
+    G, D = IganVnGenerator(spec, 32, "transposed", False), IganDiscriminatorNetwork(spec, 16, 10)
     for network in (G, D):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = [p.detach().clone() for p in G.parameters()]

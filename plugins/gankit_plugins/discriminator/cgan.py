@@ -11,7 +11,7 @@ from gankit_plugins.layers.conditioning import one_hot, require_labels
 from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
-class CganNetwork(nn.Module):
+class CganDiscriminatorNetwork(nn.Module):
     """Maxout layers with one layer for the image, one for the class and one for both.
 
     Args:
@@ -74,4 +74,4 @@ class CganDiscriminator(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return CganNetwork(spec, self.config)
+        return CganDiscriminatorNetwork(spec, self.config)

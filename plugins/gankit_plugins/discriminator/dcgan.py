@@ -10,7 +10,7 @@ from gankit_plugins.layers.conditioning import append_label_planes, require_labe
 from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized, sides
 
 
-class DcganNetwork(nn.Module):
+class DcganDiscriminatorNetwork(nn.Module):
     """Network that halves an image, with optional label planes, down to a small feature map and one logit.
 
     Args:
@@ -64,7 +64,7 @@ class DcganDiscriminator(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return DcganNetwork(spec, self.config.width)
+        return DcganDiscriminatorNetwork(spec, self.config.width)
 
 
 class ConditionalDcganDiscriminator(DcganDiscriminator):
@@ -86,4 +86,4 @@ class ConditionalDcganDiscriminator(DcganDiscriminator):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return DcganNetwork(spec, self.config.width, spec.classes)
+        return DcganDiscriminatorNetwork(spec, self.config.width, spec.classes)

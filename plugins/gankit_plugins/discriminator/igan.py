@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
         return self.activation(self.long_way(x) + self.short_cut(x))
 
 
-class IganNetwork(nn.Module):
+class IganDiscriminatorNetwork(nn.Module):
     """Residual networks for `classes` classes, computed as one; each image passes through that of its class.
 
     Args:
@@ -101,7 +101,7 @@ class IganDiscriminator(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return IganNetwork(spec, self.config.width, classes=1)
+        return IganDiscriminatorNetwork(spec, self.config.width, classes=1)
 
 
 class IganPerClass(Plugin):
@@ -131,4 +131,4 @@ class IganPerClass(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return IganNetwork(spec, self.config.width, max(1, spec.classes))
+        return IganDiscriminatorNetwork(spec, self.config.width, max(1, spec.classes))

@@ -12,7 +12,7 @@ from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 Width = Annotated[int, Field(ge=1)]
 
 
-class MlpNetwork(nn.Module):
+class FullyConnectedDiscriminator(nn.Module):
     """Fully connected network from all values of an image to one logit.
 
     Args:
@@ -58,4 +58,4 @@ class MlpDiscriminator(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return MlpNetwork(spec, self.config.hidden, self.config.slope)
+        return FullyConnectedDiscriminator(spec, self.config.hidden, self.config.slope)

@@ -10,7 +10,7 @@ from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import one_hot, require_labels
 
 
-class CganNetwork(nn.Module):
+class CganGenerator(nn.Module):
     """Fully connected network with one layer for z, one for the class and one for both.
 
     Args:
@@ -71,4 +71,4 @@ class Cgan(Plugin):
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
         c = self.config
-        return CganNetwork(spec, c.noise_units, c.label_units, c.joint_units)
+        return CganGenerator(spec, c.noise_units, c.label_units, c.joint_units)

@@ -11,7 +11,7 @@ from gankit_plugins.layers.conditioning import one_hot, require_labels
 from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, sides
 
 
-class DcganNetwork(nn.Module):
+class DcganGenerator(nn.Module):
     """Network that projects z, and optionally a class, to a small feature map and doubles it up to the image.
 
     Args:
@@ -71,7 +71,7 @@ class Dcgan(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return DcganNetwork(spec, self.config.width)
+        return DcganGenerator(spec, self.config.width)
 
 
 class ConditionalDcgan(Dcgan):
@@ -93,4 +93,4 @@ class ConditionalDcgan(Dcgan):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return DcganNetwork(spec, self.config.width, spec.classes)
+        return DcganGenerator(spec, self.config.width, spec.classes)

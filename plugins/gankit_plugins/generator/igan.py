@@ -18,7 +18,7 @@ from gankit_plugins.layers.igan import (
 )
 
 
-class IganNetwork(nn.Module):
+class IganGenerator(nn.Module):
     """Network of three parallel paths from z to the image, whose outputs are added.
 
     z becomes two sets of features, one of 4x4 and one of R/4 x R/4. The first one goes to R x R by a long path and by a
@@ -84,4 +84,4 @@ class Igan(Plugin):
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
         c = self.config
-        return IganNetwork(spec, c.channels, c.upsampling, c.normalize_output)
+        return IganGenerator(spec, c.channels, c.upsampling, c.normalize_output)

@@ -19,7 +19,7 @@ from gankit_plugins.layers.igan import (
 from gankit_plugins.layers.per_class import from_groups, route, to_groups
 
 
-class IganVnNetwork(nn.Module):
+class IganVnGenerator(nn.Module):
     """Network with a trunk for all classes and branches for each class.
 
     The two sets of features, and the long path and the short cut of the smaller one, are shared by all classes. Each
@@ -114,7 +114,7 @@ class IganVn(Plugin):
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
         c = self.config
-        return IganVnNetwork(spec, c.channels, c.upsampling, c.normalize_output)
+        return IganVnGenerator(spec, c.channels, c.upsampling, c.normalize_output)
 
 
 class IganV2(IganVn):

@@ -12,7 +12,7 @@ from gankit import Plugin, Settings, Spec, hookimpl
 Width = Annotated[int, Field(ge=1)]
 
 
-class MlpNetwork(nn.Module):
+class FullyConnectedGenerator(nn.Module):
     """Fully connected network from z to all values of an image.
 
     Args:
@@ -56,4 +56,4 @@ class MlpGenerator(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return MlpNetwork(spec, self.config.hidden)
+        return FullyConnectedGenerator(spec, self.config.hidden)

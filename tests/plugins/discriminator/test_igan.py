@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from gankit import InputError
-from gankit_plugins.discriminator.igan import IganDiscriminator, IganJudge, IganPerClass
+from gankit_plugins.discriminator.igan import IganDiscriminator, IganDiscriminatorNetwork, IganPerClass
 from gankit_plugins.generator.igan import Igan
 
 ORDER = [2, 0, 1, 1, 2, 0, 0, 2, 1, 0, 1, 2]
@@ -229,7 +229,7 @@ def test_in_training_uneven_labels_are_refused(spec_of, labels):
     network = per_class(spec_of(channels=1, resolution=4, classes=3), width=1)
     with pytest.raises(InputError, match="class_balanced"):
         network(images_of(6, 1, 4), torch.tensor(labels))
-    with pytest.raises(InputError, match="7 images cannot be shared evenly among 3 classes"):
+    with pytest.raises(InputError, match="7 images cannot be split evenly among 3 classes"):
         network(images_of(7, 1, 4), torch.arange(7) % 3)
 
 
@@ -298,7 +298,7 @@ def test_only_several_networks_need_balanced_batches(spec_of, classes, balanced)
 def test_settings(spec_of, plugin):
     assert plugin.Config().width == 32
     network = plugin(plugin.Config(width=5)).build_discriminator(spec=spec_of(resolution=8))
-    assert isinstance(network, IganJudge)
+    assert isinstance(network, IganDiscriminatorNetwork)
     assert network.body[0][0].out_channels == 5
     for wrong in ({"width": 0}, {"channels": 3}):
         with pytest.raises(ValidationError):

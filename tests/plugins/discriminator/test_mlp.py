@@ -58,20 +58,3 @@ def test_training_waits_for_nothing(spec_of, no_waiting):
 def test_bounds(wrong):
     with pytest.raises(ValidationError):
         MlpDiscriminator.Config(**wrong)
-
-
-@pytest.mark.parametrize("normalization", ["none", "layer_norm", "spectral_norm"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run_with_what_normalises(in_a_run, normalization, precision):
-    in_a_run(
-        {
-            "discriminator": {"use": "mlp", "hidden": [6, 4]},
-            "normalization": {"discriminator": {"use": normalization}},
-            "train": {"precision": precision},
-        },
-        base="igan",
-    )
-
-
-def test_in_a_run_on_packs(in_a_run):
-    in_a_run({"discriminator": {"use": "mlp", "hidden": [6]}, "tricks": {"packing": {"size": 2}}}, base="igan")

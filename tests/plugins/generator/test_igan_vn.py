@@ -257,7 +257,7 @@ def test_in_training_uneven_labels_are_refused(spec_of, labels):
     network = built(spec_of(resolution=4, latent_size=6, classes=3), channels=1).double()
     with pytest.raises(InputError, match="class_balanced"):
         network(z_of(6), torch.tensor(labels))
-    with pytest.raises(InputError, match="7 images cannot be shared evenly among 3 classes"):
+    with pytest.raises(InputError, match="7 images cannot be split evenly among 3 classes"):
         network(z_of(7), torch.arange(7) % 3)
 
 
@@ -321,7 +321,7 @@ def test_only_several_classes_are_asked_for_and_need_balanced_batches(spec_of, c
     assert spec.class_balanced is several
 
 
-def test_two_classes_and_no_others_for_igan_v2(spec_of):
+def test_igan_v2_needs_two_classes(spec_of):
     spec = spec_of(resolution=8, latent_size=6, classes=2)
     plugin = IganV2(IganV2.Config(channels=2))
     plugin.adjust_spec(spec=spec)
@@ -388,7 +388,7 @@ def test_in_a_run_losses_are_finite_and_every_parameter_moves(before_batch_norm,
             assert name in idle or (new - old).abs().max() > 1e-4, name
 
 
-def test_in_a_run_igan_v2_names_the_classes_before_anything_else():
-    """16 images cannot be shared evenly among the three classes, but that is not what is wrong."""
-    with pytest.raises(InputError, match="generator: igan_v2 draws two classes and the data has 3"):
+def test_igan_v2_error_names_the_classes():
+    """16 images cannot be split evenly among the three classes, but that is not what is wrong."""
+    with pytest.raises(InputError, match="generator: igan_v2 needs two classes, and the dataset has 3"):
         assemble(tiny("igan_v2", train={"batch_size": 16, "device": "cpu"}))

@@ -60,16 +60,3 @@ def test_training_waits_for_nothing(spec_of, no_waiting):
 def test_bounds(wrong):
     with pytest.raises(ValidationError):
         MlpGenerator.Config(**wrong)
-
-
-@pytest.mark.parametrize("normalization", ["batch_norm", "layer_norm", "spectral_norm"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run_with_what_normalises(in_a_run, normalization, precision):
-    in_a_run(
-        {
-            "generator": {"use": "mlp", "hidden": [6, 4]},
-            "normalization": {"generator": {"use": normalization}},
-            "train": {"precision": precision},
-        },
-        base="igan",
-    )

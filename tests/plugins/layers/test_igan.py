@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gankit import InputError, Spec
-from gankit_plugins.layers.common import (
+from gankit_plugins.layers.igan import (
     SLOPE,
     activated,
     convolution,

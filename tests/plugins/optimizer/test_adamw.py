@@ -68,8 +68,3 @@ def test_elsewhere_torch_chooses():
 def test_bounds(wrong):
     with pytest.raises(ValidationError):
         AdamW.Config(**wrong)
-
-
-def test_in_a_run(in_a_run):
-    adamw = {"use": "adamw", "weight_decay": 0.1}
-    in_a_run({"optimizer": {"generator": adamw, "discriminator": adamw}})

@@ -58,9 +58,3 @@ def test_all_parameters_are_moved_at_once():
 def test_bounds(wrong):
     with pytest.raises(ValidationError):
         RMSProp.Config(**wrong)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_in_a_run(in_a_run, momentum):
-    rmsprop = {"use": "rmsprop", "momentum": momentum}
-    in_a_run({"optimizer": {"generator": rmsprop, "discriminator": rmsprop}})

@@ -71,15 +71,5 @@ def test_bounds(wrong):
 
 
 def test_nesterov_without_momentum_is_refused():
-    with pytest.raises(ValidationError, match="nesterov wants a momentum above 0"):
+    with pytest.raises(ValidationError, match="nesterov needs a momentum above 0"):
         SGD.Config(nesterov=True)
-
-
-@pytest.mark.parametrize("settings", [{}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": True}])
-def test_in_a_run(in_a_run, settings):
-    sgd = {"use": "sgd", **settings}
-    in_a_run({"optimizer": {"generator": sgd, "discriminator": sgd}})
-
-
-def test_for_one_player_alone(in_a_run):
-    in_a_run({"optimizer": {"discriminator": {"use": "sgd"}}})

@@ -94,7 +94,7 @@ def test_r1_and_r2_use_the_inputs_of_d(run, name, side):
 
 
 def test_interpolated_points_use_the_inputs_of_d(run, monkeypatch):
-    """The points of zero_centered_penalty are t real + (1 - t) fake; those of dragan are real images plus t times noise."""
+    """Points: t real + (1 - t) fake for zero_centered_penalty, real images plus t times noise for dragan."""
     t = torch.rand(4, 1, 1, 1)
     for name, module in [("zero_centered_penalty", "zero_centered_penalty"), ("dragan", "dragan")]:
         one = run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})

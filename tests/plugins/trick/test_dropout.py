@@ -109,12 +109,14 @@ def test_discriminator_is_left_alone():
 
 
 def test_a_layer_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match=r"layers = \[0, 3\] given; Generator has 3 activations, numbered from 0 to 2"):
+    with pytest.raises(
+        InputError, match=r"dropout: layers = \[0, 3\]: Generator has 3 activations, numbered from 0 to 2"
+    ):
         wrapped(layers=[0, 3])
 
 
 def test_a_network_without_activation_modules_is_refused():
-    with pytest.raises(InputError, match="Sequential holds no activation module"):
+    with pytest.raises(InputError, match="Sequential has no activation modules"):
         wrapped(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
 
 

@@ -40,9 +40,3 @@ def test_it_takes_the_place_of_gs_terms_and_leaves_ds(terms):
     assert [t.name for t in terms()["discriminator"]] == ["adversarial"]
     both = terms(weight=3.0, adversarial_weight=0.25)["generator"]
     assert [(t.name, t.weight) for t in both] == [("adversarial", 0.25), ("feature_matching", 3.0)]
-
-
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run(in_a_run, base, precision):
-    in_a_run({"tricks": {"feature_matching": {}}, "train": {"precision": precision}}, base=base)

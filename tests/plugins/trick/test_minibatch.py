@@ -9,7 +9,7 @@ from torch import nn
 from gankit import DiscriminatorOutput, Recipe
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
-from gankit_plugins.trick.feature_head import Widened, same_class
+from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
 from gankit_plugins.trick.minibatch_discrimination import closeness
 from gankit_plugins.trick.minibatch_stddev import mean_deviation
 
@@ -74,7 +74,7 @@ def test_the_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
         def forward(self, features, labels):
             return 2 * features[:, :2]
 
-    whole = Widened(Network(), Doubled(), 2)
+    whole = ExtendedFeatures(Network(), Doubled(), 2)
     nn.init.normal_(whole.share.weight)
     x = torch.randn(4, 3)
     last = nn.Linear(5, 1)
@@ -132,10 +132,3 @@ def test_measures_are_taken_in_float32():
 @pytest.mark.parametrize("trick", TRICKS)
 def test_it_is_known_to_couple_the_batch(run, trick):
     assert run(trick).recipe.coupling("discriminator") == [f"tricks.{trick}"]
-
-
-@pytest.mark.parametrize("trick", TRICKS)
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run(in_a_run, trick, base, precision):
-    in_a_run({"tricks": {trick: {}}, "train": {"precision": precision}}, base=base)

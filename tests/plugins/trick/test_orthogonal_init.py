@@ -46,11 +46,6 @@ def test_only_who_is_named_begins_so_and_biases_stay(plain_recipe, player):
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_in_a_run(in_a_run, base):
-    in_a_run({"tricks": {"orthogonal_init": {}}}, base=base)
-
-
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
 def test_under_spectral_norm_too_and_the_singular_value_is_1_at_once(plain_recipe, base):
     raw = merge(plain_recipe(base), {"normalization": {"discriminator": {"use": "spectral_norm"}}})
     D = assemble(Recipe.from_dict(merge(raw, {"tricks": {"orthogonal_init": {"gain": 3.0}}}))).discriminator.eval()

@@ -44,15 +44,17 @@ def test_grids_are_truncated_and_training_is_not(plain_recipe):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
-        ({}, ["a generator that was not trained for it"]),
+        ({}, ["truncated z may cause artefacts"]),
         ({"tricks": {"relaxed_orthogonal_regularization": {}}}, []),
-        ({"latent": {"use": "uniform"}}, ["it presupposes a normal prior", "a generator that was not trained for it"]),
+        ({"latent": {"use": "uniform"}}, ["truncation needs a normal prior", "truncated z may cause artefacts"]),
     ],
 )
-def test_advice(plain_recipe, change, said):
+def test_warnings_about_the_recipe(plain_recipe, change, expected):
     raw = merge(merge(plain_recipe(), {"tricks": {"truncation": {}}}), change)
-    advice = assemble(Recipe.from_dict(raw)).advice
-    assert len(advice) == len(said)
-    assert all(f"tricks.truncation: {part}" in sentence for part, sentence in zip(said, advice, strict=True))
+    warnings = assemble(Recipe.from_dict(raw)).warnings
+    assert len(warnings) == len(expected)
+    assert all(
+        f"tricks.truncation: {message}" in sentence for message, sentence in zip(expected, warnings, strict=True)
+    )

@@ -18,7 +18,7 @@ from gankit_plugins.penalty.r1 import R1
 from gankit_plugins.penalty.r2 import R2
 from gankit_plugins.penalty.zero_centered_penalty import ZeroCenteredPenalty
 from gankit_plugins.trick.feature_matching import feature_matching
-from gankit_plugins.trick.unrolled_discriminator import UnrolledDiscriminator, judge_with, unroll
+from gankit_plugins.trick.unrolled_discriminator import UnrolledDiscriminator, unroll, with_parameters
 
 
 def plugin(**settings):
@@ -211,7 +211,7 @@ def test_more_steps_lower_the_discriminators_loss():
 def test_the_discriminator_itself_is_left_as_it_is(norm):
     network = frozen(Curved(norm))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    # One that looks at D's answers before the turn, too.
+    # A plugin that calls D in its hook, too.
     asking = new_game(network, before=lambda run, step: step.real_output)
     run, fake = asking, images(1).requires_grad_()
     step = new_step(run, images(0), fake)
@@ -274,7 +274,7 @@ def test_a_discriminator_that_torch_cannot_differentiate_twice_is_refused():
 
     run = new_game(frozen(Odd(0.7)))
     step = new_step(run, images(0), images(1).requires_grad_())
-    with pytest.raises(InputError, match=r"torch cannot take it \(.*_cdist_backward.*drop the trick"):
+    with pytest.raises(InputError, match=r"torch cannot compute the derivative of D's gradients \(.*_cdist_backward.*remove the trick"):
         plugin().before_g_step(run, step)
 
 
@@ -288,15 +288,15 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize("wrap", [lambda network: network, Wrapped], ids=["bare", "wrapped"])
-def test_the_judge_answers_as_the_network_does(wrap):
+def test_with_parameters_gives_the_output_of_the_network(wrap):
     network = wrap(Curved("batch"))
     theta = {name: p + 0.1 for name, p in network.named_parameters()}
     moved = copy.deepcopy(network)
     with torch.no_grad():
         for p in moved.parameters():
             p += 0.1
-    answer = judge_with(network, theta)(images(0), None)
-    torch.testing.assert_close(answer.logits, moved(images(0), None).logits)
+    output = with_parameters(network, theta)(images(0), None)
+    torch.testing.assert_close(output.logits, moved(images(0), None).logits)
 
 
 def played_game(plain_recipe, change):
@@ -327,7 +327,7 @@ def test_gs_turn_leaves_the_discriminator_alone_and_reaches_all_of_g(plain_recip
 
 
 def test_bf16_is_near_fp32(plain_recipe):
-    answers = []
+    outputs = []
     for precision in ("fp32", "bf16"):
         run = played_game(
             plain_recipe, {"train": {"precision": precision}, "tricks": {"unrolled_discriminator": {"lr": 0.1}}}
@@ -336,31 +336,15 @@ def test_bf16_is_near_fp32(plain_recipe):
             step = draw_step(run, "generator")
             step.fake = (step.fake * 0).add(0.1 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
             run.before_step["generator"](run, step)
-            answers.append(step.fake_output.logits.float().detach())
-    # bfloat16 has 8 bits: a few times 2^-8 for the roundings of five steps and an answer.
-    torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=8 * 2**-8 * answers[0].abs().max().item())
+            outputs.append(step.fake_output.logits.float().detach())
+    # bfloat16 has 8 bits: a few times 2^-8 for the roundings of five steps and an output.
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=8 * 2**-8 * outputs[0].abs().max().item())
 
 
 @pytest.mark.parametrize("wrong", [{"steps": -1}, {"steps": 1.5}, {"lr": 0.0}, {"lr": -1.0}])
 def test_bounds(wrong):
     with pytest.raises(ValidationError):
         UnrolledDiscriminator.Config(**wrong)
-
-
-def test_in_a_run(in_a_run):
-    in_a_run({"tricks": {"unrolled_discriminator": {"steps": 2}}})
-
-
-def test_in_a_run_with_others(in_a_run):
-    tricks = {
-        "experience_replay": {"capacity": 8},
-        "label_smoothing": {"real": [0.8, 1.0]},
-        "instance_noise": {},
-        "packing": {},
-        "gradient_penalty": {},
-        "unrolled_discriminator": {"steps": 2},
-    }
-    in_a_run({"train": {"precision": "bf16", "batch_size": 8, "accumulate": 2}, "tricks": tricks})
 
 
 def test_in_a_run_without_steps(in_a_run):
