@@ -59,7 +59,7 @@ PAPER_D = (
 )
 
 
-def test_the_papers_maps_and_size():
+def test_papers_maps_and_size():
     with torch.device("meta"):
         spec = Spec(channels=3, resolution=64, latent_size=100, normalize=norms)
         G, D = generator(spec), judge(spec)
@@ -118,7 +118,7 @@ def test_maps_shrink_to_three_or_four(resolution):
     assert all(side > 4 for side in found[1:-1])
 
 
-def test_the_sides_of_common_sizes():
+def test_sides_of_common_sizes():
     assert sides(28) == [28, 14, 7, 4]
     assert sides(64) == [64, 32, 16, 8, 4]
     assert sides(96) == [96, 48, 24, 12, 6, 3]
@@ -178,7 +178,7 @@ def test_every_parameter_learns(classes):
 
 
 @pytest.mark.parametrize("resolution", [8, 13])
-def test_the_generator_is_its_equation(roughen, resolution):
+def test_generator_is_its_equation(roughen, resolution):
     """A matrix and transposed convolutions, written out with what torch calls them, for z and a class."""
     spec = Spec(channels=2, resolution=resolution, latent_size=3, classes=2)
     G = roughen(DcganGenerator(spec, 2, 2).double())
@@ -208,7 +208,7 @@ def test_labels_as_numbers():
     assert torch.equal(shown[:, 1:].amin((2, 3)), one_hot(labels, 3))
 
 
-def test_the_class_acts_in_both_conditional_networks(roughen):
+def test_class_acts_in_both_conditional_networks(roughen):
     spec = Spec(channels=1, resolution=8, latent_size=5, classes=3)
     G = roughen(generator(spec, ConditionalDcgan, width=4))
     D = roughen(judge(spec, ConditionalDcganDiscriminator, width=4))
@@ -227,7 +227,7 @@ def test_without_classes_labels_are_not_looked_at():
     assert torch.equal(D(torch.ones(3, 1, 8, 8), labels).logits, D(torch.ones(3, 1, 8, 8), None).logits)
 
 
-def test_who_draws_what_it_is_asked_for():
+def test_conditional_flag_of_each_generator():
     spec = Spec(classes=3)
     ConditionalDcgan(ConditionalDcgan.Config()).adjust_spec(spec=spec)
     assert (spec.conditional, spec.class_balanced) == (True, False)
@@ -241,7 +241,7 @@ def test_images_without_labels_are_refused(plugin_class):
         plugin_class(plugin_class.Config()).adjust_spec(spec=Spec(classes=0))
 
 
-def test_each_image_is_judged_by_itself():
+def test_logits_of_an_image_do_not_depend_on_the_batch():
     spec = Spec(channels=1, resolution=9, classes=3)
     D, images, labels = DcganDiscriminatorNetwork(spec, 2, 3).double(), noise(5, 1, 9, 9), torch.arange(5) % 3
     alone = torch.cat([D(image[None], label[None]).logits for image, label in zip(images, labels, strict=True)])

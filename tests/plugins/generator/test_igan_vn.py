@@ -1,3 +1,5 @@
+"""Generator: igan vn."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -107,7 +109,7 @@ def test_gradient_reaches_every_parameter(spec_of, before_batch_norm, resolution
     (images * torch.randn_like(images)).sum().backward()
 
     def smallest(name, gradient):
-        """Of branches side by side, each one's share is looked at."""
+        """Return the smallest gradient of a parameter, over the branches."""
         by_class = name.startswith(BY_CLASS)
         return min(share.abs().max().item() for share in gradient.chunk(classes if by_class else 1))
 
@@ -117,7 +119,7 @@ def test_gradient_reaches_every_parameter(spec_of, before_batch_norm, resolution
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATION)
-def test_the_short_cut_carries_gradient_when_the_long_way_is_cut(spec_of, normalization):
+def test_short_cut_carries_gradient_when_the_long_way_is_cut(spec_of, normalization):
     spec = spec_of(normalization, channels=3, resolution=12, latent_size=6, classes=3)
     network = built(spec, channels=2).double()
 
@@ -154,7 +156,7 @@ def singles_of(spec_of, of_class, network, normalization, resolution, classes, *
 @pytest.mark.parametrize("normalization", NORMALIZATION)
 @pytest.mark.parametrize("resolution", [4, 12])
 def test_classes_at_once_are_branches_one_by_one(spec_of, of_class, roughen, resolution, normalization, upsampling):
-    """In training mode: images, gradients to weights and z, and batch norm's running averages."""
+    """Images, gradients and running averages are equal in training mode."""
     spec = spec_of(normalization, channels=3, resolution=resolution, latent_size=6, classes=3)
     network = roughen(built(spec, channels=2, upsampling=upsampling)).double()
     singles = singles_of(spec_of, of_class, network, normalization, resolution, 3, upsampling=upsampling)
@@ -239,7 +241,7 @@ def test_in_evaluation_any_labels_are_drawn_image_by_image(spec_of, roughen, nor
         close(images[i : i + 1], network(z[i : i + 1], labels[i : i + 1]))
 
 
-def test_the_label_decides_the_branch(spec_of):
+def test_label_decides_the_branch(spec_of):
     network = built(spec_of(resolution=8, latent_size=6, classes=3), channels=2).double().eval()
     z = z_of(1)
     first, second, third = (network(z, torch.tensor([k])) for k in range(3))
@@ -314,7 +316,7 @@ def test_layers_of_the_long_way_and_the_branches(spec_of):
 
 
 @pytest.mark.parametrize(("classes", "several"), [(0, False), (1, False), (2, True), (10, True)])
-def test_only_several_classes_are_asked_for_and_need_balanced_batches(spec_of, classes, several):
+def test_only_several_classes_need_balanced_batches(spec_of, classes, several):
     spec = spec_of(classes=classes)
     IganVn(IganVn.Config()).adjust_spec(spec=spec)
     assert spec.conditional is several

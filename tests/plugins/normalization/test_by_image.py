@@ -38,7 +38,7 @@ def by_blocks(x, size):
     [(LayerNorm, {}, 4), (GroupNorm, {"groups": 2}, 2), (GroupNorm, {"groups": 6}, 2), (InstanceNorm, {}, 1)],
 )
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_the_equation_by_a_naive_loop(networks, plugin, settings, channels_together, shuffled):
+def test_equation_by_a_naive_loop(networks, plugin, settings, channels_together, shuffled):
     features = 4 * networks
     layer = nn.Conv2d(2 * networks, features * (4 if shuffled else 1), 3, padding=1, groups=networks)
     layer = nn.Sequential(layer, nn.PixelShuffle(2)) if shuffled else layer
@@ -74,7 +74,7 @@ def test_instance_norm_of_an_mlp_is_refused_at_assembly(plain_recipe):
 
 
 @pytest.mark.parametrize("plugin", [LayerNorm, GroupNorm, InstanceNorm])
-def test_bounds(plugin):
+def test_settings_out_of_range_are_refused(plugin):
     assert not plugin.batch_coupled
     with pytest.raises(ValidationError):
         plugin.Config(eps=0)

@@ -1,3 +1,5 @@
+"""Optimiser: rmsprop."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -55,6 +57,6 @@ def test_all_parameters_are_moved_at_once():
         {"betas": [0.5, 0.9]},
     ],
 )
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         RMSProp.Config(**wrong)

@@ -1,3 +1,5 @@
+"""Optimiser: sgd."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -56,16 +58,16 @@ def test_defaults_are_the_plain_step():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_is_one_kernel_where_torch_has_one(device):
+def test_fused_kernel_is_used_where_available(device):
     assert build([nn.Parameter(torch.zeros(2, device=device))]).param_groups[0]["fused"] is True
 
 
-def test_elsewhere_torch_chooses():
+def test_torch_chooses_the_implementation_on_other_devices():
     assert build([nn.Parameter(torch.zeros(2, device="meta"))]).param_groups[0]["fused"] is None
 
 
 @pytest.mark.parametrize("wrong", [{"lr": 0}, {"momentum": 1}, {"momentum": -0.1}, {"weight_decay": -1}, {"betas": 1}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         SGD.Config(**wrong)
 

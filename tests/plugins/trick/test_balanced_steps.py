@@ -1,3 +1,5 @@
+"""Trick: balanced steps."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -25,11 +27,11 @@ def step(real, fake, real_target=1.0, fake_target=0.0):
     ("right", "behind"),
     [(0.0, "discriminator"), (0.59, "discriminator"), (0.6, None), (0.9, None), (0.91, "generator")],
 )
-def test_who_falls_behind_is_named(right, behind):
+def test_player_behind(right, behind):
     assert player_behind(right, 0.6, 0.9) == behind
 
 
-def test_the_share_of_pairs_in_the_right_order_ties_counted_half():
+def test_share_of_pairs_in_the_right_order_ties_counted_half():
     assert ranking_accuracy(step([1.0, 2.0, 0.0, 5.0], [0.0, 3.0, 0.0, 4.0])).item() == (1 + 0 + 0.5 + 1) / 4
 
 

@@ -1,3 +1,5 @@
+"""Trick: collapse guard."""
+
 import math
 import shutil
 from types import SimpleNamespace
@@ -17,8 +19,8 @@ from gankit_plugins.trick.discriminator_confidence import excess
 
 
 @given(st.floats(-10, 10), st.floats(0, 1))
-def test_the_excess_is_the_divergence_of_target_and_answer(logit, t):
-    """Of two coins: t ln(t / s) + (1 - t) ln((1 - t) / (1 - s))."""
+def test_excess_is_the_divergence_of_target_and_output(logit, t):
+    """Check t ln(t / s) + (1 - t) ln((1 - t) / (1 - s))."""
     s = 1 / (1 + math.exp(-logit))
     expected = (t * math.log(t / s) if t else 0) + ((1 - t) * math.log((1 - t) / (1 - s)) if t < 1 else 0)
     assert excess(torch.tensor([logit]), t).item() == pytest.approx(expected, abs=2e-5)
@@ -54,7 +56,7 @@ def guard(**settings):
     return CollapseGuard(CollapseGuard.Config(every=3, patience=2, **settings))
 
 
-def test_it_stops_when_the_loss_has_been_next_to_nothing_long_enough():
+def test_run_stops_after_enough_checks_with_a_low_loss():
     run = train(guard(), [1, 9, 1, 9, 9, 9], 3)
     assert run.iteration == 15
     assert "below 0.01 for 6 iterations" in run.stopped
@@ -62,7 +64,7 @@ def test_it_stops_when_the_loss_has_been_next_to_nothing_long_enough():
 
 
 @pytest.mark.parametrize("logit", [0, 0.5, 3])
-def test_a_loss_that_only_stands_still_never_stops_it(logit):
+def test_constant_loss_does_not_stop_the_run(logit):
     assert train(guard(), [logit] * 30, 3).stopped is None
 
 

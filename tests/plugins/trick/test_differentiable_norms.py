@@ -1,3 +1,5 @@
+"""Trick: differentiable norms."""
+
 import pytest
 import torch
 from torch import nn
@@ -24,7 +26,7 @@ def norms():
 
 
 @pytest.mark.parametrize("name", norms())
-def test_the_norms_are_torchs(name):
+def test_norms_are_torchs(name):
     norm, x = norms()[name]
     expected = norm(x)
     with DifferentiableNorms():

@@ -1,3 +1,5 @@
+"""Trick: experience replay."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -45,7 +47,7 @@ def test_nothing_is_replaced_before_anything_is_stored():
     assert torch.equal(step.fake, numbered(1, 6))
 
 
-def test_the_share_is_past_ones_at_random_places():
+def test_share_is_past_ones_at_random_places():
     torch.manual_seed(0)
     plugin = started(share=0.25, capacity=100, channels=3)
     places = []
@@ -114,7 +116,7 @@ class Naive:
         self.shelves, self.slots = [[] for _ in range(classes)], slots
 
     def check(self, buffer, images, classes):
-        """What may have become of the shelves, after the images were stored."""
+        """Check the possible contents of the buffer after images were stored."""
         new = [[n for n, k in zip(numbers(images), classes.tolist(), strict=True) if k == shelf]
                for shelf in range(len(self.shelves))]  # fmt: skip
         for k, shelf in enumerate(self.shelves):
@@ -142,7 +144,7 @@ def test_shelves_against_a_naive_loop(data, classes, slots, seed):
         first += len(labels)
 
 
-def test_a_fake_is_replaced_by_one_of_its_class():
+def test_fake_is_replaced_by_one_of_its_class():
     torch.manual_seed(0)
     plugin = started(classes=3, share=0.5, capacity=30)
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
@@ -159,7 +161,7 @@ def test_a_fake_is_replaced_by_one_of_its_class():
         assert {of[n] for n in numbers(plugin.buffer.images[10 * k : 10 * k + 10])} == {k}
 
 
-def test_a_class_of_which_nothing_is_remembered_keeps_its_fakes():
+def test_class_of_which_nothing_is_remembered_keeps_its_fakes():
     torch.manual_seed(0)
     plugin = started(classes=2, share=1.0, capacity=8)
     plugin.before_d_step(turn(numbered(1, 3), torch.tensor([0, 0, 0])))
@@ -180,7 +182,7 @@ def test_all_of_them_are_past_ones():
     assert max(numbers(step.fake)) <= 4
 
 
-def test_a_small_share_is_one_image():
+def test_small_share_is_one_image():
     assert started(share=0.01).count(8) == 1
     assert started(share=0.5).count(9) == 4
 
@@ -284,12 +286,12 @@ def test_no_room_for_every_class_is_refused():
 
 
 @pytest.mark.parametrize("wrong", [{"share": 0.0}, {"share": 1.1}, {"capacity": 0}, {"capacity": 1.5}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         ExperienceReplay.Config(**wrong)
 
 
-def test_before_the_first_turn_nothing_is_remembered(plain_recipe):
+def test_state_before_the_first_step_is_empty(plain_recipe):
     run = assemble(Recipe.from_dict(plain_recipe() | {"tricks": {"experience_replay": {"capacity": 8}}}))
     run.load_data()
     run.start()

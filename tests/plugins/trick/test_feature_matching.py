@@ -1,3 +1,5 @@
+"""Trick: feature matching."""
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from gankit.training.assembly import assemble
 from gankit_plugins.trick.feature_matching import feature_matching
 
 
-def test_the_squared_distance_of_the_means_by_a_naive_loop():
+def test_squared_distance_of_the_means_by_a_naive_loop():
     real, fake = torch.randn(4, 3, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
     expected = 0.0
     for f in range(3):
@@ -19,7 +21,7 @@ def test_equal_means_cost_nothing_whatever_the_spread():
     assert feature_matching(torch.tensor([[1.0], [3.0]]), torch.tensor([[-8.0], [12.0]])).item() == 0
 
 
-def test_the_gradient_has_the_closed_form():
+def test_gradient_has_the_closed_form():
     real, fake = torch.randn(4, 3), torch.randn(4, 3, requires_grad=True)
     feature_matching(real, fake).backward()
     difference = (fake.mean(0) - real.mean(0)).detach()

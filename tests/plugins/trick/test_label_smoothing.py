@@ -1,3 +1,5 @@
+"""Trick: label smoothing."""
+
 from types import SimpleNamespace
 
 import pytest

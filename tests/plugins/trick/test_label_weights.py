@@ -1,3 +1,5 @@
+"""Trick: label weights."""
+
 from types import SimpleNamespace
 
 import pytest

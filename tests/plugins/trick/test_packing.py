@@ -1,3 +1,5 @@
+"""Trick: packing."""
+
 import math
 from types import SimpleNamespace
 
@@ -30,7 +32,7 @@ def run(classes=0, **changes):
 
 @settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 4))
-def test_d_sees_the_images_channel_by_channel(count, size, channels, side):
+def test_packs_are_concatenated_along_the_channels(count, size, channels, side):
     images = torch.randn(count * size, channels, side, side)
     packed = packs(images, size)
     assert packed.shape == (count, size * channels, side, side)
@@ -102,7 +104,9 @@ def test_spec_has_the_size_of_a_pack():
 
 @pytest.mark.parametrize(
     ("batch_size", "classes", "accumulate", "multiple"),
-    [(7, 0, 1, "a multiple of 2, for example 8"), (6, 2, 1, "a multiple of 4, for example 8"), (6, 0, 2, "a multiple of 4, for example 8"),
+    [(7, 0, 1, "a multiple of 2, for example 8"),
+     (6, 2, 1, "a multiple of 4, for example 8"),
+     (6, 0, 2, "a multiple of 4, for example 8"),
      (16, 3, 8, "a multiple of 48, for example 48"), (1, 0, 1, "a multiple of 2, for example 2")],
 )  # fmt: skip
 def test_batch_size_that_is_not_divisible_is_refused(batch_size, classes, accumulate, multiple):
@@ -180,7 +184,7 @@ def test_each_pack_has_a_target_of_its_own():
     assert term.function(step).item() == pytest.approx(expected)
 
 
-def test_a_pack_has_a_gradient_penalty_of_its_own():
+def test_pack_has_a_gradient_penalty_of_its_own():
     step = new_step()
     (term,) = GradientPenalty(GradientPenalty.Config()).loss_terms("discriminator")
     value = term.function(step)
@@ -193,7 +197,7 @@ def test_a_pack_has_a_gradient_penalty_of_its_own():
     torch.testing.assert_close(step.run.discriminator.weight.grad, expected / 3)
 
 
-def test_a_penalty_at_the_real_images_is_each_packs():
+def test_penalty_at_the_real_images_is_each_packs():
     """R1: half the squared length of D's gradient at what it is shown."""
     step = new_step()
     shown, labels = step.real_inputs
@@ -216,6 +220,6 @@ def test_discriminators_by_class_get_balanced_packs():
 
 
 @pytest.mark.parametrize("wrong", [{"size": 1}, {"size": 2.5}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         Packing.Config(**wrong)

@@ -1,4 +1,4 @@
-"""Against the formulas that the paper prints for single losses, and under a loss nobody has heard of."""
+"""Relativistic tricks, against the printed formulas of single losses, and with an unknown loss."""
 
 import pytest
 import torch
@@ -116,7 +116,7 @@ def run(plain_recipe, tmp_path):
         ("relativistic", "stranger", stranger_d, stranger_g),
     ],
 )
-def test_the_paper_formulas_and_their_gradients(run, trick, loss, of_d, of_g):
+def test_paper_formulas_and_their_gradients(run, trick, loss, of_d, of_g):
     run = run(trick, loss)
     for player, formula in (("discriminator", of_d), ("generator", of_g)):
         (term,) = run.terms[player]
@@ -129,7 +129,7 @@ def test_the_paper_formulas_and_their_gradients(run, trick, loss, of_d, of_g):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
-def test_g_wants_of_the_fake_side_what_it_was_told_to(run):
+def test_generator_term_uses_its_target(run):
     """With G's target 0.8 the two cross entropies have 0.8 on the fake side and 0.2 on the real one."""
     run = run("relativistic", "non_saturating")
     step = draw_step(run, "generator")

@@ -1,3 +1,5 @@
+"""Trick: scalar or range."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -43,12 +45,12 @@ def test_ends():
     assert ends((0.1, 0.2)) == (0.1, 0.2)
 
 
-def test_a_number_is_drawn_as_itself():
+def test_number_is_drawn_as_itself():
     assert draw(0.9, 8, torch.device("cpu")) == 0.9
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_range_is_drawn_evenly_for_each_image(device):
+def test_range_is_drawn_evenly_for_each_image(device):
     torch.manual_seed(0)
     values = draw((0.8, 1.0), 20_000, torch.device(device))
     assert values.device.type == device

@@ -1,3 +1,5 @@
+"""Trick: skip z."""
+
 import copy
 
 import pytest
@@ -66,7 +68,7 @@ def test_gradients_reach_z_on_the_short_way(run):
     assert z.grad.abs().sum() > 0
 
 
-def test_a_copy_is_whole_and_apart(run):
+def test_copy_is_whole_and_apart(run):
     G = run().generator.eval()
     copied = copy.deepcopy(G)
     z = torch.randn(2, 100)
@@ -93,7 +95,7 @@ def test_every_hidden_layer_of_an_mlp_has_a_part(run):
     assert [p.part.stop - p.part.start for p in places] == [34, 33, 33]
 
 
-def test_a_branch_for_each_class_is_refused(plain_recipe):
+def test_branch_for_each_class_is_refused(plain_recipe):
     with pytest.raises(InputError, match=r"tricks\.skip_z: igan_vn has a branch for each class"):
         assemble(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"skip_z": {}}})))
 

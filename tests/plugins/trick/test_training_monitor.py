@@ -1,3 +1,5 @@
+"""Trick: training monitor."""
+
 import math
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ TIME = torch.arange(WINDOW, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("period", [2, 4, 6, 10])
-def test_a_swing_of_any_period_within_the_window_is_seen(period):
+def test_oscillation_of_any_period_within_the_window_is_detected(period):
     assert oscillates(1 + torch.cos(2 * math.pi * TIME / period))
 
 

@@ -1,3 +1,5 @@
+"""Trick: truncation."""
+
 import pytest
 import torch
 
@@ -18,14 +20,14 @@ def test_what_is_beyond_is_drawn_again_and_the_rest_stays(threshold):
     assert torch.equal(cut[within], z[within])
 
 
-def test_the_law_within_is_the_priors():
-    """Of a normal variable cut at 1 the second moment is 1 - 2 phi(1) / (2 Phi(1) - 1), about 0.2911."""
+def test_law_within_is_the_priors():
+    """The second moment of a normal variable cut at 1 is 1 - 2 phi(1) / (2 Phi(1) - 1), about 0.2911."""
     randomness = torch.Generator().manual_seed(0)
     cut = truncated(torch.full((400_000,), 9.0), lambda: torch.randn(400_000, generator=randomness), 1.0)
     assert cut.square().mean().item() == pytest.approx(0.29112, abs=0.003)
 
 
-def test_a_prior_with_nothing_within_is_a_sentence():
+def test_prior_with_nothing_within_is_a_sentence():
     with pytest.raises(InputError, match=r"truncation 0\.5: the prior hardly ever draws anything as small"):
         truncated(torch.ones(2), lambda: torch.ones(2), 0.5)
 

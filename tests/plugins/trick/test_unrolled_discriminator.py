@@ -1,3 +1,5 @@
+"""Trick: unrolled discriminator."""
+
 import copy
 from types import SimpleNamespace
 
@@ -30,7 +32,7 @@ def double(value):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 7])
-def test_a_quadratic_loss_has_the_closed_form(steps):
+def test_quadratic_loss_has_the_closed_form(steps):
     """loss = (theta - x)^2 / 2 takes theta to x + (1 - lr)^k (theta - x), whose derivative by x is 1 - (1 - lr)^k."""
     theta, x, lr = double(3.0).requires_grad_(), double(0.5).requires_grad_(), 0.2
     end = unroll({"theta": theta}, lambda at: (at["theta"] - x).square() / 2, lr, steps)["theta"]
@@ -40,7 +42,7 @@ def test_a_quadratic_loss_has_the_closed_form(steps):
     torch.testing.assert_close(by_x, double(1 - 0.8**steps))
 
 
-def test_a_parameter_that_the_loss_does_not_read_stays():
+def test_parameter_that_the_loss_does_not_read_stays():
     theta = {"read": double(1.0).requires_grad_(), "unread": double(2.0).requires_grad_()}
     end = unroll(theta, lambda at: at["read"].square(), 0.1, 3)
     assert end["unread"].item() == 2.0
@@ -59,7 +61,7 @@ class Line(nn.Module):
 
 
 class Curved(nn.Module):
-    """A small smooth D in float64, normalised; the buffers of batch and spectral norm move when it is asked."""
+    """Small smooth D in float64 with a norm, whose buffers change in every call."""
 
     def __init__(self, norm):
         super().__init__()
@@ -113,7 +115,7 @@ def sigmoid(x):
     return 1 / (1 + torch.exp(-x))
 
 
-def test_one_step_of_a_line_has_the_derivative_by_hand():
+def test_derivative_of_one_step_on_a_line():
     """D = w x, L_D = -ln s(w r) - ln(1 - s(w f)), so w' = w + lr (r s(-w r) - f s(w f)), and L_G = -ln s(w' f)."""
     w, r, f, lr = 0.7, double(1.3), double(-0.4), 0.25
     run = new_game(frozen(Line(w)))
@@ -152,7 +154,7 @@ def test_generators_gradient_against_finite_differences(norm, penalty, matching)
     terms = penalty(penalty.Config(every=4)).loss_terms("discriminator") if penalty else []
     network = frozen(Curved(norm))
     if norm == "spectral":
-        # In training its singular vectors follow the weights, and by its definition no gradient does.
+        # Spectral norm updates its singular vectors in training, without a gradient.
         network.eval()
     run, real, fake = new_game(network, [*adversarial(), *terms]), images(0), images(1)
 
@@ -176,7 +178,7 @@ def test_generators_gradient_against_finite_differences(norm, penalty, matching)
         assert fake.grad[place].item() == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-10)
 
 
-def test_the_steps_are_gradient_descent_on_a_copy():
+def test_steps_are_gradient_descent_on_a_copy():
     network, real, fake = Curved("none"), images(0), images(1)
     copied = copy.deepcopy(network)
     optimizer = torch.optim.SGD(copied.parameters(), lr=0.3)
@@ -208,7 +210,7 @@ def test_more_steps_lower_the_discriminators_loss():
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "spectral"])
-def test_the_discriminator_itself_is_left_as_it_is(norm):
+def test_discriminator_itself_is_left_as_it_is(norm):
     network = frozen(Curved(norm))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     # A plugin that calls D in its hook, too.
@@ -232,7 +234,7 @@ def test_other_parameters_than_those_that_learn_take_no_step():
     assert not torch.equal(step.fake_output.logits, network(fake, None).logits)
 
 
-def test_the_steps_have_the_targets_of_ds_turn_and_this_turns_images():
+def test_simulated_steps_have_the_targets_of_d_and_the_images_of_the_step():
     seen = []
 
     def before(run, step):
@@ -266,7 +268,7 @@ def test_without_steps_nothing_changes():
     assert step.discriminator is None
 
 
-def test_a_discriminator_that_torch_cannot_differentiate_twice_is_refused():
+def test_discriminator_that_torch_cannot_differentiate_twice_is_refused():
     class Odd(Line):
         def forward(self, images, labels):
             distance = torch.cdist(self.w * images.flatten(1), torch.ones(1, 16, dtype=torch.float64))
@@ -274,7 +276,9 @@ def test_a_discriminator_that_torch_cannot_differentiate_twice_is_refused():
 
     run = new_game(frozen(Odd(0.7)))
     step = new_step(run, images(0), images(1).requires_grad_())
-    with pytest.raises(InputError, match=r"torch cannot compute the derivative of D's gradients \(.*_cdist_backward.*remove the trick"):
+    with pytest.raises(
+        InputError, match=r"torch cannot compute the derivative of D's gradients \(.*_cdist_backward.*remove the trick"
+    ):
         plugin().before_g_step(run, step)
 
 
@@ -307,7 +311,7 @@ def played_game(plain_recipe, change):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_gs_turn_leaves_the_discriminator_alone_and_reaches_all_of_g(plain_recipe, precision):
+def test_g_step_changes_only_g(plain_recipe, precision):
     tricks = {"unrolled_discriminator": {"steps": 2}, "gradient_penalty": {}, "label_smoothing": {"real": [0.8, 1.0]}}
     change = {"train": {"precision": precision}, "normalization": {"discriminator": "batch_norm"}, "tricks": tricks}
     run = played_game(plain_recipe, change)
@@ -342,7 +346,7 @@ def test_bf16_is_near_fp32(plain_recipe):
 
 
 @pytest.mark.parametrize("wrong", [{"steps": -1}, {"steps": 1.5}, {"lr": 0.0}, {"lr": -1.0}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         UnrolledDiscriminator.Config(**wrong)
 
