@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 RENAMED = {
     "accumulated": "accumulate",
+    "alike": "diversity_threshold",
+    "quiet": "repeat_after",
+    "sure": "loss_threshold",
 }
 """New names by old ones: recipe keys, settings, plugins, kinds, hook points, attributes of plugins."""
 

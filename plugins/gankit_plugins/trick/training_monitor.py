@@ -74,8 +74,8 @@ class TrainingMonitor(Plugin):
     """Warns of collapse, a D loss near 0, oscillations and NaN, and names remedies from papers.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
-    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. It is repeated after `quiet` checks at
-    the earliest. The training is not changed. The check of D's loss needs a cross entropy.
+    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. It is repeated after
+    `repeat_after` checks at the earliest. The training is not changed. The check of D's loss needs a cross entropy.
 
     When to use: first runs of a new recipe.
     When not: where every iteration counts: at each check the CPU waits for the device.
@@ -86,9 +86,9 @@ class TrainingMonitor(Plugin):
 
     class Config(Settings):
         every: int = Field(30, ge=1, description="interval in iterations; at a check the CPU waits for the device")
-        quiet: int = Field(20, ge=1, description="checks before the same warning is repeated")
-        sure: float = Field(0.01, gt=0, description="value of D's loss, above its minimum, below which it is nearly 0")
-        alike: float = Field(
+        repeat_after: int = Field(20, ge=1, description="checks before the same warning is repeated")
+        loss_threshold: float = Field(0.01, gt=0, description="D's loss above its minimum that counts as nearly 0")
+        diversity_threshold: float = Field(
             0.1,
             gt=0,
             lt=1,
@@ -134,9 +134,9 @@ class TrainingMonitor(Plugin):
                 self._warn(run, "not finite", f"the {player}'s loss")
                 return
         self.history = torch.cat([self.history, torch.tensor([sums], dtype=torch.float64)])[-WINDOW:]
-        if self.excess is not None and (excess := self.excess.item()) < self.config.sure:
+        if self.excess is not None and (excess := self.excess.item()) < self.config.loss_threshold:
             self._warn(run, "D loss near 0", f"{excess:.2g}")
-        if self.diversity is not None and (diversity := self.diversity.item()) < self.config.alike:
+        if self.diversity is not None and (diversity := self.diversity.item()) < self.config.diversity_threshold:
             self._warn(run, "collapse", f"{diversity:.0%}")
         if len(self.history) == WINDOW:
             for player, values in zip(players, self.history.T, strict=True):
@@ -151,7 +151,7 @@ class TrainingMonitor(Plugin):
     def _warn(self, run: Run, problem: str, value: str) -> None:
         if self.checks >= self.next_warning.get(problem, 0):
             run.warn(MESSAGES[problem].format(value=value))
-            self.next_warning[problem] = self.checks + self.config.quiet
+            self.next_warning[problem] = self.checks + self.config.repeat_after
 
     def state_dict(self) -> dict[str, Any]:
         warnings = {f"next_warning.{problem}": check for problem, check in self.next_warning.items()}

@@ -89,7 +89,7 @@ def test_non_finite_loss_causes_a_warning(warnings):
 
 
 def test_winning_discriminator_causes_a_warning_that_is_repeated_later(warnings):
-    messages = warnings({}, iterations=7, sure=1000.0, quiet=3)
+    messages = warnings({}, iterations=7, loss_threshold=1000.0, repeat_after=3)
     assert len(messages) == 3
     assert all(s.startswith("D's loss is nearly 0") and "instance_noise" in s for s in messages)
 
