@@ -1,70 +1,83 @@
-"""Three recipes that come with gankit, each as the shortest well-tuned loop that somebody would write by hand.
+"""Three bundled recipes as short, well-tuned training loops in plain PyTorch, without gankit.
 
-They know what gankit knows: one pass of D over the real and one over the generated images, D frozen in G's turn,
-fused Adam, channels_last, bfloat16 where the recipe has it, images kept as bytes in memory, glibc told to keep what is
-freed. They draw the same random numbers in the same order, so they end with the same weights
-(tests/test_by_hand.py).
+The loops use the same optimisations as gankit: one pass of D over the real and one over the generated images, D frozen
+in the G step, fused Adam, channels_last, autocast where the recipe has it, and images in memory as bytes. They draw the
+same random numbers in the same order, so they end with the same weights (tests/test_by_hand.py).
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from plain import adam, freeze, penalty, step
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from gankit.training.run import TrainingRun
+# gankit is not imported at run time: memory_by_hand.py measures a process without it.
+if TYPE_CHECKING:
+    from gankit.training.run import TrainingRun
 
 Iteration = Callable[[], None]
+Autocast = Callable[[], torch.autocast]
 
 
 class Images:
-    """Shuffled batches; with classes, as many of each as a batch has room for."""
+    """Shuffled batches of images; with labels, each batch holds equally many images of each class.
+
+    Args:
+        images: (N, C, R, R) uint8.
+        labels: (N,) or None.
+        batch_size: images in a batch.
+        classes: number of classes, if there are labels.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor | None, batch_size: int, classes: int) -> None:
         self.images, self.labels = images, labels
-        self.each = batch_size // max(1, classes)
-        everyone = torch.arange(len(images))
-        self.members = [everyone] if labels is None else [(labels == k).nonzero().flatten() for k in range(classes)]
-        self.randomness = torch.Generator().manual_seed(0)
+        if labels is None:
+            self.members = [torch.arange(len(images))]
+        else:
+            self.members = [(labels == k).nonzero().flatten().cpu() for k in range(classes)]
+        self.per_class = batch_size // len(self.members)
+        self.generator = torch.Generator().manual_seed(0)
         self.shuffle()
 
     def shuffle(self) -> None:
-        self.orders = [m[torch.randperm(len(m), generator=self.randomness)] for m in self.members]
+        """Draw the order of the next epoch."""
+        orders = [m[torch.randperm(len(m), generator=self.generator)] for m in self.members]
+        self.orders = [order.to(self.images.device) for order in orders]
         self.position = 0
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        if self.position + self.each > len(self.orders[0]):
+        """Return images, (B, C, R, R) in [-1, 1], and their labels (B,)."""
+        if self.position + self.per_class > len(self.orders[0]):
             self.shuffle()
-        rows = slice(self.position, self.position + self.each)
-        self.position += self.each
+        rows = slice(self.position, self.position + self.per_class)
+        self.position += self.per_class
         index = torch.stack([order[rows] for order in self.orders], dim=1).flatten()
         real = self.images[index].float().div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
         return real, None if self.labels is None else self.labels[index]
 
 
-def dcgan(run: TrainingRun) -> Iteration:
-    """`dcgan_mnist`."""
-    G, D, data, half = players(run)
+def dcgan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iteration:
+    """Return the iteration of `dcgan_mnist`."""
     g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
 
     def iteration() -> None:
         real, _ = data.next()
-        z = torch.empty(len(real), 100).uniform_(-1, 1)
-        with half():
+        z = torch.empty(len(real), 100, device=real.device).uniform_(-1, 1)
+        with autocast():
             with torch.no_grad():
                 fake = G(z, None).float()
-            on_real, on_fake = D(real, None).logits.float(), D(fake, None).logits.float()
-            loss = -logsigmoid(on_real).mean() - logsigmoid(-on_fake).mean()
+            real_logits, fake_logits = D(real, None).logits.float(), D(fake, None).logits.float()
+            loss = -logsigmoid(real_logits).mean() - logsigmoid(-fake_logits).mean()
         step(loss, d_adam)
 
         real, _ = data.next()
-        z = torch.empty(len(real), 100).uniform_(-1, 1)
+        z = torch.empty(len(real), 100, device=real.device).uniform_(-1, 1)
         freeze(D, True)
-        with half():
+        with autocast():
             loss = -logsigmoid(D(G(z, None).float(), None).logits.float()).mean()
         step(loss, g_adam)
         freeze(D, False)
@@ -72,26 +85,26 @@ def dcgan(run: TrainingRun) -> Iteration:
     return iteration
 
 
-def wgan_gp(run: TrainingRun) -> Iteration:
-    """`wgan_gp_mnist`."""
-    G, D, data, half = players(run)
+def wgan_gp(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iteration:
+    """Return the iteration of `wgan_gp_mnist`."""
     g_adam, d_adam = adam(G, 1e-4, (0.0, 0.9)), adam(D, 1e-4, (0.0, 0.9))
 
     def iteration() -> None:
         for _ in range(5):
             real, _ = data.next()
-            z = torch.randn(len(real), 128)
-            with half():
+            z = torch.randn(len(real), 128, device=real.device)
+            with autocast():
                 with torch.no_grad():
                     fake = G(z, None).float()
-                on_real, on_fake = D(real, None).logits.float(), D(fake, None).logits.float()
-                loss = on_fake.mean() - on_real.mean() + 10.0 * penalty(lambda x: D(x, None).logits, real, fake)
+                real_logits, fake_logits = D(real, None).logits.float(), D(fake, None).logits.float()
+                penalty = gradient_penalty(lambda x: D(x, None).logits, real, fake)
+                loss = fake_logits.mean() - real_logits.mean() + 10.0 * penalty
             step(loss, d_adam)
 
         real, _ = data.next()
-        z = torch.randn(len(real), 128)
+        z = torch.randn(len(real), 128, device=real.device)
         freeze(D, True)
-        with half():
+        with autocast():
             loss = -D(G(z, None).float(), None).logits.float().mean()
         step(loss, g_adam)
         freeze(D, False)
@@ -99,9 +112,8 @@ def wgan_gp(run: TrainingRun) -> Iteration:
     return iteration
 
 
-def igan_vn(run: TrainingRun) -> Iteration:
-    """`igan_vn_mnist`."""
-    G, D, data, half = players(run)
+def igan_vn(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iteration:
+    """Return the iteration of `igan_vn_mnist`."""
     g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
     average = copy.deepcopy(G).requires_grad_(False)
     names = [name for name, tensor in G.state_dict().items() if tensor.is_floating_point()]
@@ -113,24 +125,25 @@ def igan_vn(run: TrainingRun) -> Iteration:
 
     def iteration() -> None:
         nonlocal t
-        rate = (0.0002 + 1 / (555.56 + 10 * t)) / 0.0002
-        g_adam.param_groups[0]["lr"], d_adam.param_groups[0]["lr"] = 3e-4 * rate, 2e-4 * rate
+        factor = (0.0002 + 1 / (555.56 + 10 * t)) / 0.0002
+        g_adam.param_groups[0]["lr"], d_adam.param_groups[0]["lr"] = 3e-4 * factor, 2e-4 * factor
         for _ in range(3):
             real, y = data.next()
-            z = torch.randn(len(real), 100)
-            with half():
+            z = torch.randn(len(real), 100, device=real.device)
+            with autocast():
                 with torch.no_grad():
                     fake = G(z, y).float()
                 real, fake = noisy(real), noisy(fake)
-                on_real, on_fake = D(real, y).logits.float(), D(fake, y).logits.float()
-                loss = -(0.9 * logsigmoid(on_real) + 0.1 * logsigmoid(-on_real)).mean() - logsigmoid(-on_fake).mean()
-                loss = loss + 5.0 * penalty(lambda x, y=y: D(x, y).logits, real, fake)
+                real_logits, fake_logits = D(real, y).logits.float(), D(fake, y).logits.float()
+                loss = -(0.9 * logsigmoid(real_logits) + 0.1 * logsigmoid(-real_logits)).mean()
+                loss = loss - logsigmoid(-fake_logits).mean()
+                loss = loss + 5.0 * gradient_penalty(lambda x, y=y: D(x, y).logits, real, fake)
             step(loss, d_adam)
 
         real, y = data.next()
-        z = torch.randn(len(real), 100)
+        z = torch.randn(len(real), 100, device=real.device)
         freeze(D, True)
-        with half():
+        with autocast():
             loss = -logsigmoid(D(noisy(G(z, y).float()), y).logits.float()).mean()
         step(loss, g_adam)
         freeze(D, False)
@@ -140,21 +153,62 @@ def igan_vn(run: TrainingRun) -> Iteration:
     return iteration
 
 
-def players(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Callable[[], torch.autocast]]:
-    """Copies of a game's networks, its data, and autocast as the game has it."""
+LOOPS = {"dcgan_mnist": dcgan, "wgan_gp_mnist": wgan_gp, "igan_vn_mnist": igan_vn}
+"""Loops by the name of their recipe. Each takes G, D, the data and the autocast context."""
+
+
+def inputs_of(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Autocast]:
+    """Return what a loop needs to train like a run: copies of the networks, the run's data, its autocast context."""
     images, labels = run.dataset.load()
     classes = run.spec.classes if run.spec.class_balanced else 0
-    data = Images(images, labels if classes else None, run.recipe.train.batch_size, classes)
-    return (
-        copy.deepcopy(run.generator),
-        copy.deepcopy(run.discriminator),
-        data,
-        lambda: torch.autocast("cpu", torch.bfloat16, enabled=run.bf16),
-    )
+    labels = labels.to(run.device) if labels is not None and classes else None
+    data = Images(images.to(run.device), labels, run.recipe.train.batch_size, classes)
+    # A reference to the run would keep its memory.
+    device, bf16 = run.device.type, run.bf16
+
+    def autocast() -> torch.autocast:
+        return torch.autocast(device, torch.bfloat16, enabled=bf16)
+
+    return copy.deepcopy(run.generator), copy.deepcopy(run.discriminator), data, autocast
 
 
-BY_HAND: dict[str, Callable[[TrainingRun], Iteration]] = {
-    "dcgan_mnist": dcgan,
-    "wgan_gp_mnist": wgan_gp,
-    "igan_vn_mnist": igan_vn,
-}
+def by_hand(recipe: str) -> Callable[[TrainingRun], Iteration]:
+    """Return a function that builds the hand-written iteration for a run of a recipe."""
+    return lambda run: LOOPS[recipe](*inputs_of(run))
+
+
+BY_HAND = {recipe: by_hand(recipe) for recipe in LOOPS}
+
+
+def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    """Return Adam as one fused kernel."""
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+
+
+def step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Compute the gradients and update the parameters once."""
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def freeze(network: nn.Module, frozen: bool) -> None:
+    """Switch the gradients of all weights off or on."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(not frozen)
+
+
+def gradient_penalty(discriminate: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """Return E[(||grad D(x)||_2 - 1)^2] at points x between real and generated images.
+
+    Args:
+        discriminate: function from images (B, C, R, R) to logits of any shape.
+        real, fake: (B, C, R, R).
+
+    Source:
+        Gulrajani 2017, equation 3.
+    """
+    t = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (t * real + (1 - t) * fake).requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminate(between).sum(), between, create_graph=True)
+    return (torch.linalg.vector_norm(gradient.float(), dim=(1, 2, 3)) - 1).square().mean()

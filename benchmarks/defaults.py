@@ -1,25 +1,25 @@
-"""What gankit does unless told otherwise, against the other way, one at a time; and what may be asked for.
+"""Each default of gankit that affects speed, against its alternative, one at a time.
 
     python benchmarks/defaults.py
 
-Everything takes turns in one process with gankit as it comes. Only the allocator is set for a whole process, so its
-two ways are two processes at a time, pair by pair.
+All loops are interleaved in one process with gankit's defaults. The allocator is set for a whole process, so its two
+settings are compared in pairs of processes.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from timing import Ratio, ResolvedPlugin, command_line, interleaved, machine, timed
-from workloads import PARTS, TINY, game_of, iteration_of
+from timing import Ratio, Result, command_line, interleaved, machine, quartiles, timed
+from workloads import PLUGINS, TINY, benchmark_run, iteration_of
 
 from gankit.training.run import TrainingRun
 
@@ -29,175 +29,173 @@ WORK: dict[str, tuple[str, list[str], int]] = {
     "WGAN-GP 28": ("wgan_gp_mnist", ["train.precision=fp32"], 24),
     "IGAN_vN 28": ("igan_vn_mnist", ["train.precision=fp32"], 16),
 }
-"""What is measured: a recipe that comes with gankit, what is changed in it, and the number of rounds."""
+"""Workloads: a bundled recipe, its overrides, and the number of rounds."""
 
 LARGE = ("igan_mnist", ["train.precision=fp32", "data.resolution=96", "data.channels=3", "train.batch_size=32"])
-"""What asks the allocator for large blocks."""
+"""Workload that allocates large blocks."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """Another way of doing something."""
+class Alternative:
+    """Alternative to a default."""
 
-    here: str
-    """What gankit does."""
+    default: str
+    """Default of gankit."""
 
     overrides: tuple[str, ...] = ()
     change: Callable[[TrainingRun], None] = lambda run: None
     threads: int | None = None
     not_for: tuple[str, ...] = ()
-    """Work that it cannot do, or that it would change."""
+    """Workloads that it does not support, or whose result it would change."""
 
 
-def adam(**how: Any) -> Callable[[TrainingRun], None]:
-    """Adam of another make, with the same settings."""
+def adam(**options: Any) -> Callable[[TrainingRun], None]:
+    """Return a change to another implementation of Adam, with the same settings."""
 
     def change(run: TrainingRun) -> None:
         for player, optimizer in run.optimizers.items():
             settings = {name: optimizer.defaults[name] for name in ("lr", "betas", "eps")}
-            run.optimizers[player] = torch.optim.Adam(run.parameters[player], **settings, **how)
+            run.optimizers[player] = torch.optim.Adam(run.parameters[player], **settings, **options)
 
     return change
 
 
-def kept_gradients(run: TrainingRun) -> None:
-    """Gradients are set to zero where they are, instead of being let go."""
+def zero_in_place(run: TrainingRun) -> None:
+    """Set gradients to zero instead of to None."""
     for optimizer in run.optimizers.values():
-        let_go = optimizer.zero_grad
-        optimizer.zero_grad = lambda let_go=let_go: let_go(set_to_none=False)  # type: ignore[method-assign, misc]
+        optimizer.zero_grad = partial(optimizer.zero_grad, set_to_none=False)  # type: ignore[method-assign]
 
 
 def trick(name: str) -> tuple[str, ...]:
-    return (f"tricks.other_way.use={PARTS}:{name}",)
+    """Return the override that activates a plugin of the benchmarks."""
+    return (f"tricks.alternative.use={PLUGINS}:{name}",)
 
 
 SECOND_DERIVATIVES = ("WGAN-GP 28", "IGAN_vN 28")
 BATCH_NORM_IN_D = ("DCGAN 28", "DCGAN 64")
 
-ONE_PASS = "real and generated in one pass of D"
-WAYS = {
-    "gankit once more (control)": Way(""),
-    "channels_last off": Way("`train.channels_last`, on", ("train.channels_last=false",)),
-    "D not frozen in G's turn": Way("always frozen", trick("NotFrozen")),
-    "Adam, foreach": Way("fused", change=adam(foreach=True)),
-    "Adam, parameter by parameter": Way("fused", change=adam(foreach=False)),
-    "gradients zeroed in place": Way("let go, which is torch's own way", change=kept_gradients),
-    ONE_PASS: Way("two passes, right whatever layers D has", trick("OnePass"), not_for=BATCH_NORM_IN_D),
-    "torch.compile of both networks": Way("not compiled", trick("Compiled"), not_for=SECOND_DERIVATIVES),
-    "one thread": Way("torch's number, one for each core; `OMP_NUM_THREADS`", threads=1),
-    "bf16": Way("`train.precision`, fp32: bf16 computes other gradients", ("train.precision=bf16",)),
+ONE_PASS = "real and generated images in one pass of D"
+ALTERNATIVES = {
+    "defaults again (control)": Alternative(""),
+    "channels_last off": Alternative("`train.channels_last`, on", ("train.channels_last=false",)),
+    "D not frozen in the G step": Alternative("always frozen", trick("NotFrozen")),
+    "Adam, foreach": Alternative("fused", change=adam(foreach=True)),
+    "Adam, parameter by parameter": Alternative("fused", change=adam(foreach=False)),
+    "gradients zeroed in place": Alternative("set to None, the default of torch", change=zero_in_place),
+    ONE_PASS: Alternative("two passes, correct for all layers of D", trick("OnePass"), not_for=BATCH_NORM_IN_D),
+    "torch.compile of both networks": Alternative("not compiled", trick("Compiled"), not_for=SECOND_DERIVATIVES),
+    "one thread": Alternative("one for each core, the default of torch; `OMP_NUM_THREADS`", threads=1),
+    "bf16": Alternative("`train.precision`, fp32: gradients differ in bf16", ("train.precision=bf16",)),
 }
-CONTROL = "gankit once more (control)"
+CONTROL = "defaults again (control)"
+QUICK = (CONTROL, "D not frozen in the G step", "Adam, foreach")
 
 
-def measure(quick: bool) -> ResolvedPlugin:
-    found: ResolvedPlugin = {"machine": machine(), "work": {}}
-    for name, (recipe, overrides, rounds) in WORK.items():
-        if quick and name not in ("DCGAN 28", "WGAN-GP 28"):
-            continue
+def measure(quick: bool) -> Result:
+    result: Result = {"machine": machine(), "work": {}}
+    for name, (recipe, overrides, rounds) in list(WORK.items())[: 1 if quick else None]:
         if quick:
             overrides, rounds = [*overrides, *TINY], 2
-        ways = {way: how for way, how in WAYS.items() if name not in how.not_for and not (quick and "compile" in way)}
-        loops = {"gankit": threaded(iteration_of(game_of(recipe, overrides)), None)}
-        for way, how in ways.items():
-            run = game_of(recipe, [*overrides, *how.overrides])
-            how.change(run)
-            loops[way] = threaded(iteration_of(run), how.threads)
+        loops = {"gankit": threaded(iteration_of(benchmark_run(recipe, overrides)), None)}
+        for way, alternative in ALTERNATIVES.items():
+            if name in alternative.not_for or (quick and way not in QUICK):
+                continue
+            run = benchmark_run(recipe, [*overrides, *alternative.overrides])
+            alternative.change(run)
+            loops[way] = threaded(iteration_of(run), alternative.threads)
         taken = interleaved(loops, rounds, repeats=1 if quick else repeats_for(loops["gankit"]))
         control = taken.ratio(CONTROL, "gankit")
-        found["work"][name] = {
+        result["work"][name] = {
             "milliseconds": taken.milliseconds("gankit"),
-            "ratios": {way: taken.ratio(way, "gankit") for way in ways},
+            "ratios": {way: taken.ratio(way, "gankit") for way in loops if way != "gankit"},
             "rounds": rounds,
-            # One of the ways keeps a single core busy.
-            "trouble": taken.together({"gankit": ["gankit"]}).trouble(control),
+            # One of the alternatives uses a single core, so only the defaults are checked for busy cores.
+            "invalid": taken.summed({"gankit": ["gankit"]}).invalid(control),
         }
-    found["allocator"] = allocator(2 if quick else 3, quick)
-    return found
+    result["allocator"] = {"pairs": 0, "ratios": [1.0]} if quick else allocator(3)
+    return result
 
 
 def repeats_for(loop: Callable[[], None]) -> int:
-    """Calls that fill half a second."""
+    """Return the number of calls that take half a second."""
     loop()
     return max(1, round(0.5 / timed(loop, 1)[0]))
 
 
 def threaded(loop: Callable[[], None], threads: int | None) -> Callable[[], None]:
-    """The loop with so many threads; None for as many as torch would take."""
-    usual = torch.get_num_threads()
+    """Return the loop with a number of threads, or torch's default with None."""
+    default = torch.get_num_threads()
 
     def with_threads() -> None:
-        torch.set_num_threads(threads or usual)
+        torch.set_num_threads(threads or default)
         loop()
 
     return with_threads
 
 
-def allocator(pairs: int, quick: bool) -> ResolvedPlugin:
-    """Pair by pair, a process that keeps what is freed and one that does not."""
+def allocator(pairs: int) -> Result:
+    """Compare processes with and without `keep_freed_memory`, in pairs."""
     recipe, overrides = LARGE
-    if quick:
-        overrides = [*overrides, *TINY]
     ratios = []
     for number in range(pairs):
         order = [True, False] if number % 2 else [False, True]
-        seconds = {keeps: in_a_process(recipe, overrides, keeps) for keeps in order}
+        seconds = {keep: seconds_in_process(recipe, overrides, keep) for keep in order}
         ratios.append(seconds[True] / seconds[False])
     return {"pairs": pairs, "ratios": ratios}
 
 
-def in_a_process(recipe: str, overrides: list[str], keeps: bool) -> float:
-    """Seconds of an iteration in a process of its own."""
-    settings = [*overrides, f"train.keep_freed_memory={str(keeps).lower()}"]
+def seconds_in_process(recipe: str, overrides: list[str], keep: bool) -> float:
+    """Return the seconds of an iteration in a process of its own."""
+    settings = [*overrides, f"train.keep_freed_memory={str(keep).lower()}"]
     program = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); from timing import timed; "
-        "from workloads import game_of, iteration_of; "
-        "loop = iteration_of(game_of(sys.argv[2], json.loads(sys.argv[3]))); timed(loop, 2); print(timed(loop, 3)[0])"
+        "from workloads import benchmark_run, iteration_of; "
+        "loop = iteration_of(benchmark_run(sys.argv[2], json.loads(sys.argv[3]))); "
+        "timed(loop, 2); print(timed(loop, 3)[0])"
     )
     command = [sys.executable, "-c", program, str(Path(__file__).parent), recipe, json.dumps(settings)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 3
 
 
-def section(found: ResolvedPlugin) -> str:
+def section(found: Result) -> str:
     work = found["work"]
     lines = [
-        "## The defaults, and the other ways",
+        "## Defaults and alternatives",
         "",
-        "The time of an iteration done the other way over gankit's as it comes: channels_last, D frozen in G's turn, "
-        "fused Adam, gradients let go, one pass of D over the real and one over the generated images, no compilation, "
-        "all cores, float32. Above 1 the default is the faster. Median of the ratios within rounds, and quartiles; "
-        f"networks of the MNIST recipes (`dcgan_mnist`, `wgan_gp_mnist`, `igan_vn_mnist`), on {found['machine']}.",
+        "Time of an iteration with one alternative over that with gankit's defaults: channels_last, D frozen in the G "
+        "step, fused Adam, gradients set to None, one pass of D over the real and one over the generated images, no "
+        "compilation, all cores, float32. Above 1, the default is faster. Median of the ratios within rounds, with "
+        "quartiles. Networks of the recipes `dcgan_mnist`, `wgan_gp_mnist` and `igan_vn_mnist`, "
+        f"on {found['machine']}.",
         "",
-        "| the other way | " + " | ".join(work) + " | gankit's way |",
+        "| alternative | " + " | ".join(work) + " | default |",
         "| --- |" + " --- |" * len(work) + " --- |",
     ]
-    for way, how in WAYS.items():
+    for way, alternative in ALTERNATIVES.items():
         cells = [str(Ratio(*row["ratios"][way])) if way in row["ratios"] else "" for row in work.values()]
-        lines.append(f"| {way} | {' | '.join(cells)} | {how.here} |")
+        lines.append(f"| {way} | {' | '.join(cells)} | {alternative.default} |")
     took = ", ".join(f"{name} {row['milliseconds']:.0f} ms ({row['rounds']} rounds)" for name, row in work.items())
-    low, median, high = statistics.quantiles(found["allocator"]["ratios"], n=4)
+    memory = quartiles(found["allocator"]["ratios"])
     lines += [
         "",
-        f"An iteration as it comes takes: {took}.",
+        f"Time of an iteration with the defaults: {took}.",
         "",
-        "`keep_freed_memory`, glibc's allocator told to keep what is freed, is on by default: IGAN at 96x96 (32 "
-        f"images, float32) takes {median:.2f} ({low:.2f} to {high:.2f}) of the time without it, over "
+        "`keep_freed_memory` makes glibc's allocator keep freed memory and is on by default. IGAN at 96x96 (32 images, "
+        f"float32) takes {memory.median:.2f} ({memory.low:.2f} to {memory.high:.2f}) of the time without it, over "
         f"{found['allocator']['pairs']} pairs of processes.",
         "",
-        "Empty where the other way would compute something else: batch norm in D would see real and generated images "
-        "together, and `torch.compile` cannot differentiate twice. Whole iterations as CUDA graphs are tried by "
-        "`benchmarks/gpu.py`, which wants a GPU.",
+        "A cell is empty where the alternative would change the result or is not possible: in one pass, batch norm in "
+        "D would mix the statistics of real and generated images, and `torch.compile` cannot differentiate twice.",
     ]
     if one_pass := [row["ratios"][ONE_PASS][0] for row in work.values() if ONE_PASS in row["ratios"]]:
         lines += [
             "",
-            f"One pass of D takes {' and '.join(f'{ratio:.3f}' for ratio in one_pass)} of the time of two. It is not "
-            "gankit's way all the same: with layers that look at the whole batch it is another algorithm, and whether "
-            "somebody's D has such layers the core cannot know.",
+            f"One pass of D takes {' and '.join(f'{ratio:.3f}' for ratio in one_pass)} of the time of two passes. It "
+            "is not the default, because it changes the algorithm if a layer of D depends on the whole batch.",
         ]
-    troubles = [f"{name}: {row['trouble']}" for name, row in work.items() if row["trouble"] is not None]
-    if troubles:
-        lines += ["", f"Measurements that do not count: {'; '.join(troubles)}."]
+    invalid = [f"{name}: {row['invalid']}" for name, row in work.items() if row["invalid"] is not None]
+    if invalid:
+        lines += ["", f"Measurements that are not valid: {'; '.join(invalid)}."]
     return "\n".join(lines) + "\n"
 
 

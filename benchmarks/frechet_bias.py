@@ -1,15 +1,17 @@
-"""How the Frechet distance falls with the number of images, for images that differ in nothing.
+"""Dependence of the Frechet distance on the number of images, between sets of images that differ only by chance.
 
     GANKIT_DATA=... python benchmarks/frechet_bias.py
 
-Draws pairs of disjoint sets of MNIST's training images, looks at them through the extractor `classifier`, and prints
-the distance between the two of a pair: the mean of five pairs and the range, for each count. Nothing differs between
-the sets but the draw.
+Draws pairs of disjoint sets from MNIST's training images and prints the distance within a pair, on the features of the
+extractor `classifier`: the mean and the range of five pairs for each number of images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from timing import parser_of
 
 from gankit_plugins.data.mnist import Mnist
 from gankit_plugins.extractor.classifier import DatasetClassifier
@@ -19,7 +21,8 @@ COUNTS = (100, 200, 500, 1000, 2000, 5000, 10_000)
 PAIRS = 5
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser_of(__doc__).parse_args(arguments)
     dataset = Mnist(Mnist.Config()).load_data()
     extractor = DatasetClassifier(DatasetClassifier.Config()).build_extractor(dataset, torch.device("cpu"))
     images, _ = dataset.load()
@@ -28,12 +31,12 @@ def main() -> None:
     print("| images in each set | distance, mean of 5 pairs | range |")
     print("| --- | --- | --- |")
     for count in COUNTS:
-        found = []
+        distances = []
         for seed in range(PAIRS):
             order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
-            pair = (features[order[:count]], features[order[count : 2 * count]])
-            found.append(frechet_distance(*mean_and_covariance(pair[0]), *mean_and_covariance(pair[1])).item())
-        print(f"| {count:,} | {sum(found) / PAIRS:.3g} | {min(found):.3g} to {max(found):.3g} |")
+            a, b = (mean_and_covariance(features[index]) for index in (order[:count], order[count : 2 * count]))
+            distances.append(frechet_distance(*a, *b).item())
+        print(f"| {count:,} | {sum(distances) / PAIRS:.3g} | {min(distances):.3g} to {max(distances):.3g} |")
 
 
 if __name__ == "__main__":

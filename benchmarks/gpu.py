@@ -1,230 +1,346 @@
-"""All that is measured and checked on a GPU, in one command.
+"""Checks and measurements on a GPU, as one table.
 
-    python benchmarks/gpu.py --out DIR [--only speed profile ...] [--minutes 9]
+    python benchmarks/gpu.py --out DIR [--only speed,memory,resume,waits,tests]
 
-Writes DIR/gpu.json and DIR/gpu.md. Parts: speed (loops by hand, gankit, gankit as a graph; three workloads, three
-precisions, two batch sizes), profile (costs and gaps), checks (tests, resume and graphs to the byte), defaults (which
-of gankit's win), waits (which tricks make the CPU wait) and compiled. Each piece of a part runs in a process of its
-own, so that a GPU that one of them leaves broken is whole again for the next. What fails is a row with its error, what
-the time does not suffice for is a row that says so.
+Writes DIR/gpu.md and DIR/gpu.json. On an H100 all sections take less than 10 minutes:
 
-`--device cpu --quick` walks through all of it with tiny networks; its figures mean nothing.
+- speed: real images per second of gankit's loop and of the hand-written loop (benchmarks/by_hand.py), interleaved
+- memory: peak of the GPU memory that tensors take, of both loops
+- resume: a deterministic run that is killed and resumed writes the same bytes as one that is not
+- waits: operations of an iteration that make the CPU wait for the GPU
+- tests: the tests with the marker `gpu`
+
+A section that fails is a row with the error. `--device cpu --smoke` runs a tiny version of all sections without a GPU,
+as the tests do; its figures mean nothing.
 """
 
 from __future__ import annotations
 
-import argparse
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any
 
-import cost
-import gpu_checks
-import gpu_defaults
-import gpu_page
-import gpu_speed
 import torch
-from gpu_profile import profiled
-from gpu_speed import COMPILED, EAGER, Setting, built, first_line
-from gpu_waits import most_of
-from gpu_workloads import PRECISIONS, WORKLOADS
-from timing import ResolvedPlugin
+from by_hand import BY_HAND
+from timing import Loop, Result, interleaved, parser_of, peak_of_tensors, timed
+from waits import most_of
+from workloads import TINY, benchmark_run, iteration_of, random_images
 
-from gankit.recipe.toml import merge
-from gankit.training.update import train_iteration
+from gankit.training.run import TrainingRun
 
-SECONDS = 4.0
-"""For each comparison, once all loops are warm."""
+ROOT = Path(__file__).parents[1]
 
-LEAST = 15.0
-"""Seconds that must be left for a piece to be begun."""
+WIDE_DCGAN = ["data.resolution=64", "data.channels=3", "generator.width=128", "discriminator.width=128"]
+WORKLOADS: dict[str, tuple[str, list[str]]] = {
+    "DCGAN 64": ("dcgan_mnist", WIDE_DCGAN),
+    "WGAN-GP 64": ("wgan_gp_mnist", WIDE_DCGAN),
+    "IGAN_vN 96": (
+        "igan_vn_mnist",
+        ["data.resolution=96", "data.channels=3", "generator.channels=64", "discriminator.width=32"],
+    ),
+}
+"""Bundled recipes at the image sizes and widths of the papers."""
 
-PROFILED = ("gankit", "gankit, graph")
+SMOKE = ["generator.width=2", "discriminator.width=2"]
+PRECISIONS = ("fp32", "bf16")
 
-LOOKS = 30
-"""Iterations between two looks of the tricks that look now and then."""
+ROUNDS = 15
+ROUND_SECONDS = 0.2
+"""Least seconds of a loop in a round."""
+
+WARM_UP = 3
+WAIT_ITERATIONS = 10
+
+ITERATIONS, CHECKPOINT_EVERY = 60, 10
+"""Length of the run that is killed, and the distance of its checkpoints."""
+
+TIMEOUT = 240.0
+"""Seconds for a process that a section starts."""
+
+RUN_TIMES = {"log.jsonl", "environment.json", "report.html", ".lock"}
+"""Files of a run that hold times or the number of processes. They differ between equal runs."""
 
 
 @dataclass(frozen=True)
 class Options:
-    device: str
-    quick: bool = False
+    """Device of the sections, and whether they run their tiny version."""
+
+    device: str = "cuda"
+    smoke: bool = False
 
     @property
-    def seconds(self) -> float:
-        return 0.0 if self.quick else SECONDS
+    def torch_device(self) -> torch.device:
+        return torch.device(self.device)
 
-    def setting(self, workload: str, precision: str, batch_size: int | None = None) -> Setting:
-        return Setting(workload, precision, self.device, batch_size, self.quick)
+    def cases(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of the workloads and the precisions."""
+        for workload in list(WORKLOADS)[: 1 if self.smoke else None]:
+            for precision in PRECISIONS[: 1 if self.smoke else None]:
+                yield workload, precision
 
+    def overrides(self, workload: str, precision: str = "fp32") -> list[str]:
+        """Return the settings of a workload."""
+        settings = [*WORKLOADS[workload][1], f"train.precision={precision}"]
+        return [*settings, *TINY, *SMOKE] if self.smoke else settings
 
-def speed(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
-    sizes = WORKLOADS[workload].batch_sizes[: 1 if options.quick else None]
-    for size in sizes:
-        for precision in PRECISIONS:
-            yield from gpu_speed.rows(options.setting(workload, precision, size), EAGER, options.seconds)
-
-
-def compiled(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
-    for precision in ("tf32",) if options.quick else reversed(PRECISIONS):
-        yield from gpu_speed.rows(options.setting(workload, precision), COMPILED, options.seconds)
-
-
-def profile(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
-    for precision in ("tf32", "bf16"):
-        for variant in PROFILED:
-            row: ResolvedPlugin = {"workload": workload, "precision": precision, "variant": variant}
-            setting = options.setting(workload, precision)
-            try:
-                loop, _ = built(lambda variant=variant, setting=setting: EAGER[variant](setting), setting.on)
-                yield row | profiled(loop, 1 if options.quick else 5, setting.on)
-            except Exception as error:
-                yield row | {"error": first_line(error)}
+    def run(self, workload: str, precision: str = "fp32") -> TrainingRun:
+        """Return a run that is ready for its first iteration."""
+        return benchmark_run(WORKLOADS[workload][0], self.overrides(workload, precision), device=self.device)
 
 
-def defaults(workload: str, options: Options) -> Iterator[ResolvedPlugin]:
-    for precision in ("tf32",) if options.quick else ("tf32", "bf16"):
-        yield from gpu_defaults.rows(options.setting(workload, precision), options.seconds)
+def row(section: str, case: str, gankit: str = "", by_hand: str = "", result: str = "") -> Result:
+    """Return a row of the table."""
+    return {"section": section, "case": case, "gankit": gankit, "by hand": by_hand, "result": result}
 
 
-def waits(cell: str, options: Options) -> Iterator[ResolvedPlugin]:
-    """Every part that costs.py knows, in a small game: the most that one of its iterations waits for the device."""
-    changes = cost.changes()
-    for name in list(changes)[:2] if options.quick else changes:
-        row: ResolvedPlugin = {"part_name": name}
-        try:
-            train = {"train": {"device": options.device, "batch_size": 8}, "data": {"count": 64}}
-            run = cost.assembled(merge(merge(cost.PLAIN, train), changes[name]))
-            for _ in range(3):
-                train_iteration(run)
-                run.after_iteration(run)
-
-            def iteration(run=run) -> None:  # noqa: ANN001
-                train_iteration(run)
-                run.after_iteration(run)
-
-            yield row | {"waits": most_of(iteration, run.device, 2 if options.quick else LOOKS)}
-        except Exception as error:
-            yield row | {"error": first_line(error)}
+def speed(options: Options) -> Iterator[Result]:
+    """Yield the speed of both loops for each workload and precision."""
+    for workload, precision in options.cases():
+        run = options.run(workload, precision)
+        loops = {"gankit": iteration_of(run), "by hand": BY_HAND[WORKLOADS[workload][0]](run)}
+        repeats = 1
+        for loop in loops.values():
+            seconds = timed(synchronized(loop, WARM_UP, options), 1)[0] / WARM_UP
+            repeats = max(repeats, 1 if options.smoke else round(ROUND_SECONDS / seconds))
+        blocks = {name: synchronized(loop, repeats, options) for name, loop in loops.items()}
+        rounds = interleaved(blocks, 2 if options.smoke else ROUNDS, warm_up=1)
+        train = run.recipe.train
+        images = train.batch_size * train.discriminator_steps * repeats
+        rates = {name: f"{1000 * images / rounds.milliseconds(name):,.0f} images/s" for name in blocks}
+        ratio = rounds.ratio("gankit", "by hand")
+        case = f"{workload}, {precision}, batch of {train.batch_size}"
+        yield row("speed", case, rates["gankit"], rates["by hand"], f"time of gankit / by hand: {ratio}")
 
 
-def checks(cell: str, options: Options) -> Iterator[ResolvedPlugin]:
-    yield from gpu_checks.rows(cell, options.device, options.quick)
+def synchronized(loop: Loop, repeats: int, options: Options) -> Loop:
+    """Return a function that calls a loop some times and waits until the device has finished."""
+
+    def block() -> None:
+        for _ in range(repeats):
+            loop()
+        if options.torch_device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return block
 
 
-class Component(NamedTuple):
-    """Something that is measured or checked, piece by piece."""
-
-    rows: Callable[[str, Options], Iterator[ResolvedPlugin]]
-    cells: tuple[str, ...]
-    """The pieces."""
-
-    seconds: float
-    """That a piece may take, so that a slow one leaves time for the others."""
-
-
-PARTS = {
-    "speed": Component(speed, tuple(WORKLOADS), 100.0),
-    "profile": Component(profile, tuple(WORKLOADS), 45.0),
-    "checks": Component(checks, gpu_checks.CELLS, 150.0),
-    "defaults": Component(defaults, tuple(WORKLOADS), 60.0),
-    "waits": Component(waits, ("all parts",), 90.0),
-    "compiled": Component(compiled, tuple(WORKLOADS), 120.0),
-}
-"""The most important first."""
+def memory(options: Options) -> Iterator[Result]:
+    """Yield the peak memory of both loops for each workload and precision."""
+    for workload, precision in options.cases():
+        makers = {"gankit": iteration_of, "by hand": BY_HAND[WORKLOADS[workload][0]]}
+        peaks = {name: peak_of(make, options, workload, precision) for name, make in makers.items()}
+        cells = {name: f"{peak / 2**20:,.1f} MiB" for name, peak in peaks.items()}
+        ratio = f"gankit / by hand: {peaks['gankit'] / peaks['by hand']:.3f}"
+        yield row("memory", f"{workload}, {precision}", cells["gankit"], cells["by hand"], ratio)
 
 
-def measure(quick: bool) -> ResolvedPlugin:
-    """All parts on a GPU; nothing where there is none. Takes about nine minutes."""
-    return measured(Options("cuda", quick), list(PARTS), 9.0) if torch.cuda.is_available() else {}
+def peak_of(make: Callable[[TrainingRun], Loop], options: Options, workload: str, precision: str) -> int:
+    """Return the peak of the memory that the tensors of a loop take on the device, weights and images included."""
+    if options.torch_device.type != "cuda":
+        return peak_of_tensors(make(options.run(workload, precision)))
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    loop = make(options.run(workload, precision))
+    # The first iterations take more: cuDNN tries its algorithms.
+    synchronized(loop, WARM_UP, options)()
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
+    synchronized(loop, 2, options)()
+    return torch.cuda.max_memory_allocated() - before
 
 
-def section(found: ResolvedPlugin) -> str:
-    """What was found, as Markdown; for nothing, by which command it would be."""
-    return gpu_page.section(found)
+def resume(options: Options) -> Iterator[Result]:
+    """Yield whether a run that is killed and resumed writes the same files as one that is not."""
+    for workload in ("DCGAN 64",) if options.smoke else ("DCGAN 64", "IGAN_vN 96"):
+        with TemporaryDirectory() as folder:
+            killed_at, files, different = kill_and_resume(workload, options, Path(folder))
+        result = f"FAILED, different: {', '.join(different)}" if different else f"passed, {files} equal files"
+        yield row("resume", f"{workload}, killed at iteration {killed_at}", result=result)
 
 
-def measured(options: Options, only: list[str], minutes: float) -> ResolvedPlugin:
-    """Every piece in a process of its own, until the time is over."""
-    until = time.monotonic() + 60 * minutes
-    found: ResolvedPlugin = {"options": {"device": options.device, "quick": options.quick}, "parts": {}, "seconds": {}}
-    found["machine"] = gpu_speed.describe(torch.device(options.device))
-    for name in only:
-        began = time.monotonic()
-        found["parts"][name] = [
-            row for cell in PARTS[name].cells for row in apart(name, cell, options, until - time.monotonic())
-        ]
-        found["seconds"][name] = round(time.monotonic() - began, 1)
-        print(f"{name}: {len(found['parts'][name])} rows in {found['seconds'][name]} s", file=sys.stderr, flush=True)
-    return found
+def kill_and_resume(workload: str, options: Options, folder: Path) -> tuple[int, int, list[str]]:
+    """Train a run twice, once with a kill, and compare the files.
+
+    Returns:
+        The iteration of the newest checkpoint at the kill, the number of files, and the names of those that differ.
+
+    Raises:
+        RuntimeError: a run fails, or ends before it is killed.
+    """
+    whole, broken = folder / "whole", folder / "broken"
+    settings = [*random_images(options.device), *options.overrides(workload), "train.deterministic=true"]
+    settings += [f"train.iterations={ITERATIONS}", "output.log_every=1"]
+    settings += [f"output.{what}_every={CHECKPOINT_EVERY}" for what in ("checkpoint", "sample")]
+    recipe = WORKLOADS[workload][0]
+    expect_success(start_gankit("run", recipe, "--out", str(whole), *settings))
+    process = start_gankit("run", recipe, "--out", str(broken), *settings)
+    killed_at = kill_after_checkpoint(process, broken, 2 * CHECKPOINT_EVERY)
+    expect_success(start_gankit("resume", str(broken)))
+    expected, resumed = contents(whole), contents(broken)
+    different = [name for name in sorted(expected | resumed) if expected.get(name) != resumed.get(name)]
+    return killed_at, len(expected), different
 
 
-def apart(part: str, cell: str, options: Options, seconds: float) -> list[ResolvedPlugin]:
-    """The rows of a piece, played by a process of its own; those that it had written, and why there are no more."""
-    if seconds < LEAST:
-        return [{"cell": cell, "error": "left out: no time was left"}]
-    seconds = min(seconds, PARTS[part].seconds)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "rows.jsonl"
-        command = [sys.executable, __file__, "--cell", part, cell, "--rows", str(file), "--device", options.device]
-        process = subprocess.Popen(
-            command + (["--quick"] if options.quick else []),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            _, said = process.communicate(timeout=seconds)
-            ended = f"ended with {process.returncode}: {(said.strip().splitlines() or [''])[-1]}"[:300]
-        except subprocess.TimeoutExpired:
-            # With all that it has started itself: runs, tests.
-            os.killpg(process.pid, signal.SIGKILL)
+def start_gankit(*arguments: str) -> subprocess.Popen[str]:
+    """Start a gankit command."""
+    command = [sys.executable, "-m", "gankit", *arguments, "--quiet"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def expect_success(process: subprocess.Popen[str]) -> None:
+    """Wait for a process.
+
+    Raises:
+        RuntimeError: it fails or takes too long.
+    """
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise RuntimeError(f"a run took more than {TIMEOUT:g} s") from None
+    if process.returncode:
+        raise RuntimeError((output.strip().splitlines() or [f"exit status {process.returncode}"])[-1])
+
+
+def kill_after_checkpoint(process: subprocess.Popen[str], run: Path, iteration: int) -> int:
+    """Kill a run once the checkpoint of an iteration exists; return the iteration of its newest checkpoint.
+
+    Raises:
+        RuntimeError: the run ends before, or takes too long.
+    """
+    end = time.monotonic() + TIMEOUT
+    while process.poll() is None and time.monotonic() < end:
+        saved = [int(path.name) for path in (run / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
+        if max(saved, default=0) >= iteration:
+            os.kill(process.pid, signal.SIGKILL)
             process.communicate()
-            ended = f"stopped after {seconds:.0f} seconds"
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-    # Of a process that was killed, the last line may be half there.
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]
-    return rows if process.returncode == 0 else [*rows, {"cell": cell, "error": ended}]
+            return max(saved)
+        time.sleep(0.002)
+    process.kill()
+    output, _ = process.communicate()
+    raise RuntimeError(f"the run was not killed in time: {(output.strip().splitlines() or ['no output'])[-1]}")
 
 
-def play(part: str, cell: str, options: Options, rows: Path) -> None:
-    """A piece, in this process; each row is written as soon as it is known."""
-    with rows.open("a", encoding="utf-8") as file:
-        for row in PARTS[part].rows(cell, options):
-            file.write(json.dumps({"cell": cell, **row}) + "\n")
-            file.flush()
+def contents(run: Path) -> dict[str, bytes]:
+    """Return the files of a run by name, without those that hold times."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.name not in RUN_TIMES]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("."), help="where gpu.json and gpu.md are written")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts")
-    parser.add_argument("--minutes", type=float, default=9.0, help="what is not begun by then is left out")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean nothing")
-    parser.add_argument("--cell", nargs=2, metavar=("PART", "PIECE"), help=argparse.SUPPRESS)
-    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    options = Options(arguments.device, arguments.quick)
-    if arguments.cell:
-        play(*arguments.cell, options, arguments.rows)
-        return
-    if options.device != "cpu" and not torch.cuda.is_available():
-        parser.error("there is no GPU here; --device cpu --quick tries the program without one")
-    found = measured(options, arguments.only, arguments.minutes)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "gpu.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    (arguments.out / "gpu.md").write_text(section(found), encoding="utf-8")
+def waits(options: Options) -> Iterator[Result]:
+    """Yield the number of waits in an iteration of each workload."""
+    for workload in dict.fromkeys(workload for workload, _ in options.cases()):
+        loop = iteration_of(options.run(workload))
+        for _ in range(WARM_UP):
+            loop()
+        counts = most_of(loop, options.torch_device, 2 if options.smoke else WAIT_ITERATIONS)
+        places = ", ".join(f"{place} ({count})" for place, count in counts.items())
+        result = f"FAILED, waits at {places}" if places else "passed"
+        yield row("waits", workload, f"{sum(counts.values())} waits per iteration", result=result)
+
+
+def tests(options: Options) -> Iterator[Result]:
+    """Yield the result of the tests with the marker `gpu`."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    command += ["-n", "0", "--collect-only", "tests/plugins/test_every_plugin.py"] if options.smoke else ["-n", "8"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    lines = ended.stdout.strip().splitlines() or ended.stderr.strip().splitlines() or ["no output"]
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))][:20]
+    yield row("tests", "pytest -m gpu", result=f"{'FAILED' if ended.returncode else 'passed'}: {lines[-1]}")
+    for line in failed:
+        yield row("tests", line.partition(" - ")[0], result=f"FAILED: {line.partition(' - ')[2]}")
+
+
+SECTIONS: dict[str, Callable[[Options], Iterator[Result]]] = {
+    "speed": speed,
+    "memory": memory,
+    "resume": resume,
+    "waits": waits,
+    "tests": tests,
+}
+
+
+def measure_sections(names: Sequence[str], options: Options) -> Result:
+    """Run the sections; return the rows and the facts of the machine."""
+    rows: list[Result] = []
+    for name in names:
+        began = time.monotonic()
+        try:
+            for found in SECTIONS[name](options):
+                rows.append(found)
+        except Exception as error:
+            message = (str(error).strip().splitlines() or [""])[0]
+            rows.append(row(name, "error", result=f"FAILED: {type(error).__name__}: {message}"[:300]))
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    device = torch.cuda.get_device_name() if options.torch_device.type == "cuda" else options.device
+    return {"device": device, "torch": torch.__version__, "smoke": options.smoke, "rows": rows}
+
+
+def section(found: Result) -> str:
+    """Return the Markdown of a result. An empty result gives the command that produces one."""
+    if not found:
+        return (
+            "## GPU\n\nNot measured: the machine of this page has no GPU. On a machine with a GPU, "
+            "`python benchmarks/gpu.py --out DIR` runs all measurements and checks in less than 10 minutes.\n"
+        )
+    columns = ("section", "case", "gankit", "by hand", "result")
+    lines = [
+        "## GPU",
+        "",
+        f"{found['device']}, torch {found['torch']}, `python benchmarks/gpu.py --out DIR`. Ratios are medians of the "
+        "ratios within interleaved rounds, with quartiles. Images per second are real images that D is trained on.",
+        *(["", "**Tiny version: the figures mean nothing.**"] if found["smoke"] else []),
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{' --- |' * len(columns)}",
+    ]
+    for found_row in found["rows"]:
+        lines.append(f"| {' | '.join(str(found_row[column]).replace('|', '/') for column in columns)} |")
+    return "\n".join(lines) + "\n"
+
+
+def names_of(text: str) -> list[str]:
+    """Return the sections of a comma-separated list.
+
+    Raises:
+        ValueError: there is no such section.
+    """
+    names = text.split(",")
+    if unknown := [name for name in names if name not in SECTIONS]:
+        raise ValueError(f"no section {', '.join(unknown)}; the sections are {', '.join(SECTIONS)}")
+    return names
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for gpu.json and gpu.md")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu with --smoke")
+    parser.add_argument("--smoke", action="store_true", help="run the tiny version, whose figures mean nothing")
+    given: Any = parser.parse_args(arguments)
+    if given.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("gpu.py: torch finds no GPU on this machine; use --device cpu --smoke to try the program")
+    try:
+        names = names_of(given.only)
+    except ValueError as error:
+        parser.error(f"--only: {error}")
+    found = measure_sections(names, Options(given.device, given.smoke))
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "gpu.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    (given.out / "gpu.md").write_text(section(found), encoding="utf-8")
     print(section(found))
+    if any(found_row["result"].startswith("FAILED") for found_row in found["rows"]):
+        raise SystemExit("gpu.py: a check failed; see the table")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How gankit's time grows: with the batch, the images' size, channels, classes, plugins, ranks; and with what piles up.
+"""Growth of gankit's time with the batch, the size of the images, channels, classes, plugins, ranks and stored data.
 
-    python benchmarks/growth.py [--json FOUND.json] [--quick]
+    python benchmarks/growth.py [--json RESULT.json] [--quick]
 
-Sizes of one quantity take turns in one process, and each round gives an exponent: the slope of the logarithm of time
-over the logarithm of the quantity. 1 is proportional, 0 no growth at all, 2 is what breaks when all is larger.
+The sizes of one quantity are interleaved in one process. Each round gives an exponent: the slope of the logarithm of
+the time over the logarithm of the quantity. 1 is proportional and 0 is no growth.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from processes import GANKIT, environment, output_of, seconds_of
-from timing import Loop, ResolvedPlugin, command_line, interleaved, machine
-from workloads import PARTS
+from timing import Loop, Result, command_line, interleaved, machine, quartiles
+from workloads import PLUGINS
 
 from gankit import Recipe
 from gankit.data.batches import Batches, ShuffledIndices
@@ -36,14 +36,12 @@ from gankit.training.loop import save
 from gankit.training.reporter import Reporter
 from gankit.training.update import train_iteration
 
-HERE = Path(__file__).parent
-
-Of = Literal["iteration", "act", "process"]
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Something that takes time, for several sizes of what it depends on."""
+    """Loops for several sizes of one quantity."""
 
     what: str
     quantity: str
@@ -52,12 +50,12 @@ class Growth:
 
 
 def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
-    """b of the power law time = a size^b that is nearest, by least squares of the logarithms."""
+    """Return b of the power law time = a size^b, by least squares of the logarithms."""
     x, y = [math.log(size) for size in sizes], [math.log(time) for time in times]
     return statistics.linear_regression(x, y).slope
 
 
-def measure(quick: bool) -> ResolvedPlugin:
+def measure(quick: bool) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         rounds = 2 if quick else 5
@@ -76,24 +74,24 @@ def measure(quick: bool) -> ResolvedPlugin:
 
 
 def grown(growth: Growth, rounds: int) -> dict[str, Any]:
-    """Milliseconds of each size, times of the smallest's in the same round, and the exponent's quartiles."""
+    """Return the milliseconds of each size, their ratios to the smallest size, and the quartiles of the exponent."""
     names = {str(size): loop for size, loop in growth.loops.items()}
     taken = interleaved(names, rounds, growth.repeats, warm_up=1)
     sizes = list(growth.loops)
     slopes = [exponent(sizes, [taken.wall[name][number] for name in names]) for number in range(rounds)]
-    low, median, high = statistics.quantiles(slopes, n=4)
+    slope = quartiles(slopes)
     return {
         "what": growth.what,
         "quantity": growth.quantity,
         "sizes": sizes,
         "milliseconds": [taken.milliseconds(name) for name in names],
         "times": [taken.ratio(name, str(sizes[0])).median for name in names],
-        "exponent": {"median": median, "low": low, "high": high},
+        "exponent": slope._asdict(),
     }
 
 
 def growths_in_process(place: Path, quick: bool) -> list[Growth]:
-    """Of an iteration first, then of what happens now and then."""
+    """Return the growths that are measured in this process: iterations first, then single acts."""
 
     def of(*sizes: int) -> tuple[int, ...]:
         return sizes[:2] if quick else sizes
@@ -120,10 +118,12 @@ def growths_in_process(place: Path, quick: bool) -> list[Growth]:
 
 
 def iterations(quantity: str, recipes: Mapping[int, Recipe], repeats: int = 1) -> Growth:
-    return Growth("an iteration", quantity, {size: playing(recipe) for size, recipe in recipes.items()}, repeats)
+    """Return the growth of an iteration over recipes by size."""
+    return Growth("an iteration", quantity, {size: training(recipe) for size, recipe in recipes.items()}, repeats)
 
 
-def playing(recipe: Recipe) -> Loop:
+def training(recipe: Recipe) -> Loop:
+    """Return an iteration of a recipe."""
     prepare_torch(recipe)
     run = assemble(recipe)
     run.load_data()
@@ -131,24 +131,26 @@ def playing(recipe: Recipe) -> Loop:
 
 
 def dcgan(batch_size: int = 32, resolution: int = 16, width: int = 16, count: int = 5_000, idle: int = 0) -> Recipe:
+    """Return a recipe of DCGAN with plugins that do nothing."""
     return Recipe.from_dict(
         {
             "train": {"batch_size": batch_size, "device": "cpu"},
-            "data": {"use": f"{PARTS}:RandomImages", "count": count, "resolution": resolution, "classes": 0},
+            "data": {"use": f"{PLUGINS}:RandomImages", "count": count, "resolution": resolution, "classes": 0},
             "generator": {"use": "dcgan", "width": width},
             "discriminator": {"use": "dcgan", "width": width},
             "normalization": {"generator": "batch_norm", "discriminator": "batch_norm"},
-            "tricks": {f"idle_{number}": {"use": f"{PARTS}:Idle"} for number in range(idle)},
+            "tricks": {f"idle_{number}": {"use": f"{PLUGINS}:Idle"} for number in range(idle)},
         }
     )
 
 
 def igan_vn(classes: int, batch_size: int, resolution: int = 16, channels: int = 16, width: int = 8) -> Recipe:
+    """Return a recipe of IGAN_vN."""
     count = max(1_000, batch_size)
     return Recipe.from_dict(
         {
             "train": {"batch_size": batch_size, "device": "cpu"},
-            "data": {"use": f"{PARTS}:RandomImages", "count": count, "resolution": resolution, "classes": classes},
+            "data": {"use": f"{PLUGINS}:RandomImages", "count": count, "resolution": resolution, "classes": classes},
             "generator": {"use": "igan_vn", "channels": channels},
             "discriminator": {"use": "igan_per_class", "width": width},
             "normalization": {"generator": "batch_norm"},
@@ -158,14 +160,14 @@ def igan_vn(classes: int, batch_size: int, resolution: int = 16, channels: int =
 
 
 def checkpoint(place: Path, width: int) -> tuple[float, Loop]:
-    """The number of parameters, and what saves them."""
+    """Return the number of parameters, and a function that saves them."""
     run = assemble(dcgan(width=width, resolution=32))
     run.load_data()
     train_iteration(run)
     directory = RunDir.create(run.recipe, place / f"width-{width}")
 
     def again() -> None:
-        # One that is there already is compared with, not written.
+        # An existing checkpoint would be compared, not written.
         run.iteration += 1
         save(run, directory)
 
@@ -173,7 +175,7 @@ def checkpoint(place: Path, width: int) -> tuple[float, Loop]:
 
 
 def run_with_rows(place: Path, rows: int) -> RunDir:
-    """A run of one iteration, whose log says that there were many."""
+    """Return a run of one iteration whose log has many rows."""
     path = place / f"rows-{rows}"
     if not path.exists():
         recipe = dcgan(resolution=8, width=2, batch_size=4).changed(["train.iterations=1"])
@@ -187,15 +189,17 @@ def run_with_rows(place: Path, rows: int) -> RunDir:
 
 
 def reporting(directory: RunDir) -> Loop:
+    """Return a function that builds the report of a run."""
     return lambda: page([read_run(directory.path)])
 
 
 def rewinding(directory: RunDir) -> Loop:
+    """Return a function that rewinds the log of a run, as a resume does."""
     return lambda: directory.rewind(10**9)
 
 
 def comparing(place: Path, runs: int) -> Loop:
-    """The page of so many runs of another seed each, of 100 rows."""
+    """Return a function that builds the comparison of runs with 100 rows each."""
     paths = []
     for seed in range(runs):
         paths.append(place / f"seed-{seed}")
@@ -207,11 +211,13 @@ def comparing(place: Path, runs: int) -> Loop:
 
 
 def reshuffling(images: int) -> Loop:
+    """Return a function that draws the order of an epoch."""
     sequence = ShuffledIndices(torch.arange(images), seed=0)
     return lambda: sequence.seek(sequence.epoch + 1, 0)
 
 
 def drawing(classes: int) -> Loop:
+    """Return a function that draws a class-balanced batch."""
     batches = Batches(
         torch.zeros(10 * classes, 1, 8, 8, dtype=torch.uint8),
         torch.arange(10 * classes) % classes,
@@ -223,13 +229,13 @@ def drawing(classes: int) -> Loop:
 
 
 def size_of_order(images: int) -> dict[str, int]:
-    """Bytes that the order of so many images takes: their numbers, and their permutation of this epoch."""
+    """Return the bytes of the order of an epoch: the indices of the images and their permutation."""
     sequence = ShuffledIndices(torch.arange(images), seed=0)
     return {"images": images, "bytes": sequence.indices.nbytes + sequence.order.nbytes}
 
 
 def parameters_of_a_class() -> int:
-    """What one more class adds to the networks of the recipe igan_vn_mnist."""
+    """Return the number of parameters that a class adds to the networks of igan_vn_mnist."""
     few, more = (
         sum(p.numel() for of in assemble(igan_vn(classes, 2 * classes, 28, 32, 16)).parameters.values() for p in of)
         for classes in (2, 4)
@@ -238,7 +244,7 @@ def parameters_of_a_class() -> int:
 
 
 def growths_of_entry_points(place: Path, variables: dict[str, str]) -> list[Growth]:
-    """Of whole processes, with so many more plugins installed than now, five in each distribution."""
+    """Return the growth of whole processes with the number of installed plugins, five in each distribution."""
     numbers = (10, 100, 1_000, 10_000)
     around = {number: variables | {"PYTHONPATH": str(installed(place, number))} for number in numbers}
 
@@ -258,31 +264,31 @@ def _process(command: Sequence[str], variables: dict[str, str]) -> Loop:
 
 
 def installed(place: Path, plugins: int) -> Path:
-    """A folder of distributions as pip leaves them, with so many tricks in all."""
+    """Return a folder of distributions with this many tricks in total, as pip installs them."""
     folder = place / f"plugins-{plugins}"
     for number in range(plugins // 5):
-        package, card = folder / f"kit_{number}", folder / f"kit_{number}-1.0.dist-info"
+        package, metadata = folder / f"kit_{number}", folder / f"kit_{number}-1.0.dist-info"
         package.mkdir(parents=True)
-        card.mkdir()
+        metadata.mkdir()
         names = [f"Trick{k}" for k in range(5)]
         source = ["from gankit import Plugin, hookimpl", "", ""]
         for name in names:
-            source += [f"class {name}(Plugin):", f'    """Does nothing. It is {name} of kit {number}."""', ""]
+            source += [f"class {name}(Plugin):", f'    """Plugin {name} of kit {number}, which does nothing."""', ""]
             source += [f'    name = "{name.lower()}_of_{number}"', "", "    @hookimpl"]
             source += ["    def after_iteration(self, run):", "        return None", "", ""]
         (package / "__init__.py").write_text("\n".join(source))
         points = [f"trick.{name.lower()}_of_{number} = kit_{number}:{name}" for name in names]
-        (card / "entry_points.txt").write_text("\n".join(["[gankit.plugins]", *points]) + "\n")
-        (card / "METADATA").write_text(f"Metadata-Version: 2.1\nName: kit-{number}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text("\n".join(["[gankit.plugins]", *points]) + "\n")
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: kit-{number}\nVersion: 1.0\n")
     return folder
 
 
 BATCH = 128
-"""What one rank plays alone: images of MNIST's size, DCGAN of its recipe's width."""
+"""Batch of one rank: DCGAN at the width of its recipe, on images of MNIST's size."""
 
 
 def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
-    """Milliseconds of an iteration on one rank of one thread, on two that share its batch, and on two with one each."""
+    """Return the milliseconds on one rank, on two that share its batch, and on two with a batch each."""
     if (os.cpu_count() or 1) < 2:
         return {}
     kinds = {
@@ -291,21 +297,21 @@ def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
         "two ranks, twice the batch": (2, 2 * BATCH),
         "one rank again": (1, BATCH),
     }
-    played: dict[str, list[float]] = {name: [] for name in kinds}
+    milliseconds: dict[str, list[float]] = {name: [] for name in kinds}
     names = list(kinds)
     for number in range(5):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             ranks, batch_size = kinds[name]
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-            command += [str(HERE / "growth_rank.py"), str(batch_size), "10"]
-            said = output_of(command, variables | {"OMP_NUM_THREADS": "1"})
-            played[name].append(float(said.split()[-1]))
-    return played
+            command += [str(FOLDER / "growth_rank.py"), str(batch_size), "10"]
+            output = output_of(command, variables | {"OMP_NUM_THREADS": "1"})
+            milliseconds[name].append(float(output.split()[-1]))
+    return milliseconds
 
 
-def section(found: ResolvedPlugin) -> str:
-    rows = ["| time of | against | from | to | the smallest takes | largest over smallest | exponent |"]
+def section(found: Result) -> str:
+    rows = ["| time of | quantity | from | to | time of the smallest | largest over smallest | exponent |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for growth in [*found["growths"], *_growths_of_ranks(found["ranks"])]:
         slope = growth["exponent"]
@@ -315,18 +321,19 @@ def section(found: ResolvedPlugin) -> str:
             f"{slope['median']:.2f} ({slope['low']:.2f} to {slope['high']:.2f}) |"
         )
     parts = [
-        "## How it grows",
-        f"On {found['machine']}. The exponent is the slope of the logarithm of time over that of the quantity: 1 is "
-        "proportional, 0 no growth. Sizes take turns; of the rounds' exponents the median and the quartiles.",
+        "## Growth",
+        f"On {found['machine']}. The exponent is the slope of the logarithm of the time over that of the quantity: 1 "
+        "is proportional and 0 is no growth. Sizes are interleaved. The exponent is the median over the rounds, with "
+        "quartiles.",
         "\n".join(rows),
         *_ranks(found["ranks"]),
-        *_hundredfold(found),
+        *_larger_scale(found),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _growths_of_ranks(ranks: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
-    """Rows of the table: from one rank to two, with the batch shared or twice as large."""
+    """Return the rows of the table for two ranks, with the batch shared or twice as large."""
     if not ranks:
         return []
     one, *two, _ = ranks.values()
@@ -334,7 +341,6 @@ def _growths_of_ranks(ranks: Mapping[str, Sequence[float]]) -> list[dict[str, An
     rows = []
     for quantity, of_two in zip(quantities, two, strict=True):
         times = [b / a for a, b in zip(one, of_two, strict=True)]
-        low, median, high = statistics.quantiles(map(math.log2, times), n=4)
         rows.append(
             {
                 "what": "an iteration",
@@ -342,7 +348,7 @@ def _growths_of_ranks(ranks: Mapping[str, Sequence[float]]) -> list[dict[str, An
                 "sizes": [1, 2],
                 "milliseconds": [statistics.median(one), statistics.median(of_two)],
                 "times": [1, statistics.median(times)],
-                "exponent": {"median": median, "low": low, "high": high},
+                "exponent": quartiles([math.log2(time) for time in times])._asdict(),
             }
         )
     return rows
@@ -353,15 +359,16 @@ def _ranks(ranks: Mapping[str, Sequence[float]]) -> list[str]:
         return []
     one, shared, doubled, again = (statistics.median(of) for of in ranks.values())
     return [
-        "Ranks, each a process of one thread, over gloo on the cores that there are; DCGAN at 28x28: one plays a batch "
-        f"of {BATCH} in {one:.1f} ms, two share it in {shared:.1f} ms ({one / shared:.2f} times as fast), and two with "
-        f"{BATCH} images each take {doubled:.1f} ms ({2 * one / doubled:.2f} times the images a second). One rank "
-        f"again, as the control, takes {again / one:.2f} of the time of one."
+        "Ranks are processes of one thread each, connected by gloo on the cores of this machine; DCGAN at 28x28. One "
+        f"rank takes {one:.1f} ms for a batch of {BATCH}. Two that share the batch take {shared:.1f} ms, "
+        f"{one / shared:.2f} times as fast. Two with {BATCH} images each take {doubled:.1f} ms, "
+        f"{2 * one / doubled:.2f} times the images per second. The control, one rank again, takes {again / one:.2f} "
+        "of the time of one."
     ]
 
 
-def _hundredfold(found: ResolvedPlugin) -> list[str]:
-    """What breaks at a hundred times today's scale. What was measured there is said; the rest follows from the code."""
+def _larger_scale(found: Result) -> list[str]:
+    """Return the limits at 100 times the present scale. Figures are measured; the rest follows from the code."""
     ranks = {name: statistics.median(of) for name, of in found["ranks"].items()}
     if not ranks:
         return []
@@ -376,75 +383,76 @@ def _hundredfold(found: ResolvedPlugin) -> list[str]:
     rows = [
         (
             "ranks: 2 to 200",
-            f"Breaks first: 200 ranks cannot share a batch of {BATCH}, so it must grow with them, which is another "
-            f"training. Two that share it are {one / shared:.2f} times as fast as one, two with {BATCH} images each "
-            f"play {2 * one / doubled:.2f} times the images a second. All gradients are averaged after the backward "
-            "pass, and nothing is computed meanwhile.",
-            "Average gradients in parts while the backward pass goes on; larger networks before more ranks.",
+            f"The first limit. 200 ranks cannot share a batch of {BATCH}, and a larger batch changes the training. Two "
+            f"ranks that share it are {one / shared:.2f} times as fast as one. Two with {BATCH} images each train on "
+            f"{2 * one / doubled:.2f} times the images per second. Gradients are averaged after the backward pass, and "
+            "nothing is computed meanwhile.",
+            "Average gradients in parts during the backward pass; use larger networks before more ranks.",
         ),
         (
             "classes: 10 to 1,000, with a network for each (`igan_vn`, `igan_per_class`)",
-            f"Memory: a class adds {of_a_class:,} parameters to igan_vn_mnist's networks, so 1,000 have "
-            f"{thousand / 1e6:.0f} million, which with gradients and Adam's two averages take "
-            f"{thousand * 4 * 4 / 2**30:.1f} GiB. A batch must be a multiple of 1,000. Time is no obstacle: "
+            f"Memory. A class adds {of_a_class:,} parameters to the networks of igan_vn_mnist, so 1,000 classes have "
+            f"{thousand / 1e6:.0f} million. With gradients and Adam's two averages they take "
+            f"{thousand * 4 * 4 / 2**30:.1f} GiB. A batch must be a multiple of 1,000. Time is no limit: "
             f"{classes['times'][-1]:.0f} times that of {classes['sizes'][0]} classes for "
             f"{classes['sizes'][-1] // classes['sizes'][0]} times the images, at small width.",
-            "One network that is told the class (`conditional_dcgan`), as the plugins' own pages say.",
+            "Use one network that takes the class as input (`conditional_dcgan`).",
         ),
         (
             "images in a batch: 64 to 6,400",
             f"Memory of the layers' outputs, which is proportional. {batch['sizes'][-1]:,} images take "
             f"{batch['times'][-1]:.0f} times the time of {batch['sizes'][0]}.",
-            "`train.accumulate`, which plays a batch in parts; ranks.",
+            "Use `train.accumulate`, which computes a batch in parts, or ranks.",
         ),
         (
             "images in the data: 60,000 to 6 million",
-            f"Reading. The order takes {order['bytes'] / 2**20:.0f} MiB for {order['images']:,} images and "
-            f"{epoch['milliseconds'][-1]:.0f} ms at the beginning of each epoch, and an iteration takes no longer. "
-            "Pictures in single files are decoded each time a run begins.",
-            "`gankit prepare`, once: one file, mapped into memory and read ahead.",
+            f"Reading. The order of {order['images']:,} images takes {order['bytes'] / 2**20:.0f} MiB and "
+            f"{epoch['milliseconds'][-1]:.0f} ms at the start of each epoch. An iteration takes no longer. Single "
+            "image files are decoded each time a run starts.",
+            "Run `gankit prepare` once: it writes one file, which is memory-mapped and read ahead.",
         ),
         (
             f"plugins installed: {found['installed']} to 100 times as many",
-            f"Nothing. With {listing['sizes'][-1]:,} more, five in each distribution, `gankit list-plugins` takes "
+            f"No limit. With {listing['sizes'][-1]:,} more, five in each distribution, `gankit list-plugins` takes "
             f"{listing['milliseconds'][-1] / 1000:.1f} s and `gankit --help` {helping['milliseconds'][-1] / 1000:.2f} "
-            "s, for every distribution's metadata is read anew by each process.",
-            "Remember what was read, by the folders' times of change, if that is ever too long.",
+            "s, because each process reads the metadata of every distribution.",
+            "Cache the metadata by the modification times of the folders, if needed.",
         ),
         (
             "plugins in a recipe: 10 to 1,000",
-            f"Nothing. {idle['sizes'][-1]:,} that do nothing make an iteration of {idle['milliseconds'][0]:.1f} ms "
-            f"{idle['times'][-1]:.2f} times as long, {_microseconds_each(idle):.1f} microseconds for each of them.",
+            f"No limit. {idle['sizes'][-1]:,} that do nothing make an iteration of {idle['milliseconds'][0]:.1f} ms "
+            f"{idle['times'][-1]:.2f} times as long, {_microseconds_each(idle):.1f} microseconds for each.",
             "None needed.",
         ),
         (
             "iterations: 2,000 to 200,000",
-            f"Nothing. {log['sizes'][-1]:,} rows of the log make a report in {log['milliseconds'][-1]:.0f} ms, with "
-            f"thinned curves and chosen pictures; a resume goes through them in {rewind['milliseconds'][-1]:.0f} ms. "
+            f"No limit. The report of {log['sizes'][-1]:,} rows of the log takes {log['milliseconds'][-1]:.0f} ms, "
+            f"with downsampled curves and selected images. A resume reads them in {rewind['milliseconds'][-1]:.0f} ms. "
             "Old checkpoints are removed; grids stay.",
-            "None needed; `output.sample_every` for fewer grids.",
+            "None needed; raise `output.sample_every` for fewer grids.",
         ),
         (
             "runs in a comparison: 10 to 1,000",
-            f"The reader. {compared['sizes'][-1]} runs take {compared['milliseconds'][-1]:.0f} ms, and it is "
-            f"proportional (exponent {compared['exponent']['median']:.2f}); a page's pictures share 4 MB.",
-            "`gankit ablate`, which counts instead of showing.",
+            f"The reader. {compared['sizes'][-1]} runs take {compared['milliseconds'][-1]:.0f} ms, and the time is "
+            f"proportional (exponent {compared['exponent']['median']:.2f}). The images of a page share 4 MB.",
+            "Use `gankit ablate`, which gives statistics instead of images.",
         ),
     ]
-    table = ["| at 100 times today's scale | what breaks | the plan |", "| --- | --- | --- |"]
+    table = ["| at 100 times the present scale | limit | remedy |", "| --- | --- | --- |"]
     return [
-        "### At a hundred times today's scale",
+        "### Limits at 100 times the present scale",
         "\n".join([*table, *(f"| {' | '.join(row)} |" for row in rows)]),
     ]
 
 
 def _microseconds_each(growth: dict[str, Any]) -> float:
-    """What one more costs, between the smallest size and the largest."""
+    """Return the microseconds of one more, between the smallest size and the largest."""
     (first, *_, last), sizes = growth["milliseconds"], growth["sizes"]
     return 1000 * (last - first) / (sizes[-1] - sizes[0])
 
 
-def _grown(found: ResolvedPlugin, quantity: str, what: str = "an iteration") -> dict[str, Any]:
+def _grown(found: Result, quantity: str, what: str = "an iteration") -> dict[str, Any]:
+    """Return the measured growth of a quantity."""
     growth: dict[str, Any]
     (growth,) = (g for g in found["growths"] if (g["what"], g["quantity"]) == (what, quantity))
     return growth

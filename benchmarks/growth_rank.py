@@ -1,4 +1,4 @@
-"""One rank of a game, as torchrun starts it: prints the median milliseconds of an iteration.
+"""One rank of a run, started by torchrun. Prints the median milliseconds of an iteration.
 
 torchrun --nproc-per-node 2 benchmarks/growth_rank.py BATCH_SIZE ITERATIONS
 """
@@ -17,7 +17,7 @@ from gankit.training.launch import prepare_torch
 from gankit.training.update import train_iteration
 
 
-def main(batch_size: int, iterations: int) -> None:
+def train(batch_size: int, iterations: int) -> None:
     recipe = dcgan(batch_size=batch_size, resolution=28, width=32)
     prepare_torch(recipe)
     ranks = current_ranks()
@@ -29,8 +29,8 @@ def main(batch_size: int, iterations: int) -> None:
     seconds = [timed(lambda: train_iteration(run), 1)[0] for _ in range(iterations)]
     if ranks.rank == 0:
         print(1000 * statistics.median(seconds), flush=True)
-    ranks.any(False)  # nobody leaves before the others are done
+    ranks.any(False)  # Wait for the other ranks.
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    train(int(sys.argv[1]), int(sys.argv[2]))

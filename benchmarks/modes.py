@@ -1,33 +1,30 @@
-"""Which tricks help: modes covered and good samples on a ring of 8 and a grid of 25 Gaussians, over several seeds.
+"""Effect of tricks on mode collapse: modes and good samples on a ring of 8 and a grid of 25 Gaussians, over seeds.
 
     python benchmarks/modes.py [--jobs 2] [--seeds 5] [--work runs/modes] [--out docs]
 
-Writes OUT/modes.md and OUT/images/modes_*.png. Every game that is over is kept in WORK, so the same command goes on
-where it stopped; `--only NAME ...` plays some variants and writes nothing.
+Writes OUT/modes.md and OUT/images/modes_*.png. The result of each finished run stays in WORK, so the same command
+continues after an interruption. `--only NAME ...` trains some variants and writes no page.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import re
 import statistics
-import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from timing import parser_of, processor
 
-from gankit import Recipe
+from gankit import Recipe, Session
 from gankit.recipe.toml import merge
 from gankit.runtime.rng import eval_mode, fork_rng
 from gankit.training.assembly import assemble
-from gankit.training.loop import check_finite
-from gankit.training.update import train_iteration
 
 Raw = dict[str, Any]
 
@@ -39,20 +36,21 @@ PLAIN: Raw = {
     "discriminator": {"use": "mlp", "hidden": [128, 128]},
     "loss": {"use": "non_saturating"},
     "optimizer": {"generator": {"use": "adam", "lr": 1e-3}, "discriminator": {"use": "adam", "lr": 1e-3}},
+    "evaluation": {"count": 2500},
 }
-
-"""Five turns of D for one of G, with which the game without tricks loses modes of the ring."""
+"""Recipe with five D steps for one G step. Without tricks it loses modes of the ring."""
 
 DATA: dict[str, Raw] = {
     "ring of 8": {"use": "gaussian_ring", "std": 0.03},
     "grid of 25": {"use": "gaussian_grid", "std": 0.03},
 }
-"""Wider Gaussians than the papers', which so few iterations would not reach."""
+"""Wider Gaussians than in the papers, because these runs are short."""
 
 ITERATIONS = {"ring of 8": 2000, "grid of 25": 3000}
 
 
 def trick(name: str, **settings: Any) -> Raw:
+    """Return the change that activates a trick."""
     return {"tricks": {name: settings}}
 
 
@@ -85,54 +83,48 @@ VARIANTS: dict[str, Raw] = {
     "hinge": {"loss": "hinge"},
     "wasserstein, clipped": {"loss": "wasserstein"} | trick("weight_clipping", c=0.1),
     "wasserstein, penalty": {"loss": "wasserstein"} | trick("gradient_penalty", weight=0.1),
-    "1 turn of D": {"train": {"discriminator_steps": 1}},
-    "1 turn of D, unrolled": {"train": {"discriminator_steps": 1}} | trick("unrolled_discriminator"),
+    "1 D step": {"train": {"discriminator_steps": 1}},
+    "1 D step, unrolled": {"train": {"discriminator_steps": 1}} | trick("unrolled_discriminator"),
 }
-"""What is meant to help, by its name in the table; settings other than the defaults suit points instead of images."""
+"""Changes to the recipe by their names in the table. Settings that are not defaults suit points instead of images."""
 
 
-def played(job: tuple[str, str, int]) -> Raw:
-    """One game: its measures at the end, and 500 samples for the picture."""
+def trained(job: tuple[str, str, int]) -> Raw:
+    """Train one run; return its metrics at the end, and 500 samples for the image."""
     data, variant, seed = job
     torch.set_num_threads(1)
-    run = assemble(Recipe.from_dict(merge(PLAIN | {"seed": seed, "data": DATA[data]}, VARIANTS[variant])))
-    run.load_data()
-    run.start()
-    began = time.perf_counter()
-    for _ in range(ITERATIONS[data]):
-        train_iteration(run)
-        run.after_iteration(run)
-    check_finite(run)
-    seconds = time.perf_counter() - began
-    generator = run.sampled_generator()
-    with torch.no_grad(), eval_mode(generator), fork_rng(run.device):
-        metrics = {name: value for call in run.evaluate for name, value in call(run, generator).items()}
-        points = generator(run.draw_latent(500, None), None).flatten(1).tolist()
-    return metrics | {"seconds": seconds, "points": points}
+    recipe = Recipe.from_dict(merge(PLAIN | {"seed": seed, "data": DATA[data]}, VARIANTS[variant]))
+    with Session(recipe) as session:
+        run = session.train(ITERATIONS[data]).run
+        generator = run.sampled_generator()
+        with torch.no_grad(), eval_mode(generator), fork_rng(run.device):
+            points = generator(run.draw_latent(500, None), None).flatten(1).tolist()
+        return session.metrics() | {"points": points}
 
 
-def kept(work: Path, job: tuple[str, str, int]) -> Path:
+def result_file(work: Path, job: tuple[str, str, int]) -> Path:
+    """Return the file of a run's result."""
     return work / (re.sub(r"\W+", "_", "-".join(map(str, job))) + ".json")
 
 
-def play_all(jobs: list[tuple[str, str, int]], work: Path, processes: int) -> None:
-    """Plays what is not kept yet."""
+def train_all(jobs: list[tuple[str, str, int]], work: Path, processes: int) -> None:
+    """Train the runs that have no result yet."""
     work.mkdir(parents=True, exist_ok=True)
-    waiting = [job for job in jobs if not kept(work, job).exists()]
+    waiting = [job for job in jobs if not result_file(work, job).exists()]
     with ProcessPoolExecutor(processes) as pool:
-        for number, (job, result) in enumerate(zip(waiting, pool.map(played, waiting), strict=True), start=1):
-            kept(work, job).write_text(json.dumps(result))
+        for number, (job, result) in enumerate(zip(waiting, pool.map(trained, waiting), strict=True), start=1):
+            result_file(work, job).write_text(json.dumps(result))
             print(f"{number}/{len(waiting)} {job[0]}, {job[1]}, seed {job[2]}: {result['modes']:.0f}", flush=True)
 
 
 def spread(values: list[float], form: str) -> str:
-    """The median, and the lowest and highest."""
+    """Return the median, the lowest and the highest value as text."""
     low, middle, high = (format(f(values), form) for f in (min, statistics.median, max))
     return f"{middle} ({low} to {high})"
 
 
 def table(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
-    """Markdown: for every variant both measures on each dataset, from results[variant][data]."""
+    """Return the table of both metrics on each dataset, from results[variant][data]."""
     head = [f"{data}: {what}" for data in DATA for what in ("modes", "good samples")]
     lines = [f"| | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
     for variant, by_data in results.items():
@@ -145,11 +137,13 @@ def table(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
 
 
 def verdicts(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
-    """What helps and what does not, seed by seed against the plain game."""
+    """Return which variants are better or worse than the plain recipe, seed by seed."""
     lines = []
     for data in DATA:
         plain = results["plain"][data]
-        better, same, worse = [], [], []
+        better: list[str] = []
+        same: list[str] = []
+        worse: list[str] = []
         for variant, by_data in results.items():
             if variant == "plain":
                 continue
@@ -159,61 +153,59 @@ def verdicts(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
                 kind = better if min(gain) >= 0 < max(gain) else worse if max(gain) <= 0 > min(gain) else same
                 kind.append(f"{variant} ({'modes' if gain is gains else 'good samples'})")
         lines += [
-            f"**{data}.** In no seed worse than the plain game and in some better: {listed(better)}. In no seed "
-            f"better and in some worse: {listed(worse)}. The rest goes both ways or makes no difference.",
+            f"**{data}.** Better than the plain recipe in some seeds and worse in none: {listed(better)}. Worse in "
+            f"some seeds and better in none: {listed(worse)}. All others are mixed or equal.",
             "",
         ]
     return lines
 
 
 def listed(names: list[str]) -> str:
+    """Return names as text."""
     return ", ".join(names) if names else "none"
 
 
-def sheet(results: dict[str, dict[str, list[Raw]]], data: str) -> Image.Image:
-    """Samples of every variant, seed 0, side by side with their names."""
+def sample_sheet(results: dict[str, dict[str, list[Raw]]], data: str) -> Image.Image:
+    """Return an image with the samples of all variants, for seed 0."""
     run = assemble(Recipe.from_dict(PLAIN | {"data": DATA[data]}))
     (draw_samples,) = run.hooks.calls("draw_samples")
     side, label, columns = 160, 22, 6
     rows = -(-len(results) // columns)
-    drawn = Image.new("RGB", (columns * (side + 8) + 8, rows * (side + label + 8) + 8), (255, 255, 255))
-    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(size=12)
+    sheet = Image.new("RGB", (columns * (side + 8) + 8, rows * (side + label + 8) + 8), (255, 255, 255))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
     for number, (variant, by_data) in enumerate(results.items()):
         row, column = divmod(number, columns)
         left, top = 8 + column * (side + 8), 8 + row * (side + label + 8)
         points = torch.tensor(by_data[data][0]["points"]).reshape(-1, 2, 1, 1)
-        picture = draw_samples(points).resize((side, side), Image.Resampling.LANCZOS)
-        drawn.paste(picture, (left, top + label))
+        image = draw_samples(points).resize((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(image, (left, top + label))
         pen.rectangle((left, top + label, left + side - 1, top + label + side - 1), outline=(190, 190, 190))
         pen.text((left, top + 3), variant, fill=(40, 40, 40), font=font)
-    return drawn
+    return sheet
 
 
 def page(results: dict[str, dict[str, list[Raw]]], seeds: int) -> str:
-    """The page as Markdown."""
-    model = (
-        re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
-    )
-    machine = f"{os.cpu_count()} cores of {model[1] if model else platform.processor()}, torch {torch.__version__}"
+    """Return the page as Markdown."""
     return (
         "\n".join(
             [
-                "# Which tricks help",
+                "# Tricks against mode collapse",
                 "",
-                f"Written by `python benchmarks/modes.py --seeds {seeds}` on {machine}.",
+                f"Written by `python benchmarks/modes.py --seeds {seeds}` on {os.cpu_count()} cores of {processor()}, "
+                f"torch {torch.__version__}.",
                 "",
                 "Points of the plane, fully connected networks (two hidden layers of 128 units each), batches of 128, "
-                f"{' and '.join(f'{n} iterations on the {data}' for data, n in ITERATIONS.items())}, five turns of D "
-                "for one of G, cross entropy, Adam at 0.001, Gaussians of standard deviation 0.03 between -1 and 1. "
-                "One thing is changed at a time. *Modes*: how many of the Gaussians are the nearest one of a good "
-                "sample; *good samples*: the share of 2,500 within three standard deviations of a Gaussian (Srivastava "
-                f"2017). The median over {seeds} seeds, and the lowest and highest. Settings other than the defaults "
-                "stand in the script. What does not help is here too; on other data, with other settings or after more "
-                "iterations the order may be another one.",
+                f"{' and '.join(f'{n} iterations on the {data}' for data, n in ITERATIONS.items())}, five D steps for "
+                "one G step, cross entropy, Adam at 0.001, Gaussians of standard deviation 0.03 between -1 and 1. "
+                "Each variant changes one thing. *Modes*: the number of Gaussians that are the nearest one of a good "
+                "sample. *Good samples*: the share of 2,500 samples within three standard deviations of a Gaussian "
+                f"(Srivastava 2017). Each cell gives the median over {seeds} seeds, with the lowest and the highest "
+                "value. The script has all settings that are not defaults. The order can differ on other data, with "
+                "other settings and in longer runs.",
                 "",
                 *table(results),
                 "",
-                "## Seed by seed against the plain game",
+                "## Comparison with the plain recipe, seed by seed",
                 "",
                 *verdicts(results),
                 "## Seed 0",
@@ -226,30 +218,30 @@ def page(results: dict[str, dict[str, list[Raw]]], seeds: int) -> str:
 
 
 def image_name(data: str) -> str:
+    """Return the file name of the samples of a dataset."""
     return f"modes_{data.split()[0]}.png"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("runs/modes"))
-    parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--only", nargs="*", default=None)
-    a = parser.parse_args()
-    variants = list(VARIANTS) if a.only is None else a.only
-    jobs = [(d, v, s) for d in DATA for s in range(a.seeds) for v in variants]
-    play_all(jobs, a.work, a.jobs)
-    results = {
-        v: {d: [json.loads(kept(a.work, (d, v, s)).read_text()) for s in range(a.seeds)] for d in DATA}
-        for v in variants
-    }
-    if a.only is None:
-        for data in DATA:
-            sheet(results, data).save(a.out / "images" / image_name(data))
-        (a.out / "modes.md").write_text(page(results, a.seeds), encoding="utf-8")
-    else:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--jobs", type=int, default=2, help="number of processes, of one thread each")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--work", type=Path, default=Path("runs/modes"), help="folder of the results")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page")
+    parser.add_argument("--only", nargs="*", help="variants to train")
+    given = parser.parse_args(arguments)
+    variants = list(VARIANTS) if given.only is None else given.only
+    jobs = [(data, variant, seed) for data in DATA for seed in range(given.seeds) for variant in variants]
+    train_all(jobs, given.work, given.jobs)
+    results: dict[str, dict[str, list[Raw]]] = {variant: {data: [] for data in DATA} for variant in variants}
+    for data, variant, seed in jobs:
+        results[variant][data].append(json.loads(result_file(given.work, (data, variant, seed)).read_text()))
+    if given.only is not None:
         print("\n".join(table(results)))
+        return
+    for data in DATA:
+        sample_sheet(results, data).save(given.out / "images" / image_name(data))
+    (given.out / "modes.md").write_text(page(results, given.seeds), encoding="utf-8")
 
 
 if __name__ == "__main__":

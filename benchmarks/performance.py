@@ -1,72 +1,76 @@
-"""Every measurement of speed and size, and the page that tells of them.
+"""All measurements of speed and size, and the page that shows them.
 
     python benchmarks/performance.py --out DIR [--only NAME ...] [--quick]
 
-Each benchmark runs as a process of its own and leaves DIR/NAME.json; docs/performance.md is written from what lies
-there, so `--only` measures one thing anew and keeps the others. Nothing else should run meanwhile. On 2 cores all of
-it takes an hour.
+Each benchmark runs in a process of its own and writes DIR/NAME.json. docs/performance.md is written from these files,
+so `--only` repeats one measurement and keeps the others. No other program should run meanwhile. All of it takes an hour
+on 2 cores.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from timing import parser_of
 
 BENCHMARKS = ("loop", "defaults", "classes", "data", "startup", "growth", "gpu")
-"""In the page's order: modules beside this one with `measure` and `section`. The last wants a GPU."""
+"""Modules of this folder with `section`, in the order of the page. The last needs a GPU."""
 
 PAGE = Path("docs/performance.md")
 
 HEAD = """<!-- Written by `python benchmarks/performance.py`. -->
-# How fast, and how large
+# Performance
 
-Written by `python benchmarks/performance.py --out DIR`, which measures all of it anew. What counts is the ratio of two
-ways of doing the same work, which take turns in one process so that a machine's moods strike both; medians, and
-quartiles in brackets. Below 1 is faster. Where whole processes are compared, or sizes, the section says how. A
-*control* is a loop against a copy of itself: what it shows is noise. Where there is one, a measurement counts when the
-control lies within 0.99 to 1.01 and it had the cores to itself, or the section says that it does not.
+Written by `python benchmarks/performance.py --out DIR`, which repeats all measurements. Most results are ratios of the
+times of two loops that do the same work. The loops are interleaved in one process, so that changes in the speed of the
+machine affect both. Each result is the median over the rounds, with the quartiles in brackets. Below 1 is faster. Where
+whole processes or sizes are compared, the section says how. A *control* is a loop against a copy of itself: it shows
+the noise. A measurement with a control is valid if the control is within 0.99 to 1.01 and the process had all cores.
+The section names each measurement that is not valid.
 """
 
 
 def measure(name: str, out: Path, quick: bool) -> bool:
-    """Runs one benchmark in a process of its own; returns whether it came to its end."""
-    program = Path(__file__).with_name(f"{name}.py")
-    where = ["--out", str(out)] if name == "gpu" else ["--json", str(out / f"{name}.json")]
-    command = [sys.executable, str(program), *where, *(["--quick"] if quick else [])]
+    """Run one benchmark in a process of its own; return whether it succeeded."""
+    program = str(Path(__file__).with_name(f"{name}.py"))
+    if name == "gpu":
+        command = [sys.executable, program, "--out", str(out), *(["--smoke"] if quick else [])]
+    else:
+        command = [sys.executable, program, "--json", str(out / f"{name}.json"), *(["--quick"] if quick else [])]
     print(f"== {name}", flush=True)
     return subprocess.run(command, check=False).returncode == 0
 
 
 def page(out: Path) -> str:
-    """The page, of the benchmarks that have left something in `out`; of a GPU that is not there it says so."""
+    """Return the page from the results in a folder."""
     sections = []
     for name in BENCHMARKS:
         file = out / f"{name}.json"
         if file.exists() or name == "gpu":
-            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-            sections.append(importlib.import_module(name).section(found))
+            result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            sections.append(importlib.import_module(name).section(result))
     return "\n".join([HEAD, *sections])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="where the benchmarks leave what they find")
-    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS, help="measure these alone")
-    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean nothing")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS, help="measure these only")
+    parser.add_argument("--quick", action="store_true", help="run a tiny version, whose figures mean nothing")
     parser.add_argument("--page", type=Path, default=PAGE)
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    able = [name for name in arguments.only if name != "gpu" or torch.cuda.is_available()]
-    failed = [name for name in able if not measure(name, arguments.out, arguments.quick)]
-    arguments.page.write_text(page(arguments.out), encoding="utf-8")
+    given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in given.only if name != "gpu" or torch.cuda.is_available()]
+    failed = [name for name in names if not measure(name, given.out, given.quick)]
+    given.page.write_text(page(given.out), encoding="utf-8")
     if failed:
-        raise SystemExit(f"not measured anew: {', '.join(failed)}")
+        raise SystemExit(f"performance.py: these benchmarks failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

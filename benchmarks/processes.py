@@ -1,7 +1,8 @@
-"""Programs that benchmarks start, and the moment at which one of them has come so far.
+"""Programs that benchmarks start, and their times.
 
-They run from bytecode that is up to date, as after an ordinary install: a first run, which does not count, writes it
-into a folder of its own. Without, Python compiles every file anew, which takes longer than all that is measured.
+They run from bytecode that is up to date, as after an installation. The first run, which is not timed, writes the
+bytecode into a folder of its own. Without bytecode, Python would compile every file, which takes longer than all that
+is measured.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ GANKIT = (sys.executable, "-m", "gankit")
 
 
 def environment(bytecode: Path) -> dict[str, str]:
-    """This process's variables, but for where bytecode is kept."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONUNBUFFERED": "1"}
+    """Return the environment variables of this process, with a folder for bytecode."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return variables | {"PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONUNBUFFERED": "1"}
 
 
 def seconds_until(command: Command, beginning: str, variables: dict[str, str]) -> float:
-    """From a program's start until it writes a line with this beginning; then it is killed.
+    """Return the seconds from a program's start to a line with this beginning; then kill the program.
 
-    Raises RuntimeError with what it wrote when it ends without such a line.
+    Raises:
+        RuntimeError: it ends without such a line.
     """
-    began, said = time.perf_counter(), []
+    began, lines = time.perf_counter(), []
     with subprocess.Popen(
         command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -38,20 +40,28 @@ def seconds_until(command: Command, beginning: str, variables: dict[str, str]) -
                 seconds = time.perf_counter() - began
                 process.kill()
                 return seconds
-            said.append(line)
-    raise RuntimeError(f"{' '.join(command)} never wrote {beginning!r}, but:\n{''.join(said)}")
+            lines.append(line)
+    raise RuntimeError(f"{' '.join(command)} ended without the line {beginning!r}:\n{''.join(lines)}")
 
 
 def seconds_of(command: Command, variables: dict[str, str]) -> float:
-    """From a program's start to its end. Raises RuntimeError with what it wrote when it fails."""
+    """Return the seconds of a program.
+
+    Raises:
+        RuntimeError: it fails.
+    """
     began = time.perf_counter()
     output_of(command, variables)
     return time.perf_counter() - began
 
 
 def output_of(command: Command, variables: dict[str, str]) -> str:
-    """What a program writes. Raises RuntimeError, with that in it, when it fails."""
-    done = subprocess.run(command, env=variables, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    """Return the output of a program.
+
+    Raises:
+        RuntimeError: it fails.
+    """
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stdout}{ended.stderr}")
+    return ended.stdout

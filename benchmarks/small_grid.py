@@ -1,4 +1,4 @@
-"""Grids of samples as pages show them."""
+"""Grids of samples for the pages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from PIL import Image
 from gankit.storage.run_dir import RunDir
 
 WIDEST = 420
-"""Pixels of a picture on a page."""
+"""Greatest width of an image on a page, in pixels."""
 
 
 def save_small_grid(run: Path, to: Path) -> None:
-    """Writes the newest grid of a run, small enough for a page."""
+    """Write the newest grid of a run, small enough for a page."""
     newest = RunDir.open(run).newest_grid()
     assert newest is not None
     with Image.open(newest) as grid:

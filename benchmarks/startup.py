@@ -1,9 +1,9 @@
-"""How soon a run begins, how much memory it takes at most, and what its checkpoints cost.
+"""Start-up time, peak memory, and the cost of checkpoints.
 
-    python benchmarks/startup.py [--json FOUND.json] [--quick]
+    python benchmarks/startup.py [--json RESULT.json] [--quick]
 
-Start-up and memory are of whole processes, which take turns. MNIST is looked for in $GANKIT_DATA; without it only
-the recipes that draw their own data are looked at. Memory is Linux's count, and images for it are drawn at random.
+Start-up and memory are measured on whole processes, interleaved. MNIST is read from $GANKIT_DATA. Without it, only the
+recipes that need no files are measured. Memory is measured on Linux only, with random images.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from typing import Any
 
 import torch
 from processes import GANKIT, environment, output_of, seconds_of, seconds_until
-from timing import ResolvedPlugin, command_line, machine
+from timing import Result, command_line, machine, quartiles
 
 from gankit import InputError, Recipe
-from gankit.cli.recipes import show
 from gankit.recipe.bundled import bundled_recipes, find_recipe
 from gankit.sampling.grid import GridSampler
 from gankit.storage.run_dir import RunDir
 from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
-from gankit.training.loop import Clock, check_finite, log, save
-from gankit.training.reporter import Reporter
+from gankit.training.loop import Clock, check_finite, log, save, save_grid
 from gankit.training.run import TrainingRun
 from gankit.training.update import train_iteration
 
@@ -41,32 +39,31 @@ MEMORY_WITHIN = 1.1
 CHECKPOINTS_WITHIN = 0.02
 
 STARTED = ("igan_vn", "dcgan_mnist", "wgan_gp_mnist", "igan_vn_mnist")
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 IMPORT_TORCH = (sys.executable, "-c", "import torch; print('imported')")
 
-WORKS: dict[str, tuple[str, int]] = {
+WORK: dict[str, tuple[str, int]] = {
     "DCGAN, 28x28": ("dcgan", 28),
     "WGAN-GP, 28x28": ("wgan_gp", 28),
     "IGAN_vN, 28x28": ("igan_vn", 28),
     "DCGAN, 64x64": ("dcgan", 64),
 }
-"""The loops of memory_by_hand.py, and the images' side."""
+"""Loops of memory_by_hand.py, and the side of the images."""
 
 ITERATIONS = 4
-"""Of each run whose memory is looked at: by the third no more is asked for."""
+"""Iterations of each run whose memory is measured. The peak no longer grows after the third."""
 
 
-def measure(quick: bool) -> ResolvedPlugin:
+def measure(quick: bool) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        # To write the bytecode anew takes longer than to see that all works.
+        # Writing the bytecode would take longer than the tiny version itself.
         variables = dict(os.environ) if quick else environment(place / "bytecode")
         return {
             "machine": machine(),
             "help": help_seconds(variables, 1 if quick else 15),
             "first": first_iterations(STARTED[:1] if quick else STARTED, variables, place, 1 if quick else 5),
-            "stages": {name: stages(name, variables) for name in ready(STARTED[:0] if quick else STARTED)},
-            "memory": peaks(dict(list(WORKS.items())[:1]) if quick else WORKS, variables, place, quick),
+            "memory": peaks(dict(list(WORK.items())[:1]) if quick else WORK, variables, place, quick),
             "checkpoints": checkpoint_costs(
                 ["gaussian_ring"] if quick else list(bundled_recipes()), place, 2 if quick else 4
             ),
@@ -74,6 +71,7 @@ def measure(quick: bool) -> ResolvedPlugin:
 
 
 def help_seconds(variables: dict[str, str], processes: int) -> list[float]:
+    """Return the seconds of `gankit --help`."""
     command = [*GANKIT, "--help"]
     seconds_of(command, variables)  # writes the bytecode
     return [seconds_of(command, variables) for _ in range(processes)]
@@ -82,9 +80,9 @@ def help_seconds(variables: dict[str, str], processes: int) -> list[float]:
 def first_iterations(
     names: tuple[str, ...], variables: dict[str, str], place: Path, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds until torch is imported, and again as the control, and until recipes have played an iteration.
+    """Return the seconds until torch is imported, twice as a control, and until recipes have trained one iteration.
 
-    The line of log.jsonl that `output.log_every=1` makes of the first iteration is shown as soon as that is over.
+    With `output.log_every=1`, a run prints a line as soon as its first iteration ends.
     """
     commands: dict[str, tuple[list[str], str]] = {
         "torch": ([*IMPORT_TORCH], "imported"),
@@ -106,11 +104,12 @@ def first_iterations(
 
 
 def ready(names: tuple[str, ...] | list[str]) -> list[str]:
-    """Those of the recipes that come with gankit whose data is here."""
+    """Return those of the bundled recipes whose data is available."""
     return [name for name in names if assembled(name) is not None]
 
 
 def assembled(name: str) -> TrainingRun | None:
+    """Return the run of a bundled recipe, or None without its data."""
     try:
         recipe = Recipe.load(find_recipe(name))
         prepare_torch(recipe)
@@ -119,28 +118,26 @@ def assembled(name: str) -> TrainingRun | None:
         return None
 
 
-def stages(name: str, variables: dict[str, str]) -> dict[str, float]:
-    """Seconds of each stage, in one process."""
-    command = [sys.executable, str(HERE / "startup_stages.py"), name]
-    found: dict[str, float] = json.loads(output_of(command, variables))
-    return found
-
-
 def peaks(
     works: dict[str, tuple[str, int]], variables: dict[str, str], place: Path, quick: bool
 ) -> dict[str, dict[str, int]]:
-    """Bytes at most of `gankit run` with its checkpoints and grids, and of the same work by hand."""
+    """Return the peak bytes of `gankit run`, with checkpoints and grids, and of the hand-written loop."""
     if not sys.platform.startswith("linux"):
         return {}
     found: dict[str, dict[str, int]] = {}
     for work, (loop, side) in works.items():
-        # At 64x64 as many images would be most of the memory and hide the rest.
+        # At 64x64, as many images would take most of the memory and hide the rest.
         count = 200 if quick else 60_000 if side == 28 else 10_000
         images, labels = random_images(place / f"mnist-{count}", count)
-        by_hand = [sys.executable, str(HERE / "memory_by_hand.py"), loop, str(images), str(labels)]
+        by_hand = [sys.executable, str(FOLDER / "memory_by_hand.py"), loop, str(images), str(labels)]
         by_hand += ["--resolution", str(side), "--iterations", str(ITERATIONS)]
         commands = {
-            "gankit": [sys.executable, "-c", PEAK_OF_COMMAND, *run_of(f"{loop}_mnist", side, images.parent, place)],
+            "gankit": [
+                sys.executable,
+                "-c",
+                PEAK_OF_COMMAND,
+                *arguments_of(f"{loop}_mnist", side, images.parent, place),
+            ],
             "by hand": by_hand,
         }
         found[work] = {name: int(output_of(command, variables).splitlines()[-1]) for name, command in commands.items()}
@@ -157,10 +154,11 @@ except SystemExit as end:
 from gankit.runtime.peak_memory import peak_of_process
 print(peak_of_process())
 """
-"""What the command `gankit` does, and then its peak, report.html included."""
+"""Program that runs a gankit command, report included, and prints its peak memory."""
 
 
-def run_of(recipe: str, side: int, images: Path, place: Path) -> list[str]:
+def arguments_of(recipe: str, side: int, images: Path, place: Path) -> list[str]:
+    """Return the arguments of the measured `gankit run`."""
     every = [f"output.{what}_every=2" for what in ("log", "sample", "checkpoint")]
     data = [f"data.folder={json.dumps(str(images))}", f"data.resolution={side}"]
     out = f"output.directory={json.dumps(str(place / 'runs'))}"
@@ -168,7 +166,7 @@ def run_of(recipe: str, side: int, images: Path, place: Path) -> list[str]:
 
 
 def random_images(folder: Path, count: int) -> tuple[Path, Path]:
-    """Files laid out as MNIST's are, of noise: what they show takes no more memory and no less."""
+    """Write random images and labels in the format of MNIST; return the two files."""
     images, labels = folder / "train-images-idx3-ubyte", folder / "train-labels-idx1-ubyte"
     if not images.exists():
         folder.mkdir()
@@ -179,7 +177,7 @@ def random_images(folder: Path, count: int) -> tuple[Path, Path]:
 
 
 def checkpoint_costs(names: list[str], place: Path, rounds: int) -> dict[str, dict[str, Any]]:
-    """Of recipes that come with gankit, with the intervals that stand in them."""
+    """Return the cost of checkpoints, grids and log of bundled recipes, at their own intervals."""
     found = {}
     for name in names:
         run = assembled(name)
@@ -190,24 +188,22 @@ def checkpoint_costs(names: list[str], place: Path, rounds: int) -> dict[str, di
 
 
 def checkpoint_cost(run: TrainingRun, path: Path, rounds: int) -> dict[str, Any]:
-    """Seconds of an iteration, and of what is written now and then, round by round.
-
-    An iteration is timed thrice in each round, since it follows what has just emptied the caches.
-    """
+    """Return the seconds of an iteration and of each act of writing, round by round."""
     directory = RunDir.create(run.recipe, path)
-    grids, clock, silent = GridSampler(run), Clock(run), Reporter()
+    grids, clock = GridSampler(run), Clock(run)
     run.start()
     acts: dict[str, Callable[[], object]] = {
+        # Three iterations: the first follows an act that has emptied the caches.
         "iteration": lambda: [train_iteration(run) for _ in range(3)],
         "checkpoint": lambda: save(run, directory),
-        "grid": lambda: show(run, directory, grids, silent),
+        "grid": lambda: save_grid(run, directory, grids),
         "log": lambda: (check_finite(run), log(run, directory, clock.row())),
     }
     seconds: dict[str, list[float]] = {act: [] for act in acts}
     for number in range(-1, rounds):
-        for act, do in acts.items():
+        for act, function in acts.items():
             began = time.perf_counter()
-            do()
+            function()
             if number >= 0:
                 seconds[act].append((time.perf_counter() - began) / (3 if act == "iteration" else 1))
     directory.release()
@@ -220,7 +216,7 @@ def checkpoint_cost(run: TrainingRun, path: Path, rounds: int) -> dict[str, Any]
 
 
 def shares(cost: dict[str, Any]) -> dict[str, float]:
-    """Of the time of the iterations between two of a kind, the median over the rounds."""
+    """Return the time of each act as a share of the iterations between two acts: the median over the rounds."""
     seconds = cost["seconds"]
     return {
         what: statistics.median(
@@ -230,80 +226,65 @@ def shares(cost: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def section(found: ResolvedPlugin) -> str:
+def section(found: Result) -> str:
     parts = [
         "## Start-up, memory and checkpoints",
-        f"On {found['machine']}. Processes take turns, from bytecode that is up to date, as pip leaves it.",
+        f"On {found['machine']}. Processes are interleaved and run from bytecode that is up to date, as after an "
+        "installation.",
         *_start_up(found),
-        *_stages(found["stages"]),
         *_memory(found["memory"]),
         *_checkpoints(found["checkpoints"]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _start_up(found: ResolvedPlugin) -> list[str]:
+def _start_up(found: Result) -> list[str]:
     helps, first = found["help"], found["first"]
     control = [b / a for a, b in zip(first["torch"], first["torch again"], strict=True)]
     rows = [
-        "| from the command to | seconds | beyond torch's import | wanted |",
+        "| from the command to | seconds | without torch's import | target |",
         "| --- | --- | --- | --- |",
-        f"| `gankit --help`'s end | {_spread(helps)} | | {_verdict(statistics.median(helps), HELP_WITHIN)} |",
-        f"| torch imported, `python -c 'import torch'` | {_spread(first['torch'])} | | |",
+        f"| the end of `gankit --help` | {_spread(helps)} | | {_verdict(statistics.median(helps), HELP_WITHIN)} |",
+        f"| the import of torch, `python -c 'import torch'` | {_spread(first['torch'])} | | |",
     ]
     for name in [name for name in first if not name.startswith("torch")]:
-        beyond = [mine - torchs for mine, torchs in zip(first[name], first["torch"], strict=True)]
+        beyond = [seconds - of_torch for seconds, of_torch in zip(first[name], first["torch"], strict=True)]
         verdict = _verdict(statistics.median(beyond), FIRST_WITHIN)
         rows.append(
-            f"| `gankit run {name}`'s first iteration's end | {_spread(first[name])} | {_spread(beyond)} | {verdict} |"
+            f"| the first iteration of `gankit run {name}` | {_spread(first[name])} | {_spread(beyond)} | {verdict} |"
         )
     return [
         "### Start-up",
         "\n".join(rows),
-        f"Medians of {len(first['torch'])} processes ({len(helps)} for the help), quartiles in brackets, measured from "
-        "outside: the run is over its first iteration when it shows the line that `output.log_every=1` makes of it. "
-        "What is wanted of a run is wanted beyond torch's import. Seconds of processes are no ratios of turns: torch's "
-        f"import against itself is {statistics.median(control):.2f} ({_quartiles(control)}), and so inexact are these.",
-    ]
-
-
-def _stages(stages: dict[str, dict[str, float]]) -> list[str]:
-    if not stages:
-        return []
-    names = list(stages)
-    rows = [f"| stage | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
-    for stage in stages[names[0]]:
-        rows.append(f"| {stage} | {' | '.join(f'{stages[name][stage]:.2f}' for name in names)} |")
-    return [
-        "Where the seconds go, from within, without the interpreter's start:",
-        "\n".join(rows),
-        "`torch._dynamo` is a compiler that nothing here uses. `torch.optim` imports it with its first optimiser, in a "
-        "hand-written loop too, so it counts as gankit's start-up above though it is none of gankit's.",
+        f"Medians of {len(first['torch'])} processes ({len(helps)} for the help), with quartiles, measured from "
+        "outside. The first iteration ends when the run prints the line of `output.log_every=1`. The target of a run "
+        "excludes the import of torch. These are not ratios within rounds, so they are less exact: the import of "
+        f"torch against itself is {statistics.median(control):.2f} ({_quartiles(control)}).",
     ]
 
 
 def _memory(memory: dict[str, dict[str, int]]) -> list[str]:
     if not memory:
-        return ["### Memory", "Not measured: the peak is read from Linux."]
-    rows = ["| work | gankit | by hand | ratio | wanted |", "| --- | --- | --- | --- | --- |"]
+        return ["### Memory", "Not measured: the peak memory of a process is available on Linux only."]
+    rows = ["| work | gankit | by hand | ratio | target |", "| --- | --- | --- | --- | --- |"]
     for work, peaks in memory.items():
-        mine, other = peaks.values()
+        gankit, by_hand = peaks.values()
         rows.append(
-            f"| {work} | {mine / 2**20:.0f} MiB | {other / 2**20:.0f} MiB | {mine / other:.2f} | "
-            f"{_verdict(mine / other, MEMORY_WITHIN)} |"
+            f"| {work} | {gankit / 2**20:.0f} MiB | {by_hand / 2**20:.0f} MiB | {gankit / by_hand:.2f} | "
+            f"{_verdict(gankit / by_hand, MEMORY_WITHIN)} |"
         )
     return [
         "### Memory",
         "\n".join(rows),
-        "The peak of a whole process, libraries and images included. gankit's is of the command, with its checkpoints, "
-        "grids and report; the other's of the shortest loop in plain torch that writes nothing at all "
-        "(`benchmarks/memory_by_hand.py`), in float32 both. Freed memory is kept for the next iteration by gankit, and "
-        "given back by the other as glibc's ways are.",
+        "Peak memory of a whole process, libraries and images included, in float32. gankit runs the command with its "
+        "checkpoints, grids and report. The hand-written loop is in plain torch and writes nothing "
+        "(`benchmarks/memory_by_hand.py`). gankit keeps freed memory for the next iteration. The hand-written loop "
+        "uses glibc's defaults.",
     ]
 
 
 def _checkpoints(costs: dict[str, dict[str, Any]]) -> list[str]:
-    rows = ["| recipe | iteration | checkpoint | its size | share | grids | log | all three | wanted |"]
+    rows = ["| recipe | iteration | checkpoint | its size | share | grids | log | all three | target |"]
     rows += ["| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for name, cost in costs.items():
         share = shares(cost)
@@ -316,9 +297,8 @@ def _checkpoints(costs: dict[str, dict[str, Any]]) -> list[str]:
     return [
         "### Checkpoints, grids and the log",
         "\n".join(rows),
-        "Shares of the time of the iterations between two, at the intervals that the recipes have. A checkpoint counts "
-        "with all that `save` does: the check for NaN, checksums, forcing it to disk, the generator's own file, and "
-        "removing the oldest.",
+        "Shares of the time of the iterations in between, at the intervals of the recipes. A checkpoint includes the "
+        "check for NaN, checksums, the flush to disk, the generator file, and the removal of the oldest checkpoint.",
     ]
 
 
@@ -327,7 +307,7 @@ def _spread(values: list[float]) -> str:
 
 
 def _quartiles(values: list[float]) -> str:
-    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    _, low, high = quartiles(values)
     return f"{low:.2f} to {high:.2f}"
 
 

@@ -1,25 +1,23 @@
-"""Table 1 of the IGAN paper (Meng 2021): IGAN, IGAN_v2, WGAN-GP and DCGAN, trained alike and measured alike.
+"""Table 1 of the IGAN paper (Meng 2021): IGAN, IGAN_v2, WGAN-GP and DCGAN with the same training time and metrics.
 
-    GANKIT_DATA=... python benchmarks/table1.py --out runs/table1                     MNIST, for CPU cores
+    GANKIT_DATA=... python benchmarks/table1.py --out runs/table1                     MNIST, on CPU cores
     python benchmarks/table1.py --out runs/faces --images FACES --inception FILE --minutes 240 --jobs 1
-                                                                                      the paper's sizes, for a GPU
+                                                                                      sizes of the paper, on a GPU
 
-Every system plays for the same time with each of the seeds: its iterations are timed first, and what fits into the
-budget is what it plays. 10,000 images of each are measured against 10,000 training images. Runs that are over are
-kept, so the same command goes on where it stopped. FACES is a folder or a prepared file; IGAN_v2 needs two classes in
-it and is left out otherwise.
+Every system trains for the same time with each seed: the number of iterations follows from the measured time of one.
+The metrics compare 10,000 generated with 10,000 training images. Finished runs are kept, so the same command continues
+after an interruption. FACES is a folder or a prepared file. IGAN_v2 needs two classes and is left out without them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 import statistics
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -28,12 +26,13 @@ from typing import Any
 
 import torch
 from small_grid import save_small_grid
+from timing import parser_of
 
 from gankit import Recipe
-from gankit.ablation.local_executor import Processes, gpu_names
-from gankit.ablation.results import OF_THE_TRICK
-from gankit.ablation.scheduler import run_study, told
-from gankit.ablation.study import StudyRun, Study
+from gankit.ablation.local_executor import LocalExecutor, visible_gpus
+from gankit.ablation.results import VARIANT_FACTS
+from gankit.ablation.scheduler import StudyReporter, combined_error, run_study
+from gankit.ablation.study import Study, StudyRun
 from gankit.ablation.variants import Variant
 from gankit.errors import GankitError
 from gankit.evaluation.standalone import evaluate
@@ -48,7 +47,7 @@ from gankit_plugins.data.mnist import MNIST
 ROOT = Path(__file__).parents[1]
 
 PRINTED = {"IGAN": 6.56, "IGAN_v2": 9.77, "WGAN-GP": 7.80, "DCGAN": 7.61}
-"""The paper's figures for MNIST: the distance on Inception's features, of 10,000 images."""
+"""Figures of the paper for MNIST: the distance on Inception's features, of 10,000 images."""
 
 WGAN_GP = [
     "loss=wasserstein",
@@ -58,20 +57,20 @@ WGAN_GP = [
     "latent={use='normal', size=128}",
     *(f"optimizer.{side}={{use='adam', lr=1e-4, betas=[0.0, 0.9]}}" for side in ("generator", "discriminator")),
 ]
-"""What makes a DCGAN one, by its paper (Gulrajani 2017, algorithm 1)."""
+"""Settings that turn DCGAN into WGAN-GP (Gulrajani 2017, algorithm 1)."""
 
 QUIET = ["output.log_every=100", "output.sample_every=1000", "output.checkpoint_every=100"]
 
 WARM_UP, TIMED = 3, 12
-"""Iterations that are played to see how long one takes."""
+"""Iterations that measure the time of one."""
 
 COUNT = 10_000
-MEASURES = ("frechet_distance", "precision_recall", "modes")
+METRICS = ("frechet_distance", "precision_recall", "modes")
 
 
 @dataclass(frozen=True)
 class System:
-    """A row of the table."""
+    """System of the table."""
 
     name: str
     recipe: str
@@ -79,7 +78,7 @@ class System:
 
 
 def on_mnist(out: Path) -> list[System]:
-    """At 28x28, narrow: for CPU cores. IGAN_vN, which the paper's table does not have, stands below the others."""
+    """Return the systems at 28x28, narrow, for CPU cores. IGAN_vN is not in the table of the paper and comes last."""
     halves = [f"data.folder='{two_halves(out)}'", "data.classes=[0, 1]", "train.batch_size=64"]
     return [
         System("IGAN", "igan_mnist", ()),
@@ -91,16 +90,16 @@ def on_mnist(out: Path) -> list[System]:
 
 
 def two_halves(out: Path) -> Path:
-    """MNIST's training images in two classes, 0 to 4 and 5 to 9, for the one system that needs two.
+    """Write MNIST's training images in two classes, 0 to 4 and 5 to 9, for IGAN_v2; return the folder.
 
-    The paper does not say which two it took for the table. So all systems learn from the same images.
+    The paper does not give the two classes of its table. With these, all systems learn from the same images.
     """
-    found = MNIST.find(IdxSettings())
-    if found is None:
-        raise SystemExit("GANKIT_DATA: name the folder that has mnist/ in it")
+    files = MNIST.find(IdxSettings())
+    if files is None:
+        raise SystemExit("GANKIT_DATA: MNIST is missing; set it to a folder that contains mnist/")
     folder = (out / "halves").absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    images, labels = found
+    images, labels = files
     if not (folder / images.name).exists():
         (folder / images.name).symlink_to(images.absolute())
     halves = read_idx(labels) // 5
@@ -110,7 +109,7 @@ def two_halves(out: Path) -> Path:
 
 
 def at_paper_sizes(images: str) -> list[System]:
-    """At 96x96 and as wide as in their papers: for a GPU."""
+    """Return the systems at 96x96, as wide as in their papers, for a GPU."""
     path = f"data.path={json.dumps(str(Path(images).absolute()))}"
     classes = assemble(Recipe.load(find_recipe("igan_paper"), [path])).spec.class_names
     systems = [
@@ -124,24 +123,24 @@ def at_paper_sizes(images: str) -> list[System]:
 
 @dataclass(frozen=True)
 class Row:
-    """What a system's runs came to, seed by seed."""
+    """Results of a system, seed by seed."""
 
     metrics: list[dict[str, float]]
     protocols: list[dict[str, Any]]
     iterations: int
     weights: tuple[int, int]
-    """Of G and of D."""
+    """Number of weights of G and of D."""
 
 
 def clock() -> float:
-    """Seconds. Without a GPU, those in which this process had a core: others may be at work on the machine."""
+    """Return seconds of wall-clock time on a GPU, or of CPU time, which other programs on the machine affect less."""
     if torch.cuda.is_available():
         return time.perf_counter()
     return time.process_time() / torch.get_num_threads()
 
 
 def timed(system: System, threads: int) -> tuple[float, int, int]:
-    """Seconds of an iteration, and the parameters of G and of D."""
+    """Return the seconds of an iteration, and the numbers of parameters of G and of D."""
     torch.set_num_threads(threads)
     run = assemble(Recipe.load(find_recipe(system.recipe), system.overrides))
     run.load_data()
@@ -158,92 +157,89 @@ def timed(system: System, threads: int) -> tuple[float, int, int]:
     return statistics.median(seconds[WARM_UP:]), of_g, of_d
 
 
-class Lines:
-    """A line for each run that is over."""
+class Lines(StudyReporter):
+    """Prints a line for each run that ends."""
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        print(f"{run.name}: {outcome['broke_down'] or 'played'}", flush=True)
+        print(f"{run.name}: {outcome['failed'] or 'trained'}", flush=True)
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         print(f"{run.name}: failed, {error}", flush=True)
 
-    def look(self, running: list[StudyRun]) -> None:
-        pass
-
     def stopping(self) -> None:
-        print("each run writes a checkpoint and ends", flush=True)
+        print("interrupted: each run writes a checkpoint and ends", flush=True)
 
 
-def kept(file: Path, compute: Callable[[], Any]) -> Any:
-    """What is in a JSON file; what is computed, and written there, if there is none."""
+def cached(file: Path, compute: Callable[[], Any]) -> Any:
+    """Return the content of a JSON file. Compute and write it if the file does not exist."""
     if not file.exists():
         write_json(file, compute())
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def judged(run: Path, against: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """The row of a run's metrics."""
-    return kept(run / "table1.json", lambda: evaluate(run, against, changes, metrics=MEASURES))
+def evaluated(run: Path, against: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics of a run, with their protocol."""
+    return cached(run / "table1.json", lambda: evaluate(run, against, changes, metrics=METRICS))
 
 
 def spread(values: list[float]) -> str:
-    """`12.3 (11.9 to 13)`, or `10` where all are alike."""
+    """Return `12.3 (11.9 to 13)`, or `10` if all values are equal."""
     mean, low, high = (f"{value:.3g}" for value in (statistics.mean(values), min(values), max(values)))
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
-    """The table and the protocol, as lines of Markdown.
+    """Return the table and the protocol as lines of Markdown.
 
     Args:
-        rows: by system.
-        budget: how long each played, on what.
+        rows: results by system.
+        budget: training time and machine.
         on_mnist: whether the paper has figures for these images.
     """
     protocols = {
-        tuple((k, v) for k, v in p.items() if k not in OF_THE_TRICK) for row in rows.values() for p in row.protocols
+        tuple((k, v) for k, v in p.items() if k not in VARIANT_FACTS) for row in rows.values() for p in row.protocols
     }
-    assert len(protocols) == 1, "all are measured in one way"
-    facts = ", ".join(f"{key}: {fact}" for key, fact in protocols.pop())
+    assert len(protocols) == 1, "all metrics have the same protocol"
+    protocol = ", ".join(f"{key}: {fact}" for key, fact in protocols.pop())
     named = ["frechet_distance", "precision", "recall", *(["modes"] if on_mnist else [])]
     heads = ["system", "Frechet distance", *named[1:], "iterations", "weights of G, D"]
     heads += ["the paper's distance on MNIST"] if on_mnist else []
     lines = [
         "<!-- Written by `python benchmarks/table1.py`. -->",
         "",
-        "# The IGAN paper's table 1",
+        "# Table 1 of the IGAN paper",
         "",
-        f"{budget}: the mean and, in brackets, the range over the seeds. Lower is better for the distance, higher for "
+        f"{budget}: the mean, with the range over the seeds in brackets. Lower is better for the distance, higher for "
         "precision and recall.",
         "",
         f"| {' | '.join(heads)} |",
         f"|{' --- |' * len(heads)}",
     ]
     for name, row in rows.items():
-        cells = [spread([found[key] for found in row.metrics]) for key in named]
+        cells = [spread([metrics[key] for metrics in row.metrics]) for key in named]
         cells += [f"{row.iterations:,}", f"{row.weights[0] / 1e6:.2f}M, {row.weights[1] / 1e6:.2f}M"]
-        cells += [str(PRINTED.get(name, "not in it"))] if on_mnist else []
+        cells += [str(PRINTED.get(name, "none"))] if on_mnist else []
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, "", *(beside_the_paper(rows, facts) if on_mnist else [f"Protocol: {facts}."])]
+    return [*lines, "", *(comparison(rows, protocol) if on_mnist else [f"Protocol: {protocol}."])]
 
 
-def beside_the_paper(rows: dict[str, Row], facts: str) -> list[str]:
-    """What the paper's figures and these have to do with each other."""
+def comparison(rows: dict[str, Row], protocol: str) -> list[str]:
+    """Return what the figures of the paper and these have in common."""
     here = sorted(PRINTED, key=lambda name: statistics.mean(m["frechet_distance"] for m in rows[name].metrics))
     return [
         f"The paper's order, best first: {', '.join(sorted(PRINTED, key=PRINTED.__getitem__))}. "
         f"Here: {', '.join(here)}.",
         "",
-        "**The two columns of distances do not compare.** The paper's are measured on Inception's features, after a "
-        f"training time that it does not print; these by this protocol: {facts}. Only the order within a column says "
-        "something. A budget of minutes favours what plays many iterations in them. The paper does not say which two "
-        "classes IGAN_v2 had; here they are the digits 0 to 4 and 5 to 9, "
-        "so that all systems learn from the same images. IGAN_v2 and IGAN_vN are told labels, the others are not.",
+        "**The two columns of distances do not compare.** Those of the paper are on Inception's features, after a "
+        f"training time that the paper does not give. These have the following protocol: {protocol}. Compare only the "
+        "order within a column. A budget in minutes favours systems with fast iterations. The paper does not give the "
+        "two classes of IGAN_v2. Here they are the digits 0 to 4 and 5 to 9, so that all systems learn from the same "
+        "images. IGAN_v2 and IGAN_vN are trained with labels, the others without.",
     ]
 
 
-def pictures(study: Study, folder: Path) -> list[str]:
-    """The grid of each system's first seed, small, and the lines of the page that show it."""
+def image_lines(study: Study, folder: Path) -> list[str]:
+    """Write a small grid of the first seed of each system; return the lines of the page that show them."""
     lines = []
     for run in study.runs[: len(study.variants)]:
         name = run.variant.folder
@@ -252,27 +248,29 @@ def pictures(study: Study, folder: Path) -> list[str]:
     return lines
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="where the runs are")
-    parser.add_argument("--minutes", type=float, default=4.0, help="of training, for each run")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--minutes", type=float, default=4.0, help="training time of each run")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    parser.add_argument("--images", help="a folder or a prepared file, for the paper's sizes")
-    parser.add_argument("--inception", type=Path, help="its TorchScript file; otherwise a classifier's features")
+    parser.add_argument("--jobs", type=int, default=2, help="number of runs at the same time")
+    parser.add_argument("--images", help="folder or prepared file, for the sizes of the paper")
+    parser.add_argument(
+        "--inception", type=Path, help="TorchScript file of Inception; default: the features of a classifier"
+    )
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "table1.md")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     mnist = arguments.images is None
     systems = on_mnist(out) if mnist else at_paper_sizes(arguments.images)
-    gpus = gpu_names(torch.cuda.device_count())
+    gpus = visible_gpus(torch.cuda.device_count())
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
 
     def time_all() -> dict[str, Any]:
         return {system.name: timed(system, threads) for system in systems}
 
-    times = kept(out / "times.json", time_all)
+    times = cached(out / "times.json", time_all)
     iterations = {name: max(1, round(60 * arguments.minutes / seconds)) for name, (seconds, *_) in times.items()}
     variants = []
     for system in systems:
@@ -280,24 +278,24 @@ def main() -> None:
         variants.append(Variant(system.name, "", True, Recipe.load(find_recipe(system.recipe), overrides)))
         print(f"{system.name}: {iterations[system.name]} iterations of {times[system.name][0]:.3g} s", flush=True)
     study = Study.begin(out / "runs", variants, range(arguments.seeds), threads)
-    end = run_study(study, Processes(arguments.jobs, threads, gpus), Lines())
+    end = run_study(study, LocalExecutor(arguments.jobs, threads, gpus), Lines())
     if end.interrupted:
         raise SystemExit(130)
     if end.failures:
-        raise told(end.failures)
+        raise combined_error(end.failures)
 
     changes: dict[str, Any] = {"evaluation": {"count": COUNT}}
     if arguments.inception is not None:
         changes["extractor"] = {"use": "inception", "path": str(arguments.inception.absolute())}
-    # A process at a time has the statistics of the real images ready for the others.
+    # The first evaluation caches the features of the real images for the others.
     against = "mnist" if mnist else arguments.images
-    judged(study.runs[0].path, against, changes)
+    evaluated(study.runs[0].path, against, changes)
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        waiting = {run: pool.submit(judged, run.path, against, changes) for run in study.runs}
+        waiting = {run: pool.submit(evaluated, run.path, against, changes) for run in study.runs}
     rows = {}
     for system in systems:
-        found = [waiting[run].result() for run in study.runs if run.variant.folder == system.name]
-        metrics, protocols = ([one[key] for one in found] for key in ("metrics", "protocol"))
+        results = [waiting[run].result() for run in study.runs if run.variant.folder == system.name]
+        metrics, protocols = ([one[key] for one in results] for key in ("metrics", "protocol"))
         rows[system.name] = Row(metrics, protocols, iterations[system.name], times[system.name][1:])
     where = (
         torch.cuda.get_device_name()
@@ -305,7 +303,7 @@ def main() -> None:
         else f"{threads} CPU core{'s' if threads > 1 else ''} ({platform.machine()}) for each run"
     )
     budget = f"{arguments.minutes:g} minutes of training under its own recipe, {arguments.seeds} seeds, {where}"
-    shown = pictures(study, arguments.page.parent / "images" / arguments.page.stem)
+    shown = image_lines(study, arguments.page.parent / "images" / arguments.page.stem)
     arguments.page.write_text("\n".join([*page(rows, budget, mnist), *shown, ""]), encoding="utf-8")
 
 

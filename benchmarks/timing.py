@@ -1,8 +1,8 @@
-"""How the benchmarks measure: loops that take turns in one process, ratios within a round, and a control.
+"""Timing shared by all benchmarks: interleaved loops in one process, ratios within a round, and a control.
 
-A machine's speed drifts; two loops timed one after the other differ by that drift. Loops that take turns within
-a round share it, so what counts is the ratio within a round, and of all rounds the median and the quartiles. The
-control is one of the loops once more under another name: what it shows of itself is noise.
+The speed of a machine drifts, so two loops that are timed one after the other differ by that drift. Interleaved loops
+share it within a round. The result is the median, over the rounds, of the ratio within a round, with the quartiles. The
+control is a copy of one of the loops: its ratio shows the noise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -26,76 +26,85 @@ from torch.profiler import ProfilerActivity, profile
 
 Loop = Callable[[], object]
 Clock = Literal["wall", "cpu"]
-ResolvedPlugin = dict[str, Any]
-"""What a benchmark has found, as JSON has it."""
+Result = dict[str, Any]
+"""Result of a benchmark, as stored in its JSON file."""
 
 CONTROL_WITHIN = (0.99, 1.01)
 BUSY = 0.95
-"""Share of the cores that torch may use which a valid measurement has kept busy."""
+"""Share of torch's threads that must have a core for a measurement to be valid."""
 
 
 class Ratio(NamedTuple):
-    """Of one loop's time to another's, or the difference of the two, over the rounds."""
+    """Ratio or difference of the times of two loops, over the rounds."""
 
     median: float
     low: float
-    """The lower quartile."""
+    """Lower quartile."""
 
     high: float
+    """Upper quartile."""
 
     def __str__(self) -> str:
         return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
+def quartiles(values: Sequence[float]) -> Ratio:
+    """Return the median and the quartiles. A single value is all three."""
+    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
+    return Ratio(median, low, high)
+
+
 @dataclass(frozen=True)
 class Rounds:
-    """Seconds of each loop in each round, by the wall's clock and by the processor's."""
+    """Seconds of each loop in each round."""
 
     wall: dict[str, list[float]]
+    """Wall-clock time."""
+
     cpu: dict[str, list[float]]
+    """CPU time of the process."""
+
     repeats: int
     """Calls of each loop in a round."""
 
     def ratio(self, name: str, to: str, clock: Clock = "wall") -> Ratio:
+        """Return the time of one loop over that of another."""
         seconds = self.wall if clock == "wall" else self.cpu
-        ratios = [mine / other for mine, other in zip(seconds[name], seconds[to], strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        return Ratio(median, low, high)
+        return quartiles([a / b for a, b in zip(seconds[name], seconds[to], strict=True)])
 
     def difference(self, name: str, to: str) -> Ratio:
-        """Milliseconds of one call of a loop less those of another, by the processor's clock."""
+        """Return the CPU milliseconds of one call of a loop, less those of another."""
         pairs = zip(self.cpu[name], self.cpu[to], strict=True)
-        low, median, high = statistics.quantiles([1000 * (mine - other) / self.repeats for mine, other in pairs], n=4)
-        return Ratio(median, low, high)
+        return quartiles([1000 * (a - b) / self.repeats for a, b in pairs])
 
-    def together(self, names: Mapping[str, list[str]]) -> Rounds:
-        """The rounds as if several loops had been one: under each name the sum of those listed."""
+    def summed(self, groups: Mapping[str, list[str]]) -> Rounds:
+        """Return rounds in which each group of loops counts as one loop, with the sum of their times."""
 
-        def summed(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
+        def sums(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
             return {
-                name: [sum(parts) for parts in zip(*(seconds[one] for one in of), strict=True)]
-                for name, of in names.items()
+                name: [sum(times) for times in zip(*(seconds[member] for member in members), strict=True)]
+                for name, members in groups.items()
             }
 
-        return Rounds(summed(self.wall), summed(self.cpu), self.repeats)
+        return Rounds(sums(self.wall), sums(self.cpu), self.repeats)
 
     def milliseconds(self, name: str) -> float:
-        """The median time of one call."""
+        """Return the median time of one call."""
         return 1000 * statistics.median(self.wall[name]) / self.repeats
 
     @property
-    def is_locked(self) -> float:
-        """Cores kept busy on average, of those that torch may use."""
+    def busy_cores(self) -> float:
+        """Average number of cores that the process kept busy."""
         wall, cpu = (sum(sum(seconds) for seconds in clock.values()) for clock in (self.wall, self.cpu))
         return cpu / wall
 
-    def trouble(self, control: Ratio) -> str | None:
-        """Why the measurement does not count; None when it does."""
-        wanted = BUSY * torch.get_num_threads()
+    def invalid(self, control: Ratio) -> str | None:
+        """Return the reason why the measurement is not valid, or None."""
+        threads = torch.get_num_threads()
         if not CONTROL_WITHIN[0] <= control.median <= CONTROL_WITHIN[1]:
             return f"the control is {control.median:.3f}"
-        if self.busy < wanted:
-            return f"{self.busy:.2f} cores were kept busy, of {torch.get_num_threads()}"
+        if self.busy_cores < BUSY * threads:
+            return f"{self.busy_cores:.2f} cores were busy, of {threads}"
         return None
 
 
@@ -106,38 +115,41 @@ def interleaved(
     warm_up: int = 3,
     before: Mapping[str, Loop] | None = None,
 ) -> Rounds:
-    """Times loops that take turns.
+    """Time loops in rounds. Each round calls every loop, in a random order.
 
     Args:
-        loops: by name; each is called with nothing.
-        rounds: in each of which every loop has its turn, in an order of its own: what a loop leaves behind in caches
-            must not always meet the same one.
-        repeats: calls of a loop in its turn.
+        loops: loops by name.
+        rounds: number of rounds.
+        repeats: calls of each loop in a round.
         warm_up: calls of each loop before the first round.
-        before: what some of them need done before each turn, in time that is not counted.
+        before: functions by loop that are called before each timed block and are not timed.
     """
     preparations = before or {}
+
+    def prepare(name: str) -> None:
+        if name in preparations:
+            preparations[name]()
+
     for name, loop in loops.items():
         for _ in range(warm_up):
-            preparations.get(name, _nothing)()
+            prepare(name)
             loop()
     names = list(loops)
-    seconds: tuple[dict[str, list[float]], dict[str, list[float]]] = {n: [] for n in names}, {n: [] for n in names}
+    wall: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [] for name in names}
+    # A fixed order would give a loop always the same predecessor, with the same contents of the caches.
     order = random.Random(0)
     for _ in range(rounds):
         for name in order.sample(names, len(names)):
-            preparations.get(name, _nothing)()
-            for clock, taken in zip(seconds, timed(loops[name], repeats), strict=True):
-                clock[name].append(taken)
-    return Rounds(*seconds, repeats)
-
-
-def _nothing() -> None:
-    return None
+            prepare(name)
+            wall_seconds, cpu_seconds = timed(loops[name], repeats)
+            wall[name].append(wall_seconds)
+            cpu[name].append(cpu_seconds)
+    return Rounds(wall, cpu, repeats)
 
 
 def timed(loop: Loop, repeats: int) -> tuple[float, float]:
-    """Seconds by the wall's clock and by the processor's."""
+    """Return the wall-clock seconds and the CPU seconds of some calls."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(repeats):
         loop()
@@ -145,54 +157,63 @@ def timed(loop: Loop, repeats: int) -> tuple[float, float]:
 
 
 def peak_of_tensors(loop: Loop) -> int:
-    """Bytes that tensors take at most during a call, beyond what they take before it. On a CPU."""
+    """Return the peak of the bytes that tensors take on the CPU during a call, beyond those before the call."""
     return max(accumulate(_allocations(loop)))
 
 
 def bytes_of_tensors(loop: Loop) -> int:
-    """Bytes that a call asks of torch's allocator in all, given back meanwhile or not. On a CPU."""
-    return sum(asked for asked in _allocations(loop) if asked > 0)
+    """Return the sum of all bytes that a call requests from torch's CPU allocator."""
+    return sum(size for size in _allocations(loop) if size > 0)
 
 
 def _allocations(loop: Loop) -> list[int]:
-    """Bytes asked for and, below zero, given back, in the order of a call.
-
-    The loop is called twice: what its first call leaves behind for good, an optimiser's averages for instance, is
-    not counted.
-    """
+    """Return the bytes that a call allocates and, as negative numbers, frees, in order."""
+    # The first call allocates what stays, such as an optimiser's averages. Only the second is recorded.
     loop()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         loop()
-    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
 
 
-def machine() -> str:
-    """What the figures were measured on."""
+def processor() -> str:
+    """Return the model name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    processor = found[1] if found else platform.processor() or platform.machine()
-    threads = torch.get_num_threads()
-    return f"{os.cpu_count()} cores of {processor}, {threads} threads, torch {torch.__version__}"
+    model = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return model[1] if model else platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """Return cores, processor, threads and torch version, for a page."""
+    return f"{os.cpu_count()} cores of {processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a program whose `--help` shows the module's docstring."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def command_line(
-    doc: str | None, measure: Callable[[bool], ResolvedPlugin], section: Callable[[ResolvedPlugin], str]
+    doc: str | None,
+    measure: Callable[[bool], Result],
+    section: Callable[[Result], str],
+    arguments: Sequence[str] | None = None,
 ) -> None:
-    """A benchmark as a program: measures, shows its section of the page, and writes what it found.
+    """Run a benchmark as a program: measure, print its section of the page, and write the result as JSON.
 
     Args:
-        doc: the module's, shown by `--help`.
-        measure: takes whether to be quick, which shows that the program works and says nothing of speed.
-        section: what was found, as Markdown that begins with a heading of level 2.
+        doc: docstring of the module.
+        measure: function that takes whether to run the tiny version, for tests.
+        section: function from the result to Markdown that begins with a heading of level 2.
+        arguments: command line, or None for that of the process.
     """
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write what was found to this file")
-    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean nothing")
-    arguments = parser.parse_args()
-    found = measure(arguments.quick)
-    print(section(found))
-    if arguments.quick:
-        print("A trial: these figures mean nothing.")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    parser = parser_of(doc)
+    parser.add_argument("--json", type=Path, help="write the result to this file")
+    parser.add_argument("--quick", action="store_true", help="run a tiny version, whose figures mean nothing")
+    options = parser.parse_args(arguments)
+    result = measure(options.quick)
+    print(section(result))
+    if options.quick:
+        print("Tiny version: these figures mean nothing.")
+    if options.json is not None:
+        options.json.write_text(json.dumps(result, indent=1), encoding="utf-8")

@@ -1,18 +1,18 @@
-"""Every pair of parts in one run: which train together, and which are refused, for what reason.
+"""Combinations: whether each pair of plugins trains in one run, or is refused and why.
 
-    python benchmarks/together.py [--out docs/together.md]
+    python benchmarks/together.py [--out docs/combinations.md]
 
-Every trick, loss, normalisation and optimiser that is installed with gankit is put into one tiny recipe together with
-every other one. A pair that no check refuses is played for three iterations: the losses must be finite, gradients must
-reach both players, and a game that is restored after the first iteration must end with the same bytes. The tests
-play the same pairs, and two hundred triples, and compare what comes out with the table written here.
+Each trick, penalty, augmentation, loss, normalisation and optimiser of gankit is put into one tiny recipe with each
+other one. A pair that no check refuses is trained for three iterations. The losses must be finite, gradients must reach
+both players, and a run that is restored after the first iteration must end with the same bytes. The tests train a part
+of the same pairs, and triples, and compare the results with the page.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from timing import parser_of
 
 from gankit import InputError, Recipe
 from gankit.plugin.registry import Registry
-from gankit.plugin.slots import PLAYERS
+from gankit.plugin.slots import PLAYER_SLOTS, PLAYERS, TRICK_KINDS
 from gankit.recipe.toml import merge
 from gankit.storage.atomic_io import tensors_to_bytes
 from gankit.training.assembly import assemble
@@ -43,12 +44,12 @@ TINY: Change = {
     "discriminator": {"use": "igan", "width": 2},
     "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
 }
-"""Images of two classes, and networks that take no notice of them."""
+"""Images of two classes, and networks that ignore the classes."""
 
 BY_CLASS: Change = merge(
     TINY, {"generator": {"use": "igan_vn", "channels": 2}, "discriminator": {"use": "igan_per_class", "width": 2}}
 )
-"""The same with a branch and a discriminator for each class."""
+"""The same recipe with a branch and a discriminator for each class."""
 
 SMALL: dict[str, Change] = {
     "virtual_batch_norm": {"size": 4},
@@ -58,32 +59,30 @@ SMALL: dict[str, Change] = {
     "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
 }
-"""Settings that suit a tiny game better than the defaults."""
+"""Settings for plugins whose defaults do not suit a tiny run."""
 
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
-"""What the tiny recipe has anyway."""
+"""Plugins that the tiny recipe has already. Loggers are left out too: without a run directory they do nothing."""
 
-LOGGERS = "gankit_plugins.logger."
-"""Left out too: they have no hand in the game, and do nothing where there is no run directory, as here."""
-
-MEANING: dict[Outcome, str] = {"trains": ".", "warning": "a", "refused": "x", "slot": "-"}
+SYMBOLS: dict[Outcome, str] = {"trains": ".", "warning": "a", "refused": "x", "slot": "-"}
 
 
 @cache
-def parts() -> dict[str, Change]:
-    """What is put together: the change to a recipe that switches a part on, by the name it has in the table."""
+def changes() -> dict[str, Change]:
+    """Return the change to a recipe that activates each plugin, by its name in the table."""
     found: dict[str, Change] = {"train.accumulate": {"train": {"accumulate": 2}}}
-    for entry in sorted(Registry.installed().entries, key=lambda e: (e.kind, e.name)):
-        if entry.distribution != "gankit" or (entry.kind, entry.name) in LEFT_OUT or entry.value.startswith(LOGGERS):
+    entries = [e for e in Registry.installed().entries if e.distribution == "gankit" and e.kind != "logger"]
+    for entry in sorted(entries, key=lambda e: ("trick" if e.kind in TRICK_KINDS else e.kind, e.name)):
+        kind, table = entry.kind, {"use": entry.name} | SMALL.get(entry.name, {})
+        if (kind, entry.name) in LEFT_OUT:
             continue
-        table = {"use": entry.name} | SMALL.get(entry.name, {})
-        if entry.kind == "trick":
+        if kind in TRICK_KINDS:
             found[entry.name] = {"tricks": {entry.name: table}}
-        elif entry.kind == "loss":
+        elif kind == "loss":
             found[f"loss {entry.name}"] = {"loss": table}
-        elif entry.kind == "optimizer":
+        elif kind == "optimizer":
             found[f"optimizer {entry.name}"] = {"optimizer": dict.fromkeys(PLAYERS, table)}
-        elif entry.kind == "normalization":
+        elif kind == "normalization":
             for player in PLAYERS:
                 if TINY["normalization"][player]["use"] != entry.name:
                     found[f"{entry.name} in {player[0].upper()}"] = {"normalization": {player: table}}
@@ -92,33 +91,34 @@ def parts() -> dict[str, Change]:
 
 @dataclass
 class Result:
-    """What became of some parts in one recipe."""
+    """Outcome of one recipe."""
 
     outcome: Outcome
     sentences: list[str] = field(default_factory=list)
-    """The advice, or the reasons why they are refused."""
+    """Warnings, or the reasons of a refusal."""
 
 
-def clash(*changes: Change) -> bool:
-    """Whether two of them want the same slot."""
+def clash(*combined: Change) -> bool:
+    """Return whether two changes fill the same slot."""
     slots = [
-        f"{key}.{player}" if key in ("normalization", "optimizer") else key
-        for change in changes
+        f"{key}.{player}" if key in PLAYER_SLOTS else key
+        for change in combined
         for key, table in change.items()
         if key != "tricks"
         for player in table
-        if key in ("normalization", "optimizer") or player == "use"
+        if key in PLAYER_SLOTS or player == "use"
     ]
     return len(slots) != len(set(slots))
 
 
-def play(*changes: Change, base: Change = TINY) -> Result:
-    """Plays a recipe with these changes for three iterations, and again from a restored first one.
+def train(*combined: Change, base: Change = TINY) -> Result:
+    """Train a recipe with these changes for three iterations, and again from a state restored after the first.
 
-    Raises AssertionError when it breaks the promises of this file's first lines.
+    Raises:
+        AssertionError: a loss is not finite, a player gets no gradient, or the restored run differs.
     """
     raw = base
-    for change in changes:
+    for change in combined:
         raw = merge(raw, change)
     recipe = Recipe.from_dict(raw, source="tiny.toml")
     try:
@@ -136,7 +136,7 @@ def play(*changes: Change, base: Change = TINY) -> Result:
     train_iteration(run)
     saved = to_bytes(run)
     tensors, plain = capture(run)
-    noted = json.dumps(plain)
+    values = json.dumps(plain)
     tensors = {file: {name: t.clone() for name, t in of.items()} for file, of in tensors.items()}
     for _ in range(2):
         train_iteration(run)
@@ -144,16 +144,17 @@ def play(*changes: Change, base: Change = TINY) -> Result:
     assert all(reached.values()), f"gradients reach {reached}"
     again = assemble(recipe)
     again.load_data()
-    restore(again, tensors, json.loads(noted))
+    restore(again, tensors, json.loads(values))
     again.start()
-    assert to_bytes(again) == saved, "what is restored is not what was saved"
+    assert to_bytes(again) == saved, "the restored state is not the saved one"
     for _ in range(2):
         train_iteration(again)
-    assert to_bytes(again) == to_bytes(run), "a restored game goes another way"
+    assert to_bytes(again) == to_bytes(run), "the restored run trains differently"
     return Result("warning" if run.warnings else "trains", run.warnings)
 
 
 def started(recipe: Recipe) -> TrainingRun:
+    """Return a run that is ready for its first iteration."""
     run = assemble(recipe)
     run.load_data()
     run.start()
@@ -161,90 +162,91 @@ def started(recipe: Recipe) -> TrainingRun:
 
 
 def to_bytes(run: TrainingRun) -> tuple[dict[str, bytes], str]:
+    """Return the state of a run as a checkpoint holds it."""
     tensors, plain = capture(run)
     return {file: tensors_to_bytes(of, {}) for file, of in tensors.items()}, json.dumps(plain, sort_keys=True)
 
 
 @cache
 def alone(name: str) -> Result:
-    """What becomes of one part in the tiny recipe."""
-    return play(parts()[name])
+    """Return the result of one plugin in the tiny recipe."""
+    return train(changes()[name])
 
 
 def pair(one: str, other: str) -> Result:
-    """What becomes of two parts in the tiny recipe, in this order; of the advice, what neither gets alone."""
-    changes = parts()[one], parts()[other]
-    if clash(*changes):
+    """Return the result of two plugins in this order, with the warnings that neither causes alone."""
+    combined = changes()[one], changes()[other]
+    if clash(*combined):
         return Result("slot")
-    result = play(*changes)
+    result = train(*combined)
     if result.outcome == "refused":
         return result
-    known = {*alone(one).sentences, *alone(other).sentences}
-    news = [sentence for sentence in result.sentences if sentence not in known]
-    return Result("warning" if news else "trains", news)
+    already = {*alone(one).sentences, *alone(other).sentences}
+    additional = [sentence for sentence in result.sentences if sentence not in already]
+    return Result("warning" if additional else "trains", additional)
 
 
 def row(name: str) -> list[Result]:
-    """A part together with each before it, and at the end alone."""
-    names = list(parts())
+    """Return the results of a plugin with each one before it, and alone."""
+    names = list(changes())
     return [*(pair(other, name) for other in names[: names.index(name)]), alone(name)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/together.md"))
-    out: Path = parser.parse_args().out
-    with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        rows = dict(zip(parts(), pool.map(row, parts()), strict=True))
-    out.write_text(page(rows), encoding="utf-8")
-
-
 def symbols(results: list[Result]) -> str:
-    """A row of the matrix."""
-    return "".join(MEANING[result.outcome] for result in results)
+    """Return a row of the matrix."""
+    return "".join(SYMBOLS[result.outcome] for result in results)
 
 
 def page(rows: dict[str, list[Result]]) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     names = list(rows)
     pairs = {(other, name): result for name in names for other, result in zip(names, rows[name][:-1], strict=False)}
-    counts = {kind: sum(r.outcome == kind for r in pairs.values()) for kind in MEANING}
+    counts = {kind: sum(r.outcome == kind for r in pairs.values()) for kind in SYMBOLS}
     lines = [
-        "# What goes together",
+        "# Combinations of plugins",
         "",
-        "Written by `python benchmarks/together.py`; the tests play the same pairs and compare.",
+        "Written by `python benchmarks/together.py`. The tests train a part of the same pairs and compare.",
         "",
-        f"{len(names)} parts, {len(pairs)} pairs in a tiny recipe: {counts['trains']} train, {counts['advice']} train "
-        f"and come with advice, {counts['refused']} refused, {counts['slot']} for the same slot. What trains has "
-        "finite losses, gradients that reach both players, and ends with the same bytes after a resume.",
+        f"{len(names)} plugins, {len(pairs)} pairs in a tiny recipe: {counts['trains']} train, {counts['warning']} "
+        f"train with a warning, {counts['refused']} are refused, {counts['slot']} fill the same slot. A pair that "
+        "trains has finite losses and gradients for both players, and ends with the same bytes after a resume.",
         "",
-        "`.` trains, `a` trains and gets advice that neither gets alone, `x` is refused, `-` wants the same "
-        "slot. On the diagonal: the part alone.",
+        "`.` trains. `a` trains with an additional warning, which neither plugin causes alone. `x` is refused. `-` "
+        "fills the same slot. The diagonal is the plugin alone.",
         "",
         "```",
     ]
     width = max(len(name) for name in names)
     for number, name in enumerate(names):
         lines.append(f"{number + 1:3} {name:{width}} {symbols(rows[name])}")
-    lines += ["```", "", "Columns are in the order of the rows.", "", "## Refused", ""]
-    lines += told({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "refused"})
-    lines += ["## Advised against, or to be known", "", "Alone, in the tiny recipe:", ""]
-    lines += told({name: results[-1] for name, results in rows.items()})
-    lines += ["Of pairs, what neither says alone:", ""]
-    lines += told({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "warning"})
+    lines += ["```", "", "Columns are in the order of the rows.", "", "## Refused pairs", ""]
+    lines += table({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "refused"}, "reason")
+    lines += ["## Warnings", "", "One plugin in the tiny recipe:", ""]
+    lines += table({name: results[-1] for name, results in rows.items()}, "warning")
+    lines += ["Pairs, with the warnings that neither plugin causes alone:", ""]
+    lines += table({f"{a} + {b}": r for (a, b), r in pairs.items() if r.outcome == "warning"}, "warning")
     return "\n".join(lines).rstrip() + "\n"
 
 
-def told(results: dict[str, Result]) -> list[str]:
-    """A table of sentences, each with all that it is said of."""
-    said: dict[str, list[str]] = {}
+def table(results: dict[str, Result], head: str) -> list[str]:
+    """Return a table of sentences, each with all plugins or pairs that cause it."""
+    causes: dict[str, list[str]] = {}
     for name, result in results.items():
         for sentence in result.sentences:
-            said.setdefault(sentence.replace("|", "/"), []).append(name)
-    if not said:
-        return ["Nothing.", ""]
-    rows = [f"| {', '.join(names)} | {sentence} |" for sentence, names in said.items()]
-    return ["| what | what is said |", "| --- | --- |", *rows, ""]
+            causes.setdefault(sentence.replace("|", "/"), []).append(name)
+    if not causes:
+        return ["None.", ""]
+    rows = [f"| {', '.join(names)} | {sentence} |" for sentence, names in causes.items()]
+    return [f"| plugins | {head} |", "| --- | --- |", *rows, ""]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/combinations.md"))
+    out: Path = parser.parse_args(arguments).out
+    with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        rows = dict(zip(changes(), pool.map(row, changes()), strict=True))
+    out.write_text(page(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

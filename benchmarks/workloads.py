@@ -1,4 +1,4 @@
-"""Games to be timed: recipes that come with gankit, on random images."""
+"""Runs to be timed: bundled recipes on random images."""
 
 from __future__ import annotations
 
@@ -12,33 +12,41 @@ from gankit.training.launch import prepare_torch
 from gankit.training.run import TrainingRun
 from gankit.training.update import train_iteration
 
-PARTS = Path(__file__).with_name("parts.py")
+PLUGINS = Path(__file__).with_name("benchmark_plugins.py")
 
 TINY = ["data.resolution=8", "train.batch_size=20"]
-"""For whoever only wants to see that something works."""
+"""Overrides for smoke tests."""
 
 
-def game_of(recipe: str, overrides: Iterable[str] = (), idle: int = 0, device: str = "cpu") -> TrainingRun:
-    """A game that is ready for its first iteration.
+def random_images(device: str = "cpu") -> list[str]:
+    """Return the overrides that replace a recipe's data by `RandomImages`, on a device."""
+    return [f"data.use={PLUGINS}:RandomImages", f"train.device={device}"]
+
+
+def benchmark_run(recipe: str, overrides: Iterable[str] = (), idle: int = 0, device: str = "cpu") -> TrainingRun:
+    """Return a run that is ready for its first iteration.
 
     Args:
-        recipe: the name of one that comes with gankit.
-        overrides: as on the command line; `data.classes=0` and the like are those of `parts.py:RandomImages`.
-        idle: tricks that do nothing, added to the recipe's.
-        device: where it is played.
+        recipe: name of a bundled recipe.
+        overrides: settings as on the command line. `data.*` are those of `benchmark_plugins.py:RandomImages`.
+        idle: number of plugins that do nothing, added to the recipe's.
+        device: device of the run.
     """
-    tricks = [f"tricks.idle{number}.use={PARTS}:Idle" for number in range(idle)]
-    data = [f"data.use={PARTS}:RandomImages", f"train.device={device}"]
-    loaded = Recipe.load(bundled_recipe(recipe), [*data, *tricks, *overrides])
-    prepare_torch(loaded)
-    run = assemble(loaded)
+    tricks = [f"tricks.idle{number}.use={PLUGINS}:Idle" for number in range(idle)]
+    return started(Recipe.load(bundled_recipe(recipe), [*random_images(device), *tricks, *overrides]))
+
+
+def started(recipe: Recipe) -> TrainingRun:
+    """Return the run of a recipe with its data loaded, ready for its first iteration."""
+    prepare_torch(recipe)
+    run = assemble(recipe)
     run.load_data()
     run.start()
     return run
 
 
 def iteration_of(run: TrainingRun) -> Callable[[], None]:
-    """One iteration with all that plugins do in it, as a loop that can be timed."""
+    """Return one iteration of a run, with all hooks, as a function that can be timed."""
 
     def iteration() -> None:
         train_iteration(run)

@@ -1,8 +1,8 @@
-"""Writes the pages that code says better: the hook points, the recipe, and every plugin that comes with gankit.
+"""Generator of the pages that come from the code: hook points, recipes, the Python API, and a page for each kind of plugin.
 
     python docs/generate.py [--out docs]
 
-A test compares what stands there with what this would write.
+A test compares the files in docs/ with the output of this program.
 """
 
 from __future__ import annotations
@@ -11,102 +11,164 @@ import argparse
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import griffe
 from pydantic import BaseModel
 
+import gankit
 from gankit.cli.settings_help import setting_rows
 from gankit.plugin import hookspecs
 from gankit.plugin.base import Plugin
 from gankit.plugin.hooks import hooks_of
 from gankit.plugin.registry import Entry, Registry
-from gankit.plugin.slots import DEFAULT_USE, KINDS, PLAYER_SLOTS, SINGLE_SLOTS
+from gankit.plugin.slots import DEFAULT_USE, KINDS, PLAYER_SLOTS, SINGLE_SLOTS, TRICK_KINDS, Kind
 from gankit.recipe.settings import Evaluation, Output, Train
 
-MEANING = {
-    "exactly one": "exactly one plugin answers; each may return None, and two answers are an error that names both",
-    "at most one": "as *exactly one*, and none is fine",
-    "event": "everyone is called, nothing is returned",
-    "chain": "each gets what the one before returned",
-    "list": "what everyone returns is put together",
-    "merged": "dictionaries are put together",
-}
+GENERATED = "<!-- Written by `python docs/generate.py`. -->\n\n"
 
-TITLES = {
-    "data": "Data",
-    "latent": "Priors",
-    "generator": "Generators",
-    "discriminator": "Discriminators",
-    "loss": "Losses",
-    "normalization": "Normalisations",
-    "optimizer": "Optimisers",
-    "lr_schedule": "Schedules of the rate",
-    "trick": "Tricks",
-    "extractor": "Extractors of features",
-    "metric": "Measures",
-}
 
-WRITTEN = "<!-- Written by `python docs/generate.py`. -->\n\n"
+class KindPage(NamedTuple):
+    """Title and first lines of the page of one kind of plugin."""
+
+    title: str
+    example: str
+    """Piece of a recipe, or a command."""
+
+    text: str
+
+
+IN_TRICKS = "They stand under `[tricks]` and act in the order of the tables."
+
+KIND_PAGES: dict[Kind, KindPage] = {
+    "data": KindPage("Datasets", '[data]\nuse = "images"\npath = "photos"', "The images that a run trains on."),
+    "latent": KindPage("Latent priors", '[latent]\nuse = "uniform"\nsize = 100', "The distribution of z."),
+    "generator": KindPage("Generators", '[generator]\nuse = "dcgan"', "The network that maps z to images."),
+    "discriminator": KindPage(
+        "Discriminators",
+        '[discriminator]\nuse = "dcgan"',
+        "The network that discriminates real images from generated ones.",
+    ),
+    "loss": KindPage("Losses", '[loss]\nuse = "hinge"', "The adversarial loss of both players."),
+    "normalization": KindPage(
+        "Normalisation layers",
+        '[normalization]\ngenerator = "batch_norm"\ndiscriminator = "spectral_norm"',
+        "One for each network.",
+    ),
+    "optimizer": KindPage("Optimisers", '[optimizer.generator]\nuse = "adam"\nlr = 3e-4', "One for each player."),
+    "lr_schedule": KindPage(
+        "Learning rate schedules",
+        '[lr_schedule]\nuse = "inverse"',
+        "A factor of the learning rate that depends on the iteration.",
+    ),
+    "penalty": KindPage(
+        "Penalties", "[tricks.gradient_penalty]\nweight = 10.0", f"Terms that are added to a player's loss. {IN_TRICKS}"
+    ),
+    "augmentation": KindPage(
+        "Augmentations", "[tricks.diff_augment]", f"Random changes of all images that enter D. {IN_TRICKS}"
+    ),
+    "trick": KindPage("Tricks", "[tricks.instance_noise]\nsigma = 0.1", f"All other techniques. {IN_TRICKS}"),
+    "logger": KindPage(
+        "Loggers",
+        "[tricks.csv]",
+        "Copies of the log, the grids and the recipe for other programs. They do not change the training. A logger that "
+        f"cannot write warns once, and the run continues. {IN_TRICKS}",
+    ),
+    "extractor": KindPage(
+        "Feature extractors",
+        '[extractor]\nuse = "pixels"',
+        "The function from images to features that [metrics](metric.md) compare.",
+    ),
+    "metric": KindPage(
+        "Metrics",
+        "[metrics.frechet_distance]",
+        "Numbers that compare generated images with real ones; see [Metrics](../metrics.md).",
+    ),
+    "command": KindPage(
+        "Commands",
+        "",
+        "A plugin of this kind adds a command to `gankit`. The hook point is "
+        "[`register_commands`](../hooks.md#register_commands), and the entry point `command.NAME` has the name of the command. "
+        "gankit itself has no such plugin.",
+    ),
+}
 
 
 def pages() -> dict[str, str]:
-    """Every generated page, by its path within docs/."""
+    """Return the text of each generated page, by its path in docs/."""
     entries = [entry for entry in Registry.installed().entries if entry.distribution == "gankit"]
-    by_kind = {kind: [entry for entry in entries if entry.kind == kind] for kind in TITLES}
-    made = {"hooks.md": hooks_page(entries), "recipe.md": recipe_page(by_kind), "api.md": api_page()}
-    return made | {f"plugins/{kind}.md": kind_page(kind, of_kind) for kind, of_kind in by_kind.items()}
+    by_kind = {kind: [entry for entry in entries if entry.kind == kind] for kind in KINDS}
+    fixed = {"hooks.md": hooks_page(entries), "recipe.md": recipe_page(by_kind), "api.md": api_page()}
+    return fixed | {f"plugins/{kind}.md": kind_page(KIND_PAGES[kind], of_kind) for kind, of_kind in by_kind.items()}
+
+
+def link(entry: Entry) -> str:
+    return f"[`{entry.name}`](plugins/{entry.kind}.md#{entry.name})"
 
 
 def hooks_page(entries: Iterable[Entry]) -> str:
-    """Each hook point: its signature, when it is called, an example, and who implements it."""
+    """Return the page of the hook points: the loop, then each hook point with its signature, an example and its users."""
     users: dict[str, list[str]] = {}
     for entry in entries:
         for hook in hooks_of(entry.load()):
-            users.setdefault(hook, []).append(f"[`{entry.name}`](plugins/{entry.kind}.md#{entry.name})")
-    lines = [
-        f"{WRITTEN}# The hook points",
-        "",
-        "A plugin is a class with methods named as below and marked with `@hookimpl`. An implementation takes any subset of "
-        "the arguments, by name. Plugins are called in the order of the recipe. `run` is the `gankit.Game` being played.",
-        "",
-        *(f"- *{kind}*: {meaning}." for kind, meaning in MEANING.items()),
-        "",
-    ]
+            users.setdefault(hook, []).append(link(entry))
+    text = inspect.cleandoc(hookspecs.__doc__ or "").partition("\n\n")[2]
+    lines = [f"{GENERATED}# Hook points", "", markdown(text), ""]
     for name, kind in hookspecs.KIND_OF_HOOK.items():
         function = getattr(hookspecs, name)
         text, _, example = inspect.cleandoc(function.__doc__).partition("Example:\n")
-        lines += [f"## {name}", "", f"```python\n{name}{signature(function)}\n```", "", f"*{kind}.* {flowed(text)}", ""]
-        lines += [f"```python\n{textwrap.dedent(example).strip()}\n```", ""]
+        lines += [f"## {name}", "", code(signature(name, function)), "", f"*{kind}.* {markdown(text)}", ""]
+        lines += [code(textwrap.dedent(example).strip()), ""]
         if users.get(name):
-            lines += [f"In use by {', '.join(users[name])}.", ""]
+            lines += [f"Used by {', '.join(users[name])}.", ""]
     return "\n".join(lines)
 
 
-def signature(function: object) -> str:
-    """The arguments and what is returned, as they stand in the source."""
-    return str(inspect.signature(function)).replace("'", "")  # type: ignore[arg-type]
+def code(text: str) -> str:
+    return f"```python\n{text}\n```"
 
 
-def flowed(text: str) -> str:
-    """Paragraphs, each on one line."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+def signature(name: str, function: Callable[..., object]) -> str:
+    """Return a function's parameters and return type as in the source."""
+    found = inspect.signature(function)
+    returned = f" -> {found.return_annotation}" if found.return_annotation is not inspect.Signature.empty else ""
+    return on_lines(name, [str(p) for p in found.parameters.values()], returned).replace("'", "")
 
 
-def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
-    """The tables of a recipe that the core reads, and the slots that plugins fill."""
+def on_lines(name: str, arguments: Sequence[str], returned: str) -> str:
+    """Return a signature on one line, or with one line for each argument if it is long."""
+    line = f"{name}({', '.join(arguments)}){returned}"
+    return line if len(line) <= 80 else "\n".join([f"{name}(", *(f"    {a}," for a in arguments), f"){returned}"])
+
+
+def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
+    """Return the page of the recipe: the tables of the core, and the slots that plugins fill."""
+    slots = []
+    for kind in (*SINGLE_SLOTS, *PLAYER_SLOTS, "extractor"):
+        keys = [f"{kind}.generator", f"{kind}.discriminator"] if kind in PLAYER_SLOTS else [kind]
+        default = f"`{DEFAULT_USE[kind]}`" if kind in DEFAULT_USE else "none: required"
+        slots.append(
+            f"| {', '.join(f'`{key}`' for key in keys)} | {default} | {', '.join(link(e) for e in by_kind[kind])} |"
+        )
+    tricks = [f"- [{KIND_PAGES[k].title}](plugins/{k}.md): {', '.join(map(link, by_kind[k]))}" for k in TRICK_KINDS]
     lines = [
-        f"{WRITTEN}# The recipe",
+        f"{GENERATED}# Recipes",
         "",
-        "A TOML file. Unknown keys are errors; `gankit validate RECIPE` says all that is wrong with one. On the command line "
-        "`key=value` replaces a setting, with a TOML value, and `--drop KEY` leaves a table out.",
+        "A recipe is a TOML file:",
         "",
-        "| key | what it is |",
+        '```toml\nname = "mine"\nseed = 1\nextends = "igan_vn.toml"\n\n[train]\nbatch_size = 48\n\n'
+        '[loss]\nuse = "hinge"\n\n[optimizer.generator]\nlr = 1e-4\n\n[tricks.r1]\ngamma = 1.0\n```',
+        "",
+        "Unknown keys are errors. `gankit validate RECIPE` lists all errors of a recipe at once. On the command line "
+        "`key=value` replaces a setting, with a TOML value, and `--drop KEY` removes a key or a table.",
+        "",
+        "| key | meaning |",
         "| --- | --- |",
-        "| `name` | of the run; the file's, if left out |",
-        "| `seed` | of all randomness; 0 by default |",
-        "| `extends` | another recipe, relative to this one, that lies beneath this one table by table |",
+        "| `name` | name of the run; default: the name of the file |",
+        "| `seed` | seed of all random numbers; default: 0 |",
+        "| `extends` | another recipe, relative to this one; the tables of this one are merged into it |",
         '| `requires` | distributions that must be installed: `["gankit-lecam >= 0.2"]` |',
         "",
         "## [train]",
@@ -123,160 +185,144 @@ def recipe_page(by_kind: dict[str, list[Entry]]) -> str:
         "",
         "## Slots",
         "",
-        'Each is filled by one plugin: `loss = "hinge"`, or a table with `use` and the plugin\'s settings.',
+        '```toml\nloss = "hinge"\n\n[generator]\nuse = "igan_vn"\nchannels = 32\n```',
         "",
-        "| slot | if left out | plugins that come with gankit |",
+        "One plugin fills each slot. Write its name, or a table with `use` and the settings of the plugin.",
+        "",
+        "| slot | default | plugins of gankit |",
         "| --- | --- | --- |",
-    ]
-    for kind in (*SINGLE_SLOTS, *PLAYER_SLOTS, "extractor"):
-        keys = [f"{kind}.generator", f"{kind}.discriminator"] if kind in PLAYER_SLOTS else [kind]
-        names = ", ".join(f"[`{e.name}`](plugins/{kind}.md#{e.name})" for e in by_kind[kind])
-        unsaid = f"`{DEFAULT_USE[kind]}`" if kind in DEFAULT_USE else "an error"
-        lines.append(f"| {', '.join(f'`{key}`' for key in keys)} | {unsaid} | {names} |")
-    lines += [
+        *slots,
         "",
-        "`use` is a name, `name@distribution` where two distributions offer the same, `./file.py:Class` relative to the "
-        "recipe (on the command line: to the current folder), or `package.module:Class`. In a network slot the class may be "
-        "any `nn.Module`, with its arguments beside `use`.",
+        "`use` is one of these:",
+        "",
+        "- a name: `hinge`;",
+        "- `name@distribution`, if two distributions have a plugin of this name;",
+        "- `./file.py:Class`, relative to the recipe; on the command line, relative to the current folder;",
+        "- `package.module:Class`.",
+        "",
+        "In the slots `generator` and `discriminator` the class may be any `nn.Module`. Its arguments stand next to `use`.",
         "",
         "## [tricks]",
         "",
-        "Any number of [tricks](plugins/trick.md), in the order in which they act: `[tricks.NAME]`, where NAME is the plugin "
-        "unless `use` says otherwise, so that one may stand twice under two names.",
+        "```toml\n[tricks.label_smoothing]\nreal = 0.9\n\n[tricks.noise]\nuse = \"instance_noise\"\nsigma = 0.1\n```",
+        "",
+        "Any number of plugins, in the order in which they act. The name of the table is the name of the plugin. With `use` it "
+        "can be any name, so one plugin can be used twice. These kinds stand here:",
+        "",
+        *tricks,
         "",
         "## [metrics]",
         "",
-        "Any number of [metrics](plugins/measure.md), under names like the tricks'. They are taken every "
-        "`evaluation.every` iterations, as far as `evaluation.budget` allows, and at the end, and see images through the "
-        "plugin in the slot `extractor`, which is empty where nothing is measured.",
+        "```toml\n[metrics.frechet_distance]\n[metrics.precision_recall]\nk = 5\n```",
         "",
-    ]
+        "Any number of [metrics](plugins/metric.md), named like tricks. They are computed every `evaluation.every` iterations, "
+        "as far as `evaluation.budget` allows, and at the end. They use the features of the plugin in the slot `extractor`. "
+        "See [Metrics](metrics.md).",
+        "",
+    ]  # fmt: skip
     return "\n".join(lines)
 
 
-GAME = [
-    "recipe",
-    "device",
-    "directory",
-    "iteration",
-    "step_counts",
-    "values",
-    "generator",
-    "discriminator",
-    "parameters",
-    "optimizers",
-    "spec",
-    "dataset",
-    "stop",
-    "advise",
-    "draw",
-    "draw_reference",
-    "draw_latent",
-    "learning_rate",
-]
-"""What plugins use of the game; the rest is the core's own business."""
+PYTHON_NAMES = ["Session", "train", "resume", "Trained", "Recipe", "read_prepared", "GankitError", "InputError"]
+"""Names of the package for scripts and notebooks."""
 
-API = {
-    "What plugins work with": {
-        "gankit.plugin.base.Plugin": None,
-        "gankit.plugin.base.Settings": None,
-        "gankit.plugin.step.Step": None,
-        "gankit.plugin.step.Term": None,
-        "gankit.plugin.step.DiscriminatorOutput": None,
-        "gankit.plugin.spec.Spec": None,
-        "gankit.training.run.Game": GAME,
-        "gankit.plugin.dataset.Dataset": None,
-        "gankit.evaluation.comparison.Comparison": None,
-        "gankit.evaluation.comparison.Extractor": None,
-        "gankit.evaluation.comparison.Features": None,
-        "gankit.plugin.extractor.network_extractor": None,
-        "gankit.plugin.extractor.to_rgb": None,
-        "gankit.evaluation.feature_cache.kept": None,
-        "gankit.evaluation.feature_cache.cache_folder": None,
-        "gankit.storage.atomic_io.write_bytes": None,
-        "gankit.recipe.recipe.Recipe": None,
-        "gankit.sampling.sampler.truncated": None,
-    },
-    "From Python": {
-        "gankit.api.Session": None,
-        "gankit.api.train": None,
-        "gankit.api.resume": None,
-        "gankit.api.Trained": None,
-        "gankit.data.prepared.read_prepared": None,
-        "gankit.errors.GankitError": None,
-        "gankit.errors.InputError": None,
-    },
-    "gankit.testing": {
-        **{
-            f"gankit.testing.harness.{name}": None
-            for name in ("tiny_run", "tiny_recipe", "play", "state_of", "learnt_by")
-        },
-        **{
-            f"gankit.testing.checks.{name}": None
-            for name in ("check_plugin", "check_documentation", "check_play", "check_effect", "check_resume")
-        },
-        **{
-            f"gankit.testing.checks.{name}": None
-            for name in (
-                "check_repeat",
-                "check_samples",
-                "check_order",
-                "check_dataset",
-                "check_measure",
-                "check_command",
-                "devices",
-            )
-        },
-    },
-}
-"""What is public, by chapter, and of which class only some members are shown."""
+PLUGIN_NAMES = [
+    "Plugin",
+    "Settings",
+    "hookimpl",
+    "Run",
+    "RecipeInfo",
+    "plugin.protocols.TrainSettings",
+    "runtime.ranks.Ranks",
+    "Player",
+    "Step",
+    "Source",
+    "LossTerm",
+    "DiscriminatorOutput",
+    "Spec",
+    "Dataset",
+    "Comparison",
+    "plugin.comparison.Samples",
+    "Extractor",
+    "Features",
+    "network_extractor",
+    "to_rgb",
+    "truncated",
+    "disk_cache",
+    "cache_folder",
+    "write_bytes",
+]
+"""Names of the package for plugins, and the classes that are reached through them, with their modules."""
+
+ONLY = {"Ranks": ["rank", "size", "mean"]}
+"""Public members of classes of which the others are internal."""
 
 
 def api_page() -> str:
-    """Every public name, with what its source says of it and of its members."""
+    """Return the page of all public names, with the docstrings of the names and of their members."""
     package = griffe.load("gankit", search_paths=[str(Path(__file__).parents[1])])
+    missing = {*gankit.__all__} - {*PYTHON_NAMES, *PLUGIN_NAMES, "API_VERSION", "__version__"}
+    assert not missing, f"docs/generate.py: add {missing} to the page of the Python API"
+    testing = package["testing"]
+    chapters = [
+        ("Scripts and notebooks", "`from gankit import Session`", [package[name] for name in PYTHON_NAMES]),
+        ("Plugins", "`from gankit import Plugin`", [package[name] for name in PLUGIN_NAMES]),
+        ("Tests of plugins", "`from gankit.testing import check_plugin`", [testing[n] for n in testing.exports]),
+    ]
     lines = [
-        f"{WRITTEN}# Names from Python",
+        f"{GENERATED}# Python API",
         "",
-        "What `from gankit import ...` offers, and `gankit.testing`. B is the batch size, C channels, R the resolution.",
+        "All public names. Everything else may change. In shapes, B is the batch size, C the number of channels and R the "
+        "resolution.",
         "",
     ]
-    for chapter, members in API.items():
-        lines += [f"## {chapter}", ""]
-        for path, only in members.items():
-            lines += described(package[path.removeprefix("gankit.")], only)
+    for title, text, members in chapters:
+        lines += [f"## {title}", "", text, ""]
+        for member in members:
+            lines += described(member.final_target if member.is_alias else member)
     return "\n".join(lines)
 
 
-def described(found: griffe.Object, only: Sequence[str] | None) -> list[str]:
-    """A class with its members, or a function."""
-    lines = [f"### {found.name}", ""]
-    if isinstance(found, griffe.Function):
-        return [*lines, f"```python\n{called(found)}\n```", "", documented(found), ""]
-    assert isinstance(found, griffe.Class)
-    if "__init__" in found.members:
-        lines += [f"```python\n{called(found['__init__'], found.name)}\n```", ""]
-    lines += [documented(found), ""]
-    shown = [found[name] for name in only if name in found.members] if only else list(found.members.values())
-    public = [m for m in shown if not m.name.startswith("_") and not m.is_alias]
-    rows = [f"- `{m.name}`{kept(m)}" for m in public if m.is_attribute]
-    lines += [*rows, ""] if rows else []
+def described(member: griffe.Object) -> list[str]:
+    """Return the section of a class with its members, of a function, or of an attribute."""
+    lines = [f"### {member.name}", ""]
+    if isinstance(member, griffe.Function):
+        return [*lines, code(call(member)), "", docstring(member), ""]
+    if not isinstance(member, griffe.Class):
+        value = str(getattr(member, "value", "...")).replace("'", '"')
+        return [*lines, code(f"{member.name} = {value}"), "", docstring(member), ""]
+    if "__init__" in member.members:
+        lines += [code(call(member["__init__"], member.name)), ""]
+    lines += [docstring(member), ""]
+    # The members of a protocol are all that there is to use, so those of its bases are shown too.
+    everything = {**member.members, **member.inherited_members} if is_protocol(member) else member.members
+    public = [m for m in everything.values() if not m.name.startswith("_") and not is_import(m)]
+    public = [m for m in public if m.name in ONLY.get(member.name, (m.name,))]
+    rows = [f"- `{m.name}`{attribute(m)}" for m in public if m.is_attribute]
+    lines += ["Attributes:", "", *rows, ""] if rows else []
     for method in public:
-        if isinstance(method, griffe.Function):
-            lines += [f"```python\n{called(method)}\n```", "", documented(method), ""]
+        if method.is_function and isinstance(method, griffe.Function | griffe.Alias):
+            lines += [code(call(method)), "", docstring(method), ""]
     return lines
 
 
-def kept(attribute: griffe.Object) -> str:
-    """The type and the meaning of an attribute, as far as they are written down."""
-    annotation = str(getattr(attribute, "annotation", None) or "").removeprefix("ClassVar[")
-    typed = f" (`{annotation.removesuffix(']') if 'ClassVar' in str(attribute.annotation) else annotation}`)"
-    said = f": {flowed(attribute.docstring.value)}" if attribute.docstring else ""
-    return (typed if annotation else "") + said
+def is_protocol(member: griffe.Class) -> bool:
+    return "Protocol" in map(str, member.bases)
 
 
-def called(function: griffe.Function, name: str | None = None) -> str:
-    """A signature; the class's name stands for its `__init__`."""
+def is_import(member: griffe.Object | griffe.Alias) -> bool:
+    return member.is_alias and not getattr(member, "inherited", False)
+
+
+def attribute(member: griffe.Object | griffe.Alias) -> str:
+    """Return the type and the docstring of an attribute, as far as it has them."""
+    annotation = re.sub(r"^ClassVar\[(.*)\]$", r"\1", str(getattr(member, "annotation", None) or ""))
+    text = " ".join(member.docstring.value.split()) if member.docstring else ""
+    return (f" (`{annotation}`)" if annotation else "") + (f": {text}" if text else "")
+
+
+def call(function: griffe.Function | griffe.Alias, name: str | None = None) -> str:
+    """Return a signature. The name of the class replaces `__init__`."""
     arguments, starred = [], False
     for parameter in function.parameters:
         if parameter.name in ("self", "cls"):
@@ -284,48 +330,61 @@ def called(function: griffe.Function, name: str | None = None) -> str:
         if parameter.kind is griffe.ParameterKind.keyword_only and not starred:
             arguments.append("*")
             starred = True
-        typed = f": {parameter.annotation}" if parameter.annotation is not None else ""
-        unsaid = f" = {parameter.default}" if parameter.default is not None else ""
-        arguments.append(f"{parameter.name}{typed}{unsaid}")
+        annotation = f": {parameter.annotation}" if parameter.annotation is not None else ""
+        default = f" = {parameter.default}" if parameter.default is not None else ""
+        arguments.append(f"{parameter.name}{annotation}{default}")
     returned = f" -> {function.returns}" if function.returns is not None and name is None else ""
-    return f"{name or function.name}({', '.join(arguments)}){returned}"
+    return on_lines(name or function.name, arguments, returned)
 
 
-def documented(found: griffe.Object) -> str:
-    """A docstring, its sections as paragraphs of Markdown."""
-    if found.docstring is None:
-        return ""
-    paragraphs = []
-    for paragraph in re.split(r"\n\n", found.docstring.value):
-        head, _, rest = paragraph.partition("\n")
-        if head in ("Args:", "Raises:"):
-            entries = re.split(r"\n(?=\S)", textwrap.dedent(rest))
-            paragraphs.append("\n".join(f"- {'' if head == 'Args:' else 'raises '}{argument(e)}" for e in entries))
-        elif paragraph.startswith("    "):
-            paragraphs.append(f"```python\n{textwrap.dedent(paragraph)}\n```")
-        else:
-            paragraphs.append(flowed(paragraph))
-    return "\n\n".join(paragraphs)
+def docstring(member: griffe.Object | griffe.Alias) -> str:
+    return markdown(member.docstring.value) if member.docstring else ""
+
+
+def markdown(text: str) -> str:
+    """Return a docstring as Markdown: paragraphs on one line, sections as lists, indented blocks as code."""
+    # A code block may have blank lines; the next line that is not indented ends it.
+    blocks = re.findall(r"(?:^    .*\n*)+|(?:^(?! {4}).+\n?(?:^ {4,}.*\n?)*)+", text.strip("\n"), re.MULTILINE)
+    return "\n\n".join(block_markdown(block.rstrip()) for block in blocks)
+
+
+def block_markdown(block: str) -> str:
+    head, _, rest = block.partition("\n")
+    if head in ("Args:", "Raises:"):
+        entries = re.split(r"\n(?=\S)", textwrap.dedent(rest))
+        return "\n".join([head.replace("Args", "Arguments"), "", *(f"- {argument(e)}" for e in entries)])
+    if block.startswith("    "):
+        return code(textwrap.dedent(block))
+    if head.startswith("- "):
+        return "\n".join(flow(item) for item in re.split(r"\n(?=- )", block))
+    return flow(block)
+
+
+def flow(text: str) -> str:
+    """Return paragraphs with each on one line."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
 
 
 def argument(entry: str) -> str:
     names, _, meaning = entry.partition(": ")
-    return f"`{names}`: {flowed(meaning)}"
+    return f"`{names}`: {flow(meaning)}"
 
 
 def settings_table(model: type[BaseModel]) -> list[str]:
     rows = [f"| `{name}` | {cell(text)} |" for name, text in setting_rows(model)]
-    return ["| setting | what it is |", "| --- | --- |", *rows] if rows else ["No settings."]
+    return ["| setting | type, default, meaning |", "| --- | --- |", *rows] if rows else ["No settings."]
 
 
 def cell(text: str) -> str:
     return text.replace("|", r"\|")
 
 
-def kind_page(kind: str, entries: list[Entry]) -> str:
-    """Every plugin of a kind: what it does, its source, its settings."""
-    assert kind in KINDS
-    lines = [f"{WRITTEN}# {TITLES[kind]}", ""]
+def kind_page(page: KindPage, entries: Sequence[Entry]) -> str:
+    """Return the page of one kind: an example, and each plugin with its docstring, settings and hook points."""
+    lines = [f"{GENERATED}# {page.title}", ""]
+    if page.example:
+        lines += [f"```toml\n{page.example}\n```", ""]
+    lines += [page.text, ""]
     for entry in entries:
         plugin_class: type[Plugin] = entry.load()
         text = re.sub(r"(?m)^(Source|When to use|When not):", r"**\1:**", inspect.cleandoc(plugin_class.__doc__ or ""))

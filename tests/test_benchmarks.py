@@ -1,77 +1,259 @@
-"""The benchmarks work, and their arithmetic is right; what they measure is not looked at here."""
+"""Every benchmark starts and writes its table, and the arithmetic of the shared modules is right."""
 
 import importlib
 import json
+import re
+import sys
 import time
+from pathlib import Path
 
+import cost
+import data
+import gpu
+import growth
+import memory_by_hand
 import performance
 import pytest
+import startup
 import torch
-from timing import Ratio, Rounds, bytes_of_tensors, interleaved, peak_of_tensors
+from timing import Ratio, Rounds, bytes_of_tensors, command_line, interleaved, peak_of_tensors
 
-QUICK = ["loop", "defaults", "classes"]
+from gankit import Recipe
+from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
+
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_a_benchmark_works(name):
-    """Its section is written from what JSON keeps."""
+def has_table(text):
+    return re.search(r"^\|( --- \|)+\n\| ", text, re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "baselines",
+        "cost",
+        "frechet_bias",
+        "gpu",
+        "memory_by_hand",
+        "mnist_classifier",
+        "modes",
+        "performance",
+        "table1",
+        "together",
+    ],
+)
+def test_a_program_starts(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(name).main(["--help"])
+    assert ended.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["loop", "defaults", "classes", "growth"])
+def test_a_benchmark_writes_its_section(name, tmp_path, capsys):
     module = importlib.import_module(name)
-    found = json.loads(json.dumps(module.measure(quick=True)))
-    text = module.section(found)
-    assert text.startswith("## ")
-    assert text.endswith("\n")
-    assert "nan" not in text
+    command_line(module.__doc__, module.measure, module.section, ["--quick", "--json", str(tmp_path / "result.json")])
+    stored = module.section(json.loads((tmp_path / "result.json").read_text()))
+    assert stored in capsys.readouterr().out
+    assert stored.startswith("## ")
+    assert has_table(stored)
+    assert "nan" not in stored
 
 
-def test_the_page_holds_what_was_measured(tmp_path, monkeypatch):
-    found = {"machine": "a machine", "batch": 60, "target": 1.3, "precisions": {}}
-    (tmp_path / "classes.json").write_text(json.dumps(found))
+def test_the_cost_of_a_plugin_is_printed(monkeypatch, capsys):
+    small = {"train": {"batch_size": 8}, "data": {"count": 16, "resolution": 8}}
+    small |= {"generator": {"channels": 2}, "discriminator": {"width": 2}}
+    monkeypatch.setattr(cost, "PLAIN", merge(cost.PLAIN, small))
+    cost.main(["--pairs", "2", "--only", "trick label_smoothing"])
+    assert re.search(r"^trick label_smoothing \d", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_training_from_a_file_is_timed(tmp_path, monkeypatch):
+    work = data.WORK["28x28 grey"] | {"width": 2}
+    monkeypatch.setitem(data.WORK, "28x28 grey", work)
+    for file in ("large", *data.COLD):
+        data.random_images(tmp_path / file, "28x28 grey", 2 * data.MIB)
+    warm = data.train_from_file("28x28 grey", str(tmp_path / "large"), quick=True)
+    cold = data.train_cold("28x28 grey", str(tmp_path), quick=True)
+    preparing = {"all_to_one": (0.5, 0.5, 0.5), "few": 1, "many": 10, "cores": 2, "per_second": {"one": 1, "all": 2}}
+    result = {
+        "machine": "a machine",
+        "training": {"28x28 grey": warm | {"file": 2**21, "limit": None, "reclaims": None}},
+        "cold": {"28x28 grey": cold},
+        "preparing": preparing | {"runs": {"10": {"peak": 2**20, "seconds": 1.0}}},
+    }
+    assert has_table(data.section(result))
+
+
+def test_checkpoints_are_timed(tmp_path):
+    result = {
+        "machine": "a machine",
+        "help": [0.1, 0.5, 0.5],
+        "first": {"torch": [1.0, 1.0], "torch again": [1.0, 1.0], "igan_vn": [3.9, 3.9], "wgan_mnist": [4.2, 4.2]},
+        "memory": {"DCGAN": {"gankit": 3 * 2**20, "by hand": 2 * 2**20}},
+        "checkpoints": startup.checkpoint_costs(["gaussian_ring"], tmp_path, 2),
+    }
+    lines = startup.section(result).splitlines()
+    assert any(line.startswith("| gaussian_ring | ") for line in lines)
+    assert [line for line in lines if "MISSED" in line and "gaussian_ring" not in line] == [
+        "| the end of `gankit --help` | 0.50 (0.10 to 0.50) | | MISSED: < 0.3 |",
+        "| the first iteration of `gankit run wgan_mnist` | 4.20 (4.20 to 4.20) | 3.20 (3.20 to 3.20) | MISSED: < 3 |",
+        "| DCGAN | 3 MiB | 2 MiB | 1.50 | MISSED: < 1.1 |",
+    ]
+
+
+def test_shares_are_relative_to_the_iterations_in_between():
+    seconds = {"iteration": [0.1, 0.2], "checkpoint": [1.0, 2.0], "grid": [0.0, 0.0], "log": [0.3, 0.6]}
+    costs = {"seconds": seconds, "every": {"checkpoint": 100, "grid": 100, "log": 30}}
+    assert startup.shares(costs) == pytest.approx({"checkpoint": 0.1, "grid": 0.0, "log": 0.1})
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak memory is read on Linux")
+@pytest.mark.parametrize(("loop", "side"), [("dcgan", 28), ("dcgan", 64), ("wgan_gp", 28), ("igan_vn", 28)])
+def test_the_measured_hand_written_networks_have_the_shapes_of_gankit(tmp_path, capsys, loop, side):
+    images, labels = startup.random_images(tmp_path / "images", 130)
+    overrides = [f"data.folder='{images.parent}'", f"data.resolution={side}"]
+    run = assemble(Recipe.load(ROOT / "recipes" / f"{loop}_mnist.toml", overrides))
+    for network, expected in zip(memory_by_hand.networks(loop, side), (run.generator, run.discriminator), strict=True):
+        assert shapes(network) == shapes(expected)
+    memory_by_hand.main([loop, str(images), str(labels), "--resolution", str(side), "--iterations", "1"])
+    assert int(capsys.readouterr().out) > 2**20
+
+
+def shapes(network):
+    return [tuple(value.shape) for value in network.state_dict().values()]
+
+
+def test_the_gpu_program_runs_its_tiny_version_on_a_cpu(tmp_path, capsys):
+    gpu.main(["--out", str(tmp_path), "--only", "speed,memory,waits", "--device", "cpu", "--smoke"])
+    text = (tmp_path / "gpu.md").read_text()
+    assert has_table(text)
+    assert all(f"| {section} | DCGAN 64" in text for section in ("speed", "memory", "waits"))
+    assert torch.__version__ in text
+    assert text == gpu.section(json.loads((tmp_path / "gpu.json").read_text()))
+
+
+def test_the_gpu_program_kills_and_resumes_a_run():
+    (row,) = gpu.resume(gpu.Options("cpu", smoke=True))
+    assert row["result"].startswith("passed")
+
+
+def test_the_gpu_program_shows_a_failed_section_as_a_row(monkeypatch):
+    monkeypatch.setitem(gpu.SECTIONS, "speed", lambda options: iter([1 / 0]))
+    result = gpu.measure_sections(["speed"], gpu.Options("cpu", smoke=True))
+    assert "| speed | error |  |  | FAILED: ZeroDivisionError: division by zero |" in gpu.section(result)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_gpu_program_refuses_a_machine_without_a_gpu(tmp_path):
+    with pytest.raises(SystemExit, match="finds no GPU"):
+        gpu.main(["--out", str(tmp_path)])
+
+
+def test_runs_are_compared_without_files_that_hold_times(tmp_path):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "grid.png").write_bytes(b"1")
+    (tmp_path / "log.jsonl").write_bytes(b"2")
+    assert gpu.contents(tmp_path) == {"samples/grid.png": b"1"}
+
+
+def test_the_page_has_a_section_for_each_result(tmp_path):
+    result = {"machine": "a machine", "batch": 60, "target": 1.3, "precisions": {}}
+    (tmp_path / "classes.json").write_text(json.dumps(result))
     text = performance.page(tmp_path)
-    assert text.count("\n## ") == 2
-    assert "What a class costs" in text
+    assert re.findall("^## .*", text, re.MULTILINE) == ["## Cost of a class", "## GPU"]
     assert "python benchmarks/gpu.py" in text
 
 
-def test_ratios_are_of_the_same_round():
+def test_ratios_are_taken_within_a_round():
     rounds = Rounds({"a": [2.0, 20.0, 200.0], "b": [1.0, 10.0, 100.0]}, {"a": [1.0] * 3, "b": [4.0] * 3}, 1)
     assert rounds.ratio("a", "b") == (2.0, 2.0, 2.0)
     assert rounds.ratio("a", "b", "cpu").median == 0.25
-    both = rounds.together({"both": ["a", "b"], "b": ["b"]})
-    assert both.wall == {"both": [3.0, 30.0, 300.0], "b": [1.0, 10.0, 100.0]}
+    assert rounds.summed({"both": ["a", "b"], "b": ["b"]}).wall == {"both": [3.0, 30.0, 300.0], "b": [1.0, 10.0, 100.0]}
 
 
-@pytest.mark.parametrize(("control", "busy", "counts"), [(1.0, 1.0, True), (1.02, 1.0, False), (1.0, 0.5, False)])
-def test_what_does_not_count_says_so(control, busy, counts):
-    threads = torch.get_num_threads()
-    rounds = Rounds({"a": [1.0]}, {"a": [busy * threads]}, 1)
-    assert (rounds.trouble(Ratio(control, control, control)) is None) == counts
+@pytest.mark.parametrize(("control", "busy", "valid"), [(1.0, 1.0, True), (1.02, 1.0, False), (1.0, 0.5, False)])
+def test_a_measurement_is_valid_with_a_quiet_control_and_busy_cores(control, busy, valid):
+    rounds = Rounds({"a": [1.0]}, {"a": [busy * torch.get_num_threads()]}, 1)
+    assert (rounds.invalid(Ratio(control, control, control)) is None) == valid
 
 
-def test_all_take_turns():
+def test_interleaved_rounds_call_every_loop_in_changing_order():
     calls = []
-    loops = {name: lambda name=name: (calls.append(name), time.sleep(0.001)) for name in "abc"}
+    loops = {name: lambda name=name: calls.append(name) for name in "abc"}
     interleaved(loops, rounds=8, warm_up=0)
     rounds = ["".join(calls[begin : begin + 3]) for begin in range(0, 24, 3)]
     assert len(calls) == 24
-    assert all(sorted(turns) == ["a", "b", "c"] for turns in rounds)
+    assert all(sorted(order) == ["a", "b", "c"] for order in rounds)
     assert len(set(rounds)) > 2
 
 
-def test_the_peak_of_tensors_is_what_is_held_at_once():
+def test_preparations_are_called_before_each_block_and_not_timed():
+    calls = []
+    loops = {name: lambda name=name: calls.append(name) for name in "ab"}
+    before = {"a": lambda: (calls.append("before a"), time.sleep(0.05))}
+    rounds = interleaved(loops, rounds=4, warm_up=1, before=before)
+    assert " ".join(calls).count("before a a") == calls.count("a") == calls.count("before a") == 5
+    assert max(rounds.wall["a"]) < 0.05
+
+
+def test_the_peak_of_tensors_is_the_most_that_exists_at_once():
     def loop():
         torch.ones(1000)
-        kept = torch.ones(2000)
-        return torch.cat([kept])
+        second = torch.ones(2000)
+        return torch.cat([second])
 
     assert peak_of_tensors(loop) == 4 * 4000
     assert bytes_of_tensors(loop) == 4 * 5000
 
 
-def test_what_a_loop_needs_before_its_turn_is_done_and_not_timed():
-    calls = []
-    loops = {name: lambda name=name: calls.append(name) for name in "ab"}
-    before = {"a": lambda: (calls.append("before a"), time.sleep(0.05))}
-    rounds = interleaved(loops, rounds=4, warm_up=1, before=before)
-    turns = " ".join(calls)
-    assert turns.count("before a a") == calls.count("a") == calls.count("before a") == 5
-    assert max(rounds.wall["a"]) < 0.05
+@pytest.mark.parametrize("power", [-1.0, 0.0, 0.5, 2.0])
+def test_the_exponent_of_a_power_law_is_its_power(power):
+    sizes = [3, 10, 40, 1000]
+    assert growth.exponent(sizes, [7 * size**power for size in sizes]) == pytest.approx(power, abs=1e-12)
+
+
+def test_the_exponent_is_found_by_least_squares():
+    # The logarithms are 0, 1, 2 against 0, 1, 1: the slope is 1/2.
+    e = 2.718281828459045
+    assert growth.exponent([1, e, e**2], [1, e, e]) == pytest.approx(0.5)
+
+
+def test_the_limits_at_a_larger_scale_follow_from_the_figures():
+    exponent = {"median": 1.0, "low": 1.0, "high": 1.0}
+    quantities = {
+        "an iteration": ["images in the batch", "classes, 2 images of each", "plugins that do nothing"],
+        "a new epoch's order": ["images in the data"],
+        "`gankit list-plugins`": ["plugins installed"],
+        "`gankit --help`": ["plugins installed"],
+        "the report": ["rows of the log"],
+        "a resume's rewind": ["rows of the log"],
+        "a comparison's page": ["runs"],
+    }
+    figures = {"sizes": [2, 202], "milliseconds": [3, 303], "times": [1, 101], "exponent": exponent}
+    growths = [figures | {"what": what, "quantity": q} for what, names in quantities.items() for q in names]
+    result = {
+        "machine": "a machine",
+        "growths": growths,
+        "ranks": {"one": [10.0] * 3, "two that share": [5.0] * 3, "two": [16.0] * 3, "one again": [10.1] * 3},
+        "order": {"images": 6_000_000, "bytes": 96_000_000},
+        "parameters of a class": 125_000,
+        "installed": 90,
+    }
+    text = growth.section(result)
+    assert "5.0 ms, 2.00 times as fast" in text
+    assert "16.0 ms, 1.25 times the images per second" in text
+    assert "| an iteration | ranks that share a batch of 128 | 1 | 2 | 10 ms | 0.5 | -1.00 (-1.00 to -1.00) |" in text
+    assert "1,000 classes have 125 million" in text
+    assert "101.00 times as long, 1500.0 microseconds for each" in text
+
+
+def test_generated_distributions_are_installed(tmp_path, monkeypatch):
+    from gankit.plugin.registry import Registry
+
+    monkeypatch.syspath_prepend(str(growth.installed(tmp_path, 10)))
+    entries = [entry for entry in Registry.installed().entries if entry.distribution.startswith("kit-")]
+    assert len(entries) == 10
+    assert all(entry.load().name == entry.name for entry in entries)

@@ -4,9 +4,9 @@ import gc
 
 import pytest
 from by_hand import BY_HAND
-from gpu_waits import Waits
+from waits import Waits
 from torch.profiler import ProfilerActivity, profile
-from workloads import game_of, iteration_of
+from workloads import benchmark_run, iteration_of
 
 from gankit.recipe.bundled import bundled_recipes
 
@@ -31,10 +31,10 @@ def allocations(iteration):
 
 @pytest.mark.parametrize("recipe", BEYOND_BY_HAND)
 def test_an_iteration_beside_the_loop_written_by_hand(CountedOperations, recipe):
-    run = game_of(recipe, SMALL)
+    run = benchmark_run(recipe, SMALL)
     loops = {
         "gankit": iteration_of(run),
-        "with 15 tricks": iteration_of(game_of(recipe, SMALL, idle=15)),
+        "with 15 tricks": iteration_of(benchmark_run(recipe, SMALL, idle=15)),
         "hand": BY_HAND[recipe](run),
     }
     found = {}
@@ -50,7 +50,7 @@ def test_an_iteration_beside_the_loop_written_by_hand(CountedOperations, recipe)
 @pytest.mark.parametrize("recipe", sorted(bundled_recipes()))
 def test_an_iteration_of_a_recipe_waits_for_nothing(recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
-    run = game_of(recipe, [*SMALL, f"data.classes={classes}"])
+    run = benchmark_run(recipe, [*SMALL, f"data.classes={classes}"])
     iteration = iteration_of(run)
     with Waits() as waits:
         iteration()
@@ -60,7 +60,7 @@ def test_an_iteration_of_a_recipe_waits_for_nothing(recipe):
 
 def test_an_iteration_leaves_nothing_to_collect():
     """What holds itself in a circle keeps its tensors until Python looks for it, which is memory nobody asked for."""
-    iteration = iteration_of(game_of("wgan_gp_mnist", SMALL, idle=2))
+    iteration = iteration_of(benchmark_run("wgan_gp_mnist", SMALL, idle=2))
     iteration()
     gc.collect()
     gc.disable()

@@ -1,194 +1,233 @@
-"""What the documentation shows is what happens: every file in it is written, every command typed."""
+"""Tests of the documentation: its files are written, its commands and its code run, its links exist."""
 
 import importlib.util
 import re
 import shlex
-import subprocess
 import sys
-from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from gankit import Recipe
+from gankit.ablation.variants import add_each, drop_each
 from gankit.cli import cli
 from gankit.plugin.hookspecs import KIND_OF_HOOK
 from gankit.recipe.bundled import find_recipe
 from gankit.recipe.toml import merge, read_toml
-from tests.gankit.cli.test_ablate import played_here
+from gankit.training.assembly import assemble
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-
-GENERATED = [
-    "hooks.md",
-    "recipe.md",
-    "api.md",
-    "together.md",
-    *[str(path.relative_to(DOCS)) for path in DOCS.glob("plugins/*.md")],
+PAGES = [
+    *DOCS.rglob("*.md"),
+    ROOT / "README.md",
+    ROOT / "README.zh.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
 ]
-"""Their examples are the docstrings', with names of things that only a reader has."""
-
-TUTORIALS = sorted({path.name for path in DOCS.glob("*.md")} - set(GENERATED))
 BLOCK = re.compile(r"^```([\w]*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-TINY = ["train.iterations=2", "train.device=cpu", "output.sample_count=6"]
-SMALL_NETWORKS = ["generator.channels=2", "discriminator.width=2", "train.batch_size=12", "data.count=24"]
-NEEDS_PHOTOS = ["data.path=photos", "path=photos"]
+SMALL = [
+    "train.iterations=2",
+    "train.device=cpu",
+    "train.batch_size=12",
+    "output.sample_count=6",
+    "generator.channels=2",
+    "discriminator.width=2",
+    "data.count=24",
+]
 
 _spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
 generate = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(generate)
+pages = cache(generate.pages)
+
+# Their examples are docstrings, with names that only a reader's plugin has. combinations.md has no commands.
+GENERATED = [*pages(), "combinations.md"]
+# The Chinese page has the commands of the English one; a test compares them.
+TUTORIALS = sorted({path.name for path in DOCS.glob("*.md")} - {*GENERATED, "first-run.zh.md"})
 
 
-def commands_of(text):
-    return [line.split(" #")[0].strip() for line in text.splitlines() if line.strip()]
+def blocks(path):
+    """(language, title, text) of every code block."""
+    return BLOCK.findall(path.read_text(encoding="utf-8"))
 
 
-def smaller(arguments):
-    """A training command, cut down to a test's size."""
-    if arguments[0] == "ablate":
-        return smaller_study(arguments)
-    if arguments[0] not in ("run", "resume", "validate"):
-        return arguments
-    if arguments[0] == "resume":
-        return [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
-    network = not {"nets.toml", "gaussian_ring"} & set(arguments)
-    kept = [a for a in arguments if not a.startswith(("train.iterations", "train.batch_size"))]
-    own_data = any(a.startswith(("data.use", "data.path")) for a in arguments)
-    small = [o for o in SMALL_NETWORKS if not (own_data and o.startswith("data."))] if network else []
-    extra = [o for o in [*TINY, *small] if not (arguments[0] == "validate" and o.startswith("output"))]
-    return [*kept, *extra]
+def commands(path):
+    """Command lines of a page, without their comments."""
+    return [
+        line.split(" #")[0].strip()
+        for language, _, text in blocks(path)
+        if language == ""
+        for line in text.splitlines()
+        if line.strip()
+    ]
 
 
-def smaller_study(arguments):
-    """A study of one seed, or two, of the smallest runs."""
-    if Path(arguments[1]).is_dir():
-        return arguments if "--seeds" not in arguments else [*arguments[:2], "--seeds", "2"]
-    kept = [a for a in arguments if not a.startswith("train.iterations")]
-    if "--seeds" in kept:
-        del kept[kept.index("--seeds") : kept.index("--seeds") + 2]
-    small = SMALL_NETWORKS if "igan_vn" in arguments else []
-    return [*kept, "--seeds", "1", *TINY, *small]
+def small(overrides, *, networks=True):
+    """Overrides of a small run. Those of a page that make it larger are replaced."""
+    own_data = any(o.startswith(("data.use", "data.path")) for o in overrides)
+    left_out = () if networks else ("generator.", "discriminator.", "data.", "train.batch_size")
+    left_out += ("data.",) if own_data else ()
+    settings = [o for o in SMALL if not o.startswith(left_out)] if left_out else SMALL
+    sizes = tuple(f"{o.partition('=')[0]}=" for o in settings)
+    return [*(o for o in overrides if not o.startswith(sizes)), *settings]
 
 
 @pytest.mark.parametrize("page", TUTORIALS)
-def test_a_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
+def test_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    whole, names = Recipe.load, {}
-
-    def small(path, overrides=(), drop=(), registry=None):
-        own = [o for o in (*overrides, *TINY, *SMALL_NETWORKS) if not o.startswith("train.batch_size=12")]
-        return whole(path, own, drop, registry)
-
-    for language, title, text in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+    monkeypatch.syspath_prepend(tmp_path)
+    names = {}
+    for language, title, text in blocks(DOCS / page):
         if title:
             (tmp_path / title).write_text(text)
         elif language == "":
-            for command in commands_of(text):
-                typed(command, tmp_path)
+            for line in text.splitlines():
+                run_command(line.split(" #")[0].strip(), tmp_path)
         elif language == "python":
-            CliRunner().invoke(cli, ["recipes", "copy", "igan_vn", "mine.toml"])
-            with monkeypatch.context() as patched:
-                patched.setattr(Recipe, "load", small)
-                exec(compile(text, page, "exec"), names)
+            run_code(text, names, monkeypatch)
         else:
             assert language == "toml", language
-            table = tmp_path / "table.toml"
-            table.write_text(text)
-            fits_a_recipe(table)
+            check_fragment(text, tmp_path)
 
 
-def fits_a_recipe(table):
-    """A piece of a recipe has keys and values that gankit knows, and names plugins that there are."""
-    raw = read_toml(table)
-    raw.pop("requires", None)  # distributions that a reader may have
-    Recipe.from_dict(merge(read_toml(find_recipe("igan_vn")), raw), source=table)
+def run_code(text, names, monkeypatch):
+    """Execute a block of Python with small networks and few iterations."""
+    load = Recipe.load
+    CliRunner().invoke(cli, ["recipes", "copy", "igan_vn", "mine.toml"])
+    text = re.sub(r"session\.train\(\d+\)", "session.train(2)", text)
+    text = text.replace('resume("runs/mine", ["train.iterations=30"])', 'resume("runs/mine", ["train.iterations=3"])')
+    with monkeypatch.context() as patch:
+        patch.setattr(Recipe, "load", lambda path, overrides=(), drop=(): load(path, small(overrides), drop))
+        exec(compile(text, "docs", "exec"), names)
 
 
-def typed(command, folder):
-    program, *arguments = shlex.split(command)
-    if program == "pip" or any(photos in arguments for photos in NEEDS_PHOTOS):
-        return
+def check_fragment(text, folder):
+    """Check that a fragment of a recipe has only keys, values and plugins that exist."""
+    path = folder / "fragment.toml"
+    path.write_text(text)
+    raw = read_toml(path) if "extends" not in text else read_toml_without_base(text)
+    raw.pop("requires", None)  # distributions that are not installed here
+    Recipe.from_dict(merge(read_toml(find_recipe("igan_vn")), raw), source=path)
+
+
+def read_toml_without_base(text):
+    import tomllib
+
+    return {key: value for key, value in tomllib.loads(text).items() if key != "extends"}
+
+
+def run_command(command, folder):
+    """Run a command of a page, if it is one of gankit or pytest, as a small run in this process."""
+    program, *arguments = shlex.split(command) or [""]
+    if program in ("", "pip") or any(
+        "path=photos" in a or "data.path=" in a or ".quiet_fakes." in a for a in arguments
+    ):
+        return  # needs a package or images that are not here
     if program == "torchrun":
-        # One process does what several do; tests/gankit/test_ranks.py starts those.
         program, *arguments = arguments[arguments.index("-m") + 1 :]
+    if command == "pytest gankit-quiet-fakes":
+        return  # tests/gankit/cli/test_new_plugin.py runs the tests of a new package
     if program == "pytest":
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", *arguments], cwd=folder, capture_output=True)
-        assert done.returncode == 0, done.stdout.decode()
+        run_tests(folder / arguments[0])
         return
     assert program == "gankit", command
-    if any("quiet_fakes." in argument for argument in arguments):
-        # Is there only once the package is installed; the package's own tests have just played it.
-        arguments = [a for a in arguments if "quiet_fakes." not in a]
-    # A process for each run of a study would take longer than all other commands together.
-    with played_here() if arguments[0] == "ablate" else nullcontext():
-        result = CliRunner().invoke(cli, smaller(arguments), standalone_mode=False)
+    if arguments[0] == "ablate":
+        check_study(arguments[1:])
+        return
+    if arguments[0] == "resume":
+        arguments = [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
+    if arguments[0] in ("run", "validate"):
+        networks = not {"nets.toml", "gaussian_ring"} & set(arguments)
+        settings = small([a for a in arguments if "=" in a], networks=networks)
+        arguments = [*(a for a in arguments if "=" not in a), *settings]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"
 
 
-@pytest.mark.parametrize("page", sorted(generate.pages()))
-def test_generated_pages_are_as_the_code_says(page):
-    """When this fails: `python docs/generate.py`."""
-    assert (DOCS / page).read_text(encoding="utf-8") == generate.pages()[page]
+def run_tests(path):
+    """Call each test of a test file."""
+    module = path.stem
+    try:
+        tests = vars(importlib.import_module(module))
+    finally:
+        for name in (module, module.removeprefix("test_")):
+            sys.modules.pop(name, None)
+    found = [test for name, test in tests.items() if name.startswith("test_") and callable(test)]
+    assert found
+    for test in found:
+        test()
+
+
+def check_study(arguments):
+    """Check that a study can begin: its options exist, and each of its variants can be assembled."""
+    command = cli.get_command(click.Context(cli), "ablate")
+    asked = command.make_context("ablate", list(arguments)).params
+    if asked["recipe"] == "study":
+        return  # continues the study of the command before
+    networks = asked["recipe"] != "gaussian_ring"
+    recipe = Recipe.load(find_recipe(asked["recipe"]), small(asked["overrides"], networks=networks), asked["drop"])
+    variants = add_each(recipe, asked["add"]) if asked["add"] else drop_each(recipe, asked["only"])
+    assert len(variants) > 1
+    for variant in variants:
+        assemble(variant.recipe)
+
+
+def test_chinese_pages_have_the_commands_of_the_english_ones():
+    assert commands(DOCS / "first-run.zh.md") == commands(DOCS / "first-run.md")
+    assert {*commands(ROOT / "README.zh.md")} <= {*commands(ROOT / "README.md")}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_generated_page_is_up_to_date(page):
+    """If this fails: `python docs/generate.py`."""
+    assert (DOCS / page).read_text(encoding="utf-8") == pages()[page]
+
+
+def test_no_generated_page_is_left_over():
+    assert {f"plugins/{path.name}" for path in DOCS.glob("plugins/*")} == {
+        p for p in pages() if p.startswith("plugins/")
+    }
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.startswith(("plugins/", "recipe"))])
+def test_fragments_of_recipes_on_generated_pages_are_valid(page, tmp_path):
+    for language, _, text in blocks(DOCS / page):
+        if language == "toml":
+            check_fragment(text, tmp_path)
 
 
 @pytest.mark.parametrize("hook", KIND_OF_HOOK)
-def test_every_hook_point_is_documented_with_an_example_and_tested(hook):
-    page = (DOCS / "hooks.md").read_text(encoding="utf-8")
-    section = page.split(f"\n## {hook}\n")[1].split("\n## ")[0]
+def test_hook_point_has_an_example_and_a_frozen_plugin(hook):
+    section = pages()["hooks.md"].split(f"\n## {hook}\n")[1].split("\n## ")[0]
     assert section.count("```python") == 2
     assert f"def {hook}(self" in section
-    # A plugin of each version of the hook points; each sealed when the version is out.
+    # A plugin for each version of the hook points, which no longer changes after the release.
     versions = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "frozen").glob("api_*.py")]
     assert any(f"def {hook}(self" in version for version in versions)
 
 
-PAGES = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md"]
-
-
+@cache
 def anchors(path):
-    """The headings of a page, as links name them."""
+    """Headings of a page as they stand in links."""
     titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_links_exist(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         if target.startswith(("http:", "https:")):
             continue
         name, _, anchor = target.partition("#")
-        path = page if not name else page.parent / name
+        path = page if not name else (page.parent / name).resolve()
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), target
 
 
-def test_every_page_stands_in_the_navigation():
-    listed = set(re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
-    assert listed == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
-
-
-def test_the_chinese_readme_shows_the_same_commands():
-    """Whatever it shows is in the English one too, but for what is said behind the '#'."""
-
-    def commands(name):
-        blocks = BLOCK.findall((ROOT / name).read_text(encoding="utf-8"))
-        return {c for language, _, text in blocks if language == "" for c in commands_of(text)}
-
-    assert commands("README.zh.md") <= commands("README.md")
-
-
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
-def test_pieces_of_recipes_in_the_readme_are_right(name, tmp_path):
-    pieces = [
-        text for language, _, text in BLOCK.findall((ROOT / name).read_text(encoding="utf-8")) if language == "toml"
-    ]
-    assert pieces
-    code = next(
-        text for _, _, text in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "class Loud" in text
-    )
-    (tmp_path / "louder.py").write_text(code)
-    for number, text in enumerate(pieces):
-        (tmp_path / f"{number}.toml").write_text(text)
-        fits_a_recipe(tmp_path / f"{number}.toml")
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))

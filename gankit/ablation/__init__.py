@@ -1,1 +1,1 @@
-"""Studies of what each trick of a recipe does: many runs, compared seed by seed."""
+"""Ablation studies: many runs of one recipe with and without each trick, compared seed by seed."""

@@ -1,4 +1,4 @@
-"""A study's runs, compared: what each trick does to each measure, and what it costs."""
+"""Comparison of the runs of a study: the effect of each trick on each metric, and its cost in time."""
 
 from __future__ import annotations
 
@@ -7,203 +7,213 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from gankit.ablation.results import MetricResults, measures_at, measures_before, seconds_per_iteration
+from gankit.ablation.results import MetricValue, metric_names_before, metrics_at, seconds_per_iteration
 from gankit.ablation.statistics import CONFIDENCE, Effect, Verdict, holm, paired_effect, ratio_effect, verdict
-from gankit.ablation.study import StudyRun, Study
+from gankit.ablation.study import Study, StudyRun
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
 from gankit.storage.run_dir import RunDir
 
-WhyNot = Literal["not finite", "not measured at the end"]
+Reason = Literal["not finite", "not computed at the end"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A trick and a measure."""
+    """Effect of a trick on a metric."""
 
     trick: str
-    measure: str
+    metric: str
     without: float
-    """The mean without the trick, over the seeds that are compared."""
+    """Mean without the trick, over the seeds that are compared."""
 
     effect: Effect
-    """Of the trick: with it, less without it."""
+    """Difference between the values with and without the trick."""
 
     adjusted_p: float | None
-    """By Holm's procedure, among all rows that have an interval."""
+    """P-value by Holm's procedure, among all rows that have an interval."""
 
     verdict: Verdict
-    broke_down: int
-    """Pairs that are missing because one of the two runs broke down: the effect is of those that held."""
+    failed: int
+    """Number of pairs that are missing because one of the two runs failed. The effect is that of the other pairs."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs of a variant that are not compared in a measure."""
+    """Runs of a variant whose value of a metric is not compared."""
 
-    measure: str
+    metric: str
     variant: str
     seeds: list[int]
-    why: WhyNot
+    why: Reason
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The time of an iteration with a trick over the time of one without."""
+    """Time of an iteration with a trick, relative to one without."""
 
     trick: str
     ratio: Effect | None
-    """None where no log says it."""
+    """None if the logs have no times."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All that a study says so far."""
+class StudyComparison:
+    """Results of a study so far."""
 
     rows: list[Row]
     costs: list[Cost]
-    over: int
-    """Runs that are over, of `runs`."""
+    ended: int
+    """Number of runs with an outcome."""
 
     runs: int
+    """Number of all runs."""
+
     seeds: list[int]
-    broke_down: dict[str, list[int]]
-    """Seeds by variant, where a loss or a weight was no longer finite."""
+    failed: dict[str, list[int]]
+    """Seeds by variant whose loss or parameters became NaN."""
 
     ended_early: dict[str, list[int]]
-    """Seeds by variant, where a plugin ended the run."""
+    """Seeds by variant whose run a plugin stopped."""
 
     unequal: dict[str, list[int]]
-    """Seeds by trick, where the two runs that are compared are of different lengths."""
+    """Seeds by trick whose two runs have different numbers of iterations."""
 
     left_out: list[LeftOut]
 
     @property
     def comparisons(self) -> int:
+        """Number of rows with an interval."""
         return sum(row.effect.p is not None for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the content of table.json."""
         return {"confidence": CONFIDENCE, "comparisons": self.comparisons, **asdict(self)}
 
 
 @dataclass(frozen=True)
-class _Played:
-    """A run that came to its end."""
+class _Result:
+    """Result of a run that came to its end."""
 
     iterations: int
-    metrics: dict[str, MetricResults]
-    """At the end, which is where runs are compared; some may be NaN."""
+    metrics: dict[str, MetricValue]
+    """Metrics at the end. Only these are compared. Some may be NaN."""
 
     earlier: set[str]
-    """Measures that were taken before the end."""
+    """Names of the metrics that were computed before the end."""
 
     seconds: float | None
 
-    def value(self, measure: str) -> float | None:
-        """None where there is nothing to compare."""
-        measured = self.metrics.get(measure)
-        return measured.value if measured is not None and math.isfinite(measured.value) else None
+    def value(self, metric: str) -> float | None:
+        """Return the value of a metric, or None if there is no finite value."""
+        result = self.metrics.get(metric)
+        return result.value if result is not None and math.isfinite(result.value) else None
 
 
-Pair = tuple[_Played, _Played]
-"""Without the trick, and with it."""
+Results = dict[tuple[str, int], _Result]
+"""Results by folder of the variant and seed."""
+
+Pair = tuple[_Result, _Result]
+"""Result without the trick, and result with it."""
 
 
-def compare(study: Study) -> Comparison:
-    """Compares the runs that are over, by what was measured at their ends.
+def compare(study: Study) -> StudyComparison:
+    """Compare the runs that have an outcome, by their metrics at the end.
 
-    A run that broke down has no measures to compare, though it may have some from before; it is counted.
+    A failed run is counted and not compared, even if it has metrics of earlier iterations.
 
-    Raises InputError when a measure was taken in one way here and in another there.
+    Raises:
+        InputError: the values of a metric were computed with different protocols.
     """
-    played: dict[tuple[str, int], _Played] = {}
-    broke_down: dict[str, list[int]] = {}
+    results: Results = {}
+    failed: dict[str, list[int]] = {}
     ended_early: dict[str, list[int]] = {}
-    over = 0
+    ended = 0
     for run in study.runs:
         if (outcome := run.outcome()) is None:
             continue
-        over += 1
-        if outcome["broke_down"] is not None:
-            broke_down.setdefault(run.variant.name, []).append(run.seed)
+        ended += 1
+        if outcome["failed"] is not None:
+            failed.setdefault(run.variant.name, []).append(run.seed)
             continue
         if outcome["stop_reason"] is not None:
             ended_early.setdefault(run.variant.name, []).append(run.seed)
-        played[run.variant.folder, run.seed] = _read(run, outcome["iterations"])
-    _check_protocols(study, played)
+        results[run.variant.folder, run.seed] = _read_result(run, outcome["iterations"])
+    _check_protocols(study, results)
     compared, costs, unequal = [], [], {}
     for variant in study.variants[1:]:
-        by_seed = _pairs(study, variant, played)
+        by_seed = _pairs(study, variant, results)
         pairs = list(by_seed.values())
-        lost = len({*broke_down.get(study.base.name, []), *broke_down.get(variant.name, [])})
-        for measure in dict.fromkeys(name for pair in pairs for run in pair for name in run.metrics):
-            if values := _values(pairs, measure):
+        missing = len({*failed.get(study.base.name, []), *failed.get(variant.name, [])})
+        for metric in dict.fromkeys(name for pair in pairs for result in pair for name in result.metrics):
+            if values := _values(pairs, metric):
                 without = sum(before for before, _ in values) / len(values)
                 effect = paired_effect([after - before for before, after in values])
-                compared.append((variant.trick, measure, without, effect, lost))
-        costs.append(Cost(variant.trick, _ratio(pairs)))
+                compared.append((variant.trick, metric, without, effect, missing))
+        costs.append(Cost(variant.trick, _time_ratio(pairs)))
         if seeds := [seed for seed, (before, after) in by_seed.items() if before.iterations != after.iterations]:
             unequal[variant.trick] = seeds
     adjusted = iter(holm([effect.p for *_, effect, _ in compared if effect.p is not None]))
     rows = []
-    for trick, measure, without, effect, lost in compared:
+    for trick, metric, without, effect, missing in compared:
         p = next(adjusted) if effect.p is not None else None
-        rows.append(Row(trick, measure, without, effect, p, verdict(effect, p), lost))
-    left_out = _left_out(study, played)
-    return Comparison(rows, costs, over, len(study.runs), study.seeds, broke_down, ended_early, unequal, left_out)
+        rows.append(Row(trick, metric, without, effect, p, verdict(effect, p), missing))
+    left_out = _left_out(study, results)
+    return StudyComparison(rows, costs, ended, len(study.runs), study.seeds, failed, ended_early, unequal, left_out)
 
 
-def _read(run: StudyRun, iterations: int) -> _Played:
+def _read_result(run: StudyRun, iterations: int) -> _Result:
     log = RunDir.open(run.path).read_log()
-    return _Played(
-        iterations, measures_at(log, iterations), measures_before(log, iterations), seconds_per_iteration(log)
-    )
+    earlier = metric_names_before(log, iterations)
+    return _Result(iterations, metrics_at(log, iterations), earlier, seconds_per_iteration(log))
 
 
-def _pairs(study: Study, variant: Variant, played: dict[tuple[str, int], _Played]) -> dict[int, Pair]:
-    """By seed, of every seed of which both runs are over."""
-    without, with_it = (study.base, variant) if variant.adds else (variant, study.base)
-    both = {seed: (played.get((without.folder, seed)), played.get((with_it.folder, seed))) for seed in study.seeds}
+def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
+    """Return the pairs of results by seed, for the seeds whose two runs have results."""
+    without, with_trick = (study.base, variant) if variant.adds else (variant, study.base)
+    both = {seed: (results.get((without.folder, seed)), results.get((with_trick.folder, seed))) for seed in study.seeds}
     return {s: (before, after) for s, (before, after) in both.items() if before is not None and after is not None}
 
 
-def _values(pairs: Iterable[Pair], measure: str) -> list[tuple[float, float]]:
-    """Of a measure, of every pair that has it on both sides."""
-    both = [(before.value(measure), after.value(measure)) for before, after in pairs]
+def _values(pairs: Iterable[Pair], metric: str) -> list[tuple[float, float]]:
+    """Return the two values of a metric for each pair that has both."""
+    both = [(before.value(metric), after.value(metric)) for before, after in pairs]
     return [(before, after) for before, after in both if before is not None and after is not None]
 
 
-def _ratio(pairs: Iterable[Pair]) -> Effect | None:
-    """How many times as long an iteration with the trick takes; None where no log says it."""
+def _time_ratio(pairs: Iterable[Pair]) -> Effect | None:
+    """Return the time of an iteration with the trick relative to one without, or None if the logs have no times."""
     times = [(after.seconds, before.seconds) for before, after in pairs if before.seconds and after.seconds]
-    return ratio_effect([(after, before) for after, before in times if after and before]) if times else None
+    return ratio_effect(times) if times else None
 
 
-def _left_out(study: Study, played: dict[tuple[str, int], _Played]) -> list[LeftOut]:
-    """What was measured and cannot be compared."""
-    found: dict[tuple[str, str, WhyNot], list[int]] = {}
+def _left_out(study: Study, results: Results) -> list[LeftOut]:
+    """Return the metrics that were computed but are not compared."""
+    seeds: dict[tuple[str, str, Reason], list[int]] = {}
     for variant in study.variants:
         for seed in study.seeds:
-            if (run := played.get((variant.folder, seed))) is None:
+            if (result := results.get((variant.folder, seed))) is None:
                 continue
-            for measure, measured in run.metrics.items():
-                if not math.isfinite(measured.value):
-                    found.setdefault((measure, variant.name, "not finite"), []).append(seed)
-            for measure in sorted(run.earlier - run.metrics.keys()):
-                found.setdefault((measure, variant.name, "not measured at the end"), []).append(seed)
-    return [LeftOut(measure, variant, seeds, why) for (measure, variant, why), seeds in found.items()]
+            for metric in result.metrics:
+                if result.value(metric) is None:
+                    seeds.setdefault((metric, variant.name, "not finite"), []).append(seed)
+            for metric in sorted(result.earlier - result.metrics.keys()):
+                seeds.setdefault((metric, variant.name, "not computed at the end"), []).append(seed)
+    return [LeftOut(metric, variant, own, why) for (metric, variant, why), own in seeds.items()]
 
 
-def _check_protocols(study: Study, played: dict[tuple[str, int], _Played]) -> None:
-    """Raises InputError for a measure whose values were not all taken in one way."""
+def _check_protocols(study: Study, results: Results) -> None:
+    """Check that all values of a metric have the same protocol.
+
+    Raises:
+        InputError: they do not.
+    """
     first: dict[str, tuple[str, str]] = {}
-    for (folder, seed), run in played.items():
-        for name, measured in run.metrics.items():
-            where = f"{study.path / folder}/seed-{seed}"
-            protocol, place = first.setdefault(name, (measured.protocol, where))
-            if protocol != measured.protocol:
+    for (folder, seed), result in results.items():
+        for name, metric in result.metrics.items():
+            path = f"{study.path / folder}/seed-{seed}"
+            protocol, other = first.setdefault(name, (metric.protocol, path))
+            if protocol != metric.protocol:
                 raise InputError(
-                    f"{name}: measured by the protocol {measured.protocol or 'that is not recorded'} in {where} and by "
-                    f"{protocol or 'one that is not recorded'} in {place}, and such values cannot be compared; another "
-                    "--out plays all runs anew"
+                    f"{name}: computed with the protocol {metric.protocol} in {path} and with {protocol} in {other}; "
+                    "such values cannot be compared; another --out starts a new study"
                 )

@@ -1,4 +1,4 @@
-"""Runs of a study side by side on this machine, each in a process of its own."""
+"""Executor that trains the runs of a study on this machine, each in its own process."""
 
 from __future__ import annotations
 
@@ -13,49 +13,55 @@ from typing import IO
 from gankit.ablation.study import StudyRun
 from gankit.storage.atomic_io import disk_errors
 
-CORES_FOR_A_RUN = 2
-"""By default, on a CPU. With one core each, as many networks as there are cores would have to fit into memory; with
-many, the threads of small networks wait for one another. Two is between the two; --jobs decides otherwise."""
+CORES_PER_RUN = 2
+"""CPU cores of a run by default. With one core for each run, memory must hold as many networks as there are cores. With
+many cores for each run, the threads of small networks wait for each other."""
 
 
-def cores() -> int:
-    """That this process may use."""
+def available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_jobs(gpus: int) -> int:
-    """One run for each GPU; without, one for every two cores."""
-    return gpus or max(1, cores() // CORES_FOR_A_RUN)
+    """Return the default number of parallel runs: one for each GPU, or one for every two cores."""
+    return gpus or max(1, available_cores() // CORES_PER_RUN)
 
 
-def threads_for(jobs: int) -> int:
-    """Of each run: the cores shared out, unless OMP_NUM_THREADS says how many."""
+def threads_per_run(jobs: int) -> int:
+    """Return the number of threads of each run: OMP_NUM_THREADS if it is set, or else an equal share of the cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else max(1, cores() // jobs)
+    return int(given) if given.isdecimal() and int(given) else max(1, available_cores() // jobs)
 
 
-def gpu_names(count: int) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls the GPUs that this process sees."""
+def visible_gpus(count: int) -> list[str]:
+    """Return the GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     return given.split(",")[:count] if given else [str(number) for number in range(count)]
 
 
-def command(run: StudyRun) -> list[str]:
-    """Of a run's process."""
+def worker_command(run: StudyRun) -> list[str]:
+    """Return the command that trains a run."""
     files = [str(path.absolute()) for path in (run.recipe_file, run.path)]
     return [sys.executable, "-m", "gankit.ablation.worker", files[0], str(run.seed), files[1]]
 
 
-def spawn(
-    command: list[str], said: Path, environment: dict[str, str], folder: Path | None = None
+def start_worker(
+    command: list[str], output: Path, environment: dict[str, str], folder: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """A run's process, in a folder or in this process's. Closing its stdin asks it to stop.
+    """Start the process of a run. Closing its stdin requests a stop.
 
-    In a session of its own, so that Ctrl-C reaches the study alone, which then asks each run once.
+    The process has a session of its own, so that Ctrl-C reaches only the study, which then stops each run once.
+
+    Args:
+        command: the command.
+        output: the file for stdout and stderr.
+        environment: environment variables to add.
+        folder: the working directory, or None for that of this process.
     """
-    with disk_errors(said):
-        said.parent.mkdir(parents=True, exist_ok=True)
-        out = open(said, "wb")  # noqa: SIM115 (closed below)
+    with disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        out = open(output, "wb")  # noqa: SIM115 (closed below)
     with out:
         return subprocess.Popen(
             command,
@@ -69,24 +75,25 @@ def spawn(
 
 
 def close(stream: IO[bytes] | None) -> None:
+    """Close a pipe if there is one."""
     if stream is not None:
         stream.close()
 
 
 @dataclass
-class Processes:
-    """So many runs at a time.
+class LocalExecutor:
+    """`scheduler.Executor` for this machine.
 
     Args:
-        jobs: how many.
-        threads: of each.
-        gpus: what CUDA_VISIBLE_DEVICES calls them; the jobs take turns. Empty where the recipe says the device.
+        jobs: number of parallel runs.
+        threads: threads of each run.
+        gpus: GPUs as CUDA_VISIBLE_DEVICES names them, shared by the jobs. Empty if the recipe decides the device.
     """
 
     jobs: int
     threads: int
     gpus: list[str]
-    playing: dict[StudyRun, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[StudyRun, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.free = deque(self.gpus[number % len(self.gpus)] if self.gpus else "" for number in range(self.jobs))
@@ -97,29 +104,26 @@ class Processes:
 
     def start(self, run: StudyRun) -> None:
         gpu = self.taken[run] = self.free.popleft()
-        device = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
-        self.playing[run] = spawn(command(run), run.said_file, {"OMP_NUM_THREADS": str(self.threads)} | device)
+        environment = {"OMP_NUM_THREADS": str(self.threads)} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+        self.processes[run] = start_worker(worker_command(run), run.output_file, environment)
 
     def running(self) -> list[StudyRun]:
-        return list(self.playing)
+        return list(self.processes)
 
     def ended(self) -> list[tuple[StudyRun, int]]:
-        """Those that have ended since the last call, with their exit codes."""
-        over = [(run, code) for run, process in self.playing.items() if (code := process.poll()) is not None]
-        for run, _ in over:
-            close(self.playing.pop(run).stdin)
+        ended = [(run, code) for run, process in self.processes.items() if (code := process.poll()) is not None]
+        for run, _ in ended:
+            close(self.processes.pop(run).stdin)
             self.free.append(self.taken.pop(run))
-        return over
+        return ended
 
     def stop(self) -> None:
-        """Asks all to write a checkpoint and end."""
-        for process in self.playing.values():
+        for process in self.processes.values():
             close(process.stdin)
 
     def kill(self) -> None:
-        """Ends all at once."""
-        for process in self.playing.values():
+        for process in self.processes.values():
             process.kill()
             process.wait()
             close(process.stdin)
-        self.playing.clear()
+        self.processes.clear()

@@ -1,9 +1,8 @@
-"""Runs of a study on the machines of a Ray cluster.
+"""Executor that trains the runs of a study on a Ray cluster.
 
-Ray hands out the work and nothing else: a task starts the same process that plays a run on one machine
-(`gankit.ablation.worker`) and waits for it. All files lie in the study's folder, which every machine must see under the
-same path, and each needs gankit, the same plugins, and the data where the recipe looks for it. Nothing of a run travels
-through Ray.
+A Ray task starts the same process as on a single machine (`gankit.ablation.worker`) and waits for it. All files are in
+the study's folder, which every machine must see under the same path. Every machine needs gankit, the same plugins, and
+the data where the recipe expects it. No data of a run is sent through Ray.
 """
 
 from __future__ import annotations
@@ -12,144 +11,141 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gankit.ablation.local_executor import close, command, spawn
+from gankit.ablation.local_executor import close, start_worker, worker_command
 from gankit.ablation.study import StudyRun
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 
 ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
-    "RAY_raylet_start_wait_time_s": "300",  # on a busy machine its processes need more than the seconds it gives them
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
+    "RAY_raylet_start_wait_time_s": "300",  # Ray's default is too short on a busy machine
     "RAY_agent_register_timeout_ms": "300000",
 }
 
-POLL_EVERY = 0.2
-"""Seconds between looks of a task at its process."""
+TASK_POLL_SECONDS = 0.2
+"""Seconds between two checks of a task on its process."""
 
-LOOK_EVERY = 1.0
-"""Seconds between looks at which runs have begun."""
+START_POLL_SECONDS = 1.0
+"""Seconds between two checks on which runs have started."""
 
-UNSEEN = -1000
-"""A task's answer where its machine does not see the study's folder."""
+FOLDER_NOT_VISIBLE = -1000
+"""Return value of a task whose machine does not see the study's folder."""
 
 
-def play_here(command: list[str], said: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
-    """A task: a run's process, waited for. Cancelled, it asks the run to stop and waits for its checkpoint."""
+def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
+    """Train a run in a process; return its exit code. A cancelled task stops the run and waits for its checkpoint."""
     if not Path(study_file).exists():
-        return UNSEEN
-    # The interpreter may lie elsewhere than where the study was typed.
-    # Paths of data may be relative to where the study was typed.
-    typed = Path(folder) if Path(folder).is_dir() else None
-    process = spawn([sys.executable, *command[1:]], Path(said), environment, typed)
+        return FOLDER_NOT_VISIBLE
+    # Paths of data may be relative to the folder in which the command was given.
+    cwd = Path(folder) if Path(folder).is_dir() else None
+    # The interpreter may have another path on this machine.
+    process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
-        # Not `wait`: a cancelled task is interrupted between two steps of Python, never within one.
+        # `wait` would block the cancellation, which arrives between two Python instructions.
         while (code := process.poll()) is None:
-            time.sleep(POLL_EVERY)
+            time.sleep(TASK_POLL_SECONDS)
         return code
     except KeyboardInterrupt:
         close(process.stdin)
         return process.wait()
 
 
-class Cluster:
-    """A Ray cluster, which decides how many runs are played at a time.
+class RayExecutor:
+    """`scheduler.Executor` for a Ray cluster. Ray decides how many runs train in parallel.
 
     Args:
-        address: HOST:PORT or `auto` joins one, `local` starts one on this machine.
-        threads: of each run, and as many CPUs of the cluster are taken for it.
-        gpu: whether runs may use one. Each takes a whole GPU where the cluster has some.
+        address: HOST:PORT or `auto` to join a cluster, `local` to start one on this machine.
+        threads: threads of each run, and CPUs that it takes from the cluster.
+        gpu: whether each run takes a GPU, if the cluster has any.
 
-    Raises InputError when Ray is not installed, or there is no such cluster.
+    Raises:
+        InputError: Ray is not installed, or the cluster cannot be reached or is too small.
     """
 
     def __init__(self, address: str, threads: int, gpu: bool) -> None:
         try:
             import ray
         except ImportError:
-            raise InputError(f"--ray {address}: Ray is not installed; try `pip install 'gankit[ray]'`") from None
+            raise InputError(f"--ray {address}: Ray is not installed; run `pip install 'gankit[ray]'`") from None
         self.ray, self.threads = ray, threads
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         if not ray.is_initialized():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except Exception as error:  # Ray raises that very class for a cluster that does not answer in time
+            except Exception as error:  # Ray raises a plain Exception after a timeout
                 reason = " ".join(str(error).split())
                 raise InputError(
-                    f"--ray {address}: the cluster cannot be had ({reason}); local starts one here, and without --ray "
-                    "the runs are played on this machine"
+                    f"--ray {address}: no connection to the cluster ({reason}); `--ray local` starts one on this "
+                    "machine, and without --ray the runs train on this machine"
                 ) from error
         resources = ray.cluster_resources()
         if resources.get("CPU", 0) < threads:
             raise InputError(
-                f"--ray {address}: a run takes {threads} CPUs, and the cluster has {resources.get('CPU', 0):.0f}; "
-                "OMP_NUM_THREADS=1 takes one"
+                f"--ray {address}: a run needs {threads} CPUs, and the cluster has {resources.get('CPU', 0):.0f}; "
+                "set OMP_NUM_THREADS=1 for runs with one CPU"
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
-        self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(play_here)
+        self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_task)
         self.tasks: dict[StudyRun, Any] = {}
-        """Of the runs that were started and have not ended, most of which may wait for room."""
+        """Tasks of the runs that were submitted and have not ended. Many of them may wait for room."""
 
-        self.began: set[StudyRun] = set()
-        self._looked = 0.0
+        self.started: set[StudyRun] = set()
+        self._last_poll = 0.0
 
     def has_room(self) -> bool:
-        """Always: Ray lets tasks wait until there is room, also for machines that come later."""
+        # Tasks wait in Ray until there is room, also for machines that join later.
         return True
 
     def start(self, run: StudyRun) -> None:
-        # It is there again as soon as the run's process is.
-        run.said_file.unlink(missing_ok=True)
-        files = [str(path.absolute()) for path in (run.said_file, run.study / "study.json", Path())]
-        self.tasks[run] = self.task.remote(command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
+        # The file exists again as soon as the process has started.
+        run.output_file.unlink(missing_ok=True)
+        files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
+        self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[StudyRun]:
-        # The folder may lie on a server that has better to do.
-        if time.monotonic() > self._looked + LOOK_EVERY:
-            self._looked = time.monotonic()
-            self.began |= {run for run in self.tasks if run not in self.began and run.said_file.exists()}
-        return [run for run in self.tasks if run in self.began]
+        # The folder may be on a file server, so it is not polled in every call.
+        if time.monotonic() > self._last_poll + START_POLL_SECONDS:
+            self._last_poll = time.monotonic()
+            self.started |= {run for run in self.tasks if run not in self.started and run.output_file.exists()}
+        return [run for run in self.tasks if run in self.started]
 
-    def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
-        """Those that have ended since the last call, with their exit codes, or with why there is none."""
-        by_task = {task: run for run, task in self.tasks.items()}
-        over, _ = self.ray.wait(list(by_task), num_returns=len(by_task), timeout=0) if by_task else ([], [])
-        for task in over:
-            del self.tasks[by_task[task]]
-        return [(by_task[task], self._answer(task, by_task[task])) for task in over]
+    def ended(self) -> list[tuple[StudyRun, int | GankitError]]:
+        runs = {task: run for run, task in self.tasks.items()}
+        ready, _ = self.ray.wait(list(runs), num_returns=len(runs), timeout=0) if runs else ([], [])
+        for task in ready:
+            del self.tasks[runs[task]]
+        return [(runs[task], self._result(task, runs[task])) for task in ready]
 
-    def _answer(self, task: Any, run: StudyRun) -> int | GankitError:
-        """Of a task that is over."""
+    def _result(self, task: Any, run: StudyRun) -> int | GankitError:
+        """Return the result of a task that has ended."""
         try:
             code: int = self.ray.get(task)
         except self.ray.exceptions.TaskCancelledError:
             return INTERRUPTED
         except self.ray.exceptions.RayError as error:
-            return GankitError(f"Ray lost it: {in_a_sentence(error)}")
-        if code == UNSEEN:
+            return GankitError(f"Ray lost the run: {error_summary(error)}")
+        if code == FOLDER_NOT_VISIBLE:
             return InputError(
-                f"--ray: a machine of the cluster does not see {run.study.absolute()}; give --out a folder that all "
+                f"--ray: a machine of the cluster does not see {run.study.absolute()}; set --out to a folder that all "
                 "machines share"
             )
         return code
 
     def stop(self) -> None:
-        """Asks all to write a checkpoint and end."""
         for task in self.tasks.values():
             self.ray.cancel(task, force=False)
 
     def kill(self) -> None:
-        """Ends all at once, each with a checkpoint if it is still there to write one."""
         for task in self.tasks.values():
             self.ray.cancel(task, force=True)
         self.tasks.clear()
 
 
-def in_a_sentence(error: Exception) -> str:
-    """What is wrong, of an error of Ray: the last line where it is a traceback, the first where it goes on and on."""
+def error_summary(error: Exception) -> str:
+    """Return one line of an error of Ray: the last line of a traceback, or else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if any(line.startswith("File ") for line in lines) else lines[0]

@@ -1,4 +1,4 @@
-"""What a run came to, read from its log."""
+"""Metrics, speed and progress of a run, read from the rows of its log."""
 
 from __future__ import annotations
 
@@ -13,70 +13,65 @@ from typing import Any
 
 from gankit.evaluation.protocol import protocol_of
 
-OF_THE_TRICK = ("generator", "labels")
-"""Facts of a protocol in which variants may differ: a moving average of G is another generator, which is the trick; and
-what a generator is asked for follows from how it learnt."""
+VARIANT_FACTS = ("generator", "labels")
+"""Facts of a protocol that may differ between the variants of a study. A moving average of G is another generator: that
+is the trick. The labels that a generator gets depend on how it was trained."""
+
+TAIL_BYTES = 32_768
+"""Bytes that are read from the end of a log. They hold many rows."""
 
 
 @dataclass(frozen=True)
-class MetricResults:
-    """A value of a measure; it may be NaN."""
+class MetricValue:
+    """A value of a metric, which may be NaN."""
 
     value: float
     protocol: str
-    """How it was measured, as JSON; empty where the log does not say."""
+    """Protocol as JSON, without `VARIANT_FACTS`."""
 
 
-def measures_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricResults]:
-    """By name, what the lines of a log say of an iteration; of a measure taken twice, the newest value."""
-    newest: dict[str, MetricResults] = {}
+def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:
+    """Return the metrics of an iteration by name. If a metric was computed twice, the newest value counts."""
+    newest: dict[str, MetricValue] = {}
     for row in rows:
         if row["iteration"] == iteration:
-            newest |= {
-                name: MetricResults(value, _protocol(row, name)) for name, value in row.get("metrics", {}).items()
-            }
+            newest |= {name: MetricValue(value, _protocol(row, name)) for name, value in row.get("metrics", {}).items()}
     return newest
 
 
-def measures_before(rows: Iterable[dict[str, Any]], iteration: int) -> set[str]:
-    """The names of measures that were taken before an iteration."""
+def metric_names_before(rows: Iterable[dict[str, Any]], iteration: int) -> set[str]:
+    """Return the names of the metrics that were computed before an iteration."""
     return {name for row in rows if row["iteration"] < iteration for name in row.get("metrics", {})}
 
 
 def _protocol(row: dict[str, Any], name: str) -> str:
-    facts = {key: fact for key, fact in protocol_of(row, name).items() if key not in OF_THE_TRICK}
-    return json.dumps(facts, sort_keys=True) if "protocol" in row else ""
+    return json.dumps({k: v for k, v in protocol_of(row, name).items() if k not in VARIANT_FACTS}, sort_keys=True)
 
 
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
-    """The median over the stretches between the log's lines of losses; None when there is no such line.
+    """Return the median time of an iteration between two rows with losses, or None if there is no such row.
 
-    A median, since some stretches hold a grid or a checkpoint. The first stretch, with all that is slow at the
-    beginning, counts only where it is the only one. After a resume the log's clock begins anew, and the iterations of
-    that first stretch are not known.
+    The median ignores the few intervals with a grid or a checkpoint. The first interval includes the slow start and is
+    used only if there is no other. A resume starts the clock again, so the interval before its first row is unknown.
     """
-    marks = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]
-    stretches = [
-        (seconds - before) / (iteration - began)
-        for (began, before), (iteration, seconds) in pairwise(marks)
-        if seconds > before and iteration > began
+    times = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]
+    paces = [
+        (seconds - seconds_before) / (iteration - iteration_before)
+        for (iteration_before, seconds_before), (iteration, seconds) in pairwise(times)
+        if seconds > seconds_before and iteration > iteration_before
     ]
-    if stretches:
-        return statistics.median(stretches)
-    return next((seconds / iteration for iteration, seconds in marks if seconds > 0), None)
+    if paces:
+        return statistics.median(paces)
+    return next((seconds / iteration for iteration, seconds in times if seconds > 0), None)
 
 
-TAIL = 32_768
-"""Bytes of a log that are read to see how far a run is; many lines of losses."""
-
-
-def newest_rows(log_file: Path) -> list[dict[str, Any]]:
-    """The last lines of a log, which may be long and in the middle of being written."""
+def read_last_rows(log_file: Path) -> list[dict[str, Any]]:
+    """Return the last rows of a log, which may be long and still being written."""
     if not log_file.exists():
         return []
     with open(log_file, "rb") as file:
-        whole = file.seek(0, os.SEEK_END) <= TAIL
-        file.seek(0 if whole else -TAIL, os.SEEK_END if not whole else os.SEEK_SET)
+        start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+        file.seek(start)
         lines = file.read().split(b"\n")
-    # The first may be the end of a line, and the last the beginning of one.
-    return [json.loads(line) for line in lines[0 if whole else 1 : -1] if line.endswith(b"}")]
+    # The first line may be the end of a row, and the last line the beginning of one.
+    return [json.loads(line) for line in lines[1 if start else 0 : -1] if line.endswith(b"}")]

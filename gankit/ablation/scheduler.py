@@ -1,4 +1,4 @@
-"""Plays what a study still lacks, wherever its runs are played."""
+"""Scheduler of a study: trains all runs that have no outcome yet."""
 
 from __future__ import annotations
 
@@ -10,165 +10,168 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gankit.ablation.study import StudyRun, Study
+from gankit.ablation.study import Study, StudyRun
 from gankit.ablation.variants import Variant
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 from gankit.runtime.signals import Interrupt
 
-LOOK_EVERY = 0.1
-"""Seconds between looks at the runs."""
+POLL_SECONDS = 0.1
+"""Seconds between two checks on the runs."""
 
-AS_ASKED = (INTERRUPTED, -signal.SIGTERM)
-"""Exit codes of a run that was asked to stop: with a checkpoint, or before it had begun."""
+STOP_CODES = (INTERRUPTED, -signal.SIGTERM)
+"""Exit codes of a run that was stopped: with a checkpoint, or before it started."""
 
 
-class Place(Protocol):
-    """Where runs are played."""
+class Executor(Protocol):
+    """Trains runs, each in its own process."""
 
-    def has_room(self) -> bool: ...
+    def has_room(self) -> bool:
+        """Return whether another run can be started."""
+        ...
 
-    def start(self, run: StudyRun) -> None: ...
+    def start(self, run: StudyRun) -> None:
+        """Start a run, or submit it to a queue."""
+        ...
 
     def running(self) -> list[StudyRun]:
-        """Those that are being played; one that was started may still wait for its turn."""
+        """Return the runs that are training, without those in a queue."""
         ...
 
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
-        """Those that have ended since the last call, with their exit codes, or with why there is none."""
+        """Return the runs that ended since the last call, with the exit code or with the reason why there is none."""
         ...
 
     def stop(self) -> None:
-        """Asks all to write a checkpoint and end."""
+        """Request a checkpoint and the end of all runs."""
         ...
 
     def kill(self) -> None:
-        """Ends all at once."""
+        """End all runs at once."""
         ...
 
 
-class Watcher(Protocol):
-    """Who is told how the study is going."""
+class StudyReporter:
+    """Receives the events of a study and shows nothing. Displays override the events that they need."""
 
-    def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None: ...
+    def polled(self, running: list[StudyRun]) -> None:
+        """Check the runs. Called every `POLL_SECONDS` with those that are training."""
+
+    def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
+        """End a run with an outcome."""
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
-        """It has ended without an outcome, and not because it was asked to."""
-        ...
-
-    def look(self, running: list[StudyRun]) -> None:
-        """Called again and again."""
-        ...
+        """End a run without an outcome and without a request to stop."""
 
     def stopping(self) -> None:
-        """A signal asks for the end. Called from the signal's handler."""
-        ...
+        """Receive a signal. All runs are stopped. Called from the signal handler."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that went wrong. It is no result: it is played again when the study is asked for again."""
+    """A run that ended with an error. It has no outcome, so that it is trained when the study is resumed."""
 
     run: StudyRun
     error: GankitError
 
 
 @dataclass(frozen=True)
-class End:
-    """How far a study came."""
+class StudyEnding:
+    """State of a study after `run_study`."""
 
     failures: list[Failure]
-    cut_short: list[StudyRun]
-    """Runs that ended before their time, because they were asked to."""
+    stopped: list[StudyRun]
+    """Runs that were stopped before their end."""
 
     interrupted: bool
-    """Whether a signal asked for the end."""
+    """True if a signal ended the study early."""
 
-    given_up: bool
-    """Whether what is left was not played, since it would fail too."""
+    aborted: bool
+    """True if the study ended early because the other runs would fail too."""
 
 
-def run_study(study: Study, place: Place, watcher: Watcher) -> End:
-    """Plays all runs that are not over yet.
+def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> StudyEnding:
+    """Train all runs that have no outcome yet.
 
-    A game that breaks down is a result. Anything else that goes wrong (a setting that only shows in a run, a full
-    disk, a bug) is none; the other runs go on, unless it is nothing that a trick did.
+    A run with NaN has an outcome. After any other error, such as a full disk or a bug, the other runs are still
+    trained, unless the error does not depend on the trick.
     """
     waiting = deque(run for run in study.runs if run.outcome() is None)
-    playing: set[StudyRun] = set()
+    submitted: set[StudyRun] = set()
     failures: list[Failure] = []
-    cut_short: list[StudyRun] = []
-    in_a_row: list[Failure] = []
-    asked = given_up = False
+    stopped: list[StudyRun] = []
+    recent_failures: list[Failure] = []
+    stopping = aborted = False
     try:
-        with Interrupt(watcher.stopping) as interrupt:
-            while playing or (waiting and not asked):
-                given_up = given_up or is_no_tricks(in_a_row, study.base)
-                if (interrupt.requested or given_up) and not asked:
-                    place.stop()
-                    asked = True
-                while waiting and not asked and place.has_room():
-                    playing.add(waiting[0])
-                    place.start(waiting.popleft())
-                for run, how in place.ended():
-                    playing.remove(run)
+        with Interrupt(reporter.stopping) as interrupt:
+            while submitted or (waiting and not stopping):
+                aborted = aborted or fails_without_trick(recent_failures, study.base)
+                if (interrupt.requested or aborted) and not stopping:
+                    executor.stop()
+                    stopping = True
+                while waiting and not stopping and executor.has_room():
+                    submitted.add(waiting[0])
+                    executor.start(waiting.popleft())
+                for run, result in executor.ended():
+                    submitted.remove(run)
                     if (outcome := run.outcome()) is not None:
-                        in_a_row.clear()
-                        watcher.ended(run, outcome)
-                    elif asked and how in AS_ASKED:
-                        cut_short.append(run)
+                        recent_failures.clear()
+                        reporter.ended(run, outcome)
+                    elif stopping and result in STOP_CODES:
+                        stopped.append(run)
                     else:
-                        failure = Failure(run, how if isinstance(how, GankitError) else _what_it_said(run, how))
-                        failures.append(failure)
-                        in_a_row.append(failure)
-                        watcher.failed(run, failure.error)
-                watcher.look(place.running())
-                time.sleep(LOOK_EVERY)
+                        error = result if isinstance(result, GankitError) else _process_error(run, result)
+                        failures.append(Failure(run, error))
+                        recent_failures.append(failures[-1])
+                        reporter.failed(run, error)
+                reporter.polled(executor.running())
+                time.sleep(POLL_SECONDS)
     finally:
-        place.kill()
-    left = bool(waiting or cut_short)
-    return End(failures, cut_short, interrupt.requested and left, given_up and left)
+        executor.kill()
+    left = bool(waiting or stopped)
+    return StudyEnding(failures, stopped, interrupt.requested and left, aborted and left)
 
 
-def is_no_tricks(in_a_row: Sequence[Failure], base: Variant) -> bool:
-    """Whether what went wrong is no trick's doing: with it and without it, runs have failed alike.
+def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bool:
+    """Return whether runs with and without a trick failed with the same error.
 
-    Then the disk is full, or the data are gone, and all other runs would fail too.
+    The cause is then the disk or the data, for example, and all other runs would fail too.
 
     Args:
-        in_a_row: failures since a run last came to its end.
-        base: what the others are compared with.
+        recent_failures: the failures since a run last had an outcome.
+        base: the variant that the others are compared with.
     """
-    of_base = {_kind(failure) for failure in in_a_row if failure.run.variant == base}
-    return any(_kind(failure) in of_base for failure in in_a_row if failure.run.variant != base)
+    base_errors = {_error_kind(failure) for failure in recent_failures if failure.run.variant == base}
+    return any(_error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)
 
 
-def _kind(failure: Failure) -> str:
-    """What went wrong, without the run that it went wrong in."""
+def _error_kind(failure: Failure) -> str:
+    """Return the message without the paths and numbers of the run."""
     folder = failure.run.variant.folder
     text = str(failure.error).replace(f"{folder}/seed-", "").replace(f"{folder}.toml", "")
     return re.sub(r"\d+", "", text)
 
 
-def told(failures: Sequence[Failure]) -> GankitError:
-    """What went wrong, a line for each run; an InputError where it is wrong input throughout."""
+def combined_error(failures: Sequence[Failure]) -> GankitError:
+    """Return an error with a line for each failure. It is an InputError if all of them are."""
     wrong_input = all(isinstance(failure.error, InputError) for failure in failures)
     lines = [
-        f"{run.name}: {failure.error}; when it is mended, `gankit ablate {run.study}` plays it again"
+        f"{run.name}: {failure.error}; after a fix, `gankit ablate {run.study}` trains it again"
         for failure in failures
         if (run := failure.run)
     ]
     return (InputError if wrong_input else GankitError)("\n".join(lines))
 
 
-def _what_it_said(run: StudyRun, code: int) -> GankitError:
-    """A run's process, before it ended without an outcome."""
-    lines = run.said_file.read_text(encoding="utf-8", errors="replace").splitlines() if run.said_file.exists() else []
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if code == InputError.exit_code and said:
-        return InputError(" ".join(said))
+def _process_error(run: StudyRun, code: int) -> GankitError:
+    """Return the error of a process that ended without an outcome, from its exit code and its output."""
+    file = run.output_file
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if code == InputError.exit_code and errors:
+        return InputError(" ".join(errors))
     if code < 0 or code == INTERRUPTED:
-        how = f"signal {-code}" if code < 0 else "a signal"
-        return GankitError(f"its process was stopped by {how}; fewer --jobs take less memory")
-    reason = " ".join(said) or (lines[-1] if lines else f"its process ended with code {code}")
-    return GankitError(f"{reason} ({run.said_file} has all that was said)")
+        signal_name = f"signal {-code}" if code < 0 else "a signal"
+        return GankitError(f"its process was stopped by {signal_name}; fewer --jobs need less memory")
+    reason = " ".join(errors) or (lines[-1] if lines else f"its process ended with exit code {code}")
+    return GankitError(f"{reason} (full output: {file})")

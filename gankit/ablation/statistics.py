@@ -1,12 +1,11 @@
-"""What a trick does to a measure, with how sure that is, from differences that are paired by seed.
+"""Effect of a trick on a metric, with a confidence interval, from differences that are paired by seed.
 
-Two runs of one seed draw the same first batch and start from the same random numbers, so part of what luck does to them
-is the same in both and goes away in their difference. The interval is Student's: the differences d_s are taken for
-independent draws from a normal distribution, of which n are seen.
+Two runs of one seed start from the same random numbers and draw the same first batch. Part of the random variation is
+therefore common to both and cancels in their difference. The interval is Student's. It assumes that the n differences
+are independent samples of a normal distribution.
 
-Why not a bootstrap: from three to ten differences it resamples too little, and its intervals are too narrow (the tests
-measure how much). Why not a permutation test: with n seeds its smallest p is 2 / 2^n, so that five seeds could never
-show anything at 5%.
+A bootstrap of three to ten differences resamples too few values: its intervals are too narrow (the tests measure how
+much). A permutation test of n seeds has a smallest p of 2 / 2^n, so five seeds could never be significant at 5%.
 """
 
 from __future__ import annotations
@@ -19,26 +18,27 @@ from functools import cache
 from typing import Literal
 
 CONFIDENCE = 0.95
+"""Confidence level of all intervals."""
 
 Verdict = Literal["higher", "lower", "higher?", "lower?", "no effect seen", "same in all", "no interval"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What is known of a mean difference."""
+    """Mean difference with its confidence interval."""
 
     mean: float
     pairs: int
     low: float | None
-    """The ends of the interval; None where there is none: from one pair, or when all differences are equal."""
+    """Lower end of the interval. None if there is no interval: for one pair, or if all differences are equal."""
 
     high: float | None
     p: float | None
-    """Of so large a mean, or a larger one, if there were no effect; None where there is no interval."""
+    """Probability of a mean at least as large if there were no effect. None if there is no interval."""
 
 
 def student_t_cdf(t: float, df: int) -> float:
-    """P(T <= t) of Student's distribution with `df` degrees of freedom, exactly.
+    """Return P(T <= t) of Student's distribution with `df` degrees of freedom, in closed form.
 
     Source: Abramowitz and Stegun 1964, equations 26.7.3 and 26.7.4, for A(t | df) = P(|T| <= t).
     """
@@ -60,7 +60,7 @@ def student_t_cdf(t: float, df: int) -> float:
 
 @cache
 def student_t_quantile(p: float, df: int) -> float:
-    """The t with P(T <= t) = p, for p from 0.5 to below 1, by bisection."""
+    """Return the t with P(T <= t) = p, for p from 0.5 to below 1, by bisection."""
     low, high = 0.0, 1.0
     while student_t_cdf(high, df) < p:
         high *= 2
@@ -71,16 +71,16 @@ def student_t_quantile(p: float, df: int) -> float:
 
 
 def paired_effect(differences: Sequence[float], confidence: float = CONFIDENCE) -> Effect:
-    """The mean of differences, and mean -+ t_{n-1} s / sqrt(n).
+    """Return the mean of the differences with the interval mean -+ t_{n-1} s / sqrt(n).
 
-    Source: Student 1908 (The Probable Error of a Mean), for paired differences.
-
-    Where all are equal, s = 0, and the formula would claim to be certain. That happens with measures that take few
-    values, such as counts of modes, and is no reason to be certain: then there is no interval.
+    If all differences are equal, s = 0 and the interval would have no width. That happens with metrics that take few
+    values, such as the number of modes, and does not prove the effect. Such effects have no interval.
 
     Args:
         differences: at least one, each of one seed.
-        confidence: the share of studies whose interval is to hold the true mean.
+        confidence: the share of studies whose interval contains the true mean.
+
+    Source: Student 1908 (The Probable Error of a Mean), for paired differences.
     """
     n, mean = len(differences), statistics.fmean(differences)
     if n == 1 or all(math.isclose(d, mean, rel_tol=1e-12, abs_tol=1e-300) for d in differences):
@@ -91,14 +91,14 @@ def paired_effect(differences: Sequence[float], confidence: float = CONFIDENCE) 
 
 
 def ratio_effect(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) -> Effect:
-    """The geometric mean of ratios above / below, and its interval: `paired_effect` of their logarithms."""
-    of_logs = paired_effect([math.log(above / below) for above, below in pairs], confidence)
-    low, high = (None if end is None else math.exp(end) for end in (of_logs.low, of_logs.high))
-    return Effect(math.exp(of_logs.mean), of_logs.pairs, low, high, of_logs.p)
+    """Return the geometric mean of the ratios first / second with its interval: `paired_effect` of their logarithms."""
+    logs = paired_effect([math.log(first / second) for first, second in pairs], confidence)
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return Effect(math.exp(logs.mean), logs.pairs, low, high, logs.p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p-values adjusted for being so many: rejecting those below 0.05 errs at all in one study of twenty.
+    """Return p-values adjusted for multiple comparisons: at a threshold of 0.05, one study of twenty errs.
 
     Source: Holm 1979 (A Simple Sequentially Rejective Multiple Test Procedure).
     """
@@ -110,11 +110,11 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def verdict(effect: Effect, adjusted_p: float | None) -> Verdict:
-    """What an effect says. With a `?` where its own interval leaves out zero but, among so many, chance may do that.
+    """Return the conclusion from an effect. A `?` marks effects that are significant alone but not after `holm`.
 
     Args:
-        effect: of a trick on a measure.
-        adjusted_p: its p by `holm` among all comparisons of the study; None where it has none.
+        effect: effect of a trick on a metric.
+        adjusted_p: its p-value by `holm` among all comparisons of the study, or None without an interval.
     """
     if effect.low is None or effect.high is None:
         if effect.pairs == 1:

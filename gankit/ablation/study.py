@@ -1,9 +1,9 @@
-"""A study's folder: what was asked, a recipe for each variant, a run directory for each variant and seed.
+"""Folder of a study: its definition, a recipe for each variant, and a run directory for each variant and seed.
 
 runs/gaussian_ring/ablation/
   study.json  recipe.toml  without-r1.toml
-  recipe/seed-0/          a run directory, and in it outcome.json once the run is over
-  recipe/seed-0.log       what the process of that run wrote, if it wrote anything
+  recipe/seed-0/          a run directory, with outcome.json once the run has ended
+  recipe/seed-0.log       output of the process of that run
   without-r1/seed-0/
   table.md  table.json
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
-from gankit.recipe.diff import differing, flattened
+from gankit.recipe.diff import differing_keys, flattened
 from gankit.recipe.recipe import Recipe
 from gankit.recipe.toml import Raw
 from gankit.storage.atomic_io import TEMPORARY, disk_errors, write_text
@@ -30,7 +30,7 @@ from gankit.version import __version__
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One run of a study."""
+    """A run of a study."""
 
     variant: Variant
     seed: int
@@ -38,28 +38,31 @@ class StudyRun:
 
     @property
     def path(self) -> Path:
-        """Its run directory."""
+        """Run directory."""
         return self.study / self.variant.folder / f"seed-{self.seed}"
 
     @property
     def recipe_file(self) -> Path:
+        """Recipe of the variant."""
         return self.study / f"{self.variant.folder}.toml"
 
     @property
-    def said_file(self) -> Path:
+    def output_file(self) -> Path:
+        """Output of the process."""
         return self.path.with_name(f"{self.path.name}.log")
 
     @property
     def outcome_file(self) -> Path:
+        """File that exists once the run has ended."""
         return self.path / "outcome.json"
 
     @property
     def name(self) -> str:
-        """`without r1, seed 0`."""
+        """Name for messages: `without r1, seed 0`."""
         return f"{self.variant.name}, seed {self.seed}"
 
     def outcome(self) -> dict[str, Any] | None:
-        """How it ended: `iterations`, `stop_reason` and `broke_down`; None while it has not."""
+        """Return how the run ended: `iterations`, `stop_reason` and `failed`. None if it has not ended."""
         try:
             outcome: dict[str, Any] = json.loads(self.outcome_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -68,13 +71,13 @@ class StudyRun:
 
 
 class Study:
-    """A study that is on disk.
+    """A study on disk.
 
     Args:
-        path: its folder.
-        variants: the first is what the others are compared with.
-        seeds: each variant is played with each of them.
-        threads: of each run's process. On record, since sums depend on it.
+        path: the folder.
+        variants: the variants. The others are compared with the first.
+        seeds: the seeds with which each variant is trained.
+        threads: threads of each run. They are recorded, because floating-point sums depend on them.
     """
 
     def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
@@ -83,55 +86,59 @@ class Study:
 
     @property
     def runs(self) -> list[StudyRun]:
-        """All of them, seed by seed: cut short, a study has whole pairs to compare."""
+        """All runs, seed by seed, so that an interrupted study has complete pairs."""
         return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
     def base(self) -> Variant:
+        """Variant that the others are compared with."""
         return self.variants[0]
 
     @staticmethod
-    def is_one(path: Path) -> bool:
+    def exists(path: Path) -> bool:
+        """Return whether a folder holds a study."""
         return (path / "study.json").is_file()
 
     @classmethod
     def open(cls, path: Path) -> Study:
-        """A study as it was asked for.
+        """Read a study.
 
-        A plugin may have been mended, as long as no run with it is over.
+        A plugin may have changed as long as no run with it has ended.
 
-        Raises InputError when a run is over that was played with another plugin than there is now.
+        Raises:
+            InputError: a run that has ended used another version of a plugin.
         """
         record = json.loads((path / "study.json").read_text(encoding="utf-8"))
         variants = []
-        for one in record["variants"]:
-            source = path / f"{one['folder']}.toml"
-            recipe = Recipe.from_dict(one["recipe"], source=source, recorded=one["plugins"])
-            variants.append(Variant(one["folder"], one["trick"], one["adds"], recipe))
+        for entry in record["variants"]:
+            source = path / f"{entry['folder']}.toml"
+            recipe = Recipe.from_dict(entry["recipe"], source=source, recorded=entry["plugins"])
+            variants.append(Variant(entry["folder"], entry["trick"], entry["adds"], recipe))
         study = cls(path, variants, record["seeds"], record["threads"])
         now = {variant: plugin_record(variant.recipe.components) for variant in variants}
         for run in study.runs:
             before = RunDir(run.path).read_last_environment()
             if run.outcome() is not None and (changes := changed_plugins(before, now[run.variant])):
-                raise InputError(f"{path}: {changes[0]}; runs before and after cannot be compared: name another --out")
+                raise InputError(f"{path}: {changes[0]}; runs before and after cannot be compared; use another --out")
         return study
 
     @classmethod
     def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
-        """A new study, or the one in that folder with, perhaps, more tricks and more seeds.
+        """Create a study, or open the one in the folder and add new tricks and seeds to it.
 
-        Raises InputError when something else is in the folder, or a study of other recipes.
+        Raises:
+            InputError: the folder holds something else, or a study of other recipes.
         """
-        there = cls.open(path) if cls.is_one(path) else None
-        if there is not None and there.has_begun():
-            _check_holds(there, variants, seeds)
-            threads = there.threads
-        elif there is not None:
-            pass  # nothing has been played, perhaps because something was wrong with it
+        existing = cls.open(path) if cls.exists(path) else None
+        if existing is not None and existing.has_begun():
+            _check_extends(existing, variants, seeds)
+            threads = existing.threads
+        elif existing is not None:
+            pass  # no run has started, so the study can be replaced
         elif path.is_file():
-            raise InputError(f"--out {path}: a file of that name is in the way")
+            raise InputError(f"--out {path}: is a file; use another folder")
         elif path.is_dir() and any(not p.name.startswith((TEMPORARY, ".lock")) for p in path.iterdir()):
-            raise InputError(f"--out {path}: the folder is not empty and holds no study; name another")
+            raise InputError(f"--out {path}: the folder is not empty and holds no study; use another folder")
         study = cls(path, variants, list(seeds), threads)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -140,10 +147,11 @@ class Study:
         return study
 
     def has_begun(self) -> bool:
-        """Whether anything has been played."""
+        """Return whether any run has started."""
         return any((run.path / "recipe.toml").exists() for run in self.runs)
 
     def write(self) -> None:
+        """Write study.json and the recipes."""
         variants = [
             {
                 "folder": v.folder,
@@ -155,41 +163,52 @@ class Study:
             for v in self.variants
         ]
         record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
-        # First the one that makes the folder a study; whoever finds no recipes beside it writes them again. Not sorted:
-        # the order of a recipe's tricks is the order in which they act.
+        # This file comes first, because it makes the folder a study. After a kill here, resuming the study writes the
+        # recipes. The keys are not sorted, because tricks act in the order of the recipe.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
 
     def lock(self) -> None:
-        """Keeps every other process out. Raises InputError when another is in."""
-        self._lock.take()
+        """Lock the study.
+
+        Raises:
+            InputError: another process holds the lock.
+        """
+        self._lock.acquire()
 
     def release(self) -> None:
-        """Lets other processes in."""
+        """Release the lock."""
         self._lock.release()
 
 
-def _check_holds(there: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Raises InputError when what was asked for is not what is there, and perhaps more."""
-    way_out = f"`gankit ablate {there.path}` goes on with what was asked for, another --out begins anew"
-    asked = {variant.folder: variant for variant in variants}
-    for variant in there.variants:
-        if variant.folder not in asked:
-            raise InputError(f"{there.path}: the study there has {variant.folder}, and this one has not; {way_out}")
-        before, now = variant.recipe.to_dict(), asked[variant.folder].recipe.to_dict()
-        for key in differing([before, now]):
+def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
+    """Check that the requested variants and seeds contain those of the existing study.
+
+    Raises:
+        InputError: they do not.
+    """
+    help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
+    requested = {variant.folder: variant for variant in variants}
+    for variant in existing.variants:
+        if variant.folder not in requested:
+            raise InputError(
+                f"{existing.path}: the study has the variant {variant.folder}, which was not requested; {help_text}"
+            )
+        before, now = variant.recipe.to_dict(), requested[variant.folder].recipe.to_dict()
+        for key in differing_keys([before, now]):
             if key != "requires":
                 raise InputError(
-                    f"{there.path}: {key} of {variant.folder} was {_shown(before, key)} when the study began and is "
-                    f"{_shown(now, key)} now; {way_out}"
+                    f"{existing.path}: {key} of {variant.folder} is {_value(before, key)} in the study and "
+                    f"{_value(now, key)} in the request; {help_text}"
                 )
-    if left_out := [seed for seed in there.seeds if seed not in seeds]:
-        raise InputError(f"--seeds: the study in {there.path} has seed {left_out[0]} too; {way_out}")
+    if left_out := [seed for seed in existing.seeds if seed not in seeds]:
+        raise InputError(f"--seeds: the study in {existing.path} also has seed {left_out[0]}; {help_text}")
 
 
-def _shown(recipe: Raw, key: str) -> str:
+def _value(recipe: Raw, key: str) -> str:
+    """Return the value of a key for messages."""
     if key == "tricks":
         return f"in the order {', '.join(recipe['tricks'])}"
     flat = flattened(recipe)
-    return json.dumps(flat[key]) if key in flat else "not there"
+    return json.dumps(flat[key]) if key in flat else "missing"

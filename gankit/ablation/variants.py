@@ -1,4 +1,4 @@
-"""The recipes of a study: one to compare with, and for each trick one that differs by it alone."""
+"""Recipes of a study: the base, and for each trick a variant that differs from the base only in this trick."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gankit.plugin.hooks import hooks_of
 from gankit.recipe.recipe import TOP_LEVEL, Recipe
 from gankit.suggest import nearest
 
-WATCHING = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
-"""Hook points that take no part in the game."""
+READ_ONLY_HOOKS = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
+"""Hook points that cannot affect the training."""
 
 BASE = "recipe"
-"""The folder of the runs that all others are compared with."""
+"""Folder of the runs that all others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -24,123 +24,130 @@ class Variant:
     """A recipe of a study."""
 
     folder: str
-    """Its runs lie there, and its recipe beside it as FOLDER.toml."""
+    """Folder of its runs. Its recipe is beside it as FOLDER.toml."""
 
     trick: str
-    """What it has or lacks, as the table names it; empty for the one that the others are compared with."""
+    """Trick that it has or lacks, as shown in the table. Empty for the base."""
 
     adds: bool
-    """Whether it has the trick, and the one that it is compared with does not."""
+    """True if it has the trick and the base does not. False if it lacks the trick of the base."""
 
     recipe: Recipe = field(compare=False)
 
     @property
     def name(self) -> str:
-        """`recipe`, `without r1`, `with packing.size=2`."""
+        """Name for messages: `recipe`, `without r1`, `with packing.size=2`."""
         return " ".join([self.folder.partition("-")[0], self.trick]) if self.trick else self.folder
 
 
 def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
-    """The recipe, and the recipe with each of its tricks left out.
+    """Return the recipe, and a variant without each of its tricks.
 
     Args:
-        recipe: it is as it is meant to be used.
-        only: what to leave out, one at a time: tricks, or keys that may be left out of a recipe, such as
-            `normalization.discriminator`. Empty for every trick.
+        recipe: the base, with all tricks.
+        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. Empty for every trick.
 
-    Raises InputError when there is nothing to leave out, or the recipe cannot be without it.
+    Raises:
+        InputError: there is nothing to leave out, or the recipe is not valid without it.
     """
     tricks = [key.removeprefix("tricks.") for key in recipe.components if key.startswith("tricks.")]
-    watching = read_only_tricks(recipe)
-    acting = [name for name in tricks if name not in watching]
-    if not acting and not only:
-        besides = f" but {', '.join(watching)}, which only watch or measure" if watching else ""
-        way_out = "--add TRICK compares it with one that has it"
-        raise InputError(f"{recipe.source}: the recipe has no tricks to leave out{besides}; {way_out}")
-    keys = [_key(name, tricks) for name in only] or [f"tricks.{name}" for name in acting]
+    read_only = read_only_tricks(recipe)
+    removable = [name for name in tricks if name not in read_only]
+    if not removable and not only:
+        besides = f" except {', '.join(read_only)}, which cannot affect the training" if read_only else ""
+        raise InputError(f"{recipe.source}: no tricks to leave out{besides}; --add TRICK adds one instead")
+    keys = [_key(name, tricks) for name in only] or [f"tricks.{name}" for name in removable]
     names = [key.removeprefix("tricks.") for key in keys]
-    _once(names, "--only")
+    _check_unique(names, "--only")
     variants = [Variant(BASE, "", False, recipe)]
     for name, key in zip(names, keys, strict=True):
         if key.startswith("tricks.") and key not in recipe.components:
             raise InputError(
                 f"--only {name}: {recipe.source} has no such trick; "
-                f"{nearest(name, tricks)}it has {', '.join(tricks) or 'none'}"
+                f"{nearest(name, tricks)}its tricks: {', '.join(tricks) or 'none'}"
             )
-        with naming_variant(f"without {name}", "--only names the tricks to leave out"):
+        with variant_errors(f"without {name}", "--only selects the tricks to leave out"):
             variants.append(Variant(f"without-{_slug(name)}", name, False, recipe.changed(drop=[key])))
-    return _different(variants)
+    return _check_different(variants)
 
 
 def read_only_tricks(recipe: Recipe) -> list[str]:
-    """Its tricks that cannot have an effect, such as loggers; and those that measure, since without them there would be
-    nothing to compare."""
+    """Return the tricks that cannot affect the training, such as loggers and metrics."""
     return [
         key.removeprefix("tricks.")
-        for key, part in recipe.components.items()
-        if key.startswith("tricks.") and (part.plugin_class.read_only or {*hooks_of(part.plugin_class)} <= {*WATCHING})
+        for key, component in recipe.components.items()
+        if key.startswith("tricks.")
+        and (component.plugin_class.read_only or {*hooks_of(component.plugin_class)} <= {*READ_ONLY_HOOKS})
     ]
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """The recipe, and the recipe with each of some tricks.
+    """Return the recipe, and a variant with each of the given changes.
 
     Args:
-        recipe: it is plain, or has what all are to have.
-        added: for each variant the words that make it: a trick, a setting of one (`packing.size=2`) or of anything else
-            in a recipe (`loss=hinge`), several with blanks between them.
+        recipe: the base.
+        added: the changes of each variant, separated by spaces: a trick (`r1`), a setting of a trick (`packing.size=2`)
+            or of another key of the recipe (`loss=hinge`).
 
-    Raises InputError when a trick is not there, is in the recipe already, or does not fit it.
+    Raises:
+        InputError: a trick is unknown, is in the recipe already, or does not fit it.
     """
-    _once(added, "--add")
+    _check_unique(added, "--add")
     variants = [Variant(BASE, "", True, recipe)]
     for given in added:
         overrides = [_override(word) for word in given.split()]
         if not overrides:
-            raise InputError("--add: empty; name a trick, or a setting such as packing.size=2")
+            raise InputError("--add: empty; give a trick, or a setting such as packing.size=2")
         for key in {".".join(o.partition("=")[0].split(".")[:2]) for o in overrides}:
             if key.startswith("tricks.") and key in recipe.components:
                 raise InputError(
-                    f"--add {given}: {recipe.source} has {key} already; --drop {key} leaves it out of what is compared "
-                    "with, and --drop tricks all of them"
+                    f"--add {given}: {recipe.source} has {key} already; --drop {key} removes it from the base, and "
+                    "--drop tricks removes all tricks"
                 )
-        with naming_variant(f"--add {given}"):
+        with variant_errors(f"--add {given}"):
             variants.append(Variant(f"with-{_slug(given)}", given, True, recipe.changed(overrides)))
-    return _different(variants)
+    return _check_different(variants)
 
 
 def _key(name: str, tricks: Sequence[str]) -> str:
-    """Of a recipe, what --only names: a trick, or something else that may be left out."""
-    is_a_key = name.partition(".")[0] in TOP_LEVEL and name not in tricks
-    return name if is_a_key else f"tricks.{name}"
+    """Return the key of the recipe for a value of --only: a trick, or another optional key."""
+    is_key = name.partition(".")[0] in TOP_LEVEL and name not in tricks
+    return name if is_key else f"tricks.{name}"
 
 
 def _override(word: str) -> str:
-    """A word of --add as an override: `r1` is `tricks.r1={}`, `r1.gamma=1` is `tricks.r1.gamma=1`."""
+    """Return a word of --add as an override: `tricks.r1={}` for `r1`, `tricks.r1.gamma=1` for `r1.gamma=1`."""
     key, equals, value = word.partition("=")
-    place = key if key.partition(".")[0] in TOP_LEVEL else f"tricks.{key}"
-    return f"{place}={value}" if equals else f"{place}={{}}"
+    full_key = key if key.partition(".")[0] in TOP_LEVEL else f"tricks.{key}"
+    return f"{full_key}={value}" if equals else f"{full_key}={{}}"
 
 
 def _slug(name: str) -> str:
+    """Return a name with only the characters that are safe in a path."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 
-def _once(names: Sequence[str], flag: str) -> None:
-    twice = next((name for name in names if [_slug(n) for n in names].count(_slug(name)) > 1), None)
-    if twice is not None:
-        raise InputError(f"{flag} {twice}: named twice; once is enough, --seeds says how often each is played")
+def _check_unique(names: Sequence[str], flag: str) -> None:
+    """Check that the folders of the variants have different names."""
+    slugs = [_slug(name) for name in names]
+    repeated = next((name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1), None)
+    if repeated is not None:
+        raise InputError(f"{flag} {repeated}: given twice; --seeds sets the number of runs of each variant")
 
 
-def _different(variants: list[Variant]) -> list[Variant]:
-    """Raises InputError for a variant that is the recipe itself, or that is there twice."""
+def _check_different(variants: list[Variant]) -> list[Variant]:
+    """Return the variants.
+
+    Raises:
+        InputError: a variant is equal to the base or to another one.
+    """
     first: dict[str, Variant] = {}
     for variant in variants:
-        # As text, in which tricks have an order.
+        # The TOML text keeps the order of the tricks, which dictionaries ignore when they are compared.
         same = first.setdefault(variant.recipe.to_toml(), variant)
         if same is variants[0] and variant is not same:
             raise InputError(
-                f"{variant.trick}: {variant.recipe.source} is the same with it and without; leave it out of the study"
+                f"{variant.trick}: {variant.recipe.source} is the same with and without it; leave it out of the study"
             )
         if same is not variant:
             raise InputError(f"{variant.trick}: the same as {same.trick}; leave one of them out of the study")
@@ -148,11 +155,11 @@ def _different(variants: list[Variant]) -> list[Variant]:
 
 
 @contextmanager
-def naming_variant(what: str, way_out: str = "") -> Iterator[None]:
-    """Puts in front of what is wrong where it is wrong, and behind it what may help."""
+def variant_errors(variant: str, help_text: str = "") -> Iterator[None]:
+    """Add the variant before each error message of the block, and a help text after it."""
     try:
         yield
     except InputError as error:
         problems = [f"{p.key}: {p.message}" for p in error.problems] if isinstance(error, RecipeError) else [str(error)]
-        more = f"; {way_out}" if way_out else ""
-        raise InputError("\n".join(f"{what}: {problem}{more}" for problem in problems)) from error
+        suffix = f"; {help_text}" if help_text else ""
+        raise InputError("\n".join(f"{variant}: {problem}{suffix}" for problem in problems)) from error

@@ -1,18 +1,18 @@
-"""One run of a study, in a process of its own: `python -m gankit.ablation.worker RECIPE SEED RUN`.
+"""Process that trains one run of a study: `python -m gankit.ablation.worker RECIPE SEED RUN`.
 
-It begins the run, or goes on with it, and writes outcome.json when it is over. When its stdin is closed, because the
-study wants to stop or is dead, it finishes the iteration, writes a checkpoint and ends: so nothing is left running when
-a study is killed, on whichever machine.
+It starts or resumes the run and writes outcome.json at the end. When its stdin is closed, it finishes the iteration,
+writes a checkpoint and ends. That happens when the study stops its runs and when the study's process is killed, so no
+process is left behind on any machine.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,48 +26,52 @@ from gankit.training.launch import resume, start
 from gankit.training.reporter import Reporter
 
 INTERRUPTED = 130
+"""Exit code of a run that was stopped and has no outcome yet."""
+
 STDIN = 0
+LOCK_POLL_SECONDS = 0.2
 
 
-def stop_when_left_alone() -> None:
-    """Waits for the end of stdin, then asks the run to stop, as a signal does."""
+def stop_when_stdin_closes() -> None:
+    """Wait for the end of stdin, then stop the run with SIGTERM."""
     while os.read(STDIN, 1024):
         continue
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def wait_for_others(path: Path) -> None:
-    """Until nobody is at work on the run: the process of a study that was killed may be on its way out."""
-    if (path / ".lock").exists():
-        with open(path / ".lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+def wait_for_lock(directory: RunDir) -> None:
+    """Wait until no other process trains the run. The worker of a killed study may still be writing a checkpoint."""
+    while directory.is_locked():
+        time.sleep(LOCK_POLL_SECONDS)
 
 
-def play(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
-    """Plays a run to its end; returns how it ended, None when it was interrupted.
+def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
+    """Train a run to its end and return its outcome, or None if it was interrupted.
 
-    Raises GankitError for all but a game that broke down, which is how a run may end.
+    Raises:
+        GankitError: any error except NaN, which is an outcome.
     """
-    wait_for_others(path)
+    directory = RunDir(path)
+    wait_for_lock(directory)
     recipe = Recipe.load(recipe_file, [f"seed={seed}"])
-    if path.exists() and not can_go_on(path, recipe):
+    if path.exists() and not can_resume(directory, recipe):
         shutil.rmtree(path)
-    if path.exists() and (ended := end_on_record(path)) is not None:
-        return ended
+    if path.exists() and (outcome := recorded_outcome(directory)) is not None:
+        return outcome
     try:
         if path.exists():
-            _, outcome = resume(path, [], _Printer())
+            _, ending = resume(path, [], _PrintingReporter())
         else:
-            _, outcome = start(recipe, path, _Printer())
+            _, ending = start(recipe, path, _PrintingReporter())
     except NonFiniteError as error:
-        return {"iterations": None, "stop_reason": None, "broke_down": str(error)}
-    if outcome.interrupted:
+        return {"iterations": None, "stop_reason": None, "failed": str(error)}
+    if ending.interrupted:
         return None
-    return {"iterations": outcome.iterations, "stop_reason": outcome.stop_reason, "broke_down": None}
+    return {"iterations": ending.iterations, "stop_reason": ending.stop_reason, "failed": None}
 
 
-class _Printer(Reporter):
-    """Prints what the log file of the run keeps, and writes the report."""
+class _PrintingReporter(Reporter):
+    """Prints warnings and facts, and writes the report."""
 
     def warned(self, sentence: str) -> None:
         print(sentence)
@@ -79,33 +83,34 @@ class _Printer(Reporter):
         write_report_of(directory, print)
 
 
-def can_go_on(path: Path, recipe: Recipe) -> bool:
-    """Whether what is there is the beginning of this very run.
+def can_resume(directory: RunDir, recipe: Recipe) -> bool:
+    """Return whether the directory holds the beginning of this run.
 
-    It is not where a run was killed before there was anything in it, nor after a plugin has been mended: half a run
-    with it as it was and half as it is would be a repetition of nothing.
+    It does not if the run was killed before anything was written. After a change of a plugin the run starts again,
+    because a run with two versions of a plugin is not a repetition of the others.
     """
-    directory = RunDir(path)
-    return directory.recipe_file.exists() and not changed_plugins(
-        directory.read_last_environment(), plugin_record(recipe.components)
-    )
+    before = directory.read_last_environment()
+    return directory.recipe_file.exists() and not changed_plugins(before, plugin_record(recipe.components))
 
 
-def end_on_record(path: Path) -> dict[str, Any] | None:
-    """How a run ended that was killed before it left its outcome: one that a plugin stopped must not play on."""
-    ended = RunDir(path).read_last_environment().get("ended", {})
+def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
+    """Return the outcome of a run that ended but was killed before outcome.json was written.
+
+    Without it, a run that a plugin stopped would continue.
+    """
+    ended = directory.read_last_environment().get("ended", {})
     if ended.get("state") not in ("finished", "stopped"):
         return None
-    return {"iterations": ended["iteration"], "stop_reason": ended["reason"], "broke_down": None}
+    return {"iterations": ended["iteration"], "stop_reason": ended["reason"], "failed": None}
 
 
-def run_to_its_end(recipe_file: Path, seed: int, path: Path) -> int:
-    """Plays a run, and leaves its outcome when it is over; returns the process's exit code."""
+def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
+    """Train a run, write its outcome if it has one, and return the exit code of the process."""
     try:
-        ended = play(recipe_file, seed, path)
-        if ended is None:
+        outcome = train_run(recipe_file, seed, path)
+        if outcome is None:
             return INTERRUPTED
-        write_json(path / "outcome.json", ended)
+        write_json(path / "outcome.json", outcome)
     except GankitError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -114,9 +119,10 @@ def run_to_its_end(recipe_file: Path, seed: int, path: Path) -> int:
 
 
 def main() -> int:
+    """Train the run that the command line names; return the exit code."""
     recipe_file, seed, path = sys.argv[1:]
-    threading.Thread(target=stop_when_left_alone, daemon=True).start()
-    return run_to_its_end(Path(recipe_file), int(seed), Path(path))
+    threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
+    return run_worker(Path(recipe_file), int(seed), Path(path))
 
 
 if __name__ == "__main__":

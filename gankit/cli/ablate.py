@@ -10,8 +10,8 @@ import click
 from gankit.cli.arguments import drop_option, overrides_argument
 
 if TYPE_CHECKING:
-    from gankit.ablation.scheduler import Place
-    from gankit.ablation.study import StudyRun, Study
+    from gankit.ablation.scheduler import Executor
+    from gankit.ablation.study import Study, StudyRun
     from gankit.ablation.variants import Variant
     from gankit.recipe.recipe import Recipe
 
@@ -83,7 +83,7 @@ def command(
             "--jobs: the cluster of --ray decides how many runs are played at a time; leave one of them out"
         )
     there = Path(recipe)
-    if Study.is_one(there):
+    if Study.exists(there):
         if add or only or drop or overrides or out is not None:
             raise InputError(
                 f"{there}: a study goes on as it was asked for; beside its folder stand only --seeds, --jobs, --ray "
@@ -108,10 +108,10 @@ def _asked(
     address: str | None,
     drop: tuple[str, ...],
     overrides: tuple[str, ...],
-) -> tuple[Study, Place]:
+) -> tuple[Study, Executor]:
     """The study that is asked for, new or there already, and where it is played."""
     from gankit.ablation.study import Study
-    from gankit.ablation.variants import read_only_tricks, add_each, drop_each
+    from gankit.ablation.variants import add_each, drop_each, read_only_tricks
     from gankit.errors import InputError
     from gankit.recipe.bundled import find_recipe
     from gankit.recipe.recipe import Recipe
@@ -124,7 +124,7 @@ def _asked(
     variants = add_each(read, add) if add else drop_each(read, only)
     advice = dict.fromkeys(sentence for variant in variants for sentence in _advice(variant))
     path = out or read.output.directory / read.name / "ablation"
-    there = Study.open(path) if Study.is_one(path) else None
+    there = Study.open(path) if Study.exists(path) else None
     if seeds is None:
         seeds = there.seeds if there is not None else list(range(SEEDS))
     # Sums depend on the threads: a study goes on with as many as it began with.
@@ -144,12 +144,12 @@ def _advice(variant: Variant) -> list[str]:
     """
     from dataclasses import replace
 
-    from gankit.ablation.variants import naming_variant
+    from gankit.ablation.variants import variant_errors
     from gankit.training.assembly import assemble
 
     # On the CPU: the GPUs' memory belongs to the runs.
     on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
-    with naming_variant(variant.name):
+    with variant_errors(variant.name):
         return assemble(on_cpu).warnings
 
 
@@ -164,19 +164,25 @@ def _place(recipe: Recipe, jobs: int | None, address: str | None, threads: int |
     """
     import torch
 
-    from gankit.ablation.local_executor import Processes, cores, default_jobs, gpu_names, threads_for
+    from gankit.ablation.local_executor import (
+        LocalExecutor,
+        available_cores,
+        default_jobs,
+        threads_per_run,
+        visible_gpus,
+    )
     from gankit.runtime.device import choose_device
 
     device = recipe.train.device
     if address is not None:
-        from gankit.ablation.ray_executor import Cluster
+        from gankit.ablation.ray_executor import RayExecutor
 
-        return Cluster(address, threads or threads_for(max(1, cores() // 2)), device != "cpu")
+        return RayExecutor(address, threads or threads_per_run(max(1, available_cores() // 2)), device != "cpu")
     choose_device(device)
     # A device with a number is meant; others are spread over all there are.
-    gpus = gpu_names(torch.cuda.device_count()) if device in ("auto", "cuda") else []
+    gpus = visible_gpus(torch.cuda.device_count()) if device in ("auto", "cuda") else []
     jobs = jobs or (1 if ":" in device else default_jobs(len(gpus)))
-    return Processes(jobs, threads or threads_for(jobs), gpus)
+    return LocalExecutor(jobs, threads or threads_per_run(jobs), gpus)
 
 
 def _tell(study: Study) -> None:
@@ -187,12 +193,12 @@ def _tell(study: Study) -> None:
     click.echo(f"{plural(len(study.seeds), 'seed')}, {plural(len(study.runs), 'run')}, into {study.path}")
 
 
-def _play(study: Study, place: Place, quiet: bool) -> None:
+def _play(study: Study, place: Executor, quiet: bool) -> None:
     """Plays the runs and shows the table. Exits with 130 when it was interrupted.
 
     Raises GankitError with all that went wrong in runs, InputError if all of it is wrong input.
     """
-    from gankit.ablation.scheduler import run_study, told
+    from gankit.ablation.scheduler import combined_error, run_study
     from gankit.cli import INTERRUPTED, complain
     from gankit.cli.run_command import quoted, tell_next
     from gankit.cli.study_progress import study_progress
@@ -208,16 +214,16 @@ def _play(study: Study, place: Place, quiet: bool) -> None:
     finally:
         study.release()
     _show_table(study)
-    if end.given_up:
+    if end.aborted:
         click.echo("given up: with a trick and without it runs failed alike, so the others would fail too")
     if end.interrupted:
-        click.echo(f"interrupted; {_checkpoints(end.cut_short)}")
+        click.echo(f"interrupted; {_checkpoints(end.stopped)}")
         if end.failures:
-            complain(told(end.failures))
+            complain(combined_error(end.failures))
         tell_next(go_on)
         raise SystemExit(INTERRUPTED)
     if end.failures:
-        raise told(end.failures)
+        raise combined_error(end.failures)
     if study.seeds == list(range(len(study.seeds))):
         tell_next(f"{go_on} --seeds {2 * len(study.seeds)}")
 

@@ -6,9 +6,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from gankit.ablation.comparison import Comparison, Cost, Row
+from gankit.ablation.comparison import Cost, Row, StudyComparison
 from gankit.ablation.statistics import CONFIDENCE, Effect
-from gankit.formatting import plural, number
+from gankit.formatting import number, plural
 
 COLUMNS = ("trick", "metric", "without", "effect", "95% interval", "seen", "cost")
 RIGHT = ("without", "effect", "95% interval", "cost")
@@ -17,7 +17,7 @@ FEW_SEEDS = 5
 """Of fewer, the interval says little."""
 
 
-def cells(comparison: Comparison) -> list[tuple[str, ...]]:
+def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
     """A row for each trick and measure; the cost stands in a trick's first row."""
     costs = {cost.trick: cost for cost in comparison.costs}
     rows: list[tuple[str, ...]] = []
@@ -28,7 +28,7 @@ def cells(comparison: Comparison) -> list[tuple[str, ...]]:
             rows.append(
                 (
                     row.trick if first else "",
-                    row.measure,
+                    row.metric,
                     number(row.without),
                     signed(row.effect.mean),
                     interval(row.effect),
@@ -45,7 +45,7 @@ def seen(row: Row, seeds: int) -> str:
     """`higher`, `lower, of 4 of 5 seeds`, `higher, of those that held: 2 of 5 seeds`."""
     if row.effect.pairs == seeds:
         return row.verdict
-    held = "those that held: " if row.broke_down else ""
+    held = "those that held: " if row.failed else ""
     return f"{row.verdict}, of {held}{row.effect.pairs} of {plural(seeds, 'seed')}"
 
 
@@ -69,7 +69,7 @@ def cost_in_words(cost: Cost) -> str:
     return f"{ratio.mean:.2f}{spread}"
 
 
-def notes(comparison: Comparison) -> list[str]:
+def notes(comparison: StudyComparison) -> list[str]:
     """What must be known to read the table."""
     seeds = plural(len(comparison.seeds), "seed")
     lines = [
@@ -98,7 +98,7 @@ def notes(comparison: Comparison) -> list[str]:
     total = len(comparison.seeds)
     lines += [
         f"{name}: {len(some)} of {total} broke down ({which(some)}); they are not compared."
-        for name, some in comparison.broke_down.items()
+        for name, some in comparison.failed.items()
     ]
     lines += [
         f"{name}: {len(some)} of {total} were ended by a plugin ({which(some)})."
@@ -110,12 +110,12 @@ def notes(comparison: Comparison) -> list[str]:
         for trick, some in comparison.unequal.items()
     ]
     lines += [
-        f"{one.measure}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}), which "
+        f"{one.metric}: {one.why} in {len(one.seeds)} of {total} runs of {one.variant} ({which(one.seeds)}), which "
         "are not compared in it."
         for one in comparison.left_out
     ]
-    if comparison.over < comparison.runs:
-        lines.append(f"Not finished: {comparison.over} of {comparison.runs} runs are over.")
+    if comparison.ended < comparison.runs:
+        lines.append(f"Not finished: {comparison.ended} of {comparison.runs} runs are over.")
     return lines
 
 
@@ -124,7 +124,7 @@ def which(seeds: list[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def drawn(comparison: Comparison) -> Table:
+def drawn(comparison: StudyComparison) -> Table:
     """For the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in COLUMNS:
@@ -140,7 +140,7 @@ def drawn(comparison: Comparison) -> Table:
     return table
 
 
-def markdown(comparison: Comparison, title: str) -> str:
+def markdown(comparison: StudyComparison, title: str) -> str:
     """The table and its notes."""
     lines = [f"# {title}", "", f"| {' | '.join(COLUMNS)} |"]
     lines.append(f"| {' | '.join('---:' if name in RIGHT else '---' for name in COLUMNS)} |")

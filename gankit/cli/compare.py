@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gankit.report.comparison import Comparison
+    from gankit.report.comparison import RunComparison
 
 
 WIDEST = 10_000
@@ -36,8 +36,8 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
 
     from gankit.cli.report import check_html
     from gankit.errors import InputError
-    from gankit.report.comparison import format_warning, compared, format_ending, said, transposed
-    from gankit.report.page import grade, page
+    from gankit.report.comparison import compare_runs, format_ending, format_warning, merge_warnings, transpose
+    from gankit.report.page import page, severity
     from gankit.report.run_record import read_run
     from gankit.storage.atomic_io import write_text
 
@@ -47,31 +47,31 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
         if times[run.resolve()] > 1:
             raise InputError(f"{run} is named twice; name each run once")
     records = [read_run(run) for run in runs]
-    comparison, console = compared(records), Console(highlight=False)
+    comparison, console = compare_runs(records), Console(highlight=False)
     upright = drawn(comparison)
     wanted = Measurement.get(console, console.options.update(width=WIDEST), upright).maximum
     if not console.is_terminal:
         console.width = max(console.width, wanted)
-    console.print(upright if wanted <= console.width else drawn(transposed(comparison)))
+    console.print(upright if wanted <= console.width else drawn(transpose(comparison)))
     for note in comparison.notes:
         click.echo(note)
     for record in records:
-        if grade(record) != "good":
+        if severity(record) != "good":
             click.echo(f"{record.path}: {format_ending(record)}")
-            for advice in said(record):
-                click.echo(f"  advice: {format_warning(advice)}")
+            for warning in merge_warnings(record):
+                click.echo(f"  warning: {format_warning(warning)}")
     if html is not None:
         write_text(html, page(records))
         click.echo(str(html))
 
 
-def drawn(comparison: Comparison) -> Table:
+def drawn(comparison: RunComparison) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in comparison.heads:
+    for head in comparison.headings:
         table.add_column(Text(head), overflow="fold")
     for row in comparison.rows:
         table.add_row(*[Text(cell) for cell in row])

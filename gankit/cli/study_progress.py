@@ -16,10 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gankit.ablation.results import newest_rows, seconds_per_iteration
-from gankit.ablation.study import StudyRun, Study
+from gankit.ablation.results import read_last_rows, seconds_per_iteration
+from gankit.ablation.scheduler import StudyReporter
+from gankit.ablation.study import Study, StudyRun
 from gankit.errors import GankitError
-from gankit.formatting import plural, duration
+from gankit.formatting import duration, plural
 
 REDRAWS_PER_SECOND = 2
 LOOKS_PER_SECOND = 2
@@ -29,7 +30,7 @@ STDERR = 2
 STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; again stops at once"
 
 
-class StudyProgress:
+class StudyProgress(StudyReporter):
     """What both displays know of a study. To be entered before its runs begin and left when they are over.
 
     Args:
@@ -41,11 +42,11 @@ class StudyProgress:
         self.study, self.now = study, now
         self.totals = {run: run.variant.recipe.train.iterations for run in study.runs}
         self.over = {run for run in study.runs if run.outcome() is not None}
-        self.broke_down = sum(run.outcome()["broke_down"] is not None for run in self.over)  # type: ignore[index]
+        self.broke_down = sum(run.outcome()["failed"] is not None for run in self.over)  # type: ignore[index]
         self.failures: set[StudyRun] = set()
         # Also of runs that wait: what is played of them need not be played again.
         self.iterations = {
-            run: self.totals[run] if run in self.over else _iteration(newest_rows(run.path / "log.jsonl"))
+            run: self.totals[run] if run in self.over else _iteration(read_last_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
         self.paces: dict[StudyRun, float | None] = {}
@@ -69,12 +70,12 @@ class StudyProgress:
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         self.over.add(run)
         self.iterations[run] = outcome["iterations"] or self.iterations[run]
-        self.broke_down += outcome["broke_down"] is not None
+        self.broke_down += outcome["failed"] is not None
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         self.failures.add(run)
 
-    def look(self, running: list[StudyRun]) -> None:
+    def polled(self, running: list[StudyRun]) -> None:
         now, new = self.now(), [run for run in running if run not in self.began]
         self.began |= dict.fromkeys(new, now)
         self.running = running
@@ -82,7 +83,7 @@ class StudyProgress:
             return
         self._looked = now
         for run in running:
-            rows = newest_rows(run.path / "log.jsonl")
+            rows = read_last_rows(run.path / "log.jsonl")
             self.iterations[run] = _iteration(rows)
             self.paces[run] = seconds_per_iteration(rows)
         if self._start is None and running:
@@ -127,9 +128,9 @@ class StudyProgress:
 class StudyLines(StudyProgress):
     """A line of plain text whenever a run begins or ends."""
 
-    def look(self, running: list[StudyRun]) -> None:
+    def polled(self, running: list[StudyRun]) -> None:
         before = set(self.began)
-        super().look(running)
+        super().polled(running)
         for run in running:
             if run not in before:
                 at = f", from iteration {self.iterations[run]}" if self.iterations[run] else ""
@@ -177,7 +178,7 @@ class StudyDisplay(StudyProgress):
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         super().ended(run, outcome)
-        if outcome["broke_down"] is not None or outcome["stop_reason"] is not None:
+        if outcome["failed"] is not None or outcome["stop_reason"] is not None:
             self.console.print(Text(f"{run.name}: {how_it_ended(outcome)}"))
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
@@ -224,8 +225,8 @@ def _iteration(rows: list[dict[str, Any]]) -> int:
 
 
 def how_it_ended(outcome: dict[str, Any]) -> str:
-    if outcome["broke_down"] is not None:
-        return f"broke down, {outcome['broke_down'].partition('. ')[0]}"
+    if outcome["failed"] is not None:
+        return f"broke down, {outcome['failed'].partition('. ')[0]}"
     if outcome["stop_reason"] is not None:
         return f"ended at iteration {outcome['iterations']}: {outcome['stop_reason']}"
     return "done"

@@ -1,1 +1,1 @@
-"""How good a generator is: generated images beside real ones, seen through an extractor of features."""
+"""Metrics of a generator: comparison of its samples with real ones, in a run or by `gankit eval`."""

@@ -1,4 +1,4 @@
-"""How much of a run's time evaluation may take."""
+"""Time budget of the evaluation."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gankit.formatting import plural
+
 
 class Budget:
-    """Lets an evaluation begin only if what it is expected to take stays within a share of the time.
+    """Time that evaluations take, and the decision whether the next one fits into the budget.
 
     Args:
-        share: of all time since the beginning, evaluation included.
-        clock: seconds.
+        share: largest share of the run's time, evaluations included, that evaluations may take.
+        clock: returns seconds.
     """
 
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self.share, self.clock = share, clock
-        self.began = clock()
+        self.start = clock()
         self.spent = 0.0
-        """Seconds so far: in evaluations, and in getting ready for them."""
+        """Seconds spent so far on evaluations and their preparation."""
 
         self.expected = 0.0
-        """Seconds that the next is expected to take: what the last one took."""
+        """Expected seconds of the next evaluation: those of the last one, without one-time work."""
 
-        self._once = 0.0
-
-        self.left_out = 0
-        """Evaluations that did not take place."""
+        self._one_time = 0.0
+        self.skipped = 0
+        """Number of evaluations that were skipped."""
 
     @property
-    def passed(self) -> float:
-        """Seconds since the beginning."""
-        return self.clock() - self.began
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self.clock() - self.start
 
     def allows(self) -> bool:
-        """Whether the next one would, as far as can be told, end within the share."""
-        return self.spent + self.expected <= self.share * (self.passed + self.expected)
+        """Return whether the next evaluation is expected to end within the budget."""
+        return self.spent + self.expected <= self.share * (self.elapsed + self.expected)
 
     @contextmanager
     def charged(self) -> Iterator[None]:
-        """Counts the time inside."""
+        """Count the time of the block."""
         start = self.clock()
         try:
             yield
@@ -50,35 +51,31 @@ class Budget:
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
-        """Counts the time inside, and expects the next one to take as long."""
-        before, self._once = self.spent, 0.0
+        """Count the time of the block, and expect the next evaluation to take as long."""
+        before, self._one_time = self.spent, 0.0
         try:
             with self.charged():
                 yield
         finally:
-            self.expected = self.spent - before - self._once
+            self.expected = self.spent - before - self._one_time
 
     @contextmanager
-    def once(self) -> Iterator[None]:
-        """Within an evaluation: what no later one will need. It is counted, and not expected again."""
+    def one_time_work(self) -> Iterator[None]:
+        """Exclude the block, which is part of an evaluation, from the expected time of the next one."""
         start = self.clock()
         try:
             yield
         finally:
-            self._once += self.clock() - start
+            self._one_time += self.clock() - start
 
     def account(self) -> dict[str, Any]:
-        """What evaluation came to, for the record."""
-        return {
-            "seconds": round(self.spent, 3),
-            "share": round(self.spent / self.passed, 4),
-            "left_out": self.left_out,
-        }
+        """Return the totals, for `environment.json`."""
+        return {"seconds": round(self.spent, 3), "share": round(self.spent / self.elapsed, 4), "left_out": self.skipped}
 
     def in_words(self) -> str:
-        """The same, for the user."""
-        sentence = f"evaluation took {self.spent:.1f} s in all, {self.spent / self.passed:.1%} of the time"
-        if not self.left_out:
+        """Return the totals as a sentence."""
+        sentence = f"evaluation took {self.spent:.1f} s, {self.spent / self.elapsed:.1%} of the time"
+        if not self.skipped:
             return sentence
-        were = "was" if self.left_out == 1 else "were"
-        return f"{sentence}; {self.left_out} {were} left out for the budget of {100 * self.share:g}%"
+        evaluations = plural(self.skipped, "evaluation")
+        return f"{sentence}; {evaluations} skipped to keep evaluation.budget = {100 * self.share:g}%"

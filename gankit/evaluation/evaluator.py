@@ -1,10 +1,12 @@
-"""Measures of a running game: what they compare with, when they are due, and what they cost."""
+"""Metrics of a run: real samples to compare with, the times of the evaluations, and their results."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol
 
@@ -26,17 +28,17 @@ from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
 
-LONG = 5.0
-"""Seconds of getting ready after which it is worth a word."""
+LONG_PREPARATION = 5.0
+"""Seconds of preparation after which a message is shown."""
 
-FEW = 32
-"""Images in a trial, at least; fewer tell nothing."""
+MIN_TRIAL = 32
+"""Smallest number of images in a trial evaluation. Fewer would not show how long an evaluation takes."""
 
-AS_REAL, EVEN = "as in the data", "even shares"
-"""Which labels a generator is asked for. One that is asked for none draws classes as it learnt them."""
+DATA_LABELS, EVEN_LABELS = "as in the data", "even shares"
+"""Labels that samples are generated for, in the protocol. Unconditional generators have the first."""
 
-VERSION = 1
-"""Of how features are kept. Those of another version are computed anew."""
+CACHE_VERSION = 1
+"""Version of the cached features. Features of other versions are computed again."""
 
 
 class EvaluatedRun(SampledRun, Protocol):
@@ -57,127 +59,191 @@ class EvaluatedRun(SampledRun, Protocol):
 
 
 class Evaluator:
-    """The measures of a recipe, ready to be taken. Nothing it does leaves a trace in what is learnt.
+    """Metrics of a run. Evaluations do not change the training.
 
     Args:
-        game: with its data loaded.
+        run: a run with its data loaded.
 
-    Raises InputError when the extractor cannot be had, or cannot look at the real images.
+    Raises:
+        InputError: the extractor cannot be built, or fails on the real images.
     """
 
     def __init__(self, run: EvaluatedRun) -> None:
         assert run.batches is not None, "load_data comes first"
         self.run, self.settings = run, run.recipe.evaluation
         self.budget = Budget(self.settings.budget)
-        began = time.perf_counter()
+        start = time.perf_counter()
         with self.budget.charged(), fork_rng(run.device):
             count = min(self.settings.count, run.batches.size)
             images, labels = run.batches.reference(count, 0, self.settings.seed)
-            self.real = samples(images.cpu(), None if labels is None else labels.cpu(), run.dataset.class_names)
+            real = labelled(images.cpu(), None if labels is None else labels.cpu(), run.dataset.class_names)
             # Without an extractor there are no features: metrics compare the samples themselves.
-            self.extractor: Extractor | None = None
-            self.real_features: Features | None = None
-            self._everything: Callable[[], Features] | None = None
+            self.reference = Reference(real)
             if "extractor" in run.recipe.components:
-                self.extractor = run.build_extractor()
-                looking = self.real, self.extractor, run.recipe.components["extractor"]
-                self.real_features = features_of(*looking)
-                self._everything = once(features_of_everything(run.dataset, *looking), self.budget)
-        if (seconds := time.perf_counter() - began) > LONG:
-            # No advice, which would make a good run look doubtful in its report.
-            sentence = f"to get the measures ready took {seconds:.0f} s; what was computed is kept for later runs"
+                extractor, plugin = run.build_extractor(), run.recipe.components["extractor"]
+                self.reference = with_features(real, run.dataset, extractor, plugin, self.budget.one_time_work)
+        if (seconds := time.perf_counter() - start) > LONG_PREPARATION:
+            # Not a warning of the run: its report would show it as a problem.
+            sentence = f"preparing the metrics took {seconds:.0f} s; the result is cached for later runs"
             print(sentence, file=sys.stderr, flush=True)
-
         self._tried = False
-        self._told: set[str] = set()
+        self._reasons: set[str] = set()
 
     def due(self) -> bool:
-        """Whether an iteration of evaluation has come, and the budget has room for it."""
+        """Return whether this iteration has an evaluation and the budget allows it."""
         if self.run.iteration % self.settings.every:
             return False
         if not self._tried and self.budget.allows():
-            self._try_out()
+            self._run_trial()
         if self.budget.allows():
             return True
-        self.budget.left_out += 1
+        self.budget.skipped += 1
         return False
 
-    def row(self, forgiving: bool = False) -> dict[str, Any]:
-        """Takes the measures: the row of log.jsonl, with the protocol, the measures' settings and the seconds.
+    def row(self, strict: bool = True) -> dict[str, Any]:
+        """Compute the metrics; return the row of log.jsonl with their protocol, settings and seconds.
 
         Args:
-            forgiving: a run is not broken off for a measure that cannot be taken, but told why, once.
+            strict: raise the error of a metric that fails. Otherwise it causes a warning, once for each reason.
 
-        Raises InputError, unless it is forgiving, when a measure cannot be taken.
+        Raises:
+            InputError: a metric fails, and `strict` is true.
         """
         before = self.budget.spent
         with self.budget.evaluation():
-            protocol, found = self._compare(self.settings.count)
-        if forgiving:
-            self._excuse(found)
+            protocol, results = self._compare(self.settings.count)
+        if strict:
+            results.checked()
         else:
-            found.or_refused()
-        return {
-            "iteration": self.run.iteration,
-            "metrics": found.numbers,
-            "protocol": dict(protocol),
-            "settings": settings_by_number(found, self.run.recipe.components),
-            "seconds": self.budget.spent - before,
-        }
+            self._warn(results)
+        seconds = self.budget.spent - before
+        return metrics_row(self.run.iteration, results, protocol, self.run.recipe.components, seconds)
 
-    def _try_out(self) -> None:
-        """Judges by a tenth of an evaluation what a whole one will take."""
+    def _run_trial(self) -> None:
+        """Estimate the time of an evaluation from one of a tenth of its size."""
         self._tried = True
-        few = min(self.settings.count, max(FEW, self.settings.count // 10))
+        few = min(self.settings.count, max(MIN_TRIAL, self.settings.count // 10))
         with self.budget.evaluation():
             self._compare(few)
         self.budget.expected *= self.settings.count / few
 
     def _compare(self, count: int) -> tuple[MetricProtocol, MetricResults]:
-        """`count` generated images, beside as many real ones or all there are."""
+        """Return the protocol and the metrics of `count` generated images and at most as many real ones."""
         run, seed = self.run, self.settings.seed
-        sampler = Sampler.of_run(run)
-        real = first(self.real, count)
-        features = None if self.real_features is None else first_features(self.real_features, count)
+        sampler, reference = Sampler.of_run(run), self.reference.first(count)
         with fork_rng(run.device):
-            fake = drawn(sampler, count, seed, real)
-            facts = facts_of(run.recipe.components, real, fake, seed) | facts_of_generator(
-                sampler, real, run.sampled_generator_name()
-            )
+            fake = generate(sampler, count, seed, reference.samples)
+            facts = comparison_facts(run.recipe.components, reference.samples, fake, seed)
+            facts |= generator_facts(sampler, reference.samples, run.sampled_generator_name())
             try:
-                comparison = Comparison(real, fake, self.extractor, facts, features, dataset_features=self._everything)
-            except GankitError as error:  # too few images for any measure
+                comparison = reference.compare(fake, facts)
+            except GankitError as error:
+                # There are too few images. No metric can be computed.
                 return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
             return comparison.protocol, compute_all(run.metrics, comparison)
 
-    def _excuse(self, found: MetricResults) -> None:
-        """Says what could not be measured: once, however often it happens, and once for all measures it happens to."""
+    def _warn(self, results: MetricResults) -> None:
+        """Warn about metrics without a value: once for each reason, with all metrics that it concerns."""
         reasons: dict[str, list[str]] = {}
-        for key, error in found.failed.items():
+        for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
-        if found.not_applicable:
-            reasons["nothing to say of these images through this extractor"] = found.not_applicable
+        if results.not_applicable:
+            reasons["not applicable to these images with this extractor"] = results.not_applicable
         for reason, keys in reasons.items():
-            if reason not in self._told:
-                self._told.add(reason)
+            if reason not in self._reasons:
+                self._reasons.add(reason)
                 self.run.warn(f"{', '.join(keys)}: {reason}")
 
 
-def facts_of(parts: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
-    """What belongs to the protocol of both sides, beside what the extractor says of itself.
+@dataclass(frozen=True)
+class Reference:
+    """Real samples that generated ones are compared with, and their features."""
+
+    samples: Samples
+    extractor: Extractor | None = None
+    features: Features | None = None
+    dataset_features: Callable[[], Features] | None = None
+    """Returns the features of all images of the dataset. None if `samples` are all of them."""
+
+    def first(self, count: int) -> Reference:
+        """Return a reference of the first `count` samples."""
+        s, f = self.samples, self.features
+        samples = Samples(s.images[:count], None if s.labels is None else s.labels[:count], s.class_names)
+        features = None if f is None else Features(f.values[:count], None if f.logits is None else f.logits[:count])
+        return replace(self, samples=samples, features=features)
+
+    def compare(self, fake: Samples, facts: MetricProtocol) -> Comparison:
+        """Return a comparison with generated samples, with the facts of its protocol.
+
+        Raises:
+            InputError: there are too few images.
+        """
+        return Comparison(
+            self.samples, fake, self.extractor, facts, self.features, dataset_features=self.dataset_features
+        )
+
+
+def with_features(
+    real: Samples,
+    dataset: Dataset,
+    extractor: Extractor,
+    component: Component,
+    one_time_work: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Reference:
+    """Return a reference with the features of the real samples.
 
     Args:
-        parts: of the recipe: `data` and `extractor`.
-        real, fake: the images.
-        seed: of their choice and of z.
+        real: samples of the dataset.
+        dataset: the dataset, `loaded_once`.
+        extractor: the feature extractor.
+        component: the plugin that built the extractor.
+        one_time_work: context in which the features of the whole dataset are computed, the first time they are needed.
     """
-    data = parts["data"]
+    images, labels = dataset.load()
+
+    @cache
+    def dataset_features() -> Features:
+        with one_time_work(), sequential_access(images):
+            return cached_features(labelled(images, labels, dataset.class_names), extractor, component)
+
+    whole = len(images) == len(real.images)
+    features = cached_features(real, extractor, component)
+    return Reference(real, extractor, features, None if whole else dataset_features)
+
+
+def cached_features(real: Samples, extractor: Extractor, component: Component) -> Features:
+    """Return the features of real images. They are cached on disk for this version of the extractor's code.
+
+    Args:
+        real: the images.
+        extractor: the feature extractor.
+        component: the plugin that built it.
+    """
+
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        features = extractor(real.images)
+        return {"values": features.values} | ({} if features.logits is None else {"logits": features.logits}), {}
+
+    plugin = component.resolved
+    code = [plugin.origin, plugin.distribution, plugin.version, plugin.source_digest]
+    key = [CACHE_VERSION, real.digest(), dict(extractor.facts), code, component.config.model_dump(mode="json")]
+    tensors, _ = disk_cache("features", key, compute)
+    return Features(tensors["values"], tensors.get("logits"))
+
+
+def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
+    """Return the facts of the protocol about both sides, besides those of the extractor.
+
+    Args:
+        components: components of the recipe; `data` and `extractor` are used.
+        real: real samples.
+        fake: generated samples.
+        seed: seed of the choice of real samples and of z.
+    """
+    data = components["data"]
+    source = source_of(components["extractor"]) if "extractor" in components else {}
     return {
-        **(
-            {f"extractor {k}": fact for k, fact in source_of(parts["extractor"]).items()}
-            if "extractor" in parts
-            else {}
-        ),
+        **{f"extractor {name}": fact for name, fact in source.items()},
         "real": f"{data.plugin_class.name} {real.digest()[:12]}",
         "split": str(getattr(data.config, "split", "all")),
         "real images": len(real.images),
@@ -186,108 +252,60 @@ def facts_of(parts: Mapping[str, Component], real: Samples, fake: Samples, seed:
     }
 
 
-def facts_of_generator(sampler: Sampler, real: Samples, which: str) -> dict[str, Fact]:
-    """What belongs to the protocol of images that a generator draws; `which` is that of a run's generators."""
-    return {"generator": which, "generated resize": "none", "labels": EVEN if asked_evenly(sampler, real) else AS_REAL}
+def generator_facts(sampler: Sampler, real: Samples, name: str) -> dict[str, Fact]:
+    """Return the facts of the protocol about a generator, with its name among the generators of the run."""
+    labels = EVEN_LABELS if has_even_labels(sampler, real) else DATA_LABELS
+    return {"generator": name, "generated resize": "none", "labels": labels}
 
 
-def settings_by_number(found: MetricResults, parts: Mapping[str, Component]) -> dict[str, dict[str, Fact]]:
-    """The settings of the measure that each number came from, of those that have some."""
-    settings = {name: settings_of(parts[key]) for name, key in found.keys.items()}
-    return {name: facts for name, facts in settings.items() if facts}
+def metrics_row(
+    iteration: int,
+    results: MetricResults,
+    protocol: MetricProtocol,
+    components: Mapping[str, Component],
+    seconds: float,
+) -> dict[str, Any]:
+    """Return a row of log.jsonl with metrics, their protocol, and the settings of each metric that has some."""
+    settings = {name: settings_of(components[key]) for name, key in results.keys.items()}
+    return {
+        "iteration": iteration,
+        "metrics": results.numbers,
+        "protocol": dict(protocol),
+        "settings": {name: facts for name, facts in settings.items() if facts},
+        "seconds": seconds,
+    }
 
 
-def asked_evenly(sampler: Sampler, real: Samples) -> bool:
-    """Whether a generator is asked for all its classes alike, rather than for the labels of the real images.
+def has_even_labels(sampler: Sampler, real: Samples) -> bool:
+    """Return whether samples are generated evenly for all classes, rather than for the labels of the real images.
 
-    In training it is asked for those, unless batches are balanced. Of classes with other names nobody can tell which is
-    which.
+    The labels of the real images are used if the training used them, that is, without balanced batches. If the real
+    images have other class names, their labels do not apply to the generator.
     """
     return bool(sampler.class_names) and (sampler.spec.class_balanced or sampler.class_names != real.class_names)
 
 
-def labels_asked(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
-    """(count,) labels that a generator is asked for; None when it takes none."""
-    if not sampler.class_names or asked_evenly(sampler, real):
+def labels_for(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
+    """Return the labels (count,) to generate samples for, or None for an unconditional generator."""
+    if not sampler.class_names or has_even_labels(sampler, real):
         return sampler.labels(count)
-    assert real.labels is not None, "what has class names has labels"
+    assert real.labels is not None, "data with class names have labels"
     return real.labels[torch.arange(count) % len(real.labels)]
 
 
-def samples(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
-    """Without labels, the classes have no names."""
+def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
+    """Return samples; without labels, they have no class names."""
     return Samples(images, labels, class_names if labels is not None else ())
 
 
-def chosen(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
-    """`count` of the images, or all there are, by the seed alone: those that a run's measures compare with."""
-    return samples(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
+def select(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
+    """Return `count` of the images, or all if there are fewer. A run selects the same ones for the same seed."""
+    return labelled(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
 
 
-def first(of: Samples, count: int) -> Samples:
-    return Samples(of.images[:count], None if of.labels is None else of.labels[:count], of.class_names)
-
-
-def first_features(of: Features, count: int) -> Features:
-    return Features(of.values[:count], None if of.logits is None else of.logits[:count])
-
-
-def drawn(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
-    """Images from a generator: floating point where the real ones are, which are no pictures then, uint8 otherwise."""
-    labels = labels_asked(sampler, count, real)
+def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
+    """Return generated samples: floating point if the real ones are, which are not images then, and uint8 otherwise."""
+    labels = labels_for(sampler, count, real)
     z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
-    as_numbers = real.images.is_floating_point()
-    images = torch.cat(list(sampler.outputs(z, labels) if as_numbers else sampler.images(z, labels)))
-    return samples(images, labels, sampler.class_names)
-
-
-def features_of(real: Samples, extractor: Extractor, part: Component) -> Features:
-    """The features of real images, computed once and kept for as long as the extractor is the same code.
-
-    Args:
-        real: the images.
-        extractor: what looks at them.
-        part: the plugin that built it.
-    """
-
-    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        found = extractor(real.images)
-        return {"values": found.values} | ({} if found.logits is None else {"logits": found.logits}), {}
-
-    code = [part.resolved.origin, part.resolved.distribution, part.resolved.version, part.resolved.source_digest]
-    key = [VERSION, real.digest(), dict(extractor.facts), code, part.config.model_dump(mode="json")]
-    tensors, _ = disk_cache("features", key, compute)
-    return Features(tensors["values"], tensors.get("logits"))
-
-
-def features_of_everything(
-    dataset: Dataset, real: Samples, extractor: Extractor, part: Component
-) -> Callable[[], Features] | None:
-    """Gives the features of all images that the real ones were chosen from; None where these are all there are.
-
-    Args:
-        dataset: `loaded_once`.
-        real, extractor, part: as for `features_of`.
-    """
-    images, labels = dataset.load()
-    if len(images) == len(real.images):
-        return None
-
-    def compute() -> Features:
-        with sequential_access(images):
-            return features_of(samples(images, labels, dataset.class_names), extractor, part)
-
-    return compute
-
-
-def once(compute: Callable[[], Features] | None, budget: Budget) -> Callable[[], Features] | None:
-    """The same, computed for the first who asks, which no evaluation need expect again."""
-    if compute is None:
-        return None
-
-    @cache
-    def computed() -> Features:
-        with budget.once():
-            return compute()
-
-    return computed
+    outputs = sampler.outputs if real.images.is_floating_point() else sampler.images
+    return labelled(torch.cat(list(outputs(z, labels))), labels, sampler.class_names)

@@ -1,83 +1,75 @@
-"""What is computed once and kept: features of real images, classifiers. Safetensors files in the user's cache."""
+"""Cache of results that are expensive to compute, such as features of real images: safetensors files on disk."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from filelock import FileLock
 from torch import Tensor
 
-from gankit.errors import GankitError
+from gankit.errors import GankitError, InputError
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
+from gankit.storage.checkpoint import read_tensors
 
-Kept = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors by name, and facts beside them."""
+CacheEntry = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and JSON values."""
 
 
 def cache_folder() -> Path:
-    """`$GANKIT_CACHE`, else `gankit` in the user's cache folder."""
+    """Return `$GANKIT_CACHE`, or by default `gankit` in the user's cache folder."""
     if given := os.environ.get("GANKIT_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gankit"
 
 
-def disk_cache(what: str, key: Any, compute: Callable[[], Kept]) -> Kept:
-    """What was computed for this key before; else computes and keeps it.
+def disk_cache(what: str, key: Any, compute: Callable[[], CacheEntry]) -> CacheEntry:
+    """Return the cached result for a key, or compute and cache it.
 
-    Of several processes that want the same, one computes it and the others wait. Where nothing can be written, it is
-    computed each time.
+    If several processes need the same result, one computes it and the others wait. If the cache folder is not writable,
+    the result is computed each time.
 
     Args:
-        what: the kind, which begins the file's name.
-        key: all that the result depends on, of what JSON knows.
-        compute: gives it.
+        what: the prefix of the file's name.
+        key: JSON value of everything that the result depends on.
+        compute: returns the result.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / f"{what}-{digest[:32]}.safetensors"
-    if (found := _read(path)) is not None:
-        return found
-    with _alone(path):
-        # Whoever had to wait finds what was computed meanwhile.
-        if (found := _read(path)) is not None:
-            return found
+    if (cached := _read(path)) is not None:
+        return cached
+    with _one_process(path):
+        # Another process may have written the file while this one waited for the lock.
+        if (cached := _read(path)) is not None:
+            return cached
         tensors, facts = compute()
         with suppress(GankitError):
             write_bytes(path, tensors_to_bytes(tensors, facts), shared=True)
         return tensors, facts
 
 
-def _read(path: Path) -> Kept | None:
-    """None for what is not there yet, or damaged."""
+def _read(path: Path) -> CacheEntry | None:
+    """Return the content of a file, or None if it is missing or damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["gankit"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError):
+        return read_tensors(path)
+    except InputError:
         return None
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time for a file. Where no lock can be had, everyone works for himself."""
-    lock = path.with_suffix(".lock")
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "w")  # noqa: SIM115 (held until the end)
-    except OSError:
+def _one_process(path: Path) -> Iterator[None]:
+    """Lock a file of the cache. Without a lock where the folder is read-only or its file system has no locks."""
+    lock_file = path.with_suffix(".lock")
+    with ExitStack() as stack:
+        # filelock raises NotImplementedError for a file system without locks.
+        with suppress(OSError, NotImplementedError):
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(lock_file))
+            # Removed before it is released. Waiting processes have it open; later ones create another one.
+            stack.callback(lock_file.unlink, missing_ok=True)
         yield
-        return
-    with file:
-        with suppress(OSError):  # a network's file system that knows no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            # Who waits for it has it open, and finds what was computed. Who comes later makes another.
-            lock.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ class MetricResults(NamedTuple):
     failed: dict[str, GankitError]
     """Errors of the metrics that failed, by key."""
 
-    def or_refused(self) -> MetricResults:
+    def checked(self) -> MetricResults:
         """Return the results themselves.
 
         Raises:

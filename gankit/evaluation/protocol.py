@@ -1,4 +1,4 @@
-"""How a number was taken: the facts beside it. Numbers compare only where these are the same."""
+"""Protocol of a metric: the facts that decide its value. Values compare only if their protocols are equal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Fact = str | int | float
 
 
 def protocol_of(row: Mapping[str, Any], name: str) -> dict[str, Fact]:
-    """Of one number of a row of log.jsonl: the facts of the whole row, and the settings of the measure it came from.
+    """Return the protocol of one metric in a row of log.jsonl: the facts of the row and the settings of the metric.
 
-    Those of other measures are left out, so that one measure more makes the others' numbers no less comparable.
+    Settings of other metrics are left out, so that an additional metric does not change the protocol.
     """
     return {**row.get("protocol", {}), **row.get("settings", {}).get(name, {})}
 
 
-def settings_of(part: Component) -> dict[str, Fact]:
-    """A plugin's settings, with its name before them, and a hash of its file if it is not installed under a name."""
-    settings = part.config.model_dump(mode="json")
+def settings_of(component: Component) -> dict[str, Fact]:
+    """Return a plugin's settings as `PLUGIN.SETTING`, and the hash of its source if it is a file or module."""
+    settings = component.config.model_dump(mode="json")
     facts = {key: value if isinstance(value, Fact) else json.dumps(value) for key, value in settings.items()}
-    return {f"{part.plugin_class.name}.{key}": fact for key, fact in (facts | source_of(part)).items()}
+    return {f"{component.plugin_class.name}.{key}": fact for key, fact in (facts | source_of(component)).items()}
 
 
-def source_of(part: Component) -> dict[str, Fact]:
-    """`{"source": ...}` for a class from a file or a module: its name does not say what is in it."""
-    return {"source": part.resolved.source_digest[:12]} if ":" in part.use else {}
+def source_of(component: Component) -> dict[str, Fact]:
+    """Return `{"source": HASH}` for a class from a file or a module, whose name does not identify its code."""
+    return {"source": component.resolved.source_digest[:12]} if ":" in component.use else {}

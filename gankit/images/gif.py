@@ -1,6 +1,6 @@
-"""A run's grids of samples, one after the other, as an animated GIF.
+"""Animated GIF of the grids of a run.
 
-The file is put together here, frame by frame as frames come: Pillow would hold all of them at once.
+The file is written frame by frame here, because Pillow would keep all frames in memory.
 """
 
 from __future__ import annotations
@@ -18,98 +18,98 @@ from gankit.images.io import read_image
 T = TypeVar("T")
 
 MOST_FRAMES = 300
-"""Of more grids, so many are shown, evenly spread."""
+"""Largest number of frames. More grids are thinned evenly."""
 
-LONGEST_SIDE = 800
-"""Larger grids are made smaller, in pixels."""
+MAX_SIDE = 800
+"""Largest width and height of a grid in a frame, in pixels. Larger grids are downsized."""
 
-NARROWEST = 120
-"""Room for the words under the smallest of grids, so that all frames are of one width."""
+MIN_WIDTH = 120
+"""Smallest width of a frame, in pixels, so that every caption fits and all frames have the same width."""
 
-PASS = 8.0
-"""Seconds that it takes from the first frame to the last, while a frame's time stays within the next two bounds."""
+DURATION = 8.0
+"""Seconds from the first to the last frame, if the time of a frame stays within the next two bounds."""
 
-QUICKEST, SLOWEST, LAST = 0.04, 0.5, 3.0
-"""Seconds that a frame is seen, and that the last one is."""
+SHORTEST, LONGEST, LAST = 0.04, 0.5, 3.0
+"""Smallest and largest seconds of a frame, and seconds of the last frame."""
 
 PAPER, INK = "#ffffff", "#282828"
 
 COLOURS = 256
-"""In a GIF's frame, at most."""
+"""Largest number of colours of a GIF frame."""
 
 HAS_TABLE, TABLE_SIZE = 0x80, 0x07
-"""Bits of a GIF's descriptors: a colour table follows, of 2^(1 + size) colours."""
+"""Bits of GIF descriptors: a colour table follows, and it has 2^(1 + size) colours."""
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
-    """Of many items `most`, evenly spread, the first and the last among them; of fewer, all."""
+    """Return at most `most` items, evenly spread, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def durations(frames: int) -> list[float]:
-    """Seconds that each frame is seen: the last one longer, to be looked at."""
-    each = min(SLOWEST, max(QUICKEST, PASS / frames))
+    """Return the seconds of each frame. The last one is shown longer."""
+    each = min(LONGEST, max(SHORTEST, DURATION / frames))
     return [each] * (frames - 1) + [LAST]
 
 
-def captioned(drawn: Image.Image, words: str) -> Image.Image:
-    """A picture, no larger than fits `LONGEST_SIDE`, with words under it."""
-    share = min(1.0, LONGEST_SIDE / max(drawn.size))
-    width, height = (max(1, round(side * share)) for side in drawn.size)
+def captioned(image: Image.Image, caption: str) -> Image.Image:
+    """Return an image, downsized to `MAX_SIDE`, with a caption under it."""
+    scale = min(1.0, MAX_SIDE / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
     size = max(11, min(18, width // 24))
     font, strip = ImageFont.load_default(size), 2 * size
-    sheet = Image.new(drawn.mode, (max(width, NARROWEST), height + strip), PAPER)
-    sheet.paste(drawn.resize((width, height), Image.Resampling.LANCZOS) if share < 1 else drawn, (0, 0))
-    ImageDraw.Draw(sheet).text((6, height + strip / 2), words, fill=INK, font=font, anchor="lm")
+    sheet = Image.new(image.mode, (max(width, MIN_WIDTH), height + strip), PAPER)
+    sheet.paste(image.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else image, (0, 0))
+    ImageDraw.Draw(sheet).text((6, height + strip / 2), caption, fill=INK, font=font, anchor="lm")
     return sheet
 
 
 def grid_frames(grids: Iterable[Path]) -> Iterator[Image.Image]:
-    """Each grid with its iteration under it, read when it is asked for.
+    """Yield each grid with its iteration as a caption. A grid is read when its frame is needed.
 
-    Raises InputError at one that is damaged.
+    Raises:
+        InputError: a grid is damaged.
     """
     for path in grids:
         yield captioned(read_image(path), f"iteration {int(path.stem)}")
 
 
 def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[bytes]:
-    """The parts of an animated GIF that repeats for ever; a part is asked for before the next frame is.
+    """Yield the bytes of an animated GIF in parts. It repeats for ever.
 
-    Grey is kept as it is; the colours of each frame are brought down to the 256 that suit it best.
+    Each frame is written before the next one is read. Grey frames are exact; colour frames get 256 colours each.
 
     Args:
-        frames: in grey or colour, of one size.
-        seconds: how long each of them is seen.
+        frames: grey or colour images of one size.
+        seconds: duration of each frame.
     """
-    began = False
-    for frame, seen in zip(frames, seconds, strict=True):
-        if not began:
+    started = False
+    for frame, duration in zip(frames, seconds, strict=True):
+        if not started:
             yield b"GIF89a" + struct.pack("<HHBBB", *frame.size, 0, 0, 0)
             yield b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
-            began = True
-        yield b"\x21\xf9\x04" + struct.pack("<BHBB", 0, round(seen * 100), 0, 0)
+            started = True
+        yield b"\x21\xf9\x04" + struct.pack("<BHBB", 0, round(duration * 100), 0, 0)
         yield _image_block(frame)
     yield b"\x3b"
 
 
 def _image_block(frame: Image.Image) -> bytes:
-    """A frame as it stands within a GIF: a descriptor, a colour table of its own, and its pixels.
-
-    Pillow compresses it, as a GIF of one frame, of which this is the inside.
-    """
-    # By an octree, which keeps the hues that few pixels have; the median cut gives them away.
+    """Return the part of a GIF for one frame: a descriptor, a colour table of its own, and compressed pixels."""
+    # An octree keeps the hues of few pixels; the median cut loses them.
     indexed = frame if frame.mode == "L" else frame.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
+    # Pillow compresses the frame as a GIF of its own, from which the part is cut.
     indexed.save(buffer, format="GIF", optimize=False, interlace=False)
     whole = buffer.getvalue()
     screen = whole[10]
-    assert screen & HAS_TABLE, "Pillow writes one table for a single frame"
+    assert screen & HAS_TABLE, "Pillow writes one colour table for a single frame"
     end = 13 + 3 * 2 ** (1 + (screen & TABLE_SIZE))
     table, at = whole[13:end], end
-    while whole[at] == 0x21:  # extensions: two bytes, then blocks that say their length, up to an empty one
+    # Extensions have two bytes, then blocks that begin with their length, and an empty block at the end.
+    while whole[at] == 0x21:
         at += 2
         while whole[at]:
             at += 1 + whole[at]

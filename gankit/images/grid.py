@@ -1,4 +1,4 @@
-"""Images as networks see them, [-1, 1], to images as people see them."""
+"""Conversion between tensors in [-1, 1] and images, and grids of images."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 PAPER = 255
-"""Grey level of what lies between and beside the images."""
+"""Grey level of the background."""
 
 INK = 40
+"""Grey level of the row names."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 in [0, 255] to float in [-1, 1]."""
+    """Return uint8 in [0, 255] as float in [-1, 1]."""
     return images.float().div_(127.5).sub_(1.0)
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Float in [-1, 1] to uint8 in [0, 255], rounded; what lies outside is clipped."""
+    """Return float in [-1, 1] as uint8 in [0, 255], rounded and clipped."""
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """A (C, H, W) uint8 tensor as a picture: grey for one channel, RGB for three, the first three of more."""
-    shown = image[:3] if image.shape[0] >= 3 else image[:1]
-    height, width = shown.shape[1:]
-    pixels = shown.cpu().permute(1, 2, 0).contiguous()
+    """Return a (C, H, W) uint8 tensor as an image: grey if C < 3, otherwise RGB of the first three channels."""
+    image = image[:3] if image.shape[0] >= 3 else image[:1]
+    height, width = image.shape[1:]
+    pixels = image.cpu().permute(1, 2, 0).contiguous()
     data = ctypes.string_at(pixels.data_ptr(), pixels.numel())
-    return Image.frombytes("L" if len(shown) == 1 else "RGB", (width, height), data)
+    return Image.frombytes("L" if len(image) == 1 else "RGB", (width, height), data)
 
 
 def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Images side by side, row after row, with a name beside each row where there are names.
+    """Return a grid of images, row after row, with a name beside each row if there are names.
 
     Args:
         images: (N, C, R, R) uint8.
         columns: images in a row.
-        row_names: one for each row, or none.
+        row_names: a name for each row, or none.
     """
     count, channels, height, width = images.shape
     channels = 3 if channels >= 3 else 1
@@ -52,20 +53,20 @@ def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.I
         row, column = divmod(position, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
-    drawn = to_image(sheet)
-    # Tiny images are shown larger, by whole factors, so that they can be judged by eye.
+    result = to_image(sheet)
+    # Small images are enlarged by a whole factor, so that details are visible.
     scale = max(1, 64 // height)
-    drawn = drawn.resize((drawn.width * scale, drawn.height * scale), Image.Resampling.NEAREST)
-    return _named_rows(drawn, row_names, gap * scale, (height + gap) * scale) if row_names else drawn
+    result = result.resize((result.width * scale, result.height * scale), Image.Resampling.NEAREST)
+    return _named_rows(result, row_names, gap * scale, (height + gap) * scale) if row_names else result
 
 
-def _named_rows(drawn: Image.Image, names: Sequence[str], top: int, row_height: int) -> Image.Image:
+def _named_rows(image: Image.Image, names: Sequence[str], top: int, row_height: int) -> Image.Image:
     font = ImageFont.load_default(size=max(10, min(16, row_height // 3)))
     margin = int(max(font.getlength(name) for name in names)) + 16
-    sheet = Image.new(drawn.mode, (drawn.width + margin, drawn.height), PAPER if drawn.mode == "L" else (PAPER,) * 3)
-    sheet.paste(drawn, (margin, 0))
+    sheet = Image.new(image.mode, (image.width + margin, image.height), PAPER if image.mode == "L" else (PAPER,) * 3)
+    sheet.paste(image, (margin, 0))
     pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(names):
         middle = top + row * row_height + (row_height - top) // 2
-        pen.text((margin - 8, middle), name, fill=INK if drawn.mode == "L" else (INK,) * 3, font=font, anchor="rm")
+        pen.text((margin - 8, middle), name, fill=INK if image.mode == "L" else (INK,) * 3, font=font, anchor="rm")
     return sheet

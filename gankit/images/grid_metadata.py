@@ -1,4 +1,4 @@
-"""Which of a run's grids show the same z in the same places, as the grids themselves note. No torch is needed."""
+"""Groups of grids with the same z, from the metadata of the grids. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from gankit.images.io import read_note
 
 @dataclass(frozen=True)
 class Grids:
-    """A run's grids, sorted by whether they can be compared place by place."""
+    """Grids of a run, grouped by whether they are comparable image by image."""
 
     z: str | None
-    """Equal for grids that show the same z in the same places; None where that is not on record."""
+    """Hash of the z of the newest grid. None if it is not recorded."""
 
     alike: list[Path]
-    """The newest, and all that show the same z as it, from early to late."""
+    """Grids with the same z as the newest one, oldest first."""
 
     others: list[Path]
+    """Grids with other z: from before a resume that changed the number of samples."""
+
     damaged: list[Path]
 
 
 def group_by_z(grids: Sequence[Path]) -> Grids:
-    """Sorts grids, given from early to late. Those of other z are from before a resume that changed how many there are.
-
-    Only the beginning of a file is read; what is damaged behind it comes out when it is drawn.
-    """
-    noted: dict[Path, str | None] = {}
+    """Group grids, given oldest first. Only the start of each file is read, so later damage is not detected."""
+    hashes: dict[Path, str | None] = {}
     damaged = []
     for path in grids:
         try:
-            noted[path] = read_note(path, "z")
+            hashes[path] = read_note(path, "z")
         except InputError:
             damaged.append(path)
-    z = noted[next(reversed(noted))] if noted else None
-    alike = [path for path, of in noted.items() if of == z]
-    return Grids(z, alike, [path for path, of in noted.items() if of != z], damaged)
+    z = hashes[next(reversed(hashes))] if hashes else None
+    alike = [path for path, hash in hashes.items() if hash == z]
+    return Grids(z, alike, [path for path, hash in hashes.items() if hash != z], damaged)

@@ -1,4 +1,4 @@
-"""Pictures in files. Looking at some needs no torch, and here is none."""
+"""Image files. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import write_bytes
 
 FORMATS = ("PNG", "GIF", "JPEG", "BMP")
-"""What is read, whatever a file is called. Pillow knows formats that run programs, or have had few eyes on them."""
+"""Formats that are read, whatever the file name. Pillow has others that run programs or are little tested."""
 
 
-def save_png(drawn: Image.Image, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Writes a PNG, with notes in it, beside its place and renames it into it."""
+def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write a PNG in one step, with notes as text metadata."""
     buffer, texts = io.BytesIO(), PngInfo()
     for name, text in (notes or {}).items():
         texts.add_text(name, text)
-    drawn.save(buffer, format="PNG", pnginfo=texts)
+    image.save(buffer, format="PNG", pnginfo=texts)
     write_bytes(path, buffer.getvalue())
 
 
 def read_image(path: Path) -> Image.Image:
-    """A picture file, in grey (`L`) or colour (`RGB`); of an animation, the first frame.
+    """Return the image of a file, in grey (`L`) or colour (`RGB`). An animation gives its first frame.
 
-    Raises InputError when it is missing, damaged, or no picture.
+    Raises:
+        InputError: the file is missing, damaged or not an image.
     """
-    with _opened(path) as picture:
-        return picture.convert("L" if picture.mode == "L" else "RGB")
+    with _opened(path) as image:
+        return image.convert("L" if image.mode == "L" else "RGB")
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height, of which a file's first bytes speak.
+    """Return the width and height, from the start of the file.
 
-    Raises InputError when it is missing, damaged there, or no picture.
+    Raises:
+        InputError: the file is missing, damaged at its start, or not an image.
     """
-    with _opened(path) as picture:
-        return picture.size
+    with _opened(path) as image:
+        return image.size
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a picture can be read to its end."""
+    """Return whether an image can be read to its end."""
     try:
         read_image(path)
     except InputError:
@@ -54,23 +56,24 @@ def is_whole(path: Path) -> bool:
 
 
 def read_note(path: Path, name: str) -> str | None:
-    """What `save_png` noted in a picture under a name; None where there is no such note.
+    """Return a note that `save_png` wrote, or None if there is none.
 
-    Raises InputError when it is missing, damaged at its beginning, or no picture.
+    Raises:
+        InputError: the file is missing, damaged at its start, or not an image.
     """
-    with _opened(path) as picture:
-        note = picture.info.get(name)
+    with _opened(path) as image:
+        note = image.info.get(name)
         return note if isinstance(note, str) else None
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=FORMATS) as picture:
-            yield picture
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
     except FileNotFoundError:
-        raise InputError(f"there is no picture {path}") from None
+        raise InputError(f"there is no image {path}") from None
     except Image.UnidentifiedImageError:
-        raise InputError(f"{path} is no picture, or of a kind that is not read here") from None
-    except Exception as error:  # what Pillow raises for damaged files is as varied as its formats
+        raise InputError(f"{path} is not an image of a supported format: {', '.join(FORMATS)}") from None
+    except Exception as error:  # Pillow raises errors of many types for damaged files.
         raise InputError(f"{path} cannot be read; it may be damaged ({' '.join(str(error).split())})") from error

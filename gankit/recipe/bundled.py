@@ -1,4 +1,4 @@
-"""The recipes that travel with gankit: in the wheel as `gankit/_recipes`, in a checkout as `recipes/`."""
+"""Recipes that are part of gankit: in the wheel as `gankit/_recipes`, in a checkout as `recipes/`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from gankit.suggest import nearest
 
 
 def recipes_folder() -> Path:
-    """Where they lie."""
+    """Return the folder of the bundled recipes."""
     package = Path(__file__).parent.parent
     in_wheel = package / "_recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"
 
 
 def bundled_recipes() -> dict[str, Path]:
-    """Their files by name, in alphabetical order."""
+    """Return the files of the bundled recipes by name, in alphabetical order."""
     return {path.stem: path for path in sorted(recipes_folder().glob("*.toml"))}
 
 
 def bundled_recipe(name: str) -> Path:
-    """The file of one of them.
+    """Return the file of a bundled recipe.
 
-    Raises InputError, with the nearest name, when there is none.
+    Raises:
+        InputError: there is no such recipe. The error suggests the nearest name.
     """
     recipes = bundled_recipes()
     if name not in recipes:
@@ -33,9 +34,10 @@ def bundled_recipe(name: str) -> Path:
 
 
 def find_recipe(given: str) -> Path:
-    """A path, or the name of a recipe that comes with gankit; a path wins.
+    """Return the file of a recipe, given by path or by the name of a bundled recipe. A path takes precedence.
 
-    Raises InputError when it is neither.
+    Raises:
+        InputError: there is no such file and no such bundled recipe.
     """
     path = Path(given)
     if path.exists():
@@ -48,14 +50,14 @@ def find_recipe(given: str) -> Path:
 
 
 def summary(path: Path) -> str:
-    """The first line of the comment that a recipe begins with, behind the one that names its schema."""
+    """Return the first line of the comment at the start of a recipe, after the line that names its schema."""
     lines = path.read_text(encoding="utf-8").splitlines()
     first = next((line for line in lines if not line.startswith("#:")), "")
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""
 
 
 def with_bases(path: Path) -> list[Path]:
-    """A recipe and, one after the other, the recipes beneath it that it `extends`."""
+    """Return a recipe and the chain of recipes that it extends."""
     chain = [path]
     while (base := tomllib.loads(chain[-1].read_text(encoding="utf-8")).get("extends")) is not None:
         chain.append(chain[-1].parent / base)

@@ -1,4 +1,4 @@
-"""What recipes differ in, so that nobody has to remember which run was which."""
+"""Differences between recipes, and run names made of them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 from gankit.recipe.toml import Raw
 
 SEED = "seed"
-UNTOLD = ("name", "requires", "output.directory", "output.log_every", "output.sample_every")
-"""What recipes may differ in without being told apart by it, as long as anything else tells them apart."""
+UNNAMED = ("name", "requires", "output.directory", "output.log_every", "output.sample_every")
+"""Keys that are left out of run names."""
 
-NOT_LEARNT = (
+WITHOUT_EFFECT = (
     *("name", "requires", "output.", "evaluation.", "extractor.", "metrics."),
     *("train.device", "train.keep_freed_memory", "train.deterministic"),
 )
-"""What keys of a recipe begin with that decide nothing of what is learnt, only where something is computed, written or
-measured, and how often."""
+"""Prefixes of the keys that do not change what a run learns, only where it computes and what it writes or measures."""
+
+MAX_DIFFERENCES = 4
+"""Most differences in a run name. Recipes that differ in more are named by their own names."""
 
 
 def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Nested tables as one, with keys such as `tricks.packing.size`."""
+    """Return nested tables as one, with keys such as `tricks.packing.size`."""
     flat: dict[str, Any] = {}
     for key, value in raw.items():
         if isinstance(value, dict):
@@ -30,84 +32,90 @@ def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     return flat
 
 
-def learnt_from(recipe: Raw) -> tuple[tuple[str, str], ...]:
-    """All of a recipe that decides what is learnt, but for the seed: runs that have it in common are repetitions of one
-    another. In the recipe's order, in which tricks act."""
+def training_settings(recipe: Raw) -> tuple[tuple[str, str], ...]:
+    """Return the settings that change what a run learns, without the seed.
+
+    Runs with equal settings are repetitions of each other. The order of the recipe is kept, because tricks act in it.
+    """
     return tuple(
-        (key, repr(value)) for key, value in flattened(recipe).items() if key != SEED and not key.startswith(NOT_LEARNT)
+        (key, repr(value))
+        for key, value in flattened(recipe).items()
+        if key != SEED and not key.startswith(WITHOUT_EFFECT)
     )
 
 
-def differing(recipes: Sequence[Raw]) -> list[str]:
-    """The keys that recipes do not have in common, in the recipes' order.
+def differing_keys(recipes: Sequence[Raw]) -> list[str]:
+    """Return the keys that differ between recipes, in the recipes' order.
 
-    Where plugins differ, `use` tells, or that a table is there at all: the settings of a plugin are compared only
-    where all that have a plugin at that place have the same. The order of
-    tricks, where that alone differs, is the key `tricks`.
+    For different plugins in one place, only the key `use` is returned. The settings of a plugin are compared among the
+    recipes that have it. If only the order of the tricks differs, the key is `tricks`.
     """
     flats = [flattened(recipe) for recipe in recipes]
-    keys = list(dict.fromkeys(key for flat in flats for key in flat))
-    found: list[str] = []
-    for key in keys:
+    differing: list[str] = []
+    for key in dict.fromkeys(key for flat in flats for key in flat):
         if _same(flats, key):
             continue
         owner = key.rpartition(".")[0]
-        plugin = f"{owner}.use"
         # A table within a plugin's table is part of its settings.
-        while owner and not any(plugin in flat for flat in flats):
+        while owner and not any(f"{owner}.use" in flat for flat in flats):
             owner = owner.rpartition(".")[0]
-            plugin = f"{owner}.use"
-        if not owner or _same(flats, plugin):
-            found.append(key)
+        use = f"{owner}.use"
+        if not owner or _same(flats, use):
+            differing.append(key)
             continue
-        found.append(plugin)
-        having = [flat for flat in flats if plugin in flat]
-        if _same(having, plugin) and not _same(having, key):
-            found.append(key)
+        differing.append(use)
+        having = [flat for flat in flats if use in flat]
+        if _same(having, use) and not _same(having, key):
+            differing.append(key)
     orders = [list(recipe.get("tricks", {})) for recipe in recipes]
     if any(order != orders[0] for order in orders) and all(set(order) == set(orders[0]) for order in orders):
-        found.append("tricks")
-    return list(dict.fromkeys(found))
+        differing.append("tricks")
+    return list(dict.fromkeys(differing))
 
 
 def _same(flats: Sequence[Mapping[str, Any]], key: str) -> bool:
     return all((key in flat, flat.get(key)) == (key in flats[0], flats[0].get(key)) for flat in flats)
 
 
-def told(recipe: Raw, key: str) -> str:
-    """What a recipe has at a key, in words: `loss hinge`, `tricks.packing`, `no tricks.packing`; of a plugin that it
-    does not have, no setting is told."""
+def describe_setting(recipe: Raw, key: str) -> str:
+    """Return a recipe's value of a key as text: `loss hinge`, `tricks.packing`, `no tricks.packing`.
+
+    The text is empty for a setting of a plugin that the recipe does not have.
+    """
     flat, table = flattened(recipe), key.removesuffix(".use")
     if key == "tricks":
         return f"tricks in order: {', '.join(recipe.get('tricks', {}))}"
     if key not in flat:
         return f"no {table}" if table != key else ""
-    named_after_it = table != key and flat[key] == table.rpartition(".")[2]
-    return table if named_after_it else f"{table} {in_words(flat[key])}"
+    named_after_plugin = table != key and flat[key] == table.rpartition(".")[2]
+    return table if named_after_plugin else f"{table} {format_value(flat[key])}"
 
 
-def in_words(value: Any) -> str:
-    """A value of a recipe without the quotes."""
+def format_value(value: Any) -> str:
+    """Return a value of a recipe without quotes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-MANY = 4
-"""Differences from which on recipes are no variants of one, and names say more than the differences."""
+def distinct_labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
+    """Return a label for each recipe: its differences from the others, without those shared by more than half.
 
-
-def labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
-    """What tells each recipe from the others, less what more than half of them have in common; the name, where it is
-    needed to tell them apart, or where nothing else does, and where recipes of names of their own differ in much."""
-    keys = [key for key in differing(recipes) if key not in UNTOLD]
-    words = [{key: told(recipe, key) for key in keys} for recipe in recipes]
+    The name from `names` is added to labels that are not unique, and replaces empty ones. If a recipe has more than
+    `MAX_DIFFERENCES` differences and all recipes have names of their own, the labels are these names.
+    """
+    keys = [key for key in differing_keys(recipes) if key not in UNNAMED]
+    settings = [{key: describe_setting(recipe, key) for key in keys} for recipe in recipes]
     common = {
-        (key, text) for of in words for key, text in of.items() if 2 * [o[key] for o in words].count(text) > len(words)
+        (key, text)
+        for own in settings
+        for key, text in own.items()
+        if 2 * [other[key] for other in settings].count(text) > len(settings)
     }
     own_names = [str(recipe.get("name", "")) for recipe in recipes]
-    if len(set(own_names)) == len(recipes) and max(len(set(of.items()) - common) for of in words) > MANY:
+    most = max(len(set(own.items()) - common) for own in settings)
+    if len(set(own_names)) == len(recipes) and most > MAX_DIFFERENCES:
         return own_names
-    said = [", ".join(text for item in of.items() if item not in common and (text := item[1])) for of in words]
+    labels = [", ".join(text for item in own.items() if item not in common and (text := item[1])) for own in settings]
     return [
-        text if text and said.count(text) == 1 else f"{text} ({name})" if text else name
-        for text, name in zip(said, names, strict=True)
+        label if label and labels.count(label) == 1 else f"{label} ({name})" if label else name
+        for label, name in zip(labels, names, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The JSON Schema of recipes, from what is installed, so that an editor completes and checks their keys."""
+"""JSON Schema of recipes with the installed plugins, so that an editor can complete and check their keys."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from gankit.recipe.settings import Evaluation, Output, Train
 Schema = dict[str, Any]
 
 EXTRACTOR: tuple[Kind, ...] = ("extractor",)
-"""A slot like the others, but that it is empty where nothing is measured."""
+"""Kind of the slot `extractor`, which is empty in a recipe without metrics."""
 
 FROM_A_FILE = r"^.+:\w+$"
-"""`./file.py:Class` or `package.module:Class`, whose settings nobody knows beforehand."""
+"""Regular expression for `./file.py:Class` or `package.module:Class`, whose settings are not known here."""
 
 
 def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
-    """The schema of a recipe, and a sentence for each plugin that is left out because it cannot be imported."""
+    """Return the schema, and a sentence for each plugin that is left out because it cannot be imported."""
     plugins: dict[Kind, dict[str, type[Plugin]]] = {}
     broken = []
     for entry in entries:
         try:
             kind = cast(Kind, entry.kind or getattr(entry.load(), "kind", "generator"))
-            found = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
-            plugin_class = as_plugin_class(found, (kind,))
+            resolved = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
+            plugin_class = as_plugin_class(resolved, (kind,))
             plugin_class.Config.model_json_schema()
             plugins.setdefault(kind, {})[entry.name] = plugin_class
         except PluginError as error:
@@ -50,7 +50,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     shared = definitions["$defs"]
 
     def settings_of(model: type[Settings]) -> Schema:
-        """A model's table, with a copy of its own, to which `use` may be added."""
+        """Return the schema of a model's table, as a copy to which `use` may be added."""
         return copy.deepcopy(shared[references[model, "validation"]["$ref"].removeprefix("#/$defs/")])
 
     tables = {
@@ -59,20 +59,20 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         for name, plugin_class in of_kind.items()
     }
 
-    def offered(kind: Kind) -> list[Schema]:
+    def references_of(kind: Kind) -> list[Schema]:
         return [{"$ref": f"#/$defs/{kind}.{name}"} for name in plugins.get(kind, {})]
 
     def place(kind: Kind) -> Schema:
-        """What may stand where one plugin of a kind does."""
+        """Return the schema of a place for one plugin of a kind."""
         settings = [settings_of(plugin_class.Config)["properties"] for plugin_class in plugins.get(kind, {}).values()]
         return {
-            "description": f"the {kind} plugin, by its name or as a table with its settings",
+            "description": f"{kind} plugin: its name, or a table with its settings",
             "anyOf": [
                 {"enum": list(plugins.get(kind, {}))},
                 {"type": "string", "pattern": _named(plugins.get(kind, {}))},
                 {"type": "string", "pattern": FROM_A_FILE},
-                *offered(kind),
-                # A table without `use` sets something of the plugin that stands there by default or in a base.
+                *references_of(kind),
+                # A table without `use` has settings of the default plugin, or of that of the extended recipe.
                 {
                     "type": "object",
                     "properties": {key: {} for keys in settings for key in keys},
@@ -86,14 +86,14 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         "name": {
             "type": "string",
             "pattern": r"^\w[\w .+-]{0,99}$",
-            "description": "of the run; the file's, if left out",
+            "description": "name of the run; default: the name of the file",
         },
-        "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "of all randomness"},
-        "extends": {"type": "string", "description": "another recipe, relative to this one, beneath this one"},
+        "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "seed of all random numbers"},
+        "extends": {"type": "string", "description": "path of a recipe that this one extends, relative to this file"},
         "requires": {
             "type": "array",
             "items": {"type": "string"},
-            "description": 'distributions that must be installed: "gankit-lecam >= 0.2"',
+            "description": 'distributions that must be installed, such as "gankit-lecam >= 0.2"',
         },
         "train": settings_of(Train),
         "output": settings_of(Output),
@@ -102,8 +102,8 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     for kind in (*SINGLE_SLOTS, *EXTRACTOR):
         properties[kind] = place(kind)
     for kind in PLAYER_SLOTS:
-        of_players = {player: place(kind) for player in PLAYERS}
-        properties[kind] = {"type": "object", "properties": of_players, "additionalProperties": False}
+        players = {player: place(kind) for player in PLAYERS}
+        properties[kind] = {"type": "object", "properties": players, "additionalProperties": False}
     for table, kinds in NAMED_TABLES.items():
         one = kinds[0]
         named = {name: f"{kind}.{name}" for kind in kinds for name in plugins.get(kind, {})}
@@ -118,13 +118,13 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
             "additionalProperties": {"$ref": f"#/$defs/{one}"},
         }
         tables[one] = {
-            "description": f"a plugin of kind {' or '.join(kinds)}, under any name",
+            "description": f"plugin of kind {' or '.join(kinds)}, under any name",
             "anyOf": [*({"$ref": f"#/$defs/{label}"} for label in named.values()), _FOREIGN],
         }
     used = _definitions_used(properties, shared | tables)
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A recipe of gankit",
+        "title": "Recipe of gankit",
         "type": "object",
         "properties": properties,
         "additionalProperties": False,
@@ -134,25 +134,25 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
 
 _FOREIGN: Schema = {
     "type": "object",
-    "description": "a class from a file or a module, with its arguments",
+    "description": "class from a file or a module, with its arguments",
     "properties": {"use": {"type": "string", "pattern": FROM_A_FILE}},
     "required": ["use"],
 }
 
 
 def _named(names: Iterable[str]) -> str:
-    """A pattern for one of some names, alone or with the distribution that it is meant of: `hinge@gankit`."""
+    """Return a regular expression for one of the names, alone or with its distribution: `hinge@gankit`."""
     return rf"^({'|'.join(map(re.escape, names))})(@[\w.-]+)?$"
 
 
-def _table(settings: Schema, name: str, says: str) -> Schema:
-    """A plugin's table: its settings, and `use`."""
+def _table(settings: Schema, name: str, description: str) -> Schema:
+    """Return the schema of a plugin's table: its settings, and `use`."""
     return {
         "type": "object",
-        "description": says,
+        "description": description,
         "properties": {
             "use": {
-                "description": says,
+                "description": description,
                 "anyOf": [{"const": name}, {"type": "string", "pattern": _named([name])}],
             },
             **settings.get("properties", {}),
@@ -163,19 +163,19 @@ def _table(settings: Schema, name: str, says: str) -> Schema:
 
 
 def _definitions_used(schema: Any, definitions: Schema) -> Schema:
-    """Those of the definitions that a schema refers to, directly or through others."""
-    found: Schema = {}
-    waiting = [schema]
-    while waiting:
-        part = waiting.pop()
+    """Return the definitions that a schema refers to, directly or through other definitions."""
+    used: Schema = {}
+    queue = [schema]
+    while queue:
+        part = queue.pop()
         if isinstance(part, dict):
             reference = part.get("$ref")
             if isinstance(reference, str):
                 name = reference.removeprefix("#/$defs/")
-                if name not in found:
-                    found[name] = definitions[name]
-                    waiting.append(definitions[name])
-            waiting += part.values()
+                if name not in used:
+                    used[name] = definitions[name]
+                    queue.append(definitions[name])
+            queue += part.values()
         elif isinstance(part, list):
-            waiting += part
-    return dict(sorted(found.items()))
+            queue += part
+    return dict(sorted(used.items()))

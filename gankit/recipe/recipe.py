@@ -1,8 +1,8 @@
-"""TOML to a validated recipe and back.
+"""Recipe: validation of the tables of a TOML file, and the way back to TOML.
 
-A recipe has three kinds of table: the core's own (`train`, `output`), slots that one plugin fills each (`data`,
-`generator`, ...), and `tricks`, any number of plugins in the order in which they act. Everything that can be
-wrong with it is found in one pass and raised as one RecipeError.
+A recipe has three kinds of table: settings of the core (`train`, `output`, `evaluation`), slots for one plugin each
+(`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`), which act in the order of the
+file. All mistakes are found in one pass and raised as one RecipeError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 from packaging.requirements import InvalidRequirement, Requirement
@@ -36,8 +36,10 @@ from gankit.plugin.slots import (
     Player,
 )
 from gankit.recipe.settings import Evaluation, Output, Train
-from gankit.recipe.toml import Raw, _anchor_uses, _drop, merge, overrides_from_here, parse_overrides, read_toml
+from gankit.recipe.toml import Raw, drop_key, merge, overrides_from_here, read_toml
 from gankit.suggest import nearest
+
+S = TypeVar("S", bound=Settings)
 
 TOP_LEVEL = (
     *("name", "seed", "requires", "train", "output", "evaluation"),
@@ -50,7 +52,7 @@ TOP_LEVEL = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe: the core's settings, and the parts in the order in which they act."""
+    """A validated recipe: settings of the core, and plugins in the order in which they act."""
 
     name: str
     seed: int
@@ -59,36 +61,34 @@ class Recipe:
     evaluation: Evaluation
     components: dict[str, Component]
     source: str = "recipe"
-    """The file it came from, for messages."""
+    """File of the recipe, for messages."""
 
     requires: tuple[str, ...] = ()
-    """Distributions that must be installed, as pip writes them: `gankit-lecam >= 0.2`. Those that plugins come from are
-    among them, so that a recipe that was run says what it takes to run it elsewhere."""
+    """Distributions that must be installed, in the notation of pip: `gankit-lecam >= 0.2`.
+
+    They include the distributions of the plugins, so that the recorded recipe of a run can be run elsewhere.
+    """
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        overrides: Iterable[str] = (),
-        drop: Iterable[str] = (),
-        registry: Registry | None = None,
+        cls, path: str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = (), registry: Registry | None = None
     ) -> Recipe:
-        """Reads and validates a TOML file.
+        """Read and validate a TOML file.
 
         Args:
-            path: the recipe.
+            path: the file.
             overrides: `key.path=value` with TOML values; a bare word is a string.
-            drop: keys of tables or values to leave out, applied before the overrides.
-            registry: what is installed, when it is not to be looked up.
+            drop: keys of tables or values to leave out. Applied before the overrides.
+            registry: registry of plugins. Default: the installed ones.
 
         Raises:
-            RecipeError: with all that is wrong with it.
-            InputError: there is no such file.
+            RecipeError: the recipe is wrong. The error lists all mistakes.
+            InputError: the file cannot be read.
         """
         path = Path(path)
         raw = read_toml(path)
         for key in drop:
-            _drop(raw, key, path)
+            drop_key(raw, key, path)
         raw = merge(raw, overrides_from_here(overrides))
         return cls.from_dict(raw, source=path, registry=registry)
 
@@ -100,15 +100,21 @@ class Recipe:
         registry: Registry | None = None,
         recorded: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Recipe:
-        """Validates a recipe given as nested dictionaries.
+        """Validate a recipe given as nested dictionaries.
 
-        Files of plugins are looked for relative to `source`, or to the current folder if that is no file. `recorded`
-        is what a run noted of its plugins, for a name that several distributions offer.
+        Args:
+            raw: tables of the recipe.
+            source: file of the recipe. Paths of plugin files are relative to its folder.
+            registry: registry of plugins. Default: the installed ones.
+            recorded: as for `RecipeParser`.
+
+        Raises:
+            RecipeError: the recipe is wrong. The error lists all mistakes.
         """
         return RecipeParser(raw, source, registry or Registry.installed(), recorded).parse()
 
     def to_dict(self) -> Raw:
-        """The recipe with every default written out; `from_dict` gives the same recipe again."""
+        """Return the recipe with all defaults. `from_dict` of it returns an equal recipe."""
         resolved: Raw = {
             "name": self.name,
             "seed": self.seed,
@@ -117,83 +123,82 @@ class Recipe:
             "output": self.output.model_dump(mode="json"),
             "evaluation": self.evaluation.model_dump(mode="json"),
         }
-        for part in self.components.values():
-            table, _, name = part.key.partition(".")
+        for component in self.components.values():
+            table, _, name = component.key.partition(".")
             if name:
-                resolved.setdefault(table, {})[name] = part.to_dict()
+                resolved.setdefault(table, {})[name] = component.to_dict()
             else:
-                resolved[table] = part.to_dict()
+                resolved[table] = component.to_dict()
         return resolved
 
     def to_toml(self) -> str:
+        """Return the recipe with all defaults as TOML."""
         return tomli_w.dumps(self.to_dict())
 
     def changed(self, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-        """This recipe with keys left out and settings in place of its own, validated anew.
-
-        Unlike in `load`, what is left out may come from an override of before.
+        """Return this recipe with changes, validated again.
 
         Args:
             overrides: `key.path=value` with TOML values, as on the command line.
-            drop: keys of tables or values.
+            drop: keys of tables or values to leave out. Applied before the overrides.
 
         Raises:
-            RecipeError: with all that is wrong with it then.
-            InputError: an override is none, or there is no such key.
+            RecipeError: the new recipe is wrong. The error lists all mistakes.
+            InputError: an override is not `key=value`, or a key to drop does not exist.
         """
         raw = self.to_dict()
         for key in drop:
-            _drop(raw, key, Path(self.source))
-        above = parse_overrides(overrides)
-        _anchor_uses(above, Path())
+            drop_key(raw, key, Path(self.source))
         recorded = {
-            key: {"distribution": part.resolved.distribution, "version": part.resolved.version}
-            for key, part in self.components.items()
+            key: {"distribution": component.resolved.distribution, "version": component.resolved.version}
+            for key, component in self.components.items()
         }
-        return Recipe.from_dict(merge(raw, above), self.source, recorded=recorded)
+        return Recipe.from_dict(merge(raw, overrides_from_here(overrides)), self.source, recorded=recorded)
 
     def uses(self, name: str) -> bool:
-        """Whether a plugin of this name stands anywhere in the recipe."""
-        return any(part.plugin_class.name == name for part in self.components.values())
+        """Return whether the recipe has a plugin of this name."""
+        return any(component.plugin_class.name == name for component in self.components.values())
 
     def use_of(self, key: str) -> str | None:
-        """The name of the plugin at a key, `normalization.discriminator` for instance; None if there is none."""
+        """Return the name of the plugin at a key such as `normalization.discriminator`, or None if there is none."""
         return self.components[key].plugin_class.name if key in self.components else None
 
     def coupling(self, player: Player) -> list[str]:
-        """The keys of the parts that make one image's output depend on the rest of its batch in the player's network.
+        """Return the keys of the plugins that couple the images of a batch in the player's network.
 
-        A trick that couples a batch does so in the discriminator.
+        A coupled output of one image depends on the other images of the batch. Tricks couple in the discriminator.
         """
         return [
             key
-            for key, part in self.components.items()
-            if part.plugin_class.batch_coupled
-            and (key.endswith(f".{player}") if part.kind not in TRICK_KINDS else player == "discriminator")
+            for key, component in self.components.items()
+            if component.plugin_class.batch_coupled
+            and (key.endswith(f".{player}") if component.kind not in TRICK_KINDS else player == "discriminator")
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """The class of the plugin at a key.
+        """Return the class of the plugin at a key.
 
-        Raises KeyError when nothing stands there.
+        Raises:
+            KeyError: there is no plugin.
         """
         return self.components[key].plugin_class
 
 
-def with_sources(requires: Iterable[str], parts: Mapping[str, Component]) -> tuple[str, ...]:
-    """What a recipe requires, and behind it the distributions that its plugins come from, in the versions installed."""
+def with_distributions(requires: Iterable[str], components: Mapping[str, Component]) -> tuple[str, ...]:
+    """Return the requirements of a recipe, followed by the distributions of its plugins in the installed versions."""
     required = list(requires)
     named = {"gankit", *(canonicalize_name(Requirement(one).name) for one in required)}
-    for part in parts.values():
-        name = canonicalize_name(part.resolved.distribution)
+    for component in components.values():
+        plugin = component.resolved
+        name = canonicalize_name(plugin.distribution)
         if name and name not in named:
-            required.append(f"{part.resolved.distribution}{_at_least(part.resolved.version)}")
+            required.append(f"{plugin.distribution}{_at_least(plugin.version)}")
             named.add(name)
     return tuple(required)
 
 
 def _at_least(version: str) -> str:
-    """` >= 0.2`; nothing for what is no version. What stands behind a '+' (a commit, a CUDA) is compared by nobody."""
+    """Return ` >= 0.2`, without a local part such as `+cu126`, or an empty string for an invalid version."""
     try:
         return f" >= {Version(version).public}"
     except InvalidVersion:
@@ -201,14 +206,14 @@ def _at_least(version: str) -> str:
 
 
 class RecipeParser:
-    """One reading of one recipe, gathering problems as it goes.
+    """Parser of one recipe, which collects all problems.
 
     Args:
-        raw: the tables.
-        source: the file, for messages.
-        registry: what is installed.
-        recorded: `{"distribution": ..., "version": ...}` by key, as noted when the recipe was run. Where several
-            distributions offer a name, the one on record is meant.
+        raw: tables of the recipe.
+        source: file of the recipe, for messages and relative paths.
+        registry: registry of plugins.
+        recorded: `{"distribution": ..., "version": ...}` by key, of an earlier run of the recipe. If several
+            distributions have a plugin of the same name, the recorded one is used.
     """
 
     def __init__(
@@ -226,72 +231,77 @@ class RecipeParser:
         self.problems: list[Problem] = []
 
     def parse(self) -> Recipe:
+        """Return the validated recipe.
+
+        Raises:
+            RecipeError: the recipe is wrong. The error lists all mistakes.
+        """
         for key in self.raw:
             if key not in TOP_LEVEL:
                 self.problem(key, f"unknown key; {nearest(key, TOP_LEVEL)}there are {', '.join(TOP_LEVEL)}")
         name = self.raw.get("name", Path(self.source).stem)
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+-]{0,99}", name):
             self.problem(
-                "name", f"{_short(name)} given; a name is up to 100 letters, digits, '_', '-', '.', '+' and blanks"
+                "name", f"{_short(name)} given; expected up to 100 letters, digits, '_', '-', '.', '+' and blanks"
             )
         seed = self.raw.get("seed", 0)
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-            self.problem("seed", f"{_short(seed)} given; a whole number from 0 to 2^63 - 1 is wanted")
+            self.problem("seed", f"{_short(seed)} given; expected an integer from 0 to 2^63 - 1")
         requires = self.requirements()
         train = self.settings(Train, self.table("train"), "train")
         output = self.settings(Output, self.table("output"), "output")
         evaluation = self.settings(Evaluation, self.table("evaluation"), "evaluation")
-        parts = {key: part for key, kinds, raw in self.places() if (part := self.part(key, kinds, raw))}
-        if isinstance(train, Train) and train.batch_size % train.accumulate:
-            self.problem(
-                "train.accumulate",
-                f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}",
-            )
+        components = {
+            key: component for key, kinds, raw in self.places() if (component := self.component(key, kinds, raw))
+        }
+        if train is not None and train.batch_size % train.accumulate:
+            message = f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}"
+            self.problem("train.accumulate", message)
         self.raise_problems()
-        assert isinstance(train, Train)
-        assert isinstance(output, Output)
-        assert isinstance(evaluation, Evaluation)
-        return Recipe(name, seed, train, output, evaluation, parts, str(self.source), with_sources(requires, parts))
+        assert train is not None and output is not None and evaluation is not None  # noqa: PT018
+        requires = with_distributions(requires, components)
+        return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires)
 
     def requirements(self) -> tuple[str, ...]:
-        """What the recipe requires; each distribution that is missing or too old is a problem."""
+        """Return the requirements. Each distribution that is missing or too old is a problem."""
         given = self.raw.get("requires", [])
         if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-            self.problem("requires", f'{_short(given)} given; a list is wanted: requires = ["gankit-lecam >= 0.2"]')
+            self.problem("requires", f'{_short(given)} given; expected a list: requires = ["gankit-lecam >= 0.2"]')
             return ()
         for one in given:
             try:
-                wanted = Requirement(one)
+                required = Requirement(one)
             except InvalidRequirement:
-                self.problem("requires", f"{_short(one)} given; a distribution is wanted: gankit-lecam >= 0.2")
+                self.problem("requires", f"{_short(one)} given; expected a distribution: gankit-lecam >= 0.2")
                 continue
-            if wanted.marker is not None and not wanted.marker.evaluate():
+            if required.marker is not None and not required.marker.evaluate():
                 continue
-            version = self.registry.version_of(wanted.name)
+            version = self.registry.version_of(required.name)
             if version is None:
-                self.problem("requires", f"{wanted.name} is not installed; try `pip install '{one}'`")
-            elif not _fits(version, wanted):
-                self.problem("requires", f"{one} is wanted, and {version} is installed; try `pip install '{one}'`")
+                self.problem("requires", f"{required.name} is not installed; try `pip install '{one}'`")
+            elif not _fits(version, required):
+                self.problem("requires", f"{version} is installed, and {one} is required; try `pip install '{one}'`")
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
-        """What the recipe names at some keys, without looking for it."""
-        wanted = set(keys)
-        named = [_use(raw, kinds) for key, kinds, raw in self.places() if key in wanted]
-        return [use for use in named if isinstance(use, str)]
+        """Return the `use` of some keys, without a search for the plugins."""
+        requested = set(keys)
+        uses = [_use(raw, kinds) for key, kinds, raw in self.places() if key in requested]
+        return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
-        """The parts at some keys alone; nothing else of the recipe is looked at.
+        """Return the components at some keys. The rest of the recipe is ignored.
 
-        Raises RecipeError with what is wrong with them.
+        Raises:
+            RecipeError: some of them are wrong. The error lists all mistakes.
         """
-        wanted = set(keys)
-        parts = {k: part for k, kinds, raw in self.places() if k in wanted and (part := self.part(k, kinds, raw))}
+        requested = [place for place in self.places() if place[0] in set(keys)]
+        components = {key: component for key, kinds, raw in requested if (component := self.component(key, kinds, raw))}
         self.raise_problems()
-        return parts
+        return components
 
     def raise_problems(self) -> None:
-        """Raises RecipeError with all that has been found to be wrong."""
+        """Raise a RecipeError if there are problems."""
         if self.problems:
             raise RecipeError(self.source, self.problems)
 
@@ -313,21 +323,25 @@ class RecipeParser:
                 elif isinstance(raw, dict):
                     yield key, kinds, {"use": name, **raw}
                 else:
-                    self.problem(key, f"{_short(raw)} given; write a table: [{key}], or {key}={{}} on the command line")
+                    self.problem(
+                        key, f"{_short(raw)} given; expected a table: [{key}], or {key}={{}} on the command line"
+                    )
         if self.raw.get("metrics") or "extractor" in self.raw:
             yield "extractor", ("extractor",), self.raw.get("extractor")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
+        """Return a table of the recipe. Keys other than the `allowed` ones, if there are some, are problems."""
         value = self.raw.get(key, {})
         if not isinstance(value, dict):
-            self.problem(key, f"{_short(value)} given; a table is wanted: [{key}]")
+            self.problem(key, f"{_short(value)} given; expected a table: [{key}]")
             return {}
         for name in value:
             if allowed and name not in allowed:
                 self.problem(f"{key}.{name}", f"unknown key; {nearest(name, allowed)}there are {', '.join(allowed)}")
         return value
 
-    def part(self, key: str, kinds: tuple[Kind, ...], raw: Any) -> Component | None:
+    def component(self, key: str, kinds: tuple[Kind, ...], raw: Any) -> Component | None:
+        """Return the plugin of a place with its settings, or None if there is a problem."""
         kind = kinds[0]
         if raw is None:
             if kind not in DEFAULT_USE:
@@ -338,68 +352,72 @@ class RecipeParser:
         if isinstance(raw, str):
             raw = {"use": raw}
         if not isinstance(raw, dict):
-            self.problem(key, f"{_short(raw)} given; a plugin's name or a table is wanted")
+            self.problem(key, f"{_short(raw)} given; expected the name of a plugin or a table")
             return None
         settings = {name: value for name, value in raw.items() if name != "use"}
         use = _use(raw, kinds)
         if not isinstance(use, str) or not use:
-            self.problem(f"{key}.use", f"{_short(use)} given; the name of a {kind} plugin is wanted")
+            self.problem(f"{key}.use", f"{_short(use)} given; expected the name of a {kind} plugin")
             return None
         distribution, version = (self.recorded.get(key, {}).get(what, "") for what in ("distribution", "version"))
         try:
-            found = self.registry.find(use, kinds, self.folder, distribution)
-            plugin_class = as_plugin_class(found, kinds)
+            resolved = self.registry.find(use, kinds, self.folder, distribution)
+            plugin_class = as_plugin_class(resolved, kinds)
         except PluginError as error:
-            gone = distribution and self.registry.version_of(distribution) is None
-            came_with = f"; it came with {distribution} {version}, which is not installed" if gone else ""
-            self.problem(f"{key}.use", f"{error}{came_with}")
+            missing = distribution and self.registry.version_of(distribution) is None
+            hint = f"; it was part of {distribution} {version}, which is not installed" if missing else ""
+            self.problem(f"{key}.use", f"{error}{hint}")
             return None
         config = self.settings(plugin_class.Config, settings, key)
-        return Component(key, plugin_class.kind, found.use, plugin_class, config, found) if config is not None else None
+        if config is None:
+            return None
+        return Component(key, plugin_class.kind, resolved.use, plugin_class, config, resolved)
 
-    def settings(self, model: type[Settings], raw: Raw, key: str) -> Settings | None:
+    def settings(self, model: type[S], raw: Raw, key: str) -> S | None:
+        """Return validated settings, or None if there are problems."""
         try:
-            # Through JSON: strict types, yet a TOML array may fill a tuple and a string a path.
+            # Validation of JSON has strict types, but an array may fill a tuple, and a string a path.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                self.problem(*_worded(detail, key, model))
+                self.problem(*_message(detail, key, model))
         except (RecursionError, ValueError):
-            self.problem(key, "nested too deeply, or with a number of thousands of digits")
+            self.problem(key, "nested too deeply, or a number with thousands of digits")
         return None
 
     def problem(self, key: str, message: str) -> None:
+        """Add a problem."""
         self.problems.append(Problem(key, message))
 
 
-def _fits(version: str, wanted: Requirement) -> bool:
-    if not wanted.specifier:
+def _fits(version: str, required: Requirement) -> bool:
+    if not required.specifier:
         return True
     try:
-        return wanted.specifier.contains(Version(version), prereleases=True)
+        return required.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return what a place of a raw recipe names. Not a string if it names nothing."""
+    """Return the `use` of a place in a raw recipe. It is not a string if the recipe is wrong."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)
     return default if raw is None else raw
 
 
-def _worded(detail: Any, key: str, model: type[Settings]) -> tuple[str, str]:
-    """A pydantic error as (key, sentence)."""
+def _message(detail: Any, key: str, model: type[Settings]) -> tuple[str, str]:
+    """Return the key and the message of a pydantic error."""
     path = ".".join([key, *[str(step) for step in detail["loc"]]])
     fields = list(model.model_fields)
     if detail["type"] == "extra_forbidden":
-        there = f"there are {', '.join(fields)}" if fields else "it has no settings"
-        return path, f"unknown key; {nearest(str(detail['loc'][-1]), fields)}{there}"
+        known = f"there are {', '.join(fields)}" if fields else "it has no settings"
+        return path, f"unknown key; {nearest(str(detail['loc'][-1]), fields)}{known}"
     if detail["type"] == "missing":
         field = model.model_fields.get(str(detail["loc"][0]))
         meaning = f": {field.description}" if field is not None and field.description else ""
-        return path, f"missing, and it has no default{meaning}"
+        return path, f"missing; it has no default{meaning}"
     message = detail["msg"].removeprefix("Value error, ")
     return path, f"{_short(detail['input'])} given; {message[0].lower()}{message[1:]}"
 

@@ -1,4 +1,4 @@
-"""The core's own tables of a recipe: `[train]`, `[output]` and `[evaluation]`."""
+"""Settings of the core: the tables `[train]`, `[output]` and `[evaluation]` of a recipe."""
 
 from __future__ import annotations
 
@@ -12,70 +12,66 @@ from gankit.plugin.base import Settings
 
 
 class Train(Settings):
-    """The `[train]` table: how the game is played."""
+    """Table `[train]`: settings of the training."""
 
-    iterations: int = Field(2000, ge=1, description="one cycle of turns each")
-    batch_size: int = Field(64, ge=1, description="images in one turn")
-    accumulate: int = Field(
-        1, ge=1, description="a turn's batch is worked through in this many parts, for batches beyond memory"
-    )
-    discriminator_steps: int = Field(1, ge=1, description="turns of D for each turn of G")
+    iterations: int = Field(2000, ge=1, description="number of iterations: the D steps, then one G step")
+    batch_size: int = Field(64, ge=1, description="number of images in one step")
+    accumulate: int = Field(1, ge=1, description="number of gradient-accumulation steps per update")
+    discriminator_steps: int = Field(1, ge=1, description="number of D steps in one iteration")
     class_balanced: bool = Field(
-        False, description="the same number of images of each class in every batch; some networks insist"
+        False, description="same number of images of each class in every batch; some networks require it"
     )
     sync_batch_norm: bool = Field(
-        False, description="with several ranks, batch norm's statistics are of the whole batch, not of each rank's part"
+        False, description="with several processes, batch norm uses the statistics of the whole batch"
     )
-    device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
+    device: str = Field("auto", description="device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
     precision: Literal["fp32", "bf16", "auto"] = Field(
-        "fp32",
-        description="bf16: matrix products in bfloat16 by autocast; auto: bf16 where the processor computes in it",
+        "fp32", description="bf16: autocast to bfloat16; auto: bf16 if the processor supports it"
     )
-    channels_last: bool = Field(True, description="memory format of images and convolutions")
-    tf32: bool = Field(True, description="on a GPU, fp32 matrix products in TensorFloat-32")
-    deterministic: bool = Field(
-        False, description="on a GPU, only kernels that repeat to the bit, as exact resume needs"
-    )
+    channels_last: bool = Field(True, description="channels-last memory format of images and convolutions")
+    tf32: bool = Field(True, description="on a GPU, use TensorFloat-32 for fp32 matrix products")
+    deterministic: bool = Field(False, description="on a GPU, use deterministic kernels only, as exact resume requires")
     keep_freed_memory: bool = Field(
-        True,
-        description="on a CPU with glibc, freed memory is kept for the next iteration: faster, more memory",
+        True, description="on a CPU with glibc, keep freed memory for the next iteration: faster, but more memory"
     )
 
 
 class Output(Settings):
-    """The `[output]` table: what a run writes, and how often. Nothing here changes what is learnt."""
+    """Table `[output]`: files of a run, and how often they are written. Does not change the training."""
 
-    directory: Path = Field(Path("runs"), description="run directories are made as DIRECTORY/NAME/TIME")
+    directory: Path = Field(Path("runs"), description="run directories are created as DIRECTORY/NAME/TIME")
     log_every: int = Field(30, ge=1, description="iterations between lines of log.jsonl")
     sample_every: int = Field(100, ge=1, description="iterations between grids in samples/")
     checkpoint_every: int = Field(100, ge=1, description="iterations between checkpoints")
-    keep_checkpoints: int = Field(3, ge=1, description="older checkpoints are removed")
-    sample_count: int = Field(64, ge=1, description="images in a grid")
+    keep_checkpoints: int = Field(3, ge=1, description="number of checkpoints to keep; older ones are deleted")
+    sample_count: int = Field(64, ge=1, description="number of images in a grid")
 
 
 PERCENT = r"^(\d+(?:\.\d+)?) ?%$"
-"""A share in words: `5%`."""
+"""Regular expression for percentages such as `5%`."""
 
 
 class Evaluation(Settings):
-    """The `[evaluation]` table: how `[metrics]` are taken. Nothing here changes what is learnt."""
+    """Table `[evaluation]`: settings of the metrics in `[metrics]`. Does not change the training."""
 
-    every: int = Field(500, ge=1, description="iterations between evaluations; the end of a run always has one")
-    count: int = Field(2000, ge=2, description="images drawn, and as many real ones, or all there are")
-    seed: int = Field(0, ge=0, lt=2**63, description="of z and of the choice of real images, whatever the run's")
+    every: int = Field(500, ge=1, description="iterations between evaluations; there is always one at the end of a run")
+    count: int = Field(2000, ge=2, description="number of generated images, and of real images at most")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="seed of z and of the choice of real images, independent of the seed of the run"
+    )
     budget: float = Field(
         0.05,
         gt=0,
         le=1,
-        description='share of the run\'s time, or "5%"; an evaluation that would exceed it is left out',
+        description='share of the time for evaluations, as 0.05 or "5%"; an evaluation that exceeds it is skipped',
         json_schema_extra={"type": ["number", "string"], "pattern": PERCENT},
     )
 
     @field_validator("budget", mode="before")
     @classmethod
-    def _of_a_hundred(cls, budget: Any) -> Any:
+    def _parse_percentage(cls, budget: Any) -> Any:
         if not isinstance(budget, str):
             return budget
         if (percent := re.fullmatch(PERCENT, budget)) is None:
-            raise ValueError('say a share of the run\'s time, as "5%" or as 0.05')
+            raise ValueError('write "5%" or 0.05')
         return float(percent[1]) / 100

@@ -17,14 +17,17 @@ Raw = dict[str, Any]
 
 
 def read_toml(path: Path) -> Raw:
-    """The raw tables of a recipe, with what it `extends` beneath them.
+    """Return the tables of a recipe, merged over those of the recipe that it `extends`.
 
-    Raises RecipeError for a file that is not TOML, InputError for one that is not there.
+    Raises:
+        RecipeError: the file is not valid TOML, or the chain of `extends` is wrong.
+        InputError: the file cannot be read.
     """
     return _read_extending(path, [])
 
 
-def _read_extending(path: Path, below: list[Path]) -> Raw:
+def _read_extending(path: Path, chain: list[Path]) -> Raw:
+    """Return the tables of a recipe. `chain` holds the recipes that extend it, directly or not."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -35,52 +38,52 @@ def _read_extending(path: Path, below: list[Path]) -> Raw:
         raise InputError(f"{path} is not text; a recipe is a TOML file in UTF-8") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
-    if path.resolve() in below:
-        chain = " -> ".join(p.name for p in [*below, path])
-        raise RecipeError(path, [Problem("extends", f"goes round in a circle: {chain}")])
+    if path.resolve() in chain:
+        circle = " -> ".join(p.name for p in [*chain, path])
+        raise RecipeError(path, [Problem("extends", f"the recipes extend each other in a circle: {circle}")])
     try:
         raw = tomllib.loads(text)
-        _anchor_uses(raw, path.parent)
+        make_absolute(raw, path.parent)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
-    except ValueError as error:  # TOMLDecodeError, and Python's own for a number of thousands of digits
+    except ValueError as error:  # TOMLDecodeError, or Python's error for a number with thousands of digits.
         raise RecipeError(path, [Problem("TOML", str(error))]) from None
     base = raw.pop("extends", None)
     if base is None:
         return raw
     if not isinstance(base, str):
-        raise RecipeError(path, [Problem("extends", f"{base!r} given; it names one recipe file")])
+        raise RecipeError(path, [Problem("extends", f"{base!r} given; expected the path of one recipe")])
     try:
-        beneath = _read_extending(path.parent / base, [*below, path.resolve()])
+        tables = _read_extending(path.parent / base, [*chain, path.resolve()])
     except RecipeError:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
-    required = [raw.get("requires", []), beneath.get("requires", [])]
-    if all(isinstance(of, list) for of in required) and any(required):
-        raw["requires"] = list(dict.fromkeys(one for of in reversed(required) for one in of))
-    return merge(beneath, raw)
+    # The requirements of both recipes count. Other lists are replaced.
+    requires = [tables.get("requires", []), raw.get("requires", [])]
+    if all(isinstance(one, list) for one in requires) and any(requires):
+        raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
+    return merge(tables, raw)
 
 
-def _anchor_uses(raw: Raw, folder: Path) -> None:
-    """Files of plugins, wherever a recipe names them, are relative to a folder."""
+def make_absolute(raw: Raw, folder: Path) -> None:
+    """Make paths of plugin files absolute, in place. They are relative to the folder of the recipe with them."""
     for name, value in raw.items():
         if isinstance(value, dict):
-            _anchor_files(value, folder)
+            _make_table_absolute(value, folder)
         elif name in (*SINGLE_SLOTS, *PLAYER_SLOTS, "extractor") and isinstance(value, str):
-            raw[name] = _anchored(value, folder)
+            raw[name] = _absolute(value, folder)
 
 
-def _anchor_files(table: Raw, folder: Path) -> None:
-    """Files of plugins are relative to the recipe that names them, which `extends` may put elsewhere."""
+def _make_table_absolute(table: Raw, folder: Path) -> None:
     for name, value in table.items():
         if isinstance(value, dict):
-            _anchor_files(value, folder)
+            _make_table_absolute(value, folder)
         elif isinstance(value, str) and (name == "use" or name in PLAYERS):
-            table[name] = _anchored(value, folder)
+            table[name] = _absolute(value, folder)
 
 
-def _anchored(use: str, folder: Path) -> str:
+def _absolute(use: str, folder: Path) -> str:
     location, colon, class_name = use.rpartition(":")
     if colon and location.endswith(".py"):
         return f"{os.path.abspath(folder / location)}:{class_name}"
@@ -88,33 +91,35 @@ def _anchored(use: str, folder: Path) -> str:
 
 
 def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
-    """`above` laid over `below`, table by table.
+    """Return `above` merged over `below`, table by table.
 
-    Where a plugin's `use` changes, the rest of its table below is dropped: those were settings of another plugin.
+    If the `use` of a plugin changes, the other settings of its table in `below` are dropped, since they belong to
+    another plugin.
 
     Args:
-        below, above: raw tables.
-        place: the keys that lead to them.
+        below: tables with lower precedence.
+        above: tables with higher precedence.
+        place: the keys that lead to both.
     """
     merged = dict(below)
     for key, value in above.items():
-        here, under = (*place, key), merged.get(key)
-        plugin = _is_a_plugins(here)
-        if plugin and isinstance(under, str) and isinstance(value, dict):
-            under = {"use": under}
-        if plugin and isinstance(under, dict) and isinstance(value, str):
+        here, old = (*place, key), merged.get(key)
+        plugin = _is_plugin_table(here)
+        if plugin and isinstance(old, str) and isinstance(value, dict):
+            old = {"use": old}
+        if plugin and isinstance(old, dict) and isinstance(value, str):
             value = {"use": value}
-        if isinstance(under, dict) and isinstance(value, dict):
-            unsaid = key if place[:1] and place[0] in NAMED_TABLES else DEFAULT_USE.get(here[0])
-            other_plugin = plugin and "use" in value and value["use"] != under.get("use", unsaid)
-            merged[key] = dict(value) if other_plugin else merge(under, value, here)
+        if isinstance(old, dict) and isinstance(value, dict):
+            default = key if place[:1] and place[0] in NAMED_TABLES else DEFAULT_USE.get(here[0])
+            other_plugin = plugin and "use" in value and value["use"] != old.get("use", default)
+            merged[key] = dict(value) if other_plugin else merge(old, value, here)
         else:
             merged[key] = value
     return merged
 
 
-def _is_a_plugins(place: tuple[str, ...]) -> bool:
-    """Whether the table at some keys is a plugin's, rather than one that holds plugins or lies within a plugin's."""
+def _is_plugin_table(place: tuple[str, ...]) -> bool:
+    """Return whether a place holds a plugin, rather than several plugins or a setting of a plugin."""
     single = place[0] in (*SINGLE_SLOTS, "extractor")
     return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation")
 
@@ -123,9 +128,10 @@ _BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#][^\"'\[\]{}=,#]*")
 
 
 def parse_overrides(overrides: Iterable[str]) -> Raw:
-    """`["train.iterations=100", "loss.use=hinge"]` to nested tables.
+    """Return overrides such as `["train.iterations=100", "loss.use=hinge"]` as nested tables.
 
-    Raises InputError for an override that is not `key=value` with a TOML value.
+    Raises:
+        InputError: an override is not `key=value` with a TOML value.
     """
     nested: Raw = {}
     for override in overrides:
@@ -144,14 +150,14 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
         table = nested
         for depth, name in enumerate(path[:-1], start=1):
             inner = table.setdefault(name, {})
-            if isinstance(inner, str) and _is_a_plugins(tuple(path[:depth])):
-                # The short form, `loss=hinge`, with a setting of that plugin behind it.
+            if isinstance(inner, str) and _is_plugin_table(tuple(path[:depth])):
+                # The short form `loss=hinge`, followed by a setting of that plugin.
                 inner = table[name] = {"use": inner}
             if not isinstance(inner, dict):
                 raise InputError(f"{override!r}: another override makes {name!r} a value, not a table")
             table = inner
         if isinstance(table.get(path[-1]), dict):
-            if isinstance(value, str) and _is_a_plugins(tuple(path)) and "use" not in table[path[-1]]:
+            if isinstance(value, str) and _is_plugin_table(tuple(path)) and "use" not in table[path[-1]]:
                 table[path[-1]]["use"] = value
                 continue
             raise InputError(f"{override!r}: another override makes {path[-1]!r} a table")
@@ -160,13 +166,18 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
 
 
 def overrides_from_here(overrides: Iterable[str]) -> Raw:
-    """As `parse_overrides`; a file named on the command line lies where the command was typed."""
+    """Return overrides as nested tables, with paths of plugin files relative to the current folder."""
     above = parse_overrides(overrides)
-    _anchor_uses(above, Path())
+    make_absolute(above, Path())
     return above
 
 
-def _drop(raw: Raw, key: str, source: Path) -> None:
+def drop_key(raw: Raw, key: str, source: Path) -> None:
+    """Delete a table or a value, in place.
+
+    Raises:
+        InputError: there is no such key. The error suggests the nearest one.
+    """
     *tables, last = key.split(".")
     table: Any = raw
     for name in tables:
@@ -178,6 +189,7 @@ def _drop(raw: Raw, key: str, source: Path) -> None:
 
 
 def _keys(raw: Raw, prefix: str = "") -> list[str]:
+    """Return the dotted keys of all tables and values."""
     keys = []
     for name, value in raw.items():
         keys.append(prefix + name)

@@ -1,1 +1,1 @@
-"""What runs have come to: one run as a page, several side by side. Reads run directories alone, and needs no torch."""
+"""Reports: one run as an HTML page, several runs side by side. Reads run directories and does not import torch."""

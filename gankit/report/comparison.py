@@ -1,4 +1,4 @@
-"""Runs side by side in one table. Numbers that were taken in different ways never stand in one column."""
+"""Comparison of runs in one table. Metrics of different protocols stand in different columns."""
 
 from __future__ import annotations
 
@@ -9,43 +9,52 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from gankit.formatting import brief, plural, duration, megabytes
-from gankit.recipe.diff import labels, learnt_from
-from gankit.report.run_record import Measure, RunRecord
+from gankit.formatting import brief, duration, megabytes, plural
+from gankit.recipe.diff import distinct_labels, training_settings
+from gankit.report.run_record import Metric, RunRecord
 
 NOTHING = "-"
-"""Stands where nothing is on record."""
+"""Cell of a value that is not recorded."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ by their seed alone."""
+    """Runs that differ only in their seed."""
 
     name: str
     runs: list[RunRecord]
 
     @property
     def label(self) -> str:
-        return self.name + seeds_in_words(self.runs)
+        """Name with the seeds, if there are several."""
+        if len(self.runs) == 1:
+            return self.name
+        return f"{self.name} (seeds {', '.join(str(seed) for seed in sorted(run.seed for run in self.runs))})"
+
+    @property
+    def run_names(self) -> list[str]:
+        """Name of each run."""
+        return [self.name if len(self.runs) == 1 else f"{self.name}, seed {run.seed}" for run in self.runs]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A table of words, and the sentences that belong beneath it."""
+class RunComparison:
+    """A table with one row for each group, and notes on how to read it."""
 
-    heads: list[str]
+    groups: list[Group]
+    headings: list[str]
     rows: list[list[str]]
     notes: list[str]
 
 
-def grouped(runs: Sequence[RunRecord]) -> list[Group]:
-    """Runs that differ by their seed alone, in their recipe and in their plugins' code, together.
+def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
+    """Group the runs that differ only in their seed. Their recipes and the code of their plugins are equal.
 
-    A second run of a seed is no further seed: it stands apart.
+    A second run of the same seed goes to another group, because it is not an independent sample.
     """
     groups: list[tuple[object, list[RunRecord]]] = []
     for run in runs:
-        key = learnt_from(run.recipe), run.code
+        key = training_settings(run.recipe), run.code
         for other, members in groups:
             if other == key and run.seed not in [member.seed for member in members]:
                 members.append(run)
@@ -53,36 +62,38 @@ def grouped(runs: Sequence[RunRecord]) -> list[Group]:
         else:
             groups.append((key, [run]))
     first = [members[0] for _, members in groups]
-    # Seeds tell groups apart only where all are single runs.
+    # Seeds distinguish groups only if each group is a single run.
     single = all(len(members) == 1 for _, members in groups)
     recipes = [run.recipe if single else {k: v for k, v in run.recipe.items() if k != "seed"} for run in first]
     names = [str(run.path) if len(members) == 1 else run.name for run, (_, members) in zip(first, groups, strict=True)]
-    return told_apart([Group(name, members) for name, (_, members) in zip(labels(recipes, names), groups, strict=True)])
+    labels = distinct_labels(recipes, names)
+    return distinct_names([Group(label, members) for label, (_, members) in zip(labels, groups, strict=True)])
 
 
-def told_apart(groups: Sequence[Group]) -> list[Group]:
-    """Groups no two of which have the same name: namesakes are told apart by the code of a plugin, by the folder they
-    lie in, or else by all their paths."""
-    apart = list(groups)
-    for tell in (code_of, folder_of, paths_of):
-        apart = [_further_named(group, [other for other in apart if other.name == group.name], tell) for group in apart]
-    return apart
+def distinct_names(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups with unique names: equal names get the code of a plugin, the folder, or all paths appended."""
+    named = list(groups)
+    for describe in (_describe_code, _describe_folder, _describe_paths):
+        named = [
+            _extend_name(group, [other for other in named if other.name == group.name], describe) for group in named
+        ]
+    return named
 
 
-def _further_named(group: Group, namesakes: Sequence[Group], tell: Callable[[Group, Sequence[Group]], str]) -> Group:
-    if len({tell(other, namesakes) for other in namesakes}) == 1:
+def _extend_name(group: Group, namesakes: Sequence[Group], describe: Callable[[Group, Sequence[Group]], str]) -> Group:
+    if len({describe(other, namesakes) for other in namesakes}) == 1:
         return group
-    return replace(group, name=f"{group.name}, {tell(group, namesakes)}")
+    return replace(group, name=f"{group.name}, {describe(group, namesakes)}")
 
 
-def code_of(group: Group, namesakes: Sequence[Group]) -> str:
-    """`loss of source 3f2a91c0`: the first plugin that is of different code among namesakes."""
-    plugins = other_code([run for other in namesakes for run in other.runs])
+def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
+    """Return the code of the first plugin that differs: `loss of source 3f2a91c0`."""
+    plugins = differing_plugins([run for other in namesakes for run in other.runs])
     return " ".join(f"{plugin[0]} of {group.runs[0].code.get(plugin, 'unknown code')}" for plugin in plugins[:1])
 
 
-def folder_of(group: Group, namesakes: Sequence[Group]) -> str:
-    """`in old`: the folder that holds a group's runs, as seen from the one that holds all namesakes."""
+def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
+    """Return the folder of the group's runs, relative to the common folder of all namesakes: `in old`."""
 
     def common(groups: Sequence[Group]) -> str:
         return os.path.commonpath([os.path.abspath(run.path.parent) for other in groups for run in other.runs])
@@ -91,170 +102,167 @@ def folder_of(group: Group, namesakes: Sequence[Group]) -> str:
     return f"in {os.path.basename(every) if own == every else os.path.relpath(own, every)}"
 
 
-def paths_of(group: Group, namesakes: Sequence[Group]) -> str:
+def _describe_paths(group: Group, namesakes: Sequence[Group]) -> str:
     return " and ".join(str(run.path) for run in group.runs)
 
 
-def other_code(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """The plugins, by place and name, that were not of the same code in all runs that have them."""
+def differing_plugins(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Return the plugins, by place and name, whose code differs between the runs that use them."""
     plugins = dict.fromkeys(plugin for run in runs for plugin in run.code)
     return [plugin for plugin in plugins if len({run.code[plugin] for run in runs if plugin in run.code}) > 1]
 
 
-def seeds_in_words(members: Sequence[RunRecord]) -> str:
-    if len(members) == 1:
-        return ""
-    return f" (seeds {', '.join(str(seed) for seed in sorted(member.seed for member in members))})"
+def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
+    """Compare runs: one row for each group, with its differences first. Columns without any value are left out."""
+    groups = group_runs(runs)
+    headings = metric_headings([metric for run in runs for metric in run.metrics])
 
+    def spread(value: Callable[[RunRecord], float | None], text: Callable[[float], str]) -> Callable[[Group], str]:
+        return lambda group: format_spread([value(run) for run in group.runs], text)
 
-def compared(runs: Sequence[RunRecord]) -> Comparison:
-    """The table: a row for each group, what it differs in first."""
-    groups = grouped(runs)
-    metrics = list(dict.fromkeys(measure for run in runs for measure in run.metrics))
-    # Pairs, and no dictionary: a measure may be called what another column is.
+    def newest(metric: Metric) -> Callable[[Group], str]:
+        iterations = _newest_iterations(runs, metric)
+        return lambda group: format_newest(group.runs, metric, iterations)
+
+    # A list of pairs, because a metric may have the name of another column.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
-        ("state", lambda group: state_in_words(group.runs)),
-        *((head, _newest_of(measure, _when(runs, measure))) for measure, head in heads_of(metrics).items()),
-        ("time", lambda group: spread_in_words([run.seconds for run in group.runs], duration)),
-        ("images/s", lambda group: spread_in_words([run.images_per_second for run in group.runs], "{:.0f}".format)),
-        ("parameters of G", lambda group: counts_in_words([r.parameters("generator") for r in group.runs])),
-        ("parameters of D", lambda group: counts_in_words([r.parameters("discriminator") for r in group.runs])),
-        (
-            "memory of the process",
-            lambda group: spread_in_words([run.peak_memory("process") for run in group.runs], megabytes),
-        ),
-        ("memory on the GPU", lambda group: spread_in_words([run.peak_memory("gpu") for run in group.runs], megabytes)),
+        ("state", lambda group: format_states(group.runs)),
+        *((heading, newest(metric)) for metric, heading in headings.items()),
+        ("time", spread(lambda run: run.seconds, duration)),
+        ("images/s", spread(lambda run: run.images_per_second, "{:.0f}".format)),
+        ("parameters of G", lambda group: format_counts([run.parameters("generator") for run in group.runs])),
+        ("parameters of D", lambda group: format_counts([run.parameters("discriminator") for run in group.runs])),
+        ("memory of the process", spread(lambda run: run.peak_memory("process"), megabytes)),
+        ("memory on the GPU", spread(lambda run: run.peak_memory("gpu"), megabytes)),
     ]
-    cells = [(head, [column(group) for group in groups]) for head, column in columns]
-    # Of what nobody has on record, there is no column.
-    shown = [(head, column) for head, column in cells if any(cell != NOTHING for cell in column)]
+    cells = [(heading, [cell(group) for group in groups]) for heading, cell in columns]
+    shown = [(heading, column) for heading, column in cells if any(cell != NOTHING for cell in column)]
     rows = [list(row) for row in zip(*(column for _, column in shown), strict=True)]
-    return Comparison([head for head, _ in shown], rows, notes_on(runs, groups, metrics))
+    return RunComparison(groups, [heading for heading, _ in shown], rows, comparison_notes(runs, groups, headings))
 
 
-def transposed(comparison: Comparison) -> Comparison:
-    """A column for each row: for terminals that are narrow."""
-    first, *others = zip(comparison.heads, *comparison.rows, strict=True)
-    return Comparison(list(first), [list(other) for other in others], comparison.notes)
+def transpose(comparison: RunComparison) -> RunComparison:
+    """Return the table with a column for each group, for narrow terminals."""
+    first, *others = zip(comparison.headings, *comparison.rows, strict=True)
+    return replace(comparison, headings=list(first), rows=[list(other) for other in others])
 
 
-def _newest_of(measure: Measure, when: Sequence[int]) -> Callable[[Group], str]:
-    return lambda group: newest_in_words(group.runs, measure, when)
+def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
+    """Return a column heading for each metric: its name, and the protocol facts that differ between namesakes."""
+    headings = {}
+    for metric in dict.fromkeys(metrics):
+        protocols = [dict(other.protocol) for other in metrics if other.name == metric.name]
+        own = dict(metric.protocol)
+        differing = [
+            key for key in sorted({k for p in protocols for k in p}) if len({p.get(key) for p in protocols}) > 1
+        ]
+        facts = ", ".join(f"{key} {own[key]}" for key in differing if key in own)
+        headings[metric] = metric.name if not differing else f"{metric.name} ({facts or 'otherwise'})"
+    return headings
 
 
-def heads_of(metrics: Sequence[Measure]) -> dict[Measure, str]:
-    """What stands over the column of each measure: its name, and what of its protocol is not that of its namesakes."""
-    heads = {}
-    for measure in metrics:
-        namesakes = [dict(other.protocol) for other in metrics if other.name == measure.name]
-        own = dict(measure.protocol)
-        differ = [key for key in sorted({k for p in namesakes for k in p}) if len({p.get(key) for p in namesakes}) > 1]
-        told = ", ".join(f"{key} {own[key]}" for key in differ if key in own)
-        heads[measure] = measure.name if not differ else f"{measure.name} ({told or 'otherwise'})"
-    return heads
-
-
-def notes_on(runs: Sequence[RunRecord], groups: Sequence[Group], metrics: Sequence[Measure]) -> list[str]:
-    """What is to be known before numbers of the table are compared."""
+def comparison_notes(runs: Sequence[RunRecord], groups: Sequence[Group], headings: Mapping[Metric, str]) -> list[str]:
+    """Return the notes on how to read the table."""
     notes = []
     if len(groups) > 2:
-        notes.append("A run is named by what its recipe does not have in common with most of the others.")
+        notes.append("Each run is named by the settings that it does not share with most other runs.")
     if any(len(group.runs) > 1 for group in groups):
-        notes.append("Of several seeds: the mean, in brackets the lowest and the highest, and n, how many there are.")
-    if changed := other_code(runs):
+        notes.append("Several seeds: the mean, the lowest and highest value in brackets, and the number of values n.")
+    if changed := differing_plugins(runs):
         places = ", ".join(dict.fromkeys(place for place, _ in changed))
-        notes.append(f"Not of the same code in all runs: {places}. Runs whose plugins differ are no repetitions.")
-    for name in dict.fromkeys(measure.name for measure in metrics):
-        columns = [head for measure, head in heads_of(metrics).items() if measure.name == name]
-        if len(columns) > 1:
+        notes.append(f"The code differs between runs: {places}. Runs with different plugins are not repetitions.")
+    for name in dict.fromkeys(metric.name for metric in headings):
+        columns = sum(metric.name == name for metric in headings)
+        if columns > 1:
             notes.append(
-                f"{name} was measured in {len(columns)} ways and stands in as many columns: numbers of different "
-                "columns cannot be compared."
+                f"{name} was computed with {columns} protocols and has a column for each: values of different columns "
+                "cannot be compared."
             )
-    if any(len(set(_when(runs, measure))) > 1 for measure in metrics):
-        notes.append("The numbers are the newest of each run; where those are of different iterations, it is said.")
-    notes += [note for group in groups for note in notes_on_lacking(group, heads_of(metrics))]
-    machines = list(dict.fromkeys(machine_in_words(run) for run in runs))
+    if any(len(set(_newest_iterations(runs, metric))) > 1 for metric in headings):
+        notes.append("The values are the newest of each run. The iteration is given where it differs.")
+    notes += [note for group in groups for note in _missing_metrics(group, headings)]
+    machines = list(dict.fromkeys(describe_machine(run) for run in runs))
     if len(machines) > 1:
-        notes.append(f"Time, images/s and memory are of different machines: {'; '.join(machines)}.")
+        notes.append(f"Time, images/s and memory are from different machines: {'; '.join(machines)}.")
     return notes
 
 
-def notes_on_lacking(group: Group, heads: Mapping[Measure, str]) -> list[str]:
-    """Of which numbers a run of a group has none, though other seeds have: the mean is not of all seeds then."""
-    taken = [measure for measure in heads if any(measure in run.metrics for run in group.runs)]
-    lacking = [(run, [heads[measure] for measure in taken if measure not in run.metrics]) for run in group.runs]
+def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
+    """Return a note for each seed without a metric that other seeds have. The mean is then over fewer seeds."""
+    present = [metric for metric in headings if any(metric in run.metrics for run in group.runs)]
+    missing = [(run, [headings[metric] for metric in present if metric not in run.metrics]) for run in group.runs]
     return [
         f"{group.label}: seed {run.seed} has no {', '.join(names)}, which other seeds have ({run.path})."
-        for run, names in lacking
+        for run, names in missing
         if names
     ]
 
 
-def machine_in_words(run: RunRecord) -> str:
-    """What time depends on besides the recipe: `x86_64, 2 threads, fp32, torch 2.6.0`."""
-    known = run.environment
-    threads = plural(known["threads"], "thread") if "threads" in known else ""
+def describe_machine(run: RunRecord) -> str:
+    """Return the facts that decide the speed, besides the recipe: `x86_64, 2 threads, fp32, torch 2.6.0`."""
+    facts = run.environment
+    threads = plural(facts["threads"], "thread") if "threads" in facts else ""
     parts = [
-        known.get("device_name", ""),
+        facts.get("device_name", ""),
         threads,
-        known.get("precision", ""),
-        f"torch {known.get('torch', 'unknown')}",
+        facts.get("precision", ""),
+        f"torch {facts.get('torch', 'unknown')}",
     ]
     return ", ".join(part for part in parts if part)
 
 
-def _when(runs: Sequence[RunRecord], measure: Measure) -> list[int]:
-    """At which iterations the newest numbers of the runs were taken."""
-    return [run.metrics[measure][-1][0] for run in runs if measure in run.metrics]
+def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
+    """Return the iteration of the newest value of each run that has the metric."""
+    return [run.metrics[metric][-1][0] for run in runs if metric in run.metrics]
 
 
-def newest_in_words(runs: Sequence[RunRecord], measure: Measure, when: Sequence[int]) -> str:
-    """The newest number of each run; those of different iterations are not averaged."""
+def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequence[int]) -> str:
+    """Return the newest values of a metric. Values of different iterations are not averaged.
+
+    Args:
+        runs: the runs of a group.
+        metric: the metric.
+        iterations: iterations of the newest values in the whole table. If they differ, they are added to the text.
+    """
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
-        if measure in run.metrics:
-            iteration, value = run.metrics[measure][-1]
+        if metric in run.metrics:
+            iteration, value = run.metrics[metric][-1]
             by_iteration.setdefault(iteration, []).append(value)
-    return (
-        "\n".join(
-            spread_in_words([*values, *[None] * (len(runs) - len(values))], brief)
-            + (f" at {iteration}" if len(set(when)) > 1 else "")
-            for iteration, values in sorted(by_iteration.items(), reverse=True)
-        )
-        or NOTHING
-    )
+    lines = [
+        format_spread([*values, *[None] * (len(runs) - len(values))], brief)
+        + (f" at {iteration}" if len(set(iterations)) > 1 else "")
+        for iteration, values in sorted(by_iteration.items(), reverse=True)
+    ]
+    return "\n".join(lines) or NOTHING
 
 
-def spread_in_words(values: Sequence[float | None], word: Callable[[float], str]) -> str:
-    """`7.5 (7 to 8), n 2`: the mean, the lowest and the highest, and of how many; `8, n 2` when all are alike.
+def format_spread(values: Sequence[float | None], text: Callable[[float], str]) -> str:
+    """Return the mean, the range and the number of values: `7.5 (7 to 8), n 2`, or `8, n 2` if all are equal.
 
-    What is not finite has no part in it, and is counted: `8, n 1, 1 not finite`.
+    Values that are not finite are only counted: `8, n 1, 1 not finite`.
     """
     known = [value for value in values if value is not None]
     if len(values) == 1 and known:
-        return word(known[0])
+        return text(known[0])
     finite = [value for value in known if math.isfinite(value)]
-    broken = [f"{len(known) - len(finite)} not finite"] if len(finite) < len(known) else []
-    return ", ".join([*_spread(finite, word), *broken]) or NOTHING
+    parts = []
+    if finite:
+        low, high = text(min(finite)), text(max(finite))
+        parts += [low if low == high else f"{text(fmean(finite))} ({low} to {high})", f"n {len(finite)}"]
+    if len(finite) < len(known):
+        parts.append(f"{len(known) - len(finite)} not finite")
+    return ", ".join(parts) or NOTHING
 
 
-def _spread(values: Sequence[float], word: Callable[[float], str]) -> list[str]:
-    """The mean with its bounds, and of how many; nothing of none."""
-    if not values:
-        return []
-    low, high = word(min(values)), word(max(values))
-    return [low if low == high else f"{word(fmean(values))} ({low} to {high})", f"n {len(values)}"]
-
-
-def counts_in_words(counts: Sequence[int | None]) -> str:
-    """Of runs that differ by their seed alone the networks are alike."""
+def format_counts(counts: Sequence[int | None]) -> str:
+    """Return the numbers of parameters of a group. They are normally equal."""
     return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 
 
-def state_in_words(runs: Sequence[RunRecord]) -> str:
-    """`finished at 450`, `stopped at 300`; of several, how many of each."""
+def format_states(runs: Sequence[RunRecord]) -> str:
+    """Return the state of a run, `finished at 450`, or the number of runs in each state, `2 finished at 450`."""
     states = [f"{run.ending.state} at {run.ending.iteration}" for run in runs]
     if len(runs) == 1:
         return states[0]
@@ -262,51 +270,48 @@ def state_in_words(runs: Sequence[RunRecord]) -> str:
 
 
 def format_ending(run: RunRecord) -> str:
-    """How a run ended, in a sentence, with what to do about it."""
+    """Return a sentence on how a run ended, with the command that continues it."""
     ending = run.ending
-    go_on = f"`gankit resume {run.path}` goes on"
+    command = f"`gankit resume {run.path}` continues it"
     match ending.state:
         case "finished":
             return f"finished: {plural(ending.iteration, 'iteration')}"
         case "stopped":
             return f"stopped at iteration {ending.iteration}: {ending.reason}"
         case "interrupted":
-            return f"interrupted at iteration {ending.iteration}; {go_on}"
+            return f"interrupted at iteration {ending.iteration}; {command}"
         case "failed":
-            # The sentence of a loss that is no number names the iteration itself.
+            # The message of a NonFiniteError starts with the iteration.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
-            return f"broken down at iteration {ending.iteration}: {reason}"
+            return f"failed at iteration {ending.iteration}: {reason}"
         case "cut short":
-            return f"cut short after iteration {ending.iteration}, without a word why; {go_on}"
+            return f"cut short after iteration {ending.iteration}, with no reason recorded; {command}"
         case "running":
-            return f"still running, at iteration {ending.iteration} or later"
+            return f"running, at iteration {ending.iteration} or later"
 
 
 @dataclass(frozen=True)
-class Advice:
-    """What a plugin said of a run, perhaps again and again."""
+class RepeatedWarning:
+    """A warning and all iterations at which it was given."""
 
     sentence: str
-    """As it was said last."""
+    """Newest wording."""
 
     iterations: list[int]
 
 
-def said(run: RunRecord) -> list[Advice]:
-    """The advice of a run, what was said last first; sentences that differ in numbers alone are one."""
-    found: dict[str, tuple[str, list[int]]] = {}
+def merge_warnings(run: RunRecord) -> list[RepeatedWarning]:
+    """Return the warnings of a run, newest first. Warnings that differ only in numbers are merged."""
+    merged: dict[str, RepeatedWarning] = {}
     for iteration, sentence in run.warnings:
         key = re.sub(r"[-+]?\d[\d.,e+-]*", "", sentence)
-        iterations = [*found.pop(key, ("", []))[1], iteration]
-        found[key] = (sentence, iterations)
-    return [Advice(sentence, iterations) for sentence, iterations in reversed(found.values())]
+        earlier = merged.pop(key).iterations if key in merged else []
+        merged[key] = RepeatedWarning(sentence, [*earlier, iteration])
+    return list(reversed(merged.values()))
 
 
-def format_warning(advice: Advice) -> str:
-    first, last = advice.iterations[0], advice.iterations[-1]
-    when = (
-        f"iteration {last}"
-        if len(advice.iterations) == 1
-        else f"iterations {first} to {last}, {len(advice.iterations)} times"
-    )
-    return f"{when}: {advice.sentence}"
+def format_warning(warning: RepeatedWarning) -> str:
+    """Return a warning with its iterations: `iterations 10 to 40, 3 times: D's loss is near 0`."""
+    first, last, times = warning.iterations[0], warning.iterations[-1], len(warning.iterations)
+    when = f"iteration {last}" if times == 1 else f"iterations {first} to {last}, {times} times"
+    return f"{when}: {warning.sentence}"

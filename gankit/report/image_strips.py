@@ -1,4 +1,4 @@
-"""Grids of samples as they stand in a page: downsized, within the file, and not more than it can carry."""
+"""Sample grids for a page: downsized, embedded, and limited in number and size."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from gankit.images.grid_metadata import group_by_z
 from gankit.images.io import read_image
 from gankit.report.run_record import RunRecord
 
-MOST_PICTURES = 48
-"""In a page, of all its runs together."""
+MAX_IMAGES = 48
+"""Most images of a page, for all its runs together."""
 
-MOST_MOMENTS = 24
-"""That a slider goes through."""
+MAX_ITERATIONS = 24
+"""Most positions of the slider."""
 
-LONGEST_SIDE = 560
-"""Larger grids are made smaller, in pixels."""
+MAX_SIDE = 560
+"""Longest side of an image in pixels. Larger grids are downsized."""
 
-MOST_BYTES = 4_000_000
-"""Of all pictures of a page. Where they are more, there are fewer of them, and then they are smaller."""
+MAX_BYTES = 4_000_000
+"""Size of all images of a page. Above it, the page gets fewer images, and then smaller ones."""
 
-LEAST = (
-    (2, LONGEST_SIDE),
-    (2, LONGEST_SIDE // 2),
-    (1, LONGEST_SIDE // 2),
-    (1, LONGEST_SIDE // 4),
-    (1, LONGEST_SIDE // 8),
+FALLBACK_SIZES = (
+    (2, MAX_SIDE),
+    (2, MAX_SIDE // 2),
+    (1, MAX_SIDE // 2),
+    (1, MAX_SIDE // 4),
+    (1, MAX_SIDE // 8),
 )
-"""Moments and longest sides for pages of many runs, from large to small."""
+"""Numbers of iterations and longest sides for pages of many runs, from large to small."""
 
-QUALITY = 85
-"""Of JPEG, up to 100."""
+JPEG_QUALITY = 85
 
-FEW_COLOURS = 64
+MAX_PNG_COLOURS = 64
+"""Most colours of an image that is saved as PNG. Images with more are saved as JPEG."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A grid, encoded, with its size in pixels."""
+class EncodedImage:
+    """A sample grid as it is embedded, with its size in pixels."""
 
     iteration: int
     kind: str
@@ -55,66 +55,69 @@ class Picture:
 
     @property
     def uri(self) -> str:
+        """Data URI of the image."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True)
-class Strips:
-    """The grids of every run at the same moments."""
+class ImageStrips:
+    """Sample grids of several runs at the same iterations."""
 
-    moments: list[int]
-    """Iterations; of each run, the newest grid that is not later is shown."""
+    iterations: list[int]
+    """Positions of the slider. For each run, the newest grid up to that iteration is shown."""
 
-    pictures: list[list[Picture]]
-    """Of each run, from early to late."""
+    images: list[list[EncodedImage]]
+    """Images of each run, oldest first."""
 
     damaged: list[Path]
-    """Files that could not be read."""
+    """Files that cannot be read."""
 
-    others: int
-    """How many grids are left out because they show other z than the newest of their run."""
+    num_other_z: int
+    """Number of grids that are left out because they show other z than the newest grid of their run."""
 
     same_z: bool | None
-    """Whether all pictures show the same z in the same places; None where that is not on record."""
+    """True if all images show the same z in the same places. None if it is not recorded."""
 
 
-def strips_of(runs: Sequence[RunRecord]) -> Strips:
-    """The grids of the runs, evenly spread over the iterations, as many and as large as the page can carry."""
-    known = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
-    grids = [{int(path.stem): path for path in of.alike} for of in known]
-    every = sorted({iteration for of in grids for iteration in of})
-    damaged = dict.fromkeys(path for of in known for path in of.damaged)
-    encoded: dict[tuple[Path, int], Picture] = {}
+def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
+    """Return the grids of the runs, evenly spread over the iterations, as many and as large as the page allows."""
+    groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
+    grids = [{int(path.stem): path for path in group.alike} for group in groups]
+    every = sorted({iteration for own in grids for iteration in own})
+    damaged = dict.fromkeys(path for group in groups for path in group.damaged)
+    encoded: dict[tuple[Path, int], EncodedImage] = {}
     for most, side in sizes(len(runs)):
-        moments = spread(every, most) if most > 1 else every[-1:]
-        pictures = [
-            [p for p in (_kept(of[i], side, encoded, damaged) for i in shown_at(of, moments)) if p] for of in grids
+        iterations = spread(every, most) if most > 1 else every[-1:]
+        images = [
+            [image for i in newest_until(own, iterations) if (image := _encode_once(own[i], side, encoded, damaged))]
+            for own in grids
         ]
-        if sum(len(picture.data) for of in pictures for picture in of) <= MOST_BYTES:
+        if sum(len(image.data) for own in images for image in own) <= MAX_BYTES:
             break
-    z = [of.z for of in known if of.alike]
+    z = [group.z for group in groups if group.alike]
     same_z = None if None in z else len(set(z)) == 1
-    return Strips(moments, pictures, list(damaged), sum(len(of.others) for of in known), same_z)
+    return ImageStrips(iterations, images, list(damaged), sum(len(group.others) for group in groups), same_z)
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """How many moments, and how long a side, to be tried one after the other: from all that a page of so many runs may
-    carry down to one small picture of each."""
-    most = min(MOST_MOMENTS, MOST_PICTURES // runs)
+    """Yield numbers of iterations and longest sides, from the most that a page allows to one small image per run."""
+    most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
-        yield most, LONGEST_SIDE
+        yield most, MAX_SIDE
         most //= 2
-    yield from LEAST
+    yield from FALLBACK_SIZES
 
 
-def shown_at(grids: Mapping[int, Path], moments: Sequence[int]) -> list[int]:
-    """The iterations of the newest grids that are not later than some moments, each once."""
-    newest = (max((i for i in grids if i <= moment), default=None) for moment in moments)
+def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[int]:
+    """Return the iteration of the newest grid up to each of `iterations`, without repetitions."""
+    newest = (max((i for i in grids if i <= iteration), default=None) for iteration in iterations)
     return list(dict.fromkeys(iteration for iteration in newest if iteration is not None))
 
 
-def _kept(path: Path, side: int, encoded: dict[tuple[Path, int], Picture], damaged: dict[Path, None]) -> Picture | None:
-    """The picture of a grid, encoded once for each size; None, and noted, where it is damaged."""
+def _encode_once(
+    path: Path, side: int, encoded: dict[tuple[Path, int], EncodedImage], damaged: dict[Path, None]
+) -> EncodedImage | None:
+    """Return an image from the cache `encoded`, filled on demand. A file that cannot be read goes to `damaged`."""
     if (path, side) not in encoded and path not in damaged:
         try:
             encoded[path, side] = encode(int(path.stem), read_image(path), side)
@@ -123,11 +126,11 @@ def _kept(path: Path, side: int, encoded: dict[tuple[Path, int], Picture], damag
     return encoded.get((path, side))
 
 
-def encode(iteration: int, drawn: Image.Image, side: int = LONGEST_SIDE) -> Picture:
-    """As PNG what has few colours, as drawings have; as JPEG all else. Larger ones are brought down to that side."""
-    share = min(1.0, side / max(drawn.size))
-    size = (max(1, round(drawn.width * share)), max(1, round(drawn.height * share)))
-    fitted = drawn.resize(size, Image.Resampling.LANCZOS) if share < 1 else drawn
-    kind, buffer = "jpeg" if fitted.getcolors(FEW_COLOURS) is None else "png", io.BytesIO()
-    fitted.save(buffer, format=kind, quality=QUALITY)
-    return Picture(iteration, kind, buffer.getvalue(), *size)
+def encode(iteration: int, image: Image.Image, side: int = MAX_SIDE) -> EncodedImage:
+    """Downsize an image and encode it: plots with few colours as PNG, all others as JPEG."""
+    scale = min(1.0, side / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    resized = image.resize(size, Image.Resampling.LANCZOS) if scale < 1 else image
+    kind, buffer = "jpeg" if resized.getcolors(MAX_PNG_COLOURS) is None else "png", io.BytesIO()
+    resized.save(buffer, format=kind, quality=JPEG_QUALITY)
+    return EncodedImage(iteration, kind, buffer.getvalue(), *size)

@@ -1,25 +1,24 @@
 "use strict";
-// Without this script the page says the same: all grids stand in a row, and legends show the newest values.
-const numbers = JSON.parse(document.getElementById("numbers").textContent);
+// Without this script the page has the same content: all grids in a row, and the newest values in the legends.
 
-function inWords(value) {
+function format(value) {
   if (value === null) return "not a number";
   return value === undefined ? "-" : String(Number(value.toPrecision(4)));
 }
 
-// The value of a line at an iteration, or at the last one before it; beyond its end there is none.
+// Return the value of a line at an iteration or at the last point before it, undefined beyond the end of the line.
 function valueAt(line, iteration) {
-  let found;
-  if (iteration > line.x[line.x.length - 1]) return found;
-  for (let i = 0; i < line.x.length && line.x[i] <= iteration; i++) found = line.y[i];
-  return found;
+  let value;
+  if (iteration > line.x[line.x.length - 1]) return value;
+  for (let i = 0; i < line.x.length && line.x[i] <= iteration; i++) value = line.y[i];
+  return value;
 }
 
-for (const figure of document.querySelectorAll("figure[data-chart]")) {
-  const lines = numbers[figure.dataset.chart];
+for (const figure of document.querySelectorAll("figure[data-lines]")) {
+  const lines = JSON.parse(figure.dataset.lines);
   const svg = figure.querySelector("svg"), cursor = svg.querySelector(".cursor");
-  const head = figure.querySelector("[data-when]"), cells = figure.querySelectorAll("[data-line]");
-  const before = [head.textContent, ...Array.from(cells, (cell) => cell.textContent)];
+  const heading = figure.querySelector("[data-when]"), cells = figure.querySelectorAll("[data-line]");
+  const before = [heading.textContent, ...Array.from(cells, (cell) => cell.textContent)];
   const stops = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
   const { left, right, first, last } = svg.dataset;
   let stop = stops.length - 1;
@@ -30,12 +29,12 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
     cursor.setAttribute("x1", at);
     cursor.setAttribute("x2", at);
     cursor.removeAttribute("hidden");
-    head.textContent = "at iteration " + stops[stop];
-    cells.forEach((cell, i) => { cell.textContent = inWords(valueAt(lines[i], stops[stop])); });
+    heading.textContent = "at iteration " + stops[stop];
+    cells.forEach((cell, i) => { cell.textContent = format(valueAt(lines[i], stops[stop])); });
   }
   function leave() {
     cursor.setAttribute("hidden", "");
-    [head, ...cells].forEach((element, i) => { element.textContent = before[i]; });
+    [heading, ...cells].forEach((element, i) => { element.textContent = before[i]; });
   }
   svg.tabIndex = 0;
   svg.addEventListener("pointermove", (event) => {
@@ -55,20 +54,20 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
   });
 }
 
-for (const section of document.querySelectorAll("[data-moments]")) {
-  const moments = JSON.parse(section.dataset.moments), box = section.querySelector(".slider");
+for (const section of document.querySelectorAll("[data-iterations]")) {
+  const iterations = JSON.parse(section.dataset.iterations), box = section.querySelector(".slider");
   const slider = box.querySelector("input"), output = box.querySelector("output");
   function move() {
-    const moment = moments[slider.value];
-    output.textContent = "iteration " + moment;
+    const iteration = iterations[slider.value];
+    output.textContent = "iteration " + iteration;
     slider.setAttribute("aria-valuetext", output.textContent);
     for (const strip of section.querySelectorAll(".strip")) {
       const figures = [...strip.querySelectorAll("figure")];
-      const shown = figures.filter((f) => Number(f.dataset.iteration) <= moment).pop();
+      const shown = figures.filter((f) => Number(f.dataset.iteration) <= iteration).pop();
       for (const figure of figures) figure.hidden = figure !== shown;
     }
   }
-  box.hidden = moments.length < 2;
+  box.hidden = iterations.length < 2;
   slider.addEventListener("input", move);
   move();
 }

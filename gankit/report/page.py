@@ -1,410 +1,320 @@
-"""Runs as one page: a file that needs no network, with curves, grids, measures, the recipe, and what was advised."""
+"""HTML pages of runs: one file without network access, with charts, sample grids, metrics, warnings and recipes."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import math
-from collections.abc import Callable, Iterable, Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from gankit.formatting import brief, plural, duration, megabytes
-from gankit.recipe.diff import differing, flattened, in_words
-from gankit.report.chart import LOGARITHMIC, STYLES, Line, axes, finite, line_chart, points_of_each, thinned
+from gankit.formatting import brief, duration, megabytes, plural
+from gankit.recipe.diff import differing_keys, flattened, format_value
+from gankit.report import chart
+from gankit.report.chart import Chart, Line, finite
 from gankit.report.comparison import (
     NOTHING,
-    Group,
-    format_warning,
-    compared,
+    compare_runs,
+    describe_machine,
+    differing_plugins,
     format_ending,
-    grouped,
-    heads_of,
-    machine_in_words,
-    other_code,
-    said,
+    format_warning,
+    merge_warnings,
+    metric_headings,
 )
-from gankit.report.image_strips import Strips, strips_of
-from gankit.report.run_record import Measure, RunRecord, read_run
+from gankit.report.image_strips import image_strips
+from gankit.report.run_record import Metric, Points, RunRecord, read_run
 from gankit.storage.atomic_io import write_text
 from gankit.storage.run_dir import RunDir
 
-GRADE = {
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SEVERITY = {
     "finished": "good",
     "running": "good",
-    "interrupted": "mind",
-    "cut short": "mind",
-    "stopped": "bad",
-    "failed": "bad",
+    "interrupted": "warning",
+    "cut short": "warning",
+    "stopped": "error",
+    "failed": "error",
 }
-"""How an ending is coloured; the words say the same."""
+"""Severity of each final state, which decides the colour."""
 
-SIGN = {"good": "✓", "mind": "!", "bad": "✕"}
+LOG_SCALE_NOTE = "Logarithmic scale."
 
 
 def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
-    """Write the report of a run that has ended. A failure becomes a sentence, because the run itself is complete.
+    """Write the report of a run that has ended. A failure becomes a message, because the run itself is complete.
 
     Args:
         directory: the run directory.
-        tell: receives the sentence.
+        tell: receives the message.
     """
     try:
         write_report(directory)
     except Exception as error:
         reason = " ".join(str(error).split())
-        tell(f"report.html is not written: {reason}; `gankit report {directory.path}` tries again")
+        tell(f"{directory.report_file}: not written: {reason}; `gankit report {directory.path}` tries again")
 
 
 def write_report(directory: RunDir) -> None:
-    """A run's page, in its directory.
+    """Write the page of a run into its directory.
 
-    Raises GankitError when the disk is full.
+    Raises:
+        GankitError: the disk is full.
     """
     write_text(directory.report_file, page([read_run(directory.path)]))
 
 
 def page(runs: Sequence[RunRecord]) -> str:
-    """The page of one run, or of several side by side. Whatever runs say of themselves is escaped."""
-    charts = Charts()
-    body = one_run(runs[0], charts) if len(runs) == 1 else several_runs(runs, charts)
-    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    script = files("gankit.report").joinpath("page.js").read_text(encoding="utf-8")
-    style = files("gankit.report").joinpath("page.css").read_text(encoding="utf-8")
-    # Browsers fetch nothing for this page and run no script but this one, whatever a recipe has brought in.
+    """Return the page of one run, or of several runs side by side. Text from the runs is escaped."""
+    script, style = _asset("page.js"), _asset("page.css")
+    # The policy makes browsers run this script alone and load nothing, whatever a recipe contains.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>gankit: {escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>",
-            *body,
-            "</main>",
-            f'<script type="application/json" id="numbers">{charts.numbers()}</script>',
-            f"<script>{script}</script>\n</body>\n</html>\n",
-        ]
+    content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
+    template = templates().get_template("page.html.jinja")
+    return template.render(content, script=script, style=style, digest=digest, single=len(runs) == 1)
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates of the page."""
+    # Imported here, because only pages need it and the command line must start fast.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    environment.globals |= {
+        name: getattr(chart, name) for name in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM")
+    }
+    environment.filters["brief"] = brief
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
 
 
-class Charts:
-    """The charts of a page, and the numbers behind their lines."""
-
-    def __init__(self) -> None:
-        self.drawn: list[Sequence[Line]] = []
-
-    def figure(self, title: str, lines: Sequence[Line], note: str = "") -> str:
-        """A chart with a table of its lines, which shows the newest values, or those beneath the cursor."""
-        self.drawn.append(lines)
-        _, values = axes(lines)
-        note = f"{note} {LOGARITHMIC}".strip() if values.logarithmic else note
-        rows = [
-            f'<tr><td><svg class="swatch" viewBox="0 0 34 12" aria-hidden="true"><path class="line '
-            f's{line.style % STYLES}" d="M0,6 L34,6"/></svg></td><th scope="row">{escape(line.name)}</th>'
-            f'<td data-line="">{brief(line.points[-1][1])}</td></tr>'
-            for line in lines
-        ]
-        return (
-            f'<figure data-chart="{len(self.drawn) - 1}"><h3>{escape(title)}</h3>\n{line_chart(title, lines)}\n'
-            f'<table class="legend"><thead><tr><td></td><th scope="col">line</th>'
-            f'<th scope="col" data-when="">newest</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
-            + (f"<figcaption>{escape(note)}</figcaption>" if note else "")
-            + "</figure>"
-        )
-
-    def numbers(self) -> str:
-        """The points of every line as JSON, in which nothing ends the element that holds it."""
-        data = {
-            str(number): [
-                {"x": [x for x, _ in points], "y": [float(f"{y:.5g}") if math.isfinite(y) else None for _, y in points]}
-                for points in (thinned(line.points, points_of_each(len(lines))) for line in lines)
-            ]
-            for number, lines in enumerate(self.drawn)
-        }
-        return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+def _asset(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def one_run(run: RunRecord, charts: Charts) -> list[str]:
-    """How it ended and what was advised, beside its pictures; then all the rest."""
-    return [
-        f'<h1>{escape(run.name)}</h1>\n<p class="path">{escape(str(run.path))}</p>',
-        f'<div class="first"><div>{told(run)}{facts(run)}</div>',
-        f"<div>{pictures([run], [run.name])}</div></div>",
-        *measured(run, charts),
-        *section("Losses", charts_of_losses(run, charts)),
-        *section("Learning rates", [rates(run, charts)] if run.rates else []),
-        "<h2>Recipe</h2>",
-        "<details open><summary>Every default written out</summary>",
-        f"<pre>{escape(tomli_w.dumps(run.recipe))}</pre></details>",
-        *environments([run], [run.name]),
-    ]
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names its rows. With a summary, a click on it opens the table."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    summary: str = ""
+    open: bool = False
 
 
-def several_runs(runs: Sequence[RunRecord], charts: Charts) -> list[str]:
-    """The table first, and what is wrong with any of them; then curves over each other and grids side by side."""
-    groups, table = grouped(runs), compared(runs)
-    names = names_of(groups)
-    ordered = [run for group in groups for run in group.runs]
-    amiss = [told(run, name) for run, name in zip(ordered, names, strict=True) if grade(run) != "good"]
-    return [
-        f"<h1>{len(runs)} runs</h1>",
-        *amiss,
-        "<h2>Side by side</h2>",
-        table_of(table.heads, table.rows),
-        *(f'<p class="note">{escape(note)}</p>' for note in table.notes),
-        *protocols(dict.fromkeys(measure for run in runs for measure in run.metrics)),
-        *section("Measures", measures_over_each_other(groups, charts)),
-        *section("Losses", losses_over_each_other(groups, charts)),
-        "<h2>Pictures</h2>",
-        pictures(ordered, names),
-        "<h2>What differs between the runs</h2>",
-        differences(ordered, names),
-        *environments(ordered, names),
-    ]
+@dataclass(frozen=True)
+class Section:
+    """A heading with charts and tables. A section without content is left out."""
+
+    title: str
+    charts: list[Chart]
+    tables: list[Table] = field(default_factory=list)
 
 
-def names_of(groups: Sequence[Group]) -> list[str]:
-    """A name for each run of each group."""
-    return [
-        group.name if len(group.runs) == 1 else f"{group.name}, seed {run.seed}"
-        for group in groups
-        for run in group.runs
-    ]
+def _one_run(run: RunRecord) -> dict[str, Any]:
+    """Return the variables of the template for the page of one run."""
+    headings = metric_headings(list(run.metrics))
+    losses: dict[str, dict[str, Points]] = {}
+    for (player, term), points in run.losses.items():
+        losses.setdefault(player, {})[term] = points
+    return {
+        "title": run.name,
+        "path": run.path,
+        "statuses": [_status(run)],
+        "facts": _facts(run, headings),
+        "images": _images([run], [run.name]),
+        "sections": [
+            _metrics(run, headings),
+            Section("Losses", [_chart(p, curves, "Each term before its weight.") for p, curves in losses.items()]),
+            Section("Learning rates", [_chart("learning rate", run.learning_rates)] if run.learning_rates else []),
+        ],
+        "recipe": tomli_w.dumps(run.recipe),
+        "environments": _environments([run], [run.name]),
+    }
 
 
-def grade(run: RunRecord) -> str:
-    """`good`, `mind` or `bad`: what plugins had to say of a run makes it no better than `mind`."""
-    ended = GRADE[run.ending.state]
-    return "mind" if ended == "good" and run.warnings else ended
+def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Return the variables of the template for the page of several runs."""
+    comparison = compare_runs(runs)
+    names = [name for group in comparison.groups for name in group.run_names]
+    ordered = [run for group in comparison.groups for run in group.runs]
+    # The runs of one group share a line style.
+    styles = [style for style, group in enumerate(comparison.groups) for _ in group.runs]
+    lines = list(zip(ordered, names, styles, strict=True))
+    return {
+        "title": f"{len(runs)} runs",
+        "statuses": [_status(run, name) for run, name, _ in lines if severity(run) != "good"],
+        "comparison": Table(comparison.headings, comparison.rows),
+        "notes": comparison.notes,
+        "protocols": _protocols(metric_headings([metric for run in runs for metric in run.metrics])),
+        "sections": [Section("Metrics", _metric_charts(lines)), Section("Losses", _loss_charts(lines))],
+        "images": _images(ordered, names),
+        "differences": _differences(ordered, names),
+        "environments": _environments(ordered, names),
+    }
 
 
-def told(run: RunRecord, name: str = "") -> str:
-    """How a run ended, and what was advised, last first."""
-    advice = [format_warning(one) for one in said(run)] + [f"of the recipe: {one}" for one in run.recipe_warnings]
-    graded = grade(run)
-    of = f"{escape(name)}: " if name else ""
-    sentence = escape(format_ending(run))
-    words = f'<p><strong><span aria-hidden="true">{SIGN[graded]}</span> {of}{sentence}</strong></p>'
-    items = "".join(f"<li>{escape(one)}</li>" for one in advice)
-    # Beside other runs it is folded: the table is what everybody has come for.
-    said_so = f"<details{'' if name else ' open'}><summary>What plugins advised</summary><ul>{items}</ul></details>"
-    return f'<section class="told {graded}" aria-label="How it ended">{words}{said_so if items else ""}</section>'
+def severity(run: RunRecord) -> str:
+    """Return `good`, `warning` or `error`. A run with warnings is at least `warning`."""
+    ended = SEVERITY[run.ending.state]
+    return "warning" if ended == "good" and run.warnings else ended
 
 
-def facts(run: RunRecord) -> str:
-    """A run's size and speed, as far as they are on record."""
-    known = {
-        "newest measures": ", ".join(
-            f"{head} {brief(run.metrics[measure][-1][1])}" for measure, head in heads_of(list(run.metrics)).items()
-        ),
+def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
+    """Return the status of a run. With a name, it stands beside those of other runs and its warnings are folded."""
+    warnings = [format_warning(warning) for warning in merge_warnings(run)]
+    warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
+    text = f"{name}: {format_ending(run)}" if name else format_ending(run)
+    return {"severity": severity(run), "text": text, "warnings": warnings, "open": not name}
+
+
+def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
+    """Return size and speed of a run, without what is not recorded."""
+    newest = [f"{heading} {brief(run.metrics[metric][-1][1])}" for metric, heading in headings.items()]
+    facts = {
+        "newest metrics": ", ".join(newest),
         "iterations": f"{run.ending.iteration:,} of {run.recipe.get('train', {}).get('iterations', 0):,}",
         "time": duration(run.seconds) if run.seconds else "",
         "images/s": f"{run.images_per_second:.0f}" if run.images_per_second else "",
-        "parameters of G": _count(run.parameters("generator")),
-        "parameters of D": _count(run.parameters("discriminator")),
-        "memory of the process": _memory(run.peak_memory("process")),
-        "memory on the GPU": _memory(run.peak_memory("gpu")),
+        "parameters of G": _format(run.parameters("generator"), "{:,}".format),
+        "parameters of D": _format(run.parameters("discriminator"), "{:,}".format),
+        "memory of the process": _format(run.peak_memory("process"), megabytes),
+        "memory on the GPU": _format(run.peak_memory("gpu"), megabytes),
         "seed": str(run.seed),
-        "on": machine_in_words(run),
+        "machine": describe_machine(run),
     }
-    rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in known.items() if value)
-    return f'<dl class="facts">{rows}</dl>'
+    return {name: value for name, value in facts.items() if value}
 
 
-def _count(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"
+def _format(number: int | None, text: Callable[[int], str]) -> str:
+    return "" if number is None else text(number)
 
 
-def _memory(number: int | None) -> str:
-    return "" if number is None else megabytes(number)
+def _chart(title: str, curves: Mapping[str, Points], note: str = "") -> Chart:
+    """Return a chart of curves by name, each with a style of its own."""
+    return _noted(
+        Chart(title, [Line(name, points, style) for style, (name, points) in enumerate(curves.items())], note)
+    )
 
 
-def section(title: str, figures: Sequence[str]) -> list[str]:
-    """A heading and charts beneath it; nothing where there are none."""
-    return [f'<h2>{title}</h2>\n<div class="charts">', *figures, "</div>"] if figures else []
+def _noted(chart: Chart) -> Chart:
+    """Return the chart with a note on its scale."""
+    if not chart.axes[1].logarithmic:
+        return chart
+    return Chart(chart.title, chart.lines, f"{chart.note} {LOG_SCALE_NOTE}".strip())
 
 
-def charts_of_losses(run: RunRecord, charts: Charts) -> list[str]:
-    players = dict.fromkeys(player for player, _ in run.losses)
-    return [
-        charts.figure(
-            player,
-            [
-                Line(term, points, style)
-                for style, ((_, term), points) in enumerate((k, v) for k, v in run.losses.items() if k[0] == player)
-            ],
-            "Each term before its weight.",
-        )
-        for player in players
+def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
+    """Return a chart for each metric with several values, a table of all values, and the protocols."""
+    charts = [
+        _chart(heading, {run.name: run.metrics[metric]})
+        for metric, heading in headings.items()
+        if len(finite(run.metrics[metric])) > 1
     ]
-
-
-def rates(run: RunRecord, charts: Charts) -> str:
-    lines = [Line(player, points, style) for style, (player, points) in enumerate(run.rates.items())]
-    return charts.figure("learning rate", lines)
-
-
-def measured(run: RunRecord, charts: Charts) -> list[str]:
-    """A chart for each measure that was taken more than once, and all numbers in a table."""
-    if not run.metrics:
-        return []
-    heads = heads_of(list(run.metrics))
-    figures = [
-        charts.figure(head, [Line(run.name, run.metrics[measure], 0)])
-        for measure, head in heads.items()
-        if len(finite(run.metrics[measure])) > 1
-    ]
-    taken = {measure: dict(points) for measure, points in run.metrics.items()}
-    iterations = sorted({iteration for of in taken.values() for iteration in of})
+    values = {metric: dict(points) for metric, points in run.metrics.items()}
     rows = [
-        [str(i), *(brief(taken[measure][i]) if i in taken[measure] else NOTHING for measure in heads)]
-        for i in iterations
+        [str(i), *(brief(values[metric][i]) if i in values[metric] else NOTHING for metric in headings)]
+        for i in sorted({iteration for points in values.values() for iteration in points})
     ]
-    table = table_of(["iteration", *heads.values()], rows)
-    folded = f"<details{'' if figures else ' open'}><summary>All numbers</summary>{table}</details>"
-    return [*(section("Measures", figures) or ["<h2>Measures</h2>"]), folded, *protocols(run.metrics)]
+    table = Table(["iteration", *headings.values()], rows, "All values", open=not charts)
+    return Section("Metrics", charts, [table, *_protocols(headings)] if rows else [])
 
 
-def protocols(metrics: Iterable[Measure]) -> list[str]:
-    """How each measure was taken."""
+def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
+    """Return a table of the protocols, or nothing without metrics."""
     rows = [
-        [head, "\n".join(f"{key} {value}" for key, value in measure.protocol) or NOTHING]
-        for measure, head in heads_of(list(metrics)).items()
+        [heading, "\n".join(f"{key} {value}" for key, value in metric.protocol) or NOTHING]
+        for metric, heading in headings.items()
     ]
-    table = table_of(["metric", "how it was taken"], rows)
-    return [f"<details><summary>How they were measured</summary>{table}</details>"] if rows else []
+    return [Table(["metric", "protocol"], rows, "Protocols")] if rows else []
 
 
-def measures_over_each_other(groups: Sequence[Group], charts: Charts) -> list[str]:
-    """A chart for each measure that some run took more than once; of others, the table has the numbers."""
-    names = names_of(groups)
-    styles = [style for style, group in enumerate(groups) for _ in group.runs]
-    runs = [run for group in groups for run in group.runs]
-    metrics = {measure: None for run in runs for measure, points in run.metrics.items() if len(finite(points)) > 1}
+def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
+    """Return a chart for each metric of which a run has several values, given (run, name, line style)."""
+    metrics = [metric for run, _, _ in runs for metric, points in run.metrics.items() if len(finite(points)) > 1]
     return [
-        charts.figure(
-            head,
-            [
-                Line(name, run.metrics[measure], style)
-                for run, name, style in zip(runs, names, styles, strict=True)
-                if measure in run.metrics
-            ],
-        )
-        for measure, head in heads_of(list(metrics)).items()
+        _noted(Chart(heading, [Line(name, run.metrics[m], style) for run, name, style in runs if m in run.metrics]))
+        for m, heading in metric_headings(metrics).items()
     ]
 
 
-def losses_over_each_other(groups: Sequence[Group], charts: Charts) -> list[str]:
-    """A chart for each term. Terms of one name but of different losses are different terms."""
-    names = names_of(groups)
-    found: dict[tuple[str, str, str], list[Line]] = {}
-    runs = [(style, run) for style, group in enumerate(groups) for run in group.runs]
-    for name, (style, run) in zip(names, runs, strict=True):
-        loss = in_words(flattened(run.recipe).get("loss.use", ""))
+def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
+    """Return a chart for each loss term. Terms of the same name but of different losses are not comparable."""
+    lines: dict[tuple[str, str, str], list[Line]] = {}
+    for run, name, style in runs:
+        loss = format_value(flattened(run.recipe).get("loss.use", ""))
         for (player, term), points in run.losses.items():
-            found.setdefault((player, term, loss), []).append(Line(name, points, style))
-    several = len({loss for _, _, loss in found}) > 1
+            lines.setdefault((player, term, loss), []).append(Line(name, points, style))
+    several = len({loss for _, _, loss in lines}) > 1
     return [
-        charts.figure(f"{player}: {term}" + (f" ({loss})" if several else ""), lines)
-        for (player, term, loss), lines in sorted(found.items())
+        _noted(Chart(f"{player}: {term}" + (f" ({loss})" if several else ""), own))
+        for (player, term, loss), own in sorted(lines.items())
     ]
 
 
-def pictures(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """The grids of each run, through which a slider goes; on paper the one that it stands at, without scripts all."""
-    strips = strips_of(runs)
-    if not strips.moments:
-        return '<p class="note">There are no pictures yet.</p>'
-    shown = "".join(
-        f"<div>{f'<h3>{escape(name)}</h3>' if len(runs) > 1 else ''}{strip(strips, index, name)}</div>"
-        for index, name in enumerate(names)
-    )
-    last = len(strips.moments) - 1
-    slider = (
-        f'<div class="slider" hidden><label for="moment">Pictures of</label><input type="range" id="moment" min="0" '
-        f'max="{last}" value="{last}"><output for="moment">iteration {strips.moments[-1]}</output></div>'
-    )
-    notes = [of_which_z(strips.same_z)] if len(runs) > 1 else []
+def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
+    """Return the sample grids of the runs, with notes on what they show and on what is left out."""
+    strips = image_strips(runs)
+    notes = [_same_z_note(strips.same_z)] if len(runs) > 1 else []
     if strips.damaged:
-        notes.append(f"{plural(len(strips.damaged), 'picture')} cannot be read and left out.")
-    if strips.others:
-        notes.append(f"{plural(strips.others, 'picture')} of other z than the newest left out.")
-    return (
-        f'<section data-moments="{strips.moments}" aria-label="Pictures">{slider}'
-        f'<div class="strips{" one" if len(runs) == 1 else ""}">{shown}</div>'
-        + "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
-        + "</section>"
-    )
+        notes.append(f"Left out because the file is damaged: {plural(len(strips.damaged), 'image')}.")
+    if strips.num_other_z:
+        notes.append(f"Left out because they show other z than the newest: {plural(strips.num_other_z, 'image')}.")
+    return {"strips": strips, "names": names, "notes": notes}
 
 
-def strip(strips: Strips, index: int, name: str) -> str:
-    figures = [
-        f'<figure data-iteration="{p.iteration}"><img src="{p.uri}" width="{p.width}" height="{p.height}" '
-        f'alt="Samples of {escape(name)} at iteration {p.iteration}"><figcaption>iteration {p.iteration}</figcaption>'
-        "</figure>"
-        for p in strips.pictures[index]
-    ] or ['<p class="note">no picture</p>']
-    return f'<div class="strip">{"".join(figures)}</div>'
-
-
-def of_which_z(same: bool | None) -> str:
-    """Whether pictures can be compared one by one."""
+def _same_z_note(same: bool | None) -> str:
+    """Return a note on whether the images can be compared place by place."""
     if same is None:
-        return "Whether the pictures are of the same z is not on record. What stands under each is its own iteration."
-    if same:
-        return "In the same place the same z, of the same class. What stands under each is its own iteration."
-    return (
-        "The runs draw from different z (their seeds, priors or grids differ): compare the whole, not what stands in "
-        "the same place. What stands under each is its own iteration."
-    )
+        comparable = "It is not recorded whether the images show the same z."
+    elif same:
+        comparable = "All images show the same z, of the same class, in the same place."
+    else:
+        comparable = (
+            "The runs draw from different z (their seeds, latent distributions or grids differ): compare whole images, "
+            "not single places."
+        )
+    return f"{comparable} The iteration of each image is under it."
 
 
-def differences(runs: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """The keys that the recipes do not have in common, and plugins that are not of the same code, a column for each
-    run."""
+def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | None:
+    """Return the settings and the plugin code that differ, with a column for each run; None if nothing differs."""
     flats = [flattened(run.recipe) for run in runs]
-    keys = differing([run.recipe for run in runs])
     orders = [", ".join(run.recipe.get("tricks", {})) for run in runs]
     rows = [
         [
             key.removesuffix(".use"),
-            *(orders if key == "tricks" else [in_words(flat[key]) if key in flat else NOTHING for flat in flats]),
+            *(orders if key == "tricks" else [format_value(flat[key]) if key in flat else NOTHING for flat in flats]),
         ]
-        for key in keys
+        for key in differing_keys([run.recipe for run in runs])
     ]
     rows += [
-        [f"{place}: {use}", *(run.code.get((place, use), NOTHING) for run in runs)] for place, use in other_code(runs)
+        [f"{place}: {use}", *(run.code.get((place, use), NOTHING) for run in runs)]
+        for place, use in differing_plugins(runs)
     ]
-    if not rows:
-        return "<p>Nothing: the recipes are the same.</p>"
-    return table_of(["setting", *names], rows)
+    return Table(["setting", *names], rows) if rows else None
 
 
-def environments(runs: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
-    """What each run was played on."""
-    folded = []
+def _environments(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Table]:
+    """Return a table for each run of the environment of its last process."""
+    tables = []
     for run, name in zip(runs, names, strict=True):
-        times = f", the last of {len(run.processes)} processes" if len(run.processes) > 1 else ""
-        known = flattened({k: v for k, v in run.environment.items() if k != "warning"})
-        rows = [[key, " ".join(map(str, v)) if isinstance(v, list) else str(v)] for key, v in known.items()]
-        folded.append(
-            f"<details><summary>{escape(name + times)}</summary>{table_of(['fact', 'value'], rows)}</details>"
-        )
-    return ["<h2>Environment</h2>", *folded]
-
-
-def table_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column names its rows; too wide a one is scrolled by itself."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {escape(heads[0])}"><table class="wide">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+        resumed = f", the last of {len(run.processes)} processes" if len(run.processes) > 1 else ""
+        facts = flattened({k: v for k, v in run.environment.items() if k != "warnings"})
+        rows = [[key, " ".join(map(str, v)) if isinstance(v, list) else str(v)] for key, v in facts.items()]
+        tables.append(Table(["fact", "value"], rows, name + resumed))
+    return tables

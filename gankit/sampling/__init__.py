@@ -1,1 +1,1 @@
-"""From a generator to samples."""
+"""Sampling from a generator, of a run or from a file."""

@@ -1,14 +1,12 @@
-"""The generator file: weights and all that is needed to rebuild the generator."""
+"""Generator file: the weights, and all facts that are needed to rebuild the generator."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from gankit.errors import InputError
@@ -17,6 +15,7 @@ from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import Recipe, RecipeParser
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
+from gankit.storage.checkpoint import read_tensors
 from gankit.storage.provenance import plugin_record
 from gankit.version import __version__
 
@@ -68,40 +67,38 @@ def save_generator(run: SampledRun, path: Path) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """What a generator's card names by module or by path, rather than as a plugin that is installed under a name.
+    """Return the plugins that the metadata of a generator file names by module or by path.
 
-    Asked of the recipe, which is what will be followed, and not of what the file says of itself elsewhere.
+    They are read from the recipe in the metadata, since the plugins are imported by it.
     """
-    reader = RecipeParser(card["recipe"], "generator", Registry([]))
-    return [use for use in reader.uses_at(card["needed"]) if ":" in use]
+    parser = RecipeParser(card["recipe"], "generator", Registry([]))
+    return [use for use in parser.uses_at(card["needed"]) if ":" in use]
 
 
 def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
-    """Raises InputError when a file wants to import by module or by path, which only the user may allow."""
-    if strange := sorted({use for use in uses if ":" in use}):
-        raise InputError(f"{path} wants to import {', '.join(strange)}; if you trust it, say --trust")
+    """Refuse a file that names plugins by module or by path. Only the user may allow such imports.
+
+    Raises:
+        InputError: it names some.
+    """
+    if untrusted := sorted({use for use in uses if ":" in use}):
+        raise InputError(f"{path} wants to import {', '.join(untrusted)}; if you trust it, say --trust")
 
 
 def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The card and the tensors of a generator file.
+    """Return the metadata and the tensors of a generator file.
 
-    Raises InputError when it is missing, truncated, or something else.
+    Raises:
+        InputError: the file is missing, truncated, or not a generator file.
     """
     if not path.is_file():
         raise InputError(f"there is no generator file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            card = json.loads((file.metadata() or {})["gankit"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (KeyError, ValueError):
-        raise InputError(f"{path} is no generator of gankit's: its metadata does not say how to rebuild it") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read; it may be truncated ({error})") from error
+    tensors, card = read_tensors(path)
     tables = {"recipe": dict, "spec": dict, "plugins": dict, "needed": list}
     if (
         not isinstance(card, dict)
         or card.get("format") != FORMAT
         or not all(isinstance(card.get(name), kind) for name, kind in tables.items())
     ):
-        raise InputError(f"{path} is no generator that this version of gankit can read")
+        raise InputError(f"{path} is not a generator file that this version of gankit can read")
     return card, tensors

@@ -20,67 +20,67 @@ from gankit.sampling.sampler import Sampler
 Names = tuple[str, ...]
 
 
-def grid_layout(sampler: Sampler, count: int, wanted: int | None = None) -> tuple[int, int, Tensor | None, Names]:
-    """How a grid of about `count` images is filled: how many, columns, labels, and the names of its rows.
+def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) -> tuple[int, int, Tensor | None, Names]:
+    """Return the number of images, the columns, the labels and the row names of a grid of about `count` images.
 
-    A row for each class that can be asked for, of as many images as `count` has for each, but one at least; else, or
-    for one wanted class, a square.
+    A conditional generator gets one row for each class, with at least one image. For a single class, and for an
+    unconditional generator, the grid is a square.
     """
     classes = len(sampler.class_names)
-    if not classes or wanted is not None:
-        return count, max(1, round(count**0.5)), sampler.labels(count, wanted), ()
+    if not classes or class_index is not None:
+        return count, max(1, round(count**0.5)), sampler.labels(count, class_index), ()
     columns = max(1, count // classes)
     labels = torch.arange(classes).repeat_interleave(columns)
     return columns * classes, columns, labels, sampler.class_names
 
 
 def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
-    """z and labels of a grid whose rows lead, each in its class, from their first z to their last.
+    """Return z and labels of a grid whose rows interpolate from their first to their last z.
 
-    Of a last row that is not full nothing is left.
+    An incomplete last row is left out.
 
-    Raises InputError when there is nothing between the ends.
+    Raises:
+        InputError: the rows have fewer than 3 images.
     """
     if columns < 3:
-        raise InputError(
-            f"--interpolate: rows of {columns} have nothing between their ends; a larger --count makes them longer"
-        )
+        raise InputError(f"--interpolate: rows of {columns} have nothing between their ends; use a larger --count")
     whole = len(z) - len(z) % columns
-    return rows_of_paths(z[:whole], columns, sampler.spherical), None if labels is None else labels[:whole]
+    return rows_of_paths(z[:whole], columns, sampler.spherical_prior), None if labels is None else labels[:whole]
 
 
 def truncation_rows(
-    sampler: Sampler, count: int, thresholds: Sequence[float], seed: int, wanted: int | None = None
+    sampler: Sampler, count: int, thresholds: Sequence[float], seed: int, class_index: int | None = None
 ) -> tuple[Tensor, Tensor | None, int, Names]:
-    """z, labels, columns and names of the rows of a grid with a row for each truncation.
+    """Return z, labels, columns and row names of a grid with one row for each truncation threshold.
 
-    In a column stands one z throughout, but for those of its numbers that a threshold has drawn again.
+    All rows begin with the same z; numbers beyond the threshold of a row are drawn again.
     """
     columns = max(1, count // len(thresholds))
-    labels = sampler.labels(columns, wanted)
+    labels = sampler.labels(columns, class_index)
     z = torch.cat([sampler.latent(columns, labels, seed, t) for t in thresholds])
     names = tuple("whole prior" if math.isinf(t) else f"truncation {t:g}" for t in thresholds)
     return z, None if labels is None else labels.repeat(len(thresholds)), columns, names
 
 
 def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
-    """The samples as one picture: a plugin's own, or a grid."""
+    """Return the samples as a grid of images, or as the picture of a plugin that implements `draw_samples`."""
     images = torch.cat(list(sampler.outputs(z, labels)))
-    drawn = sampler.draw_samples(images) if sampler.draw_samples is not None else None
-    return grid(to_bytes(images), columns, row_names) if drawn is None else drawn
+    picture = sampler.draw_samples(images) if sampler.draw_samples is not None else None
+    return grid(to_bytes(images), columns, row_names) if picture is None else picture
 
 
 class GridSampler:
-    """The same z, drawn as a grid again and again while the generator learns: a row for each class."""
+    """Grids of samples of a run, always from the same z. A conditional generator gets a row for each class."""
 
     def __init__(self, run: SampledRun) -> None:
         self.run = run
         sampler = Sampler.of_run(run)
         count, self.columns, self.labels, self.row_names = grid_layout(sampler, run.recipe.output.sample_count)
         self.z = sampler.latent(count, self.labels, derived_seed(run.recipe.seed, "samples"))
-        asked = (self.z.tolist(), None if self.labels is None else self.labels.tolist(), self.columns)
-        self.digest = hashlib.sha256(repr(asked).encode()).hexdigest()
-        """Equal for grids that show the same z, of the same classes, in the same places."""
+        content = (self.z.tolist(), None if self.labels is None else self.labels.tolist(), self.columns)
+        self.digest = hashlib.sha256(repr(content).encode()).hexdigest()
+        """Hash of z, labels and columns. Grids with equal hashes are comparable image by image."""
 
     def draw(self) -> Image.Image:
+        """Return the grid of the current generator."""
         return draw_grid(Sampler.of_run(self.run), self.z, self.labels, self.columns, self.row_names)

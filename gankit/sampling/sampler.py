@@ -1,4 +1,4 @@
-"""From a generator file to images. The file is all that is needed: no dataset, no run directory."""
+"""Sampling from a generator. A generator file is enough: no dataset and no run directory is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import InputError
-from gankit.images.grid import to_image, to_bytes
+from gankit.images.grid import to_bytes, to_image
 from gankit.images.io import save_png
 from gankit.plugin.build import build_network, build_plugins
 from gankit.plugin.hooks import Hooks
@@ -24,20 +24,20 @@ from gankit.sampling.generator_file import SampledRun, read_generator_file, refu
 from gankit.storage.atomic_io import disk_errors
 
 CHUNK = 64
-"""Images made at once."""
+"""Number of images in one call of the generator."""
 
 REDRAWS = 10_000
-"""Draws within which a truncated z must be complete; a normal prior cut at 0.01 takes about 1,000."""
+"""Largest number of draws for a truncated z. A normal prior with threshold 0.01 takes about 1,000."""
 
 
 class Sampler:
-    """A generator and its prior, rebuilt from a file or taken from a running game.
+    """A generator and its prior, of a run or from a file.
 
     Args:
-        generator: G(z, labels).
-        hooks: of the plugins that shape it.
-        spec: what it was built from.
-        device: where it lies.
+        generator: the network, G(z, labels).
+        hooks: hooks of the plugins that are needed to sample.
+        spec: the facts that the network was built from.
+        device: device of the network.
     """
 
     def __init__(self, generator: nn.Module, hooks: Hooks, spec: Spec, device: torch.device) -> None:
@@ -45,18 +45,18 @@ class Sampler:
         self.spec = spec
         self.device = device
         self.card: dict[str, Any] = {}
-        """What a file says of how it came about; empty for a game's generator."""
+        """Metadata of the generator file. Empty for the generator of a run."""
 
         self.class_names = spec.class_names if spec.conditional else ()
-        """The classes that can be asked for: none, when the generator was trained on classes but never told them."""
+        """Names of the classes. Empty for an unconditional generator, even if its data have classes."""
         sample_latent = hooks.sole("sample_latent")
-        assert sample_latent is not None, "save_generator notes the prior among the plugins needed"
+        assert sample_latent is not None, "the prior is among the plugins that the generator file names as needed"
         self._sample_latent = sample_latent
-        self.spherical = hooks.of("sample_latent")[0].plugin.spherical_prior
-        """The prior's z lie near a sphere, and so does the way from one to another."""
+        self.spherical_prior = hooks.of("sample_latent")[0].plugin.spherical_prior
+        """True if the vectors of the prior lie near a sphere. Interpolation then follows an arc."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
-        """A plugin's picture of samples (N, C, R, R), where a grid of them would not show what they are."""
+        """Hook that draws a picture of samples (N, C, R, R) for data that are not images, or None."""
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
@@ -67,30 +67,29 @@ class Sampler:
     def load(
         cls, path: str | Path, device: str = "auto", trust: bool = False, registry: Registry | None = None
     ) -> Sampler:
-        """Rebuilds the generator in a file.
+        """Rebuild the generator of a file.
 
         Args:
             path: a `generator.safetensors`.
-            device: where to.
-            trust: import classes that the file names by module or by path. Without it, only plugins that are
-                installed under a name are used, so that a stranger's file runs no code of its choosing.
-            registry: what is installed, when it is not to be looked up.
+            device: device of the network.
+            trust: import classes that the file names by module or by path. Without it, only plugins that are installed
+                under a name are used, so that a file of unknown origin runs no code of its choice.
+            registry: registry of plugins. Default: the installed ones.
 
         Raises:
-            InputError: the file is missing, truncated, not a generator, or needs what is not there.
+            InputError: the file is missing, truncated, not a generator file, or needs a plugin that is not installed.
         """
         path = Path(path)
         card, tensors = read_generator_file(path)
         needed = card["needed"]
-        reader = RecipeParser(card["recipe"], path, registry or Registry.installed(), card["plugins"])
+        parser = RecipeParser(card["recipe"], path, registry or Registry.installed(), card["plugins"])
         if not trust:
             refuse_untrusted(path, untrusted_uses(card))
-        parts = reader.components_at(needed)
-        _, hooks = build_plugins(parts, str(path))
+        _, hooks = build_plugins(parser.components_at(needed), str(path))
         try:
             spec = Spec(**card["spec"] | {"class_names": tuple(card["spec"]["class_names"])})
         except (TypeError, KeyError):
-            raise InputError(f"{path} is no generator that this version of gankit can read") from None
+            raise InputError(f"{path} is not a generator file that this version of gankit can read") from None
         spec.normalize = lambda player, layer, features: hooks.one(
             "normalization", player, layer, features, player=player
         )
@@ -99,50 +98,52 @@ class Sampler:
             generator.load_state_dict(tensors)
         except RuntimeError as error:
             records = [(key, card["plugins"].get(key, {})) for key in needed]
-            began = ", ".join(
+            plugins = ", ".join(
                 f"{key} {r.get('distribution', '')} {r.get('version', '')}".rstrip() for key, r in records
             )
             raise InputError(
-                f"{path} was made with {began}, and does not fit the plugins installed now: "
+                f"{path} was made with {plugins}, and does not fit the plugins installed now: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
-        chosen = choose_device(device)
-        sampler = cls(generator.to(chosen).eval(), hooks, spec, chosen)
+        target = choose_device(device)
+        sampler = cls(generator.to(target).eval(), hooks, spec, target)
         sampler.card = card
         return sampler
 
-    def class_index(self, wanted: str) -> int:
-        """A class by name or by number.
+    def class_index(self, requested: str) -> int:
+        """Return the index of a class, given by name or by number.
 
-        Raises InputError when there is none.
+        Raises:
+            InputError: there is no such class.
         """
         names = self.class_names
-        if wanted in names:
-            return names.index(wanted)
-        if wanted.isdecimal() and int(wanted) < len(names):
-            return int(wanted)
+        if requested in names:
+            return names.index(requested)
+        if requested.isdecimal() and int(requested) < len(names):
+            return int(requested)
         if not names:
-            raise InputError(f"class {wanted!r}: this generator cannot be asked for a class")
-        raise InputError(f"class {wanted!r}: there are {', '.join(names)}")
+            raise InputError(f"class {requested!r}: the generator is unconditional; it has no classes")
+        raise InputError(f"class {requested!r}: there are {', '.join(names)}")
 
-    def labels(self, count: int, wanted: int | None = None) -> Tensor | None:
-        """(count,) labels: of one class, or of all in turn; None when no class can be asked for."""
+    def labels(self, count: int, class_index: int | None = None) -> Tensor | None:
+        """Return labels (count,) of one class, or of all classes in turn. None for an unconditional generator."""
         if not self.class_names:
             return None
-        if wanted is not None:
-            return torch.full((count,), wanted)
+        if class_index is not None:
+            return torch.full((count,), class_index)
         return torch.arange(count) % len(self.class_names)
 
     def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
-        """(count, latent_size) on the CPU: the same for a seed wherever the generator lies.
+        """Return z, (count, latent_size), on the CPU. It depends on the seed, but not on the device of the generator.
 
         Args:
-            count, labels: of the images.
-            seed: of the randomness.
-            truncation: entries beyond it in absolute value are drawn again (Brock 2018, section 3.1).
+            count: number of vectors.
+            labels: labels of the images, (count,), or None.
+            seed: seed of the random numbers.
+            truncation: threshold for `truncated`, or None.
 
         Raises:
-            InputError: the prior has next to nothing within the truncation.
+            InputError: the prior has almost no numbers below the threshold.
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
@@ -156,14 +157,14 @@ class Sampler:
         return z if truncation is None else truncated(z, redraw, truncation)
 
     def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """(N, C, R, R) uint8 on the CPU, in chunks, for (N, latent_size) and (N,) or None."""
+        """Yield images (N, C, R, R) in chunks, uint8 on the CPU, for z (N, latent_size) and labels (N,) or None."""
         yield from (to_bytes(chunk) for chunk in self.outputs(z, labels))
 
     @torch.no_grad()
     def outputs(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """What G draws, (N, C, R, R) float in [-1, 1] on the CPU, in chunks.
+        """Yield outputs of the generator (N, C, R, R) in chunks, float in [-1, 1] on the CPU.
 
-        The generator is in evaluation mode meanwhile, and torch's random state is as before afterwards.
+        The generator runs in evaluation mode, and torch's random state is restored afterwards.
         """
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
@@ -172,35 +173,37 @@ class Sampler:
                 yield self.generator(z[chunk].to(self.device), some).float().cpu()
 
     def sample(
-        self, count: int, seed: int = 0, wanted: int | None = None, truncation: float | None = None
+        self, count: int, seed: int = 0, class_index: int | None = None, truncation: float | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """`count` images, (count, C, R, R) uint8, and their labels."""
-        labels = self.labels(count, wanted)
+        """Return images (count, C, R, R) uint8, and their labels."""
+        labels = self.labels(count, class_index)
         return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
 
 
 def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-    """z with every entry beyond the threshold in absolute value drawn again until it is not (Brock 2018, section 3.1).
+    """Return z with every number above the threshold, in absolute value, drawn again until it is below.
 
     Args:
-        z: of any shape.
-        redraw: another z of the same shape, from the prior.
-        threshold: above 0.
+        z: latent vectors of any shape.
+        redraw: returns another z of the same shape from the prior.
+        threshold: positive number.
 
     Raises:
-        InputError: the prior has next to nothing within the threshold.
+        InputError: the prior has almost no numbers below the threshold.
+
+    Source: Brock 2018, section 3.1.
     """
     for _ in range(REDRAWS):
         far = z.abs() > threshold
         if not far.any():
             return z
         z = torch.where(far, redraw(), z)
-    raise InputError(f"truncation {threshold}: the prior hardly ever draws anything as small; give a larger one")
+    raise InputError(f"truncation {threshold}: the prior hardly ever draws anything as small; use a larger truncation")
 
 
 def save_images(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
-    """Writes images as numbered PNG files, with the class in the name. Returns how many."""
-    # Names come from the file, which may be a stranger's: no '/' leads out of the folder.
+    """Write images as numbered PNG files with the class in the name, and return their number."""
+    # Class names come from the generator file. A '/' in them must not lead out of the folder.
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     number = 0
     with disk_errors(folder):

@@ -39,23 +39,23 @@ def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, A
     Raises:
         GankitError: the disk is full.
     """
-    beside = place.with_name(TEMPORARY + place.name)
+    temporary = place.with_name(TEMPORARY + place.name)
     with disk_errors(place):
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            beside.mkdir(parents=True)
-            written = {name: _write_synced(beside / name, data) for name, data in files.items()}
+            temporary.mkdir(parents=True)
+            written = {name: _write_synced(temporary / name, data) for name, data in files.items()}
             state = state | {"format": FORMAT, "files": written}
-            _write_synced(beside / "state.json", json.dumps(state | {"sha256": _digest(state)}, indent=1).encode())
-            if _same_checkpoint(beside, place):
+            _write_synced(temporary / "state.json", json.dumps(state | {"sha256": _digest(state)}, indent=1).encode())
+            if _same_checkpoint(temporary, place):
                 # An identical checkpoint exists already. Replacing it would leave none for a moment.
-                shutil.rmtree(beside)
+                shutil.rmtree(temporary)
                 return
             if place.exists():
                 shutil.rmtree(place)
-            os.rename(beside, place)
+            os.rename(temporary, place)
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(place.parent)
 
@@ -105,7 +105,7 @@ def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
 
 
 def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
-    """Return the tensors of a file, and the JSON values in its metadata.
+    """Return the tensors of a file, and the JSON values in its metadata, if there are any.
 
     Raises:
         InputError: the file cannot be read.
@@ -114,8 +114,8 @@ def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
         with safe_open(path, "pt") as file:
             card = json.loads((file.metadata() or {}).get("gankit", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read; it may be truncated ({error})") from error
 
 
 def _digest(state: dict[str, Any]) -> str:

@@ -1,40 +1,55 @@
-"""One process at a time in a folder."""
+"""Lock of a folder: one process at a time."""
 
 from __future__ import annotations
 
 import fcntl
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from gankit.errors import InputError
 from gankit.storage.atomic_io import disk_errors
 
 
 class Lock:
-    """A file `.lock` in a folder, held until it is released or the process ends, however it ends.
+    """A lock on the file `.lock` of a folder. It is free as soon as its process ends, even by a kill.
 
     Args:
-        folder: that is there.
-        what: it is, for the message: "run".
+        folder: an existing folder.
+        what: what the folder holds, for the message: "run".
     """
 
     def __init__(self, folder: Path, what: str) -> None:
         self.path, self.what = folder / ".lock", what
-        self._file: IO[str] | None = None
+        # Not thread-local: the thread that releases the lock may be another one.
+        self._lock = FileLock(self.path, thread_local=False)
 
-    def take(self) -> None:
-        """Raises InputError when another process has it."""
-        with disk_errors(self.path.parent):
-            self._file = open(self.path, "w")  # noqa: SIM115 (held until it is released)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise InputError(
-                f"{self.path.parent}: another process is at work on this {self.what}; wait for it or stop it"
-            ) from None
+    def acquire(self) -> None:
+        """Acquire the lock.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        folder = self.path.parent
+        with disk_errors(folder):
+            try:
+                self._lock.acquire(blocking=False)
+            except Timeout:
+                message = f"{folder}: another process is at work on this {self.what}; wait for it or stop it"
+                raise InputError(message) from None
 
     def release(self) -> None:
-        """Lets other processes in. One that is not held stays so."""
-        if self._file is not None:
-            self._file.close()
+        """Release the lock if it is held."""
+        self._lock.release(force=True)
+
+    def is_held(self) -> bool:
+        """Return whether a process holds the lock. Needs no right to write, and creates no file."""
+        try:
+            with open(self.path) as file:
+                # filelock opens the file for writing. A shared lock needs no more than reading.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False

@@ -12,33 +12,33 @@ def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, st
     """Return the class of each component and the distribution that it came with, by key."""
     return {
         key: {
-            "use": part.use,
-            "distribution": part.resolved.distribution,
-            "version": part.resolved.version,
-            "origin": part.resolved.origin,
-            "sha256": part.resolved.source_digest,
+            "use": component.use,
+            "distribution": component.resolved.distribution,
+            "version": component.resolved.version,
+            "origin": component.resolved.origin,
+            "sha256": component.resolved.source_digest,
         }
-        for key, part in components.items()
+        for key, component in components.items()
     }
 
 
 def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
-    """One sentence for each plugin that is not the one recorded before."""
+    """Return a sentence for each plugin that differs from the recorded one."""
     sentences = []
     for key, was in before.get("plugins", {}).items():
         if (current := now.get(key)) is None:
             continue
         if _described(was) != _described(current):
             sentences.append(
-                f"{key}: it was {_described(was)} when the run was last played, and is {_described(current)} now"
+                f"{key}: the run was last trained with {_described(was)}; {_described(current)} is used now"
             )
         elif was.get("sha256") != current["sha256"]:
-            sentences.append(f"{key}: the source of {_described(current)} has changed since the run was last played")
+            sentences.append(f"{key}: the source of {_described(current)} has changed since the run was last trained")
     return sentences
 
 
 def _described(record: dict[str, str]) -> str:
-    """`fine of strange-kit 1.5`, or where the class is when no distribution has it."""
+    """Return `fine of strange-kit 1.5`, or the location of the class if it belongs to no distribution."""
     if not record.get("distribution"):
         return record.get("origin", "")
     return f"{record.get('use')} of {record['distribution']} {record.get('version')}"

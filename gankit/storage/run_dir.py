@@ -1,4 +1,4 @@
-"""Where everything of a run lies, and how it is found again.
+"""Run directory: the paths of its files, and their reading and writing.
 
 runs/igan_vn/2026-11-20T12-00-00/
   recipe.toml  environment.json  log.jsonl  report.html  generator.safetensors
@@ -8,7 +8,6 @@ runs/igan_vn/2026-11-20T12-00-00/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
@@ -25,7 +24,7 @@ State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "ru
 
 
 class RunDir:
-    """A run directory that exists."""
+    """An existing run directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,16 +34,16 @@ class RunDir:
         self.evaluations_file = path / "evaluations.jsonl"
         self.report_file = path / "report.html"
         self.generator_file = path / "generator.safetensors"
-        self.evaluations_file = path / "evaluations.jsonl"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self._lock = Lock(path, "run")
 
     @classmethod
     def create(cls, recipe: Recipe, out: str | Path | None = None) -> RunDir:
-        """Makes the directory of a new run: `out` itself, or one named after the recipe and the time.
+        """Create and lock the directory of a new run: `out`, or one named after the recipe and the time.
 
-        Raises InputError when `out` already holds something.
+        Raises:
+            InputError: `out` is not empty.
         """
         if out is None:
             path = _unused(recipe.output.directory / recipe.name / time.strftime("%Y-%m-%dT%H-%M-%S"))
@@ -61,21 +60,26 @@ class RunDir:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raises InputError when a new run cannot have this directory, because something is there."""
+        """Check that a new run may use a path.
+
+        Raises:
+            InputError: it is a file or a folder that is not empty.
+        """
         if path.is_file():
-            raise InputError(f"--out {path}: a file of that name is in the way")
+            raise InputError(f"--out {path}: a file of that name is in the way; name a new or an empty folder")
         if (path / "recipe.toml").exists():
             raise InputError(
-                f"--out {path}: a run is there already; `gankit resume {path}` goes on with it, or name another"
+                f"--out {path}: the folder holds a run; continue it with `gankit resume {path}`, or name another folder"
             )
         if path.is_dir() and any(path.iterdir()):
-            raise InputError(f"--out {path}: the folder is not empty; name one that is, or a new one")
+            raise InputError(f"--out {path}: the folder is not empty; name a new or an empty folder")
 
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
-        """An existing run's directory.
+        """Return the directory of an existing run.
 
-        Raises InputError when there is no run.
+        Raises:
+            InputError: the path holds no run.
         """
         path = Path(path)
         if not (path / "recipe.toml").is_file():
@@ -84,43 +88,39 @@ class RunDir:
         return cls(path)
 
     def lock(self) -> None:
-        """Keeps every other process out until `release`, or until this one ends, however it ends.
+        """Lock the directory until `release` or the end of this process.
 
-        Raises InputError when another process is in.
+        Raises:
+            InputError: another process has locked it.
         """
-        self._lock.take()
+        self._lock.acquire()
 
     def release(self) -> None:
-        """Lets other processes in."""
+        """Unlock the directory."""
         self._lock.release()
 
     def is_locked(self) -> bool:
-        """Whether a process is at work on the run."""
-        try:
-            with open(self.path / ".lock") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        """Return whether a process trains the run."""
+        return self._lock.is_held()
 
     def write_recipe(self, recipe: Recipe) -> None:
+        """Write the resolved recipe."""
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copies of the files that plugins came from when the run began. For the record: nothing reads them."""
-        for part in recipe.components.values():
-            file = Path(part.resolved.origin.rpartition(":")[0])
-            kept = self.path / "sources" / file.name
-            if not part.resolved.distribution and file.suffix == ".py" and not kept.exists():
-                write_bytes(kept, file.read_bytes())
+        """Copy the source files of plugins that belong to no distribution, as a record. Nothing reads the copies."""
+        for component in recipe.components.values():
+            file = Path(component.resolved.origin.rpartition(":")[0])
+            copy = self.path / "sources" / file.name
+            if not component.resolved.distribution and file.suffix == ".py" and not copy.exists():
+                write_bytes(copy, file.read_bytes())
 
     def write_environment(self, record: dict[str, Any]) -> None:
+        """Write `environment.json`."""
         write_json(self.environment_file, record)
 
     def read_environment(self) -> dict[str, Any]:
-        """What `write_environment` recorded; empty when there is nothing readable."""
+        """Return the content of `environment.json`, or an empty dictionary if it cannot be read."""
         try:
             record = json.loads(self.environment_file.read_text())
         except (OSError, ValueError):
@@ -128,36 +128,35 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """What each process that played the run noted of itself: the one that began it, and every resume."""
+        """Return the environments of all processes that trained the run: the first one, then every resume."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
     def read_last_environment(self) -> dict[str, Any]:
-        """What the run was last played on: what it began on, or the newest resume."""
+        """Return the environment of the last process that trained the run."""
         return self.read_processes()[-1]
 
     def has_stopped_at(self, iteration: int) -> bool:
-        """Whether a plugin ended the run there, and it came to its end."""
+        """Return whether a plugin ended the run at an iteration, and the last files were written."""
         ends = [process.get("ended", {}) for process in self.read_processes()]
         return any(end.get("state") == "stopped" and end.get("iteration") == iteration for end in ends)
 
     def record_ending(self, ended: dict[str, Any]) -> None:
-        """How it ended, to what the process that played last noted of itself."""
+        """Add the ending of the run to the environment of the last process."""
         *before, last = self.read_processes()
         began, *resumed = [*before, last | {"ended": ended}]
         self.write_environment(began | ({"resumed": resumed} if resumed else {}))
 
     def log(self, row: dict[str, Any]) -> None:
-        with disk_errors(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Append a row to `log.jsonl`."""
+        _append(self.log_file, row)
 
     def log_evaluation(self, row: dict[str, Any]) -> None:
-        """What was measured of the run from outside, beside what it logged itself."""
-        with disk_errors(self.evaluations_file), open(self.evaluations_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Append the metrics of `gankit eval` to `evaluations.jsonl`."""
+        _append(self.evaluations_file, row)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The lines of log.jsonl; one that a kill cut short is left out."""
+        """Return the rows of `log.jsonl`, without one that a kill truncated."""
         return read_rows(self.log_file)
 
     def has_metrics_at(self, iteration: int) -> bool:
@@ -165,10 +164,10 @@ class RunDir:
         return any(row["iteration"] == iteration and "metrics" in row for row in self.read_log())
 
     def rewind(self, iteration: int) -> None:
-        """Takes back what was written after an iteration that the run goes on from.
+        """Remove log rows and temporary files that were written after an iteration, before the run resumes from it.
 
-        Checkpoints from after it are damaged, or it would go on from them. They are set aside as `damaged-ITERATION`,
-        so that they never count among those to keep.
+        Later checkpoints are damaged; otherwise the run would resume from them. They are renamed to
+        `damaged-ITERATION`, so that `prune` does not count them.
         """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
         write_text(self.log_file, "".join(json.dumps(row) + "\n" for row in rows))
@@ -187,31 +186,34 @@ class RunDir:
         return self.samples / f"{iteration:06d}.png"
 
     def grids(self) -> list[Path]:
-        """The grids of samples, named after their iterations, oldest first."""
+        """Return the grids of samples, oldest first."""
         numbered = [p for p in self.samples.glob("*.png") if p.stem.isdecimal()]
         return sorted(numbered, key=lambda p: int(p.stem))
 
     def newest_grid(self) -> Path | None:
+        """Return the newest grid of samples, or None."""
         return next(reversed(self.grids()), None)
 
     def checkpoint(self, iteration: int) -> Path:
+        """Return the path of the checkpoint of an iteration."""
         return self.checkpoints / f"{iteration:06d}"
 
     def saved_checkpoints(self) -> list[Path]:
-        """The checkpoints, oldest first."""
+        """Return the checkpoints, oldest first."""
         numbered = [p for p in self.checkpoints.glob("*") if p.name.isdecimal() and p.is_dir()]
         return sorted(numbered, key=lambda p: int(p.name))
 
     def prune(self, keep: int) -> None:
+        """Delete all checkpoints but the newest `keep`."""
         for old in self.saved_checkpoints()[:-keep]:
-            # Renamed first, so that a kill half-way leaves nothing that looks like a checkpoint.
+            # A kill during the deletion must not leave part of a checkpoint under its name.
             doomed = old.with_name(TEMPORARY + old.name)
             old.rename(doomed)
             shutil.rmtree(doomed)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of JSON; one that a kill cut short is left out, and of a missing file there are none."""
+    """Return the rows of a JSON Lines file, without a truncated one. A missing file has no rows."""
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -222,8 +224,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with disk_errors(path), open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def _unused(path: Path) -> Path:
-    """The path, with a number behind it if it is taken."""
+    """Return the path, with a number at its end if it exists already."""
     number, candidate = 2, path
     while candidate.exists():
         candidate = path.with_name(f"{path.name}-{number}")

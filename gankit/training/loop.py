@@ -195,7 +195,7 @@ def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
 
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
     """Compute the metrics and log them with their protocol. A metric that fails becomes a warning."""
-    row = evaluator.row(forgiving=True)
+    row = evaluator.row(strict=False)
     pass_on_warnings(run, directory, reporter)
     log(run, directory, row)
     if row["metrics"]:

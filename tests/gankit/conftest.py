@@ -1,4 +1,4 @@
-"""The toys of `toys.py` under names, recipes made of them, games and runs of those."""
+"""Fixtures with the small plugins of `toys.py`: a registry, recipes, runs in memory and runs on disk."""
 
 import copy
 import importlib.util
@@ -36,7 +36,7 @@ TOY: dict[str, Any] = {
     "optimizer": {"generator": {"use": "Adam"}, "discriminator": {"use": "Adam"}},
     "tricks": {},
 }
-"""A recipe with every slot filled, by the class's name in toys.py."""
+"""A recipe that fills every slot, with plugins by their class names in toys.py."""
 
 
 def _module(name: str, path: Path) -> ModuleType:
@@ -52,7 +52,7 @@ _toys = _module("gankit_toys", TOYS)
 
 @pytest.fixture(scope="session")
 def toys() -> ModuleType:
-    """The module of the toys."""
+    """Return the module `toys.py`."""
     return _toys
 
 
@@ -66,7 +66,7 @@ def _entries(module: ModuleType, distribution: str) -> list[Entry]:
 
 
 class Shelf:
-    """A registry of the toys, to which a test adds plugins of its own: `shelf.add(MyTrick)`."""
+    """A registry with the plugins of toys.py and those that a test adds with `shelf.add(MyPlugin)`."""
 
     def __init__(self) -> None:
         self.own = ModuleType("gankit_toys_own")
@@ -74,30 +74,26 @@ class Shelf:
         self.registry = Registry(_entries(_toys, "toys"))
 
     def add(self, plugin_class: type, name: str | None = None, kind: str | None = None) -> type:
+        """Register a plugin under a name, by default the name of its class. Usable as a decorator."""
         setattr(self.own, plugin_class.__name__, plugin_class)
-        entry = Entry(
-            kind or plugin_class.kind,
-            name or plugin_class.__name__,
-            "own",
-            "1.0",
-            f"{self.own.__name__}:{plugin_class.__name__}",
-        )
+        value = f"{self.own.__name__}:{plugin_class.__name__}"
+        entry = Entry(kind or plugin_class.kind, name or plugin_class.__name__, "own", "1.0", value)
         self.registry = Registry([*self.registry.entries, entry])
         return plugin_class
 
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """All that is installed in this test."""
-    made = Shelf()
-    monkeypatch.setattr(Registry, "installed", classmethod(lambda cls: made.registry))
-    yield made
-    sys.modules.pop(made.own.__name__, None)
+    """Replace the installed plugins by those of toys.py; return the shelf to which a test adds its own."""
+    shelf = Shelf()
+    monkeypatch.setattr(Registry, "installed", classmethod(lambda cls: shelf.registry))
+    yield shelf
+    sys.modules.pop(shelf.own.__name__, None)
 
 
 @pytest.fixture
 def toy_dict():
-    """The toy recipe as nested dictionaries with other tables laid over it, plugins by their names."""
+    """Return a function that merges changes into the toy recipe and returns it as nested dictionaries."""
 
     def make(**changes: Any) -> dict[str, Any]:
         return merge(copy.deepcopy(TOY), copy.deepcopy(changes))
@@ -107,6 +103,8 @@ def toy_dict():
 
 @pytest.fixture
 def toy_recipe(shelf: Shelf, toy_dict, tmp_path: Path):
+    """Return a function that merges changes into the toy recipe and validates it."""
+
     def make(**changes: Any) -> Recipe:
         return Recipe.from_dict(toy_dict(**changes), source=tmp_path / "toy.toml")
 
@@ -114,8 +112,8 @@ def toy_recipe(shelf: Shelf, toy_dict, tmp_path: Path):
 
 
 @pytest.fixture
-def toy_game(toy_recipe):
-    """A game of the toy recipe, its data loaded."""
+def toy_run(toy_recipe):
+    """Return a function that assembles a run of the toy recipe and loads its data."""
 
     def make(**changes: Any) -> TrainingRun:
         run = assemble(toy_recipe(**changes))
@@ -136,7 +134,7 @@ def _by_path(raw: Any, key: str = "") -> Any:
 
 @pytest.fixture
 def toy_file(toy_dict, tmp_path: Path):
-    """The toy recipe as a file, plugins by the path of toys.py, so that any process can read it."""
+    """Return a function that writes the toy recipe to a file, with plugins by path, so that any process can read it."""
 
     def make(name: str = "toy.toml", **changes: Any) -> Path:
         path = tmp_path / name
@@ -147,44 +145,60 @@ def toy_file(toy_dict, tmp_path: Path):
 
 
 @dataclass
-class Told(Reporter):
-    """A reporter that remembers."""
+class RecordingReporter(Reporter):
+    """A reporter that keeps all events."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
-    played_iterations: list[int] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    trained_iterations: list[int] = field(default_factory=list)
     outcome: Any = None
 
     def started(self, run: TrainingRun, directory: Any) -> None:
         self.run = run
 
     def trained(self, run: TrainingRun) -> None:
-        self.played_iterations.append(run.iteration)
+        self.trained_iterations.append(run.iteration)
 
     def logged(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
-    def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float = 0.0) -> None:
+    def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float) -> None:
         self.metrics = (iteration, metrics)
 
     def warned(self, sentence: str) -> None:
-        self.advice.append(sentence)
+        self.warnings.append(sentence)
+
+    def informed(self, sentence: str) -> None:
+        self.messages.append(sentence)
 
     def ended(self, outcome: Any) -> None:
         self.outcome = outcome
 
+    # Old names, until all tests use the new ones.
+    @property
+    def advice(self) -> list[str]:
+        return self.warnings
+
+    @property
+    def sentences(self) -> list[str]:
+        return self.messages
+
+    @property
+    def played_iterations(self) -> list[int]:
+        return self.trained_iterations
+
 
 @dataclass
-class Run:
-    """A run that has been played in this process, with all that was said about it."""
+class TrainedRun:
+    """A run directory that was trained in this process, and all events of the training."""
 
     path: Path
-    told: Told
+    reporter: RecordingReporter
 
     @property
     def run(self) -> TrainingRun:
-        return self.told.run
+        return self.reporter.run
 
     @property
     def generator(self) -> bytes:
@@ -194,26 +208,50 @@ class Run:
     def checkpoints(self) -> list[str]:
         return sorted(p.name for p in (self.path / "checkpoints").iterdir())
 
+    # Old name, until all tests use the new one.
+    @property
+    def told(self) -> RecordingReporter:
+        return self.reporter
+
 
 @pytest.fixture
-def play(toy_recipe, tmp_path: Path):
-    """Plays the toy recipe into `tmp_path / out`."""
+def train_toy(toy_recipe, tmp_path: Path):
+    """Return a function that trains the toy recipe, with changes, into `tmp_path / out`."""
 
-    def call(out: str = "run", **changes: Any) -> Run:
-        told = Told()
-        start(toy_recipe(**changes), tmp_path / out, told, told.sentences.append)
-        return Run(tmp_path / out, told)
+    def call(out: str = "run", **changes: Any) -> TrainedRun:
+        reporter = RecordingReporter()
+        start(toy_recipe(**changes), tmp_path / out, reporter)
+        return TrainedRun(tmp_path / out, reporter)
 
     return call
 
 
 @pytest.fixture
-def go_on(shelf: Shelf, tmp_path: Path):
-    """Resumes what `play` began."""
+def resume_toy(shelf: Shelf, tmp_path: Path):
+    """Return a function that resumes a run of `train_toy`."""
 
-    def call(out: str = "run", *overrides: str) -> Run:
-        told = Told()
-        resume(tmp_path / out, overrides, told, told.sentences.append)
-        return Run(tmp_path / out, told)
+    def call(out: str = "run", *overrides: str) -> TrainedRun:
+        reporter = RecordingReporter()
+        resume(tmp_path / out, overrides, reporter)
+        return TrainedRun(tmp_path / out, reporter)
 
     return call
+
+
+# Old names, until all tests use the new ones.
+Told = RecordingReporter
+
+
+@pytest.fixture
+def toy_game(toy_run):
+    return toy_run
+
+
+@pytest.fixture
+def play(train_toy):
+    return train_toy
+
+
+@pytest.fixture
+def go_on(resume_toy):
+    return resume_toy

@@ -1,6 +1,6 @@
-"""Toy plugins, small and whole: the core's own tests play with these and need no others.
+"""Small complete plugins for the tests of the core, which need no others.
 
-Recipes reach them as `toys.py:Class`, or by name through the registry that `conftest.py` makes of them.
+Recipes name them as `toys.py:Class`, or by class name through the registry of `conftest.py`.
 """
 
 import random
@@ -14,16 +14,16 @@ from gankit import Dataset, DiscriminatorOutput, LossTerm, Plugin, Settings, hoo
 
 
 class Blobs(Plugin):
-    """Noise, one brightness for each class."""
+    """Random images whose brightness depends on the class."""
 
     name, kind = "blobs", "data"
 
     class Config(Settings):
-        count: int = Field(40, ge=0, description="images")
-        channels: int = Field(1, ge=1, description="of an image")
-        resolution: int = Field(8, ge=1, description="pixels")
-        classes: int = Field(2, ge=0, description="0: no labels")
-        missing: int = Field(-1, description="a class that has no image; -1: every class has some")
+        count: int = Field(40, ge=0, description="number of images")
+        channels: int = Field(1, ge=1, description="channels of an image")
+        resolution: int = Field(8, ge=1, description="height and width in pixels")
+        classes: int = Field(2, ge=0, description="number of classes; 0: no labels")
+        missing: int = Field(-1, description="class without images; -1: none")
 
     @hookimpl
     def load_data(self):
@@ -43,7 +43,7 @@ class Blobs(Plugin):
 
 
 class Normal(Plugin):
-    """Normal z."""
+    """Normal prior."""
 
     name, kind = "toy_normal", "latent"
 
@@ -64,7 +64,7 @@ class GNet(nn.Module):
         super().__init__()
         self.shape = (spec.channels, spec.resolution, spec.resolution)
         self.classes = spec.classes
-        # Not F.one_hot, which looks at the labels and so waits for the device.
+        # F.one_hot reads the labels, which makes the CPU wait for the device.
         self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
         self.lift = spec.normalize("generator", nn.Linear(spec.latent_size + spec.classes, width), width)
         self.dropout = nn.Dropout(dropout)
@@ -83,7 +83,7 @@ class G(Plugin):
 
     class Config(Settings):
         width: int = Field(6, ge=1, description="hidden units")
-        dropout: float = Field(0.2, ge=0, le=1, description="share of hidden units put out")
+        dropout: float = Field(0.2, ge=0, le=1, description="dropout probability")
 
     @hookimpl
     def adjust_spec(self, spec):
@@ -120,7 +120,7 @@ class D(Plugin):
 
 
 class Loss(Plugin):
-    """The non-saturating loss, real and fake apart."""
+    """Non-saturating loss, with one term for real and one for fake images."""
 
     name, kind = "toy_loss", "loss"
 
@@ -134,7 +134,7 @@ class Loss(Plugin):
 
 
 class BatchNorm(Plugin):
-    """Batch normalisation behind the layer."""
+    """Batch normalisation after the layer."""
 
     name, kind, batch_coupled = "toy_bn", "normalization", True
 
@@ -167,13 +167,13 @@ class Sgd(Plugin):
 
 
 class Adam(Plugin):
-    """Adam, fused."""
+    """Fused Adam."""
 
     name, kind = "toy_adam", "optimizer"
 
     class Config(Settings):
         lr: float = Field(0.01, gt=0, description="learning rate")
-        betas: tuple[float, float] = Field((0.5, 0.999), description="decay of the two averages")
+        betas: tuple[float, float] = Field((0.5, 0.999), description="decay rates of the moments")
 
     @hookimpl
     def build_optimizer(self, parameters):
@@ -181,7 +181,7 @@ class Adam(Plugin):
 
 
 class Constant(Plugin):
-    """The rate as it is."""
+    """Constant learning rate."""
 
     name, kind = "toy_constant", "lr_schedule"
 
@@ -191,12 +191,12 @@ class Constant(Plugin):
 
 
 class Halving(Plugin):
-    """The rate halved every so often."""
+    """Learning rate that is halved at regular intervals."""
 
     name, kind = "halving", "lr_schedule"
 
     class Config(Settings):
-        every: int = Field(1, ge=1, description="iterations")
+        every: int = Field(1, ge=1, description="iterations between halvings")
 
     @hookimpl
     def lr_schedule(self):
@@ -204,41 +204,41 @@ class Halving(Plugin):
 
 
 class Wander(Plugin):
-    """Brightness that wanders at random, drawn from torch and from Python: state that must survive a kill."""
+    """Random walk of the brightness, with numbers from torch and from Python: state that a checkpoint must restore."""
 
     name = "wander"
 
     class Config(Settings):
-        pace: float = Field(0.1, gt=0, description="of the wandering")
+        pace: float = Field(0.1, gt=0, description="standard deviation of a step")
 
     def __init__(self, config):
         super().__init__(config)
-        self.level, self.turns, self.mood = torch.zeros(3), 0, 0.0
+        self.level, self.steps, self.offset = torch.zeros(3), 0, 0.0
 
     @hookimpl
     def before_d_step(self, run):
-        self.turns += 1
-        self.mood = random.random() * self.turns
+        self.steps += 1
+        self.offset = random.random() * self.steps
         self.level = self.level * 0.9 + self.config.pace * torch.randn(3)
 
     @hookimpl
     def discriminator_inputs(self, images, labels):
-        return images + self.level.mean() + self.mood / 100, labels
+        return images + self.level.mean() + self.offset / 100, labels
 
     def state_dict(self):
-        return {"level": self.level, "turns": self.turns, "mood": self.mood}
+        return {"level": self.level, "steps": self.steps, "offset": self.offset}
 
     def load_state_dict(self, state):
-        self.level, self.turns, self.mood = state["level"], state["turns"], state["mood"]
+        self.level, self.steps, self.offset = state["level"], state["steps"], state["offset"]
 
 
 class Average(Plugin):
-    """The generator's moving average, which is what is sampled from."""
+    """Moving average of the generator, in the state of the plugin."""
 
     name = "toy_average"
 
     class Config(Settings):
-        decay: float = Field(0.5, ge=0, le=1, description="of the average at each turn of G")
+        decay: float = Field(0.5, ge=0, le=1, description="decay of the average in each G step")
 
     def __init__(self, config):
         super().__init__(config)
@@ -259,12 +259,12 @@ class Average(Plugin):
 
 
 class NotANumber(Plugin):
-    """A term that is NaN from a turn on."""
+    """Loss term that is NaN from some G step on."""
 
     name = "nan"
 
     class Config(Settings):
-        turn: int = Field(0, ge=0, description="the first of G's turns with it")
+        turn: int = Field(0, ge=0, description="first G step that is NaN")
 
     @hookimpl
     def loss_terms(self, player, run):
@@ -276,12 +276,12 @@ class NotANumber(Plugin):
 
 
 class Stopper(Plugin):
-    """Ends the run."""
+    """Plugin that ends the run."""
 
     name = "stopper"
 
     class Config(Settings):
-        iteration: int = Field(5, ge=1, description="at which")
+        iteration: int = Field(5, ge=1, description="iteration at which the run ends")
 
     @hookimpl
     def after_iteration(self, run):
@@ -290,7 +290,7 @@ class Stopper(Plugin):
 
 
 class PlainG(nn.Module):
-    """Somebody's generator, which has never heard of gankit."""
+    """Generator that does not use gankit."""
 
     def __init__(self, width=5, act=nn.Tanh, *, slope=0.1):
         super().__init__()
@@ -302,7 +302,7 @@ class PlainG(nn.Module):
 
 
 class PlainD(nn.Module):
-    """Somebody's discriminator, logits alone."""
+    """Discriminator that does not use gankit and returns logits alone."""
 
     def __init__(self):
         super().__init__()

@@ -6,6 +6,7 @@ import pytest
 
 from gankit import Recipe
 from gankit.recipe.bundled import find_recipe
+from gankit.report.page import write_report
 from gankit.training.launch import start
 from gankit.training.reporter import Reporter
 
@@ -52,14 +53,15 @@ def test_collapse_is_reported_in_metrics_log_and_page(watching, tmp_path):
 
     warnings = [row["warning"] for row in log if "warning" in row]
     metric_warning = f"modes is {newest['modes']:g}: the samples cover fewer than half of the 8 modes"
-    seen = ["D's loss is nearly 0", "G has collapsed to few of them"] if watching else []
-    for sentence in [metric_warning, *seen]:
+    expected = ["D's loss is nearly 0", "G has collapsed to few of them"] if watching else []
+    for sentence in [metric_warning, *expected]:
         assert any(sentence in warning for warning in warnings), sentence
 
+    write_report(directory)
     page = directory.report_file.read_text(encoding="utf-8")
     first = "\n".join(FirstScreen(page).words)
     ending = "stopped at iteration" if watching else "finished: 400 iterations"
-    for sentence in [ending, metric_warning, *seen, f"modes {newest['modes']:g}, good {newest['good']:.4g}"]:
+    for sentence in [ending, metric_warning, *expected, f"modes {newest['modes']:g}, good {newest['good']:.4g}"]:
         assert sentence in first, sentence
     assert f'class="told {"bad" if watching else "mind"}"' in page
     assert (outcome.stop_reason is not None) == bool(watching)

@@ -22,16 +22,16 @@ def test_docstring_has_all_sections(entry):
     assert plugin_class.kind == entry.kind
     text = inspect.getdoc(plugin_class)
     assert text.splitlines()[0].endswith((".", "?"))
-    words = cost.words_of(plugin_class)
-    assert words.advice
-    assert words.against
-    assert words.source
+    advice = cost.advice_of(plugin_class)
+    assert advice.when_to_use
+    assert advice.when_not
+    assert advice.source
     for name, field in plugin_class.Config.model_fields.items():
         assert field.description, name
 
 
 def test_page_of_costs_has_every_plugin():
-    page = (ROOT / "docs" / "tricks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
     rows = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if line.startswith("| ")]
     assert rows[2:] == list(cost.changes())
 

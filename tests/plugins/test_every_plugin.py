@@ -8,7 +8,7 @@ from gankit.plugin.registry import Registry
 pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
-NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "images", "inception", "torchscript"}
+NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "images", "inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {
     "training_monitor",
     "collapse_guard",
@@ -35,10 +35,18 @@ SMALL = {
     "gaussian_grid": {"count": 40},
     "dcgan": {"width": 4},
     "conditional_dcgan": {"width": 4},
+    "generator.igan": {"channels": 4},
+    "generator.igan_vn": {"channels": 4},
+    "generator.igan_v2": {"channels": 4},
+    "generator.cgan": {"noise_units": 8, "label_units": 8, "joint_units": 16},
+    "discriminator.igan": {"width": 4},
+    "discriminator.igan_per_class": {"width": 4},
+    "discriminator.cgan": {"image_units": 16, "label_units": 8, "joint_units": 16},
+    "discriminator.maxout": {"units": [16, 16]},
     "shapes": {"count": 24, "resolution": 8},
     "ada": {"initial": 0.5},
 }
-"""Settings for a run of four iterations."""
+"""Settings for a run of four iterations, by name or by kind and name."""
 
 REQUIRED = {"label_weights": {"loss": {"use": "igan_label"}}}
 """Other parts of the recipe that a plugin needs to have an effect."""
@@ -51,4 +59,10 @@ CLASSES = {"igan_v2": (2,), "conditional_dcgan": (2,), "cgan": (2,)}
 def test_plugin_passes_all_checks(entry, check_plugin):
     classes = CLASSES.get(entry.name, (0, 2))
     affects = entry.name not in NO_EFFECT
-    check_plugin(entry.load(), SMALL.get(entry.name), REQUIRED.get(entry.name), classes=classes, affects=affects)
+    check_plugin(
+        entry.load(),
+        SMALL.get(entry.label, SMALL.get(entry.name)),
+        REQUIRED.get(entry.name),
+        classes=classes,
+        affects=affects,
+    )

@@ -63,8 +63,11 @@ class Small(nn.Module):
 @pytest.mark.parametrize(
     ("slot", "message"),
     [
-        ({"generator": {"use": "FILE:Small"}}, r"generator: returns a tensor of shape \(2, 3, 4, 4\); images of shape"),
-        ({"discriminator": {"use": "FILE:Small"}}, "discriminator: does not take images of shape"),
+        (
+            {"generator": {"use": "FILE:Small"}},
+            r"generator: returns a tensor of shape \(2, 3, 4, 4\); it must return images of shape",
+        ),
+        ({"discriminator": {"use": "FILE:Small"}}, "discriminator: does not accept images of shape"),
     ],
 )
 def test_networks_of_wrong_shape_are_refused_before_training(slot, message, plain_recipe, tmp_path):

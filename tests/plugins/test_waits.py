@@ -3,7 +3,7 @@
 import cost
 import pytest
 import torch
-from gpu_waits import most_of
+from waits import most_of
 
 from gankit.recipe.toml import merge
 from gankit.training.update import train_iteration

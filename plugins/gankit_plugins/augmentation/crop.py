@@ -1,4 +1,4 @@
-"""Images shifted at random."""
+"""Random crop of the padded image, that is a random shift."""
 
 from __future__ import annotations
 
@@ -7,56 +7,55 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, Spec, hookimpl
+from gankit import Settings, Spec, hookimpl
 from gankit_plugins.augmentation.affine import BLACK
-from gankit_plugins.augmentation.require_images import refuse_points
+from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
-def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, beyond: float = BLACK) -> Tensor:
-    """The window of the images' own size out of images with a border.
+def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float = BLACK) -> Tensor:
+    """Return crops (B, C, R, R) of padded images.
 
     Args:
         images: (B, C, R, R).
-        right: (B,) int64 from 0 to 2 padding, where each window begins; at `padding` it shows the image as it was.
-        down: likewise.
-        padding: the border's width in pixels.
-        beyond: the border's brightness, from -1 to 1.
-
-    Returns:
-        (B, C, R, R), with gradients to the images.
+        right: (B,) int64 from 0 to 2 padding, the first column of each crop; `padding` leaves the image unchanged.
+        down: (B,) int64, the first row of each crop.
+        padding: the width of the border in pixels.
+        value: the brightness of the border, from -1 to 1.
     """
     B, C, R, _ = images.shape
-    wide = F.pad(images, [padding] * 4, value=beyond)
+    padded = F.pad(images, [padding] * 4, value=value)
     line = torch.arange(R, device=images.device)
-    rows = (down[:, None] + line)[:, None, :, None].expand(B, C, R, wide.shape[3])
+    rows = (down[:, None] + line)[:, None, :, None].expand(B, C, R, padded.shape[3])
     columns = (right[:, None] + line)[:, None, None, :].expand(B, C, R, R)
-    return wide.gather(2, rows).gather(3, columns)
+    return padded.gather(2, rows).gather(3, columns)
 
 
-class Crop(Plugin):
-    """Shifts what D is shown by whole pixels, real and generated images alike: a crop out of a black border.
+class Crop(ImageAugmentation):
+    """Shifts real and generated images by a random number of pixels before D.
 
-    Source: Zhao 2020, section 3, for augmentation of both sides. Gradients reach G through it.
+    The area outside of the image is black. Gradients reach G through it.
 
-    When to use: few images, of things that may stand a little to any side.
-    When not: images with bright edges, beside which the border shows; with large paddings G learns it.
+    Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
+
+    When to use: few images of objects that may be off the centre.
+    When not: images with bright edges; with a large padding, G learns to draw the black border.
     """
 
     name = "crop"
     kind = "augmentation"
 
     class Config(Settings):
-        padding: int = Field(2, ge=1, description="pixels an image is shifted by at most, in each direction")
+        padding: int = Field(2, ge=1, description="largest shift in pixels, in each direction")
 
     config: Config
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        refuse_points(spec)
+        super().adjust_spec(spec)
         if self.config.padding >= spec.resolution:
             raise ValueError(
-                f"padding = {self.config.padding} can push an image of {spec.resolution} pixels out of sight; set it "
-                f"to {spec.resolution // 8 or 1}, for instance"
+                f"padding = {self.config.padding} can shift an image of {spec.resolution} pixels out of view; set a "
+                f"smaller one, such as {spec.resolution // 8 or 1}"
             )
 
     @hookimpl

@@ -1,11 +1,14 @@
-"""Augmentation is for pictures."""
+"""Base class of the augmentations, which require images."""
 
 from __future__ import annotations
 
-from gankit import Spec
+from gankit import Plugin, Spec, hookimpl
 
 
-def refuse_points(spec: Spec) -> None:
-    """Raises ValueError for images of one pixel, as points of the plane are kept: there is nothing to move in them."""
-    if spec.resolution == 1:
-        raise ValueError("the data are points, images of one pixel, which cannot be moved about like pictures; drop it")
+class ImageAugmentation(Plugin):
+    """A plugin that changes images before D. It refuses points, which are images of one pixel."""
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        if spec.resolution == 1:
+            raise ValueError("the data are points (images of one pixel), which cannot be augmented; remove this plugin")

@@ -1,4 +1,4 @@
-"""Images turned at random."""
+"""Random rotation."""
 
 from __future__ import annotations
 
@@ -8,32 +8,29 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, Spec, hookimpl
+from gankit import Settings, hookimpl
 from gankit_plugins.augmentation.affine import rotations, warp
-from gankit_plugins.augmentation.require_images import refuse_points
+from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
-class Rotation(Plugin):
-    """Turns what D is shown by random angles, real and generated images alike.
+class Rotation(ImageAugmentation):
+    """Rotates real and generated images by random angles before D.
 
-    Source: Zhao 2020, section 3, for augmentation of both sides. Corners that come in from beyond the image are black.
-    Gradients reach G through it.
+    The area outside of the image is black. Gradients reach G through it.
 
-    When to use: few images, of things that stand at any angle.
-    When not: where up means something: with large angles G learns to draw things that lie on their side.
+    Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
+
+    When to use: few images of objects at any angle.
+    When not: objects with a fixed orientation; with large angles, G learns to draw them rotated.
     """
 
     name = "rotation"
     kind = "augmentation"
 
     class Config(Settings):
-        degrees: float = Field(15.0, ge=0, le=180, description="the largest angle, either way")
+        degrees: float = Field(15.0, ge=0, le=180, description="largest angle in both directions")
 
     config: Config
-
-    @hookimpl
-    def adjust_spec(self, spec: Spec) -> None:
-        refuse_points(spec)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

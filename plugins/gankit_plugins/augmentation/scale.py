@@ -1,4 +1,4 @@
-"""Images enlarged or made smaller at random."""
+"""Random scaling."""
 
 from __future__ import annotations
 
@@ -9,41 +9,38 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from gankit import Plugin, Settings, Spec, hookimpl
+from gankit import Settings, hookimpl
 from gankit_plugins.augmentation.affine import scalings, warp
-from gankit_plugins.augmentation.require_images import refuse_points
+from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 Factor = Annotated[float, Field(gt=0)]
 
 
-class Scale(Plugin):
-    """Enlarges what D is shown by random factors, or makes it smaller, real and generated images alike.
+class Scale(ImageAugmentation):
+    """Scales real and generated images by random factors before D.
 
-    Source: Zhao 2020, section 3, for augmentation of both sides. The logarithm of the factor is uniform. What an image
-    made smaller leaves free is black. Gradients reach G through it.
+    The logarithm of the factor is uniform. The area outside of the image is black. Gradients reach G through it.
 
-    When to use: few images, of things of any size.
-    When not: where size means something: G learns to draw things as small and as large as D has seen them.
+    Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
+
+    When to use: few images of objects of any size.
+    When not: objects of a fixed size; G learns to draw them as small and as large as the scaled images.
     """
 
     name = "scale"
     kind = "augmentation"
 
     class Config(Settings):
-        factor: tuple[Factor, Factor] = Field((0.8, 1.25), description="the smallest and the largest factor")
+        factor: tuple[Factor, Factor] = Field((0.8, 1.25), description="smallest and largest factor")
 
         @field_validator("factor")
         @classmethod
         def _smallest_first(cls, factor: tuple[float, float]) -> tuple[float, float]:
             if factor[0] > factor[1]:
-                raise ValueError("the smallest factor comes first")
+                raise ValueError("the first factor must not exceed the second one")
             return factor
 
     config: Config
-
-    @hookimpl
-    def adjust_spec(self, spec: Spec) -> None:
-        refuse_points(spec)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

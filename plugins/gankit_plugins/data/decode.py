@@ -1,86 +1,102 @@
-"""An image file to a square of pixels. Imports no torch: the processes that do nothing else start at once."""
+"""Conversion of an image file to a square of pixels, and the worker processes that do it.
+
+Imports no torch, so that the worker processes start fast.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import io
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
 from PIL import Image, ImageOps
 
 NOTE = "upright by EXIF, centre square, over white, Lanczos"
-"""What `decode` does, in short."""
+"""Short description of what `decode` does."""
 
-MOST_PIXELS = 178_956_970
-"""An image of more, half a GiB in colour, is refused unread: a small file can promise any size."""
+MAX_PIXELS = 178_956_970
+"""Largest accepted image, half a GiB in colour. A small file can declare any size."""
 
-MOST_BYTES = 1 << 30
-"""A file that is larger, or unpacks to more, is refused unread."""
+MAX_BYTES = 1 << 30
+"""Largest accepted file, unpacked."""
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's names of the modes with 16 bits per pixel."""
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Pillow's names of the accepted formats. Pillow reads others that run programs (EPS runs Ghostscript) or are little
+tested."""
 
-READERS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-"""Pillow's names of the formats that are read, whatever a file is called. It knows others that run programs (EPS
-runs Ghostscript) or have had few eyes on them."""
+ImageFile = str | bytes
+"""The path of an image file, or its content."""
 
 
 class ImageError(Exception):
-    """Why a file cannot be used."""
+    """Image file that cannot be used."""
 
 
-def refuse_large(size: int) -> None:
-    """Raises ImageError when a file has more bytes than are read."""
-    if size > MOST_BYTES:
-        raise ImageError(f"{size} bytes are more than the {MOST_BYTES} that are read")
+def check_size(size: int) -> None:
+    """Check the size of a file in bytes.
+
+    Raises:
+        ImageError: the file is too large.
+    """
+    if size > MAX_BYTES:
+        raise ImageError(f"the file has {size} bytes; at most {MAX_BYTES} are read")
 
 
 def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
-    """(channels, resolution, resolution) bytes from those of an image file.
+    """Return (channels, resolution, resolution) bytes from the content of an image file.
 
-    The image is turned upright as its EXIF data says; the largest centred square is kept; transparent parts are
-    laid over white; it is brought to size by Lanczos' filter, which on the way down averages over all pixels, so
-    that nothing aliases; small images are enlarged. Sixteen bits become eight by division by 257. Grey is
-    luminance by ITU-R BT.601. Of an animation, the first frame counts.
+    The image is rotated as its EXIF data says. The largest centred square is cropped. Transparent parts are put on
+    white. The square is resized by the Lanczos filter, which averages over all pixels when it shrinks an image, so
+    that nothing aliases. Small images are enlarged. 16 bits become 8 by division by 257. Grey is the luminance by
+    ITU-R BT.601. The first frame of an animation is used.
 
     Raises:
-        ImageError: not an image that can be read, too large, or of pixels without a known range.
+        ImageError: the file is not an image, is damaged or too large, or the range of its pixels is unknown.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=_readers()) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise ImageError(_too_large(f"{width} x {height}"))
+            if width * height > MAX_PIXELS:
+                raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
             _reduce(image, resolution, channels)
-            square = _square(ImageOps.exif_transpose(image))
+            square = _crop_square(ImageOps.exif_transpose(image))
             pixels = _eight_bits(square, "L" if channels == 1 else "RGB")
             pixels = pixels.resize((resolution, resolution), Image.Resampling.LANCZOS)
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise ImageError(_too_large("its")) from None
+        raise ImageError(f"the image is too large; at most {MAX_PIXELS} pixels are read") from None
     except Image.UnidentifiedImageError:
-        raise ImageError("not an image, or of a kind that cannot be read") from None
-    except Exception as error:  # what Pillow raises for damaged files is as varied as its formats
+        raise ImageError("not an image, or not of a supported format") from None
+    except Exception as error:  # Pillow raises many types of exceptions for damaged files
         raise ImageError(" ".join(str(error).split()) or type(error).__name__) from error
     return b"".join(band.tobytes() for band in pixels.split())
 
 
 @cache
-def _readers() -> list[str]:
-    """Those of READERS that this build of Pillow has."""
+def _formats() -> list[str]:
+    """Return the accepted formats that this build of Pillow supports."""
     Image.init()
-    return [name for name in READERS if name in Image.OPEN]
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _reduce(image: Image.Image, resolution: int, channels: int) -> None:
-    """Lets a JPEG be decoded at a half, a quarter or an eighth, with twice the pixels needed still left."""
+    """Let a JPEG be decoded at a half, a quarter or an eighth of its size, at twice the required size or more."""
     width, height = image.size
     scale = 2 * resolution / min(width, height)
     image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
 
 
-def _square(image: Image.Image) -> Image.Image:
+def _crop_square(image: Image.Image) -> Image.Image:
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -89,17 +105,72 @@ def _square(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F":
-        raise ImageError("its pixels are floating-point numbers, of which the range is unknown")
+        raise ImageError("the pixels are floating-point numbers of an unknown range")
     if image.mode in SIXTEEN_BITS:
-        # Half is added because the conversion that follows cuts off the fraction.
+        # The conversion to L drops the fraction, so a half is added to round.
         return image.convert("I").convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L").convert(mode)
     if image.has_transparency_data:
-        seen = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert(mode)
-    if image.mode == "LAB":  # which Pillow turns into colour only
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(mode)
+    if image.mode == "LAB":  # Pillow converts it to RGB only
         image = image.convert("RGB")
     return image.convert(mode)
 
 
-def _too_large(size: str) -> str:
-    return f"{size} pixels are more than the {MOST_PIXELS} that are read"
+# The functions below run in worker processes.
+
+_stop = ctypes.c_bool(False)
+"""Flag in shared memory that is set when the results are no longer needed."""
+
+
+def start_worker(stop: ctypes.c_bool) -> None:
+    """Initialise a worker process that shares the flag `stop` with its parent."""
+    global _stop
+    _stop = stop
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """End this process when its parent has died. An idle worker of a ProcessPoolExecutor would wait forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "called in worker processes only"
+    parent.join()
+    os._exit(1)
+
+
+def decode_batch(
+    files: Sequence[ImageFile | ImageError], resolution: int, channels: Literal[1, 3]
+) -> list[bytes | ImageError]:
+    """Return the pixels of each file, as `decode` does, or the reason why it cannot be used.
+
+    Args:
+        files: paths and contents. An error is returned unchanged.
+        resolution: as for `decode`.
+        channels: as for `decode`.
+    """
+    with warnings.catch_warnings():
+        # Pillow warns about images of half the refused size, and about unusual EXIF data.
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        return [_decode_or_error(file, resolution, channels) for file in files]
+
+
+def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Literal[1, 3]) -> bytes | ImageError:
+    if isinstance(file, ImageError):
+        return file
+    try:
+        if _stop.value:
+            raise ImageError("cancelled")
+        return decode(_read(file) if isinstance(file, str) else file, resolution, channels)
+    except ImageError as error:
+        # Its cause may not be picklable.
+        return ImageError(str(error))
+
+
+def _read(path: str) -> bytes:
+    try:
+        check_size(os.stat(path).st_size)
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ImageError(str(error)) from error

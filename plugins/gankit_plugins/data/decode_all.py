@@ -1,107 +1,136 @@
-"""Many image files decoded on all cores, in order, a little ahead of who asks for them."""
+"""Decoding of many image files on all cores, in order, in bounded memory."""
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
-import zipfile
-import zlib
+import signal
+import sys
 from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import chain, islice
+from types import ModuleType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gankit_plugins.data.decode import ImageError, refuse_large
-from gankit_plugins.data.decoder import Decoder
-from gankit_plugins.data.folder import Shelf
+from gankit import GankitError
+from gankit_plugins.data.decode import ImageError, ImageFile, decode_batch, start_worker
 
-TOGETHER = 32
-"""Files that a decoder is handed at once, so that handing over costs little beside decoding."""
+BATCH = 32
+"""Number of files per task of a worker process, so that the transfer costs little compared with the decoding."""
 
-TOGETHER_BYTES = 1 << 20
-"""Of their pixels, or of what is handed over; one file, if it is more."""
+BATCH_BYTES = 1 << 20
+"""Limit of a batch's pixels, and of its files' contents, in bytes. A batch has at least one file."""
 
-AHEAD = 2
-"""Times as many files as are worked at that may be done before they are asked for."""
+AHEAD = 3
+"""Number of batches per core that are decoded before they are requested."""
 
-ResolvedPlugin = tuple[str, Tensor | ImageError]
-"""A file and its image, (channels, resolution, resolution) uint8, or what is wrong with it."""
+Batch = dict[str, ImageFile | ImageError]
+"""Files by their names, or the reasons why they cannot be read."""
+
+DecodedFile = tuple[str, Tensor | ImageError]
+"""The name of a file, and its image, (channels, resolution, resolution) uint8, or why it cannot be used."""
 
 
 def decode_all(
-    shelf: Shelf, files: Iterable[str], resolution: int, channels: Literal[1, 3]
-) -> Generator[ResolvedPlugin, None, None]:
-    """What is found of every file, in order.
+    names: Iterable[str], open_file: Callable[[str], ImageFile], resolution: int, channels: Literal[1, 3]
+) -> Generator[DecodedFile, None, None]:
+    """Yield all images in order. A few files at a time are in memory.
 
-    There is one `Decoder` for each core, and a thread that asks it. A few files at a time are in memory.
+    There is one worker process per core. A single batch is decoded in this process.
 
-    Raises GankitError when a decoder is no more.
+    Args:
+        names: the names of the files.
+        open_file: returns the path or the content of a file, or raises `ImageError`.
+        resolution: height and width of the images.
+        channels: 1 for grey, 3 for colour.
+
+    Raises:
+        GankitError: a worker process cannot be started, or has died.
     """
-    decoders: list[Decoder] = []
-    idle: list[Decoder] = []
 
-    def pixels(values: bytearray) -> Tensor:
-        return torch.frombuffer(values, dtype=torch.uint8).view(channels, resolution, resolution)
+    def tensors(names: Iterable[str], decoded: list[bytes | ImageError]) -> Iterator[DecodedFile]:
+        for name, pixels in zip(names, decoded, strict=True):
+            if isinstance(pixels, ImageError):
+                yield name, pixels
+            else:
+                # PyTorch requires a writable buffer.
+                image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8)
+                yield name, image.view(channels, resolution, resolution)
 
-    def work(some: list[str]) -> list[ResolvedPlugin]:
-        try:
-            decoder = idle.pop()
-        except IndexError:  # all are at work, and this thread is new
-            decoder = Decoder(resolution, channels)
-            decoders.append(decoder)
-        found: dict[str, Tensor | ImageError] = {}
-        asked: dict[str, str | bytes] = {}
-
-        def ask() -> None:
-            for file, answer in zip(asked, decoder.decode(list(asked.values())), strict=True):
-                found[file] = answer if isinstance(answer, ImageError) else pixels(answer)
-            asked.clear()
-
-        read = 0
-        for file in some:
-            try:
-                asked[file] = shelf.path(file) or _read(shelf, file)
-            except ImageError as error:
-                found[file] = error
-                continue
-            read += len(data) if isinstance(data := asked[file], bytes) else 0
-            if read > TOGETHER_BYTES:
-                ask()
-                read = 0
-        ask()
-        idle.append(decoder)
-        return [(file, found[file]) for file in some]
-
+    batches = split_into_batches(names, open_file, channels * resolution**2)
+    first = list(islice(batches, 2))
+    if len(first) < 2:
+        for batch in first:
+            yield from tensors(batch, decode_batch(list(batch.values()), resolution, channels))
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    together = max(1, min(TOGETHER, TOGETHER_BYTES // (channels * resolution**2)))
-    coming: deque[Future[list[ResolvedPlugin]]] = deque()
-    pool = ThreadPoolExecutor(cores, "gankit-decode")
-    left = iter(files)
+    # A forked process would inherit the threads and the memory of torch.
+    context = multiprocessing.get_context("spawn")
+    stop = context.RawValue(ctypes.c_bool, False)
+    pending: deque[tuple[list[str], Future[list[bytes | ImageError]]]] = deque()
+    pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
     try:
-        while some := list(islice(left, together)):
-            coming.append(pool.submit(work, some))
-            if len(coming) > (1 + AHEAD) * cores:
-                yield from coming.popleft().result()
-        while coming:
-            yield from coming.popleft().result()
+        for batch in chain(first, batches):
+            with starting_processes():
+                future = pool.submit(decode_batch, list(batch.values()), resolution, channels)
+            pending.append((list(batch), future))
+            if len(pending) > AHEAD * cores:
+                oldest, future = pending.popleft()
+                yield from tensors(oldest, future.result())
+        while pending:
+            oldest, future = pending.popleft()
+            yield from tensors(oldest, future.result())
+    except BrokenProcessPool as error:
+        raise GankitError("a process that decodes images has died; it may have run out of memory") from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        # Who waits for a decoder waits no longer; who has just started one comes to its end.
-        for decoder in decoders.copy():
-            decoder.process.kill()
-        pool.shutdown()
-        for decoder in decoders:
-            decoder.end()
+        stop.value = True
+        pool.shutdown(cancel_futures=True)
 
 
-def _read(shelf: Shelf, file: str) -> bytes:
+@contextmanager
+def starting_processes() -> Iterator[None]:
+    """Start worker processes that ignore Ctrl-C, which this process handles, and do not import the main module.
+
+    Raises:
+        GankitError: the system starts no more processes.
+    """
+    # A process inherits the mask of the thread that starts it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    main = sys.modules["__main__"]
     try:
-        refuse_large(shelf.size(file))
-        return shelf.read(file)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(str(error)) from error
-    except (RuntimeError, NotImplementedError) as error:  # an encrypted entry, or one packed in an unknown way
-        raise ImageError(str(error)) from error
+        # A spawned process imports the main module of its parent, and torch with it. A script that does not check for
+        # `__name__ == "__main__"` would even run a second time.
+        sys.modules["__main__"] = ModuleType("__main__")
+        yield
+    except OSError as error:
+        raise GankitError(f"a process that decodes images cannot be started: {error}") from error
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def split_into_batches(
+    names: Iterable[str], open_file: Callable[[str], ImageFile], image_bytes: int
+) -> Iterator[Batch]:
+    """Yield the files in batches of at most `BATCH` files and about `BATCH_BYTES` bytes."""
+    size = max(1, min(BATCH, BATCH_BYTES // image_bytes))
+    batch: Batch = {}
+    content = 0
+    for name in names:
+        try:
+            file = batch[name] = open_file(name)
+            content += len(file) if isinstance(file, bytes) else 0
+        except ImageError as error:
+            batch[name] = error
+        if len(batch) == size or content > BATCH_BYTES:
+            yield batch
+            batch, content = {}, 0
+    if batch:
+        yield batch

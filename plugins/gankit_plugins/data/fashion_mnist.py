@@ -1,4 +1,4 @@
-"""Fashion-MNIST: clothes."""
+"""Dataset Fashion-MNIST: clothes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FASHION_MNIST = Collection(
         "bag",
         "ankle boot",
     ),
-    # The digests are those of the authors' README, so that an unencrypted mirror is no risk.
+    # The digests are from the authors' README, so an unencrypted mirror is no risk.
     mirrors=(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -35,13 +35,15 @@ FASHION_MNIST = Collection(
 
 
 class FashionMnist(Plugin):
-    """Fashion-MNIST: 70,000 pictures of clothes, grey, 28x28, ten classes.
+    """Fashion-MNIST: 70,000 images of clothes, grey, 28x28, ten classes.
+
+    The files have the format of MNIST. Nothing is downloaded unless `download = true`.
 
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
-    algorithms" (2017). Laid out as MNIST is. Nothing is downloaded unless `download = true`.
+    algorithms" (2017).
 
-    When to use: where MNIST is too easy and colour is not needed.
-    When not: for anything about texture at a higher resolution.
+    When to use: if MNIST is too easy and colour does not matter.
+    When not: for conclusions about texture or high resolutions.
     """
 
     name = "fashion_mnist"

@@ -1,9 +1,10 @@
-"""Where the files of a collection of images lie: in a folder, or in a zip file that is read in place."""
+"""Image files in a folder, or in a zip file that is read in place."""
 
 from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,68 +14,59 @@ from pathlib import Path
 from typing import Protocol
 
 from gankit import InputError
+from gankit_plugins.data.decode import ImageError, ImageFile, check_size
 
-FORMATS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
-"""The endings of the files that are taken for images, in small letters. All others are ignored."""
+EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
+"""Extensions of image files, in lower case. All other files are ignored."""
 
-SUFFIXES = tuple(f".{ending}" for ending in FORMATS.split())
+SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS.split())
 
-AT_ONCE = 1_000_000
-"""Names of one folder that are in memory at once."""
+NAMES_IN_MEMORY = 1_000_000
+"""Number of names of one folder that are in memory at once."""
 
 
-class Shelf(Protocol):
-    """A folder or a zip file. Its image files go by their path from the top, with slashes, on every system."""
+class ImageFiles(Protocol):
+    """A folder or a zip file. A file's name is its path from the top, with slashes on every system."""
 
     def names(self) -> Iterator[str]:
-        """All image files, in order, hidden ones left out. They are looked for anew each time."""
+        """Return the names of all image files in order, without hidden ones. The folder is read at each call."""
         ...
 
-    def path(self, name: str) -> str | None:
-        """Where a file lies, if it can be read by its path."""
-        ...
+    def open(self, name: str) -> ImageFile:
+        """Return the path of a file, or its content if it has no path.
 
-    def size(self, name: str) -> int:
-        """A file's size in bytes, from any thread."""
-        ...
-
-    def read(self, name: str) -> bytes:
-        """A file's bytes, from any thread."""
+        Raises:
+            ImageError: the file cannot be read.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder with all that is below it; links are followed."""
+    """A folder and its subfolders. Links are followed."""
 
     top: Path
 
     def names(self) -> Iterator[str]:
         return self._below(self.top, "", ())
 
-    def path(self, name: str) -> str:
-        # Path would take longer than all else that is done for an image here.
+    def open(self, name: str) -> str:
+        # os.path.join is much faster than Path.
         return os.path.join(self.top, name)
 
-    def size(self, name: str) -> int:
-        return os.stat(self.path(name)).st_size
-
-    def read(self, name: str) -> bytes:
-        return Path(self.path(name)).read_bytes()
-
-    def _below(self, folder: Path, at: str, above: tuple[str, ...]) -> Iterator[str]:
+    def _below(self, folder: Path, prefix: str, parents: tuple[str, ...]) -> Iterator[str]:
         real = os.path.realpath(folder)
-        if real in above:  # a link that leads back up
+        if real in parents:  # a link to a parent
             return
-        for name in in_order(lambda: _entries(folder)):
+        for name in sorted_names(lambda: _entries(folder)):
             if name.endswith("/"):
-                yield from self._below(folder / name, at + name, (*above, real))
+                yield from self._below(folder / name, prefix + name, (*parents, real))
             else:
-                yield at + name
+                yield prefix + name
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Image files and folders, these with a slash: it sorts them as it sorts the paths of what is in them."""
+    """Yield the image files and the folders. A folder ends in a slash, so that it sorts as the paths below it do."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -85,25 +77,25 @@ def _entries(folder: Path) -> Iterator[str]:
                 yield entry.name
 
 
-def in_order(names: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Names, no two of them alike, sorted in memory that does not grow with them: gone through once for each `AT_ONCE`.
+def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """Yield unique names in order, in bounded memory: `names` is called once for every `NAMES_IN_MEMORY` names.
 
     Args:
-        names: gives them anew each time, in any order.
+        names: returns all names, in any order.
     """
-    some = nsmallest(AT_ONCE, names())
-    yield from some
-    while len(some) == AT_ONCE:
-        last = some[-1]
-        some = nsmallest(AT_ONCE, (name for name in names() if name > last))
-        yield from some
+    block = nsmallest(NAMES_IN_MEMORY, names())
+    yield from block
+    while len(block) == NAMES_IN_MEMORY:
+        last = block[-1]
+        block = nsmallest(NAMES_IN_MEMORY, (name for name in names() if name > last))
+        yield from block
 
 
 class Zip:
-    """A zip file. A single folder that holds all the rest, as in most archives, is looked through.
+    """A zip file. A single top folder that contains everything, as in most archives, is left out of the names.
 
     Args:
-        archive: opened to read.
+        archive: the file, open for reading.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -118,21 +110,22 @@ class Zip:
     def names(self) -> Iterator[str]:
         return iter(sorted(self.entries))
 
-    def path(self, name: str) -> None:
-        return None
-
-    def size(self, name: str) -> int:
-        return self.entries[name].file_size
-
-    def read(self, name: str) -> bytes:
-        return self.archive.read(self.entries[name])
+    def open(self, name: str) -> bytes:
+        entry = self.entries[name]
+        check_size(entry.file_size)
+        try:
+            return self.archive.read(entry)
+        # Encrypted entries raise RuntimeError, unknown compression methods NotImplementedError.
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+            raise ImageError(str(error)) from error
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Shelf]:
-    """The folder or the zip file at a path.
+def open_files(path: Path) -> Iterator[ImageFiles]:
+    """Open a folder or a zip file of images.
 
-    Raises InputError when it is neither, or cannot be read.
+    Raises:
+        InputError: the path is neither, or cannot be read.
     """
     try:
         if path.is_dir():
@@ -141,10 +134,10 @@ def opened(path: Path) -> Iterator[Shelf]:
         with zipfile.ZipFile(path) as archive:
             yield Zip(archive)
     except FileNotFoundError as error:
-        raise InputError(f"path: there is no {error.filename or path}") from None
+        raise InputError(f"path: {error.filename or path} does not exist") from None
     except zipfile.BadZipFile as error:
         raise InputError(
-            f"path: {path} is neither a folder, nor a zip file, nor one that `gankit prepare` wrote ({error})"
+            f"path: {path} is not a folder, a zip file or a file written by `gankit prepare` ({error})"
         ) from None
     except OSError as error:
         raise InputError(f"path: {error.filename or path} cannot be read: {error.strerror or error}") from error
@@ -152,18 +145,18 @@ def opened(path: Path) -> Iterator[Shelf]:
 
 @dataclass(frozen=True)
 class Listing:
-    """How many image files there are, and of which classes."""
+    """Number of image files, and their classes."""
 
     count: int
     class_names: tuple[str, ...]
-    """Empty when there are no classes."""
+    """Names of the classes; empty without classes."""
 
     def has_class(self, name: str) -> bool:
-        """Whether a file lies in the folder of a class."""
+        """Return whether a file is in the folder of a class."""
         return name.partition("/")[0] in self._labels
 
     def label(self, name: str) -> int:
-        """A file's index into `class_names`."""
+        """Return a file's index into `class_names`."""
         return self._labels[name.partition("/")[0]]
 
     @cached_property
@@ -171,16 +164,16 @@ class Listing:
         return {name: index for index, name in enumerate(self.class_names)}
 
 
-def listing(names: Iterable[str], classes: bool | None, path: Path) -> Listing:
-    """Sorts files into classes: what lies in one folder of the top, however deep, is of one class.
+def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> Listing:
+    """Count the files and assign classes: the files in one top-level folder, at any depth, are one class.
 
     Args:
-        names: of the files, from the top, in order.
-        classes: whether there are any; None if that is to be seen from the folders.
-        path: where the files are, for the complaint.
+        names: the names of the files, in order.
+        classes: whether folders are classes; None: if there are folders.
+        path: the folder or zip file, for messages.
 
     Raises:
-        InputError: no files, or some lie in folders and some beside them.
+        InputError: there are no files, or some are in folders and some are not.
     """
     count = loose = 0
     first_loose = ""
@@ -194,21 +187,20 @@ def listing(names: Iterable[str], classes: bool | None, path: Path) -> Listing:
             loose += 1
             first_loose = first_loose or name
     if not count:
-        raise InputError(
-            f"path: there are no images in {path}; known by their endings are {FORMATS.replace(' ', ', ')}"
-        )
+        raise InputError(f"path: {path} contains no images; the extensions are {EXTENSIONS.replace(' ', ', ')}")
     if classes is False or (classes is None and not folders):
         return Listing(count, ())
     if loose:
         others = f" (and {loose - 1} more)" if loose > 1 else ""
         raise InputError(
-            f"path: {path} should have one folder for each class, but {first_loose}{others} lies in none; move what "
-            f"lies loose, or set `classes = false` to take everything as one"
+            f"path: {path}: {first_loose}{others} is not in the folder of a class; move it into one, or set "
+            "`classes = false` for images without classes"
         )
     return Listing(count, tuple(sorted(folders)))
 
 
 def is_image(name: str) -> bool:
+    """Return whether a file has the extension of an image."""
     return name.lower().endswith(SUFFIXES)
 
 

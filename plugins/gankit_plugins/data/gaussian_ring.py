@@ -1,73 +1,43 @@
-"""Gaussians on a circle."""
+"""Dataset of Gaussians on a circle."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from PIL.Image import Image
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Comparison, Dataset, Plugin, Run, Settings, hookimpl
-from gankit_plugins.data.points import advise_on_few, draw_points, judge, scatter
+from gankit_plugins.data.gaussian_mixture import GaussianMixture, MixtureSettings
 
 
 def ring(modes: int, radius: float) -> Tensor:
-    """(modes, 2): points evenly on a circle around 0, the first to the right."""
+    """Return (modes, 2), points at equal distances on a circle around 0. The first one is on the right."""
     angle = torch.arange(modes) * (2 * math.pi / modes)
     return radius * torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-class GaussianRing(Plugin):
-    """Points of the plane around a circle of modes, without labels: do samples cover all of them?
+class GaussianRing(GaussianMixture):
+    """Points of the plane from Gaussians on a circle, without labels, to measure how many modes samples cover.
+
+    The metrics are `modes`, the number of covered modes, and `good`, the proportion of samples within three standard
+    deviations of a mode. A run that ends with fewer than half of the modes shows a warning. A point is an image of two
+    channels and one pixel.
 
     Source: Metz 2016, section 3.1; Srivastava 2017, section 4.1, in the sizes of Lin 2018: 8 modes of standard
-    deviation 0.01 on a circle of radius 1. Here everything is smaller by a fifth, since points lie within [-1, 1]. A
-    point is an image of two channels and one pixel. Beside every picture it is measured how many modes are covered and
-    which share of 2,500 samples is good, that is within three standard deviations of a mode; a run that ends with fewer
-    than half of the modes says so.
+    deviation 0.01 on a circle of radius 1. Here everything is a fifth smaller, because points lie within [-1, 1].
 
-    When to use: to see a mode collapse, and what a trick does about it, in seconds.
-    When not: to learn anything about images.
+    When to use: to see mode collapse, and the effect of a trick on it, within seconds.
+    When not: for conclusions about images.
     """
 
     name = "gaussian_ring"
     kind = "data"
 
-    class Config(Settings):
-        modes: int = Field(8, ge=1, le=10_000, description="Gaussians on the circle")
-        radius: float = Field(0.8, gt=0, le=1, description="of the circle; the plane reaches from -1 to 1")
+    class Config(MixtureSettings):
+        modes: int = Field(8, ge=1, le=10_000, description="number of Gaussians on the circle")
+        radius: float = Field(0.8, gt=0, le=1, description="radius of the circle; the plane extends from -1 to 1")
         std: float = Field(0.008, gt=0, le=1, description="standard deviation of each Gaussian")
-        count: int = Field(50_000, ge=1, le=10_000_000, description="points in all")
-        seed: int = Field(0, ge=0, lt=2**63, description="of the drawing; the run's seed does not change it")
-
-    config: Config
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.modes = ring(config.modes, config.radius)
-        self.judged: dict[str, float] = {}
-        """What was measured last."""
-
-    @hookimpl
-    def load_data(self) -> Dataset:
-        return Dataset(2, 1, (), self.draw_all)
-
-    def draw_all(self) -> tuple[Tensor, None]:
-        """(count, 2, 1, 1) float32, and no labels."""
-        return draw_points(self.modes, self.config.std, self.config.count, self.config.seed), None
-
-    @hookimpl
-    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
-        self.judged = judge(comparison.fake.images.flatten(1), self.modes, self.config.std)
-        return self.judged
-
-    @hookimpl
-    def on_stop(self, run: Run) -> None:
-        if self.judged:
-            advise_on_few(run, self.judged["modes"], len(self.modes))
-
-    @hookimpl
-    def draw_samples(self, images: Tensor) -> Image:
-        return scatter(images.flatten(1), self.modes, self.config.std)
+        super().__init__(config, ring(config.modes, config.radius))

@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its kin: four bytes of magic, the dimensions, then the values.
+"""The idx format of MNIST and similar datasets: four bytes of magic, the dimensions, then the values.
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), section on file formats.
 """
@@ -20,39 +20,39 @@ from torch import Tensor
 from gankit import InputError
 
 UNSIGNED_BYTE = 0x08
-"""The magic's third byte; the only type of value that is read here."""
+"""Third byte of the magic: the only supported type of values."""
 
 GZIP_MAGIC = b"\x1f\x8b"
-PIECE = 1 << 20
+CHUNK = 1 << 20
 
 
 def idx_shape(path: Path) -> tuple[int, ...]:
-    """The dimensions that the header states; the values are not read.
+    """Return the dimensions in the header. The values are not read.
 
     Raises:
-        InputError: not an idx file of bytes, or cut off within the header.
+        InputError: the file is not an idx file of bytes, or its header is truncated.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         return _read_shape(path, file)
 
 
 def read_idx(path: Path) -> Tensor:
-    """All values, uint8, in the header's shape. The file may be compressed by gzip, whatever its name.
+    """Return all values, uint8, in the shape of the header. Any file may be compressed by gzip.
 
     Raises:
-        InputError: not an idx file of bytes, cut off, longer than its header says, or damaged.
+        InputError: the file is not an idx file of bytes, is damaged, or its length differs from the header.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         shape = _read_shape(path, file)
         expected = math.prod(shape)
         values = bytearray()
-        # Piece by piece, and never trusting the header with an allocation: it may state anything.
-        while piece := file.read(min(PIECE, expected + 1 - len(values))):
-            values += piece
+        # The header may declare any size, so memory is allocated only for data that is there.
+        while chunk := file.read(min(CHUNK, expected + 1 - len(values))):
+            values += chunk
     if len(values) != expected:
-        found = "more" if len(values) > expected else f"only {len(values)}"
-        raise InputError(f"{path}: its header promises {expected} bytes of values, there are {found}; get it anew")
-    # frombuffer takes no empty buffer.
+        actual = "more" if len(values) > expected else f"only {len(values)}"
+        raise InputError(f"{path}: has {actual} bytes of values, but its header declares {expected}; replace the file")
+    # frombuffer does not accept an empty buffer.
     flat = torch.frombuffer(values, dtype=torch.uint8) if values else torch.empty(0, dtype=torch.uint8)
     return flat.reshape(shape)
 
@@ -60,25 +60,25 @@ def read_idx(path: Path) -> Tensor:
 def _read_shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise InputError(f"{path}: this is not an idx file, it begins with {magic.hex(' ') or 'nothing'}")
+        raise InputError(f"{path}: is not an idx file: it begins with {magic.hex(' ') or 'nothing'}")
     kind, dimensions = magic[2:]
     if kind != UNSIGNED_BYTE:
-        raise InputError(f"{path}: holds values of type {kind:#04x}; only bytes, {UNSIGNED_BYTE:#04x}, can be read")
+        raise InputError(f"{path}: has values of type {kind:#04x}; only bytes, {UNSIGNED_BYTE:#04x}, are supported")
     sizes = file.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise InputError(f"{path}: ends within its header; get it anew")
+        raise InputError(f"{path}: its header is truncated; replace the file")
     return struct.unpack(f">{dimensions}I", sizes)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file's content, unpacked where it is packed."""
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, decompressed if it is compressed."""
     try:
         with open(path, "rb") as raw:
-            packed = raw.read(2) == GZIP_MAGIC
+            compressed = raw.read(2) == GZIP_MAGIC
             raw.seek(0)
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if compressed else raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: its gzip data is damaged or cut off ({error}); get it anew") from error
+        raise InputError(f"{path}: its gzip data is damaged or truncated ({error}); replace the file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""MNIST: handwritten digits."""
+"""Dataset MNIST: handwritten digits."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ MNIST = Collection(
 class Mnist(Plugin):
     """MNIST: 70,000 handwritten digits, grey, 28x28, ten classes.
 
-    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998).
     Nothing is downloaded unless `download = true`.
 
-    When to use: for a first recipe with real images, and to compare with the many papers that did.
-    When not: to tell good methods from better ones. Nearly everything works on MNIST.
+    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998).
+
+    When to use: a first recipe with real images; to compare with papers.
+    When not: to find the best of several good methods. Nearly all methods work on MNIST.
     """
 
     name = "mnist"

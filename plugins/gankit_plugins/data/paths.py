@@ -1,4 +1,4 @@
-"""Paths in recipes, as a resumed run must find them again."""
+"""Absolute paths in recipes, so that a resumed run finds them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def absolute(path: Path) -> Path:
-    """With ~ replaced and, if relative, seen from the current folder.
+    """Return a path with ~ expanded, relative to the current folder.
 
-    A run keeps its resolved recipe, and may be resumed from another folder. Links are kept: what they point to may
-    be moved.
+    A run stores its resolved recipe, and may be resumed from another folder. Links are not resolved, because their
+    targets may move.
     """
     return Path(os.path.abspath(path.expanduser()))

@@ -1,4 +1,4 @@
-"""Drawn shapes: a dataset that needs no file and no download."""
+"""Dataset of drawn shapes, without files or a download."""
 
 from __future__ import annotations
 
@@ -17,52 +17,58 @@ Radius = Annotated[float, Field(gt=0, le=0.95)]
 Kind = Literal["circle", "square", "triangle", "star", "ring", "cross", "crescent", "bar"]
 
 CHUNK = 500
-"""Images whose random numbers are drawn at once. Another number would give other images."""
+"""Number of images whose random numbers are drawn at once. Another number would give other images."""
 
-PIXELS = 1 << 19
-"""Painted at once, which bounds the memory needed whatever the resolution."""
+MAX_PIXELS = 1 << 19
+"""Number of pixels that are drawn at once, to bound the memory at any resolution."""
 
 
 def circle(u: Tensor, v: Tensor) -> Tensor:
+    """Disc of radius 0.85."""
     return torch.hypot(u, v) - 0.85
 
 
 def square(u: Tensor, v: Tensor) -> Tensor:
+    """Square from -0.7 to 0.7."""
     return torch.maximum(u.abs(), v.abs()) - 0.7
 
 
 def triangle(u: Tensor, v: Tensor) -> Tensor:
-    """Equilateral, its corners on the unit circle, one of them up."""
-    slanted = math.sqrt(3) / 2 * u.abs() - v / 2
-    return torch.maximum(slanted, v) - 0.5
+    """Equilateral triangle with its corners on the unit circle, one of them at the top."""
+    sloped = math.sqrt(3) / 2 * u.abs() - v / 2
+    return torch.maximum(sloped, v) - 0.5
 
 
 def star(u: Tensor, v: Tensor) -> Tensor:
-    """Five points on the unit circle, one of them up; the dents at 0.45."""
+    """Star with five outer corners on the unit circle, one at the top, and inner corners at radius 0.45."""
     tenth = math.pi / 5
     angle = torch.remainder(torch.atan2(u, -v) + tenth, 2 * tenth) - tenth
     radius = torch.hypot(u, v)
     x, y = radius * angle.cos(), radius * angle.sin().abs()
-    dent_x, dent_y = 0.45 * math.cos(tenth), 0.45 * math.sin(tenth)
-    edge = math.hypot(1 - dent_x, dent_y)
-    return ((x - 1) * dent_y + y * (1 - dent_x)) / edge
+    inner_x, inner_y = 0.45 * math.cos(tenth), 0.45 * math.sin(tenth)
+    edge = math.hypot(1 - inner_x, inner_y)
+    return ((x - 1) * inner_y + y * (1 - inner_x)) / edge
 
 
 def ring(u: Tensor, v: Tensor) -> Tensor:
+    """Ring between the radii 0.43 and 0.87."""
     return (torch.hypot(u, v) - 0.65).abs() - 0.22
 
 
 def cross(u: Tensor, v: Tensor) -> Tensor:
-    lying = torch.maximum(u.abs() - 0.92, v.abs() - 0.27)
-    standing = torch.maximum(v.abs() - 0.92, u.abs() - 0.27)
-    return torch.minimum(lying, standing)
+    """Two bars of 1.84 by 0.54, one horizontal and one vertical."""
+    horizontal = torch.maximum(u.abs() - 0.92, v.abs() - 0.27)
+    vertical = torch.maximum(v.abs() - 0.92, u.abs() - 0.27)
+    return torch.minimum(horizontal, vertical)
 
 
 def crescent(u: Tensor, v: Tensor) -> Tensor:
+    """Disc of radius 0.9 without a disc of radius 0.75 around (0.5, 0)."""
     return torch.maximum(torch.hypot(u, v) - 0.9, 0.75 - torch.hypot(u - 0.5, v))
 
 
 def bar(u: Tensor, v: Tensor) -> Tensor:
+    """Horizontal bar of 1.9 by 0.5."""
     return torch.maximum(u.abs() - 0.95, v.abs() - 0.25)
 
 
@@ -76,22 +82,23 @@ DISTANCE: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
     "crescent": crescent,
     "bar": bar,
 }
-"""For each kind the signed distance to its outline, negative inside. The shape fits in the unit circle, u points
-right and v down; both of any shape, the distance of the same."""
+"""Signed distance to the outline of each kind of shape, negative inside.
+
+The shape fits in the unit circle. u points right and v down. Both tensors have any one shape, and the distance has the
+same."""
 
 
 class Shapes(Plugin):
-    """Draws circles, squares, triangles, stars, rings and crosses: bright shapes on dark grounds.
+    """Images of circles, squares, triangles, stars, rings and crosses, bright on dark backgrounds.
 
-    Position, size, angle and both colours of each image are random, the ground is a soft gradient, edges are
-    anti-aliased. The same seed draws the same images everywhere. Each kind is a class; all have equally many
-    images, or one more.
+    Position, size, angle and both colours of each image are random. The background is a soft gradient, and edges are
+    antialiased. The same seed draws the same images on every machine. Each kind of shape is a class. The numbers of
+    images of the classes differ by at most one.
 
     Source: none; there is nothing to cite.
 
-    When to use: to try a recipe or a trick at once, with nothing to download; to see by eye whether classes
-    are kept apart.
-    When not: to learn anything about natural images.
+    When to use: to try a recipe or a trick without a download; to see by eye whether classes are separated.
+    When not: for conclusions about natural images.
     """
 
     name = "shapes"
@@ -100,30 +107,31 @@ class Shapes(Plugin):
     class Config(Settings):
         resolution: int = Field(32, ge=8, le=4096, description="height and width in pixels")
         channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
-        count: int = Field(6000, ge=1, le=10_000_000, description="images in all")
+        count: int = Field(6000, ge=1, le=10_000_000, description="number of images")
         kinds: tuple[Kind, ...] = Field(
             ("circle", "square", "triangle", "star", "ring", "cross"),
             min_length=1,
-            description="which shapes, one class each; crescent and bar exist too",
+            description="shapes, one class each; crescent and bar are available too",
         )
         size: tuple[Radius, Radius] = Field(
-            (0.5, 0.75), description="smallest and largest radius of the circle around a shape; the image reaches to 1"
+            (0.5, 0.75),
+            description="smallest and largest radius of the circle around a shape; 1 is half an image",
         )
-        max_angle: float = Field(20.0, ge=0, le=180, description="shapes are turned by up to this, in degrees")
-        seed: int = Field(0, ge=0, lt=2**63, description="of the drawing; the run's seed does not change it")
+        max_angle: float = Field(20.0, ge=0, le=180, description="largest rotation of a shape, in degrees")
+        seed: int = Field(0, ge=0, lt=2**63, description="random seed of the images; independent of the run's seed")
 
         @field_validator("kinds")
         @classmethod
         def _once_each(cls, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
             if len(set(kinds)) < len(kinds):
-                raise ValueError("each kind can be named once")
+                raise ValueError("each kind may be listed once")
             return kinds
 
         @field_validator("size")
         @classmethod
         def _smallest_first(cls, size: tuple[float, float]) -> tuple[float, float]:
             if size[0] > size[1]:
-                raise ValueError("the smallest radius comes first")
+                raise ValueError("the first radius must not exceed the second one")
             return size
 
     config: Config
@@ -134,103 +142,104 @@ class Shapes(Plugin):
         return Dataset(c.channels, c.resolution, c.kinds, self.draw_all, self.stream, c.count)
 
     def draw_all(self) -> tuple[Tensor, Tensor]:
-        """(count, channels, resolution, resolution) uint8 and (count,) labels: 0, 1, 2, ..., 0, 1, 2, ..."""
+        """Return (count, channels, resolution, resolution) uint8 and (count,) labels: 0, 1, 2, ..., 0, 1, 2, ..."""
         images, labels = zip(*self.stream(), strict=True)
         return torch.cat(images), torch.cat(labels)
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same in chunks."""
+        """Yield the images and labels in chunks."""
         c = self.config
-        randomness = torch.Generator().manual_seed(c.seed)
+        generator = torch.Generator().manual_seed(c.seed)
         for begin in range(0, c.count, CHUNK):
             labels = torch.arange(begin, min(begin + CHUNK, c.count)) % len(c.kinds)
-            sketch = Sketch.drawn(labels, c.size, c.max_angle, randomness)
-            for few in sketch.split(max(1, PIXELS // c.resolution**2)):
-                images = paint(few, c.kinds, c.resolution)
-                yield images if c.channels == 3 else grey(images), few.labels
+            sketch = Sketch.random(labels, c.size, c.max_angle, generator)
+            for part in sketch.split(max(1, MAX_PIXELS // c.resolution**2)):
+                images = paint(part, c.kinds, c.resolution)
+                yield images if c.channels == 3 else grey(images), part.labels
 
 
 class Sketch(NamedTuple):
-    """What is random about N images. Lengths are such that an image reaches from -1 to 1."""
+    """Random properties of N images. Coordinates of an image extend from -1 to 1."""
 
     labels: Tensor
-    """(N,), indices into the kinds."""
+    """(N,), indices of the kinds."""
 
     size: Tensor
-    """(N, 1, 1), the radius of the circle around the shape."""
+    """(N, 1, 1), radius of the circle around the shape."""
 
     angle: Tensor
     """(N, 1, 1), in radians."""
 
-    right: Tensor
-    """(N, 1, 1), of the shape's centre."""
+    x: Tensor
+    """(N, 1, 1), horizontal position of the shape's centre."""
 
-    down: Tensor
-    """(N, 1, 1), of the shape's centre."""
+    y: Tensor
+    """(N, 1, 1), vertical position of the shape's centre, downwards."""
 
-    ground: Tensor
-    """(N, 3, 1, 1), the ground's colour in the middle of the image."""
+    background: Tensor
+    """(N, 3, 1, 1), background colour at the centre of the image."""
 
     slope: Tensor
-    """(N, 2, 1, 1, 1), the ground's change to the right and down."""
+    """(N, 2, 1, 1, 1), gradient of the background to the right and downwards."""
 
     colour: Tensor
-    """(N, 3, 1, 1), the shape's."""
+    """(N, 3, 1, 1), colour of the shape."""
 
     @classmethod
-    def drawn(
-        cls, labels: Tensor, size_range: tuple[float, float], max_angle: float, randomness: torch.Generator
+    def random(
+        cls, labels: Tensor, size_range: tuple[float, float], max_angle: float, generator: torch.Generator
     ) -> Sketch:
-        """
+        """Draw random properties for labels (N,).
+
         Args:
             labels: (N,).
-            size_range: smallest and largest radius, of 1 at most.
-            max_angle: in degrees, either way.
-            randomness: on the CPU; what is drawn from it depends on N alone.
+            size_range: the smallest and largest radius, at most 1.
+            max_angle: the largest angle in both directions, in degrees.
+            generator: on the CPU. The number of draws depends on N only.
         """
 
         def uniform(low: float, high: float, *more: int) -> Tensor:
-            return low + (high - low) * torch.rand(len(labels), *more, generator=randomness)
+            return low + (high - low) * torch.rand(len(labels), *more, generator=generator)
 
         size = uniform(*size_range)[:, None, None]
         angle = uniform(-1, 1)[:, None, None] * math.radians(max_angle)
-        # Every shape lies wholly inside: its circle of radius `size` touches the border at most.
-        right, down = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)
-        ground = hsv_to_rgb(uniform(0, 1), uniform(0.2, 0.6), uniform(0.05, 0.25))
+        # The circle of radius `size` is inside the image, and so is the shape.
+        x, y = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)
+        background = hsv_to_rgb(uniform(0, 1), uniform(0.2, 0.6), uniform(0.05, 0.25))
         colour = hsv_to_rgb(uniform(0, 1), uniform(0.3, 0.9), uniform(0.8, 1.0))
         slope = uniform(-0.08, 0.08, 2, 1, 1, 1)
-        return cls(labels, size, angle, right, down, ground[..., None, None], slope, colour[..., None, None])
+        return cls(labels, size, angle, x, y, background[..., None, None], slope, colour[..., None, None])
 
     def split(self, count: int) -> Iterator[Sketch]:
-        """Sketches of so many images each; the last may have fewer."""
-        yield from (Sketch(*some) for some in zip(*(part.split(count) for part in self), strict=True))
+        """Yield sketches of `count` images each; the last one may have fewer."""
+        yield from (Sketch(*parts) for parts in zip(*(field.split(count) for field in self), strict=True))
 
 
 def paint(sketch: Sketch, kinds: tuple[Kind, ...], resolution: int) -> Tensor:
-    """(N, 3, resolution, resolution) uint8."""
-    labels, size, angle, right, down, ground, slope, colour = sketch
+    """Return images (N, 3, resolution, resolution) uint8."""
+    labels, size, angle, centre_x, centre_y, background, slope, colour = sketch
     y, x = torch.meshgrid(*[(torch.arange(resolution) + 0.5) / resolution * 2 - 1] * 2, indexing="ij")
-    from_left, from_top = x - right, y - down
-    u = (from_left * angle.cos() + from_top * angle.sin()) / size
-    v = (from_top * angle.cos() - from_left * angle.sin()) / size
+    dx, dy = x - centre_x, y - centre_y
+    u = (dx * angle.cos() + dy * angle.sin()) / size
+    v = (dy * angle.cos() - dx * angle.sin()) / size
     distance = torch.empty_like(u)
-    for number, kind in enumerate(kinds):
-        own = labels == number
+    for label, kind in enumerate(kinds):
+        own = labels == label
         distance[own] = DISTANCE[kind](u[own], v[own])
-    covered = (0.5 - distance * size * resolution / 2).clamp(0, 1)[:, None]
-    behind = (ground + slope[:, 0] * x + slope[:, 1] * y).clamp(0, 1)
-    picture = covered * colour + (1 - covered) * behind
-    return (picture * 255).round().to(torch.uint8)
+    alpha = (0.5 - distance * size * resolution / 2).clamp(0, 1)[:, None]
+    behind = (background + slope[:, 0] * x + slope[:, 1] * y).clamp(0, 1)
+    images = alpha * colour + (1 - alpha) * behind
+    return (images * 255).round().to(torch.uint8)
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """Colours (N, 3) in [0, 1] from (N,) each in [0, 1]."""
+    """Return colours (N, 3) in [0, 1] for hue, saturation and value (N,) in [0, 1]."""
     sector = (torch.tensor([5.0, 3.0, 1.0]) + hue[:, None] * 6) % 6
     fall = torch.minimum(sector, 4 - sector).clamp(0, 1)
     return value[:, None] * (1 - saturation[:, None] * fall)
 
 
 def grey(images: Tensor) -> Tensor:
-    """(N, 3, R, R) uint8 to (N, 1, R, R): luminance by ITU-R BT.601."""
+    """Return the luminance (N, 1, R, R) of images (N, 3, R, R) uint8, by ITU-R BT.601."""
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     return (images.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""A small classifier, trained once on the dataset itself."""
+"""Extractor from a small classifier that is trained on the dataset itself."""
 
 from __future__ import annotations
 
@@ -13,31 +13,26 @@ from torch.nn.functional import cross_entropy
 
 from gankit import Dataset, Extractor, Features, Plugin, Settings, disk_cache, hookimpl
 
-BATCH, RATE = 128, 2e-3
-"""Images in a step; the highest rate of the steps."""
+BATCH, LEARNING_RATE = 128, 2e-3
+"""Batch size, and the maximum of the learning rate's schedule."""
 
-HELD_OUT, MOST = 0.1, 60_000
-"""Share of the images that are kept apart to test it; images of the dataset that are looked at, at most."""
+TEST_PROPORTION, MAX_IMAGES = 0.1, 60_000
+"""Proportion of the images that are used for the test only, and the largest number of images that are used at all."""
 
 WIDTH, FEATURES = 32, 128
 VERSION = 4
-"""Of what is below. Classifiers of another version are trained anew."""
+"""Version of this module. Cached classifiers of another version are not used."""
 
-WIDEST = 32
-"""Pixels to a side that it looks at: of larger images, squares of pixels are averaged. With all pixels of 64x64, four
-times the work, it would learn for minutes on a CPU."""
+MAX_RESOLUTION = 32
+"""Largest resolution of the convolutions. Larger images are averaged over squares of pixels first: at 64x64, four times
+the work, training would take minutes on a CPU."""
 
-TURNS = ("0", "90", "180", "270")
-"""Without labels: which way an image was turned."""
+ROTATIONS = ("0", "90", "180", "270")
+"""Classes without labels: the rotation of an image, in degrees."""
 
 
 class SmallClassifier(nn.Module):
-    """Convolutions that halve the image until it is 7 pixels wide or less, 128 features, and classes.
-
-    Args:
-        channels, resolution: of the images.
-        classes: K.
-    """
+    """Convolutions that halve the image until it is at most 7 pixels wide, 128 features, and K classes."""
 
     def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
@@ -45,242 +40,250 @@ class SmallClassifier(nn.Module):
         def block(before: int, after: int, stride: int) -> list[nn.Module]:
             return [nn.Conv2d(before, after, 3, stride, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
 
-        square = -(-resolution // WIDEST)
-        width, side = WIDTH, -(-resolution // square)
-        maps: list[nn.Module] = [nn.AvgPool2d(square, ceil_mode=True)] if square > 1 else []
+        pool = -(-resolution // MAX_RESOLUTION)
+        width, side = WIDTH, -(-resolution // pool)
+        maps: list[nn.Module] = [nn.AvgPool2d(pool, ceil_mode=True)] if pool > 1 else []
         maps += block(channels, width, 1)
         while side > 7:
-            wider = min(2 * width, 4 * WIDTH)
-            maps += block(width, wider, 2)
-            width, side = wider, -(-side // 2)
+            doubled = min(2 * width, 4 * WIDTH)
+            maps += block(width, doubled, 2)
+            width, side = doubled, -(-side // 2)
         self.features = nn.Sequential(*maps, nn.Flatten(), nn.Linear(width * side**2, FEATURES), nn.ReLU())
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, R, R) uint8 to features (B, 128) and logits (B, K)."""
+        """Return features (B, 128) and logits (B, K) of images (B, C, R, R) uint8."""
         features = self.features(images.float() / 127.5 - 1)
         return features, self.head(features)
 
 
-def turned(images: Tensor, quarters: Tensor) -> Tensor:
-    """Images turned by quarters, counterclockwise: what a classifier learns from without labels (Gidaris 2018)."""
+def rotate(images: Tensor, quarters: Tensor) -> Tensor:
+    """Return images (B, C, R, R) rotated counter-clockwise by (B,) quarter turns (Gidaris 2018)."""
     return torch.stack([image.rot90(int(q), (1, 2)) for image, q in zip(images, quarters, strict=True)])
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Which pictures a classifier is shown, and what it is to see in them.
+class ClassifierData:
+    """Inputs and targets of a classifier.
 
-    A picture is an image or, by channel, a channel of one: channel c of image n has the number n C + c. Pictures are
-    taken out of the images when they are looked at, as these may be many and lie on disk.
+    An input is an image or, with `by_channel`, one channel of it: channel c of image n has the index n C + c. Inputs
+    are read from `images` when they are used, because there may be many, on disk.
     """
 
     images: Tensor
     """(N, C, R, R) uint8."""
 
     labels: Tensor | None
-    """(N,) of the images; None: it is to see which way an image was turned."""
+    """(N,) labels of the images; None: the targets are rotations."""
 
     classes: int
-    """Of a picture."""
+    """Number of classes of an input."""
 
     by_channel: bool
 
     @property
-    def each(self) -> int:
-        """Pictures in an image."""
+    def inputs_per_image(self) -> int:
         return self.images.shape[1] if self.by_channel else 1
 
-    def upright(self, numbers: Tensor) -> Tensor:
-        """(B,) numbers to (B, C or 1, R, R) pictures that nobody has turned."""
+    def inputs(self, index: Tensor) -> Tensor:
+        """Return the inputs (B, C or 1, R, R) at indices (B,), not rotated."""
         if self.by_channel:
-            return self.images[numbers // self.each, numbers % self.each][:, None]
-        return self.images[numbers]
+            return self.images[index // self.inputs_per_image, index % self.inputs_per_image][:, None]
+        return self.images[index]
 
-    def shown(self, numbers: Tensor, turning: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(B,) numbers to pictures and (B,) right answers.
+    def examples(self, index: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return the inputs and targets (B,) at indices (B,).
 
         Args:
-            numbers: of the pictures.
-            turning: draws which way each image is turned, where that is to be seen: few images, always turned the
-                same way, would be learnt by heart. None: by its number, so that a test is always the same.
+            index: (B,).
+            generator: draws new rotations for each batch in training: a few images in fixed rotations would be
+                memorised. None: the rotation follows from the index, so that the test is always the same.
         """
         if self.labels is None:
-            ways = len(TURNS)
-            quarters = numbers % ways if turning is None else torch.randint(ways, numbers.shape, generator=turning)
-            return turned(self.upright(numbers), quarters), quarters
-        # Of the digits that spell a label, the first channel has the first.
-        place = self.each - 1 - numbers % self.each
-        return self.upright(numbers), self.labels[numbers // self.each] // self.classes**place % self.classes
+            ways = len(ROTATIONS)
+            quarters = index % ways if generator is None else torch.randint(ways, index.shape, generator=generator)
+            return rotate(self.inputs(index), quarters), quarters
+        # A label is a number whose digits are the labels of the channels. The first channel has the first digit.
+        place = self.inputs_per_image - 1 - index % self.inputs_per_image
+        return self.inputs(index), self.labels[index // self.inputs_per_image] // self.classes**place % self.classes
 
-    def alike(self, numbers: Tensor) -> Tensor:
-        """(B,) numbers to (B,) others, from 0, that are the same for equal pictures."""
-        found: dict[bytes, int] = {}
-        pictures = (picture for some in numbers.split(BATCH) for picture in self.upright(some))
-        return torch.tensor([found.setdefault(hashed(picture), len(found)) for picture in pictures])
+    def groups(self, index: Tensor) -> Tensor:
+        """Return numbers (B,) from 0 for indices (B,). Equal inputs have equal numbers."""
+        numbers: dict[bytes, int] = {}
+        inputs = (one for some in index.split(BATCH) for one in self.inputs(some))
+        return torch.tensor([numbers.setdefault(sha256(one), len(numbers)) for one in inputs])
 
     def digest(self, rows: Tensor) -> str:
-        """A hash of some images and their labels."""
-        seen = hashlib.sha256()
+        """Return a hash of the images and labels at indices (n,)."""
+        digest = hashlib.sha256()
         for some in rows.split(BATCH):
-            seen.update(hashed(self.images[some]))
+            digest.update(sha256(self.images[some]))
         if self.labels is not None:
-            seen.update(hashed(self.labels[rows]))
-        return seen.hexdigest()
+            digest.update(sha256(self.labels[rows]))
+        return digest.hexdigest()
 
 
-def hashed(tensor: Tensor) -> bytes:
+def sha256(tensor: Tensor) -> bytes:
+    """Return the SHA-256 of a tensor's values."""
     return hashlib.sha256(tensor.contiguous().numpy().data).digest()
 
 
-def divided(groups: Tensor, randomness: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What to train on and what to test with, in a random order: (A,) and (B,) indices. Groups are left whole.
+def train_test_split(groups: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the indices of the training set and of the test set, in random order. Groups are not divided.
 
     Args:
-        groups: (N,) numbers. A tenth of the groups is kept apart; a single one is for both.
+        groups: (N,) numbers. A tenth of the groups is for the test. A single group is in both sets.
+        generator: draws the order.
     """
-    found, group = groups.unique(return_inverse=True)
-    count = len(found)
-    place = torch.randperm(count, generator=randomness).argsort()[group]
-    order = place.argsort(stable=True)
-    apart = place[order] < max(1, int(HELD_OUT * count))
-    return order[~apart] if count > 1 else order, order[apart]
+    unique, group = groups.unique(return_inverse=True)
+    count = len(unique)
+    position = torch.randperm(count, generator=generator).argsort()[group]
+    order = position.argsort(stable=True)
+    in_test = position[order] < max(1, int(TEST_PROPORTION * count))
+    return order[~in_test] if count > 1 else order, order[in_test]
 
 
-def trained(
-    lesson: Lesson, rows: Tensor, steps: int, device: torch.device, seed: int
+def train_classifier(
+    data: ClassifierData, rows: Tensor, steps: int, device: torch.device, seed: int
 ) -> tuple[SmallClassifier, dict[str, float]]:
-    """A classifier, and its shares of right answers on what it was not trained on: `accuracy` on pictures and, by
-    channel, `whole` on images of which it knows no channel, if there are any.
+    """Train a classifier; return it and its accuracies on the test set.
+
+    The accuracies are `accuracy`, for inputs, and, with `by_channel`, `whole`, for images without any channel in the
+    training set, if there are any.
 
     Args:
-        lesson: of which the first picture in each image is learnt from.
-        rows: (n,) images to look at.
-        steps, device, seed: how.
+        data: inputs and targets. Only the first input of each image is used for training.
+        rows: (n,), indices of the images to use.
+        steps: the number of optimiser steps.
+        device: the device.
+        seed: the random seed.
     """
-    randomness = torch.Generator().manual_seed(seed)
-    # Of its own, so that with labels nothing depends on it.
-    turning = torch.Generator().manual_seed(seed + 1)
-    numbers = rows[:, None] * lesson.each + torch.arange(lesson.each)
-    groups = lesson.alike(numbers.flatten()).view_as(numbers)
-    train, test = divided(groups[:, 0], randomness)
+    generator = torch.Generator().manual_seed(seed)
+    # A second generator, so that without rotations the first one draws the same numbers.
+    rotations = torch.Generator().manual_seed(seed + 1)
+    index = rows[:, None] * data.inputs_per_image + torch.arange(data.inputs_per_image)
+    groups = data.groups(index.flatten()).view_as(index)
+    train, test = train_test_split(groups[:, 0], generator)
     torch.manual_seed(seed)
-    shape = lesson.upright(numbers[0, :1]).shape
-    classifier = SmallClassifier(shape[1], shape[-1], lesson.classes).to(device)
-    optimizer = torch.optim.Adam(classifier.parameters(), RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    shape = data.inputs(index[0, :1]).shape
+    classifier = SmallClassifier(shape[1], shape[-1], data.classes).to(device)
+    optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for _ in range(steps):
-        index = train[torch.randint(len(train), (BATCH,), generator=randomness)]
-        images, answers = lesson.shown(numbers[index, 0], turning)
+        batch = train[torch.randint(len(train), (BATCH,), generator=generator)]
+        images, targets = data.examples(index[batch, 0], rotations)
         _, logits = classifier(images.to(device))
         optimizer.zero_grad()
-        cross_entropy(logits, answers.to(device)).backward()
+        cross_entropy(logits, targets.to(device)).backward()
         optimizer.step()
         schedule.step()
     classifier.eval()
-    accuracy = {"accuracy": right(classifier, lesson, numbers[test, 0], device).double().mean().item()}
+    accuracy = {"accuracy": correct(classifier, data, index[test, 0], device).double().mean().item()}
     unknown = ~torch.isin(groups, groups[train, 0]).any(1)
-    if lesson.by_channel and unknown.any():
-        of_channels = right(classifier, lesson, numbers[unknown].flatten(), device).view(-1, lesson.each)
-        accuracy["whole"] = of_channels.all(1).double().mean().item()
+    if data.by_channel and unknown.any():
+        by_channel = correct(classifier, data, index[unknown].flatten(), device).view(-1, data.inputs_per_image)
+        accuracy["whole"] = by_channel.all(1).double().mean().item()
     return classifier, accuracy
 
 
 @torch.no_grad()
-def right(classifier: SmallClassifier, lesson: Lesson, numbers: Tensor, device: torch.device) -> Tensor:
-    """(B,) whether it is right about the pictures of these numbers."""
-    shown = (lesson.shown(some) for some in numbers.split(BATCH))
-    return torch.cat([classifier(images.to(device))[1].argmax(1).cpu() == answers for images, answers in shown])
+def correct(classifier: SmallClassifier, data: ClassifierData, index: Tensor, device: torch.device) -> Tensor:
+    """Return (B,) whether the predictions for the inputs at indices (B,) are correct."""
+    examples = (data.examples(some) for some in index.split(BATCH))
+    return torch.cat([classifier(images.to(device))[1].argmax(1).cpu() == targets for images, targets in examples])
 
 
-def spelt_out(features: Tensor, logits: Tensor, channels: int) -> Features:
-    """Features and logits of each channel, (B C, F) and (B C, K), as those of whole images: (B, C F) and (B, K^C).
+def combine_channels(features: Tensor, logits: Tensor, channels: int) -> Features:
+    """Return features (B, C F) and log-probabilities (B, K^C) of images, from (B C, F) and (B C, K) of their channels.
 
-    Channels are told apart on their own, so the log-probabilities of what they spell add up.
+    The channels are classified independently, so their log-probabilities are added.
     """
     by_channel = logits.log_softmax(1).unflatten(0, (-1, channels))
-    spelt = by_channel[:, 0]
+    combined = by_channel[:, 0]
     for channel in range(1, channels):
-        spelt = (spelt[:, :, None] + by_channel[:, channel, None, :]).flatten(1)
-    return Features(features.unflatten(0, (-1, channels)).flatten(1), spelt)
+        combined = (combined[:, :, None] + by_channel[:, channel, None, :]).flatten(1)
+    return Features(features.unflatten(0, (-1, channels)).flatten(1), combined)
 
 
 class DatasetClassifier(Plugin):
-    """Features of a small classifier that is trained once on the dataset, and kept for every later run.
+    """Features of a small classifier that is trained once on the dataset and cached.
 
-    Source: the practice of Lucic 2018 and Binkowski 2018 for MNIST, whose digits Inception does not know. It learns the
-    dataset's classes or, without labels, which way an image was turned (Gidaris 2018), from 60,000 images at most,
-    drawn at random. Its share of right answers on a tenth of the images, which it was not trained on, stands beside
-    every number; equal images are kept apart together. By channel there are two: of one channel, and of the whole
-    label, on images with no channel that it was trained on.
+    It learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at most 60,000
+    random images. The protocol of the metrics contains its accuracy on a tenth of the images, which it was not trained
+    on; equal images are on the same side. With `by_channel` there is a second accuracy, of the whole label, on images
+    without any channel in the training set.
 
-    When to use: data that Inception does not fit, and machines without it.
-    When not: to compare with papers, whose classifier was another.
+    Source: the practice of Lucic 2018 and Binkowski 2018 for MNIST, whose digits Inception was not trained on.
+
+    When to use: data unlike ImageNet; machines without the Inception network.
+    When not: to compare with papers, which use another classifier.
     """
 
     name = "classifier"
     kind = "extractor"
 
     class Config(Settings):
-        steps: int = Field(800, ge=1, description="of training, of 128 images each")
-        seed: int = Field(0, ge=0, lt=2**63, description="of its first weights, of the choice and the order of images")
-        by_channel: bool = Field(False, description="each channel is an image of its own, as in stacked_mnist")
+        steps: int = Field(800, ge=1, description="number of training steps of 128 images")
+        seed: int = Field(0, ge=0, lt=2**63, description="random seed of the weights and of the order of the images")
+        by_channel: bool = Field(False, description="whether each channel is an image, as in stacked_mnist")
 
     config: Config
 
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
-        lesson = self.lesson(dataset)
+        data = self.data(dataset)
         steps, seed = self.config.steps, self.config.seed
-        order = torch.randperm(len(lesson.images), generator=torch.Generator().manual_seed(seed))
-        rows = order[:MOST].sort().values
-        learnt = "quarter turns" if lesson.labels is None else "channels" if lesson.by_channel else "classes"
+        order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
+        rows = order[:MAX_IMAGES].sort().values
+        target = "quarter turns" if data.labels is None else "channels" if data.by_channel else "classes"
 
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
-            # It takes up to minutes, which nobody should have to wonder about.
-            print("training a small classifier to measure with; it is kept for the next time", file=sys.stderr)
-            classifier, accuracy = trained(lesson, rows, steps, device, seed)
+            # The training takes up to minutes.
+            print("training the small classifier of the metrics; it is cached for later runs", file=sys.stderr)
+            classifier, accuracy = train_classifier(data, rows, steps, device, seed)
             return {name: t.cpu() for name, t in classifier.state_dict().items()}, accuracy
 
-        key = [VERSION, lesson.digest(rows), learnt, lesson.classes, steps, seed, device.type]
+        key = [VERSION, data.digest(rows), target, data.classes, steps, seed, device.type]
         weights, accuracy = disk_cache("classifier", key, train)
-        channels = 1 if lesson.by_channel else dataset.channels
-        classifier = SmallClassifier(channels, dataset.resolution, lesson.classes)
+        channels = 1 if data.by_channel else dataset.channels
+        classifier = SmallClassifier(channels, dataset.resolution, data.classes)
         classifier.load_state_dict(weights)
         classifier.to(device).eval()
 
-        def look(images: Tensor) -> Features:
+        def extract(images: Tensor) -> Features:
             with torch.no_grad():
-                if not lesson.by_channel:
+                if not data.by_channel:
                     return Features(*classifier(images.to(device)))
                 values, logits = classifier(images.to(device).flatten(0, 1)[:, None])
-                return spelt_out(values, logits, dataset.channels)
+                return combine_channels(values, logits, dataset.channels)
 
         digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
-        of_what = ", one channel" if lesson.by_channel else ""
-        about = {
-            "extractor": f"classifier of {learnt} {digest[:12]}",
-            f"classifier accuracy{of_what}": round(accuracy["accuracy"], 4),
+        suffix = ", one channel" if data.by_channel else ""
+        facts = {
+            "extractor": f"classifier of {target} {digest[:12]}",
+            f"classifier accuracy{suffix}": round(accuracy["accuracy"], 4),
             "resize": "none",
         }
         if "whole" in accuracy:
-            about["classifier accuracy, whole label"] = round(accuracy["whole"], 4)
-        return Extractor(about, look, dataset.class_names)
+            facts["classifier accuracy, whole label"] = round(accuracy["whole"], 4)
+        return Extractor(facts, extract, dataset.class_names)
 
-    def lesson(self, dataset: Dataset) -> Lesson:
-        """What there is to learn about a dataset.
+    def data(self, dataset: Dataset) -> ClassifierData:
+        """Return the inputs and targets of a dataset.
 
-        Raises ValueError for points, and for what is no stack of digits, by channel.
+        Raises:
+            ValueError: the dataset has points, or, with `by_channel`, its classes are not combinations of channels.
         """
         images, labels = dataset.load()
         if images.dtype != torch.uint8:
-            raise ValueError('a classifier sees pictures; for points take extractor = "pixels"')
-        classes = len(dataset.class_names) if labels is not None else len(TURNS)
+            raise ValueError('the data are points, but a classifier requires images; set extractor = "pixels"')
+        classes = len(dataset.class_names) if labels is not None else len(ROTATIONS)
         if not self.config.by_channel:
-            return Lesson(images, labels, classes, by_channel=False)
+            return ClassifierData(images, labels, classes, by_channel=False)
         digits = round(classes ** (1 / dataset.channels))
         if labels is None or digits**dataset.channels != classes:
             raise ValueError(
-                f"by_channel: {len(dataset.class_names)} classes are no {dataset.channels} digits; leave it out"
+                f"by_channel: {len(dataset.class_names)} classes are not combinations of {dataset.channels} channels; "
+                "remove this setting"
             )
-        return Lesson(images, labels, digits, by_channel=True)
+        return ClassifierData(images, labels, digits, by_channel=True)

@@ -1,4 +1,4 @@
-"""The Inception network with which papers measure the FID."""
+"""Extractor of the FID: the Inception network of 2015."""
 
 from __future__ import annotations
 
@@ -31,31 +31,32 @@ SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 def fetch(path: Path) -> None:
-    """Downloads the network to a path, if it is what it should be.
+    """Download the network to a path, and check its digest.
 
     Raises:
-        InputError: it cannot be had, or is something else.
-        GankitError: it cannot be written.
+        InputError: the download fails, or is another file.
+        GankitError: the file cannot be written.
     """
     try:
-        with urllib.request.urlopen(URL, timeout=60) as answer:
-            data = answer.read()
+        with urllib.request.urlopen(URL, timeout=60) as response:
+            data = response.read()
     except (OSError, HTTPException) as error:
-        raise InputError(f"download: {URL} cannot be had: {error}; fetch it yourself and name it by path") from error
+        raise InputError(f"download: {URL}: {error}; download the file yourself and set extractor.path") from error
     if sha256(data).hexdigest() != SHA256:
-        raise InputError(f"download: what lies at {URL} is not the file it was; name one that you have by path")
+        raise InputError(f"download: {URL} is not the expected file; set extractor.path to a copy of it")
     write_bytes(path, data, shared=True)
 
 
 class Inception(Plugin):
-    """Features of the Inception network of 2015, for numbers that papers print: FID, KID, Inception score.
+    """Features of the Inception network of 2015, as papers use it for FID, KID and Inception score.
 
-    Source: Szegedy 2016, in the translation to TorchScript of the original network that Karras 2020 published, which
-    resizes images to 299x299 as the first FID did. It is not part of gankit: name its file, or let gankit download it
-    (95,607,719 bytes, checked by its SHA-256). Grey images are shown to it in three channels.
+    The network resizes images to 299x299 as the first FID did. Grey images become three equal channels. gankit does not
+    contain the network: set its path, or let gankit download it (95,607,719 bytes, checked by SHA-256).
+
+    Source: Szegedy 2016; TorchScript version of the original network by Karras 2020.
 
     When to use: photographs; to compare with papers.
-    When not: digits, drawings and anything that ImageNet does not hold: `classifier` sees these better.
+    When not: digits, drawings and other images unlike ImageNet: use `classifier`.
     """
 
     name = "inception"
@@ -64,10 +65,10 @@ class Inception(Plugin):
     class Config(Settings):
         path: Path | None = Field(
             None,
-            description="the TorchScript file of this network, or of one that is called like it; ~ is the home folder; "
-            f"by default {NAME} in $GANKIT_CACHE, or in ~/.cache/gankit",
+            description="TorchScript file of this network, or of one with the same interface; ~ is the home folder; "
+            f"default: {NAME} in $GANKIT_CACHE, or in ~/.cache/gankit",
         )
-        download: bool = Field(False, description="fetch it from its publisher if it is not there")
+        download: bool = Field(False, description="whether to download the file from its publisher if it is missing")
 
     config: Config
 
@@ -77,25 +78,23 @@ class Inception(Plugin):
         path = cache_folder() / NAME if given is None else given.expanduser()
         if not path.exists():
             if not self.config.download:
-                raise InputError(
-                    f"path: there is no {path}; download = true fetches it (96 MB) from its publisher, {URL}"
-                )
+                raise InputError(f"path: {path} does not exist; set download = true to download it (96 MB) from {URL}")
             fetch(path)
         network, digest = load(path, device)
-        # A file that the user names may be another network; its hash stands in the protocol.
+        # A file of the user may be another network. The protocol of the metrics contains its hash.
         if given is None and digest != SHA256:
-            raise InputError(f"path: {path} is not the file it was; remove it, and download = true fetches it anew")
+            raise InputError(f"path: {path} is not the expected file; remove it and set download = true")
 
-        def look(images: Tensor) -> Features:
+        def features(images: Tensor) -> Features:
             with torch.no_grad():
                 return Features(network(to_rgb(images.to(device)), return_features=True).flatten(1))
 
         def logits(images: Tensor) -> Tensor:
             with torch.no_grad():
-                # The score of 2016 left the last layer's bias out.
+                # The Inception score of 2016 omits the bias of the last layer.
                 probabilities = network(to_rgb(images.to(device)), no_output_bias=True)
             log_p: Tensor = probabilities.clamp(min=1e-20).log()
             return log_p
 
         facts = {"extractor": f"inception {digest[:12]}", "resize": "by the network, to 299"}
-        return Extractor(facts, look, logits=logits)
+        return Extractor(facts, features, logits=logits)

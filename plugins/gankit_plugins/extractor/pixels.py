@@ -1,4 +1,4 @@
-"""Images as they are."""
+"""Extractor of pixel values."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gankit import Dataset, Extractor, Features, Plugin, hookimpl
 
 
 def pixels(images: Tensor) -> Features:
-    """(B, C, R, R) uint8, or floating point in [-1, 1], to (B, C R R) in [-1, 1]."""
+    """Return images (B, C, R, R), uint8 or floating point in [-1, 1], as features (B, C R R) in [-1, 1]."""
     values = images.flatten(1).float()
     return Features(values / 127.5 - 1 if images.dtype == torch.uint8 else values)
 
 
 class Pixels(Plugin):
-    """Takes images as features as they are.
+    """The pixel values of images, or the coordinates of points, as features.
 
-    Source: none. For points of the plane there is nothing to extract; the Frechet distance is that of the points.
+    Source: none.
 
     When to use: points; images of a few pixels.
-    When not: pictures: two that look alike may have no pixel in common.
+    When not: larger images; two images that look similar may differ in every pixel.
     """
 
     name = "pixels"

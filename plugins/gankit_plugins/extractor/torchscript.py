@@ -1,4 +1,4 @@
-"""A network in a TorchScript file as an extractor."""
+"""Extractor from a TorchScript file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from gankit import Dataset, Extractor, InputError, Plugin, Settings, hookimpl, n
 
 
 def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]:
-    """The network, in evaluation mode, and the SHA-256 of its file.
+    """Return the network in evaluation mode, and the SHA-256 of its file.
 
-    Raises InputError when it is missing or no TorchScript.
+    Raises:
+        InputError: the file cannot be read, or is not a TorchScript file.
     """
     try:
         data = path.read_bytes()
@@ -23,17 +24,19 @@ def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]
     except OSError as error:
         raise InputError(f"path: {path} cannot be read: {error.strerror}") from error
     except RuntimeError as error:
-        raise InputError(f"path: {path} is no TorchScript file: {str(error).splitlines()[0]}") from error
+        raise InputError(f"path: {path} is not a TorchScript file: {str(error).splitlines()[0]}") from error
 
 
 class TorchScript(Plugin):
-    """Features from any network that was saved as TorchScript.
+    """Features of any network in a TorchScript file.
 
-    Source: none. The network takes (B, 3, R, R) images in [-1, 1], grey ones three times over, and returns (B, F)
-    features, or features and (B, K) logits. The file runs the code in it, so let it be one that you trust. A network in
-    Python needs no file: `extractor.use = "package.module:Class"`.
+    The network takes (B, 3, R, R) images in [-1, 1], grey images as three equal channels. It returns (B, F) features,
+    or features and (B, K) logits. The code in the file is executed, so use only files that you trust. For a network in
+    Python, use `extractor.use = "package.module:Class"`.
 
-    When to use: a network that suits the images better than Inception does.
+    Source: none.
+
+    When to use: a network that fits the images better than Inception.
     When not: to compare with papers.
     """
 
@@ -41,11 +44,11 @@ class TorchScript(Plugin):
     kind = "extractor"
 
     class Config(Settings):
-        path: Path = Field(description="the file; relative to the current folder")
-        size: int | None = Field(None, ge=1, description="pixels to which images are resized, bilinearly, if need be")
+        path: Path = Field(description="path of the file, relative to the current folder")
+        size: int | None = Field(None, ge=1, description="height and width to which images are resized, bilinearly")
         dataset_classes: bool = Field(
             False,
-            description="its logits, or its only output, are of the dataset's classes in their order, as `modes` wants",
+            description="whether its logits, or its only output, are of the dataset's classes; `modes` requires it",
         )
 
     config: Config
@@ -54,7 +57,7 @@ class TorchScript(Plugin):
     @torch.no_grad()
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         if self.config.dataset_classes and not dataset.class_names:
-            raise InputError("dataset_classes: the dataset has no classes; leave it out")
+            raise InputError("dataset_classes: the dataset has no classes; remove this setting")
         network, digest = load(self.config.path, device)
         class_names = dataset.class_names if self.config.dataset_classes else ()
         return network_extractor(

@@ -1,4 +1,4 @@
-"""The standard normal prior."""
+"""Standard normal prior."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Normal(Plugin):
 
     Source: the usual prior; Meng 2021, section 1.2, with 100 dimensions.
 
-    When to use: nearly always. Truncation and interpolation on spheres presuppose it.
-    When not: to follow a paper that draws from a cube, such as Radford 2015: `uniform`.
+    When to use: nearly always. Truncation and spherical interpolation require it.
+    When not: to reproduce a paper with a uniform prior, such as Radford 2015: `uniform`.
     """
 
     name = "normal"
@@ -23,7 +23,7 @@ class Normal(Plugin):
     spherical_prior = True
 
     class Config(Settings):
-        size: int = Field(100, ge=1, description="dimensions of z")
+        size: int = Field(100, ge=1, description="number of dimensions of z")
 
     config: Config
 

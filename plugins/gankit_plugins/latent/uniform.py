@@ -1,4 +1,4 @@
-"""The uniform prior."""
+"""Uniform prior."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from gankit import Plugin, Settings, Spec, hookimpl
 
 
 class Uniform(Plugin):
-    """Draws each dimension of z evenly from [low, high).
+    """Draws z from a uniform distribution on [low, high) in each dimension.
 
     Source: Goodfellow 2014; Radford 2015, with 100 dimensions in [-1, 1].
 
-    When to use: to follow a paper that does.
-    When not: with truncation, or when latents are to be interpolated: the corners of the cube are far away.
+    When to use: to reproduce a paper that uses it.
+    When not: with truncation or spherical interpolation, which require `normal`.
     """
 
     name = "uniform"
     kind = "latent"
 
     class Config(Settings):
-        size: int = Field(100, ge=1, description="dimensions of z")
-        low: float = Field(-1.0, description="lower end of the interval")
-        high: float = Field(1.0, description="upper end of the interval")
+        size: int = Field(100, ge=1, description="number of dimensions of z")
+        low: float = Field(-1.0, description="lower limit of the interval")
+        high: float = Field(1.0, description="upper limit of the interval")
 
         @model_validator(mode="after")
         def _low_below_high(self) -> Uniform.Config:
             if self.low >= self.high:
-                raise ValueError(f"low = {self.low} must lie below high = {self.high}")
+                raise ValueError(f"low = {self.low} must be below high = {self.high}")
             return self
 
     config: Config

@@ -1,4 +1,4 @@
-"""The numbers of a run as one table."""
+"""Logger to one CSV table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import Field
 
 from gankit import Settings
-from gankit_plugins.logger.logger import Logger, Row, rows_of, scalars
+from gankit_plugins.logger.logger import Logger, Row, read_rows, scalars
 
 if TYPE_CHECKING:
     from gankit import Run
 
 
 def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns, in the order in which they first occur, and one row for each iteration that has numbers."""
+    """Return the columns, in the order of their first occurrence, and one row for each iteration with numbers."""
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:
         if numbers := scalars(row):
@@ -26,21 +26,23 @@ def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 class Csv(Logger):
-    """Writes all numbers of a run to `log.csv`: a row for each iteration that is logged, a column for each number.
+    """Writes all numbers of a run to `log.csv`: a row for each logged iteration, a column for each number.
 
-    Source: RFC 4180 (2005). Columns are named by their paths, `loss/discriminator/adversarial`, `measures/fid`. The
-    table is made from log.jsonl when a run begins, resumes or brings a number that has no column yet, so it says what
-    log.jsonl says, without the advice.
+    Columns are named by their paths: `loss/discriminator/adversarial`, `metrics/fid`. The table is written from
+    log.jsonl when a run starts, resumes or logs a number without a column. It has the content of log.jsonl except the
+    warnings.
+
+    Source: RFC 4180 (2005).
 
     When to use: to open a run in a spreadsheet, or with `pandas.read_csv`.
-    When not: where log.jsonl is as good.
+    When not: if you can read log.jsonl.
     """
 
     name = "csv"
     kind = "logger"
 
     class Config(Settings):
-        file: str = Field("log.csv", description="where, relative to the run directory")
+        file: str = Field("log.csv", description="path of the table, relative to the run directory")
 
     config: Config
 
@@ -48,14 +50,14 @@ class Csv(Logger):
         self.directory = directory
         self.path = directory / self.config.file
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write_anew()
+        self._rewrite()
 
-    def _write_anew(self) -> None:
-        self.columns, rows = table(rows_of(self.directory))
+    def _rewrite(self) -> None:
+        self.columns, rows = table(read_rows(self.directory))
         with open(self.path, "w", newline="", encoding="utf-8") as file:
             self._writer(file).writeheader()
-            self.newest: dict[str, Any] = {}
-            self.end = file.tell()
+            self.last_row: dict[str, Any] = {}
+            self.last_position = file.tell()
             for row in rows:
                 self._add(file, row)
 
@@ -64,24 +66,24 @@ class Csv(Logger):
         if not numbers:
             return
         if not numbers.keys() <= set(self.columns):
-            self._write_anew()
+            self._rewrite()
             return
         with open(self.path, "r+", newline="", encoding="utf-8") as file:
-            if row["iteration"] == self.newest.get("iteration"):
-                # Measures come after the losses of the same iteration, and belong beside them.
-                file.seek(self.end)
+            if row["iteration"] == self.last_row.get("iteration"):
+                # Metrics are logged after the losses of the same iteration. They belong to one row.
+                file.seek(self.last_position)
                 file.truncate()
-                numbers = self.newest | numbers
+                numbers = self.last_row | numbers
             else:
                 file.seek(0, 2)
             self._add(file, {"iteration": row["iteration"]} | numbers)
 
     def _add(self, file: IO[str], row: dict[str, Any]) -> None:
-        self.newest, self.end = row, file.tell()
+        self.last_row, self.last_position = row, file.tell()
         self._writer(file).writerow(row)
 
     def _writer(self, file: IO[str]) -> csv.DictWriter[str]:
         return csv.DictWriter(file, self.columns, lineterminator="\n")
 
     def close(self, run: Run) -> None:
-        """Nothing is open between two rows."""
+        """Do nothing: the file is not open between two rows."""

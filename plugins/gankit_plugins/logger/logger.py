@@ -1,4 +1,4 @@
-"""What all loggers share: when they begin and end, what becomes of one that fails, and how a log is read."""
+"""Base class of the loggers, and functions that read `log.jsonl`."""
 
 from __future__ import annotations
 
@@ -14,83 +14,86 @@ if TYPE_CHECKING:
     from gankit import Run
 
 Row = dict[str, Any]
-"""A row of log.jsonl: the iteration, and beside it a `loss` with rates, `measures`, or `advice`."""
+"""A row of log.jsonl: the iteration, and `loss` with learning rates, or `metrics`, or a `warning`."""
 
 
-def flat(table: dict[str, Any], joined: str) -> dict[str, Any]:
-    """Nested dictionaries as one, each value by the path that leads to it: `loss/discriminator/real` of `/`."""
-    found: dict[str, Any] = {}
+def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
+    """Return nested dictionaries as one, with paths as keys: `loss/discriminator/real` for the separator `/`."""
+    flat: dict[str, Any] = {}
     for key, value in table.items():
-        inner = flat(value, joined) if isinstance(value, dict) else None
-        found |= {key: value} if inner is None else {f"{key}{joined}{name}": v for name, v in inner.items()}
-    return found
+        inner = flatten(value, separator) if isinstance(value, dict) else None
+        flat |= {key: value} if inner is None else {f"{key}{separator}{name}": v for name, v in inner.items()}
+    return flat
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """The numbers of a row by their paths, without the iteration and how measures were taken.
+    """Return the numbers of a row by path, without the iteration and the protocol of the metrics.
 
-    What an evaluation took is `measuring/seconds`; `seconds` alone is the time since the beginning.
+    The duration of an evaluation is `evaluation/seconds`; `seconds` is the time since the start of the run.
     """
-    told = {key: value for key, value in row.items() if key not in ("iteration", "protocol", "settings")}
-    if "metrics" in told and "seconds" in told:
-        told["measuring"] = {"seconds": told.pop("seconds")}
-    return {name: v for name, v in flat(told, "/").items() if isinstance(v, int | float)}
+    values = {key: value for key, value in row.items() if key not in ("iteration", "protocol", "settings")}
+    if "metrics" in values and "seconds" in values:
+        values["evaluation"] = {"seconds": values.pop("seconds")}
+    return {name: v for name, v in flatten(values, "/").items() if isinstance(v, int | float)}
 
 
-def stream_of(row: Row) -> str:
-    """Of each stream an iteration has one row at most: losses, plugins' own measures, the recipe's."""
-    return "loss" if "loss" in row else "measures by protocol" if "protocol" in row else "metrics"
+def kind_of(row: Row) -> str:
+    """Return the kind of a row of numbers. An iteration has at most one row of each kind."""
+    return "loss" if "loss" in row else "metrics"
 
 
-def rows_of(directory: Path) -> list[Row]:
-    """All rows of a run's log.jsonl; a resumed run has taken back those from after its checkpoint."""
+def read_rows(directory: Path) -> list[Row]:
+    """Return all rows of a run's log.jsonl. A resumed run has removed those after its checkpoint."""
     log = directory / "log.jsonl"
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
-def advice_of(directory: Path) -> str:
-    """All that was advised in a run, a line each, led by the iteration."""
-    return "".join(f"{row['iteration']}: {row['advice']}\n" for row in rows_of(directory) if "warning" in row)
+def all_warnings(directory: Path) -> str:
+    """Return all warnings of a run, one per line, after their iterations."""
+    return "".join(f"{row['iteration']}: {row['warning']}\n" for row in read_rows(directory) if "warning" in row)
 
 
 class Logger(Plugin):
-    """A plugin that passes on what a run writes down.
+    """A plugin that logs a run to another place.
 
-    A subclass has `open`, `write` and `close`. Where there is no run directory, as in a `Session`, it does nothing.
-    What keeps it from beginning is an error before the first iteration. What fails later is said once, and the run
-    goes on without it: hours of training are worth more than a copy of log.jsonl.
+    A subclass implements `open`, `write` and `close`. Without a run directory, as in a `Session`, nothing is logged.
+    An error in `open` ends the run before the first iteration. A later error causes one warning, and the run continues
+    without the logger, because log.jsonl has all rows.
     """
 
     library: ClassVar[tuple[str, ...]] = ()
-    """The modules that it writes with, which come with the extra of its name."""
+    """Modules that the logger imports. The extra of the logger's name installs them."""
 
     def __init__(self, config: Settings) -> None:
         super().__init__(config)
-        self.working = False
+        self.active = False
 
     def open(self, run: Run, directory: Path) -> None:
+        """Begin or continue to log a run."""
         raise NotImplementedError
 
     def write(self, row: Row) -> None:
+        """Log a row of log.jsonl."""
         raise NotImplementedError
 
     def close(self, run: Run) -> None:
+        """Finish. Called after errors too."""
         raise NotImplementedError
 
     def catch_up(self, directory: Path) -> None:
-        """Writes what was logged while this logger could not take it, if it keeps count of that."""
-        rows = rows_of(directory)
+        """Write the rows that were logged while this logger had failed. For loggers with an `UploadState`."""
+        rows = read_rows(directory)
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # Advice is written whole, so the last piece brings all others.
+        # The loggers write all warnings at once, so the last one is enough.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 
     @hookimpl
     def check_recipe(self) -> None:
         if missing := [module for module in self.library if find_spec(module) is None]:
-            raise ValueError(f"{missing[0]} is not installed; `pip install 'gankit[{self.name}]'` gets it")
+            raise ValueError(f"{missing[0]} is not installed; run `pip install 'gankit[{self.name}]'`")
 
     @hookimpl
     def on_start(self, run: Run) -> None:
@@ -99,8 +102,8 @@ class Logger(Plugin):
         try:
             self.open(run, run.directory)
         except Exception as error:
-            raise InputError(f"{self.name} cannot begin: {in_words(error)}") from error
-        self.working = True
+            raise InputError(f"{self.name} cannot start: {first_line(error)}") from error
+        self.active = True
 
     @hookimpl
     def on_log(self, run: Run, row: Row) -> None:
@@ -109,22 +112,22 @@ class Logger(Plugin):
     @hookimpl
     def on_stop(self, run: Run) -> None:
         self.attempt(run, lambda: self.close(run))
-        self.working = False
+        self.active = False
 
-    def attempt(self, run: Run, act: Callable[[], None]) -> None:
-        """Does it; the first time that fails is the last one."""
-        if not self.working:
+    def attempt(self, run: Run, action: Callable[[], None]) -> None:
+        """Call `action` unless the logger has failed. Warn if it fails now."""
+        if not self.active:
             return
         try:
-            act()
+            action()
         except Exception as error:
-            self.working = False
+            self.active = False
             run.warn(
-                f"{self.name} has failed and logs no more: {in_words(error)}. The run goes on, and log.jsonl has "
-                "every row; to resume the run starts the logger anew"
+                f"{self.name} has failed and stops logging: {first_line(error)}. The run continues, and log.jsonl has "
+                "every row; resume the run to start the logger again"
             )
 
 
-def in_words(error: Exception) -> str:
-    """The first line of what an error says."""
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""What was sent to a service that takes nothing back, so that a resumed run sends nothing twice."""
+"""Record of the rows that were sent to a service, so that a resumed run sends no row twice."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ import os
 from pathlib import Path
 
 
-class Sent:
-    """A file in the run directory, and not the checkpoint: it is about what the service has, not about the game.
+class UploadState:
+    """The rows and images that a service already has, in a file of the run directory.
 
-    A run that is killed goes on from its checkpoint and plays some iterations a second time. Resume is exact, so what
-    they bring has been sent already.
+    A killed run resumes from its last checkpoint and trains some iterations again. Resume is exact, so their rows have
+    been sent already. The checkpoint cannot hold this record, because it is older than the last row.
 
     Args:
-        file: where; its folder is made.
+        file: the file; its folder is created.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         file.parent.mkdir(parents=True, exist_ok=True)
         state = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        self.run: str | None = state.get("run")
-        """What the service calls the run; None before it has one."""
+        self.run_id: str | None = state.get("run")
+        """The service's identifier of the run, or None before it has one."""
 
         self.count: int = state.get("count", 0)
-        """Rows and pictures sent."""
+        """Number of rows and images sent."""
 
         self.last: dict[str, int] = state.get("last", {})
-        """The last iteration sent, for each kind of rows and for pictures."""
+        """Last iteration sent, for each kind of row and for images."""
 
-    def named(self, run: str) -> str:
-        """Keeps the run's name."""
-        self.run = run
+    def set_run_id(self, run_id: str) -> str:
+        """Store the run's identifier, and return it."""
+        self.run_id = run_id
         self._save()
-        return run
+        return run_id
 
-    def lacks(self, stream: str, iteration: int) -> bool:
-        return iteration > self.last.get(stream, -1)
+    def lacks(self, kind: str, iteration: int) -> bool:
+        """Return whether a row or image has not been sent yet."""
+        return iteration > self.last.get(kind, -1)
 
-    def note(self, stream: str, iteration: int) -> None:
-        """It has been sent."""
-        self.last[stream] = iteration
+    def record(self, kind: str, iteration: int) -> None:
+        """Record that a row or image was sent."""
+        self.last[kind] = iteration
         self.count += 1
         self._save()
 
     def _save(self) -> None:
-        beside = self.file.with_name(f".tmp-{self.file.name}")
-        beside.write_text(json.dumps({"run": self.run, "count": self.count, "last": self.last}), encoding="utf-8")
-        os.replace(beside, self.file)
+        temporary = self.file.with_name(f".tmp-{self.file.name}")
+        temporary.write_text(json.dumps({"run": self.run_id, "count": self.count, "last": self.last}), encoding="utf-8")
+        os.replace(temporary, self.file)

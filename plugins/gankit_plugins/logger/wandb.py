@@ -1,4 +1,4 @@
-"""A run in Weights & Biases."""
+"""Logger to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from PIL.Image import Image
 from pydantic import Field
 
 from gankit import Settings, hookimpl
-from gankit_plugins.logger.logger import Logger, Row, advice_of, scalars, stream_of
-from gankit_plugins.logger.upload_state import Sent
+from gankit_plugins.logger.logger import Logger, Row, all_warnings, kind_of, scalars
+from gankit_plugins.logger.upload_state import UploadState
 
 if TYPE_CHECKING:
     from gankit import Run
 
 
-FLUSH = 0.1
-"""Seconds after which a row is on the disk. Of wandb's own 15, all would be lost when the process is killed."""
+FLUSH_SECONDS = 0.1
+"""Time until a row is written to the disk. A killed process loses the rows of this time; wandb's default is 15 s."""
 
 
 class WeightsAndBiases(Logger):
-    """Logs a run for Weights & Biases: numbers, grids, advice, recipe; on the disk or, if you say so, to the service.
+    """Logs a run to Weights & Biases: numbers, grids, warnings and recipe, on the disk or to the service.
 
-    Source: the library `wandb`. Offline, nothing leaves the machine, and `wandb sync RUN/wandb/offline-run-*` uploads
-    the run when you wish. The library's own reports of errors are off, unless WANDB_ERROR_REPORTING says otherwise. A
-    resumed run goes on under the same id, offline in another folder, and leaves out what was logged already: that
-    cannot be taken back, and is the same anyway, as resume is exact. (On another machine the last digits may differ.)
-    A kill may cost it what was logged within the last tenth of a second, which no resumed run brings back. Plots are
-    over `iteration`; wandb's own step counts rows and pictures. Needs `pip install 'gankit[wandb]'`.
+    Offline, nothing leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb's error reports are
+    off, unless WANDB_ERROR_REPORTING is set. A resumed run has the same id, offline in another folder, and omits what
+    was logged already, which cannot be removed. It is identical anyway, because resume is exact; on another machine
+    the last digits may differ. A killed process may lose the rows of its last 0.1 s for good. The x-axis of plots is
+    `iteration`; wandb's own step counts rows and images. Requires `pip install 'gankit[wandb]'`.
 
-    When to use: where runs are kept and shared in Weights & Biases.
-    When not: to look at a run on this machine only: `tensorboard` has a viewer that needs no account.
+    Source: the library `wandb`.
+
+    When to use: if you keep and share runs in Weights & Biases.
+    When not: to view a run on this machine only: `tensorboard` has a viewer that needs no account.
     """
 
     name = "wandb"
@@ -41,41 +42,41 @@ class WeightsAndBiases(Logger):
     library = ("wandb",)
 
     class Config(Settings):
-        mode: Literal["offline", "online"] = Field("offline", description="online sends everything to the service")
-        project: str | None = Field(None, description="the recipe's name, if left out")
-        entity: str | None = Field(None, description="the user or team; your default one, if left out")
-        run: str | None = Field(None, description="the run's name; its directory's, if left out")
+        mode: Literal["offline", "online"] = Field("offline", description="online: send everything to the service")
+        project: str | None = Field(None, description="name of the project; default: the recipe's name")
+        entity: str | None = Field(None, description="user or team; default: your default entity")
+        run: str | None = Field(None, description="name of the run; default: the name of its directory")
         folder: str = Field(
-            ".", description="in which wandb makes its own folder `wandb`, relative to the run directory"
+            ".", description="folder in which wandb creates its folder `wandb`, relative to the run directory"
         )
-        grids: bool = Field(True, description="log the grids of samples as images")
+        grids: bool = Field(True, description="whether to log the grids of samples")
 
     config: Config
 
     def open(self, run: Run, directory: Path) -> None:
-        # It would report errors of its own to its makers, offline too.
+        # Without this, wandb sends its errors to its developers, offline too.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         self.directory = directory
         folder = directory / self.config.folder
-        self.sent = Sent(folder / "wandb" / "gankit.json")
+        self.uploaded = UploadState(folder / "wandb" / "gankit.json")
         self.run = wandb.init(
             mode=self.config.mode,
             dir=folder,
-            id=self.sent.run or self.sent.named(secrets.token_hex(4)),
+            id=self.uploaded.run_id or self.uploaded.set_run_id(secrets.token_hex(4)),
             resume="allow",
-            # Beside a run that somebody has in the same process, not instead of it.
+            # Another run of the same process continues.
             reinit="create_new",
             project=self.config.project or run.recipe.name,
             entity=self.config.entity,
             name=self.config.run or directory.resolve().name,
             config=run.recipe.to_dict(),
             settings=wandb.Settings(
-                console="off",  # the terminal is the progress display's
+                console="off",  # the progress display uses the terminal
                 silent=self.config.mode == "offline",
-                allow_val_change=True,  # a run may be prolonged
-                x_transaction_log_flush_interval=FLUSH,
+                allow_val_change=True,  # a resumed run may have more iterations
+                x_transaction_log_flush_interval=FLUSH_SECONDS,
             ),
         )
         self.run.define_metric("*", step_metric="iteration")
@@ -83,25 +84,25 @@ class WeightsAndBiases(Logger):
 
     def write(self, row: Row) -> None:
         if "warning" in row:
-            self.run.summary["warning"] = advice_of(self.directory)
+            self.run.summary["warning"] = all_warnings(self.directory)
         else:
-            self._send(stream_of(row), row["iteration"], scalars(row))
+            self._send(kind_of(row), row["iteration"], scalars(row))
 
     @hookimpl
     def on_grid(self, run: Run, picture: Image) -> None:
         if self.config.grids:
-            self.attempt(run, lambda: self._draw(run.iteration, picture))
+            self.attempt(run, lambda: self._send_grid(run.iteration, picture))
 
-    def _draw(self, iteration: int, picture: Image) -> None:
+    def _send_grid(self, iteration: int, picture: Image) -> None:
         import wandb
 
         self._send("grid", iteration, {"samples": wandb.Image(picture)})
 
-    def _send(self, stream: str, iteration: int, values: dict[str, Any]) -> None:
-        if self.sent.lacks(stream, iteration):
-            # Committed at once, or a kill would lose it; under a step of its own, as a step is closed by that.
-            self.run.log({"iteration": iteration} | values, step=self.sent.count, commit=True)
-            self.sent.note(stream, iteration)
+    def _send(self, kind: str, iteration: int, values: dict[str, Any]) -> None:
+        if self.uploaded.lacks(kind, iteration):
+            # A row that is not committed is lost if the process is killed. A committed step takes no more rows.
+            self.run.log({"iteration": iteration} | values, step=self.uploaded.count, commit=True)
+            self.uploaded.record(kind, iteration)
 
     def close(self, run: Run) -> None:
         self.run.finish(exit_code=1 if run.failure else 0)

@@ -1,4 +1,4 @@
-"""Density and coverage: precision and recall that outliers do not upset."""
+"""Density and coverage, which are less sensitive to outliers than precision and recall."""
 
 from __future__ import annotations
 
@@ -9,31 +9,38 @@ from gankit import Comparison, Plugin, Settings, hookimpl
 from gankit_plugins.metric.neighbours import Neighbours, neighbours_in
 
 
-def density_and_coverage(found: Neighbours, k: int) -> tuple[Tensor, Tensor]:
-    """How many of the real images' balls a generated one lies in, by k; and the share of balls that hold one
-    (Naeem 2020, equations 3 and 4).
+def density_and_coverage(neighbours: Neighbours, k: int) -> tuple[Tensor, Tensor]:
+    """Return density and coverage.
+
+    Density is the mean number of real images' balls that contain a generated image, divided by k. Coverage is the
+    proportion of real images' balls that contain a generated image. The ball of a real image extends to its k-th
+    nearest real neighbour.
 
     Args:
-        found: of orders up to k or more.
-        k: a ball around a real image reaches to its k-th nearest real neighbour.
+        neighbours: of orders up to k or more.
+        k: order of the balls.
+
+    Source:
+        Naeem 2020, equations 3 and 4.
     """
-    return found.held[k - 1].double() / (k * len(found.near)), (found.met <= k).double().mean()
+    density = neighbours.num_pairs[k - 1].double() / (k * len(neighbours.fake_to_real))
+    return density, (neighbours.nonempty_order <= k).double().mean()
 
 
 class DensityCoverage(Plugin):
-    """Density: how thickly real images lie around the generated ones. Coverage: the share of real ones with one nearby.
+    """Density of real images around the generated ones, and coverage of the real images by generated ones.
 
-    Source: Naeem 2020, equations 3 and 4, with k = 5. Density may exceed 1.
+    Source: Naeem 2020, equations 3 and 4, with k = 5. Density may be above 1.
 
-    When to use: as `precision_recall`, with real images that have outliers.
-    When not: to compare with papers that print precision and recall.
+    When to use: in place of `precision_recall` when the real images have outliers.
+    When not: to compare with papers that report precision and recall.
     """
 
     name = "density_coverage"
     kind = "metric"
 
     class Config(Settings):
-        k: int = Field(5, ge=1, description="of the nearest neighbours; up to the number of real images less one")
+        k: int = Field(5, ge=1, description="order of the nearest neighbour; below the number of real images")
 
     config: Config
 

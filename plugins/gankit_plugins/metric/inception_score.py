@@ -1,4 +1,4 @@
-"""How sure and how varied a classifier is about generated images."""
+"""Inception score: confidence and variety of a classifier's predictions for generated images."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from gankit import Comparison, Plugin, hookimpl
 
 
 def inception_score(logits: Tensor) -> Tensor:
-    """exp(E_x KL(p(y|x) || p(y))) of (N, K) logits (Salimans 2016, section 4): from 1 to K."""
+    """Return exp(E_x KL(p(y|x) || p(y))), between 1 and K, for (N, K) logits (Salimans 2016, section 4)."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     log_marginal = p.mean(0).log()
-    # 0 ln 0 is 0.
+    # The limit of p log p at 0 is 0.
     divergence = torch.where(p == 0, 0.0, p * (log_p - log_marginal)).sum(1)
     return divergence.mean().exp()
 
 
 class InceptionScore(Plugin):
-    """How sure the extractor's classifier is of each image, and how many classes it sees in all; higher is better.
+    """The confidence and the variety of the extractor's class predictions; higher is better.
 
-    Source: Salimans 2016, section 4, over all images at once, where the authors average ten splits. It never looks at
-    real images. Without classes the extractor says nothing, and neither does this.
+    Source: Salimans 2016, section 4, over all images at once; the authors average ten splits. Real images are not used.
+    There is no value if the extractor has no logits.
 
     When to use: to compare with old papers.
-    When not: anything else: one perfect image of each class, drawn again and again, has the best score (Barratt 2018).
+    When not: anything else. A generator with one perfect image of each class has the best score (Barratt 2018).
     """
 
     name = "inception_score"

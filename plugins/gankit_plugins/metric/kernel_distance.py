@@ -1,4 +1,4 @@
-"""The distance between two clouds of features by a kernel, without assuming their shape."""
+"""Kernel distance between two sets of features, without an assumption about their distribution."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
+from gankit_plugins.metric.require_inception import require_inception
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """k(x, y) = (x y / F + 1)^3 (Binkowski 2018, equation 3): (N, F) and (M, F) to (N, M)."""
+    """Return k(x, y) = (x y / F + 1)^3, (N, M), for (N, F) and (M, F) (Binkowski 2018, equation 3)."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased estimate of the squared maximum mean discrepancy (Gretton 2012, equation 3); it may be below 0.
+    """Return the unbiased estimate of the squared maximum mean discrepancy, which may be negative.
 
     Args:
         x: (N, F).
         y: (M, F).
+
+    Source:
+        Gretton 2012, equation 3.
     """
     n, m = len(x), len(y)
     xx, yy = polynomial_kernel(x, x), polynomial_kernel(y, y)
@@ -29,20 +33,21 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 
 
 class KernelDistance(Plugin):
-    """The squared kernel distance between features of generated and of real images (KID); lower is better.
+    """The squared kernel distance between the features of generated and real images; lower is better.
 
     Source: Binkowski 2018, section 4: the mean over blocks of features of the unbiased estimate with a cubic kernel.
-    Unlike the Frechet distance its expectation does not depend on how many images there are.
+    With the extractor `inception` it is the KID. Unlike the Frechet distance, its expectation does not depend on the
+    number of images.
 
     When to use: few images.
-    When not: to compare with papers that print the FID alone.
+    When not: to compare with papers that report the FID only.
     """
 
     name = "kernel_distance"
     kind = "metric"
 
     class Config(Settings):
-        block: int = Field(1000, ge=2, description="features in a block, at most; the blocks' estimates are averaged")
+        block: int = Field(1000, ge=2, description="largest size of a block of features; the blocks are averaged")
 
     config: Config
 
@@ -52,4 +57,22 @@ class KernelDistance(Plugin):
         block = min(self.config.block, len(real), len(fake))
         pairs = zip(real.split(block), fake.split(block), strict=False)
         estimates = [squared_mmd(x, y) for x, y in pairs if len(x) == len(y) == block]
-        return {"kernel_distance": torch.stack(estimates).mean().item()}
+        return {self.name: torch.stack(estimates).mean().item()}
+
+
+class Kid(KernelDistance):
+    """KID: the squared kernel distance between the Inception features of generated and real images; lower is better.
+
+    Source: Binkowski 2018, section 4. The same number as `kernel_distance`, for the extractor `inception` only.
+
+    When to use: to compare with papers; few images.
+    When not: with another extractor.
+    """
+
+    name = "kid"
+    kind = "metric"
+
+    @hookimpl
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
+        require_inception(comparison, "kid", "kernel_distance")
+        return super().compute_metrics(comparison)

@@ -1,4 +1,4 @@
-"""Whether generated images are copies of real ones."""
+"""Metrics of memorisation: generated images that are copies of real ones."""
 
 from __future__ import annotations
 
@@ -8,52 +8,55 @@ from torch import Tensor
 from gankit import Comparison, Plugin, hookimpl
 from gankit_plugins.metric.neighbours import nearest, neighbours_in
 
-NEARLY_ALL = 0.99
-"""Of the real images: so many lie farther from the nearest other one than what counts as a near copy."""
+NEAR_COPY_QUANTILE = 1 - 0.99
+"""Quantile of the distances between real images below which a generated image is a near copy."""
 
 
-def ratio_of_medians(near: Tensor, apart: Tensor) -> Tensor:
-    """The median distance of generated images from real ones, by that of real ones from one another.
-
-    Args:
-        near: (M,) distances of generated images from the nearest real one.
-        apart: (N,) distances of real images from the nearest other one.
-    """
-    return near.median() / apart.median().clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def share_of_near_copies(near: Tensor, apart: Tensor) -> Tensor:
-    """The share of generated images as near to a real one as one real image in a hundred is to another.
+def ratio_of_medians(fake_to_real: Tensor, real_to_real: Tensor) -> Tensor:
+    """Return the median distance of generated images to real ones, divided by that of real images to each other.
 
     Args:
-        near, apart: as for `ratio_of_medians`.
+        fake_to_real: (M,), distances of generated images to the nearest real image.
+        real_to_real: (N,), distances of real images to the nearest other real image.
     """
-    return (near <= apart.quantile(1 - NEARLY_ALL)).double().mean()
+    return fake_to_real.median() / real_to_real.median().clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def distances_in(comparison: Comparison) -> tuple[Tensor, Tensor]:
-    """`near` and `apart` of a comparison: neighbours are looked for among all real images that there are."""
+def proportion_of_near_copies(fake_to_real: Tensor, real_to_real: Tensor) -> Tensor:
+    """Return the proportion of generated images that are as near to a real one as 1% of the real images are to another.
+
+    Args:
+        fake_to_real: as for `ratio_of_medians`.
+        real_to_real: as for `ratio_of_medians`.
+    """
+    return (fake_to_real <= real_to_real.quantile(NEAR_COPY_QUANTILE)).double().mean()
+
+
+def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
+    """Return `fake_to_real` and `real_to_real` of a comparison. Neighbours are searched in the whole dataset."""
     if comparison.real_is_whole_dataset:
-        found = neighbours_in(comparison, 1)
-        return found.near, found.apart
-    everything = comparison.dataset_features.values
+        neighbours = neighbours_in(comparison, 1)
+        return neighbours.fake_to_real, neighbours.real_to_real
+    dataset = comparison.dataset_features.values
     real, fake = comparison.real_features.values, comparison.fake_features.values
-    # A real image is one of all, and the nearest to itself.
-    return nearest(fake, everything, 1)[:, 0], nearest(real, everything, 2)[:, 1]
+    # A real image is in the dataset, so its nearest neighbour is itself.
+    return nearest(fake, dataset, 1)[:, 0], nearest(real, dataset, 2)[:, 1]
 
 
 class Memorisation(Plugin):
-    """Whether generated images lie nearer to real ones than real ones lie to each other: copies, or nearly.
+    """The distance of generated images to the nearest real ones, compared with distances between real images.
 
-    Source: distances to the nearest training image beside those of images that were held back, as Meehan 2020 compares
-    them; here every real image is held back in turn. Neighbours are looked for in the whole dataset. `nearest_ratio` is
-    the ratio of the medians: about 1 for new images, far below 1 for copies, far above 1 off the real images.
-    `near_copies` is the share of generated images as near to a real one as one real image in a hundred is to another:
-    about 0.01 for new images, 1 for copies, and raised by a few copies, which the medians do not show.
+    `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, far above 1
+    for images unlike the real ones. `near_copies` is the proportion of generated images as near to a real image as 1%
+    of the real images are to another: about 0.01 for new images, 1 for copies. It also shows a few copies, which do not
+    change the medians. Neighbours are searched in the whole dataset.
+
+    Source: Meehan 2020 compares distances to the nearest training image with those of held-out images; here every real
+    image is held out in turn.
 
     When to use: few real images, long training.
-    When not: as proof: an extractor may see no difference where there is one. With `split = "test"` the images that the
-    generator has learnt from are not looked at.
+    When not: as a proof: an extractor may not distinguish images that differ. With `split = "test"` the training images
+    are not compared.
     """
 
     name = "memorisation"
@@ -61,6 +64,6 @@ class Memorisation(Plugin):
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
-        near, apart = distances_in(comparison)
-        ratio, copies = ratio_of_medians(near, apart), share_of_near_copies(near, apart)
-        return {"nearest_ratio": ratio.item(), "near_copies": copies.item()}
+        distances = nearest_distances(comparison)
+        ratio, near_copies = ratio_of_medians(*distances), proportion_of_near_copies(*distances)
+        return {"nearest_ratio": ratio.item(), "near_copies": near_copies.item()}

@@ -1,4 +1,4 @@
-"""How many classes of a dataset a generator covers, and whether it draws those that it is asked for."""
+"""Metrics of a generator's classes: coverage, distribution, and agreement with the requested classes."""
 
 from __future__ import annotations
 
@@ -16,51 +16,68 @@ if TYPE_CHECKING:
     from gankit import Run
 
 
-def covered(seen: Tensor, classes: int, share: float) -> Tensor:
-    """How many classes hold an image, and at least `share` of what an even spread would give each, of (N,) classes
-    seen."""
-    counts = torch.bincount(seen, minlength=classes)
-    return (counts >= max(1, share * len(seen) / classes)).sum()
+def num_covered(predicted: Tensor, classes: int, share: float) -> Tensor:
+    """Return the number of classes with at least one image and at least `share` of an equal share of the images.
 
-
-def divergence_from(seen: Tensor, real: Tensor, classes: int) -> Tensor:
-    """KL(generated || real) of the histograms over classes, in nats (Metz 2016, section 3.3; Srivastava 2017).
-
-    A class that no real image is of counts as if half an image were.
+    Args:
+        predicted: (N,), the predicted classes.
+        classes: K.
+        share: the proportion of N / K from which a class is covered.
     """
-    p = torch.bincount(seen, minlength=classes).double() / len(seen)
+    counts = torch.bincount(predicted, minlength=classes)
+    return (counts >= max(1, share * len(predicted) / classes)).sum()
+
+
+def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
+    """Return KL(generated || real) of the class histograms, in nats.
+
+    A class without a real image counts as half an image.
+
+    Args:
+        fake: (M,), the predicted classes of generated images.
+        real: (N,), the predicted classes of real images.
+        classes: K.
+
+    Source:
+        Metz 2016, section 3.3; Srivastava 2017.
+    """
+    p = torch.bincount(fake, minlength=classes).double() / len(fake)
     q = torch.bincount(real, minlength=classes).double().clamp(min=0.5)
     q /= q.sum()
     return torch.where(p > 0, p * (p / q).log(), 0.0).sum()
 
 
-def shares_as_asked(seen: Tensor, asked: Tensor, asked_names: Sequence[str], names: Sequence[str]) -> list[float]:
-    """For each class asked for that the classifier knows, the share of images that it takes for that class.
+def class_accuracies(
+    predicted: Tensor, requested: Tensor, requested_names: Sequence[str], names: Sequence[str]
+) -> list[float]:
+    """Return the accuracy for each requested class that the classifier has too. Classes are compared by name.
 
     Args:
-        seen: (N,) classes seen, of `names`.
-        asked: (N,) classes asked for, of `asked_names`.
-        asked_names, names: of the generator's classes and of the classifier's, which may be others in another order.
+        predicted: (N,), predicted classes, indices into `names`.
+        requested: (N,), requested classes, indices into `requested_names`.
+        requested_names: the generator's classes.
+        names: the classifier's classes.
     """
     return [
-        (seen[asked == c] == names.index(asked_names[c])).double().mean().item()
-        for c in asked.unique().tolist()
-        if asked_names[c] in names
+        (predicted[requested == c] == names.index(requested_names[c])).double().mean().item()
+        for c in requested.unique().tolist()
+        if requested_names[c] in names
     ]
 
 
 class Modes(Plugin):
-    """The classes that a classifier finds among the generated images, and whether they are those asked for.
+    """The number of classes among the generated images, their distribution, and agreement with the requested classes.
 
-    Source: Metz 2016, section 3.3, and Srivastava 2017, section 4.1, for modes and the divergence. `modes` is how many
-    classes are covered, by one image at least, as in both and in Lin 2018, or by more (`share`); `mode_divergence` the
-    Kullback-Leibler divergence of their histogram from that of the real images, as the classifier sees both; for a
-    generator that is told classes, `as_asked` is the share of images that the classifier takes for the class asked for,
-    the mean over the classes that both know by name, and `as_asked_worst` that of the worst class. A run that
-    ends with fewer than half of the classes says so.
+    `modes` is the number of covered classes: a class is covered by one image, as in the papers, or by more (`share`).
+    `mode_divergence` is the Kullback-Leibler divergence of the class histogram from that of the real images, both by
+    the classifier. For conditional generators, `as_asked` is the proportion of images that are classified as the
+    requested class, averaged over the classes that generator and classifier share by name. `as_asked_worst` is that of
+    the worst class. A run that ends with fewer than half of the classes shows a warning.
+
+    Source: Metz 2016, section 3.3; Srivastava 2017, section 4.1; Lin 2018.
 
     When to use: any dataset with labels, and the extractor `classifier`.
-    When not: an extractor with other classes than the dataset's; it says nothing then.
+    When not: an extractor with other classes than the dataset's; there is no value then.
     """
 
     name = "modes"
@@ -71,46 +88,45 @@ class Modes(Plugin):
             0.0,
             ge=0,
             le=1,
-            description="of an even share of the images, from which a class is covered; 0: one is enough",
+            description="proportion of an equal share of the images from which a class is covered; 0: by one image",
         )
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.newest: tuple[int, int] | None = None
-        """How many classes were covered when it was measured last, and how many could have been."""
+        self.last_coverage: tuple[int, int] | None = None
+        """Number of covered classes in the last comparison, and the largest possible number."""
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         names = comparison.extractor.class_names
         if not names:
             return None
-        fake, real = comparison.fake_logits, comparison.real_logits
-        if fake is None or real is None:
+        fake_logits, real_logits = comparison.fake_logits, comparison.real_logits
+        if fake_logits is None or real_logits is None:
             return None
-        K, seen = len(names), fake.argmax(1)
-        modes = int(covered(seen, K, self.config.share))
-        self.newest = modes, min(K, len(seen))
-        found = {
+        K, predicted = len(names), fake_logits.argmax(1)
+        modes = int(num_covered(predicted, K, self.config.share))
+        self.last_coverage = modes, min(K, len(predicted))
+        metrics = {
             "modes": float(modes),
-            "mode_divergence": divergence_from(seen, real.argmax(1), K).item(),
+            "mode_divergence": class_divergence(predicted, real_logits.argmax(1), K).item(),
         }
-        asked = comparison.fake.labels
-        if asked is None:
-            return found
-        shares = shares_as_asked(seen, asked, comparison.fake.class_names or names, names)
-        return found | ({"as_asked": fmean(shares), "as_asked_worst": min(shares)} if shares else {})
+        requested = comparison.fake.labels
+        if requested is None:
+            return metrics
+        accuracies = class_accuracies(predicted, requested, comparison.fake.class_names or names, names)
+        return metrics | ({"as_asked": fmean(accuracies), "as_asked_worst": min(accuracies)} if accuracies else {})
 
     @hookimpl
     def on_stop(self, run: Run) -> None:
-        """A run that ends with few classes shall not be taken for a good one."""
-        if self.newest is None:
+        if self.last_coverage is None:
             return
-        found, there = self.newest
-        if found < there / 2:
+        covered, total = self.last_coverage
+        if covered < total / 2:
             run.warn(
-                f"modes is {found}: the generated images are of fewer than half of the {there} classes that they could "
-                "be of. G has collapsed to few of them, or has not learnt yet. What helped most often where it was "
-                "measured (docs/modes.md): packing, gradient_penalty, r1"
+                f"modes is {covered}: the images cover fewer than half of the {total} possible classes. G has "
+                "collapsed to a few of them, or has not learnt yet. The most effective remedies in docs/modes.md: "
+                "packing, gradient_penalty, r1"
             )

@@ -1,4 +1,4 @@
-"""What is made of Ray's answers, by one that answers as the test says."""
+"""The Ray executor with a fake Ray, whose tasks end as the test says."""
 
 import sys
 from types import SimpleNamespace
@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from gankit import InputError, Recipe
-from gankit.ablation import ray_executor as clusters
-from gankit.ablation.ray_executor import UNSEEN, Cluster
+from gankit.ablation import ray_executor
+from gankit.ablation.ray_executor import FOLDER_NOT_VISIBLE, RayExecutor
 from gankit.ablation.study import Study
 from gankit.ablation.variants import add_each
 from gankit.ablation.worker import INTERRUPTED
@@ -15,20 +15,20 @@ from gankit.recipe.bundled import find_recipe
 
 
 class RayError(Exception):
-    """Of Ray's errors, the one that all others are."""
+    """Base class of Ray's errors."""
 
 
 class TaskCancelledError(RayError):
-    """Of a task that was cancelled before it began."""
+    """Error of a task that was cancelled before it started."""
 
 
 class FakeRay:
-    """As much of Ray as a cluster uses; a task's number is its handle."""
+    """The part of Ray that the executor uses. The handle of a task is its number."""
 
     exceptions = SimpleNamespace(RayError=RayError, TaskCancelledError=TaskCancelledError)
 
     def __init__(self):
-        self.answers, self.tasks = {}, 0
+        self.results, self.tasks = {}, 0
 
     def is_initialized(self):
         return True
@@ -44,19 +44,19 @@ class FakeRay:
         return self.tasks
 
     def wait(self, tasks, num_returns, timeout):
-        return [task for task in tasks if task in self.answers], []
+        return [task for task in tasks if task in self.results], []
 
     def get(self, task):
-        if isinstance(self.answers[task], Exception):
-            raise self.answers[task]
-        return self.answers[task]
+        if isinstance(self.results[task], Exception):
+            raise self.results[task]
+        return self.results[task]
 
 
 @pytest.fixture
 def ray(monkeypatch):
     fake = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", fake)
-    monkeypatch.setattr(clusters, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(ray_executor, "START_POLL_SECONDS", 0.0)
     return fake
 
 
@@ -64,60 +64,63 @@ def ray(monkeypatch):
 def runs(tmp_path):
     study = Study(tmp_path / "s", add_each(Recipe.load(find_recipe("gaussian_ring")), ["packing"]), [0, 1], 1)
     for run in study.runs:
-        run.said_file.parent.mkdir(parents=True, exist_ok=True)
-        run.said_file.write_text("of an earlier time")
+        run.output_file.parent.mkdir(parents=True, exist_ok=True)
+        run.output_file.write_text("output of an earlier process")
     return study.runs
 
 
-def started(runs):
-    cluster = Cluster("auto", 1, False)
+def submit(runs):
+    executor = RayExecutor("auto", 1, False)
     for run in runs:
-        cluster.start(run)
-    return cluster
+        executor.start(run)
+    return executor
 
 
-def test_a_run_is_played_once_its_process_has_begun(ray, runs):
-    """All are submitted at once; most wait until there is room."""
-    cluster = started(runs)
-    assert cluster.running() == []
-    runs[2].said_file.touch()
-    assert cluster.running() == [runs[2]]
-    ray.answers[3] = 0
-    assert cluster.ended() == [(runs[2], 0)]
-    assert (cluster.running(), cluster.ended()) == ([], [])
+def test_a_run_is_running_once_its_process_has_started(ray, runs):
+    """All runs are submitted at once. Most wait until there is room."""
+    executor = submit(runs)
+    assert executor.running() == []
+    runs[2].output_file.touch()
+    assert executor.running() == [runs[2]]
+    ray.results[3] = 0
+    assert executor.ended() == [(runs[2], 0)]
+    assert (executor.running(), executor.ended()) == ([], [])
 
 
-TRACEBACK = """\x1b[36mray::play_here()\x1b[39m (pid=1, ip=10.0.0.2)
-  File "/site-packages/gankit/ablation/cluster.py", line 44, in play_here
-    process = spawn([sys.executable])
+TRACEBACK = """\x1b[36mray::run_task()\x1b[39m (pid=1, ip=10.0.0.2)
+  File "/site-packages/gankit/ablation/ray_executor.py", line 44, in run_task
+    process = start_worker([sys.executable])
 OSError: [Errno 28] No space left on device"""
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("result", "message"),
     [
-        (RayError("The worker died unexpectedly.\nIt ran as pid 7."), "Ray lost it: The worker died unexpectedly."),
-        (RayError(TRACEBACK), "Ray lost it: OSError: [Errno 28] No space left on device"),
-        (RayError(), "Ray lost it: RayError"),
+        (
+            RayError("The worker died.\nIt ran as pid 7."),
+            "Ray lost the run: The worker died.",
+        ),
+        (RayError(TRACEBACK), "Ray lost the run: OSError: [Errno 28] No space left on device"),
+        (RayError(), "Ray lost the run: RayError"),
     ],
 )
-def test_what_ray_loses_is_a_run_that_failed(ray, runs, answer, said):
-    cluster = started(runs[:2])
-    ray.answers = {1: answer, 2: 0}
-    (_, error), other = cluster.ended()
-    assert (str(error), error.exit_code) == (said, 1)
+def test_a_run_that_ray_loses_has_failed(ray, runs, result, message):
+    executor = submit(runs[:2])
+    ray.results = {1: result, 2: 0}
+    (_, error), other = executor.ended()
+    assert (str(error), error.exit_code) == (message, 1)
     assert other == (runs[1], 0)
 
 
-def test_a_task_that_was_cancelled_was_asked_to_end(ray, runs):
-    cluster = started(runs[:1])
-    ray.answers[1] = TaskCancelledError()
-    assert cluster.ended() == [(runs[0], INTERRUPTED)]
+def test_a_cancelled_task_is_interrupted(ray, runs):
+    executor = submit(runs[:1])
+    ray.results[1] = TaskCancelledError()
+    assert executor.ended() == [(runs[0], INTERRUPTED)]
 
 
-def test_a_machine_that_does_not_see_the_folder(ray, runs):
-    cluster = started(runs[:1])
-    ray.answers[1] = UNSEEN
-    ((_, error),) = cluster.ended()
+def test_a_machine_without_the_folder_is_wrong_input(ray, runs):
+    executor = submit(runs[:1])
+    ray.results[1] = FOLDER_NOT_VISIBLE
+    ((_, error),) = executor.ended()
     assert isinstance(error, InputError)
     assert "a machine of the cluster does not see" in str(error)

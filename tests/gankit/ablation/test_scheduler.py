@@ -1,4 +1,4 @@
-"""A study conducted where runs end as the test says."""
+"""The scheduler with a fake executor, whose runs end as the test says."""
 
 import json
 import os
@@ -7,20 +7,20 @@ import signal
 import pytest
 
 from gankit import GankitError, InputError, Recipe
-from gankit.ablation.scheduler import run_study, told
-from gankit.ablation.scheduler import run_study as conducting
+from gankit.ablation import scheduler
+from gankit.ablation.scheduler import StudyReporter, combined_error, run_study
 from gankit.ablation.study import Study
 from gankit.ablation.variants import add_each
 from gankit.ablation.worker import INTERRUPTED
 from gankit.recipe.bundled import find_recipe
 
 FULL = "the disk is full: {path}/checkpoints/000100 could not be written (No space left); everything before is whole"
-"""As a run's process says it."""
+"""Message of a run's process."""
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    monkeypatch.setattr(conducting, "LOOK_EVERY", 0.0)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -29,154 +29,153 @@ def study(tmp_path):
     return Study(tmp_path / "s", add_each(recipe, ["packing", "r1", "dragan"]), [0, 1], 1)
 
 
-class Scripted:
-    """Runs that end at once, one at a time, each as `how` says: None for well, a code, what it says, or an error."""
+class FakeExecutor:
+    """Executor that ends each run at once, one at a time.
 
-    def __init__(self, how):
-        self.how, self.playing, self.started = how, None, []
+    Args:
+        result: maps a run to its result: None for success, an exit code, a message, an error, or "running".
+    """
+
+    def __init__(self, result):
+        self.result, self.current, self.started = result, None, []
 
     def has_room(self):
-        return self.playing is None
+        return self.current is None
 
     def start(self, run):
-        self.playing = run
+        self.current = run
         self.started.append(run.name)
 
     def running(self):
-        return [self.playing] if self.playing else []
+        return [self.current] if self.current else []
 
     def ended(self):
-        run, self.playing = self.playing, None
-        how = self.how(run) if run else None
-        if run is None or how == "goes on":
-            self.playing = run
+        run, self.current = self.current, None
+        result = self.result(run) if run else None
+        if run is None or result == "running":
+            self.current = run
             return []
-        if how is None:
+        if result is None:
             run.path.mkdir(parents=True)
-            run.outcome_file.write_text(json.dumps({"iterations": 1, "stop_reason": None, "broke_down": None}))
-        elif isinstance(how, str):
-            run.said_file.parent.mkdir(parents=True, exist_ok=True)
-            run.said_file.write_text(f"error: {how.format(path=run.path)}\n")
-            how = 1
-        return [(run, how or 0)]
+            run.outcome_file.write_text(json.dumps({"iterations": 1, "stop_reason": None, "failed": None}))
+        elif isinstance(result, str):
+            run.output_file.parent.mkdir(parents=True, exist_ok=True)
+            run.output_file.write_text(f"error: {result.format(path=run.path)}\n")
+            result = 1
+        return [(run, result or 0)]
 
     def stop(self):
-        self.how = lambda run: INTERRUPTED
+        self.result = lambda run: INTERRUPTED
 
     def kill(self):
         pass
 
 
-class Told:
-    """What a study's watcher was told."""
+class RecordingReporter(StudyReporter):
+    """Reporter that keeps all events."""
 
     def __init__(self):
-        self.over, self.failures = [], []
+        self.ended_runs, self.failures = [], []
 
     def ended(self, run, outcome):
-        self.over.append(run.name)
+        self.ended_runs.append(run.name)
 
     def failed(self, run, error):
         self.failures.append((run.name, str(error)))
 
-    def look(self, running):
-        pass
 
-    def stopping(self):
-        pass
-
-
-def only(folder, how):
-    """That runs of a variant end so, and all others well."""
-    return lambda run: how if run.variant.folder == folder else None
+def only(folder, result):
+    """Return a function with this result for the runs of a variant, and success for all others."""
+    return lambda run: result if run.variant.folder == folder else None
 
 
-def test_runs_that_fail_do_not_keep_the_others_from_being_played(study):
-    place, watcher = Scripted(only("with-r1", "a bug")), Told()
-    end = run_study(study, place, watcher)
-    assert len(place.started) == 8
-    assert len(watcher.over) == 6
-    assert (end.cut_short, end.interrupted, end.given_up) == ([], False, False)
+def test_the_other_runs_are_trained_after_a_failure(study):
+    executor, reporter = FakeExecutor(only("with-r1", "a bug")), RecordingReporter()
+    end = run_study(study, executor, reporter)
+    assert len(executor.started) == 8
+    assert len(reporter.ended_runs) == 6
+    assert (end.stopped, end.interrupted, end.aborted) == ([], False, False)
     assert [failure.run.name for failure in end.failures] == ["with r1, seed 0", "with r1, seed 1"]
-    error = told(end.failures)
+    error = combined_error(end.failures)
     assert (type(error), error.exit_code) == (GankitError, 1)
     first, second = str(error).splitlines()
     assert first.startswith("with r1, seed 0: a bug (")
-    assert first.endswith(f"; when it is mended, `gankit ablate {study.path}` plays it again")
+    assert first.endswith(f"; after a fix, `gankit ablate {study.path}` trains it again")
     assert second.startswith("with r1, seed 1: a bug (")
 
 
-def test_what_failed_is_played_again_and_nothing_else(study):
-    run_study(study, Scripted(only("with-r1", "a bug")), Told())
-    place = Scripted(lambda run: None)
-    end = run_study(study, place, Told())
-    assert place.started == ["with r1, seed 0", "with r1, seed 1"]
+def test_only_failed_runs_are_trained_again(study):
+    run_study(study, FakeExecutor(only("with-r1", "a bug")), RecordingReporter())
+    executor = FakeExecutor(lambda run: None)
+    end = run_study(study, executor, RecordingReporter())
+    assert executor.started == ["with r1, seed 0", "with r1, seed 1"]
     assert end.failures == []
 
 
-def test_tricks_that_fail_alike_are_still_tricks_that_fail(study):
-    """Two that take too much memory, for instance."""
-    place = Scripted(lambda run: None if run.variant.folder in ("recipe", "with-packing") else "out of memory")
-    end = run_study(study, place, Told())
-    assert (len(end.failures), end.given_up) == (4, False)
+def test_equal_failures_of_two_tricks_do_not_abort_the_study(study):
+    """Two tricks may need too much memory, for example."""
+    executor = FakeExecutor(lambda run: None if run.variant.folder in ("recipe", "with-packing") else "out of memory")
+    end = run_study(study, executor, RecordingReporter())
+    assert (len(end.failures), end.aborted) == (4, False)
 
 
-@pytest.mark.parametrize("how", [FULL, -signal.SIGKILL, GankitError("Ray lost it: the machine is gone")])
-def test_what_no_trick_does_ends_the_study(study, how):
-    """With a trick and without one, runs fail alike: a hundred more would."""
-    place = Scripted(lambda run: how)
-    end = run_study(study, place, Told())
-    assert (end.given_up, end.interrupted) == (True, False)
+@pytest.mark.parametrize("result", [FULL, -signal.SIGKILL, GankitError("Ray lost the run: the machine is gone")])
+def test_equal_failures_with_and_without_a_trick_abort_the_study(study, result):
+    executor = FakeExecutor(lambda run: result)
+    end = run_study(study, executor, RecordingReporter())
+    assert (end.aborted, end.interrupted) == (True, False)
     assert [failure.run.name for failure in end.failures] == ["recipe, seed 0", "with packing, seed 0"]
-    assert place.started == ["recipe, seed 0", "with packing, seed 0"]
+    assert executor.started == ["recipe, seed 0", "with packing, seed 0"]
 
 
-def test_a_run_that_comes_to_its_end_between_them_tells_that_runs_can(study):
-    hows = {"recipe, seed 0": "a bug", "with r1, seed 0": "a bug", "with dragan, seed 0": "a bug"}
-    end = run_study(study, Scripted(lambda run: hows.get(run.name)), Told())
-    assert (len(end.failures), end.given_up) == (3, False)
+def test_a_success_between_equal_failures_does_not_abort_the_study(study):
+    results = {"recipe, seed 0": "a bug", "with r1, seed 0": "a bug", "with dragan, seed 0": "a bug"}
+    end = run_study(study, FakeExecutor(lambda run: results.get(run.name)), RecordingReporter())
+    assert (len(end.failures), end.aborted) == (3, False)
 
 
-def test_wrong_input_throughout_is_wrong_input(study):
-    end = run_study(study, Scripted(lambda run: InputError("no such machine")), Told())
-    assert isinstance(told(end.failures), InputError)
+def test_failures_are_wrong_input_only_if_all_of_them_are(study):
+    end = run_study(study, FakeExecutor(lambda run: InputError("no such machine")), RecordingReporter())
+    assert isinstance(combined_error(end.failures), InputError)
     bug = run_study(
-        study, Scripted(lambda run: GankitError("a bug") if run.variant.trick else InputError("no")), Told()
+        study,
+        FakeExecutor(lambda run: GankitError("a bug") if run.variant.trick else InputError("no")),
+        RecordingReporter(),
     )
-    assert type(told(bug.failures)) is GankitError
+    assert type(combined_error(bug.failures)) is GankitError
 
 
-def test_after_a_signal_only_what_was_asked_to_end_is_no_failure(study):
-    """`SIGTERM` is what reaches a run before it listens."""
-    place = Scripted(lambda run: "goes on")
-    hows = {"recipe, seed 0": "a bug"}
+def test_a_stopped_run_is_not_a_failure(study):
+    """SIGTERM ends a run that has not installed its signal handler yet."""
+    executor = FakeExecutor(lambda run: "running")
+    results = {"recipe, seed 0": "a bug"}
 
-    class Interrupting(Told):
-        def look(self, running):
-            if len(place.started) == 1 and not asked:
-                asked.append(True)
+    class Interrupting(RecordingReporter):
+        def polled(self, running):
+            if len(executor.started) == 1 and not sent:
+                sent.append(True)
                 os.kill(os.getpid(), signal.SIGINT)
 
-    asked = []
-    place.stop = lambda: setattr(place, "how", lambda run: hows.get(run.name, INTERRUPTED))
-    watcher = Interrupting()
-    end = run_study(study, place, watcher)
-    assert (end.interrupted, end.cut_short) == (True, [])
-    assert [name for name, _ in watcher.failures] == ["recipe, seed 0"]
+    sent = []
+    executor.stop = lambda: setattr(executor, "result", lambda run: results.get(run.name, INTERRUPTED))
+    reporter = Interrupting()
+    end = run_study(study, executor, reporter)
+    assert (end.interrupted, end.stopped) == (True, [])
+    assert [name for name, _ in reporter.failures] == ["recipe, seed 0"]
 
     for code in (INTERRUPTED, -signal.SIGTERM):
-        asked.clear()
-        place.started.clear()
-        place.how, hows["recipe, seed 0"] = (lambda run: "goes on"), code
-        end = run_study(study, place, Interrupting())
-        assert ([run.name for run in end.cut_short], end.failures) == (["recipe, seed 0"], [])
+        sent.clear()
+        executor.started.clear()
+        executor.result, results["recipe, seed 0"] = (lambda run: "running"), code
+        end = run_study(study, executor, Interrupting())
+        assert ([run.name for run in end.stopped], end.failures) == (["recipe, seed 0"], [])
 
 
-def test_a_signal_that_came_too_late_interrupted_nothing(study):
-    class Interrupting(Told):
+def test_a_signal_after_the_last_run_does_not_interrupt_the_study(study):
+    class Interrupting(RecordingReporter):
         def ended(self, run, outcome):
             super().ended(run, outcome)
-            if len(self.over) == 8:
+            if len(self.ended_runs) == 8:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    assert not run_study(study, Scripted(lambda run: None), Interrupting()).interrupted
+    assert not run_study(study, FakeExecutor(lambda run: None), Interrupting()).interrupted

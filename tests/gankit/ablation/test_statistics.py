@@ -1,4 +1,4 @@
-"""Student's distribution against tables and an integral, intervals against their promise, Holm against his example."""
+"""Student's distribution against tables and an integral, intervals against their coverage, Holm's procedure by hand."""
 
 import math
 import random
@@ -32,17 +32,17 @@ TABLE = {
     10: 2.228,
     30: 2.042,
 }
-"""Two-sided 95% points of Student's distribution, as every textbook prints them."""
+"""Two-sided 95% points of Student's distribution, from tables in textbooks."""
 
 
 @pytest.mark.parametrize(("df", "point"), TABLE.items())
-def test_quantiles_are_those_of_the_tables(df, point):
+def test_quantiles_match_the_tables(df, point):
     assert student_t_quantile(0.975, df) == pytest.approx(point, abs=5e-4)
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 8, 13, 40])
 @pytest.mark.parametrize("t", [-7.0, -1.3, -0.2, 0.0, 0.6, 2.5])
-def test_the_distribution_is_the_integral_of_its_density(df, t):
+def test_the_cdf_is_the_integral_of_the_density(df, t):
     x = np.linspace(0, abs(t), 20_001)
     constant = math.gamma((df + 1) / 2) / (math.sqrt(df * math.pi) * math.gamma(df / 2))
     density = constant * (1 + x**2 / df) ** (-(df + 1) / 2)
@@ -51,11 +51,11 @@ def test_the_distribution_is_the_integral_of_its_density(df, t):
 
 @settings(deadline=None)
 @given(df=st.integers(1, 60), p=st.floats(0.5, 0.999))
-def test_the_quantile_undoes_the_distribution(df, p):
+def test_the_quantile_inverts_the_cdf(df, p):
     assert student_t_cdf(student_t_quantile(p, df), df) == pytest.approx(p, abs=1e-9)
 
 
-def test_the_interval_of_three_differences_by_hand():
+def test_the_interval_of_three_differences():
     effect = paired_effect([1.0, 2.0, 3.0])
     reach = 4.302653 * 1.0 / math.sqrt(3)
     assert (effect.mean, effect.pairs) == (2.0, 3)
@@ -65,32 +65,32 @@ def test_the_interval_of_three_differences_by_hand():
     assert effect.p == pytest.approx(1 - t / math.sqrt(2 + t * t))
 
 
-def covered(interval, n, true=0.3, studies=4000, seed=0):
-    """The share of studies whose interval holds the true mean."""
+def coverage(interval, n, true=0.3, studies=4000, seed=0):
+    """Return the share of studies whose interval contains the true mean."""
     draws = np.random.default_rng(seed).normal(true, 2.0, size=(studies, n)).tolist()
-    found = [interval(differences) for differences in draws]
-    return sum(low <= true <= high for low, high in found) / studies
+    intervals = [interval(differences) for differences in draws]
+    return sum(low <= true <= high for low, high in intervals) / studies
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
-def test_95_of_100_studies_hold_the_true_mean(n):
+def test_95_percent_of_the_intervals_contain_the_true_mean(n):
     def interval(differences):
         effect = paired_effect(differences)
         return effect.low, effect.high
 
     # The share of 4,000 studies has a standard error of 0.35%.
-    assert covered(interval, n) == pytest.approx(0.95, abs=0.012)
+    assert coverage(interval, n) == pytest.approx(0.95, abs=0.012)
 
 
-def test_a_bootstrap_of_five_differences_would_be_too_narrow():
-    """Why there is none."""
+def test_bootstrap_intervals_of_five_differences_are_too_narrow():
+    """The reason for Student's interval."""
     draw = random.Random(0)
 
     def interval(differences):
         means = sorted(statistics.fmean(draw.choices(differences, k=5)) for _ in range(200))
         return means[5], means[-6]
 
-    assert covered(interval, 5, studies=400) < 0.90
+    assert coverage(interval, 5, studies=400) < 0.90
 
 
 @settings(deadline=None)
@@ -99,7 +99,7 @@ def test_a_bootstrap_of_five_differences_would_be_too_narrow():
     shift=st.floats(-100, 100),
     scale=st.floats(0.1, 10),
 )
-def test_the_interval_moves_and_grows_with_the_differences(differences, shift, scale):
+def test_the_interval_shifts_and_scales_with_the_differences(differences, shift, scale):
     effect, other = paired_effect(differences), paired_effect([scale * d + shift for d in differences])
     if effect.low is None or other.low is None or statistics.stdev(differences) < 1e-6:
         return
@@ -108,27 +108,27 @@ def test_the_interval_moves_and_grows_with_the_differences(differences, shift, s
     assert other.high == pytest.approx(scale * effect.high + shift, rel=1e-6, abs=1e-6)
 
 
-def test_ratios_are_compared_as_ratios():
+def test_the_interval_of_inverse_ratios_is_inverse():
     one, other = ratio_effect([(2, 1), (3, 1), (4, 1)]), ratio_effect([(1, 2), (1, 3), (1, 4)])
     assert one.mean == pytest.approx(24 ** (1 / 3))
     assert (one.low, one.high) == pytest.approx((1 / other.high, 1 / other.low))
 
 
-def test_holm_by_hand():
+def test_holm():
     # Sorted: 0.01, 0.02, 0.03, 0.04, times 4, 3, 2, 1, and never less than the one before.
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
 
 
-def test_among_many_true_nothings_one_study_in_twenty_says_something():
+def test_one_study_in_twenty_without_effects_has_a_false_positive():
     draws = np.random.default_rng(1).normal(size=(1000, 10, 5)).tolist()
     alarms = [min(holm([paired_effect(differences).p for differences in study])) < 0.05 for study in draws]
     assert statistics.fmean(alarms) == pytest.approx(0.05, abs=0.025)
 
 
 @pytest.mark.parametrize(
-    ("differences", "adjusted", "said"),
+    ("differences", "adjusted", "expected"),
     [
         ([3.0], None, "no interval"),
         ([0.0, 0.0, 0.0], None, "no effect seen"),
@@ -140,9 +140,9 @@ def test_among_many_true_nothings_one_study_in_twenty_says_something():
         ([-1.0, -1.1, -0.9], 0.2, "lower?"),
     ],
 )
-def test_what_an_effect_says(differences, adjusted, said):
-    assert verdict(paired_effect(differences), adjusted) == said
+def test_verdict(differences, adjusted, expected):
+    assert verdict(paired_effect(differences), adjusted) == expected
 
 
-def test_equal_differences_claim_no_certainty():
+def test_equal_differences_have_no_interval():
     assert paired_effect([0.1, 0.1, 0.1]) == Effect(pytest.approx(0.1), 3, None, None, None)

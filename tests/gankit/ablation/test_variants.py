@@ -1,9 +1,9 @@
-"""The recipes of a study: each differs from the one it is compared with by one trick."""
+"""Recipes of a study: each variant differs from the base in one trick."""
 
 import pytest
 
 from gankit import InputError, Recipe
-from gankit.ablation.variants import read_only_tricks, add_each, drop_each
+from gankit.ablation.variants import add_each, drop_each, read_only_tricks
 from gankit.recipe.bundled import find_recipe
 
 
@@ -18,14 +18,14 @@ def ring():
 
 
 def difference(variants, number):
-    """(the keys that one has more, the keys that it lacks) beside the first."""
+    """Return the keys that a variant adds to the base, and the keys that it lacks."""
     base, other = (set(v.recipe.components) for v in (variants[0], variants[number]))
     return other - base, base - other
 
 
-def test_each_trick_is_left_out_once(igan):
+def test_drop_each_leaves_out_each_trick(igan):
     variants = drop_each(igan)
-    tricks = [key for key in igan.parts if key.startswith("tricks.")]
+    tricks = [key for key in igan.components if key.startswith("tricks.")]
     assert len(tricks) > 1
     assert variants[0].recipe is igan
     assert [f"tricks.{v.trick}" for v in variants[1:]] == tricks
@@ -39,46 +39,45 @@ def test_each_trick_is_left_out_once(igan):
         assert changed == whole
 
 
-def test_a_trick_of_an_override_is_left_out_too():
+def test_drop_each_leaves_out_the_trick_of_an_override():
     recipe = Recipe.load(find_recipe("gaussian_ring"), ["tricks.mine.use=packing", "tricks.mine.size=3"])
     assert [v.folder for v in drop_each(recipe)] == ["recipe", "without-mine"]
 
 
-WATCHERS = ["tricks.csv={}", "tricks.training_monitor={}"]
+MONITORS = ["tricks.csv={}", "tricks.training_monitor={}"]
 
 
-def test_what_only_watches_is_not_left_out(ring):
-    recipe = ring.changed([*WATCHERS, "tricks.r1={}", "tricks.collapse_guard={}"])
-    # A guard may end a run, which is an effect.
+def test_read_only_tricks_are_not_left_out(ring):
+    recipe = ring.changed([*MONITORS, "tricks.r1={}", "tricks.collapse_guard={}"])
+    # A guard can end a run, which affects the result.
     assert [v.folder for v in drop_each(recipe)] == ["recipe", "without-r1", "without-collapse_guard"]
     assert read_only_tricks(recipe) == ["csv", "training_monitor"]
     assert [v.folder for v in drop_each(recipe, ["training_monitor"])] == ["recipe", "without-training_monitor"]
     with pytest.raises(
-        InputError, match="no tricks to leave out but csv, training_monitor, which only watch or measure; --add"
+        InputError, match="no tricks to leave out except csv, training_monitor, which cannot affect the training; --add"
     ):
-        drop_each(ring.changed(WATCHERS))
+        drop_each(ring.changed(MONITORS))
 
 
-def test_what_measures_is_not_left_out(ring, tmp_path):
-    """Without it there would be nothing to compare."""
-    (tmp_path / "mine.py").write_text(MEASURING)
-    overrides = [f"tricks.{name}.use='{tmp_path}/mine.py:{name}'" for name in ("Measuring", "Acting")]
+def test_tricks_with_metrics_are_not_left_out(ring, tmp_path):
+    (tmp_path / "mine.py").write_text(METRICS)
+    overrides = [f"tricks.{name}.use='{tmp_path}/mine.py:{name}'" for name in ("Scoring", "Acting")]
     assert [v.folder for v in drop_each(ring.changed(overrides))] == ["recipe", "without-Acting"]
 
 
-MEASURING = """
+METRICS = """
 from gankit import Plugin, hookimpl
 
 
-class Measuring(Plugin):
-    name = "measuring"
+class Scoring(Plugin):
+    name = "scoring"
 
     @hookimpl
-    def evaluate(self):
+    def compute_metrics(self):
         return {"one": 1.0}
 
 
-class Acting(Measuring):
+class Acting(Scoring):
     name = "acting"
 
     @hookimpl
@@ -86,22 +85,22 @@ class Acting(Measuring):
 """
 
 
-def test_a_trick_may_be_named_by_its_key(igan):
+def test_drop_each_takes_a_key(igan):
     (_, variant) = drop_each(igan, ["tricks.instance_noise"])
     assert (variant.folder, variant.trick) == ("without-instance_noise", "instance_noise")
 
 
-def test_the_order_of_what_is_added_makes_a_difference(ring):
+def test_the_order_of_added_tricks_counts(ring):
     assert len(add_each(ring, ["packing r1", "r1 packing"])) == 3
 
 
-def test_only_some_and_what_is_no_trick(igan):
+def test_drop_each_of_some_tricks_and_of_another_key(igan):
     variants = drop_each(igan, ["instance_noise", "normalization.generator"])
     assert [v.folder for v in variants] == ["recipe", "without-instance_noise", "without-normalization.generator"]
     assert variants[2].recipe.use_of("normalization.generator") == "none"
 
 
-def test_each_is_added_with_its_settings(ring):
+def test_add_each_with_settings(ring):
     added = ["packing", "r1.gamma=0.5 r1.every=4", "loss=hinge", "loss=wasserstein weight_clipping.c=0.1"]
     variants = add_each(ring, added)
     assert [v.trick for v in variants] == ["", *added]
@@ -122,44 +121,44 @@ def test_each_is_added_with_its_settings(ring):
 
 
 @pytest.mark.parametrize(
-    ("only", "said"),
+    ("only", "message"),
     [
-        (["r1", "r1"], "--only r1: named twice"),
-        (["instance_noise", "tricks.instance_noise"], "--only instance_noise: named twice"),
+        (["r1", "r1"], "--only r1: given twice"),
+        (["instance_noise", "tricks.instance_noise"], "--only instance_noise: given twice"),
         (["instance_nose"], "--only instance_nose: .* has no such trick; did you mean 'instance_noise'"),
         (["generator"], "without generator: generator: missing"),
-        (["latent"], "latent: .* is the same with it and without"),
+        (["latent"], "latent: .* is the same with and without it"),
     ],
 )
-def test_what_cannot_be_left_out(igan, only, said):
-    with pytest.raises(InputError, match=said):
+def test_drop_each_refuses(igan, only, message):
+    with pytest.raises(InputError, match=message):
         drop_each(igan, only)
 
 
-def test_nothing_to_leave_out(ring):
-    with pytest.raises(InputError, match="has no tricks to leave out; --add TRICK"):
+def test_drop_each_refuses_a_recipe_without_tricks(ring):
+    with pytest.raises(InputError, match="no tricks to leave out; --add TRICK"):
         drop_each(ring)
-    with pytest.raises(InputError, match="it has none"):
+    with pytest.raises(InputError, match="its tricks: none"):
         drop_each(ring, ["r1"])
 
 
 @pytest.mark.parametrize(
-    ("added", "said"),
+    ("added", "message"),
     [
-        (["packing", "packing"], "--add packing: named twice"),
+        (["packing", "packing"], "--add packing: given twice"),
         (["packing", "tricks.packing={}"], "tricks.packing={}: the same as packing; leave one of them out"),
         (["pakcing"], "--add pakcing: tricks.pakcing.use: .*pakcing.*did you mean 'packing'"),
         (["packing.size=many"], "--add packing.size=many: tricks.packing.size: 'many' given"),
         (["packing.siez=2"], "did you mean 'size'"),
-        (["loss=non_saturating"], "is the same with it and without"),
+        (["loss=non_saturating"], "is the same with and without it"),
         ([" "], "--add: empty"),
     ],
 )
-def test_what_cannot_be_added(ring, added, said):
-    with pytest.raises(InputError, match=said):
+def test_add_each_refuses(ring, added, message):
+    with pytest.raises(InputError, match=message):
         add_each(ring, added)
 
 
-def test_what_is_there_is_not_added_again(igan):
+def test_add_each_refuses_a_trick_of_the_recipe(igan):
     with pytest.raises(InputError, match=r"has tricks.instance_noise already; --drop tricks.instance_noise"):
         add_each(igan, ["instance_noise.sigma=0.2"])

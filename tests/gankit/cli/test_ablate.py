@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gankit.ablation.scheduler import run_study
+from gankit.ablation import scheduler
 from gankit.ablation.study import StudyRun
 from gankit.ablation.variants import Variant
-from gankit.ablation.worker import run_to_its_end
+from gankit.ablation.worker import run_worker
 from gankit.cli import ablate
 from gankit.cli.ablate import _checkpoints
 
@@ -121,10 +121,10 @@ class Here:
         return [(run, self.played(run)) for run in over]
 
     def trained(self, run):
-        run.said_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(run.said_file, "w") as said, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        run.output_file.parent.mkdir(parents=True, exist_ok=True)
+        with open(run.output_file, "w") as said, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                return run_to_its_end(run.recipe_file, run.seed, run.path)
+                return run_worker(run.recipe_file, run.seed, run.path)
             except Exception:
                 traceback.print_exc()
                 return 1
@@ -147,7 +147,7 @@ def played_here():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablate, "_place", place)
-        patch.setattr(run_study, "LOOK_EVERY", 0.0)
+        patch.setattr(scheduler, "POLL_SECONDS", 0.0)
         yield told
 
 

@@ -28,14 +28,14 @@ def test_the_display_fits_its_terminal_and_knows_what_is_left(tmp_path, width):
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
     clock = HandClock()
     shown = StudyDisplay(study, console, clock)
-    shown.look([first, second])
+    shown.polled([first, second])
     assert shown.seconds_left() is None
     for run, iteration in ((first, 60), (second, 20)):
         run.path.mkdir(parents=True)
         rows = [{"iteration": n, "seconds": n * 0.5, "loss": {}} for n in (iteration // 2, iteration)]
         (run.path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     clock.time += 40
-    shown.look([first, second])
+    shown.polled([first, second])
     # 80 of 400 iterations in 40 s: 160 s for the rest; the first run has 40 of half a second left.
     assert shown.seconds_left() == pytest.approx(160)
     assert shown.run_seconds_left(first) == pytest.approx(20)
@@ -46,7 +46,7 @@ def test_the_display_fits_its_terminal_and_knows_what_is_left(tmp_path, width):
     assert "20%" in lines[0]
     assert "60/100 20 s left" in lines[1]
     assert "0 of 4 runs over, 2 running, 2 waiting" in " ".join(capture.get().split())
-    shown.ended(first, {"iterations": 60, "stop_reason": None, "broke_down": "iteration 60: it is nan. Help"})
+    shown.ended(first, {"iterations": 60, "stop_reason": None, "failed": "iteration 60: it is nan. Help"})
     assert shown.state().startswith("1 of 4 runs over, 1 broke down")
     shown.stopping()
     with console.capture() as capture:
@@ -74,10 +74,10 @@ def test_what_waits_half_played_counts_from_the_beginning(study):
     clock = HandClock()
     shown = StudyProgress(study, clock)
     first = study.runs[0]
-    shown.look([first])
+    shown.polled([first])
     clock.time += 10
     log(first, 60)
-    shown.look([first])
+    shown.polled([first])
     # 10 iterations took 10 s, and 7 times 50 and 40 are left.
     assert shown.seconds_left() == pytest.approx(390)
 
@@ -86,15 +86,15 @@ def test_a_run_that_failed_is_counted_and_not_waited_for(study):
     clock = HandClock()
     shown = StudyProgress(study, clock)
     first, second, *others = study.runs
-    shown.look([first])
+    shown.polled([first])
     clock.time += 50
     log(first, 50)
-    shown.look([first])
+    shown.polled([first])
     shown.failed(second, GankitError("a bug"))
     assert shown.seconds_left() == pytest.approx(50 + 6 * 100)
     assert shown.state().startswith("0 of 8 runs over, 1 failed, 1 running, 6 waiting")
     for run in others:
-        shown.ended(run, {"iterations": 100, "stop_reason": None, "broke_down": None})
+        shown.ended(run, {"iterations": 100, "stop_reason": None, "failed": None})
     assert shown.seconds_left() == pytest.approx(50 * 50 / 650)
 
 
@@ -103,7 +103,7 @@ def test_the_last_line_is_never_cropped(study, height, width, rows):
     """rich leaves out what does not fit, from below."""
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     shown = StudyDisplay(study, console, HandClock())
-    shown.look(study.runs)
+    shown.polled(study.runs)
     shown.stopping()
     with console.capture() as capture:
         console.print(shown.drawn())

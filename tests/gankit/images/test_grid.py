@@ -1,63 +1,63 @@
-"""Images for networks to images for people, and back, exactly."""
+"""Tests of conversions between tensors and images, and of grids."""
 
 import pytest
 import torch
 
-from gankit.images.grid import PAPER, grid, to_image, to_bytes, to_float
+from gankit.images.grid import PAPER, grid, to_bytes, to_float, to_image
 
 
-def test_there_and_back_is_exact():
+def test_to_float_and_to_bytes_are_inverse():
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(to_float(every)), every)
     assert to_float(every).min() == -1
     assert to_float(every).max() == 1
-    assert every[7] == 7  # what was given is left alone
+    assert every[7] == 7  # the input is not changed
     as_bf16 = to_float(every).to(torch.bfloat16)
     assert (to_bytes(as_bf16).int() - every.int()).abs().max() <= 1
 
 
-def test_what_lies_outside_is_clipped_and_the_rest_rounded():
+def test_to_bytes_rounds_and_clips():
     values = torch.tensor([-9.0, -1.0, -0.997, -0.995, 0.0, 1.0, 9.0])
     # (x + 1) * 127.5: 0.3825 and 0.6375 are rounded to 0 and 1, 127.5 to the even 128.
     assert to_bytes(values).tolist() == [0, 0, 0, 1, 128, 255, 255]
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "L"), (3, "RGB"), (4, "RGB")])
-def test_channels(channels, mode):
+def test_to_image_of_channels(channels, mode):
     image = torch.arange(channels * 6, dtype=torch.uint8).view(channels, 2, 3)
-    drawn = to_image(image)
-    assert (drawn.mode, drawn.size) == (mode, (3, 2))
-    shown = 3 if channels >= 3 else 1
-    expected = tuple(int(image[c, 1, 2]) for c in range(shown))
-    assert drawn.getpixel((2, 1)) == (expected if shown == 3 else expected[0])
-    # The memory's layout makes no difference.
-    assert to_image(image.permute(1, 2, 0).contiguous().permute(2, 0, 1)).tobytes() == drawn.tobytes()
+    result = to_image(image)
+    assert (result.mode, result.size) == (mode, (3, 2))
+    count = 3 if channels >= 3 else 1
+    expected = tuple(int(image[c, 1, 2]) for c in range(count))
+    assert result.getpixel((2, 1)) == (expected if count == 3 else expected[0])
+    # The memory layout makes no difference.
+    assert to_image(image.permute(1, 2, 0).contiguous().permute(2, 0, 1)).tobytes() == result.tobytes()
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(("size", "gap", "scale"), [(8, 1, 8), (64, 2, 1), (100, 3, 1), (33, 1, 1), (32, 1, 2)])
-def test_every_image_stands_where_it_belongs(channels, size, gap, scale):
+def test_positions_of_images_in_a_grid(channels, size, gap, scale):
     columns, count = 3, 5
     images = torch.randint(0, 200, (count, channels, size, size), dtype=torch.uint8)
-    drawn = grid(images, columns)
+    result = grid(images, columns)
     rows = 2
-    assert drawn.size == ((columns * (size + gap) + gap) * scale, (rows * (size + gap) + gap) * scale)
+    assert result.size == ((columns * (size + gap) + gap) * scale, (rows * (size + gap) + gap) * scale)
     for number in range(rows * columns):
         row, column = divmod(number, columns)
         left, top = (gap + column * (size + gap)) * scale, (gap + row * (size + gap)) * scale
         for x, y in [(0, 0), (size - 1, 0), (size // 2, size - 1)]:
-            got = drawn.getpixel((left + x * scale, top + y * scale))
+            got = result.getpixel((left + x * scale, top + y * scale))
             got = got if isinstance(got, tuple) else (got,)
             if number < count:
                 assert got == tuple(images[number, : len(got), y, x].tolist())
             else:
                 assert set(got) == {PAPER}
-    corner = drawn.getpixel((0, 0))
+    corner = result.getpixel((0, 0))
     assert corner in (PAPER, (PAPER,) * 3)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_rows_are_named_beside_the_images(channels):
+def test_row_names_are_beside_the_images(channels):
     images = torch.full((4, channels, 8, 8), 9, dtype=torch.uint8)
     plain, named = grid(images, 2), grid(images, 2, ("a", "a longer name"))
     margin = named.width - plain.width
@@ -67,5 +67,5 @@ def test_rows_are_named_beside_the_images(channels):
     beside = named.crop((0, 0, margin, named.height)).convert("L")
     for row in (0, 1):
         half = beside.crop((0, row * named.height // 2, margin, (row + 1) * named.height // 2))
-        assert half.getextrema()[0] < 128  # ink
+        assert half.getextrema()[0] < 128
         assert half.getextrema()[1] == PAPER

@@ -1,4 +1,4 @@
-"""Pictures in files: what was written comes back, and what cannot be read is a sentence."""
+"""Tests of image files: round trip, modes and damage."""
 
 import subprocess
 import sys
@@ -11,15 +11,15 @@ from gankit.images.io import image_size, read_image, save_png
 
 
 def coloured(width=9, height=6):
-    drawn = Image.new("RGB", (width, height))
-    drawn.putdata([(x * 20, y * 30, 7) for y in range(height) for x in range(width)])
-    return drawn
+    image = Image.new("RGB", (width, height))
+    image.putdata([(x * 20, y * 30, 7) for y in range(height) for x in range(width)])
+    return image
 
 
-def test_a_file_is_the_picture(tmp_path):
-    drawn = coloured()
-    save_png(drawn, tmp_path / "deep" / "x.png")
-    assert read_image(tmp_path / "deep" / "x.png").tobytes() == drawn.tobytes()
+def test_round_trip(tmp_path):
+    image = coloured()
+    save_png(image, tmp_path / "deep" / "x.png")
+    assert read_image(tmp_path / "deep" / "x.png").tobytes() == image.tobytes()
     assert image_size(tmp_path / "deep" / "x.png") == (9, 6)
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.png"]
 
@@ -27,37 +27,37 @@ def test_a_file_is_the_picture(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "read_as"), [("L", "L"), ("RGB", "RGB"), ("1", "RGB"), ("P", "RGB"), ("RGBA", "RGB"), ("I;16", "RGB")]
 )
-def test_whatever_it_is_stored_as_it_comes_in_grey_or_colour(tmp_path, mode, read_as):
+def test_images_are_read_in_grey_or_colour(tmp_path, mode, read_as):
     Image.new(mode, (4, 3)).save(tmp_path / "x.png")
-    drawn = read_image(tmp_path / "x.png")
-    assert (drawn.mode, drawn.size) == (read_as, (4, 3))
+    image = read_image(tmp_path / "x.png")
+    assert (image.mode, image.size) == (read_as, (4, 3))
 
 
-def test_of_an_animation_the_first_frame(tmp_path):
+def test_an_animation_gives_its_first_frame(tmp_path):
     Image.new("L", (4, 3), 10).save(tmp_path / "x.gif", save_all=True, append_images=[Image.new("L", (4, 3), 200)])
     assert read_image(tmp_path / "x.gif").getpixel((0, 0)) == (10, 10, 10)
 
 
 @pytest.mark.parametrize("read", [read_image, image_size])
-def test_what_is_no_picture(tmp_path, read):
-    (tmp_path / "text.png").write_text("hello, this is no picture")
+def test_files_that_are_not_images(tmp_path, read):
+    (tmp_path / "text.png").write_text("hello, this is not an image")
     (tmp_path / "figure.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    for name, said in [
-        ("gone.png", "there is no picture {}"),
-        ("text.png", "{} is no picture, or of a kind that is not read here"),
-        ("figure.eps", "{} is no picture, or of a kind that is not read here"),
+    for name, message in [
+        ("gone.png", "there is no image {}"),
+        ("text.png", "{} is not an image of a supported format: PNG, GIF, JPEG, BMP"),
+        ("figure.eps", "{} is not an image of a supported format: PNG, GIF, JPEG, BMP"),
         (".", "{} cannot be read"),
     ]:
         with pytest.raises(InputError) as error:
             read(tmp_path / name)
-        assert str(error.value).startswith(said.format(tmp_path / name))
+        assert str(error.value).startswith(message.format(tmp_path / name))
 
 
-def test_every_damage_is_a_sentence_or_a_picture(tmp_path):
-    drawn = coloured(40, 30)
-    save_png(drawn, tmp_path / "whole.png")
+def test_a_damaged_file_is_an_input_error_or_a_complete_image(tmp_path):
+    image = coloured(40, 30)
+    save_png(image, tmp_path / "whole.png")
     whole, damaged = (tmp_path / "whole.png").read_bytes(), tmp_path / "damaged.png"
-    for position in range(0, len(whole) - 12, 3):  # behind it the file only says that it ends
+    for position in range(0, len(whole) - 12, 3):  # the last 12 bytes only mark the end
         flipped = whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :]
         for data in (whole[:position], flipped):
             damaged.write_bytes(data)
@@ -65,11 +65,12 @@ def test_every_damage_is_a_sentence_or_a_picture(tmp_path):
                 got = read_image(damaged)
             except InputError as error:
                 assert str(damaged) in str(error)
-            else:  # pixels may all be there before the file ends, but none is made up
-                assert data is flipped or got.tobytes() == drawn.tobytes()
+            else:
+                # All pixels may be present before the end of the file, but none is invented.
+                assert data is flipped or got.tobytes() == image.tobytes()
 
 
-def test_a_run_is_looked_into_without_torch():
+def test_reading_a_run_does_not_import_torch():
     modules = "gankit.images.io, gankit.storage.run_dir, gankit.images.gif, gankit.images.terminal"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -1,8 +1,8 @@
-"""What recipes differ in, and how runs are named by it."""
+"""Differences between recipes, and the run names made of them."""
 
 import pytest
 
-from gankit.recipe.diff import differing, flattened, labels, learnt_from, told
+from gankit.recipe.diff import describe_setting, differing_keys, distinct_labels, flattened, training_settings
 
 BASE = {
     "name": "ring",
@@ -59,42 +59,42 @@ def tricks(*names, **settings):
             ["tricks in order: flip, r1"],
         ),
     ],
-    ids=["nothing", "seed", "core", "plugin", "plugin's settings", "trick", "setting", "another's", "order"],
+    ids=["nothing", "seed", "core", "plugin", "plugin's settings", "trick", "setting", "plugin of a file", "order"],
 )
-def test_what_differs_is_what_was_changed(other, keys, before, after):
-    assert differing([BASE, other]) == keys
-    assert [told(BASE, key) for key in keys] == before
-    assert [told(other, key) for key in keys] == after
+def test_changed_settings_are_the_differences(other, keys, before, after):
+    assert differing_keys([BASE, other]) == keys
+    assert [describe_setting(BASE, key) for key in keys] == before
+    assert [describe_setting(other, key) for key in keys] == after
 
 
-def test_settings_of_a_trick_that_only_some_have_are_compared_among_those():
-    keys = differing([tricks("flip"), tricks("r1", "flip"), changed(tricks={"r1": {"use": "r1", "gamma": 7.0}})])
+def test_settings_of_a_trick_are_compared_among_the_recipes_that_have_it():
+    keys = differing_keys([tricks("flip"), tricks("r1", "flip"), changed(tricks={"r1": {"use": "r1", "gamma": 7.0}})])
     assert "tricks.r1.use" in keys
     assert "tricks.r1.gamma" in keys
-    assert told(tricks("flip"), "tricks.r1.gamma") == ""
-    assert "tricks.r1.gamma" not in differing([tricks("flip"), tricks("r1", "flip")])
+    assert describe_setting(tricks("flip"), "tricks.r1.gamma") == ""
+    assert "tricks.r1.gamma" not in differing_keys([tricks("flip"), tricks("r1", "flip")])
 
 
-def test_runs_are_named_by_what_most_others_do_not_share():
+def test_labels_are_the_settings_that_most_others_do_not_share():
     recipes = [tricks("flip"), tricks("flip"), tricks("r1", "flip"), tricks("flip") | {"loss": {"use": "minimax"}}]
-    assert labels(recipes, ["a", "b", "c", "d"]) == ["a", "b", "tricks.r1", "loss minimax"]
-    assert labels(recipes[1:3], ["b", "c"]) == ["no tricks.r1", "tricks.r1"]
-    assert labels([BASE, BASE], ["one", "two"]) == ["one", "two"]
-    assert labels([BASE, BASE | {"name": "other"}], ["one", "two"]) == ["one", "two"]
+    assert distinct_labels(recipes, ["a", "b", "c", "d"]) == ["a", "b", "tricks.r1", "loss minimax"]
+    assert distinct_labels(recipes[1:3], ["b", "c"]) == ["no tricks.r1", "tricks.r1"]
+    assert distinct_labels([BASE, BASE], ["one", "two"]) == ["one", "two"]
+    assert distinct_labels([BASE, BASE | {"name": "other"}], ["one", "two"]) == ["one", "two"]
     again = [changed(seed=1), changed(seed=1), changed(seed=2)]
-    assert labels(again, ["x", "y", "z"]) == ["x", "y", "seed 2"]
+    assert distinct_labels(again, ["x", "y", "z"]) == ["x", "y", "seed 2"]
 
 
-def test_repetitions_are_alike_in_all_that_is_learnt():
-    alike = [
+def test_repetitions_have_the_same_training_settings():
+    repetitions = [
         changed(seed=9),
         changed(name="other"),
         changed(output={"sample_count": 9}),
         changed(train={"device": "cuda"}),
     ]
-    assert {learnt_from(recipe) for recipe in alike} == {learnt_from(BASE)}
+    assert {training_settings(recipe) for recipe in repetitions} == {training_settings(BASE)}
     others = [changed(train={"iterations": 11}), tricks("flip", "r1"), tricks("r1"), changed(loss={"use": "minimax"})]
-    assert len({learnt_from(recipe) for recipe in [BASE, *others]}) == 5
+    assert len({training_settings(recipe) for recipe in [BASE, *others]}) == 5
 
 
 def test_flattened():

@@ -1,6 +1,7 @@
-"""The JSON Schema of recipes takes what gankit takes and names what it refuses."""
+"""Tests of the JSON Schema of recipes: it accepts what gankit accepts, and refuses what gankit refuses."""
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -12,42 +13,48 @@ from gankit.recipe.json_schema import recipe_schema
 
 
 class Louder(Plugin):
-    """Scales what D is shown. Source: none."""
+    """Scales the inputs of D. Source: none."""
 
     name = "Louder"
 
     class Config(Settings):
-        gain: float = Field(1.1, gt=0, description="what fake images are multiplied by")
-        sides: list[str] = Field(["fake"], description="which")
+        gain: float = Field(1.1, gt=0, description="factor of fake images")
+        sides: list[str] = Field(["fake"], description="sides to scale")
 
     @hookimpl
     def after_iteration(self): ...
 
 
-@pytest.fixture
-def errors(shelf, toy_dict, tmp_path):
-    """A function that gives the number of a recipe's errors, and asserts that gankit agrees."""
-    shelf.add(Louder)
-    schema, broken = recipe_schema(shelf.registry.entries)
+@cache
+def schema_validator(entries):
+    """Return a validator of the schema. The schema is the same for all tests, and building it takes long."""
+    schema, broken = recipe_schema(entries)
     Draft202012Validator.check_schema(schema)
     assert broken == []
-    validator = Draft202012Validator(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.fixture
+def errors(shelf, toy_dict, tmp_path):
+    """Return a function that counts the errors of a recipe, and checks that gankit agrees."""
+    shelf.add(Louder)
+    validator = schema_validator(tuple(shelf.registry.entries))
 
     def count(raw):
-        found = len(list(validator.iter_errors(raw)))
+        number = len(list(validator.iter_errors(raw)))
         try:
             Recipe.from_dict(raw, source=tmp_path / "toy.toml")
         except InputError:
-            assert found
+            assert number
         else:
-            assert not found
-        return found
+            assert not number
+        return number
 
     return count
 
 
 @pytest.mark.parametrize(
-    ("changes", "right"),
+    ("changes", "valid"),
     [
         ({}, True),
         ({"tricks": {"Louder": {}}}, True),
@@ -79,19 +86,19 @@ def errors(shelf, toy_dict, tmp_path):
         ({"seed": -1}, False),
     ],
 )
-def test_it_agrees_with_gankit(errors, toy_dict, changes, right):
+def test_the_schema_agrees_with_gankit(errors, toy_dict, changes, valid):
     raw = toy_dict()
     for table, value in changes.items():
-        # Laid over, not merged in: what stands at a place is to be wholly as given.
+        # Not `merge`: a plugin's table must be exactly as given.
         raw[table] = raw[table] | value if table in ("optimizer", "train") else value
-    assert (errors(raw) == 0) is right
+    assert (errors(raw) == 0) is valid
 
 
-def test_a_resolved_recipe_is_one(errors, toy_recipe):
+def test_a_resolved_recipe_is_valid(errors, toy_recipe):
     assert errors(toy_recipe(tricks={"Louder": {}}).to_dict()) == 0
 
 
-def test_a_broken_plugin_is_left_out_and_named(shelf):
+def test_a_plugin_that_cannot_be_imported_is_left_out_and_named(shelf):
     entries = [*shelf.registry.entries, Entry("trick", "gone", "elsewhere", "1", "no_such_module:Gone")]
     schema, broken = recipe_schema(entries)
     assert "gone" not in schema["properties"]["tricks"]["properties"]
@@ -100,7 +107,7 @@ def test_a_broken_plugin_is_left_out_and_named(shelf):
 
 
 class Callback(Plugin):
-    """Settings that no JSON can write."""
+    """Plugin with a setting that JSON cannot hold."""
 
     name = "Callback"
 
@@ -108,7 +115,7 @@ class Callback(Plugin):
         change: Callable[[int], int] | None = Field(None, description="a function")
 
 
-def test_settings_without_a_schema_leave_their_plugin_out(shelf):
+def test_a_plugin_without_a_schema_is_left_out_and_named(shelf):
     shelf.add(Callback)
     schema, (sentence,) = recipe_schema(shelf.registry.entries)
     assert "Callback" not in schema["properties"]["tricks"]["properties"]

@@ -1,4 +1,4 @@
-"""Runs side by side: who shares a row, and what may stand in one column."""
+"""Comparison of runs: which runs share a row, and which values share a column."""
 
 from pathlib import Path
 
@@ -6,20 +6,20 @@ import pytest
 
 from gankit.formatting import brief
 from gankit.report.comparison import (
-    Advice,
-    format_warning,
-    compared,
+    RepeatedWarning,
+    compare_runs,
     format_ending,
-    grouped,
-    said,
-    spread_in_words,
-    transposed,
+    format_spread,
+    format_warning,
+    group_runs,
+    merge_warnings,
+    transpose,
 )
-from gankit.report.run_record import Ending, Measure, RunRecord, as_protocol
+from gankit.report.run_record import Ending, Metric, RunRecord, as_protocol
 
 
-def record(name, seed=0, metrics=None, state="finished", iteration=100, reason=None, advice=(), code=(), **recipe):
-    """`code`: a version and a digest for each process."""
+def record(name, seed=0, metrics=None, state="finished", iteration=100, reason=None, warnings=(), code=(), **recipe):
+    """Return a record. `code` has a version and a digest for each process."""
     tables = {"name": "toy", "seed": seed, "train": {"iterations": 100}, "loss": {"use": "hinge"}} | recipe
     ended = {"ended": {"seconds": 10.0, "peak_memory": {"process": 5_000_000}}}
     environment = {"torch": "2", "device_name": "cpu", "threads": 2, "parameters": {"generator": 1000}}
@@ -30,51 +30,52 @@ def record(name, seed=0, metrics=None, state="finished", iteration=100, reason=N
         + [environment | ended | ({"plugins": plugins_of(*code[-1])} if code else {})],
         [],
         metrics or {},
-        list(advice),
+        list(warnings),
         {},
         Ending(state, iteration, reason),
     )
 
 
 def plugins_of(version, digest):
-    """A loss of a version and a digest, beside a measure that is never the same."""
+    """Return the record of a loss, beside a metric whose code always differs."""
     loss = {"use": "hinge", "distribution": "kit", "version": version, "origin": "kit:Hinge", "sha256": digest * 64}
     return {"loss": loss, "metrics.fid": loss | {"use": "fid", "sha256": f"{digest}{version}"}}
 
 
-def measure(name="fid", **protocol):
-    return Measure(name, as_protocol(protocol))
+def metric(name="fid", **protocol):
+    return Metric(name, as_protocol(protocol))
 
 
-FID = measure(count=2000)
+FID = metric(count=2000)
 
 
-def column(comparison, head):
-    return [row[comparison.heads.index(head)] for row in comparison.rows]
+def column(comparison, heading):
+    return [row[comparison.headings.index(heading)] for row in comparison.rows]
 
 
-def test_runs_that_differ_by_their_seed_alone_share_a_row():
+def test_runs_that_differ_only_in_the_seed_share_a_row():
     values = {0: 3.0, 1: 5.0, 2: 10.0}
     runs = [record(f"r{seed}", seed, {FID: [(50, 99.0), (100, value)]}) for seed, value in values.items()]
     other = record("other", 0, {FID: [(100, 4.0)]}, loss={"use": "minimax"})
-    comparison = compared([runs[0], other, runs[1], runs[2]])
+    comparison = compare_runs([runs[0], other, runs[1], runs[2]])
     assert column(comparison, "run") == ["loss hinge (seeds 0, 1, 2)", "loss minimax"]
     assert column(comparison, "fid") == ["6 (3 to 10), n 3", "4"]
     assert column(comparison, "parameters of G") == ["1,000", "1,000"]
     assert column(comparison, "time") == ["10 s, n 3", "10 s"]
     assert column(comparison, "memory of the process") == ["5 MB, n 3", "5 MB"]
-    assert "Of several seeds: the mean, in brackets the lowest and the highest, and n" in comparison.notes[0]
-    assert "memory on the GPU" not in comparison.heads
+    assert comparison.notes[0].startswith("Several seeds: the mean, the lowest and highest value")
+    assert not any(note.startswith("fid") for note in comparison.notes)
+    assert "memory on the GPU" not in comparison.headings
 
 
-def test_a_second_run_of_a_seed_is_no_further_seed():
-    groups = grouped([record("a", 0), record("b", 1), record("c", 1)])
+def test_a_second_run_of_a_seed_is_a_group_of_its_own():
+    groups = group_runs([record("a", 0), record("b", 1), record("c", 1)])
     assert [[run.path.name for run in group.runs] for group in groups] == [["a", "b"], ["c"]]
     assert [group.label for group in groups] == ["toy (seeds 0, 1)", "c"]
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "code"),
     [
         (["1", "b"], "kit 1, source bbbbbbbb"),
         (["2", "a"], "kit 2, source aaaaaaaa"),
@@ -82,43 +83,43 @@ def test_a_second_run_of_a_seed_is_no_further_seed():
     ],
     ids=["source", "version", "resumed"],
 )
-def test_runs_of_different_code_are_no_repetitions(changed, words):
+def test_runs_of_different_code_are_different_groups(changed, code):
     first, again = [("1", "a")], [tuple(of) for of in changed] if isinstance(changed[0], list) else [tuple(changed)]
     runs = [record("r0", 0, code=first), record("r1", 1, code=first * 2)]
     runs += [record("r2", 0, code=again), record("r3", 1, code=again)]
-    comparison = compared([runs[0], runs[2], runs[1], runs[3]])
+    comparison = compare_runs([runs[0], runs[2], runs[1], runs[3]])
     assert column(comparison, "run") == [
         "toy, loss of kit 1, source aaaaaaaa (seeds 0, 1)",
-        f"toy, loss of {words} (seeds 0, 1)",
+        f"toy, loss of {code} (seeds 0, 1)",
     ]
     assert (
-        comparison.notes[-1] == "Not of the same code in all runs: loss. Runs whose plugins differ are no repetitions."
+        comparison.notes[-1] == "The code differs between runs: loss. Runs with different plugins are not repetitions."
     )
 
 
-def test_how_a_plugin_that_measures_is_written_says_nothing_of_what_is_learnt():
+def test_the_code_of_a_metric_does_not_separate_groups():
     runs = [record("r0", 0, code=[("1", "a")]), record("r1", 1, code=[("1", "a")])]
     runs[1].processes[0]["plugins"]["metrics.fid"]["sha256"] = "else"
-    assert column(compared(runs), "run") == ["toy (seeds 0, 1)"]
+    assert column(compare_runs(runs), "run") == ["toy (seeds 0, 1)"]
 
 
-def test_groups_of_one_recipe_are_told_apart_by_their_folders():
-    groups = grouped([record(f"{folder}/{seed}", seed) for folder in ("old", "new") for seed in (0, 1)])
+def test_groups_of_one_recipe_are_named_by_their_folders():
+    groups = group_runs([record(f"{folder}/{seed}", seed) for folder in ("old", "new") for seed in (0, 1)])
     assert [group.label for group in groups] == ["toy, in old (seeds 0, 1)", "toy, in new (seeds 0, 1)"]
-    groups = grouped([record(f"runs{folder}/{seed}", seed) for folder in ("", "/new") for seed in (0, 1)])
+    groups = group_runs([record(f"runs{folder}/{seed}", seed) for folder in ("", "/new") for seed in (0, 1)])
     assert [group.label for group in groups] == ["toy, in runs (seeds 0, 1)", "toy, in new (seeds 0, 1)"]
 
 
-def test_groups_of_one_recipe_in_one_folder_are_told_apart_by_their_paths():
-    groups = grouped([record(name, seed) for name, seed in (("a", 0), ("b", 1), ("c", 1), ("d", 0))])
+def test_groups_of_one_recipe_in_one_folder_are_named_by_their_paths():
+    groups = group_runs([record(name, seed) for name, seed in (("a", 0), ("b", 1), ("c", 1), ("d", 0))])
     assert [group.label for group in groups] == ["toy, a and b (seeds 0, 1)", "toy, c and d (seeds 0, 1)"]
 
 
-def test_a_measure_may_have_the_name_of_a_column():
-    metrics = {measure(name): [(100, value)] for name, value in (("time", 0.25), ("state", 0.5))}
-    comparison = compared([record("a", 0, metrics), record("b", 1, loss={"use": "minimax"})])
-    assert [head for head in comparison.heads if head in ("time", "state")] == ["state", "time", "state", "time"]
-    row = dict(zip(enumerate(comparison.heads), comparison.rows[0], strict=True))
+def test_a_metric_may_have_the_name_of_a_column():
+    metrics = {metric(name): [(100, value)] for name, value in (("time", 0.25), ("state", 0.5))}
+    comparison = compare_runs([record("a", 0, metrics), record("b", 1, loss={"use": "minimax"})])
+    assert [head for head in comparison.headings if head in ("time", "state")] == ["state", "time", "state", "time"]
+    row = dict(zip(enumerate(comparison.headings), comparison.rows[0], strict=True))
     assert [cell for (_, head), cell in row.items() if head in ("time", "state")] == [
         "finished at 100",
         "0.25",
@@ -127,61 +128,57 @@ def test_a_measure_may_have_the_name_of_a_column():
     ]
 
 
-def test_single_runs_are_told_apart_by_their_seeds():
-    groups = grouped([record("a", 0), record("b", 1, loss={"use": "minimax"})])
+def test_single_runs_are_named_by_their_seeds():
+    groups = group_runs([record("a", 0), record("b", 1, loss={"use": "minimax"})])
     assert [group.label for group in groups] == ["seed 0, loss hinge", "seed 1, loss minimax"]
 
 
-def test_numbers_of_different_protocols_never_share_a_column():
-    few, many = measure(count=2000, net="a"), measure(count=10000, net="a")
+def test_values_of_different_protocols_have_different_columns():
+    few, many = metric(count=2000, net="a"), metric(count=10000, net="a")
     runs = [record("a", 0, {few: [(100, 12.0)]}), record("b", 1, {few: [(100, 14.0)], many: [(100, 8.0)]})]
-    comparison = compared(runs)
+    comparison = compare_runs(runs)
     assert column(comparison, "fid (count 2000)") == ["13 (12 to 14), n 2"]
     assert column(comparison, "fid (count 10000)") == ["8, n 1"]
-    assert "fid" not in comparison.heads
+    assert "fid" not in comparison.headings
     (note,) = [note for note in comparison.notes if note.startswith("fid")]
     assert note == (
-        "fid was measured in 2 ways and stands in as many columns: numbers of different columns cannot be compared."
+        "fid was computed with 2 protocols and has a column for each: values of different columns cannot be compared."
     )
 
 
-def test_one_protocol_has_the_name_alone():
-    comparison = compared([record("a", 0, {FID: [(100, 1.0)]}), record("b", 1, {FID: [(100, 2.0)]})])
-    assert "fid" in comparison.heads
-    assert not any(note.startswith("fid") for note in comparison.notes)
+def test_a_protocol_with_one_key_more_is_another_protocol():
+    headings = compare_runs(
+        [record("a", 0, {metric(count=1): [(1, 1.0)]}), record("b", 1, {metric(): [(1, 1.0)]})]
+    ).headings
+    assert {"fid (count 1)", "fid (otherwise)"} < set(headings)
 
 
-def test_a_protocol_with_a_key_more_is_another():
-    heads = compared([record("a", 0, {measure(count=1): [(1, 1.0)]}), record("b", 1, {measure(): [(1, 1.0)]})]).heads
-    assert {"fid (count 1)", "fid (otherwise)"} < set(heads)
-
-
-def test_numbers_of_different_iterations_are_not_averaged():
+def test_values_of_different_iterations_are_not_averaged():
     runs = [record("a", 0, {FID: [(100, 4.0)]}), record("b", 1, {FID: [(30, 90.0)]}, "stopped", 30, "collapsed")]
-    comparison = compared(runs)
+    comparison = compare_runs(runs)
     assert column(comparison, "fid") == ["4, n 1 at 100\n90, n 1 at 30"]
     assert column(comparison, "state") == ["1 finished at 100, 1 stopped at 30"]
-    assert any("of different iterations" in note for note in comparison.notes)
+    assert any("The iteration is given where it differs" in note for note in comparison.notes)
 
 
-def test_a_seed_without_a_measure_that_others_have_is_named():
-    both = {FID: [(100, 3.0)], measure("kid"): [(100, 1.0)]}
+def test_a_note_names_a_seed_without_a_metric_that_others_have():
+    both = {FID: [(100, 3.0)], metric("kid"): [(100, 1.0)]}
     runs = [record("a", 0, both), record("b", 1, {}, state="cut short"), record("c", 2, both)]
     alone = record("alone", 0, loss={"use": "minimax"})
-    notes = [note for note in compared([*runs, alone]).notes if "has no" in note]
+    notes = [note for note in compare_runs([*runs, alone]).notes if "has no" in note]
     assert notes == ["loss hinge (seeds 0, 1, 2): seed 1 has no fid, kid, which other seeds have (b)."]
-    assert not any("has no" in note for note in compared([runs[0], runs[2], alone]).notes)
+    assert not any("has no" in note for note in compare_runs([runs[0], runs[2], alone]).notes)
 
 
-def test_time_on_different_machines_is_said_to_be():
+def test_a_note_names_different_machines():
     slow = record("b", 1)
     slow.processes[0]["threads"] = 1
-    (note,) = [note for note in compared([record("a"), slow]).notes if "machines" in note]
+    (note,) = [note for note in compare_runs([record("a"), slow]).notes if "machines" in note]
     assert "cpu, 2 threads, torch 2; cpu, 1 thread, torch 2" in note
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "text"),
     [
         ([], "-"),
         ([None], "-"),
@@ -197,37 +194,37 @@ def test_time_on_different_machines_is_said_to_be():
         ([float("nan"), float("nan")], "2 not finite"),
     ],
 )
-def test_spreads(values, words):
-    assert spread_in_words(values, brief) == words
+def test_format_spread(values, text):
+    assert format_spread(values, brief) == text
 
 
-def test_the_table_stands_on_its_side_where_it_is_too_wide():
-    comparison = compared([record("a"), record("b", loss={"use": "minimax"})])
-    turned = transposed(comparison)
-    assert turned.heads == ["run", "loss hinge", "loss minimax"]
-    assert turned.rows[0] == ["state", "finished at 100", "finished at 100"]
+def test_transpose():
+    comparison = compare_runs([record("a"), record("b", loss={"use": "minimax"})])
+    transposed = transpose(comparison)
+    assert transposed.headings == ["run", "loss hinge", "loss minimax"]
+    assert transposed.rows[0] == ["state", "finished at 100", "finished at 100"]
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "words"),
+    ("state", "reason", "text"),
     [
         ("finished", None, "finished: 7 iterations"),
         ("stopped", "D has won", "stopped at iteration 7: D has won"),
-        ("interrupted", None, "interrupted at iteration 7; `gankit resume r` goes on"),
-        ("failed", "iteration 7: D's real is nan", "broken down at iteration 7: D's real is nan"),
-        ("cut short", None, "cut short after iteration 7, without a word why; `gankit resume r` goes on"),
-        ("running", None, "still running, at iteration 7 or later"),
+        ("interrupted", None, "interrupted at iteration 7; `gankit resume r` continues it"),
+        ("failed", "iteration 7: D's real is nan", "failed at iteration 7: D's real is nan"),
+        ("cut short", None, "cut short after iteration 7, with no reason recorded; `gankit resume r` continues it"),
+        ("running", None, "running, at iteration 7 or later"),
     ],
 )
-def test_endings(state, reason, words):
-    assert format_ending(record("r", state=state, iteration=7, reason=reason)) == words
+def test_format_ending(state, reason, text):
+    assert format_ending(record("r", state=state, iteration=7, reason=reason)) == text
 
 
-def test_advice_that_differs_in_numbers_alone_is_one():
-    spoken = [(10, "loss 0.01 is low"), (20, "swings"), (30, "loss 2e-05 is low"), (40, "loss 0 is low")]
-    advice = said(record("r", advice=spoken))
-    assert advice == [Advice("loss 0 is low", [10, 30, 40]), Advice("swings", [20])]
-    assert [format_warning(one) for one in advice] == [
+def test_warnings_that_differ_only_in_numbers_are_merged():
+    given = [(10, "loss 0.01 is low"), (20, "swings"), (30, "loss 2e-05 is low"), (40, "loss 0 is low")]
+    merged = merge_warnings(record("r", warnings=given))
+    assert merged == [RepeatedWarning("loss 0 is low", [10, 30, 40]), RepeatedWarning("swings", [20])]
+    assert [format_warning(warning) for warning in merged] == [
         "iterations 10 to 40, 3 times: loss 0 is low",
         "iteration 20: swings",
     ]

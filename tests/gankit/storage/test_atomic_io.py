@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Tests of atomic writes."""
 
 import errno
 import json
@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from gankit import GankitError, files
+from gankit import GankitError
+from gankit.storage import atomic_io
 from gankit.storage.atomic_io import disk_errors, tensors_to_bytes, write_bytes, write_json
 
 
@@ -26,14 +27,14 @@ def test_a_file_is_replaced_in_one_step(tmp_path):
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
-def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch, step, code):
+def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch, step, code):
     path = tmp_path / "x"
     write_bytes(path, b"one")
 
     def fail(*arguments):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(files.os, step, fail)
+    monkeypatch.setattr(atomic_io.os, step, fail)
     with pytest.raises(GankitError) as error:
         write_bytes(path, b"two")
     assert error.value.exit_code == 1
@@ -44,45 +45,45 @@ def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch, step, co
     assert names(tmp_path) == ["x"]
 
 
-def test_an_interruption_leaves_nothing_half_written_either(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", interrupt)
+    monkeypatch.setattr(atomic_io.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_bytes(tmp_path / "x", b"one")
     assert names(tmp_path) == []
 
 
-def test_a_file_where_a_folder_should_be(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(GankitError, match="could not be written"):
         write_bytes(tmp_path / "file" / "x", b"")
 
 
-def test_two_processes_do_not_write_into_one_anothers_file(tmp_path, monkeypatch):
-    def meanwhile(*arguments):
+def test_concurrent_writes_use_different_temporary_files(tmp_path, monkeypatch):
+    def write_from_other_process(*arguments):
         monkeypatch.undo()
-        monkeypatch.setattr(files.os, "getpid", lambda: -1)
+        monkeypatch.setattr(atomic_io.os, "getpid", lambda: -1)
         write_bytes(tmp_path / "x", b"the other's", shared=True)
 
-    monkeypatch.setattr(files.os, "fsync", meanwhile)
+    monkeypatch.setattr(atomic_io.os, "fsync", write_from_other_process)
     write_bytes(tmp_path / "x", b"mine", shared=True)
     assert (tmp_path / "x").read_bytes() == b"mine"
     assert names(tmp_path) == ["x"]
 
 
-def test_other_errors_are_left_alone(tmp_path):
+def test_disk_errors_passes_other_errors(tmp_path):
     with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
         raise ZeroDivisionError
 
 
-def test_json_is_sorted_and_ends_in_a_line(tmp_path):
+def test_write_json_sorts_keys_and_ends_with_a_newline(tmp_path):
     write_json(tmp_path / "x.json", {"b": 1, "a": [None, 1.5]})
     assert (tmp_path / "x.json").read_text() == '{\n  "a": [\n    null,\n    1.5\n  ],\n  "b": 1\n}\n'
 
 
-def test_tensors_and_their_card_come_back(tmp_path):
+def test_tensors_to_bytes_round_trip(tmp_path):
     shared = torch.arange(6.0).view(2, 3)
     tensors = {"a": shared, "b": shared.T, "c": torch.tensor(7), "d": torch.zeros(0, 2, dtype=torch.uint8)}
     (tmp_path / "x").write_bytes(tensors_to_bytes(tensors, {"z": 1, "y": "ü"}))
@@ -94,7 +95,7 @@ def test_tensors_and_their_card_come_back(tmp_path):
     assert tensors_to_bytes(tensors, {"y": "ü", "z": 1}) == (tmp_path / "x").read_bytes()
 
 
-def test_no_tensor_at_all(tmp_path):
+def test_tensors_to_bytes_without_tensors(tmp_path):
     from safetensors.torch import load
 
     assert load(tensors_to_bytes({})) == {}

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from gpu_waits import Waits
+from waits import Waits
 from PIL import Image
 from safetensors.torch import load_file
 

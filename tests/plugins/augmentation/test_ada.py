@@ -1,3 +1,5 @@
+"""ADA: distribution of the changes, adaptation of p, gradients."""
+
 import math
 from types import SimpleNamespace
 
@@ -6,12 +8,12 @@ import torch
 
 from gankit_plugins.augmentation.ada import (
     Ada,
-    adapted,
-    around_grey,
+    adapt,
     augment,
     colour_matrices,
     direction,
     grey_changes,
+    hue_rotations,
     overfitting,
     random_maps,
     step_size,
@@ -24,7 +26,7 @@ def images(channels=3, count=8, R=8):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_with_p_0_every_image_is_itself_to_the_bit(channels, dtype):
+def test_p_0_changes_no_bit(channels, dtype):
     x = images(channels).to(dtype)
     y = augment(x, torch.tensor(0.0))
     assert torch.equal(y, x)
@@ -32,26 +34,26 @@ def test_with_p_0_every_image_is_itself_to_the_bit(channels, dtype):
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
-def test_each_image_is_left_alone_as_often_as_p_says(p):
-    """One mirroring in two shows nothing, nor does one quarter turn in four, and small shifts are rounded to 0."""
+def test_the_proportion_of_unchanged_images(p):
+    """Half of the flips and a quarter of the rotations change nothing, and small shifts are rounded to 0."""
     torch.manual_seed(0)
     maps = random_maps(torch.tensor(p), 20_000, 64)
-    still = (maps == torch.eye(3)).all((1, 2)).double().mean().item()
+    unchanged = (maps == torch.eye(3)).all((1, 2)).double().mean().item()
     rounds_to_0 = 1 / 16
     expected = (1 - p / 2) * (1 - p * 3 / 4) * (1 - p * (1 - rounds_to_0**2)) * (1 - p) ** 2 * (1 - p) * (1 - p)
-    assert still == pytest.approx(expected, abs=0.01)
+    assert unchanged == pytest.approx(expected, abs=0.01)
 
 
-def test_turns_around_the_grey_axis_leave_grey_and_length_alone():
+def test_hue_rotations_preserve_grey_and_length():
     angle = torch.tensor([0.3, -2.0])
-    R = around_grey(angle)
+    R = hue_rotations(angle)
     torch.testing.assert_close(R @ torch.ones(3), torch.ones(2, 3))
     torch.testing.assert_close(R @ R.transpose(1, 2), torch.eye(3).expand(2, 3, 3), atol=1e-6, rtol=0)
-    third = around_grey(torch.tensor([2 * math.pi / 3]))
+    third = hue_rotations(torch.tensor([2 * math.pi / 3]))
     torch.testing.assert_close(third[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
 
 
-def test_colours_are_mapped_so_that_grey_stays_grey():
+def test_colour_changes_preserve_grey():
     torch.manual_seed(0)
     greys = colour_matrices(torch.tensor(1.0), 500) @ torch.ones(3)
     assert (greys.std(1) < 1e-5).all()
@@ -62,54 +64,54 @@ def test_r_and_the_step_of_p():
     assert overfitting(torch.tensor([3.0, -1.0, 0.5, 2.0])).item() == 0.5
     assert step_size(64 * 4, 500) == pytest.approx(256 / 500_000)
     p = torch.tensor(0.5)
-    assert adapted(p, torch.tensor(0.7), 0.6, 0.01, 1.0).item() == pytest.approx(0.51)
-    assert adapted(p, torch.tensor(0.5), 0.6, 0.01, 1.0).item() == pytest.approx(0.49)
-    assert adapted(torch.tensor(0.795), torch.tensor(0.9), 0.6, 0.01, 0.8).item() == pytest.approx(0.8)
-    assert adapted(torch.tensor(0.005), torch.tensor(0.1), 0.6, 0.01, 0.8).item() == 0
+    assert adapt(p, torch.tensor(0.7), 0.6, 0.01, 1.0).item() == pytest.approx(0.51)
+    assert adapt(p, torch.tensor(0.5), 0.6, 0.01, 1.0).item() == pytest.approx(0.49)
+    assert adapt(torch.tensor(0.795), torch.tensor(0.9), 0.6, 0.01, 0.8).item() == pytest.approx(0.8)
+    assert adapt(torch.tensor(0.005), torch.tensor(0.1), 0.6, 0.01, 0.8).item() == 0
 
 
-def test_the_mean_decides_in_which_direction():
+def test_p_follows_the_sign_of_the_mean():
     for logits, expected in [((1.0, 1.0), 0.58), ((1.0, -1.0), 0.42)]:
-        trick = Ada(Ada.Config(every=2, kimg=0.1, initial=0.5))
+        plugin = Ada(Ada.Config(every=2, kimg=0.1, initial=0.5))
         run = SimpleNamespace(
             device=torch.device("cpu"),
             recipe=SimpleNamespace(train=SimpleNamespace(batch_size=4)),
             ranks=SimpleNamespace(mean=lambda x: x),
         )
-        trick.on_start(run=run)
+        plugin.on_start(run=run)
         for _ in range(2):
             step = SimpleNamespace(
                 real_output=SimpleNamespace(logits=torch.tensor(logits)), real_target=1.0, fake_target=0.0
             )
-            trick.after_d_step(run=run, step=step)
-        assert trick.p.item() == pytest.approx(expected)
+            plugin.after_d_step(run=run, step=step)
+        assert plugin.p.item() == pytest.approx(expected)
 
 
-def test_with_labels_exchanged_a_negative_answer_is_right():
+def test_exchanged_targets_reverse_the_direction():
     device = torch.device("cpu")
     assert direction(1.0, 0.0, device).item() == 1
     assert direction(torch.tensor([0.1, 0.0]), torch.tensor([0.9, 1.0]), device).item() == -1
 
 
-def test_the_changes_are_as_large_as_the_papers():
-    """With p = 1: standard deviations of what is drawn, from the determinants and entries of the maps."""
+def test_changes_have_the_sizes_of_the_paper():
+    """Standard deviations at p = 1, from the determinants and entries of the maps."""
     torch.manual_seed(0)
     p, count = torch.tensor(1.0), 20_000
     maps = random_maps(p, count, 64)
-    # Isotropic scale alone changes the area: (2^(0.2 N))^2.
+    # Only isotropic scaling changes the area: (2^(0.2 N))^2.
     area = maps[:, :2, :2].det().abs().log2()
     assert area.std().item() == pytest.approx(2 * 0.2, rel=0.03)
-    # Singular values' ratio: 2^(2 * 0.2 |N|).
+    # Ratio of the singular values: 2^(2 * 0.2 |N|).
     stretch = torch.linalg.svdvals(maps[:, :2, :2]).log2()
     assert (stretch[:, 0] - stretch[:, 1]).square().mean().sqrt().item() == pytest.approx(2 * 0.2, rel=0.03)
-    # Whole pixels up to an eighth of the width, uniform, and then N(0, 0.125^2) of the width, which is 2.
+    # Uniform whole pixels up to an eighth of the width, then N(0, 0.125^2) of the width, which is 2.
     whole = torch.arange(-8, 9) / 64
     weight = torch.tensor([0.5] + [1.0] * 15 + [0.5]) / 16
-    # Scale and stretch lengthen the first shift by their mean square, alike in all directions.
+    # Both scalings multiply the first shift by their mean square, in all directions.
     growth = math.exp((0.4 * math.log(2)) ** 2 / 2) * math.cosh(0) * math.exp((0.4 * math.log(2)) ** 2 / 2)
     expected = 4 * ((whole**2 * weight).sum().item() * growth + 0.125**2)
     assert maps[:, :2, 2].square().mean().item() == pytest.approx(expected, rel=0.05)
-    # Turned by all angles: the direction of the first column is uniform.
+    # Rotations by all angles: the direction of the first column is uniform.
     angle = torch.atan2(maps[:, 1, 0], maps[:, 0, 0])
     assert angle.cos().mean().item() == pytest.approx(0, abs=0.03)
     assert (2 * angle).cos().mean().item() == pytest.approx(0, abs=0.03)
@@ -117,28 +119,27 @@ def test_the_changes_are_as_large_as_the_papers():
     assert factor.log2().std().item() == pytest.approx(0.5, rel=0.03)
     assert (summand / factor).std().item() == pytest.approx(0.2, rel=0.03)
     colours = colour_matrices(p, count)
-    # Across the grey axis all is scaled by the saturation, 2^N(0, 1): the two singular values that are alike.
+    # The saturation, 2^N(0, 1), scales the two directions orthogonal to the grey axis.
     saturation = colours.det().abs().log2() / 2
     assert saturation.std().item() == pytest.approx(1, rel=0.03)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
-def test_the_gradient_reaches_the_images(channels):
+def test_gradients_reach_the_images(channels):
     x = images(channels).requires_grad_()
 
-    def shown(given):
+    def augmented(images):
         torch.manual_seed(1)
-        return augment(given, torch.tensor(0.7))
+        return augment(images, torch.tensor(0.7))
 
     d, g = torch.randn_like(x), torch.randn_like(x)
-    (gradient,) = torch.autograd.grad((shown(x) * g).sum(), x)
-    # All but the black border is linear in the images.
-    change = ((shown(x + d) - shown(x)) * g).sum()
+    (gradient,) = torch.autograd.grad((augmented(x) * g).sum(), x)
+    # The augmentation is linear in the images, apart from the black border.
+    change = ((augmented(x + d) - augmented(x)) * g).sum()
     torch.testing.assert_close((gradient * d).sum(), change, atol=2e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run_p_moves_and_survives(in_a_run, base, precision):
+@pytest.mark.parametrize(("base", "precision"), [("igan", "fp32"), ("igan_vn", "bf16")])
+def test_in_a_run(in_a_run, base, precision):
     settings = {"every": 2, "kimg": 0.1, "initial": 0.5}
     in_a_run({"tricks": {"ada": settings}, "train": {"precision": precision}}, base=base)

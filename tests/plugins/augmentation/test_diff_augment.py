@@ -1,3 +1,5 @@
+"""DiffAugment: each change against a loop, ranges of the random numbers, gradients."""
+
 import pytest
 import torch
 
@@ -8,87 +10,86 @@ def images(channels=3, count=3, R=8):
     return torch.rand(count, channels, R, R, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
 
 
-def each(values):
+def per_image(values):
     return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1, 1)
 
 
-def test_colour_by_a_loop_over_images():
+def test_colour_changes_equal_a_loop_over_images():
     x, amounts = images(), [0.0, 0.3, 1.7]
     for i, a in enumerate(amounts):
-        torch.testing.assert_close(brightness(x, each(amounts))[i], x[i] + a)
+        torch.testing.assert_close(brightness(x, per_image(amounts))[i], x[i] + a)
         grey = sum(x[i, c] for c in range(3)) / 3
         torch.testing.assert_close(
-            saturation(x, each(amounts))[i], torch.stack([(x[i, c] - grey) * a + grey for c in range(3)])
+            saturation(x, per_image(amounts))[i], torch.stack([(x[i, c] - grey) * a + grey for c in range(3)])
         )
         mean = sum(x[i].flatten().tolist()) / x[i].numel()
-        torch.testing.assert_close(contrast(x, each(amounts))[i], (x[i] - mean) * a + mean)
+        torch.testing.assert_close(contrast(x, per_image(amounts))[i], (x[i] - mean) * a + mean)
 
 
 @pytest.mark.parametrize("side", [4, 5])
-def test_the_square_is_where_it_says_and_cut_off_at_the_border(side):
+def test_the_position_of_the_cutout(side):
     x = images() + 5
-    across, down = torch.tensor([0, 4, 7]), torch.tensor([3, 4, 0])
-    y = cutout(x, across, down, side)
+    columns, rows = torch.tensor([0, 4, 7]), torch.tensor([3, 4, 0])
+    y = cutout(x, columns, rows, side)
     for i in range(3):
         for row in range(8):
             for column in range(8):
-                top, left = int(down[i]) - side // 2, int(across[i]) - side // 2
+                top, left = int(rows[i]) - side // 2, int(columns[i]) - side // 2
                 inside = top <= row < top + side and left <= column < left + side
                 assert (y[i, 0, row, column] == 0).item() is inside
 
 
 @pytest.mark.parametrize("policy", [["color"], ["translation"], ["cutout"], ["color", "translation", "cutout"]])
 @pytest.mark.parametrize("channels", [1, 3, 6])
-def test_the_gradient_reaches_the_images(policy, channels):
-    trick = DiffAugment(DiffAugment.Config(policy=policy))
+def test_gradients_reach_the_images(policy, channels):
+    plugin = DiffAugment(DiffAugment.Config(policy=policy))
     x = images(channels).requires_grad_()
 
-    def shown(given):
+    def augmented(images):
         torch.manual_seed(1)
-        return trick.discriminator_inputs(images=given, labels=None)[0]
+        return plugin.discriminator_inputs(images=images, labels=None)[0]
 
     d, g = torch.randn_like(x), torch.randn_like(x)
-    (gradient,) = torch.autograd.grad((shown(x) * g).sum(), x)
+    (gradient,) = torch.autograd.grad((augmented(x) * g).sum(), x)
     h = 1e-5
-    slope = ((shown(x + h * d) - shown(x - h * d)) * g).sum() / (2 * h)
+    slope = ((augmented(x + h * d) - augmented(x - h * d)) * g).sum() / (2 * h)
     torch.testing.assert_close((gradient * d).sum(), slope, atol=1e-6, rtol=1e-6)
 
 
-def test_translation_moves_by_an_eighth_at_most():
-    trick = DiffAugment(DiffAugment.Config(policy=["translation"]))
+def test_shifts_are_at_most_an_eighth_of_the_image():
+    plugin = DiffAugment(DiffAugment.Config(policy=["translation"]))
     x = torch.full((200, 1, 16, 16), 1.0)
-    y, _ = trick.discriminator_inputs(images=x, labels=None)
+    y, _ = plugin.discriminator_inputs(images=x, labels=None)
     grey = (y == 0).all(2).sum(2).max(), (y == 0).all(3).sum(2).max()
     assert [int(g) for g in grey] == [2, 2]
 
 
-def drawn(policy, x):
-    trick = DiffAugment(DiffAugment.Config(policy=[policy]))
+def augment(policy, x):
+    plugin = DiffAugment(DiffAugment.Config(policy=[policy]))
     torch.manual_seed(0)
-    return trick.discriminator_inputs(images=x, labels=None)[0]
+    return plugin.discriminator_inputs(images=x, labels=None)[0]
 
 
-def test_colours_are_drawn_from_the_papers_ranges():
-    """Of one grey all over, brightness alone shows; of two greys, contrast; of pure colours, saturation."""
-    plain = drawn("color", torch.zeros(4000, 3, 2, 2)).flatten(1)[:, 0]
+def test_colour_changes_have_the_ranges_of_the_paper():
+    """A uniform grey shows the brightness, two greys the contrast, a pure colour the saturation."""
+    plain = augment("color", torch.zeros(4000, 3, 2, 2)).flatten(1)[:, 0]
     assert (plain.min().item(), plain.max().item()) == pytest.approx((-0.5, 0.5), abs=0.01)
     halves = torch.tensor([1.0, -1.0]).view(1, 1, 1, 2).expand(4000, 3, 2, 2)
-    y = drawn("color", halves)
+    y = augment("color", halves)
     factor = (y[..., 0] - y[..., 1])[:, 0, 0] / 2
     assert (factor.min().item(), factor.max().item()) == pytest.approx((0.5, 1.5), abs=0.01)
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(4000, 3, 2, 2)
-    apart = drawn("color", red)[:, 0, 0, 0] - drawn("color", red)[:, 1, 0, 0]
+    difference = augment("color", red)[:, 0, 0, 0] - augment("color", red)[:, 1, 0, 0]
     # Saturation times contrast: up to 2 times 1.5.
-    assert apart.min().item() == pytest.approx(0, abs=0.01)
-    assert 2.9 < apart.max().item() <= 3
+    assert difference.min().item() == pytest.approx(0, abs=0.01)
+    assert 2.9 < difference.max().item() <= 3
 
 
-def test_half_an_images_side_is_cut_out():
-    cut = (drawn("cutout", torch.ones(500, 1, 16, 16)) == 0).flatten(2)
+def test_the_cutout_is_half_as_wide_as_the_image():
+    cut = (augment("cutout", torch.ones(500, 1, 16, 16)) == 0).flatten(2)
     assert cut.sum(2).max() == 8 * 8
 
 
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("base", "precision"), [("igan", "fp32"), ("igan_vn", "bf16")])
 def test_in_a_run(in_a_run, base, precision):
     in_a_run({"tricks": {"diff_augment": {}}, "train": {"precision": precision}}, base=base)

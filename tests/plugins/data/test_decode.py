@@ -1,6 +1,6 @@
+"""Conversion of image files to squares of pixels."""
+
 import io
-import struct
-import zlib
 
 import pytest
 import torch
@@ -10,28 +10,12 @@ from PIL import Image
 
 from gankit_plugins.data import decode as module
 from gankit_plugins.data.decode import ImageError
-
-
-def encoded(image, kind="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
+from tests.plugins.data.pictures import colour, encoded, plain, png_of_size
 
 
 def decode(data, resolution, channels):
     values = bytearray(module.decode(data, resolution, channels))
     return torch.frombuffer(values, dtype=torch.uint8).view(channels, resolution, resolution)
-
-
-def plain(mode, colour, size=(12, 8)):
-    return Image.new(mode, size, colour)
-
-
-def colour(pixels):
-    """Of an image of one colour."""
-    flat = pixels.flatten(1)
-    assert (flat == flat[:, :1]).all()
-    return flat[:, 0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -59,25 +43,25 @@ def colour(pixels):
     ],
     ids=lambda value: value[1:4].decode("latin1") if isinstance(value, bytes) else str(value),
 )
-def test_every_mode_becomes_eight_bits_of_colour(data, expected):
+def test_all_modes_become_eight_bit_rgb(data, expected):
     assert colour(decode(data, 4, 3)) == expected
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_jpegs(mode):
+def test_jpeg_modes(mode):
     pixels = decode(encoded(plain("RGB", (200, 200, 200)).convert(mode), "JPEG", quality=95), 4, 3)
     assert pixels.shape == (3, 4, 4)
     assert ((pixels.int() - 200).abs() <= 3).all()
 
 
-def test_a_palette_with_a_transparent_entry_lies_over_white():
+def test_transparent_palette_entries_are_put_on_white():
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 255, 0, 0])
     assert colour(decode(encoded(image), 4, 3)) == [255, 0, 0]
     assert colour(decode(encoded(image, transparency=1), 4, 3)) == [255, 255, 255]
 
 
-def test_grey_is_the_luminance():
+def test_grey_is_luminance():
     assert colour(decode(encoded(plain("RGB", (10, 20, 30))), 4, 1)) == [18]  # 0.299 r + 0.587 g + 0.114 b = 18.15
     assert colour(decode(encoded(plain("L", 77)), 4, 1)) == [77]
     assert colour(decode(encoded(plain("RGBA", (0, 0, 0, 51))), 4, 1)) == [204]
@@ -85,7 +69,7 @@ def test_grey_is_the_luminance():
 
 
 @given(width=st.integers(1, 40), height=st.integers(1, 40), resolution=st.integers(4, 20), grey=st.booleans())
-def test_any_size_becomes_a_square(width, height, resolution, grey):
+def test_images_of_any_size_become_squares(width, height, resolution, grey):
     channels = 1 if grey else 3
     pixels = decode(encoded(plain("RGB", (50, 50, 50), (width, height))), resolution, channels)
     assert pixels.shape == (channels, resolution, resolution)
@@ -93,7 +77,7 @@ def test_any_size_becomes_a_square(width, height, resolution, grey):
 
 
 @pytest.mark.parametrize("size", [(8, 4), (4, 8), (9, 4), (4, 4)])
-def test_the_centre_is_kept(size):
+def test_the_centre_is_cropped(size):
     width, height = size
     image = Image.new("L", size)
     image.putdata([10 * y + x for y in range(height) for x in range(width)])
@@ -102,7 +86,7 @@ def test_the_centre_is_kept(size):
     assert decode(encoded(image), 4, 1)[0].tolist() == expected
 
 
-def test_rows_columns_and_channels_stay_in_order():
+def test_order_of_rows_columns_and_channels():
     image = Image.new("RGB", (4, 4))
     image.putdata([(10 * y, 10 * x, 7) for y in range(4) for x in range(4)])
     red, green, blue = decode(encoded(image), 4, 3)
@@ -111,7 +95,6 @@ def test_rows_columns_and_channels_stay_in_order():
     assert (blue == 7).all()
 
 
-# How the camera was held: where the top left corner of what was seen lies among the stored pixels.
 @pytest.mark.parametrize(
     ("orientation", "upright"),
     [
@@ -126,7 +109,7 @@ def test_rows_columns_and_channels_stay_in_order():
     ],
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_the_camera_orientation_is_undone(orientation, upright, kind):
+def test_images_are_rotated_as_their_exif_orientation_says(orientation, upright, kind):
     stored = Image.new("L", (32, 32))
     stored.putdata([50 * (1 + x // 16 + 2 * (y // 16)) for y in range(32) for x in range(32)])
     exif = Image.Exif()
@@ -136,21 +119,21 @@ def test_the_camera_orientation_is_undone(orientation, upright, kind):
     assert [[round(pixels[y, x].item() / 50) for x in (4, 28)] for y in (4, 28)] == upright
 
 
-def test_nothing_aliases():
+def test_downscaling_does_not_alias():
     """A checkerboard of single pixels becomes grey; skipping pixels would keep black or white."""
     image = Image.new("L", (64, 64))
     image.putdata([255 * ((x + y) % 2) for y in range(64) for x in range(64)])
     assert ((decode(encoded(image), 8, 1).int() - 127).abs() <= 3).all()
 
 
-def test_large_jpegs_are_decoded_small_and_look_the_same(monkeypatch):
+def test_large_jpegs_are_decoded_at_reduced_size_with_the_same_result(monkeypatch):
     x = torch.arange(640).float()
     wave = (127 + 60 * torch.sin(x / 40)[:, None] + 60 * torch.cos(x / 55)).to(torch.uint8)
     image = Image.frombytes("L", (640, 640), bytes(wave.flatten().tolist())).convert("RGB")
     data = encoded(image, "JPEG", quality=95)
     sizes = []
-    square = module._square
-    monkeypatch.setattr(module, "_square", lambda image: sizes.append(image.size) or square(image))
+    square = module._crop_square
+    monkeypatch.setattr(module, "_crop_square", lambda image: sizes.append(image.size) or square(image))
     small = decode(data, 32, 3)
     monkeypatch.setattr(module, "_reduce", lambda *arguments: None)
     full = decode(data, 32, 3)
@@ -158,18 +141,10 @@ def test_large_jpegs_are_decoded_small_and_look_the_same(monkeypatch):
     assert ((small.int() - full.int()).abs() <= 3).all()
 
 
-def test_of_an_animation_the_first_frame_counts():
+def test_the_first_frame_of_an_animation_is_used():
     frames = [plain("RGB", (255, 0, 0)), plain("RGB", (0, 0, 255))]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert colour(decode(data, 4, 3)) == [255, 0, 0]
-
-
-def png_of_size(width, height):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 NOISE = encoded(Image.effect_noise((64, 64), 60))
@@ -182,26 +157,26 @@ NOISE = encoded(Image.effect_noise((64, 64), 60))
         (b"not at all", "not an image"),
         (NOISE[:500], "truncated|Truncated|broken"),
         (NOISE[:-200] + bytes(150) + NOISE[-50:], "."),
-        (encoded(plain("F", 0.5), "TIFF"), "floating-point numbers, of which the range is unknown"),
-        (png_of_size(20000, 20000), "more than the 178956970 that are read"),
-        (png_of_size(2**31 - 1, 2**31 - 1), "more than the 178956970 that are read"),
+        (encoded(plain("F", 0.5), "TIFF"), "floating-point numbers of an unknown range"),
+        (png_of_size(20000, 20000), "at most 178956970 pixels are read"),
+        (png_of_size(2**31 - 1, 2**31 - 1), "at most 178956970 pixels are read"),
         (png_of_size(0, 5), "."),
     ],
 )
-def test_what_is_no_usable_image_is_refused_with_a_reason(data, message):
+def test_unusable_files_are_refused_with_a_reason(data, message):
     with pytest.raises(ImageError, match=message):
         decode(data, 4, 3)
 
 
-def test_the_limit_on_pixels_is_ours_where_pillows_is_off(monkeypatch):
+def test_the_pixel_limit_holds_without_pillows_own(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with pytest.raises(ImageError, match="20000 x 20000 pixels are more than the 178956970"):
+    with pytest.raises(ImageError, match="20000 x 20000 pixels; at most 178956970"):
         decode(png_of_size(20000, 20000), 4, 3)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(position=st.integers(0, len(NOISE) - 1), value=st.integers(0, 255), length=st.integers(0, len(NOISE)))
-def test_any_damage_is_survived(position, value, length):
+def test_damaged_files_raise_image_errors_only(position, value, length):
     data = bytearray(NOISE)
     data[position] = value
     for damaged in (bytes(data), bytes(data[:length])):
@@ -211,15 +186,15 @@ def test_any_damage_is_survived(position, value, length):
             assert "\n" not in str(error)
 
 
-def test_a_file_that_pillow_would_run_a_program_for_is_no_image(monkeypatch):
+def test_formats_for_which_pillow_runs_programs_are_refused(monkeypatch):
     monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: pytest.fail(f"ran {arguments}"))
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "EPS")
-    with pytest.raises(ImageError, match="not an image, or of a kind that cannot be read"):
+    with pytest.raises(ImageError, match="not an image, or not of a supported format"):
         decode(file.getvalue(), 4, 3)
 
 
-def test_lab_becomes_grey_as_it_becomes_colour():
+def test_lab_to_grey_equals_lab_to_rgb_to_grey():
     file = io.BytesIO()
     Image.new("LAB", (8, 8), (128, 0, 0)).save(file, "TIFF")
     colour, grey = decode(file.getvalue(), 4, 3), decode(file.getvalue(), 4, 1)

@@ -1,3 +1,5 @@
+"""Reading of idx files: complete, truncated, damaged, foreign."""
+
 import gzip
 import math
 import struct
@@ -22,7 +24,7 @@ def file(tmp_path):
 
 
 @given(shape=st.lists(st.integers(0, 5), max_size=4), seed=st.integers(0, 9), packed=st.booleans())
-def test_what_is_read_is_what_was_written(tmp_path_factory, shape, seed, packed):
+def test_values_are_read_as_written(tmp_path_factory, shape, seed, packed):
     path = tmp_path_factory.mktemp("x") / "idx"
     values = torch.randint(256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     path.write_bytes(gzip.compress(idx(values)) if packed else idx(values))
@@ -33,7 +35,7 @@ def test_what_is_read_is_what_was_written(tmp_path_factory, shape, seed, packed)
 
 
 @given(data=st.data(), packed=st.booleans())
-def test_a_file_cut_anywhere_is_refused_by_name(tmp_path_factory, data, packed):
+def test_truncated_files_are_refused(tmp_path_factory, data, packed):
     path = tmp_path_factory.mktemp("x") / "cut-here"
     whole = idx(torch.arange(24, dtype=torch.uint8).view(2, 3, 4))
     whole = gzip.compress(whole) if packed else whole
@@ -59,15 +61,15 @@ def test_any_bytes_after_a_gzip_header_are_refused(tmp_path_factory, data):
         read_idx(path)
 
 
-def test_a_header_that_promises_the_world_allocates_nothing(file):
+def test_a_huge_size_in_the_header_allocates_nothing(file):
     file.write_bytes(struct.pack(">BBBB3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1) + b"abc")
-    with pytest.raises(InputError, match=r"promises .* there are only 3"):
+    with pytest.raises(InputError, match=r"has only 3 bytes of values, but its header declares"):
         read_idx(file)
 
 
-def test_a_longer_file_than_its_header_says_is_refused(file):
+def test_a_file_longer_than_its_header_declares_is_refused(file):
     file.write_bytes(idx(torch.zeros(3, dtype=torch.uint8)) + b"x")
-    with pytest.raises(InputError, match="promises 3 bytes of values, there are more"):
+    with pytest.raises(InputError, match="has more bytes of values, but its header declares 3"):
         read_idx(file)
 
 
@@ -78,7 +80,7 @@ def test_a_longer_file_than_its_header_says_is_refused(file):
         (b"\0\0\x08", "begins with 00 00 08"),
         (b"\x89PNG....", "begins with 89 50 4e 47"),
         (b"\0\0\x0d\x01\0\0\0\x01....", "type 0x0d; only bytes, 0x08"),
-        (b"\0\0\x08\x03\0\0\0\x01", "ends within its header"),
+        (b"\0\0\x08\x03\0\0\0\x01", "its header is truncated"),
     ],
 )
 def test_foreign_files_are_refused(file, data, message):
@@ -90,7 +92,7 @@ def test_foreign_files_are_refused(file, data, message):
 
 def test_a_damaged_gzip_file_is_refused(file):
     packed = bytearray(gzip.compress(idx(torch.arange(200, dtype=torch.uint8))))
-    packed[-6] ^= 1  # of the checksum
+    packed[-6] ^= 1  # a byte of the checksum
     file.write_bytes(packed)
     with pytest.raises(InputError, match="gzip data is damaged"):
         read_idx(file)

@@ -1,4 +1,4 @@
-"""The ring and the grid of Gaussians, and how samples are judged by them."""
+"""The ring and the grid of Gaussians, and their metrics."""
 
 import json
 import math
@@ -18,9 +18,9 @@ from gankit.data.prepared import prepare
 from gankit.plugin.dataset import Dataset
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
-from gankit_plugins.data.gaussian_grid import GaussianGrid, lattice
+from gankit_plugins.data.gaussian_grid import GaussianGrid, grid
+from gankit_plugins.data.gaussian_mixture import draw_points, mode_metrics, scatter_plot
 from gankit_plugins.data.gaussian_ring import GaussianRing, ring
-from gankit_plugins.data.points import draw_points, judge, scatter
 
 PLUGINS = [GaussianRing, GaussianGrid]
 
@@ -31,12 +31,12 @@ NETWORKS = {
 }
 
 
-def of(plugin, **config):
+def build(plugin, **config):
     return plugin(plugin.Config(**config))
 
 
 @pytest.mark.parametrize("modes", [1, 2, 8, 100])
-def test_the_rings_modes_lie_evenly_on_a_circle(modes):
+def test_modes_of_the_ring_are_at_equal_distances_on_a_circle(modes):
     points = ring(modes, 0.8).tolist()
     assert len(points) == modes
     for k, point in enumerate(points):
@@ -44,33 +44,33 @@ def test_the_rings_modes_lie_evenly_on_a_circle(modes):
         assert point == pytest.approx([0.8 * math.cos(angle), 0.8 * math.sin(angle)], abs=1e-6)
 
 
-def test_the_grids_modes_are_equally_far_apart_and_lie_around_0():
-    assert lattice(2, 0.5).tolist() == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
-    assert lattice(1, 0.5).tolist() == [[0, 0]]
-    points = {tuple(round(x, 6) for x in point) for point in lattice(5, 0.8).tolist()}
+def test_modes_of_the_grid_are_at_equal_distances_around_0():
+    assert grid(2, 0.5).tolist() == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
+    assert grid(1, 0.5).tolist() == [[0, 0]]
+    points = {tuple(round(x, 6) for x in point) for point in grid(5, 0.8).tolist()}
     assert points == {(0.4 * i, 0.4 * j) for i in (-2, -1, 0, 1, 2) for j in (-2, -1, 0, 1, 2)}
 
 
 @pytest.mark.parametrize(
-    ("plugin", "modes", "std", "literature"), [(GaussianRing, 8, 0.008, 1), (GaussianGrid, 25, 0.01, 2)]
+    ("plugin", "modes", "std", "ratio"), [(GaussianRing, 8, 0.008, 0.01 / 1), (GaussianGrid, 25, 0.01, 0.05 / 2)]
 )
-def test_defaults_are_the_literatures_in_proportion(plugin, modes, std, literature):
-    """Ring: radius 1, standard deviation 0.01. Grid: 2 apart, standard deviation 0.05."""
-    data = of(plugin)
+def test_defaults_have_the_proportions_of_the_papers(plugin, modes, std, ratio):
+    """Ring: radius 1, standard deviation 0.01. Grid: distance 2, standard deviation 0.05."""
+    data = build(plugin)
     assert data.config.std == std
     assert len(data.modes) == modes
     assert data.modes.abs().max() <= 0.8 + 1e-6
-    apart = data.modes.norm(dim=1).max().item() if plugin is GaussianRing else torch.pdist(data.modes).min().item()
-    assert std / apart == pytest.approx({1: 0.01 / 1, 2: 0.05 / 2}[literature], rel=1e-5)
+    distance = data.modes.norm(dim=1).max().item() if plugin is GaussianRing else torch.pdist(data.modes).min().item()
+    assert std / distance == pytest.approx(ratio, rel=1e-5)
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_points_are_the_mixture(plugin):
-    """Every mode has its share, its mean and its standard deviation in both directions, uncorrelated."""
-    data = of(plugin, std=0.03, count=50_000)
-    described = data.load_data()
-    assert (described.channels, described.resolution, described.class_names) == (2, 1, ())
-    points, labels = described.load()
+def test_points_have_the_moments_of_the_mixture(plugin):
+    """Count, mean and standard deviation of every mode, and no correlation of the two directions."""
+    data = build(plugin, std=0.03, count=50_000)
+    dataset = data.load_data()
+    assert (dataset.channels, dataset.resolution, dataset.class_names) == (2, 1, ())
+    points, labels = dataset.load()
     assert labels is None
     assert points.shape == (50_000, 2, 1, 1)
     assert points.dtype == torch.float32
@@ -81,12 +81,12 @@ def test_points_are_the_mixture(plugin):
     assert (by_mode.std(1) - 0.03).abs().max() < 5 * 0.03 / (2 * n) ** 0.5
     deviations = by_mode - by_mode.mean(1, keepdim=True)
     assert (deviations.prod(2).mean(1) / 0.03**2).abs().max() < 5 / n**0.5
-    assert judge(points.flatten(1), data.modes, 0.03)["good"] == pytest.approx(1 - math.exp(-4.5), abs=3e-3)
+    assert mode_metrics(points.flatten(1), data.modes, 0.03)["good"] == pytest.approx(1 - math.exp(-4.5), abs=3e-3)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
-def test_modes_have_equally_many_points_or_one_more(count):
-    data = of(GaussianRing, count=count)
+def test_counts_of_the_modes_differ_by_at_most_one(count):
+    data = build(GaussianRing, count=count)
     points = data.load_data().load()[0].flatten(1)
     assert len(points) == count
     counts = torch.cdist(points, data.modes).argmin(1).bincount(minlength=8)
@@ -94,70 +94,70 @@ def test_modes_have_equally_many_points_or_one_more(count):
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_the_seed_decides_all(plugin):
+def test_points_depend_on_the_seed_only(plugin):
     before = torch.get_rng_state()
-    one = of(plugin, count=50, seed=7).load_data().load()[0]
+    one = build(plugin, count=50, seed=7).load_data().load()[0]
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(1)
-    assert torch.equal(one, of(plugin, count=50, seed=7).load_data().load()[0])
-    assert not torch.equal(one, of(plugin, count=50, seed=8).load_data().load()[0])
+    assert torch.equal(one, build(plugin, count=50, seed=7).load_data().load()[0])
+    assert not torch.equal(one, build(plugin, count=50, seed=8).load_data().load()[0])
 
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 60), K=st.integers(1, 30), std=st.floats(0.01, 0.3))
-def test_measures_are_those_of_a_plain_loop(seed, count, K, std):
-    randomness = torch.Generator().manual_seed(seed)
-    points, modes = (torch.rand(n, 2, generator=randomness, dtype=torch.float64) * 2 - 1 for n in (count, K))
+def test_metrics_equal_those_of_a_loop(seed, count, K, std):
+    generator = torch.Generator().manual_seed(seed)
+    points, modes = (torch.rand(n, 2, generator=generator, dtype=torch.float64) * 2 - 1 for n in (count, K))
     good, covered = 0, set()
     for point in points.tolist():
         distances = [math.dist(point, mode) for mode in modes.tolist()]
         if min(distances) <= 3 * std:
             good += 1
             covered.add(distances.index(min(distances)))
-    assert judge(points, modes, std) == {"good": pytest.approx(good / count), "modes": len(covered)}
+    assert mode_metrics(points, modes, std) == {"good": pytest.approx(good / count), "modes": len(covered)}
 
 
-def test_three_standard_deviations_are_the_border():
+def test_good_samples_are_within_three_standard_deviations():
     modes = torch.tensor([[0.0, 0.0], [0.5, 0.0]], dtype=torch.float64)
     points = torch.tensor([[0.0, 0.299], [0.0, 0.301], [0.5, -0.301]], dtype=torch.float64)
-    assert judge(points, modes, 0.1) == {"good": pytest.approx(1 / 3), "modes": 1}
-    assert judge(points + 1, modes, 0.1) == {"good": 0, "modes": 0}
+    assert mode_metrics(points, modes, 0.1) == {"good": pytest.approx(1 / 3), "modes": 1}
+    assert mode_metrics(points + 1, modes, 0.1) == {"good": 0, "modes": 0}
 
 
-def test_a_sample_counts_for_its_nearest_mode_alone():
+def test_a_sample_counts_for_its_nearest_mode_only():
     modes = torch.tensor([[0.0, 0.0], [0.1, 0.0]])
-    assert judge(torch.tensor([[0.04, 0.0]]), modes, 0.1)["modes"] == 1
+    assert mode_metrics(torch.tensor([[0.04, 0.0]]), modes, 0.1)["modes"] == 1
 
 
 def test_distances_are_exact_far_from_0():
-    """Where (a - b)^2 = a^2 - 2ab + b^2 loses digits."""
-    modes = lattice(40, 1.0)
-    assert judge(modes + torch.tensor([2.9e-4, 0.0]), modes, 1e-4) == {"good": 1, "modes": 1600}
-    assert judge(modes + torch.tensor([3.1e-4, 0.0]), modes, 1e-4) == {"good": 0, "modes": 0}
+    """The computation by a^2 - 2ab + b^2 would lose digits here."""
+    modes = grid(40, 1.0)
+    assert mode_metrics(modes + torch.tensor([2.9e-4, 0.0]), modes, 1e-4) == {"good": 1, "modes": 1600}
+    assert mode_metrics(modes + torch.tensor([3.1e-4, 0.0]), modes, 1e-4) == {"good": 0, "modes": 0}
 
 
-def test_a_picture_shows_where_the_samples_are():
+def test_the_scatter_plot_shows_samples_and_modes():
     modes = torch.tensor([[-0.5, 0.5], [0.5, -0.5]])
-    empty, one = scatter(torch.empty(0, 2), modes, 0.05), scatter(torch.tensor([[0.5, 0.5]]), modes, 0.05)
+    empty, one = scatter_plot(torch.empty(0, 2), modes, 0.05), scatter_plot(torch.tensor([[0.5, 0.5]]), modes, 0.05)
     assert empty.size == (256, 256)
     left, top, right, bottom = changed_box(empty, one)
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((192, 64), abs=1.5)
     assert max(right - left, bottom - top) < 12
     grey = empty.getpixel((64, 64))
     assert grey == empty.getpixel((192, 192)) != empty.getpixel((128, 128)) == (255, 255, 255)
-    # Three standard deviations are 0.15, that is 19.2 pixels; the edge is smooth over a few.
+    # Three standard deviations are 0.15, which is 19.2 pixels. The edge is smooth.
     assert empty.getpixel((64 + 15, 64)) == grey
     assert empty.getpixel((64 + 23, 64)) == (255, 255, 255)
 
 
 def changed_box(before, after):
-    """Left, top, right and bottom of all that differs."""
+    """Return left, top, right and bottom of the area that differs."""
     return ImageChops.difference(before, after).getbbox()
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_samples_are_drawn_as_they_come_from_the_generator(plugin):
-    data = of(plugin)
+def test_samples_are_drawn_as_a_scatter_plot(plugin):
+    data = build(plugin)
     assert data.draw_samples(draw_points(data.modes, 0.1, 64, 0)).size == (256, 256)
 
 
@@ -169,13 +169,12 @@ def test_samples_are_drawn_as_they_come_from_the_generator(plugin):
         *[(GaussianGrid, wrong) for wrong in ({"side": 0}, {"side": 101}, {"reach": 0}, {"reach": 1.1})],
     ],
 )
-def test_bounds(plugin, wrong):
+def test_settings_out_of_bounds_are_refused(plugin, wrong):
     with pytest.raises(ValidationError):
         plugin.Config(**wrong)
 
 
-@pytest.mark.parametrize("use", ["gaussian_ring", "gaussian_grid"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("use", "precision"), [("gaussian_ring", "fp32"), ("gaussian_grid", "bf16")])
 def test_in_a_run(in_a_run, use, precision):
     run = in_a_run(NETWORKS | {"data": {"use": use, "count": 40}, "train": {"precision": precision}}, base="igan")
     (metrics,) = [row["metrics"] for row in map(json.loads, (run / "log.jsonl").open()) if "metrics" in row]
@@ -193,26 +192,25 @@ def test_in_a_run(in_a_run, use, precision):
     assert not (run / "folder").exists()
 
 
-def test_points_are_no_pictures_to_prepare(tmp_path):
+def test_points_cannot_be_prepared(tmp_path):
     points = Dataset(2, 1, (), lambda: (torch.zeros(4, 2, 1, 1), None))
     with pytest.raises(InputError, match="points gives no pictures but numbers of its own"):
         prepare(points, tmp_path / "x.safetensors", "points")
     assert not list(tmp_path.iterdir())
 
 
-def test_convolutions_refuse_points_in_a_sentence(plain_recipe):
+def test_convolutions_refuse_points(plain_recipe):
     raw = merge(plain_recipe("igan"), {"data": {"use": "gaussian_ring"}})
     with pytest.raises(InputError, match="images are 1 pixels wide"):
         assemble(Recipe.from_dict(raw))
 
 
-@pytest.mark.parametrize(("judged", "said"), [(3.0, True), (4.0, False), (None, False)])
-@pytest.mark.parametrize("plugin", PLUGINS)
-def test_a_run_that_ends_with_few_modes_says_so(plugin, judged, said):
-    data, sentences = of(plugin), []
-    data.modes = data.modes[:8]
-    data.judged = {} if judged is None else {"modes": judged, "good": 0.5}
-    data.on_stop(SimpleNamespace(advise=sentences.append))
-    assert [s.startswith("modes is 3: the samples cover fewer than half of the 8 modes.") for s in sentences] == [
-        True
-    ] * said
+@pytest.mark.parametrize(("covered", "warns"), [(3, True), (4, False), (None, False)])
+def test_a_run_that_ends_with_few_modes_warns(covered, warns):
+    data, warnings = build(GaussianRing), []
+    if covered is not None:
+        images = data.modes[:covered, :, None, None]
+        data.compute_metrics(SimpleNamespace(fake=SimpleNamespace(images=images)))
+    data.on_stop(SimpleNamespace(warn=warnings.append))
+    assert len(warnings) == warns
+    assert all(w.startswith("modes is 3: the samples cover fewer than half of the 8 modes.") for w in warnings)

@@ -1,4 +1,4 @@
-"""Stacked digits: what is stacked, what it is called, and that a classifier counts the kinds."""
+"""Stacked digits: images, labels, and the classifier that counts the modes."""
 
 import struct
 
@@ -7,80 +7,87 @@ import torch
 
 from gankit import InputError
 from gankit.plugin.comparison import Comparison, Samples
-from gankit_plugins.data.stacked_mnist import StackedMnist, stacked
-from gankit_plugins.extractor.classifier import DatasetClassifier, Lesson, spelt_out, trained
+from gankit_plugins.data.stacked_mnist import StackedMnist, stack
+from gankit_plugins.extractor.classifier import (
+    ClassifierData,
+    DatasetClassifier,
+    combine_channels,
+    train_classifier,
+)
 from gankit_plugins.metric.modes import Modes
 
 
-def test_the_labels_of_the_channels_spell_the_label():
+def test_labels_combine_the_labels_of_the_channels():
     images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
-    seen, labels = stacked(images, torch.arange(10), 500, 10, 0)
-    assert seen.shape == (500, 3, 1, 1)
-    assert labels.tolist() == [int(f"{a}{b}{c}") for a, b, c in seen.flatten(1).tolist()]
-    again = stacked(images, torch.arange(10), 500, 10, 0)
-    assert torch.equal(again[0], seen)
-    assert not torch.equal(stacked(images, torch.arange(10), 500, 10, 1)[0], seen)
-    assert len(labels.unique()) > 350  # of 1,000 kinds, 500 draws
+    images_stacked, labels = stack(images, torch.arange(10), 500, 10, 0)
+    assert images_stacked.shape == (500, 3, 1, 1)
+    assert labels.tolist() == [int(f"{a}{b}{c}") for a, b, c in images_stacked.flatten(1).tolist()]
+    again = stack(images, torch.arange(10), 500, 10, 0)
+    assert torch.equal(again[0], images_stacked)
+    assert not torch.equal(stack(images, torch.arange(10), 500, 10, 1)[0], images_stacked)
+    assert len(labels.unique()) > 350  # 500 samples of 1,000 modes
 
 
-def test_what_channels_spell_by_loops():
+def test_combine_channels_equals_loops():
     torch.manual_seed(0)
     features, logits = torch.rand(6, 4), torch.randn(6, 3)
-    whole = spelt_out(features, logits, 3)
+    combined = combine_channels(features, logits, 3)
     p = logits.softmax(1).view(2, 3, 3)
     for image in range(2):
         for a in range(3):
             for b in range(3):
                 for c in range(3):
                     by_hand = p[image, 0, a] * p[image, 1, b] * p[image, 2, c]
-                    assert whole.logits[image, 9 * a + 3 * b + c].exp().item() == pytest.approx(
+                    assert combined.logits[image, 9 * a + 3 * b + c].exp().item() == pytest.approx(
                         by_hand.item(), rel=1e-4
                     )
-    assert torch.equal(whole.values, features.view(2, 12))
+    assert torch.equal(combined.values, features.view(2, 12))
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Two classes in place of ten digits: dark and bright, each image a little else."""
+    """A folder with two classes in place of ten digits: dark and bright, with different images."""
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
     labels = bytes(n % 2 for n in range(200))
-    pixels = b"".join(bytes([n, *[40 + 150 * label] * 783]) for n, label in enumerate(labels))
+    pixels = b"".join(bytes([*[n] * 112, *[40 + 150 * label] * 672]) for n, label in enumerate(labels))
     (tmp_path / "train-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, 200, 28, 28) + pixels)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 200) + labels)
     return tmp_path
 
 
 def test_modes_of_stacked_images_are_counted(folder):
-    config = StackedMnist.Config(folder=folder, classes=(0, 1), count=300)
+    config = StackedMnist.Config(folder=folder, classes=(0, 1), count=300, resolution=14)
     dataset = StackedMnist(config).load_data()
     assert dataset.class_names == ("000", "001", "010", "011", "100", "101", "110", "111")
     images, labels = dataset.load()
-    assert images.shape == (300, 3, 28, 28)
+    assert images.shape == (300, 3, 14, 14)
     settings = DatasetClassifier.Config(steps=30, by_channel=True)
     extractor = DatasetClassifier(settings).build_extractor(dataset, torch.device("cpu"))
     assert str(extractor.facts["extractor"]).startswith("classifier of channels ")
     assert extractor.facts["classifier accuracy, one channel"] == 1
     assert extractor.facts["classifier accuracy, whole label"] == 1
-    seen = extractor(images)
-    assert torch.equal(seen.logits.argmax(1), labels)
-    some = images[(labels == 3) | (labels == 6)]
-    pair = Comparison(Samples(images), Samples(some), extractor, {})
-    assert Modes(Modes.Config()).measure(pair)["modes"] == 2
+    features = extractor(images)
+    assert torch.equal(features.logits.argmax(1), labels)
+    two_modes = images[(labels == 3) | (labels == 6)]
+    pair = Comparison(Samples(images), Samples(two_modes), extractor, {})
+    assert Modes(Modes.Config()).compute_metrics(pair)["modes"] == 2
 
 
-def test_what_is_no_stack_is_refused_by_channel(folder):
+def test_by_channel_requires_stacked_classes(folder):
     dataset = StackedMnist(StackedMnist.Config(folder=folder, classes=(0, 1), count=30)).load_data()
     odd = type(dataset)(3, 28, dataset.class_names[:7], dataset.load)
-    with pytest.raises(ValueError, match="7 classes are no 3 digits"):
+    with pytest.raises(ValueError, match="7 classes are not combinations of 3 channels"):
         DatasetClassifier(DatasetClassifier.Config(by_channel=True)).build_extractor(odd, torch.device("cpu"))
     with pytest.raises(InputError):
         StackedMnist(StackedMnist.Config(folder=folder / "gone")).load_data()
 
 
-def test_the_accuracy_is_of_digits_that_were_not_trained_on():
-    """Of labels without a meaning the digits trained on are learnt by heart, and they are in many stacks."""
+def test_accuracy_is_measured_on_unknown_digits():
+    """With random labels the training digits are memorised, and they are in many stacks."""
     torch.manual_seed(0)
     digits, labels = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8), torch.randint(0, 2, (60,))
-    images, spelt = stacked(digits, labels, 400, 2, 0)
-    _, accuracy = trained(Lesson(images, spelt, 2, by_channel=True), torch.arange(400), 150, torch.device("cpu"), 0)
+    images, stacked_labels = stack(digits, labels, 400, 2, 0)
+    _, accuracy = train_classifier(
+        ClassifierData(images, stacked_labels, 2, by_channel=True), torch.arange(400), 150, torch.device("cpu"), 0
+    )
     assert accuracy["accuracy"] < 0.85

@@ -1,4 +1,4 @@
-"""Extractors: what they make of images, what stands in the protocol, and what is not there."""
+"""Extractors: features, protocol, caching, downloads and errors."""
 
 import errno
 import hashlib
@@ -11,7 +11,14 @@ from torch import nn
 
 from gankit import Dataset, GankitError, InputError
 from gankit_plugins.extractor import inception
-from gankit_plugins.extractor.classifier import DatasetClassifier, Lesson, SmallClassifier, divided, trained, turned
+from gankit_plugins.extractor.classifier import (
+    ClassifierData,
+    DatasetClassifier,
+    SmallClassifier,
+    rotate,
+    train_classifier,
+    train_test_split,
+)
 from gankit_plugins.extractor.inception import Inception
 from gankit_plugins.extractor.pixels import Pixels, pixels
 from gankit_plugins.extractor.torchscript import TorchScript
@@ -25,11 +32,11 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def bright(count=240, classes=3, size=9, channels=1):
-    """Images whose class is their brightness, and which have a darker left edge, so that turning shows."""
+def brightness_classes(count=240, classes=3, size=9, channels=1):
+    """Return images whose class is their brightness, and whose left edge is dark, so that rotations are visible."""
     labels = torch.arange(count) % classes
-    randomness = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 40, (count, channels, size, size), generator=randomness)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 40, (count, channels, size, size), generator=generator)
     images = (noise + 60 * labels.view(-1, 1, 1, 1) + 20).to(torch.uint8)
     images[..., : size // 3] = 0
     return images, labels
@@ -43,11 +50,11 @@ def dataset(images, labels, classes=3):
 # Pixels
 
 
-def test_pixels_are_images_in_minus_1_to_1():
+def test_pixels_are_scaled_to_minus_1_to_1():
     assert pixels(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2)).values.tolist() == [[-1, 1]]
     points = torch.rand(5, 2, 1, 1)
     assert torch.equal(pixels(points).values, points.flatten(1))
-    facts = Pixels(Pixels.Config()).build_extractor(dataset(*bright())).facts
+    facts = Pixels(Pixels.Config()).build_extractor(dataset(*brightness_classes())).facts
     assert facts == {"extractor": "pixels", "resize": "none, 1x9x9"}
 
 
@@ -55,131 +62,136 @@ def test_pixels_are_images_in_minus_1_to_1():
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 4), (3, 7), (1, 28), (3, 33)])
-def test_a_classifier_of_any_size(channels, size):
+def test_shapes_of_the_classifier(channels, size):
     features, logits = SmallClassifier(channels, size, 5)(torch.zeros(2, channels, size, size, dtype=torch.uint8))
     assert (features.shape, logits.shape) == ((2, 128), (2, 5))
 
 
-def test_images_are_turned_by_quarters_counterclockwise():
+def test_rotations_are_counterclockwise_quarters():
     images = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8).expand(4, 1, 2, 2)
-    seen, quarters = Lesson(images, None, 4, by_channel=False).shown(torch.arange(4))
+    rotated, quarters = ClassifierData(images, None, 4, by_channel=False).examples(torch.arange(4))
     assert quarters.tolist() == [0, 1, 2, 3]
-    assert torch.equal(seen, turned(images, quarters))
-    assert seen[:, 0].tolist() == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+    assert torch.equal(rotated, rotate(images, quarters))
+    assert rotated[:, 0].tolist() == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
 
 
-def test_in_training_every_image_is_turned_every_way_and_each_time_anew(monkeypatch):
-    seen, looks = {}, []
+def test_training_draws_new_rotations_for_each_batch(monkeypatch):
+    rotations, batches = {}, []
 
-    def noted(images, quarters):
-        looks.append(quarters)
+    def recorded(images, quarters):
+        batches.append(quarters)
         for image, quarter in zip(images, quarters.tolist(), strict=True):
-            seen.setdefault(int(image[0, 0, 0]), set()).add(quarter)
-        return turned(images, quarters)
+            rotations.setdefault(int(image[0, 0, 0]), set()).add(quarter)
+        return rotate(images, quarters)
 
-    monkeypatch.setattr("gankit_plugins.extractor.classifier.turned", noted)
+    monkeypatch.setattr("gankit_plugins.extractor.classifier.rotate", recorded)
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 1, 8, 8)
-    train = lambda: trained(Lesson(images, None, 4, by_channel=False), torch.arange(10), 3, torch.device("cpu"), 0)  # noqa: E731
+
+    def train():
+        return train_classifier(ClassifierData(images, None, 4, by_channel=False), torch.arange(10), 3, CPU, 0)
+
     first, _ = train()
-    assert sum(ways == {0, 1, 2, 3} for ways in seen.values()) == 9
-    assert not torch.equal(looks[0], looks[1])
+    assert sum(ways == {0, 1, 2, 3} for ways in rotations.values()) == 9
+    assert not torch.equal(batches[0], batches[1])
     again, _ = train()
     assert all(torch.equal(w, again.state_dict()[name]) for name, w in first.state_dict().items())
 
 
-def test_it_learns_and_says_how_well_on_images_kept_apart(cache):
-    images, labels = bright()
+def test_accuracy_is_measured_on_unknown_images(cache):
+    images, labels = brightness_classes()
 
     def accuracy(images, labels):
-        lesson = Lesson(images, labels, 3, by_channel=False)
-        return trained(lesson, torch.arange(len(images)), 60, CPU, 0)[1]["accuracy"]
+        data = ClassifierData(images, labels, 3, by_channel=False)
+        return train_classifier(data, torch.arange(len(images)), 60, CPU, 0)[1]["accuracy"]
 
     assert accuracy(images, labels) > 0.9
-    # Of labels without a meaning nothing can be learnt about images kept apart.
-    nonsense = torch.randint(0, 3, labels.shape, generator=torch.Generator().manual_seed(1))
-    assert accuracy(images, nonsense) < 0.7
-    # Not even if every image is there several times: copies of those kept apart are kept apart too.
-    assert accuracy(images.repeat(5, 1, 1, 1), nonsense.repeat(5)) < 0.7
+    # Random labels cannot be predicted for unknown images.
+    random_labels = torch.randint(0, 3, labels.shape, generator=torch.Generator().manual_seed(1))
+    assert accuracy(images, random_labels) < 0.7
+    # Copies of an image are on the same side of the split.
+    assert accuracy(images.repeat(5, 1, 1, 1), random_labels.repeat(5)) < 0.7
 
 
-def test_equal_images_are_on_one_side():
+def test_equal_images_are_on_the_same_side():
     groups = 3 * torch.arange(50).repeat(4)
-    train, test = divided(groups, torch.Generator().manual_seed(0))
+    train, test = train_test_split(groups, torch.Generator().manual_seed(0))
     assert sorted(torch.cat([train, test]).tolist()) == list(range(200))
     assert len(test) == 20
     assert not set(groups[train].tolist()) & set(groups[test].tolist())
-    alone = divided(torch.zeros(1, dtype=torch.int64), torch.Generator())
-    assert [index.tolist() for index in alone] == [[0], [0]]
+    single = train_test_split(torch.zeros(1, dtype=torch.int64), torch.Generator())
+    assert [index.tolist() for index in single] == [[0], [0]]
 
 
-def test_pictures_of_stacks_are_channels_with_digits_for_answers():
+def test_inputs_by_channel_are_channels_with_their_digits():
     images = torch.arange(12, dtype=torch.uint8).view(2, 3, 1, 2)
-    pictures, answers = Lesson(images, torch.tensor([5, 6]), 2, by_channel=True).shown(torch.tensor([0, 2, 4]))
-    assert pictures.flatten(1).tolist() == [[0, 1], [4, 5], [8, 9]]
-    assert answers.tolist() == [1, 1, 1]  # 5 is 101 and 6 is 110
+    inputs, targets = ClassifierData(images, torch.tensor([5, 6]), 2, by_channel=True).examples(torch.tensor([0, 2, 4]))
+    assert inputs.flatten(1).tolist() == [[0, 1], [4, 5], [8, 9]]
+    assert targets.tolist() == [1, 1, 1]  # 5 is 101 and 6 is 110
     copies = torch.cat([images, images])
-    assert Lesson(copies, None, 2, by_channel=True).alike(torch.arange(12)).tolist() == [*range(6), *range(6)]
+    assert ClassifierData(copies, None, 2, by_channel=True).groups(torch.arange(12)).tolist() == [*range(6), *range(6)]
 
 
-def test_of_many_images_some_are_drawn_at_random(cache, monkeypatch):
-    """A folder is sorted class by class: its first images are of the first classes."""
-    images, labels = bright()
+def test_large_datasets_are_sampled_at_random(cache, monkeypatch):
+    """The files of a folder are sorted by class, so the first images are not a fair sample."""
+    images, labels = brightness_classes()
     order = labels.argsort()
-    shown = []
+    samples = []
 
-    def look_only(lesson, rows, *_):
-        shown.append(rows)
+    def untrained(data, rows, *_):
+        samples.append(rows)
         return SmallClassifier(1, 9, 3), {"accuracy": 0.5}
 
-    monkeypatch.setattr("gankit_plugins.extractor.classifier.trained", look_only)
-    monkeypatch.setattr("gankit_plugins.extractor.classifier.MOST", 60)
+    monkeypatch.setattr("gankit_plugins.extractor.classifier.train_classifier", untrained)
+    monkeypatch.setattr("gankit_plugins.extractor.classifier.MAX_IMAGES", 60)
     for seed in (0, 0, 1):
         plugin = DatasetClassifier(DatasetClassifier.Config(steps=1, seed=seed))
         plugin.build_extractor(dataset(images[order], labels[order]), CPU)
-    assert len(shown) == 2  # kept for equal seeds
-    for rows in shown:
+    assert len(samples) == 2  # the second one is cached
+    for rows in samples:
         assert len(rows.unique()) == 60
         assert labels[order][rows].bincount().min() > 10
-    assert not torch.equal(*shown)
+    assert not torch.equal(*samples)
 
 
-def test_what_is_kept_turns_no_image(cache, monkeypatch):
-    images, _ = bright()
+def test_a_cached_classifier_rotates_no_image(cache, monkeypatch):
+    images, _ = brightness_classes()
     plugin = DatasetClassifier(DatasetClassifier.Config(steps=2))
     plugin.build_extractor(dataset(images, None), CPU)
-    monkeypatch.setattr("gankit_plugins.extractor.classifier.turned", None)
+    monkeypatch.setattr("gankit_plugins.extractor.classifier.rotate", None)
     plugin.build_extractor(dataset(images, None), CPU)
 
 
-def test_it_is_trained_once_for_a_dataset_and_kept(cache, monkeypatch):
-    images, labels = bright()
+def test_a_classifier_is_trained_once_and_cached(cache, monkeypatch):
+    images, labels = brightness_classes()
     plugin = DatasetClassifier(DatasetClassifier.Config(steps=40))
     one = plugin.build_extractor(dataset(images, labels), CPU)
-    monkeypatch.setattr("gankit_plugins.extractor.classifier.trained", None)
+    monkeypatch.setattr("gankit_plugins.extractor.classifier.train_classifier", None)
     again = plugin.build_extractor(dataset(images, labels), CPU)
     assert one.facts == again.facts
     assert one.class_names == ("a", "b", "c")
     assert str(one.facts["extractor"]).startswith("classifier of classes ")
     assert one.facts["classifier accuracy"] > 0.9
-    found, the_same = one(images), again(images)
-    assert torch.equal(found.values, the_same.values)
-    assert (found.logits.argmax(1) == labels).double().mean() > 0.9
-    with pytest.raises(TypeError):  # other images, so it would be trained
+    features, same_features = one(images), again(images)
+    assert torch.equal(features.values, same_features.values)
+    assert (features.logits.argmax(1) == labels).double().mean() > 0.9
+    with pytest.raises(TypeError):  # other images need a new classifier
         plugin.build_extractor(dataset(images.flip(3), labels), CPU)
 
 
-def test_without_labels_it_learns_which_way_is_up(cache):
-    images, _ = bright()
-    found = DatasetClassifier(DatasetClassifier.Config(steps=60)).build_extractor(dataset(images, None), CPU)
-    assert found.class_names == ()
-    assert str(found.facts["extractor"]).startswith("classifier of quarter turns ")
-    assert found.facts["classifier accuracy"] > 0.9
-    assert found(images).values.shape == (240, 128)
+def test_without_labels_rotations_are_learnt(cache):
+    images, _ = brightness_classes()
+    extractor = DatasetClassifier(DatasetClassifier.Config(steps=60)).build_extractor(dataset(images, None), CPU)
+    assert extractor.class_names == ()
+    assert str(extractor.facts["extractor"]).startswith("classifier of quarter turns ")
+    assert extractor.facts["classifier accuracy"] > 0.9
+    assert extractor(images).values.shape == (240, 128)
 
 
-def test_points_are_no_pictures():
+def test_the_classifier_refuses_points():
     points = torch.rand(10, 2, 1, 1)
-    with pytest.raises(ValueError, match='for points take extractor = "pixels"'):
+    with pytest.raises(
+        ValueError, match='the data are points, but a classifier requires images; set extractor = "pixels"'
+    ):
         DatasetClassifier(DatasetClassifier.Config()).build_extractor(dataset(points, None), CPU)
 
 
@@ -206,81 +218,83 @@ def script(tmp_path):
     return save
 
 
-def test_a_torchscript_network_sees_images_in_three_channels_and_its_size(script):
+def test_torchscript_inputs_have_three_channels_and_the_size(script):
     path = script(Net())
     images = torch.full((2, 1, 4, 4), 255, dtype=torch.uint8)
-    found = TorchScript(TorchScript.Config(path=path, size=8)).build_extractor(dataset(*bright()), CPU)
-    assert found(images).values.tolist() == [[1, 1, 1], [1, 1, 1]]
-    assert found(images).logits is None
+    extractor = TorchScript(TorchScript.Config(path=path, size=8)).build_extractor(dataset(*brightness_classes()), CPU)
+    assert extractor(images).values.tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert extractor(images).logits is None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    assert found.facts == {"extractor": f"net.pt {digest}", "resize": "bilinear to 8"}
-    both = TorchScript(TorchScript.Config(path=script(WithLogits(), "two.pt"))).build_extractor(dataset(*bright()), CPU)
+    assert extractor.facts == {"extractor": f"net.pt {digest}", "resize": "bilinear to 8"}
+    both = TorchScript(TorchScript.Config(path=script(WithLogits(), "two.pt"))).build_extractor(
+        dataset(*brightness_classes()), CPU
+    )
     assert both(images).logits.shape == (2, 3)
 
 
-def test_logits_of_the_datasets_classes_are_said_to_be(script):
-    images, labels = bright()
+def test_logits_of_the_datasets_classes(script):
+    images, labels = brightness_classes()
     of_three = dataset(images, labels)
-    shown = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    inputs = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     settings = {"path": script(Net()), "dataset_classes": True}
-    found = TorchScript(TorchScript.Config(**settings)).build_extractor(of_three, CPU)
-    assert found.class_names == ("a", "b", "c")
-    assert torch.equal(found(shown).logits, found(shown).values)
+    extractor = TorchScript(TorchScript.Config(**settings)).build_extractor(of_three, CPU)
+    assert extractor.class_names == ("a", "b", "c")
+    assert torch.equal(extractor(inputs).logits, extractor(inputs).values)
     two = TorchScript.Config(path=script(WithLogits(), "two.pt"), dataset_classes=True)
-    seen = TorchScript(two).build_extractor(of_three, CPU)(shown)
-    torch.testing.assert_close(seen.logits, (shown.float() / 127.5 - 1).amax(dim=(2, 3)))
+    features = TorchScript(two).build_extractor(of_three, CPU)(inputs)
+    torch.testing.assert_close(features.logits, (inputs.float() / 127.5 - 1).amax(dim=(2, 3)))
     with pytest.raises(InputError, match=r"gives logits of shape .* the dataset has 2 classes"):
-        TorchScript(TorchScript.Config(**settings)).build_extractor(dataset(images, labels, 2), CPU)(shown)
+        TorchScript(TorchScript.Config(**settings)).build_extractor(dataset(images, labels, 2), CPU)(inputs)
     with pytest.raises(InputError, match="dataset_classes: the dataset has no classes"):
         TorchScript(TorchScript.Config(**settings)).build_extractor(dataset(images, None), CPU)
 
 
-class Fussy(nn.Module):
+class FixedSize(nn.Module):
     def forward(self, images):
         return images.flatten(1) @ torch.ones(192, 5)
 
 
-class Wordy(nn.Module):
+class ReturnsDict(nn.Module):
     def forward(self, images):
         return {"features": images.flatten(1)}
 
 
-def test_what_a_torchscript_network_cannot_do_is_a_sentence(tmp_path):
+def test_errors_of_torchscript_networks(tmp_path):
     def extractor(network):
         path = tmp_path / "net.pt"
         torch.jit.save(torch.jit.script(network), str(path))
-        return TorchScript(TorchScript.Config(path=path)).build_extractor(dataset(*bright()), CPU)
+        return TorchScript(TorchScript.Config(path=path)).build_extractor(dataset(*brightness_classes()), CPU)
 
     with pytest.raises(InputError, match=r"net\.pt \w+ cannot look at images of 3x4x4: mat1 and mat2|size mismatch"):
-        extractor(Fussy())(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+        extractor(FixedSize())(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
     with pytest.raises(InputError, match="returns a dict; features, or features and logits, are wanted"):
-        extractor(Wordy())(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+        extractor(ReturnsDict())(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
 
 
-def test_networks_of_pictures_refuse_points(script, tmp_path):
-    torch.jit.save(torch.jit.script(StandIn()), str(tmp_path / "inception.pt"))
+def test_networks_refuse_points(script, tmp_path):
+    torch.jit.save(torch.jit.script(FakeInception()), str(tmp_path / "inception.pt"))
     plugins = [
         TorchScript(TorchScript.Config(path=script(Net()))),
         Inception(Inception.Config(path=tmp_path / "inception.pt")),
     ]
     for plugin in plugins:
         with pytest.raises(InputError, match="these are points"):
-            plugin.build_extractor(dataset(*bright()), CPU)(torch.rand(4, 2, 1, 1))
+            plugin.build_extractor(dataset(*brightness_classes()), CPU)(torch.rand(4, 2, 1, 1))
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"nothing of the kind", "is no TorchScript")])
-def test_a_file_that_is_none(tmp_path, content, said):
+@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), (b"text", "is not a TorchScript file")])
+def test_unreadable_torchscript_files_are_errors(tmp_path, content, message):
     path = tmp_path / "net.pt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=said):
-        TorchScript(TorchScript.Config(path=path)).build_extractor(dataset(*bright()), CPU)
+    with pytest.raises(InputError, match=message):
+        TorchScript(TorchScript.Config(path=path)).build_extractor(dataset(*brightness_classes()), CPU)
 
 
-# Inception, by a stand-in with its interface
+# Inception, by a network with the same interface
 
 
-class StandIn(nn.Module):
+class FakeInception(nn.Module):
     def forward(
         self, images: torch.Tensor, return_features: bool = False, no_output_bias: bool = False
     ) -> torch.Tensor:
@@ -290,25 +304,25 @@ class StandIn(nn.Module):
         return (values if no_output_bias else values + 100.0).softmax(1)
 
 
-def test_inception_is_asked_for_features_and_for_probabilities(tmp_path):
+def test_features_and_logits_of_inception(tmp_path):
     path = tmp_path / "inception.pt"
-    torch.jit.save(torch.jit.script(StandIn()), str(path))
-    found = Inception(Inception.Config(path=path)).build_extractor(dataset(*bright()), CPU)
+    torch.jit.save(torch.jit.script(FakeInception()), str(path))
+    extractor = Inception(Inception.Config(path=path)).build_extractor(dataset(*brightness_classes()), CPU)
     images = torch.randint(0, 256, (3, 1, 5, 5), dtype=torch.uint8)
-    seen = found(images)
-    assert torch.equal(seen.values, images.float().mean(dim=(2, 3)).expand(3, 3))
-    assert seen.logits is None  # they cost a pass of their own
-    torch.testing.assert_close(found.logits_of(images, seen).softmax(1), torch.full((3, 3), 1 / 3))
-    assert str(found.facts["extractor"]).startswith("inception ")
+    features = extractor(images)
+    assert torch.equal(features.values, images.float().mean(dim=(2, 3)).expand(3, 3))
+    assert features.logits is None  # they need a second forward pass
+    torch.testing.assert_close(extractor.logits_of(images, features).softmax(1), torch.full((3, 3), 1 / 3))
+    assert str(extractor.facts["extractor"]).startswith("inception ")
 
 
-def test_nothing_is_fetched_unless_asked_for(tmp_path, monkeypatch):
+def test_nothing_is_downloaded_by_default(tmp_path, monkeypatch):
     monkeypatch.setattr(inception.urllib.request, "urlopen", None)
-    with pytest.raises(InputError, match="download = true fetches it"):
-        Inception(Inception.Config(path=tmp_path / "gone.pt")).build_extractor(dataset(*bright()), CPU)
+    with pytest.raises(InputError, match="set download = true to download it"):
+        Inception(Inception.Config(path=tmp_path / "gone.pt")).build_extractor(dataset(*brightness_classes()), CPU)
 
 
-class Answer:
+class Response:
     def __init__(self, data):
         self.data = data
 
@@ -322,49 +336,49 @@ class Answer:
         return self.data
 
 
-def test_what_is_fetched_is_checked_before_it_is_kept(tmp_path, monkeypatch):
+def test_a_download_is_checked_before_it_is_stored(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "inception.pt"
-    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Answer(b"something else"))
-    with pytest.raises(InputError, match="is not the file it was"):
+    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Response(b"something else"))
+    with pytest.raises(InputError, match="is not the expected file"):
         inception.fetch(path)
     assert not path.exists()
     monkeypatch.setattr(inception, "SHA256", hashlib.sha256(b"the right one").hexdigest())
-    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Answer(b"the right one"))
+    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Response(b"the right one"))
     inception.fetch(path)
     assert path.read_bytes() == b"the right one"
 
-    for error in (OSError("no way there"), IncompleteRead(b"no way there")):
+    for error in (OSError("no route"), IncompleteRead(b"no route")):
 
         def unreachable(url, timeout, error=error):
             raise error
 
         monkeypatch.setattr(inception.urllib.request, "urlopen", unreachable)
-        with pytest.raises(InputError, match="cannot be had"):
+        with pytest.raises(InputError, match=r"download: https.*(no route|IncompleteRead)"):
             inception.fetch(path)
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(inception, "SHA256", hashlib.sha256(b"the right one").hexdigest())
-    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Answer(b"the right one"))
+    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Response(b"the right one"))
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(GankitError, match="the disk is full"):
         inception.fetch(tmp_path / "inception.pt")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_usual_file_lies_in_the_cache_and_is_checked(cache, monkeypatch):
+def test_the_default_file_in_the_cache_is_checked(cache, monkeypatch):
     def build():
-        return Inception(Inception.Config()).build_extractor(dataset(*bright()), CPU)
+        return Inception(Inception.Config()).build_extractor(dataset(*brightness_classes()), CPU)
 
-    with pytest.raises(InputError, match=f"there is no {cache}/inception-2015-12-05.pt"):
+    with pytest.raises(InputError, match=f"{cache}/inception-2015-12-05.pt does not exist"):
         build()
     cache.mkdir()
     path = cache / "inception-2015-12-05.pt"
-    torch.jit.save(torch.jit.script(StandIn()), str(path))
-    with pytest.raises(InputError, match="is not the file it was; remove it"):
+    torch.jit.save(torch.jit.script(FakeInception()), str(path))
+    with pytest.raises(InputError, match="is not the expected file; remove it"):
         build()
     monkeypatch.setattr(inception, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
     assert build().facts["extractor"] == f"inception {inception.SHA256[:12]}"

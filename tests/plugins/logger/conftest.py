@@ -1,4 +1,4 @@
-"""Runs with every logger in them, and what the libraries themselves read in what was written."""
+"""Runs with all loggers, and readers of what they wrote, by the services' own libraries."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,17 @@ from wandb.proto import wandb_internal_pb2
 from gankit import Recipe
 from gankit.recipe.toml import merge
 from gankit.training.launch import resume, start
-from tests.plugins.conftest import UNCONDITIONAL, Listener
+from gankit.training.reporter import Reporter
+from tests.plugins.conftest import UNCONDITIONAL
 
-TALKS = Path(__file__).with_name("talks.py")
+WARNER = Path(__file__).with_name("warner.py")
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
-OF_THE_CLOCK = {"seconds", "images_per_second", "measuring/seconds"}
+TIMES = {"seconds", "images_per_second", "evaluation/seconds"}
 
 
-def recipe_with(*loggers, talks=None, **settings):
-    """Checkpoint at 4, grid and measures of both kinds at 5 and 7, advice at 2 and 5, a row for each iteration of 7."""
-    tricks = {"talks": {"use": f"{TALKS}:Talks", **(talks or {})}}
+def recipe_with(*loggers, warner=None, **settings):
+    """Return a recipe: checkpoint at 4, grid and metrics at 5 and 7, warnings at 2 and 5, a row for each iteration."""
+    tricks = {"warner": {"use": f"{WARNER}:Warner", **(warner or {})}}
     tricks |= {name: settings.get(name, {}) for name in loggers}
     changes = {
         "name": "logged",
@@ -43,91 +43,102 @@ def recipe_with(*loggers, talks=None, **settings):
     return merge(UNCONDITIONAL, changes)
 
 
-def play(raw, out):
-    """The run directory, and what was advised."""
-    listener = Listener()
-    return start(Recipe.from_dict(raw), out, listener, lambda sentence: None)[0].path, listener.advice
+class Warnings(Reporter):
+    """A reporter that lists the warnings."""
+
+    def __init__(self):
+        self.sentences = []
+
+    def warned(self, sentence):
+        self.sentences.append(sentence)
 
 
-def go_on(out, *overrides):
-    listener = Listener()
-    resume(out, overrides, listener, lambda sentence: None)
-    return listener.advice
+def train(raw, out):
+    """Train a recipe; return the run directory and the warnings."""
+    reporter = Warnings()
+    return start(Recipe.from_dict(raw), out, reporter)[0].path, reporter.sentences
 
 
-def log_of(run):
+def continue_run(out, *overrides):
+    """Resume a run; return the warnings."""
+    reporter = Warnings()
+    resume(out, overrides, reporter)
+    return reporter.sentences
+
+
+def read_log(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def numbers_of_log(run):
-    """{name: [(iteration, value), ...]} of log.jsonl, worked out here anew."""
-    found = {}
-    for row in log_of(run):
+    """Return {name: [(iteration, value), ...]} of log.jsonl."""
+    series = {}
+    for row in read_log(run):
         numbers = {k: row[k] for k in ("seconds", "images_per_second") if k in row and "metrics" not in row}
         if "protocol" in row:
-            numbers["measuring/seconds"] = row["seconds"]
+            numbers["evaluation/seconds"] = row["seconds"]
         numbers |= {f"learning_rate/{player}": rate for player, rate in row.get("learning_rate", {}).items()}
         for player, terms in row.get("loss", {}).items():
             numbers |= {f"loss/{player}/{term}": value for term, value in terms.items()}
-        numbers |= {f"measures/{name}": value for name, value in row.get("metrics", {}).items()}
+        numbers |= {f"metrics/{name}": value for name, value in row.get("metrics", {}).items()}
         for name, value in numbers.items():
-            found.setdefault(name, []).append((row["iteration"], value))
-    return found
+            series.setdefault(name, []).append((row["iteration"], value))
+    return series
 
 
-def advice_in_log(run):
-    return [(row["iteration"], row["warning"]) for row in log_of(run) if "warning" in row]
+def warnings_in_log(run):
+    return [(row["iteration"], row["warning"]) for row in read_log(run) if "warning" in row]
 
 
 def read_csv(run):
-    found = {}
+    series = {}
     with open(run / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["iteration"] for row in rows}) == len(rows)
     for row in rows:
         for name, value in row.items():
             if name != "iteration" and value:
-                found.setdefault(name, []).append((int(row["iteration"]), float(value)))
-    return found
+                series.setdefault(name, []).append((int(row["iteration"]), float(value)))
+    return series
 
 
-def tensorboard_of(run):
-    everything = dict.fromkeys(("scalars", "images", "tensors"), 0)
-    return EventAccumulator(str(run / "tensorboard"), size_guidance=everything).Reload()
+def read_events(run):
+    unlimited = dict.fromkeys(("scalars", "images", "tensors"), 0)
+    return EventAccumulator(str(run / "tensorboard"), size_guidance=unlimited).Reload()
 
 
 def texts_in_tensorboard(run):
-    """[(step, text), ...] as TensorBoard's text tab reads them; the plain accumulator forgets no tensors."""
+    """Return [(step, text), ...] as TensorBoard's text tab does. The other accumulator keeps purged texts."""
     events = plugin_event_accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
-    return [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors("advice/text_summary")]
+    return [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors("warning/text_summary")]
 
 
 def read_tensorboard(run):
-    events = tensorboard_of(run)
+    events = read_events(run)
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def mlflow_of(run):
-    """A client, and what it says of the run."""
-    uri = Recipe.load(run / "recipe.toml").parts["tricks.mlflow"].config.uri
+def mlflow_run(run):
+    """Return a client and its run."""
+    uri = Recipe.load(run / "recipe.toml").components["tricks.mlflow"].config.uri
     client = MlflowClient(uri or f"sqlite:///{run / 'mlflow' / 'mlflow.db'}")
-    found = client.get_run(json.loads((run / "mlflow" / "gankit.json").read_text())["run"])
-    same = client.search_runs([found.info.experiment_id], f"attributes.run_name = '{run.name}'")
-    assert [r.info.run_id for r in same] == [found.info.run_id]
-    return client, found
+    info = client.get_run(json.loads((run / "mlflow" / "gankit.json").read_text())["run"])
+    runs = client.search_runs([info.info.experiment_id], f"attributes.run_name = '{run.name}'")
+    assert [r.info.run_id for r in runs] == [info.info.run_id]
+    return client, info
 
 
 def read_mlflow(run):
-    client, only = mlflow_of(run)
-    histories = {name: client.get_metric_history(only.info.run_id, name) for name in only.data.metrics}
+    client, info = mlflow_run(run)
+    histories = {name: client.get_metric_history(info.info.run_id, name) for name in info.data.metrics}
     return {name: sorted((m.step, m.value) for m in history) for name, history in histories.items()}
 
 
 def wandb_records(run):
-    """The records of every process, in order; the files are logs of LevelDB's format with a header of wandb's."""
+    """Yield the records of all processes in order. The files are LevelDB logs with a header by wandb."""
     paths = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
     sizes = None
-    # A helper of wandb's writes them, in its own time.
+    # A helper process of wandb writes them later.
     while sizes != (sizes := [path.stat().st_size for path in paths]):
         time.sleep(0.3)
     for path in paths:
@@ -141,7 +152,7 @@ def wandb_records(run):
             length, kind = int.from_bytes(data[position + 4 : position + 6], "little"), data[position + 6]
             record += data[position + 7 : position + 7 + length]
             position += 7 + length
-            if kind in (1, 4):  # whole, or the last of several pieces
+            if kind in (1, 4):  # complete, or the last part
                 yield wandb_internal_pb2.Record.FromString(record)
                 record = b""
 
@@ -156,55 +167,50 @@ def wandb_rows(run):
 
 
 def read_wandb(run):
-    found = {}
+    series = {}
     for row in wandb_rows(run):
         for name, value in row.items():
             if isinstance(value, int | float) and name != "iteration" and not name.startswith(("_", "samples/")):
-                found.setdefault(name, []).append((row["iteration"], value))
-    return found
+                series.setdefault(name, []).append((row["iteration"], value))
+    return series
 
 
 READ = {"csv": read_csv, "tensorboard": read_tensorboard, "wandb": read_wandb, "mlflow": read_mlflow}
 
 
-@dataclass
-class Played:
-    run: Path
-    advice: list[str]
-
-
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
-    """A run with every logger that nothing happens to."""
-    return Played(*play(recipe_with(*LOGGERS), tmp_path_factory.mktemp("loggers") / "whole"))
+    """An uninterrupted run with all loggers."""
+    return train(recipe_with(*LOGGERS), tmp_path_factory.mktemp("loggers") / "whole")[0]
 
 
 @pytest.fixture(scope="session")
 def shared(whole):
-    """Settings of a database that is there already: MLflow takes seconds to make one."""
-    return {"mlflow": {"uri": f"sqlite:///{whole.run / 'mlflow' / 'mlflow.db'}", "grids": False}}
+    """Settings of an existing database. MLflow takes seconds to create one."""
+    return {"mlflow": {"uri": f"sqlite:///{whole / 'mlflow' / 'mlflow.db'}"}}
 
 
 @pytest.fixture(scope="session")
-def killed(tmp_path_factory):
-    """The same, killed at iteration 6 and resumed from 4. The first process is watched, lest it ask a network."""
+def killed(tmp_path_factory, shared):
+    """A run that is killed at iteration 6 and resumed from 4. Network access of the first process is an error."""
     folder = tmp_path_factory.mktemp("loggers")
     recipe = folder / "logged.toml"
-    recipe.write_text(tomli_w.dumps(recipe_with(*LOGGERS, talks={"kill": 6})))
-    asked = folder / "asked"
+    recipe.write_text(tomli_w.dumps(recipe_with(*LOGGERS, warner={"kill": 6}, **shared)))
+    connections = folder / "connections"
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         address = "http://{}:{}".format(*proxy.getsockname())
-        everything = {f"{scheme}_proxy": address for scheme in ("http", "https", "all")}
-        environment = os.environ | everything | {k.upper(): v for k, v in everything.items()}
-        environment |= {"GANKIT_TEST_NO_NETWORK": str(asked), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
-        # Where MLflow sees one of the first two it is quiet anyway; the third leads wandb to this process's helper.
+        proxies = {f"{scheme}_proxy": address for scheme in ("http", "https", "all")}
+        environment = os.environ | proxies | {k.upper(): v for k, v in proxies.items()}
+        environment |= {"GANKIT_TEST_NO_NETWORK": str(connections), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+        # The first two disable MLflow's telemetry; the third connects wandb to this process's helper.
         for name in ("PYTEST_CURRENT_TEST", "CI", "WANDB_SERVICE"):
             environment.pop(name, None)
         command = [sys.executable, "-m", "gankit", "run", recipe, "--quiet", "--out", folder / "run"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == -9, done.stderr
+        process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert process.returncode == -9, process.stderr
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
             proxy.accept()
-    assert not asked.exists(), asked.read_text()
-    return Played(folder / "run", go_on(folder / "run"))
+    assert not connections.exists(), connections.read_text()
+    continue_run(folder / "run")
+    return folder / "run"

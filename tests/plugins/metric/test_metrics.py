@@ -1,4 +1,4 @@
-"""Every measure against its equation, worked out another way."""
+"""Each metric against an independent computation."""
 
 import math
 from types import SimpleNamespace
@@ -14,24 +14,25 @@ from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.extractor import Extractor, Features
 from gankit_plugins.metric.density_coverage import DensityCoverage, density_and_coverage
 from gankit_plugins.metric.frechet_distance import (
+    Fid,
     FrechetDistance,
     frechet_distance,
     frechet_distance_between,
-    frechet_distance_of_few,
+    frechet_distance_by_svd,
     mean_and_covariance,
 )
 from gankit_plugins.metric.inception_score import InceptionScore, inception_score
-from gankit_plugins.metric.kernel_distance import KernelDistance, squared_mmd
+from gankit_plugins.metric.kernel_distance import KernelDistance, Kid, squared_mmd
 from gankit_plugins.metric.memorisation import Memorisation
-from gankit_plugins.metric.modes import Modes, covered, divergence_from, shares_as_asked
-from gankit_plugins.metric.neighbours import nearest, nearest_others, neighbours, orders
-from gankit_plugins.metric.precision_recall import PrecisionRecall, share_within
+from gankit_plugins.metric.modes import Modes, class_accuracies, class_divergence, num_covered
+from gankit_plugins.metric.neighbours import nearest, nearest_others, neighbours, smallest_orders
+from gankit_plugins.metric.precision_recall import PrecisionRecall, proportion_within
 
 
 def cloud(count, size, seed, scale=1.0, shift=0.0):
-    randomness = torch.Generator().manual_seed(seed)
-    mix = torch.randn(size, size, generator=randomness, dtype=torch.float64)
-    return scale * torch.randn(count, size, generator=randomness, dtype=torch.float64) @ mix + shift
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    return scale * torch.randn(count, size, generator=generator, dtype=torch.float64) @ mix + shift
 
 
 def distance(a, b):
@@ -42,7 +43,7 @@ def distance(a, b):
 
 
 def by_numpy(a, b):
-    """With the eigenvalues of the product itself, which is not symmetric, by another library."""
+    """Return the Frechet distance by numpy, from the eigenvalues of the product, which is not symmetric."""
     a, b = a.double().numpy(), b.double().numpy()
     S_a, S_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     cross = np.sqrt(np.clip(np.linalg.eigvals(S_a @ S_b).real, 0, None)).sum()
@@ -50,21 +51,21 @@ def by_numpy(a, b):
 
 
 @pytest.mark.parametrize(("count", "size"), [(500, 3), (400, 64), (2000, 128)])
-def test_the_frechet_distance_is_that_of_an_independent_computation(count, size):
+def test_frechet_distance_equals_that_of_numpy(count, size):
     a, b = cloud(count, size, 0).float(), cloud(count, size, 1, 1.3, 0.2).float()
     assert distance(a, b) == pytest.approx(by_numpy(a, b), rel=1e-6)
 
 
-def test_the_frechet_distance_of_gaussians_is_known():
-    """Of N(m, s^2 I) and N(n, t^2 I) in F dimensions: |m - n|^2 + F (s - t)^2 (Dowson and Landau 1982)."""
+def test_frechet_distance_of_isotropic_gaussians():
+    """For N(m, s^2 I) and N(n, t^2 I) in F dimensions: |m - n|^2 + F (s - t)^2 (Dowson and Landau 1982)."""
     F, eye = 5, torch.eye(5, dtype=torch.float64)
     m, n = torch.arange(5.0).double(), torch.ones(5).double()
-    found = frechet_distance(m, 4 * eye, n, 2.25 * eye).item()
-    assert found == pytest.approx(((m - n) ** 2).sum().item() + F * (2 - 1.5) ** 2, rel=1e-12)
+    distance = frechet_distance(m, 4 * eye, n, 2.25 * eye).item()
+    assert distance == pytest.approx(((m - n) ** 2).sum().item() + F * (2 - 1.5) ** 2, rel=1e-12)
 
 
-def test_the_frechet_distance_of_samples_comes_near_that_of_the_gaussians_and_from_above():
-    """The bias at small counts: for equal clouds the distance is above 0 and falls with the number."""
+def test_bias_of_the_frechet_distance_at_small_counts():
+    """For samples of one distribution, the distance is above 0 and decreases with the count."""
     means = []
     for count in (100, 400, 1600):
         pairs = [(torch.randn(count, 16), torch.randn(count, 16)) for _ in range(8)]
@@ -74,52 +75,52 @@ def test_the_frechet_distance_of_samples_comes_near_that_of_the_gaussians_and_fr
 
 @given(st.integers(0, 2**20), st.integers(2, 8))
 @settings(max_examples=20, deadline=None)
-def test_the_frechet_distance_is_symmetric_and_0_for_equals(seed, size):
+def test_frechet_distance_is_symmetric_and_0_for_equal_features(seed, size):
     a, b = cloud(40, size, seed), cloud(50, size, seed + 1, 2.0, 1.0)
     assert distance(a, b) == pytest.approx(distance(b, a), rel=1e-8)
     assert distance(a, a) == pytest.approx(0, abs=1e-6 * mean_and_covariance(a)[1].trace().item())
 
 
-def test_fewer_images_than_features_are_no_trouble():
+def test_frechet_distance_of_fewer_images_than_features():
     a, b = cloud(20, 64, 0), cloud(20, 64, 1)
     assert distance(a, b) == pytest.approx(by_numpy(a, b), rel=1e-4)
 
 
 @given(st.integers(0, 2**20))
 @settings(max_examples=30, deadline=None)
-def test_the_frechet_distance_of_gaussians_in_the_plane_is_known(seed):
-    """Of covariances that do not commute: Tr M^(1/2) = sqrt(Tr M + 2 sqrt(det M)) for M = S_a S_b of 2 x 2."""
+def test_the_frechet_distance_of_gaussians_in_the_plane(seed):
+    """For covariances that do not commute: Tr M^(1/2) = sqrt(Tr M + 2 sqrt(det M)) for M = S_a S_b of 2 x 2."""
     a, b = cloud(30, 2, seed), cloud(40, 2, seed + 1, 1.5, 0.3)
     (mu_a, S_a), (mu_b, S_b) = mean_and_covariance(a), mean_and_covariance(b)
     M = S_a @ S_b
     assert not torch.allclose(M, S_b @ S_a, rtol=1e-3)
     root = (M.trace() + 2 * M.det().sqrt()).sqrt()
-    known = ((mu_a - mu_b).square().sum() + S_a.trace() + S_b.trace() - 2 * root).item()
-    assert distance(a, b) == pytest.approx(known, rel=1e-8)
-    assert frechet_distance_of_few(a, b).item() == pytest.approx(known, rel=1e-8)
+    expected = ((mu_a - mu_b).square().sum() + S_a.trace() + S_b.trace() - 2 * root).item()
+    assert distance(a, b) == pytest.approx(expected, rel=1e-8)
+    assert frechet_distance_by_svd(a, b).item() == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize(("a", "b", "size"), [(50, 60, 3), (300, 200, 64), (200, 300, 64), (129, 500, 128)])
-def test_both_forms_of_the_frechet_distance_are_one(a, b, size):
+def test_both_forms_of_the_frechet_distance_are_equal(a, b, size):
     x, y = cloud(a, size, 0), cloud(b, size, 1, 1.3, 0.2)
-    assert frechet_distance_of_few(x, y).item() == pytest.approx(distance(x, y), rel=1e-8)
+    assert frechet_distance_by_svd(x, y).item() == pytest.approx(distance(x, y), rel=1e-8)
 
 
-def test_of_few_images_the_frechet_distance_is_exact():
-    """Two lines at an angle: of S_a = s^2 u u^T and S_b = t^2 v v^T, Tr (S_a S_b)^(1/2) = s t |u v|."""
+def test_frechet_distance_of_few_images_is_exact():
+    """Two lines at an angle: for S_a = s^2 u u^T and S_b = t^2 v v^T, Tr (S_a S_b)^(1/2) = s t |u v|."""
     F = 12_288
     u, v = torch.zeros(2, F, dtype=torch.float64)
     u[0], v[0], v[1] = 1, 0.6, 0.8
     a, b = torch.randn(40, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
-    known = (a.mean() * u - b.mean() * v).square().sum() + a.var() + b.var() - 2 * a.std() * b.std() * 0.6
-    found = frechet_distance_between(a[:, None] * u, b[:, None] * v)
-    assert found.item() == pytest.approx(known.item(), rel=1e-10)
+    expected = (a.mean() * u - b.mean() * v).square().sum() + a.var() + b.var() - 2 * a.std() * b.std() * 0.6
+    distance = frechet_distance_between(a[:, None] * u, b[:, None] * v)
+    assert distance.item() == pytest.approx(expected.item(), rel=1e-10)
 
 
 # Kernel distance
 
 
-def test_the_kernel_distance_by_naive_loops():
+def test_kernel_distance_equals_loops():
     x, y = cloud(7, 3, 0), cloud(9, 3, 1)
 
     def k(a, b):
@@ -131,8 +132,8 @@ def test_the_kernel_distance_by_naive_loops():
     assert squared_mmd(x, y).item() == pytest.approx(xx + yy - 2 * xy, rel=1e-10)
 
 
-def test_the_kernel_distance_is_unbiased():
-    """Of clouds with one law it is 0 on average, at any count."""
+def test_kernel_distance_is_unbiased():
+    """The mean for samples of one distribution is 0 at any count."""
     torch.manual_seed(0)
     for count in (10, 100):
         estimates = torch.stack([squared_mmd(torch.randn(count, 4), torch.randn(count, 4)) for _ in range(300)])
@@ -142,12 +143,12 @@ def test_the_kernel_distance_is_unbiased():
 # Inception score
 
 
-def test_the_inception_score_in_closed_form():
-    sure = torch.eye(4) * 1000
-    assert inception_score(sure).item() == pytest.approx(4)
+def test_inception_score_in_closed_form():
+    confident = torch.eye(4) * 1000
+    assert inception_score(confident).item() == pytest.approx(4)
     assert inception_score(torch.zeros(6, 4)).item() == pytest.approx(1)
-    assert inception_score(sure[:1].repeat(5, 1)).item() == pytest.approx(1)
-    # Half of the images sure, half of them of no opinion: by hand.
+    assert inception_score(confident[:1].repeat(5, 1)).item() == pytest.approx(1)
+    # One confident prediction and one uniform prediction.
     p = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
     marginal = p.mean(0)
     by_hand = math.exp(
@@ -156,7 +157,7 @@ def test_the_inception_score_in_closed_form():
     assert inception_score(torch.tensor([[1000.0, 0.0], [0.0, 0.0]])).item() == pytest.approx(by_hand)
 
 
-def test_what_is_no_number_is_no_score():
+def test_inception_score_of_nan_is_nan():
     assert inception_score(torch.tensor([[0.0, 1.0], [math.nan, 0.0]])).isnan()
 
 
@@ -164,7 +165,7 @@ def test_what_is_no_number_is_no_score():
 
 
 def by_loops(x, y, k):
-    """For each of x, whether it is within a ball of y; and for each of y, how many of x."""
+    """Return (len(x), len(y)) whether each point of x is within the ball of each point of y."""
     within = torch.zeros(len(x), len(y), dtype=torch.bool)
     for j, centre in enumerate(y):
         others = sorted((centre - other).norm().item() for i, other in enumerate(y) if i != j)
@@ -173,33 +174,38 @@ def by_loops(x, y, k):
     return within
 
 
-@pytest.mark.parametrize(("k", "most"), [(1, 1), (1, 5), (3, 3), (3, 5), (24, 29)])
-def test_precision_recall_density_and_coverage_by_loops(k, most):
+@pytest.mark.parametrize(("k", "max_order"), [(1, 1), (1, 5), (3, 3), (3, 5), (24, 29)])
+def test_precision_recall_density_and_coverage_equal_loops(k, max_order):
     real, fake = cloud(30, 2, 0), cloud(25, 2, 0, 0.7, 0.5)
-    found = neighbours(real, fake, most)
-    within, around = by_loops(fake, real, k), by_loops(real, fake, k)
-    assert share_within(found.real_around_fake, k).item() == pytest.approx(within.any(1).double().mean().item())
-    assert share_within(found.fake_around_real, k).item() == pytest.approx(around.any(1).double().mean().item())
-    density, coverage = density_and_coverage(found, k)
-    assert density.item() == pytest.approx(within.sum().item() / (k * len(fake)), rel=1e-12)
-    assert coverage.item() == pytest.approx(within.any(0).double().mean().item())
-    assert found.near.tolist() == pytest.approx([min((x - y).norm().item() for y in real) for x in fake])
-    assert found.apart.tolist() == pytest.approx([sorted((x - y).norm().item() for y in real)[1] for x in real])
+    result = neighbours(real, fake, max_order)
+    fake_in_real, real_in_fake = by_loops(fake, real, k), by_loops(real, fake, k)
+    assert proportion_within(result.fake_in_real, k).item() == pytest.approx(fake_in_real.any(1).double().mean().item())
+    assert proportion_within(result.real_in_fake, k).item() == pytest.approx(real_in_fake.any(1).double().mean().item())
+    density, coverage = density_and_coverage(result, k)
+    assert density.item() == pytest.approx(fake_in_real.sum().item() / (k * len(fake)), rel=1e-12)
+    assert coverage.item() == pytest.approx(fake_in_real.any(0).double().mean().item())
+    assert result.fake_to_real.tolist() == pytest.approx([min((x - y).norm().item() for y in real) for x in fake])
+    assert result.real_to_real.tolist() == pytest.approx([sorted((x - y).norm().item() for y in real)[1] for x in real])
 
 
-def test_the_point_itself_is_none_of_its_neighbours():
+def test_a_point_is_not_its_own_neighbour():
     x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
     assert nearest_others(x, 1).tolist() == [[1], [1], [2], [4]]
     assert nearest_others(x, 3)[:, 2].tolist() == [7, 6, 4, 7]
     assert nearest(x[:1], x, 2).tolist() == [[0, 1]]
 
 
-def test_a_ball_holds_what_lies_on_its_edge():
+def test_a_ball_contains_its_boundary():
     radii = torch.tensor([[1.0, 2.0, 2.0], [3.0, 4.0, 5.0]])
-    assert orders(torch.tensor([[1.0, 5.1], [1.5, 0.0], [2.0, 4.0]]), radii).tolist() == [[1, 4], [2, 1], [2, 2]]
+    distances = torch.tensor([[1.0, 5.1], [1.5, 0.0], [2.0, 4.0]])
+    assert smallest_orders(distances, radii).tolist() == [
+        [1, 4],
+        [2, 1],
+        [2, 2],
+    ]
 
 
-def test_neighbours_in_blocks_are_the_same(monkeypatch):
+def test_neighbours_do_not_depend_on_the_block_size(monkeypatch):
     real, fake = cloud(40, 3, 0), cloud(30, 3, 1)
     whole = neighbours(real, fake, 3)
     monkeypatch.setattr("gankit_plugins.metric.neighbours.BLOCK", 7)
@@ -207,168 +213,179 @@ def test_neighbours_in_blocks_are_the_same(monkeypatch):
         torch.testing.assert_close(a, b)
 
 
-def test_every_distance_is_computed_once(monkeypatch):
+def test_metrics_share_their_distances(monkeypatch):
     computed = []
 
-    def plural(x, y):
+    def counted(x, y):
         computed.append(len(x) * len(y))
         return torch.cdist(x.double(), y.double())
 
-    monkeypatch.setattr("gankit_plugins.metric.neighbours.distances", plural)
+    monkeypatch.setattr("gankit_plugins.metric.neighbours.distances", counted)
     pair = comparison(cloud(20, 3, 0), cloud(15, 3, 1))
     for plugin in (PrecisionRecall, DensityCoverage, Memorisation):
-        plugin(plugin.Config()).measure(pair)
+        plugin(plugin.Config()).compute_metrics(pair)
     assert sorted(computed) == [15 * 15, 15 * 20, 20 * 20]
 
 
 # Modes
 
 
-def test_modes_and_their_divergence_by_hand():
-    seen = torch.tensor([0] * 90 + [1] * 9 + [2])
-    assert covered(seen, 4, 0.1).item() == 2  # an even share is 25, a tenth of it 2.5
-    assert covered(seen, 4, 0.01).item() == 3
-    assert covered(seen, 4, 0).item() == 3  # as in the papers
+def test_modes_and_class_divergence_by_hand():
+    predicted = torch.tensor([0] * 90 + [1] * 9 + [2])
+    assert num_covered(predicted, 4, 0.1).item() == 2  # an equal share is 25, a tenth of it 2.5
+    assert num_covered(predicted, 4, 0.01).item() == 3
+    assert num_covered(predicted, 4, 0).item() == 3  # as in the papers
     real = torch.arange(100) % 4
     by_hand = sum(p * math.log(p / 0.25) for p in (0.9, 0.09, 0.01))
-    assert divergence_from(seen, real, 4).item() == pytest.approx(by_hand)
-    assert divergence_from(real, real, 4).item() == pytest.approx(0)
-    assert math.isfinite(divergence_from(real, torch.zeros(100, dtype=torch.int64), 4).item())
+    assert class_divergence(predicted, real, 4).item() == pytest.approx(by_hand)
+    assert class_divergence(real, real, 4).item() == pytest.approx(0)
+    assert math.isfinite(class_divergence(real, torch.zeros(100, dtype=torch.int64), 4).item())
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.lists(st.integers(0, 9), min_size=1, max_size=40))
 @settings(max_examples=50, deadline=None)
-def test_a_divergence_is_never_below_0(seen, real):
-    """Not even where the real images miss classes, which are counted as if half an image were of them."""
-    assert divergence_from(torch.tensor(seen), torch.tensor(real), 10).item() >= -1e-12
+def test_class_divergence_is_not_negative(fake, real):
+    """Classes without real images count as half an image."""
+    assert class_divergence(torch.tensor(fake), torch.tensor(real), 10).item() >= -1e-12
 
 
-def test_what_was_asked_for_is_compared_by_name():
-    """A generator of three classes, seen by a classifier of others in another order."""
-    asked = torch.tensor([0, 0, 1, 1, 2])
-    seen = torch.tensor([3, 0, 1, 1, 2])  # a cat, an ant, two dogs, an emu
-    assert shares_as_asked(seen, asked, ("cat", "dog", "eel"), ("ant", "dog", "emu", "cat")) == [0.5, 1]
-    assert shares_as_asked(seen, asked, ("x", "y", "z"), ("ant", "dog", "emu", "cat")) == []
+def test_requested_classes_are_compared_by_name():
+    """The generator and the classifier have different classes in a different order."""
+    requested = torch.tensor([0, 0, 1, 1, 2])
+    predicted = torch.tensor([3, 0, 1, 1, 2])  # a cat, an ant, two dogs, an emu
+    assert class_accuracies(predicted, requested, ("cat", "dog", "eel"), ("ant", "dog", "emu", "cat")) == [0.5, 1]
+    assert class_accuracies(predicted, requested, ("x", "y", "z"), ("ant", "dog", "emu", "cat")) == []
 
 
 # The plugins
 
 
-def comparison(real, fake, logits=None, asked=None, names=(), **more):
-    """Features that are the images, and logits that are given for both sides."""
+def comparison(real, fake, logits=None, requested=None, names=(), name="none", **more):
+    """Return a comparison whose features are the images, with given logits for both sides."""
     table = {} if logits is None else {len(real): logits[0], len(fake): logits[1]}
 
-    def look(images):
+    def extract(images):
         return Features(images.flatten(1), table.get(len(images)))
 
-    samples = [Samples(images[:, :, None, None].float(), labels) for images, labels in ((real, None), (fake, asked))]
-    return Comparison(*samples, Extractor({"extractor": "none"}, look, names), {"seed": 0}, **more)
+    samples = [
+        Samples(images[:, :, None, None].float(), labels) for images, labels in ((real, None), (fake, requested))
+    ]
+    return Comparison(*samples, Extractor({"extractor": name}, extract, names), {"seed": 0}, **more)
 
 
-def test_equal_clouds_are_as_good_as_can_be():
+def test_metrics_of_equal_features():
     x = cloud(60, 3, 0)
     same = comparison(x, x)
-    found = {}
+    metrics = {}
     for plugin in (FrechetDistance, KernelDistance, PrecisionRecall, DensityCoverage, Memorisation):
-        found |= plugin(plugin.Config()).measure(same)
-    assert found["frechet_distance"] == pytest.approx(0, abs=1e-3)
-    assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
-    assert (found["nearest_ratio"], found["near_copies"]) == (0, 1)
+        metrics |= plugin(plugin.Config()).compute_metrics(same)
+    assert metrics["frechet_distance"] == pytest.approx(0, abs=1e-3)
+    assert (metrics["precision"], metrics["recall"], metrics["coverage"]) == (1, 1, 1)
+    assert (metrics["nearest_ratio"], metrics["near_copies"]) == (0, 1)
     assert same.protocol == {"extractor": "none", "seed": 0}
 
 
-def test_a_collapsed_generator_is_seen():
-    """One image again and again: precise, perhaps, but nothing is recalled or covered, and one mode is left."""
+def test_metrics_of_a_collapsed_generator():
+    """One repeated image: high precision, low recall and coverage, one mode."""
     real = cloud(100, 3, 0)
     fake = real[:1].repeat(90, 1) + 1e-3 * cloud(90, 3, 1)
     logits = torch.randn(100, 5), torch.tensor([[0.0, 9.0, 0, 0, 0]]).repeat(90, 1)
-    seen = comparison(real, fake, logits, torch.arange(90) % 5, tuple("abcde"))
-    found = {}
+    collapsed = comparison(real, fake, logits, torch.arange(90) % 5, tuple("abcde"))
+    metrics = {}
     for plugin in (FrechetDistance, PrecisionRecall, DensityCoverage, Modes, InceptionScore, Memorisation):
-        found |= plugin(plugin.Config()).measure(seen)
-    assert found["precision"] == 1
-    assert found["recall"] < 0.05
-    assert found["coverage"] < 0.2
-    assert (found["modes"], found["as_asked"], found["as_asked_worst"]) == (1, 0.2, 0)
-    assert found["near_copies"] > 0.9
-    assert found["mode_divergence"] > 1
-    assert found["inception_score"] == pytest.approx(1, abs=1e-3)
-    assert found["nearest_ratio"] < 0.1
-    assert found["frechet_distance"] > 0.5
+        metrics |= plugin(plugin.Config()).compute_metrics(collapsed)
+    assert metrics["precision"] == 1
+    assert metrics["recall"] < 0.05
+    assert metrics["coverage"] < 0.2
+    assert (metrics["modes"], metrics["as_asked"], metrics["as_asked_worst"]) == (1, 0.2, 0)
+    assert metrics["near_copies"] > 0.9
+    assert metrics["mode_divergence"] > 1
+    assert metrics["inception_score"] == pytest.approx(1, abs=1e-3)
+    assert metrics["nearest_ratio"] < 0.1
+    assert metrics["frechet_distance"] > 0.5
 
 
-@pytest.mark.parametrize(("images", "covered", "said"), [(90, 2, True), (90, 3, False), (4, 2, False)])
-def test_a_run_that_ends_with_few_classes_says_so(images, covered, said):
-    """Of four images no more than four of five classes can be."""
-    plugin, sentences = Modes(Modes.Config()), []
-    run = SimpleNamespace(advise=sentences.append)
+@pytest.mark.parametrize(("images", "covered", "warns"), [(90, 2, True), (90, 3, False), (4, 2, False)])
+def test_a_run_that_ends_with_few_classes_warns(images, covered, warns):
+    """Four images can cover at most four of five classes."""
+    plugin, warnings = Modes(Modes.Config()), []
+    run = SimpleNamespace(warn=warnings.append)
     plugin.on_stop(run)
-    seen = torch.eye(5)[torch.arange(images) % covered]
-    plugin.measure(comparison(cloud(100, 3, 0), cloud(images, 3, 1), (torch.randn(100, 5), seen), None, tuple("abcde")))
+    logits = torch.randn(100, 5), torch.eye(5)[torch.arange(images) % covered]
+    plugin.compute_metrics(comparison(cloud(100, 3, 0), cloud(images, 3, 1), logits, None, tuple("abcde")))
     plugin.on_stop(run)
-    assert [s.startswith("modes is 2: the generated images are of fewer than half of the 5") for s in sentences] == [
-        True
-    ] * said
+    assert len(warnings) == warns
+    assert all(w.startswith("modes is 2: the images cover fewer than half of the 5 possible") for w in warnings)
 
 
-def test_without_classes_nothing_is_said_of_classes():
-    nothing = comparison(cloud(20, 2, 0), cloud(20, 2, 1))
-    assert Modes(Modes.Config()).measure(nothing) is None
-    assert InceptionScore(InceptionScore.Config()).measure(nothing) is None
+def test_class_metrics_do_not_apply_without_logits():
+    without_logits = comparison(cloud(20, 2, 0), cloud(20, 2, 1))
+    assert Modes(Modes.Config()).compute_metrics(without_logits) is None
+    assert InceptionScore(InceptionScore.Config()).compute_metrics(without_logits) is None
 
 
-def test_few_images_make_k_smaller_and_blocks_too():
+def test_few_images_reduce_k_and_the_block_size():
     few = comparison(cloud(3, 2, 0), cloud(4, 2, 1))
     for plugin in (PrecisionRecall, DensityCoverage, KernelDistance):
-        assert all(math.isfinite(v) for v in plugin(plugin.Config()).measure(few).values())
+        assert all(math.isfinite(v) for v in plugin(plugin.Config()).compute_metrics(few).values())
+
+
+def test_fid_and_kid_require_inception():
+    real, fake = cloud(60, 3, 0), cloud(50, 3, 1)
+    inception = comparison(real, fake, name="inception 0123456789ab")
+    for alias, general, name in ((Fid, FrechetDistance, "fid"), (Kid, KernelDistance, "kid")):
+        (value,) = general(general.Config()).compute_metrics(inception).values()
+        assert alias(alias.Config()).compute_metrics(inception) == {name: value}
+        with pytest.raises(InputError, match=f"{name} is defined for .* the extractor is classifier .* {general.name}"):
+            alias(alias.Config()).compute_metrics(comparison(real, fake, name="classifier of classes 01"))
 
 
 # Copies
 
 
-def everything(real, count, fake):
-    """A comparison with the first `count` of the real images."""
+def comparison_with_part(real, count, fake):
+    """Return a comparison with the first `count` real images of a dataset."""
     return comparison(real[:count], fake, dataset_features=lambda: Features(real.float()))
 
 
-def test_copies_of_any_real_image_are_seen_and_new_images_are_none():
-    """Real images that are compared with are a twentieth of all; the copies are of others."""
+def test_copies_of_any_real_image_are_detected():
+    """The copied images are not among the twentieth of the dataset that is compared."""
     torch.manual_seed(0)
     real, new = torch.randn(4000, 8), torch.randn(400, 8)
     memorisation = Memorisation(Memorisation.Config())
-    copies = memorisation.measure(everything(real, 200, real[-400:]))
+    copies = memorisation.compute_metrics(comparison_with_part(real, 200, real[-400:]))
     assert copies["nearest_ratio"] < 1e-3
     assert copies["near_copies"] == 1
-    fresh = memorisation.measure(everything(real, 200, new))
+    fresh = memorisation.compute_metrics(comparison_with_part(real, 200, new))
     assert fresh["nearest_ratio"] == pytest.approx(1, abs=0.1)
     assert fresh["near_copies"] < 0.04
-    # A tenth of copies moves no median by much.
-    some = memorisation.measure(everything(real, 200, torch.cat([new[:360], real[-40:]])))
+    # One tenth of copies hardly changes the medians.
+    some = memorisation.compute_metrics(comparison_with_part(real, 200, torch.cat([new[:360], real[-40:]])))
     assert some["nearest_ratio"] > 0.9
     assert some["near_copies"] == pytest.approx(0.1, abs=0.04)
 
 
-def test_memorisation_by_loops():
+def test_memorisation_equals_loops():
     real, fake = cloud(30, 3, 0), cloud(9, 3, 1)
-    found = Memorisation(Memorisation.Config()).measure(everything(real, 11, fake))
+    metrics = Memorisation(Memorisation.Config()).compute_metrics(comparison_with_part(real, 11, fake))
     near = [min((x - y).norm().item() for y in real) for x in fake]
     apart = sorted(sorted((x - y).norm().item() for y in real)[1] for x in real[:11])
-    assert found["nearest_ratio"] == pytest.approx(sorted(near)[4] / apart[5], rel=1e-5)
+    assert metrics["nearest_ratio"] == pytest.approx(sorted(near)[4] / apart[5], rel=1e-5)
     edge = apart[0] + 0.01 * 10 * (apart[1] - apart[0])
-    assert found["near_copies"] == pytest.approx(sum(d <= edge for d in near) / 9)
+    assert metrics["near_copies"] == pytest.approx(sum(d <= edge for d in near) / 9)
 
 
-# What cannot be compared
+# Errors
 
 
 @pytest.mark.parametrize(("real", "fake"), [(1, 5), (5, 1), (0, 5)])
-def test_one_image_is_no_cloud(real, fake):
+def test_single_images_are_refused(real, fake):
     with pytest.raises(InputError, match="2 of each are wanted"):
         comparison(torch.rand(real, 2), torch.rand(fake, 2))
 
 
 @pytest.mark.parametrize(
-    ("look", "said"),
+    ("function", "message"),
     [
         (lambda x: Features(x.flatten(1) / 0), "odd: features of 3 of 3 images are no finite numbers"),
         (lambda x: Features(x.flatten(1), x.flatten(1) * math.nan), "odd: logits of 3 images are no numbers"),
@@ -378,22 +395,22 @@ def test_one_image_is_no_cloud(real, fake):
         (lambda x: x @ torch.ones(7), "odd cannot look at images of 1x2x2: .*size"),
     ],
 )
-def test_what_an_extractor_must_not_give_is_a_sentence(look, said):
-    with pytest.raises(GankitError, match=said):
-        Extractor({"extractor": "odd"}, look)(torch.ones(3, 1, 2, 2))
+def test_invalid_features_are_errors(function, message):
+    with pytest.raises(GankitError, match=message):
+        Extractor({"extractor": "odd"}, function)(torch.ones(3, 1, 2, 2))
 
 
-def test_logits_that_cost_a_look_are_looked_for_when_asked_for():
-    looks = []
+def test_separate_logits_are_computed_on_demand():
+    calls = []
 
     def logits(images):
-        looks.append(len(images))
+        calls.append(len(images))
         return images.flatten(1)
 
     extractor = Extractor({"extractor": "two"}, lambda x: Features(x.flatten(1)), logits=logits)
     pair = Comparison(Samples(torch.rand(4, 1, 1, 2)), Samples(torch.rand(3, 1, 1, 2)), extractor, {})
-    PrecisionRecall(PrecisionRecall.Config()).measure(pair)
-    assert looks == []
+    PrecisionRecall(PrecisionRecall.Config()).compute_metrics(pair)
+    assert calls == []
     for _ in range(2):
-        assert InceptionScore(InceptionScore.Config()).measure(pair)["inception_score"] >= 1
-    assert looks == [3]
+        assert InceptionScore(InceptionScore.Config()).compute_metrics(pair)["inception_score"] >= 1
+    assert calls == [3]

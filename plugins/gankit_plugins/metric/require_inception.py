@@ -1,0 +1,24 @@
+"""Check for metrics that are defined for the features of Inception."""
+
+from __future__ import annotations
+
+from gankit import Comparison, InputError
+
+
+def require_inception(comparison: Comparison, metric: str, general: str) -> None:
+    """Check that the extractor is Inception.
+
+    Args:
+        comparison: the comparison.
+        metric: the name of the metric.
+        general: the name of the same metric for any extractor.
+
+    Raises:
+        InputError: the extractor is another network.
+    """
+    extractor = comparison.extractor.name
+    if extractor.partition(" ")[0] != "inception":
+        raise InputError(
+            f'{metric} is defined for the extractor "inception", but the extractor is {extractor}; set '
+            f'extractor.use = "inception", or use the metric {general}'
+        )

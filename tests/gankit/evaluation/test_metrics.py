@@ -1,0 +1,89 @@
+"""Tests of extractors, comparisons and the metrics of one comparison."""
+
+import pytest
+import torch
+
+from gankit import InputError
+from gankit.evaluation.metrics import compute_all
+from gankit.plugin.comparison import Comparison, Samples
+from gankit.plugin.extractor import CHUNK, Extractor, Features
+
+
+def test_an_extractor_is_called_with_chunks():
+    sizes = []
+
+    def extract(images):
+        sizes.append(len(images))
+        return Features(images.flatten(1), images.flatten(1)[:, :2])
+
+    images = torch.rand(CHUNK + 3, 1, 2, 2)
+    features = Extractor({}, extract)(images)
+    assert sizes == [CHUNK, 3]
+    assert torch.equal(features.values, images.flatten(1))
+    assert features.logits.shape == (CHUNK + 3, 2)
+
+
+def test_features_are_computed_once_for_all_metrics():
+    sizes = []
+
+    def extract(images):
+        sizes.append(len(images))
+        return Features(images.flatten(1))
+
+    real, fake = Samples(torch.rand(5, 1, 1, 2)), Samples(torch.rand(4, 1, 1, 2))
+    comparison = Comparison(real, fake, Extractor({"a": 1}, extract), {"b": 2})
+    metrics = {
+        "one": lambda c: {"fake": c.fake_features.values.mean().item()},
+        "two": lambda c: {"real": c.real_features.values.mean().item(), "again": c.fake_features.values.sum().item()},
+        "three": lambda c: None,
+    }
+    results = compute_all(metrics, comparison)
+    assert results.keys == {"fake": "one", "real": "two", "again": "two"}
+    assert (set(results.numbers), results.not_applicable, results.failed) == ({"fake", "real", "again"}, ["three"], {})
+    assert sorted(sizes) == [4, 5]
+    assert comparison.protocol == {"a": 1, "b": 2}
+
+
+def small_comparison(extractor=None):
+    images = Samples(torch.rand(2, 1, 1, 1))
+    return Comparison(images, images, extractor, {})
+
+
+def test_equal_names_of_two_metrics_are_told_apart_by_key():
+    results = compute_all({"metrics.a": lambda c: {"x": 1.0}, "metrics.b": lambda c: {"x": 2.0}}, small_comparison())
+    assert results.numbers == {"x": 1.0, "metrics.b.x": 2.0}
+    assert results.keys == {"x": "metrics.a", "metrics.b.x": "metrics.b"}
+
+
+def test_a_metric_that_fails_does_not_stop_the_others():
+    def fails(comparison):
+        raise InputError("too few images")
+
+    results = compute_all({"metrics.a": fails, "metrics.b": lambda c: {"x": 2.0}}, small_comparison())
+    assert results.numbers == {"x": 2.0}
+    with pytest.raises(InputError, match=r"metrics\.a: too few images"):
+        results.checked()
+
+
+def test_without_an_extractor_only_metrics_of_samples_are_computed():
+    metrics = {
+        "metrics.a": lambda c: {"mean": c.fake.images.mean().item()},
+        "metrics.b": lambda c: {"x": c.real_features},
+    }
+    results = compute_all(metrics, small_comparison())
+    assert results.numbers.keys() == {"mean"}
+    assert "extractor" in str(results.failed["metrics.b"])
+
+
+def test_a_digest_identifies_images_and_labels():
+    images, labels = torch.randint(0, 256, (4, 1, 2, 2), dtype=torch.uint8), torch.arange(4)
+    digest = Samples(images.clone(), labels.clone()).digest()
+    assert Samples(images, labels).digest() == digest
+    others = [
+        Samples(images.flip(0), labels),
+        Samples(images, labels.flip(0)),
+        Samples(images),
+        Samples(images.view(4, 1, 1, 4), labels),
+        Samples(images.float(), labels),
+    ]
+    assert len({other.digest() for other in others} | {digest}) == 6

@@ -1,0 +1,164 @@
+"""Tests of TOML files and overrides: extends, merging, errors."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from gankit import InputError, Recipe
+from gankit.errors import RecipeError
+from gankit.recipe.toml import merge, parse_overrides, read_toml
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_chain_of_recipes_is_merged_in_order(tmp_path):
+    written(tmp_path / "a.toml", 'seed = 1\n[train]\nbatch_size = 8\niterations = 1\n[tricks.x]\nuse = "p"\nq = 1\n')
+    written(tmp_path / "b.toml", 'extends = "a.toml"\nseed = 2\n[train]\niterations = 2\n[tricks.x]\nr = 2\n')
+    top = written(tmp_path / "c.toml", 'extends = "b.toml"\n[train]\niterations = 3\n[tricks.y]\n')
+    assert read_toml(top) == {
+        "seed": 2,
+        "train": {"batch_size": 8, "iterations": 3},
+        "tricks": {"x": {"use": "p", "q": 1, "r": 2}, "y": {}},
+    }
+
+
+@pytest.mark.parametrize("bases", [["a.toml"], ["b.toml", "a.toml"], ["b.toml", "c.toml", "b.toml"]])
+def test_a_circle_of_extends_is_an_error(tmp_path, bases):
+    names = ["a.toml", *dict.fromkeys(b for b in bases if b != "a.toml")]
+    for name, base in zip(names, bases, strict=False):
+        written(tmp_path / name, f'extends = "{base}"')
+    with pytest.raises(RecipeError, match=r"extends: the recipes extend each other in a circle: a\.toml -> "):
+        read_toml(tmp_path / "a.toml")
+
+
+def test_a_missing_extended_recipe_is_an_error(tmp_path):
+    top = written(tmp_path / "a.toml", 'extends = "gone.toml"')
+    with pytest.raises(RecipeError, match=r"a\.toml: extends: there is no recipe .*gone\.toml"):
+        read_toml(top)
+
+
+BELOW = {
+    "loss": {"use": "hinge", "margin": 2},
+    "optimizer": {"generator": {"use": "sgd", "lr": 1}, "discriminator": {"lr": 2}},
+    "tricks": {"noise": {"sigma": 3}, "other": {"use": "noise", "sigma": 4, "more": {"use": "x", "y": 1}}},
+    "generator": "plain",
+}
+
+
+@pytest.mark.parametrize(
+    ("above", "where", "merged"),
+    [
+        ({"loss": {"margin": 5}}, "loss", {"use": "hinge", "margin": 5}),
+        ({"loss": {"use": "hinge"}}, "loss", {"use": "hinge", "margin": 2}),
+        ({"loss": {"use": "other"}}, "loss", {"use": "other"}),
+        ({"loss": "other"}, "loss", {"use": "other"}),
+        ({"loss": "hinge"}, "loss", {"use": "hinge", "margin": 2}),
+        ({"optimizer": {"generator": {"use": "adam"}}}, "optimizer.generator", {"use": "adam"}),
+        # Without `use`, the plugin is the default, here adam.
+        ({"optimizer": {"discriminator": {"use": "adam"}}}, "optimizer.discriminator", {"use": "adam", "lr": 2}),
+        ({"optimizer": {"discriminator": {"use": "sgd"}}}, "optimizer.discriminator", {"use": "sgd"}),
+        # Without `use`, the plugin of a trick has the name of the table.
+        ({"tricks": {"noise": {"use": "noise"}}}, "tricks.noise", {"use": "noise", "sigma": 3}),
+        ({"tricks": {"noise": {"use": "other"}}}, "tricks.noise", {"use": "other"}),
+        # `use` inside the settings of a plugin has no special meaning.
+        ({"tricks": {"other": {"more": {"use": "z"}}}}, "tricks.other.more", {"use": "z", "y": 1}),
+        ({"tricks": {"other": {"more": "z"}}}, "tricks.other.more", "z"),
+        ({"generator": {"width": 3}}, "generator", {"use": "plain", "width": 3}),
+        ({"generator": {"use": "other"}}, "generator", {"use": "other"}),
+        ({"train": {"seed": 1}}, "train", {"seed": 1}),
+    ],
+)
+def test_merge_drops_the_settings_of_a_replaced_plugin(above, where, merged):
+    before = copy.deepcopy((BELOW, above))
+    result = merge(BELOW, above)
+    for key in where.split("."):
+        result = result[key]
+    assert result == merged
+    assert (BELOW, above) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "nested"),
+    [
+        (["train.iterations=100"], {"train": {"iterations": 100}}),
+        (["a.b=1", "a.c=[1, 2.5]"], {"a": {"b": 1, "c": [1, 2.5]}}),
+        (["loss.use=hinge"], {"loss": {"use": "hinge"}}),
+        (["data.folder=/some/where else"], {"data": {"folder": "/some/where else"}}),
+        (["a=true", "b=TRUE"], {"a": True, "b": "TRUE"}),
+        (["a=1e-3", "b=-0.5", "c=1_000"], {"a": 1e-3, "b": -0.5, "c": 1000}),
+        (["a='x=y'"], {"a": "x=y"}),
+        (['a={b = 1, c = "d"}'], {"a": {"b": 1, "c": "d"}}),
+        (["a=2026-11-20T00:00:00x"], {"a": "2026-11-20T00:00:00x"}),
+        (["a=1", "a=2"], {"a": 2}),
+        (["generator.use=./my.py:G"], {"generator": {"use": "./my.py:G"}}),
+        (["device=cuda:1"], {"device": "cuda:1"}),
+        (["loss=hinge", "loss.margin=2"], {"loss": {"use": "hinge", "margin": 2}}),
+        (["loss.margin=2", "loss=hinge"], {"loss": {"margin": 2, "use": "hinge"}}),
+        (
+            ["normalization.generator=group_norm", "normalization.generator.groups=4"],
+            {"normalization": {"generator": {"use": "group_norm", "groups": 4}}},
+        ),
+    ],
+)
+def test_overrides_are_toml_values_or_bare_words(overrides, nested):
+    assert parse_overrides(overrides) == nested
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["iterations"], "'iterations': an override is key=value, for example train.iterations=100"),
+        (["=3"], "an override is key=value"),
+        (["a..b=3"], "an override is key=value"),
+        (["a="], "'' is not a TOML value; quote strings: a='\"...\"'"),
+        (["a=[1"], "'[1' is not a TOML value"),
+        (["a={b"], "is not a TOML value"),
+        (["a=" + "[" * 5000], "is not a TOML value"),
+        (['a=x"y'], "is not a TOML value"),
+        (["a=1", "a.b=2"], "another override makes 'a' a value, not a table"),
+        (["a.b=2", "a=1"], "another override makes 'a' a table"),
+    ],
+)
+def test_wrong_overrides_are_errors(overrides, message):
+    with pytest.raises(InputError) as error:
+        parse_overrides(overrides)
+    assert message in str(error.value)
+    assert repr(overrides[-1]) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = ", "TOML: Invalid value (at end of document)"),
+        ("a = 1\na = 2\n", "TOML: Cannot overwrite a value (at line 2"),
+        ("a = " + "[" * 5000, "TOML: "),
+        ("a = " + "9" * 5000, "TOML: Exceeds the limit"),
+        ("train." + ".".join("a" * 5000) + " = 1", "TOML: nested too deeply"),
+        ("extends = 3", "extends: 3 given; expected the path of one recipe"),
+        ('extends = "a\\u0000b"', "extends: "),
+        ('extends = "."', "extends: "),
+        (f'extends = "{"x" * 400}"', "extends: "),
+    ],
+)
+def test_wrong_toml_is_an_error(tmp_path, text, message):
+    path = written(tmp_path / "r.toml", text)
+    with pytest.raises(RecipeError) as error:
+        Recipe.load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+
+
+def test_a_file_that_is_not_a_recipe_is_an_error(tmp_path):
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for path, message in [
+        (tmp_path / "gone.toml", "there is no recipe"),
+        (tmp_path, "is a folder; a recipe is a TOML file"),
+        (tmp_path / "binary.toml", "is not text"),
+        (tmp_path / "binary.toml" / "x.toml", "cannot be read"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Recipe.load(path)
