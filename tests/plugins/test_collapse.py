@@ -53,7 +53,7 @@ def test_collapse_is_reported_in_metrics_log_and_page(watching, tmp_path):
 
     warnings = [row["warning"] for row in log if "warning" in row]
     metric_warning = f"modes is {newest['modes']:g}: the samples cover fewer than half of the 8 modes"
-    expected = ["D's loss is nearly 0", "G has collapsed to few of them"] if watching else []
+    expected = ["D's loss is nearly 0", "G has collapsed to few images"] if watching else []
     for sentence in [metric_warning, *expected]:
         assert any(sentence in warning for warning in warnings), sentence
 
@@ -63,5 +63,5 @@ def test_collapse_is_reported_in_metrics_log_and_page(watching, tmp_path):
     ending = "stopped at iteration" if watching else "finished: 400 iterations"
     for sentence in [ending, metric_warning, *expected, f"modes {newest['modes']:g}, good {newest['good']:.4g}"]:
         assert sentence in first, sentence
-    assert f'class="told {"bad" if watching else "mind"}"' in page
+    assert f'class="status {"bad" if watching else "mind"}"' in page
     assert (outcome.stop_reason is not None) == bool(watching)

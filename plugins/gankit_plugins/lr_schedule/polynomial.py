@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def polynomial(t: int, init_lr: float, T: int, power: float) -> float:
     """Return LR(t) = init_lr (1 - t/T)^power, at iteration t = 0, 1, ...; 0 from T on.
 
-    Meng 2021, equation 4, prints (t/T)^power, which would start at 0 and rise, although the text describes a falling
-    one."""
+    Meng 2021, equation 4, prints (t/T)^power, which would start at 0 and rise, although the text describes a fall.
+    """
     return init_lr * max(0.0, 1 - t / T) ** power
 
 

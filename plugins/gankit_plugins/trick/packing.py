@@ -35,15 +35,15 @@ def packs(images: Tensor, size: int) -> Tensor:
 def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
     """Return an order of the images in which every `size` consecutive images have the same class.
 
-        Images of a class keep their order. The classes of the packs are 0, 1, 2, ..., 0, 1, 2, ..., like those of the
-    images.
-        Args:
-            labels: (B,) int64, equally many of each class, and of each a multiple of `size`.
-            classes: N.
-            size: m, images in a pack.
+    Images of a class keep their order. The classes of the packs are 0, 1, 2, ..., 0, 1, 2, ..., like those of images.
 
-        Returns:
-            (B,) int64, indices of images.
+    Args:
+        labels: (B,) int64, equally many of each class, and of each a multiple of `size`.
+        classes: N.
+        size: m, images in a pack.
+
+    Returns:
+        (B,) int64, indices of images.
     """
     by_class = torch.argsort(labels, stable=True)
     return by_class.reshape(classes, -1, size).transpose(0, 1).flatten()

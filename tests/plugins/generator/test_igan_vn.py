@@ -299,7 +299,7 @@ def test_layers_of_the_long_way_and_the_branches(spec_of):
     network = built(spec_of("batch_norm", channels=3, resolution=96, latent_size=6, classes=2), channels=2)
 
     def layers(part):
-        """(kernel, stride, groups)"""
+        """Return (kernel, stride, groups) of a layer."""
         kinds = (nn.Conv2d, nn.ConvTranspose2d)
         return [(m.kernel_size[0], m.stride[0], m.groups) for m in part.modules() if isinstance(m, kinds)]
 

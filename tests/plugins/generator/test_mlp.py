@@ -12,7 +12,7 @@ from gankit_plugins.generator.mlp import FullyConnectedGenerator, MlpGenerator
 
 
 def test_network_is_its_equation(spec_of, roughen):
-    """tanh of weighted sums of weighted sums cut off at 0, number by number."""
+    """Compare with tanh of weighted sums of ReLU of weighted sums."""
     spec = spec_of(channels=2, resolution=2, latent_size=3)
     network = roughen(FullyConnectedGenerator(spec, [4, 5]).double())
     z = torch.randn(6, 3, dtype=torch.float64)

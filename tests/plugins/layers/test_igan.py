@@ -48,8 +48,7 @@ def test_quarter_refuses_other_sizes_and_names_the_neighbours(resolution, near):
 
 
 def reach(layer, channels, side=5):
-    """For an impulse in each input channel, in the middle of the map: (height, width) of what it changes in each
-    output channel."""
+    """Return (height, width) of the response of each output channel to an impulse in each input channel."""
     base = layer(torch.zeros(1, channels, side, side))
     extents = []
     for c in range(channels):

@@ -18,7 +18,7 @@ def build(parameters, **settings):
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_steps_are_those_of_the_equations(device, momentum, nesterov, weight_decay):
-    """v <- mu v + g and theta <- theta - lr v (Polyak); theta - lr (g + mu v) looks one step ahead (Nesterov)."""
+    """Check v <- mu v + g and theta <- theta - lr v (Polyak); theta - lr (g + mu v) looks one step ahead (Nesterov)."""
     lr = 0.01
     gradients = [[1.0, -2.0, 0.5], [0.3, 0.1, -4.0], [-1.0, 0.0, 2.0]]
     theta = [0.5, -1.0, 2.0]

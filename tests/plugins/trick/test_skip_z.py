@@ -30,7 +30,7 @@ def joined(network):
 
 
 def test_each_size_of_the_maps_has_one_part_of_z_and_all_of_z_is_used(run):
-    """igan at 8x8 has maps of 4x4 and 8x8."""
+    """The igan generator at 8x8 has maps of 4x4 and 8x8."""
     places = joined(run().generator)
     assert len(places) == 2
     assert sorted((p.part.start, p.part.stop) for p in places) == [(0, 50), (50, 100)]
