@@ -63,5 +63,5 @@ def test_collapse_is_reported_in_metrics_log_and_page(watching, tmp_path):
     ending = "stopped at iteration" if watching else "finished: 400 iterations"
     for sentence in [ending, metric_warning, *expected, f"modes {newest['modes']:g}, good {newest['good']:.4g}"]:
         assert sentence in first, sentence
-    assert f'class="status {"bad" if watching else "mind"}"' in page
+    assert f'class="status {"error" if watching else "warning"}"' in page
     assert (outcome.stop_reason is not None) == bool(watching)

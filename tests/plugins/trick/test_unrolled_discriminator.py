@@ -33,7 +33,7 @@ def double(value):
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 7])
 def test_quadratic_loss_has_the_closed_form(steps):
-    """A loss of (theta - x)^2 / 2 moves theta to x + (1 - lr)^k (theta - x), whose derivative by x is 1 - (1 - lr)^k."""
+    """Loss (theta - x)^2 / 2 moves theta to x + (1 - lr)^k (theta - x), whose derivative by x is 1 - (1 - lr)^k."""
     theta, x, lr = double(3.0).requires_grad_(), double(0.5).requires_grad_(), 0.2
     end = unroll({"theta": theta}, lambda at: (at["theta"] - x).square() / 2, lr, steps)["theta"]
     torch.testing.assert_close(end.detach(), 0.5 + 0.8**steps * double(2.5))
