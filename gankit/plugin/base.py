@@ -66,6 +66,9 @@ class Plugin:
     cross_entropy: ClassVar[bool] = False
     """For a loss: the sigmoid of D's logits is the probability that an image is real."""
 
+    relativistic_logits: ClassVar[bool] = False
+    """Trick whose loss terms use differences of D's logits, so that a single logit has no meaning of its own."""
+
     uses_weights: ClassVar[bool] = False
     """For a loss: it uses `step.real_weight` and `step.fake_weight`."""
 

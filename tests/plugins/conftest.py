@@ -1,4 +1,4 @@
-"""What every plugin goes through in a run: it changes it, or not, and a resumed run ends with the same bytes."""
+"""Fixtures for tests of plugins: tiny recipes, complete runs, and networks."""
 
 import pytest
 import torch
@@ -32,59 +32,49 @@ BASES = {"igan_vn": BY_CLASS, "igan": UNCONDITIONAL}
 FILES = ("generator", "checkpoints/000004/generator", "checkpoints/000004/discriminator")
 
 
-class Listener(Reporter):
-    """Keeps what plugins had to say."""
-
-    def __init__(self):
-        self.advice = []
-
-    def warned(self, sentence):
-        self.advice.append(sentence)
-
-
-def play(raw, out):
+def train(raw, out):
     return start(Recipe.from_dict(raw), out, Reporter())[0].path
 
 
 @pytest.fixture
 def plain_recipe():
-    """A function from the base's name to its tiny recipe, nested dictionaries that may be merged into."""
+    """Function from the name of a base to its tiny recipe, as nested dictionaries."""
     return lambda base="igan_vn": merge(BASES[base], {})
 
 
 @pytest.fixture(scope="session")
 def plain_runs(tmp_path_factory):
-    """A function that plays a base recipe once and for all, and gives its run directory."""
-    played = {}
+    """Function that trains a base recipe once per session and returns its run directory."""
+    directories = {}
 
     def run(base):
-        if base not in played:
-            played[base] = play(BASES[base], tmp_path_factory.mktemp(base) / "run")
-        return played[base]
+        if base not in directories:
+            directories[base] = train(BASES[base], tmp_path_factory.mktemp(base) / "run")
+        return directories[base]
 
     return run
 
 
 @pytest.fixture
 def in_a_run(plain_runs, tmp_path):
-    """A function that plays a changed recipe whole, and again cut in two; returns the whole run's directory.
+    """Function that trains a changed recipe in one run and in two parts, and returns the directory of the one run.
 
-    Asserts that both end with the same bytes, and that the change has changed what is learnt, or with
-    `changes=False` that it has not.
+    It asserts that both end with the same bytes, and that the networks differ from those of the base recipe, or with
+    `changes=False` that they do not.
     """
 
     def check(change, base="igan_vn", changes=True):
         changed = merge(BASES[base], change)
-        whole = play(changed, tmp_path / "whole")
-        cut = play(merge(changed, {"train": {"iterations": 2}}), tmp_path / "cut")
+        whole = train(changed, tmp_path / "whole")
+        cut = train(merge(changed, {"train": {"iterations": 2}}), tmp_path / "cut")
         resume(cut, ["train.iterations=4"], Reporter())
         newest = "checkpoints/000004"
         for file in (*FILES, f"{newest}/optimizer", f"{newest}/plugins", f"{newest}/random"):
             assert (cut / f"{file}.safetensors").read_bytes() == (whole / f"{file}.safetensors").read_bytes(), file
         assert (cut / newest / "state.json").read_bytes() == (whole / newest / "state.json").read_bytes()
-        of_plain = plain_runs(base)
-        learnt = [f"{newest}/{player}.safetensors" for player in ("generator", "discriminator")]
-        same = all((whole / file).read_bytes() == (of_plain / file).read_bytes() for file in learnt)
+        plain = plain_runs(base)
+        networks = [f"{newest}/{player}.safetensors" for player in ("generator", "discriminator")]
+        same = all((whole / file).read_bytes() == (plain / file).read_bytes() for file in networks)
         assert same is not changes
         return whole
 
@@ -101,17 +91,16 @@ NORMALIZATION = {
 
 @pytest.fixture
 def spec_of():
-    """Spec(...) with a normalisation by name."""
+    """Function that returns a spec with a normalisation by name."""
     return lambda normalization="none", **facts: Spec(normalize=NORMALIZATION[normalization], **facts)
 
 
 @pytest.fixture
 def of_class():
-    """The entries of class k among a network's tensors by name, shaped as those of a network of one class.
+    """Function that returns the tensors of class k of a network for N classes, in the shapes of one class.
 
-    Convolutions with groups, transposed or not, those before a PixelShuffle, and batch norms all lay the classes out
-    one after the other along their first dimension. (A transposed convolution's first dimension is its inputs, and
-    those come by group too.) What has the same shape in both networks is shared by all classes.
+    Grouped convolutions, transposed or not, those before a PixelShuffle, and batch norms have the classes along their
+    first dimension. A tensor that has the same shape in both networks is shared by all classes.
     """
 
     def share(tensors, single, classes, k):
@@ -131,7 +120,7 @@ def of_class():
 
 @pytest.fixture
 def roughen():
-    """Gives a network's every parameter and buffer some value that no other has, so that a mix-up shows."""
+    """Function that gives every parameter and buffer of a network different values, so that mix-ups are detected."""
 
     def change(network):
         torch.manual_seed(7)
@@ -147,9 +136,9 @@ def roughen():
 
 @pytest.fixture
 def before_batch_norm():
-    """Names of the biases that a batch norm takes out again: its layer's, when it comes right behind the layer.
+    """Function that returns the names of biases directly before a batch norm, which removes them.
 
-    With a PixelShuffle in between it does not: there f^2 biases fall into one channel, and only their mean goes.
+    With a PixelShuffle in between, f^2 biases belong to one channel, and only their mean is removed.
     """
 
     def names(network):
@@ -164,7 +153,7 @@ def before_batch_norm():
 
 
 class _NoWaiting(TorchDispatchMode):
-    """Fails on what makes the CPU wait for a GPU: a value that Python reads, or a size that depends on values."""
+    """Context that fails on operations for which the CPU waits for a GPU."""
 
     WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "_unique2", "equal")
 
@@ -176,4 +165,5 @@ class _NoWaiting(TorchDispatchMode):
 
 @pytest.fixture
 def no_waiting():
+    """Context that fails on operations for which the CPU waits for a GPU."""
     return _NoWaiting()

@@ -1,4 +1,4 @@
-"""The baselines' recipes: each has the settings that its header names, and plays, with drawn shapes for MNIST."""
+"""Baseline recipes: the settings in their headers, and two iterations on drawn shapes instead of MNIST."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from gankit.training.assembly import assemble
 ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
 WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
 
-# batch, turns of D, loss, tricks, the same optimiser for both, the norms of G and D, z
+# batch size, D steps, loss, tricks, optimiser of both players, normalisations of G and D, latent
 PAPERS = {
     "gan_mnist": (100, 1, "non_saturating", {}, ADAM, ("batch_norm", "none"), "normal"),
     "dcgan_mnist": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
@@ -44,15 +44,15 @@ def settings_of(recipe, key):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_settings_are_those_of_the_header(name):
-    batch, turns, loss, tricks, optimizer, norms, latent = PAPERS[name]
+def test_settings_equal_the_header(name):
+    batch, steps, loss, tricks, optimizer, norms, latent = PAPERS[name]
     recipe = Recipe.load(find_recipe(name), SHAPES[:1])
-    assert (recipe.train.batch_size, recipe.train.discriminator_steps) == (batch, turns)
+    assert (recipe.train.batch_size, recipe.train.discriminator_steps) == (batch, steps)
     assert recipe.use_of("loss") == loss
-    found = {
+    actual = {
         key.removeprefix("tricks."): settings_of(recipe, key) for key in recipe.components if key.startswith("tricks.")
     }
-    assert found == tricks
+    assert actual == tricks
     for player, norm in zip(("generator", "discriminator"), norms, strict=True):
         assert settings_of(recipe, f"optimizer.{player}") | optimizer == settings_of(recipe, f"optimizer.{player}")
         assert recipe.use_of(f"normalization.{player}") == norm
@@ -60,7 +60,7 @@ def test_settings_are_those_of_the_header(name):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_it_plays(name):
+def test_recipe_trains(name):
     run = assemble(loaded(name, *([] if name in ("gan_mnist", "cgan_mnist") else NARROW)))
     run.load_data()
     run.start()

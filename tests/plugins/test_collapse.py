@@ -1,4 +1,4 @@
-"""A run that has collapsed says so where everybody looks first: its measures, its log, and the top of its page."""
+"""A collapsed run: warnings in its metrics, its log and at the top of its report page."""
 
 from html.parser import HTMLParser
 
@@ -6,6 +6,7 @@ import pytest
 
 from gankit import Recipe
 from gankit.recipe.bundled import find_recipe
+from gankit.report.page import write_report
 from gankit.training.launch import start
 from gankit.training.reporter import Reporter
 
@@ -15,14 +16,14 @@ COLLAPSING = [
     "data.count=4000",
     "output.sample_every=100",
     "output.log_every=20",
-    # G hardly moves from where it began, a heap in the middle, and D tells it from the ring at once.
+    # G stays near its initial images in the centre, and D separates them from the ring at once.
     "optimizer.generator.lr=1e-7",
 ]
 WATCHED = ["tricks.training_monitor={}", "tricks.collapse_guard={}"]
 
 
 class FirstScreen(HTMLParser):
-    """The words of a page, as they are read, up to its first picture or chart."""
+    """Text of a page up to its first image or chart."""
 
     def __init__(self, text):
         super().__init__()
@@ -42,7 +43,7 @@ class FirstScreen(HTMLParser):
 
 
 @pytest.mark.parametrize("watching", [WATCHED, []], ids=["watched", "unwatched"])
-def test_a_collapse_is_measured_advised_and_stands_first_on_the_page(watching, tmp_path):
+def test_collapse_is_reported_in_metrics_log_and_page(watching, tmp_path):
     recipe = Recipe.load(find_recipe("gaussian_ring"), [*COLLAPSING, *watching])
     directory, outcome = start(recipe, tmp_path / "run", Reporter())
     log = directory.read_log()
@@ -50,16 +51,17 @@ def test_a_collapse_is_measured_advised_and_stands_first_on_the_page(watching, t
     assert newest["modes"] < 4
     assert newest["good"] < 0.5
 
-    advice = [row["warning"] for row in log if "warning" in row]
-    of_measures = f"modes is {newest['modes']:g}: the samples cover fewer than half of the 8 modes"
-    seen = ["D's loss is nearly 0", "G has collapsed to few of them"] if watching else []
-    for sentence in [of_measures, *seen]:
-        assert any(sentence in said for said in advice), sentence
+    warnings = [row["warning"] for row in log if "warning" in row]
+    metric_warning = f"modes is {newest['modes']:g}: the samples cover fewer than half of the 8 modes"
+    expected = ["D's loss is nearly 0", "G has collapsed to few images"] if watching else []
+    for sentence in [metric_warning, *expected]:
+        assert any(sentence in warning for warning in warnings), sentence
 
+    write_report(directory)
     page = directory.report_file.read_text(encoding="utf-8")
     first = "\n".join(FirstScreen(page).words)
     ending = "stopped at iteration" if watching else "finished: 400 iterations"
-    for sentence in [ending, of_measures, *seen, f"modes {newest['modes']:g}, good {newest['good']:.4g}"]:
+    for sentence in [ending, metric_warning, *expected, f"modes {newest['modes']:g}, good {newest['good']:.4g}"]:
         assert sentence in first, sentence
-    assert f'class="told {"bad" if watching else "mind"}"' in page
+    assert f'class="status {"error" if watching else "warning"}"' in page
     assert (outcome.stop_reason is not None) == bool(watching)

@@ -1,4 +1,4 @@
-"""Every plugin says where it comes from and when to use it, and stands on the pages about all of them."""
+"""Documentation of every plugin: its docstring, and the pages about all of them."""
 
 import importlib.util
 import inspect
@@ -16,7 +16,7 @@ _spec.loader.exec_module(cost)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.label)
-def test_the_documentation_has_its_parts(entry):
+def test_docstring_has_all_sections(entry):
     plugin_class = entry.load()
     assert plugin_class.name == entry.name
     assert plugin_class.kind == entry.kind
@@ -30,7 +30,7 @@ def test_the_documentation_has_its_parts(entry):
         assert field.description, name
 
 
-def test_the_page_of_costs_has_every_part_that_a_recipe_may_switch_on():
+def test_page_of_costs_has_every_plugin():
     page = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
     rows = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if line.startswith("| ")]
     assert rows[2:] == list(cost.changes())

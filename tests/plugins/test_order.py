@@ -1,4 +1,4 @@
-"""The recipe's order is the order in which tricks act, where it makes a difference."""
+"""Tricks act in the order of the recipe."""
 
 import pytest
 import torch
@@ -11,13 +11,13 @@ from gankit.training.update import draw_step
 
 @pytest.fixture
 def run(plain_recipe):
-    """A function from tricks, in order, to a game ready to be played."""
+    """Function from tricks, in order, to a run that has started."""
 
     def make(tricks, base="igan"):
-        made = assemble(Recipe.from_dict(merge(plain_recipe(base), {"tricks": tricks})))
-        made.load_data()
-        made.start()
-        return made
+        run = assemble(Recipe.from_dict(merge(plain_recipe(base), {"tricks": tricks})))
+        run.load_data()
+        run.start()
+        return run
 
     return make
 
@@ -27,14 +27,14 @@ CROP = {"crop": {"padding": 3}}
 
 
 def edges(run):
-    """How many of an image's outermost pixels are exactly what lies beyond the image."""
+    """Return the share of the outermost pixels that equal the padding."""
     torch.manual_seed(0)
     images = torch.zeros(64, 3, 8, 8)
-    shown, _ = run.discriminator_inputs(images, None, "real", "discriminator")
-    return (shown[:, :, 0, :] == -1).float().mean().item()
+    inputs, _ = run.discriminator_inputs(images, None, "real", "discriminator")
+    return (inputs[:, :, 0, :] == -1).float().mean().item()
 
 
-def test_noise_before_the_crop_leaves_the_padding_clean_and_after_it_does_not(run):
+def test_noise_before_the_crop_does_not_change_the_padding(run):
     assert edges(run(NOISE | CROP)) > 0.1
     assert edges(run(CROP | NOISE)) == 0
 
@@ -44,12 +44,12 @@ SMOOTHING = {"label_smoothing": {"real": [0.7, 1.0], "fake": [0.0, 0.2]}}
 
 
 @pytest.mark.parametrize("tricks", [REPLAY | SMOOTHING, SMOOTHING | REPLAY], ids=["replay first", "smoothing first"])
-def test_replay_and_smoothing_draw_in_the_recipes_order(run, tricks):
-    """Whoever stands first draws first; each by hand, in that order, gives the same targets and the same images."""
-    played, by_hand = run(tricks), run(tricks)
+def test_replay_and_smoothing_draw_in_the_order_of_the_recipe(run, tricks):
+    """Direct calls of the hooks in the same order give the same targets and images."""
+    trained, by_hand = run(tricks), run(tricks)
     for _ in range(3):
         steps = []
-        for one, hooks in ((played, [played.before_step["discriminator"]]), (by_hand, None)):
+        for one, hooks in ((trained, [trained.before_step["discriminator"]]), (by_hand, None)):
             torch.manual_seed(5)
             step = draw_step(one, "discriminator")
             if hooks is None:
@@ -62,7 +62,7 @@ def test_replay_and_smoothing_draw_in_the_recipes_order(run, tricks):
             assert torch.equal(getattr(steps[0], name), getattr(steps[1], name)), name
 
 
-def test_the_two_orders_draw_differently(run):
+def test_order_changes_the_random_numbers(run):
     targets = []
     for tricks in (REPLAY | SMOOTHING, SMOOTHING | REPLAY):
         one = run(tricks)

@@ -1,4 +1,4 @@
-"""Which parts make the CPU wait for a GPU in the iterations that they act in."""
+"""Plugins for which the CPU waits for a GPU."""
 
 import cost
 import pytest
@@ -12,30 +12,30 @@ READS = {"aten._local_scalar_dense"}
 
 EXPECTED = {
     "trick balanced_steps": READS,
-    # At a look, of which there is one in `every` iterations.
+    # At a check, once in `every` iterations.
     "trick training_monitor": {*READS, "aten.lift_fresh"},
     "trick collapse_guard": READS,
-    # A number of torch's own, which stays on the CPU.
+    # A number inside torch, on the CPU.
     "optimizer rmsprop": {"aten.lift_fresh"},
 }
-"""What the host waits at; each says so in its documentation."""
+"""Operations at which the CPU waits. The docstrings of these plugins mention it."""
 
-LITTLE = {
+SMALL = {
     "train": {"batch_size": 8},
     "data": {"count": 32, "resolution": 12},
     "generator": {"channels": 2},
     "discriminator": {"width": 2},
 }
-LOOKS_EACH_TIME = ("training_monitor", "collapse_guard")
+CHECKING = ("training_monitor", "collapse_guard")
 
 
 @pytest.mark.parametrize("name", cost.changes())
-def test_only_those_wait_that_say_so(name):
+def test_only_documented_plugins_wait(name):
     change = cost.changes()[name]
-    for trick in LOOKS_EACH_TIME:
+    for trick in CHECKING:
         if name == f"trick {trick}":
             change = {"tricks": {trick: {"every": 2}}}
-    run = cost.assembled(merge(merge(cost.PLAIN, LITTLE), change))
+    run = cost.assembled(merge(merge(cost.PLAIN, SMALL), change))
 
     def iteration():
         train_iteration(run)
@@ -43,5 +43,5 @@ def test_only_those_wait_that_say_so(name):
 
     for _ in range(3):
         iteration()
-    found = most_of(iteration, torch.device("cpu"), 2)
-    assert set(found) == EXPECTED.get(name, set())
+    operations = most_of(iteration, torch.device("cpu"), 2)
+    assert set(operations) == EXPECTED.get(name, set())

@@ -7,12 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import one_hot, refuse_unlabelled
+from gankit_plugins.layers.conditioning import one_hot, require_labels
 from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
-class CganJudge(nn.Module):
-    """An image and its class, each through a maxout layer of its own and then together through one, to one answer.
+class CganDiscriminatorNetwork(nn.Module):
+    """Maxout layers with one layer for the image, one for the class and one for both.
 
     Args:
         spec: image sizes and the number of classes.
@@ -34,22 +34,22 @@ class CganJudge(nn.Module):
         self.head = nn.Linear(c.joint_units, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """(B, C, R, R) and (B,) to logits (B,) and features (B, joint_units)."""
-        assert labels is not None, "a discriminator with classes is told the classes"
+        """Return logits (B,) and features (B, joint_units) of images (B, C, R, R) and labels (B,)."""
+        assert labels is not None, "a conditional discriminator needs labels"
         y = one_hot(labels, self.classes).to(images.dtype)
         features = self.joint(torch.cat([self.from_image(to_unit_interval(images)), self.from_label(y)], dim=1))
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class CganDiscriminator(Plugin):
-    """CGAN's discriminator: fully connected maxout layers, judges an image as one of its class.
+    """CGAN's discriminator: fully connected maxout layers, with the class as an input.
 
     Source: Mirza 2014, section 4.1: the image to 240 maxout units of 5 pieces, the class to 50 of 5, both to 240 of 4,
-    then one answer. Half of the hidden units are dropped in training; the paper does not say in which layers, and here
-    it is in all of them. As in the paper it sees images in [0, 1]. Every hidden layer is normalised as
-    `normalization.discriminator` says (the paper: none).
+    then one logit. Half of the hidden units are dropped in training. The paper does not name the layers; here it is all
+    of them. As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every
+    hidden layer (the paper: none).
 
-    When to use: beside the generator of the same name, on small images.
+    When to use: with the generator of the same name, on small images.
     When not: images of more than some dozens of pixels: `conditional_dcgan`. Images without labels: `maxout`.
     """
 
@@ -57,19 +57,21 @@ class CganDiscriminator(Plugin):
     kind = "discriminator"
 
     class Config(Settings):
-        image_units: int = Field(240, ge=1, description="of the image's own layer")
-        label_units: int = Field(50, ge=1, description="of the class's own layer")
-        pieces: int = Field(5, ge=1, description="of which a unit of these two is the largest")
-        joint_units: int = Field(240, ge=1, description="of the layer that sees both")
-        joint_pieces: int = Field(4, ge=1, description="of which a unit of that layer is the largest")
+        image_units: int = Field(240, ge=1, description="units of the layer for the image")
+        label_units: int = Field(50, ge=1, description="units of the layer for the class")
+        pieces: int = Field(5, ge=1, description="number of values of which a unit of these two layers is the maximum")
+        joint_units: int = Field(240, ge=1, description="units of the joint layer")
+        joint_pieces: int = Field(
+            4, ge=1, description="number of values of which a unit of the joint layer is the maximum"
+        )
         dropout: float = Field(0.5, ge=0, lt=1, description="share of the hidden units that is dropped in training")
 
     config: Config
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        refuse_unlabelled(spec, self.name, "maxout")
+        require_labels(spec, self.name, "maxout")
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return CganJudge(spec, self.config)
+        return CganDiscriminatorNetwork(spec, self.config)

@@ -1,4 +1,4 @@
-"""DCGAN's discriminators: an image to one answer by strided convolutions (Radford 2015)."""
+"""DCGAN's discriminators: strided convolutions from an image to one logit (Radford 2015)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import refuse_unlabelled, with_planes
-from gankit_plugins.layers.dcgan import SLOPE, channels_at, drawn, halving, sides
+from gankit_plugins.layers.conditioning import append_label_planes, require_labels
+from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized, sides
 
 
-class DcganJudge(nn.Module):
-    """An image, with planes that say its class where there are some, halved to a small map and one answer.
+class DcganDiscriminatorNetwork(nn.Module):
+    """Network that halves an image, with optional label planes, down to a small feature map and one logit.
 
     Args:
         spec: image sizes.
-        width: channels of the first map.
-        classes: N that it is told of; 0 for none.
+        width: channels of the first feature map.
+        classes: number of classes as inputs; 0 for none.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
@@ -31,13 +31,13 @@ class DcganJudge(nn.Module):
             layers.append(nn.Sequential(layer, nn.LeakyReLU(SLOPE)))
             channels = more
         self.body = nn.Sequential(*layers)
-        self.head = drawn(nn.Linear(channels * sizes[-1] ** 2, 1))
+        self.head = initialized(nn.Linear(channels * sizes[-1] ** 2, 1))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """(B, C, R, R) and (B,) to logits (B,) and features (B, F); without classes labels are not looked at."""
+        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,), which may be unused."""
         if self.classes:
-            assert labels is not None, "a discriminator with classes is told the classes"
-            images = with_planes(images, labels, self.classes)
+            assert labels is not None, "a conditional discriminator needs labels"
+            images = append_label_planes(images, labels, self.classes)
         features = self.body(images).flatten(1)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
@@ -45,51 +45,45 @@ class DcganJudge(nn.Module):
 class DcganDiscriminator(Plugin):
     """DCGAN's discriminator: strided convolutions, no pooling, one linear layer at the end.
 
-    Source: Radford 2015, sections 3 and 4: the generator's sizes backwards, LeakyReLU 0.2, kernel 5, stride 2. Every
-    convolution but the first is normalised as `normalization.discriminator` says (the paper: batch norm). The last map
-    is flattened and led to one answer. Weights begin as N(0, 0.02^2). The paper shows no figure of it; `width` 128 is
-    the authors' code's for faces. For any square size from 4 up, like the generator.
+    Source: Radford 2015, sections 3 and 4: the generator's sizes in reverse, LeakyReLU 0.2, kernel 5, stride 2. The
+    setting `normalization.discriminator` applies to every convolution but the first (the paper: batch norm). A linear
+    layer maps the last feature map to one logit. Initial weights are N(0, 0.02^2). The paper has no figure of it;
+    `width` 128 is the value in the authors' code for faces. It is for any square size from 4 up, like the generator.
 
-    When to use: beside `dcgan`; with `none`, `layer_norm` or `spectral_norm` for losses that bound its slope.
-    When not: with classes that G is asked for: `conditional_dcgan`.
+    When to use: with `dcgan`; with `none`, `layer_norm` or `spectral_norm` for losses that need a bounded slope.
+    When not: with a generator of requested classes: `conditional_dcgan`.
     """
 
     name = "dcgan"
     kind = "discriminator"
 
     class Config(Settings):
-        width: int = Field(128, ge=1, description="channels of the first map")
+        width: int = Field(128, ge=1, description="channels of the first feature map")
 
     config: Config
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return DcganJudge(spec, self.config.width)
+        return DcganDiscriminatorNetwork(spec, self.config.width)
 
 
-class ConditionalDcganDiscriminator(Plugin):
-    """DCGAN's discriminator, which judges whether an image is a real one of the class that it is said to be.
+class ConditionalDcganDiscriminator(DcganDiscriminator):
+    """DCGAN's discriminator with the class as an input: it separates real images of a class from all others.
 
-    Source: Mirza 2014, section 3.2, on the network of Radford 2015. The class joins the image's channels as one plane
-    for each class, all 1 for its own and all 0 for the others. (Radford's code for MNIST adds them to every further
-    layer as well.)
+    Source: Mirza 2014, section 3.2, on the network of Radford 2015. The class is appended to the image's channels as
+    one plane for each class, ones for the image's class and zeros for the others. Radford's code for MNIST also adds
+    them to every further layer.
 
-    When to use: beside the generator of the same name.
-    When not: images without labels, or a generator that is asked for no class: `dcgan`.
+    When to use: with the generator of the same name.
+    When not: images without labels, or a generator without requested classes: `dcgan`.
     """
 
     name = "conditional_dcgan"
-    kind = "discriminator"
-
-    class Config(Settings):
-        width: int = Field(128, ge=1, description="channels of the first map")
-
-    config: Config
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        refuse_unlabelled(spec, self.name, "dcgan")
+        require_labels(spec, self.name, "dcgan")
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return DcganJudge(spec, self.config.width, spec.classes)
+        return DcganDiscriminatorNetwork(spec, self.config.width, spec.classes)

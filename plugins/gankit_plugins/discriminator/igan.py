@@ -6,49 +6,50 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.common import SLOPE, activated, convolution
+from gankit_plugins.layers.igan import SLOPE, activated, convolution
 from gankit_plugins.layers.per_class import from_groups, route, to_groups
 
 SMALLEST = 7
-"""Maps are halved until they are no wider than this."""
+"""Feature maps are halved until they are at most this wide."""
 
 WIDEST = 8
-"""Channels are doubled with every halving, up to this many times `width`."""
+"""Largest number of channels, as a multiple of `width`. Channels are doubled with every halving."""
 
 
 class ResidualBlock(nn.Module):
-    """A convolution and a strided one, and a strided short cut past both: half the size, `wider` channels.
+    """Residual block: a convolution and a strided one, with a strided short cut, to half the size.
 
     Args:
-        spec: for the normalisation.
-        channels, wider: of one group, before and after.
-        groups: networks side by side.
+        spec: spec with the normalisation.
+        channels: input channels of one group.
+        wider: output channels of one group.
+        groups: number of networks in the layers.
     """
 
     def __init__(self, spec: Spec, channels: int, wider: int, groups: int) -> None:
         super().__init__()
-        before, after = channels * groups, wider * groups
-        halving = nn.Conv2d(before, after, 4, stride=2, padding=1, groups=groups)
-        short_cut = nn.Conv2d(before, after, 2, stride=2, groups=groups)
+        inputs, outputs = channels * groups, wider * groups
+        halving = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, groups=groups)
+        short_cut = nn.Conv2d(inputs, outputs, 2, stride=2, groups=groups)
         self.long_way = nn.Sequential(
-            activated(spec, "discriminator", convolution(channels, groups), before),
-            spec.normalize("discriminator", halving, after),
+            activated(spec, "discriminator", convolution(channels, groups), inputs),
+            spec.normalize("discriminator", halving, outputs),
         )
-        self.short_cut = spec.normalize("discriminator", short_cut, after)
+        self.short_cut = spec.normalize("discriminator", short_cut, outputs)
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) to (B, wider, H // 2, W // 2)."""
+        """Return a feature map (B, wider, H // 2, W // 2) of one of (B, channels, H, W)."""
         return self.activation(self.long_way(x) + self.short_cut(x))
 
 
-class IganJudge(nn.Module):
-    """`classes` small residual networks side by side; each judges the images of its own class.
+class IganDiscriminatorNetwork(nn.Module):
+    """Residual networks for `classes` classes, computed as one; each image passes through that of its class.
 
     Args:
         spec: image sizes.
         width: channels of the first layer.
-        classes: N; 1 for one network that judges everything.
+        classes: N; 1 for one network for all images.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int) -> None:
@@ -62,31 +63,31 @@ class IganJudge(nn.Module):
             layers.append(ResidualBlock(spec, channels, wider, N))
             channels, side = wider, side // 2
         self.body = nn.Sequential(*layers)
-        # A linear layer for each class, as a convolution whose kernel covers the whole map.
+        # One linear layer for each class, as a convolution whose kernel covers the whole feature map.
         self.head = nn.Conv2d(channels * N, N, side, groups=N)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """(B, C, R, R) and (B,) to logits (B,) and features (B, F); one network needs no labels.
+        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,), unused by a single network.
 
         In training mode every class must have equally many images.
         """
-        way = None
+        routing = None
         if self.classes > 1:
-            assert labels is not None, "discriminators by class are told the classes"
-            way = route(labels, self.classes, balanced=self.training)
-        maps = self.body(to_groups(images, way))
-        logits = from_groups(self.head(maps), way)
-        return DiscriminatorOutput(logits.flatten(), from_groups(maps, way).flatten(1))
+            assert labels is not None, "discriminators per class need labels"
+            routing = route(labels, self.classes, balanced=self.training)
+        maps = self.body(to_groups(images, routing))
+        logits = from_groups(self.head(maps), routing)
+        return DiscriminatorOutput(logits.flatten(), from_groups(maps, routing).flatten(1))
 
 
 class IganDiscriminator(Plugin):
     """IGAN's discriminator: a small residual network, weaker than the generator on purpose.
 
     Source: Meng 2021, section 1.2, figures 8 and 9: blocks of convolution, normalisation and LeakyReLU, strided
-    convolutions and no pooling. The figures' sizes are lost; here each block halves the map and doubles the
-    channels, until the map is no wider than 7. It looks at images alone, not at labels.
+    convolutions and no pooling. The sizes in the figures are unreadable. Here each block halves the feature map and
+    doubles the channels, until the side is at most 7. Labels are unused.
 
-    When to use: beside `igan`, or any generator that a strong discriminator would leave behind.
+    When to use: with `igan`, or any generator that a strong discriminator would leave behind.
     When not: with classes that matter: `igan_per_class`.
     """
 
@@ -100,19 +101,19 @@ class IganDiscriminator(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return IganJudge(spec, self.config.width, classes=1)
+        return IganDiscriminatorNetwork(spec, self.config.width, classes=1)
 
 
 class IganPerClass(Plugin):
-    """One IGAN discriminator for each class; each judges the images of its own class alone.
+    """One IGAN discriminator for each class, which receives only images of its class.
 
-    Source: Meng 2021, section 1.2, figure 8. The N networks run as grouped convolutions. Without classes it is one
-    network.
+    Source: Meng 2021, section 1.2, figure 8. The N networks are computed as grouped convolutions. Without classes it is
+    one network.
 
-    Batches must hold equally many images of each class: `train.batch_size` must be a multiple of N.
+    Batches must have equally many images of each class: `train.batch_size` must be a multiple of N.
 
-    When to use: beside `igan_vn`.
-    When not: with many classes of few images, where each network would learn them by heart.
+    When to use: with `igan_vn`.
+    When not: with many classes of few images, which each network would memorise.
     """
 
     name = "igan_per_class"
@@ -130,4 +131,4 @@ class IganPerClass(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return IganJudge(spec, self.config.width, max(1, spec.classes))
+        return IganDiscriminatorNetwork(spec, self.config.width, max(1, spec.classes))

@@ -1,4 +1,4 @@
-"""The first GAN's discriminator (Goodfellow 2014)."""
+"""Discriminator of the first GAN (Goodfellow 2014)."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 Units = Annotated[int, Field(ge=1)]
 
 
-class MaxoutJudge(nn.Module):
-    """All numbers of an image at once, through maxout layers with dropout, to one answer.
+class MaxoutNetwork(nn.Module):
+    """Maxout layers with dropout from all values of an image to one logit.
 
     Args:
         spec: image sizes.
-        units: of the hidden layers.
-        pieces: of which a unit is the largest.
-        input_dropout: share of the image's numbers that is dropped in training.
+        units: units of the hidden layers.
+        pieces: number of values of which a unit is the maximum.
+        input_dropout: share of the image's values that is dropped in training.
         dropout: share of every hidden layer's units that is dropped in training.
     """
 
     def __init__(self, spec: Spec, units: list[int], pieces: int, input_dropout: float, dropout: float) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(input_dropout)]
-        before = spec.channels * spec.resolution**2
+        inputs = spec.channels * spec.resolution**2
         for count in units:
-            layers += [maxout_layer(spec, before, count, pieces), nn.Dropout(dropout)]
-            before = count
+            layers += [maxout_layer(spec, inputs, count, pieces), nn.Dropout(dropout)]
+            inputs = count
         self.hidden = nn.Sequential(*layers)
-        self.head = nn.Linear(before, 1)
+        self.head = nn.Linear(inputs, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """(B, C, R, R) to logits (B,) and features (B, last units); labels are not looked at."""
+        """Return logits (B,) and features (B, last units) of images (B, C, R, R); labels are unused."""
         features = self.hidden(to_unit_interval(images))
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class MaxoutDiscriminator(Plugin):
-    """The first GAN's discriminator: fully connected maxout layers with dropout.
+    """Discriminator of the first GAN: fully connected maxout layers with dropout.
 
-    Source: Goodfellow 2014, section 5, which names maxout and dropout in D; the sizes are those of the authors' code
-    for MNIST: two layers of 240 units, each the largest of 5 pieces, 0.2 of the image and 0.5 of the units dropped.
-    As in the paper it sees images in [0, 1]. Every hidden layer is normalised as `normalization.discriminator` says,
-    before the largest is taken. Weights begin as torch draws them; the code draws them from [-0.005, 0.005].
+    Source: Goodfellow 2014, section 5, which names maxout and dropout in D. The sizes are those of the authors' code
+    for MNIST: two layers of 240 units, each the maximum of 5 pieces, with 0.2 of the image and 0.5 of the units
+    dropped. As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every
+    hidden layer, before the maximum. Initial weights are torch's; the code draws them from [-0.005, 0.005].
 
-    When to use: beside `mlp`, to see what the first GAN did.
-    When not: images of more than some dozens of pixels; `dcgan` knows that neighbours belong together.
+    When to use: with `mlp`, to reproduce the first GAN.
+    When not: images of more than some dozens of pixels; `dcgan` uses that neighbours belong together.
     """
 
     name = "maxout"
     kind = "discriminator"
 
     class Config(Settings):
-        units: list[Units] = Field([240, 240], min_length=1, description="of the hidden layers")
-        pieces: int = Field(5, ge=1, description="of which a unit is the largest")
+        units: list[Units] = Field([240, 240], min_length=1, description="units of the hidden layers")
+        pieces: int = Field(5, ge=1, description="number of values of which a unit is the maximum")
         input_dropout: float = Field(0.2, ge=0, lt=1, description="share of the image that is dropped in training")
         dropout: float = Field(0.5, ge=0, lt=1, description="share of the hidden units that is dropped in training")
 
@@ -66,4 +66,4 @@ class MaxoutDiscriminator(Plugin):
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
         c = self.config
-        return MaxoutJudge(spec, c.units, c.pieces, c.input_dropout, c.dropout)
+        return MaxoutNetwork(spec, c.units, c.pieces, c.input_dropout, c.dropout)

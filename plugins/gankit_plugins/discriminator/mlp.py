@@ -1,4 +1,4 @@
-"""A fully connected discriminator."""
+"""Fully connected discriminator."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class FullyConnectedDiscriminator(nn.Module):
-    """All numbers of an image at once, through hidden layers, to one answer.
+    """Fully connected network from all values of an image to one logit.
 
     Args:
         spec: image sizes.
         hidden: widths of the hidden layers.
-        slope: of LeakyReLU below zero.
+        slope: negative slope of LeakyReLU.
     """
 
     def __init__(self, spec: Spec, hidden: list[int], slope: float) -> None:
@@ -32,19 +32,19 @@ class FullyConnectedDiscriminator(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """(B, C, R, R) to logits (B,) and features (B, last width); labels are not looked at."""
+        """Return logits (B,) and features (B, last width) of images (B, C, R, R); labels are unused."""
         features = self.hidden(images)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class MlpDiscriminator(Plugin):
-    """A fully connected discriminator, for images of any size or for points.
+    """Fully connected discriminator, for images of any size or for points.
 
-    Source: Goodfellow 2014, section 5, with LeakyReLU in the place of maxout. Every hidden layer is normalised as
-    `normalization.discriminator` says.
+    Source: Goodfellow 2014, section 5, with LeakyReLU instead of maxout. The setting `normalization.discriminator`
+    applies to every hidden layer.
 
-    When to use: points, small images, and to see what the first GAN did.
-    When not: images of more than some dozens of pixels; convolutions know that neighbours belong together.
+    When to use: points, small images, and to reproduce the first GAN.
+    When not: images of more than some dozens of pixels; convolutions use that neighbours belong together.
     """
 
     name = "mlp"
@@ -52,7 +52,7 @@ class MlpDiscriminator(Plugin):
 
     class Config(Settings):
         hidden: list[Width] = Field([128, 128], min_length=1, description="widths of the hidden layers")
-        slope: float = Field(0.2, ge=0, lt=1, description="of LeakyReLU below zero")
+        slope: float = Field(0.2, ge=0, lt=1, description="negative slope of LeakyReLU")
 
     config: Config
 

@@ -7,17 +7,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import one_hot, refuse_unlabelled
+from gankit_plugins.layers.conditioning import one_hot, require_labels
 
 
 class CganGenerator(nn.Module):
-    """z and a class, each through a layer of its own and then together through one, to all numbers of an image.
+    """Fully connected network with one layer for z, one for the class and one for both.
 
     Args:
         spec: image and latent sizes, and the number of classes.
-        noise_units: of z's own layer.
-        label_units: of the class's own layer.
-        joint_units: of the layer that sees both.
+        noise_units: units of the layer for z.
+        label_units: units of the layer for the class.
+        joint_units: units of the joint layer.
     """
 
     def __init__(self, spec: Spec, noise_units: int, label_units: int, joint_units: int) -> None:
@@ -25,8 +25,8 @@ class CganGenerator(nn.Module):
         self.shape = (spec.channels, spec.resolution, spec.resolution)
         self.classes = spec.classes
 
-        def layer(before: int, units: int) -> nn.Sequential:
-            return nn.Sequential(spec.normalize("generator", nn.Linear(before, units), units), nn.ReLU())
+        def layer(inputs: int, units: int) -> nn.Sequential:
+            return nn.Sequential(spec.normalize("generator", nn.Linear(inputs, units), units), nn.ReLU())
 
         self.from_noise = layer(spec.latent_size, noise_units)
         self.from_label = layer(spec.classes, label_units)
@@ -34,22 +34,22 @@ class CganGenerator(nn.Module):
         self.to_image = nn.Linear(joint_units, spec.channels * spec.resolution**2)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, latent_size) and (B,) to (B, C, R, R) in [-1, 1]."""
-        assert labels is not None, "a generator with classes is asked for classes"
+        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,)."""
+        assert labels is not None, "a conditional generator needs labels"
         y = one_hot(labels, self.classes).to(z.dtype)
         both = torch.cat([self.from_noise(z), self.from_label(y)], dim=1)
         return self.to_image(self.joint(both)).tanh().view(-1, *self.shape)
 
 
 class Cgan(Plugin):
-    """CGAN's generator: fully connected, draws the class that it is asked for.
+    """CGAN's generator: fully connected, with the class as an input.
 
     Source: Mirza 2014, section 4.1: z to 200 units, the class to 1,000, both to 1,200, all ReLU, then the image. The
-    paper ends in a sigmoid, for images in [0, 1]; tanh is the same curve for images in [-1, 1]. Every hidden layer is
-    normalised as `normalization.generator` says (the paper: none). The paper's dropout of 0.5 in G is the trick
-    `dropout`.
+    paper ends in a sigmoid, for images in [0, 1]; tanh is the same curve for images in [-1, 1]. The setting
+    `normalization.generator` applies to every hidden layer (the paper: none). The paper's dropout of 0.5 in G is the
+    trick `dropout`.
 
-    When to use: beside the discriminator of the same name, on small images.
+    When to use: with the discriminator of the same name, on small images.
     When not: images of more than some dozens of pixels: `conditional_dcgan`. Images without labels: `mlp`.
     """
 
@@ -57,15 +57,15 @@ class Cgan(Plugin):
     kind = "generator"
 
     class Config(Settings):
-        noise_units: int = Field(200, ge=1, description="of z's own layer")
-        label_units: int = Field(1000, ge=1, description="of the class's own layer")
-        joint_units: int = Field(1200, ge=1, description="of the layer that sees both")
+        noise_units: int = Field(200, ge=1, description="units of the layer for z")
+        label_units: int = Field(1000, ge=1, description="units of the layer for the class")
+        joint_units: int = Field(1200, ge=1, description="units of the joint layer")
 
     config: Config
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        refuse_unlabelled(spec, self.name, "mlp")
+        require_labels(spec, self.name, "mlp")
         spec.conditional = True
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""DCGAN's generators: z to an image by transposed convolutions (Radford 2015)."""
+"""DCGAN's generators: transposed convolutions from z to an image (Radford 2015)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import one_hot, refuse_unlabelled
-from gankit_plugins.layers.dcgan import channels_at, doubling, drawn, sides
+from gankit_plugins.layers.conditioning import one_hot, require_labels
+from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, sides
 
 
 class DcganGenerator(nn.Module):
-    """z, and a class where there are some, projected to a small map and doubled until it is an image.
+    """Network that projects z, and optionally a class, to a small feature map and doubles it up to the image.
 
     Args:
         spec: image and latent sizes.
-        width: channels of the last map before the image.
-        classes: N that it is told of; 0 for none.
+        width: channels of the last feature map before the image.
+        classes: number of classes as inputs; 0 for none.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
@@ -26,8 +26,8 @@ class DcganGenerator(nn.Module):
         sizes = sides(spec.resolution)
         levels = len(sizes) - 1
         channels = channels_at(levels, width)
-        # A matrix, written as a transposed convolution from 1x1, so that every normalisation finds channels and pixels.
-        projection = drawn(nn.ConvTranspose2d(spec.latent_size + classes, channels, sizes[-1]))
+        # A linear layer, written as a transposed convolution from 1x1, so that every normalisation gets a feature map.
+        projection = initialized(nn.ConvTranspose2d(spec.latent_size + classes, channels, sizes[-1]))
         layers = [nn.Sequential(spec.normalize("generator", projection, channels), nn.ReLU())]
         for level in range(levels - 1, 0, -1):
             fewer = channels_at(level, width)
@@ -38,33 +38,34 @@ class DcganGenerator(nn.Module):
         self.to_image = nn.Sequential(doubling(channels, spec.channels, sizes[0]), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, latent_size) and (B,) to (B, C, R, R) in [-1, 1]; without classes labels are not looked at."""
+        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,), which may be unused."""
         if self.classes:
-            assert labels is not None, "a generator with classes is asked for classes"
+            assert labels is not None, "a conditional generator needs labels"
             z = torch.cat([z, one_hot(labels, self.classes).to(z.dtype)], dim=1)
         return self.to_image(self.body(z[:, :, None, None]))
 
 
 class Dcgan(Plugin):
-    """DCGAN's generator: z projected to a small map, which strided transposed convolutions double to the image.
+    """DCGAN's generator: strided transposed convolutions from a small feature map to the image.
 
-    Source: Radford 2015, section 3 and figure 1, for 64x64 with `width` 128: maps of 4x4x1024, 8x8x512, 16x16x256,
-    32x32x128 and the image; kernel 5, stride 2. Every layer but the last is normalised as `normalization.generator`
-    says (the paper: batch norm) and followed by ReLU, the last one by tanh. Weights begin as N(0, 0.02^2), section 4.
+    Source: Radford 2015, section 3 and figure 1, for 64x64 with `width` 128: feature maps of 4x4x1024, 8x8x512,
+    16x16x256, 32x32x128 and the image; kernel 5, stride 2. The setting `normalization.generator` applies to every layer
+    but the last (the paper: batch norm). ReLU follows, and tanh after the last layer. Initial weights are N(0, 0.02^2),
+    section 4.
 
-    Here for any square size from 4 up. Maps are halved from the image down, rounding up, until they are 3 or 4 wide:
-    28, 14, 7, 4 for MNIST; beyond 64 channels are no longer doubled. Each transposed convolution meets its size
-    exactly, nothing is cropped. Norms begin with scales of 1, where the authors' code draws them around 1.
+    Here it is for any square size from 4 up. Sides are halved from the image down, rounded up, until they are 3 or 4:
+    28, 14, 7, 4 for MNIST. Channels are at most 8 times `width`. Each transposed convolution has the exact output size,
+    without cropping. Norms start with scales of 1, where the authors' code draws them around 1.
 
     When to use: the baseline of most GANs, with or without classes in the data.
-    When not: to ask for a class: `conditional_dcgan`. For points: `mlp`.
+    When not: to generate a requested class: `conditional_dcgan`. For points: `mlp`.
     """
 
     name = "dcgan"
     kind = "generator"
 
     class Config(Settings):
-        width: int = Field(128, ge=1, description="channels of the last map before the image")
+        width: int = Field(128, ge=1, description="channels of the last feature map before the image")
 
     config: Config
 
@@ -73,27 +74,21 @@ class Dcgan(Plugin):
         return DcganGenerator(spec, self.config.width)
 
 
-class ConditionalDcgan(Plugin):
-    """DCGAN's generator, which draws the class that it is asked for.
+class ConditionalDcgan(Dcgan):
+    """DCGAN's generator with the class as an input.
 
-    Source: Mirza 2014, section 3.2, on the network of Radford 2015. The class joins z as one number for each class, 1
-    for its own and 0 for the others. (Radford's code for MNIST adds it to every further layer as well.)
+    Source: Mirza 2014, section 3.2, on the network of Radford 2015. The class is appended to z as a one-hot vector.
+    Radford's code for MNIST also adds it to every further layer.
 
-    When to use: classes to be drawn on demand, beside the discriminator of the same name.
+    When to use: to generate requested classes, with the discriminator of the same name.
     When not: images without labels: `dcgan`.
     """
 
     name = "conditional_dcgan"
-    kind = "generator"
-
-    class Config(Settings):
-        width: int = Field(128, ge=1, description="channels of the last map before the image")
-
-    config: Config
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        refuse_unlabelled(spec, self.name, "dcgan")
+        require_labels(spec, self.name, "dcgan")
         spec.conditional = True
 
     @hookimpl

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.common import (
+from gankit_plugins.layers.igan import (
     Upsampling,
     activated,
     convolution,
@@ -19,16 +19,16 @@ from gankit_plugins.layers.common import (
 
 
 class IganGenerator(nn.Module):
-    """z to an image by three ways that are added up.
+    """Network of three parallel paths from z to the image, whose outputs are added.
 
-    z becomes two sets of features, one of 4x4, one of R/4 x R/4. The first goes to R x R by a long way and by a
-    short cut, the second by one step. Together the two sets are larger than the image when `channels` are enough:
-    overcomplete, in the paper's words.
+    z becomes two sets of features, one of 4x4 and one of R/4 x R/4. The first one goes to R x R by a long path and by a
+    short cut, the second one by one layer. With enough `channels` the two sets have more values than the image, which
+    the paper calls overcomplete.
 
     Args:
         spec: image and latent sizes; the resolution R is a multiple of 4.
-        channels: of every feature map.
-        upsampling: how the long way enlarges.
+        channels: channels of every feature map.
+        upsampling: layers that enlarge on the long path.
         normalize_output: whether the last convolution is normalised too.
     """
 
@@ -48,36 +48,35 @@ class IganGenerator(nn.Module):
         self.to_image = image_layer(spec, channels, normalize_output)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, latent_size) to (B, C, R, R) in [-1, 1]; labels are not looked at."""
+        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size); labels are unused."""
         small = self.to_small(z).view(-1, self.channels, 4, 4)
         large = self.to_large(z).view(-1, self.channels, self.side, self.side)
         return self.to_image(self.long_way(small) + self.short_cut(small) + self.from_large(large))
 
 
 class Igan(Plugin):
-    """IGAN's generator: two maps of features, grown to an image by three ways that are added up.
+    """IGAN's generator: two sets of features, enlarged to an image on three paths that are added.
 
-    Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels; here for any size that is a
-    multiple of 4. The long way multiplies 4 up to R by the prime factors of R/4, a 3x3 convolution before each
-    step. The short cut, one transposed convolution of kernel and stride R/4, keeps gradients alive where the
-    long way gives none. Every convolution is normalised as `normalization.generator` says and followed by
-    LeakyReLU 0.02, the last one by tanh.
+    Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels; here for any multiple of 4. The long
+    path enlarges 4 to R by the prime factors of R/4, with a 3x3 convolution before each. The short cut, one transposed
+    convolution of kernel and stride R/4, keeps a gradient where the long path has none. The setting
+    `normalization.generator` applies to every convolution. LeakyReLU 0.02 follows, and tanh after the last one.
 
-    When to use: images without classes, where DCGAN's single way trains badly.
-    When not: several classes to be drawn on demand (`igan_vn`), or very little memory.
+    When to use: images without classes, where the single path of DCGAN trains badly.
+    When not: requested classes (`igan_vn`), or very little memory.
     """
 
     name = "igan"
     kind = "generator"
 
     class Config(Settings):
-        channels: int = Field(64, ge=1, description="of every feature map")
+        channels: int = Field(64, ge=1, description="channels of every feature map")
         upsampling: Upsampling = Field(
-            "transposed", description="the long way's steps: transposed convolutions, or pixel_shuffle (Shi 2016)"
+            "transposed", description="layers of the long path: transposed convolutions, or pixel_shuffle (Shi 2016)"
         )
 
         normalize_output: bool = Field(
-            True, description="normalise the last convolution too, as the paper does and DCGAN advises against"
+            True, description="normalise the last convolution too, as in the paper; DCGAN recommends not to"
         )
 
     config: Config

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import InputError, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.common import (
+from gankit_plugins.layers.igan import (
     Upsampling,
     activated,
     convolution,
@@ -20,17 +20,17 @@ from gankit_plugins.layers.per_class import from_groups, route, to_groups
 
 
 class IganVnGenerator(nn.Module):
-    """z and a class to an image of the class.
+    """Network with a trunk for all classes and branches for each class.
 
-    Shared by all classes: the two maps, and the long way and the short cut of the smaller one. Then two branches
-    for each class, whose outputs are added: one goes on from the sum of the shared ways, the other (an IBlock:
-    two enlargements, R/4 to R/2 to R) grows the larger map. After every enlargement but the short
-    cut comes one more convolution. All N branches are computed as grouped convolutions.
+    The two sets of features, and the long path and the short cut of the smaller one, are shared by all classes. Each
+    class has two branches, whose outputs are added: one continues from the sum of the shared paths, the other one (an
+    IBlock: two enlargements, R/4 to R/2 to R) enlarges the larger features. One more convolution follows every
+    enlargement but the short cut. All N branches are computed as grouped convolutions.
 
     Args:
         spec: image and latent sizes, and the number of classes; the resolution R is a multiple of 4.
-        channels: of every feature map of one class.
-        upsampling: how the long way and the branches enlarge.
+        channels: channels of every feature map of one class.
+        upsampling: layers that enlarge on the long path and in the branches.
         normalize_output: whether the last convolutions are normalised too.
     """
 
@@ -62,32 +62,32 @@ class IganVnGenerator(nn.Module):
         self.to_image = image_layer(spec, channels, normalize_output, N)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, latent_size) and (B,) to (B, C, R, R) in [-1, 1]; one class needs no labels.
+        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,), unused with one class.
 
-        In training mode every class must have equally many images, so that each has its statistics.
+        In training mode every class must have equally many images, because of batch statistics.
         """
         small = self.to_small(z).view(-1, self.channels, 4, 4)
         large = self.to_large(z).view(-1, self.channels, self.side, self.side)
         shared = self.long_way(small) + self.short_cut(small)
-        way = None
+        routing = None
         if self.classes > 1:
-            assert labels is not None, "a generator with classes is asked for classes"
-            way = route(labels, self.classes, balanced=self.training)
-        branches = self.small_branch(to_groups(shared, way)) + self.large_branch(to_groups(large, way))
-        return from_groups(self.to_image(branches), way)
+            assert labels is not None, "a conditional generator needs labels"
+            routing = route(labels, self.classes, balanced=self.training)
+        branches = self.small_branch(to_groups(shared, routing)) + self.large_branch(to_groups(large, routing))
+        return from_groups(self.to_image(branches), routing)
 
 
 class IganVn(Plugin):
-    """IGAN_vN's generator: any number of classes from one network, a branch for each.
+    """IGAN_vN's generator: one network for any number of classes, with a branch for each.
 
-    Source: Meng 2021, section 1.2, figures 6 and 7. The trunk is shared; each class has its own two branches and
-    its own last convolution. The branches run as grouped convolutions, so N classes cost about what one class
-    with as many images costs. With one class, or images without classes, it is a deeper IGAN.
+    Source: Meng 2021, section 1.2, figures 6 and 7. The trunk is shared. Each class has two branches and a last
+    convolution of its own. The branches are grouped convolutions, so N classes cost about as much as one class with as
+    many images. With one class, or images without classes, it is a deeper IGAN.
 
-    Batches must hold equally many images of each class: `train.batch_size` must be a multiple of N.
+    Batches must have equally many images of each class: `train.batch_size` must be a multiple of N.
 
-    When to use: a handful to some dozens of classes that should not bleed into one another.
-    When not: hundreds of classes, whose branches would each see few images; condition one network instead.
+    When to use: a handful to some dozens of classes that should not mix.
+    When not: hundreds of classes, whose branches would each receive few images; use one conditional network instead.
     """
 
     name = "igan_vn"
@@ -95,13 +95,13 @@ class IganVn(Plugin):
     per_class_networks = True
 
     class Config(Settings):
-        channels: int = Field(64, ge=1, description="of every feature map of one class")
+        channels: int = Field(64, ge=1, description="channels of every feature map of one class")
         upsampling: Upsampling = Field(
-            "transposed", description="how maps grow: transposed convolutions, or pixel_shuffle (Shi 2016)"
+            "transposed", description="layers that enlarge: transposed convolutions, or pixel_shuffle (Shi 2016)"
         )
 
         normalize_output: bool = Field(
-            True, description="normalise the last convolution too, as the paper does and DCGAN advises against"
+            True, description="normalise the last convolution too, as in the paper; DCGAN recommends not to"
         )
 
     config: Config
@@ -122,8 +122,8 @@ class IganV2(IganVn):
 
     Source: Meng 2021, section 1.2, figure 5.
 
-    When to use: to follow the paper's two-class experiments; it refuses any other number of classes.
-    When not: anything else: `igan_vn` is the same network for every number of classes.
+    When to use: to reproduce the paper's two-class experiments; other numbers of classes are an error.
+    When not: otherwise; `igan_vn` is the same network for any number of classes.
     """
 
     name = "igan_v2"
@@ -131,5 +131,5 @@ class IganV2(IganVn):
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         if spec.classes != 2:
-            raise InputError(f"igan_v2 draws two classes and the data has {spec.classes}; igan_vn draws any number")
+            raise InputError(f"igan_v2 needs two classes, and the dataset has {spec.classes}; use igan_vn")
         super().adjust_spec(spec)

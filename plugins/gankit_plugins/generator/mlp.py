@@ -1,4 +1,4 @@
-"""A fully connected generator."""
+"""Fully connected generator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class FullyConnectedGenerator(nn.Module):
-    """z through hidden layers to all numbers of an image at once.
+    """Fully connected network from z to all values of an image.
 
     Args:
         spec: image and latent sizes.
@@ -32,18 +32,18 @@ class FullyConnectedGenerator(nn.Module):
         self.to_image = nn.Linear(width, spec.channels * spec.resolution**2)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, latent_size) to (B, C, R, R) in [-1, 1]; labels are not looked at."""
+        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size); labels are unused."""
         return self.to_image(self.hidden(z)).tanh().view(-1, *self.shape)
 
 
 class MlpGenerator(Plugin):
-    """A fully connected generator, for images of any size or for points.
+    """Fully connected generator, for images of any size or for points.
 
-    Source: Goodfellow 2014, section 5. Every hidden layer is normalised as `normalization.generator` says and followed
-    by ReLU, the last one by tanh.
+    Source: Goodfellow 2014, section 5. The setting `normalization.generator` applies to every hidden layer. ReLU
+    follows, and tanh after the last layer.
 
-    When to use: points, small images, and to see what the first GAN did.
-    When not: images of more than some dozens of pixels; convolutions know that neighbours belong together.
+    When to use: points, small images, and to reproduce the first GAN.
+    When not: images of more than some dozens of pixels; convolutions use that neighbours belong together.
     """
 
     name = "mlp"

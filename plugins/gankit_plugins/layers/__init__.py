@@ -1,1 +1,1 @@
-"""Layers and parts that several networks share."""
+"""Layers that several networks share."""

@@ -8,12 +8,12 @@ from gankit import Spec
 
 
 def maxout(x: Tensor, pieces: int) -> Tensor:
-    """h_i(x) = max over j of z_ij (Goodfellow 2013, section 3): (B, units * pieces) to (B, units)."""
+    """Return h_i(x) = max over j of z_ij (Goodfellow 2013, section 3), from (B, units * pieces) to (B, units)."""
     return x.unflatten(1, (-1, pieces)).amax(dim=2)
 
 
 def to_unit_interval(images: Tensor) -> Tensor:
-    """From [-1, 1] to [0, 1], where black is nothing, as in the papers of these networks."""
+    """Return images in [-1, 1] scaled to [0, 1], the range in the papers of these networks."""
     return (images + 1) / 2
 
 
@@ -29,6 +29,6 @@ class Maxout(nn.Module):
 
 
 def maxout_layer(spec: Spec, before: int, units: int, pieces: int) -> nn.Sequential:
-    """A linear layer, normalised as the recipe says, and the largest of every `pieces` of its numbers."""
+    """Return a linear layer with the normalisation of the recipe, followed by maxout."""
     linear = nn.Linear(before, units * pieces)
     return nn.Sequential(spec.normalize("discriminator", linear, units * pieces), Maxout(pieces))

@@ -1,7 +1,7 @@
-"""Images of N classes through N networks at once.
+"""Separate networks for N classes, computed as one network.
 
-N networks of one shape are one network of grouped convolutions: group k of its channels is the network of class k.
-A batch in which every class has n images becomes n rows of N groups; row i holds the i-th image of each class.
+N networks of one architecture are one network of grouped convolutions: group k of its channels is the network of class
+k. A batch with n images of each class becomes n rows of N groups. Row i contains the i-th image of each class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gankit import InputError
 
 
 class Route(NamedTuple):
-    """Which image sits in which row and group."""
+    """Row and group of each image."""
 
     slots: Tensor
     """(B,) int64: row * N + class of each image."""
@@ -25,16 +25,16 @@ class Route(NamedTuple):
 
 
 def route(labels: Tensor, classes: int, balanced: bool) -> Route:
-    """Finds every image its row and group.
+    """Return the row and the group of each image.
 
     Args:
         labels: (B,) int64.
         classes: N.
-        balanced: every class has B / N images, as in training; nothing then waits for the device. Otherwise the
-            most frequent class decides the number of rows, and the others' spare places stay empty.
+        balanced: whether every class has B / N images, as in training. Then the CPU does not wait for the device.
+            Otherwise the most frequent class decides the number of rows, and other classes have empty rows.
 
     Raises:
-        InputError: `balanced`, and B is no multiple of N.
+        InputError: `balanced`, and B is not a multiple of N.
     """
     is_class = labels[:, None] == torch.arange(classes, device=labels.device)
     earlier = is_class.cumsum(0).gather(1, labels[:, None])[:, 0] - 1
@@ -42,33 +42,35 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
         return Route(earlier * classes + labels, int(is_class.sum(0).max()), classes)
     if len(labels) % classes:
         raise InputError(
-            f"{len(labels)} images cannot be shared evenly among {classes} classes; a training batch by class is a "
-            f"multiple of {classes}"
+            f"train.batch_size: {len(labels)} images cannot be split evenly among {classes} classes; use a multiple of "
+            f"{classes}"
         )
     return Route(earlier * classes + labels, len(labels) // classes, classes)
 
 
-def to_groups(x: Tensor, way: Route | None) -> Tensor:
-    """(B, C, ...) to (rows, N * C, ...); as it is when there is but one class and so no way to go.
+def to_groups(x: Tensor, routing: Route | None) -> Tensor:
+    """Return x (B, C, ...) as (rows, N * C, ...), or unchanged if there is only one class and so no route.
 
-    Raises InputError when the labels of a batch said to be balanced are not. (A GPU reports that as a failed
-    assertion, later.)
+    Raises:
+        InputError: the batch is not balanced. A GPU reports it later, as a failed assertion.
     """
-    if way is None:
+    if routing is None:
         return x
-    places = x.new_zeros(way.rows * way.classes, *x.shape[1:])
+    empty = x.new_zeros(routing.rows * routing.classes, *x.shape[1:])
     try:
-        filled = places.index_copy(0, way.slots, x)
+        filled = empty.index_copy(0, routing.slots, x)
     except IndexError as error:
         raise InputError(
-            f"a training batch holds more than {way.rows} images of one of {way.classes} classes; networks by class "
-            "need train.class_balanced batches"
+            f"a training batch has more than {routing.rows} images of one of {routing.classes} classes; networks per "
+            "class need train.class_balanced = true"
         ) from error
-    return filled.reshape(way.rows, way.classes * x.shape[1], *x.shape[2:])
+    return filled.reshape(routing.rows, routing.classes * x.shape[1], *x.shape[2:])
 
 
-def from_groups(y: Tensor, way: Route | None) -> Tensor:
-    """(rows, N * C, ...) back to (B, C, ...), in the order of the images."""
-    if way is None:
+def from_groups(y: Tensor, routing: Route | None) -> Tensor:
+    """Return y (rows, N * C, ...) as (B, C, ...), in the order of the images."""
+    if routing is None:
         return y
-    return y.reshape(way.rows * way.classes, y.shape[1] // way.classes, *y.shape[2:]).index_select(0, way.slots)
+    return y.reshape(routing.rows * routing.classes, y.shape[1] // routing.classes, *y.shape[2:]).index_select(
+        0, routing.slots
+    )

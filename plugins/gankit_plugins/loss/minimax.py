@@ -1,68 +1,26 @@
-"""The minimax loss of the first GAN."""
+"""Minimax loss of the first GAN."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Step, hookimpl
 from gankit_plugins.loss.cross_entropy import cross_entropy
+from gankit_plugins.loss.non_saturating import NonSaturating
 
 
-def discriminator_loss(
-    real_logits: Tensor, fake_logits: Tensor, real_target: Tensor | float = 1.0, fake_target: Tensor | float = 0.0
-) -> Tensor:
-    """-V(D, G) = -E[ln D(x)] - E[ln(1 - D(G(z)))] for the targets 1 and 0; the cross entropies with others.
+class Minimax(NonSaturating):
+    """Zero-sum loss: G minimises ln(1 - D(G(z))), which D maximises.
 
-    Args:
-        real_logits: (B,), D before its sigmoid on real images.
-        fake_logits: (B,), D before its sigmoid on generated images.
-        real_target: what D ought to answer on real images, as a probability: one number, or (B,).
-        fake_target: what D ought to answer on generated images.
+    Source: Goodfellow 2014, equation 1. The targets of D are `step.real_target` and `step.fake_target`. G is trained
+    away from 1 - `step.generator_target`. Where D is certain that images are generated, G's gradient vanishes.
 
-    Returns:
-        A scalar, in float32 at least.
-    """
-    return cross_entropy(real_logits, real_target).mean() + cross_entropy(fake_logits, fake_target).mean()
-
-
-def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-    """G's part of V(D, G), E[ln(1 - D(G(z)))], for the target 1: minus what D gains by answering 1 - target.
-
-    Args:
-        fake_logits: (B,), D before its sigmoid on generated images.
-        target: what G wants D to answer, as a probability: one number, or (B,).
-
-    Returns:
-        A scalar, in float32 at least.
-    """
-    return -cross_entropy(fake_logits, 1 - target).mean()
-
-
-class Minimax(Plugin):
-    """The zero-sum game: G lowers ln(1 - D(G(z))), which D raises.
-
-    Source: Goodfellow 2014, equation 1. D is trained towards `step.real_target` and `step.fake_target`, G away from
-    1 - `step.generator_target`. Where D is sure that images are generated, G's gradient vanishes.
-
-    When to use: to study the game of the theory, or to show what saturation does.
-    When not: to train well: `non_saturating` has the same fixed point and a gradient where G needs one.
+    When to use: to study the theory, or to show saturation.
+    When not: for good images: `non_saturating` has the same fixed point and a gradient where G needs one.
     """
 
     name = "minimax"
-    kind = "loss"
-    uses_targets = True
-    cross_entropy = True
 
-    @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
-        return [LossTerm("adversarial", _discriminator if player == "discriminator" else _generator)]
-
-
-def _discriminator(step: Step) -> Tensor:
-    return discriminator_loss(step.real_output.logits, step.fake_output.logits, step.real_target, step.fake_target)
-
-
-def _generator(step: Step) -> Tensor:
-    return generator_loss(step.fake_output.logits, step.generator_target)
+    @staticmethod
+    def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
+        """Return E[ln(1 - D(G(z)))] of logits (B,) for the target 1: minus the cross entropy with 1 - target."""
+        return -cross_entropy(fake_logits, 1 - target).mean()

@@ -1,4 +1,4 @@
-"""The rate that stays."""
+"""Constant learning rate."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from gankit import Plugin, hookimpl
 
 
 def constant(t: int, init_lr: float) -> float:
-    """LR(t) = init_lr, at iteration t = 0, 1, ... (Meng 2021, equation 2)."""
+    """Return LR(t) = init_lr, at iteration t = 0, 1, ... (Meng 2021, equation 2)."""
     return init_lr
 
 
 class Constant(Plugin):
-    """Keeps the optimiser's rate as it is.
+    """Keeps the optimiser's learning rate constant.
 
     Source: Meng 2021, equation 2.
 
-    When to use: as the thing to compare with, and for runs that may be prolonged at will.
-    When not: where images keep changing at the end of training: let the rate fall.
+    When to use: as a baseline, and for runs that may be extended.
+    When not: where images keep changing at the end of training: use a schedule that falls.
     """
 
     name = "constant"

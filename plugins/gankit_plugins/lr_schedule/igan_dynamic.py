@@ -1,4 +1,4 @@
-"""IGAN's rate, which falls quickly at first and ends on a floor."""
+"""Learning rate of IGAN, which falls quickly to a constant."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from gankit import Plugin, Settings, hookimpl
 
 
 def igan_dynamic(t: int, end_lr: float, init_set: float, gamma: float) -> float:
-    """LR(t) = end_lr + 1 / (init_set + gamma t), at iteration t = 0, 1, ... (Meng 2021, equation 6)."""
+    """Return LR(t) = end_lr + 1 / (init_set + gamma t), at iteration t = 0, 1, ... (Meng 2021, equation 6)."""
     return end_lr + 1 / (init_set + gamma * t)
 
 
 class IganDynamic(Plugin):
-    """Begins high, falls at once and ends on the optimiser's own rate, which it never goes below.
+    """Starts high, falls quickly and ends at the optimiser's own learning rate, which is its lower bound.
 
-    Source: Meng 2021, equation 6: LR(t) = end_lr + 1 / (init_set + gamma t). What is applied is
-    LR(t) / end_lr, so an optimiser's `lr` is the rate at which it ends. With lr = end_lr the rate is the
-    printed LR(t), which begins at 0.00053 with the defaults; with 1.5 times that `lr`, as for the paper's G,
-    it is 1.5 times LR(t) throughout.
+    Source: Meng 2021, equation 6: LR(t) = end_lr + 1 / (init_set + gamma t). The factor is LR(t) / end_lr, so the
+    optimiser's `lr` is the final learning rate. With lr = end_lr the learning rate is the printed LR(t), which starts
+    at 0.00053 with the defaults. With 1.5 times that `lr`, as for the paper's G, it is 1.5 times LR(t).
 
-    For MNIST and Fashion-MNIST the paper begins at 0.002: init_set = 1 / (0.002 - end_lr) = 555.56.
+    For MNIST and Fashion-MNIST the paper starts at 0.002: init_set = 1 / (0.002 - end_lr) = 555.56.
 
-    When to use: the IGAN family; runs whose length is open.
-    When not: where the rate should go to zero: `polynomial`.
+    When to use: the IGAN family; runs of unknown length.
+    When not: where the learning rate should go to zero: `polynomial`.
     """
 
     name = "igan_dynamic"
     kind = "lr_schedule"
 
     class Config(Settings):
-        end_lr: float = Field(0.0002, gt=0, description="the rate of equation 6 in the end")
-        init_set: float = Field(3000.0, gt=0, description="the first rate lies 1 / init_set above end_lr")
-        gamma: float = Field(10.0, ge=0, description="how quickly the rate falls")
+        end_lr: float = Field(0.0002, gt=0, description="final learning rate of equation 6")
+        init_set: float = Field(3000.0, gt=0, description="the initial learning rate is 1 / init_set above end_lr")
+        gamma: float = Field(10.0, ge=0, description="speed of the fall")
 
     config: Config
 

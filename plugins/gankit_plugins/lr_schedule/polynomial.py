@@ -1,4 +1,4 @@
-"""The rate that falls to zero along a power."""
+"""Learning rate that falls to zero along a power."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 def polynomial(t: int, init_lr: float, T: int, power: float) -> float:
-    """LR(t) = init_lr (1 - t/T)^power, at iteration t = 0, 1, ...; 0 from T on.
+    """Return LR(t) = init_lr (1 - t/T)^power, at iteration t = 0, 1, ...; 0 from T on.
 
-    Meng 2021, equation 4, prints (t/T)^power, which would begin at 0 and rise, though the text has it fall.
+    Meng 2021, equation 4, prints (t/T)^power, which would start at 0 and rise, although the text describes a fall.
     """
     return init_lr * max(0.0, 1 - t / T) ** power
 
 
 class Polynomial(Plugin):
-    """Lets the optimiser's rate fall to zero at the end of the run, straight or along a power.
+    """Lowers the optimiser's learning rate to zero at the end of the run, linearly or along a power.
 
-    Source: Meng 2021, equation 4, whose print is a slip: the rate falls as (1 - t/T)^power.
+    Source: Meng 2021, equation 4, with a misprint corrected: the learning rate falls as (1 - t/T)^power.
 
-    When to use: when the length of the run is fixed beforehand.
-    When not: for a run that may be prolonged: `iterations` defaults to the recipe's train.iterations, so a
-    longer run has had another schedule from its first iteration on.
+    When to use: runs of fixed length.
+    When not: for a run that may be extended: `iterations` defaults to the recipe's train.iterations, so a longer run
+    has another schedule from its first iteration on.
     """
 
     name = "polynomial"
     kind = "lr_schedule"
 
     class Config(Settings):
-        power: float = Field(1.0, gt=0, description="1 is a straight line; more falls faster at first")
+        power: float = Field(1.0, gt=0, description="1 is linear; more falls faster at first")
         iterations: int | None = Field(
-            None, ge=1, description="T, the iteration at which the rate is 0; without it train.iterations"
+            None, ge=1, description="T, iteration at which the learning rate is 0; default: train.iterations"
         )
 
     config: Config

@@ -1,4 +1,4 @@
-"""The rate that falls in steps."""
+"""Learning rate that falls in steps."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from gankit import Plugin, Settings, hookimpl
 
 
 def step(t: int, init_lr: float, gamma: float, every: int) -> float:
-    """lr = lr × gamma after every `every` iterations, at t = 0, 1, ... (Meng 2021, equation 3)."""
+    """Return init_lr gamma^floor(t / every), at iteration t = 0, 1, ... (Meng 2021, equation 3)."""
     return init_lr * gamma ** (t // every)
 
 
 class StepDecay(Plugin):
-    """Multiplies the optimiser's rate by gamma every so many iterations.
+    """Multiplies the optimiser's learning rate by gamma at regular intervals.
 
     Source: Meng 2021, equation 3.
 
-    When to use: when it is known at which iterations training stalls.
-    When not: for a first try; a smooth schedule has nothing to time.
+    When to use: when the iterations at which training stalls are known.
+    When not: for a first run: a smooth schedule has no intervals to choose.
     """
 
     name = "step"
     kind = "lr_schedule"
 
     class Config(Settings):
-        gamma: float = Field(0.5, gt=0, le=1, description="what the rate is multiplied by")
-        every: int = Field(1000, ge=1, description="iterations from one step to the next")
+        gamma: float = Field(0.5, gt=0, le=1, description="factor of the learning rate")
+        every: int = Field(1000, ge=1, description="interval in iterations")
 
     config: Config
 

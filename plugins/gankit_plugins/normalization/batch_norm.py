@@ -11,13 +11,12 @@ from gankit import Plugin, Settings, hookimpl
 class BatchNorm(Plugin):
     """Normalises each channel over the batch, after the layer.
 
-    Source: Ioffe 2015; for GANs Radford 2015. Convolutions get `nn.BatchNorm2d` after them, linear layers
-    `nn.BatchNorm1d`. The layer's own bias, which the normalisation takes out again, stays where the
-    architecture put it. In training an image's output depends on the rest of its batch; in evaluation mode
-    running averages take the batch's place.
+    Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by `nn.BatchNorm2d`, linear layers by
+    `nn.BatchNorm1d`. The layer's own bias, which batch norm removes, stays. In training, the output of an image depends
+    on the rest of its batch. In evaluation mode, running averages replace the statistics of the batch.
 
-    When to use: in generators of the DCGAN and IGAN kind, which hardly train without it.
-    When not: in a discriminator beside a gradient penalty, or with batches of very few images.
+    When to use: in generators like DCGAN and IGAN, which hardly train without it.
+    When not: in a discriminator with a gradient penalty, or with batches of very few images.
     """
 
     name = "batch_norm"
@@ -25,9 +24,9 @@ class BatchNorm(Plugin):
     batch_coupled = True
 
     class Config(Settings):
-        eps: float = Field(1e-5, gt=0, description="added to the variance before its root is taken")
+        eps: float = Field(1e-5, gt=0, description="addend to the variance, before the square root")
         momentum: float = Field(
-            0.1, gt=0, le=1, description="share of the newest batch in the running averages of mean and variance"
+            0.1, gt=0, le=1, description="weight of the newest batch in the running averages of mean and variance"
         )
 
     config: Config

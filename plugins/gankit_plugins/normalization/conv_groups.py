@@ -1,14 +1,14 @@
-"""How many networks lie side by side in one layer."""
+"""Number of groups of a layer."""
 
 from __future__ import annotations
 
 from torch import nn
 
 
-def groups_of(layer: nn.Module) -> int:
-    """The groups of a convolution, or of the one inside a sequence; 1 for a layer that has none.
+def conv_groups(layer: nn.Module) -> int:
+    """Return the groups of a convolution, or of the convolution inside a sequence; 1 for other layers.
 
-    A network for each class is one layer with as many groups. A normalisation that looks at several channels must
-    stay within a group, or the classes would see one another.
+    The networks of several classes are the groups of one layer. A normalisation over several channels must stay within
+    a group, or the classes would depend on each other.
     """
     return max((getattr(module, "groups", 1) for module in layer.modules()), default=1)

@@ -9,20 +9,20 @@ from gankit import InputError, Plugin, Settings, hookimpl
 
 
 class InstanceNorm(Plugin):
-    """Normalises each channel of each image by itself, over its pixels, after the layer.
+    """Normalises each channel of each image over its pixels, after the layer.
 
-    Source: Ulyanov 2016. Then each channel has a scale and a shift that are learnt. A channel's mean over the image,
-    which it takes away, is what style is made of.
+    Source: Ulyanov 2016. Each channel has a learnt scale and shift. The normalisation removes a channel's mean over the
+    image, which carries style.
 
     When to use: style and image-to-image generators; small batches.
-    When not: on fully connected layers, which have one number for a channel; where maps are one pixel wide.
+    When not: on fully connected layers, which have one value per channel; on feature maps of one pixel.
     """
 
     name = "instance_norm"
     kind = "normalization"
 
     class Config(Settings):
-        eps: float = Field(1e-5, gt=0, description="added to the variance before its root is taken")
+        eps: float = Field(1e-5, gt=0, description="addend to the variance, before the square root")
 
     config: Config
 
@@ -30,7 +30,7 @@ class InstanceNorm(Plugin):
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
         if isinstance(layer, nn.Linear):
             raise InputError(
-                "instance_norm takes each channel's mean over the pixels, and a fully connected layer has none; use "
-                "layer_norm or batch_norm"
+                "instance_norm: a fully connected layer has no pixels to compute statistics over; use layer_norm or "
+                "batch_norm"
             )
         return nn.Sequential(layer, nn.InstanceNorm2d(features, eps=self.config.eps, affine=True))

@@ -6,17 +6,16 @@ from pydantic import Field
 from torch import nn
 
 from gankit import Plugin, Settings, hookimpl
-from gankit_plugins.normalization.conv_groups import groups_of
+from gankit_plugins.normalization.conv_groups import conv_groups
 
 
 class LayerNorm(Plugin):
-    """Normalises each image by itself, over all of a layer's channels and pixels, after the layer.
+    """Normalises each image over all channels and pixels of a layer, after the layer.
 
-    Source: Ba 2016; for critics beside a gradient penalty Gulrajani 2017, section 4. Then each channel has a scale and
-    a shift that are learnt. Of networks for each class, which lie side by side in one layer, each is normalised by
-    itself.
+    Source: Ba 2016; for critics with a gradient penalty Gulrajani 2017, section 4. Each channel has a learnt scale and
+    shift. Networks of several classes in one layer are normalised separately.
 
-    When to use: in a discriminator beside a gradient penalty, where batch norm would couple the images.
+    When to use: in a discriminator with a gradient penalty, where batch norm would couple the images.
     When not: in a generator, where the overall contrast of an image carries meaning.
     """
 
@@ -24,10 +23,10 @@ class LayerNorm(Plugin):
     kind = "normalization"
 
     class Config(Settings):
-        eps: float = Field(1e-5, gt=0, description="added to the variance before its root is taken")
+        eps: float = Field(1e-5, gt=0, description="addend to the variance, before the square root")
 
     config: Config
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        return nn.Sequential(layer, nn.GroupNorm(groups_of(layer), features, eps=self.config.eps))
+        return nn.Sequential(layer, nn.GroupNorm(conv_groups(layer), features, eps=self.config.eps))

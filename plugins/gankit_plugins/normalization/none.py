@@ -8,11 +8,11 @@ from gankit import Plugin, hookimpl
 
 
 class NoNormalization(Plugin):
-    """Leaves every layer as it is.
+    """Does not normalise any layer.
 
-    Source: none; there is nothing to cite.
+    Source: none.
 
-    When to use: in a discriminator beside a gradient penalty (Gulrajani 2017, section 4).
+    When to use: in a discriminator with a gradient penalty (Gulrajani 2017, section 4).
     When not: in a deep generator, which trains slowly without any normalisation.
     """
 

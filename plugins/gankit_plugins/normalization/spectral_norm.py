@@ -15,24 +15,23 @@ from gankit import Player, Plugin, Settings, hookimpl
 if TYPE_CHECKING:
     from gankit import Run
 
-SETTLING = 30
-"""Iterations of the power method when it begins, from then on a few for each forward pass are enough."""
+INITIAL_ITERATIONS = 30
+"""Power iterations at the start. Later, a few per forward pass are enough."""
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 NORMALIZED = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
-
 EPS = 1e-12
-"""What no length is smaller than, so that a matrix of zeros stays one."""
+"""Smallest norm in a division, so that a matrix of zeros stays one."""
 
 
 def power_iteration(W: Tensor, u: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
-    """One step towards the first singular vectors of each matrix (Miyato 2018, algorithm 1).
+    """Return the singular vectors of each matrix after one more power iteration (Miyato 2018, algorithm 1).
 
     Args:
         W: (groups, m, n).
-        u: (groups, m, 1), the left vectors so far.
-        eps: keeps a matrix of zeros from a division by 0.
+        u: (groups, m, 1), the current left vectors.
+        eps: smallest norm in a division.
 
     Returns:
         The left and the right vectors, (groups, m, 1) and (groups, n, 1), of length 1.
@@ -42,16 +41,16 @@ def power_iteration(W: Tensor, u: Tensor, eps: float = EPS) -> tuple[Tensor, Ten
 
 
 def singular_value(W: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """sigma = u^T W v, (groups, 1, 1)."""
+    """Return sigma = u^T W v, (groups, 1, 1)."""
     return u.transpose(1, 2) @ W @ v
 
 
 class Spectral(nn.Module):
-    """A weight divided by its largest singular value, group by group.
+    """Parametrisation that divides a weight by its largest singular value, for each group.
 
     Args:
-        layer: whose weight it is.
-        iterations: of the power method in each forward pass while training.
+        layer: layer of the weight.
+        iterations: power iterations per forward pass in training.
     """
 
     u: Tensor
@@ -68,65 +67,64 @@ class Spectral(nn.Module):
         self.register_buffer("v", torch.zeros(W.shape[0], W.shape[2], 1, dtype=W.dtype, device=W.device))
 
     def matrices(self, weight: Tensor) -> Tensor:
-        """(groups, m, n): for each group its output channels against all that they are computed from."""
+        """Return the weight as (groups, m, n), with a row for each output channel."""
         if not self.transposed:
             return weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
-        # A transposed convolution's weight is (in, out / groups, ...), the groups lie along the first dimension.
+        # The shape is (in, out / groups, ...), with the groups along the first dimension.
         inputs = weight.shape[0] // self.groups
-        by_group = weight.reshape(self.groups, inputs, weight.shape[1], -1)
-        return by_group.transpose(1, 2).reshape(self.groups, weight.shape[1], -1)
+        grouped = weight.reshape(self.groups, inputs, weight.shape[1], -1)
+        return grouped.transpose(1, 2).reshape(self.groups, weight.shape[1], -1)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Called when the weight is set, and so at the beginning: the vectors follow it, and it is kept as it is."""
+        """Return the weight itself after an update of the vectors. torch calls it when the weight is set."""
         with torch.no_grad():
-            self._follow(self.matrices(weight.detach()), SETTLING)
+            self._update_vectors(self.matrices(weight.detach()), INITIAL_ITERATIONS)
         return weight
 
-    def _follow(self, W: Tensor, iterations: int) -> None:
+    def _update_vectors(self, W: Tensor, iterations: int) -> None:
         for _ in range(iterations):
             u, v = power_iteration(W, self.u)
-            # A matrix of zeros leads nowhere; the next one is followed from where this one was met.
+            # For a matrix of zeros the vectors would become 0, and could not follow a later one.
             self.u.copy_(torch.where(u.any(1, keepdim=True), u, self.u))
             self.v.copy_(v)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight, each group divided by its largest singular value; of the same shape."""
+        """Return the weight with each group divided by its largest singular value."""
         with torch.autocast(weight.device.type, enabled=False):
             W = self.matrices(weight)
             if self.training:
                 with torch.no_grad():
-                    self._follow(W, self.iterations)
-            # Copies, since another forward pass may move the vectors before this one's gradient is taken; of length 1,
-            # since those of a moving average of networks are averages of vectors that turned, and shorter.
+                    self._update_vectors(W, self.iterations)
+            # Normalised copies: another forward pass may change the vectors before this one's backward pass, and a
+            # moving average of networks averages the vectors, which makes them shorter.
             sigma = singular_value(W, F.normalize(self.u, dim=1), F.normalize(self.v, dim=1)).clamp(min=EPS)
             each = sigma.flatten().repeat_interleave(weight.shape[0] // self.groups)
             return weight / each.reshape(-1, *[1] * (weight.dim() - 1))
 
 
 class SpectralNorm(Plugin):
-    """Divides the weight of every layer by its largest singular value, so that no layer stretches more than 1.
+    """Divides the weight of every layer by its largest singular value, so that no layer has a slope above 1.
 
-    Source: Miyato 2018, equation 8 and algorithm 1. All convolutions, linear layers and embeddings of the player's
-    network are normalised, the last one included, whichever its architecture offers; layers that a trick adds to the
-    network are not. The singular value is followed by the power method, one step for each forward pass in training, and
-    is right up to how far the weights move meanwhile. Of networks for each class, which lie side by side in one layer,
-    each has its own.
+    Source: Miyato 2018, equation 8 and algorithm 1. It normalises all convolutions, linear layers and embeddings of the
+    player's network, including those that the architecture does not offer to normalisations, but not layers that tricks
+    add. The singular value is estimated by one power iteration per forward pass in training, with a small error as the
+    weights move. Networks of several classes in one layer have separate singular values.
 
-    When to use: in the discriminator, with `hinge` or cross entropy: a bounded slope for next to no time.
-    When not: beside weight clipping or a strong gradient penalty, which bound the same slope again.
+    When to use: in the discriminator, with `hinge` or cross entropy: a bounded slope at almost no cost.
+    When not: with weight clipping or a strong gradient penalty, which bound the slope a second time.
     """
 
     name = "spectral_norm"
     kind = "normalization"
 
     class Config(Settings):
-        iterations: int = Field(1, ge=1, description="of the power method in each forward pass while training")
+        iterations: int = Field(1, ge=1, description="power iterations per forward pass in training")
 
     config: Config
 
     @hookimpl
     def normalization(self, layer: nn.Module) -> nn.Module:
-        # wrap_network reaches this layer too, and those that the architecture offers nobody.
+        # Normalised by `wrap_network`, with the layers for which the architecture does not call this hook.
         return layer
 
     @hookimpl

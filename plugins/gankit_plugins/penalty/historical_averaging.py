@@ -2,57 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Settings, hookimpl
+from gankit import Player, Settings, Step, hookimpl
+from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 if TYPE_CHECKING:
     from gankit import Run
 
 
 def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
-    """||theta - mean||^2 over all parameters together, a scalar; shapes agree pairwise."""
-    apart = torch._foreach_sub(list(theta), list(mean))
-    return torch.stack(torch._foreach_norm(apart, 2)).square().sum()
+    """Return ||theta - mean||^2 over all parameters together, a scalar; shapes are equal pairwise."""
+    differences = torch._foreach_sub(list(theta), list(mean))
+    return torch.stack(torch._foreach_norm(differences, 2)).square().sum()
 
 
-def include(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None:
-    """The mean of t values becomes, in place, the mean of t + 1: mean += (theta - mean) / (t + 1)."""
+def update_mean(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None:
+    """Update, in place, the mean of t values to the mean of t + 1: mean += (theta - mean) / (t + 1)."""
     torch._foreach_lerp_(list(mean), [p.detach() for p in theta], 1 / (t + 1))
 
 
-class HistoricalAveraging(Plugin):
-    """Holds each player near the mean of all that its parameters have been.
+class HistoricalAveraging(ParameterPenalty):
+    """Holds each player near the mean of all its past parameters.
 
-    Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in both players' losses, theta[i] the parameters
-    after their i-th turn. The mean is kept as it goes, whatever the length of the run. Before a player's first turn
-    the mean is where it began, and the term is 0.
+    Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, with theta[i] the
+    parameters after step i. The mean is updated online, so its memory does not grow. Before the first step, the mean
+    is the initial parameters, and the term is 0.
 
-    When to use: players that circle around an equilibrium; the pull to the middle damps them.
-    When not: long runs from a bad start, which stays in the mean and holds the players back; `moving_average` takes
-    the middle without touching the game.
+    When to use: players that circle around an equilibrium: the pull to the middle damps them.
+    When not: long runs with a bad start, which stays in the mean and holds the players back. `moving_average` uses an
+    average without a change of the training.
     """
 
     name = "historical_averaging"
-    kind = "penalty"
 
     class Config(Settings):
-        weight: float = Field(1e-3, gt=0, description="of the squared distance in each player's loss")
+        weight: float = Field(1e-3, gt=0, description="weight of the squared distance in each player's loss")
         players: list[Player] = Field(
-            ["generator", "discriminator"], min_length=1, description="who is held near its mean"
+            ["generator", "discriminator"], min_length=1, description="players that are held near their means"
         )
-
-    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.means: dict[Player, list[Tensor]] = {}
-        self.turns: dict[Player, int] = dict.fromkeys(config.players, 0)
+        self.steps: dict[Player, int] = dict.fromkeys(config.players, 0)
 
     @hookimpl
     def on_start(self, run: Run) -> None:
@@ -60,36 +58,30 @@ class HistoricalAveraging(Plugin):
             if player not in self.means:
                 self.means[player] = [p.detach().clone() for p in run.parameters[player]]
 
-    @hookimpl
-    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
-        if player in self.config.players:
-            theta = run.parameters[player]
-            yield LossTerm(
-                "historical_averaging",
-                lambda step: squared_distance(theta, self.means[player]),
-                weight=self.config.weight,
-            )
+    def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
+        theta = run.parameters[player]
+        return lambda step: squared_distance(theta, self.means[player])
 
     @hookimpl
     def after_d_step(self, run: Run) -> None:
-        self._remember("discriminator", run)
+        self._update("discriminator", run)
 
     @hookimpl
     def after_g_step(self, run: Run) -> None:
-        self._remember("generator", run)
+        self._update("generator", run)
 
-    def _remember(self, player: Player, run: Run) -> None:
+    def _update(self, player: Player, run: Run) -> None:
         if player in self.config.players:
-            include(self.means[player], run.parameters[player], self.turns[player])
-            self.turns[player] += 1
+            update_mean(self.means[player], run.parameters[player], self.steps[player])
+            self.steps[player] += 1
 
     def state_dict(self) -> dict[str, Any]:
-        turns = {f"{player}.turns": turns for player, turns in self.turns.items()}
+        steps = {f"{player}.steps": count for player, count in self.steps.items()}
         means = {f"{player}.{n}": mean for player, means in self.means.items() for n, mean in enumerate(means)}
-        return turns | means
+        return steps | means
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for player in self.config.players:
-            self.turns[player] = state[f"{player}.turns"]
+            self.steps[player] = state[f"{player}.steps"]
             count = sum(name.startswith(f"{player}.") for name in state) - 1
             self.means[player] = [state[f"{player}.{n}"] for n in range(count)]

@@ -1,46 +1,97 @@
-"""D's gradient with respect to the images it is shown, which every penalty of this kind is made of."""
+"""Penalties on D's gradient with respect to its input images."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
 
 if TYPE_CHECKING:
     from gankit import RecipeInfo
 
-Judge = Callable[[Tensor, Tensor | None], Tensor]
-"""(B, C, R, R) images and their labels to D's logits (B,)."""
+Discriminator = Callable[[Tensor, Tensor | None], Tensor]
+"""Function from images (B, C, R, R) and labels to logits (B,)."""
+
+Interval = Annotated[
+    int, Field(ge=1, description="interval in D steps; the penalty acts with this times its weight (Karras 2019)")
+]
+"""Setting for lazy regularisation."""
 
 
-def input_gradient(judge: Judge, x: Tensor, labels: Tensor | None) -> Tensor:
-    """grad D(x), image by image, (B, C, R, R), in float32 at least; it carries gradients to D's parameters.
+def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
+    """Return grad D(x) of each image, (B, C, R, R), in float32 or a wider type, differentiable in D's parameters.
 
     Args:
-        judge: D, what is differentiated.
-        x: (B, C, R, R), where. What it depends on receives gradients too, as an unrolled D asks for.
+        discriminator: function to differentiate.
+        x: (B, C, R, R). Tensors that x depends on receive gradients too, which an unrolled D needs.
         labels: (B,) or None.
     """
     x = x if x.requires_grad else x.detach().requires_grad_()
-    # No logit depends on another image, so the gradient of their sum holds every image's own gradient.
-    total = judge(x, labels).sum()
+    # No logit depends on another image, so the gradient of the sum consists of the gradients of the single images.
+    total = discriminator(x, labels).sum()
     (gradient,) = torch.autograd.grad(total, x, create_graph=True)
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 
-def advice_on_flatness(recipe: RecipeInfo) -> Iterable[str]:
-    """A sentence when a penalty that flattens D stands beside a loss whose critic needs a slope."""
-    if recipe.use_of("loss") == "wasserstein":
-        yield "a Wasserstein critic has to have a slope, between real and fake images above all; use gradient_penalty"
+def squared_norm(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
+    """Return E[||grad D(x)||_2^2], a scalar. The norm is over all channels and pixels of one image."""
+    return input_gradient(discriminator, x, labels).square().sum((1, 2, 3)).mean()
 
 
-def advice_on_coupling(recipe: RecipeInfo) -> Iterable[str]:
-    """A sentence for each plugin that makes one of D's answers depend on several images."""
-    for key in recipe.coupling("discriminator"):
-        yield (
-            f"the penalty takes each image's gradient by itself, and {recipe.use_of(key)} in the discriminator makes "
-            "it depend on the whole batch (Gulrajani 2017, section 4); without the one or the other it usually trains "
-            "better"
-        )
+def norm_deviation(discriminator: Discriminator, x: Tensor, labels: Tensor | None, k: float) -> Tensor:
+    """Return E[(||grad D(x)||_2 - k)^2], a scalar. The norm is over all channels and pixels of one image."""
+    norm = torch.linalg.vector_norm(input_gradient(discriminator, x, labels), dim=(1, 2, 3))
+    return (norm - k).square().mean()
+
+
+def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
+    """Return x_hat = t real + (1 - t) fake for images (B, C, R, R) and t (B, 1, 1, 1) in [0, 1]."""
+    return t * real + (1 - t) * fake
+
+
+class InputGradientPenalty(Plugin):
+    """Base of penalties on D's gradient with respect to its input images."""
+
+    kind = "penalty"
+
+    flattens: ClassVar[bool] = True
+    """The penalty pulls the gradient towards 0 somewhere, which a Wasserstein critic cannot bear."""
+
+    class Config(Settings):
+        weight: float = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
+        every: Interval = 1
+
+    config: Any
+
+    @abstractmethod
+    def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
+        """Return the penalty, a scalar without its weight."""
+
+    def weight(self) -> float:
+        """Return the weight of the penalty in D's loss."""
+        return self.config.weight
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if self.flattens and recipe.use_of("loss") == "wasserstein":
+            yield "a Wasserstein critic needs a slope, above all between real and fake images; use gradient_penalty"
+        for key in recipe.coupling("discriminator"):
+            yield (
+                f"the penalty needs the gradient of each single image, and {recipe.use_of(key)} in the discriminator "
+                "makes it depend on the whole batch (Gulrajani 2017, section 4); training is usually better without "
+                "one of the two"
+            )
+
+    @hookimpl
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        if player == "discriminator":
+            yield LossTerm(self.name, self._term, weight=self.weight(), every=self.config.every)
+
+    def _term(self, step: Step) -> Tensor:
+        return self.penalty(lambda images, labels: step.discriminate(images, labels).logits, step)

@@ -2,55 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Settings, hookimpl
-from gankit_plugins.penalty.weight_matrices import weights_to_regularize
+from gankit import Player, Settings, Step, hookimpl
+from gankit_plugins.penalty.weight_matrices import ParameterPenalty, weights_to_regularize
 
 if TYPE_CHECKING:
     from gankit import RecipeInfo, Run
 
 
 def l2(weights: Sequence[Tensor]) -> Tensor:
-    """1/2 the sum of w^2 over all weights, a scalar, from tensors of any shapes (Krogh 1991, equation 2)."""
+    """Return half the sum of w^2 over all weights, a scalar (Krogh 1991, equation 2)."""
     return torch.stack(torch._foreach_norm(list(weights), 2)).square().sum() / 2
 
 
-class L2Regularization(Plugin):
+class L2Regularization(ParameterPenalty):
     """Adds half the sum of the weights' squares to a player's loss.
 
-    Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent
-    it is weight decay; with Adam it is not (Loshchilov 2017): `adamw` decays apart from the gradient. Weights are
-    what has more than one dimension; biases and the scales of norms are left alone.
+    Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent it is
+    weight decay, with Adam it is not (Loshchilov 2017): `adamw` decays independently of the gradient. Only parameters
+    of more than one dimension count, so biases and scales of norms are free.
 
-    When to use: few images, where D's weights would grow to learn them by heart.
-    When not: under a normalisation, where the size of a weight has no meaning.
+    When to use: few images, which D would memorise with growing weights.
+    When not: with a normalisation, where the size of a weight has no meaning.
     """
 
     name = "l2_regularization"
-    kind = "penalty"
 
     class Config(Settings):
-        weight: float = Field(1e-4, gt=0, description="of the sum in the player's loss")
+        weight: float = Field(1e-4, gt=0, description="weight of the sum in the player's loss")
         players: list[Player] = Field(
-            ["generator", "discriminator"], min_length=1, description="whose weights are regularised"
+            ["generator", "discriminator"], min_length=1, description="players whose weights are regularised"
         )
-
-    config: Config
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         for player in self.config.players:
             if recipe.use_of(f"optimizer.{player}") == "adamw":
-                yield f"adamw lets the {player}'s weights decay already, apart from the gradient; drop one of the two"
+                yield f"adamw already decays the {player}'s weights; remove one of the two"
 
-    @hookimpl
-    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
-        if player in self.config.players:
-            weights = weights_to_regularize(run, player, self.name)
-            yield LossTerm("l2_regularization", lambda step: l2(weights), weight=self.config.weight)
+    def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
+        weights = weights_to_regularize(run, player, self.name)
+        return lambda step: l2(weights)

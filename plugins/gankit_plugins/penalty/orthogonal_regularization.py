@@ -2,60 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Settings, hookimpl
-from gankit_plugins.penalty.weight_matrices import filters, layers_to_regularize
+from gankit import Player, Settings, Step
+from gankit_plugins.penalty.weight_matrices import ParameterPenalty, filters, layers_to_regularize
 
 if TYPE_CHECKING:
     from gankit import Run
 
 
 def not_orthonormal(W: Tensor) -> Tensor:
-    """||W W^T - I||_F^2 over all groups, a scalar in float32 at least (Brock 2018, equation 2).
+    """Return ||W W^T - I||_F^2 over all groups, a scalar (Brock 2018, equation 2).
 
-    The rows of W are the layer's filters, which the papers write as columns: there it is W^T W.
+    The rows of W are the filters of the layer. The papers write filters as columns and W^T W.
 
     Args:
-        W: (groups, m, n), m filters of n numbers in each group, as rows.
+        W: (groups, m, n), for each group m filters of n values as rows.
     """
     with torch.autocast(W.device.type, enabled=False):
         gram = W @ W.transpose(1, 2)
         return (gram - torch.eye(W.shape[1], dtype=W.dtype, device=W.device)).square().sum()
 
 
-class OrthogonalRegularization(Plugin):
-    """Pulls every layer's filters towards being orthogonal to each other and of length 1.
+class OrthogonalRegularization(ParameterPenalty):
+    """Pulls the filters of every layer towards length 1 and towards being orthogonal to each other.
 
-    Source: Brock 2016 (Neural Photo Editing), section 3.3; Brock 2018, equation 2. A layer whose filters are
-    orthonormal stretches nothing and loses nothing. Of networks for each class, which lie side by side in one layer,
-    each is regularised by itself. Layers with more filters than numbers in a filter cannot reach 0.
+    Source: Brock 2016 (Neural Photo Editing), section 3.3; Brock 2018, equation 2. A layer with orthonormal filters
+    preserves the norm of its input. Networks of several classes in one layer are regularised separately. Layers with
+    more filters than values in a filter cannot reach 0.
 
-    When to use: networks whose signal dies or explodes with depth.
-    When not: to train a generator for truncation: it binds the filters' lengths too, and is too strong for that
-    (Brock 2018); `relaxed_orthogonal_regularization` is the form to take.
+    When to use: networks whose signal vanishes or explodes with depth.
+    When not: to train a generator for truncation: it also fixes the lengths of the filters, which is too strong (Brock
+    2018); use `relaxed_orthogonal_regularization`.
     """
 
     name = "orthogonal_regularization"
-    kind = "penalty"
 
     class Config(Settings):
-        weight: float = Field(1e-4, gt=0, description="beta, of the sum over all layers in the player's loss")
-        players: list[Player] = Field(["generator"], min_length=1, description="whose weights are regularised")
+        weight: float = Field(1e-4, gt=0, description="beta, weight of the sum over all layers in the player's loss")
+        players: list[Player] = Field(["generator"], min_length=1, description="players whose weights are regularised")
 
-    config: Config
+    deviation: ClassVar[Callable[..., Tensor]] = staticmethod(not_orthonormal)
+    """Penalty of the filters of one layer."""
 
-    @hookimpl
-    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
-        if player in self.config.players:
-            layers = layers_to_regularize(run, player, self.name)
-            yield LossTerm(
-                "orthogonal_regularization",
-                lambda step: torch.stack([not_orthonormal(filters(layer)) for layer in layers]).sum(),
-                weight=self.config.weight,
-            )
+    def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
+        layers = layers_to_regularize(run, player, self.name)
+        return lambda step: torch.stack([self.deviation(filters(layer)) for layer in layers]).sum()

@@ -1,4 +1,4 @@
-"""Turns given to whoever falls behind."""
+"""Training of one player alone while the other one is too far ahead."""
 
 from __future__ import annotations
 
@@ -10,68 +10,71 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Step, hookimpl
-from gankit_plugins.trick.discriminator_confidence import share_right
+from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
 
 if TYPE_CHECKING:
     from gankit import RecipeInfo, Run
 
 
-def who_is_behind(right: float, low: float, high: float) -> Player | None:
-    """The player that is to catch up, None while they are even.
+def player_behind(accuracy: float, low: float, high: float) -> Player | None:
+    """Return the player to train alone, or None while both are even.
 
     Args:
-        right: the share of pairs that D orders rightly, as `share_right` has it; 0.5 is a guess.
-        low: below it D is behind.
-        high: above it G is behind.
+        accuracy: result of `ranking_accuracy`; 0.5 is chance level.
+        low: below this value, D is behind.
+        high: above this value, G is behind.
     """
-    if right > high:
+    if accuracy > high:
         return "generator"
-    return "discriminator" if right < low else None
+    return "discriminator" if accuracy < low else None
 
 
 class BalancedSteps(Plugin):
-    """Gives an iteration's turns to one player alone while the other is too far ahead.
+    """Trains only one player while the other one is too far ahead.
 
-    Source: the balance of losses that Goodfellow 2016 (NIPS tutorial, section 4.3) discusses, and doubts. D is judged
-    by the share of pairs of a real and a fake image that it puts in the right order, averaged over its recent turns.
-    Above `high` only G plays, below `low` only D, otherwise both as usual; after `patience` iterations of one player
-    both play, so that the measure never grows old. To decide, the host waits for the device once an iteration.
+    Source: the balance of losses that Goodfellow 2016 (NIPS tutorial, section 4.3) discusses, and doubts. The balance
+    is measured by the share of pairs of a real and a fake image that D ranks correctly, averaged over its recent steps.
+    Above `high` only G is trained, below `low` only D, otherwise both as usual. After `patience` iterations with one
+    player, both are trained, so that the average stays up to date. The CPU waits for the device once per iteration.
 
-    When to use: one player that wins at once, where no fixed ratio of turns suits the whole run.
-    When not: with a Wasserstein loss, whose critic cannot be too good.
+    When to use: one player that wins at once, where no fixed number of D steps suits the whole run.
+    When not: with a Wasserstein loss, whose critic should be trained as well as possible.
     """
 
     name = "balanced_steps"
 
     class Config(Settings):
-        low: float = Field(0.55, ge=0, le=1, description="share of pairs ordered rightly below which only D plays")
-        high: float = Field(0.95, ge=0, le=1, description="share of pairs ordered rightly above which only G plays")
-        decay: float = Field(0.5, ge=0, lt=1, description="what the running mean of the share keeps of itself")
-        patience: int = Field(5, ge=1, description="iterations that one player plays alone at most, one after another")
+        low: float = Field(0.55, ge=0, le=1, description="share of right pairs below which only D is trained")
+        high: float = Field(0.95, ge=0, le=1, description="share of right pairs above which only G is trained")
+        decay: float = Field(0.5, ge=0, lt=1, description="weight of the past in the running average of the share")
+        patience: int = Field(5, ge=1, description="largest number of iterations in a row with one player")
 
         @model_validator(mode="after")
         def _low_below_high(self) -> BalancedSteps.Config:
             if self.low >= self.high:
-                raise ValueError(f"low = {self.low} must lie below high = {self.high}")
+                raise ValueError(f"low = {self.low} must be below high = {self.high}")
             return self
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.right: Tensor | None = None
+        self.accuracy: Tensor | None = None
         self.alone = 0
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("loss") == "wasserstein":
-            yield "a Wasserstein critic cannot be too good, and here it loses turns for it; drop one of the two"
+            yield (
+                "a Wasserstein critic should be trained as well as possible, and balanced_steps skips its steps; "
+                "remove one of the two"
+            )
 
     @hookimpl
     def step_order(self, run: Run) -> Sequence[Player] | None:
         behind = None
-        if self.right is not None and self.alone < self.config.patience:
-            behind = who_is_behind(self.right.item(), self.config.low, self.config.high)
+        if self.accuracy is not None and self.alone < self.config.patience:
+            behind = player_behind(self.accuracy.item(), self.config.low, self.config.high)
         self.alone = self.alone + 1 if behind else 0
         if behind == "discriminator":
             return ["discriminator"] * run.recipe.train.discriminator_steps
@@ -79,11 +82,11 @@ class BalancedSteps(Plugin):
 
     @hookimpl
     def after_d_step(self, run: Run, step: Step) -> None:
-        now = run.ranks.mean(share_right(step))
-        self.right = now if self.right is None else torch.lerp(now, self.right, self.config.decay)
+        now = run.ranks.mean(ranking_accuracy(step))
+        self.accuracy = now if self.accuracy is None else torch.lerp(now, self.accuracy, self.config.decay)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"alone": self.alone} | ({} if self.right is None else {"right": self.right})
+        return {"alone": self.alone} | ({} if self.accuracy is None else {"accuracy": self.accuracy})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.alone, self.right = state["alone"], state.get("right")
+        self.alone, self.accuracy = state["alone"], state.get("accuracy")

@@ -1,8 +1,8 @@
-"""Normalisations out of elementary operations, which can be differentiated any number of times.
+"""Normalisations of elementary operations, which can be differentiated any number of times.
 
-torch's own batch, instance and layer norm are right in their second derivative and silently wrong in the third: their
-second derivative takes the batch's mean and deviation, saved from the forward pass, for constants. (Group norm is
-right.) A gradient penalty inside D's looked-ahead steps needs the third.
+The second derivative of torch's own batch, instance and layer norm is right, and the third is silently wrong: the
+second derivative treats the mean and the deviation, saved from the forward pass, as constants. Group norm is right. A
+gradient penalty in the unrolled steps of D needs the third derivative.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 
-def standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) over some dimensions, computed in float32 at least."""
+def standardize(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    """Return (x - mean) / sqrt(variance + eps) over some dimensions, in float32 or a wider type."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     centred = x - x.mean(dims, keepdim=True)
     return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
 
 
-def _by_channel(x: Tensor, like: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+def _scale_channels(x: Tensor, like: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     shape = (1, -1) + (1,) * (x.dim() - 2)
     x = x if weight is None else x * weight.reshape(shape)
     return (x if bias is None else x + bias.reshape(shape)).to(like.dtype)
@@ -39,11 +39,11 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As torch's, except that running statistics are not updated."""
+    """Replace the function of the same name in torch, without an update of the running statistics."""
     if not training:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    others = tuple(d for d in range(input.dim()) if d != 1)
-    return _by_channel(standardized(input, others, eps), input, weight, bias)
+    dims = tuple(d for d in range(input.dim()) if d != 1)
+    return _scale_channels(standardize(input, dims, eps), input, weight, bias)
 
 
 def instance_norm(
@@ -56,10 +56,10 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As torch's, except that running statistics are not updated."""
+    """Replace the function of the same name in torch, without an update of the running statistics."""
     if not use_input_stats:
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
-    return _by_channel(standardized(input, tuple(range(2, input.dim())), eps), input, weight, bias)
+    return _scale_channels(standardize(input, tuple(range(2, input.dim())), eps), input, weight, bias)
 
 
 def layer_norm(
@@ -69,16 +69,16 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As torch's."""
-    x = standardized(input, tuple(range(-len(normalized_shape), 0)), eps)
+    """Replace `torch.nn.functional.layer_norm`."""
+    x = standardize(input, tuple(range(-len(normalized_shape), 0)), eps)
     x = x if weight is None else x * weight
     return (x if bias is None else x + bias).to(input.dtype)
 
 
-class ElementaryNorms(TorchFunctionMode):
-    """Within it, networks use the norms of this file in place of torch's."""
+class DifferentiableNorms(TorchFunctionMode):
+    """Context in which networks use the norms of this file instead of those of torch."""
 
-    INSTEAD_OF: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    REPLACEMENTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
         F.batch_norm: batch_norm,
         F.instance_norm: instance_norm,
         F.layer_norm: layer_norm,
@@ -87,4 +87,4 @@ class ElementaryNorms(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return self.INSTEAD_OF.get(func, func)(*args, **(kwargs or {}))
+        return self.REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))

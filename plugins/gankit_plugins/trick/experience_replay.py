@@ -1,4 +1,4 @@
-"""Past fakes, shown to D among the new ones."""
+"""Past fake images among the new ones that enter D."""
 
 from __future__ import annotations
 
@@ -15,60 +15,57 @@ if TYPE_CHECKING:
     from gankit import RecipeInfo, Run, Spec
 
 
-class Memory:
-    """A buffer of images, in as many shelves of equal length as there are classes.
+class ReplayBuffer:
+    """Buffer of images with an equal number of slots for each class.
 
-    Nothing here waits for the device: how full a shelf is, and what lies where, is known to the device alone.
+    Nothing here makes the CPU wait for the device: the number of filled slots exists only on the device.
 
     Args:
-        classes: number of shelves, 1 for images without classes.
-        slots: images on each shelf.
-        shape: of one image, (C, R, R).
-        device: where the images lie.
+        classes: number of classes, 1 for images without classes.
+        slots: number of images of each class.
+        shape: shape of an image, (C, R, R).
+        device: device of the images.
     """
 
     def __init__(self, classes: int, slots: int, shape: tuple[int, int, int], device: torch.device) -> None:
         self.classes, self.slots = classes, slots
-        # One row more than there are slots takes the images for which there is no room.
+        # One additional row takes the images for which there is no slot.
         self.rows = torch.zeros(classes * slots + 1, *shape, device=device)
         self.filled = torch.zeros(classes, dtype=torch.int64, device=device)
 
     @property
     def images(self) -> Tensor:
-        """All that can be remembered, (classes * slots, C, R, R), shelf after shelf; zeros where nothing is yet."""
+        """All slots, (classes * slots, C, R, R), sorted by class. Empty slots contain zeros."""
         return self.rows[:-1]
 
-    def recall(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """A past image for each class asked for, any on its shelf with equal chance.
-
-        Args:
-            classes: (n,) int64.
+    def sample(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a random past image of each class in `classes`, (n,) int64.
 
         Returns:
-            The images, (n, C, R, R), and (n,) bool: whether the shelf has any. Where it has none, the image means
-            nothing.
+            The images, (n, C, R, R), and (n,) bool: whether the buffer has an image of this class. Where it has none,
+            the image has no meaning.
         """
         filled = self.filled[classes]
-        # In float64 a number below 1 times a count stays below the count.
+        # With float64, a number below 1 times a count is always below the count.
         chance = torch.rand(len(classes), dtype=torch.float64, device=classes.device)
         slot = (chance * filled).long()
         return self.rows[classes * self.slots + slot], filled > 0
 
     def store(self, images: Tensor, classes: Tensor) -> None:
-        """Puts images on the shelves of their classes: in free slots first, then over others chosen at random.
+        """Store images in free slots of their classes first, and then over random other images.
 
-        No slot is written twice. Of more images of a class than a shelf has slots, the first are kept.
+        No slot is written twice. If a class has more new images than slots, the first ones are stored.
 
         Args:
             images: (n, C, R, R).
             classes: (n,) int64.
         """
         n, device = len(images), images.device
-        of_class = classes[:, None] == torch.arange(self.classes, device=device)
-        # The how manieth of its class each image is: 0, 1, ...
-        rank = of_class.cumsum(0)[torch.arange(n, device=device), classes] - 1
+        is_class = classes[:, None] == torch.arange(self.classes, device=device)
+        # Index of each image among the new images of its class: 0, 1, ...
+        rank = is_class.cumsum(0)[torch.arange(n, device=device), classes] - 1
         position = torch.arange(self.slots, device=device)
-        # Sorted by this, each shelf's free slots come first, in their order, and then the others in any order.
+        # Sorted by this key, the free slots of each class come first, in their order, and then the others at random.
         key = torch.where(
             position < self.filled[:, None],
             torch.rand(self.classes, self.slots, dtype=torch.float64, device=device),
@@ -78,19 +75,16 @@ class Memory:
         slot = order[classes, rank.clamp(max=self.slots - 1)]
         row = torch.where(rank < self.slots, classes * self.slots + slot, self.classes * self.slots)
         self.rows.index_copy_(0, row, images)
-        self.filled.add_(of_class.sum(0)).clamp_(max=self.slots)
+        self.filled.add_(is_class.sum(0)).clamp_(max=self.slots)
 
 
-def replay(fake: Tensor, classes: Tensor, memory: Memory, count: int) -> Tensor:
-    """The fakes with `count` of them, chosen at random, replaced by past ones of their class; then `count` are stored.
-
-    What is stored are new fakes that were not replaced, as far as there are enough of them. A fake of whose
-    class nothing is remembered stays.
+def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> Tensor:
+    """Replace `count` random fake images by past ones of their class; then store `count` new ones.
 
     Args:
-        fake: (B, C, R, R); left as it is.
+        fake: (B, C, R, R). Not changed.
         classes: (B,) int64.
-        memory: is read, then written.
+        buffer: read, then written.
         count: from 1 to B.
 
     Returns:
@@ -98,24 +92,26 @@ def replay(fake: Tensor, classes: Tensor, memory: Memory, count: int) -> Tensor:
     """
     fake = fake.detach()
     order = torch.rand(len(fake), device=fake.device).argsort()
+    # The stored images are images that were not replaced, if there are enough of them.
     replaced, stored = order[:count], order[-count:]
-    past, known = memory.recall(classes[replaced])
-    shown = fake.index_copy(0, replaced, torch.where(known[:, None, None, None], past, fake[replaced]))
-    memory.store(fake[stored], classes[stored])
-    return shown
+    past, available = buffer.sample(classes[replaced])
+    # An image is not replaced while the buffer has none of its class.
+    mixed = fake.index_copy(0, replaced, torch.where(available[:, None, None, None], past, fake[replaced]))
+    buffer.store(fake[stored], classes[stored])
+    return mixed
 
 
 class ExperienceReplay(Plugin):
-    """Shows D past fakes among the new ones, so that it does not forget what G did before.
+    """Mixes past fake images into the inputs of D, so that D does not forget them.
 
-    Source: Shrivastava 2017, section 2.3. In each of D's turns a share of the fakes comes from a buffer of past
-    ones, and as many new fakes then overwrite random ones in the buffer, which fills up first. Labels belong to
-    real and generated images alike, so a fake is replaced by one of its own class, and each class has an equal
-    part of the buffer. Past fakes are kept in float32: rounded to 256 levels, as most real images are, they
-    would give themselves away. The buffer is part of every checkpoint, 4 bytes for each number in it.
+    Source: Shrivastava 2017, section 2.3. In each D step, a share of the fake images comes from a buffer of past ones.
+    As many new ones then fill the buffer, or replace random images in it. An image is replaced by one of its own class,
+    because labels belong to real and fake images alike, and each class has an equal part of the buffer. The images are
+    stored in float32: rounded to 256 levels, D could recognise them. The buffer is part of every checkpoint, 4 bytes
+    for each value.
 
-    When to use: G goes round in circles, from mode to mode, and D each time learns anew what it has forgotten.
-    When not: late in a good run, where the past fakes are easy for D and half of its attention is wasted on them.
+    When to use: G that cycles from mode to mode, while D relearns each time what it has forgotten.
+    When not: late in a good run, where past images are easy for D and half of its capacity is spent on them.
     """
 
     name = "experience_replay"
@@ -126,20 +122,19 @@ class ExperienceReplay(Plugin):
             0.5,
             gt=0,
             le=1,
-            description="part of D's fakes that is replaced by past ones, and of the new ones that is kept; "
-            "rounded to whole images, at least one",
+            description="share of D's fake images to replace, and share of the new ones to store; at least one image",
         )
-        capacity: int = Field(1024, ge=1, description="images in the buffer, an equal part of it for each class")
+        capacity: int = Field(1024, ge=1, description="number of images in the buffer, an equal part for each class")
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.memory: Memory | None = None
+        self.buffer: ReplayBuffer | None = None
         self.saved: dict[str, Tensor] | None = None
 
     def count(self, batch: int) -> int:
-        """How many of a batch's fakes are replaced, and as many stored."""
+        """Return the number of images of a batch to replace and to store."""
         return max(1, round(self.config.share * batch))
 
     @hookimpl
@@ -147,42 +142,42 @@ class ExperienceReplay(Plugin):
         stored = self.count(recipe.train.batch_size // recipe.train.accumulate)
         if self.config.capacity <= stored:
             yield (
-                f"a turn's {stored} new fakes overwrite all of a buffer of {self.config.capacity}, which then holds "
-                "nothing older than one turn; a capacity of ten batches and more is usual"
+                f"a step's {stored} new images fill the whole buffer of {self.config.capacity}, so it holds only "
+                "images of the last step; set a capacity of ten batches or more"
             )
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         if self.config.capacity < spec.classes:
             raise ValueError(
-                f"a buffer of {self.config.capacity} images has no room for each of {spec.classes} classes; "
-                f"capacity must be {spec.classes} or more"
+                f"experience_replay: capacity = {self.config.capacity} is below the number of classes; set "
+                f"{spec.classes} or more"
             )
 
     @hookimpl
     def on_start(self, run: Run) -> None:
         spec, classes = run.spec, max(1, run.spec.classes)
         shape = (spec.channels, spec.resolution, spec.resolution)
-        # Ranks share the capacity as they share a batch.
+        # Ranks share the capacity as they share the batch.
         slots = max(1, self.config.capacity // run.ranks.size // classes)
-        self.memory = Memory(classes, slots, shape, run.device)
+        self.buffer = ReplayBuffer(classes, slots, shape, run.device)
         if self.saved is not None:
-            self.memory.images.copy_(self.saved["images"])
-            self.memory.filled.copy_(self.saved["filled"])
+            self.buffer.images.copy_(self.saved["images"])
+            self.buffer.filled.copy_(self.saved["filled"])
             self.saved = None
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
         if step.simulated:
             return
-        assert self.memory is not None, "a run starts before its first turn"
+        assert self.buffer is not None, "on_start is called before the first step"
         count = len(step.fake)
         classes = torch.zeros(count, dtype=torch.int64, device=step.fake.device) if step.labels is None else step.labels
-        step.fake = replay(step.fake, classes, self.memory, self.count(count))
+        step.fake = replay(step.fake, classes, self.buffer, self.count(count))
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.memory is not None, "a run saves after it has started"
-        return {"images": self.memory.images, "filled": self.memory.filled}
+        assert self.buffer is not None, "on_start is called before the first checkpoint"
+        return {"images": self.buffer.images, "filled": self.buffer.filled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.saved = {"images": state["images"], "filled": state["filled"]}

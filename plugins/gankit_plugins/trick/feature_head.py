@@ -1,4 +1,4 @@
-"""A discriminator whose last layer is given more than its own features."""
+"""Discriminator with additional features for its last layer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ if TYPE_CHECKING:
     from gankit import Run
 
 
-class Widened(nn.Module):
-    """D with further features, of which a linear layer adds its share to the logits.
+class ExtendedFeatures(nn.Module):
+    """Discriminator with additional features and a linear layer that adds their contribution to the logits.
 
-    A last layer that is linear in its features, as most are, thereby becomes one over all of them. Its share begins at
-    0: further features may be large and all alike, and would decide every answer before D has learnt anything.
+    Together with a last layer that is linear in the features, this is one linear layer over all features.
 
     Args:
-        network: D, to logits (B,) and features (B, F).
-        further: from the features (B, F) and the labels (B,) or None to further ones, (B, K).
+        network: D, with logits (B,) and features (B, F).
+        further: module from features (B, F) and labels (B,) or None to additional features (B, K).
         count: K.
     """
 
@@ -30,10 +29,11 @@ class Widened(nn.Module):
         self.network = network
         self.further = further
         self.share = nn.Linear(count, 1, bias=False)
+        # Additional features may be large and similar. With other weights they would dominate the first outputs.
         nn.init.zeros_(self.share.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """(B, C, R, R) and (B,) to logits (B,) and features (B, F + K)."""
+        """Return logits (B,) and features (B, F + K) of images (B, C, R, R) and labels (B,)."""
         logits, features = self.network(images, labels)
         more = self.further(features, labels)
         share = self.share(more.to(self.share.weight.dtype))
@@ -43,7 +43,7 @@ class Widened(nn.Module):
 
 
 def feature_count(network: nn.Module, run: Run) -> int:
-    """F, the number of features D gives for an image. Nothing is learnt from being asked."""
+    """Return F, the number of D's features for an image, without a change of D's statistics."""
     spec, weight = run.spec, next(network.parameters())
     count = max(2, spec.classes)
     images = torch.zeros(count, spec.channels * spec.pack, spec.resolution, spec.resolution, device=weight.device)
@@ -57,5 +57,5 @@ def feature_count(network: nn.Module, run: Run) -> int:
 
 
 def same_class(labels: Tensor) -> Tensor:
-    """(B, B) bool: which images of a batch are of one class, from labels (B,)."""
+    """Return (B, B) bool: pairs of images of one class, from labels (B,)."""
     return labels[:, None] == labels

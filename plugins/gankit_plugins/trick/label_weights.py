@@ -1,4 +1,4 @@
-"""Weights for the real and the generated half of the loss."""
+"""Weights of the real and of the generated half of the loss."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 
 
 class LabelWeights(Plugin):
-    """Weights the real half of the loss with alpha, the generated half with beta.
+    """Weights the real half of the loss with alpha and the generated half with beta.
 
-    Source: Meng 2021, equations 8 and 9, read literally, with the ranges printed there as defaults. A number
-    drawn from a range is drawn anew for each image and turn. The best D is
-    alpha p_data / (alpha p_data + beta p_g), with the means of the ranges for alpha and beta. Beta weights G's
-    loss as well, if the loss reads weights there.
+    Source: Meng 2021, equations 8 and 9, read literally, with the printed ranges as defaults. A range gives a new
+    number for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), with the means of the
+    ranges for alpha and beta. Beta also weights G's loss, if the loss uses weights there.
 
-    When to use: to follow the printed equations, or, with numbers near 1, to let one side count more.
-    When not: with the printed ranges real images hardly count, and D answers 0.05 where real and generated
-    images are equally likely. What the paper's text calls smoothed labels is the trick `label_smoothing`.
+    When to use: to follow the printed equations, or, with numbers near 1, to emphasise one half.
+    When not: with the printed ranges real images hardly count: D's output is 0.05 where real and generated images are
+    equally likely. The smoothed labels in the paper's text are the trick `label_smoothing`.
     """
 
     name = "label_weights"
@@ -43,18 +42,18 @@ class LabelWeights(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if not recipe.plugin_class("loss").uses_weights:
             yield (
-                f"the loss {recipe.use_of('loss')!r} reads no weights, so setting them does nothing; drop the "
-                "trick, or use a loss that reads them, such as igan_label"
+                f"the loss {recipe.use_of('loss')!r} has no weights, so label_weights has no effect; remove it, "
+                "or use a loss with weights, such as igan_label"
             )
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
-        self._weigh(step)
+        self._set_weights(step)
 
     @hookimpl
     def before_g_step(self, step: Step) -> None:
-        self._weigh(step)
+        self._set_weights(step)
 
-    def _weigh(self, step: Step) -> None:
+    def _set_weights(self, step: Step) -> None:
         step.real_weight = draw(self.config.alpha, step.num_logits, step.real.device)
         step.fake_weight = draw(self.config.beta, step.num_logits, step.fake.device)

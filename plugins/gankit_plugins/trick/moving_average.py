@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def decay_at(t: int, decay: float, start: int = 0) -> float:
-    """What the average keeps of itself at G's turn t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
+    """Return the average's decay at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
 
-    Before `start` it keeps nothing and so is G itself. The ramp lets it leave the first weights behind quickly.
+    It is 0 before `start`, so the average is G itself. The ramp removes the initial weights quickly.
     """
     s = t - start
     return 0.0 if s < 0 else min(decay, (1 + s) / (10 + s))
 
 
 def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> None:
-    """average = decay average + (1 - decay) newest, in place, tensor by tensor; shapes agree pairwise."""
+    """Update average = decay average + (1 - decay) newest, in place; shapes are equal pairwise."""
     torch._foreach_lerp_(average, newest, 1 - decay)
 
 
@@ -33,26 +33,24 @@ class MovingAverage(Plugin):
     """Samples from the exponential moving average of G's weights instead of the newest ones.
 
     Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of parameters and of batch norm's running
-    statistics is updated after each of G's turns; G itself is trained as without it. Grids, measures and the saved
-    generator are the average's.
+    statistics is updated after each G step. The training of G is not changed. Grids, metrics and the saved generator
+    use the average.
 
-    When to use: nearly always. The two players circle around each other, and the average is nearer the middle.
-    When not: in runs of some hundred iterations with a decay near 1, whose average is mostly of early weights.
+    When to use: nearly always. The two players circle around each other, and the average is nearer to the centre.
+    When not: in runs of some hundred iterations with a decay near 1, whose average is dominated by early weights.
     """
 
     name = "moving_average"
 
     class Config(Settings):
-        decay: float = Field(0.999, ge=0, lt=1, description="what the average keeps of itself at each of G's turns")
-        start: int = Field(
-            0, ge=0, description="turns of G before which the average is G itself; Brock 2018 begins at 20,000"
-        )
+        decay: float = Field(0.999, ge=0, lt=1, description="decay of the average per G step")
+        start: int = Field(0, ge=0, description="number of G steps before the average starts; 20,000 in Brock 2018")
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.turns = 0
+        self.steps = 0
         self.saved: dict[str, Tensor] | None = None
         self.average: nn.Module | None = None
 
@@ -65,24 +63,24 @@ class MovingAverage(Plugin):
 
     @hookimpl
     def after_g_step(self) -> None:
-        average_into(*self.pairs, decay_at(self.turns, self.config.decay, self.config.start))
-        self.turns += 1
+        average_into(*self.pairs, decay_at(self.steps, self.config.decay, self.config.start))
+        self.steps += 1
 
     @hookimpl
     def sampling_generator(self) -> nn.Module | None:
         return self.average
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.average is not None, "a run saves after it has started"
-        return {"turns": self.turns, **{f"average.{name}": t for name, t in self.average.state_dict().items()}}
+        assert self.average is not None, "on_start is called before the first checkpoint"
+        return {"steps": self.steps, **{f"average.{name}": t for name, t in self.average.state_dict().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.turns = state.pop("turns")
+        self.steps = state.pop("steps")
         self.saved = {name.removeprefix("average."): tensor for name, tensor in state.items()}
 
 
 def _float_pairs(average: nn.Module, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """The floating-point parameters and buffers of two networks of one make; counters are left out."""
+    """Return the floating-point parameters and buffers of two equal networks, without counters."""
     names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
-    ours, theirs = average.state_dict(), network.state_dict()
-    return [ours[name] for name in names], [theirs[name] for name in names]
+    averaged, trained = average.state_dict(), network.state_dict()
+    return [averaged[name] for name in names], [trained[name] for name in names]

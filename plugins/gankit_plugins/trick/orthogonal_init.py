@@ -14,41 +14,41 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def make_orthogonal(layer: nn.Module, gain: float) -> None:
-    """Draws a layer's weight anew, so that W^T W = gain^2 I, or W W^T where W has more columns than rows.
+    """Initialise a layer's weight W so that W^T W = gain^2 I, or W W^T if W has more columns than rows.
 
-    W is (outputs, all else), and one such matrix for each group of a grouped convolution. A transposed convolution's
-    weight has its inputs first; so has its W.
+    W is (outputs, all others), with one such matrix for each group of a grouped convolution. For a transposed
+    convolution, the rows are the inputs.
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    drawn = weight.detach().clone()
-    for group in drawn.chunk(getattr(layer, "groups", 1)):
+    initial = weight.detach().clone()
+    for group in initial.chunk(getattr(layer, "groups", 1)):
         nn.init.orthogonal_(group, gain)
     with torch.no_grad():
         if parametrize.is_parametrized(layer, "weight"):
-            # The weight is computed from another one (spectral norm), which is told of its new value.
-            layer.weight = drawn
+            # Assignment also updates the original weight of a parametrisation, such as spectral norm.
+            layer.weight = initial
         else:
-            weight.copy_(drawn)
+            weight.copy_(initial)
 
 
 class OrthogonalInit(Plugin):
-    """Begins with random orthogonal weights.
+    """Initialises weights as random orthogonal matrices.
 
-    Source: Saxe 2013 (Exact solutions to the nonlinear dynamics of learning in deep linear neural networks), section
-    3; for GANs Brock 2018, section 3. All convolutions and linear layers are drawn anew, biases are left alone. Of
-    networks for each class, which lie side by side in one layer, each has an orthogonal matrix of its own.
+    Source: Saxe 2013 (Exact solutions to the nonlinear dynamics of learning in deep linear neural networks), section 3;
+    for GANs Brock 2018, section 3. It initialises all convolutions and linear layers, but not biases. Networks of
+    several classes in one layer have separate orthogonal matrices.
 
-    When to use: deep networks without normalisation, whose first signals would die or explode.
-    When not: where an architecture draws its weights for a reason of its own.
+    When to use: deep networks without normalisation, whose initial signals would vanish or explode.
+    When not: where an architecture has an initialisation of its own.
     """
 
     name = "orthogonal_init"
 
     class Config(Settings):
-        gain: float = Field(1.0, gt=0, description="the length of each row or column")
+        gain: float = Field(1.0, gt=0, description="norm of each row or column")
         players: list[Player] = Field(
-            ["generator", "discriminator"], min_length=1, description="whose weights are drawn so"
+            ["generator", "discriminator"], min_length=1, description="players whose weights are initialised"
         )
 
     config: Config

@@ -1,4 +1,4 @@
-"""Several images judged as one."""
+"""Packs of several images as one input of D."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 PIXELWISE = ("instance_noise",)
-"""What does to every number alike, whether it belongs to an image or to a pack."""
+"""Tricks that act on single values, and so equally on images and packs."""
 
 
 def packs(images: Tensor, size: int) -> Tensor:
-    """`size` images after one another as one, side by side along the channels.
+    """Return packs of `size` consecutive images, concatenated along the channels.
 
     Args:
         images: (B, C, R, R), B a multiple of `size`.
@@ -33,9 +33,9 @@ def packs(images: Tensor, size: int) -> Tensor:
 
 
 def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
-    """An order of the images in which each `size` after one another are of one class.
+    """Return an order of the images in which every `size` consecutive images have the same class.
 
-    Images of a class keep their order, and the packs' classes run 0, 1, 2, ..., 0, 1, 2, ... as the images' do.
+    Images of a class keep their order. The classes of the packs are 0, 1, 2, ..., 0, 1, 2, ..., like those of images.
 
     Args:
         labels: (B,) int64, equally many of each class, and of each a multiple of `size`.
@@ -43,41 +43,44 @@ def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
         size: m, images in a pack.
 
     Returns:
-        (B,) int64, indices into the images.
+        (B,) int64, indices of images.
     """
     by_class = torch.argsort(labels, stable=True)
     return by_class.reshape(classes, -1, size).transpose(0, 1).flatten()
 
 
-def refuse_a_rest(recipe: RecipeInfo, multiple: int, what: str) -> None:
-    """Raises ValueError unless what D is given at once, a batch or a part of it, is a multiple of some number.
+def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
+    """Check that a batch, or a part of it with gradient accumulation, has a multiple of some number of images.
 
     Args:
-        recipe: its `[train]` table is looked at.
+        recipe: recipe with the `[train]` table.
         multiple: the number.
-        what: is to be made of the images, for the sentence.
+        purpose: noun phrase for the message.
+
+    Raises:
+        ValueError: it has not.
     """
     train = recipe.train
     whole = multiple * train.accumulate
     if train.batch_size % whole:
         parts = f" in each of {train.accumulate} parts" if train.accumulate > 1 else ""
         raise ValueError(
-            f"train.batch_size = {train.batch_size} does not make {what}{parts} without a rest; it must be a multiple "
-            f"of {whole}: {(train.batch_size // whole + 1) * whole}, for instance"
+            f"train.batch_size = {train.batch_size} cannot be split into {purpose}{parts}; it must be a multiple of "
+            f"{whole}, for example {(train.batch_size // whole + 1) * whole}"
         )
 
 
 class Packing(Plugin):
-    """Lets D judge several images as one, so that fakes alike stand out where real images are not.
+    """Gives D several images as one input, so that D detects a lack of variety.
 
-    Source: Lin 2018 (PacGAN), section 2: the images of a pack lie side by side along the channels of D's first
-    layer, and one answer is given for all of them. With classes, a pack is of one class, whose label it bears, and
-    every batch holds equally many images of each. The batch has as many answers as packs; targets, weights and
-    penalties are each pack's.
+    Source: Lin 2018 (PacGAN), section 2: the images of a pack are concatenated along the channels of D's first layer,
+    and D has one output for all of them. With classes, a pack has images of one class and its label, and every batch
+    has equally many images of each class. The number of logits is the number of packs. Targets, weights and penalties
+    belong to packs.
 
-    When to use: mode collapse: a few modes of the data are missing among the samples, which are good one by one.
-    When not: with small batches, which leave D few packs; where `minibatch_discrimination` or
-    `minibatch_stddev` already shows D how alike the batch's images are.
+    When to use: mode collapse: the samples are good but miss some modes of the data.
+    When not: with small batches, which give D few packs; together with `minibatch_discrimination` or
+    `minibatch_stddev`, which already give D the variation within the batch.
     """
 
     name = "packing"
@@ -90,7 +93,7 @@ class Packing(Plugin):
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         self.recipe = recipe
-        refuse_a_rest(recipe, self.config.size, f"packs of {self.config.size}")
+        check_divisible(recipe, self.config.size, f"packs of {self.config.size}")
         keys = list(recipe.components)
         own = next(key for key in keys if recipe.components[key].plugin_class is type(self))
         later = [
@@ -101,19 +104,19 @@ class Packing(Plugin):
         ]
         if later:
             yield (
-                f"stands before {', '.join(later)}, which will be given packs, {self.config.size} images in the "
-                "channels of one, and may mix or move them together; put packing last"
+                f"packing comes before {', '.join(later)}, whose input are then packs, {self.config.size} images in "
+                "the channels of one, which it may mix or move together; put packing last"
             )
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         size = self.config.size
         if spec.pack != 1:
-            raise ValueError("the images are in packs already; keep one packing, with a larger size if need be")
+            raise ValueError("the images are packed twice; keep one packing, with a larger size if necessary")
         spec.pack = size
         if spec.classes:
             spec.class_balanced = True
-            refuse_a_rest(
+            check_divisible(
                 self.recipe, size * spec.classes, f"packs of {size} of one class, as many for each of {spec.classes}"
             )
 

@@ -9,39 +9,38 @@ import torch
 from torch import Tensor
 
 from gankit import LossTerm, Player, Plugin, hookimpl
-from gankit_plugins.trick.relativistic_step import refuse_feature_matching_before, relative_terms
+from gankit_plugins.trick.relativistic_step import check_feature_matching_order, relative_terms
 
 if TYPE_CHECKING:
     from gankit import RecipeInfo
 
 
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """C(x_r) - C(x_f) for each pair of a real and a fake image, and its negative; all (B,), in float32 at least."""
+    """Return C(x_r) - C(x_f) for each pair of images, and its negative, (B,) each, in float32 or a wider type."""
     wide = torch.promote_types(real.dtype, torch.float32)
-    apart = real.to(wide) - fake.to(wide)
-    return apart, -apart
+    margin = real.to(wide) - fake.to(wide)
+    return margin, -margin
 
 
 class Relativistic(Plugin):
-    """Asks D how much more real a real image is than a fake one, under any loss (RGAN).
+    """Trains D to estimate how much more real a real image is than a fake one, under any loss (RGAN).
 
-    Source: Jolicoeur-Martineau 2018, section 4.1, equations 10 and 11: in the place of D's answers C(x_r) and C(x_f)
-    stand C(x_r) - C(x_f) and C(x_f) - C(x_r), pair by pair. G's loss is D's with the two sides exchanged, so real
-    images teach G too. It acts on the terms of whatever plugin fills the slot `loss`.
+    Source: Jolicoeur-Martineau 2018, section 4.1, equations 10 and 11: C(x_r) - C(x_f) and C(x_f) - C(x_r) replace D's
+    logits C(x_r) and C(x_f), pair by pair. G's loss is D's with the two sides exchanged, so it depends on real images,
+    too. It acts on the terms of the plugin in the slot `loss`.
 
-    When to use: with `non_saturating` (RSGAN) or `hinge`, where a D that is sure of both sides teaches G nothing.
-    When not: where a turn of G must be cheap: D judges the real images in it as well.
+    When to use: with `non_saturating` (RSGAN) or `hinge`, where a D that is certain of both sides gives G no gradient.
+    When not: where G steps must be cheap: they include a pass of D over the real images.
     """
 
     name = "relativistic"
+    relativistic_logits = True
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.uses("relativistic_average"):
-            raise ValueError(
-                "relativistic_average makes the same answers relative already, and twice has no meaning; drop one"
-            )
-        refuse_feature_matching_before(recipe, self.name)
+            raise ValueError("relativistic_average already makes the logits relative; remove one of the two")
+        check_feature_matching_order(recipe, self.name)
         return ()
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""A turn in which D is asked how much more real one image is than another."""
+"""Loss terms on differences of D's logits."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ if TYPE_CHECKING:
     from gankit import RecipeInfo
 
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""C(x_r) and C(x_f), (B,) each, to the relative answers of the real and of the fake images, (B,) each."""
+"""Function from C(x_r) and C(x_f), (B,) each, to the relative logits of real and of fake images, (B,) each."""
 
 
-def refuse_feature_matching_before(recipe: RecipeInfo, name: str) -> None:
-    """Raises ValueError when feature_matching stands before a relativistic trick, which would replace its term."""
-    names = [part.plugin_class.name for part in recipe.components.values()]
+def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
+    """Check that feature_matching does not come before a relativistic trick.
+
+    Raises:
+        ValueError: it does. Its term for G would be replaced.
+    """
+    names = [component.plugin_class.name for component in recipe.components.values()]
     if "feature_matching" in names and names.index("feature_matching") < names.index(name):
         raise ValueError(
-            "stands behind feature_matching, whose term for G it would put out, since G's terms are made from D's; "
-            "put feature_matching last"
+            "the trick comes after feature_matching and would replace its term for G, because it derives G's terms "
+            "from D's; put feature_matching last"
         )
 
 
 def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> dict[Player, list[LossTerm]]:
-    """The terms of any loss, with relative answers in place of D's own (Jolicoeur-Martineau 2018, section 4).
+    """Return the terms of a loss with relative logits instead of D's own (Jolicoeur-Martineau 2018, section 4).
 
-    D's terms see the relative answers. G has D's terms with the two sides exchanged: it wants fake images to look as
-    much more real than real ones as D wants the opposite.
+    G has the same terms as D, with real and fake images exchange_sides.
     """
 
-    def of_discriminator(term: LossTerm) -> LossTerm:
-        return replace(term, function=lambda step: term.function(related(step, relation)))
+    def discriminator_term(term: LossTerm) -> LossTerm:
+        return replace(term, function=lambda step: term.function(with_relative_logits(step, relation)))
 
-    def of_generator(term: LossTerm) -> LossTerm:
-        return replace(term, function=lambda step: term.function(exchanged(related(step, relation))))
+    def generator_term(term: LossTerm) -> LossTerm:
+        return replace(term, function=lambda step: term.function(exchange_sides(with_relative_logits(step, relation))))
 
     return {
-        "generator": [of_generator(term) for term in terms["discriminator"]],
-        "discriminator": [of_discriminator(term) for term in terms["discriminator"]],
+        "generator": [generator_term(term) for term in terms["discriminator"]],
+        "discriminator": [discriminator_term(term) for term in terms["discriminator"]],
     }
 
 
-def related(step: Step, relation: Relation) -> Step:
-    """The step with relative answers; D's features stay."""
+def with_relative_logits(step: Step, relation: Relation) -> Step:
+    """Return the step with relative logits and D's features."""
     real, fake = relation(step.real_output.logits, step.fake_output.logits)
     return step.with_outputs(step.real_output._replace(logits=real), step.fake_output._replace(logits=fake))
 
 
-def exchanged(step: Step) -> Step:
-    """The step with fake images in the place of real ones: what D wants of the one side, G wants of the other."""
+def exchange_sides(step: Step) -> Step:
+    """Return the step with real and fake images exchanged, which turns D's loss into G's."""
     return step.with_outputs(
         step.fake_output,
         step.real_output,

@@ -1,4 +1,4 @@
-"""A setting that is one number for all images, or a range from which each image draws its own."""
+"""Settings that are a number for all images, or a range from which a number is drawn for each image."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 def _low_first(ends: tuple[float, float]) -> tuple[float, float]:
     if ends[0] > ends[1]:
-        raise ValueError("the low end of a range comes first")
+        raise ValueError("the first number of a range must be the lower one")
     return ends
 
 
-def _in_one_sentence(allowed: str) -> WrapValidator:
-    """Answers a wrong value once, where pydantic would answer for the number and for the range."""
+def _single_message(allowed: str) -> WrapValidator:
+    """Return a validator with one message, where pydantic reports one for the number and one for the range."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
-            # A list, which is what TOML and JSON have, would not pass for a tuple where types are strict.
+            # TOML and JSON have lists, which strict types do not accept as tuples.
             return handler(tuple(value) if isinstance(value, list) else value)
         except ValidationError:
-            raise ValueError(f"a number {allowed} is wanted, or a range [low, high] of two, low first") from None
+            raise ValueError(f"it must be a number {allowed}, or a range [low, high] of two such numbers") from None
 
     return WrapValidator(check)
 
@@ -33,24 +33,24 @@ _Weight = Annotated[float, Field(ge=0)]
 
 Probability = Annotated[
     _Probability | Annotated[tuple[_Probability, _Probability], AfterValidator(_low_first)],
-    _in_one_sentence("from 0 to 1"),
+    _single_message("from 0 to 1"),
 ]
 """A number from 0 to 1, or a range of them."""
 
 Weight = Annotated[
     _Weight | Annotated[tuple[_Weight, _Weight], AfterValidator(_low_first)],
-    _in_one_sentence("of 0 or more"),
+    _single_message("of 0 or more"),
 ]
 """A number of 0 or more, or a range of them."""
 
 
 def ends(value: float | tuple[float, float]) -> tuple[float, float]:
-    """The lowest and the highest number that may be drawn."""
+    """Return the lowest and the highest possible number."""
     return value if isinstance(value, tuple) else (value, value)
 
 
 def draw(value: float | tuple[float, float], count: int, device: torch.device) -> Tensor | float:
-    """The number itself, or (count,) numbers drawn uniformly from the range, on `device`."""
+    """Return the number, or `count` numbers (count,) drawn uniformly from the range, on `device`."""
     if not isinstance(value, tuple):
         return value
     low, high = value

@@ -1,4 +1,4 @@
-"""z on a short way to every level of the generator."""
+"""Skip connections from z to every level of the generator."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from gankit import RecipeInfo
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
-"""Where z joins: before the activation of a hidden layer."""
+"""Activations of hidden layers, before which z is added."""
 
 
-class Source:
-    """Holds z while the generator works on it."""
+class Latent:
+    """Holder of z during a forward pass of the generator."""
 
     z: Tensor
 
 
-class Joined(nn.Module):
-    """An activation, before which a linear function of one part of z is added to every pixel.
+class ActivationWithLatent(nn.Module):
+    """Activation that first adds a linear function of one part of z to every pixel.
 
     Args:
-        activation: what follows.
-        source: where z is found.
-        part: which numbers of z are this level's.
-        channels: of the map.
+        activation: the original activation.
+        source: holder of z.
+        part: slice of z for this level.
+        channels: channels of the feature map.
     """
 
-    def __init__(self, activation: nn.Module, source: Source, part: slice, channels: int) -> None:
+    def __init__(self, activation: nn.Module, source: Latent, part: slice, channels: int) -> None:
         super().__init__()
         self.activation = activation
         self.source = source
@@ -41,53 +41,55 @@ class Joined(nn.Module):
         self.from_z = nn.Linear(part.stop - part.start, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) or (B, C) to the same shape."""
+        """Return a tensor of the same shape, (B, C, H, W) or (B, C)."""
         share = self.from_z(self.source.z[:, self.part]).to(x.dtype)
         return self.activation(x + share.view(*share.shape, *[1] * (x.dim() - 2)))
 
 
 class SkipZGenerator(nn.Module):
-    """A generator whose every level sees z.
+    """Generator with z as an input of every level.
 
     Args:
-        network: the generator; its first activation at each level is replaced by a `Joined` one.
-        spec: for z's length.
+        network: generator; the first activation at each level is replaced by an `ActivationWithLatent`.
+        spec: spec with the latent size.
     """
 
     def __init__(self, network: nn.Module, spec: Spec) -> None:
         super().__init__()
-        self.source = Source()
+        self.source = Latent()
         places = levels(network, spec)
         if spec.latent_size < len(places):
             raise InputError(
-                f"z of {spec.latent_size} numbers cannot be split among the {len(places)} levels of the generator; set "
-                f"latent.size to {len(places)} at least"
+                f"latent.size: {spec.latent_size} values cannot be split among the {len(places)} levels of the "
+                f"generator; set {len(places)} or more"
             )
         parts = torch.arange(spec.latent_size).tensor_split(len(places))
         for (name, channels), part in zip(places, parts, strict=True):
-            span = slice(int(part[0]), int(part[-1]) + 1)
+            part_slice = slice(int(part[0]), int(part[-1]) + 1)
             parent, _, leaf = name.rpartition(".")
             activation = network.get_submodule(name)
-            setattr(network.get_submodule(parent), leaf, Joined(activation, self.source, span, channels))
+            replacement = ActivationWithLatent(activation, self.source, part_slice, channels)
+            setattr(network.get_submodule(parent), leaf, replacement)
         self.network = network
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, latent_size) and (B,) or None to (B, C, R, R)."""
+        """Return images (B, C, R, R) of z (B, latent_size) and labels (B,) or None."""
         self.source.z = z
         images = self.network(z, labels)
-        # Part of this pass's graph, which a copy of the network must not hold on to.
+        # z belongs to the graph of this pass, and a network with it could not be copied.
         del self.source.z
         return images
 
 
 def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
-    """The first activation at each size of the maps, by name, and its channels; of vectors, every activation.
+    """Return name and channels of the first activation at each size of the feature maps, and of all of vectors.
 
-    Raises InputError when there is none.
+    Raises:
+        InputError: there is none, or one is used several times.
     """
-    seen: list[tuple[str, torch.Size]] = []
+    calls: list[tuple[str, torch.Size]] = []
     hooks = [
-        module.register_forward_pre_hook(lambda module, given, name=name: seen.append((name, given[0].shape)))
+        module.register_forward_pre_hook(lambda module, inputs, name=name: calls.append((name, inputs[0].shape)))
         for name, module in network.named_modules()
         if isinstance(module, ACTIVATIONS)
     ]
@@ -99,32 +101,32 @@ def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
     network.train(training)
     for hook in hooks:
         hook.remove()
-    names = [name for name, _ in seen]
-    if again := next((name for name in names if names.count(name) > 1), None):
+    names = [name for name, _ in calls]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
         raise InputError(
-            f"{type(network).__name__} uses its activation {again!r} in several places, and each is to be joined by "
-            "a part of z of its own; give it a module of its own in each, or drop skip_z"
+            f"{type(network).__name__} uses its activation {repeated!r} several times, and each needs a "
+            "different part of z; write one module for each, or remove skip_z"
         )
-    found: dict[object, tuple[str, int]] = {}
-    for name, shape in seen:
-        found.setdefault(shape[2:] if len(shape) == 4 else name, (name, shape[1]))
-    if not found:
+    places_by_size: dict[object, tuple[str, int]] = {}
+    for name, shape in calls:
+        places_by_size.setdefault(shape[2:] if len(shape) == 4 else name, (name, shape[1]))
+    if not places_by_size:
         raise InputError(
-            f"{type(network).__name__} holds no activation module before which z could join; write its activations as "
-            "modules (nn.LeakyReLU), or drop skip_z"
+            f"{type(network).__name__} has no activation modules before which z could be added; write its "
+            "activations as modules (nn.LeakyReLU), or remove skip_z"
         )
-    return list(found.values())
+    return list(places_by_size.values())
 
 
 class SkipZ(Plugin):
-    """Leads z to every level of the generator, and not to its first layer alone.
+    """Adds z at every level of the generator instead of only at its first layer.
 
-    Source: Brock 2018, section 3: z is split into as many parts as there are levels, one for each size of the maps. A
-    linear function of its part is added to every pixel of a level's map, before its first activation. (In BigGAN it
-    sets the scale and shift of a conditional batch norm; here it is the shift, which every generator has a place for.)
+    Source: Brock 2018, section 3: z is split into one part for each size of the feature maps. A linear function of the
+    part is added to every pixel of a map, before the level's first activation. BigGAN computes the scale and shift of a
+    conditional batch norm from it. Here it is only the shift, which is possible in every generator.
 
-    When to use: deep generators, in which the way from z to the last levels is long.
-    When not: a generator with a branch for each class, inside which rows of its maps are no longer images.
+    When to use: deep generators with a long path from z to the last levels.
+    When not: a generator with a branch for each class, in which rows of feature maps are not images.
     """
 
     name = "skip_z"
@@ -133,14 +135,14 @@ class SkipZ(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.plugin_class("generator").per_class_networks:
             raise ValueError(
-                f"{recipe.use_of('generator')} has a branch for each class, where a row of a map holds one image of "
-                "each class and there is no single z to add; drop skip_z, or use a generator for all classes"
+                f"{recipe.use_of('generator')} has a branch for each class, where a row of a feature map has one image "
+                "of each class and no single z; remove skip_z, or use a generator for all classes"
             )
         return ()
 
     @hookimpl
     def build_generator(self, spec: Spec) -> None:
-        """Builds nothing; takes note of the sizes, also when a saved generator is rebuilt."""
+        """Remember the sizes, also when a saved generator is rebuilt."""
         self.spec = spec
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""A run watched, with advice on what is seen."""
+"""Warnings about problems in a run, with remedies from papers."""
 
 from __future__ import annotations
 
@@ -11,52 +11,51 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Player, Plugin, Settings, Step, hookimpl
-from gankit_plugins.trick.discriminator_confidence import answers_are_logits, in_words, loss_left
+from gankit_plugins.trick.discriminator_confidence import describe_logits, excess_loss, has_probability_logits
 
 if TYPE_CHECKING:
     from gankit import RecipeInfo, Run
 
 WINDOW = 20
-"""Looks that an oscillation is sought in."""
+"""Number of checks in which an oscillation is looked for."""
 
-ADVICE = {
+MESSAGES = {
     "not finite": (
-        "{what} is no longer a finite number. Lower the learning rates, clip the gradients (gradient_norm_clipping), "
-        "bound D's slope (gradient_penalty, spectral_norm), or compute in fp32"
+        "{value} is not finite. Lower the learning rates, clip the gradients (gradient_norm_clipping), bound D's slope "
+        "(gradient_penalty, spectral_norm), or compute in fp32"
     ),
-    "D has won": (
-        "D's loss is nearly 0 ({what}): it tells all images apart, and G learns little. Noise on what D sees "
-        "(instance_noise; Sonderby 2016), softer targets (label_smoothing; Salimans 2016), a gradient_penalty, a "
-        "smaller D or a lower rate for it give G something to learn from"
+    "D loss near 0": (
+        "D's loss is nearly 0 ({value}): it separates all images, and G learns little. Remedies: noise on D's inputs "
+        "(instance_noise; Sønderby 2016), softer targets (label_smoothing; Salimans 2016), a gradient_penalty, a "
+        "smaller D or a lower learning rate for D"
     ),
-    "samples alike": (
-        "generated images differ {what} as much from one another as real ones: G has collapsed to few of them. Start "
-        "again with a lower learning rate, and show D how alike they are (minibatch_discrimination, minibatch_stddev, "
-        "packing), match features instead (feature_matching), or look ahead (unrolled_discriminator)"
+    "collapse": (
+        "the distance between generated images is {value} of that between real ones: G has collapsed to few images. "
+        "Start again with a lower learning rate, give D the variation within a batch (minibatch_discrimination, "
+        "minibatch_stddev, packing), match features (feature_matching), or unroll D (unrolled_discriminator)"
     ),
     "oscillation": (
-        "the {what} swings to and fro: the players circle around each other. historical_averaging and a lower momentum "
-        "or learning rate damp it, experience_replay reminds D of what G did before, and moving_average samples from "
-        "the middle. Losses that go up and down a little are no reason to stop"
+        "the {value} oscillates: the players circle around each other. historical_averaging, a lower momentum or a "
+        "lower learning rate damp it, experience_replay mixes past images in, and moving_average samples from the "
+        "average. Small oscillations are harmless"
     ),
 }
-"""What is seen, to what is said of it."""
+"""Messages by problem."""
 
 
 def pairwise_distance(images: Tensor) -> Tensor:
-    """The mean distance between two different images of a batch (B, ...), B at least 2; a scalar."""
+    """Return the mean distance between two different images of a batch (B, ...), B >= 2; a scalar."""
     return torch.pdist(images.detach().float().flatten(1)).mean()
 
 
 def oscillates(values: Tensor, strength: float = 0.5) -> bool:
-    """Whether values swing to and fro with some period.
+    """Return whether values oscillate with some period.
 
-    They do when the series, less its straight trend, resembles its own negative some looks later and itself as many
-    looks after that: the autocorrelation at some lag is below -strength, and at twice the lag above it. The swings must
-    be no trifle either: their standard deviation is more than a tenth of the values' mean size.
+    The criterion uses the series without its linear trend: at some lag the autocorrelation is below -strength, and at
+    twice the lag above it. The standard deviation must be more than a tenth of the mean absolute value.
 
     Args:
-        values: (N,), from old to new. Periods up to N / 2 are seen.
+        values: (N,), from old to new. Periods up to N / 2 are detected.
         strength: from 0 to 1.
     """
     y = values.double()
@@ -72,89 +71,92 @@ def oscillates(values: Tensor, strength: float = 0.5) -> bool:
 
 
 class TrainingMonitor(Plugin):
-    """Watches a run, and says what it sees and what papers advise: samples alike, D's loss near 0, swings, NaN.
+    """Warns of collapse, a D loss near 0, oscillations and NaN, and names remedies from papers.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
-    section 3.3, for circling. Advice is printed, kept in log.jsonl, and repeated after `quiet` looks at the earliest.
-    Nothing that is learnt changes. That D has won is seen with cross entropies only.
+    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. It is repeated after
+    `repeat_after` checks at the earliest. The training is not changed. The check of D's loss needs a cross entropy.
 
     When to use: first runs of a new recipe.
-    When not: where every iteration counts: at each look the host waits for the device.
+    When not: where every iteration counts: at each check the CPU waits for the device.
     """
 
     name = "training_monitor"
     read_only = True
 
     class Config(Settings):
-        every: int = Field(30, ge=1, description="iterations between two looks, for which the host waits")
-        quiet: int = Field(20, ge=1, description="looks before the same is said again")
-        sure: float = Field(0.01, gt=0, description="what is left of D's loss, at which it counts as nearly 0")
-        alike: float = Field(
-            0.1, gt=0, lt=1, description="distance between generated images over that between real ones, too low"
+        every: int = Field(30, ge=1, description="interval in iterations; at a check the CPU waits for the device")
+        repeat_after: int = Field(20, ge=1, description="checks before the same warning is repeated")
+        loss_threshold: float = Field(0.01, gt=0, description="D's loss above its minimum that counts as nearly 0")
+        diversity_threshold: float = Field(
+            0.1,
+            gt=0,
+            lt=1,
+            description="smallest distance between generated images, relative to real ones",
         )
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.left: Tensor | None = None
-        self.variety: Tensor | None = None
+        self.excess: Tensor | None = None
+        self.diversity: Tensor | None = None
         self.history = torch.zeros(0, 2, dtype=torch.float64)
-        """(looks, 2): the sums of D's and of G's terms."""
+        """(checks, 2): the sums of D's and of G's terms."""
 
-        self.looks = 0
-        self.said: dict[str, int] = {}
+        self.checks = 0
+        self.next_warning: dict[str, int] = {}
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
-        if not answers_are_logits(recipe):
-            yield f"{in_words(recipe)} are no logits of a probability, so it cannot tell when D has won"
+        if not has_probability_logits(recipe):
+            yield f"{describe_logits(recipe)} are not logits of a probability, so D's loss cannot be checked"
 
     @hookimpl
     def after_d_step(self, run: Run, step: Step) -> None:
-        if self._looks_at(run.iteration + 1) and answers_are_logits(run.recipe):
-            self.left = run.ranks.mean(loss_left(step))
+        if self._is_due(run.iteration + 1) and has_probability_logits(run.recipe):
+            self.excess = run.ranks.mean(excess_loss(step))
 
     @hookimpl
     def after_g_step(self, run: Run, step: Step) -> None:
-        if self._looks_at(run.iteration + 1) and len(step.fake) > 1:
-            self.variety = run.ranks.mean(pairwise_distance(step.fake) / pairwise_distance(step.real))
+        if self._is_due(run.iteration + 1) and len(step.fake) > 1:
+            self.diversity = run.ranks.mean(pairwise_distance(step.fake) / pairwise_distance(step.real))
 
     @hookimpl
     def after_iteration(self, run: Run) -> None:
-        if not self._looks_at(run.iteration):
+        if not self._is_due(run.iteration):
             return
-        self.looks += 1
+        self.checks += 1
         players: tuple[Player, Player] = ("discriminator", "generator")
         sums = [sum(value.item() for value in run.values[player].values()) for player in players]
         for player, total in zip(players, sums, strict=True):
             if not math.isfinite(total):
-                self._say(run, "not finite", f"the {player}'s loss")
+                self._warn(run, "not finite", f"the {player}'s loss")
                 return
         self.history = torch.cat([self.history, torch.tensor([sums], dtype=torch.float64)])[-WINDOW:]
-        if self.left is not None and (left := self.left.item()) < self.config.sure:
-            self._say(run, "D has won", f"{left:.2g}")
-        if self.variety is not None and (variety := self.variety.item()) < self.config.alike:
-            self._say(run, "samples alike", f"{variety:.0%}")
+        if self.excess is not None and (excess := self.excess.item()) < self.config.loss_threshold:
+            self._warn(run, "D loss near 0", f"{excess:.2g}")
+        if self.diversity is not None and (diversity := self.diversity.item()) < self.config.diversity_threshold:
+            self._warn(run, "collapse", f"{diversity:.0%}")
         if len(self.history) == WINDOW:
             for player, values in zip(players, self.history.T, strict=True):
                 if oscillates(values):
-                    self._say(run, "oscillation", f"{player}'s loss")
+                    self._warn(run, "oscillation", f"{player}'s loss")
                     break
-        self.left = self.variety = None
+        self.excess = self.diversity = None
 
-    def _looks_at(self, iteration: int) -> bool:
+    def _is_due(self, iteration: int) -> bool:
         return iteration % self.config.every == 0
 
-    def _say(self, run: Run, kind: str, what: str) -> None:
-        if self.looks >= self.said.get(kind, 0):
-            run.warn(ADVICE[kind].format(what=what))
-            self.said[kind] = self.looks + self.config.quiet
+    def _warn(self, run: Run, problem: str, value: str) -> None:
+        if self.checks >= self.next_warning.get(problem, 0):
+            run.warn(MESSAGES[problem].format(value=value))
+            self.next_warning[problem] = self.checks + self.config.repeat_after
 
     def state_dict(self) -> dict[str, Any]:
-        said = {f"said.{kind}": looks for kind, looks in self.said.items()}
-        return {"history": self.history, "looks": self.looks} | said
+        warnings = {f"next_warning.{problem}": check for problem, check in self.next_warning.items()}
+        return {"history": self.history, "checks": self.checks} | warnings
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history, self.looks = state.pop("history").cpu(), state.pop("looks")
-        self.said = {name.removeprefix("said."): looks for name, looks in state.items()}
+        self.history, self.checks = state.pop("history").cpu(), state.pop("checks")
+        self.next_warning = {name.removeprefix("next_warning."): check for name, check in state.items()}

@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from gankit import RecipeInfo
 
 ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
-"""What makes generators that take to truncation (Brock 2018, section 3.1)."""
+"""Penalties that make generators suitable for truncation (Brock 2018, section 3.1)."""
 
 
 class Truncation(Plugin):
-    """Draws z near the middle of the prior when samples are drawn: fewer kinds of images, better ones.
+    """Samples z near the centre of the prior: less variety, better images.
 
-    Source: Brock 2018, section 3.1: numbers of z beyond the threshold are drawn again until they are within it. It
-    acts on grids and on all that is sampled from the saved generator; training draws from the whole prior.
-    `gankit sample --truncation` does the same for once.
+    Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within it. It acts
+    on grids and on samples of the saved generator. Training uses the whole prior. `gankit sample --truncation` does the
+    same for one command.
 
-    When to use: typical images are wanted, to show; with a generator trained with orthogonal regularisation.
-    When not: for measures of a generator, which are to be of all that it draws.
+    When to use: typical images for a presentation; with a generator trained with orthogonal regularisation.
+    When not: for metrics of a generator, which should cover all of its images.
     """
 
     name = "truncation"
 
     class Config(Settings):
-        threshold: float = Field(1.0, gt=0, description="no number of z is larger than this in absolute value")
+        threshold: float = Field(1.0, gt=0, description="largest absolute value in z")
 
     config: Config
 
@@ -39,13 +39,13 @@ class Truncation(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("latent") != "normal":
             yield (
-                f"it presupposes a normal prior, whose middle is where most z lie; {recipe.use_of('latent')} has no "
-                "such middle"
+                f"truncation needs a normal prior, where most z are near the centre; {recipe.use_of('latent')} is "
+                "not one"
             )
         if not any(recipe.uses(name) for name in ORTHOGONAL):
             yield (
-                "a generator that was not trained for it may draw artefacts from a truncated z (Brock 2018, section "
-                "3.1); relaxed_orthogonal_regularization makes one that takes to it more often"
+                "truncated z may cause artefacts if the generator was not trained for it (Brock 2018, section 3.1); "
+                "add relaxed_orthogonal_regularization"
             )
 
     @hookimpl

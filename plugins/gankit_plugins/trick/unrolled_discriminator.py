@@ -1,4 +1,4 @@
-"""G learns against the D that D is about to become."""
+"""Training of G against D after some simulated steps of D."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gankit import InputError, Plugin, Settings, Step, hookimpl
-from gankit_plugins.trick.differentiable_norms import ElementaryNorms
+from gankit_plugins.trick.differentiable_norms import DifferentiableNorms
 
 if TYPE_CHECKING:
     from gankit import Run
 
 Parameters = dict[str, Tensor]
-Judge = Callable[[Tensor, Tensor | None], Any]
+Discriminator = Callable[[Tensor, Tensor | None], Any]
 
 
 def unroll(
@@ -28,106 +28,108 @@ def unroll(
     steps: int,
     mean: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Parameters:
-    """theta_{i+1} = theta_i - lr grad loss(theta_i), `steps` times over (Metz 2016, equations 7 and 8).
+    """Return theta after `steps` steps theta_{i+1} = theta_i - lr grad loss(theta_i) (Metz 2016, equations 7 and 8).
+
+    The result is differentiable in all that the losses depend on.
 
     Args:
         theta: theta_0, tensors by name that require gradients.
-        loss: a scalar, differentiable; called once for each step.
-        lr: eta, the rate of the steps.
+        loss: differentiable function to a scalar; called once per step.
+        lr: eta, learning rate of the steps.
         steps: K.
-        mean: over the ranks that share a batch, of what each has of it.
-
-    Returns:
-        theta_K, a differentiable function of all that the losses depend on.
+        mean: mean over the ranks that share the batch.
     """
     for _ in range(steps):
         value = loss(theta)
-        # The derivative of an operation under autocast is in the operation's own types; it needs no casts of its own.
+        # Autocast would cast again in the backward pass, whose types follow from the forward pass.
         with torch.autocast(value.device.type, enabled=False):
             gradients = torch.autograd.grad(value, list(theta.values()), create_graph=True, materialize_grads=True)
             theta = {name: t - lr * mean(g) for (name, t), g in zip(theta.items(), gradients, strict=True)}
     return theta
 
 
-def judge_with(network: nn.Module, theta: Parameters) -> Judge:
-    """The network with other parameters: from images and labels to what it answers.
+def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
+    """Return a function from images and labels to the network's output with other parameters."""
 
-    What it answers can be differentiated as often as torch can. The network's buffers, the statistics of batch norm
-    for instance, are copied for each call, so nothing of the call stays.
-    """
-
-    def judge(images: Tensor, labels: Tensor | None) -> Any:
+    def discriminator(images: Tensor, labels: Tensor | None) -> Any:
+        # Copies, because the call must not change buffers such as the statistics of batch norm.
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        with ElementaryNorms():
+        # torch's own norms have wrong third derivatives.
+        with DifferentiableNorms():
             return functional_call(network, {**buffers, **theta}, (images, labels))
 
-    return judge
+    return discriminator
 
 
 class UnrolledDiscriminator(Plugin):
-    """Trains G against D as it will be after some steps of its own, with the gradient through those steps.
+    """Trains G against D after some simulated steps of D, with the gradient through those steps.
 
-    Source: Metz 2016, equations 7 to 9. In G's turn a copy of D takes `steps` steps of plain gradient descent on
-    D's terms, penalties included, on the turn's own images; then it judges. G's gradient goes through its answer
-    and through how its weights follow from G's images, which is what tells G not to put everything where D is
-    weakest just now. D itself is left as it is, to the bit. A lazy term counts in every step, with its plain
-    weight. What acts on gradients or weights beside the terms (momentum, clipping) takes no part in the look
-    ahead, nor does a term that reads D's weights rather than D's answers.
+    Source: Metz 2016, equations 7 to 9. In a G step, a copy of D takes `steps` steps of gradient descent on D's terms,
+    penalties included, on the images of the step. G's gradient goes through the copy's output and through the
+    dependence of its weights on G's images. D itself does not change. Lazy terms act in every simulated step, with
+    their plain weight. Momentum, gradient clipping and terms that depend on D's weights take no part in the simulation.
 
-    When to use: mode collapse on small problems, where a G that runs from mode to mode is shown what comes of it.
-    When not: with a large D. Each step costs about three turns of D, and all of them stay in memory until G has
-    learnt from them; a penalty on D's gradient makes it more, as it is then differentiated a third time.
+    When to use: mode collapse on small problems, where G moves from mode to mode.
+    When not: with a large D. Each simulated step costs about three D steps, and all stay in memory until the backward
+    pass. A penalty on D's gradient is then differentiated a third time, which costs more.
     """
 
     name = "unrolled_discriminator"
 
     class Config(Settings):
-        steps: int = Field(5, ge=0, description="K, steps of D that G looks ahead; 0 for none, the ordinary game")
+        steps: int = Field(5, ge=0, description="K, number of simulated D steps; 0 for ordinary training")
         lr: float = Field(
             0.01,
             gt=0,
-            description="rate of those steps of plain gradient descent, which wants larger ones than Adam; where it is "
-            "too large, the steps climb and G's loss soon is no number",
+            description="learning rate of the simulated steps. Plain gradient descent needs a larger one than Adam; "
+            "if it is too large, G's loss becomes NaN",
         )
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.tried = False
+        self.checked = False
 
     @hookimpl
     def before_g_step(self, run: Run, step: Step) -> None:
         if self.config.steps == 0:
             return
-        ahead = Step(run, "discriminator", step.real, step.labels, step.z, step.fake, simulated=True)
-        # Should anyone ask D before the first step, its buffers are not to move either.
-        ahead.discriminator = judge_with(run.discriminator, {})
-        run.before_step["discriminator"](run, ahead)
-        # Only the targets and weights are wanted of what D's turn would begin with.
-        ahead.real, ahead.fake = step.real, step.fake
+        lookahead = Step(run, "discriminator", step.real, step.labels, step.z, step.fake, simulated=True)
+        # Without it, a plugin that calls D in its hook would change D's buffers.
+        lookahead.discriminator = with_parameters(run.discriminator, {})
+        run.before_step["discriminator"](run, lookahead)
+        # The plugins of D steps set targets and weights. Their changes of images must not act here.
+        lookahead.real, lookahead.fake = step.real, step.fake
 
         def loss(theta: Parameters) -> Tensor:
-            seen = replace(ahead, discriminator=judge_with(run.discriminator, theta))
+            simulated = replace(lookahead, discriminator=with_parameters(run.discriminator, theta))
             terms = run.terms["discriminator"]
-            return sum((term.weight * term.function(seen) for term in terms), torch.zeros((), device=step.fake.device))
+            return sum(
+                (term.weight * term.function(simulated) for term in terms), torch.zeros((), device=step.fake.device)
+            )
 
-        learnt = {id(p) for p in run.parameters["discriminator"]}
-        # In G's turn D's own parameters ask for no gradients.
+        trained_ids = {id(p) for p in run.parameters["discriminator"]}
+        # D's own parameters require no gradients in a G step, and must not change. A lazy term counts in every step,
+        # with its plain weight.
         theta = {
             name: p.detach().clone().requires_grad_()
             for name, p in run.discriminator.named_parameters()
-            if id(p) in learnt
+            if id(p) in trained_ids
         }
         theta = unroll(theta, loss, self.config.lr, self.config.steps, run.ranks.mean)
-        if not self.tried:
-            _try_gradient(theta, step.fake)
-            self.tried = True
-        step.discriminator = judge_with(run.discriminator, theta)
+        if not self.checked:
+            _check_gradient(theta, step.fake)
+            self.checked = True
+        step.discriminator = with_parameters(run.discriminator, theta)
 
 
-def _try_gradient(theta: Parameters, fake: Tensor) -> None:
-    """Raises InputError when torch cannot differentiate D's steps with respect to the images."""
+def _check_gradient(theta: Parameters, fake: Tensor) -> None:
+    """Check that torch can differentiate D's steps with respect to the images.
+
+    Raises:
+        InputError: it cannot.
+    """
     try:
         with torch.autocast(fake.device.type, enabled=False):
             total = sum((t.sum() for t in theta.values()), torch.zeros((), device=fake.device))
@@ -137,6 +139,6 @@ def _try_gradient(theta: Parameters, fake: Tensor) -> None:
         if "derivative" not in reason and "differentiate" not in reason:
             raise
         raise InputError(
-            f"unrolled_discriminator needs the derivative of D's own gradients, and torch cannot take it ({reason}); "
-            "use another discriminator, normalisation or penalty, or drop the trick"
+            f"unrolled_discriminator: torch cannot compute the derivative of D's gradients ({reason}); use another "
+            "discriminator, normalisation or penalty, or remove the trick"
         ) from error

@@ -1,10 +1,12 @@
+"""Discriminator: igan."""
+
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
 from gankit import InputError
-from gankit_plugins.discriminator.igan import IganDiscriminator, IganJudge, IganPerClass
+from gankit_plugins.discriminator.igan import IganDiscriminator, IganDiscriminatorNetwork, IganPerClass
 from gankit_plugins.generator.igan import Igan
 
 ORDER = [2, 0, 1, 1, 2, 0, 0, 2, 1, 0, 1, 2]
@@ -95,7 +97,7 @@ def test_every_size(spec_of, resolution, side, channels, image_channels):
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
-def test_features_are_what_the_last_layer_sees(spec_of, normalization):
+def test_features_are_the_input_of_the_last_layer(spec_of, normalization):
     network = per_class(spec_of(normalization, channels=1, resolution=8, classes=3), width=2).double()
     labels = torch.tensor(ORDER)
     logits, features = network(images_of(12, 1, 8, torch.float64), labels)
@@ -103,7 +105,7 @@ def test_features_are_what_the_last_layer_sees(spec_of, normalization):
     close(logits, (features * heads[labels]).sum(1) + network.head.bias[labels])
 
 
-def test_a_block_adds_its_two_ways(spec_of):
+def test_block_adds_its_two_ways(spec_of):
     network = one(spec_of(channels=3, resolution=8), width=2)
     x = images_of(2, 3, 8)
     first, block = network.body
@@ -130,7 +132,7 @@ def test_it_has_no_pooling_and_leaky_relu_of_two_hundredths(spec_of, build):
     assert sum(isinstance(m, nn.Conv2d) and m.stride == (2, 2) for m in leaves) == 8
 
 
-def test_normalisation_is_asked_for_every_convolution_but_the_last(spec_of):
+def test_every_convolution_but_the_last_is_normalised(spec_of):
     asked = []
 
     def normalize(player, layer, features):
@@ -151,7 +153,7 @@ def test_gradient_reaches_every_parameter(spec_of, before_batch_norm, resolution
     network = build(spec_of(normalization, channels=3, resolution=resolution, classes=3), width=2).double()
     logits = network(images_of(12, 3, resolution, torch.float64), torch.tensor(ORDER)).logits
     (logits * torch.randn_like(logits)).sum().backward()
-    # Of networks side by side, each one's share is looked at.
+    # Each network is initialised like a separate one.
     smallest = {n: min(s.abs().max().item() for s in p.grad.chunk(network.classes)) for n, p in
                 network.named_parameters()}  # fmt: skip
     taken_out = before_batch_norm(network)
@@ -169,7 +171,7 @@ def gradient_norm_penalty(network, images, labels):
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
 @pytest.mark.parametrize("resolution", [4, 12])
 def test_classes_at_once_are_classes_one_by_one(spec_of, of_class, roughen, resolution, normalization):
-    """In training mode: answers, features, gradients to weights and images, and batch norm's running averages."""
+    """Outputs, gradients and running averages are equal in training mode."""
     together = roughen(per_class(spec_of(normalization, channels=3, resolution=resolution, classes=3), width=2))
     together.double()
     alone = [per_class(spec_of(normalization, channels=3, resolution=resolution), width=2).double() for _ in range(3)]
@@ -201,7 +203,7 @@ def test_classes_at_once_are_classes_one_by_one(spec_of, of_class, roughen, reso
             close(value, network.state_dict()[name])
 
 
-def test_each_network_sees_its_own_class_alone(spec_of):
+def test_each_network_receives_only_its_class(spec_of):
     """Bit for bit, even through batch norm in training mode."""
     network = per_class(spec_of("batch_norm", channels=1, resolution=8, classes=3), width=2)
     labels, images = torch.tensor(ORDER), images_of(12, 1, 8)
@@ -214,7 +216,7 @@ def test_each_network_sees_its_own_class_alone(spec_of):
 
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
 @pytest.mark.parametrize("labels", [[1, 0, 0, 2, 0, 1, 0], [2, 2, 2, 2], [0]], ids=["uneven", "one class", "one image"])
-def test_in_evaluation_any_labels_are_judged_image_by_image(spec_of, roughen, normalization, labels):
+def test_any_labels_are_possible_in_evaluation_mode(spec_of, roughen, normalization, labels):
     network = roughen(per_class(spec_of(normalization, channels=3, resolution=8, classes=3), width=2)).double().eval()
     images, labels = images_of(len(labels), 3, 8, torch.float64), torch.tensor(labels)
     logits, features = network(images, labels)
@@ -229,7 +231,7 @@ def test_in_training_uneven_labels_are_refused(spec_of, labels):
     network = per_class(spec_of(channels=1, resolution=4, classes=3), width=1)
     with pytest.raises(InputError, match="class_balanced"):
         network(images_of(6, 1, 4), torch.tensor(labels))
-    with pytest.raises(InputError, match="7 images cannot be shared evenly among 3 classes"):
+    with pytest.raises(InputError, match="7 images cannot be split evenly among 3 classes"):
         network(images_of(7, 1, 4), torch.arange(7) % 3)
 
 
@@ -243,7 +245,7 @@ def test_without_classes_or_with_one_it_is_one_network(spec_of):
             assert torch.equal(network(x, labels).logits, plain(x, None).logits)
 
 
-def test_the_one_network_does_not_look_at_labels(spec_of):
+def test_one_network_does_not_look_at_labels(spec_of):
     network = one(spec_of(channels=1, resolution=8, classes=3), width=2)
     x = images_of(4, 1, 8)
     assert torch.equal(network(x, torch.tensor([0, 0, 0, 2])).logits, network(x, None).logits)
@@ -298,7 +300,7 @@ def test_only_several_networks_need_balanced_batches(spec_of, classes, balanced)
 def test_settings(spec_of, plugin):
     assert plugin.Config().width == 32
     network = plugin(plugin.Config(width=5)).build_discriminator(spec=spec_of(resolution=8))
-    assert isinstance(network, IganJudge)
+    assert isinstance(network, IganDiscriminatorNetwork)
     assert network.body[0][0].out_channels == 5
     for wrong in ({"width": 0}, {"channels": 3}):
         with pytest.raises(ValidationError):

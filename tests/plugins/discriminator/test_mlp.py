@@ -1,3 +1,5 @@
+"""Discriminator: mlp."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -7,7 +9,7 @@ from gankit_plugins.discriminator.mlp import FullyConnectedDiscriminator, MlpDis
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.2])
-def test_the_network_is_its_equation(spec_of, roughen, slope):
+def test_network_is_its_equation(spec_of, roughen, slope):
     """Weighted sums of weighted sums, those below 0 times the slope, number by number."""
     network = roughen(FullyConnectedDiscriminator(spec_of(channels=2, resolution=2), [4, 5], slope).double())
     images = torch.randn(6, 2, 2, 2, dtype=torch.float64)
@@ -33,7 +35,7 @@ def test_labels_are_not_looked_at(spec_of):
     assert torch.equal(network(images, torch.arange(5) % 3).logits, network(images, None).logits)
 
 
-def test_each_image_is_judged_by_itself(spec_of):
+def test_logits_of_an_image_do_not_depend_on_the_batch(spec_of):
     network = FullyConnectedDiscriminator(spec_of(channels=1, resolution=4), [4], 0.2).double()
     images = torch.randn(5, 1, 4, 4, dtype=torch.float64)
     alone = torch.cat([network(image[None], None).logits for image in images])
@@ -55,23 +57,6 @@ def test_training_waits_for_nothing(spec_of, no_waiting):
 
 
 @pytest.mark.parametrize("wrong", [{"hidden": []}, {"hidden": [0]}, {"slope": 1}, {"slope": -0.1}, {"width": 3}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         MlpDiscriminator.Config(**wrong)
-
-
-@pytest.mark.parametrize("normalization", ["none", "layer_norm", "spectral_norm"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run_with_what_normalises(in_a_run, normalization, precision):
-    in_a_run(
-        {
-            "discriminator": {"use": "mlp", "hidden": [6, 4]},
-            "normalization": {"discriminator": {"use": normalization}},
-            "train": {"precision": precision},
-        },
-        base="igan",
-    )
-
-
-def test_in_a_run_on_packs(in_a_run):
-    in_a_run({"discriminator": {"use": "mlp", "hidden": [6]}, "tricks": {"packing": {"size": 2}}}, base="igan")

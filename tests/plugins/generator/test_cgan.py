@@ -59,7 +59,7 @@ def test_black_is_nothing():
     assert to_unit_interval(torch.tensor([-1.0, 0, 1])).tolist() == [0, 0.5, 1]
 
 
-def test_the_papers_sizes():
+def test_papers_sizes():
     """Mirza 2014, section 4.1, weights and biases."""
     spec = Spec(**MNIST)
     G, D = generator(spec), judge(spec)
@@ -69,13 +69,13 @@ def test_the_papers_sizes():
     assert sum(p.numel() for p in D.parameters()) == of_D
 
 
-def test_the_first_gans_sizes():
+def test_first_gans_sizes():
     D = judge(Spec(**MNIST), MaxoutDiscriminator)
     assert sum(p.numel() for p in D.parameters()) == (784 * 1200 + 1200) + (240 * 1200 + 1200) + (240 + 1)
     assert [m.p for m in D.modules() if isinstance(m, nn.Dropout)] == [0.2, 0.5, 0.5]
 
 
-def test_the_generator_is_its_equation(roughen):
+def test_generator_is_its_equation(roughen):
     spec = Spec(channels=1, resolution=2, classes=3, latent_size=2)
     G = roughen(generator(spec, noise_units=3, label_units=4, joint_units=5).double())
     from_noise, from_label, joint, to_image = linears(G)
@@ -91,7 +91,7 @@ def test_the_generator_is_its_equation(roughen):
         torch.testing.assert_close(image.flatten(), expected)
 
 
-def test_the_discriminator_is_its_equation(roughen):
+def test_discriminator_is_its_equation(roughen):
     spec = Spec(channels=1, resolution=2, classes=3)
     D = roughen(judge(spec, **SMALL_D).double()).eval()
     from_image, from_label, joint, head = linears(D)
@@ -105,7 +105,7 @@ def test_the_discriminator_is_its_equation(roughen):
         assert logit.item() == pytest.approx(linear(head, joined)[0], rel=1e-9)
 
 
-def test_the_first_gans_discriminator_is_its_equation(roughen):
+def test_first_gans_discriminator_is_its_equation(roughen):
     spec = Spec(channels=2, resolution=2)
     D = roughen(judge(spec, MaxoutDiscriminator, units=[4, 3], pieces=2).double()).eval()
     first, second, head = linears(D)
@@ -117,7 +117,7 @@ def test_the_first_gans_discriminator_is_its_equation(roughen):
         assert logit.item() == pytest.approx(linear(head, hidden)[0], rel=1e-9)
 
 
-def test_the_class_acts(roughen):
+def test_class_acts(roughen):
     spec = Spec(channels=1, resolution=4, classes=3, latent_size=5)
     G, D = roughen(generator(spec)), roughen(judge(spec)).eval()
     images = G(torch.randn(1, 5).expand(3, 5), torch.arange(3))
@@ -164,7 +164,7 @@ def test_training_waits_for_nothing(no_waiting):
         D(G(z, labels), labels).logits.sum().backward()
 
 
-def test_who_draws_what_it_is_asked_for():
+def test_conditional_flag_of_each_generator():
     spec = Spec(classes=3)
     Cgan(Cgan.Config()).adjust_spec(spec=spec)
     assert (spec.conditional, spec.class_balanced) == (True, False)
@@ -172,8 +172,8 @@ def test_who_draws_what_it_is_asked_for():
 
 @pytest.mark.parametrize(("plugin_class", "other"), [(Cgan, "mlp"), (CganDiscriminator, "maxout")])
 def test_images_without_labels_are_refused(plugin_class, other):
-    wanted = f"cgan is told the classes and the images have none; {other} does without"
-    with pytest.raises(InputError, match=re.escape(wanted)):
+    expected = f"cgan needs labels, and the dataset has none; use {other}"
+    with pytest.raises(InputError, match=re.escape(expected)):
         plugin_class(plugin_class.Config()).adjust_spec(spec=Spec(classes=0))
 
 
@@ -189,26 +189,6 @@ def test_images_without_labels_are_refused(plugin_class, other):
         (MaxoutDiscriminator, {"input_dropout": -0.1}),
     ],
 )
-def test_bounds(plugin_class, wrong):
+def test_settings_out_of_range_are_refused(plugin_class, wrong):
     with pytest.raises(ValidationError):
         plugin_class.Config(**wrong)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("normalization", ["none", "batch_norm", "spectral_norm"])
-def test_in_a_run(in_a_run, normalization, precision):
-    in_a_run(
-        {
-            "generator": {"use": "cgan", "noise_units": 4, "label_units": 3, "joint_units": 5},
-            "discriminator": {"use": "cgan", **SMALL_D},
-            "normalization": {"generator": {"use": normalization}, "discriminator": {"use": normalization}},
-            "train": {"precision": precision},
-            "tricks": {"dropout": {"p": 0.5}},
-        },
-        base="igan",
-    )
-
-
-@pytest.mark.parametrize("tricks", [{}, {"packing": {"size": 2}}, {"gradient_penalty": {}}])
-def test_maxout_in_a_run(in_a_run, tricks):
-    in_a_run({"discriminator": {"use": "maxout", "units": [6, 4]}, "tricks": tricks}, base="igan")

@@ -14,10 +14,10 @@ from gankit import InputError, Spec
 from gankit_plugins.discriminator.dcgan import (
     ConditionalDcganDiscriminator,
     DcganDiscriminator,
-    DcganJudge,
+    DcganDiscriminatorNetwork,
 )
 from gankit_plugins.generator.dcgan import ConditionalDcgan, Dcgan, DcganGenerator
-from gankit_plugins.layers.conditioning import one_hot, with_planes
+from gankit_plugins.layers.conditioning import append_label_planes, one_hot
 from gankit_plugins.layers.dcgan import channels_at, doubling, halving, sides
 
 SIZES = [4, 5, 8, 28, 29, 31, 32, 48, 64, 96, 100, 128]
@@ -59,7 +59,7 @@ PAPER_D = (
 )
 
 
-def test_the_papers_maps_and_size():
+def test_papers_maps_and_size():
     with torch.device("meta"):
         spec = Spec(channels=3, resolution=64, latent_size=100, normalize=norms)
         G, D = generator(spec), judge(spec)
@@ -100,7 +100,7 @@ def test_any_size(resolution, classes):
     channels = 1 if resolution % 2 else 3
     spec = Spec(channels=channels, resolution=resolution, latent_size=5, classes=classes, normalize=norms)
     labels = torch.arange(4) % 3
-    G, D = DcganGenerator(spec, 2, classes).double(), DcganJudge(spec, 2, classes).double()
+    G, D = DcganGenerator(spec, 2, classes).double(), DcganDiscriminatorNetwork(spec, 2, classes).double()
     images = G(noise(4, 5) * 50, labels)
     assert images.shape == (4, channels, resolution, resolution)
     assert images.abs().max() <= 1
@@ -118,7 +118,7 @@ def test_maps_shrink_to_three_or_four(resolution):
     assert all(side > 4 for side in found[1:-1])
 
 
-def test_the_sides_of_common_sizes():
+def test_sides_of_common_sizes():
     assert sides(28) == [28, 14, 7, 4]
     assert sides(64) == [64, 32, 16, 8, 4]
     assert sides(96) == [96, 48, 24, 12, 6, 3]
@@ -135,8 +135,8 @@ def test_doubling_comes_back_to_every_side_that_was_halved(side):
 
 @pytest.mark.parametrize("resolution", [1, 3])
 @pytest.mark.parametrize("build", [generator, judge])
-def test_specks_are_refused(build, resolution):
-    with pytest.raises(InputError, match=f"images are {resolution} pixels wide; dcgan takes 4 and more, and mlp"):
+def test_too_small_images_are_refused(build, resolution):
+    with pytest.raises(InputError, match=f"images are {resolution} pixels wide, and dcgan needs 4 or more; use mlp"):
         build(Spec(resolution=resolution))
 
 
@@ -171,14 +171,14 @@ def test_what_may_be_normalised():
 def test_every_parameter_learns(classes):
     spec = Spec(channels=2, resolution=13, latent_size=5, classes=classes)
     labels = torch.arange(6) % 3
-    G, D = DcganGenerator(spec, 3, classes).double(), DcganJudge(spec, 3, classes).double()
+    G, D = DcganGenerator(spec, 3, classes).double(), DcganDiscriminatorNetwork(spec, 3, classes).double()
     D(G(noise(6, 5), labels), labels).logits.sum().backward()
     for network in (G, D):
         assert all(p.grad.abs().max() > 0 for p in network.parameters())
 
 
 @pytest.mark.parametrize("resolution", [8, 13])
-def test_the_generator_is_its_equation(roughen, resolution):
+def test_generator_is_its_equation(roughen, resolution):
     """A matrix and transposed convolutions, written out with what torch calls them, for z and a class."""
     spec = Spec(channels=2, resolution=resolution, latent_size=3, classes=2)
     G = roughen(DcganGenerator(spec, 2, 2).double())
@@ -201,14 +201,14 @@ def test_the_generator_is_its_equation(roughen, resolution):
 def test_labels_as_numbers():
     labels = torch.tensor([2, 0])
     assert one_hot(labels, 3).tolist() == [[0, 0, 1], [1, 0, 0]]
-    shown = with_planes(torch.full((2, 1, 2, 2), 0.5), labels, 3)
+    shown = append_label_planes(torch.full((2, 1, 2, 2), 0.5), labels, 3)
     assert shown.shape == (2, 4, 2, 2)
     assert torch.equal(shown[:, 0], torch.full((2, 2, 2), 0.5))
     assert torch.equal(shown[:, 1:].amax((2, 3)), one_hot(labels, 3))
     assert torch.equal(shown[:, 1:].amin((2, 3)), one_hot(labels, 3))
 
 
-def test_the_class_acts_in_both_conditional_networks(roughen):
+def test_class_acts_in_both_conditional_networks(roughen):
     spec = Spec(channels=1, resolution=8, latent_size=5, classes=3)
     G = roughen(generator(spec, ConditionalDcgan, width=4))
     D = roughen(judge(spec, ConditionalDcganDiscriminator, width=4))
@@ -227,7 +227,7 @@ def test_without_classes_labels_are_not_looked_at():
     assert torch.equal(D(torch.ones(3, 1, 8, 8), labels).logits, D(torch.ones(3, 1, 8, 8), None).logits)
 
 
-def test_who_draws_what_it_is_asked_for():
+def test_conditional_flag_of_each_generator():
     spec = Spec(classes=3)
     ConditionalDcgan(ConditionalDcgan.Config()).adjust_spec(spec=spec)
     assert (spec.conditional, spec.class_balanced) == (True, False)
@@ -236,21 +236,21 @@ def test_who_draws_what_it_is_asked_for():
 
 @pytest.mark.parametrize("plugin_class", [ConditionalDcgan, ConditionalDcganDiscriminator])
 def test_images_without_labels_are_refused(plugin_class):
-    wanted = "conditional_dcgan is told the classes and the images have none; dcgan does without"
-    with pytest.raises(InputError, match=re.escape(wanted)):
+    expected = "conditional_dcgan needs labels, and the dataset has none; use dcgan"
+    with pytest.raises(InputError, match=re.escape(expected)):
         plugin_class(plugin_class.Config()).adjust_spec(spec=Spec(classes=0))
 
 
-def test_each_image_is_judged_by_itself():
+def test_logits_of_an_image_do_not_depend_on_the_batch():
     spec = Spec(channels=1, resolution=9, classes=3)
-    D, images, labels = DcganJudge(spec, 2, 3).double(), noise(5, 1, 9, 9), torch.arange(5) % 3
+    D, images, labels = DcganDiscriminatorNetwork(spec, 2, 3).double(), noise(5, 1, 9, 9), torch.arange(5) % 3
     alone = torch.cat([D(image[None], label[None]).logits for image, label in zip(images, labels, strict=True)])
     torch.testing.assert_close(D(images, labels).logits, alone)
 
 
 def test_memory_format_changes_nothing():
     spec = Spec(channels=3, resolution=9, latent_size=5, classes=2, normalize=norms)
-    G, D = DcganGenerator(spec, 2, 2).double(), DcganJudge(spec, 2, 2).double()
+    G, D = DcganGenerator(spec, 2, 2).double(), DcganDiscriminatorNetwork(spec, 2, 2).double()
     z, labels = noise(4, 5), torch.tensor([0, 1, 1, 0])
     images = G(z, labels)
     logits = D(images, labels).logits
@@ -259,9 +259,14 @@ def test_memory_format_changes_nothing():
     torch.testing.assert_close(D.to(memory_format=last)(images.to(memory_format=last), labels).logits, logits)
 
 
-def test_training_waits_for_nothing(no_waiting):
+def test_training_does_not_wait_for_the_device(no_waiting):
     spec = Spec(channels=1, resolution=8, latent_size=5, classes=3)
-    G, D, z, labels = DcganGenerator(spec, 2, 3), DcganJudge(spec, 2, 3), torch.randn(4, 5), torch.tensor([0, 2, 1, 1])
+    G, D, z, labels = (
+        DcganGenerator(spec, 2, 3),
+        DcganDiscriminatorNetwork(spec, 2, 3),
+        torch.randn(4, 5),
+        torch.tensor([0, 2, 1, 1]),
+    )
     with no_waiting:
         D(G(z, labels), labels).logits.sum().backward()
 
@@ -272,28 +277,3 @@ def test_settings(plugin_class):
     for wrong in ({"width": 0}, {"channels": 3}):
         with pytest.raises(ValidationError):
             plugin_class.Config(**wrong)
-
-
-@pytest.mark.parametrize("name", ["dcgan", "conditional_dcgan"])
-@pytest.mark.parametrize(
-    "normalization", ["batch_norm", "layer_norm", "instance_norm", "spectral_norm", "virtual_batch_norm"]
-)
-def test_in_a_run_with_what_normalises(in_a_run, name, normalization):
-    network = {"use": name, "width": 2}
-    norm = {"use": normalization} | ({"size": 4} if normalization == "virtual_batch_norm" else {})
-    in_a_run(
-        {
-            "generator": network,
-            "discriminator": network,
-            "normalization": {"generator": norm, "discriminator": norm},
-            "data": {"resolution": 16},
-        },
-        base="igan",
-    )
-
-
-@pytest.mark.parametrize("name", ["dcgan", "conditional_dcgan"])
-def test_in_a_run_with_tricks_of_both_players(in_a_run, name):
-    network = {"use": name, "width": 2}
-    tricks = {"packing": {"size": 2}, "skip_z": {}, "gradient_penalty": {}, "moving_average": {}}
-    in_a_run({"generator": network, "discriminator": network, "tricks": tricks}, base="igan")

@@ -1,3 +1,5 @@
+"""Generator: igan."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -64,7 +66,7 @@ def test_shapes_and_size_of_the_papers_network(spec_of, normalization, parameter
     }
 
 
-def test_the_two_sets_of_features_are_overcomplete(spec_of):
+def test_two_sets_of_features_are_overcomplete(spec_of):
     """Meng 2021, section 1.2: both sets together are larger than the image. So much for why the second is 24x24x64."""
     with torch.device("meta"):
         network = built(spec_of(channels=3, resolution=96))
@@ -104,7 +106,7 @@ def test_other_sizes_are_refused(spec_of, resolution, near):
         built(spec_of(resolution=resolution))
 
 
-def test_the_image_is_the_sum_of_the_three_ways(spec_of):
+def test_image_is_the_sum_of_the_three_ways(spec_of):
     spec = spec_of(channels=1, resolution=12, latent_size=6)
     network = built(spec, channels=3)
     z = z_of(2)
@@ -143,7 +145,7 @@ def cut(module):
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
-def test_the_short_cut_carries_gradient_when_the_long_way_is_cut(spec_of, normalization):
+def test_short_cut_carries_gradient_when_the_long_way_is_cut(spec_of, normalization):
     spec = spec_of(normalization, channels=3, resolution=12, latent_size=6)
     network = built(spec, channels=3)
 
@@ -176,7 +178,7 @@ def test_activations_are_leaky_relu_of_two_hundredths_and_one_tanh(spec_of):
 
 @pytest.mark.parametrize("upsampling", ["transposed", "pixel_shuffle"])
 @pytest.mark.parametrize("normalize_output", [True, False])
-def test_normalisation_is_asked_for_every_convolution(spec_of, normalize_output, upsampling):
+def test_every_convolution_is_normalised(spec_of, normalize_output, upsampling):
     asked = []
 
     def normalize(player, layer, features):

@@ -1,3 +1,5 @@
+"""Generator: igan vn."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -107,7 +109,7 @@ def test_gradient_reaches_every_parameter(spec_of, before_batch_norm, resolution
     (images * torch.randn_like(images)).sum().backward()
 
     def smallest(name, gradient):
-        """Of branches side by side, each one's share is looked at."""
+        """Return the smallest gradient of a parameter, over the branches."""
         by_class = name.startswith(BY_CLASS)
         return min(share.abs().max().item() for share in gradient.chunk(classes if by_class else 1))
 
@@ -117,7 +119,7 @@ def test_gradient_reaches_every_parameter(spec_of, before_batch_norm, resolution
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATION)
-def test_the_short_cut_carries_gradient_when_the_long_way_is_cut(spec_of, normalization):
+def test_short_cut_carries_gradient_when_the_long_way_is_cut(spec_of, normalization):
     spec = spec_of(normalization, channels=3, resolution=12, latent_size=6, classes=3)
     network = built(spec, channels=2).double()
 
@@ -154,7 +156,7 @@ def singles_of(spec_of, of_class, network, normalization, resolution, classes, *
 @pytest.mark.parametrize("normalization", NORMALIZATION)
 @pytest.mark.parametrize("resolution", [4, 12])
 def test_classes_at_once_are_branches_one_by_one(spec_of, of_class, roughen, resolution, normalization, upsampling):
-    """In training mode: images, gradients to weights and z, and batch norm's running averages."""
+    """Images, gradients and running averages are equal in training mode."""
     spec = spec_of(normalization, channels=3, resolution=resolution, latent_size=6, classes=3)
     network = roughen(built(spec, channels=2, upsampling=upsampling)).double()
     singles = singles_of(spec_of, of_class, network, normalization, resolution, 3, upsampling=upsampling)
@@ -239,7 +241,7 @@ def test_in_evaluation_any_labels_are_drawn_image_by_image(spec_of, roughen, nor
         close(images[i : i + 1], network(z[i : i + 1], labels[i : i + 1]))
 
 
-def test_the_label_decides_the_branch(spec_of):
+def test_label_decides_the_branch(spec_of):
     network = built(spec_of(resolution=8, latent_size=6, classes=3), channels=2).double().eval()
     z = z_of(1)
     first, second, third = (network(z, torch.tensor([k])) for k in range(3))
@@ -257,7 +259,7 @@ def test_in_training_uneven_labels_are_refused(spec_of, labels):
     network = built(spec_of(resolution=4, latent_size=6, classes=3), channels=1).double()
     with pytest.raises(InputError, match="class_balanced"):
         network(z_of(6), torch.tensor(labels))
-    with pytest.raises(InputError, match="7 images cannot be shared evenly among 3 classes"):
+    with pytest.raises(InputError, match="7 images cannot be split evenly among 3 classes"):
         network(z_of(7), torch.arange(7) % 3)
 
 
@@ -297,7 +299,7 @@ def test_layers_of_the_long_way_and_the_branches(spec_of):
     network = built(spec_of("batch_norm", channels=3, resolution=96, latent_size=6, classes=2), channels=2)
 
     def layers(part):
-        """(kernel, stride, groups)"""
+        """Return (kernel, stride, groups) of a layer."""
         kinds = (nn.Conv2d, nn.ConvTranspose2d)
         return [(m.kernel_size[0], m.stride[0], m.groups) for m in part.modules() if isinstance(m, kinds)]
 
@@ -314,14 +316,14 @@ def test_layers_of_the_long_way_and_the_branches(spec_of):
 
 
 @pytest.mark.parametrize(("classes", "several"), [(0, False), (1, False), (2, True), (10, True)])
-def test_only_several_classes_are_asked_for_and_need_balanced_batches(spec_of, classes, several):
+def test_only_several_classes_need_balanced_batches(spec_of, classes, several):
     spec = spec_of(classes=classes)
     IganVn(IganVn.Config()).adjust_spec(spec=spec)
     assert spec.conditional is several
     assert spec.class_balanced is several
 
 
-def test_two_classes_and_no_others_for_igan_v2(spec_of):
+def test_igan_v2_needs_two_classes(spec_of):
     spec = spec_of(resolution=8, latent_size=6, classes=2)
     plugin = IganV2(IganV2.Config(channels=2))
     plugin.adjust_spec(spec=spec)
@@ -388,7 +390,7 @@ def test_in_a_run_losses_are_finite_and_every_parameter_moves(before_batch_norm,
             assert name in idle or (new - old).abs().max() > 1e-4, name
 
 
-def test_in_a_run_igan_v2_names_the_classes_before_anything_else():
-    """16 images cannot be shared evenly among the three classes, but that is not what is wrong."""
-    with pytest.raises(InputError, match="generator: igan_v2 draws two classes and the data has 3"):
+def test_igan_v2_error_names_the_classes():
+    """16 images cannot be split evenly among the three classes, but that is not what is wrong."""
+    with pytest.raises(InputError, match="generator: igan_v2 needs two classes, and the dataset has 3"):
         assemble(tiny("igan_v2", train={"batch_size": 16, "device": "cpu"}))

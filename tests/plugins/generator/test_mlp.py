@@ -1,3 +1,5 @@
+"""Generator: mlp."""
+
 import math
 
 import pytest
@@ -9,8 +11,8 @@ from gankit import Spec
 from gankit_plugins.generator.mlp import FullyConnectedGenerator, MlpGenerator
 
 
-def test_the_network_is_its_equation(spec_of, roughen):
-    """tanh of weighted sums of weighted sums cut off at 0, number by number."""
+def test_network_is_its_equation(spec_of, roughen):
+    """Compare with tanh of weighted sums of ReLU of weighted sums."""
     spec = spec_of(channels=2, resolution=2, latent_size=3)
     network = roughen(FullyConnectedGenerator(spec, [4, 5]).double())
     z = torch.randn(6, 3, dtype=torch.float64)
@@ -36,7 +38,7 @@ def test_labels_are_not_looked_at(spec_of):
     assert torch.equal(network(z, torch.arange(5) % 3), network(z, None))
 
 
-def test_nothing_is_asked_for_by_class():
+def test_spec_is_not_conditional():
     spec = Spec(classes=3)
     plugin = MlpGenerator(MlpGenerator.Config())
     assert not hasattr(plugin, "adjust_spec")
@@ -57,19 +59,6 @@ def test_training_waits_for_nothing(spec_of, no_waiting):
 
 
 @pytest.mark.parametrize("wrong", [{"hidden": []}, {"hidden": [0]}, {"hidden": 8}, {"width": 3}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         MlpGenerator.Config(**wrong)
-
-
-@pytest.mark.parametrize("normalization", ["batch_norm", "layer_norm", "spectral_norm"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run_with_what_normalises(in_a_run, normalization, precision):
-    in_a_run(
-        {
-            "generator": {"use": "mlp", "hidden": [6, 4]},
-            "normalization": {"generator": {"use": normalization}},
-            "train": {"precision": precision},
-        },
-        base="igan",
-    )

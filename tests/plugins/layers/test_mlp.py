@@ -28,9 +28,3 @@ def test_every_hidden_layer_may_be_normalised_and_no_other():
     MlpGenerator(MlpGenerator.Config(hidden=[6, 5])).build_generator(spec=spec)
     MlpDiscriminator(MlpDiscriminator.Config(hidden=[3])).build_discriminator(spec=spec)
     assert seen == [("generator", 6, 6), ("generator", 5, 5), ("discriminator", 3, 3)]
-
-
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_in_a_run(in_a_run, base):
-    mlp = {"use": "mlp", "hidden": [6, 4]}
-    in_a_run({"generator": mlp, "discriminator": mlp}, base=base)

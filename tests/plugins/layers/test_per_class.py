@@ -1,3 +1,5 @@
+"""Layers: per class."""
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -90,14 +92,14 @@ def test_without_a_way_nothing_changes():
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 1, 0, 1], [0, 0, 0, 0, 0, 0], [1, 2, 2, 1, 2, 1]])
-def test_labels_said_to_be_balanced_that_are_not_are_refused(labels):
+def test_unbalanced_labels_are_refused(labels):
     way = route(torch.tensor(labels), 3, balanced=True)
     with pytest.raises(InputError, match=r"more than 2 images of one of 3 classes.*train\.class_balanced"):
         to_groups(images_of(6, (1, 2)), way)
 
 
 @pytest.mark.parametrize(("count", "classes"), [(5, 2), (1, 3), (10, 4)])
-def test_a_batch_that_cannot_be_shared_evenly_is_refused(count, classes):
+def test_batch_that_cannot_be_shared_evenly_is_refused(count, classes):
     with pytest.raises(InputError, match=f"{count} images .* {classes} classes.*multiple of {classes}"):
         route(torch.arange(count) % classes, classes, balanced=True)
 
@@ -115,7 +117,7 @@ def test_first_and_second_derivatives(labels, balanced):
     assert torch.autograd.gradgradcheck(there_and_back, x)
 
 
-def test_a_balanced_route_waits_for_nothing(no_waiting):
+def test_balanced_route_waits_for_nothing(no_waiting):
     labels, x = torch.tensor([1, 0, 2, 2, 0, 1]), images_of(6, (2, 2)).requires_grad_()
     with no_waiting:
         way = route(labels, 3, balanced=True)

@@ -1,3 +1,5 @@
+"""Step with given logits, for tests of losses."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +10,7 @@ from gankit import Step
 
 @pytest.fixture
 def make_step():
-    """A step on (B,) images whose logits are the images themselves."""
+    """Function that returns a step on (B,) images whose logits are the images themselves."""
 
     def make(player, real, fake):
         run = SimpleNamespace(

@@ -55,7 +55,7 @@ def test_polynomial_ends_are_the_rate_and_zero_and_zero_it_stays():
     assert [polynomial(t, 0.01, 50, 0.5) for t in (50, 51, 10**9)] == [0.0, 0.0, 0.0]
 
 
-def test_polynomial_ends_with_the_run_unless_told_otherwise():
+def test_polynomial_ends_with_the_run_by_default():
     own = plugin(Polynomial).lr_schedule(RUN)
     assert [own(t) for t in (0, 50, 100, 200)] == [1.0, 0.75, 0.5, 0.0]
     told = plugin(Polynomial, iterations=100, power=2).lr_schedule(RUN)
@@ -69,11 +69,11 @@ def test_inverse(t, gamma, power):
     assert plugin(Inverse, gamma=gamma, power=power).lr_schedule()(t) == pytest.approx(expected / 0.01, rel=1e-9)
 
 
-def test_inverse_at_points_worked_out_by_hand():
+def test_inverse_values():
     assert [inverse(t, 1.0, 1.0, 2.0) for t in (0, 1, 3)] == [1.0, 0.25, 0.0625]
 
 
-def test_igan_dynamic_at_points_worked_out_by_hand():
+def test_igan_dynamic_values():
     law = plugin(IganDynamic).lr_schedule()
     for t, rate in [(0, 0.0002 + 1 / 3000), (300, 0.0002 + 1 / 6000), (99_700, 0.0002 + 1e-6)]:
         assert igan_dynamic(t, 0.0002, 3000, 10) == pytest.approx(rate, rel=1e-12)
@@ -82,7 +82,7 @@ def test_igan_dynamic_at_points_worked_out_by_hand():
 
 
 @given(iterations, st.floats(1e-6, 1e-2), st.floats(1, 1e5), st.floats(0, 100))
-def test_an_optimiser_at_end_lr_follows_equation_6_and_one_above_it_in_proportion(t, end_lr, init_set, gamma):
+def test_optimiser_at_end_lr_follows_equation_6_and_one_above_it_in_proportion(t, end_lr, init_set, gamma):
     factor = plugin(IganDynamic, end_lr=end_lr, init_set=init_set, gamma=gamma).lr_schedule()(t)
     expected = float(Fraction(end_lr) + 1 / (Fraction(init_set) + Fraction(gamma) * t))
     assert end_lr * factor == pytest.approx(expected, rel=1e-9)
@@ -122,6 +122,6 @@ def test_rates_never_rise_and_stay_positive(schedule):
         (Constant, {"lr": 1}),
     ],
 )
-def test_bounds(kind, wrong):
+def test_settings_out_of_range_are_refused(kind, wrong):
     with pytest.raises(ValidationError):
         kind.Config(**wrong)

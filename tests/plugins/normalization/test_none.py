@@ -1,9 +1,11 @@
+"""Normalisation: none."""
+
 from torch import nn
 
 from gankit_plugins.normalization.none import NoNormalization
 
 
-def test_the_layer_is_returned_as_it_is():
+def test_layer_is_returned_unchanged():
     layer = nn.Conv2d(3, 6, 3)
     assert NoNormalization(NoNormalization.Config()).normalization(layer) is layer
 

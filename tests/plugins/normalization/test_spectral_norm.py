@@ -1,3 +1,5 @@
+"""Normalisation: spectral norm."""
+
 import copy
 
 import pytest
@@ -14,7 +16,7 @@ from gankit_plugins.normalization.spectral_norm import Spectral, SpectralNorm, p
 from gankit_plugins.penalty.weight_matrices import LAYERS, filters
 
 
-def test_the_power_method_finds_the_largest_singular_value_of_each_matrix():
+def test_power_method_finds_the_largest_singular_value_of_each_matrix():
     W = torch.randn(3, 5, 7, dtype=torch.float64)
     u = torch.randn(3, 5, 1, dtype=torch.float64)
     for _ in range(500):
@@ -70,7 +72,7 @@ def test_in_training_every_layer_of_d_stays_near_1_and_the_others_are_left_alone
     assert not any(hasattr(m, "parametrizations") for m in run.generator.modules())
 
 
-def test_the_gradient_is_that_of_the_quotient():
+def test_gradient_is_that_of_the_quotient():
     """With u and v held fixed, as in the paper's equation 12: finite differences of W / (u^T W v)."""
     layer = nn.Linear(3, 2).double()
     SpectralNorm(SpectralNorm.Config()).wrap_network(player="discriminator", network=layer, run=None)
@@ -101,9 +103,9 @@ def test_evaluation_moves_nothing(run):
     assert all(torch.equal(before[k], v) for k, v in D.state_dict().items())
 
 
-@pytest.mark.parametrize("player", ["generator", "discriminator"])
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("player", "base", "precision"), [("generator", "igan", "fp32"), ("discriminator", "igan_vn", "bf16")]
+)
 def test_in_a_run_with_a_penalty_and_an_average(in_a_run, player, base, precision):
     change = {"normalization": {player: {"use": "spectral_norm"}}, "train": {"precision": precision}}
     run = in_a_run(merge(change, {"tricks": {"gradient_penalty": {}, "moving_average": {}}}), base=base)
@@ -117,9 +119,9 @@ def test_several_passes_before_one_gradient_of_a_gradient():
     SpectralNorm(SpectralNorm.Config()).wrap_network(player="discriminator", network=layer, run=None)
     original, spectral = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
     spectral.u.copy_(torch.nn.functional.normalize(torch.randn(1, 3, 1, dtype=torch.float64), dim=1))
-    images, vectors, answers = [torch.randn(2, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)], [], []
+    images, vectors, outputs = [torch.randn(2, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)], [], []
     for x in images:
-        answers.append(layer(x))
+        outputs.append(layer(x))
         vectors.append((spectral.u[0].clone(), spectral.v[0].clone()))
     assert not torch.allclose(vectors[0][0], vectors[1][0])
 
@@ -128,10 +130,10 @@ def test_several_passes_before_one_gradient_of_a_gradient():
         return torch.autograd.grad(sum(s.square().sum() for s in slopes), original)[0]
 
     by_hand = [x @ (original / (u.T @ original @ v)).T for x, (u, v) in zip(images, vectors, strict=True)]
-    torch.testing.assert_close(second_gradient(answers), second_gradient(by_hand))
+    torch.testing.assert_close(second_gradient(outputs), second_gradient(by_hand))
 
 
-def test_the_moving_average_of_a_network_stretches_no_more_than_the_network(run):
+def test_moving_average_of_a_network_stretches_no_more_than_the_network(run):
     """Its vectors are averages of vectors that turned, and so much shorter than 1."""
     run = run("generator", tricks={"moving_average": {"decay": 0.9}}, optimizer={"generator": {"lr": 0.01}})
     for _ in range(30):
@@ -144,6 +146,6 @@ def test_the_moving_average_of_a_network_stretches_no_more_than_the_network(run)
             assert torch.linalg.svdvals(W)[0].item() == pytest.approx(1, abs=0.1)
 
 
-def test_bounds():
+def test_settings_out_of_range_are_refused():
     with pytest.raises(ValidationError):
         SpectralNorm.Config(iterations=0)

@@ -1,3 +1,5 @@
+"""Optimiser: adam."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -14,7 +16,7 @@ def build(parameters, **settings):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_steps_are_kingmas_algorithm(device, weight_decay):
+def test_steps_equal_the_algorithm_of_kingma(device, weight_decay):
     """Algorithm 1 of Kingma 2014, written out for one number at a time."""
     lr, b1, b2, eps = 0.01, 0.5, 0.9, 1e-6
     gradients = [[1.0, -2.0, 0.5], [0.3, 0.1, -4.0], [-1.0, 0.0, 2.0]]
@@ -33,23 +35,23 @@ def test_steps_are_kingmas_algorithm(device, weight_decay):
         assert weight.tolist() == pytest.approx(theta, rel=1e-9)
 
 
-def test_defaults_are_those_of_gans():
+def test_defaults_for_gans():
     group = build([nn.Parameter(torch.zeros(2))]).param_groups[0]
     assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (2e-4, (0.5, 0.999), 0.0)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_is_one_kernel_where_torch_has_one(device):
+def test_fused_kernel_is_used_where_available(device):
     assert build([nn.Parameter(torch.zeros(2, device=device))]).param_groups[0]["fused"] is True
 
 
-def test_elsewhere_torch_chooses():
+def test_torch_chooses_the_implementation_on_other_devices():
     assert build([nn.Parameter(torch.zeros(2, device="meta"))]).param_groups[0]["fused"] is None
 
 
 @pytest.mark.parametrize(
     "wrong", [{"lr": 0}, {"betas": [1.0, 0.9]}, {"betas": [0.5]}, {"eps": 0}, {"weight_decay": -1}, {"lr": "nan"}]
 )
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         Adam.Config(**wrong)

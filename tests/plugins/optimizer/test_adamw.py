@@ -1,3 +1,5 @@
+"""Optimiser: adamw."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -15,7 +17,7 @@ def build(parameters, **settings):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_steps_are_loshchilovs_algorithm(device, weight_decay):
+def test_steps_equal_the_algorithm_of_loshchilov(device, weight_decay):
     """Algorithm 2 of Loshchilov 2017, written out for one number at a time."""
     lr, b1, b2, eps = 0.01, 0.5, 0.9, 1e-6
     gradients = [[1.0, -2.0, 0.5], [0.3, 0.1, -4.0], [-1.0, 0.0, 2.0]]
@@ -34,7 +36,7 @@ def test_steps_are_loshchilovs_algorithm(device, weight_decay):
         assert weight.tolist() == pytest.approx(theta, rel=1e-9)
 
 
-def test_the_decay_is_apart_from_the_gradient():
+def test_decay_is_independent_of_the_gradient():
     """Without a gradient a weight shrinks by lr times the decay; Adam's own decay would move it by lr."""
     lr, decay = 0.01, 0.1
     apart, within = (nn.Parameter(torch.tensor([4.0], dtype=torch.float64)) for _ in range(2))
@@ -48,28 +50,23 @@ def test_the_decay_is_apart_from_the_gradient():
     assert within.item() == pytest.approx(4 - lr, rel=1e-6)
 
 
-def test_defaults_are_those_of_gans():
+def test_defaults_for_gans():
     group = build([nn.Parameter(torch.zeros(2))]).param_groups[0]
     assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (2e-4, (0.5, 0.999), 0.01)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_is_one_kernel_where_torch_has_one(device):
+def test_fused_kernel_is_used_where_available(device):
     assert build([nn.Parameter(torch.zeros(2, device=device))]).param_groups[0]["fused"] is True
 
 
-def test_elsewhere_torch_chooses():
+def test_torch_chooses_the_implementation_on_other_devices():
     assert build([nn.Parameter(torch.zeros(2, device="meta"))]).param_groups[0]["fused"] is None
 
 
 @pytest.mark.parametrize(
     "wrong", [{"lr": 0}, {"betas": [1.0, 0.9]}, {"betas": [0.5]}, {"eps": 0}, {"weight_decay": -1}]
 )
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         AdamW.Config(**wrong)
-
-
-def test_in_a_run(in_a_run):
-    adamw = {"use": "adamw", "weight_decay": 0.1}
-    in_a_run({"optimizer": {"generator": adamw, "discriminator": adamw}})

@@ -1,3 +1,5 @@
+"""Optimiser: rmsprop."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -55,12 +57,6 @@ def test_all_parameters_are_moved_at_once():
         {"betas": [0.5, 0.9]},
     ],
 )
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         RMSProp.Config(**wrong)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_in_a_run(in_a_run, momentum):
-    rmsprop = {"use": "rmsprop", "momentum": momentum}
-    in_a_run({"optimizer": {"generator": rmsprop, "discriminator": rmsprop}})

@@ -1,3 +1,5 @@
+"""Optimiser: sgd."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -16,7 +18,7 @@ def build(parameters, **settings):
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_steps_are_those_of_the_equations(device, momentum, nesterov, weight_decay):
-    """v <- mu v + g and theta <- theta - lr v (Polyak); theta - lr (g + mu v) looks one step ahead (Nesterov)."""
+    """Check v <- mu v + g and theta <- theta - lr v (Polyak); theta - lr (g + mu v) looks one step ahead (Nesterov)."""
     lr = 0.01
     gradients = [[1.0, -2.0, 0.5], [0.3, 0.1, -4.0], [-1.0, 0.0, 2.0]]
     theta = [0.5, -1.0, 2.0]
@@ -56,30 +58,20 @@ def test_defaults_are_the_plain_step():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_is_one_kernel_where_torch_has_one(device):
+def test_fused_kernel_is_used_where_available(device):
     assert build([nn.Parameter(torch.zeros(2, device=device))]).param_groups[0]["fused"] is True
 
 
-def test_elsewhere_torch_chooses():
+def test_torch_chooses_the_implementation_on_other_devices():
     assert build([nn.Parameter(torch.zeros(2, device="meta"))]).param_groups[0]["fused"] is None
 
 
 @pytest.mark.parametrize("wrong", [{"lr": 0}, {"momentum": 1}, {"momentum": -0.1}, {"weight_decay": -1}, {"betas": 1}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         SGD.Config(**wrong)
 
 
 def test_nesterov_without_momentum_is_refused():
-    with pytest.raises(ValidationError, match="nesterov wants a momentum above 0"):
+    with pytest.raises(ValidationError, match="nesterov needs a momentum above 0"):
         SGD.Config(nesterov=True)
-
-
-@pytest.mark.parametrize("settings", [{}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": True}])
-def test_in_a_run(in_a_run, settings):
-    sgd = {"use": "sgd", **settings}
-    in_a_run({"optimizer": {"generator": sgd, "discriminator": sgd}})
-
-
-def test_for_one_player_alone(in_a_run):
-    in_a_run({"optimizer": {"discriminator": {"use": "sgd"}}})

@@ -1,3 +1,5 @@
+"""Gradient penalty of WGAN-GP, against closed forms and finite differences."""
+
 import copy
 from types import SimpleNamespace
 
@@ -9,7 +11,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from gankit import Step
-from gankit_plugins.penalty.gradient_penalty import GradientPenalty, gradient_penalty
+from gankit_plugins.penalty.gradient_penalty import GradientPenalty
+from gankit_plugins.penalty.input_gradient import interpolate, norm_deviation
+
+
+def gradient_penalty(discriminator, real, fake, labels, t):
+    return norm_deviation(discriminator, interpolate(real, fake, t), labels, 1)
 
 
 def linear(w):
@@ -32,22 +39,22 @@ def plugin(**settings):
 
 @settings(deadline=None)
 @given(st.integers(1, 3), st.floats(0, 4), st.floats(0, 1))
-def test_a_linear_discriminator_has_the_closed_form(channels, length, t):
+def test_value_for_a_linear_discriminator(channels, length, t):
     w = images(channels, 4, 4)
     w = w / w.norm() * length
     penalty = gradient_penalty(linear(w), images(3, channels, 4, 4), images(3, channels, 4, 4, seed=1), None, t)
     assert penalty.item() == pytest.approx((length - 1) ** 2, abs=1e-12)
 
 
-def test_gradient_with_respect_to_a_linear_discriminator_has_the_closed_form():
+def test_gradient_for_a_linear_discriminator():
     w = images(2, 4, 4).requires_grad_()
     gradient_penalty(linear(w), images(3, 2, 4, 4), images(3, 2, 4, 4), None, 0.5).backward()
     norm = w.detach().norm()
     torch.testing.assert_close(w.grad, 2 * (norm - 1) * w.detach() / norm)
 
 
-def test_a_quadratic_discriminator_has_the_closed_form_at_the_interpolates():
-    """D(x) = |x|^2 / 2 has the gradient x, so the penalty tells where it was taken."""
+def test_value_for_a_quadratic_discriminator():
+    """D(x) = |x|^2 / 2 has the gradient x, so the penalty shows at which points it was computed."""
     real, fake = images(4, 1, 2, 2), images(4, 1, 2, 2, seed=1)
     t = torch.tensor([0.0, 0.25, 0.6, 1.0], dtype=torch.float64)
     expected = torch.stack([((t[i] * real[i] + (1 - t[i]) * fake[i]).norm() - 1) ** 2 for i in range(4)]).mean()
@@ -57,7 +64,7 @@ def test_a_quadratic_discriminator_has_the_closed_form_at_the_interpolates():
     torch.testing.assert_close(penalty, expected)
 
 
-def test_against_finite_differences():
+def test_value_equals_finite_differences():
     D, real, fake = curved(), images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1)
     t = torch.tensor([0.3, 0.8], dtype=torch.float64).reshape(2, 1, 1, 1)
     h, expected = 1e-5, []
@@ -74,7 +81,7 @@ def test_against_finite_differences():
     assert penalty.item() == pytest.approx(sum(expected) / 2, rel=1e-7)
 
 
-def test_what_d_learns_from_it_against_finite_differences():
+def test_gradient_for_d_equals_finite_differences():
     D, real, fake = curved(), images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1)
 
     def penalty():
@@ -93,18 +100,18 @@ def test_what_d_learns_from_it_against_finite_differences():
         assert weight.grad[place].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
 
 
-def test_each_image_has_a_penalty_of_its_own():
+def test_norm_is_computed_for_each_image():
     """Slopes 0 and 2 cost (0 - 1)^2 and (2 - 1)^2. One norm over the batch would make it (2 - 1)^2."""
     slopes = torch.tensor([0.0, 2.0]).reshape(2, 1, 1, 1)
     x = torch.zeros(2, 1, 1, 1)
     penalty = gradient_penalty(lambda images, labels: (images * slopes).flatten(), x, x, None, 0.5)
     assert penalty.item() == pytest.approx(1.0)
-    apart = [gradient_penalty(lambda images, labels, s=s: (images * s).flatten(), x[:1], x[:1], None, 0.5)
+    single = [gradient_penalty(lambda images, labels, s=s: (images * s).flatten(), x[:1], x[:1], None, 0.5)
              for s in slopes]  # fmt: skip
-    assert penalty.item() == pytest.approx(sum(p.item() for p in apart) / 2)
+    assert penalty.item() == pytest.approx(sum(p.item() for p in single) / 2)
 
 
-def test_a_flat_discriminator_costs_1_and_has_a_finite_gradient():
+def test_flat_discriminator_has_the_value_1_and_a_finite_gradient():
     w = torch.zeros(1, 3, 3, requires_grad=True)
     x = torch.randn(4, 1, 3, 3)
     penalty = gradient_penalty(linear(w), x, x, None, 0.5)
@@ -113,8 +120,8 @@ def test_a_flat_discriminator_costs_1_and_has_a_finite_gradient():
     assert w.grad.isfinite().all()
 
 
-def test_images_that_ask_for_it_receive_the_gradient():
-    """Which an unrolled D asks for: by finite differences."""
+def test_images_that_require_gradients_receive_them():
+    """An unrolled D needs these gradients. Checked with finite differences."""
     real, fake = images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1).requires_grad_()
     D = curved()
 
@@ -128,8 +135,8 @@ def test_images_that_ask_for_it_receive_the_gradient():
     assert slope.abs() > 0
 
 
-def test_bfloat16_gradients_have_their_norm_in_float32():
-    """A thousand slopes of 1/16: their squares, summed up in bfloat16, would stop growing."""
+def test_norm_of_bfloat16_gradients_is_in_float32():
+    """A bfloat16 sum of the squares of a thousand slopes of 1/16 would stop growing."""
     x = torch.zeros(2, 1, 32, 32, dtype=torch.bfloat16)
     w = torch.full((1, 32, 32), 1 / 16, dtype=torch.bfloat16)
     penalty = gradient_penalty(linear(w), x, x, None, 0.5)
@@ -142,12 +149,12 @@ def test_under_autocast_with_half_precision_fakes():
     real, fake = images(2, 3, 5, 5, dtype=torch.float32), images(2, 3, 5, 5, dtype=torch.bfloat16, seed=1)
     t = torch.tensor([0.3, 0.8]).reshape(2, 1, 1, 1)
 
-    def judge(x, labels):
+    def logits(x, labels):
         return D(x).flatten()
 
-    exact = gradient_penalty(judge, real, fake.float(), None, t)
+    exact = gradient_penalty(logits, real, fake.float(), None, t)
     with torch.autocast("cpu", torch.bfloat16):
-        penalty = gradient_penalty(judge, real, fake, None, t)
+        penalty = gradient_penalty(logits, real, fake, None, t)
     penalty.backward()
     assert penalty.dtype == torch.float32
     # bfloat16 has 8 bits: 2^-8 for each of D's few roundings.
@@ -155,15 +162,15 @@ def test_under_autocast_with_half_precision_fakes():
 
 
 class Discriminator(nn.Module):
-    """Routes by label: class k has the slope k + 1 everywhere."""
+    """Discriminator whose slope is k + 1 for images of class k."""
 
     def __init__(self):
         super().__init__()
         self.slopes = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
-        self.asked = []
+        self.inputs = []
 
     def forward(self, images, labels):
-        self.asked.append(images.detach())
+        self.inputs.append(images.detach())
         return images[:, 0, 0, 0] * self.slopes[labels], images.flatten(1)
 
 
@@ -184,18 +191,13 @@ def new_step(labels=(0, 1, 2), shift=0.0):
     )
 
 
-def test_it_is_a_term_of_the_discriminator_alone():
+def test_only_the_discriminator_has_the_term():
     (term,) = plugin(weight=5.0, every=16).loss_terms("discriminator")
     assert (term.name, term.weight, term.every) == ("gradient_penalty", 5.0, 16)
     assert list(plugin().loss_terms("generator")) == []
 
 
-def test_default_weight_is_wgan_gps():
-    (term,) = plugin().loss_terms("discriminator")
-    assert (term.weight, term.every) == (10.0, 1)
-
-
-def test_the_term_judges_each_image_with_its_label():
+def test_term_uses_the_label_of_each_image():
     step = new_step()
     (term,) = plugin().loss_terms("discriminator")
     value = term.function(step)
@@ -204,12 +206,12 @@ def test_the_term_judges_each_image_with_its_label():
     torch.testing.assert_close(step.run.discriminator.slopes.grad, torch.tensor([0.0, 2.0, 4.0]) / 3)
 
 
-def test_the_term_looks_evenly_along_the_lines_between_what_d_is_shown():
+def test_points_are_uniform_between_the_inputs_of_d():
     torch.manual_seed(0)
     step = new_step([0] * 4000, shift=10.0)
     (term,) = plugin().loss_terms("discriminator")
     term.function(step)
-    (x_hat,) = step.run.discriminator.asked
+    (x_hat,) = step.run.discriminator.inputs
     t = x_hat - 10.0
     assert torch.equal(t.amin(dim=(1, 2, 3)), t.amax(dim=(1, 2, 3)))
     t = t[:, 0, 0, 0]
@@ -218,13 +220,7 @@ def test_the_term_looks_evenly_along_the_lines_between_what_d_is_shown():
     assert (quarters - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5
 
 
-def recipe(batch_coupled):
-    normalization = SimpleNamespace(name="some_norm", batch_coupled=batch_coupled)
-    slots = {"normalization.discriminator": normalization}
-    return SimpleNamespace(plugin_class=slots.__getitem__, use_of=lambda key: slots[key].name)
-
-
 @pytest.mark.parametrize("wrong", [{"weight": 0.0}, {"weight": -1}, {"every": 0}, {"every": 1.5}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         GradientPenalty.Config(**wrong)

@@ -1,4 +1,4 @@
-"""L1, L2, both orthogonal regularisations, historical averaging."""
+"""Penalties on weights: L1, L2, both orthogonal regularisations, historical averaging."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 from gankit import Recipe
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
-from gankit_plugins.penalty.historical_averaging import include, squared_distance
+from gankit_plugins.penalty.historical_averaging import squared_distance, update_mean
 from gankit_plugins.penalty.l1_regularization import l1
 from gankit_plugins.penalty.l2_regularization import l2
 from gankit_plugins.penalty.orthogonal_regularization import OrthogonalRegularization, not_orthonormal
@@ -43,7 +43,7 @@ def test_l1_and_l2_and_their_gradients():
         torch.testing.assert_close(gradient, w.detach())
 
 
-def test_weights_of_zero_have_no_gradient_and_no_nan():
+def test_zero_weights_have_a_zero_gradient():
     zero = [torch.zeros(2, 2, requires_grad=True)]
     for function in (l1, l2):
         assert torch.autograd.grad(function(zero), zero)[0].tolist() == [[0, 0], [0, 0]]
@@ -62,13 +62,13 @@ def naive_gram(W, diagonal):
     return total
 
 
-def test_the_orthogonal_ones_by_a_naive_loop():
+def test_orthogonal_penalties_equal_a_naive_loop():
     W = torch.randn(2, 3, 5, dtype=torch.float64)
     assert not_orthonormal(W).item() == pytest.approx(naive_gram(W, diagonal=True))
     assert not_orthogonal(W).item() == pytest.approx(naive_gram(W, diagonal=False))
 
 
-def test_orthonormal_filters_cost_nothing_and_longer_ones_only_in_the_strict_form():
+def test_only_the_strict_form_penalises_the_length_of_orthogonal_filters():
     Q = torch.linalg.qr(torch.randn(5, 3, dtype=torch.float64))[0].T[None]
     assert not_orthonormal(Q).item() == pytest.approx(0, abs=1e-24)
     assert not_orthogonal(2 * Q).item() == pytest.approx(0, abs=1e-24)
@@ -85,8 +85,8 @@ def test_orthonormal_filters_cost_nothing_and_longer_ones_only_in_the_strict_for
         (nn.ConvTranspose2d(4, 6, 3, groups=2), (2, 3, 18)),
     ],
 )
-def test_a_filter_is_all_that_makes_one_output_channel(layer, shape):
-    """Setting a filter to zero silences its channel and no other."""
+def test_filter_is_the_row_of_one_output_channel(layer, shape):
+    """A filter of zeros makes the output of its channel zero, and of no other."""
     W = filters(layer)
     assert W.shape == shape
     marked = torch.autograd.grad(filters(layer)[-1, 0].sum(), layer.weight)[0].bool()
@@ -99,16 +99,16 @@ def test_a_filter_is_all_that_makes_one_output_channel(layer, shape):
     assert silent.nonzero().flatten().tolist() == [channel]
 
 
-def test_the_running_mean_is_the_mean_of_all_that_was():
+def test_running_mean_is_the_mean_of_all_values():
     past = [[torch.randn(3, dtype=torch.float64), torch.randn(2, 2, dtype=torch.float64)] for _ in range(5)]
     mean = [torch.full((3,), 99.0, dtype=torch.float64), torch.full((2, 2), 99.0, dtype=torch.float64)]
     for t, theta in enumerate(past):
-        include(mean, theta, t)
+        update_mean(mean, theta, t)
     for k in range(2):
         torch.testing.assert_close(mean[k], sum(theta[k] for theta in past) / 5)
 
 
-def test_the_distance_to_the_mean_and_its_gradient():
+def test_squared_distance_and_its_gradient():
     theta, mean = weights(), [w.detach() + 1 for w in weights()]
     value = squared_distance(theta, mean)
     assert value.item() == pytest.approx(len(numbers(theta)))
@@ -127,8 +127,8 @@ def run(plain_recipe):
     return make
 
 
-def test_historical_averaging_by_hand(run):
-    """Before the first turn the term is 0; after two it is the distance to the mean of both."""
+def test_historical_averaging_uses_the_mean_of_past_steps(run):
+    """The term is 0 before the first step. After two steps it is the distance to the mean of both."""
     from gankit.training.update import train_step
 
     run = run({"historical_averaging": {"players": ["discriminator"]}})
@@ -144,29 +144,21 @@ def test_historical_averaging_by_hand(run):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_who_is_named_has_the_term(run, name):
+def test_only_the_configured_players_have_the_term(run, name):
     terms = run({name: {"players": ["generator"]}}).terms
     assert [t.name for t in terms["generator"]] == ["adversarial", name]
     assert [t.name for t in terms["discriminator"]] == ["adversarial"]
 
 
-def test_biases_are_left_alone(run):
+def test_biases_are_not_regularised(run):
     run = run({"l1_regularization": {}})
     *_, term = run.terms["discriminator"]
     term.function(None).backward()
     assert {p.dim() > 1 for p in run.parameters["discriminator"] if p.grad is not None} == {True}
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run(in_a_run, name, base, precision):
-    both = {name: {"weight": 0.1, "players": ["generator", "discriminator"]}}
-    in_a_run({"tricks": both, "train": {"precision": precision}}, base=base)
-
-
 @pytest.mark.parametrize("penalty", [OrthogonalRegularization, RelaxedOrthogonalRegularization])
-def test_the_orthogonal_ones_are_the_generators_and_bounded(penalty):
+def test_settings_of_the_orthogonal_penalties(penalty):
     assert penalty.Config().players == ["generator"]
     assert penalty.Config().weight == 1e-4
     for wrong in ({"weight": 0}, {"players": []}, {"players": ["both"]}):
@@ -175,6 +167,6 @@ def test_the_orthogonal_ones_are_the_generators_and_bounded(penalty):
 
 
 @pytest.mark.parametrize("function", [not_orthonormal, not_orthogonal])
-def test_the_gradient_of_the_orthogonal_ones(function):
+def test_gradient_of_the_orthogonal_penalties(function):
     W = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(function, (W,))

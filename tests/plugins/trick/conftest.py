@@ -1,3 +1,5 @@
+"""Optimal discriminator on four symbols, for tests of loss tricks."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +9,7 @@ from gankit import Spec, Step
 
 P_DATA = (1, 2, 3, 4)
 P_G = (4, 3, 1, 2)
-"""How often each of four symbols occurs among ten real and ten generated images."""
+"""Frequency of each of four symbols among ten real and ten generated images."""
 
 
 @pytest.fixture
@@ -22,9 +24,9 @@ def p_g():
 
 @pytest.fixture
 def best_discriminator(p_data, p_g):
-    """A function that trains a table of one logit for each symbol to the end, and returns D's answers.
+    """Function that trains one logit per symbol to convergence and returns D's outputs.
 
-    The batch holds every symbol exactly as often as its probability says, so the loss is the expectation.
+    Every symbol has its exact share in the batch, so the loss is the expectation.
     """
 
     def train(trick, loss, repeat=1, rounds=1):

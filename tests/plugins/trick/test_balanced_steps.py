@@ -1,3 +1,5 @@
+"""Trick: balanced steps."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -8,8 +10,8 @@ from gankit import Recipe
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
 from gankit.training.update import train_iteration
-from gankit_plugins.trick.balanced_steps import BalancedSteps, who_is_behind
-from gankit_plugins.trick.discriminator_confidence import share_right
+from gankit_plugins.trick.balanced_steps import BalancedSteps, player_behind
+from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
 
 
 def step(real, fake, real_target=1.0, fake_target=0.0):
@@ -25,45 +27,45 @@ def step(real, fake, real_target=1.0, fake_target=0.0):
     ("right", "behind"),
     [(0.0, "discriminator"), (0.59, "discriminator"), (0.6, None), (0.9, None), (0.91, "generator")],
 )
-def test_who_falls_behind_is_named(right, behind):
-    assert who_is_behind(right, 0.6, 0.9) == behind
+def test_player_behind(right, behind):
+    assert player_behind(right, 0.6, 0.9) == behind
 
 
-def test_the_share_of_pairs_in_the_right_order_ties_counted_half():
-    assert share_right(step([1.0, 2.0, 0.0, 5.0], [0.0, 3.0, 0.0, 4.0])).item() == (1 + 0 + 0.5 + 1) / 4
+def test_share_of_pairs_in_the_right_order_ties_counted_half():
+    assert ranking_accuracy(step([1.0, 2.0, 0.0, 5.0], [0.0, 3.0, 0.0, 4.0])).item() == (1 + 0 + 0.5 + 1) / 4
 
 
 def test_flipped_labels_flip_the_order():
     flipped = step([1.0, 2.0], [3.0, 4.0], real_target=0.1, fake_target=torch.tensor([0.9, 1.0]))
-    assert share_right(flipped).item() == 1
+    assert ranking_accuracy(flipped).item() == 1
 
 
-ONE = SimpleNamespace(ranks=SimpleNamespace(mean=lambda x: x))
-"""A run that one process plays."""
+SINGLE_RANK = SimpleNamespace(ranks=SimpleNamespace(mean=lambda x: x))
+"""Run with one rank."""
 
 
-def run(turns=2):
-    return SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(discriminator_steps=turns)))
+def run(steps=2):
+    return SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(discriminator_steps=steps)))
 
 
-def test_the_one_behind_plays_alone_until_patience_ends():
+def test_one_player_is_trained_alone_until_patience_ends():
     plugin = BalancedSteps(BalancedSteps.Config(patience=2))
-    assert plugin.turns(run()) is None
-    plugin.after_d_step(ONE, step([1.0], [0.0]))
-    assert [plugin.turns(run()) for _ in range(4)] == [["generator"], ["generator"], None, ["generator"]]
+    assert plugin.step_order(run()) is None
+    plugin.after_d_step(SINGLE_RANK, step([1.0], [0.0]))
+    assert [plugin.step_order(run()) for _ in range(4)] == [["generator"], ["generator"], None, ["generator"]]
     for _ in range(6):
-        plugin.after_d_step(ONE, step([0.0], [1.0]))
-    assert plugin.turns(run()) == ["discriminator"] * 2
+        plugin.after_d_step(SINGLE_RANK, step([0.0], [1.0]))
+    assert plugin.step_order(run()) == ["discriminator"] * 2
 
 
-def test_the_mean_over_turns_has_the_closed_form():
+def test_running_average_of_the_accuracy():
     plugin = BalancedSteps(BalancedSteps.Config(decay=0.25))
     for pair in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
-        plugin.after_d_step(ONE, step([pair[0]], [pair[1]]))
-    assert plugin.right.item() == pytest.approx(0.25 * (0.25 * 1 + 0.75 * 0) + 0.75 * 0.5)
+        plugin.after_d_step(SINGLE_RANK, step([pair[0]], [pair[1]]))
+    assert plugin.accuracy.item() == pytest.approx(0.25 * (0.25 * 1 + 0.75 * 0) + 0.75 * 0.5)
 
 
-def test_a_d_that_wins_at_once_waits_for_g(plain_recipe):
+def test_winning_discriminator_is_trained_less_often(plain_recipe):
     raw = merge(plain_recipe("igan"), {"tricks": {"balanced_steps": {"low": 0.0, "high": 0.1, "patience": 3}}})
     run = assemble(Recipe.from_dict(merge(raw, {"optimizer": {"discriminator": {"use": "adam", "lr": 0.05}}})))
     run.load_data()
@@ -74,11 +76,6 @@ def test_a_d_that_wins_at_once_waits_for_g(plain_recipe):
     assert run.step_counts["discriminator"] < 9
 
 
-def test_low_lies_below_high():
-    with pytest.raises(ValidationError, match=r"low = 0\.9 must lie below high = 0\.5"):
+def test_low_must_be_below_high():
+    with pytest.raises(ValidationError, match=r"low = 0\.9 must be below high = 0\.5"):
         BalancedSteps.Config(low=0.9, high=0.5)
-
-
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_in_a_run(in_a_run, base):
-    in_a_run({"tricks": {"balanced_steps": {"low": 0.45, "high": 0.5, "patience": 2}}}, base=base)

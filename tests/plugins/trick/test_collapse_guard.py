@@ -1,3 +1,5 @@
+"""Trick: collapse guard."""
+
 import math
 import shutil
 from types import SimpleNamespace
@@ -17,25 +19,25 @@ from gankit_plugins.trick.discriminator_confidence import excess
 
 
 @given(st.floats(-10, 10), st.floats(0, 1))
-def test_the_excess_is_the_divergence_of_target_and_answer(logit, t):
-    """Of two coins: t ln(t / s) + (1 - t) ln((1 - t) / (1 - s))."""
+def test_excess_is_the_divergence_of_target_and_output(logit, t):
+    """Check t ln(t / s) + (1 - t) ln((1 - t) / (1 - s))."""
     s = 1 / (1 + math.exp(-logit))
     expected = (t * math.log(t / s) if t else 0) + ((1 - t) * math.log((1 - t) / (1 - s)) if t < 1 else 0)
     assert excess(torch.tensor([logit]), t).item() == pytest.approx(expected, abs=2e-5)
 
 
-def test_nothing_is_left_where_d_answers_what_it_was_told():
+def test_excess_loss_is_0_where_outputs_equal_targets():
     target = torch.tensor([0.1, 0.9])
     assert excess(torch.logit(target), target).item() == pytest.approx(0, abs=1e-6)
 
 
-def playing(plugin, answers, every):
-    """A run in which D answers so much for real images, and as much the other way for fakes, look after look."""
+def train(plugin, logits_per_check, every):
+    """Run the hooks with these logits for real images, and the negative ones for fake images, one per check."""
     run = SimpleNamespace(iteration=0, stopped=None, ranks=SimpleNamespace(mean=lambda x: x))
     run.stop = lambda reason: setattr(run, "stopped", reason)
-    for answer in answers:
+    for logit in logits_per_check:
         for _ in range(every):
-            logits = torch.tensor([float(answer)])
+            logits = torch.tensor([float(logit)])
             step = SimpleNamespace(
                 real_output=SimpleNamespace(logits=logits),
                 fake_output=SimpleNamespace(logits=-logits),
@@ -54,26 +56,26 @@ def guard(**settings):
     return CollapseGuard(CollapseGuard.Config(every=3, patience=2, **settings))
 
 
-def test_it_stops_when_the_loss_has_been_next_to_nothing_long_enough():
-    run = playing(guard(), [1, 9, 1, 9, 9, 9], 3)
+def test_run_stops_after_enough_checks_with_a_low_loss():
+    run = train(guard(), [1, 9, 1, 9, 9, 9], 3)
     assert run.iteration == 15
     assert "below 0.01 for 6 iterations" in run.stopped
     assert "instance_noise" in run.stopped
 
 
-@pytest.mark.parametrize("answer", [0, 0.5, 3])
-def test_a_loss_that_only_stands_still_never_stops_it(answer):
-    assert playing(guard(), [answer] * 30, 3).stopped is None
+@pytest.mark.parametrize("logit", [0, 0.5, 3])
+def test_constant_loss_does_not_stop_the_run(logit):
+    assert train(guard(), [logit] * 30, 3).stopped is None
 
 
-def test_a_run_is_stopped_with_its_reason_and_counts_on_after_a_resume(plain_recipe, tmp_path):
+def test_run_stops_with_a_reason_and_continues_after_a_resume(plain_recipe, tmp_path):
     """Targets that D cannot miss: everything counts as won, from the first look on."""
     tricks = {"collapse_guard": {"every": 1, "patience": 4, "threshold": 1000.0}}
     raw = merge(plain_recipe("igan"), {"tricks": tricks, "train": {"iterations": 9}})
     _, outcome = start(Recipe.from_dict(raw), tmp_path / "whole", Reporter())
     assert outcome.iterations == 4
-    assert "it tells all images apart" in outcome.stop_reason
-    start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", Reporter(), print)
+    assert "it separates all images" in outcome.stop_reason
+    start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", Reporter())
     _, resumed = resume(tmp_path / "cut", ["train.iterations=9"], Reporter())
     assert resumed.iterations == 4
     # The first is this process's own until it ends.
@@ -82,18 +84,13 @@ def test_a_run_is_stopped_with_its_reason_and_counts_on_after_a_resume(plain_rec
     assert nevertheless.iterations == 8
 
 
-def test_a_loss_that_is_no_cross_entropy_is_advised_against(plain_recipe):
+def test_loss_without_cross_entropy_causes_a_warning(plain_recipe):
     raw = merge(plain_recipe("igan"), {"tricks": {"collapse_guard": {}}})
-    assert assemble(Recipe.from_dict(raw)).advice == []
+    assert assemble(Recipe.from_dict(raw)).warnings == []
     for change, loss in [
         ({"loss": {"use": "hinge"}}, "the loss 'hinge'"),
         ({"loss": {"use": "least_squares"}}, "the loss 'least_squares'"),
         ({"tricks": {"relativistic_average": {}}}, "relativistic_average"),
     ]:
-        (sentence,) = assemble(Recipe.from_dict(merge(raw, change))).advice
-        assert sentence.startswith(f"tricks.collapse_guard: with {loss} D's answers are no logits of a probability")
-
-
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_in_a_run_it_changes_nothing(in_a_run, base):
-    in_a_run({"tricks": {"collapse_guard": {"every": 1}}}, base=base, changes=False)
+        (sentence,) = assemble(Recipe.from_dict(merge(raw, change))).warnings
+        assert sentence.startswith(f"tricks.collapse_guard: with {loss} D's outputs are not logits of a probability")

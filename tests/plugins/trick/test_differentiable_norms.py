@@ -1,8 +1,10 @@
+"""Trick: differentiable norms."""
+
 import pytest
 import torch
 from torch import nn
 
-from gankit_plugins.trick.differentiable_norms import ElementaryNorms
+from gankit_plugins.trick.differentiable_norms import DifferentiableNorms
 
 
 def norms():
@@ -24,10 +26,10 @@ def norms():
 
 
 @pytest.mark.parametrize("name", norms())
-def test_the_norms_are_torchs(name):
+def test_norms_are_torchs(name):
     norm, x = norms()[name]
     expected = norm(x)
-    with ElementaryNorms():
+    with DifferentiableNorms():
         torch.testing.assert_close(norm(x), expected)
 
 
@@ -39,7 +41,7 @@ def test_third_derivative_against_finite_differences(name):
     def second(x):
         """A second derivative, along two directions."""
         x = x.requires_grad_()
-        with ElementaryNorms():
+        with DifferentiableNorms():
             y = norm(x).tanh().square().sum()
         (first,) = torch.autograd.grad(y, x, create_graph=True)
         (result,) = torch.autograd.grad((first * along[0]).sum(), x, create_graph=True)
@@ -57,13 +59,13 @@ def test_in_evaluation_mode_running_statistics_are_used(norm):
     x = torch.randn(4, 3, 2, 2)
     norm(x + 3)
     norm.eval()
-    with ElementaryNorms():
+    with DifferentiableNorms():
         assert torch.equal(norm(x), nn.functional.batch_norm(x, norm.running_mean, norm.running_var))
 
 
 def test_half_precision_is_computed_in_float32_and_given_back():
     norm, x = nn.BatchNorm1d(2), torch.randn(64, 2).bfloat16() + 100
-    with ElementaryNorms():
+    with DifferentiableNorms():
         y = norm(x)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y, norm(x.float()).bfloat16())
@@ -71,6 +73,6 @@ def test_half_precision_is_computed_in_float32_and_given_back():
 
 def test_what_is_no_norm_is_left_alone():
     layer, x = nn.Sequential(nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4), nn.LeakyReLU()), torch.randn(2, 4, 5, 5)
-    with ElementaryNorms():
+    with DifferentiableNorms():
         y = layer(x)
     assert torch.equal(y, layer(x))

@@ -1,3 +1,5 @@
+"""Trick: dropout."""
+
 import copy
 
 import pytest
@@ -33,7 +35,7 @@ def wrapped(network=None, player="generator", **settings):
 
 
 def shares_dropped(network, count=64):
-    """What share is exactly zero after each activation."""
+    """Return the share of zeros after each activation."""
     torch.manual_seed(0)
     network(torch.randn(count, 5))
     hidden, maps, late = network.seen
@@ -76,7 +78,7 @@ def test_only_the_chosen_ones(layer):
     assert shares[1 - layer] == 0.0
 
 
-def test_a_layer_named_twice_is_dropped_once():
+def test_layer_named_twice_is_dropped_once():
     assert shares_dropped(wrapped(p=0.5, layers=[0, 0]))[0] == pytest.approx(0.5, abs=0.06)
 
 
@@ -87,7 +89,7 @@ def test_evaluation_is_without_dropout():
     assert torch.equal(network(z), plain(z))
 
 
-def test_a_copy_drops_too():
+def test_copy_drops_too():
     assert shares_dropped(copy.deepcopy(wrapped(p=0.5, layers=[0])))[0] > 0.3
 
 
@@ -108,17 +110,19 @@ def test_discriminator_is_left_alone():
     assert shares_dropped(network)[:2] == [0.0, 0.0]
 
 
-def test_a_layer_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match=r"layers = \[0, 3\] given; Generator has 3 activations, numbered from 0 to 2"):
+def test_layer_that_is_not_there_is_refused():
+    with pytest.raises(
+        InputError, match=r"dropout: layers = \[0, 3\]: Generator has 3 activations, numbered from 0 to 2"
+    ):
         wrapped(layers=[0, 3])
 
 
-def test_a_network_without_activation_modules_is_refused():
-    with pytest.raises(InputError, match="Sequential holds no activation module"):
+def test_network_without_activation_modules_is_refused():
+    with pytest.raises(InputError, match="Sequential has no activation modules"):
         wrapped(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
 
 
 @pytest.mark.parametrize("settings", [{"p": 1.0}, {"p": -0.1}, {"layers": []}, {"layers": [-1]}])
-def test_bounds(settings):
+def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValidationError):
         Dropout.Config(**settings)

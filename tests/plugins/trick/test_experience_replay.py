@@ -1,3 +1,5 @@
+"""Trick: experience replay."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 from gankit import Recipe, Spec, Step
 from gankit.plugin.hooks import Hooks
 from gankit.training.assembly import assemble
-from gankit_plugins.trick.experience_replay import ExperienceReplay, Memory, replay
+from gankit_plugins.trick.experience_replay import ExperienceReplay, ReplayBuffer, replay
 from gankit_plugins.trick.label_smoothing import LabelSmoothing
 
 CPU = torch.device("cpu")
@@ -45,7 +47,7 @@ def test_nothing_is_replaced_before_anything_is_stored():
     assert torch.equal(step.fake, numbered(1, 6))
 
 
-def test_the_share_is_past_ones_at_random_places():
+def test_share_is_past_ones_at_random_places():
     torch.manual_seed(0)
     plugin = started(share=0.25, capacity=100, channels=3)
     places = []
@@ -68,7 +70,7 @@ def test_as_many_new_ones_are_stored_first_in_free_slots():
     for t in range(3):
         step = turn(numbered(8 * t + 1, 8))
         plugin.before_d_step(step)
-        now = set(numbers(plugin.memory.images)) - {0.0}
+        now = set(numbers(plugin.buffer.images)) - {0.0}
         assert stored <= now or t == 2
         new = now - stored
         assert len(new) == 4
@@ -76,31 +78,31 @@ def test_as_many_new_ones_are_stored_first_in_free_slots():
         # With half replaced, those are stored that D was shown as new.
         assert new == {n for n in numbers(step.fake) if n > 8 * t} or t == 0
         stored = now
-        assert plugin.memory.filled.tolist() == [min(4 * (t + 1), 10)]
+        assert plugin.buffer.filled.tolist() == [min(4 * (t + 1), 10)]
     # The third turn fills two free slots and overwrites two others.
     assert len(stored) == 10
 
 
-def test_a_full_memory_is_overwritten_everywhere_alike():
+def test_full_buffer_is_overwritten_uniformly():
     torch.manual_seed(0)
-    memory = Memory(1, 5, (1, 2, 2), CPU)
-    memory.store(numbered(1, 5), torch.zeros(5, dtype=torch.int64))
-    assert numbers(memory.images) == [1, 2, 3, 4, 5]
+    buffer = ReplayBuffer(1, 5, (1, 2, 2), CPU)
+    buffer.store(numbered(1, 5), torch.zeros(5, dtype=torch.int64))
+    assert numbers(buffer.images) == [1, 2, 3, 4, 5]
     hits = torch.zeros(5)
     for _ in range(2000):
-        before = memory.images.clone()
-        memory.store(numbered(100, 1) + torch.rand(1), torch.zeros(1, dtype=torch.int64))
-        changed = (memory.images != before).any(dim=(1, 2, 3))
+        before = buffer.images.clone()
+        buffer.store(numbered(100, 1) + torch.rand(1), torch.zeros(1, dtype=torch.int64))
+        changed = (buffer.images != before).any(dim=(1, 2, 3))
         assert changed.sum() == 1
         hits += changed
     assert ((hits / 2000 - 0.2).abs() < 5 * (0.2 * 0.8 / 2000) ** 0.5).all()
 
 
-def test_every_remembered_image_is_recalled_alike():
+def test_every_stored_image_is_sampled_equally_often():
     torch.manual_seed(0)
-    memory = Memory(1, 8, (1, 2, 2), CPU)
-    memory.store(numbered(1, 5), torch.zeros(5, dtype=torch.int64))
-    images, known = memory.recall(torch.zeros(4000, dtype=torch.int64))
+    buffer = ReplayBuffer(1, 8, (1, 2, 2), CPU)
+    buffer.store(numbered(1, 5), torch.zeros(5, dtype=torch.int64))
+    images, known = buffer.sample(torch.zeros(4000, dtype=torch.int64))
     assert known.all()
     counts = torch.bincount(images[:, 0, 0, 0].long(), minlength=6)
     assert counts[0] == 0
@@ -113,15 +115,15 @@ class Naive:
     def __init__(self, classes, slots):
         self.shelves, self.slots = [[] for _ in range(classes)], slots
 
-    def check(self, memory, images, classes):
-        """What may have become of the shelves, after the images were stored."""
+    def check(self, buffer, images, classes):
+        """Check the possible contents of the buffer after images were stored."""
         new = [[n for n, k in zip(numbers(images), classes.tolist(), strict=True) if k == shelf]
                for shelf in range(len(self.shelves))]  # fmt: skip
         for k, shelf in enumerate(self.shelves):
-            after = numbers(memory.images[k * self.slots : (k + 1) * self.slots])
+            after = numbers(buffer.images[k * self.slots : (k + 1) * self.slots])
             kept = new[k][: self.slots]
             size = min(len(shelf) + len(new[k]), self.slots)
-            assert memory.filled[k] == size
+            assert buffer.filled[k] == size
             assert after[size:] == [0.0] * (self.slots - size)
             free = self.slots - len(shelf)
             assert after[len(shelf) : len(shelf) + len(kept[:free])] == kept[:free]
@@ -133,16 +135,16 @@ class Naive:
 @given(st.data(), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
 def test_shelves_against_a_naive_loop(data, classes, slots, seed):
     torch.manual_seed(seed)
-    memory, naive, first = Memory(classes, slots, (1, 2, 2), CPU), Naive(classes, slots), 1
+    buffer, naive, first = ReplayBuffer(classes, slots, (1, 2, 2), CPU), Naive(classes, slots), 1
     for _ in range(4):
         labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=7))
         images, of = numbered(first, len(labels)), torch.tensor(labels)
-        memory.store(images, of)
-        naive.check(memory, images, of)
+        buffer.store(images, of)
+        naive.check(buffer, images, of)
         first += len(labels)
 
 
-def test_a_fake_is_replaced_by_one_of_its_class():
+def test_fake_is_replaced_by_one_of_its_class():
     torch.manual_seed(0)
     plugin = started(classes=3, share=0.5, capacity=30)
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
@@ -154,12 +156,12 @@ def test_a_fake_is_replaced_by_one_of_its_class():
         plugin.before_d_step(step)
         assert [of[n] for n in numbers(step.fake)] == labels.tolist()
         assert torch.equal(step.labels, labels)
-    assert plugin.memory.filled.tolist() == [10, 10, 10]
+    assert plugin.buffer.filled.tolist() == [10, 10, 10]
     for k in range(3):
-        assert {of[n] for n in numbers(plugin.memory.images[10 * k : 10 * k + 10])} == {k}
+        assert {of[n] for n in numbers(plugin.buffer.images[10 * k : 10 * k + 10])} == {k}
 
 
-def test_a_class_of_which_nothing_is_remembered_keeps_its_fakes():
+def test_class_of_which_nothing_is_remembered_keeps_its_fakes():
     torch.manual_seed(0)
     plugin = started(classes=2, share=1.0, capacity=8)
     plugin.before_d_step(turn(numbered(1, 3), torch.tensor([0, 0, 0])))
@@ -180,7 +182,7 @@ def test_all_of_them_are_past_ones():
     assert max(numbers(step.fake)) <= 4
 
 
-def test_a_small_share_is_one_image():
+def test_small_share_is_one_image():
     assert started(share=0.01).count(8) == 1
     assert started(share=0.5).count(9) == 4
 
@@ -198,16 +200,16 @@ def test_only_the_steps_fakes_change_and_not_in_place():
     assert all(getattr(step, name) is value for name, value in before.items())
 
 
-def test_a_turn_only_looked_ahead_to_leaves_no_trace():
+def test_simulated_step_changes_nothing():
     plugin = started(share=1.0, capacity=8)
     plugin.before_d_step(turn(numbered(1, 4)))
-    images, filled, randomness = plugin.memory.rows.clone(), plugin.memory.filled.clone(), torch.get_rng_state()
+    images, filled, randomness = plugin.buffer.rows.clone(), plugin.buffer.filled.clone(), torch.get_rng_state()
     fake = numbered(5, 4)
     step = turn(fake, simulated=True)
     plugin.before_d_step(step)
     assert step.fake is fake
-    assert torch.equal(plugin.memory.rows, images)
-    assert torch.equal(plugin.memory.filled, filled)
+    assert torch.equal(plugin.buffer.rows, images)
+    assert torch.equal(plugin.buffer.filled, filled)
     assert torch.equal(torch.get_rng_state(), randomness)
 
 
@@ -242,9 +244,9 @@ def test_acts_before_or_after_smoothing_as_the_recipe_has_it(first):
         plugins = dict(reversed(plugins.items()))
     everyone = Hooks(plugins).event("before_d_step")
 
-    def by_hand(memory, fake):
+    def by_hand(buffer, fake):
         def shown():
-            return replay(fake, torch.zeros(4, dtype=torch.int64), memory, 2)
+            return replay(fake, torch.zeros(4, dtype=torch.int64), buffer, 2)
 
         def targets():
             return torch.empty(4).uniform_(0.8, 1.0), torch.empty(4).uniform_(0.0, 0.2)
@@ -254,7 +256,7 @@ def test_acts_before_or_after_smoothing_as_the_recipe_has_it(first):
         drawn = targets()
         return shown(), *drawn
 
-    memory, results = Memory(1, 16, (1, 2, 2), CPU), []
+    buffer, results = ReplayBuffer(1, 16, (1, 2, 2), CPU), []
     torch.manual_seed(3)
     for t in range(3):
         step = turn(numbered(4 * t + 1, 4))
@@ -262,7 +264,7 @@ def test_acts_before_or_after_smoothing_as_the_recipe_has_it(first):
         results.append((step.fake, step.real_target, step.fake_target))
     torch.manual_seed(3)
     for t in range(3):
-        expected = by_hand(memory, numbered(4 * t + 1, 4))
+        expected = by_hand(buffer, numbered(4 * t + 1, 4))
         for value, wanted in zip(results[t], expected, strict=True):
             assert torch.equal(value, wanted)
 
@@ -271,35 +273,25 @@ def recipe(batch_size, accumulate=1):
     return SimpleNamespace(train=SimpleNamespace(batch_size=batch_size, accumulate=accumulate))
 
 
-def test_advises_against_a_memory_of_one_turn():
+def test_buffer_of_one_step_causes_a_warning():
     plugin = ExperienceReplay(ExperienceReplay.Config(capacity=32))
-    (advice,) = plugin.check_recipe(recipe(64))
-    assert "32 new fakes overwrite all of a buffer of 32" in advice
+    (warnings,) = plugin.check_recipe(recipe(64))
+    assert "32 new images fill the whole buffer of 32" in warnings
     assert list(plugin.check_recipe(recipe(64, accumulate=2))) == []
 
 
 def test_no_room_for_every_class_is_refused():
-    with pytest.raises(ValueError, match="no room for each of 10 classes; capacity must be 10 or more"):
+    with pytest.raises(ValueError, match="capacity = 9 is below the number of classes; set 10 or more"):
         ExperienceReplay(ExperienceReplay.Config(capacity=9)).adjust_spec(Spec(classes=10))
 
 
 @pytest.mark.parametrize("wrong", [{"share": 0.0}, {"share": 1.1}, {"capacity": 0}, {"capacity": 1.5}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         ExperienceReplay.Config(**wrong)
 
 
-@pytest.mark.parametrize("base", ["igan_vn", "igan"])
-def test_in_a_run(in_a_run, base):
-    in_a_run({"tricks": {"experience_replay": {"capacity": 8}}}, base=base)
-
-
-def test_in_a_run_in_parts_and_bf16(in_a_run):
-    change = {"train": {"precision": "bf16", "accumulate": 2}, "tricks": {"experience_replay": {"capacity": 8}}}
-    in_a_run(change)
-
-
-def test_before_the_first_turn_nothing_is_remembered(plain_recipe):
+def test_state_before_the_first_step_is_empty(plain_recipe):
     run = assemble(Recipe.from_dict(plain_recipe() | {"tricks": {"experience_replay": {"capacity": 8}}}))
     run.load_data()
     run.start()

@@ -1,3 +1,5 @@
+"""Trick: instance noise."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -81,6 +83,6 @@ def test_no_noise_is_drawn_once_it_has_faded():
 
 
 @pytest.mark.parametrize("settings", [{"sigma": -0.1}, {"final_sigma": -1}, {"over": 0}, {"sigma": float("nan")}])
-def test_bounds(settings):
+def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValidationError):
         InstanceNoise.Config(**settings)

@@ -1,10 +1,12 @@
+"""Trick: label smoothing."""
+
 from types import SimpleNamespace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from gankit_plugins.loss.igan_label import IganLabel, equation_11
+from gankit_plugins.loss.igan_label import IganLabel
 from gankit_plugins.loss.non_saturating import NonSaturating
 from gankit_plugins.trick.label_smoothing import LabelSmoothing
 
@@ -17,7 +19,7 @@ def new_step(count=6):
     images = torch.zeros(count, 1, 2, 2)
     return SimpleNamespace(
         real=images,
-        answers=len(images),
+        num_logits=len(images),
         fake=images,
         labels=None,
         real_target=1.0,
@@ -40,20 +42,20 @@ def test_default_is_one_sided():
 @pytest.mark.parametrize(("a", "b"), [(0.9, 0.0), (0.8, 0.3), (1.0, 0.0), (0.1, 0.95)])
 @pytest.mark.parametrize("loss", [NonSaturating, IganLabel])
 def test_best_discriminator_is_salimans(best_discriminator, p_data, p_g, loss, a, b):
-    answers = best_discriminator(smoothing(real=a, fake=b), loss(loss.Config()))
-    torch.testing.assert_close(answers, (a * p_data + b * p_g) / (p_data + p_g), rtol=0, atol=1e-6)
+    outputs = best_discriminator(smoothing(real=a, fake=b), loss(loss.Config()))
+    torch.testing.assert_close(outputs, (a * p_data + b * p_g) / (p_data + p_g), rtol=0, atol=1e-6)
 
 
 def test_best_discriminator_with_ranges_has_their_means(best_discriminator, p_data, p_g):
     torch.manual_seed(0)
     trick = smoothing(real=[0.0, 0.1], fake=[0.9, 1.0])
-    answers = best_discriminator(trick, NonSaturating(NonSaturating.Config()), repeat=1000)
+    outputs = best_discriminator(trick, NonSaturating(NonSaturating.Config()), repeat=1000)
     expected = (0.05 * p_data + 0.95 * p_g) / (p_data + p_g)
     # At most 0.029 / sqrt(1000) is the standard deviation of the mean of a symbol's targets.
-    torch.testing.assert_close(answers, expected, rtol=0, atol=5 * 0.029 / 1000**0.5)
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=5 * 0.029 / 1000**0.5)
 
 
-def test_each_image_and_turn_has_a_target_of_its_own():
+def test_each_image_and_step_has_a_target_of_its_own():
     torch.manual_seed(0)
     step, trick = new_step(), smoothing(real=[0.8, 1.0], fake=[0.0, 0.2])
     trick.before_d_step(step)
@@ -89,29 +91,30 @@ def test_hard_flipped_labels_are_equation_11():
     real, fake = torch.randn(6), torch.randn(6)
     step.real_output, step.fake_output = SimpleNamespace(logits=real), SimpleNamespace(logits=fake)
     (term,) = IganLabel(IganLabel.Config()).loss_terms("discriminator")
-    torch.testing.assert_close(term.function(step), -equation_11(real, fake, 1.0, 1.0))
+    expected = IganLabel.discriminator_loss(real, fake, 0.0, 1.0)
+    torch.testing.assert_close(term.function(step), expected)
 
 
 @pytest.mark.parametrize(
     ("real", "fake"), [(0.5, 0.5), ([0.4, 0.8], 0.5), ([0.5, 1.0], [0.0, 0.5]), (0.9, [0.0, 1.0]), ([0, 1], [0, 1])]
 )
 def test_overlapping_targets_are_refused(real, fake):
-    with pytest.raises(ValidationError, match="overlap, so that an answer could mean either; keep one above"):
+    with pytest.raises(ValidationError, match="overlap; keep one above"):
         LabelSmoothing.Config(real=real, fake=fake)
 
 
 @pytest.mark.parametrize("key", ["real", "fake"])
 @pytest.mark.parametrize("value", [1.2, -0.1, [0.5, 1.2]])
 def test_targets_are_probabilities(key, value):
-    with pytest.raises(ValidationError, match="a number from 0 to 1 is wanted"):
+    with pytest.raises(ValidationError, match="it must be a number from 0 to 1"):
         LabelSmoothing.Config(**{key: value})
 
 
-def test_advises_against_a_loss_without_targets():
+def test_warns_of_a_loss_without_targets():
     class Critic:
         name = "wasserstein"
         uses_targets = False
 
-    (advice,) = smoothing().check_recipe(recipe(Critic))
-    assert "'wasserstein' has no targets" in advice
+    (warnings,) = smoothing().check_recipe(recipe(Critic))
+    assert "'wasserstein' has no targets" in warnings
     assert list(smoothing().check_recipe(recipe(NonSaturating))) == []

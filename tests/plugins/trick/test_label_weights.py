@@ -1,3 +1,5 @@
+"""Trick: label weights."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -31,7 +33,7 @@ def weights(**settings):
 
 def new_step(count=6):
     images = torch.zeros(count, 1, 2, 2)
-    return SimpleNamespace(real=images, answers=len(images), fake=images, real_weight=1.0, fake_weight=1.0)
+    return SimpleNamespace(real=images, num_logits=len(images), fake=images, real_weight=1.0, fake_weight=1.0)
 
 
 def recipe(loss):
@@ -40,25 +42,25 @@ def recipe(loss):
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.1, 0.9), (1.0, 1.0), (2.0, 0.5)])
 def test_best_discriminator_is_equation_9(best_discriminator, p_data, p_g, alpha, beta):
-    answers = best_discriminator(weights(alpha=alpha, beta=beta), IganLabel(IganLabel.Config()))
-    torch.testing.assert_close(answers, alpha * p_data / (alpha * p_data + beta * p_g), rtol=0, atol=1e-6)
+    outputs = best_discriminator(weights(alpha=alpha, beta=beta), IganLabel(IganLabel.Config()))
+    torch.testing.assert_close(outputs, alpha * p_data / (alpha * p_data + beta * p_g), rtol=0, atol=1e-6)
 
 
 def test_best_discriminator_with_flipped_labels_is_its_complement(best_discriminator, p_data, p_g):
     trick = Both(weights(alpha=0.1, beta=0.9), Flip())
-    answers = best_discriminator(trick, IganLabel(IganLabel.Config()))
-    torch.testing.assert_close(answers, 0.9 * p_g / (0.1 * p_data + 0.9 * p_g), rtol=0, atol=1e-6)
+    outputs = best_discriminator(trick, IganLabel(IganLabel.Config()))
+    torch.testing.assert_close(outputs, 0.9 * p_g / (0.1 * p_data + 0.9 * p_g), rtol=0, atol=1e-6)
 
 
 def test_printed_ranges_are_the_default_and_act_by_their_means(best_discriminator, p_data, p_g):
     torch.manual_seed(0)
-    answers = best_discriminator(weights(), IganLabel(IganLabel.Config()), repeat=4000)
+    outputs = best_discriminator(weights(), IganLabel(IganLabel.Config()), repeat=4000)
     expected = 0.05 * p_data / (0.05 * p_data + 0.95 * p_g)
-    torch.testing.assert_close(answers, expected, rtol=0.05, atol=0)
+    torch.testing.assert_close(outputs, expected, rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("hook", ["before_d_step", "before_g_step"])
-def test_each_image_and_turn_has_weights_of_its_own(hook):
+def test_each_image_and_step_has_weights_of_its_own(hook):
     torch.manual_seed(0)
     step, trick = new_step(), weights()
     getattr(trick, hook)(step)
@@ -78,11 +80,11 @@ def test_fixed_weights():
 
 
 def test_negative_weights_are_refused():
-    with pytest.raises(ValidationError, match="a number of 0 or more is wanted"):
+    with pytest.raises(ValidationError, match="it must be a number of 0 or more"):
         LabelWeights.Config(alpha=-0.5)
 
 
-def test_advises_against_a_loss_without_weights():
-    (advice,) = weights().check_recipe(recipe(NonSaturating))
-    assert "'non_saturating' reads no weights" in advice
+def test_warns_of_a_loss_without_weights():
+    (warnings,) = weights().check_recipe(recipe(NonSaturating))
+    assert "'non_saturating' has no weights" in warnings
     assert list(weights().check_recipe(recipe(IganLabel))) == []

@@ -9,7 +9,7 @@ from torch import nn
 from gankit import DiscriminatorOutput, Recipe
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
-from gankit_plugins.trick.feature_head import Widened, same_class
+from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
 from gankit_plugins.trick.minibatch_discrimination import closeness
 from gankit_plugins.trick.minibatch_stddev import mean_deviation
 
@@ -27,7 +27,7 @@ def test_closeness_by_a_naive_double_loop(labels):
     torch.testing.assert_close(closeness(M, compared), expected)
 
 
-def test_an_image_alone_is_close_to_nobody_and_equal_ones_are_as_close_as_can_be():
+def test_image_alone_is_close_to_nobody_and_equal_ones_are_as_close_as_can_be():
     assert closeness(torch.randn(1, 3, 2), None).tolist() == [[0, 0, 0]]
     assert closeness(torch.ones(4, 2, 5), None).tolist() == [[3, 3]] * 4
 
@@ -39,7 +39,7 @@ def test_closeness_has_a_finite_gradient_where_all_are_equal():
 
 
 @pytest.mark.parametrize("labels", [None, [0, 1, 0, 0, 1]])
-def test_the_mean_deviation_by_a_naive_loop(labels):
+def test_mean_deviation_by_a_naive_loop(labels):
     f = torch.randn(5, 4, dtype=torch.float64)
     for i in range(5):
         part = [j for j in range(5) if labels is None or labels[i] == labels[j]]
@@ -53,7 +53,7 @@ def test_the_mean_deviation_by_a_naive_loop(labels):
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_images_all_alike_deviate_by_nothing_with_a_finite_gradient(count):
+def test_equal_images_have_deviation_0_and_a_finite_gradient(count):
     f = torch.ones(count, 3, requires_grad=True)
     value = mean_deviation(f, None)
     assert value.flatten().tolist() == pytest.approx([1e-4] * count)
@@ -61,7 +61,7 @@ def test_images_all_alike_deviate_by_nothing_with_a_finite_gradient(count):
     assert torch.isfinite(f.grad).all()
 
 
-def test_the_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
+def test_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
     class Network(nn.Module):
         def __init__(self):
             super().__init__()
@@ -74,7 +74,7 @@ def test_the_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
         def forward(self, features, labels):
             return 2 * features[:, :2]
 
-    whole = Widened(Network(), Doubled(), 2)
+    whole = ExtendedFeatures(Network(), Doubled(), 2)
     nn.init.normal_(whole.share.weight)
     x = torch.randn(4, 3)
     last = nn.Linear(5, 1)
@@ -100,7 +100,7 @@ TRICKS = ["minibatch_discrimination", "minibatch_stddev"]
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_an_answer_depends_on_the_batch_and_within_a_class_alone_where_classes_have_networks(run, trick):
+def test_logits_depend_on_the_batch_or_on_the_class(run, trick):
     for base, others_count in (("igan", True), ("igan_vn", False)):
         one = run(trick, base)
         one.discriminator.eval()
@@ -114,14 +114,14 @@ def test_an_answer_depends_on_the_batch_and_within_a_class_alone_where_classes_h
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_the_first_answers_are_those_without_the_trick(run, trick):
+def test_initial_logits_equal_those_without_the_trick(run, trick):
     """Images are much alike for a D that has learnt nothing, and a share of that would drown its own answer."""
     one = run(trick)
     images, labels = one.draw()
     torch.testing.assert_close(one.discriminator(images, labels)[0], one.discriminator.network(images, labels)[0])
 
 
-def test_measures_are_taken_in_float32():
+def test_values_are_computed_in_float32():
     """Differences that bfloat16, with 8 bits, would lose beside a mean of 100."""
     f = 100 + torch.arange(4.0).view(4, 1).expand(4, 512) / 2
     expected = f.var(0, correction=0).sqrt().mean().item()
@@ -132,10 +132,3 @@ def test_measures_are_taken_in_float32():
 @pytest.mark.parametrize("trick", TRICKS)
 def test_it_is_known_to_couple_the_batch(run, trick):
     assert run(trick).recipe.coupling("discriminator") == [f"tricks.{trick}"]
-
-
-@pytest.mark.parametrize("trick", TRICKS)
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run(in_a_run, trick, base, precision):
-    in_a_run({"tricks": {trick: {}}, "train": {"precision": precision}}, base=base)

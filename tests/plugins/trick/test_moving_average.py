@@ -1,3 +1,5 @@
+"""Trick: moving average."""
+
 import math
 
 import pytest
@@ -30,7 +32,7 @@ def without(raw, trick):
 
 
 @pytest.mark.parametrize(("t", "decay", "expected"), [(0, 0.99, 0.1), (90, 0.99, 0.91), (10**6, 0.99, 0.99), (3, 0, 0)])
-def test_the_decay_rises_to_its_setting(t, decay, expected):
+def test_decay_rises_to_its_setting(t, decay, expected):
     assert decay_at(t, decay) == pytest.approx(expected)
 
 
@@ -41,7 +43,7 @@ def test_before_its_start_the_average_is_g_itself():
     assert average[0].tolist() == [5, 5]
 
 
-def test_the_average_has_the_closed_form_of_the_decay():
+def test_average_has_the_closed_form_of_the_decay():
     """With a constant decay d: d^n x_0 + (1 - d) sum over k of d^(n - k) x_k."""
     d, n = 0.7, 5
     values = torch.randn(n + 1, 3, 2, dtype=torch.float64)
@@ -53,7 +55,7 @@ def test_the_average_has_the_closed_form_of_the_decay():
     assert math.isclose(d**n + (1 - d) * sum(d ** (n - k) for k in range(1, n + 1)), 1)
 
 
-def test_the_average_is_saved_and_nothing_that_is_learnt_changes(tmp_path):
+def test_average_is_saved_and_nothing_that_is_learnt_changes(tmp_path):
     averaged = play(TINY, tmp_path / "averaged")
     plain = play(without(TINY, "moving_average"), tmp_path / "plain")
     for name in ("generator", "discriminator", "optimizer", "random"):
@@ -65,8 +67,8 @@ def test_the_average_is_saved_and_nothing_that_is_learnt_changes(tmp_path):
     assert set(moved) >= {"to_small.weight", "to_large.weight"}
 
 
-def test_the_saved_average_is_the_one_worked_out_from_every_turn(tmp_path):
-    """By hand, from a checkpoint after every turn; the average begins with G as it was built."""
+def test_saved_average_equals_the_average_over_all_steps(tmp_path):
+    """Compute the average from a checkpoint after every step, starting with the initial G."""
     raw = TINY | {"output": TINY["output"] | {"checkpoint_every": 1, "keep_checkpoints": 9}}
     run = play(raw, tmp_path / "run")
 

@@ -1,3 +1,5 @@
+"""Trick: orthogonal init."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -35,7 +37,7 @@ def test_groups_are_drawn_apart():
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_only_who_is_named_begins_so_and_biases_stay(plain_recipe, player):
+def test_only_weights_of_the_configured_players_are_initialised(plain_recipe, player):
     raw = plain_recipe("igan")
     plain = assemble(Recipe.from_dict(raw)).networks
     drawn = assemble(Recipe.from_dict(merge(raw, {"tricks": {"orthogonal_init": {"players": [player]}}}))).networks
@@ -43,11 +45,6 @@ def test_only_who_is_named_begins_so_and_biases_stay(plain_recipe, player):
         for (key, before), after in zip(plain[name].named_parameters(), drawn[name].parameters(), strict=True):
             same = torch.equal(before, after)
             assert same is not (name == player and before.dim() > 1), key
-
-
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_in_a_run(in_a_run, base):
-    in_a_run({"tricks": {"orthogonal_init": {}}}, base=base)
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
@@ -65,6 +62,6 @@ def test_under_spectral_norm_too_and_the_singular_value_is_1_at_once(plain_recip
 
 
 @pytest.mark.parametrize("wrong", [{"gain": 0}, {"players": []}, {"players": ["both"]}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         OrthogonalInit.Config(**wrong)

@@ -1,3 +1,5 @@
+"""Trick: packing."""
+
 import math
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ from gankit import Plugin, Recipe, Spec, Step, hookimpl
 from gankit.errors import RecipeError
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
-from gankit_plugins.discriminator.igan import IganJudge
+from gankit_plugins.discriminator.igan import IganDiscriminatorNetwork
 from gankit_plugins.loss.non_saturating import NonSaturating
 from gankit_plugins.penalty.gradient_penalty import GradientPenalty
 from gankit_plugins.trick.instance_noise import InstanceNoise
@@ -30,7 +32,7 @@ def run(classes=0, **changes):
 
 @settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 4))
-def test_d_sees_the_images_channel_by_channel(count, size, channels, side):
+def test_packs_are_concatenated_along_the_channels(count, size, channels, side):
     images = torch.randn(count * size, channels, side, side)
     packed = packs(images, size)
     assert packed.shape == (count, size * channels, side, side)
@@ -90,11 +92,11 @@ def adjusted(batch_size, classes, accumulate=1, **settings):
 
 
 def recipe(batch_size=8, accumulate=1, tricks=(Packing,)):
-    parts = {f"tricks.{t.name}": SimpleNamespace(plugin_class=t) for t in tricks}
-    return SimpleNamespace(train=SimpleNamespace(batch_size=batch_size, accumulate=accumulate), parts=parts)
+    components = {f"tricks.{t.name}": SimpleNamespace(plugin_class=t) for t in tricks}
+    return SimpleNamespace(train=SimpleNamespace(batch_size=batch_size, accumulate=accumulate), components=components)
 
 
-def test_the_discriminator_is_told_how_many_images_are_one():
+def test_spec_has_the_size_of_a_pack():
     spec = adjusted(8, classes=0, size=4)
     assert (spec.pack, spec.channels, spec.class_balanced) == (4, 1, False)
     assert adjusted(8, classes=2).class_balanced
@@ -102,31 +104,35 @@ def test_the_discriminator_is_told_how_many_images_are_one():
 
 @pytest.mark.parametrize(
     ("batch_size", "classes", "accumulate", "multiple"),
-    [(7, 0, 1, "a multiple of 2: 8,"), (6, 2, 1, "a multiple of 4: 8,"), (6, 0, 2, "a multiple of 4: 8,"),
-     (16, 3, 8, "a multiple of 48: 48,"), (1, 0, 1, "a multiple of 2: 2,")],
+    [(7, 0, 1, "a multiple of 2, for example 8"),
+     (6, 2, 1, "a multiple of 4, for example 8"),
+     (6, 0, 2, "a multiple of 4, for example 8"),
+     (16, 3, 8, "a multiple of 48, for example 48"), (1, 0, 1, "a multiple of 2, for example 2")],
 )  # fmt: skip
-def test_a_batch_that_leaves_a_rest_is_refused(batch_size, classes, accumulate, multiple):
-    with pytest.raises(ValueError, match=f"train.batch_size = {batch_size} does not make packs of 2.*{multiple}"):
+def test_batch_size_that_is_not_divisible_is_refused(batch_size, classes, accumulate, multiple):
+    with pytest.raises(
+        ValueError, match=f"train.batch_size = {batch_size} cannot be split into packs of 2.*{multiple}"
+    ):
         adjusted(batch_size, classes, accumulate)
 
 
 @pytest.mark.parametrize(("batch_size", "classes", "accumulate"), [(2, 0, 1), (4, 2, 1), (8, 2, 2), (6, 3, 1)])
-def test_a_batch_that_leaves_none_is_taken(batch_size, classes, accumulate):
+def test_divisible_batch_size_is_accepted(batch_size, classes, accumulate):
     assert adjusted(batch_size, classes, accumulate).pack == 2
 
 
-def test_packs_of_packs_are_refused():
-    with pytest.raises(ValueError, match="in packs already"):
+def test_two_packings_are_refused():
+    with pytest.raises(ValueError, match="packed twice"):
         plugin().adjust_spec(Spec(pack=2))
 
 
-def test_a_game_with_too_small_a_batch_is_refused_in_a_sentence(plain_recipe):
+def test_batch_size_error_names_the_trick(plain_recipe):
     raw = merge(plain_recipe(), {"train": {"batch_size": 6}, "tricks": {"packing": {}}})
-    with pytest.raises(RecipeError, match=r"train\.batch_size = 6 does not make packs of 2 of one class"):
+    with pytest.raises(RecipeError, match=r"train\.batch_size = 6 cannot be split into packs of 2 of one class"):
         assemble(Recipe.from_dict(raw))
 
 
-def test_advises_against_what_would_change_packs():
+def test_later_input_tricks_cause_a_warning():
     class Jitter(Plugin):
         name = "jitter"
 
@@ -134,9 +140,9 @@ def test_advises_against_what_would_change_packs():
         def discriminator_inputs(self, images, labels):
             return images, labels
 
-    (advice,) = plugin().check_recipe(recipe(tricks=(Packing, LabelSmoothing, Jitter, InstanceNoise)))
-    assert "stands before jitter, which" in advice
-    assert "put packing last" in advice
+    (warnings,) = plugin().check_recipe(recipe(tricks=(Packing, LabelSmoothing, Jitter, InstanceNoise)))
+    assert "packing comes before jitter, whose" in warnings
+    assert "put packing last" in warnings
     assert list(plugin().check_recipe(recipe(tricks=(Jitter, Packing, LabelSmoothing, InstanceNoise)))) == []
 
 
@@ -178,7 +184,7 @@ def test_each_pack_has_a_target_of_its_own():
     assert term.function(step).item() == pytest.approx(expected)
 
 
-def test_a_pack_has_a_gradient_penalty_of_its_own():
+def test_pack_has_a_gradient_penalty_of_its_own():
     step = new_step()
     (term,) = GradientPenalty(GradientPenalty.Config()).loss_terms("discriminator")
     value = term.function(step)
@@ -191,7 +197,7 @@ def test_a_pack_has_a_gradient_penalty_of_its_own():
     torch.testing.assert_close(step.run.discriminator.weight.grad, expected / 3)
 
 
-def test_a_penalty_at_the_real_images_is_each_packs():
+def test_penalty_at_the_real_images_is_each_packs():
     """R1: half the squared length of D's gradient at what it is shown."""
     step = new_step()
     shown, labels = step.real_inputs
@@ -203,7 +209,7 @@ def test_a_penalty_at_the_real_images_is_each_packs():
 
 def test_discriminators_by_class_get_balanced_packs():
     torch.manual_seed(0)
-    judge = IganJudge(Spec(channels=4, resolution=3), width=2, classes=3).double()
+    judge = IganDiscriminatorNetwork(Spec(channels=4, resolution=3), width=2, classes=3).double()
     step = new_step(judge=judge)
     logits = step.real_output.logits
     images, labels = step.real_inputs
@@ -214,18 +220,6 @@ def test_discriminators_by_class_get_balanced_packs():
 
 
 @pytest.mark.parametrize("wrong", [{"size": 1}, {"size": 2.5}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         Packing.Config(**wrong)
-
-
-def test_in_a_run_by_class(in_a_run):
-    in_a_run({"tricks": {"packing": {}, "label_smoothing": {"real": [0.8, 1.0]}, "gradient_penalty": {}}})
-
-
-def test_in_a_run_without_labels_to_d(in_a_run):
-    in_a_run({"tricks": {"packing": {}}}, base="igan")
-
-
-def test_in_a_run_in_bf16_and_parts(in_a_run):
-    in_a_run({"train": {"precision": "bf16", "batch_size": 8, "accumulate": 2}, "tricks": {"packing": {}}})

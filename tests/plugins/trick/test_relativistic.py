@@ -1,4 +1,4 @@
-"""Against the formulas that the paper prints for single losses, and under a loss nobody has heard of."""
+"""Relativistic tricks, against the printed formulas of single losses, and with an unknown loss."""
 
 import pytest
 import torch
@@ -116,7 +116,7 @@ def run(plain_recipe, tmp_path):
         ("relativistic", "stranger", stranger_d, stranger_g),
     ],
 )
-def test_the_paper_formulas_and_their_gradients(run, trick, loss, of_d, of_g):
+def test_paper_formulas_and_their_gradients(run, trick, loss, of_d, of_g):
     run = run(trick, loss)
     for player, formula in (("discriminator", of_d), ("generator", of_g)):
         (term,) = run.terms[player]
@@ -129,7 +129,7 @@ def test_the_paper_formulas_and_their_gradients(run, trick, loss, of_d, of_g):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
 
-def test_g_wants_of_the_fake_side_what_it_was_told_to(run):
+def test_generator_term_uses_its_target(run):
     """With G's target 0.8 the two cross entropies have 0.8 on the fake side and 0.2 on the real one."""
     run = run("relativistic", "non_saturating")
     step = draw_step(run, "generator")
@@ -141,37 +141,32 @@ def test_g_wants_of_the_fake_side_what_it_was_told_to(run):
     torch.testing.assert_close(term.function(step), expected)
 
 
-@pytest.mark.parametrize("trick", ["relativistic", "relativistic_average"])
-@pytest.mark.parametrize("base", ["igan", "igan_vn"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run(in_a_run, trick, base, precision):
-    in_a_run({"tricks": {trick: {}}, "train": {"precision": precision}}, base=base)
-
-
-def test_both_at_once_are_refused(plain_recipe):
+def test_both_tricks_together_are_refused(plain_recipe):
     raw = merge(plain_recipe(), {"tricks": {"relativistic": {}, "relativistic_average": {}}})
-    with pytest.raises(InputError, match=r"tricks\.relativistic: relativistic_average makes the same answers relative"):
+    with pytest.raises(
+        InputError, match=r"tricks\.relativistic: relativistic_average already makes the logits relative"
+    ):
         assemble(Recipe.from_dict(raw))
 
 
 @pytest.mark.parametrize("name", ["relativistic", "relativistic_average"])
-def test_feature_matching_stands_behind_it_or_is_refused(plain_recipe, name):
+def test_feature_matching_must_come_last(plain_recipe, name):
     def run(*tricks, **settings):
         tables = {trick: settings if trick == "feature_matching" else {} for trick in tricks}
         return assemble(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tables})))
 
-    with pytest.raises(InputError, match="stands behind feature_matching, whose term for G it would put out"):
+    with pytest.raises(InputError, match="the trick comes after feature_matching and would replace its term for G"):
         run("feature_matching", name)
-    behind = run(name, "feature_matching")
-    assert [t.name for t in behind.terms["generator"]] == ["feature_matching"]
-    assert any("G learns nothing relative" in sentence for sentence in behind.advice)
+    last = run(name, "feature_matching")
+    assert [t.name for t in last.terms["generator"]] == ["feature_matching"]
+    assert any("feature_matching replaces the relativistic terms" in sentence for sentence in last.warnings)
     both = run(name, "feature_matching", adversarial_weight=0.5)
     assert [(t.name, t.weight) for t in both.terms["generator"]] == [("adversarial", 0.5), ("feature_matching", 1.0)]
-    assert both.advice == []
+    assert both.warnings == []
 
 
-def test_what_weighs_a_side_weighs_it_when_exchanged_too(plain_recipe):
-    """G's loss is D's with answers, targets and weights exchanged: in the real place stand the generated images."""
+def test_weights_are_exchanged_with_the_sides(plain_recipe):
+    """G's loss is D's with the logits, targets and weights of real and fake images exchanged."""
     tricks = {"relativistic_average": {}}
     run = assemble(Recipe.from_dict(merge(plain_recipe("igan"), {"loss": {"use": "igan_label"}, "tricks": tricks})))
     run.load_data()
@@ -185,6 +180,6 @@ def test_what_weighs_a_side_weighs_it_when_exchanged_too(plain_recipe):
     torch.testing.assert_close(term.function(step), swapped)
 
 
-def test_a_mean_over_networks_of_each_class_is_advised_against(plain_recipe):
+def test_mean_over_separate_networks_causes_a_warning(plain_recipe):
     run = assemble(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"relativistic_average": {}}})))
-    assert any("a mean over the batch mixes their answers" in sentence for sentence in run.warnings)
+    assert any("the mean over the batch mixes their logits" in sentence for sentence in run.warnings)

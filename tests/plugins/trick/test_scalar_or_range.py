@@ -1,3 +1,5 @@
+"""Trick: scalar or range."""
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -24,17 +26,17 @@ def test_what_is_allowed(value):
 @pytest.mark.parametrize(
     "value", [-0.1, 1.1, [0.9, 0.1], [0.5], [0.1, 0.2, 0.3], [], "half", None, float("nan"), [0.0, float("inf")]]
 )
-def test_what_is_not_allowed_is_answered_in_one_sentence(value):
+def test_invalid_values_have_a_single_message(value):
     with pytest.raises(ValidationError) as caught:
         Example(probability=value)
     (error,) = caught.value.errors()
     assert error["loc"] == ("probability",)
-    assert error["msg"] == "Value error, a number from 0 to 1 is wanted, or a range [low, high] of two, low first"
+    assert error["msg"] == "Value error, it must be a number from 0 to 1, or a range [low, high] of two such numbers"
 
 
-def test_weights_have_no_upper_bound_but_a_lower_one():
+def test_weights_have_only_a_lower_bound():
     assert Example(weight=[0.5, 7.0]).weight == (0.5, 7.0)
-    with pytest.raises(ValidationError, match="a number of 0 or more is wanted"):
+    with pytest.raises(ValidationError, match="it must be a number of 0 or more"):
         Example(weight=-1)
 
 
@@ -43,18 +45,18 @@ def test_ends():
     assert ends((0.1, 0.2)) == (0.1, 0.2)
 
 
-def test_a_number_is_drawn_as_itself():
+def test_number_is_drawn_as_itself():
     assert draw(0.9, 8, torch.device("cpu")) == 0.9
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_range_is_drawn_evenly_for_each_image(device):
+def test_range_is_drawn_evenly_for_each_image(device):
     torch.manual_seed(0)
-    drawn = draw((0.8, 1.0), 20_000, torch.device(device))
-    assert drawn.device.type == device
-    assert drawn.shape == (20_000,)
-    assert drawn.min() >= 0.8
-    assert drawn.max() <= 1.0
-    quarters = torch.histc(drawn.cpu(), bins=4, min=0.8, max=1.0) / len(drawn)
+    values = draw((0.8, 1.0), 20_000, torch.device(device))
+    assert values.device.type == device
+    assert values.shape == (20_000,)
+    assert values.min() >= 0.8
+    assert values.max() <= 1.0
+    quarters = torch.histc(values.cpu(), bins=4, min=0.8, max=1.0) / len(values)
     # Five standard deviations of a share of 1/4 among 20,000.
     assert (quarters - 0.25).abs().max() < 5 * (0.25 * 0.75 / 20_000) ** 0.5

@@ -1,3 +1,5 @@
+"""Trick: skip z."""
+
 import copy
 
 import pytest
@@ -9,7 +11,7 @@ from gankit import InputError, Recipe, Spec
 from gankit.recipe.toml import merge
 from gankit.sampling.sampler import Sampler
 from gankit.training.assembly import assemble
-from gankit_plugins.trick.skip_z import Joined, SkipZGenerator
+from gankit_plugins.trick.skip_z import ActivationWithLatent, SkipZGenerator
 
 
 @pytest.fixture
@@ -24,11 +26,11 @@ def run(plain_recipe):
 
 
 def joined(network):
-    return [module for module in network.modules() if isinstance(module, Joined)]
+    return [module for module in network.modules() if isinstance(module, ActivationWithLatent)]
 
 
 def test_each_size_of_the_maps_has_one_part_of_z_and_all_of_z_is_used(run):
-    """igan at 8x8 has maps of 4x4 and 8x8."""
+    """The igan generator at 8x8 has maps of 4x4 and 8x8."""
     places = joined(run().generator)
     assert len(places) == 2
     assert sorted((p.part.start, p.part.stop) for p in places) == [(0, 50), (50, 100)]
@@ -66,7 +68,7 @@ def test_gradients_reach_z_on_the_short_way(run):
     assert z.grad.abs().sum() > 0
 
 
-def test_a_copy_is_whole_and_apart(run):
+def test_copy_is_whole_and_apart(run):
     G = run().generator.eval()
     copied = copy.deepcopy(G)
     z = torch.randn(2, 100)
@@ -75,11 +77,11 @@ def test_a_copy_is_whole_and_apart(run):
     assert not torch.equal(copied(z, None), G(z, None))
 
 
-def test_the_saved_generator_draws_the_same(in_a_run, run):
-    run = in_a_run({"tricks": {"skip_z": {}, "moving_average": {}}}, base="igan")
-    sampler = Sampler.load(run / "generator.safetensors", "cpu")
+def test_saved_generator_gives_the_same_images(in_a_run, run):
+    directory = in_a_run({"tricks": {"skip_z": {}, "moving_average": {}}}, base="igan")
+    sampler = Sampler.load(directory / "generator.safetensors", "cpu")
     assert len(joined(sampler.generator)) == 2
-    saved = load_file(run / "generator.safetensors")
+    saved = load_file(directory / "generator.safetensors")
     built = run(tricks={"moving_average": {}}).generator
     built.load_state_dict(saved)
     z = torch.randn(2, 100)
@@ -87,20 +89,15 @@ def test_the_saved_generator_draws_the_same(in_a_run, run):
         assert torch.equal(sampler.generator(z, None), built.eval()(z, None))
 
 
-def test_vectors_have_a_part_at_every_hidden_layer(run):
+def test_every_hidden_layer_of_an_mlp_has_a_part(run):
     places = joined(run(generator={"use": "mlp", "hidden": [8, 6, 4]}).generator)
     assert [p.from_z.out_features for p in places] == [8, 6, 4]
     assert [p.part.stop - p.part.start for p in places] == [34, 33, 33]
 
 
-def test_a_branch_for_each_class_is_refused(plain_recipe):
+def test_branch_for_each_class_is_refused(plain_recipe):
     with pytest.raises(InputError, match=r"tricks\.skip_z: igan_vn has a branch for each class"):
         assemble(Recipe.from_dict(merge(plain_recipe("igan_vn"), {"tricks": {"skip_z": {}}})))
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_in_a_run(in_a_run, precision):
-    in_a_run({"tricks": {"skip_z": {}}, "train": {"precision": precision}}, base="igan")
 
 
 class Reusing(nn.Module):
@@ -116,12 +113,12 @@ class Reusing(nn.Module):
         return self.paint(hidden).view(-1, 1, 2, 2)
 
 
-def test_an_activation_in_two_places_is_refused():
-    with pytest.raises(InputError, match="Reusing uses its activation 'activation' in several places"):
+def test_activation_used_twice_is_refused():
+    with pytest.raises(InputError, match="Reusing uses its activation 'activation' several times"):
         SkipZGenerator(Reusing(), Spec(channels=1, resolution=2, latent_size=4))
 
 
-def test_z_with_fewer_numbers_than_levels_is_refused(plain_recipe):
+def test_too_small_z_is_refused(plain_recipe):
     raw = merge(plain_recipe("igan"), {"latent": {"size": 1}, "tricks": {"skip_z": {}}})
-    with pytest.raises(InputError, match=r"z of 1 numbers cannot be split among the \d levels of the generator"):
+    with pytest.raises(InputError, match=r"1 values cannot be split among the \d levels of the generator"):
         assemble(Recipe.from_dict(raw))

@@ -1,3 +1,5 @@
+"""Trick: truncation."""
+
 import pytest
 import torch
 
@@ -18,14 +20,14 @@ def test_what_is_beyond_is_drawn_again_and_the_rest_stays(threshold):
     assert torch.equal(cut[within], z[within])
 
 
-def test_the_law_within_is_the_priors():
-    """Of a normal variable cut at 1 the second moment is 1 - 2 phi(1) / (2 Phi(1) - 1), about 0.2911."""
+def test_law_within_is_the_priors():
+    """The second moment of a normal variable cut at 1 is 1 - 2 phi(1) / (2 Phi(1) - 1), about 0.2911."""
     randomness = torch.Generator().manual_seed(0)
     cut = truncated(torch.full((400_000,), 9.0), lambda: torch.randn(400_000, generator=randomness), 1.0)
     assert cut.square().mean().item() == pytest.approx(0.29112, abs=0.003)
 
 
-def test_a_prior_with_nothing_within_is_a_sentence():
+def test_prior_with_nothing_within_is_a_sentence():
     with pytest.raises(InputError, match=r"truncation 0\.5: the prior hardly ever draws anything as small"):
         truncated(torch.ones(2), lambda: torch.ones(2), 0.5)
 
@@ -44,15 +46,17 @@ def test_grids_are_truncated_and_training_is_not(plain_recipe):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
-        ({}, ["a generator that was not trained for it"]),
+        ({}, ["truncated z may cause artefacts"]),
         ({"tricks": {"relaxed_orthogonal_regularization": {}}}, []),
-        ({"latent": {"use": "uniform"}}, ["it presupposes a normal prior", "a generator that was not trained for it"]),
+        ({"latent": {"use": "uniform"}}, ["truncation needs a normal prior", "truncated z may cause artefacts"]),
     ],
 )
-def test_advice(plain_recipe, change, said):
+def test_warnings_about_the_recipe(plain_recipe, change, expected):
     raw = merge(merge(plain_recipe(), {"tricks": {"truncation": {}}}), change)
-    advice = assemble(Recipe.from_dict(raw)).advice
-    assert len(advice) == len(said)
-    assert all(f"tricks.truncation: {part}" in sentence for part, sentence in zip(said, advice, strict=True))
+    warnings = assemble(Recipe.from_dict(raw)).warnings
+    assert len(warnings) == len(expected)
+    assert all(
+        f"tricks.truncation: {message}" in sentence for message, sentence in zip(expected, warnings, strict=True)
+    )

@@ -1,3 +1,5 @@
+"""Trick: unrolled discriminator."""
+
 import copy
 from types import SimpleNamespace
 
@@ -18,7 +20,7 @@ from gankit_plugins.penalty.r1 import R1
 from gankit_plugins.penalty.r2 import R2
 from gankit_plugins.penalty.zero_centered_penalty import ZeroCenteredPenalty
 from gankit_plugins.trick.feature_matching import feature_matching
-from gankit_plugins.trick.unrolled_discriminator import UnrolledDiscriminator, judge_with, unroll
+from gankit_plugins.trick.unrolled_discriminator import UnrolledDiscriminator, unroll, with_parameters
 
 
 def plugin(**settings):
@@ -30,8 +32,8 @@ def double(value):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 7])
-def test_a_quadratic_loss_has_the_closed_form(steps):
-    """loss = (theta - x)^2 / 2 takes theta to x + (1 - lr)^k (theta - x), whose derivative by x is 1 - (1 - lr)^k."""
+def test_quadratic_loss_has_the_closed_form(steps):
+    """Loss (theta - x)^2 / 2 moves theta to x + (1 - lr)^k (theta - x), whose derivative by x is 1 - (1 - lr)^k."""
     theta, x, lr = double(3.0).requires_grad_(), double(0.5).requires_grad_(), 0.2
     end = unroll({"theta": theta}, lambda at: (at["theta"] - x).square() / 2, lr, steps)["theta"]
     torch.testing.assert_close(end.detach(), 0.5 + 0.8**steps * double(2.5))
@@ -40,7 +42,7 @@ def test_a_quadratic_loss_has_the_closed_form(steps):
     torch.testing.assert_close(by_x, double(1 - 0.8**steps))
 
 
-def test_a_parameter_that_the_loss_does_not_read_stays():
+def test_parameter_that_the_loss_does_not_read_stays():
     theta = {"read": double(1.0).requires_grad_(), "unread": double(2.0).requires_grad_()}
     end = unroll(theta, lambda at: at["read"].square(), 0.1, 3)
     assert end["unread"].item() == 2.0
@@ -59,7 +61,7 @@ class Line(nn.Module):
 
 
 class Curved(nn.Module):
-    """A small smooth D in float64, normalised; the buffers of batch and spectral norm move when it is asked."""
+    """Small smooth D in float64 with a norm, whose buffers change in every call."""
 
     def __init__(self, norm):
         super().__init__()
@@ -113,7 +115,7 @@ def sigmoid(x):
     return 1 / (1 + torch.exp(-x))
 
 
-def test_one_step_of_a_line_has_the_derivative_by_hand():
+def test_derivative_of_one_step_on_a_line():
     """D = w x, L_D = -ln s(w r) - ln(1 - s(w f)), so w' = w + lr (r s(-w r) - f s(w f)), and L_G = -ln s(w' f)."""
     w, r, f, lr = 0.7, double(1.3), double(-0.4), 0.25
     run = new_game(frozen(Line(w)))
@@ -152,7 +154,7 @@ def test_generators_gradient_against_finite_differences(norm, penalty, matching)
     terms = penalty(penalty.Config(every=4)).loss_terms("discriminator") if penalty else []
     network = frozen(Curved(norm))
     if norm == "spectral":
-        # In training its singular vectors follow the weights, and by its definition no gradient does.
+        # Spectral norm updates its singular vectors in training, without a gradient.
         network.eval()
     run, real, fake = new_game(network, [*adversarial(), *terms]), images(0), images(1)
 
@@ -176,7 +178,7 @@ def test_generators_gradient_against_finite_differences(norm, penalty, matching)
         assert fake.grad[place].item() == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-10)
 
 
-def test_the_steps_are_gradient_descent_on_a_copy():
+def test_steps_are_gradient_descent_on_a_copy():
     network, real, fake = Curved("none"), images(0), images(1)
     copied = copy.deepcopy(network)
     optimizer = torch.optim.SGD(copied.parameters(), lr=0.3)
@@ -208,10 +210,10 @@ def test_more_steps_lower_the_discriminators_loss():
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "spectral"])
-def test_the_discriminator_itself_is_left_as_it_is(norm):
+def test_discriminator_itself_is_left_as_it_is(norm):
     network = frozen(Curved(norm))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    # One that looks at D's answers before the turn, too.
+    # A plugin that calls D in its hook, too.
     asking = new_game(network, before=lambda run, step: step.real_output)
     run, fake = asking, images(1).requires_grad_()
     step = new_step(run, images(0), fake)
@@ -232,7 +234,7 @@ def test_other_parameters_than_those_that_learn_take_no_step():
     assert not torch.equal(step.fake_output.logits, network(fake, None).logits)
 
 
-def test_the_steps_have_the_targets_of_ds_turn_and_this_turns_images():
+def test_simulated_steps_have_the_targets_of_d_and_the_images_of_the_step():
     seen = []
 
     def before(run, step):
@@ -266,7 +268,7 @@ def test_without_steps_nothing_changes():
     assert step.discriminator is None
 
 
-def test_a_discriminator_that_torch_cannot_differentiate_twice_is_refused():
+def test_discriminator_that_torch_cannot_differentiate_twice_is_refused():
     class Odd(Line):
         def forward(self, images, labels):
             distance = torch.cdist(self.w * images.flatten(1), torch.ones(1, 16, dtype=torch.float64))
@@ -274,7 +276,9 @@ def test_a_discriminator_that_torch_cannot_differentiate_twice_is_refused():
 
     run = new_game(frozen(Odd(0.7)))
     step = new_step(run, images(0), images(1).requires_grad_())
-    with pytest.raises(InputError, match=r"torch cannot take it \(.*_cdist_backward.*drop the trick"):
+    with pytest.raises(
+        InputError, match=r"torch cannot compute the derivative of D's gradients \(.*_cdist_backward.*remove the trick"
+    ):
         plugin().before_g_step(run, step)
 
 
@@ -288,15 +292,15 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize("wrap", [lambda network: network, Wrapped], ids=["bare", "wrapped"])
-def test_the_judge_answers_as_the_network_does(wrap):
+def test_with_parameters_gives_the_output_of_the_network(wrap):
     network = wrap(Curved("batch"))
     theta = {name: p + 0.1 for name, p in network.named_parameters()}
     moved = copy.deepcopy(network)
     with torch.no_grad():
         for p in moved.parameters():
             p += 0.1
-    answer = judge_with(network, theta)(images(0), None)
-    torch.testing.assert_close(answer.logits, moved(images(0), None).logits)
+    output = with_parameters(network, theta)(images(0), None)
+    torch.testing.assert_close(output.logits, moved(images(0), None).logits)
 
 
 def played_game(plain_recipe, change):
@@ -307,7 +311,7 @@ def played_game(plain_recipe, change):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_gs_turn_leaves_the_discriminator_alone_and_reaches_all_of_g(plain_recipe, precision):
+def test_g_step_changes_only_g(plain_recipe, precision):
     tricks = {"unrolled_discriminator": {"steps": 2}, "gradient_penalty": {}, "label_smoothing": {"real": [0.8, 1.0]}}
     change = {"train": {"precision": precision}, "normalization": {"discriminator": "batch_norm"}, "tricks": tricks}
     run = played_game(plain_recipe, change)
@@ -327,7 +331,7 @@ def test_gs_turn_leaves_the_discriminator_alone_and_reaches_all_of_g(plain_recip
 
 
 def test_bf16_is_near_fp32(plain_recipe):
-    answers = []
+    outputs = []
     for precision in ("fp32", "bf16"):
         run = played_game(
             plain_recipe, {"train": {"precision": precision}, "tricks": {"unrolled_discriminator": {"lr": 0.1}}}
@@ -336,31 +340,15 @@ def test_bf16_is_near_fp32(plain_recipe):
             step = draw_step(run, "generator")
             step.fake = (step.fake * 0).add(0.1 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
             run.before_step["generator"](run, step)
-            answers.append(step.fake_output.logits.float().detach())
-    # bfloat16 has 8 bits: a few times 2^-8 for the roundings of five steps and an answer.
-    torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=8 * 2**-8 * answers[0].abs().max().item())
+            outputs.append(step.fake_output.logits.float().detach())
+    # bfloat16 has 8 bits: a few times 2^-8 for the roundings of five steps and an output.
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=8 * 2**-8 * outputs[0].abs().max().item())
 
 
 @pytest.mark.parametrize("wrong", [{"steps": -1}, {"steps": 1.5}, {"lr": 0.0}, {"lr": -1.0}])
-def test_bounds(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         UnrolledDiscriminator.Config(**wrong)
-
-
-def test_in_a_run(in_a_run):
-    in_a_run({"tricks": {"unrolled_discriminator": {"steps": 2}}})
-
-
-def test_in_a_run_with_others(in_a_run):
-    tricks = {
-        "experience_replay": {"capacity": 8},
-        "label_smoothing": {"real": [0.8, 1.0]},
-        "instance_noise": {},
-        "packing": {},
-        "gradient_penalty": {},
-        "unrolled_discriminator": {"steps": 2},
-    }
-    in_a_run({"train": {"precision": "bf16", "batch_size": 8, "accumulate": 2}, "tricks": tricks})
 
 
 def test_in_a_run_without_steps(in_a_run):

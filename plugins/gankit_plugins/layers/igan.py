@@ -1,4 +1,4 @@
-"""The few layers that IGAN's networks are made of."""
+"""Layers of IGAN's networks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from gankit import InputError, Player, Spec
 Upsampling = Literal["transposed", "pixel_shuffle"]
 
 SLOPE = 0.02
-"""Of LeakyReLU below zero (Meng 2021, equation 10)."""
+"""Negative slope of LeakyReLU (Meng 2021, equation 10)."""
 
 
 def activated(spec: Spec, player: Player, layer: nn.Module, features: int) -> nn.Sequential:
-    """A layer with normalisation and LeakyReLU behind it (Meng 2021, figures 4 and 9)."""
+    """Return a layer followed by normalisation and LeakyReLU (Meng 2021, figures 4 and 9)."""
     return nn.Sequential(spec.normalize(player, layer, features), nn.LeakyReLU(SLOPE))
 
 
 def convolution(channels: int, groups: int = 1) -> nn.Conv2d:
-    """Keeps size and number of channels; `channels` is each group's."""
+    """Return a 3x3 convolution that keeps size and number of channels; `channels` is per group."""
     return nn.Conv2d(channels * groups, channels * groups, 3, padding=1, groups=groups)
 
 
 def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> nn.Sequential:
-    """The last layer: a 3x3 convolution to the image's channels, normalised or not, then tanh."""
+    """Return the last layer: a 3x3 convolution to the image's channels, optional normalisation, and tanh."""
     layer: nn.Module = nn.Conv2d(channels * groups, spec.channels * groups, 3, padding=1, groups=groups)
     if normalize:
         layer = spec.normalize("generator", layer, spec.channels * groups)
@@ -33,10 +33,10 @@ def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> 
 
 
 def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) -> nn.Module:
-    """Makes a map `factor` times larger and keeps the number of channels, which is each group's.
+    """Return a layer that enlarges a feature map by `factor` and keeps the number of channels, which is per group.
 
-    A transposed convolution of kernel factor + 2, so that neighbouring outputs overlap by one pixel; or, with
-    `pixel_shuffle`, a 3x3 convolution to factor^2 times the channels, laid out in space (Shi 2016).
+    `transposed`: a transposed convolution of kernel factor + 2, so that neighbouring outputs overlap by one pixel.
+    `pixel_shuffle`: a 3x3 convolution to factor^2 times the channels, rearranged in space (Shi 2016).
     """
     c = channels * groups
     if how == "transposed":
@@ -48,15 +48,15 @@ def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) ->
 
 
 def single_enlargement(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """One step of any factor: a transposed convolution whose kernel is its stride, so that outputs never overlap.
+    """Return a transposed convolution with kernel = stride = `factor`, so that outputs never overlap.
 
-    (It is also what a 1x1 convolution with PixelShuffle would compute.)
+    It computes the same function as a 1x1 convolution with PixelShuffle.
     """
     return nn.ConvTranspose2d(channels, channels, factor, stride=factor)
 
 
 def prime_factors(n: int) -> list[int]:
-    """In ascending order: 24 to [2, 2, 2, 3]; 1 to []."""
+    """Return the prime factors in ascending order: [2, 2, 2, 3] for 24, [] for 1."""
     factors, p = [], 2
     while n > 1:
         while n % p == 0:
@@ -67,12 +67,15 @@ def prime_factors(n: int) -> list[int]:
 
 
 def quarter(resolution: int) -> int:
-    """The side of IGAN's second map.
+    """Return the side of IGAN's second feature map.
 
-    Raises InputError when the resolution is no multiple of 4.
+    Raises:
+        InputError: the resolution is not a multiple of 4.
     """
     if resolution % 4:
         below = resolution // 4 * 4
         near = f"{below} or {below + 4}" if below else "4"
-        raise InputError(f"images are {resolution} pixels wide; IGAN draws multiples of 4, so resize them to {near}")
+        raise InputError(
+            f"data: images are {resolution} pixels wide, and igan needs a multiple of 4; resize them to {near}"
+        )
     return resolution // 4

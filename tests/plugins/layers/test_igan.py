@@ -1,3 +1,5 @@
+"""Layers: igan."""
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gankit import InputError, Spec
-from gankit_plugins.layers.common import (
+from gankit_plugins.layers.igan import (
     SLOPE,
     activated,
     convolution,
@@ -46,8 +48,7 @@ def test_quarter_refuses_other_sizes_and_names_the_neighbours(resolution, near):
 
 
 def reach(layer, channels, side=5):
-    """For an impulse in each input channel, in the middle of the map: (height, width) of what it changes in each
-    output channel."""
+    """Return (height, width) of the response of each output channel to an impulse in each input channel."""
     base = layer(torch.zeros(1, channels, side, side))
     extents = []
     for c in range(channels):
@@ -58,7 +59,7 @@ def reach(layer, channels, side=5):
     return extents
 
 
-def test_convolution_keeps_the_size_and_sees_three_by_three():
+def test_convolution_keeps_the_size_and_has_a_kernel_of_3():
     assert reach(convolution(2), 2) == [[(3, 3)] * 2] * 2
 
 
@@ -124,7 +125,7 @@ def test_activated_is_the_layer_its_normalisation_and_leaky_relu():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 3), st.booleans())
-def test_image_layer_ends_in_tanh_and_is_normalised_only_if_asked(image_channels, groups, normalize):
+def test_image_layer_ends_in_tanh_with_optional_normalisation(image_channels, groups, normalize):
     def batch_norm(player, layer, features):
         assert player == "generator"
         return nn.Sequential(layer, nn.BatchNorm2d(features))
