@@ -1,1 +1,1 @@
-"""Layers that several networks share."""
+"""Layers and parts that several networks share."""

@@ -97,7 +97,7 @@ def test_a_failed_run_is_counted_and_needs_no_more_time(study):
 
 @pytest.mark.parametrize(("height", "width", "rows"), [(24, 50, 8), (12, 80, 8), (11, 80, 6), (6, 80, 1), (6, 40, 0)])
 def test_the_last_line_is_never_cropped(study, height, width, rows):
-    """rich crops lines that do not fit, from below."""
+    """Rich crops lines that do not fit, from below."""
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     progress = LiveStudyProgress(study, console, ManualClock())
     progress.polled(study.runs)

@@ -11,7 +11,6 @@ import sys
 import time
 from multiprocessing import forkserver
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
