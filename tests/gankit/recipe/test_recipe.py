@@ -254,10 +254,10 @@ def test_all_problems_are_reported_at_once(shelf, toy_dict):
 @pytest.mark.parametrize(
     ("changes", "key", "message"),
     [
-        ({"train": {"device": "gpu"}}, "train.device", "'gpu' given; it cannot be used here"),
+        ({"train": {"device": "gpu"}}, "train.device", "'gpu' cannot be used here"),
         ({"train": {"device": "cuda:99"}}, "train.device", "cpu always can"),
         ({"train": {"device": "meta"}}, "train.device", "cpu always can"),
-        ({"train": {"device": ""}}, "train.device", "'' given"),
+        ({"train": {"device": ""}}, "train.device", "'' cannot be used here"),
         (
             {"train": {"class_balanced": True, "batch_size": 9}},
             "train.batch_size",
@@ -276,8 +276,8 @@ def test_all_problems_are_reported_at_once(shelf, toy_dict):
         ({"loss": {"use": "Reporter"}}, "loss", "no plugin provides a loss for the generator"),
         ({"latent": {"use": "Nothing"}}, "latent", "'nothing' does not implement sample_latent"),
         ({"generator": {"use": "NoG"}}, "generator", "no plugin provides `build_generator`"),
-        ({"tricks": {"a": {"use": "SecondData"}}}, "data", "data and tricks.a both provide `load_data`"),
-        ({"tricks": {"a": {"use": "SecondZ"}}}, "recipe", "sample_latent is implemented by latent and tricks.a"),
+        ({"tricks": {"a": {"use": "SecondData"}}}, "data", "data and tricks.a provide `load_data`"),
+        ({"tricks": {"a": {"use": "SecondZ"}}}, "recipe", "latent and tricks.a implement `sample_latent`"),
         ({"tricks": {"a": {"use": "Misspelt"}}}, "tricks.a", "did you mean 'before_d_step'?"),
         ({"tricks": {"a": {"use": "Picky"}}}, "tricks.a", "not this recipe"),
         ({"optimizer": {"generator": {"use": "BadOptimizer"}}}, "optimizer.generator", "no such optimizer"),

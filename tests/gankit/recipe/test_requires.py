@@ -119,7 +119,7 @@ def test_a_later_clash_of_names_does_not_affect_existing_runs_and_files(toy_reci
     directory, _ = start(toy_recipe(), tmp_path / "run", reporter)
     directory.release()
     add_clashing_plugin(shelf)
-    with pytest.raises(InputError, match="2 distributions offer a generator called 'G'"):
+    with pytest.raises(InputError, match="2 distributions provide a generator called 'G'"):
         toy_recipe()
     assert len(Sampler.load(directory.generator_file).sample(2)[0]) == 2
     _, outcome = resume(directory.path, ["train.iterations=7"], reporter)
