@@ -62,9 +62,9 @@ def ray(monkeypatch):
 
 @pytest.fixture
 def runs(tmp_path):
-    study = Study(tmp_path / "s", add_each(Recipe.load(find_recipe("gaussian_ring")), ["packing"]), [0, 1], 1)
+    study = Study(tmp_path / "s", add_each(Recipe.load(find_recipe("gaussian_ring")), ["packing", "r1"]), [0], 1)
     for run in study.runs:
-        run.output_file.parent.mkdir(parents=True, exist_ok=True)
+        run.output_file.parent.mkdir(parents=True)
         run.output_file.write_text("output of an earlier process")
     return study.runs
 
@@ -88,27 +88,27 @@ def test_a_run_is_running_once_its_process_has_started(ray, runs):
 
 
 TRACEBACK = """\x1b[36mray::run_task()\x1b[39m (pid=1, ip=10.0.0.2)
-  File "/site-packages/gankit/ablation/ray_executor.py", line 44, in run_task
-    process = start_worker([sys.executable])
+  File "ray_executor.py", line 44, in run_task
 OSError: [Errno 28] No space left on device"""
 
 
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (
-            RayError("The worker died.\nIt ran as pid 7."),
-            "Ray lost the run: The worker died.",
-        ),
+        (RayError("The worker died.\nIt ran as pid 7."), "Ray lost the run: The worker died."),
         (RayError(TRACEBACK), "Ray lost the run: OSError: [Errno 28] No space left on device"),
         (RayError(), "Ray lost the run: RayError"),
+        (FOLDER_NOT_VISIBLE, "a machine of the cluster does not see"),
     ],
 )
-def test_a_run_that_ray_loses_has_failed(ray, runs, result, message):
+def test_a_run_without_an_exit_code_has_failed(ray, runs, result, message):
     executor = submit(runs[:2])
     ray.results = {1: result, 2: 0}
-    (_, error), other = executor.ended()
-    assert (str(error), error.exit_code) == (message, 1)
+    (run, error), other = executor.ended()
+    assert run is runs[0]
+    assert message in str(error)
+    assert isinstance(error, InputError) == (result == FOLDER_NOT_VISIBLE)
+    assert error.exit_code == (2 if result == FOLDER_NOT_VISIBLE else 1)
     assert other == (runs[1], 0)
 
 
@@ -116,11 +116,3 @@ def test_a_cancelled_task_is_interrupted(ray, runs):
     executor = submit(runs[:1])
     ray.results[1] = TaskCancelledError()
     assert executor.ended() == [(runs[0], INTERRUPTED)]
-
-
-def test_a_machine_without_the_folder_is_wrong_input(ray, runs):
-    executor = submit(runs[:1])
-    ray.results[1] = FOLDER_NOT_VISIBLE
-    ((_, error),) = executor.ended()
-    assert isinstance(error, InputError)
-    assert "a machine of the cluster does not see" in str(error)

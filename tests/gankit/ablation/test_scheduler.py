@@ -8,7 +8,7 @@ import pytest
 
 from gankit import GankitError, InputError, Recipe
 from gankit.ablation import scheduler
-from gankit.ablation.scheduler import StudyReporter, combined_error, run_study
+from gankit.ablation.scheduler import Failure, StudyReporter, combined_error, run_study
 from gankit.ablation.study import Study
 from gankit.ablation.variants import add_each
 from gankit.ablation.worker import INTERRUPTED
@@ -72,8 +72,6 @@ class FakeExecutor:
 
 
 class RecordingReporter(StudyReporter):
-    """Reporter that keeps all events."""
-
     def __init__(self):
         self.ended_runs, self.failures = [], []
 
@@ -95,7 +93,6 @@ def test_the_other_runs_are_trained_after_a_failure(study):
     assert len(executor.started) == 8
     assert len(reporter.ended_runs) == 6
     assert (end.stopped, end.interrupted, end.aborted) == ([], False, False)
-    assert [failure.run.name for failure in end.failures] == ["with r1, seed 0", "with r1, seed 1"]
     error = combined_error(end.failures)
     assert (type(error), error.exit_code) == (GankitError, 1)
     first, second = str(error).splitlines()
@@ -103,20 +100,24 @@ def test_the_other_runs_are_trained_after_a_failure(study):
     assert first.endswith(f"; after a fix, `gankit ablate {study.path}` trains it again")
     assert second.startswith("with r1, seed 1: a bug (")
 
+    again = FakeExecutor(lambda run: None)
+    assert run_study(study, again, RecordingReporter()).failures == []
+    assert again.started == ["with r1, seed 0", "with r1, seed 1"]
 
-def test_only_failed_runs_are_trained_again(study):
-    run_study(study, FakeExecutor(only("with-r1", "a bug")), RecordingReporter())
-    executor = FakeExecutor(lambda run: None)
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        # Two tricks may need too much memory, for example.
+        [f"with {trick}, seed {seed}" for trick in ("r1", "dragan") for seed in (0, 1)],
+        # The run with packing succeeds between the failures.
+        ["recipe, seed 0", "with r1, seed 0", "with dragan, seed 0"],
+    ],
+)
+def test_equal_failures_that_do_not_abort_the_study(study, failing):
+    executor = FakeExecutor(lambda run: "out of memory" if run.name in failing else None)
     end = run_study(study, executor, RecordingReporter())
-    assert executor.started == ["with r1, seed 0", "with r1, seed 1"]
-    assert end.failures == []
-
-
-def test_equal_failures_of_two_tricks_do_not_abort_the_study(study):
-    """Two tricks may need too much memory, for example."""
-    executor = FakeExecutor(lambda run: None if run.variant.folder in ("recipe", "with-packing") else "out of memory")
-    end = run_study(study, executor, RecordingReporter())
-    assert (len(end.failures), end.aborted) == (4, False)
+    assert (len(end.failures), end.aborted) == (len(failing), False)
 
 
 @pytest.mark.parametrize("result", [FULL, -signal.SIGKILL, GankitError("Ray lost the run: the machine is gone")])
@@ -128,47 +129,29 @@ def test_equal_failures_with_and_without_a_trick_abort_the_study(study, result):
     assert executor.started == ["recipe, seed 0", "with packing, seed 0"]
 
 
-def test_a_success_between_equal_failures_does_not_abort_the_study(study):
-    results = {"recipe, seed 0": "a bug", "with r1, seed 0": "a bug", "with dragan, seed 0": "a bug"}
-    end = run_study(study, FakeExecutor(lambda run: results.get(run.name)), RecordingReporter())
-    assert (len(end.failures), end.aborted) == (3, False)
-
-
 def test_failures_are_wrong_input_only_if_all_of_them_are(study):
-    end = run_study(study, FakeExecutor(lambda run: InputError("no such machine")), RecordingReporter())
-    assert isinstance(combined_error(end.failures), InputError)
-    bug = run_study(
-        study,
-        FakeExecutor(lambda run: GankitError("a bug") if run.variant.trick else InputError("no")),
-        RecordingReporter(),
-    )
-    assert type(combined_error(bug.failures)) is GankitError
+    wrong, bug = Failure(study.runs[0], InputError("no such machine")), Failure(study.runs[1], GankitError("a bug"))
+    assert isinstance(combined_error([wrong]), InputError)
+    assert type(combined_error([wrong, bug])) is GankitError
 
 
-def test_a_stopped_run_is_not_a_failure(study):
-    """SIGTERM ends a run that has not installed its signal handler yet."""
+@pytest.mark.parametrize(
+    ("result", "stopped"),
+    # SIGTERM ends a run that has not installed its signal handler yet.
+    [(INTERRUPTED, True), (-signal.SIGTERM, True), ("a bug", False)],
+)
+def test_a_stopped_run_is_not_a_failure(study, result, stopped):
     executor = FakeExecutor(lambda run: "running")
-    results = {"recipe, seed 0": "a bug"}
+    executor.stop = lambda: setattr(executor, "result", lambda run: result)
 
     class Interrupting(RecordingReporter):
         def polled(self, running):
-            if len(executor.started) == 1 and not sent:
-                sent.append(True)
+            if running:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    sent = []
-    executor.stop = lambda: setattr(executor, "result", lambda run: results.get(run.name, INTERRUPTED))
-    reporter = Interrupting()
-    end = run_study(study, executor, reporter)
-    assert (end.interrupted, end.stopped) == (True, [])
-    assert [name for name, _ in reporter.failures] == ["recipe, seed 0"]
-
-    for code in (INTERRUPTED, -signal.SIGTERM):
-        sent.clear()
-        executor.started.clear()
-        executor.result, results["recipe, seed 0"] = (lambda run: "running"), code
-        end = run_study(study, executor, Interrupting())
-        assert ([run.name for run in end.stopped], end.failures) == (["recipe, seed 0"], [])
+    end = run_study(study, executor, Interrupting())
+    assert (end.interrupted, executor.started) == (True, ["recipe, seed 0"])
+    assert ([run.name for run in end.stopped], len(end.failures)) == (executor.started * stopped, not stopped)
 
 
 def test_a_signal_after_the_last_run_does_not_interrupt_the_study(study):

@@ -6,32 +6,16 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from gankit.ablation.statistics import (
-    Effect,
-    holm,
-    paired_effect,
-    ratio_effect,
-    student_t_cdf,
-    student_t_quantile,
-    verdict,
+from gankit.ablation.statistics import holm, paired_effect, ratio_effect, student_t_cdf, student_t_quantile, verdict
+
+TABLE = dict(
+    zip(
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 30],
+        [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.042],
+        strict=True,
+    )
 )
-
-TABLE = {
-    1: 12.706,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    6: 2.447,
-    7: 2.365,
-    8: 2.306,
-    9: 2.262,
-    10: 2.228,
-    30: 2.042,
-}
 """Two-sided 95% points of Student's distribution, from tables in textbooks."""
 
 
@@ -47,12 +31,6 @@ def test_the_cdf_is_the_integral_of_the_density(df, t):
     constant = math.gamma((df + 1) / 2) / (math.sqrt(df * math.pi) * math.gamma(df / 2))
     density = constant * (1 + x**2 / df) ** (-(df + 1) / 2)
     assert student_t_cdf(t, df) == pytest.approx(0.5 + math.copysign(np.trapezoid(density, x), t), abs=1e-8)
-
-
-@settings(deadline=None)
-@given(df=st.integers(1, 60), p=st.floats(0.5, 0.999))
-def test_the_quantile_inverts_the_cdf(df, p):
-    assert student_t_cdf(student_t_quantile(p, df), df) == pytest.approx(p, abs=1e-9)
 
 
 def test_the_interval_of_three_differences():
@@ -93,21 +71,6 @@ def test_bootstrap_intervals_of_five_differences_are_too_narrow():
     assert coverage(interval, 5, studies=400) < 0.90
 
 
-@settings(deadline=None)
-@given(
-    differences=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12),
-    shift=st.floats(-100, 100),
-    scale=st.floats(0.1, 10),
-)
-def test_the_interval_shifts_and_scales_with_the_differences(differences, shift, scale):
-    effect, other = paired_effect(differences), paired_effect([scale * d + shift for d in differences])
-    if effect.low is None or other.low is None or statistics.stdev(differences) < 1e-6:
-        return
-    assert effect.low <= effect.mean <= effect.high
-    assert other.low == pytest.approx(scale * effect.low + shift, rel=1e-6, abs=1e-6)
-    assert other.high == pytest.approx(scale * effect.high + shift, rel=1e-6, abs=1e-6)
-
-
 def test_the_interval_of_inverse_ratios_is_inverse():
     one, other = ratio_effect([(2, 1), (3, 1), (4, 1)]), ratio_effect([(1, 2), (1, 3), (1, 4)])
     assert one.mean == pytest.approx(24 ** (1 / 3))
@@ -132,7 +95,7 @@ def test_one_study_in_twenty_without_effects_has_a_false_positive():
     [
         ([3.0], None, "no interval"),
         ([0.0, 0.0, 0.0], None, "no effect seen"),
-        ([4.0, 4.0, 4.0], None, "same in all"),
+        ([0.1, 0.1, 0.1], None, "same in all"),
         ([-1.0, 2.0, 0.5], 0.7, "no effect seen"),
         ([1.0, 1.1, 0.9], 0.01, "higher"),
         ([-1.0, -1.1, -0.9], 0.01, "lower"),
@@ -141,8 +104,6 @@ def test_one_study_in_twenty_without_effects_has_a_false_positive():
     ],
 )
 def test_verdict(differences, adjusted, expected):
-    assert verdict(paired_effect(differences), adjusted) == expected
-
-
-def test_equal_differences_have_no_interval():
-    assert paired_effect([0.1, 0.1, 0.1]) == Effect(pytest.approx(0.1), 3, None, None, None)
+    effect = paired_effect(differences)
+    assert verdict(effect, adjusted) == expected
+    assert (effect.p is None) == (effect.low is None) == (effect.high is None) == (adjusted is None)
