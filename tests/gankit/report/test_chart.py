@@ -23,19 +23,16 @@ from gankit.report.page import templates
 POINT = re.compile(r"([ML])(-?[\d.]+),(-?[\d.]+)")
 
 
-def svg(title, lines):
-    return templates().get_template("macros.html.jinja").module.line_chart(Chart(title, lines))
-
-
 def read(title, *lines):
     """Return the (position, label) pairs of the ticks by axis, and the points of each path."""
-    root = ElementTree.fromstring(svg(title, lines))
+    svg = templates().get_template("macros.html.jinja").module.line_chart(Chart(title, lines))
+    root = ElementTree.fromstring(svg)
+    assert root.get("aria-label") == title
     ticks = {"x": [], "y": []}
     for text in root.iter("text"):
         axis = text.get("class").split()[-1]
         if text.text != "iteration":
-            at = text.get("x") if axis == "x" else text.get("y")
-            ticks[axis].append((float(at), float(text.text.replace(",", ""))))
+            ticks[axis].append((float(text.get(axis)), float(text.text.replace(",", ""))))
     return ticks, [POINT.findall(path.get("d")) for path in root.iter("path")]
 
 
@@ -46,7 +43,7 @@ def value_at(position, ticks):
 
 def test_points_lie_where_the_ticks_say():
     points = [(30, 0.7), (60, 1.9), (90, -0.4), (120, 0.0)]
-    ticks, paths = read("D", Line("real", points, 0), Line("fake", [(30, 1.0), (120, 2.0)], 1))
+    ticks, paths = read('a "title" <b>', Line("real", points, 0), Line("fake", [(30, 1.0), (120, 2.0)], 1))
     assert len(paths) == 2
     for (_, x, y), (iteration, value) in zip(paths[0], points, strict=True):
         assert value_at(float(x), ticks["x"]) == pytest.approx(iteration, abs=0.1)
@@ -113,12 +110,12 @@ def test_tick_labels_have_as_few_digits_as_possible(ticks, labels):
     assert tick_labels(ticks) == labels
 
 
-def test_padded_range():
-    assert padded_range(0.2, 1.0) == (0.0, pytest.approx(1.04))
-    assert padded_range(5.0, 6.0) == (4.95, 6.05)
-    assert padded_range(3.0, 3.0) == (0.0, 6.0)
-    assert padded_range(-3.0, -3.0) == (-6.0, 0.0)
-    assert padded_range(0.0, 0.0) == (-1.0, 1.0)
+@pytest.mark.parametrize(
+    ("ends", "padded"),
+    [((0.2, 1), (0, 1.04)), ((5, 6), (4.95, 6.05)), ((3, 3), (0, 6)), ((-3, -3), (-6, 0)), ((0, 0), (-1, 1))],
+)
+def test_padded_range(ends, padded):
+    assert padded_range(*ends) == pytest.approx(padded)
 
 
 def test_downsampling_keeps_every_spike():
@@ -138,8 +135,3 @@ def test_lines_share_the_points_of_a_chart():
     assert len(paths) == 60
     assert sum(map(len, paths)) <= 4000
     assert all(len(path) > 50 for path in paths)
-
-
-def test_titles_are_escaped():
-    text = svg('a "title" <b>', [Line("x", [(1, 1.0)], 0)])
-    assert ElementTree.fromstring(text).get("aria-label") == 'a "title" <b>'

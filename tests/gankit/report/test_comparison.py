@@ -21,19 +21,11 @@ from gankit.report.run_record import Ending, Metric, RunRecord, as_protocol
 def record(name, seed=0, metrics=None, state="finished", iteration=100, reason=None, warnings=(), code=(), **recipe):
     """Return a record. `code` has a version and a digest for each process."""
     tables = {"name": "toy", "seed": seed, "train": {"iterations": 100}, "loss": {"use": "hinge"}} | recipe
-    ended = {"ended": {"seconds": 10.0, "peak_memory": {"process": 5_000_000}}}
     environment = {"torch": "2", "device_name": "cpu", "threads": 2, "parameters": {"generator": 1000}}
-    return RunRecord(
-        Path(name),
-        tables,
-        [environment | {"plugins": plugins_of(*of)} for of in code[:-1]]
-        + [environment | ended | ({"plugins": plugins_of(*code[-1])} if code else {})],
-        [],
-        metrics or {},
-        list(warnings),
-        {},
-        Ending(state, iteration, reason),
-    )
+    processes = [environment | {"plugins": plugins_of(*of)} for of in code] or [environment]
+    processes[-1] = processes[-1] | {"ended": {"seconds": 10.0, "peak_memory": {"process": 5_000_000}}}
+    ending = Ending(state, iteration, reason)
+    return RunRecord(Path(name), tables, processes, [], metrics or {}, list(warnings), {}, ending)
 
 
 def plugins_of(version, digest):
@@ -68,33 +60,25 @@ def test_runs_that_differ_only_in_the_seed_share_a_row():
     assert "memory on the GPU" not in comparison.headings
 
 
-def test_a_second_run_of_a_seed_is_a_group_of_its_own():
-    groups = group_runs([record("a", 0), record("b", 1), record("c", 1)])
-    assert [[run.path.name for run in group.runs] for group in groups] == [["a", "b"], ["c"]]
-    assert [group.label for group in groups] == ["toy (seeds 0, 1)", "c"]
-
-
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
-        (["1", "b"], "kit 1, source bbbbbbbb"),
-        (["2", "a"], "kit 2, source aaaaaaaa"),
-        ([["1", "a"], ["2", "a"]], "kit 1, source aaaaaaaa, then kit 2, source aaaaaaaa"),
+        ([("1", "b")], "kit 1, source bbbbbbbb"),
+        ([("2", "a")], "kit 2, source aaaaaaaa"),
+        ([("1", "a"), ("2", "a")], "kit 1, source aaaaaaaa, then kit 2, source aaaaaaaa"),
     ],
     ids=["source", "version", "resumed"],
 )
 def test_runs_of_different_code_are_different_groups(changed, code):
-    first, again = [("1", "a")], [tuple(of) for of in changed] if isinstance(changed[0], list) else [tuple(changed)]
-    runs = [record("r0", 0, code=first), record("r1", 1, code=first * 2)]
-    runs += [record("r2", 0, code=again), record("r3", 1, code=again)]
-    comparison = compare_runs([runs[0], runs[2], runs[1], runs[3]])
+    first = [("1", "a")]
+    codes = {"r0": first, "r2": changed, "r1": first * 2, "r3": changed}
+    comparison = compare_runs([record(name, int(name[1]) % 2, code=of) for name, of in codes.items()])
     assert column(comparison, "run") == [
         "toy, loss of kit 1, source aaaaaaaa (seeds 0, 1)",
         f"toy, loss of {code} (seeds 0, 1)",
     ]
-    assert (
-        comparison.notes[-1] == "The code differs between runs: loss. Runs with different plugins are not repetitions."
-    )
+    text = "The code differs between runs: loss. Runs with different plugins are not repetitions."
+    assert comparison.notes[-1] == text
 
 
 def test_the_code_of_a_metric_does_not_separate_groups():
@@ -103,54 +87,39 @@ def test_the_code_of_a_metric_does_not_separate_groups():
     assert column(compare_runs(runs), "run") == ["toy (seeds 0, 1)"]
 
 
-def test_groups_of_one_recipe_are_named_by_their_folders():
-    groups = group_runs([record(f"{folder}/{seed}", seed) for folder in ("old", "new") for seed in (0, 1)])
-    assert [group.label for group in groups] == ["toy, in old (seeds 0, 1)", "toy, in new (seeds 0, 1)"]
-    groups = group_runs([record(f"runs{folder}/{seed}", seed) for folder in ("", "/new") for seed in (0, 1)])
-    assert [group.label for group in groups] == ["toy, in runs (seeds 0, 1)", "toy, in new (seeds 0, 1)"]
-
-
-def test_groups_of_one_recipe_in_one_folder_are_named_by_their_paths():
-    groups = group_runs([record(name, seed) for name, seed in (("a", 0), ("b", 1), ("c", 1), ("d", 0))])
-    assert [group.label for group in groups] == ["toy, a and b (seeds 0, 1)", "toy, c and d (seeds 0, 1)"]
+@pytest.mark.parametrize(
+    ("runs", "labels"),
+    [
+        # A second run of a seed is a group of its own.
+        ("a/0 b/1 c/1", ["toy (seeds 0, 1)", "c/1"]),
+        ("old/0 old/1 new/0 new/1", ["toy, in old (seeds 0, 1)", "toy, in new (seeds 0, 1)"]),
+        ("runs/0 runs/1 runs/new/0 runs/new/1", ["toy, in runs (seeds 0, 1)", "toy, in new (seeds 0, 1)"]),
+        ("a0/0 b0/1 c0/1 d0/0", ["toy, a0/0 and b0/1 (seeds 0, 1)", "toy, c0/1 and d0/0 (seeds 0, 1)"]),
+    ],
+)
+def test_names_of_groups(runs, labels):
+    groups = group_runs([record(name, int(name[-1])) for name in runs.split()])
+    assert [group.label for group in groups] == labels
 
 
 def test_a_metric_may_have_the_name_of_a_column():
     metrics = {metric(name): [(100, value)] for name, value in (("time", 0.25), ("state", 0.5))}
     comparison = compare_runs([record("a", 0, metrics), record("b", 1, loss={"use": "minimax"})])
-    assert [head for head in comparison.headings if head in ("time", "state")] == ["state", "time", "state", "time"]
-    row = dict(zip(enumerate(comparison.headings), comparison.rows[0], strict=True))
-    assert [cell for (_, head), cell in row.items() if head in ("time", "state")] == [
-        "finished at 100",
-        "0.25",
-        "0.5",
-        "10 s",
-    ]
-
-
-def test_single_runs_are_named_by_their_seeds():
-    groups = group_runs([record("a", 0), record("b", 1, loss={"use": "minimax"})])
-    assert [group.label for group in groups] == ["seed 0, loss hinge", "seed 1, loss minimax"]
+    assert column(comparison, "run") == ["seed 0, loss hinge", "seed 1, loss minimax"]
+    cells = [cell for cell in zip(comparison.headings, comparison.rows[0], strict=True) if cell[0] in ("time", "state")]
+    assert cells == [("state", "finished at 100"), ("time", "0.25"), ("state", "0.5"), ("time", "10 s")]
 
 
 def test_values_of_different_protocols_have_different_columns():
-    few, many = metric(count=2000, net="a"), metric(count=10000, net="a")
+    few, many, other = metric(count=2000, net="a"), metric(count=10000, net="a"), metric(net="a")
     runs = [record("a", 0, {few: [(100, 12.0)]}), record("b", 1, {few: [(100, 14.0)], many: [(100, 8.0)]})]
-    comparison = compare_runs(runs)
+    comparison = compare_runs([*runs, record("c", 2, {other: [(100, 1.0)]})])
     assert column(comparison, "fid (count 2000)") == ["13 (12 to 14), n 2"]
     assert column(comparison, "fid (count 10000)") == ["8, n 1"]
+    assert column(comparison, "fid (otherwise)") == ["1, n 1"]
     assert "fid" not in comparison.headings
     (note,) = [note for note in comparison.notes if note.startswith("fid")]
-    assert note == (
-        "fid was computed with 2 protocols and has a column for each: values of different columns cannot be compared."
-    )
-
-
-def test_a_protocol_with_one_key_more_is_another_protocol():
-    headings = compare_runs(
-        [record("a", 0, {metric(count=1): [(1, 1.0)]}), record("b", 1, {metric(): [(1, 1.0)]})]
-    ).headings
-    assert {"fid (count 1)", "fid (otherwise)"} < set(headings)
+    assert note.startswith("fid was computed with 3 protocols and has a column for each: ")
 
 
 def test_values_of_different_iterations_are_not_averaged():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gankit import GankitError, Plugin, hookimpl
+from gankit import Plugin, hookimpl
 from gankit.images.io import read_note, save_png
 from gankit.report.image_strips import image_strips, newest_until
 from gankit.report.page import page, write_report, write_report_of
@@ -81,11 +81,11 @@ class Nasty(Plugin):
 @pytest.fixture
 def nasty(shelf, train_toy):
     shelf.add(Nasty)
-    path = train_toy(tricks={"Nasty": {"use": "Nasty"}}, evaluation={"every": 2, "count": 8, "budget": 1.0}).path
+    path = train_toy(tricks={"Nasty": {}}, evaluation={"every": 2, "count": 8, "budget": 1.0}).path
     # gankit refuses such a name, but a copied run directory may contain it.
     recipe = (path / "recipe.toml").read_text()
+    assert 'name = "toy"' in recipe
     (path / "recipe.toml").write_text(recipe.replace('name = "toy"', f"name = {json.dumps(NASTY)}"))
-    assert NASTY.split()[1] in (path / "recipe.toml").read_text()
     return path
 
 
@@ -109,15 +109,10 @@ def test_the_page_is_self_contained(train_toy):
 
 
 def test_the_page_of_a_run_has_its_facts(train_toy):
-    parsed = Page(page_of(train_toy(seed=5).path))
+    run = train_toy(seed=5)
+    parsed = Page(page_of(run.path))
     words = parsed.text()
-    for text in (
-        "finished: 6 iterations",
-        "6 of 6",
-        "parameters of G",
-        "memory of the process",
-        "discriminator_steps = 1",
-    ):
+    for text in ("finished: 6 iterations", "6 of 6", "parameters of G", "memory of the process", "sample_every = 3"):
         assert text in words
     assert [a["alt"] for a in parsed.attributes("img")] == [f"Samples of toy at iteration {i}" for i in (3, 6)]
     assert [a.get("lang") for a in parsed.attributes("html")] == ["en"]
@@ -125,11 +120,8 @@ def test_the_page_of_a_run_has_its_facts(train_toy):
     assert all(a.get("aria-label") or a.get("aria-hidden") for a in parsed.attributes("svg"))
     assert all(a["for"] == "iteration" for a in parsed.attributes("label"))
     assert all("scope" in a for a in parsed.attributes("th"))
-
-
-def test_the_points_of_the_charts_are_those_of_the_log(train_toy):
-    run = train_toy()
-    generator, discriminator, rate = Page(page_of(run.path)).numbers
+    # The points of the charts are those of the log.
+    generator, discriminator, rate = parsed.numbers
     rows = run.reporter.rows
     assert generator[0]["x"] == [row["iteration"] for row in rows]
     for player, lines in (("generator", generator), ("discriminator", discriminator)):
@@ -138,27 +130,18 @@ def test_the_points_of_the_charts_are_those_of_the_log(train_toy):
     assert [line["y"] for line in rate] == [[0.01] * len(rows)] * 2
 
 
-def test_markup_from_runs_is_escaped(nasty, train_toy):
-    for text in (page_of(nasty), page_of(nasty, train_toy("other").path)):
+def test_markup_is_escaped_and_a_bad_ending_is_first(nasty, train_toy):
+    other = train_toy("other").path
+    for text in (page_of(nasty), page_of(other, nasty)):
         parsed = Page(text)
         assert len(parsed.attributes("script")) == 1
         assert not any("onerror" in attributes for _, attributes in parsed.tags)
         assert {a["src"][:11] for a in parsed.attributes("img")} == {"data:image/"}
         assert 'alert("x")' in parsed.text()
         assert text.count("</script>") == 1
-
-
-def test_a_bad_ending_is_shown_first(nasty, train_toy):
-    for text in (page_of(nasty), page_of(train_toy("other").path, nasty)):
         body = text[text.index("<main>") :]
         assert 'class="status error"' in body[:2500]
         assert body.index("stopped at iteration 4") < body.index("<table" if "runs</h1>" in body else "<dl")
-
-
-def test_a_failed_run_has_a_page(train_toy, tmp_path):
-    with pytest.raises(GankitError):
-        train_toy(tricks={"nan": {"use": "NotANumber", "turn": 3}})
-    assert "failed at iteration 4: the " in Page(page_of(tmp_path / "run")).text("strong")
 
 
 def test_a_report_that_cannot_be_written_is_a_message(train_toy, monkeypatch):
@@ -171,42 +154,24 @@ def test_a_report_that_cannot_be_written_is_a_message(train_toy, monkeypatch):
     assert messages == [f"{path}/report.html: not written: no room; `gankit report {path}` tries again"]
 
 
-def test_the_same_run_gives_the_same_page(train_toy):
-    path = train_toy().path
-    write_report(RunDir(path))
-    assert page_of(path) == page_of(path) == (path / "report.html").read_text()
-
-
 # Several runs
 
 
 def test_the_page_of_several_runs_has_a_line_for_each(train_toy):
-    paths = [train_toy("a").path, train_toy("b", seed=1).path, train_toy("c", train={"discriminator_steps": 2}).path]
-    parsed = Page(page_of(*paths))
-    names = [
-        "train.discriminator_steps 1, seed 0",
-        "train.discriminator_steps 1, seed 1",
-        "train.discriminator_steps 2",
-    ]
-    words = parsed.text("th")
-    assert "train.discriminator_steps 1 (seeds 0, 1)" in words
-    for name in names:
-        assert name in parsed.text("h3")
-    lines = parsed.numbers[0]
-    assert len(lines) == 3
-    classes = [a["class"] for a in parsed.attributes("path")][:3]
-    assert classes == ["line s0", "line s0", "line s1"]
+    other = train_toy("c", train={"discriminator_steps": 2}).path
+    parsed = Page(page_of(train_toy("a").path, train_toy("b", seed=1).path, other))
+    assert "train.discriminator_steps 1 (seeds 0, 1)" in parsed.text("th")
+    for name in ("1, seed 0", "1, seed 1", "2"):
+        assert f"train.discriminator_steps {name}" in parsed.text("h3")
+    assert len(parsed.numbers[0]) == 3
+    assert [a["class"] for a in parsed.attributes("path")][:3] == ["line s0", "line s0", "line s1"]
     assert "The runs draw from different z" in parsed.text("p")
 
 
 def test_a_note_says_whether_grids_show_the_same_z(train_toy):
     a, b = train_toy("a").path, train_toy("b", train={"discriminator_steps": 2}).path
+    assert read_note(a / "samples" / "000006.png", "z") == read_note(b / "samples" / "000006.png", "z") is not None
     assert "All images show the same z" in page_of(a, b)
-    notes = {read_note(path / "samples" / "000006.png", "z") for path in (a, b)}
-    assert len(notes) == 1
-    assert None not in notes
-    other = train_toy("c", output={"sample_count": 6}).path
-    assert "The runs draw from different z" in page_of(a, other)
     save_png(Image.new("L", (9, 9)), b / "samples" / "000006.png")
     assert "It is not recorded whether the images show the same z" in page_of(a, b)
 
@@ -234,9 +199,9 @@ def test_different_losses_have_different_charts(shelf, toys, train_toy):
 def test_different_code_is_a_difference(train_toy):
     a, b = train_toy("a").path, train_toy("b", seed=1).path
     assert "source" not in Page(page_of(a, b)).text("td")
-    note = json.loads((b / "environment.json").read_text())
-    note["plugins"]["loss"]["sha256"] = "5" * 64
-    (b / "environment.json").write_text(json.dumps(note))
+    environment = json.loads((b / "environment.json").read_text())
+    environment["plugins"]["loss"]["sha256"] = "5" * 64
+    (b / "environment.json").write_text(json.dumps(environment))
     parsed = Page(page_of(a, b))
     assert "loss: Loss" in parsed.text("th")
     assert "source 55555555" in parsed.text("td")
@@ -250,14 +215,9 @@ def write_log(path, iterations):
     """Write a recipe and a log with losses, as a run leaves them."""
     path.mkdir(exist_ok=True)
     (path / "recipe.toml").write_text('name = "toy"\n[train]\niterations = 6\n')
-    row = {
-        "seconds": 1.0,
-        "images_per_second": 9.0,
-        "learning_rate": {"generator": 0.01, "discriminator": 0.01},
-        "loss": {"generator": {"fool": 0.7}, "discriminator": {"real": 0.6, "fake": 0.5}},
-    }
-    rows = [{"iteration": i, **row} for i in iterations]
-    (path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    row = {"seconds": 1.0, "images_per_second": 9.0, "learning_rate": {"generator": 0.01, "discriminator": 0.01}}
+    row["loss"] = {"generator": {"fool": 0.7}, "discriminator": {"real": 0.6, "fake": 0.5}}
+    (path / "log.jsonl").write_text("".join(json.dumps({"iteration": i, **row}) + "\n" for i in iterations))
     return path
 
 
@@ -277,12 +237,8 @@ def grids(tmp_path):
     return make
 
 
-def noise(width, height):
-    return Image.effect_noise((width, height), 80).convert("RGB")
-
-
 def test_images_are_downsized_and_limited_in_number(grids, monkeypatch):
-    record = read_run(grids(range(10, 310, 10), noise(700, 60)))
+    record = read_run(grids(range(10, 310, 10), Image.effect_noise((700, 60), 80).convert("RGB")))
     strips = image_strips([record])
     assert len(strips.iterations) == 24
     assert (strips.iterations[0], strips.iterations[-1]) == (10, 300)
@@ -296,7 +252,7 @@ def test_images_are_downsized_and_limited_in_number(grids, monkeypatch):
 
 def test_the_size_of_a_page_of_many_runs_is_limited(grids):
     """Sixty long runs with large grids of noise, which JPEG hardly compresses, and with many log rows."""
-    record = read_run(grids(range(10, 60, 10), noise(600, 600)))
+    record = read_run(grids(range(10, 60, 10), Image.effect_noise((600, 600), 80).convert("RGB")))
     row = record.rows[0]
     rows = [row | {"iteration": i} for i in range(1, 2_001)]
     runs = [replace(record, path=Path(f"r{n}"), recipe=record.recipe | {"seed": n}, rows=rows) for n in range(60)]
@@ -320,8 +276,8 @@ def test_newest_until():
 
 
 def test_a_damaged_image_is_left_out(grids):
-    path = grids([5, 20, 40], noise(90, 90))
-    (path / "samples" / "000020.png").write_bytes((path / "samples" / "000020.png").read_bytes()[:200])
+    path = grids([5, 20, 40], Image.new("L", (90, 90)))
+    (path / "samples" / "000020.png").write_bytes((path / "samples" / "000020.png").read_bytes()[:60])
     parsed = Page(page_of(path))
     assert [a["alt"] for a in parsed.attributes("img")] == [f"Samples of toy at iteration {i}" for i in (5, 40)]
     assert "Left out because the file is damaged: 1 image." in parsed.text("p")
@@ -343,4 +299,4 @@ def test_the_size_of_the_page_of_a_long_run_is_limited(tmp_path):
 
 def test_hidden_elements_stay_hidden(grids):
     """The slider of a single image is hidden. Its `display: flex` would show it without this rule."""
-    assert "[hidden] { display: none !important; }" in page_of(grids([5], noise(9, 9)))
+    assert "[hidden] { display: none !important; }" in page_of(grids([5], Image.new("L", (9, 9))))
