@@ -1,7 +1,7 @@
 """Tests of TOML files and overrides: extends, merging, errors."""
 
 import copy
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 
@@ -10,35 +10,26 @@ from gankit.errors import RecipeError
 from gankit.recipe.toml import merge, parse_overrides, read_toml
 
 
-def written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
-
 def test_a_chain_of_recipes_is_merged_in_order(tmp_path):
-    written(tmp_path / "a.toml", 'seed = 1\n[train]\nbatch_size = 8\niterations = 1\n[tricks.x]\nuse = "p"\nq = 1\n')
-    written(tmp_path / "b.toml", 'extends = "a.toml"\nseed = 2\n[train]\niterations = 2\n[tricks.x]\nr = 2\n')
-    top = written(tmp_path / "c.toml", 'extends = "b.toml"\n[train]\niterations = 3\n[tricks.y]\n')
-    assert read_toml(top) == {
+    for name, text in {
+        "a": 'seed = 1\n[train]\nbatch_size = 8\niterations = 1\n[tricks.x]\nuse = "p"\nq = 1\n',
+        "b": 'extends = "a.toml"\nseed = 2\n[train]\niterations = 2\n[tricks.x]\nr = 2\n',
+        "c": 'extends = "b.toml"\n[train]\niterations = 3\n[tricks.y]\n',
+    }.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    assert read_toml(tmp_path / "c.toml") == {
         "seed": 2,
         "train": {"batch_size": 8, "iterations": 3},
         "tricks": {"x": {"use": "p", "q": 1, "r": 2}, "y": {}},
     }
 
 
-@pytest.mark.parametrize("bases", [["a.toml"], ["b.toml", "a.toml"], ["b.toml", "c.toml", "b.toml"]])
-def test_a_circle_of_extends_is_an_error(tmp_path, bases):
-    names = ["a.toml", *dict.fromkeys(b for b in bases if b != "a.toml")]
-    for name, base in zip(names, bases, strict=False):
-        written(tmp_path / name, f'extends = "{base}"')
+@pytest.mark.parametrize("chain", ["aa", "aba", "abcb"])
+def test_a_circle_of_extends_is_an_error(tmp_path, chain):
+    for name, base in pairwise(chain):
+        (tmp_path / f"{name}.toml").write_text(f'extends = "{base}.toml"')
     with pytest.raises(RecipeError, match=r"extends: the recipes extend each other in a circle: a\.toml -> "):
         read_toml(tmp_path / "a.toml")
-
-
-def test_a_missing_extended_recipe_is_an_error(tmp_path):
-    top = written(tmp_path / "a.toml", 'extends = "gone.toml"')
-    with pytest.raises(RecipeError, match=r"a\.toml: extends: there is no recipe .*gone\.toml"):
-        read_toml(top)
 
 
 BELOW = {
@@ -138,6 +129,7 @@ def test_wrong_overrides_are_errors(overrides, message):
         ("a = " + "[" * 5000, "TOML: "),
         ("a = " + "9" * 5000, "TOML: Exceeds the limit"),
         ("train." + ".".join("a" * 5000) + " = 1", "TOML: nested too deeply"),
+        ('extends = "gone.toml"', "extends: there is no recipe"),
         ("extends = 3", "extends: 3 given; expected the path of one recipe"),
         ('extends = "a\\u0000b"', "extends: "),
         ('extends = "."', "extends: "),
@@ -145,20 +137,24 @@ def test_wrong_overrides_are_errors(overrides, message):
     ],
 )
 def test_wrong_toml_is_an_error(tmp_path, text, message):
-    path = written(tmp_path / "r.toml", text)
+    path = tmp_path / "r.toml"
+    path.write_text(text)
     with pytest.raises(RecipeError) as error:
         Recipe.load(path)
     assert str(error.value).startswith(f"{path}: ")
     assert message in str(error.value)
 
 
-def test_a_file_that_is_not_a_recipe_is_an_error(tmp_path):
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("gone.toml", "there is no recipe"),
+        (".", "is a folder; a recipe is a TOML file"),
+        ("binary.toml", "is not text"),
+        ("binary.toml/x.toml", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_a_recipe_is_an_error(tmp_path, path, message):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for path, message in [
-        (tmp_path / "gone.toml", "there is no recipe"),
-        (tmp_path, "is a folder; a recipe is a TOML file"),
-        (tmp_path / "binary.toml", "is not text"),
-        (tmp_path / "binary.toml" / "x.toml", "cannot be read"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            Recipe.load(path)
+    with pytest.raises(InputError, match=message):
+        Recipe.load(tmp_path / path)
