@@ -31,28 +31,14 @@ def train(tmp_path):
     return call
 
 
-@pytest.fixture
-def without(tmp_path):
-    """Return the run directory of the tiny recipe without metrics."""
-    recipe = tiny_recipe()
-    assert "extractor" not in recipe.components
-    return start(recipe, tmp_path / "without", RecordingReporter())[0]
+def plugin(kind, name, **hooks):
+    """Return a plugin class with these hooks."""
+    return type(name, (Plugin,), {"name": name, "kind": kind} | {key: hookimpl(hook) for key, hook in hooks.items()})
 
 
 def metric(compute):
     """Return a metric plugin class whose hook calls `compute(comparison)`."""
-
-    class Metric(Plugin):
-        """Metric of a test. Source: none."""
-
-        kind = "metric"
-
-        @hookimpl
-        def compute_metrics(self, comparison):
-            return compute(comparison)
-
-    Metric.name = Metric.__name__ = compute.__name__
-    return Metric
+    return plugin("metric", compute.__name__, compute_metrics=lambda self, comparison: compute(comparison))
 
 
 def metric_rows(directory):
@@ -71,24 +57,17 @@ def test_select_depends_on_the_seed_alone():
     assert select(images, None, 5, 0, names).class_names == ()
 
 
-def test_rows_hold_metrics_protocol_and_time(train, without, capsys, monkeypatch):
+def test_rows_hold_metrics_protocol_and_time(train, capsys, monkeypatch):
     monkeypatch.setattr(evaluator, "LONG_PREPARATION", -1.0)
     directory, reporter = train()
     rows = metric_rows(directory)
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
     assert all(set(row) == {"iteration", "metrics", "protocol", "settings", "seconds"} for row in rows)
     assert rows[0]["metrics"].keys() == {"mean_distance"}
-    assert rows[0]["protocol"] | {"real": "", "extractor": ""} == {
-        "extractor": "",
-        "real": "",
-        "split": "all",
-        "real images": 16,
-        "generated images": 16,
-        "seed": 0,
-        "generator": "newest",
-        "generated resize": "none",
-        "labels": "as in the data",
-    }
+    facts = {"split": "all", "real images": 16, "generated images": 16, "seed": 0, "generator": "newest"}
+    facts |= {"generated resize": "none", "labels": "as in the data"}
+    assert rows[0]["protocol"].items() > facts.items()
+    assert rows[0]["protocol"].keys() == {*facts, "real", "extractor"}
     assert rows[0]["settings"] == {}, "the metric has none"
     assert reporter.metrics == (4, rows[-1]["metrics"])
     assert [message for message in reporter.messages if message.startswith("evaluation took ")]
@@ -96,27 +75,28 @@ def test_rows_hold_metrics_protocol_and_time(train, without, capsys, monkeypatch
     assert "preparing the metrics took 0 s; the result is cached for later runs" in capsys.readouterr().err
     assert reporter.warnings == []
     assert not any("warning" in row for row in directory.read_log())
-    trained = [run.checkpoint(4) / "generator.safetensors" for run in (directory, without)]
-    assert trained[0].read_bytes() == trained[1].read_bytes()
 
 
 def test_without_an_extractor_metrics_compare_the_samples(tmp_path):
     def brightness(comparison):
         return {"brightness": comparison.fake.images.float().mean().item()}
 
-    recipe = tiny_recipe({metric(brightness): {}}, {"evaluation": EVERY, "extractor": {"use": "tiny"}})
+    averaged = plugin("trick", "averaged", sampling_generator=lambda self, run: copy.deepcopy(run.generator))
+    recipe = tiny_recipe({metric(brightness): {}, averaged: {}}, {"evaluation": EVERY, "extractor": {"use": "tiny"}})
     del recipe.components["extractor"]
     directory, _ = start(recipe, tmp_path / "run", RecordingReporter())
     row = metric_rows(directory)[-1]
     assert row["metrics"].keys() == {"brightness"}
     assert "extractor" not in row["protocol"]
+    assert row["protocol"]["generator"] == "averaged"
 
 
-def test_random_numbers_of_a_metric_do_not_change_the_training(train, without):
+def test_random_numbers_of_a_metric_do_not_change_the_training(train, tmp_path):
     def draws(comparison):
         return {"draws": torch.rand(1).item()}
 
-    directory, _ = train("with", {metric(draws): {}}, metrics=())
+    without, _ = start(tiny_recipe(), tmp_path / "without", RecordingReporter())
+    directory, _ = train("with", {metric(draws): {}})
     for name in ("random.safetensors", "generator.safetensors"):
         assert (directory.checkpoint(4) / name).read_bytes() == (without.checkpoint(4) / name).read_bytes()
 
@@ -128,21 +108,6 @@ def test_beyond_the_budget_only_the_end_is_evaluated(train):
     assert record["left_out"] == 3, "the last one always takes place"
     assert record["seconds"] > 0
     assert 0 < record["share"] <= 1
-
-
-class Averaged(Plugin):
-    """Another generator to sample from. Source: none."""
-
-    name = "averaged"
-
-    @hookimpl
-    def sampling_generator(self, run):
-        return copy.deepcopy(run.generator)
-
-
-def test_the_protocol_names_the_generator(train):
-    directory, _ = train(plugins={Averaged: {}}, evaluation={"count": 8})
-    assert metric_rows(directory)[0]["protocol"]["generator"] == "averaged"
 
 
 def test_samples_have_the_labels_of_the_real_images(train):
@@ -219,34 +184,23 @@ def test_a_metric_that_fails_is_an_error_in_a_session():
 def test_images_are_read_once(train, monkeypatch):
     reads, read, build = [], TinyData.read, TinyExtractor.build_extractor
 
-    def counted_read(self):
-        reads.append(1)
-        return read(self)
-
     def build_with_data(self, dataset):
         dataset.load()
         return build(self, dataset)
 
-    monkeypatch.setattr(TinyData, "read", counted_read)
+    monkeypatch.setattr(TinyData, "read", lambda self: reads.append(1) or read(self))
     monkeypatch.setattr(TinyExtractor, "build_extractor", hookimpl(build_with_data))
     train()
     assert len(reads) == 1
 
 
-class MissingFile(Plugin):
-    """Extractor that cannot be built. Source: none."""
-
-    name, kind = "missing_file", "extractor"
-
-    @hookimpl
+def test_an_extractor_that_cannot_be_built_is_an_error_before_anything_is_written(tmp_path):
     def build_extractor(self):
         raise InputError("path: there is no net.pt")
 
-
-def test_an_extractor_that_cannot_be_built_is_an_error_before_anything_is_written(tmp_path):
-    recipe = tiny_recipe({MissingFile: {}}, {"metrics": {"tiny": {}}})
+    extractor = plugin("extractor", "missing_file", build_extractor=build_extractor)
     with pytest.raises(InputError, match=r"extractor: path: there is no net\.pt"):
-        start(recipe, tmp_path / "run", RecordingReporter())
+        start(tiny_recipe({extractor: {}}, {"metrics": {"tiny": {}}}), tmp_path / "run", RecordingReporter())
     assert not (tmp_path / "run").exists()
 
 

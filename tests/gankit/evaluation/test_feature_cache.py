@@ -1,6 +1,7 @@
 """Tests of the cache on disk: keys, damage, folders without write access, concurrent processes."""
 
 import errno
+import os
 import time
 from multiprocessing import get_context
 
@@ -31,8 +32,17 @@ def test_a_damaged_file_is_computed_again(cache, damage):
     assert cached(2) == 2
 
 
-def test_without_write_access_results_are_computed_each_time(cache):
-    cache.write_text("a file in place of the folder")
+@pytest.mark.parametrize(
+    "block",
+    [
+        lambda cache: cache.write_text("a file in place of the folder"),
+        # Root writes into read-only folders.
+        pytest.param(lambda cache: cache.mkdir(0o555), marks=pytest.mark.skipif(os.geteuid() == 0, reason="root")),
+    ],
+    ids=["file", "read-only"],
+)
+def test_without_write_access_results_are_computed_each_time(cache, block):
+    block(cache)
     assert [cached(1), cached(2)] == [1, 2]
 
 
