@@ -1,7 +1,9 @@
 """The Ray executor with a fake Ray, whose tasks end as the test says."""
 
+import itertools
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -22,42 +24,23 @@ class TaskCancelledError(RayError):
     """Error of a task that was cancelled before it started."""
 
 
-class FakeRay:
-    """The part of Ray that the executor uses. The handle of a task is its number."""
-
-    exceptions = SimpleNamespace(RayError=RayError, TaskCancelledError=TaskCancelledError)
-
-    def __init__(self):
-        self.results, self.tasks = {}, 0
-
-    def is_initialized(self):
-        return True
-
-    def cluster_resources(self):
-        return {"CPU": 2.0}
-
-    def remote(self, **resources):
-        return lambda function: SimpleNamespace(remote=self.submit)
-
-    def submit(self, *arguments):
-        self.tasks += 1
-        return self.tasks
-
-    def wait(self, tasks, num_returns, timeout):
-        return [task for task in tasks if task in self.results], []
-
-    def get(self, task):
-        if isinstance(self.results[task], Exception):
-            raise self.results[task]
-        return self.results[task]
-
-
 @pytest.fixture
 def ray(monkeypatch):
-    fake = FakeRay()
-    monkeypatch.setitem(sys.modules, "ray", fake)
+    """The part of Ray that the executor uses. The handle of a task is its number."""
+
+    def get(task):
+        if isinstance(ray.results[task], Exception):
+            raise ray.results[task]
+        return ray.results[task]
+
+    ray = Mock(results={}, exceptions=SimpleNamespace(RayError=RayError, TaskCancelledError=TaskCancelledError))
+    ray.cluster_resources.return_value = {"CPU": 2.0}
+    ray.remote.return_value.return_value.remote.side_effect = itertools.count(1)
+    ray.wait = lambda tasks, num_returns, timeout: ([task for task in tasks if task in ray.results], [])
+    ray.get = get
+    monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(ray_executor, "START_POLL_SECONDS", 0.0)
-    return fake
+    return ray
 
 
 @pytest.fixture

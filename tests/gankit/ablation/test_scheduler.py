@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,15 +19,15 @@ FULL = "the disk is full: {path}/checkpoints/000100 could not be written (No spa
 """Message of a run's process."""
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)
-
-
 @pytest.fixture
-def study(tmp_path):
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)
     recipe = Recipe.load(find_recipe("gaussian_ring"))
     return Study(tmp_path / "s", add_each(recipe, ["packing", "r1", "dragan"]), [0, 1], 1)
+
+
+def interrupt(*_):
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 class FakeExecutor:
@@ -71,27 +72,13 @@ class FakeExecutor:
         pass
 
 
-class RecordingReporter(StudyReporter):
-    def __init__(self):
-        self.ended_runs, self.failures = [], []
-
-    def ended(self, run, outcome):
-        self.ended_runs.append(run.name)
-
-    def failed(self, run, error):
-        self.failures.append((run.name, str(error)))
-
-
-def only(folder, result):
-    """Return a function with this result for the runs of a variant, and success for all others."""
-    return lambda run: result if run.variant.folder == folder else None
-
-
 def test_the_other_runs_are_trained_after_a_failure(study):
-    executor, reporter = FakeExecutor(only("with-r1", "a bug")), RecordingReporter()
+    executor = FakeExecutor(lambda run: "a bug" if run.variant.trick == "r1" else None)
+    reporter = Mock(spec=StudyReporter)
     end = run_study(study, executor, reporter)
     assert len(executor.started) == 8
-    assert len(reporter.ended_runs) == 6
+    assert reporter.ended.call_count == 6
+    assert [call.args for call in reporter.failed.call_args_list] == [(one.run, one.error) for one in end.failures]
     assert (end.stopped, end.interrupted, end.aborted) == ([], False, False)
     error = combined_error(end.failures)
     assert (type(error), error.exit_code) == (GankitError, 1)
@@ -101,7 +88,7 @@ def test_the_other_runs_are_trained_after_a_failure(study):
     assert second.startswith("with r1, seed 1: a bug (")
 
     again = FakeExecutor(lambda run: None)
-    assert run_study(study, again, RecordingReporter()).failures == []
+    assert run_study(study, again, StudyReporter()).failures == []
     assert again.started == ["with r1, seed 0", "with r1, seed 1"]
 
 
@@ -116,14 +103,14 @@ def test_the_other_runs_are_trained_after_a_failure(study):
 )
 def test_equal_failures_that_do_not_abort_the_study(study, failing):
     executor = FakeExecutor(lambda run: "out of memory" if run.name in failing else None)
-    end = run_study(study, executor, RecordingReporter())
+    end = run_study(study, executor, StudyReporter())
     assert (len(end.failures), end.aborted) == (len(failing), False)
 
 
 @pytest.mark.parametrize("result", [FULL, -signal.SIGKILL, GankitError("Ray lost the run: the machine is gone")])
 def test_equal_failures_with_and_without_a_trick_abort_the_study(study, result):
     executor = FakeExecutor(lambda run: result)
-    end = run_study(study, executor, RecordingReporter())
+    end = run_study(study, executor, StudyReporter())
     assert (end.aborted, end.interrupted) == (True, False)
     assert [failure.run.name for failure in end.failures] == ["recipe, seed 0", "with packing, seed 0"]
     assert executor.started == ["recipe, seed 0", "with packing, seed 0"]
@@ -143,22 +130,15 @@ def test_failures_are_wrong_input_only_if_all_of_them_are(study):
 def test_a_stopped_run_is_not_a_failure(study, result, stopped):
     executor = FakeExecutor(lambda run: "running")
     executor.stop = lambda: setattr(executor, "result", lambda run: result)
-
-    class Interrupting(RecordingReporter):
-        def polled(self, running):
-            if running:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    end = run_study(study, executor, Interrupting())
+    reporter = Mock(spec=StudyReporter)
+    reporter.polled.side_effect = lambda running: running and interrupt()
+    end = run_study(study, executor, reporter)
     assert (end.interrupted, executor.started) == (True, ["recipe, seed 0"])
     assert ([run.name for run in end.stopped], len(end.failures)) == (executor.started * stopped, not stopped)
 
 
 def test_a_signal_after_the_last_run_does_not_interrupt_the_study(study):
-    class Interrupting(RecordingReporter):
-        def ended(self, run, outcome):
-            super().ended(run, outcome)
-            if len(self.ended_runs) == 8:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    assert not run_study(study, FakeExecutor(lambda run: None), Interrupting()).interrupted
+    reporter = Mock(spec=StudyReporter)
+    reporter.ended.side_effect = lambda run, outcome: interrupt() if reporter.ended.call_count == 8 else None
+    assert not run_study(study, FakeExecutor(lambda run: None), reporter).interrupted
+    assert reporter.ended.call_count == 8

@@ -28,14 +28,6 @@ def ring_run(folder, *changes):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """Return a run with the metrics frechet_distance and precision_recall, and its last row of metrics."""
-    changes = ["metrics.frechet_distance={}", "metrics.precision_recall={}"]
-    directory = ring_run(tmp_path_factory.mktemp("plain"), *changes)
-    return directory, [row for row in directory.read_log() if "protocol" in row][-1]
-
-
-@pytest.fixture(scope="module")
 def ring(tmp_path_factory):
     """Return a run with the metric precision_recall twice, with different settings."""
     changes = ["metrics.wide.use=precision_recall", "metrics.wide.k=10", "metrics.precision_recall.k=1"]
@@ -55,8 +47,9 @@ def photos(tmp_path):
 # Targets
 
 
-def test_a_run_and_its_file_have_the_metrics_of_the_run(plain):
-    directory, row = plain
+def test_a_run_and_its_file_have_the_metrics_of_the_run(tmp_path):
+    directory = ring_run(tmp_path, "metrics.frechet_distance={}", "metrics.precision_recall={}")
+    row = [row for row in directory.read_log() if "protocol" in row][-1]
     again = evaluate(directory.path, None, {})
     assert again | {key: row[key] for key in ("metrics", "protocol", "iteration")} == again
     from_file = evaluate(directory.generator_file, None, {}, metrics=["frechet_distance"])
@@ -169,14 +162,13 @@ def test_the_protocol_of_a_metric_from_a_file_holds_a_hash(ring, tmp_path):
     file = tmp_path / "mine.py"
 
     def source(value):
-        file.write_text(
-            "from gankit import Plugin, hookimpl\n"
-            "class Mine(Plugin):\n"
-            "    name, kind = 'mine', 'metric'\n"
-            "    @hookimpl\n"
-            "    def compute_metrics(self, comparison):\n"
-            f"        return {{'mine': {value}}}\n"
-        )
+        file.write_text(f"""
+from gankit import Plugin, hookimpl
+
+class Mine(Plugin):
+    name, kind = "mine", "metric"
+    compute_metrics = hookimpl(lambda self: {{"mine": {value}}})
+""")
         row = evaluate(ring.path, None, {"metrics": {"mine": {"use": f"{file}:Mine"}}}, metrics=["mine"])
         return row["settings"]["mine"]["mine.source"]
 
