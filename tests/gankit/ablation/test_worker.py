@@ -21,22 +21,14 @@ class Bug(Plugin):
             raise ZeroDivisionError("a bug")
 
 
-@pytest.fixture
-def recipe_file(toy_recipe, tmp_path):
-    """Return a function that writes the recipe file of a study."""
-
-    def write(**changes):
-        file = tmp_path / "recipe.toml"
-        file.write_text(toy_recipe(**changes).to_toml())
-        return file
-
-    return write
-
-
 @pytest.mark.parametrize(("tricks", "iterations"), [({}, 6), ({"Stopper": {}}, 5)])
-def test_a_run_with_a_recorded_ending_is_not_trained_again(recipe_file, tmp_path, tricks, iterations):
+def test_a_run_with_a_recorded_ending_is_not_trained_again(toy_recipe, tmp_path, tricks, iterations):
     """The worker may be killed before it writes the outcome. A run that a plugin stopped must not continue."""
-    file, path = recipe_file(tricks=tricks), tmp_path / "seed-7"
+    file, path = tmp_path / "recipe.toml", tmp_path / "seed-7"
+    file.write_text(toy_recipe(tricks=tricks).to_toml())
+    # The empty folder of a run that was killed at its start.
+    path.mkdir()
+    (path / ".lock").touch()
     outcome = train_run(file, 7, path)
     assert outcome["iterations"] == iterations
     assert (outcome["stop_reason"] is not None) == bool(tricks)
@@ -46,16 +38,11 @@ def test_a_run_with_a_recorded_ending_is_not_trained_again(recipe_file, tmp_path
     assert "seed = 7\n" in (path / "recipe.toml").read_text()
 
 
-def test_an_empty_folder_of_a_killed_run_is_started(recipe_file, tmp_path):
-    (tmp_path / "seed-0").mkdir()
-    (tmp_path / "seed-0" / ".lock").touch()
-    assert train_run(recipe_file(), 0, tmp_path / "seed-0")["iterations"] == 6
-
-
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_run_is_started_again_after_a_change_of_a_plugin(recipe_file, shelf, tmp_path, monkeypatch, changed):
+def test_a_run_is_started_again_after_a_change_of_a_plugin(toy_recipe, shelf, tmp_path, monkeypatch, changed):
     shelf.add(Bug)
-    file, path = recipe_file(tricks={"Bug": {}}), tmp_path / "seed-0"
+    file, path = tmp_path / "recipe.toml", tmp_path / "seed-0"
+    file.write_text(toy_recipe(tricks={"Bug": {}}).to_toml())
     with pytest.raises(ZeroDivisionError):
         train_run(file, 0, path)
     monkeypatch.setattr(Bug, "fixed", True)

@@ -110,25 +110,22 @@ def test_beyond_the_budget_only_the_end_is_evaluated(train):
     assert 0 < record["share"] <= 1
 
 
-def test_samples_have_the_labels_of_the_real_images(train):
+@pytest.mark.parametrize(
+    ("train_table", "rule"), [({}, "as in the data"), ({"class_balanced": True, "batch_size": 9}, "even shares")]
+)
+def test_samples_have_the_labels_of_the_real_images(train, train_table, rule):
     comparisons = []
 
     def record(comparison):
-        comparisons.append((comparison.real, comparison.fake, comparison.protocol["labels"]))
+        comparisons.append(comparison)
         return {"record": 1.0}
 
-    def comparison_of(name, **train_table):
-        data = {"classes": 3, "count": 32}
-        train(name, {metric(record): {}}, {"count": 20}, (), data=data, train=train_table)
-        return comparisons[-1]
-
-    real, fake, labels = comparison_of("shuffled")
+    data = {"classes": 3, "count": 32}
+    train("run", {metric(record): {}}, {"count": 20}, (), data=data, train=train_table)
+    real, fake, protocol = comparisons[-1].real, comparisons[-1].fake, comparisons[-1].protocol
     assert real.class_names == fake.class_names == ("a", "b", "c")
-    assert torch.equal(real.labels, fake.labels)
-    assert labels == "as in the data"
-    _, fake, labels = comparison_of("balanced", class_balanced=True, batch_size=9)
-    assert torch.equal(fake.labels, torch.arange(20) % 3)
-    assert labels == "even shares"
+    assert torch.equal(fake.labels, torch.arange(20) % 3 if train_table else real.labels)
+    assert protocol["labels"] == rule
 
 
 def test_other_class_names_get_even_labels():
@@ -146,14 +143,10 @@ def test_other_class_names_get_even_labels():
 class FailsAtFirst(Plugin):
     """Metric that fails three times. Source: none."""
 
-    name, kind = "fails_at_first", "metric"
+    name, kind, calls = "fails_at_first", "metric", 0
 
     class Config(Settings):
         level: int = 0
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.calls = 0
 
     @hookimpl
     def compute_metrics(self, comparison):

@@ -8,16 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gankit.report.chart import (
-    Axis,
-    Chart,
-    Line,
-    downsample,
-    padded_range,
-    points_per_line,
-    tick_labels,
-    tick_step,
-)
+from gankit.report.chart import Axis, Chart, Line, downsample, padded_range, points_per_line, tick_labels, tick_step
 from gankit.report.page import templates
 
 POINT = re.compile(r"([ML])(-?[\d.]+),(-?[\d.]+)")
