@@ -38,16 +38,11 @@ def test_drop_each_leaves_out_each_trick(igan):
         assert variant.recipe.to_dict() == whole
 
 
-def test_drop_each_leaves_out_the_trick_of_an_override(ring):
-    recipe = ring.changed(["tricks.mine.use=packing", "tricks.mine.size=3"])
-    assert [v.folder for v in drop_each(recipe)] == ["recipe", "without-mine"]
-
-
 def test_read_only_tricks_are_not_left_out(ring):
     monitors = ["tricks.csv={}", "tricks.training_monitor={}"]
-    recipe = ring.changed([*monitors, "tricks.r1={}", "tricks.collapse_guard={}"])
+    recipe = ring.changed([*monitors, "tricks.mine.use=packing", "tricks.mine.size=3", "tricks.collapse_guard={}"])
     # A guard can end a run, which affects the result.
-    assert [v.folder for v in drop_each(recipe)] == ["recipe", "without-r1", "without-collapse_guard"]
+    assert [v.folder for v in drop_each(recipe)] == ["recipe", "without-mine", "without-collapse_guard"]
     assert read_only_tricks(recipe) == ["csv", "training_monitor"]
     assert [v.folder for v in drop_each(recipe, ["training_monitor"])] == ["recipe", "without-training_monitor"]
     message = "no tricks to leave out except csv, training_monitor, which cannot affect the training; --add"
@@ -61,13 +56,11 @@ from gankit import Plugin, hookimpl
 
 class Scoring(Plugin):
     name = "scoring"
-    @hookimpl
-    def compute_metrics(self): ...
+    compute_metrics = hookimpl(lambda self: None)
 
 class Acting(Scoring):
     name = "acting"
-    @hookimpl
-    def after_iteration(self): ...
+    after_iteration = hookimpl(lambda self: None)
 """)
     overrides = [f"tricks.{name}.use='{tmp_path}/mine.py:{name}'" for name in ("Scoring", "Acting")]
     assert [v.folder for v in drop_each(ring.changed(overrides))] == ["recipe", "without-Acting"]

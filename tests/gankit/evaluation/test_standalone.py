@@ -44,9 +44,6 @@ def photos(tmp_path):
     return folder
 
 
-# Targets
-
-
 def test_a_run_and_its_file_have_the_metrics_of_the_run(tmp_path):
     directory = ring_run(tmp_path, "metrics.frechet_distance={}", "metrics.precision_recall={}")
     row = [row for row in directory.read_log() if "protocol" in row][-1]
@@ -120,9 +117,6 @@ class Scaled(Plugin):
         assert distance("self.config.scale", scale=scale)[0] == pytest.approx(0, abs=tolerance)
 
 
-# Metrics and their settings
-
-
 def test_a_metric_has_the_settings_of_its_plugin(ring):
     row = next(row for row in ring.read_log() if "protocol" in row)
     names = ("precision", "recall")
@@ -183,9 +177,6 @@ def test_metrics_that_do_not_apply(ring):
     assert row["left_out"].startswith("modes: not applicable")
     row = evaluate(ring.path, None, {"metrics": {"modes": {}}})
     assert (bool(row["metrics"]), row["left_out"]) == (True, ""), "no metric was requested by name"
-
-
-# Generator files of unknown origin
 
 
 class ImportedError(Exception):

@@ -34,12 +34,6 @@ def schema_validator(entries):
     return Draft202012Validator(schema)
 
 
-@pytest.fixture
-def validator(shelf):
-    shelf.add(Louder)
-    return schema_validator(tuple(shelf.registry.entries))
-
-
 @pytest.mark.parametrize(
     ("changes", "valid"),
     [
@@ -51,7 +45,6 @@ def validator(shelf):
         ({"tricks": {"Louder": {"gian": 2}}}, False),
         ({"tricks": {"Louder": {"gain": "2"}}}, False),
         ({"tricks": {"Louder": {"gain": 0}}}, False),
-        ({"tricks": {"Louder": {"use": "Louder", "gain": 0}}}, False),
         ({"tricks": {"Luoder": {}}}, False),
         ({"tricks": {"loud": {"use": "Louder@own"}}}, True),
         ({"tricks": {"Louder": {"use": "Wander", "bogus": 1}}}, False),
@@ -73,7 +66,9 @@ def validator(shelf):
         ({"seed": -1}, False),
     ],
 )
-def test_the_schema_agrees_with_gankit(validator, toy_dict, tmp_path, changes, valid):
+def test_the_schema_agrees_with_gankit(shelf, toy_dict, tmp_path, changes, valid):
+    shelf.add(Louder)
+    validator = schema_validator(tuple(shelf.registry.entries))
     raw = toy_dict()
     for table, value in changes.items():
         # Not `merge`: a plugin's table must be exactly as given.

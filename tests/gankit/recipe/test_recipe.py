@@ -31,11 +31,11 @@ class Many(Plugin):
             return sizes
 
 
-def problems_of(raw, source="toy.toml"):
+def problems_of(raw):
     """Return the (key, message) of all problems of a wrong recipe."""
     with pytest.raises(RecipeError) as error:
-        Recipe.from_dict(raw, source=source)
-    assert str(error.value).splitlines() == [f"{source}: {p.key}: {p.message}" for p in error.value.problems]
+        Recipe.from_dict(raw, source="toy.toml")
+    assert str(error.value).splitlines() == [f"toy.toml: {p.key}: {p.message}" for p in error.value.problems]
     return [(p.key, p.message) for p in error.value.problems]
 
 

@@ -39,9 +39,6 @@ class Page(HTMLParser):
         if tag not in EMPTY:
             self.stack.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
     def handle_endtag(self, tag):
         assert self.stack.pop() == tag
 
@@ -154,9 +151,6 @@ def test_a_report_that_cannot_be_written_is_a_message(train_toy, monkeypatch):
     assert messages == [f"{path}/report.html: not written: no room; `gankit report {path}` tries again"]
 
 
-# Several runs
-
-
 def test_the_page_of_several_runs_has_a_line_for_each(train_toy):
     other = train_toy("c", train={"discriminator_steps": 2}).path
     parsed = Page(page_of(train_toy("a").path, train_toy("b", seed=1).path, other))
@@ -205,9 +199,6 @@ def test_different_code_is_a_difference(train_toy):
     parsed = Page(page_of(a, b))
     assert "loss: Loss" in parsed.text("th")
     assert "source 55555555" in parsed.text("td")
-
-
-# Images
 
 
 def write_log(path, iterations):
