@@ -63,11 +63,6 @@ def test_a_digest_identifies_images_and_labels():
     images, labels = torch.randint(0, 256, (4, 1, 2, 2), dtype=torch.uint8), torch.arange(4)
     digest = Samples(images.clone(), labels.clone()).digest()
     assert Samples(images, labels).digest() == digest
-    others = [
-        Samples(images.flip(0), labels),
-        Samples(images, labels.flip(0)),
-        Samples(images),
-        Samples(images.view(4, 1, 1, 4), labels),
-        Samples(images.float(), labels),
-    ]
+    others = [Samples(i, labels) for i in (images.flip(0), images.view(4, 1, 1, 4), images.float())]
+    others += [Samples(images, labels.flip(0)), Samples(images)]
     assert len({other.digest() for other in others} | {digest}) == 6

@@ -116,75 +116,67 @@ def test_drops_are_applied_before_overrides(shelf, toy_file):
     assert "; did you mean 'tricks.w'? it has " in str(error.value)
 
 
-def at(path, value):
-    """Return a function that sets a value of a recipe, or deletes it if the value is `...`."""
-
-    def change(raw):
-        *tables, last = path.split("/")
-        for table in tables:
-            raw = raw.setdefault(table, {})
-        raw[last] = value
-        if value is ...:
-            del raw[last]
-
-    return change
-
-
+# Path of a wrong value, the value (`...` for a missing one), and the key and the message of the error.
 BROKEN = [
-    (at("trian", {}), "trian", "unknown key; did you mean 'train'? there are name, seed, requires, train, output, "),
-    (at("qqq", 1), "qqq", "unknown key; there are name, "),
-    (at("name", "a/b"), "name", "'a/b' given; expected up to 100 letters, digits, "),
-    (at("name", ""), "name", "'' given"),
-    (at("name", ".."), "name", "'..' given"),
-    (at("name", "x" * 101), "name", "up to 100"),
-    (at("name", 7), "name", "7 given"),
-    (at("seed", -1), "seed", "-1 given; expected an integer from 0 to 2^63 - 1"),
-    (at("seed", 2**63), "seed", "expected an integer from 0 to 2^63 - 1"),
-    (at("seed", True), "seed", "True given; expected an integer"),
-    (at("train", 3), "train", "3 given; expected a table: [train]"),
-    (at("train/iterations", 0), "train.iterations", "0 given; input should be greater than or equal to 1"),
-    (at("train/iterations", "100"), "train.iterations", "'100' given; input should be a valid integer"),
-    (at("train/iteration", 5), "train.iteration", "unknown key; did you mean 'iterations'? there are iterations, "),
-    (at("train/precision", "fp16"), "train.precision", "'fp16' given; input should be 'fp32', 'bf16' or 'auto'"),
-    (at("train/channels_last", 1), "train.channels_last", "1 given; input should be a valid boolean"),
-    (at("train/accumulate", 3), "train.accumulate", "3 given; it must divide train.batch_size = 8"),
-    (at("data", ...), "data", 'missing; fill the slot with [data] use = "NAME", one of: Blobs'),
-    (at("generator", ...), "generator", 'missing; fill the slot with [generator] use = "NAME", one of: G'),
-    (at("discriminator", 4), "discriminator", "4 given; expected the name of a plugin or a table"),
-    (at("data/use", ...), "data.use", "None given; expected the name of a data plugin"),
-    (at("data/use", ["Blobs"]), "data.use", "['Blobs'] given; expected the name of a data plugin"),
-    (at("data/use", "Blob"), "data.use", "no data called 'Blob' is installed; did you mean 'Blobs'? installed: Blobs"),
-    (at("data/use", "Normal"), "data.use", "'Normal' is a plugin for latent, not for data (write latent=Normal); in"),
-    (at("data/use", "Blobs@nobody"), "data.use", "nobody is not installed; try `pip install nobody`"),
-    (at("data/use", "json:JSONEncoder"), "data.use", "json:JSONEncoder is not a subclass of gankit.Plugin"),
-    (at("data/use", "gankit:Plugin"), "data.use", 'gankit:Plugin has no name; write name = "..." in the class'),
-    (at("data/use", "gankit_toys:Wander"), "data.use", "is a plugin for trick, not for data"),
-    (at("data/cuont", 4), "data.cuont", "unknown key; did you mean 'count'? there are count, channels, "),
-    (at("data/count", True), "data.count", "True given; input should be a valid integer"),
-    (at("loss/x", 1), "loss.x", "unknown key; it has no settings"),
-    (at("normalization", "AsItIs"), "normalization", "'AsItIs' given; expected a table: [normalization]"),
-    (at("normalization/use", "AsItIs"), "normalization.use", "unknown key; there are generator, discriminator"),
-    (at("optimizer/generator/lr", 0), "optimizer.generator.lr", "0 given; input should be greater than 0"),
-    (at("optimizer/generator/lr", float("nan")), "optimizer.generator.lr", "should be a finite number"),
-    (at("optimizer/generator/betas", [0.5]), "optimizer.generator.betas.1", "missing"),
-    (at("optimizer/generator/betas", 0.5), "optimizer.generator.betas", "0.5 given; input should be a valid"),
-    (at("tricks", []), "tricks", "[] given; expected a table: [tricks]"),
-    (at("tricks/Wander", 1), "tricks.Wander", "1 given; expected a table: [tricks.Wander]"),
-    (at("tricks/Wonder", {}), "tricks.Wonder.use", "no trick called 'Wonder' is installed; did you mean 'Wander'?"),
-    (at("tricks/", {"use": "Wander"}), "tricks.", "the name of a trick must not be empty or contain '/'"),
-    (at("tricks/m", {"use": "Many"}), "tricks.m.needed", "missing; it has no default: a required number"),
-    (at("tricks/m", {"use": "Many", "needed": 1, "sizes": [13]}), "tricks.m.sizes", "thirteen is not allowed; use"),
-    (at("tricks/m", {"use": "Many", "needed": 1, "sizes": [1, "x"]}), "tricks.m.sizes.1", "'x' given; input should"),
-    (at("tricks/m", {"use": "Many", "needed": 1, "share": 2}), "tricks.m.share", "less than or equal to 1"),
-    (at("tricks/m", {"use": "Many", "needed": 1, "words": {"a": "b"}}), "tricks.m.words.a", "'b' given; input should"),
+    ("trian", {}, "trian", "unknown key; did you mean 'train'? there are name, seed, requires, train, output, "),
+    ("qqq", 1, "qqq", "unknown key; there are name, "),
+    ("name", "a/b", "name", "'a/b' given; expected up to 100 letters, digits, "),
+    ("name", "", "name", "'' given"),
+    ("name", "..", "name", "'..' given"),
+    ("name", "x" * 101, "name", "up to 100"),
+    ("name", 7, "name", "7 given"),
+    ("seed", -1, "seed", "-1 given; expected an integer from 0 to 2^63 - 1"),
+    ("seed", 2**63, "seed", "expected an integer from 0 to 2^63 - 1"),
+    ("seed", True, "seed", "True given; expected an integer"),
+    ("train", 3, "train", "3 given; expected a table: [train]"),
+    ("train/iterations", 0, "train.iterations", "0 given; input should be greater than or equal to 1"),
+    ("train/iterations", "100", "train.iterations", "'100' given; input should be a valid integer"),
+    ("train/iteration", 5, "train.iteration", "unknown key; did you mean 'iterations'? there are iterations, "),
+    ("train/precision", "fp16", "train.precision", "'fp16' given; input should be 'fp32', 'bf16' or 'auto'"),
+    ("train/channels_last", 1, "train.channels_last", "1 given; input should be a valid boolean"),
+    ("train/accumulate", 3, "train.accumulate", "3 given; it must divide train.batch_size = 8"),
+    ("data", ..., "data", 'missing; fill the slot with [data] use = "NAME", one of: Blobs'),
+    ("generator", ..., "generator", 'missing; fill the slot with [generator] use = "NAME", one of: G'),
+    ("discriminator", 4, "discriminator", "4 given; expected the name of a plugin or a table"),
+    ("data/use", ..., "data.use", "None given; expected the name of a data plugin"),
+    ("data/use", ["Blobs"], "data.use", "['Blobs'] given; expected the name of a data plugin"),
+    ("data/use", "Blob", "data.use", "no data called 'Blob' is installed; did you mean 'Blobs'? installed: Blobs"),
+    ("data/use", "Normal", "data.use", "'Normal' is a plugin for latent, not for data (write latent=Normal); in"),
+    ("data/use", "Blobs@nobody", "data.use", "nobody is not installed; try `pip install nobody`"),
+    ("data/use", "json:JSONEncoder", "data.use", "json:JSONEncoder is not a subclass of gankit.Plugin"),
+    ("data/use", "gankit:Plugin", "data.use", 'gankit:Plugin has no name; write name = "..." in the class'),
+    ("data/use", "gankit_toys:Wander", "data.use", "is a plugin for trick, not for data"),
+    ("data/cuont", 4, "data.cuont", "unknown key; did you mean 'count'? there are count, channels, "),
+    ("data/count", True, "data.count", "True given; input should be a valid integer"),
+    ("loss/x", 1, "loss.x", "unknown key; it has no settings"),
+    ("normalization", "AsItIs", "normalization", "'AsItIs' given; expected a table: [normalization]"),
+    ("normalization/use", "AsItIs", "normalization.use", "unknown key; there are generator, discriminator"),
+    ("optimizer/generator/lr", 0, "optimizer.generator.lr", "0 given; input should be greater than 0"),
+    ("optimizer/generator/lr", float("nan"), "optimizer.generator.lr", "should be a finite number"),
+    ("optimizer/generator/betas", [0.5], "optimizer.generator.betas.1", "missing"),
+    ("optimizer/generator/betas", 0.5, "optimizer.generator.betas", "0.5 given; input should be a valid"),
+    ("tricks", [], "tricks", "[] given; expected a table: [tricks]"),
+    ("tricks/Wander", 1, "tricks.Wander", "1 given; expected a table: [tricks.Wander]"),
+    ("tricks/Wonder", {}, "tricks.Wonder.use", "no trick called 'Wonder' is installed; did you mean 'Wander'?"),
+    ("tricks/", {"use": "Wander"}, "tricks.", "the name of a trick must not be empty or contain '/'"),
+    ("tricks/m", {"use": "Many"}, "tricks.m.needed", "missing; it has no default: a required number"),
+    ("tricks/m", {"use": "Many", "needed": 1, "sizes": [13]}, "tricks.m.sizes", "thirteen is not allowed; use"),
+    ("tricks/m", {"use": "Many", "needed": 1, "sizes": [1, "x"]}, "tricks.m.sizes.1", "'x' given; input should"),
+    ("tricks/m", {"use": "Many", "needed": 1, "share": 2}, "tricks.m.share", "less than or equal to 1"),
+    ("tricks/m", {"use": "Many", "needed": 1, "words": {"a": "b"}}, "tricks.m.words.a", "'b' given; input should"),
 ]
 
 
-@pytest.mark.parametrize(("change", "key", "message"), BROKEN, ids=[f"{n}-{b[1]}" for n, b in enumerate(BROKEN)])
-def test_messages_of_wrong_recipes(shelf, toy_dict, change, key, message):
+@pytest.mark.parametrize(("path", "value", "key", "message"), BROKEN)
+def test_messages_of_wrong_recipes(shelf, toy_dict, path, value, key, message):
     shelf.add(Many)
-    raw = toy_dict()
-    change(raw)
+    raw = table = toy_dict()
+    *tables, last = path.split("/")
+    for name in tables:
+        table = table.setdefault(name, {})
+    table[last] = value
+    if value is ...:
+        del table[last]
     problems = problems_of(raw)
     assert problems[0][0] == key
     assert message in problems[0][1]

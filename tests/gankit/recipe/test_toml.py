@@ -77,7 +77,6 @@ def test_merge_drops_the_settings_of_a_replaced_plugin(above, where, merged):
     [
         (["train.iterations=100"], {"train": {"iterations": 100}}),
         (["a.b=1", "a.c=[1, 2.5]"], {"a": {"b": 1, "c": [1, 2.5]}}),
-        (["loss.use=hinge"], {"loss": {"use": "hinge"}}),
         (["data.folder=/some/where else"], {"data": {"folder": "/some/where else"}}),
         (["a=true", "b=TRUE"], {"a": True, "b": "TRUE"}),
         (["a=1e-3", "b=-0.5", "c=1_000"], {"a": 1e-3, "b": -0.5, "c": 1000}),
@@ -90,8 +89,8 @@ def test_merge_drops_the_settings_of_a_replaced_plugin(above, where, merged):
         (["loss=hinge", "loss.margin=2"], {"loss": {"use": "hinge", "margin": 2}}),
         (["loss.margin=2", "loss=hinge"], {"loss": {"margin": 2, "use": "hinge"}}),
         (
-            ["normalization.generator=group_norm", "normalization.generator.groups=4"],
-            {"normalization": {"generator": {"use": "group_norm", "groups": 4}}},
+            ["optimizer.generator=sgd", "optimizer.generator.lr=4"],
+            {"optimizer": {"generator": {"use": "sgd", "lr": 4}}},
         ),
     ],
 )
@@ -107,7 +106,6 @@ def test_overrides_are_toml_values_or_bare_words(overrides, nested):
         (["a..b=3"], "an override is key=value"),
         (["a="], "'' is not a TOML value; quote strings: a='\"...\"'"),
         (["a=[1"], "'[1' is not a TOML value"),
-        (["a={b"], "is not a TOML value"),
         (["a=" + "[" * 5000], "is not a TOML value"),
         (['a=x"y'], "is not a TOML value"),
         (["a=1", "a.b=2"], "another override makes 'a' a value, not a table"),
