@@ -95,13 +95,16 @@ def test_seeds_and_tricks_can_be_added(tmp_path):
     assert sum(run.outcome() is not None for run in study.runs) == 1
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path):
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "notes.txt").write_text("")
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="is not empty and holds no study"):
-        begin(tmp_path / "s")
+        begin(tmp_path)
     with pytest.raises(InputError, match="is a file"):
-        begin(tmp_path / "s" / "notes.txt")
+        begin(tmp_path / "notes.txt")
+    study = Study.begin(tmp_path / "s", variants(), [0], 1)
+    with pytest.raises(InputError, match="another process is at work on this study"):
+        begin(tmp_path / "s")
+    study.release()
 
 
 @pytest.mark.parametrize("ended", ["recipe", "with-mine.use=._mine.py_Mine"])
@@ -118,13 +121,6 @@ def test_a_plugin_may_change_until_a_run_with_it_has_ended(tmp_path, monkeypatch
     else:
         with pytest.raises(InputError, match=r"the source of .*Mine has changed.*cannot be compared"):
             Study.open(tmp_path / "s")
-
-
-def test_a_study_is_locked(tmp_path):
-    study = Study.begin(tmp_path / "s", variants(), [0], 1)
-    with pytest.raises(InputError, match="another process is at work on this study"):
-        Study.begin(tmp_path / "s", variants(), [0], 1)
-    study.release()
 
 
 def test_compare(tmp_path):

@@ -91,11 +91,18 @@ def test_without_an_extractor_metrics_compare_the_samples(tmp_path):
     assert row["protocol"]["generator"] == "averaged"
 
 
-def test_random_numbers_of_a_metric_do_not_change_the_training(train, tmp_path):
+def test_random_numbers_of_a_metric_or_an_extractor_do_not_change_the_training(train, tmp_path, monkeypatch):
+    build = TinyExtractor.build_extractor
+
+    def build_extractor(self, dataset):
+        torch.rand(1)
+        return build(self, dataset)
+
     def draws(comparison):
         return {"draws": torch.rand(1).item()}
 
     without, _ = start(tiny_recipe(), tmp_path / "without", RecordingReporter())
+    monkeypatch.setattr(TinyExtractor, "build_extractor", hookimpl(build_extractor))
     directory, _ = train("with", {metric(draws): {}})
     for name in ("random.safetensors", "generator.safetensors"):
         assert (directory.checkpoint(4) / name).read_bytes() == (without.checkpoint(4) / name).read_bytes()

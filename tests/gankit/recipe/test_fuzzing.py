@@ -29,7 +29,13 @@ def places(table, prefix=()):
     return paths
 
 
-def mutated(data, raw):
+often = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@often
+@given(data=st.data())
+def test_mutated_tables_give_a_recipe_or_an_input_error(data, shelf, toy_dict):
+    raw = toy_dict(tricks={"w": {"use": "Wander", "pace": 0.5}})
     for _ in range(data.draw(st.integers(1, 3))):
         *tables, last = data.draw(st.sampled_from(places(raw)))
         table = raw
@@ -39,16 +45,6 @@ def mutated(data, raw):
             del table[last]
         else:
             table[last if last is not None else data.draw(keys)] = data.draw(values)
-    return raw
-
-
-often = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@often
-@given(data=st.data())
-def test_mutated_tables_give_a_recipe_or_an_input_error(data, shelf, toy_dict):
-    raw = mutated(data, toy_dict(tricks={"w": {"use": "Wander", "pace": 0.5}}))
     try:
         recipe = Recipe.from_dict(raw, source="toy.toml")
     except InputError as error:

@@ -160,8 +160,7 @@ def test_format_spread(values, text):
 
 
 def test_transpose():
-    comparison = compare_runs([record("a"), record("b", loss={"use": "minimax"})])
-    transposed = transpose(comparison)
+    transposed = transpose(compare_runs([record("a"), record("b", loss={"use": "minimax"})]))
     assert transposed.headings == ["run", "loss hinge", "loss minimax"]
     assert transposed.rows[0] == ["state", "finished at 100", "finished at 100"]
 
