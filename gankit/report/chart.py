@@ -167,8 +167,11 @@ def finite(points: Points) -> Points:
 
 def padded_range(low: float, high: float) -> tuple[float, float]:
     """Return a range with a margin on both sides. It starts at 0 if 0 is near or if all values are equal."""
+    if max(abs(low), abs(high)) < 1e-300:
+        # Zero, or so near to the smallest float that steps between the ticks would be zero.
+        return (-1.0, 1.0)
     if low == high:
-        return (min(0.0, 2 * low), max(0.0, 2 * high)) if low else (-1.0, 1.0)
+        return (min(0.0, 2 * low), max(0.0, 2 * high))
     margin = (high - low) * 0.05
     if 0 <= low <= (high - low) / 2:
         return (0.0, high + margin)

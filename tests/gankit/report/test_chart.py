@@ -99,7 +99,10 @@ def test_tick_labels_have_as_few_digits_as_possible(ticks, labels):
 
 @pytest.mark.parametrize(
     ("ends", "padded"),
-    [((0.2, 1), (0, 1.04)), ((5, 6), (4.95, 6.05)), ((3, 3), (0, 6)), ((-3, -3), (-6, 0)), ((0, 0), (-1, 1))],
+    [
+        *[((0.2, 1), (0, 1.04)), ((5, 6), (4.95, 6.05)), ((3, 3), (0, 6)), ((-3, -3), (-6, 0)), ((0, 0), (-1, 1))],
+        ((0, 5e-324), (-1, 1)),
+    ],
 )
 def test_padded_range(ends, padded):
     assert padded_range(*ends) == pytest.approx(padded)
