@@ -23,15 +23,11 @@ class Row:
 
     trick: str
     metric: str
-    without: float
-    """Mean without the trick, over the seeds that are compared."""
+    without: float  # mean without the trick, over the seeds that are compared
 
-    effect: Effect
-    """Difference between the values with and without the trick."""
+    effect: Effect  # difference between the values with and without the trick
 
-    adjusted_p: float | None
-    """P-value by Holm's procedure, among all rows that have an interval."""
-
+    adjusted_p: float | None  # p-value by Holm's procedure, among all rows that have an interval
     verdict: Verdict
     failed: int
     """Number of pairs that are missing because one of the two runs failed. The effect is that of the other pairs."""
@@ -52,8 +48,7 @@ class Cost:
     """Time of an iteration with a trick, relative to one without."""
 
     trick: str
-    ratio: Effect | None
-    """None if the logs have no times."""
+    ratio: Effect | None  # None if the logs have no times
 
 
 @dataclass(frozen=True)
@@ -62,22 +57,15 @@ class StudyComparison:
 
     rows: list[Row]
     costs: list[Cost]
-    ended: int
-    """Number of runs with an outcome."""
+    ended: int  # number of runs with an outcome
 
-    runs: int
-    """Number of all runs."""
-
+    runs: int  # number of all runs
     seeds: list[int]
-    failed: dict[str, list[int]]
-    """Seeds by variant whose loss or parameters became NaN."""
+    failed: dict[str, list[int]]  # seeds by variant whose loss or parameters became NaN
 
-    ended_early: dict[str, list[int]]
-    """Seeds by variant whose run a plugin stopped."""
+    ended_early: dict[str, list[int]]  # seeds by variant whose run a plugin stopped
 
-    unequal: dict[str, list[int]]
-    """Seeds by trick whose two runs have different numbers of iterations."""
-
+    unequal: dict[str, list[int]]  # seeds by trick whose two runs have different numbers of iterations
     left_out: list[LeftOut]
 
     @property
@@ -98,9 +86,7 @@ class _Result:
     metrics: dict[str, MetricValue]
     """Metrics at the end. Only these are compared. Some may be NaN."""
 
-    earlier: set[str]
-    """Names of the metrics that were computed before the end."""
-
+    earlier: set[str]  # names of the metrics that were computed before the end
     seconds: float | None
 
     def value(self, metric: str) -> float | None:
@@ -109,11 +95,9 @@ class _Result:
         return result.value if result is not None and math.isfinite(result.value) else None
 
 
-Results = dict[tuple[str, int], _Result]
-"""Results by folder of the variant and seed."""
+Results = dict[tuple[str, int], _Result]  # results by folder of the variant and seed
 
-Pair = tuple[_Result, _Result]
-"""Result without the trick, and result with it."""
+Pair = tuple[_Result, _Result]  # result without the trick, and result with it
 
 
 def compare(study: Study) -> StudyComparison:

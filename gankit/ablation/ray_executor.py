@@ -25,14 +25,11 @@ ENVIRONMENT = {
     "RAY_agent_register_timeout_ms": "300000",
 }
 
-TASK_POLL_SECONDS = 0.2
-"""Seconds between two checks of a task on its process."""
+TASK_POLL_SECONDS = 0.2  # seconds between two checks of a task on its process
 
-START_POLL_SECONDS = 1.0
-"""Seconds between two checks on which runs have started."""
+START_POLL_SECONDS = 1.0  # seconds between two checks on which runs have started
 
-FOLDER_NOT_VISIBLE = -1000
-"""Return value of a task whose machine does not see the study's folder."""
+FOLDER_NOT_VISIBLE = -1000  # return value of a task whose machine does not see the study's folder
 
 
 def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:

@@ -26,8 +26,7 @@ class MetricValue:
     """A value of a metric, which may be NaN."""
 
     value: float
-    protocol: str
-    """Protocol as JSON, without `VARIANT_FACTS`."""
+    protocol: str  # protocol as JSON, without `VARIANT_FACTS`
 
 
 def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:

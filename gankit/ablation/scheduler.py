@@ -16,8 +16,7 @@ from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 from gankit.runtime.signals import Interrupt
 
-POLL_SECONDS = 0.1
-"""Seconds between two checks on the runs."""
+POLL_SECONDS = 0.1  # seconds between two checks on the runs
 
 STOP_CODES = (INTERRUPTED, -signal.SIGTERM)
 """Exit codes of a run that was stopped: with a checkpoint, or before it started."""
@@ -80,14 +79,11 @@ class StudyEnding:
     """State of a study after `run_study`."""
 
     failures: list[Failure]
-    stopped: list[StudyRun]
-    """Runs that were stopped before their end."""
+    stopped: list[StudyRun]  # runs that were stopped before their end
 
-    interrupted: bool
-    """True if a signal ended the study early."""
+    interrupted: bool  # True if a signal ended the study early
 
-    aborted: bool
-    """True if the study ended early because the other runs would fail too."""
+    aborted: bool  # True if the study ended early because the other runs would fail too
 
 
 def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> StudyEnding:

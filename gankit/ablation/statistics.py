@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-CONFIDENCE = 0.95
-"""Confidence level of all intervals."""
+CONFIDENCE = 0.95  # confidence level of all intervals
 
 Verdict = Literal["higher", "lower", "higher?", "lower?", "no effect seen", "same in all", "no interval"]
 

@@ -15,8 +15,7 @@ from gankit.suggest import nearest
 READ_ONLY_HOOKS = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
 """Hook points that cannot affect the training."""
 
-BASE = "recipe"
-"""Folder of the runs that all others are compared with."""
+BASE = "recipe"  # folder of the runs that all others are compared with
 
 
 @dataclass(frozen=True)

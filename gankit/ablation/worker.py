@@ -25,8 +25,7 @@ from gankit.storage.run_dir import RunDir
 from gankit.training.launch import resume, start
 from gankit.training.reporter import Reporter
 
-INTERRUPTED = 130
-"""Exit code of a run that was stopped and has no outcome yet."""
+INTERRUPTED = 130  # exit code of a run that was stopped and has no outcome yet
 
 STDIN = 0
 LOCK_POLL_SECONDS = 0.2

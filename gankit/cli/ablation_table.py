@@ -13,8 +13,7 @@ from gankit.formatting import number, plural
 COLUMNS = ("trick", "metric", "without", "effect", "95% interval", "seen", "cost")
 RIGHT = ("without", "effect", "95% interval", "cost")
 
-FEW_SEEDS = 5
-"""Number of seeds below which the confidence intervals are too wide to be useful."""
+FEW_SEEDS = 5  # number of seeds below which the confidence intervals are too wide to be useful
 
 
 def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from gankit.report.comparison import RunComparison
 
 
-MAX_WIDTH = 10_000
-"""Characters in a line of a table that is not printed to a terminal."""
+MAX_WIDTH = 10_000  # characters in a line of a table that is not printed to a terminal
 
 
 @click.command("compare")

@@ -23,15 +23,12 @@ class Row:
     """One plugin, as in the output of `--json`."""
 
     name: str
-    kind: str
-    """Kind of the plugin, or empty if only an import would show it."""
-
+    kind: str  # kind of the plugin, or empty if only an import would show it
     hooks: list[str]
     distribution: str
     version: str
     summary: str
-    error: str = ""
-    """Reason why it cannot be used, or empty."""
+    error: str = ""  # reason why it cannot be used, or empty
 
 
 @click.command("list-plugins")

@@ -18,8 +18,7 @@ from gankit.cli.arguments import check_output_file, device_option
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of unsupported image types. A path with one of them is not meant as a folder."""
 
-SWEEP_COLUMNS = 10
-"""Images in a row of a truncation sweep, unless --count is given."""
+SWEEP_COLUMNS = 10  # images in a row of a truncation sweep, unless --count is given
 
 
 class Thresholds(click.ParamType):

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-LINES_BELOW = 2
-"""Lines of the terminal below the image: its path, and the next prompt."""
+LINES_BELOW = 2  # lines of the terminal below the image: its path, and the next prompt
 
 
 @click.command("show")

@@ -18,8 +18,7 @@ from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handl
 from gankit.errors import GankitError
 from gankit.formatting import duration, plural
 
-READ_EVERY = 0.5
-"""Seconds between two readings of the logs."""
+READ_EVERY = 0.5  # seconds between two readings of the logs
 
 STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a second Ctrl-C stops at once"
 
@@ -44,9 +43,7 @@ class StudyProgress(StudyReporter):
             run: self.totals[run] if run in self.done else _iteration(read_last_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
-        self.paces: dict[StudyRun, float | None] = {}
-        """Seconds per iteration of each run in progress."""
-
+        self.paces: dict[StudyRun, float | None] = {}  # seconds per iteration of each run in progress
         self.started_at: dict[StudyRun, float] = {}
         self.running: list[StudyRun] = []
         self._read_at = -READ_EVERY

@@ -21,15 +21,11 @@ class Budget:
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self.share, self.clock = share, clock
         self.start = clock()
-        self.spent = 0.0
-        """Seconds spent so far on evaluations and their preparation."""
+        self.spent = 0.0  # seconds spent so far on evaluations and their preparation
 
-        self.expected = 0.0
-        """Expected seconds of the next evaluation: those of the last one, without one-time work."""
-
+        self.expected = 0.0  # expected seconds of the next evaluation: those of the last one, without one-time work
         self._one_time = 0.0
-        self.skipped = 0
-        """Number of evaluations that were skipped."""
+        self.skipped = 0  # number of evaluations that were skipped
 
     @property
     def elapsed(self) -> float:

@@ -28,8 +28,7 @@ from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
 
-LONG_PREPARATION = 5.0
-"""Seconds of preparation after which a message is shown."""
+LONG_PREPARATION = 5.0  # seconds of preparation after which a message is shown
 
 MIN_TRIAL = 32
 """Smallest number of images in a trial evaluation. Fewer would not show how long an evaluation takes."""
@@ -46,8 +45,7 @@ class EvaluatedRun(SampledRun, Protocol):
 
     dataset: Dataset
     batches: BatchSource | None
-    metrics: dict[str, Metric]
-    """Hook `compute_metrics` of each plugin that implements it, by key."""
+    metrics: dict[str, Metric]  # hook `compute_metrics` of each plugin that implements it, by key
 
     def build_extractor(self) -> Extractor:
         """Return the feature extractor of the recipe."""

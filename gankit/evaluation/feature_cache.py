@@ -17,8 +17,7 @@ from gankit.errors import GankitError, InputError
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.checkpoint import read_tensors
 
-CacheEntry = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors by name, and JSON values."""
+CacheEntry = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and JSON values
 
 
 def cache_folder() -> Path:

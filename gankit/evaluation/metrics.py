@@ -15,14 +15,11 @@ class MetricResults(NamedTuple):
     """Metrics of one comparison. Keys are places in the recipe."""
 
     numbers: dict[str, float]
-    keys: dict[str, str]
-    """Key of the plugin that computed each number: `{"precision": "metrics.precision_recall"}`."""
+    keys: dict[str, str]  # key of the plugin that computed each number: `{"precision": "metrics.precision_recall"}`
 
-    not_applicable: list[str]
-    """Keys of metrics that do not apply, for example class metrics on unlabelled data."""
+    not_applicable: list[str]  # keys of metrics that do not apply, for example class metrics on unlabelled data
 
-    failed: dict[str, GankitError]
-    """Errors of the metrics that failed, by key."""
+    failed: dict[str, GankitError]  # errors of the metrics that failed, by key
 
     def checked(self) -> MetricResults:
         """Return the results themselves.

@@ -40,8 +40,7 @@ from gankit.suggest import nearest
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
 """Metrics that are computed if neither the user nor the recipe names some."""
 
-TABLES = ("data", "extractor", "metrics", "evaluation")
-"""Tables of a recipe that decide how metrics are computed."""
+TABLES = ("data", "extractor", "metrics", "evaluation")  # tables of a recipe that decide how metrics are computed
 
 
 def evaluate(

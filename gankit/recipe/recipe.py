@@ -60,8 +60,7 @@ class Recipe:
     output: Output
     evaluation: Evaluation
     components: dict[str, Component]
-    source: str = "recipe"
-    """File of the recipe, for messages."""
+    source: str = "recipe"  # file of the recipe, for messages
 
     requires: tuple[str, ...] = ()
     """Distributions that must be installed, in the notation of pip: `gankit-lecam >= 0.2`.

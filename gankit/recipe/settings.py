@@ -47,8 +47,7 @@ class Output(Settings):
     sample_count: int = Field(64, ge=1, description="number of images in a grid")
 
 
-PERCENT = r"^(\d+(?:\.\d+)?) ?%$"
-"""Regular expression for percentages such as `5%`."""
+PERCENT = r"^(\d+(?:\.\d+)?) ?%$"  # regular expression for percentages such as `5%`
 
 
 class Evaluation(Settings):

@@ -13,22 +13,18 @@ from gankit.report.run_record import Points
 WIDTH, HEIGHT = 460, 260
 """Size of a chart in SVG units. Narrow, so that the text can be read on a phone."""
 
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38
-"""Margins around the plot area."""
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area
 
 MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
-MAX_POINTS = 4000
-"""Points of a chart, shared by its lines as far as `MIN_POINTS_PER_LINE` allows."""
+MAX_POINTS = 4000  # points of a chart, shared by its lines as far as `MIN_POINTS_PER_LINE` allows
 
-MAX_MARKED_POINTS = 25
-"""Most points of a line whose points are marked with circles."""
+MAX_MARKED_POINTS = 25  # most points of a line whose points are marked with circles
 
 NUM_STYLES = 8
 """Number of line styles. A ninth line looks like the first one."""
 
-LOG_SCALE_DECADES = 3
-"""Positive values that span more powers of ten are drawn on a logarithmic scale."""
+LOG_SCALE_DECADES = 3  # positive values that span more powers of ten are drawn on a logarithmic scale
 
 
 @dataclass(frozen=True)

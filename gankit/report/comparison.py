@@ -13,8 +13,7 @@ from gankit.formatting import brief, duration, megabytes, plural
 from gankit.recipe.diff import distinct_labels, training_settings
 from gankit.report.run_record import Metric, RunRecord
 
-NOTHING = "-"
-"""Cell of a value that is not recorded."""
+NOTHING = "-"  # cell of a value that is not recorded
 
 
 @dataclass(frozen=True)
@@ -294,9 +293,7 @@ def format_ending(run: RunRecord) -> str:
 class RepeatedWarning:
     """A warning and all iterations at which it was given."""
 
-    sentence: str
-    """Newest wording."""
-
+    sentence: str  # newest wording
     iterations: list[int]
 
 

@@ -16,11 +16,9 @@ from gankit.images.grid_metadata import group_by_z
 from gankit.images.io import read_image
 from gankit.report.run_record import RunRecord
 
-MAX_IMAGES = 48
-"""Most images of a page, for all its runs together."""
+MAX_IMAGES = 48  # most images of a page, for all its runs together
 
-MAX_ITERATIONS = 24
-"""Most positions of the slider."""
+MAX_ITERATIONS = 24  # most positions of the slider
 
 MAX_SIDE = 560
 """Longest side of an image in pixels. Larger grids are downsized."""
@@ -28,13 +26,7 @@ MAX_SIDE = 560
 MAX_BYTES = 4_000_000
 """Size of all images of a page. Above it, the page gets fewer images, and then smaller ones."""
 
-FALLBACK_SIZES = (
-    (2, MAX_SIDE),
-    (2, MAX_SIDE // 2),
-    (1, MAX_SIDE // 2),
-    (1, MAX_SIDE // 4),
-    (1, MAX_SIDE // 8),
-)
+FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
 """Numbers of iterations and longest sides for pages of many runs, from large to small."""
 
 JPEG_QUALITY = 85
@@ -66,14 +58,11 @@ class ImageStrips:
     iterations: list[int]
     """Positions of the slider. For each run, the newest grid up to that iteration is shown."""
 
-    images: list[list[EncodedImage]]
-    """Images of each run, oldest first."""
+    images: list[list[EncodedImage]]  # images of each run, oldest first
 
-    damaged: list[Path]
-    """Files that cannot be read."""
+    damaged: list[Path]  # files that cannot be read
 
-    num_other_z: int
-    """Number of grids that are left out because they show other z than the newest grid of their run."""
+    num_other_z: int  # number of grids that are left out because they show other z than the newest grid of their run
 
     same_z: bool | None
     """True if all images show the same z in the same places. None if it is not recorded."""

@@ -13,11 +13,9 @@ from gankit.recipe.diff import WITHOUT_EFFECT
 from gankit.recipe.toml import Raw, read_toml
 from gankit.storage.run_dir import RunDir, State, read_rows
 
-Points = list[tuple[int, float]]
-"""(iteration, value) pairs, oldest first."""
+Points = list[tuple[int, float]]  # (iteration, value) pairs, oldest first
 
-Protocol = tuple[tuple[str, str], ...]
-"""Settings with which a metric was computed, sorted by name."""
+Protocol = tuple[tuple[str, str], ...]  # settings with which a metric was computed, sorted by name
 
 
 @dataclass(frozen=True)
@@ -43,19 +41,13 @@ class RunRecord:
 
     path: Path
     recipe: Raw
-    processes: list[dict[str, Any]]
-    """Records of the processes that trained the run: versions, device, plugins, ending."""
+    processes: list[dict[str, Any]]  # records of the processes that trained the run: versions, device, plugins, ending
 
-    rows: list[dict[str, Any]]
-    """Rows of log.jsonl with losses, learning rates and speed."""
-
+    rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
-    warnings: list[tuple[int, str]]
-    """Warnings of the plugins during training, with their iterations."""
+    warnings: list[tuple[int, str]]  # warnings of the plugins during training, with their iterations
 
-    grids: dict[int, Path]
-    """Sample grids by iteration, oldest first."""
-
+    grids: dict[int, Path]  # sample grids by iteration, oldest first
     ending: Ending
 
     @property
