@@ -186,11 +186,7 @@ def _left_out(study: Study, results: Results) -> list[LeftOut]:
 
 
 def _check_protocols(study: Study, results: Results) -> None:
-    """Check that all values of a metric have the same protocol.
-
-    Raises:
-        InputError: they do not.
-    """
+    """Check that all values of a metric have the same protocol, or raise InputError."""
     first: dict[str, tuple[str, str]] = {}
     for (folder, seed), result in results.items():
         for name, metric in result.metrics.items():

@@ -124,11 +124,7 @@ class Study:
 
     @classmethod
     def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
-        """Create a study, or open the one in the folder and add new tricks and seeds to it.
-
-        Raises:
-            InputError: the folder holds something else, or a study of other recipes.
-        """
+        """Create a study, or open the one in the folder and add new tricks and seeds to it."""
         existing = cls.open(path) if cls.exists(path) else None
         if existing is not None and existing.has_begun():
             _check_extends(existing, variants, seeds)
@@ -170,11 +166,7 @@ class Study:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
 
     def lock(self) -> None:
-        """Lock the study.
-
-        Raises:
-            InputError: another process holds the lock.
-        """
+        """Lock the study."""
         self._lock.acquire()
 
     def release(self) -> None:
@@ -183,11 +175,7 @@ class Study:
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Check that the requested variants and seeds contain those of the existing study.
-
-    Raises:
-        InputError: they do not.
-    """
+    """Check that the requested variants and seeds contain those of the existing study, or raise InputError."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:

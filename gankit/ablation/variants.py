@@ -135,11 +135,7 @@ def _check_unique(names: Sequence[str], flag: str) -> None:
 
 
 def _check_different(variants: list[Variant]) -> list[Variant]:
-    """Return the variants.
-
-    Raises:
-        InputError: a variant is equal to the base or to another one.
-    """
+    """Return the variants."""
     first: dict[str, Variant] = {}
     for variant in variants:
         # The TOML text keeps the order of the tricks, which dictionaries ignore when they are compared.

@@ -45,11 +45,7 @@ def wait_for_lock(directory: RunDir) -> None:
 
 
 def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
-    """Train a run to its end and return its outcome, or None if it was interrupted.
-
-    Raises:
-        GankitError: any error except NaN, which is an outcome.
-    """
+    """Train a run to its end and return its outcome, or None if it was interrupted."""
     directory = RunDir(path)
     wait_for_lock(directory)
     recipe = Recipe.load(recipe_file, [f"seed={seed}"])

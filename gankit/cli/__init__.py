@@ -102,11 +102,7 @@ def _plugin_verbs() -> list[Entry]:
 
 
 def _plugin_verb(entries: list[Entry]) -> click.Command:
-    """Import a plugin and return its verb.
-
-    Raises:
-        PluginError: two distributions have the verb, or its plugin cannot be imported or does not register it.
-    """
+    """Import a plugin and return its verb."""
     from gankit.plugin.hooks import Hooks
     from gankit.plugin.registry import ResolvedPlugin
     from gankit.plugin.resolve import as_plugin_class

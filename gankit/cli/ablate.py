@@ -151,11 +151,7 @@ def _study_of(
 
 
 def _warnings(variant: Variant) -> list[str]:
-    """Return the warnings about the recipe of a variant.
-
-    Raises:
-        InputError: the recipe cannot be assembled. The error names the variant.
-    """
+    """Return the warnings about the recipe of a variant."""
     from dataclasses import replace
 
     from gankit.ablation.variants import variant_errors
@@ -200,12 +196,7 @@ def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: in
 
 
 def _train(study: Study, executor: Executor, quiet: bool) -> None:
-    """Train the runs and print the table. Exits with 130 if the study was interrupted.
-
-    Raises:
-        InputError: runs failed, all of them because of wrong input.
-        GankitError: runs failed. The error has one line for each.
-    """
+    """Train the runs and print the table. Exits with 130 if the study was interrupted."""
     from gankit.ablation.scheduler import combined_error, run_study
     from gankit.cli import INTERRUPTED, print_error
     from gankit.cli.next_steps import print_next, quoted

@@ -21,11 +21,7 @@ device_option = click.option("--device", metavar="D", help="auto (a GPU if there
 
 
 def check_output_file(option: str, out: Path, suffix: str) -> None:
-    """Check that a file of this type can be written there.
-
-    Raises:
-        InputError: the name has another suffix, or is that of a folder.
-    """
+    """Check that a file of this type can be written there, or raise InputError."""
     if out.suffix.lower() != suffix:
         raise InputError(f"{option} {out}: unknown file type; the name of the file must end in {suffix}")
     if out.is_dir():

@@ -67,11 +67,7 @@ def _suggestion(name: str, registry: Registry) -> str:
 
 
 def describe(resolved: ResolvedPlugin) -> None:
-    """Print the documentation, origin, hooks and settings of a class.
-
-    Raises:
-        PluginError: the class is not a plugin, or does not fit its hook points.
-    """
+    """Print the documentation, origin, hooks and settings of a class."""
     from gankit.cli.settings_help import setting_rows
     from gankit.plugin.base import Plugin
     from gankit.plugin.hooks import check_hooks, hooks_of

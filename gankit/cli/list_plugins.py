@@ -90,11 +90,7 @@ def read(entry: Entry, scanner: ClassScanner) -> Row:
 
 
 def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]]:
-    """Return the kind and the hook points of a class.
-
-    Raises:
-        PluginError: the source code shows a mistake.
-    """
+    """Return the kind and the hook points of a class."""
     from gankit.plugin.hooks import unknown_arguments, unknown_hook
     from gankit.plugin.hookspecs import KIND_OF_HOOK
     from gankit.plugin.resolve import check_api_version

@@ -58,12 +58,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
 
 
 def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
-    """Return the dataset of a data plugin with these settings.
-
-    Raises:
-        RecipeError: a setting is wrong.
-        InputError: a file that a setting names cannot be used.
-    """
+    """Return the dataset of a data plugin with these settings."""
     from gankit.errors import recipe_errors
     from gankit.plugin.build import build_plugins
     from gankit.plugin.registry import Registry

@@ -103,9 +103,6 @@ class Evaluator:
 
         Args:
             strict: raise the error of a metric that fails. Otherwise it causes a warning, once for each reason.
-
-        Raises:
-            InputError: a metric fails, and `strict` is true.
         """
         before = self.budget.spent
         with self.budget.evaluation():

@@ -22,11 +22,7 @@ class MetricResults(NamedTuple):
     failed: dict[str, GankitError]  # errors of the metrics that failed, by key
 
     def checked(self) -> MetricResults:
-        """Return the results themselves.
-
-        Raises:
-            InputError: a metric failed. The error has one line for each.
-        """
+        """Return the results themselves."""
         if self.failed:
             raise InputError("\n".join(f"{key}: {error}" for key, error in self.failed.items()))
         return self

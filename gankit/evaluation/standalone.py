@@ -113,11 +113,7 @@ def not_applicable(results: MetricResults) -> str:
 
 
 def check_tables(changes: Raw) -> None:
-    """Check that all changes are in tables that decide how metrics are computed.
-
-    Raises:
-        InputError: one is not. The error suggests the nearest name.
-    """
+    """Check that all changes are in tables that decide how metrics are computed, or raise InputError."""
     for key in changes:
         if key in Evaluation.model_fields:
             raise InputError(f"{key}: unknown key; did you mean 'evaluation.{key}'?")
@@ -180,9 +176,6 @@ def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dic
         tables: tables of the recipe.
         changes: the part of them that comes from the user.
         trusted: whether the other part, from the generator file, may import code and load files.
-
-    Raises:
-        InputError: a plugin or a setting cannot be used, or is not trusted.
     """
     parser = RecipeParser(tables, target, Registry.installed())
     keys = ["data", "extractor", *(f"metrics.{name}" for name in parser.table("metrics"))]
@@ -211,9 +204,6 @@ def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw
 
     Only numbers, booleans and defaults are accepted from the file. All settings of `data` are safe: reading images
     runs no code.
-
-    Raises:
-        InputError: a setting is neither.
     """
     for key, component in components.items():
         for name, field in type(component.config).model_fields.items():
@@ -257,11 +247,7 @@ def is_prepared(path: Path) -> bool:
 def fake_samples(
     target: Path, sampler: Sampler | None, dataset: Dataset, real: Samples, settings: Evaluation
 ) -> tuple[Samples, dict[str, Fact]]:
-    """Return samples of the generator, or images of the target, with the facts of the protocol about them.
-
-    Raises:
-        InputError: their shape differs from that of the real images.
-    """
+    """Return samples of the generator, or images of the target, with the facts of the protocol about them."""
     if sampler is not None:
         fake = generate(sampler, settings.count, settings.seed, real)
         facts = generator_facts(sampler, real, sampler.card.get("generator", "newest"))

@@ -175,11 +175,7 @@ class Recipe:
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the class of the plugin at a key.
-
-        Raises:
-            KeyError: there is no plugin.
-        """
+        """Return the class of the plugin at a key."""
         return self.components[key].plugin_class
 
 

@@ -173,11 +173,7 @@ def overrides_from_here(overrides: Iterable[str]) -> Raw:
 
 
 def drop_key(raw: Raw, key: str, source: Path) -> None:
-    """Delete a table or a value, in place.
-
-    Raises:
-        InputError: there is no such key. The error suggests the nearest one.
-    """
+    """Delete a table or a value, in place."""
     *tables, last = key.split(".")
     table: Any = raw
     for name in tables:

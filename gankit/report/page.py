@@ -62,11 +62,7 @@ def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
 
 
 def write_report(directory: RunDir) -> None:
-    """Write the page of a run into its directory.
-
-    Raises:
-        GankitError: the disk is full.
-    """
+    """Write the page of a run into its directory."""
     write_text(directory.report_file, page([read_run(directory.path)]))
 
 

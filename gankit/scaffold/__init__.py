@@ -60,11 +60,7 @@ def names_for(name: str) -> dict[str, str]:
 
 
 def check_new(name: str, registry: Registry) -> None:
-    """Check that no other distribution uses the name of the plugin or of its module.
-
-    Raises:
-        InputError: one does.
-    """
+    """Check that no other distribution uses the name of the plugin or of its module, or raise InputError."""
     names = names_for(name)
     for entry in registry.entries:
         if (

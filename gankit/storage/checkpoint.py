@@ -88,11 +88,7 @@ def verify(place: Path) -> dict[str, Any]:
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """Return the newest undamaged checkpoint, and a sentence for each newer one that is damaged.
-
-    Raises:
-        InputError: a checkpoint has the format of another version of gankit.
-    """
+    """Return the newest undamaged checkpoint, and a sentence for each newer one that is damaged."""
     damaged = []
     for place in reversed(directory.saved_checkpoints()):
         try:

@@ -25,11 +25,7 @@ class Lock:
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:
-        """Acquire the lock.
-
-        Raises:
-            InputError: another process holds it.
-        """
+        """Acquire the lock."""
         folder = self.path.parent
         with disk_errors(folder):
             try:

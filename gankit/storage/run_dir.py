@@ -60,11 +60,7 @@ class RunDir:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Check that a new run may use a path.
-
-        Raises:
-            InputError: it is a file or a folder that is not empty.
-        """
+        """Check that a new run may use a path, or raise InputError."""
         if path.is_file():
             raise InputError(f"--out {path}: a file of that name is in the way; name a new or an empty folder")
         if (path / "recipe.toml").exists():
@@ -88,11 +84,7 @@ class RunDir:
         return cls(path)
 
     def lock(self) -> None:
-        """Lock the directory until `release` or the end of this process.
-
-        Raises:
-            InputError: another process has locked it.
-        """
+        """Lock the directory until `release` or the end of this process."""
         self._lock.acquire()
 
     def release(self) -> None:
