@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     """Convert the images of DATA to one file that loads at once.
 
-    DATA is a data plugin, as in data.use of a recipe: images, mnist, ./my_data.py:MyData. KEY=VALUE are its settings;
-    `gankit describe DATA` lists them.
+    DATA is a data plugin, as in data.use of a recipe: images, mnist, ./my_data.py:MyData. KEY=VALUE is one of its
+    settings; `gankit describe DATA` lists them.
     """
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
@@ -45,7 +45,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # Started at the first image, because a download before it may show its own bar.
+            # The bar starts at the first image, because a download before it may show its own bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)

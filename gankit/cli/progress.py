@@ -27,7 +27,7 @@ STOPPING = "stopping after this iteration, with a checkpoint; a second Ctrl-C st
 
 
 class Pace:
-    """Speed over the last half minute. The first iterations of a process are slow and must not count for long.
+    """Speed of the last half minute. The first iterations of a process are slow, so they are dropped after a while.
 
     Args:
         now: a clock, in seconds.
@@ -41,7 +41,7 @@ class Pace:
         self.marks: deque[tuple[float, int, int]] = deque()
 
     def mark(self, iterations: int, images: int) -> None:
-        """Record the numbers done by now. Called every iteration, so most calls only replace the newest mark."""
+        """Record the total numbers so far. Most calls only replace the newest mark, so that there are few marks."""
         marks, now = self.marks, self.now()
         if len(marks) > 1 and now - marks[-2][0] < self.SPACING:
             marks[-1] = (now, iterations, images)
@@ -123,7 +123,7 @@ class RunProgress(Reporter):
         write_report_of(directory, self.informed)
 
     def speed_and_time_left(self) -> str:
-        """Return `384 images/s  12 min 30 s left`, as far as it is known."""
+        """Return `384 images/s  12 min 30 s left`. Values that are not known yet are left out."""
         rate, left = self.pace.images_per_second(), self.pace.seconds_left(self.total - self.iteration)
         known = [f"{rate:.0f} images/s"] if rate is not None else []
         return "  ".join(known + ([f"{duration(left)} left"] if left is not None else []))
@@ -154,7 +154,7 @@ class LiveProgress(RunProgress):
 
     Args:
         console: a terminal.
-        status: as for `RunProgress`.
+        status: the status line that is shown until the run starts.
     """
 
     def __init__(self, console: Console, status: StatusLine | None = None) -> None:
@@ -172,7 +172,7 @@ class LiveProgress(RunProgress):
 
     def warned(self, sentence: str) -> None:
         self.status.clear()
-        # Printed through rich, which moves the display down; `click.echo` would be drawn over.
+        # rich prints above the live display, which would overwrite the output of `click.echo`.
         self.bars.console.print(Text(f"warning: {sentence}"))
 
     def stopping(self) -> None:

@@ -1,4 +1,4 @@
-"""Comparison of runs in one table. Metrics of different protocols stand in different columns."""
+"""Comparison of runs in one table, with a column for each metric and protocol."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 
 
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups with unique names: equal names get the code of a plugin, the folder, or all paths appended."""
+    """Make equal names of groups unique: append the code of a plugin, the folder or all paths."""
     named = list(groups)
     for describe in (_describe_code, _describe_folder, _describe_paths):
         named = [
@@ -148,7 +148,7 @@ def transpose(comparison: RunComparison) -> RunComparison:
 
 
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
-    """Return a column heading for each metric: its name, and the protocol facts that differ between namesakes."""
+    """Return a column heading for each metric: its name, and the facts in which its protocols differ."""
     headings = {}
     for metric in dict.fromkeys(metrics):
         protocols = [dict(other.protocol) for other in metrics if other.name == metric.name]
@@ -199,16 +199,11 @@ def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
 
 
 def describe_machine(run: RunRecord) -> str:
-    """Return the facts that decide the speed, besides the recipe: `x86_64, 2 threads, fp32, torch 2.6.0`."""
+    """Return the facts of the environment that affect the speed: `x86_64, 2 threads, fp32, torch 2.6.0`."""
     facts = run.environment
     threads = plural(facts["threads"], "thread") if "threads" in facts else ""
-    parts = [
-        facts.get("device_name", ""),
-        threads,
-        facts.get("precision", ""),
-        f"torch {facts.get('torch', 'unknown')}",
-    ]
-    return ", ".join(part for part in parts if part)
+    version = f"torch {facts.get('torch', 'unknown')}"
+    return ", ".join(filter(None, (facts.get("device_name"), threads, facts.get("precision"), version)))
 
 
 def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
@@ -217,12 +212,9 @@ def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
 
 
 def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequence[int]) -> str:
-    """Return the newest values of a metric. Values of different iterations are not averaged.
+    """Return the newest values of a metric in the runs of a group. Values of different iterations are not averaged.
 
-    Args:
-        runs: the runs of a group.
-        metric: the metric.
-        iterations: iterations of the newest values in the whole table. If they differ, they are added to the text.
+    `iterations` are those of the newest values in the whole table. If they differ, they are added to the text.
     """
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
@@ -256,7 +248,7 @@ def format_spread(values: Sequence[float | None], text: Callable[[float], str]) 
 
 
 def format_counts(counts: Sequence[int | None]) -> str:
-    """Return the numbers of parameters of a group. They are normally equal."""
+    """Return the numbers of parameters of a group, which are normally equal, without repetitions."""
     return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 
 
@@ -280,7 +272,7 @@ def format_ending(run: RunRecord) -> str:
         case "interrupted":
             return f"interrupted at iteration {ending.iteration}; {command}"
         case "failed":
-            # The message of a NonFiniteError starts with the iteration.
+            # The message of a NonFiniteError repeats the iteration.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"failed at iteration {ending.iteration}: {reason}"
         case "cut short":

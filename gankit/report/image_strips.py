@@ -1,4 +1,4 @@
-"""Sample grids for a page: downsized, embedded, and limited in number and size."""
+"""Sample grids for a page, downsized and limited in number and size, to be embedded as data URIs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_SIDE = 560
 """Longest side of an image in pixels. Larger grids are downsized."""
 
 MAX_BYTES = 4_000_000
-"""Size of all images of a page. Above it, the page gets fewer images, and then smaller ones."""
+"""Maximum size of all images of a page. Above it, the page has fewer images, and then smaller ones."""
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
 """Numbers of iterations and longest sides for pages of many runs, from large to small."""
@@ -37,7 +37,7 @@ MAX_PNG_COLOURS = 64
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A sample grid as it is embedded, with its size in pixels."""
+    """An encoded sample grid, with its size in pixels."""
 
     iteration: int
     kind: str
@@ -69,7 +69,7 @@ class ImageStrips:
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
-    """Return the grids of the runs, evenly spread over the iterations, as many and as large as the page allows."""
+    """Return the grids of the runs, evenly spaced over the iterations, as many and as large as the limits allow."""
     groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
     grids = [{int(path.stem): path for path in group.alike} for group in groups]
     every = sorted({iteration for own in grids for iteration in own})
@@ -89,7 +89,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield numbers of iterations and longest sides, from the most that a page allows to one small image per run."""
+    """Yield numbers of iterations and longest sides, from many large images to one small image per run."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE
@@ -106,7 +106,7 @@ def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[i
 def _encode_once(
     path: Path, side: int, encoded: dict[tuple[Path, int], EncodedImage], damaged: dict[Path, None]
 ) -> EncodedImage | None:
-    """Return an image from the cache `encoded`, filled on demand. A file that cannot be read goes to `damaged`."""
+    """Return an encoded image, using the cache `encoded`. A file that cannot be read is added to `damaged`."""
     if (path, side) not in encoded and path not in damaged:
         try:
             encoded[path, side] = encode(int(path.stem), read_image(path), side)

@@ -1,4 +1,4 @@
-"""Contents of a run directory: recipe, log, metrics, sample grids and ending."""
+"""Contents of a run directory: recipe, log, metrics, sample grids and final state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Ending:
-    """State in which a run ended, and where."""
+    """Final state of a run, with its iteration and the reason."""
 
     state: State
     iteration: int
@@ -67,7 +67,7 @@ class RunRecord:
 
     @cached_property
     def code(self) -> dict[tuple[str, str], str]:
-        """Source of each plugin that affects training, by place and name. A resumed run may have used several."""
+        """Source of each plugin that affects training, by place and name. A resumed run may have several sources."""
         sources: dict[tuple[str, str], dict[str, None]] = {}
         for process in self.processes:
             for place, plugin in process.get("plugins", {}).items():
@@ -108,7 +108,7 @@ class RunRecord:
 
     @cached_property
     def seconds(self) -> float | None:
-        """Time of all processes. The time of a killed process ends with its last row in the log."""
+        """Total time of all processes. For a killed process, the time of its last log row counts."""
         starts = [process.get("from", 0) for process in self.processes]
         ends = [*starts[1:], float("inf")]
         total = 0.0
@@ -119,7 +119,7 @@ class RunRecord:
 
     @cached_property
     def images_per_second(self) -> float | None:
-        """Real images per second that D was trained on, over the whole run."""
+        """Mean number of real images per second in the D steps, over the whole run."""
         images = seconds = before = 0.0
         for row in self.rows:
             # Each process starts its clock at 0.
@@ -131,16 +131,14 @@ class RunRecord:
 def describe_code(plugin: Mapping[str, str]) -> str:
     """Return the distribution of a plugin and a digest of its file: `kit 1.5, source 3f2a91c0`.
 
-    The path is left out, because a file that is moved stays the same code.
+    The path is left out, because moving a file does not change its code.
     """
     distribution = f"{plugin['distribution']} {plugin['version']}, " if plugin["distribution"] else ""
     return f"{distribution}source {plugin['sha256'][:8]}"
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read the directory of a run that has ended or is still running.
-
-    Missing and truncated files are ignored, except for the recipe.
+    """Read the directory of a run that has ended or is still running. Missing or truncated logs are accepted.
 
     Raises:
         InputError: there is no run, or its recipe cannot be read.
@@ -160,7 +158,7 @@ def read_run(path: str | Path) -> RunRecord:
 
 
 def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
-    """Return the curve of each metric. If one was computed twice at an iteration, the later value counts."""
+    """Return the curve of each metric. If a row repeats an iteration, its value replaces the earlier one."""
     curves: dict[Metric, dict[int, float]] = {}
     for row in rows:
         for name, value in row.get("metrics", {}).items():
@@ -170,12 +168,12 @@ def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
 
 
 def as_protocol(values: Mapping[str, Any]) -> Protocol:
-    """Return a protocol in the form in which it is compared."""
+    """Return a protocol as sorted pairs of strings, which can be compared."""
     return tuple(sorted((name, str(value)) for name, value in values.items()))
 
 
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
-    """Return the ending that the last process recorded, or else the newest iteration of the log."""
+    """Return the recorded ending of the last process, or else one with the newest iteration of the log."""
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])
     state: State = "running" if directory.is_locked() else "cut short"
