@@ -1,8 +1,8 @@
 """Executor that trains the runs of a study on a Ray cluster.
 
 A Ray task starts the same process as on a single machine (`gankit.ablation.worker`) and waits for it. All files are in
-the study's folder, which every machine must see under the same path. Every machine needs gankit, the same plugins, and
-the data where the recipe expects it. No data of a run is sent through Ray.
+the study's folder, which must be shared by all machines under one path. Every machine needs gankit, the same plugins,
+and the data where the recipe expects it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
     """Train a run in a process; return its exit code. A cancelled task stops the run and waits for its checkpoint."""
     if not Path(study_file).exists():
         return FOLDER_NOT_VISIBLE
-    # Paths of data may be relative to the folder in which the command was given.
+    # Paths of data may be relative to the folder in which the user started the study.
     cwd = Path(folder) if Path(folder).is_dir() else None
     # The interpreter may have another path on this machine.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
-        # `wait` would block the cancellation, which arrives between two Python instructions.
+        # The process is polled, because `wait` would block the KeyboardInterrupt of a cancellation.
         while (code := process.poll()) is None:
             time.sleep(TASK_POLL_SECONDS)
         return code
@@ -87,24 +87,22 @@ class RayExecutor:
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
         self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_task)
-        self.tasks: dict[StudyRun, Any] = {}
-        """Tasks of the runs that were submitted and have not ended. Many of them may wait for room."""
-
+        self.tasks: dict[StudyRun, Any] = {}  # tasks of the runs that were submitted and have not ended
         self.started: set[StudyRun] = set()
         self._last_poll = 0.0
 
     def has_room(self) -> bool:
-        # Tasks wait in Ray until there is room, also for machines that join later.
+        # Ray has a queue, so all runs are submitted at once. Machines that join later take runs from it.
         return True
 
     def start(self, run: StudyRun) -> None:
-        # The file exists again as soon as the process has started.
+        # `running` uses this file to detect that the process has started.
         run.output_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[StudyRun]:
-        # The folder may be on a file server, so it is not polled in every call.
+        # The folder may be on a file server, so it is not checked in every call.
         if time.monotonic() > self._last_poll + START_POLL_SECONDS:
             self._last_poll = time.monotonic()
             self.started |= {run for run in self.tasks if run not in self.started and run.output_file.exists()}
@@ -143,6 +141,6 @@ class RayExecutor:
 
 
 def error_summary(error: Exception) -> str:
-    """Return one line of an error of Ray: the last line of a traceback, or else the first line."""
+    """Return the line of an error of Ray that names the cause: the last line of a traceback, or else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if any(line.startswith("File ") for line in lines) else lines[0]

@@ -23,13 +23,13 @@ class Variant:
     """A recipe of a study."""
 
     folder: str
-    """Folder of its runs. Its recipe is beside it as FOLDER.toml."""
+    """Folder of its runs, with the recipe beside it as FOLDER.toml."""
 
     trick: str
-    """Trick that it has or lacks, as shown in the table. Empty for the base."""
+    """Trick in which it differs from the base, as shown in the table. Empty for the base."""
 
     adds: bool
-    """True if it has the trick and the base does not. False if it lacks the trick of the base."""
+    """True if only the variant has the trick. False if only the base has it."""
 
     recipe: Recipe = field(compare=False)
 
@@ -122,7 +122,7 @@ def _override(word: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return a name with only the characters that are safe in a path."""
+    """Return a name in which `_` replaces the characters that are not safe in a path."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 
@@ -135,10 +135,10 @@ def _check_unique(names: Sequence[str], flag: str) -> None:
 
 
 def _check_different(variants: list[Variant]) -> list[Variant]:
-    """Return the variants."""
+    """Return the variants, or raise InputError if two of them are equal."""
     first: dict[str, Variant] = {}
     for variant in variants:
-        # The TOML text keeps the order of the tricks, which dictionaries ignore when they are compared.
+        # TOML texts are compared, because a comparison of dictionaries ignores the order of the tricks.
         same = first.setdefault(variant.recipe.to_toml(), variant)
         if same is variants[0] and variant is not same:
             raise InputError(
@@ -151,7 +151,7 @@ def _check_different(variants: list[Variant]) -> list[Variant]:
 
 @contextmanager
 def variant_errors(variant: str, help_text: str = "") -> Iterator[None]:
-    """Add the variant before each error message of the block, and a help text after it."""
+    """Add the variant before each error message of the block, and the help text after it."""
     try:
         yield
     except InputError as error:

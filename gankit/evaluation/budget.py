@@ -11,7 +11,7 @@ from gankit.formatting import plural
 
 
 class Budget:
-    """Time that evaluations take, and the decision whether the next one fits into the budget.
+    """Time that evaluations take, compared with the time of the run.
 
     Args:
         share: largest share of the run's time, evaluations included, that evaluations may take.
@@ -38,7 +38,7 @@ class Budget:
 
     @contextmanager
     def charged(self) -> Iterator[None]:
-        """Count the time of the block."""
+        """Add the time of the block to the time spent."""
         start = self.clock()
         try:
             yield
@@ -47,7 +47,7 @@ class Budget:
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
-        """Count the time of the block, and expect the next evaluation to take as long."""
+        """Add the time of the block to the time spent, and expect the next evaluation to take as long."""
         before, self._one_time = self.spent, 0.0
         try:
             with self.charged():

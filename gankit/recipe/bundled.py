@@ -50,7 +50,7 @@ def find_recipe(given: str) -> Path:
 
 
 def summary(path: Path) -> str:
-    """Return the first line of the comment at the start of a recipe, after the line that names its schema."""
+    """Return the first line of the comment at the start of a recipe, without the line with its schema."""
     lines = path.read_text(encoding="utf-8").splitlines()
     first = next((line for line in lines if not line.startswith("#:")), "")
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""

@@ -1,8 +1,8 @@
-"""Recipe: validation of the tables of a TOML file, and the way back to TOML.
+"""Recipe: validation of the tables of a TOML file, and conversion back to TOML.
 
 A recipe has three kinds of table: settings of the core (`train`, `output`, `evaluation`), slots for one plugin each
 (`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`), which act in the order of the
-file. All mistakes are found in one pass and raised as one RecipeError.
+file. One RecipeError lists all mistakes.
 """
 
 from __future__ import annotations
@@ -63,10 +63,7 @@ class Recipe:
     source: str = "recipe"  # file of the recipe, for messages
 
     requires: tuple[str, ...] = ()
-    """Distributions that must be installed, in the notation of pip: `gankit-lecam >= 0.2`.
-
-    They include the distributions of the plugins, so that the recorded recipe of a run can be run elsewhere.
-    """
+    """Distributions that must be installed, as for pip: `gankit-lecam >= 0.2`. They include those of all plugins."""
 
     @classmethod
     def load(
@@ -76,7 +73,7 @@ class Recipe:
 
         Args:
             path: the file.
-            overrides: `key.path=value` with TOML values; a bare word is a string.
+            overrides: `key.path=value` with TOML values; a string of one word needs no quotes.
             drop: keys of tables or values to leave out. Applied before the overrides.
             registry: registry of plugins. Default: the installed ones.
 
@@ -135,16 +132,7 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
     def changed(self, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-        """Return this recipe with changes, validated again.
-
-        Args:
-            overrides: `key.path=value` with TOML values, as on the command line.
-            drop: keys of tables or values to leave out. Applied before the overrides.
-
-        Raises:
-            RecipeError: the new recipe is wrong. The error lists all mistakes.
-            InputError: an override is not `key=value`, or a key to drop does not exist.
-        """
+        """Return this recipe with changes, validated again. Arguments and errors are those of `load`."""
         raw = self.to_dict()
         for key in drop:
             drop_key(raw, key, Path(self.source))
@@ -163,9 +151,10 @@ class Recipe:
         return self.components[key].plugin_class.name if key in self.components else None
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the plugins that couple the images of a batch in the player's network.
+        """Return the keys of the plugins with `batch_coupled` that act in the player's network.
 
-        A coupled output of one image depends on the other images of the batch. Tricks couple in the discriminator.
+        In such a network, the output for one image depends on the other images of the batch. Tricks with this attribute
+        act in the discriminator.
         """
         return [
             key
@@ -175,7 +164,7 @@ class Recipe:
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the class of the plugin at a key."""
+        """Return the class of the plugin at a key such as `loss`."""
         return self.components[key].plugin_class
 
 
@@ -193,7 +182,7 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return ` >= 0.2`, without a local part such as `+cu126`, or an empty string for an invalid version."""
+    """Return ` >= 0.2` for the version 0.2 or 0.2+cu126, and an empty string for an invalid version."""
     try:
         return f" >= {Version(version).public}"
     except InvalidVersion:
@@ -207,8 +196,8 @@ class RecipeParser:
         raw: tables of the recipe.
         source: file of the recipe, for messages and relative paths.
         registry: registry of plugins.
-        recorded: `{"distribution": ..., "version": ...}` by key, of an earlier run of the recipe. If several
-            distributions have a plugin of the same name, the recorded one is used.
+        recorded: `distribution` and `version` of each plugin in an earlier run, by key. They decide between several
+            distributions with a plugin of the same name.
     """
 
     def __init__(
@@ -258,7 +247,7 @@ class RecipeParser:
         return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires)
 
     def requirements(self) -> tuple[str, ...]:
-        """Return the requirements. Each distribution that is missing or too old is a problem."""
+        """Return the requirements, after adding a problem for each distribution that is missing or too old."""
         given = self.raw.get("requires", [])
         if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
             self.problem("requires", f'{_short(given)} given; expected a list: requires = ["gankit-lecam >= 0.2"]')
@@ -279,13 +268,13 @@ class RecipeParser:
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
-        """Return the `use` of some keys, without a search for the plugins."""
+        """Return the `use` of the places with these keys. The plugins themselves are not loaded."""
         requested = set(keys)
         uses = [_use(raw, kinds) for key, kinds, raw in self.places() if key in requested]
         return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
-        """Return the components at some keys. The rest of the recipe is ignored.
+        """Return the components at some keys. The other keys of the recipe are ignored.
 
         Raises:
             RecipeError: some of them are wrong. The error lists all mistakes.
@@ -301,7 +290,7 @@ class RecipeParser:
             raise RecipeError(self.source, self.problems)
 
     def places(self) -> Iterable[tuple[str, tuple[Kind, ...], Any]]:
-        """Yield the key, the accepted kinds and the raw table of every place, in the order in which plugins act."""
+        """Yield the key, the accepted kinds and the raw table of every plugin, in the order in which plugins act."""
         for kind in SINGLE_SLOTS:
             yield kind, (kind,), self.raw.get(kind)
         for kind in PLAYER_SLOTS:
@@ -325,7 +314,7 @@ class RecipeParser:
             yield "extractor", ("extractor",), self.raw.get("extractor")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
-        """Return a table of the recipe. Keys other than the `allowed` ones, if there are some, are problems."""
+        """Return a table of the recipe. If `allowed` is not empty, other keys are problems."""
         value = self.raw.get(key, {})
         if not isinstance(value, dict):
             self.problem(key, f"{_short(value)} given; expected a table: [{key}]")
@@ -371,7 +360,7 @@ class RecipeParser:
     def settings(self, model: type[S], raw: Raw, key: str) -> S | None:
         """Return validated settings, or None if there are problems."""
         try:
-            # Validation of JSON has strict types, but an array may fill a tuple, and a string a path.
+            # Strict validation of JSON allows no conversions, except from an array to a tuple and a string to a path.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
@@ -395,7 +384,7 @@ def _fits(version: str, required: Requirement) -> bool:
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return the `use` of a place in a raw recipe. It is not a string if the recipe is wrong."""
+    """Return the `use` of a raw table. It may be no string if the recipe is wrong."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)

@@ -1,4 +1,4 @@
-"""Templates for a plugin: one file beside a recipe, or a package that can be published."""
+"""Templates for a plugin: a single file, or a package that can be published."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PACKAGE = {
 
 
 MAX_LENGTH = 60
-"""Letters of a name. File systems allow about four times as many, and the name of the distribution is longer."""
+"""Maximum length of a name. The names of files and of the distribution are longer, and file systems limit them."""
 
 
 def names_for(name: str) -> dict[str, str]:
-    """Return the names to fill into the templates: name, class_name, module, distribution, title and gankit_version.
+    """Return the values of the variables in the templates.
 
     Raises:
         InputError: a plugin cannot have this name.
@@ -93,9 +93,7 @@ def write_file(name: str, folder: Path) -> Path:
 
 
 def write_package(name: str, folder: Path) -> list[Path]:
-    """Write a package into `folder` and return its files. The folder may exist, such as a fresh clone.
-
-    After an error, none of the files is written.
+    """Write a package into `folder` and return its files. The folder may exist already.
 
     Raises:
         InputError: one of the files exists already.
@@ -109,7 +107,7 @@ def write_package(name: str, folder: Path) -> list[Path]:
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Written beside their places and then moved, so that a full disk leaves no part of the package.
+        # The files are written to a temporary folder and then moved, so that a full disk leaves no part of the package.
         with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
                 (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")
