@@ -1,7 +1,5 @@
 """Comparison of the runs of a study: the effect of each trick on each metric, and its cost in time."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -94,7 +92,7 @@ class _Result:
 
 Results = dict[tuple[str, int], _Result]  # results by folder of the variant and seed
 
-Pair = tuple[_Result, _Result]  # result without the trick, and result with it
+Pair = tuple[_Result, _Result]  # results of one seed: without the trick, and with it
 
 
 def compare(study: Study) -> StudyComparison:

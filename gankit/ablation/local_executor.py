@@ -1,7 +1,5 @@
 """Executor that trains the runs of a study on this machine, each in its own process."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -77,12 +75,9 @@ def close(stream: IO[bytes] | None) -> None:
 
 @dataclass
 class LocalExecutor:
-    """`scheduler.Executor` for this machine.
+    """Executor for this machine, with the number of parallel runs `jobs`, which share the GPUs.
 
-    Args:
-        jobs: number of parallel runs.
-        threads: threads of each run.
-        gpus: GPUs as CUDA_VISIBLE_DEVICES names them, shared by the jobs. Empty if the recipe decides the device.
+    The GPUs have the names in CUDA_VISIBLE_DEVICES. Without `gpus`, the recipe decides the device.
     """
 
     jobs: int

@@ -5,8 +5,6 @@ the study's folder, which must be shared by all machines under one path. Every m
 and the data where the recipe expects it.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -51,15 +49,12 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
 
 
 class RayExecutor:
-    """`scheduler.Executor` for a Ray cluster. Ray decides how many runs train in parallel.
+    """Executor for a Ray cluster. Ray decides how many runs train in parallel.
 
     Args:
         address: HOST:PORT or `auto` to join a cluster, `local` to start one on this machine.
-        threads: threads of each run, and CPUs that it takes from the cluster.
-        gpu: whether each run takes a GPU, if the cluster has any.
-
-    Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached or is too small.
+        threads: threads of each run, and number of CPUs of the cluster that it uses.
+        gpu: use a GPU for each run, if the cluster has any.
     """
 
     def __init__(self, address: str, threads: int, gpu: bool) -> None:

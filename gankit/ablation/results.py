@@ -1,7 +1,5 @@
 """Metrics, speed and progress of a run, read from the rows of its log."""
 
-from __future__ import annotations
-
 import json
 import os
 import statistics

@@ -1,7 +1,5 @@
 """Scheduler of a study: trains all runs that have no outcome yet."""
 
-from __future__ import annotations
-
 import re
 import signal
 import time
@@ -27,27 +25,21 @@ class Executor(Protocol):
 
     def has_room(self) -> bool:
         """Return whether another run can be started."""
-        ...
 
     def start(self, run: StudyRun) -> None:
         """Start a run, or submit it to a queue."""
-        ...
 
     def running(self) -> list[StudyRun]:
         """Return the runs that are training, without those in a queue."""
-        ...
 
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
         """Return the runs that ended since the last call, each with its exit code, or an error if it has none."""
-        ...
 
     def stop(self) -> None:
         """Request that all runs write a checkpoint and end."""
-        ...
 
     def kill(self) -> None:
         """End all runs at once."""
-        ...
 
 
 class StudyReporter:
@@ -148,9 +140,8 @@ def combined_error(failures: Sequence[Failure]) -> GankitError:
     """Return an error with a line for each failure. It is an InputError if all of them are."""
     wrong_input = all(isinstance(failure.error, InputError) for failure in failures)
     lines = [
-        f"{run.name}: {failure.error}; after a fix, `gankit ablate {run.study}` trains it again"
+        f"{failure.run.name}: {failure.error}; after a fix, `gankit ablate {failure.run.study}` trains it again"
         for failure in failures
-        if (run := failure.run)
     ]
     return (InputError if wrong_input else GankitError)("\n".join(lines))
 

@@ -7,8 +7,6 @@ Other methods need more seeds. The intervals of a bootstrap of three to ten diff
 show. The smallest p of a permutation test is 2 / 2^n, so five seeds could never be significant at 5%.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence
@@ -91,7 +89,7 @@ def ratio_effect(pairs: Sequence[tuple[float, float]]) -> Effect:
 def holm(ps: Sequence[float]) -> list[float]:
     """Return p-values adjusted for multiple comparisons.
 
-    With a threshold of 0.05, at most one of twenty studies without any effect reports one.
+    With a threshold of 0.05, at most 5% of the studies without any real effect report one.
 
     Source: Holm 1979 (A Simple Sequentially Rejective Multiple Test Procedure).
     """

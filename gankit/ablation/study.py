@@ -67,13 +67,9 @@ class StudyRun:
 
 
 class Study:
-    """A study on disk.
+    """A study on disk: each of its variants is trained with each of its seeds.
 
-    Args:
-        path: the folder.
-        variants: the variants. The others are compared with the first.
-        seeds: the seeds with which each variant is trained.
-        threads: threads of each run. They are recorded, because floating-point sums depend on them.
+    The first variant is the base. The number of threads of a run is recorded, because floating-point sums depend on it.
     """
 
     def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
@@ -132,7 +128,7 @@ class Study:
         study = cls(path, variants, list(seeds), threads)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        study.lock()
+        study._lock.acquire()
         study.write()
         return study
 
@@ -148,15 +144,11 @@ class Study:
             for v in self.variants
         ]
         record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
-        # This file is written first, because a folder with it is a study, and resuming it writes the other files.
+        # This file makes the folder a study, so it is written first. After a kill, a resume writes the other files.
         # The keys are not sorted, because tricks act in the order of the recipe.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
-
-    def lock(self) -> None:
-        """Lock the study."""
-        self._lock.acquire()
 
     def release(self) -> None:
         """Release the lock."""
@@ -164,7 +156,7 @@ class Study:
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Check that the requested variants and seeds contain those of the existing study, or raise InputError."""
+    """Check that the requested variants and seeds include those of the existing study, or raise InputError."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:

@@ -1,7 +1,5 @@
 """Recipes of a study: the base, and for each trick a variant that differs from the base only in this trick."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,11 +38,11 @@ class Variant:
 
 
 def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
-    """Return the recipe, and a variant without each of its tricks.
+    """Return the base variant with all tricks, and for each trick a variant without it.
 
     Args:
-        recipe: the base, with all tricks.
-        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. Empty for every trick.
+        recipe: the base.
+        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. Default: every trick.
 
     Raises:
         InputError: there is nothing to leave out, or the recipe is not valid without it.
@@ -81,7 +79,7 @@ def read_only_tricks(recipe: Recipe) -> list[str]:
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """Return the recipe, and a variant with each of the given changes.
+    """Return the base variant, and for each of the given changes a variant with it.
 
     Args:
         recipe: the base.

@@ -4,8 +4,6 @@ It starts or resumes the run and writes outcome.json at the end. When its stdin 
 writes a checkpoint and ends. That happens when the study stops its runs, and also when the study's process is killed.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -63,11 +61,10 @@ def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None
 class _PrintingReporter(Reporter):
     """Reporter that prints warnings and facts, and writes the report."""
 
-    def warned(self, sentence: str) -> None:
-        print(sentence)
-
     def informed(self, sentence: str) -> None:
         print(sentence)
+
+    warned = informed
 
     def concluded(self, directory: RunDir) -> None:
         write_report_of(directory, print)
@@ -107,12 +104,6 @@ def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
     return 0
 
 
-def main() -> int:
-    """Train the run that the command line names; return the exit code."""
-    recipe_file, seed, path = sys.argv[1:]
-    threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
-    return run_worker(Path(recipe_file), int(seed), Path(path))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
+    sys.exit(run_worker(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

@@ -1,7 +1,5 @@
 """Command line. Each verb is a module of its own, imported only when the verb is called, so that help is fast."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

@@ -136,7 +136,7 @@ def _warnings(variant: Variant) -> list[str]:
     from gankit.ablation.variants import variant_errors
     from gankit.training.assembly import assemble
 
-    # Assembled on the CPU, because the runs need the memory of the GPUs.
+    # The networks are built on the CPU, because the runs need the memory of the GPUs.
     on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
     with variant_errors(variant.name):
         return assemble(on_cpu).warnings

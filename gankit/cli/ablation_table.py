@@ -1,7 +1,5 @@
 """Table of a study, for the terminal and as Markdown."""
 
-from __future__ import annotations
-
 from rich import box
 from rich.table import Table
 from rich.text import Text

@@ -1,7 +1,5 @@
 """`gankit animate`: write the image grids of a run as an animation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """Arguments and options of several verbs, and their types."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

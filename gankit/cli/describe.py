@@ -1,7 +1,5 @@
 """`gankit describe`: documentation, origin and settings of a plugin."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`gankit eval`: compute metrics of generated images."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

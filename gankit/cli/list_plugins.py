@@ -1,7 +1,5 @@
 """`gankit list-plugins`: list the installed plugins from metadata and source code, without importing them."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Live progress bars with lines of text below them, for runs and for studies."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,11 +15,8 @@ STDERR = 2
 class LiveBars(Progress):
     """Progress bars and lines below them. rich redraws them in a thread, so training never waits for the terminal.
 
-    The description of a task is markup. Its fields `count` and `left` are texts to the right of its bar.
-
-    Args:
-        console: a terminal.
-        update: called in the refresh thread before each redraw. Updates the tasks and returns the lines below the bars.
+    The description of a task is markup. Its fields `count` and `left` are texts to the right of its bar. Before each
+    redraw, the thread calls `update`, which updates the tasks and returns the lines below the bars.
     """
 
     def __init__(self, console: Console, update: Callable[[], Sequence[RenderableType]]) -> None:

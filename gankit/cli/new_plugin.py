@@ -1,7 +1,5 @@
 """`gankit new-plugin`: write a template for a plugin."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

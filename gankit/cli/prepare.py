@@ -76,7 +76,7 @@ def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
 
 
 def progress_bar() -> Progress:
-    """Return a bar that counts images on stderr, if that is a terminal."""
+    """Return a progress bar on stderr. It is disabled if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

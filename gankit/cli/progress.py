@@ -27,11 +27,7 @@ STOPPING = "stopping after this iteration, with a checkpoint; a second Ctrl-C st
 
 
 class Pace:
-    """Speed of the last half minute. The first iterations of a process are slow, so they are dropped after a while.
-
-    Args:
-        now: a clock, in seconds.
-    """
+    """Speed of the last half minute. The first iterations of a process are slow, so they are dropped after a while."""
 
     WINDOW = 30.0
     SPACING = 0.5
@@ -65,11 +61,7 @@ class Pace:
 
 
 class RunProgress(Reporter):
-    """Base of both displays of a run. A context manager around the run.
-
-    Args:
-        status: the status line that is shown until the run starts.
-    """
+    """Base of both displays of a run, a context manager around it. `status` is shown until the run starts."""
 
     def __init__(self, status: StatusLine | None = None) -> None:
         self.status = status or StatusLine(quiet=True)
@@ -150,12 +142,7 @@ class PlainProgress(RunProgress):
 
 
 class LiveProgress(RunProgress):
-    """Live display: a bar, the losses of both players, the newest metrics, the speed and the time left.
-
-    Args:
-        console: a terminal.
-        status: the status line that is shown until the run starts.
-    """
+    """Live display: a bar, the losses of both players, the newest metrics, the speed and the time left."""
 
     def __init__(self, console: Console, status: StatusLine | None = None) -> None:
         super().__init__(status)

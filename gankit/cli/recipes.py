@@ -1,7 +1,5 @@
 """`gankit recipes`: list, show and copy the bundled recipes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

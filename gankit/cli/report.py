@@ -1,7 +1,5 @@
 """`gankit report`: write a run as one page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """`gankit run`: train from a recipe."""
 
-from __future__ import annotations
-
 import click
 
 from gankit.cli.arguments import device_option, drop_option, overrides_argument, quiet_option

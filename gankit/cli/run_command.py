@@ -1,7 +1,5 @@
 """Common part of `run` and `resume`: train under a display, and print how the run ended."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import click
@@ -18,7 +16,7 @@ from gankit.training.reporter import Outcome
 
 
 def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, status: StatusLine) -> None:
-    """Train a run to its end, and print where its files are and what to do next.
+    """Train a run, and print how it ended, where its files are and what to do next.
 
     Exit with code 130 if the run was interrupted.
     """
@@ -35,18 +33,11 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
     if place_of_process().rank:
         # Only rank 0 prints how the run ended, and its exit code is that of the run.
         return
-    print_end(directory, outcome)
-    if outcome.interrupted:
-        raise SystemExit(INTERRUPTED)
-
-
-def print_end(directory: RunDir, outcome: Outcome) -> None:
-    """Print how a run ended, where its files are and what to do next."""
     resume = resume_command(directory.path)
     if outcome.interrupted:
         click.echo(f"interrupted at iteration {outcome.iterations}; a checkpoint is written")
         print_next(resume)
-        return
+        raise SystemExit(INTERRUPTED)
     if outcome.stop_reason is not None:
         click.echo(f"ended at iteration {outcome.iterations}: {outcome.stop_reason}")
     else:

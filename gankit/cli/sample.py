@@ -1,7 +1,5 @@
 """`gankit sample`: draw images, interpolations and truncation sweeps from a generator file."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ class Thresholds(click.ParamType):
         above_zero = click.FloatRange(min=0, min_open=True)
         thresholds = tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
         if any(math.isnan(threshold) for threshold in thresholds):
-            # FloatRange accepts NaN.
+            # FloatRange does not exclude NaN.
             self.fail(f"{value!r} contains NaN; use 'inf' for the whole prior.", parameter, context)
         return thresholds
 

@@ -1,7 +1,5 @@
 """Help for the settings of a plugin, from its pydantic `Config`."""
 
-from __future__ import annotations
-
 import json
 import types
 from pathlib import Path
@@ -46,7 +44,7 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(json.dumps(value) for value in arguments)
     if origin in (Union, types.UnionType):
-        # TOML has no None. It is the value of a setting that is left out.
+        # None is omitted, because a TOML file cannot contain it.
         return " or ".join(typed(a) for a in arguments if a is not type(None))
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"[{', '.join(typed(a) for a in arguments)}]"

@@ -1,7 +1,5 @@
 """`gankit show`: show an image in the terminal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

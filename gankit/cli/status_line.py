@@ -18,10 +18,7 @@ CLEAR_LINE = "\r\x1b[K"
 class StatusLine:
     """Context manager for the last line of stderr, if that is a terminal. The line is cleared at the end.
 
-    With several ranks, only the first one shows the line. torch is not imported, because that is the first stage.
-
-    Args:
-        quiet: show nothing.
+    Only rank 0 shows the line. This module does not import torch, because that import is the first stage.
     """
 
     def __init__(self, quiet: bool = False) -> None:

@@ -24,12 +24,7 @@ STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a
 
 
 class StudyProgress(StudyReporter):
-    """Base of both displays of a study. A context manager around its runs.
-
-    Args:
-        study: the study.
-        now: a clock, in seconds.
-    """
+    """Base of both displays of a study, a context manager around its runs. The clock `now` returns seconds."""
 
     def __init__(self, study: Study, now: Callable[[], float] = time.monotonic) -> None:
         self.study, self.now = study, now
@@ -137,13 +132,7 @@ class PlainStudyProgress(StudyProgress):
 
 
 class LiveStudyProgress(StudyProgress):
-    """Live display: a bar for the whole study, and below it one for each run in progress.
-
-    Args:
-        study: the study.
-        console: a terminal.
-        now: a clock, in seconds.
-    """
+    """Live display: a bar for the whole study, and below it one for each run in progress."""
 
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)

@@ -1,7 +1,5 @@
 """`gankit validate`: check a recipe without training."""
 
-from __future__ import annotations
-
 import click
 
 from gankit.cli.arguments import drop_option, overrides_argument

@@ -1,7 +1,5 @@
 """Time budget of the evaluation."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +11,7 @@ from gankit.formatting import plural
 class Budget:
     """Time that evaluations take, compared with the time of the run.
 
-    Args:
-        share: largest share of the run's time, evaluations included, that evaluations may take.
-        clock: returns seconds.
+    `share` is the largest share of the run's time, evaluations included, that evaluations may take.
     """
 
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -71,7 +67,5 @@ class Budget:
     def in_words(self) -> str:
         """Return the totals as a sentence."""
         sentence = f"evaluation took {self.spent:.1f} s, {self.spent / self.elapsed:.1%} of the time"
-        if not self.skipped:
-            return sentence
-        evaluations = plural(self.skipped, "evaluation")
-        return f"{sentence}; {evaluations} skipped to keep evaluation.budget = {100 * self.share:g}%"
+        skipped = f"; {plural(self.skipped, 'evaluation')} skipped to keep evaluation.budget = {100 * self.share:g}%"
+        return sentence + (skipped if self.skipped else "")

@@ -49,11 +49,9 @@ class EvaluatedRun(SampledRun, Protocol):
 
     def build_extractor(self) -> Extractor:
         """Return the feature extractor of the recipe."""
-        ...
 
     def warn(self, sentence: str) -> None:
         """Show a warning to the user."""
-        ...
 
 
 class Evaluator:
@@ -94,8 +92,7 @@ class Evaluator:
     def row(self, strict: bool = True) -> dict[str, Any]:
         """Compute the metrics and return the row of log.jsonl, with their protocol, settings and seconds.
 
-        Args:
-            strict: raise InputError for metrics that fail. Otherwise warn about them, once for each reason.
+        If metrics fail, raise InputError, or warn once for each reason if not `strict`.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -174,14 +171,9 @@ def with_features(
     component: Component,
     one_time_work: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reference:
-    """Return a reference with the features of real samples of a dataset.
+    """Return a reference with the features of real samples of a dataset from `loaded_once`.
 
-    Args:
-        real: samples of the dataset.
-        dataset: a dataset from `loaded_once`.
-        extractor: the feature extractor.
-        component: the plugin that built the extractor.
-        one_time_work: context in which the features of the whole dataset are computed when they are first needed.
+    The features of the whole dataset are computed in the context `one_time_work`, when they are first needed.
     """
     images, labels = dataset.load()
 

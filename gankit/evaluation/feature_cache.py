@@ -1,7 +1,5 @@
 """Cache of results that are expensive to compute, such as features of real images: safetensors files on disk."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

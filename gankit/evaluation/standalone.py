@@ -1,7 +1,5 @@
 """Metrics of a run, of a generator file, or of a folder of images: `gankit eval`."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gankit.data.prepared import read_prepared
 from gankit.errors import InputError, recipe_errors
 from gankit.evaluation.evaluator import (
     DATA_LABELS,
@@ -228,8 +227,6 @@ def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
 
 def is_prepared(path: Path) -> bool:
     """Return whether a file holds prepared images."""
-    from gankit.data.prepared import read_prepared
-
     try:
         read_prepared(path)
     except InputError:

@@ -1,7 +1,5 @@
 """Recipes that are part of gankit: in the wheel as `gankit/_recipes`, in a checkout as `recipes/`."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

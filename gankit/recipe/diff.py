@@ -1,7 +1,5 @@
 """Differences between recipes, and labels of runs made of these differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """JSON Schema of recipes with the installed plugins, so that an editor can complete and check their keys."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Iterable
@@ -57,7 +55,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     }
 
     def place(kind: Kind) -> Schema:
-        """Return the schema of a place for one plugin of a kind."""
+        """Return the schema of a slot for one plugin of a kind."""
         of_kind = plugins.get(kind, {})
         keys: Schema = {key: {} for plugin in of_kind.values() for key in settings_of(plugin.Config)["properties"]}
         return {

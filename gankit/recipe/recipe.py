@@ -96,13 +96,7 @@ class Recipe:
         registry: Registry | None = None,
         recorded: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Recipe:
-        """Validate a recipe given as nested dictionaries.
-
-        Args:
-            raw: tables of the recipe.
-            source: file of the recipe. Paths of plugin files are relative to its folder.
-            registry: registry of plugins. Default: the installed ones.
-            recorded: as for `RecipeParser`.
+        """Validate a recipe given as nested dictionaries. Arguments are those of `RecipeParser`.
 
         Raises:
             RecipeError: the recipe is wrong. The error lists all mistakes.
@@ -215,11 +209,7 @@ class RecipeParser:
         self.problems: list[Problem] = []
 
     def parse(self) -> Recipe:
-        """Return the validated recipe.
-
-        Raises:
-            RecipeError: the recipe is wrong. The error lists all mistakes.
-        """
+        """Return the validated recipe, or raise a RecipeError that lists all mistakes."""
         for key in self.raw:
             if key not in TOP_LEVEL:
                 self.problem(key, f"unknown key; {nearest(key, TOP_LEVEL)}there are {', '.join(TOP_LEVEL)}")
@@ -268,17 +258,13 @@ class RecipeParser:
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
-        """Return the `use` of the places with these keys. The plugins themselves are not loaded."""
+        """Return the `use` values at some keys. The plugins are not loaded."""
         requested = set(keys)
         uses = [_use(raw, kinds) for key, kinds, raw in self.places() if key in requested]
         return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
-        """Return the components at some keys. The other keys of the recipe are ignored.
-
-        Raises:
-            RecipeError: some of them are wrong. The error lists all mistakes.
-        """
+        """Return the components at some keys, or raise a RecipeError for their mistakes. Other keys are ignored."""
         requested = [place for place in self.places() if place[0] in set(keys)]
         components = {key: component for key, kinds, raw in requested if (component := self.component(key, kinds, raw))}
         self.raise_problems()
@@ -325,7 +311,7 @@ class RecipeParser:
         return value
 
     def component(self, key: str, kinds: tuple[Kind, ...], raw: Any) -> Component | None:
-        """Return the plugin of a place with its settings, or None if there is a problem."""
+        """Return the plugin at a key with its settings, or None if there is a problem."""
         kind = kinds[0]
         if raw is None:
             if kind not in DEFAULT_USE:
@@ -384,7 +370,7 @@ def _fits(version: str, required: Requirement) -> bool:
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return the `use` of a raw table. It may be no string if the recipe is wrong."""
+    """Return the `use` of a raw table. If the recipe is wrong, it may have any type."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)

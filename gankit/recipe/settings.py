@@ -1,7 +1,5 @@
 """Settings of the core: the tables `[train]`, `[output]` and `[evaluation]` of a recipe."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any, Literal

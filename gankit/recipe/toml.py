@@ -1,7 +1,5 @@
 """TOML files and overrides as nested dictionaries."""
 
-from __future__ import annotations
-
 import os
 import re
 import tomllib

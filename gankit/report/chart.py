@@ -1,7 +1,5 @@
 """Line charts over iterations: axes, ticks and points. The template of the page renders them as SVG."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Comparison of runs in one table, with a column for each metric and protocol."""
 
-from __future__ import annotations
-
 import math
 import os
 import re
@@ -72,17 +70,16 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
     """Make equal names of groups unique: append the code of a plugin, the folder or all paths."""
     named = list(groups)
-    for describe in (_describe_code, _describe_folder, _describe_paths):
-        named = [
-            _extend_name(group, [other for other in named if other.name == group.name], describe) for group in named
-        ]
+    describe: Callable[[Group, Sequence[Group]], str]
+    for describe in (_describe_code, _describe_folder, lambda group, _: " and ".join(str(r.path) for r in group.runs)):
+        extended = []
+        for group in named:
+            namesakes = [other for other in named if other.name == group.name]
+            several = len({describe(other, namesakes) for other in namesakes}) > 1
+            name = f"{group.name}, {describe(group, namesakes)}" if several else group.name
+            extended.append(replace(group, name=name))
+        named = extended
     return named
-
-
-def _extend_name(group: Group, namesakes: Sequence[Group], describe: Callable[[Group, Sequence[Group]], str]) -> Group:
-    if len({describe(other, namesakes) for other in namesakes}) == 1:
-        return group
-    return replace(group, name=f"{group.name}, {describe(group, namesakes)}")
 
 
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
@@ -92,7 +89,7 @@ def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
 
 
 def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the folder of the group's runs, relative to the common folder of all namesakes: `in old`."""
+    """Return the folder of the group's runs, relative to the common folder of all these groups: `in old`."""
 
     def common(groups: Sequence[Group]) -> str:
         return os.path.commonpath([os.path.abspath(run.path.parent) for other in groups for run in other.runs])
@@ -101,18 +98,14 @@ def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
     return f"in {os.path.basename(every) if own == every else os.path.relpath(own, every)}"
 
 
-def _describe_paths(group: Group, namesakes: Sequence[Group]) -> str:
-    return " and ".join(str(run.path) for run in group.runs)
-
-
 def differing_plugins(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return the plugins, by place and name, whose code differs between the runs that use them."""
+    """Return the plugins, by key and name, whose code differs between the runs that use them."""
     plugins = dict.fromkeys(plugin for run in runs for plugin in run.code)
     return [plugin for plugin in plugins if len({run.code[plugin] for run in runs if plugin in run.code}) > 1]
 
 
 def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
-    """Compare runs: one row for each group, with its differences first. Columns without any value are left out."""
+    """Compare runs in a table with one row for each group. Columns without any value are left out."""
     groups = group_runs(runs)
     headings = metric_headings([metric for run in runs for metric in run.metrics])
 

@@ -1,7 +1,5 @@
 """Sample grids for a page, downsized and limited in number and size, to be embedded as data URIs."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +87,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield numbers of iterations and longest sides, from many large images to one small image per run."""
+    """Yield pairs (number of iterations, longest side in pixels), from the largest page to the smallest."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE

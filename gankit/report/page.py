@@ -44,6 +44,12 @@ SEVERITY = {
 }
 """Severity of each final state, which decides the colour."""
 
+SAME_Z_NOTES = {
+    True: "All images show the same z, of the same class, in the same place.",
+    False: "The runs draw from different z (other seeds, latent distributions or grids): compare whole images only.",
+    None: "It is not recorded whether the images show the same z.",
+}
+
 
 def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
     """Write the report of a run that has ended. After a failure, call `tell` with a message and raise nothing.
@@ -65,7 +71,7 @@ def write_report(directory: RunDir) -> None:
 def page(runs: Sequence[RunRecord]) -> str:
     """Return the page of one run, or of several runs side by side. Text from the runs is escaped."""
     script, style = _asset("page.js"), _asset("page.css")
-    # The content security policy of the page allows only this script, and nothing that is loaded.
+    # The content security policy of the page allows only this script, and no loading of other files.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
     template = templates().get_template("page.html.jinja")
@@ -233,7 +239,7 @@ def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]], headings: Mapping
 
 
 def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
-    """Return a chart for each loss term and loss, because equal terms of different losses are not comparable."""
+    """Return a chart for each loss term. Terms of different losses have separate charts."""
     lines: dict[tuple[str, str, str], list[Line]] = {}
     for run, name, style in runs:
         loss = format_value(flattened(run.recipe).get("loss.use", ""))
@@ -249,26 +255,12 @@ def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
 def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
     """Return the sample grids of the runs, with notes about their z and about grids that are left out."""
     strips = image_strips(runs)
-    notes = [_same_z_note(strips.same_z)] if len(runs) > 1 else []
+    notes = [f"{SAME_Z_NOTES[strips.same_z]} The iteration of each image is under it."] if len(runs) > 1 else []
     if strips.damaged:
         notes.append(f"Left out because the file is damaged: {plural(len(strips.damaged), 'image')}.")
     if strips.num_other_z:
         notes.append(f"Left out because they show other z than the newest: {plural(strips.num_other_z, 'image')}.")
     return {"strips": strips, "names": names, "notes": notes}
-
-
-def _same_z_note(same: bool | None) -> str:
-    """Return a note about the z of the images of several runs. None means that it is not recorded."""
-    if same is None:
-        comparable = "It is not recorded whether the images show the same z."
-    elif same:
-        comparable = "All images show the same z, of the same class, in the same place."
-    else:
-        comparable = (
-            "The runs draw from different z (their seeds, latent distributions or grids differ): compare whole images, "
-            "not single places."
-        )
-    return f"{comparable} The iteration of each image is under it."
 
 
 def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | None:

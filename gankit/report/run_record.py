@@ -1,7 +1,5 @@
 """Contents of a run directory: recipe, log, metrics, sample grids and final state."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,7 +65,7 @@ class RunRecord:
 
     @cached_property
     def code(self) -> dict[tuple[str, str], str]:
-        """Source of each plugin that affects training, by place and name. A resumed run may have several sources."""
+        """Source of each plugin that affects training, by key and name. A resumed run may have several sources."""
         sources: dict[tuple[str, str], dict[str, None]] = {}
         for process in self.processes:
             for place, plugin in process.get("plugins", {}).items():

@@ -1,7 +1,5 @@
 """Templates for a plugin: a single file, or a package that can be published."""
 
-from __future__ import annotations
-
 import importlib.util
 import keyword
 import re
@@ -25,7 +23,6 @@ PACKAGE = {
     ".gitignore": "gitignore.template",
 }
 """Files of a package, with the template of each."""
-
 
 MAX_LENGTH = 60
 """Maximum length of a name. The names of files and of the distribution are longer, and file systems limit them."""
@@ -63,14 +60,13 @@ def check_new(name: str, registry: Registry) -> None:
     """Check that no other distribution uses the name of the plugin or of its module, or raise InputError."""
     names = names_for(name)
     for entry in registry.entries:
-        if (
-            entry.distribution != names["distribution"]
-            and entry.value.partition(":")[0].split(".")[0] == names["module"]
-        ):
+        if entry.distribution == names["distribution"]:
+            continue
+        if entry.value.partition(":")[0].split(".")[0] == names["module"]:
             raise InputError(
                 f"NAME: {name!r} given; {names['module']} is a module of {entry.distribution}; choose another name"
             )
-        if entry.name == name and entry.distribution != names["distribution"]:
+        if entry.name == name:
             raise InputError(
                 f"NAME: {name!r} given; {entry.distribution} has a plugin of kind {entry.kind or 'unknown'} with that "
                 "name; choose another name"

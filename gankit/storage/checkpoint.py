@@ -1,7 +1,5 @@
 """Checkpoints: folders with tensors in safetensors files and other values in `state.json`, written in one step."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -29,12 +27,9 @@ class DamagedError(InputError):
 
 
 def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, Any]) -> None:
-    """Write a checkpoint in one step: a kill at any moment leaves a complete checkpoint or none.
+    """Write the folder of a checkpoint in one step: a kill at any moment leaves a complete checkpoint or none.
 
-    Args:
-        place: the folder of the checkpoint.
-        files: contents of the tensor files, by name.
-        state: JSON values for `state.json`.
+    `files` has the contents of the tensor files by name, and `state` the JSON values for `state.json`.
     """
     temporary = place.with_name(TEMPORARY + place.name)
     with disk_errors(place):

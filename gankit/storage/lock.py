@@ -1,7 +1,5 @@
 """Lock of a folder: one process at a time."""
 
-from __future__ import annotations
-
 import fcntl
 from pathlib import Path
 
@@ -14,9 +12,7 @@ from gankit.storage.atomic_io import disk_errors
 class Lock:
     """A lock on the file `.lock` of a folder. The end of a process releases it, even after a kill.
 
-    Args:
-        folder: an existing folder.
-        what: what the folder holds, for the message: "run".
+    The message of an error calls the content of the folder `what`, for example "run".
     """
 
     def __init__(self, folder: Path, what: str) -> None:

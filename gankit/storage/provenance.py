@@ -1,7 +1,5 @@
 """Record of the plugins of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
