@@ -145,7 +145,7 @@ def compare(study: Study) -> StudyComparison:
 
 
 def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
-    """Return the pairs of results by seed, for the seeds whose two runs have results."""
+    """Return the two results of each seed for which both runs have a result."""
     without, with_trick = (study.base, variant) if variant.adds else (variant, study.base)
     both = {seed: (results.get((without.folder, seed)), results.get((with_trick.folder, seed))) for seed in study.seeds}
     return {s: (before, after) for s, (before, after) in both.items() if before is not None and after is not None}

@@ -17,9 +17,10 @@ from gankit.ablation.study import StudyRun
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 
+# No telemetry, and longer timeouts, because Ray's own are too short for a busy machine.
 ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
-    "RAY_raylet_start_wait_time_s": "300",  # Ray's default is too short on a busy machine
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
 }
 

@@ -107,7 +107,7 @@ def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
 
 
 def _key(name: str, tricks: Sequence[str]) -> str:
-    """Return the key of the recipe for a value of --only: a trick, or another optional key."""
+    """Return the key in the recipe for a value of --only, which is a trick or another optional key."""
     is_key = name.partition(".")[0] in TOP_LEVEL and name not in tricks
     return name if is_key else f"tricks.{name}"
 

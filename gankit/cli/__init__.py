@@ -30,7 +30,7 @@ VERBS = {
     "describe": "Show the documentation, source and settings of a plugin.",
     "new-plugin": "Write a template for your own plugin.",
     "schema": "Write the JSON Schema of recipes, for editors.",
-    "prepare": "Convert images to one file that loads at once.",
+    "prepare": "Convert images to one file that loads fast.",
 }
 """Verbs and their help. The command of each verb is `command` in the module of the same name."""
 

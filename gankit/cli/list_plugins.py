@@ -19,7 +19,7 @@ from gankit.suggest import nearest
 
 @dataclass(frozen=True)
 class Row:
-    """A plugin, with the keys of the output of `--json`."""
+    """A plugin in the list. The fields are the keys in the output of `--json`."""
 
     name: str
     kind: str  # kind of the plugin, or empty if only an import would show it

@@ -1,4 +1,4 @@
-"""`gankit prepare`: write a dataset as one file that loads at once."""
+"""`gankit prepare`: write a dataset as one file that loads fast."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @overrides_argument
 def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
-    """Convert the images of DATA to one file that loads at once.
+    """Convert the images of DATA to one file that loads fast.
 
     DATA is a data plugin, as in data.use of a recipe: images, mnist, ./my_data.py:MyData. KEY=VALUE is one of its
     settings; `gankit describe DATA` lists them.

@@ -45,7 +45,7 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
     click.echo(f"  images     {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
     trust = " --trust" if untrusted_uses(read_generator_file(directory.generator_file)[0]) else ""
-    # A plugin had a reason to stop the run, so more iterations are not suggested.
+    # More iterations are not suggested if a plugin stopped the run.
     further = [f"{resume} train.iterations={2 * outcome.iterations}"] if outcome.stop_reason is None else []
     print_next(
         f"gankit show {quoted(directory.path)}",

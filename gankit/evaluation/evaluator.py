@@ -256,7 +256,7 @@ def labels_for(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
 
 
 def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
-    """Return samples; without labels, they have no class names."""
+    """Return samples. Without labels, they have no class names."""
     return Samples(images, labels, class_names if labels is not None else ())
 
 

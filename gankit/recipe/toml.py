@@ -44,7 +44,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         make_absolute(raw, path.parent)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
-    except ValueError as error:  # TOMLDecodeError, or the error of int() for thousands of digits
+    except ValueError as error:  # TOMLDecodeError, or the error for an integer with thousands of digits
         raise RecipeError(path, [Problem("TOML", str(error))]) from None
     base = raw.pop("extends", None)
     if base is None:

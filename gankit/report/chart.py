@@ -9,7 +9,7 @@ from typing import Any
 from gankit.report.run_record import Points
 
 WIDTH, HEIGHT = 460, 260
-"""Size of a chart in SVG units. Charts are narrow, so that the text is large enough on a phone."""
+"""Size of a chart in SVG units, narrow enough that the text can be read on a phone."""
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area
 
@@ -159,7 +159,7 @@ def finite(points: Points) -> Points:
 
 def padded_range(low: float, high: float) -> tuple[float, float]:
     """Return a range with a margin on both sides. It starts at 0 if 0 is near or if all values are equal."""
-    if max(abs(low), abs(high)) < 1e-300:  # such small values have no room for ticks between them
+    if max(abs(low), abs(high)) < 1e-300:  # the distance between ticks would be rounded to 0
         return (-1.0, 1.0)
     if low == high:
         return (min(0.0, 2 * low), max(0.0, 2 * high))

@@ -174,7 +174,7 @@ def severity(run: RunRecord) -> str:
 
 
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
-    """Return the status of a run. On the page of several runs, it has a name, and its warnings are folded."""
+    """Return the status of a run. On the page of several runs, `name` is given, and the warnings are folded."""
     warnings = [format_warning(warning) for warning in merge_warnings(run)]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
     text = f"{name}: {format_ending(run)}" if name else format_ending(run)

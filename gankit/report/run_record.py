@@ -136,7 +136,7 @@ def describe_code(plugin: Mapping[str, str]) -> str:
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read the directory of a run that has ended or is still running. Missing or truncated logs are accepted.
+    """Read the directory of a run. Missing and truncated files are accepted, except for the recipe.
 
     Raises:
         InputError: there is no run, or its recipe cannot be read.

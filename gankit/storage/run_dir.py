@@ -84,7 +84,7 @@ class RunDir:
         return cls(path)
 
     def lock(self) -> None:
-        """Lock the directory until `release` or the end of this process. Another process's lock is an InputError."""
+        """Lock the directory, or raise InputError if another process has locked it."""
         self._lock.acquire()
 
     def release(self) -> None:
@@ -120,7 +120,7 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the environments of all processes that trained the run: the first one, then every resume."""
+        """Return the environments of all processes that trained the run: one for the start and one for each resume."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
