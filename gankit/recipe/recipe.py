@@ -60,7 +60,8 @@ class Recipe:
     output: Output
     evaluation: Evaluation
     components: dict[str, Component]
-    source: str = "recipe"  # file of the recipe, for messages
+    source: str = "recipe"
+    """File of the recipe, for messages."""
 
     requires: tuple[str, ...] = ()
     """Distributions that must be installed, as for pip: `gankit-lecam >= 0.2`. They include those of all plugins."""
@@ -96,7 +97,14 @@ class Recipe:
         registry: Registry | None = None,
         recorded: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Recipe:
-        """Validate a recipe given as nested dictionaries. Arguments are those of `RecipeParser`.
+        """Validate a recipe given as nested dictionaries.
+
+        Args:
+            raw: tables of the recipe.
+            source: file of the recipe, for messages. Paths of plugin files are relative to its folder.
+            registry: registry of plugins. Default: the installed ones.
+            recorded: `distribution` and `version` of each plugin in an earlier run, by key. They decide between several
+                distributions with a plugin of the same name.
 
         Raises:
             RecipeError: the recipe is wrong. The error lists all mistakes.
@@ -126,7 +134,12 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
     def changed(self, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-        """Return this recipe with changes, validated again. Arguments and errors are those of `load`."""
+        """Return this recipe with changes, validated again. The arguments are those of `load`.
+
+        Raises:
+            RecipeError: the new recipe is wrong. The error lists all mistakes.
+            InputError: an override is not `key=value`, or a key to drop does not exist.
+        """
         raw = self.to_dict()
         for key in drop:
             drop_key(raw, key, Path(self.source))
@@ -158,7 +171,7 @@ class Recipe:
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the class of the plugin at a key such as `loss`."""
+        """Return the class of the plugin at a key such as `loss`, or raise KeyError if there is no plugin."""
         return self.components[key].plugin_class
 
 
@@ -184,15 +197,7 @@ def _at_least(version: str) -> str:
 
 
 class RecipeParser:
-    """Parser of one recipe, which collects all problems.
-
-    Args:
-        raw: tables of the recipe.
-        source: file of the recipe, for messages and relative paths.
-        registry: registry of plugins.
-        recorded: `distribution` and `version` of each plugin in an earlier run, by key. They decide between several
-            distributions with a plugin of the same name.
-    """
+    """Parser of one recipe, which collects all problems. Its arguments are those of `Recipe.from_dict`."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ def disk_errors(what: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
-    """Replace a file in one step. After an error, such as a full disk, it has its old content.
+    """Replace a file in one step. After a GankitError, such as for a full disk, it has its old content.
 
     Args:
         path: the file.
