@@ -128,7 +128,7 @@ class Evaluator:
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Warn about metrics without a value: once for each reason, with all metrics that it concerns."""
+        """Warn about metrics without a value, once for each reason. The warning names the metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)

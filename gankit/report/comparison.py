@@ -116,7 +116,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
         iterations = _newest_iterations(runs, metric)
         return lambda group: format_newest(group.runs, metric, iterations)
 
-    # A list of pairs, because a metric may have the name of another column.
+    # The columns are pairs instead of a dictionary, because a metric may have the name of another column.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
         ("state", lambda group: format_states(group.runs)),
