@@ -213,8 +213,8 @@ def test_values_that_are_not_finite_are_listed(tmp_path):
         ("own", "with r1", [0, 1, 2], "not finite"),
     ]
     lines = notes(comparison)
-    assert "modes: not finite in 3 of 3 runs of recipe (seeds 0, 1, 2); this metric is not compared for them." in lines
-    assert [row[5] for row in cells(comparison)] == ["no effect seen, in 2 of 3 seeds", "nothing to compare"]
+    assert "modes: not finite in 3 of 3 runs of recipe (seeds 0, 1, 2), which are not compared in it." in lines
+    assert [row[5] for row in cells(comparison)] == ["no effect seen, of 2 of 3 seeds", "nothing to compare"]
 
 
 def test_only_metrics_at_the_end_are_compared(tmp_path):
@@ -226,7 +226,7 @@ def test_only_metrics_at_the_end_are_compared(tmp_path):
     comparison = compare(study)
     assert [row.effect.pairs for row in comparison.rows] == [1]
     assert (
-        "modes: not computed at the end in 1 of 2 runs of with packing (seed 0); this metric is not compared for them."
+        "modes: not computed at the end in 1 of 2 runs of with packing (seed 0), which are not compared in it."
         in notes(comparison)
     )
 
@@ -239,7 +239,7 @@ def test_effects_without_failed_pairs_are_marked(tmp_path):
     }
     write_runs(study, values, failed=[("with-r1", seed) for seed in (1, 2, 4)])
     comparison = compare(study)
-    assert [row[5] for row in cells(comparison)] == ["higher", "higher, in 2 of 5 seeds; others broke down"]
+    assert [row[5] for row in cells(comparison)] == ["higher", "higher, of those that held: 2 of 5 seeds"]
     assert "with r1: 3 of 5 broke down (seeds 1, 2, 4); they are not compared." in notes(comparison)
 
 
@@ -249,7 +249,9 @@ def test_pairs_of_different_lengths_are_listed(tmp_path):
     write_runs(study, values, stopped=[("with-packing", 1)], length={("with-packing", 1): 20})
     comparison = compare(study)
     assert comparison.unequal == {"packing": [1]}
-    text = "packing: seed 1: the two runs have different lengths, because a plugin ended one"
+    text = (
+        "packing: of seed 1 the two runs are of different lengths, a plugin having ended one; both are compared as they"
+    )
     assert any(note.startswith(text) for note in notes(comparison))
     assert "with packing: 1 of 2 were ended by a plugin (seed 1)." in notes(comparison)
 
