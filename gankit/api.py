@@ -105,7 +105,7 @@ def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Ite
 
 
 class Session:
-    """Run in this process. It writes no files; only `save` does.
+    """Training run in this process. It writes no files unless `save` is called.
 
     Each session has its own random state, so several sessions can be trained alternately. Use it as a context manager,
     so that plugins close their files:

@@ -1,6 +1,6 @@
 """Base class of plugins: a class with a name, a kind, settings and hook implementations.
 
-A complete trick, in one file beside a recipe:
+Example of a complete trick, in a file beside the recipe:
 
     from pydantic import Field
     from gankit import Plugin, Settings, hookimpl
@@ -55,7 +55,7 @@ class Plugin:
     """Name in recipes."""
 
     kind: ClassVar[Kind] = "trick"
-    """Kind of the plugin. It decides the places of the recipe where the plugin may stand."""
+    """Kind of the plugin. It decides in which tables of a recipe the plugin can be used."""
 
     api_version: ClassVar[int] = 1
     """Version of gankit's hook points (`gankit.API_VERSION`) that the plugin needs."""

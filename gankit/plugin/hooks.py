@@ -1,7 +1,7 @@
 """Hook implementations of the active plugins, as plain functions in the order of the recipe.
 
 pluggy itself would call the last registered plugin first. With its option `firstresult`, it would ignore further
-results without a message. So it only registers the plugins, and the functions are called from here.
+results without a message. Here, pluggy only registers the plugins, and the core calls their functions.
 """
 
 from __future__ import annotations

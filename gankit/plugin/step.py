@@ -58,7 +58,7 @@ class LossTerm:
     weight: float = 1.0
 
     every: int = 1
-    """Number n of the player's steps: the term acts on every n-th step, with n times its weight.
+    """Interval n, in steps of the player: the term acts on every n-th step, with n times its weight.
 
     Source: lazy regularisation, Karras 2019.
     """

@@ -53,7 +53,7 @@ class SharedBatchNorm(_BatchNorm):
             return
         self.num_batches_tracked.add_(1)
         momentum = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked
-        # Like in torch, the running variance is the unbiased estimate.
+        # The running variance is the unbiased estimate, like torch's.
         n = count * self.ranks
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(variance * (n / (n - 1)), momentum)

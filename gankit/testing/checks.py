@@ -161,12 +161,12 @@ def check_supported_or_refused(parts: Parts, changes: Raw) -> None:
 def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, after: int = 2) -> None:
     """Check that a run that is restored from a checkpoint ends with the same bytes as one without interruption.
 
+    `parts` and `changes` are as for `tiny_run`.
+
     Args:
-        parts: as for `tiny_run`.
-        changes: as for `tiny_run`.
         before: iterations before the checkpoint.
         after: iterations after it. For a plugin that acts at every k-th step, `after` must be at least k, and `before`
-            no multiple of k.
+            must not be a multiple of k.
     """
     run = train_iterations(tiny_run(parts, changes), before)
     state_at_checkpoint = state_of(run)

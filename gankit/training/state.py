@@ -100,7 +100,7 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     run.discriminator.load_state_dict(tensors["discriminator.safetensors"])
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
-    # The file also holds the first rank's own plugin state. It is valid only on that rank, with as many ranks as before.
+    # The file also holds the first rank's own plugin state. It is valid only there, with the same number of ranks.
     own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
     shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
     _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])
