@@ -173,8 +173,8 @@ class Registry:
         if not names:
             return "none is installed"
         if len(names) > 12:
-            lists = " or ".join(f"`gankit list-plugins --kind {kind}`" for kind in kinds)
-            return f"{lists} shows all {len(names)}"
+            only = f" --kind {kinds[0]}" if len(kinds) == 1 else ""
+            return f"`gankit list-plugins{only}` lists all"
         return f"installed: {', '.join(names)}"
 
 
