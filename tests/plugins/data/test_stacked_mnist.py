@@ -1,6 +1,7 @@
 """Stacked digits: images, labels, and the classifier that counts the modes."""
 
 import struct
+from itertools import product
 
 import pytest
 import torch
@@ -33,14 +34,9 @@ def test_combine_channels_equals_loops():
     features, logits = torch.rand(6, 4), torch.randn(6, 3)
     combined = combine_channels(features, logits, 3)
     p = logits.softmax(1).view(2, 3, 3)
-    for image in range(2):
-        for a in range(3):
-            for b in range(3):
-                for c in range(3):
-                    by_hand = p[image, 0, a] * p[image, 1, b] * p[image, 2, c]
-                    assert combined.logits[image, 9 * a + 3 * b + c].exp().item() == pytest.approx(
-                        by_hand.item(), rel=1e-4
-                    )
+    for a, b, c in product(range(3), repeat=3):
+        by_hand = p[:, 0, a] * p[:, 1, b] * p[:, 2, c]
+        torch.testing.assert_close(combined.logits[:, 9 * a + 3 * b + c].exp(), by_hand)
     assert torch.equal(combined.values, features.view(2, 12))
 
 
@@ -86,8 +82,6 @@ def test_accuracy_is_measured_on_unknown_digits():
     """With random labels the training digits are memorised, and they are in many stacks."""
     torch.manual_seed(0)
     digits, labels = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8), torch.randint(0, 2, (60,))
-    images, stacked_labels = stack(digits, labels, 400, 2, 0)
-    _, accuracy = train_classifier(
-        ClassifierData(images, stacked_labels, 2, by_channel=True), torch.arange(400), 150, torch.device("cpu"), 0
-    )
+    data = ClassifierData(*stack(digits, labels, 200, 2, 0), 2, by_channel=True)
+    _, accuracy = train_classifier(data, torch.arange(200), 60, torch.device("cpu"), 0)
     assert accuracy["accuracy"] < 0.85
