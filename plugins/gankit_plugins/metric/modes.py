@@ -42,10 +42,8 @@ def class_accuracies(
     """Return the accuracy for each requested class that the classifier has too. Classes are compared by name.
 
     Args:
-        predicted: (N,), predicted classes, indices into `names`.
-        requested: (N,), requested classes, indices into `requested_names`.
-        requested_names: the generator's classes.
-        names: the classifier's classes.
+        predicted: (N,), indices into `names`, the classifier's classes.
+        requested: (N,), indices into `requested_names`, the generator's classes.
     """
     return [
         (predicted[requested == c] == names.index(requested_names[c])).double().mean().item()

@@ -45,10 +45,8 @@ def test_all_modes_become_eight_bit_rgb(data, expected):
     assert colour(decode(data, 4, 3)) == expected
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_jpeg_modes(mode):
-    pixels = decode(encoded(plain("RGB", (200, 200, 200)).convert(mode), "JPEG", quality=95), 4, 3)
-    assert pixels.shape == (3, 4, 4)
+def test_jpegs_of_print_colours():
+    pixels = decode(encoded(plain("RGB", (200, 200, 200)).convert("CMYK"), "JPEG", quality=95), 4, 3)
     assert ((pixels.int() - 200).abs() <= 3).all()
 
 

@@ -54,8 +54,8 @@ def test_pixels_are_scaled_to_minus_1_to_1():
     assert pixels(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2)).values.tolist() == [[-1, 1]]
     points = torch.rand(5, 2, 1, 1)
     assert torch.equal(pixels(points).values, points.flatten(1))
-    facts = Pixels(Pixels.Config()).build_extractor(dataset(*brightness_classes())).facts
-    assert facts == {"extractor": "pixels", "resize": "none, 1x9x9"}
+    extractor = Pixels(Pixels.Config()).build_extractor(dataset(*brightness_classes()))
+    assert extractor.facts == {"extractor": "pixels", "resize": "none, 1x9x9"}
 
 
 # The classifier

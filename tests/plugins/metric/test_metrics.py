@@ -7,8 +7,6 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gankit import GankitError, InputError
 from gankit.plugin.comparison import Comparison, Samples
@@ -65,20 +63,6 @@ def test_frechet_distance_of_isotropic_gaussians():
     assert distance == pytest.approx(((m - n) ** 2).sum().item() + F * (2 - 1.5) ** 2, rel=1e-12)
 
 
-@given(st.integers(0, 2**20))
-@settings(max_examples=30, deadline=None)
-def test_the_frechet_distance_of_gaussians_in_the_plane(seed):
-    """For covariances that do not commute: Tr M^(1/2) = sqrt(Tr M + 2 sqrt(det M)) for M = S_a S_b of 2 x 2."""
-    a, b = cloud(30, 2, seed), cloud(40, 2, seed + 1, 1.5, 0.3)
-    (mu_a, S_a), (mu_b, S_b) = mean_and_covariance(a), mean_and_covariance(b)
-    M = S_a @ S_b
-    assert not torch.allclose(M, S_b @ S_a, rtol=1e-3)
-    root = (M.trace() + 2 * M.det().sqrt()).sqrt()
-    expected = ((mu_a - mu_b).square().sum() + S_a.trace() + S_b.trace() - 2 * root).item()
-    assert distance(a, b) == pytest.approx(expected, rel=1e-8)
-    assert frechet_distance_by_svd(a, b).item() == pytest.approx(expected, rel=1e-8)
-
-
 @pytest.mark.parametrize(("a", "b", "size"), [(50, 60, 3), (300, 200, 64), (129, 500, 128)])
 def test_both_forms_of_the_frechet_distance_are_equal(a, b, size):
     x, y = cloud(a, size, 0), cloud(b, size, 1, 1.3, 0.2)
@@ -127,12 +111,8 @@ def test_inception_score_in_closed_form():
     assert inception_score(confident).item() == pytest.approx(4)
     assert inception_score(torch.zeros(6, 4)).item() == pytest.approx(1)
     assert inception_score(confident[:1].repeat(5, 1)).item() == pytest.approx(1)
-    # One confident prediction and one uniform prediction.
-    p = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
-    marginal = p.mean(0)
-    by_hand = math.exp(
-        (math.log(1 / marginal[0]) + 0.5 * math.log(0.5 / marginal[0]) + 0.5 * math.log(0.5 / marginal[1])) / 2
-    )
+    # One confident prediction and one uniform prediction: the marginal is (0.75, 0.25).
+    by_hand = math.exp((math.log(1 / 0.75) + 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)) / 2)
     assert inception_score(torch.tensor([[1000.0, 0.0], [0.0, 0.0]])).item() == pytest.approx(by_hand)
 
 
@@ -204,14 +184,9 @@ def test_modes_and_class_divergence_by_hand():
     by_hand = sum(p * math.log(p / 0.25) for p in (0.9, 0.09, 0.01))
     assert class_divergence(predicted, real, 4).item() == pytest.approx(by_hand)
     assert class_divergence(real, real, 4).item() == pytest.approx(0)
-    assert math.isfinite(class_divergence(real, torch.zeros(100, dtype=torch.int64), 4).item())
-
-
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.lists(st.integers(0, 9), min_size=1, max_size=40))
-@settings(max_examples=50, deadline=None)
-def test_class_divergence_is_not_negative(fake, real):
-    """Classes without real images count as half an image."""
-    assert class_divergence(torch.tensor(fake), torch.tensor(real), 10).item() >= -1e-12
+    # Classes without real images count as half an image.
+    lost = class_divergence(real, torch.zeros(100, dtype=torch.int64), 4).item()
+    assert lost == pytest.approx(0.25 * math.log(0.25 / (100 / 101.5)) + 0.75 * math.log(0.25 / (0.5 / 101.5)))
 
 
 def test_requested_classes_are_compared_by_name():
