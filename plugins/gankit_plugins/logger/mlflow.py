@@ -69,7 +69,7 @@ class Mlflow(Logger):
         uri = self.config.uri or f"{SQLITE}{folder / 'mlflow.db'}"
         self.client = MlflowClient(uri)
         if self.uploaded.run_id is None:
-            # By default, MLflow would write the files of an SQLite store into the current folder.
+            # MLflow's default for an SQLite store is the current folder.
             beside = Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts"
             artifacts = beside.as_uri() if uri.startswith(SQLITE) else None
             self.run_id = self.uploaded.set_run_id(self._create_run(self.client, run, artifacts))

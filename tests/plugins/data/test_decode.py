@@ -59,7 +59,6 @@ def test_transparent_palette_entries_are_put_on_white():
 
 def test_grey_is_luminance():
     assert colour(decode(encoded(plain("RGB", (10, 20, 30))), 4, 1)) == [18]  # 0.299 r + 0.587 g + 0.114 b = 18.15
-    assert colour(decode(encoded(plain("L", 77)), 4, 1)) == [77]
     assert colour(decode(encoded(plain("RGBA", (0, 0, 0, 51))), 4, 1)) == [204]
     assert colour(decode(encoded(plain("I;16", 257 * 99)), 4, 1)) == [99]
 

@@ -96,6 +96,7 @@ def test_missing_and_broken_paths_are_refused(tmp_path):
 
 def test_a_removed_folder_is_an_input_error(tmp_path):
     top = tree(tmp_path / "gone", "1.png")
+    top = tree(tmp_path / "gone", "1.png")
 
     def list_removed():
         with open_files(top) as files:

@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 
 from gankit import InputError
 from gankit_plugins.data.idx import idx_shape, read_idx
-
-
-def idx(values):
-    return struct.pack(f">BBBB{values.dim()}I", 0, 0, 8, values.dim(), *values.shape) + bytes(values.flatten().tolist())
+from tests.plugins.data.image_files import idx
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import os
-import struct
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,10 @@ from gankit_plugins.data import idx_collection
 from gankit_plugins.data.fashion_mnist import FASHION_MNIST, FashionMnist
 from gankit_plugins.data.idx_collection import resize, select_classes
 from gankit_plugins.data.mnist import MNIST, Mnist
+from tests.plugins.data.image_files import idx
 
 REAL = os.environ.get("GANKIT_DATA", "")
 PLUGINS = pytest.mark.parametrize("plugin", [Mnist, FashionMnist])
-
-
-def idx(values):
-    return struct.pack(f">BBBB{values.dim()}I", 0, 0, 8, values.dim(), *values.shape) + bytes(values.flatten().tolist())
 
 
 def random_images(count):

@@ -1,6 +1,5 @@
 """Stacked digits: images, labels, and the classifier that counts the modes."""
 
-import struct
 from itertools import product
 
 import pytest
@@ -15,6 +14,7 @@ from gankit_plugins.extractor.classifier import (
     train_classifier,
 )
 from gankit_plugins.metric.modes import Modes
+from tests.plugins.data.image_files import idx
 
 
 def test_labels_combine_the_labels_of_the_channels():
@@ -43,10 +43,11 @@ def test_combine_channels_equals_loops():
 def folder(tmp_path, monkeypatch):
     """A folder with two classes in place of ten digits: dark and bright, with different images."""
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
-    labels = bytes(n % 2 for n in range(200))
-    pixels = b"".join(bytes([*[n] * 112, *[40 + 150 * label] * 672]) for n, label in enumerate(labels))
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, 200, 28, 28) + pixels)
-    (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 200) + labels)
+    labels = torch.arange(200) % 2
+    images = (40 + 150 * labels)[:, None, None].repeat(1, 28, 28)
+    images[:, :4] = torch.arange(200)[:, None, None]
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels))
     return tmp_path
 
 
