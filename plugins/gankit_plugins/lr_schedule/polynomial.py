@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Plugin, Run, Settings, hookimpl
 
 
 def polynomial(t: int, init_lr: float, T: int, power: float) -> float:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gankit import Player, Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Player, Plugin, Run, Settings, hookimpl
 
 INITIAL_ITERATIONS = 30
 """Power iterations at the start. Later, a few per forward pass are enough."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Player, Plugin, Settings, Spec, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
+from gankit import Player, Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 
 Moments = tuple[Tensor, Tensor]
 """Mean and mean square of every channel, broadcastable to the maps."""

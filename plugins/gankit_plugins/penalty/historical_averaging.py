@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Settings, Step, hookimpl
+from gankit import Player, Run, Settings, Step, hookimpl
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 
 def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:

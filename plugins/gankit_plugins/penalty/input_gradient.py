@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 """Function from images (B, C, R, R) and labels to logits (B,)."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Settings, Step
+from gankit import Player, Run, Settings, Step
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty, weights_to_regularize
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 
 def l1(weights: Sequence[Tensor]) -> Tensor:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Settings, Step
+from gankit import Player, Run, Settings, Step
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty, filters, layers_to_regularize
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 
 def not_orthonormal(W: Tensor) -> Tensor:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from gankit import InputError, LossTerm, Plugin, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import Player, Run, Step
+from gankit import InputError, LossTerm, Player, Plugin, Run, Step, hookimpl
 
 T = TypeVar("T")
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, hookimpl
+from gankit import Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
 
 
 def player_behind(accuracy: float, low: float, high: float) -> Player | None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, Step, hookimpl
+from gankit import Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import describe_logits, excess_loss, has_probability_logits
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
 
 
 class CollapseGuard(Plugin):

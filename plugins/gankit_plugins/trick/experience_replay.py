@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, Step, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run, Spec
+from gankit import Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
 
 
 class ReplayBuffer:

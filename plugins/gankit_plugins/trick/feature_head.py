@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-from gankit import DiscriminatorOutput
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import DiscriminatorOutput, Run
 
 
 class ExtendedFeatures(nn.Module):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import relativistic_trick
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
 
 
 def feature_matching(

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gankit import Plugin, Settings, Step, hookimpl
+from gankit import Plugin, RecipeInfo, Settings, Step, hookimpl
 from gankit_plugins.trick.scalar_or_range import Weight, draw
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
 
 
 class LabelWeights(Plugin):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Player, Plugin, Settings, hookimpl
+from gankit import Player, Plugin, Run, Settings, hookimpl
 from gankit_plugins.trick.feature_head import ExtendedFeatures, feature_count, same_class
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 
 def closeness(M: Tensor, compared: Tensor | None) -> Tensor:

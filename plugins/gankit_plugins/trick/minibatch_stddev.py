@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-from gankit import Player, Plugin, hookimpl
+from gankit import Player, Plugin, Run, hookimpl
 from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 EPS = 1e-8
 """Addend under the root, so that a batch of equal images has a finite gradient."""

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run, Spec
-
+from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 
 PIXELWISE = ("instance_noise",)
 """Tricks that act on single values, and so equally on images and packs."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, hookimpl
 from gankit_plugins.trick.relativistic_step import check_feature_matching_order, relative_terms
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
 
 
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

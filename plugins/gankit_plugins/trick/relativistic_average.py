@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Run, hookimpl
 from gankit_plugins.trick.relativistic_step import check_feature_matching_order, relative_terms
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
 
 
 def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gankit import LossTerm, Player, Step
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import LossTerm, Player, RecipeInfo, Step
 
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Function from C(x_r) and C(x_f), (B,) each, to the relative logits of real and of fake images, (B,) each."""

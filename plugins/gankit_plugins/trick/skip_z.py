@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from gankit import InputError, Player, Plugin, Spec, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import InputError, Player, Plugin, RecipeInfo, Spec, hookimpl
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 """Activations of hidden layers, before which z is added."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, hookimpl
+from gankit import Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import describe_logits, excess_loss, has_probability_logits
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
 
 WINDOW = 20
 """Number of checks in which an oscillation is looked for."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl, truncated
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import Plugin, RecipeInfo, Settings, hookimpl, truncated
 
 ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
 """Penalties that make generators suitable for truncation (Brock 2018, section 3.1)."""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gankit import InputError, Plugin, Settings, Step, hookimpl
+from gankit import InputError, Plugin, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.differentiable_norms import DifferentiableNorms
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 Parameters = dict[str, Tensor]
 Discriminator = Callable[[Tensor, Tensor | None], Any]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from torch import Tensor
-
-    from gankit import RecipeInfo, Run
+from gankit import Plugin, RecipeInfo, Run, Settings, hookimpl
 
 
 def clip_weights(weights: Sequence[Tensor], c: float) -> None:
