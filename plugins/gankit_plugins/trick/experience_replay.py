@@ -43,7 +43,7 @@ class ReplayBuffer:
             returned image must not be used.
         """
         filled = self.filled[classes]
-        # In float64, the product of a random number below 1 and a count is always below the count.
+        # The product of a float64 number below 1 and a count is always below the count.
         chance = torch.rand(len(classes), dtype=torch.float64, device=classes.device)
         slot = (chance * filled).long()
         return self.rows[classes * self.slots + slot], filled > 0
