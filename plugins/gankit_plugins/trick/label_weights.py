@@ -43,4 +43,6 @@ class LabelWeights(Plugin):
         step.real_weight = draw(self.config.alpha, step.num_logits, step.real.device)
         step.fake_weight = draw(self.config.beta, step.num_logits, step.fake.device)
 
-    before_g_step = before_d_step
+    @hookimpl
+    def before_g_step(self, step: Step) -> None:
+        self.before_d_step(step)
