@@ -15,11 +15,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from small_grid import save_small_grid
-from timing import parser_of
+from timing import parser_of, table
 
 from gankit.evaluation.standalone import evaluate
 from gankit.recipe.bundled import bundled_recipe
@@ -42,8 +42,7 @@ COLUMNS = {
 ROOT = Path(__file__).parents[1]
 
 
-@dataclass(frozen=True)
-class Baseline:
+class Baseline(NamedTuple):
     """Trained recipe with its metrics."""
 
     recipe: str
@@ -77,13 +76,7 @@ def evaluated(recipe: str, out: Path) -> Baseline:
 
 
 def page(baselines: list[Baseline], images: Path, note: str) -> str:
-    """Return the page as Markdown, and write its images.
-
-    Args:
-        baselines: results.
-        images: folder of the images.
-        note: text on the training time.
-    """
+    """Return the page as Markdown, and write its images. `note` is a text on the training time."""
     facts = ", ".join(f"{name}: {fact}" for name, fact in baselines[0].protocol.items() if name != "generator")
     machine = f"{os.cpu_count()} CPU cores ({platform.machine()})"
     lines = [
@@ -98,13 +91,13 @@ def page(baselines: list[Baseline], images: Path, note: str) -> str:
         "",
         f"Protocol: {facts}.",
         "",
-        f"| recipe | iterations | min:s | {' | '.join(COLUMNS.values())} |",
-        f"| --- | --- | --- |{' --- |' * len(COLUMNS)}",
     ]
+    rows = []
     for one in baselines:
         cells = [f"{one.metrics[name]:.3g}" if name in one.metrics else "" for name in COLUMNS]
         time = f"{one.seconds // 60:.0f}:{one.seconds % 60:02.0f}"
-        lines.append(f"| [`{one.recipe}`](#{one.recipe}) | {one.iterations:,} | {time} | {' | '.join(cells)} |")
+        rows.append([f"[`{one.recipe}`](#{one.recipe})", f"{one.iterations:,}", time, *cells])
+    lines += table(["recipe", "iterations", "min:s", *COLUMNS.values()], rows)
     for one in baselines:
         lines += ["", f"## {one.recipe}", "", f"![Digits of {one.recipe}](images/baselines/{one.recipe}.png)"]
         save_small_grid(one.directory.path, images / f"{one.recipe}.png")

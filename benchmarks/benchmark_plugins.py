@@ -49,26 +49,13 @@ class Idle(Plugin):
         return lambda t: 1.0
 
     @hookimpl
-    def before_d_step(self) -> None: ...
-
-    @hookimpl
-    def before_g_step(self) -> None: ...
-
-    @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return images, labels
 
     @hookimpl
-    def after_backward(self) -> None: ...
-
-    @hookimpl
-    def after_d_step(self) -> None: ...
-
-    @hookimpl
-    def after_g_step(self) -> None: ...
-
-    @hookimpl
     def after_iteration(self) -> None: ...
+
+    before_d_step = before_g_step = after_backward = after_d_step = after_g_step = after_iteration
 
 
 class OneByOne(Plugin):
@@ -96,14 +83,10 @@ class UngroupedConv(nn.Module):
         """Return the layer's output for x (B, groups * C, H, W), up to rounding."""
         layer = self.layer
         assert layer.bias is not None, "the measured networks have biases"
-        parts = zip(
-            *(x.chunk(layer.groups, 1), layer.weight.chunk(layer.groups), layer.bias.chunk(layer.groups)), strict=True
-        )
-        if isinstance(layer, nn.Conv2d):
-            outputs = [conv2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
-        else:
-            outputs = [conv_transpose2d(part, w, b, layer.stride, layer.padding) for part, w, b in parts]
-        return torch.cat(outputs, 1)
+        weights, biases = layer.weight.chunk(layer.groups), layer.bias.chunk(layer.groups)
+        parts = zip(x.chunk(layer.groups, 1), weights, biases, strict=True)
+        conv = conv2d if isinstance(layer, nn.Conv2d) else conv_transpose2d
+        return torch.cat([conv(part, w, b, layer.stride, layer.padding) for part, w, b in parts], 1)
 
 
 class OnePass(Plugin):

@@ -24,20 +24,12 @@ Autocast = Callable[[], torch.autocast]
 
 
 class Images:
-    """Shuffled batches of images; with labels, each batch holds equally many images of each class.
-
-    Args:
-        images: (N, C, R, R) uint8.
-        labels: (N,) or None.
-        batch_size: images in a batch.
-        classes: number of classes, if there are labels.
-    """
+    """Shuffled batches of images (N, C, R, R) uint8. With labels (N,), each has equally many images of each class."""
 
     def __init__(self, images: Tensor, labels: Tensor | None, batch_size: int, classes: int) -> None:
         self.images, self.labels = images, labels
-        if labels is None:
-            self.members = [torch.arange(len(images))]
-        else:
+        self.members = [torch.arange(len(images))]
+        if labels is not None:
             self.members = [(labels == k).nonzero().flatten().cpu() for k in range(classes)]
         self.per_class = batch_size // len(self.members)
         self.generator = torch.Generator().manual_seed(0)
@@ -158,7 +150,7 @@ LOOPS = {"dcgan_mnist": dcgan, "wgan_gp_mnist": wgan_gp, "igan_vn_mnist": igan_v
 
 
 def inputs_of(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Autocast]:
-    """Return what a loop needs to train like a run: copies of the networks, the run's data, its autocast context."""
+    """Return the arguments of a loop for a run: copies of its networks, its data, its autocast context."""
     images, labels = run.dataset.load()
     classes = run.spec.classes if run.spec.class_balanced else 0
     labels = labels.to(run.device) if labels is not None and classes else None
@@ -172,12 +164,8 @@ def inputs_of(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Autocast]
     return copy.deepcopy(run.generator), copy.deepcopy(run.discriminator), data, autocast
 
 
-def by_hand(recipe: str) -> Callable[[TrainingRun], Iteration]:
-    """Return a function that builds the hand-written iteration for a run of a recipe."""
-    return lambda run: LOOPS[recipe](*inputs_of(run))
-
-
-BY_HAND = {recipe: by_hand(recipe) for recipe in LOOPS}
+BY_HAND = {recipe: lambda run, loop=loop: loop(*inputs_of(run)) for recipe, loop in LOOPS.items()}
+"""Functions from a run of a recipe to its hand-written iteration."""
 
 
 def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
@@ -199,15 +187,7 @@ def freeze(network: nn.Module, frozen: bool) -> None:
 
 
 def gradient_penalty(discriminate: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """Return E[(||grad D(x)||_2 - 1)^2] at points x between real and generated images.
-
-    Args:
-        discriminate: function from images (B, C, R, R) to logits of any shape.
-        real, fake: (B, C, R, R).
-
-    Source:
-        Gulrajani 2017, equation 3.
-    """
+    """Return E[(||grad D(x)||_2 - 1)^2] at points x between real and generated images (Gulrajani 2017, equation 3)."""
     t = torch.rand(len(real), 1, 1, 1, device=real.device)
     between = (t * real + (1 - t) * fake).requires_grad_()
     (gradient,) = torch.autograd.grad(discriminate(between).sum(), between, create_graph=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from timing import Ratio, Result, command_line, interleaved, machine, peak_of_tensors
+from timing import Ratio, Result, command_line, interleaved, machine, peak_of_tensors, table
 from workloads import PLUGINS, benchmark_run, iteration_of
 
 from gankit.training.run import TrainingRun
@@ -47,9 +47,8 @@ def measure(quick: bool) -> Result:
 
 def with_classes(n: int, overrides: list[str]) -> TrainingRun:
     """Return a run of `igan_vn_mnist` with N classes."""
-    return benchmark_run(
-        "igan_vn_mnist", [f"data.classes={n if n > 1 else 0}", f"train.batch_size={BATCH}", *overrides]
-    )
+    settings = [f"data.classes={n if n > 1 else 0}", f"train.batch_size={BATCH}"]
+    return benchmark_run("igan_vn_mnist", [*settings, *overrides])
 
 
 def ten_separate(overrides: list[str]) -> Callable[[], None]:
@@ -64,6 +63,7 @@ def ten_separate(overrides: list[str]) -> Callable[[], None]:
 
 
 def section(found: Result) -> str:
+    precisions = found["precisions"]
     lines = [
         "## Cost of a class",
         "",
@@ -73,23 +73,20 @@ def section(found: Result) -> str:
         "branches one after the other instead of as grouped convolutions. *Ten networks* are ten GANs of one class "
         f"each, trained one after the other, with a tenth of the images each. On {found['machine']}.",
         "",
-        "| | " + " | ".join(f"{precision}, time | {precision}, memory" for precision in found["precisions"]) + " |",
-        "| --- |" + " --- | --- |" * len(found["precisions"]),
     ]
     names = {str(n): f"N = {n}" for n in CLASSES} | {
         "one by one": "N = 10, one by one",
         "separate": "ten networks",
         "control": "N = 1 again (control)",
     }
+    rows = []
     for name, label in names.items():
-        if not all(name in row["ratios"] for row in found["precisions"].values()):
-            continue
-        cells = [
-            f"{Ratio(*row['ratios'][name])} | {row['memory'][name] / row['memory']['1']:.2f}"
-            for row in found["precisions"].values()
-        ]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    for precision, row in found["precisions"].items():
+        if all(name in row["ratios"] for row in precisions.values()):
+            times = [Ratio(*row["ratios"][name]) for row in precisions.values()]
+            memory = [f"{row['memory'][name] / row['memory']['1']:.2f}" for row in precisions.values()]
+            rows.append([label, *(cell for pair in zip(times, memory, strict=True) for cell in pair)])
+    lines += table(["", *(f"{precision}, {what}" for precision in precisions for what in ("time", "memory"))], rows)
+    for precision, row in precisions.items():
         ten = row["ratios"]["10"][0]
         met = "meets" if ten <= found["target"] else "misses"
         lines += [

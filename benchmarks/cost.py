@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from timing import Ratio, interleaved, parser_of, processor
+from timing import Ratio, interleaved, parser_of, processor, table
 from workloads import iteration_of, started
 
 from gankit import Recipe
@@ -26,16 +26,11 @@ from gankit.plugin.slots import PLAYERS, TRICK_KINDS
 from gankit.recipe.toml import merge
 from gankit.training.run import TrainingRun
 
+KINDS = ["circle", "star", "ring", "bar"]
 PLAIN: dict[str, Any] = {
     "name": "plain",
     "train": {"batch_size": 64, "device": "cpu"},
-    "data": {
-        "use": "shapes",
-        "resolution": 28,
-        "channels": 1,
-        "count": 640,
-        "kinds": ["circle", "star", "ring", "bar"],
-    },
+    "data": {"use": "shapes", "resolution": 28, "channels": 1, "count": 640, "kinds": KINDS},
     "generator": {"use": "igan", "channels": 32},
     "discriminator": {"use": "igan", "width": 16},
     "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
@@ -60,15 +55,15 @@ def changes() -> dict[str, dict[str, Any]]:
     entries = [e for e in Registry.installed().entries if e.distribution == "gankit" and e.kind != "logger"]
     found: dict[str, dict[str, Any]] = {}
     for entry in sorted(entries, key=lambda e: ("" if e.kind in TRICK_KINDS else e.kind, e.name)):
-        kind, use = entry.kind, {"use": entry.name}
+        kind, name, use = entry.kind, f"{entry.kind} {entry.name}", {"use": entry.name}
         if kind in TRICK_KINDS:
-            found[f"{kind} {entry.name}"] = {"tricks": {entry.name: {}}}
+            found[name] = {"tricks": {entry.name: {}}}
         elif kind in ("loss", "lr_schedule", "latent"):
-            found[f"{kind} {entry.name}"] = {kind: use}
+            found[name] = {kind: use}
         elif kind == "optimizer":
-            found[f"{kind} {entry.name}"] = {kind: dict.fromkeys(PLAYERS, use)}
+            found[name] = {kind: dict.fromkeys(PLAYERS, use)}
         elif kind == "normalization":
-            found[f"{kind} {entry.name}, in D"] = {kind: {"discriminator": use}}
+            found[f"{name}, in D"] = {kind: {"discriminator": use}}
     return found
 
 
@@ -109,13 +104,9 @@ def page(ratios: dict[str, Ratio], control: Ratio, pairs: int) -> str:
         "within that spread mean nothing. Two plugins save time because they do less: `packing` gives D half as many "
         "inputs, and `balanced_steps` skips D steps while D is ahead.",
         "",
-        "| plugin | cost | source | when to use | when not |",
-        "| --- | --- | --- | --- | --- |",
     ]
-    for name, ratio in ratios.items():
-        advice = advice_of(entries[name.partition(",")[0]].load())
-        lines.append(f"| {name} | {cost(ratio)} | {' | '.join(advice)} |")
-    return "\n".join(lines) + "\n"
+    rows = [[name, cost(ratio), *advice_of(entries[name.partition(",")[0]].load())] for name, ratio in ratios.items()]
+    return "\n".join([*lines, *table(("plugin", "cost", "source", "when to use", "when not"), rows)]) + "\n"
 
 
 def cost(ratio: Ratio) -> str:

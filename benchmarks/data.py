@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ from gankit.training.update import default_step_order, train_iteration
 
 # The measured processes run this file by its path.
 sys.path.insert(0, str(Path(__file__).parent))
-from processes import environment
-from timing import Ratio, Result, Rounds, command_line, interleaved, machine
+from processes import environment, output_of
+from timing import Loop, Ratio, Result, Rounds, command_line, interleaved, machine, table
 
 GROUPS = Path("/sys/fs/cgroup/memory")
 MIB = 1 << 20
@@ -83,9 +83,6 @@ def measure(quick: bool) -> Result:
         }
 
 
-# Training from a file that does not fit into memory
-
-
 def training(top: Path, name: str, quick: bool) -> Result:
     """Return the result of a run that has less memory than the file is large."""
     file = top / "large.safetensors"
@@ -93,9 +90,10 @@ def training(top: Path, name: str, quick: bool) -> Result:
     random_images(file, name, size)
     try:
         with limited(LIMIT) as group:
-            result = measured_process(["training", name, str(file), str(quick)], group)
-            limit = LIMIT if group is not None else None
-            return result | {"file": size, "limit": limit, "reclaims": reclaims(group)}
+            result = measured_process(["training", name, str(file), str(quick)], group) | {"file": size}
+            if group is None:
+                return result | {"limit": None, "reclaims": None}
+            return result | {"limit": LIMIT, "reclaims": int((group / "memory.failcnt").read_text())}
     finally:
         file.unlink()
 
@@ -118,21 +116,13 @@ def limited(limit: int) -> Iterator[Path | None]:
         group.rmdir()
 
 
-def reclaims(group: Path | None) -> int | None:
-    """Return how often the group reached its limit, so that pages were reclaimed."""
-    return None if group is None else int((group / "memory.failcnt").read_text())
-
-
 def measured_process(arguments: list[str], group: Path | None = None) -> Result:
     """Return the result of this program in a process of its own, in a control group if there is one."""
-    tasks = None if group is None else str(group / "cgroup.procs")
-    enter = f"open({tasks!r}, 'w').write('0'); " if tasks else ""
+    enter = "" if group is None else f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); "
     program = f"{enter}import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__measured__')"
-    ended = subprocess.run(
-        [sys.executable, "-c", program, __file__, *arguments], stdout=subprocess.PIPE, check=True, text=True
-    )
-    result: Result = json.loads(ended.stdout.splitlines()[-1])
-    return result
+    command = [sys.executable, "-c", program, __file__, *arguments]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
 def random_images(file: Path, name: str, size: int) -> None:
@@ -189,17 +179,12 @@ def in_memory(name: str) -> Dataset:
     return Dataset(work["channels"], work["resolution"], (), lambda: (images, None))
 
 
-def training_loop(run: TrainingRun, iterations: int) -> Callable[[], None]:
+def training_loop(run: TrainingRun, iterations: int) -> Loop:
     """Return a function that trains some iterations."""
-
-    def train() -> None:
-        for _ in range(iterations):
-            train_iteration(run)
-
-    return train
+    return lambda: [train_iteration(run) for _ in range(iterations)]
 
 
-def prefetching_loop(run: TrainingRun, iterations: int) -> Callable[[], None]:
+def prefetching_loop(run: TrainingRun, iterations: int) -> Loop:
     """Return a function that trains some iterations from a file.
 
     It returns when the thread has read as many batches as the iterations use, so that none is read while another loop
@@ -218,10 +203,11 @@ def prefetching_loop(run: TrainingRun, iterations: int) -> Callable[[], None]:
 
     source.batches.next_several = counting  # type: ignore[method-assign]
 
+    train_some = training_loop(run, iterations)
+
     def train() -> None:
         nonlocal expected
-        for _ in range(iterations):
-            train_iteration(run)
+        train_some()
         expected += iterations * len(default_step_order(run))
         while finished < expected:
             time.sleep(0.0001)
@@ -255,12 +241,7 @@ def train_from_file(name: str, file: str, quick: bool) -> Result:
 
 
 def invalid(rounds: Rounds, one: str, other: str) -> str | None:
-    """Return the reason why a measurement is not valid, or None.
-
-    Args:
-        rounds: the measurement.
-        one, other: two equal loops that train from memory. Only they are checked for busy cores.
-    """
+    """Return the reason why a measurement is not valid, or None. `one` and `other` train from memory."""
     from_memory = rounds.summed({name: [name] for name in (one, other)})
     return from_memory.invalid(from_memory.ratio(one, other))
 
@@ -268,9 +249,6 @@ def invalid(rounds: Rounds, one: str, other: str) -> str | None:
 def bytes_read() -> int:
     """Return the bytes that this process has read from disk."""
     return int(Path("/proc/self/io").read_text().split("read_bytes:")[1].split()[0])
-
-
-# The first epoch, when no part of the file is in memory
 
 
 COLD = ("ahead", "touched")
@@ -297,7 +275,7 @@ def train_cold(name: str, folder: str, quick: bool) -> Result:
     read = dict.fromkeys(runs, 0)
     rounds = 2 if quick else COLD_ROUNDS
 
-    def first_iterations(way: str) -> Callable[[], None]:
+    def first_iterations(way: str) -> Loop:
         train = training_loop(runs[way], iterations)
 
         def counting() -> None:
@@ -332,13 +310,10 @@ def train_cold(name: str, folder: str, quick: bool) -> Result:
     }
 
 
-def from_disk(run: TrainingRun, file: Path, ahead: bool) -> Callable[[], None]:
+def from_disk(run: TrainingRun, file: Path, ahead: bool) -> Loop:
     """Return a function that makes a run read a file anew, none of which is in memory, in a new order.
 
-    Args:
-        run: the run, which uses the batches of the file from then on.
-        file: a prepared file.
-        ahead: whether batches are prefetched. Otherwise each page is read when it is accessed, with its neighbours.
+    With `ahead` batches are prefetched. Otherwise each page is read when it is accessed, with its neighbours.
     """
     seeds = itertools.count()
 
@@ -353,9 +328,6 @@ def from_disk(run: TrainingRun, file: Path, ahead: bool) -> Callable[[], None]:
             batches.mapped = False
 
     return restart
-
-
-# Preparing
 
 
 def preparing(top: Path, quick: bool) -> Result:
@@ -374,17 +346,12 @@ def preparing(top: Path, quick: bool) -> Result:
     ratios = [all_cores / one for all_cores, one in zip(seconds["all"], seconds["one"], strict=True)]
     return {
         "runs": runs,
-        "cores": cores(),
+        "cores": len(os.sched_getaffinity(0)),
         "few": few,
         "many": many,
         "all_to_one": [min(ratios), statistics.median(ratios), max(ratios)],
         "per_second": {way: (many - few) / statistics.median(taken) for way, taken in seconds.items()},
     }
-
-
-def cores() -> int:
-    """Return the number of cores of this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def draw_images(folders: dict[int, Path]) -> None:
@@ -413,16 +380,11 @@ def prepared(folder: Path, top: Path, alone: bool = False) -> Result:
     affinity = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n" if alone else ""
     settings = [f"path={folder}", f"resolution={SIDE}"]
     began = time.perf_counter()
-    ended = subprocess.run(
-        [sys.executable, "-c", affinity + PREPARE, "prepare", "images", "--out", str(out), *settings],
-        env=environment(top / "bytecode"),
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", affinity + PREPARE, "prepare", "images", "--out", str(out), *settings]
+    output = output_of(command, environment(top / "bytecode"))
     seconds = time.perf_counter() - began
     out.unlink()
-    return {"seconds": seconds, "peak": int(ended.stdout.split("peak ")[1])}
+    return {"seconds": seconds, "peak": int(output.split("peak ")[1])}
 
 
 PREPARE = """
@@ -438,6 +400,12 @@ finally:
 
 def section(found: Result) -> str:
     """Return the section of the page."""
+    all_limited = all(one["limit"] is not None for one in found["training"].values())
+    rows = []
+    for name, one in found["training"].items():
+        limit = "none" if one["limit"] is None else f"{one['limit'] / MIB:.0f} MiB, reached {one['reclaims']} times"
+        times = f"{one['milliseconds']:.1f} ms", Ratio(*one["slower"]), Ratio(*one["control"])
+        rows.append([name, f"{one['file'] / MIB:.0f} MiB", limit, *times])
     lines = [
         "## Data",
         "",
@@ -445,26 +413,20 @@ def section(found: Result) -> str:
         "ratios to the same run with images in memory, interleaved in one process, with quartiles over the rounds.",
         "",
         "Training from a prepared file "
-        + ("that does not fit into memory, " if all_limited(found) else "that may have been in memory, ")
+        + ("that does not fit into memory, " if all_limited else "that may have been in memory, ")
         + "in random order. Two interleaved copies of each run have their own orders. A timed block ends when as many "
         "batches are prefetched as at its start. "
         f"The target is at most {TARGET}.",
         "",
-        "| images | file | memory limit | iteration from memory | from the file | control |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *table(("images", "file", "memory limit", "iteration from memory", "from the file", "control"), rows),
+        "",
     ]
-    for name, one in found["training"].items():
-        lines.append(
-            f"| {name} | {one['file'] / MIB:.0f} MiB | {limit_of(one)} | {one['milliseconds']:.1f} ms | "
-            f"{Ratio(*one['slower'])} | {Ratio(*one['control'])} |"
-        )
-    lines.append("")
     for name, one in found["training"].items():
         if one["invalid"]:
             lines.append(f"The measurement of {name} is not valid: {one['invalid']}.")
         else:
             lines.append(f"The target is {'met' if one['slower'][0] <= TARGET else 'missed'} with {name}.")
-    if not all_limited(found):
+    if not all_limited:
         lines.append("No control group could be created, which needs root: the files may have been in memory.")
     lines += [
         "",
@@ -473,27 +435,24 @@ def section(found: Result) -> str:
         "disk in a block. Without prefetching, the system reads neighbouring pages too.",
         "",
     ]
-    lines += ["| images | iterations | prefetched | read | read on access | read | control |"]
-    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    rows, notes = [], []
     for name, one in found["cold"].items():
-        ways = [f"{Ratio(*one[way])} | {one['read'][way] / MIB:.1f} MiB" for way in COLD]
-        lines.append(f"| {name} | {one['iterations']} | {' | '.join(ways)} | {Ratio(*one['control'])} |")
-    lines.append("")
-    for name, one in found["cold"].items():
-        if one["invalid"]:
-            lines.append(f"The measurement of {name} is not valid: {one['invalid']}.")
+        ways = [cell for way in COLD for cell in (Ratio(*one[way]), f"{one['read'][way] / MIB:.1f} MiB")]
+        rows.append([name, one["iterations"], *ways, Ratio(*one["control"])])
+        notes += [f"The measurement of {name} is not valid: {one['invalid']}."] if one["invalid"] else []
+    heads = "images", "iterations", "prefetched", "read", "read on access", "read", "control"
+    lines += [*table(heads, rows), "", *notes]
     made = found["preparing"]
     low, median, high = made["all_to_one"]
+    rows = [
+        (f"{int(count):,}", f"{run['peak'] / MIB:.0f} MiB", f"{run['seconds']:.1f}")
+        for count, run in made["runs"].items()
+    ]
     lines += [
         "",
         f"`gankit prepare` of PNG files of {SIDE}x{SIDE}:",
         "",
-        "| images | peak memory of the command, without decoders | seconds, with start-up |",
-        "| --- | --- | --- |",
-        *(
-            f"| {int(count):,} | {run['peak'] / MIB:.0f} MiB | {run['seconds']:.1f} |"
-            for count, run in made["runs"].items()
-        ),
+        *table(("images", "peak memory of the command, without decoders", "seconds, with start-up"), rows),
         "",
         f"One core prepares {made['per_second']['one']:.0f} images per second, {made['cores']} cores "
         f"{made['per_second']['all']:.0f}. All cores take {median:.2f} of the time of one ({low:.2f} to {high:.2f} in "
@@ -501,18 +460,6 @@ def section(found: Result) -> str:
         "start-up.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def all_limited(found: Result) -> bool:
-    """Return whether all runs had a memory limit."""
-    return all(one["limit"] is not None for one in found["training"].values())
-
-
-def limit_of(one: Result) -> str:
-    """Return the memory limit of a run as text."""
-    if one["limit"] is None:
-        return "none"
-    return f"{one['limit'] / MIB:.0f} MiB, reached {one['reclaims']} times"
 
 
 if __name__ == "__measured__":

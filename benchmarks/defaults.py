@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import Ratio, Result, command_line, interleaved, machine, quartiles, timed
+from timing import Ratio, Result, command_line, interleaved, machine, quartiles, table, timed
 from workloads import PLUGINS, TINY, benchmark_run, iteration_of
 
 from gankit.training.run import TrainingRun
@@ -103,7 +103,7 @@ def measure(quick: bool) -> Result:
             run = benchmark_run(recipe, [*overrides, *alternative.overrides])
             alternative.change(run)
             loops[way] = threaded(iteration_of(run), alternative.threads)
-        taken = interleaved(loops, rounds, repeats=1 if quick else repeats_for(loops["gankit"]))
+        taken = interleaved(loops, rounds, repeats=1 if quick else half_a_second(loops["gankit"]))
         control = taken.ratio(CONTROL, "gankit")
         result["work"][name] = {
             "milliseconds": taken.milliseconds("gankit"),
@@ -116,7 +116,7 @@ def measure(quick: bool) -> Result:
     return result
 
 
-def repeats_for(loop: Callable[[], None]) -> int:
+def half_a_second(loop: Callable[[], None]) -> int:
     """Return the number of calls that take half a second."""
     loop()
     return max(1, round(0.5 / timed(loop, 1)[0]))
@@ -135,17 +135,17 @@ def threaded(loop: Callable[[], None], threads: int | None) -> Callable[[], None
 
 def allocator(pairs: int) -> Result:
     """Compare processes with and without `keep_freed_memory`, in pairs."""
-    recipe, overrides = LARGE
     ratios = []
     for number in range(pairs):
         order = [True, False] if number % 2 else [False, True]
-        seconds = {keep: seconds_in_process(recipe, overrides, keep) for keep in order}
+        seconds = {keep: seconds_in_process(keep) for keep in order}
         ratios.append(seconds[True] / seconds[False])
     return {"pairs": pairs, "ratios": ratios}
 
 
-def seconds_in_process(recipe: str, overrides: list[str], keep: bool) -> float:
+def seconds_in_process(keep: bool) -> float:
     """Return the seconds of an iteration in a process of its own."""
+    recipe, overrides = LARGE
     settings = [*overrides, f"train.keep_freed_memory={str(keep).lower()}"]
     program = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); from timing import timed; "
@@ -168,12 +168,12 @@ def section(found: Result) -> str:
         "quartiles. Networks of the recipes `dcgan_mnist`, `wgan_gp_mnist` and `igan_vn_mnist`, "
         f"on {found['machine']}.",
         "",
-        "| alternative | " + " | ".join(work) + " | default |",
-        "| --- |" + " --- |" * len(work) + " --- |",
     ]
+    rows = []
     for way, alternative in ALTERNATIVES.items():
-        cells = [str(Ratio(*row["ratios"][way])) if way in row["ratios"] else "" for row in work.values()]
-        lines.append(f"| {way} | {' | '.join(cells)} | {alternative.default} |")
+        cells = [Ratio(*row["ratios"][way]) if way in row["ratios"] else "" for row in work.values()]
+        rows.append([way, *cells, alternative.default])
+    lines += table(["alternative", *work, "default"], rows)
     took = ", ".join(f"{name} {row['milliseconds']:.0f} ms ({row['rounds']} rounds)" for name, row in work.items())
     memory = quartiles(found["allocator"]["ratios"])
     lines += [

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from timing import parser_of
+from timing import parser_of, table
 
 from gankit_plugins.data.mnist import Mnist
 from gankit_plugins.extractor.classifier import DatasetClassifier
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images, _ = dataset.load()
     features = extractor(images).values
     print(f"{extractor.facts}")
-    print("| images in each set | distance, mean of 5 pairs | range |")
-    print("| --- | --- | --- |")
+    print("\n".join(table(("images in each set", "distance, mean of 5 pairs", "range"), [])))
     for count in COUNTS:
         distances = []
         for seed in range(PAIRS):

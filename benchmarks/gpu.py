@@ -18,20 +18,19 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from by_hand import BY_HAND
-from timing import Loop, Result, interleaved, parser_of, peak_of_tensors, timed
+from timing import Loop, Result, interleaved, parser_of, peak_of_tensors, table, timed
 from waits import most_of
 from workloads import TINY, benchmark_run, iteration_of, random_images
 
@@ -77,15 +76,10 @@ class Options:
     device: str = "cuda"
     smoke: bool = False
 
-    @property
-    def torch_device(self) -> torch.device:
-        return torch.device(self.device)
-
     def cases(self) -> Iterator[tuple[str, str]]:
-        """Yield the names of the workloads and the precisions."""
-        for workload in list(WORKLOADS)[: 1 if self.smoke else None]:
-            for precision in PRECISIONS[: 1 if self.smoke else None]:
-                yield workload, precision
+        """Return the names of the workloads and the precisions."""
+        cases = product(WORKLOADS, PRECISIONS)
+        return islice(cases, 1 if self.smoke else None)
 
     def overrides(self, workload: str, precision: str = "fp32") -> list[str]:
         """Return the settings of a workload."""
@@ -107,10 +101,8 @@ def speed(options: Options) -> Iterator[Result]:
     for workload, precision in options.cases():
         run = options.run(workload, precision)
         loops = {"gankit": iteration_of(run), "by hand": BY_HAND[WORKLOADS[workload][0]](run)}
-        repeats = 1
-        for loop in loops.values():
-            seconds = timed(synchronized(loop, WARM_UP, options), 1)[0] / WARM_UP
-            repeats = max(repeats, 1 if options.smoke else round(ROUND_SECONDS / seconds))
+        seconds = min(timed(synchronized(loop, WARM_UP, options), 1)[0] / WARM_UP for loop in loops.values())
+        repeats = 1 if options.smoke else max(1, round(ROUND_SECONDS / seconds))
         blocks = {name: synchronized(loop, repeats, options) for name, loop in loops.items()}
         rounds = interleaved(blocks, 2 if options.smoke else ROUNDS, warm_up=1)
         train = run.recipe.train
@@ -127,7 +119,7 @@ def synchronized(loop: Loop, repeats: int, options: Options) -> Loop:
     def block() -> None:
         for _ in range(repeats):
             loop()
-        if options.torch_device.type == "cuda":
+        if options.device == "cuda":
             torch.cuda.synchronize()
 
     return block
@@ -145,7 +137,7 @@ def memory(options: Options) -> Iterator[Result]:
 
 def peak_of(make: Callable[[TrainingRun], Loop], options: Options, workload: str, precision: str) -> int:
     """Return the peak of the memory that the tensors of a loop take on the device, weights and images included."""
-    if options.torch_device.type != "cuda":
+    if options.device != "cuda":
         return peak_of_tensors(make(options.run(workload, precision)))
     gc.collect()
     torch.cuda.empty_cache()
@@ -169,13 +161,10 @@ def resume(options: Options) -> Iterator[Result]:
 
 
 def kill_and_resume(workload: str, options: Options, folder: Path) -> tuple[int, int, list[str]]:
-    """Train a run twice, once with a kill, and compare the files.
+    """Train a run twice, once with a kill.
 
     Returns:
         The iteration of the newest checkpoint at the kill, the number of files, and the names of those that differ.
-
-    Raises:
-        RuntimeError: a run fails, or ends before it is killed.
     """
     whole, broken = folder / "whole", folder / "broken"
     settings = [*random_images(options.device), *options.overrides(workload), "train.deterministic=true"]
@@ -198,37 +187,33 @@ def start_gankit(*arguments: str) -> subprocess.Popen[str]:
 
 
 def expect_success(process: subprocess.Popen[str]) -> None:
-    """Wait for a process.
-
-    Raises:
-        RuntimeError: it fails or takes too long.
-    """
+    """Wait for a process. Raise a RuntimeError if it fails or takes too long."""
     try:
         output, _ = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         raise RuntimeError(f"a run took more than {TIMEOUT:g} s") from None
     if process.returncode:
-        raise RuntimeError((output.strip().splitlines() or [f"exit status {process.returncode}"])[-1])
+        raise RuntimeError(last_line(output))
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def kill_after_checkpoint(process: subprocess.Popen[str], run: Path, iteration: int) -> int:
-    """Kill a run once the checkpoint of an iteration exists; return the iteration of its newest checkpoint.
-
-    Raises:
-        RuntimeError: the run ends before, or takes too long.
-    """
+    """Kill a run once the checkpoint of an iteration exists; return the iteration of its newest checkpoint."""
     end = time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < end:
         saved = [int(path.name) for path in (run / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
         if max(saved, default=0) >= iteration:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.communicate()
             return max(saved)
         time.sleep(0.002)
     process.kill()
     output, _ = process.communicate()
-    raise RuntimeError(f"the run was not killed in time: {(output.strip().splitlines() or ['no output'])[-1]}")
+    raise RuntimeError(f"the run was not killed in time: {last_line(output)}")
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -243,7 +228,7 @@ def waits(options: Options) -> Iterator[Result]:
         loop = iteration_of(options.run(workload))
         for _ in range(WARM_UP):
             loop()
-        counts = most_of(loop, options.torch_device, 2 if options.smoke else WAIT_ITERATIONS)
+        counts = most_of(loop, torch.device(options.device), 2 if options.smoke else WAIT_ITERATIONS)
         places = ", ".join(f"{place} ({count})" for place, count in counts.items())
         result = f"FAILED, waits at {places}" if places else "passed"
         yield row("waits", workload, f"{sum(counts.values())} waits per iteration", result=result)
@@ -254,20 +239,13 @@ def tests(options: Options) -> Iterator[Result]:
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
     command += ["-n", "0", "--collect-only", "tests/plugins/test_every_plugin.py"] if options.smoke else ["-n", "8"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
-    lines = ended.stdout.strip().splitlines() or ended.stderr.strip().splitlines() or ["no output"]
-    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))][:20]
-    yield row("tests", "pytest -m gpu", result=f"{'FAILED' if ended.returncode else 'passed'}: {lines[-1]}")
-    for line in failed:
+    summary = last_line(ended.stdout or ended.stderr)
+    yield row("tests", "pytest -m gpu", result=f"{'FAILED' if ended.returncode else 'passed'}: {summary}")
+    for line in [line for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:20]:
         yield row("tests", line.partition(" - ")[0], result=f"FAILED: {line.partition(' - ')[2]}")
 
 
-SECTIONS: dict[str, Callable[[Options], Iterator[Result]]] = {
-    "speed": speed,
-    "memory": memory,
-    "resume": resume,
-    "waits": waits,
-    "tests": tests,
-}
+SECTIONS = {"speed": speed, "memory": memory, "resume": resume, "waits": waits, "tests": tests}
 
 
 def measure_sections(names: Sequence[str], options: Options) -> Result:
@@ -276,13 +254,12 @@ def measure_sections(names: Sequence[str], options: Options) -> Result:
     for name in names:
         began = time.monotonic()
         try:
-            for found in SECTIONS[name](options):
-                rows.append(found)
+            rows.extend(SECTIONS[name](options))
         except Exception as error:
             message = (str(error).strip().splitlines() or [""])[0]
             rows.append(row(name, "error", result=f"FAILED: {type(error).__name__}: {message}"[:300]))
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    device = torch.cuda.get_device_name() if options.torch_device.type == "cuda" else options.device
+    device = torch.cuda.get_device_name() if options.device == "cuda" else options.device
     return {"device": device, "torch": torch.__version__, "smoke": options.smoke, "rows": rows}
 
 
@@ -301,24 +278,9 @@ def section(found: Result) -> str:
         "ratios within interleaved rounds, with quartiles. Images per second are real images that D is trained on.",
         *(["", "**Tiny version: the figures mean nothing.**"] if found["smoke"] else []),
         "",
-        f"| {' | '.join(columns)} |",
-        f"|{' --- |' * len(columns)}",
     ]
-    for found_row in found["rows"]:
-        lines.append(f"| {' | '.join(str(found_row[column]).replace('|', '/') for column in columns)} |")
-    return "\n".join(lines) + "\n"
-
-
-def names_of(text: str) -> list[str]:
-    """Return the sections of a comma-separated list.
-
-    Raises:
-        ValueError: there is no such section.
-    """
-    names = text.split(",")
-    if unknown := [name for name in names if name not in SECTIONS]:
-        raise ValueError(f"no section {', '.join(unknown)}; the sections are {', '.join(SECTIONS)}")
-    return names
+    rows = [[str(found_row[column]).replace("|", "/") for column in columns] for found_row in found["rows"]]
+    return "\n".join([*lines, *table(columns, rows)]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -330,10 +292,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given: Any = parser.parse_args(arguments)
     if given.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("gpu.py: torch finds no GPU on this machine; use --device cpu --smoke to try the program")
-    try:
-        names = names_of(given.only)
-    except ValueError as error:
-        parser.error(f"--only: {error}")
+    names = given.only.split(",")
+    if unknown := [name for name in names if name not in SECTIONS]:
+        parser.error(f"--only: no section {', '.join(unknown)}; the sections are {', '.join(SECTIONS)}")
     found = measure_sections(names, Options(given.device, given.smoke))
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "gpu.json").write_text(json.dumps(found, indent=1), encoding="utf-8")

@@ -16,27 +16,27 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from processes import GANKIT, environment, output_of, seconds_of
-from timing import Loop, Result, command_line, interleaved, machine, quartiles
-from workloads import PLUGINS
+from timing import Loop, Result, command_line, interleaved, machine, quartiles, table, timed
+from workloads import PLUGINS, started
 
 from gankit import Recipe
 from gankit.data.batches import Batches, ShuffledIndices
 from gankit.plugin.registry import Registry
 from gankit.report.page import page
 from gankit.report.run_record import read_run
+from gankit.runtime.ranks import current_ranks
 from gankit.storage.run_dir import RunDir
 from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch, start
 from gankit.training.loop import save
 from gankit.training.reporter import Reporter
 from gankit.training.update import train_iteration
-
-FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Growth:
 
     what: str
     quantity: str
-    loops: dict[float, Loop]
+    loops: Mapping[float, Loop]
     repeats: int = 1
 
 
@@ -97,7 +97,7 @@ def growths_in_process(place: Path, quick: bool) -> list[Growth]:
         return sizes[:2] if quick else sizes
 
     small = {"width": 2, "resolution": 8, "batch_size": 4}
-    logs = of(100, 1_000, 10_000)
+    logs, orders = of(100, 1_000, 10_000), of(60_000, 600_000, 6_000_000)
     return [
         iterations("images in the batch", {n: dcgan(batch_size=n) for n in of(16, 64, 256, 1_024, 4_096)}),
         iterations("pixels of a side", {n: dcgan(resolution=n, batch_size=16) for n in of(8, 16, 32, 64)}),
@@ -108,11 +108,15 @@ def growths_in_process(place: Path, quick: bool) -> list[Growth]:
         iterations("plugins that do nothing", {n: dcgan(idle=n, **small) for n in of(1, 10, 100, 1_000)}, 20),
         Growth("a checkpoint", "parameters", dict(checkpoint(place, width) for width in of(16, 32, 64, 128))),
         Growth("the report", "rows of the log", {n: reporting(run_with_rows(place, n)) for n in logs}),
-        Growth("a resume's rewind", "rows of the log", {n: rewinding(run_with_rows(place, n)) for n in logs}),
-        Growth("a comparison's page", "runs", {n: comparing(place, n) for n in of(2, 10, 50)}),
         Growth(
-            "a new epoch's order", "images in the data", {n: reshuffling(n) for n in of(60_000, 600_000, 6_000_000)}
+            "a resume's rewind", "rows of the log", {n: partial(run_with_rows(place, n).rewind, 10**9) for n in logs}
         ),
+        Growth(
+            "a comparison's page",
+            "runs",
+            {n: reporting(*(run_with_rows(place, 100, seed) for seed in range(n))) for n in of(2, 10, 50)},
+        ),
+        Growth("a new epoch's order", "images in the data", {n: reshuffling(n) for n in orders}),
         Growth("a batch by class", "classes, one image of each", {n: drawing(n) for n in of(10, 100, 1_000)}, 20),
     ]
 
@@ -124,9 +128,7 @@ def iterations(quantity: str, recipes: Mapping[int, Recipe], repeats: int = 1) -
 
 def training(recipe: Recipe) -> Loop:
     """Return an iteration of a recipe."""
-    prepare_torch(recipe)
-    run = assemble(recipe)
-    run.load_data()
+    run = started(recipe)
     return lambda: train_iteration(run)
 
 
@@ -161,8 +163,7 @@ def igan_vn(classes: int, batch_size: int, resolution: int = 16, channels: int =
 
 def checkpoint(place: Path, width: int) -> tuple[float, Loop]:
     """Return the number of parameters, and a function that saves them."""
-    run = assemble(dcgan(width=width, resolution=32))
-    run.load_data()
+    run = started(dcgan(width=width, resolution=32))
     train_iteration(run)
     directory = RunDir.create(run.recipe, place / f"width-{width}")
 
@@ -174,40 +175,26 @@ def checkpoint(place: Path, width: int) -> tuple[float, Loop]:
     return sum(p.numel() for of in run.parameters.values() for p in of), again
 
 
-def run_with_rows(place: Path, rows: int) -> RunDir:
+def run_with_rows(place: Path, rows: int, seed: int = 0) -> RunDir:
     """Return a run of one iteration whose log has many rows."""
-    path = place / f"rows-{rows}"
+    path = place / f"rows-{rows}-{seed}"
     if not path.exists():
-        recipe = dcgan(resolution=8, width=2, batch_size=4).changed(["train.iterations=1"])
+        recipe = dcgan(resolution=8, width=2, batch_size=4).changed(["train.iterations=1", f"seed={seed}"])
         start(recipe, path, Reporter())
         row = RunDir.open(path).read_log()[0]
-        lines = (
-            json.dumps(row | {"iteration": 30 * number, "seconds": float(number)}) for number in range(1, rows + 1)
-        )
-        (path / "log.jsonl").write_text("\n".join(lines) + "\n")
+        many = [row | {"iteration": 30 * number, "seconds": float(number)} for number in range(1, rows + 1)]
+        (path / "log.jsonl").write_text("\n".join(map(json.dumps, many)) + "\n")
     return RunDir.open(path)
 
 
-def reporting(directory: RunDir) -> Loop:
-    """Return a function that builds the report of a run."""
-    return lambda: page([read_run(directory.path)])
+def reporting(*runs: RunDir) -> Loop:
+    """Return a function that builds the page of runs."""
+    return lambda: page([read_run(run.path) for run in runs])
 
 
 def rewinding(directory: RunDir) -> Loop:
     """Return a function that rewinds the log of a run, as a resume does."""
     return lambda: directory.rewind(10**9)
-
-
-def comparing(place: Path, runs: int) -> Loop:
-    """Return a function that builds the comparison of runs with 100 rows each."""
-    paths = []
-    for seed in range(runs):
-        paths.append(place / f"seed-{seed}")
-        if not paths[-1].exists():
-            recipe = dcgan(resolution=8, width=2, batch_size=4).changed(["train.iterations=1", f"seed={seed}"])
-            start(recipe, paths[-1], Reporter())
-            (paths[-1] / "log.jsonl").write_text((run_with_rows(place, 100).path / "log.jsonl").read_text())
-    return lambda: page([read_run(path) for path in paths])
 
 
 def reshuffling(images: int) -> Loop:
@@ -218,14 +205,8 @@ def reshuffling(images: int) -> Loop:
 
 def drawing(classes: int) -> Loop:
     """Return a function that draws a class-balanced batch."""
-    batches = Batches(
-        torch.zeros(10 * classes, 1, 8, 8, dtype=torch.uint8),
-        torch.arange(10 * classes) % classes,
-        classes,
-        classes,
-        seed=0,
-    )
-    return batches.next
+    images, labels = torch.zeros(10 * classes, 1, 8, 8, dtype=torch.uint8), torch.arange(10 * classes) % classes
+    return Batches(images, labels, classes, classes, seed=0).next
 
 
 def size_of_order(images: int) -> dict[str, int]:
@@ -250,17 +231,13 @@ def growths_of_entry_points(place: Path, variables: dict[str, str]) -> list[Grow
 
     def processes(*arguments: str) -> dict[float, Loop]:
         command = [*GANKIT, *arguments]
-        return {number: _process(command, variables) for number, variables in around.items()}
+        return {number: partial(seconds_of, command, variables) for number, variables in around.items()}
 
     return [
         Growth("`gankit --help`", "plugins installed", processes("--help")),
         Growth("`gankit validate igan_vn`", "plugins installed", processes("validate", "igan_vn")),
         Growth("`gankit list-plugins`", "plugins installed", processes("list-plugins")),
     ]
-
-
-def _process(command: Sequence[str], variables: dict[str, str]) -> Loop:
-    return lambda: seconds_of(command, variables)
 
 
 def installed(place: Path, plugins: int) -> Path:
@@ -304,28 +281,26 @@ def scaling(variables: dict[str, str]) -> dict[str, list[float]]:
         for name in names[first:] + names[:first]:
             ranks, batch_size = kinds[name]
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-            command += [str(FOLDER / "growth_rank.py"), str(batch_size), "10"]
+            command += [__file__, str(batch_size)]
             output = output_of(command, variables | {"OMP_NUM_THREADS": "1"})
             milliseconds[name].append(float(output.split()[-1]))
     return milliseconds
 
 
 def section(found: Result) -> str:
-    rows = ["| time of | quantity | from | to | time of the smallest | largest over smallest | exponent |"]
-    rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for growth in [*found["growths"], *_growths_of_ranks(found["ranks"])]:
-        slope = growth["exponent"]
-        rows.append(
-            f"| {growth['what']} | {growth['quantity']} | {growth['sizes'][0]:,} | {growth['sizes'][-1]:,} | "
-            f"{growth['milliseconds'][0]:.3g} ms | {growth['times'][-1]:.3g} | "
-            f"{slope['median']:.2f} ({slope['low']:.2f} to {slope['high']:.2f}) |"
-        )
+        slope, (first, *_, last) = growth["exponent"], (f"{size:,}" for size in growth["sizes"])
+        times = [f"{growth['milliseconds'][0]:.3g} ms", f"{growth['times'][-1]:.3g}"]
+        exponents = f"{slope['median']:.2f} ({slope['low']:.2f} to {slope['high']:.2f})"
+        rows.append([growth["what"], growth["quantity"], first, last, *times, exponents])
+    heads = "time of", "quantity", "from", "to", "time of the smallest", "largest over smallest", "exponent"
     parts = [
         "## Growth",
         f"On {found['machine']}. The exponent is the slope of the logarithm of the time over that of the quantity: 1 "
         "is proportional and 0 is no growth. Sizes are interleaved. The exponent is the median over the rounds, with "
         "quartiles.",
-        "\n".join(rows),
+        "\n".join(table(heads, rows)),
         *_ranks(found["ranks"]),
         *_larger_scale(found),
     ]
@@ -341,16 +316,9 @@ def _growths_of_ranks(ranks: Mapping[str, Sequence[float]]) -> list[dict[str, An
     rows = []
     for quantity, of_two in zip(quantities, two, strict=True):
         times = [b / a for a, b in zip(one, of_two, strict=True)]
-        rows.append(
-            {
-                "what": "an iteration",
-                "quantity": quantity,
-                "sizes": [1, 2],
-                "milliseconds": [statistics.median(one), statistics.median(of_two)],
-                "times": [1, statistics.median(times)],
-                "exponent": quartiles([math.log2(time) for time in times])._asdict(),
-            }
-        )
+        figures = {"milliseconds": [statistics.median(one)], "times": [statistics.median(times)], "sizes": [1, 2]}
+        slope = quartiles([math.log2(time) for time in times])._asdict()
+        rows.append({"what": "an iteration", "quantity": quantity, "exponent": slope} | figures)
     return rows
 
 
@@ -380,6 +348,7 @@ def _larger_scale(found: Result) -> list[str]:
     log, rewind = _grown(found, "rows of the log", "the report"), _grown(found, "rows of the log", "a resume's rewind")
     compared = _grown(found, "runs", "a comparison's page")
     thousand = 1_000 * of_a_class
+    microseconds = 1000 * (idle["milliseconds"][-1] - idle["milliseconds"][0]) / (idle["sizes"][-1] - idle["sizes"][0])
     rows = [
         (
             "ranks: 2 to 200",
@@ -421,7 +390,7 @@ def _larger_scale(found: Result) -> list[str]:
         (
             "plugins in a recipe: 10 to 1,000",
             f"No limit. {idle['sizes'][-1]:,} that do nothing make an iteration of {idle['milliseconds'][0]:.1f} ms "
-            f"{idle['times'][-1]:.2f} times as long, {_microseconds_each(idle):.1f} microseconds for each.",
+            f"{idle['times'][-1]:.2f} times as long, {microseconds:.1f} microseconds for each.",
             "None needed.",
         ),
         (
@@ -438,25 +407,31 @@ def _larger_scale(found: Result) -> list[str]:
             "Use `gankit ablate`, which gives statistics instead of images.",
         ),
     ]
-    table = ["| at 100 times the present scale | limit | remedy |", "| --- | --- | --- |"]
-    return [
-        "### Limits at 100 times the present scale",
-        "\n".join([*table, *(f"| {' | '.join(row)} |" for row in rows)]),
-    ]
-
-
-def _microseconds_each(growth: dict[str, Any]) -> float:
-    """Return the microseconds of one more, between the smallest size and the largest."""
-    (first, *_, last), sizes = growth["milliseconds"], growth["sizes"]
-    return 1000 * (last - first) / (sizes[-1] - sizes[0])
+    lines = table(("at 100 times the present scale", "limit", "remedy"), rows)
+    return ["### Limits at 100 times the present scale", "\n".join(lines)]
 
 
 def _grown(found: Result, quantity: str, what: str = "an iteration") -> dict[str, Any]:
     """Return the measured growth of a quantity."""
-    growth: dict[str, Any]
-    (growth,) = (g for g in found["growths"] if (g["what"], g["quantity"]) == (what, quantity))
-    return growth
+    return next(g for g in found["growths"] if (g["what"], g["quantity"]) == (what, quantity))
+
+
+def train_rank(batch_size: int) -> None:
+    """Print the median milliseconds of an iteration on the ranks that torchrun has started."""
+    recipe = dcgan(batch_size=batch_size, resolution=28, width=32)
+    prepare_torch(recipe)
+    ranks = current_ranks()
+    run = assemble(recipe, ranks=ranks)
+    run.load_data()
+    run.ranks.broadcast_(state for network in run.networks.values() for state in network.state_dict().values())
+    seconds = [timed(lambda: train_iteration(run), 1)[0] for _ in range(12)]
+    if ranks.rank == 0:
+        print(1000 * statistics.median(seconds[2:]), flush=True)
+    ranks.any(False)  # Wait for the other ranks.
 
 
 if __name__ == "__main__":
-    command_line(__doc__, measure, section)
+    if "LOCAL_RANK" in os.environ:
+        train_rank(int(sys.argv[1]))
+    else:
+        command_line(__doc__, measure, section)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import torch
 from by_hand import BY_HAND
-from timing import Loop, Ratio, Result, bytes_of_tensors, command_line, interleaved, machine
+from timing import Loop, Ratio, Result, bytes_of_tensors, command_line, interleaved, machine, table
 from workloads import TINY, benchmark_run, iteration_of
 
 IDLE = (0, 5, 15)
@@ -91,15 +91,14 @@ def section(found: Result) -> str:
         "weights in memory makes copies differ. *control* is one hand-written copy against the others. "
         f"On {found['machine']}; random images of MNIST's size.",
         "",
-        "| recipe | by hand | gankit | + 5 plugins | + 15 plugins | control |",
-        "| --- | --- | --- | --- | --- | --- |",
     ]
-    rows = found["recipes"]
+    rows, heads, cells = found["recipes"], ("gankit", "+ 5 plugins", "+ 15 plugins", "control"), []
     for recipe, row in rows.items():
         by_hand = f"{row['milliseconds']:.0f} ms ({row['precision']}, batch of {row['batch']}, {row['rounds']} rounds)"
-        ratios = [str(Ratio(*row["ratios"][name_of(idle)])) for idle in IDLE]
-        lines.append(f"| `{recipe}` | {by_hand} | {' | '.join(ratios)} | {Ratio(*row['control'])} |")
+        ratios = [Ratio(*row["ratios"][name_of(idle)]) for idle in IDLE]
+        cells.append([f"`{recipe}`", by_hand, *ratios, Ratio(*row["control"])])
     lines += [
+        *table(("recipe", "by hand", *heads), cells),
         "",
         "The noise of the machine limits these ratios. Two other quantities are more exact. *Tensors* is the sum of "
         "the bytes that an iteration requests from torch's allocator, gankit's over the hand-written loop's: it shows "
@@ -108,22 +107,19 @@ def section(found: Result) -> str:
         "networks so small that little but the cost of the loops is left: the milliseconds that gankit adds to an "
         "iteration, with quartiles, and their share of an iteration of the first table.",
         "",
-        "| recipe | tensors | gankit | + 5 plugins | + 15 plugins | control |",
-        "| --- | --- | --- | --- | --- | --- |",
     ]
+    cells = []
     for recipe, row in rows.items():
         gankit, by_hand = row["megabytes"][name_of(0)], row["megabytes"]["hand"]
         tensors = f"{gankit:.1f} / {by_hand:.1f} MB = {gankit / by_hand:.5f}"
-        cells = [f"{Ratio(*row['added'][name])} ms, {share(row, name):.2%}" for name in map(name_of, IDLE)]
-        lines.append(f"| `{recipe}` | {tensors} | {' | '.join(cells)} | {Ratio(*row['added']['control'])} ms |")
-    lines += ["", verdict(rows)]
-    return "\n".join(lines) + "\n"
+        added = [f"{Ratio(*row['added'][name])} ms, {share(row, name):.2%}" for name in map(name_of, IDLE)]
+        cells.append([f"`{recipe}`", tensors, *added, f"{Ratio(*row['added']['control'])} ms"])
+    return "\n".join([*lines, *table(("recipe", "tensors", *heads), cells), "", verdict(rows)]) + "\n"
 
 
 def share(row: Result, name: str) -> float:
     """Return the time that gankit adds, as a share of the hand-written iteration."""
-    added: float = row["added"][name][0] / row["milliseconds"]
-    return added
+    return row["added"][name][0] / row["milliseconds"]
 
 
 def verdict(rows: Result) -> str:
@@ -131,6 +127,10 @@ def verdict(rows: Result) -> str:
     valid = [row for row in rows.values() if row["invalid"] is None]
     medians = [median for row in valid for median, _, _ in row["ratios"].values()]
     added = 1 + max(share(row, name) for row in rows.values() for name in map(name_of, IDLE))
+
+    def met(ratio: float) -> str:
+        return "met" if ratio <= TARGET else "missed"
+
     text = f"The target is a ratio of at most {TARGET}. By the time that gankit adds, the highest is {added:.4f}: "
     text += f"{met(added)}."
     if medians:
@@ -139,10 +139,6 @@ def verdict(rows: Result) -> str:
         if row["invalid"] is not None:
             text += f" The ratios of `{recipe}` are not valid: {row['invalid']}."
     return text
-
-
-def met(ratio: float) -> str:
-    return "met" if ratio <= TARGET else "missed"
 
 
 if __name__ == "__main__":

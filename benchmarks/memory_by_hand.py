@@ -9,7 +9,6 @@ WGAN-GP import torch alone. IGAN_vN imports gankit, for its networks.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,52 +30,36 @@ class Output(NamedTuple):
     logits: Tensor
 
 
-class Generator(nn.Module):
-    """Transposed convolutions, batch norm and ReLU (Radford 2015).
-
-    Args:
-        latent: size of z.
-        resolution: side of the images.
-    """
+class Generator(nn.Sequential):
+    """Transposed convolutions, batch norm and ReLU (Radford 2015), from z to images."""
 
     def __init__(self, latent: int, resolution: int) -> None:
-        super().__init__()
         sizes, channels = sides_and_channels(resolution)
         layers: list[nn.Module] = [nn.ConvTranspose2d(latent, channels[-1], sizes[-1])]
         for level in range(len(sizes) - 2, -1, -1):
             before, after = channels[level], channels[level - 1] if level else 1
             layers += [nn.BatchNorm2d(before), nn.ReLU()]
             layers += [nn.ConvTranspose2d(before, after, 5, 2, 2, output_padding=1 - sizes[level] % 2)]
-        self.layers = initialized(nn.Sequential(*layers, nn.Tanh()))
+        super().__init__(*layers, nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, 1, R, R) for z (B, latent)."""
-        images: Tensor = self.layers(z[:, :, None, None])
-        return images
+        return super().forward(z[:, :, None, None])
 
 
-class Discriminator(nn.Module):
-    """Strided convolutions and LeakyReLU (Radford 2015).
-
-    Args:
-        resolution: side of the images.
-        normalized: whether to use batch norm.
-    """
+class Discriminator(nn.Sequential):
+    """Strided convolutions and LeakyReLU (Radford 2015), with batch norm or without."""
 
     def __init__(self, resolution: int, normalized: bool) -> None:
-        super().__init__()
         sizes, channels = sides_and_channels(resolution)
         layers: list[nn.Module] = []
         for level, (before, after) in enumerate(zip([1, *channels], channels, strict=False)):
             layers += [nn.Conv2d(before, after, 5, 2, 2)]
             layers += [nn.BatchNorm2d(after)] if normalized and level else []
             layers += [nn.LeakyReLU(0.2)]
-        linear = nn.Linear(channels[-1] * sizes[-1] ** 2, 1)
-        self.layers = initialized(nn.Sequential(*layers, nn.Flatten(), linear))
+        super().__init__(*layers, nn.Flatten(), nn.Linear(channels[-1] * sizes[-1] ** 2, 1))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Output:
-        """Return logits (B, 1) for images (B, 1, R, R)."""
-        return Output(self.layers(images))
+        return Output(super().forward(images))
 
 
 def sides_and_channels(resolution: int) -> tuple[list[int], list[int]]:
@@ -99,7 +82,8 @@ def networks(name: str, resolution: int) -> tuple[nn.Module, nn.Module]:
     """Return G and D of a loop."""
     if name != "igan_vn":
         normalized = name == "dcgan"
-        return Generator(100 if normalized else 128, resolution), Discriminator(resolution, normalized)
+        G, D = Generator(100 if normalized else 128, resolution), Discriminator(resolution, normalized)
+        return initialized(G), initialized(D)
     from gankit import Spec
     from gankit_plugins.discriminator.igan import IganPerClass
     from gankit_plugins.generator.igan_vn import IganVn
@@ -126,9 +110,7 @@ def read_images(images: Path, labels: Path, resolution: int) -> tuple[Tensor, Te
 
 def peak() -> int:
     """Return the peak memory of this process in bytes. Linux only."""
-    line = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert line is not None
-    return int(line[1]) * 1024
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

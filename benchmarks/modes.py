@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from timing import parser_of, processor
+from timing import table as markdown_table
 
 from gankit import Recipe, Session
 from gankit.recipe.toml import merge
@@ -126,14 +127,11 @@ def spread(values: list[float], form: str) -> str:
 def table(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
     """Return the table of both metrics on each dataset, from results[variant][data]."""
     head = [f"{data}: {what}" for data in DATA for what in ("modes", "good samples")]
-    lines = [f"| | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
+    rows = []
     for variant, by_data in results.items():
-        cells = []
-        for data in DATA:
-            cells.append(spread([r["modes"] for r in by_data[data]], ".0f"))
-            cells.append(spread([r["good"] for r in by_data[data]], ".0%"))
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    return lines
+        forms = [(data, metric, form) for data in DATA for metric, form in (("modes", ".0f"), ("good", ".0%"))]
+        rows.append([variant, *(spread([r[metric] for r in by_data[data]], form) for data, metric, form in forms)])
+    return markdown_table(["", *head], rows)
 
 
 def verdicts(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
@@ -141,28 +139,20 @@ def verdicts(results: dict[str, dict[str, list[Raw]]]) -> list[str]:
     lines = []
     for data in DATA:
         plain = results["plain"][data]
-        better: list[str] = []
-        same: list[str] = []
-        worse: list[str] = []
+        better, worse = [], []
         for variant, by_data in results.items():
-            if variant == "plain":
-                continue
-            gains = [b["modes"] - a["modes"] for a, b in zip(plain, by_data[data], strict=True)]
-            goods = [b["good"] - a["good"] for a, b in zip(plain, by_data[data], strict=True)]
-            for gain in (gains, goods):
-                kind = better if min(gain) >= 0 < max(gain) else worse if max(gain) <= 0 > min(gain) else same
-                kind.append(f"{variant} ({'modes' if gain is gains else 'good samples'})")
+            for metric, label in (("modes", "modes"), ("good", "good samples")):
+                gain = [b[metric] - a[metric] for a, b in zip(plain, by_data[data], strict=True)]
+                if min(gain) >= 0 < max(gain):
+                    better.append(f"{variant} ({label})")
+                elif max(gain) <= 0 > min(gain):
+                    worse.append(f"{variant} ({label})")
         lines += [
-            f"**{data}.** Better than the plain recipe in some seeds and worse in none: {listed(better)}. Worse in "
-            f"some seeds and better in none: {listed(worse)}. All others are mixed or equal.",
+            f"**{data}.** Better than the plain recipe in some seeds and worse in none: {', '.join(better) or 'none'}. "
+            f"Worse in some seeds and better in none: {', '.join(worse) or 'none'}. All others are mixed or equal.",
             "",
         ]
     return lines
-
-
-def listed(names: list[str]) -> str:
-    """Return names as text."""
-    return ", ".join(names) if names else "none"
 
 
 def sample_sheet(results: dict[str, dict[str, list[Raw]]], data: str) -> Image.Image:
@@ -186,35 +176,31 @@ def sample_sheet(results: dict[str, dict[str, list[Raw]]], data: str) -> Image.I
 
 def page(results: dict[str, dict[str, list[Raw]]], seeds: int) -> str:
     """Return the page as Markdown."""
-    return (
-        "\n".join(
-            [
-                "# Tricks against mode collapse",
-                "",
-                f"Written by `python benchmarks/modes.py --seeds {seeds}` on {os.cpu_count()} cores of {processor()}, "
-                f"torch {torch.__version__}.",
-                "",
-                "Points of the plane, fully connected networks (two hidden layers of 128 units each), batches of 128, "
-                f"{' and '.join(f'{n} iterations on the {data}' for data, n in ITERATIONS.items())}, five D steps for "
-                "one G step, cross entropy, Adam at 0.001, Gaussians of standard deviation 0.03 between -1 and 1. "
-                "Each variant changes one thing. *Modes*: the number of Gaussians that are the nearest one of a good "
-                "sample. *Good samples*: the share of 2,500 samples within three standard deviations of a Gaussian "
-                f"(Srivastava 2017). Each cell gives the median over {seeds} seeds, with the lowest and the highest "
-                "value. The script has all settings that are not defaults. The order can differ on other data, with "
-                "other settings and in longer runs.",
-                "",
-                *table(results),
-                "",
-                "## Comparison with the plain recipe, seed by seed",
-                "",
-                *verdicts(results),
-                "## Seed 0",
-                "",
-                *(f"![Samples of every variant on the {data}](images/{image_name(data)})\n" for data in DATA),
-            ]
-        ).rstrip()
-        + "\n"
-    )
+    lines = [
+        "# Tricks against mode collapse",
+        "",
+        f"Written by `python benchmarks/modes.py --seeds {seeds}` on {os.cpu_count()} cores of {processor()}, "
+        f"torch {torch.__version__}.",
+        "",
+        "Points of the plane, fully connected networks (two hidden layers of 128 units each), batches of 128, "
+        f"{' and '.join(f'{n} iterations on the {data}' for data, n in ITERATIONS.items())}, five D steps for "
+        "one G step, cross entropy, Adam at 0.001, Gaussians of standard deviation 0.03 between -1 and 1. "
+        "Each variant changes one thing. *Modes*: the number of Gaussians that are the nearest one of a good "
+        "sample. *Good samples*: the share of 2,500 samples within three standard deviations of a Gaussian "
+        f"(Srivastava 2017). Each cell gives the median over {seeds} seeds, with the lowest and the highest "
+        "value. The script has all settings that are not defaults. The order can differ on other data, with "
+        "other settings and in longer runs.",
+        "",
+        *table(results),
+        "",
+        "## Comparison with the plain recipe, seed by seed",
+        "",
+        *verdicts(results),
+        "## Seed 0",
+        "",
+        *(f"![Samples of every variant on the {data}](images/{image_name(data)})\n" for data in DATA),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def image_name(data: str) -> str:

@@ -25,16 +25,10 @@ def environment(bytecode: Path) -> dict[str, str]:
 
 
 def seconds_until(command: Command, beginning: str, variables: dict[str, str]) -> float:
-    """Return the seconds from a program's start to a line with this beginning; then kill the program.
-
-    Raises:
-        RuntimeError: it ends without such a line.
-    """
+    """Return the seconds from a program's start to a line with this beginning; then kill the program."""
     began, lines = time.perf_counter(), []
-    with subprocess.Popen(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, env=variables, text=True, **pipes) as process:
         for line in process.stdout:
             if line.startswith(beginning):
                 seconds = time.perf_counter() - began
@@ -45,22 +39,14 @@ def seconds_until(command: Command, beginning: str, variables: dict[str, str]) -
 
 
 def seconds_of(command: Command, variables: dict[str, str]) -> float:
-    """Return the seconds of a program.
-
-    Raises:
-        RuntimeError: it fails.
-    """
+    """Return the seconds of a program that must succeed."""
     began = time.perf_counter()
     output_of(command, variables)
     return time.perf_counter() - began
 
 
 def output_of(command: Command, variables: dict[str, str]) -> str:
-    """Return the output of a program.
-
-    Raises:
-        RuntimeError: it fails.
-    """
+    """Return the output of a program that must succeed."""
     ended = subprocess.run(command, env=variables, capture_output=True, text=True)
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stdout}{ended.stderr}")

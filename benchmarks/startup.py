@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from processes import GANKIT, environment, output_of, seconds_of, seconds_until
-from timing import Result, command_line, machine, quartiles
+from timing import Result, command_line, machine, quartiles, table
 
 from gankit import InputError, Recipe
 from gankit.recipe.bundled import bundled_recipes, find_recipe
@@ -84,28 +84,19 @@ def first_iterations(
 
     With `output.log_every=1`, a run prints a line as soon as its first iteration ends.
     """
-    commands: dict[str, tuple[list[str], str]] = {
-        "torch": ([*IMPORT_TORCH], "imported"),
-        "torch again": ([*IMPORT_TORCH], "imported"),
-    }
-    for name in ready(names):
+    commands = dict.fromkeys(("torch", "torch again"), ([*IMPORT_TORCH], "imported"))
+    for name in [name for name in names if assembled(name) is not None]:
         out = f"output.directory={json.dumps(str(place / 'runs'))}"
         commands[name] = ([*GANKIT, "run", name, "--quiet", out, "output.log_every=1"], "1/")
     found: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(-1 if rounds > 1 else 0, rounds):
         first = number % len(commands)
-        order = list(commands)[first:] + list(commands)[:first]
-        for name in order:
+        for name in list(commands)[first:] + list(commands)[:first]:
             seconds = seconds_until(*commands[name], variables)
             # The first round writes the bytecode.
             if number >= 0:
                 found[name].append(seconds)
     return found
-
-
-def ready(names: tuple[str, ...] | list[str]) -> list[str]:
-    """Return those of the bundled recipes whose data is available."""
-    return [name for name in names if assembled(name) is not None]
 
 
 def assembled(name: str) -> TrainingRun | None:
@@ -131,15 +122,8 @@ def peaks(
         images, labels = random_images(place / f"mnist-{count}", count)
         by_hand = [sys.executable, str(FOLDER / "memory_by_hand.py"), loop, str(images), str(labels)]
         by_hand += ["--resolution", str(side), "--iterations", str(ITERATIONS)]
-        commands = {
-            "gankit": [
-                sys.executable,
-                "-c",
-                PEAK_OF_COMMAND,
-                *arguments_of(f"{loop}_mnist", side, images.parent, place),
-            ],
-            "by hand": by_hand,
-        }
+        gankit = [sys.executable, "-c", PEAK_OF_COMMAND, *arguments_of(f"{loop}_mnist", side, images.parent, place)]
+        commands = {"gankit": gankit, "by hand": by_hand}
         found[work] = {name: int(output_of(command, variables).splitlines()[-1]) for name, command in commands.items()}
     return found
 
@@ -241,18 +225,15 @@ def section(found: Result) -> str:
 def _start_up(found: Result) -> list[str]:
     helps, first = found["help"], found["first"]
     control = [b / a for a, b in zip(first["torch"], first["torch again"], strict=True)]
-    rows = [
-        "| from the command to | seconds | without torch's import | target |",
-        "| --- | --- | --- | --- |",
+    rows = table(("from the command to", "seconds", "without torch's import", "target"), [])
+    rows += [
         f"| the end of `gankit --help` | {_spread(helps)} | | {_verdict(statistics.median(helps), HELP_WITHIN)} |",
         f"| the import of torch, `python -c 'import torch'` | {_spread(first['torch'])} | | |",
     ]
     for name in [name for name in first if not name.startswith("torch")]:
         beyond = [seconds - of_torch for seconds, of_torch in zip(first[name], first["torch"], strict=True)]
-        verdict = _verdict(statistics.median(beyond), FIRST_WITHIN)
-        rows.append(
-            f"| the first iteration of `gankit run {name}` | {_spread(first[name])} | {_spread(beyond)} | {verdict} |"
-        )
+        cells = _spread(first[name]), _spread(beyond), _verdict(statistics.median(beyond), FIRST_WITHIN)
+        rows.append(f"| the first iteration of `gankit run {name}` | {' | '.join(cells)} |")
     return [
         "### Start-up",
         "\n".join(rows),
@@ -266,16 +247,14 @@ def _start_up(found: Result) -> list[str]:
 def _memory(memory: dict[str, dict[str, int]]) -> list[str]:
     if not memory:
         return ["### Memory", "Not measured: the peak memory of a process is available on Linux only."]
-    rows = ["| work | gankit | by hand | ratio | target |", "| --- | --- | --- | --- | --- |"]
-    for work, peaks in memory.items():
-        gankit, by_hand = peaks.values()
-        rows.append(
-            f"| {work} | {gankit / 2**20:.0f} MiB | {by_hand / 2**20:.0f} MiB | {gankit / by_hand:.2f} | "
-            f"{_verdict(gankit / by_hand, MEMORY_WITHIN)} |"
-        )
+    rows = []
+    for work, of_both in memory.items():
+        gankit, by_hand = of_both.values()
+        mebibytes = [f"{peak / 2**20:.0f} MiB" for peak in (gankit, by_hand)]
+        rows.append([work, *mebibytes, f"{gankit / by_hand:.2f}", _verdict(gankit / by_hand, MEMORY_WITHIN)])
     return [
         "### Memory",
-        "\n".join(rows),
+        "\n".join(table(("work", "gankit", "by hand", "ratio", "target"), rows)),
         "Peak memory of a whole process, libraries and images included, in float32. gankit runs the command with its "
         "checkpoints, grids and report. The hand-written loop is in plain torch and writes nothing "
         "(`benchmarks/memory_by_hand.py`). gankit keeps freed memory for the next iteration. The hand-written loop "
@@ -284,19 +263,17 @@ def _memory(memory: dict[str, dict[str, int]]) -> list[str]:
 
 
 def _checkpoints(costs: dict[str, dict[str, Any]]) -> list[str]:
-    rows = ["| recipe | iteration | checkpoint | its size | share | grids | log | all three | target |"]
-    rows += ["| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for name, cost in costs.items():
         share = shares(cost)
-        milliseconds = {what: 1000 * statistics.median(of) for what, of in cost["seconds"].items()}
-        rows.append(
-            f"| {name} | {milliseconds['iteration']:.0f} ms | {milliseconds['checkpoint']:.0f} ms | "
-            f"{cost['bytes'] / 1e6:.1f} MB | {share['checkpoint']:.2%} | {share['grid']:.2%} | {share['log']:.2%} | "
-            f"{sum(share.values()):.2%} | {_verdict(share['checkpoint'], CHECKPOINTS_WITHIN, '.0%')} |"
-        )
+        taken = [f"{1000 * statistics.median(cost['seconds'][what]):.0f} ms" for what in ("iteration", "checkpoint")]
+        of_iterations = [f"{value:.2%}" for value in (*share.values(), sum(share.values()))]
+        verdict = _verdict(share["checkpoint"], CHECKPOINTS_WITHIN, ".0%")
+        rows.append([name, *taken, f"{cost['bytes'] / 1e6:.1f} MB", *of_iterations, verdict])
+    heads = "recipe", "iteration", "checkpoint", "its size", "share", "grids", "log", "all three", "target"
     return [
         "### Checkpoints, grids and the log",
-        "\n".join(rows),
+        "\n".join(table(heads, rows)),
         "Shares of the time of the iterations in between, at the intervals of the recipes. A checkpoint includes the "
         "check for NaN, checksums, the flush to disk, the generator file, and the removal of the oldest checkpoint.",
     ]

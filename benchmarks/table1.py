@@ -19,14 +19,13 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from small_grid import save_small_grid
-from timing import parser_of
+from timing import parser_of, table
 
 from gankit import Recipe
 from gankit.ablation.local_executor import LocalExecutor, visible_gpus
@@ -68,8 +67,7 @@ COUNT = 10_000
 METRICS = ("frechet_distance", "precision_recall", "modes")
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """System of the table."""
 
     name: str
@@ -121,8 +119,7 @@ def at_paper_sizes(images: str) -> list[System]:
     return [system for system in systems if system.name != "IGAN_v2" or len(classes) == 2]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Results of a system, seed by seed."""
 
     metrics: list[dict[str, float]]
@@ -189,13 +186,7 @@ def spread(values: list[float]) -> str:
 
 
 def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
-    """Return the table and the protocol as lines of Markdown.
-
-    Args:
-        rows: results by system.
-        budget: training time and machine.
-        on_mnist: whether the paper has figures for these images.
-    """
+    """Return the table and the protocol as lines of Markdown. The paper has figures for MNIST only."""
     protocols = {
         tuple((k, v) for k, v in p.items() if k not in VARIANT_FACTS) for row in rows.values() for p in row.protocols
     }
@@ -212,15 +203,14 @@ def page(rows: dict[str, Row], budget: str, on_mnist: bool) -> list[str]:
         f"{budget}: the mean, with the range over the seeds in brackets. Lower is better for the distance, higher for "
         "precision and recall.",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|{' --- |' * len(heads)}",
     ]
+    body = []
     for name, row in rows.items():
         cells = [spread([metrics[key] for metrics in row.metrics]) for key in named]
         cells += [f"{row.iterations:,}", f"{row.weights[0] / 1e6:.2f}M, {row.weights[1] / 1e6:.2f}M"]
         cells += [str(PRINTED.get(name, "none"))] if on_mnist else []
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, "", *(comparison(rows, protocol) if on_mnist else [f"Protocol: {protocol}."])]
+        body.append([name, *cells])
+    return [*lines, *table(heads, body), "", *(comparison(rows, protocol) if on_mnist else [f"Protocol: {protocol}."])]
 
 
 def comparison(rows: dict[str, Row], protocol: str) -> list[str]:
@@ -267,10 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     gpus = visible_gpus(torch.cuda.device_count())
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
 
-    def time_all() -> dict[str, Any]:
-        return {system.name: timed(system, threads) for system in systems}
-
-    times = cached(out / "times.json", time_all)
+    times = cached(out / "times.json", lambda: {system.name: timed(system, threads) for system in systems})
     iterations = {name: max(1, round(60 * arguments.minutes / seconds)) for name, (seconds, *_) in times.items()}
     variants = []
     for system in systems:
@@ -297,11 +284,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         results = [waiting[run].result() for run in study.runs if run.variant.folder == system.name]
         metrics, protocols = ([one[key] for one in results] for key in ("metrics", "protocol"))
         rows[system.name] = Row(metrics, protocols, iterations[system.name], times[system.name][1:])
-    where = (
-        torch.cuda.get_device_name()
-        if gpus
-        else f"{threads} CPU core{'s' if threads > 1 else ''} ({platform.machine()}) for each run"
-    )
+    cores = f"{threads} CPU core{'s' if threads > 1 else ''} ({platform.machine()}) for each run"
+    where = torch.cuda.get_device_name() if gpus else cores
     budget = f"{arguments.minutes:g} minutes of training under its own recipe, {arguments.seeds} seeds, {where}"
     shown = image_lines(study, arguments.page.parent / "images" / arguments.page.stem)
     arguments.page.write_text("\n".join([*page(rows, budget, mnist), *shown, ""]), encoding="utf-8")

@@ -15,7 +15,7 @@ import random
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -115,7 +115,7 @@ def interleaved(
     warm_up: int = 3,
     before: Mapping[str, Loop] | None = None,
 ) -> Rounds:
-    """Time loops in rounds. Each round calls every loop, in a random order.
+    """Time loops in rounds. Each round calls every loop `repeats` times, in a random order.
 
     Args:
         loops: loops by name.
@@ -124,27 +124,23 @@ def interleaved(
         warm_up: calls of each loop before the first round.
         before: functions by loop that are called before each timed block and are not timed.
     """
-    preparations = before or {}
 
     def prepare(name: str) -> None:
-        if name in preparations:
-            preparations[name]()
+        (before or {}).get(name, lambda: None)()
 
     for name, loop in loops.items():
         for _ in range(warm_up):
             prepare(name)
             loop()
-    names = list(loops)
-    wall: dict[str, list[float]] = {name: [] for name in names}
-    cpu: dict[str, list[float]] = {name: [] for name in names}
+    wall: dict[str, list[float]] = {name: [] for name in loops}
+    cpu: dict[str, list[float]] = {name: [] for name in loops}
     # A fixed order would give a loop always the same predecessor, with the same contents of the caches.
     order = random.Random(0)
     for _ in range(rounds):
-        for name in order.sample(names, len(names)):
+        for name in order.sample(list(loops), len(loops)):
             prepare(name)
-            wall_seconds, cpu_seconds = timed(loops[name], repeats)
-            wall[name].append(wall_seconds)
-            cpu[name].append(cpu_seconds)
+            for seconds, taken in zip((wall, cpu), timed(loops[name], repeats), strict=True):
+                seconds[name].append(taken)
     return Rounds(wall, cpu, repeats)
 
 
@@ -188,6 +184,11 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(map(str, row))} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
     """Return the parser of a program whose `--help` shows the module's docstring."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,11 +202,7 @@ def command_line(
 ) -> None:
     """Run a benchmark as a program: measure, print its section of the page, and write the result as JSON.
 
-    Args:
-        doc: docstring of the module.
-        measure: function that takes whether to run the tiny version, for tests.
-        section: function from the result to Markdown that begins with a heading of level 2.
-        arguments: command line, or None for that of the process.
+    `measure` takes whether to run the tiny version, for tests. `section` returns Markdown with a heading of level 2.
     """
     parser = parser_of(doc)
     parser.add_argument("--json", type=Path, help="write the result to this file")

@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 import torch
 from timing import parser_of
+from timing import table as table_of
+from workloads import started
 
 from gankit import InputError, Recipe
 from gankit.plugin.registry import Registry
@@ -114,8 +116,7 @@ def clash(*combined: Change) -> bool:
 def train(*combined: Change, base: Change = TINY) -> Result:
     """Train a recipe with these changes for three iterations, and again from a state restored after the first.
 
-    Raises:
-        AssertionError: a loss is not finite, a player gets no gradient, or the restored run differs.
+    An assertion fails if a loss is not finite, a player gets no gradient, or the restored run differs.
     """
     raw = base
     for change in combined:
@@ -153,14 +154,6 @@ def train(*combined: Change, base: Change = TINY) -> Result:
     return Result("warning" if run.warnings else "trains", run.warnings)
 
 
-def started(recipe: Recipe) -> TrainingRun:
-    """Return a run that is ready for its first iteration."""
-    run = assemble(recipe)
-    run.load_data()
-    run.start()
-    return run
-
-
 def to_bytes(run: TrainingRun) -> tuple[dict[str, bytes], str]:
     """Return the state of a run as a checkpoint holds it."""
     tensors, plain = capture(run)
@@ -193,7 +186,6 @@ def row(name: str) -> list[Result]:
 
 
 def symbols(results: list[Result]) -> str:
-    """Return a row of the matrix."""
     return "".join(SYMBOLS[result.outcome] for result in results)
 
 
@@ -236,8 +228,7 @@ def table(results: dict[str, Result], head: str) -> list[str]:
             causes.setdefault(sentence.replace("|", "/"), []).append(name)
     if not causes:
         return ["None.", ""]
-    rows = [f"| {', '.join(names)} | {sentence} |" for sentence, names in causes.items()]
-    return [f"| plugins | {head} |", "| --- | --- |", *rows, ""]
+    return [*table_of(("plugins", head), ((", ".join(names), sentence) for sentence, names in causes.items())), ""]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

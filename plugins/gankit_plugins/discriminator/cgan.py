@@ -12,12 +12,7 @@ from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
 class CganDiscriminatorNetwork(nn.Module):
-    """Maxout layers with one layer for the image, one for the class and one for both.
-
-    Args:
-        spec: image sizes and the number of classes.
-        config: units, pieces and dropout.
-    """
+    """Network of maxout layers: one layer for the image, one for the class and one for both."""
 
     def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
         super().__init__()
@@ -45,12 +40,12 @@ class CganDiscriminator(Plugin):
     """CGAN's discriminator: fully connected maxout layers, with the class as an input.
 
     Source: Mirza 2014, section 4.1: the image to 240 maxout units of 5 pieces, the class to 50 of 5, both to 240 of 4,
-    then one logit. Half of the hidden units are dropped in training. The paper does not name the layers; here it is all
-    of them. As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every
-    hidden layer (the paper: none).
+    then one logit. Half of the units of every hidden layer are dropped in training; the paper does not name the layers.
+    As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden
+    layer (paper: none).
 
     When to use: with the generator of the same name, on small images.
-    When not: images of more than some dozens of pixels: `conditional_dcgan`. Images without labels: `maxout`.
+    When not: images larger than about 64x64: `conditional_dcgan`. Images without labels: `maxout`.
     """
 
     name = "cgan"
@@ -61,10 +56,8 @@ class CganDiscriminator(Plugin):
         label_units: int = Field(50, ge=1, description="units of the layer for the class")
         pieces: int = Field(5, ge=1, description="number of values of which a unit of these two layers is the maximum")
         joint_units: int = Field(240, ge=1, description="units of the joint layer")
-        joint_pieces: int = Field(
-            4, ge=1, description="number of values of which a unit of the joint layer is the maximum"
-        )
-        dropout: float = Field(0.5, ge=0, lt=1, description="share of the hidden units that is dropped in training")
+        joint_pieces: int = Field(4, ge=1, description="number of values of which a joint unit is the maximum")
+        dropout: float = Field(0.5, ge=0, lt=1, description="proportion of the hidden units to drop in training")
 
     config: Config
 

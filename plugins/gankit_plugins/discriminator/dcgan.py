@@ -13,10 +13,7 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized
 class DcganDiscriminatorNetwork(nn.Module):
     """Network that halves an image, with optional label planes, down to a small feature map and one logit.
 
-    Args:
-        spec: image sizes.
-        width: channels of the first feature map.
-        classes: number of classes as inputs; 0 for none.
+    With `classes` = 0, labels are unused.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
@@ -34,7 +31,7 @@ class DcganDiscriminatorNetwork(nn.Module):
         self.head = initialized(nn.Linear(channels * sizes[-1] ** 2, 1))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,), which may be unused."""
+        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,)."""
         if self.classes:
             assert labels is not None, "a conditional discriminator needs labels"
             images = append_label_planes(images, labels, self.classes)
@@ -43,14 +40,15 @@ class DcganDiscriminatorNetwork(nn.Module):
 
 
 class DcganDiscriminator(Plugin):
-    """DCGAN's discriminator: strided convolutions, no pooling, one linear layer at the end.
+    """DCGAN's discriminator: strided convolutions and one linear layer at the end, without pooling.
 
     Source: Radford 2015, sections 3 and 4: the generator's sizes in reverse, LeakyReLU 0.2, kernel 5, stride 2. The
-    setting `normalization.discriminator` applies to every convolution but the first (the paper: batch norm). A linear
-    layer maps the last feature map to one logit. Initial weights are N(0, 0.02^2). The paper has no figure of it;
-    `width` 128 is the value in the authors' code for faces. It is for any square size from 4 up, like the generator.
+    setting `normalization.discriminator` applies to every convolution except the first (paper: batch norm). A linear
+    layer maps the last feature map to one logit. Initial weights are from N(0, 0.02^2). The paper has no figure of it.
+    The default `width` is that of the authors' code for faces. Images have any size from 4x4, as in the generator.
 
-    When to use: with `dcgan`; with `none`, `layer_norm` or `spectral_norm` for losses that need a bounded slope.
+    When to use: with the generator `dcgan`. For losses that need a bounded slope, set `normalization.discriminator` to
+    `none`, `layer_norm` or `spectral_norm`.
     When not: with a generator of requested classes: `conditional_dcgan`.
     """
 
@@ -68,11 +66,11 @@ class DcganDiscriminator(Plugin):
 
 
 class ConditionalDcganDiscriminator(DcganDiscriminator):
-    """DCGAN's discriminator with the class as an input: it separates real images of a class from all others.
+    """DCGAN's discriminator with the class as an input.
 
-    Source: Mirza 2014, section 3.2, on the network of Radford 2015. The class is appended to the image's channels as
-    one plane for each class, ones for the image's class and zeros for the others. Radford's code for MNIST also adds
-    them to every further layer.
+    Source: Mirza 2014, section 3.2, on the network of Radford 2015. One plane for each class is appended to the image's
+    channels: ones for the image's class and zeros for the others. Radford's code for MNIST also appends the planes in
+    every further layer.
 
     When to use: with the generator of the same name.
     When not: images without labels, or a generator without requested classes: `dcgan`.

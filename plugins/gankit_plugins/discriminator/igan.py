@@ -10,20 +10,16 @@ from gankit_plugins.layers.igan import SLOPE, activated, convolution
 from gankit_plugins.layers.per_class import from_groups, route, to_groups
 
 SMALLEST = 7
-"""Feature maps are halved until they are at most this wide."""
+"""Largest side of the last feature map. Feature maps are halved until their side is at most this."""
 
 WIDEST = 8
-"""Largest number of channels, as a multiple of `width`. Channels are doubled with every halving."""
+"""Largest number of channels, as a multiple of `width`. Each halving of the size doubles the channels."""
 
 
 class ResidualBlock(nn.Module):
-    """Residual block: a convolution and a strided one, with a strided short cut, to half the size.
+    """Residual block that halves the size: a convolution and a strided one, with a strided short cut.
 
-    Args:
-        spec: spec with the normalisation.
-        channels: input channels of one group.
-        wider: output channels of one group.
-        groups: number of networks in the layers.
+    `channels` and `wider` are the input and output channels of one group.
     """
 
     def __init__(self, spec: Spec, channels: int, wider: int, groups: int) -> None:
@@ -39,17 +35,14 @@ class ResidualBlock(nn.Module):
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a feature map (B, wider, H // 2, W // 2) of one of (B, channels, H, W)."""
+        """Return feature maps (B, groups * wider, H // 2, W // 2) of x (B, groups * channels, H, W)."""
         return self.activation(self.long_way(x) + self.short_cut(x))
 
 
 class IganDiscriminatorNetwork(nn.Module):
-    """Residual networks for `classes` classes, computed as one; each image passes through that of its class.
+    """Residual networks for N classes, computed as one network. The network of its class is applied to each image.
 
-    Args:
-        spec: image sizes.
-        width: channels of the first layer.
-        classes: N; 1 for one network for all images.
+    With `classes` = 1, one network is applied to all images, and labels are unused.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int) -> None:
@@ -67,9 +60,9 @@ class IganDiscriminatorNetwork(nn.Module):
         self.head = nn.Conv2d(channels * N, N, side, groups=N)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,), unused by a single network.
+        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,).
 
-        In training mode every class must have equally many images.
+        In training mode every class must have the same number of images.
         """
         routing = None
         if self.classes > 1:
@@ -81,14 +74,14 @@ class IganDiscriminatorNetwork(nn.Module):
 
 
 class IganDiscriminator(Plugin):
-    """IGAN's discriminator: a small residual network, weaker than the generator on purpose.
+    """IGAN's discriminator: a residual network, smaller than the generator so that it does not win at once.
 
-    Source: Meng 2021, section 1.2, figures 8 and 9: blocks of convolution, normalisation and LeakyReLU, strided
-    convolutions and no pooling. The sizes in the figures are unreadable. Here each block halves the feature map and
-    doubles the channels, until the side is at most 7. Labels are unused.
+    Source: Meng 2021, section 1.2, figures 8 and 9: blocks of convolution, normalisation and LeakyReLU, and strided
+    convolutions in place of pooling. The sizes in the figures are unreadable. Here each block halves the feature map
+    and doubles the channels, until the side is at most 7. Labels are unused.
 
-    When to use: with `igan`, or any generator that a strong discriminator would leave behind.
-    When not: with classes that matter: `igan_per_class`.
+    When to use: with `igan`, or another generator that a strong discriminator would defeat.
+    When not: with a generator of requested classes: `igan_per_class`.
     """
 
     name = "igan"
@@ -105,12 +98,12 @@ class IganDiscriminator(Plugin):
 
 
 class IganPerClass(Plugin):
-    """One IGAN discriminator for each class, which receives only images of its class.
+    """One IGAN discriminator for each class, trained on images of its class only.
 
     Source: Meng 2021, section 1.2, figure 8. The N networks are computed as grouped convolutions. Without classes it is
     one network.
 
-    Batches must have equally many images of each class: `train.batch_size` must be a multiple of N.
+    Batches must have the same number of images of each class: `train.batch_size` must be a multiple of N.
 
     When to use: with `igan_vn`.
     When not: with many classes of few images, which each network would memorise.

@@ -14,22 +14,14 @@ Units = Annotated[int, Field(ge=1)]
 
 
 class MaxoutNetwork(nn.Module):
-    """Maxout layers with dropout from all values of an image to one logit.
+    """Network of maxout layers with dropout, from all values of an image to one logit."""
 
-    Args:
-        spec: image sizes.
-        units: units of the hidden layers.
-        pieces: number of values of which a unit is the maximum.
-        input_dropout: share of the image's values that is dropped in training.
-        dropout: share of every hidden layer's units that is dropped in training.
-    """
-
-    def __init__(self, spec: Spec, units: list[int], pieces: int, input_dropout: float, dropout: float) -> None:
+    def __init__(self, spec: Spec, config: MaxoutDiscriminator.Config) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(input_dropout)]
+        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(config.input_dropout)]
         inputs = spec.channels * spec.resolution**2
-        for count in units:
-            layers += [maxout_layer(spec, inputs, count, pieces), nn.Dropout(dropout)]
+        for count in config.units:
+            layers += [maxout_layer(spec, inputs, count, config.pieces), nn.Dropout(config.dropout)]
             inputs = count
         self.hidden = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, 1)
@@ -44,12 +36,12 @@ class MaxoutDiscriminator(Plugin):
     """Discriminator of the first GAN: fully connected maxout layers with dropout.
 
     Source: Goodfellow 2014, section 5, which names maxout and dropout in D. The sizes are those of the authors' code
-    for MNIST: two layers of 240 units, each the maximum of 5 pieces, with 0.2 of the image and 0.5 of the units
-    dropped. As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every
-    hidden layer, before the maximum. Initial weights are torch's; the code draws them from [-0.005, 0.005].
+    for MNIST: two layers of 240 units, each the maximum of 5 values, with dropout of 0.2 for the image, 0.5 for units.
+    As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden
+    layer, before the maximum. Initial weights are torch's defaults; the code draws them from [-0.005, 0.005].
 
-    When to use: with `mlp`, to reproduce the first GAN.
-    When not: images of more than some dozens of pixels; `dcgan` uses that neighbours belong together.
+    When to use: with the generator `mlp`, to reproduce the first GAN.
+    When not: images larger than about 64x64; the convolutions of `dcgan` use the similarity of neighbouring pixels.
     """
 
     name = "maxout"
@@ -58,12 +50,11 @@ class MaxoutDiscriminator(Plugin):
     class Config(Settings):
         units: list[Units] = Field([240, 240], min_length=1, description="units of the hidden layers")
         pieces: int = Field(5, ge=1, description="number of values of which a unit is the maximum")
-        input_dropout: float = Field(0.2, ge=0, lt=1, description="share of the image that is dropped in training")
-        dropout: float = Field(0.5, ge=0, lt=1, description="share of the hidden units that is dropped in training")
+        input_dropout: float = Field(0.2, ge=0, lt=1, description="proportion of the image to drop in training")
+        dropout: float = Field(0.5, ge=0, lt=1, description="proportion of the hidden units to drop in training")
 
     config: Config
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        c = self.config
-        return MaxoutNetwork(spec, c.units, c.pieces, c.input_dropout, c.dropout)
+        return MaxoutNetwork(spec, self.config)

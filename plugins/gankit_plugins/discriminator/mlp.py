@@ -13,13 +13,7 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class FullyConnectedDiscriminator(nn.Module):
-    """Fully connected network from all values of an image to one logit.
-
-    Args:
-        spec: image sizes.
-        hidden: widths of the hidden layers.
-        slope: negative slope of LeakyReLU.
-    """
+    """Fully connected network from all values of an image to one logit."""
 
     def __init__(self, spec: Spec, hidden: list[int], slope: float) -> None:
         super().__init__()
@@ -44,7 +38,7 @@ class MlpDiscriminator(Plugin):
     applies to every hidden layer.
 
     When to use: points, small images, and to reproduce the first GAN.
-    When not: images of more than some dozens of pixels; convolutions use that neighbours belong together.
+    When not: images larger than about 64x64; convolutions use the similarity of neighbouring pixels.
     """
 
     name = "mlp"

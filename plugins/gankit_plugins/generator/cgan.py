@@ -11,27 +11,21 @@ from gankit_plugins.layers.conditioning import one_hot, require_labels
 
 
 class CganGenerator(nn.Module):
-    """Fully connected network with one layer for z, one for the class and one for both.
+    """Fully connected network with one layer for z, one for the class and one for both."""
 
-    Args:
-        spec: image and latent sizes, and the number of classes.
-        noise_units: units of the layer for z.
-        label_units: units of the layer for the class.
-        joint_units: units of the joint layer.
-    """
-
-    def __init__(self, spec: Spec, noise_units: int, label_units: int, joint_units: int) -> None:
+    def __init__(self, spec: Spec, config: Cgan.Config) -> None:
         super().__init__()
+        c = config
         self.shape = (spec.channels, spec.resolution, spec.resolution)
         self.classes = spec.classes
 
         def layer(inputs: int, units: int) -> nn.Sequential:
             return nn.Sequential(spec.normalize("generator", nn.Linear(inputs, units), units), nn.ReLU())
 
-        self.from_noise = layer(spec.latent_size, noise_units)
-        self.from_label = layer(spec.classes, label_units)
-        self.joint = layer(noise_units + label_units, joint_units)
-        self.to_image = nn.Linear(joint_units, spec.channels * spec.resolution**2)
+        self.from_noise = layer(spec.latent_size, c.noise_units)
+        self.from_label = layer(spec.classes, c.label_units)
+        self.joint = layer(c.noise_units + c.label_units, c.joint_units)
+        self.to_image = nn.Linear(c.joint_units, spec.channels * spec.resolution**2)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,)."""
@@ -44,13 +38,13 @@ class CganGenerator(nn.Module):
 class Cgan(Plugin):
     """CGAN's generator: fully connected, with the class as an input.
 
-    Source: Mirza 2014, section 4.1: z to 200 units, the class to 1,000, both to 1,200, all ReLU, then the image. The
-    paper ends in a sigmoid, for images in [0, 1]; tanh is the same curve for images in [-1, 1]. The setting
-    `normalization.generator` applies to every hidden layer (the paper: none). The paper's dropout of 0.5 in G is the
-    trick `dropout`.
+    Source: Mirza 2014, section 4.1: z to 200 units, the class to 1,000, both to 1,200, all with ReLU, then the image.
+    The paper's last layer is a sigmoid, for images in [0, 1]; tanh is its equivalent for [-1, 1]. The setting
+    `normalization.generator` applies to every hidden layer (paper: none). The paper's dropout of 0.5 in G is the trick
+    `dropout`.
 
     When to use: with the discriminator of the same name, on small images.
-    When not: images of more than some dozens of pixels: `conditional_dcgan`. Images without labels: `mlp`.
+    When not: images larger than about 64x64: `conditional_dcgan`. Images without labels: `mlp`.
     """
 
     name = "cgan"
@@ -70,5 +64,4 @@ class Cgan(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        c = self.config
-        return CganGenerator(spec, c.noise_units, c.label_units, c.joint_units)
+        return CganGenerator(spec, self.config)

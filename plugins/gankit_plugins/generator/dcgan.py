@@ -12,12 +12,9 @@ from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, side
 
 
 class DcganGenerator(nn.Module):
-    """Network that projects z, and optionally a class, to a small feature map and doubles it up to the image.
+    """Network that projects z, and optionally a class, to a small feature map and doubles its size up to the image.
 
-    Args:
-        spec: image and latent sizes.
-        width: channels of the last feature map before the image.
-        classes: number of classes as inputs; 0 for none.
+    With `classes` = 0, labels are unused.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
@@ -38,7 +35,7 @@ class DcganGenerator(nn.Module):
         self.to_image = nn.Sequential(doubling(channels, spec.channels, sizes[0]), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,), which may be unused."""
+        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,)."""
         if self.classes:
             assert labels is not None, "a conditional generator needs labels"
             z = torch.cat([z, one_hot(labels, self.classes).to(z.dtype)], dim=1)
@@ -50,12 +47,12 @@ class Dcgan(Plugin):
 
     Source: Radford 2015, section 3 and figure 1, for 64x64 with `width` 128: feature maps of 4x4x1024, 8x8x512,
     16x16x256, 32x32x128 and the image; kernel 5, stride 2. The setting `normalization.generator` applies to every layer
-    but the last (the paper: batch norm). ReLU follows, and tanh after the last layer. Initial weights are N(0, 0.02^2),
-    section 4.
+    except the last (paper: batch norm). ReLU follows, and tanh after the last layer. Initial weights are from
+    N(0, 0.02^2), section 4.
 
-    Here it is for any square size from 4 up. Sides are halved from the image down, rounded up, until they are 3 or 4:
-    28, 14, 7, 4 for MNIST. Channels are at most 8 times `width`. Each transposed convolution has the exact output size,
-    without cropping. Norms start with scales of 1, where the authors' code draws them around 1.
+    Here images have any size from 4x4. Sides are halved from the image down, rounded up, until they are 3 or 4: 28, 14,
+    7, 4 for MNIST. Channels are at most 8 times `width`. Transposed convolutions have the exact output size, without
+    cropping. Initial scales of norms are 1. The authors' code draws them around 1.
 
     When to use: the baseline of most GANs, with or without classes in the data.
     When not: to generate a requested class: `conditional_dcgan`. For points: `mlp`.
@@ -78,7 +75,7 @@ class ConditionalDcgan(Dcgan):
     """DCGAN's generator with the class as an input.
 
     Source: Mirza 2014, section 3.2, on the network of Radford 2015. The class is appended to z as a one-hot vector.
-    Radford's code for MNIST also adds it to every further layer.
+    Radford's code for MNIST also appends it in every further layer.
 
     When to use: to generate requested classes, with the discriminator of the same name.
     When not: images without labels: `dcgan`.

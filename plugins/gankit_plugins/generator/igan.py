@@ -21,15 +21,9 @@ from gankit_plugins.layers.igan import (
 class IganGenerator(nn.Module):
     """Network of three parallel paths from z to the image, whose outputs are added.
 
-    z becomes two sets of features, one of 4x4 and one of R/4 x R/4. The first one goes to R x R by a long path and by a
-    short cut, the second one by one layer. With enough `channels` the two sets have more values than the image, which
-    the paper calls overcomplete.
-
-    Args:
-        spec: image and latent sizes; the resolution R is a multiple of 4.
-        channels: channels of every feature map.
-        upsampling: layers that enlarge on the long path.
-        normalize_output: whether the last convolution is normalised too.
+    z is mapped to two sets of features, one of 4x4 and one of R/4 x R/4; the resolution R is a multiple of 4. The first
+    set is enlarged to R x R by a long path and by a short cut, the second set by one layer. With enough `channels` the
+    two sets have more values than the image, which the paper calls overcomplete.
     """
 
     def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
@@ -59,7 +53,7 @@ class Igan(Plugin):
 
     Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels; here for any multiple of 4. The long
     path enlarges 4 to R by the prime factors of R/4, with a 3x3 convolution before each. The short cut, one transposed
-    convolution of kernel and stride R/4, keeps a gradient where the long path has none. The setting
+    convolution of kernel and stride R/4, has a gradient even if that of the long path vanishes. The setting
     `normalization.generator` applies to every convolution. LeakyReLU 0.02 follows, and tanh after the last one.
 
     When to use: images without classes, where the single path of DCGAN trains badly.
@@ -72,9 +66,8 @@ class Igan(Plugin):
     class Config(Settings):
         channels: int = Field(64, ge=1, description="channels of every feature map")
         upsampling: Upsampling = Field(
-            "transposed", description="layers of the long path: transposed convolutions, or pixel_shuffle (Shi 2016)"
+            "transposed", description="layers that enlarge: transposed convolutions, or pixel_shuffle (Shi 2016)"
         )
-
         normalize_output: bool = Field(
             True, description="normalise the last convolution too, as in the paper; DCGAN recommends not to"
         )

@@ -1,11 +1,12 @@
-"""IGAN_vN's generator: one trunk, a branch for each class (Meng 2021, section 1.2, figures 5 to 7)."""
+"""IGAN_vN's generator: one trunk, and branches for each class (Meng 2021, section 1.2, figures 5 to 7)."""
 
 from __future__ import annotations
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import InputError, Plugin, Settings, Spec, hookimpl
+from gankit import InputError, Plugin, Spec, hookimpl
+from gankit_plugins.generator.igan import Igan
 from gankit_plugins.layers.igan import (
     Upsampling,
     activated,
@@ -22,16 +23,10 @@ from gankit_plugins.layers.per_class import from_groups, route, to_groups
 class IganVnGenerator(nn.Module):
     """Network with a trunk for all classes and branches for each class.
 
-    The two sets of features, and the long path and the short cut of the smaller one, are shared by all classes. Each
-    class has two branches, whose outputs are added: one continues from the sum of the shared paths, the other one (an
-    IBlock: two enlargements, R/4 to R/2 to R) enlarges the larger features. One more convolution follows every
-    enlargement but the short cut. All N branches are computed as grouped convolutions.
-
-    Args:
-        spec: image and latent sizes, and the number of classes; the resolution R is a multiple of 4.
-        channels: channels of every feature map of one class.
-        upsampling: layers that enlarge on the long path and in the branches.
-        normalize_output: whether the last convolutions are normalised too.
+    All classes share the two sets of features of `IganGenerator`, and the long path and the short cut of the smaller
+    set. Each class has two branches, whose outputs are added: one for the sum of the shared paths, and one (the paper's
+    IBlock) that enlarges the larger set from R/4 to R/2 to R. A convolution follows every enlargement except the short
+    cut. The branches of all N classes are computed as grouped convolutions.
     """
 
     def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
@@ -64,7 +59,7 @@ class IganVnGenerator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,), unused with one class.
 
-        In training mode every class must have equally many images, because of batch statistics.
+        In training mode every class must have the same number of images.
         """
         small = self.to_small(z).view(-1, self.channels, 4, 4)
         large = self.to_large(z).view(-1, self.channels, self.side, self.side)
@@ -78,31 +73,25 @@ class IganVnGenerator(nn.Module):
 
 
 class IganVn(Plugin):
-    """IGAN_vN's generator: one network for any number of classes, with a branch for each.
+    """IGAN_vN's generator: one network for any number of classes, with branches for each class.
 
-    Source: Meng 2021, section 1.2, figures 6 and 7. The trunk is shared. Each class has two branches and a last
-    convolution of its own. The branches are grouped convolutions, so N classes cost about as much as one class with as
-    many images. With one class, or images without classes, it is a deeper IGAN.
+    Source: Meng 2021, section 1.2, figures 6 and 7. The trunk is shared. Each class has two branches and its own last
+    convolution. The branches are grouped convolutions, so a batch costs about the same for N classes as for one. With
+    one class, or images without classes, it is a deeper IGAN.
 
-    Batches must have equally many images of each class: `train.batch_size` must be a multiple of N.
+    Batches must have the same number of images of each class: `train.batch_size` must be a multiple of N.
 
-    When to use: a handful to some dozens of classes that should not mix.
-    When not: hundreds of classes, whose branches would each receive few images; use one conditional network instead.
+    When to use: 2 to about 50 classes that should not mix.
+    When not: hundreds of classes, with few images for each branch; use a conditional network, such as
+    `conditional_dcgan`.
     """
 
     name = "igan_vn"
     kind = "generator"
     per_class_networks = True
 
-    class Config(Settings):
+    class Config(Igan.Config):
         channels: int = Field(64, ge=1, description="channels of every feature map of one class")
-        upsampling: Upsampling = Field(
-            "transposed", description="layers that enlarge: transposed convolutions, or pixel_shuffle (Shi 2016)"
-        )
-
-        normalize_output: bool = Field(
-            True, description="normalise the last convolution too, as in the paper; DCGAN recommends not to"
-        )
 
     config: Config
 

@@ -13,12 +13,7 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class FullyConnectedGenerator(nn.Module):
-    """Fully connected network from z to all values of an image.
-
-    Args:
-        spec: image and latent sizes.
-        hidden: widths of the hidden layers.
-    """
+    """Fully connected network from z to all values of an image."""
 
     def __init__(self, spec: Spec, hidden: list[int]) -> None:
         super().__init__()
@@ -43,7 +38,7 @@ class MlpGenerator(Plugin):
     follows, and tanh after the last layer.
 
     When to use: points, small images, and to reproduce the first GAN.
-    When not: images of more than some dozens of pixels; convolutions use that neighbours belong together.
+    When not: images larger than about 64x64; convolutions use the similarity of neighbouring pixels.
     """
 
     name = "mlp"

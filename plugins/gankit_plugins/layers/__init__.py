@@ -1,1 +1,1 @@
-"""Layers and parts that several networks share."""
+"""Layers and functions that several networks share."""

@@ -20,7 +20,7 @@ def activated(spec: Spec, player: Player, layer: nn.Module, features: int) -> nn
 
 
 def convolution(channels: int, groups: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution that keeps size and number of channels; `channels` is per group."""
+    """Return a 3x3 convolution with as many outputs as inputs: `channels` for each group."""
     return nn.Conv2d(channels * groups, channels * groups, 3, padding=1, groups=groups)
 
 
@@ -33,22 +33,19 @@ def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> 
 
 
 def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) -> nn.Module:
-    """Return a layer that enlarges a feature map by `factor` and keeps the number of channels, which is per group.
+    """Return a layer that enlarges a feature map by `factor`, with `channels` for each group.
 
-    `transposed`: a transposed convolution of kernel factor + 2, so that neighbouring outputs overlap by one pixel.
+    `transposed`: a transposed convolution with kernel factor + 2, so that neighbouring outputs overlap.
     `pixel_shuffle`: a 3x3 convolution to factor^2 times the channels, rearranged in space (Shi 2016).
     """
     c = channels * groups
     if how == "transposed":
         return nn.ConvTranspose2d(c, c, factor + 2, stride=factor, padding=1, groups=groups)
-    return nn.Sequential(
-        nn.Conv2d(c, c * factor**2, 3, padding=1, groups=groups),
-        nn.PixelShuffle(factor),
-    )
+    return nn.Sequential(nn.Conv2d(c, c * factor**2, 3, padding=1, groups=groups), nn.PixelShuffle(factor))
 
 
 def single_enlargement(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with kernel = stride = `factor`, so that outputs never overlap.
+    """Return a transposed convolution with kernel = stride = `factor`, so that outputs do not overlap.
 
     It computes the same function as a 1x1 convolution with PixelShuffle.
     """
@@ -67,11 +64,7 @@ def prime_factors(n: int) -> list[int]:
 
 
 def quarter(resolution: int) -> int:
-    """Return the side of IGAN's second feature map.
-
-    Raises:
-        InputError: the resolution is not a multiple of 4.
-    """
+    """Return a quarter of the resolution. Raise an InputError if the resolution is not a multiple of 4."""
     if resolution % 4:
         below = resolution // 4 * 4
         near = f"{below} or {below + 4}" if below else "4"

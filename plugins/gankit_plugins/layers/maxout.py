@@ -1,4 +1,4 @@
-"""Maxout, the activation of the first GANs' discriminators."""
+"""Maxout, the activation in the discriminators of the first GANs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def maxout(x: Tensor, pieces: int) -> Tensor:
 
 
 def to_unit_interval(images: Tensor) -> Tensor:
-    """Return images in [-1, 1] scaled to [0, 1], the range in the papers of these networks."""
+    """Return images in [-1, 1] scaled to [0, 1], as in the papers of these networks."""
     return (images + 1) / 2
 
 
 class Maxout(nn.Module):
-    """`maxout` as a module."""
+    """Module that applies `maxout`."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()

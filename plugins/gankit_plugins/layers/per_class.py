@@ -1,7 +1,8 @@
 """Separate networks for N classes, computed as one network.
 
-N networks of one architecture are one network of grouped convolutions: group k of its channels is the network of class
-k. A batch with n images of each class becomes n rows of N groups. Row i contains the i-th image of each class.
+N networks of the same architecture are computed as one network of grouped convolutions: group k of its channels is the
+network of class k. A batch with n images of each class becomes a batch of n rows. Row i has N groups of channels, with
+the i-th image of each class.
 """
 
 from __future__ import annotations
@@ -15,26 +16,24 @@ from gankit import InputError
 
 
 class Route(NamedTuple):
-    """Row and group of each image."""
+    """Positions of the images of a batch in rows and groups."""
 
     slots: Tensor
-    """(B,) int64: row * N + class of each image."""
+    """Position of each image, (B,) int64: row * N + class."""
 
     rows: int
     classes: int
 
 
 def route(labels: Tensor, classes: int, balanced: bool) -> Route:
-    """Return the row and the group of each image.
+    """Return the positions of images with labels (B,) in rows and groups.
 
     Args:
         labels: (B,) int64.
         classes: N.
-        balanced: whether every class has B / N images, as in training. Then the CPU does not wait for the device.
-            Otherwise the most frequent class decides the number of rows, and other classes have empty rows.
-
-    Raises:
-        InputError: `balanced`, and B is not a multiple of N.
+        balanced: whether every class has B / N images, as in training. B must then be a multiple of N, and the CPU does
+            not wait for the device. Otherwise there are as many rows as images of the most frequent class, and groups
+            of other classes may be empty.
     """
     is_class = labels[:, None] == torch.arange(classes, device=labels.device)
     earlier = is_class.cumsum(0).gather(1, labels[:, None])[:, 0] - 1
@@ -49,10 +48,9 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
 
 
 def to_groups(x: Tensor, routing: Route | None) -> Tensor:
-    """Return x (B, C, ...) as (rows, N * C, ...), or unchanged if there is only one class and so no route.
+    """Return x (B, C, ...) as (rows, N * C, ...). Without a route, for one class, return x itself.
 
-    Raises:
-        InputError: the batch is not balanced. A GPU reports it later, as a failed assertion.
+    A training batch that is not balanced raises an InputError. On a GPU it is a failed assertion.
     """
     if routing is None:
         return x
@@ -68,7 +66,7 @@ def to_groups(x: Tensor, routing: Route | None) -> Tensor:
 
 
 def from_groups(y: Tensor, routing: Route | None) -> Tensor:
-    """Return y (rows, N * C, ...) as (B, C, ...), in the order of the images."""
+    """Return y (rows, N * C, ...) as (B, C, ...), in the order of the images: the inverse of `to_groups`."""
     if routing is None:
         return y
     return y.reshape(routing.rows * routing.classes, y.shape[1] // routing.classes, *y.shape[2:]).index_select(

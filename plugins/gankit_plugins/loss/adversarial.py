@@ -1,4 +1,4 @@
-"""Base class of losses that are one function of the logits for each player."""
+"""Base class of losses with one function of the logits for each player."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gankit import LossTerm, Player, Plugin, Step, hookimpl
 
 
 class AdversarialLoss(Plugin):
-    """Loss of one function of the logits for each player.
+    """Loss with one function of the logits for each player.
 
-    With `uses_targets` and `uses_weights`, the functions also get the targets, and then the weights, of the step.
+    With `uses_targets` the functions also take the targets of the step, with `uses_weights` also its weights.
     """
 
     kind = "loss"

@@ -8,19 +8,14 @@ from torch import Tensor
 
 
 def cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return -(t ln D + (1 - t) ln(1 - D)) with D = sigmoid(logits), for each image.
+    """Return -(t ln D + (1 - t) ln(1 - D)) with D = sigmoid(logits), (B,), in float32 or a wider type.
 
-    Args:
-        logits: (B,), of any floating-point type.
-        target: t, a probability: one number, or (B,).
-
-    Returns:
-        (B,), in float32 or a wider type.
+    The target t is a probability: one number, or (B,).
     """
-    # All bfloat16 probabilities above 0.998 are equal. Logarithms of logits, instead of the logarithm of a sigmoid,
-    # keep the loss and its gradient finite for large logits.
+    # All bfloat16 probabilities above 0.998 are rounded to 1. `logsigmoid` is finite for large logits, where the
+    # logarithm of a sigmoid is not.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if not isinstance(target, Tensor) and target in (0, 1):
-        # The other half would be multiplied by zero.
+        # The factor of the other logarithm is 0.
         return -F.logsigmoid(logits if target else -logits)
     return -(target * F.logsigmoid(logits) + (1 - target) * F.logsigmoid(-logits))

@@ -10,13 +10,13 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 
 
 class Hinge(AdversarialLoss):
-    """Hinge loss: D's gradient comes only from images within the margin; G raises D's logits.
+    """Hinge loss: only images within the margin have a gradient for D; G increases D's logits.
 
-    Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. An image on the correct side by more than 1
-    gives D no gradient, so the logits do not grow without bound.
+    Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. An image on the correct side of the margin has
+    no gradient for D, so the logits do not grow without bound.
 
     When to use: with spectral normalisation, for large and for conditional GANs.
-    When not: with label smoothing, which has no effect on it.
+    When not: with label smoothing, which has no effect on this loss.
     """
 
     name = "hinge"

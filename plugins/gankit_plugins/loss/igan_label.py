@@ -1,7 +1,7 @@
 """Label loss of IGAN: cross entropy with a target and a weight for real and for generated images.
 
-Meng 2021 prints four forms of one expression. Equations 7 and 8 are equal if D(z) is read as D(G(z)). Some are printed
-with the logarithm to base 2, others with the natural one, which differ by a factor. Here all logarithms are natural.
+Meng 2021 prints four forms of the same expression. Equations 7 and 8 are equal if D(z) means D(G(z)). Some have the
+logarithm to base 2, others the natural one, which differ by a factor. Here all logarithms are natural.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from gankit_plugins.loss.cross_entropy import cross_entropy
 class IganLabel(AdversarialLoss):
     """IGAN's cross entropy, with a target and a weight for the real and for the generated images.
 
-    Source: Meng 2021, equations 1, 7, 8 and 11. Alone, it is equation 1 for D, and for G the same cross entropy with
-    the label of real images, which does not saturate. With the trick `label_weights` it is equation 8. The trick
-    `label_smoothing` changes the targets: with real targets near 0 and fake targets near 1 it is equation 11. It uses
-    `step.real_target`, `step.fake_target`, `step.generator_target`, `step.real_weight` and `step.fake_weight`. The last
-    one also weights G's loss.
+    Source: Meng 2021, equations 1, 7, 8 and 11. Without tricks, D's loss is equation 1, and G's loss is the same cross
+    entropy with the target of real images, which does not saturate. With the trick `label_weights` D's loss is equation
+    8. With the trick `label_smoothing`, real targets near 0 and fake targets near 1, it is equation 11. Targets and
+    weights are `step.real_target`, `step.fake_target`, `step.generator_target`, `step.real_weight` and
+    `step.fake_weight`. The last one is also the weight of G's loss.
 
-    When to use: the IGAN family, or wherever real and generated images shall have different weights.
+    When to use: the IGAN family, or different weights for real and for generated images.
     When not: without weights: it is equal to `non_saturating`.
     """
 
@@ -39,16 +39,16 @@ class IganLabel(AdversarialLoss):
         alpha: Tensor | float = 1.0,
         beta: Tensor | float = 1.0,
     ) -> Tensor:
-        """Return the weighted cross entropies of both sides, a scalar in float32 or a wider type.
+        """Return the sum of the weighted cross entropies of both sides, a scalar in float32 or a wider type.
 
         -E[alpha (t ln D(x) + (1 - t) ln(1 - D(x)))] - E[beta (u ln D(G(z)) + (1 - u) ln(1 - D(G(z))))]
 
-        Equations 1, 7 and 8 are its negative for t = 1, u = 0, and equation 11 for t = 0, u = 1. The optimal D of
-        equation 8 is equation 9, alpha p_data / (alpha p_data + beta p_g).
+        Equations 1, 7 and 8 are the negative of it for t = 1 and u = 0, and equation 11 for t = 0 and u = 1. Equation 9
+        is the optimal D of equation 8: alpha p_data / (alpha p_data + beta p_g).
 
         Args:
-            real_logits: (B,), D before its sigmoid, on real images x.
-            fake_logits: (B,), D before its sigmoid, on generated images G(z).
+            real_logits: (B,), logits of D on real images x.
+            fake_logits: (B,), logits of D on generated images G(z).
             real_target: t, target probability for x: one number, or (B,).
             fake_target: u, target probability for G(z).
             alpha: weight of the real images: one number, or (B,).
@@ -60,11 +60,8 @@ class IganLabel(AdversarialLoss):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0, beta: Tensor | float = 1.0) -> Tensor:
-        """Return -E[beta (g ln D(G(z)) + (1 - g) ln(1 - D(G(z))))], a scalar in float32 or a wider type.
+        """Return -E[beta (g ln D(G(z)) + (1 - g) ln(1 - D(G(z))))] of logits (B,), in float32 or a wider type.
 
-        Args:
-            fake_logits: (B,), D before its sigmoid, on generated images.
-            target: g, the probability that G aims at: one number, or (B,).
-            beta: weight of the generated images: one number, or (B,).
+        The target g and the weight beta are one number, or (B,).
         """
         return (beta * cross_entropy(fake_logits, target)).mean()

@@ -17,12 +17,12 @@ def squared_error(logits: Tensor, target: Tensor | float) -> Tensor:
 class LeastSquares(AdversarialLoss):
     """Squared distance of D's output from its target, for both players (LSGAN).
 
-    Source: Mao 2017, equation 2 with the labels of equation 9: b = 1 for real images, a = 0 for generated ones, c = 1
-    for G. They are replaced by `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the
-    correct side of D's decision boundary still have a gradient.
+    Source: Mao 2017, equation 2 with the targets of equation 9: b = 1 for real images, a = 0 for generated ones, c = 1
+    for G. They are `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the correct side
+    of D's decision boundary still have a gradient.
 
     When to use: where cross entropy saturates; it is stable at small learning rates.
-    When not: with a D whose outputs grow without bound: the square penalises them most.
+    When not: with a D whose outputs grow without bound: their squares dominate the loss.
     """
 
     name = "least_squares"
@@ -32,17 +32,13 @@ class LeastSquares(AdversarialLoss):
     def discriminator_loss(
         real_logits: Tensor, fake_logits: Tensor, b: Tensor | float = 1.0, a: Tensor | float = 0.0
     ) -> Tensor:
-        """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] (Mao 2017, equation 2).
+        """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] of logits (B,) (Mao 2017, equation 2).
 
-        Args:
-            real_logits: (B,), D on real images, without a sigmoid.
-            fake_logits: (B,), D on generated images.
-            b: target for real images: one number, or (B,).
-            a: target for generated images.
+        The targets b for real images and a for generated ones are one number, or (B,).
         """
         return squared_error(real_logits, b) + squared_error(fake_logits, a)
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, c: Tensor | float = 1.0) -> Tensor:
-        """Return 1/2 E[(D(G(z)) - c)^2] of logits (B,), with G's target c (Mao 2017, equation 2)."""
+        """Return 1/2 E[(D(G(z)) - c)^2] of logits (B,), with the target c of G (Mao 2017, equation 2)."""
         return squared_error(fake_logits, c)

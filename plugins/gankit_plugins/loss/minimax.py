@@ -11,16 +11,16 @@ from gankit_plugins.loss.non_saturating import NonSaturating
 class Minimax(NonSaturating):
     """Zero-sum loss: G minimises ln(1 - D(G(z))), which D maximises.
 
-    Source: Goodfellow 2014, equation 1. The targets of D are `step.real_target` and `step.fake_target`. G is trained
-    away from 1 - `step.generator_target`. Where D is certain that images are generated, G's gradient vanishes.
+    Source: Goodfellow 2014, equation 1. The targets of D are `step.real_target` and `step.fake_target`. G maximises its
+    cross entropy with 1 - `step.generator_target`. If D is certain that images are generated, G's gradient vanishes.
 
     When to use: to study the theory, or to show saturation.
-    When not: for good images: `non_saturating` has the same fixed point and a gradient where G needs one.
+    When not: for good images: `non_saturating` has the same fixed point, and its gradient does not vanish.
     """
 
     name = "minimax"
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return E[ln(1 - D(G(z)))] of logits (B,) for the target 1: minus the cross entropy with 1 - target."""
+        """Return the negative cross entropy of logits (B,) with 1 - target: E[ln(1 - D(G(z)))] for the target 1."""
         return -cross_entropy(fake_logits, 1 - target).mean()

@@ -9,14 +9,13 @@ from gankit_plugins.loss.cross_entropy import cross_entropy
 
 
 class NonSaturating(AdversarialLoss):
-    """Cross entropy for both players; G maximises ln D(G(z)), whose gradient does not vanish when D is right.
+    """Cross entropy for both players; G maximises ln D(G(z)), whose gradient does not vanish if D is correct.
 
     Source: Goodfellow 2014, equation 1 and the remark on G's gradient at the end of section 3. The targets of D are
     `step.real_target` and `step.fake_target`, the target of G is `step.generator_target`.
 
     When to use: the first choice for most GANs, with a penalty on D's gradient or spectral normalisation.
-    When not: where the losses of the two players must be one function with opposite signs (a true zero-sum game), or
-    where D is a critic without a sigmoid.
+    When not: where the loss of G must be the negative of the loss of D (a zero-sum game): `minimax`.
     """
 
     name = "non_saturating"
@@ -27,17 +26,13 @@ class NonSaturating(AdversarialLoss):
     def discriminator_loss(
         real_logits: Tensor, fake_logits: Tensor, real_target: Tensor | float = 1.0, fake_target: Tensor | float = 0.0
     ) -> Tensor:
-        """Return -E[ln D(x)] - E[ln(1 - D(G(z)))] for the targets 1 and 0, or the cross entropies with other targets.
+        """Return the sum of the cross entropies of logits (B,) with their targets: one number, or (B,).
 
-        Args:
-            real_logits: (B,), D before its sigmoid, on real images.
-            fake_logits: (B,), D before its sigmoid, on generated images.
-            real_target: target probability for real images: one number, or (B,).
-            fake_target: target probability for generated images.
+        For the targets 1 and 0 it is -E[ln D(x)] - E[ln(1 - D(G(z)))].
         """
         return cross_entropy(real_logits, real_target).mean() + cross_entropy(fake_logits, fake_target).mean()
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return -E[ln D(G(z))] of logits (B,) for the target 1, or the cross entropy with another target."""
+        """Return the cross entropy of logits (B,) with the target: -E[ln D(G(z))] for the target 1."""
         return cross_entropy(fake_logits, target).mean()

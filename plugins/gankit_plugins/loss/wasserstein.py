@@ -11,7 +11,7 @@ from gankit import RecipeInfo, hookimpl
 from gankit_plugins.loss.adversarial import AdversarialLoss
 
 BOUNDS = ("weight_clipping", "gradient_penalty")
-"""Plugins that bound the critic's slope. Spectral normalisation of D does so too."""
+"""Plugins that bound the critic's slope. Spectral normalisation of D also bounds it."""
 
 
 def mean(logits: Tensor) -> Tensor:
@@ -22,10 +22,10 @@ def mean(logits: Tensor) -> Tensor:
 class Wasserstein(AdversarialLoss):
     """Difference of the critic's mean outputs: an estimate of the distance between two distributions (WGAN).
 
-    Source: Arjovsky 2017 (Wasserstein GAN), equations 2 and 3. D is a critic of bounded slope. The negative of its loss
-    estimates the Wasserstein distance, up to a factor, and falls as the images improve.
+    Source: Arjovsky 2017 (Wasserstein GAN), equations 2 and 3. D is a critic with a bounded slope. The negative of its
+    loss estimates the Wasserstein distance, up to a factor, and falls as the images improve.
 
-    When to use: with `gradient_penalty` and several D steps per iteration, if the loss shall show progress.
+    When to use: for a loss that shows progress, with `gradient_penalty` and several D steps per iteration.
     When not: without a bound on D's slope: the loss then falls without limit.
     """
 

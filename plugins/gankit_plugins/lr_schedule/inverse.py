@@ -12,7 +12,7 @@ from gankit import Plugin, Settings, hookimpl
 def inverse(t: int, init_lr: float, gamma: float, power: float) -> float:
     """Return LR(t) = init_lr (1 + gamma t)^(-power), at iteration t = 0, 1, ...
 
-    Meng 2021, equation 5, prints the power without its sign, although the text describes a falling learning rate.
+    Meng 2021, equation 5, has a misprint: the power has no minus sign, although the text describes a fall.
     """
     return init_lr * (1 + gamma * t) ** -power
 
@@ -20,18 +20,18 @@ def inverse(t: int, init_lr: float, gamma: float, power: float) -> float:
 class Inverse(Plugin):
     """Lowers the optimiser's learning rate like a power of 1/t, towards zero.
 
-    Source: Meng 2021, equation 5. The defaults are those of Caffe's LeNet, which made this schedule known.
+    Source: Meng 2021, equation 5. The defaults are those of LeNet in Caffe.
 
     When to use: runs of unknown length.
-    When not: where the learning rate needs a lower bound: `igan_dynamic` has one.
+    When not: if the learning rate needs a lower bound: `igan_dynamic`.
     """
 
     name = "inverse"
     kind = "lr_schedule"
 
     class Config(Settings):
-        gamma: float = Field(1e-4, ge=0, description="start of the fall: around iteration 1/gamma")
-        power: float = Field(0.75, ge=0, description="steepness of the fall in the end")
+        gamma: float = Field(1e-4, ge=0, description="speed of the fall, which starts around iteration 1/gamma")
+        power: float = Field(0.75, ge=0, description="power of the fall")
 
     config: Config
 

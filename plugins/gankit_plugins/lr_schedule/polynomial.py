@@ -1,41 +1,37 @@
-"""Learning rate that falls to zero along a power."""
+"""Learning rate that falls to zero like a power of the remaining time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Plugin, Run, Settings, hookimpl
 
 
 def polynomial(t: int, init_lr: float, T: int, power: float) -> float:
     """Return LR(t) = init_lr (1 - t/T)^power, at iteration t = 0, 1, ...; 0 from T on.
 
-    Meng 2021, equation 4, prints (t/T)^power, which would start at 0 and rise, although the text describes a fall.
+    Meng 2021, equation 4, has a misprint: (t/T)^power would rise from 0, although the text describes a fall.
     """
     return init_lr * max(0.0, 1 - t / T) ** power
 
 
 class Polynomial(Plugin):
-    """Lowers the optimiser's learning rate to zero at the end of the run, linearly or along a power.
+    """Lowers the optimiser's learning rate to zero at the end of the run, like (1 - t/T)^power.
 
-    Source: Meng 2021, equation 4, with a misprint corrected: the learning rate falls as (1 - t/T)^power.
+    Source: Meng 2021, equation 4, with a misprint corrected.
 
     When to use: runs of fixed length.
-    When not: for a run that may be extended: `iterations` defaults to the recipe's train.iterations, so a longer run
-    has another schedule from its first iteration on.
+    When not: for a run that may be extended: `iterations` defaults to train.iterations, so a longer run has different
+    learning rates from its first iteration on.
     """
 
     name = "polynomial"
     kind = "lr_schedule"
 
     class Config(Settings):
-        power: float = Field(1.0, gt=0, description="1 is linear; more falls faster at first")
+        power: float = Field(1.0, gt=0, description="1 is linear; with a higher power the fall is faster at first")
         iterations: int | None = Field(
             None, ge=1, description="T, iteration at which the learning rate is 0; default: train.iterations"
         )

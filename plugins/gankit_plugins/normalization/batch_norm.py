@@ -12,10 +12,10 @@ class BatchNorm(Plugin):
     """Normalises each channel over the batch, after the layer.
 
     Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by `nn.BatchNorm2d`, linear layers by
-    `nn.BatchNorm1d`. The layer's own bias, which batch norm removes, stays. In training, the output of an image depends
-    on the rest of its batch. In evaluation mode, running averages replace the statistics of the batch.
+    `nn.BatchNorm1d`. The layer keeps its bias, although batch norm removes its effect. In training, the output for an
+    image depends on the other images of its batch. In evaluation mode, running averages replace batch statistics.
 
-    When to use: in generators like DCGAN and IGAN, which hardly train without it.
+    When to use: in generators like DCGAN and IGAN, which train poorly without it.
     When not: in a discriminator with a gradient penalty, or with batches of very few images.
     """
 

@@ -18,17 +18,15 @@ class GroupNorm(Plugin):
     several classes in one layer have separate groups.
 
     When to use: small batches, whose batch statistics are unreliable.
-    When not: where the number of channels has no useful divisor: layers of three channels have one group; feature maps
-    of one pixel with a group for each channel, which would always be 0.
+    When not: if the number of channels has no suitable divisor: layers of three channels have one group. Feature maps
+    of one pixel with a group for each channel would always be 0.
     """
 
     name = "group_norm"
     kind = "normalization"
 
     class Config(Settings):
-        groups: int = Field(
-            8, ge=1, description="number of groups of a layer; the greatest common divisor with its channels, if lower"
-        )
+        groups: int = Field(8, ge=1, description="number of groups, or its greatest common divisor with the channels")
         eps: float = Field(1e-5, gt=0, description="addend to the variance, before the square root")
 
     config: Config

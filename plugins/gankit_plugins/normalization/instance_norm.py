@@ -12,7 +12,7 @@ class InstanceNorm(Plugin):
     """Normalises each channel of each image over its pixels, after the layer.
 
     Source: Ulyanov 2016. Each channel has a learnt scale and shift. The normalisation removes a channel's mean over the
-    image, which carries style.
+    image, which is a part of the image's style.
 
     When to use: style and image-to-image generators; small batches.
     When not: on fully connected layers, which have one value per channel; on feature maps of one pixel.

@@ -16,7 +16,7 @@ class LayerNorm(Plugin):
     shift. Networks of several classes in one layer are normalised separately.
 
     When to use: in a discriminator with a gradient penalty, where batch norm would couple the images.
-    When not: in a generator, where the overall contrast of an image carries meaning.
+    When not: in a generator, because it removes the overall contrast of an image.
     """
 
     name = "layer_norm"

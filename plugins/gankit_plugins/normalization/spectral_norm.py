@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gankit import Player, Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Player, Plugin, Run, Settings, hookimpl
+from gankit_plugins.layers.weights import LAYERS, TRANSPOSED, as_matrices
 
 INITIAL_ITERATIONS = 30
 """Power iterations at the start. Later, a few per forward pass are enough."""
 
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-NORMALIZED = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
-
 EPS = 1e-12
-"""Smallest norm in a division, so that a matrix of zeros stays one."""
+"""Lower bound of a norm in a division. So a matrix of zeros stays a matrix of zeros."""
 
 
-def power_iteration(W: Tensor, u: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
+def power_iteration(W: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return the singular vectors of each matrix after one more power iteration (Miyato 2018, algorithm 1).
 
     Args:
         W: (groups, m, n).
         u: (groups, m, 1), the current left vectors.
-        eps: smallest norm in a division.
 
     Returns:
         The left and the right vectors, (groups, m, 1) and (groups, n, 1), of length 1.
     """
-    v = F.normalize(W.transpose(1, 2) @ u, dim=1, eps=eps)
-    return F.normalize(W @ v, dim=1, eps=eps), v
+    v = F.normalize(W.transpose(1, 2) @ u, dim=1, eps=EPS)
+    return F.normalize(W @ v, dim=1, eps=EPS), v
 
 
 def singular_value(W: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -46,12 +38,7 @@ def singular_value(W: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 class Spectral(nn.Module):
-    """Parametrisation that divides a weight by its largest singular value, for each group.
-
-    Args:
-        layer: layer of the weight.
-        iterations: power iterations per forward pass in training.
-    """
+    """Parametrisation that divides the weight of a layer by its largest singular value, for each group."""
 
     u: Tensor
     v: Tensor
@@ -68,15 +55,10 @@ class Spectral(nn.Module):
 
     def matrices(self, weight: Tensor) -> Tensor:
         """Return the weight as (groups, m, n), with a row for each output channel."""
-        if not self.transposed:
-            return weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
-        # The shape is (in, out / groups, ...), with the groups along the first dimension.
-        inputs = weight.shape[0] // self.groups
-        grouped = weight.reshape(self.groups, inputs, weight.shape[1], -1)
-        return grouped.transpose(1, 2).reshape(self.groups, weight.shape[1], -1)
+        return as_matrices(weight, self.groups, self.transposed)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the weight itself after an update of the vectors. torch calls it when the weight is set."""
+        """Update the vectors, and return the weight itself. torch calls this when the weight is set."""
         with torch.no_grad():
             self._update_vectors(self.matrices(weight.detach()), INITIAL_ITERATIONS)
         return weight
@@ -84,7 +66,7 @@ class Spectral(nn.Module):
     def _update_vectors(self, W: Tensor, iterations: int) -> None:
         for _ in range(iterations):
             u, v = power_iteration(W, self.u)
-            # For a matrix of zeros the vectors would become 0, and could not follow a later one.
+            # For a matrix of zeros the vectors would become 0, and would stay 0 for all later matrices.
             self.u.copy_(torch.where(u.any(1, keepdim=True), u, self.u))
             self.v.copy_(v)
 
@@ -106,9 +88,9 @@ class SpectralNorm(Plugin):
     """Divides the weight of every layer by its largest singular value, so that no layer has a slope above 1.
 
     Source: Miyato 2018, equation 8 and algorithm 1. It normalises all convolutions, linear layers and embeddings of the
-    player's network, including those that the architecture does not offer to normalisations, but not layers that tricks
-    add. The singular value is estimated by one power iteration per forward pass in training, with a small error as the
-    weights move. Networks of several classes in one layer have separate singular values.
+    player's network, also where other normalisations do not apply, but not layers that tricks add. One power iteration
+    per forward pass in training estimates the singular value. While the weights change, the estimate has a small error.
+    Networks of several classes in one layer have separate singular values.
 
     When to use: in the discriminator, with `hinge` or cross entropy: a bounded slope at almost no cost.
     When not: with weight clipping or a strong gradient penalty, which bound the slope a second time.
@@ -124,12 +106,12 @@ class SpectralNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module) -> nn.Module:
-        # Normalised by `wrap_network`, with the layers for which the architecture does not call this hook.
+        # `wrap_network` normalises the layer, together with those for which networks do not call this hook.
         return layer
 
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         for module in list(network.modules()):
-            if isinstance(module, NORMALIZED):
+            if isinstance(module, (*LAYERS, nn.Embedding)):
                 parametrize.register_parametrization(module, "weight", Spectral(module, self.config.iterations))
         return network

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Player, Plugin, Settings, Spec, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
+from gankit import Player, Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 
 Moments = tuple[Tensor, Tensor]
-"""Mean and mean square of every channel, broadcastable to the maps."""
+"""Mean and mean square of every channel, in shapes that broadcast to the feature maps."""
 
 
 def example_moments(x: Tensor) -> Moments:
-    """Return the moments of each example's channels: (B, C, 1, 1) each for maps, (B, C) each for vectors."""
+    """Return the moments of each example's channels: (B, C, 1, 1) for feature maps, (B, C) for vectors."""
     pixels = tuple(range(2, x.dim()))
     return (x.mean(pixels, keepdim=True), x.square().mean(pixels, keepdim=True)) if pixels else (x, x.square())
 
 
 def with_reference(own: Moments, reference: Moments, m: int) -> Moments:
-    """Return the moments of m reference examples and the example itself together: (m reference + own) / (m + 1)."""
+    """Return the moments over m reference examples and the example itself: (m reference + own) / (m + 1)."""
     mean, square = ((m * r + o) / (m + 1) for o, r in zip(own, reference, strict=True))
     return mean, square
 
@@ -38,7 +35,7 @@ def normalize(x: Tensor, moments: Moments, eps: float) -> Tensor:
 
 
 class VirtualBatchNormLayer(nn.Module):
-    """Layer that normalises each example by the moments of a reference batch and of the example."""
+    """Layer that normalises each example with the moments of a reference batch and of the example itself."""
 
     def __init__(self, features: int, eps: float) -> None:
         super().__init__()
@@ -65,14 +62,14 @@ class VirtualBatchNormLayer(nn.Module):
 
 
 class WithReference(nn.Module):
-    """Network with a reference batch that passes before every batch.
+    """Network that computes the statistics of a reference batch before every batch.
 
     Args:
         network: network with layers of virtual batch norm, called with inputs and labels.
-        inputs: the reference batch, of any size until `set_reference`.
-        labels: its labels, or None.
-        persistent: whether the reference is part of the network's state.
-        ready: whether the reference is complete. Until then each batch is its own reference.
+        inputs: reference batch.
+        labels: labels of the reference batch, or None.
+        persistent: whether the reference batch is part of the network's state.
+        ready: whether `inputs` is final. Until `set_reference` is called, each batch is its own reference.
     """
 
     inputs: Tensor
@@ -92,7 +89,7 @@ class WithReference(nn.Module):
         self.inputs, self.labels, self.ready = inputs, labels, True
 
     def forward(self, inputs: Tensor, labels: Tensor | None) -> Any:
-        """Return the output of the network for a batch, after a pass of the reference batch."""
+        """Return the output of the network for a batch, after a forward pass of the reference batch."""
         layers = [module for module in self.network.modules() if isinstance(module, VirtualBatchNormLayer)]
         for layer in layers:
             layer.recording = True
@@ -102,21 +99,21 @@ class WithReference(nn.Module):
             layer.recording = False
         output = self.network(inputs, labels)
         for layer in layers:
-            # The reference belongs to the graph of this pass, and a network with it could not be copied.
+            # The reference is part of the graph of this pass. torch cannot copy a module with such a tensor.
             layer.reference = None
         return output
 
 
 class VirtualBatchNorm(Plugin):
-    """Normalises each image by a fixed reference batch and itself, so that it does not depend on its batch.
+    """Normalises each image with a fixed reference batch and itself, so that it does not depend on its batch.
 
-    Source: Salimans 2016, section 3.5. The reference batch is drawn once: z for a generator, which its file contains,
-    and real images for a discriminator. It passes through the network before every batch, which doubles the cost if
-    both have the same size. The statistics are those of m reference examples and the example itself, each with weight 1
-    / (m + 1). Networks of several classes have reference examples of their own class.
+    Source: Salimans 2016, section 3.5. The reference batch is drawn once: z for a generator, real images for a
+    discriminator. A generator file contains it. Each forward pass includes one of the reference batch, which doubles
+    the cost if both batches have the same size. The statistics are over m reference examples and the example itself,
+    each with weight 1 / (m + 1). Networks of several classes have reference examples of their own class.
 
-    When to use: where batch norm helps, but images of one batch are similar in tone.
-    When not: where time is short; `layer_norm` does not couple images either, at almost no cost.
+    When to use: where batch norm helps, but makes the images of a batch similar.
+    When not: if time is limited: `layer_norm` does not couple images either and costs almost nothing.
     """
 
     name = "virtual_batch_norm"
@@ -148,7 +145,7 @@ class VirtualBatchNorm(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> None:
-        """Remember the sizes, also when a saved generator is rebuilt."""
+        """Store the sizes. This hook is also called when a saved generator is rebuilt."""
         self.spec = spec
         classes = spec.classes if spec.class_balanced else 1
         self.size = math.ceil(self.config.size / classes) * classes
@@ -168,7 +165,7 @@ class VirtualBatchNorm(Plugin):
     def on_start(self, run: Run) -> None:
         assert self.wrapped is not None
         if self.player == "generator" and run.iteration:
-            # A resumed run keeps the saved reference, even on another device.
+            # The checkpoint of a resumed run contains the reference.
             self.wrapped.ready = True
         elif self.player == "generator":
             labels = self.wrapped.labels
@@ -178,7 +175,7 @@ class VirtualBatchNorm(Plugin):
 
 
 def pack(images: Tensor, labels: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:
-    """Return reference images (B, C, R, R) as packs of one class, (B / size, size C, R, R), with their labels."""
+    """Return reference images (B, C, R, R) as packs of one class each, (B / size, size C, R, R), with labels."""
     if size == 1:
         return images, labels
     if labels is not None:

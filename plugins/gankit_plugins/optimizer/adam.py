@@ -14,11 +14,11 @@ from gankit import Plugin, Settings, hookimpl
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 FUSED_DEVICES = {"cpu", "cuda"}
-"""Devices with fused kernels for Adam, AdamW and SGD. On others, torch chooses the implementation."""
+"""Devices with fused kernels for Adam, AdamW and SGD. On other devices, torch chooses the implementation."""
 
 
 def fused(parameters: Sequence[nn.Parameter]) -> bool | None:
-    """Return True if all parameters are on devices with fused kernels, or else None."""
+    """Return True if all parameters are on devices with fused kernels, otherwise None."""
     return all(p.device.type in FUSED_DEVICES for p in parameters) or None
 
 
@@ -26,8 +26,7 @@ class Adam(Plugin):
     """Adam, with the usual settings for GANs.
 
     Source: Kingma 2014. The first beta is 0.5 instead of 0.9, as Radford 2015 recommends for GANs: with more momentum
-    the two players circle around each other. `weight_decay` is L2 regularisation, added to the gradient. Schedules
-    multiply `lr`.
+    the training oscillates. `weight_decay` is L2 regularisation, added to the gradient. Schedules multiply `lr`.
 
     When to use: nearly always.
     When not: with weight clipping (Arjovsky 2017), where momentum makes the critic unstable.
@@ -39,9 +38,7 @@ class Adam(Plugin):
 
     class Config(Settings):
         lr: float = Field(2e-4, gt=0, description="learning rate, before any schedule")
-        betas: tuple[Beta, Beta] = Field(
-            (0.5, 0.999), description="decay rates of the running averages of the gradient and of its square"
-        )
+        betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="decays of the averages of gradient and square")
         eps: float = Field(1e-8, gt=0, description="added to the denominator")
         weight_decay: float = Field(0.0, ge=0, description="factor of L2 regularisation")
 

@@ -13,37 +13,33 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 
 
 def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
-    """Return std(x), a scalar: the standard deviation of all values of images x.
-
-    Args:
-        real: (B, C, R, R), this rank's part of the batch.
-        mean: mean over the ranks that share the batch.
-    """
+    """Return std(x), a scalar: the standard deviation of all values of images x, over the batches of all ranks."""
     own = real.mean()
+    # The total variance is the mean of the ranks' variances and the variance of their means.
     return mean(real.var(correction=0) + (own - mean(own)).square()).sqrt()
 
 
 def perturb(
     real: Tensor, noise: Tensor, t: Tensor, spread: float, mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """Return x + t spread std(x) u: points between real images x and noisy copies of them.
+    """Return x + t spread std(x) u: points between real images x (B, C, R, R) and noisy copies of them.
 
     Args:
-        real: (B, C, R, R).
+        real: x.
         noise: u, of the same shape, uniform in [0, 1).
         t: (B, 1, 1, 1) in [0, 1].
         spread: largest noise, in standard deviations.
-        mean: as in `deviation`.
+        mean: mean over the ranks that share the batch.
     """
     return real + t * spread * deviation(real, mean) * noise
 
 
 class Dragan(InputGradientPenalty):
-    """Pulls the norm of D's gradient towards 1 around real images (DRAGAN).
+    """Pulls the norm of D's gradient towards 1 near real images (DRAGAN).
 
     Source: Kodali 2017 (On Convergence and Stability of GANs), section 2.3. The points lie between the real images that
-    enter D and copies with noise of half their standard deviation. A D without steep slopes around the data has fewer
-    bad equilibria in which G collapses.
+    enter D and copies with noise of up to half a standard deviation. If D has no steep slopes around the data, there
+    are fewer bad equilibria in which G collapses.
 
     When to use: with cross-entropy losses, where `gradient_penalty` between real and generated images is too strong.
     When not: with a Wasserstein loss: its critic needs a bound around the generated images, too.

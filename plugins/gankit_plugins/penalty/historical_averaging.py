@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Settings, Step, hookimpl
+from gankit import Player, Run, Settings, Step, hookimpl
+from gankit_plugins.layers.weights import BOTH, Players
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 
 def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
-    """Return ||theta - mean||^2 over all parameters together, a scalar; shapes are equal pairwise."""
+    """Return ||theta - mean||^2 over all parameters together, a scalar. Both have tensors of the same shapes."""
     differences = torch._foreach_sub(list(theta), list(mean))
     return torch.stack(torch._foreach_norm(differences, 2)).square().sum()
 
@@ -28,24 +26,22 @@ def update_mean(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None
 
 
 class HistoricalAveraging(ParameterPenalty):
-    """Holds each player near the mean of all its past parameters.
+    """Keeps each player near the mean of all its past parameters.
 
     Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, with theta[i] the
     parameters after step i. The mean is updated online, so its memory does not grow. Before the first step, the mean
     is the initial parameters, and the term is 0.
 
-    When to use: players that circle around an equilibrium: the pull to the middle damps them.
-    When not: long runs with a bad start, which stays in the mean and holds the players back. `moving_average` uses an
-    average without a change of the training.
+    When to use: players that circle around an equilibrium: the pull to the centre damps the circles.
+    When not: long runs with a bad start, which stays in the mean and slows the players down. `moving_average` uses an
+    average and does not change the training.
     """
 
     name = "historical_averaging"
 
     class Config(Settings):
         weight: float = Field(1e-3, gt=0, description="weight of the squared distance in each player's loss")
-        players: list[Player] = Field(
-            ["generator", "discriminator"], min_length=1, description="players that are held near their means"
-        )
+        players: Players = Field(BOTH, description="players that are held near their means")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

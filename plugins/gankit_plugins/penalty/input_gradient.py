@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 """Function from images (B, C, R, R) and labels to logits (B,)."""
@@ -21,17 +18,12 @@ Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 Interval = Annotated[
     int, Field(ge=1, description="interval in D steps; the penalty acts with this times its weight (Karras 2019)")
 ]
-"""Setting for lazy regularisation."""
+"""Type of the setting `every`, for lazy regularisation."""
 
 
 def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
-    """Return grad D(x) of each image, (B, C, R, R), in float32 or a wider type, differentiable in D's parameters.
-
-    Args:
-        discriminator: function to differentiate.
-        x: (B, C, R, R). Tensors that x depends on receive gradients too, which an unrolled D needs.
-        labels: (B,) or None.
-    """
+    """Return grad D(x) of each image, (B, C, R, R), in float32 or a wider type, differentiable in D's parameters."""
+    # An unrolled D needs gradients of the tensors that x depends on, so x is detached only if it depends on none.
     x = x if x.requires_grad else x.detach().requires_grad_()
     # No logit depends on another image, so the gradient of the sum consists of the gradients of the single images.
     total = discriminator(x, labels).sum()
@@ -56,12 +48,12 @@ def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
 
 
 class InputGradientPenalty(Plugin):
-    """Base of penalties on D's gradient with respect to its input images."""
+    """Base class of penalties on D's gradient with respect to its input images."""
 
     kind = "penalty"
 
     flattens: ClassVar[bool] = True
-    """The penalty pulls the gradient towards 0 somewhere, which a Wasserstein critic cannot bear."""
+    """The penalty pulls the gradient towards 0 at some points. A Wasserstein critic needs a gradient there."""
 
     class Config(Settings):
         weight: float = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")

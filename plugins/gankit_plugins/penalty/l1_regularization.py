@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Settings, Step
-from gankit_plugins.penalty.weight_matrices import ParameterPenalty, weights_to_regularize
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Player, Run, Settings, Step
+from gankit_plugins.layers.weights import BOTH, Players
+from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def l1(weights: Sequence[Tensor]) -> Tensor:
@@ -25,9 +22,9 @@ class L1Regularization(ParameterPenalty):
     """Adds the sum of the weights' absolute values to a player's loss.
 
     Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). It moves small weights to exactly 0.
-    Only parameters of more than one dimension count, so biases and scales of norms are free.
+    It acts on parameters of more than one dimension, so not on biases and scales of norms.
 
-    When to use: a network that shall be sparse.
+    When to use: to get a sparse network.
     When not: against a D that is too strong; a penalty on its input gradient is more direct.
     """
 
@@ -35,10 +32,8 @@ class L1Regularization(ParameterPenalty):
 
     class Config(Settings):
         weight: float = Field(1e-5, gt=0, description="weight of the sum in the player's loss")
-        players: list[Player] = Field(
-            ["generator", "discriminator"], min_length=1, description="players whose weights are regularised"
-        )
+        players: Players = Field(BOTH, description="players whose weights are regularised")
 
     def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
-        weights = weights_to_regularize(run, player, self.name)
+        weights = self.weights(player, run)
         return lambda step: l1(weights)

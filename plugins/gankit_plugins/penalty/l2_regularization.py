@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Settings, Step, hookimpl
-from gankit_plugins.penalty.weight_matrices import ParameterPenalty, weights_to_regularize
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
+from gankit import Player, RecipeInfo, Run, Settings, Step, hookimpl
+from gankit_plugins.layers.weights import BOTH, Players
+from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def l2(weights: Sequence[Tensor]) -> Tensor:
@@ -25,8 +22,8 @@ class L2Regularization(ParameterPenalty):
     """Adds half the sum of the weights' squares to a player's loss.
 
     Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent it is
-    weight decay, with Adam it is not (Loshchilov 2017): `adamw` decays independently of the gradient. Only parameters
-    of more than one dimension count, so biases and scales of norms are free.
+    weight decay, with Adam it is not (Loshchilov 2017): the decay of `adamw` does not depend on the gradient. It acts
+    on parameters of more than one dimension, so not on biases and scales of norms.
 
     When to use: few images, which D would memorise with growing weights.
     When not: with a normalisation, where the size of a weight has no meaning.
@@ -36,9 +33,7 @@ class L2Regularization(ParameterPenalty):
 
     class Config(Settings):
         weight: float = Field(1e-4, gt=0, description="weight of the sum in the player's loss")
-        players: list[Player] = Field(
-            ["generator", "discriminator"], min_length=1, description="players whose weights are regularised"
-        )
+        players: Players = Field(BOTH, description="players whose weights are regularised")
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
@@ -47,5 +42,5 @@ class L2Regularization(ParameterPenalty):
                 yield f"adamw already decays the {player}'s weights; remove one of the two"
 
     def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
-        weights = weights_to_regularize(run, player, self.name)
+        weights = self.weights(player, run)
         return lambda step: l2(weights)

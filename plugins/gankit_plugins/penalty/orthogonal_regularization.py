@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Settings, Step
-from gankit_plugins.penalty.weight_matrices import ParameterPenalty, filters, layers_to_regularize
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Player, Run, Settings, Step
+from gankit_plugins.layers.weights import Players, filters
+from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def not_orthonormal(W: Tensor) -> Tensor:
-    """Return ||W W^T - I||_F^2 over all groups, a scalar (Brock 2018, equation 2).
+    """Return ||W W^T - I||_F^2, summed over the groups of W (groups, m, n), a scalar (Brock 2018, equation 2).
 
-    The rows of W are the filters of the layer. The papers write filters as columns and W^T W.
-
-    Args:
-        W: (groups, m, n), for each group m filters of n values as rows.
+    The rows of W are the filters of a layer. The paper has filters as columns, and W^T W.
     """
     with torch.autocast(W.device.type, enabled=False):
         gram = W @ W.transpose(1, 2)
@@ -30,7 +25,7 @@ def not_orthonormal(W: Tensor) -> Tensor:
 
 
 class OrthogonalRegularization(ParameterPenalty):
-    """Pulls the filters of every layer towards length 1 and towards being orthogonal to each other.
+    """Pulls the filters of every layer towards an orthonormal set: length 1, and orthogonal to each other.
 
     Source: Brock 2016 (Neural Photo Editing), section 3.3; Brock 2018, equation 2. A layer with orthonormal filters
     preserves the norm of its input. Networks of several classes in one layer are regularised separately. Layers with
@@ -45,11 +40,11 @@ class OrthogonalRegularization(ParameterPenalty):
 
     class Config(Settings):
         weight: float = Field(1e-4, gt=0, description="beta, weight of the sum over all layers in the player's loss")
-        players: list[Player] = Field(["generator"], min_length=1, description="players whose weights are regularised")
+        players: Players = Field(["generator"], description="players whose weights are regularised")
 
     deviation: ClassVar[Callable[..., Tensor]] = staticmethod(not_orthonormal)
-    """Penalty of the filters of one layer."""
+    """Function from the filters of one layer to its penalty."""
 
     def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
-        layers = layers_to_regularize(run, player, self.name)
+        layers = self.layers(player, run)
         return lambda step: torch.stack([self.deviation(filters(layer)) for layer in layers]).sum()

@@ -16,7 +16,7 @@ class R2(R1):
     `experience_replay`.
 
     When to use: together with `r1`, where D is steep around generated images too.
-    When not: alone early in training, where it flattens D exactly where G must learn from it.
+    When not: alone early in training: it makes D flat at the generated images, where G needs a gradient.
     """
 
     name = "r2"

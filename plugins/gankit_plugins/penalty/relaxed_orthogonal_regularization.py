@@ -9,12 +9,9 @@ from gankit_plugins.penalty.orthogonal_regularization import OrthogonalRegulariz
 
 
 def not_orthogonal(W: Tensor) -> Tensor:
-    """Return ||W W^T * (1 - I)||_F^2 over all groups, a scalar (Brock 2018, equation 3).
+    """Return ||W W^T * (1 - I)||_F^2, summed over the groups of W (groups, m, n), a scalar (Brock 2018, equation 3).
 
-    The rows of W are the filters of the layer. The papers write filters as columns and W^T W.
-
-    Args:
-        W: (groups, m, n), for each group m filters of n values as rows.
+    The rows of W are the filters of a layer. The paper has filters as columns, and W^T W.
     """
     with torch.autocast(W.device.type, enabled=False):
         gram = W @ W.transpose(1, 2)
@@ -22,12 +19,12 @@ def not_orthogonal(W: Tensor) -> Tensor:
 
 
 class RelaxedOrthogonalRegularization(OrthogonalRegularization):
-    """Pulls the filters of every layer towards being orthogonal to each other, with free lengths.
+    """Makes the filters of every layer more orthogonal to each other, without an effect on their lengths.
 
     Source: Brock 2018, equation 3, with beta = 0.0001: `orthogonal_regularization` without the diagonal. Networks of
     several classes in one layer are regularised separately.
 
-    When to use: a generator that shall be sampled with truncation, which it makes smooth enough for it more often.
+    When to use: a generator for sampling with truncation. With the penalty, more generators suit it (Brock 2018).
     When not: with a normalisation of the weights that already keeps the filters apart.
     """
 

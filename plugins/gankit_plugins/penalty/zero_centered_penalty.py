@@ -12,10 +12,10 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 class ZeroCenteredPenalty(InputGradientPenalty):
     """Pulls D's gradient towards 0 between real and generated images.
 
-    Source: Thanh-Tung 2019 (Improving Generalization and Stability of Generative Adversarial Networks), section 5: like
-    `gradient_penalty`, at the same points, with the target norm 0.
+    Source: Thanh-Tung 2019 (Improving Generalization and Stability of Generative Adversarial Networks), section 5. The
+    points are those of `gradient_penalty`, and the target norm is 0.
 
-    When to use: few images, which D would memorise; a D that is flat between them cannot.
+    When to use: few images, which D would memorise. A D that is flat between them cannot memorise them.
     When not: with a Wasserstein loss, whose critic needs a slope: `gradient_penalty`.
     """
 

@@ -1,28 +1,22 @@
-"""Training of one player alone while the other one is too far ahead."""
+"""Training of only one player while the other one is too far ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, hookimpl
+from gankit import Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
 
 
 def player_behind(accuracy: float, low: float, high: float) -> Player | None:
-    """Return the player to train alone, or None while both are even.
+    """Return the player to train alone: D below `low`, G above `high`, otherwise None.
 
-    Args:
-        accuracy: result of `ranking_accuracy`; 0.5 is chance level.
-        low: below this value, D is behind.
-        high: above this value, G is behind.
+    `accuracy` is the result of `ranking_accuracy`; 0.5 is chance level.
     """
     if accuracy > high:
         return "generator"
@@ -32,21 +26,21 @@ def player_behind(accuracy: float, low: float, high: float) -> Player | None:
 class BalancedSteps(Plugin):
     """Trains only one player while the other one is too far ahead.
 
-    Source: the balance of losses that Goodfellow 2016 (NIPS tutorial, section 4.3) discusses, and doubts. The balance
-    is measured by the share of pairs of a real and a fake image that D ranks correctly, averaged over its recent steps.
-    Above `high` only G is trained, below `low` only D, otherwise both as usual. After `patience` iterations with one
+    Source: the balance of D and G that Goodfellow 2016 (NIPS tutorial, section 4.3) discusses and does not recommend.
+    The balance is the proportion of pairs of a real and a fake image that D ranks correctly, averaged over recent D
+    steps. Above `high` only G is trained, below `low` only D, otherwise both. After `patience` iterations with one
     player, both are trained, so that the average stays up to date. The CPU waits for the device once per iteration.
 
-    When to use: one player that wins at once, where no fixed number of D steps suits the whole run.
+    When to use: one player wins at once, and no fixed number of D steps suits the whole run.
     When not: with a Wasserstein loss, whose critic should be trained as well as possible.
     """
 
     name = "balanced_steps"
 
     class Config(Settings):
-        low: float = Field(0.55, ge=0, le=1, description="share of right pairs below which only D is trained")
-        high: float = Field(0.95, ge=0, le=1, description="share of right pairs above which only G is trained")
-        decay: float = Field(0.5, ge=0, lt=1, description="weight of the past in the running average of the share")
+        low: float = Field(0.55, ge=0, le=1, description="proportion of correct pairs below which only D is trained")
+        high: float = Field(0.95, ge=0, le=1, description="proportion of correct pairs above which only G is trained")
+        decay: float = Field(0.5, ge=0, lt=1, description="weight of the past in the running average of the proportion")
         patience: int = Field(5, ge=1, description="largest number of iterations in a row with one player")
 
         @model_validator(mode="after")

@@ -1,18 +1,15 @@
-"""Early stop of a run whose discriminator has won."""
+"""Early stop of a run in which D's loss stays near 0."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, Step, hookimpl
+from gankit import Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import describe_logits, excess_loss, has_probability_logits
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
 
 
 class CollapseGuard(Plugin):
@@ -20,7 +17,7 @@ class CollapseGuard(Plugin):
 
     Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G no longer learns. D's loss is its cross
     entropy minus the smallest value that it can have with smoothed labels. A loss that is only constant does not stop
-    the run. The checkpoint is kept, and `gankit resume` continues for at least as long again.
+    the run. The last checkpoint stays, and `gankit resume` continues the run for at least the same time again.
 
     When to use: long runs without supervision.
     When not: with losses other than cross entropies, whose logits do not show how confident D is.
@@ -29,11 +26,9 @@ class CollapseGuard(Plugin):
     name = "collapse_guard"
 
     class Config(Settings):
-        threshold: float = Field(0.01, gt=0, description="value of D's loss, above its minimum, below which D has won")
+        threshold: float = Field(0.01, gt=0, description="the run stops if D's loss minus its minimum stays below this")
         every: int = Field(30, ge=1, description="interval in iterations; at a check the CPU waits for the device")
-        patience: int = Field(
-            5, ge=1, description="number of checks in a row at which the loss must be below the threshold"
-        )
+        patience: int = Field(5, ge=1, description="number of checks in a row with a loss below the threshold")
 
     config: Config
 
@@ -62,7 +57,7 @@ class CollapseGuard(Plugin):
         self.low = self.low + 1 if self.excess.item() < self.config.threshold else 0
         self.excess = None
         if self.low >= self.config.patience:
-            # A resumed run gets the same time again.
+            # A resumed run stops only after `patience` further checks.
             checks, self.low = self.low, 0
             run.stop(
                 f"D's loss has been below {self.config.threshold:g} for {checks * self.config.every} iterations: "

@@ -1,8 +1,8 @@
-"""Normalisations of elementary operations, which can be differentiated any number of times.
+"""Normalisations built of elementary operations, which can be differentiated any number of times.
 
-The second derivative of torch's own batch, instance and layer norm is right, and the third is silently wrong: the
-second derivative treats the mean and the deviation, saved from the forward pass, as constants. Group norm is right. A
-gradient penalty in the unrolled steps of D needs the third derivative.
+The third derivatives of torch's batch, instance and layer norm are wrong, without an error: the second derivative
+treats the mean and the standard deviation, saved from the forward pass, as constants. Those of group norm are correct.
+A gradient penalty in the unrolled steps of D needs third derivatives.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 
 def standardize(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """Return (x - mean) / sqrt(variance + eps) over some dimensions, in float32 or a wider type."""
+    """Return (x - mean) / sqrt(variance + eps), with statistics over `dims`, in float32 or a wider type."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     centred = x - x.mean(dims, keepdim=True)
     return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
@@ -39,7 +39,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace the function of the same name in torch, without an update of the running statistics."""
+    """Replace `torch.nn.functional.batch_norm`, without an update of the running statistics."""
     if not training:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     dims = tuple(d for d in range(input.dim()) if d != 1)
@@ -56,7 +56,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace the function of the same name in torch, without an update of the running statistics."""
+    """Replace `torch.nn.functional.instance_norm`, without an update of the running statistics."""
     if not use_input_stats:
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     return _scale_channels(standardize(input, tuple(range(2, input.dim())), eps), input, weight, bias)

@@ -1,4 +1,4 @@
-"""Measures of how confident D is, from its logits and its targets."""
+"""Estimates of the confidence of D, from its logits and its targets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def relativistic_trick(recipe: RecipeInfo) -> str | None:
 
 
 def has_probability_logits(recipe: RecipeInfo) -> bool:
-    """Return whether a sigmoid of D's logits is a probability, so that the logits show how confident D is."""
+    """Return whether the sigmoid of D's logits is a probability: for cross entropies without a relativistic trick."""
     return recipe.plugin_class("loss").cross_entropy and relativistic_trick(recipe) is None
 
 
 def describe_logits(recipe: RecipeInfo) -> str:
-    """Return the subject of a sentence about D's outputs under the loss of a recipe."""
+    """Return the beginning of a sentence about D's outputs, for warnings: 'with the loss 'hinge' D's outputs'."""
     return f"with {relativistic_trick(recipe) or 'the loss ' + repr(recipe.use_of('loss'))} D's outputs"
 
 
 def as_target(target: Tensor | float, device: torch.device) -> Tensor:
-    """Return a target in float32, a scalar for a number."""
+    """Return a target as a tensor in float32. A number becomes a scalar."""
     if isinstance(target, Tensor):
         return target.float()
     # A copy of a number to the device would make the CPU wait for it.
@@ -34,11 +34,9 @@ def as_target(target: Tensor | float, device: torch.device) -> Tensor:
 
 
 def excess(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return the cross entropy of D's outputs minus its smallest possible value, a scalar.
+    """Return the cross entropy of logits (B,) with a target minus its smallest possible value, a scalar.
 
-    Args:
-        logits: (B,).
-        target: t, a probability: one number, or (B,). The smallest cross entropy with t is the entropy of t.
+    The target t is a probability, one number or (B,). The smallest cross entropy with t is the entropy of t.
     """
     t = as_target(target, logits.device).expand(len(logits))
     entropy = -(torch.xlogy(t, t) + torch.xlogy(1 - t, 1 - t))
@@ -52,9 +50,10 @@ def excess_loss(step: Step) -> Tensor:
 
 
 def ranking_accuracy(step: Step) -> Tensor:
-    """Return the share of pairs of a real and a fake image that D ranks correctly, a scalar. Ties count half.
+    """Return the proportion of pairs of a real and a fake image that D ranks correctly, a scalar. Ties count half.
 
-    There is no threshold, so it has the same meaning under every loss. With flipped labels the order is flipped, too.
+    It needs no threshold, so it has the same meaning under every loss. With flipped labels, the correct order is the
+    opposite one.
     """
     real, fake = step.real_output.logits.detach(), step.fake_output.logits.detach()
     real_target, fake_target = (

@@ -24,14 +24,13 @@ ACTIVATIONS = (
     nn.Mish,
     nn.Hardswish,
 )
-"""Activations of hidden layers. Tanh and sigmoid are the last layers of generators."""
+"""Activations of hidden layers. Tanh and sigmoid are not included: they are the last layers of generators."""
 
 
 def drop(x: Tensor, p: float, training: bool) -> Tensor:
-    """Return x with values set to zero with probability p and the others scaled by 1 / (1 - p), which keeps the mean.
+    """Return x with each value set to zero with probability p, and the others scaled by 1 / (1 - p).
 
-    Feature maps (B, C, H, W) lose whole channels of single images, because neighbouring pixels are nearly equal
-    (Tompson 2015). Other tensors lose single units.
+    In feature maps (B, C, H, W) whole channels are set to zero, because neighbouring pixels are similar (Tompson 2015).
     """
     return F.dropout2d(x, p, training) if x.dim() == 4 else F.dropout(x, p, training)
 
@@ -39,10 +38,9 @@ def drop(x: Tensor, p: float, training: bool) -> Tensor:
 class Dropout(Plugin):
     """Drops part of the generator's hidden activations at random in training.
 
-    Source: Srivastava 2014; for GANs Meng 2021, section 2.2.4, which does not name layers or rates. Feature maps lose
-    whole channels, vectors single units. It acts on the output of the activation modules of the network
-    (`ACTIVATIONS`), counted in the order of `modules()`, which is from the input on. It adds and renames no parameter,
-    and samples are drawn without dropout.
+    Source: Srivastava 2014; for GANs Meng 2021, section 2.2.4, which does not name layers or rates. In feature maps it
+    drops whole channels, in vectors single values. It acts on the outputs of the network's activation modules, in the
+    order of `modules()`, from the input to the output. Parameters keep their names. Samples are drawn without dropout.
 
     When to use: a generator whose images are too similar, in a few layers: `layers = [0, 1]`.
     When not: a generator with too little capacity, or where training is noisy already.
@@ -53,9 +51,7 @@ class Dropout(Plugin):
     class Config(Settings):
         p: float = Field(0.5, ge=0, lt=1, description="share of values to drop")
         layers: list[Annotated[int, Field(ge=0)]] | None = Field(
-            None,
-            min_length=1,
-            description="indices of activations, 0 next to the input; default: all",
+            None, min_length=1, description="indices of activations, 0 next to the input; default: all"
         )
 
     config: Config

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, Step, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run, Spec
+from gankit import Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
 
 
 class ReplayBuffer:
     """Buffer of images with an equal number of slots for each class.
 
-    Nothing here makes the CPU wait for the device: the number of filled slots exists only on the device.
+    The number of filled slots is a tensor on the device, so the CPU never waits for the device.
 
     Args:
         classes: number of classes, 1 for images without classes.
@@ -29,43 +26,39 @@ class ReplayBuffer:
 
     def __init__(self, classes: int, slots: int, shape: tuple[int, int, int], device: torch.device) -> None:
         self.classes, self.slots = classes, slots
-        # One additional row takes the images for which there is no slot.
+        # Images for which there is no slot are written to one additional row.
         self.rows = torch.zeros(classes * slots + 1, *shape, device=device)
         self.filled = torch.zeros(classes, dtype=torch.int64, device=device)
 
     @property
     def images(self) -> Tensor:
-        """All slots, (classes * slots, C, R, R), sorted by class. Empty slots contain zeros."""
+        """Images of all slots, (classes * slots, C, R, R), sorted by class. Empty slots contain zeros."""
         return self.rows[:-1]
 
     def sample(self, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Return a random past image of each class in `classes`, (n,) int64.
 
         Returns:
-            The images, (n, C, R, R), and (n,) bool: whether the buffer has an image of this class. Where it has none,
-            the image has no meaning.
+            The images, (n, C, R, R), and (n,) bool: whether the buffer has an image of this class. If it has none, the
+            returned image must not be used.
         """
         filled = self.filled[classes]
-        # With float64, a number below 1 times a count is always below the count.
+        # The product of a float64 number below 1 and a count is always below the count.
         chance = torch.rand(len(classes), dtype=torch.float64, device=classes.device)
         slot = (chance * filled).long()
         return self.rows[classes * self.slots + slot], filled > 0
 
     def store(self, images: Tensor, classes: Tensor) -> None:
-        """Store images in free slots of their classes first, and then over random other images.
+        """Store images (n, C, R, R) of classes (n,): in free slots first, then in place of random images of the class.
 
         No slot is written twice. If a class has more new images than slots, the first ones are stored.
-
-        Args:
-            images: (n, C, R, R).
-            classes: (n,) int64.
         """
         n, device = len(images), images.device
         is_class = classes[:, None] == torch.arange(self.classes, device=device)
         # Index of each image among the new images of its class: 0, 1, ...
         rank = is_class.cumsum(0)[torch.arange(n, device=device), classes] - 1
         position = torch.arange(self.slots, device=device)
-        # Sorted by this key, the free slots of each class come first, in their order, and then the others at random.
+        # Sorted by this key, the free slots of each class come first, in their order, then the others in random order.
         key = torch.where(
             position < self.filled[:, None],
             torch.rand(self.classes, self.slots, dtype=torch.float64, device=device),
@@ -79,20 +72,13 @@ class ReplayBuffer:
 
 
 def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> Tensor:
-    """Replace `count` random fake images by past ones of their class; then store `count` new ones.
+    """Return a copy of fake images (B, C, R, R) with `count` random ones replaced by past ones of their classes (B,).
 
-    Args:
-        fake: (B, C, R, R). Not changed.
-        classes: (B,) int64.
-        buffer: read, then written.
-        count: from 1 to B.
-
-    Returns:
-        (B, C, R, R), without a gradient.
+    `count` of the new images are then stored in the buffer. The result has no gradient.
     """
     fake = fake.detach()
     order = torch.rand(len(fake), device=fake.device).argsort()
-    # The stored images are images that were not replaced, if there are enough of them.
+    # Images that were not replaced are stored first.
     replaced, stored = order[:count], order[-count:]
     past, available = buffer.sample(classes[replaced])
     # An image is not replaced while the buffer has none of its class.
@@ -104,14 +90,13 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
 class ExperienceReplay(Plugin):
     """Mixes past fake images into the inputs of D, so that D does not forget them.
 
-    Source: Shrivastava 2017, section 2.3. In each D step, a share of the fake images comes from a buffer of past ones.
-    As many new ones then fill the buffer, or replace random images in it. An image is replaced by one of its own class,
-    because labels belong to real and fake images alike, and each class has an equal part of the buffer. The images are
-    stored in float32: rounded to 256 levels, D could recognise them. The buffer is part of every checkpoint, 4 bytes
-    for each value.
+    Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images comes from a buffer of past
+    ones. The same number of new images is then stored in the buffer. An image is replaced by one of its own class, and
+    each class has an equal part of the buffer. Images are stored in float32: rounded to 256 levels, D could distinguish
+    them from new ones. The buffer is part of every checkpoint, with 4 bytes for each value.
 
-    When to use: G that cycles from mode to mode, while D relearns each time what it has forgotten.
-    When not: late in a good run, where past images are easy for D and half of its capacity is spent on them.
+    When to use: G moves from mode to mode, and D forgets the earlier modes.
+    When not: late in a good run, where past images are easy for D and still take half of its batch.
     """
 
     name = "experience_replay"
@@ -119,10 +104,7 @@ class ExperienceReplay(Plugin):
 
     class Config(Settings):
         share: float = Field(
-            0.5,
-            gt=0,
-            le=1,
-            description="share of D's fake images to replace, and share of the new ones to store; at least one image",
+            0.5, gt=0, le=1, description="proportion of D's fake images to replace, and of new ones to store"
         )
         capacity: int = Field(1024, ge=1, description="number of images in the buffer, an equal part for each class")
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-from gankit import DiscriminatorOutput
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import DiscriminatorOutput, Run
 
 
 class ExtendedFeatures(nn.Module):
     """Discriminator with additional features and a linear layer that adds their contribution to the logits.
 
-    Together with a last layer that is linear in the features, this is one linear layer over all features.
+    If D's last layer is linear in its features, the result is one linear layer over all features.
 
     Args:
         network: D, with logits (B,) and features (B, F).
@@ -29,7 +24,7 @@ class ExtendedFeatures(nn.Module):
         self.network = network
         self.further = further
         self.share = nn.Linear(count, 1, bias=False)
-        # Additional features may be large and similar. With other weights they would dominate the first outputs.
+        # Additional features may be large, and would dominate the first logits with random weights.
         nn.init.zeros_(self.share.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
@@ -43,7 +38,7 @@ class ExtendedFeatures(nn.Module):
 
 
 def feature_count(network: nn.Module, run: Run) -> int:
-    """Return F, the number of D's features for an image, without a change of D's statistics."""
+    """Return F, the number of D's features for an image. D's statistics do not change."""
     spec, weight = run.spec, next(network.parameters())
     count = max(2, spec.classes)
     images = torch.zeros(count, spec.channels * spec.pack, spec.resolution, spec.resolution, device=weight.device)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Settings, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import relativistic_trick
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
 
 
 def feature_matching(
@@ -31,24 +27,36 @@ def feature_matching(
     return mean(real_features.to(wide).mean(0) - fake_features.to(wide).mean(0)).square().sum()
 
 
+def batch_mean_warnings(recipe: RecipeInfo, name: str, values: str) -> Iterable[str]:
+    """Yield warnings for a trick that uses means of D's values over the batch."""
+    if recipe.train.accumulate > 1:
+        yield (
+            f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
+            "result differs from that of the whole batch"
+        )
+    if recipe.plugin_class("discriminator").per_class_networks:
+        yield (
+            f"{recipe.use_of('discriminator')} has a separate network for each class, and the mean over the batch "
+            f"mixes their {values}; a discriminator for all classes suits {name} better"
+        )
+
+
 class FeatureMatching(Plugin):
     """Trains G to match the mean of D's features on real images.
 
     Source: Salimans 2016, section 3.1. The features are the input of D's last layer. The term replaces the loss's terms
-    for G; `adversarial_weight` keeps those with another weight. D is trained as usual. The means are over the batch,
-    and with `train.accumulate` over each part of it.
+    for G, unless `adversarial_weight` is above 0. The training of D does not change. The means are over the batch, and
+    with `train.accumulate` over each part of it.
 
-    When to use: unstable training, where the exact output of D misleads G.
-    When not: for the sharpest images: bad images can have the right mean of features.
+    When to use: unstable training, where G overfits to the current D.
+    When not: for sharp images: bad images can have the same mean features as real ones.
     """
 
     name = "feature_matching"
 
     class Config(Settings):
         weight: float = Field(1.0, gt=0, description="weight of the squared distance in G's loss")
-        adversarial_weight: float = Field(
-            0.0, ge=0, description="factor for the loss's own terms for G; 0 in the paper"
-        )
+        adversarial_weight: float = Field(0.0, ge=0, description="factor of the loss's own terms for G; paper: 0")
 
     config: Config
 
@@ -60,16 +68,7 @@ class FeatureMatching(Plugin):
                 f"feature_matching replaces the relativistic terms of {relativistic} for G; set adversarial_weight to "
                 "keep them"
             )
-        if recipe.train.accumulate > 1:
-            yield (
-                f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
-                "result differs from that of the whole batch"
-            )
-        if recipe.plugin_class("discriminator").per_class_networks:
-            yield (
-                f"{recipe.use_of('discriminator')} has separate features for each class, and the mean over a "
-                "batch mixes them; a discriminator for all classes suits feature_matching better"
-            )
+        yield from batch_mean_warnings(recipe, self.name, "features")
 
     @hookimpl
     def wrap_loss(self, terms: dict[Player, list[LossTerm]]) -> dict[Player, list[LossTerm]]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Plugin, Run, Settings, hookimpl
 
 
 def variance(t: int, sigma: float, final_sigma: float, over: int | None) -> float:
     """Return the variance of the noise at iteration t = 0, 1, ...
 
-    The standard deviation goes linearly from `sigma` at t = 0 to `final_sigma` at t = `over`, and then stays there. If
-    `over` is None, it stays at `sigma`.
+    The standard deviation changes linearly from `sigma` at t = 0 to `final_sigma` at t = `over`, and is then constant.
+    If `over` is None, it is always `sigma`.
     """
     fraction = 0.0 if over is None else min(t / over, 1.0)
     return ((1 - fraction) * sigma + fraction * final_sigma) ** 2
@@ -28,11 +23,11 @@ class InstanceNoise(Plugin):
     """Adds Gaussian noise to real and generated images before they enter D.
 
     Source: Sønderby 2016 (Amortised MAP Inference for Image Super-resolution), section on instance noise; Arjovsky 2017
-    (Towards Principled Methods for Training GANs); Meng 2021, section 2.2.4. Two distributions on thin manifolds hardly
-    overlap, and D can separate them without a useful gradient for G. With noise on both they overlap everywhere. The
-    noise acts in the steps of both players. Images are in [-1, 1], the scale of `sigma`.
+    (Towards Principled Methods for Training GANs); Meng 2021, section 2.2.4. Real and generated images lie on thin
+    manifolds that hardly overlap, so D can separate them without a useful gradient for G. With noise on both, they
+    overlap everywhere. The noise acts in the steps of both players. `sigma` is for images in [-1, 1].
 
-    When to use: D's loss falls to nearly 0 early in training. Let the noise fade (`over`) if fine details matter.
+    When to use: D's loss falls to nearly 0 early in training. Reduce the noise to 0 (`over`) if fine details matter.
     When not: together with a strong gradient penalty; too much noise hides details from D.
     """
 

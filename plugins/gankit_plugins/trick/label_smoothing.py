@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from gankit import Plugin, Settings, Step, hookimpl
+from gankit import Plugin, RecipeInfo, Settings, Step, hookimpl
 from gankit_plugins.trick.scalar_or_range import Probability, draw, ends
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
 
 
 class LabelSmoothing(Plugin):
     """Replaces D's targets 1 and 0 by softer ones: constant, or drawn for each image and step.
 
-    Source: Salimans 2016, section 3.4, for the default, 0.9 for real images and 0 for generated ones, which keeps D
-    from being overconfident. With the targets a for real and b for generated images, the optimal D is
-    (a p_data + b p_g) / (p_data + p_g). With b above 0, p_g is in the numerator: where there are only generated images,
-    D's output is still b, and G has less reason to move them. So smooth the generated side only for a reason.
+    Source: Salimans 2016, section 3.4, for the default: 0.9 for real images, so that D is not overconfident, and 0 for
+    generated ones. With targets a for real and b for generated images, the optimal D is
+    (a p_data + b p_g) / (p_data + p_g). With b above 0, D's output is b where all images are generated, and G has less
+    gradient to move them. So the default does not smooth the generated side.
 
-    Meng 2021, equations 7 to 11, smooths both sides and flips them: real = [0.0, 0.1], fake = [0.9, 1.0]. Labels are
-    flipped if the targets for real images are the lower ones, and G's target is then 0. G's target is always 1 or 0.
+    Meng 2021, equations 7 to 11, smooths both sides and flips them: real = [0.0, 0.1], fake = [0.9, 1.0]. If the
+    targets for real images are the lower ones, labels are flipped: G's target is then 0. Otherwise it is 1.
 
     When to use: a D that becomes overconfident under a cross-entropy loss.
     When not: with a loss without targets (hinge, Wasserstein), where it has no effect.

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gankit import Plugin, Settings, Step, hookimpl
+from gankit import Plugin, RecipeInfo, Settings, Step, hookimpl
 from gankit_plugins.trick.scalar_or_range import Weight, draw
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
 
 
 class LabelWeights(Plugin):
-    """Weights the real half of the loss with alpha and the generated half with beta.
+    """Multiplies the real half of the loss by alpha and the generated half by beta.
 
-    Source: Meng 2021, equations 8 and 9, read literally, with the printed ranges as defaults. A range gives a new
-    number for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), with the means of the
-    ranges for alpha and beta. Beta also weights G's loss, if the loss uses weights there.
+    Source: Meng 2021, equations 8 and 9 as printed, with the printed ranges as defaults. From a range, a new number is
+    drawn for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), with the means of the
+    ranges for alpha and beta. Beta is also the weight of G's loss, if the loss uses weights there.
 
     When to use: to follow the printed equations, or, with numbers near 1, to emphasise one half.
-    When not: with the printed ranges real images hardly count: D's output is 0.05 where real and generated images are
-    equally likely. The smoothed labels in the paper's text are the trick `label_smoothing`.
+    When not: with the printed ranges, real images have little effect: D's output is 0.05 where real and generated
+    images are equally likely. The smoothed labels in the paper's text are the trick `label_smoothing`.
     """
 
     name = "label_weights"
 
     class Config(Settings):
-        alpha: Weight = Field(
-            (0.0, 0.1), description="weight of the real half of the loss: a number, or a range [low, high]"
-        )
-        beta: Weight = Field(
-            (0.9, 1.0), description="weight of the generated half of the loss: a number, or a range [low, high]"
-        )
+        alpha: Weight = Field((0.0, 0.1), description="weight of the real half: a number, or a range [low, high]")
+        beta: Weight = Field((0.9, 1.0), description="weight of the generated half: a number, or a range [low, high]")
 
     config: Config
 
@@ -48,12 +40,9 @@ class LabelWeights(Plugin):
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
-        self._set_weights(step)
+        step.real_weight = draw(self.config.alpha, step.num_logits, step.real.device)
+        step.fake_weight = draw(self.config.beta, step.num_logits, step.fake.device)
 
     @hookimpl
     def before_g_step(self, step: Step) -> None:
-        self._set_weights(step)
-
-    def _set_weights(self, step: Step) -> None:
-        step.real_weight = draw(self.config.alpha, step.num_logits, step.real.device)
-        step.fake_weight = draw(self.config.beta, step.num_logits, step.fake.device)
+        self.before_d_step(step)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Player, Plugin, Settings, hookimpl
+from gankit import Player, Plugin, Run, Settings, hookimpl
 from gankit_plugins.trick.feature_head import ExtendedFeatures, feature_count, same_class
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 
 def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
@@ -20,7 +15,7 @@ def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
 
     Args:
         M: (B, kernels, dims).
-        compared: (B, B) bool, pairs to compare; the diagonal never counts. None: all pairs.
+        compared: (B, B) bool, pairs to compare. None: all pairs.
 
     Returns:
         (B, kernels), in float32 or a wider type.
@@ -34,7 +29,7 @@ def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
 
 
 class Closeness(nn.Module):
-    """Closeness of each image to the compare of its batch: features (B, F) to (B, kernels)."""
+    """Closeness of each image to the others of its batch: from features (B, F) to (B, kernels)."""
 
     def __init__(self, features: int, kernels: int, dims: int, per_class: bool) -> None:
         super().__init__()
@@ -47,15 +42,15 @@ class Closeness(nn.Module):
 
 
 class MinibatchDiscrimination(Plugin):
-    """Gives D the closeness of each image's features to those of the other images of its batch.
+    """Adds the closeness of each image to the other images of its batch to D's features.
 
-    Source: Salimans 2016, section 3.2: M_i = f(x_i) T, c(i, j) = exp(-||M_i - M_j||_1), and o(x_i), the sum over the
-    other images of the batch, is added to the input of D's last layer. So D detects images that are too similar. Real
-    and generated images are separate batches. A discriminator with a network for each class compares images of one
-    class. Memory grows with the square of the batch, times kernels times dims.
+    Source: Salimans 2016, section 3.2: M_i = f(x_i) T and c(i, j) = exp(-||M_i - M_j||_1). The sum of c over the other
+    images of the batch is an additional input of D's last layer. So D detects images that are too similar. Real and
+    generated images are separate batches. A discriminator with a network for each class compares images of one class.
+    Memory is proportional to kernels, dims and the square of the batch size.
 
     When to use: samples are too similar, while real images are not.
-    When not: with a gradient penalty, which belongs to single images; `minibatch_stddev` is cheaper and often enough.
+    When not: with a gradient penalty, which is for single images; `minibatch_stddev` is cheaper and often enough.
     """
 
     name = "minibatch_discrimination"
@@ -71,8 +66,6 @@ class MinibatchDiscrimination(Plugin):
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         if player == "generator" or run is None:
             return network
-        per_class = run.recipe.plugin_class("discriminator").per_class_networks
-        c = self.config
-        return ExtendedFeatures(
-            network, Closeness(feature_count(network, run), c.kernels, c.dims, per_class), count=c.kernels
-        )
+        per_class, c = run.recipe.plugin_class("discriminator").per_class_networks, self.config
+        further = Closeness(feature_count(network, run), c.kernels, c.dims, per_class)
+        return ExtendedFeatures(network, further, count=c.kernels)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-from gankit import Player, Plugin, hookimpl
+from gankit import Player, Plugin, Run, hookimpl
 from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 EPS = 1e-8
 """Addend under the root, so that a batch of equal images has a finite gradient."""
@@ -22,7 +17,7 @@ def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
 
     Args:
         features: (B, F).
-        compared: (B, B) bool, pairs to compare: groups of the batch that do not overlap. None: one group.
+        compared: (B, B) bool, pairs of images of the same group. None: one group.
 
     Returns:
         (B, 1), in float32 or a wider type, equal for all images of a group.
@@ -40,7 +35,7 @@ def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
 
 
 class Deviation(nn.Module):
-    """Deviation of the features within the batch: (B, F) to (B, 1)."""
+    """Standard deviation of the features within the batch: from (B, F) to (B, 1)."""
 
     def __init__(self, per_class: bool) -> None:
         super().__init__()
@@ -52,14 +47,14 @@ class Deviation(nn.Module):
 
 
 class MinibatchStddev(Plugin):
-    """Gives D one number for the variation within its batch.
+    """Adds the variation within the batch to D's features, as one number.
 
     Source: Karras 2017, section 3: the standard deviation of each feature over the batch, averaged over all features,
-    is one more feature. Here the features are the input of D's last layer. A discriminator with a network for each
+    is an additional feature. Here the features are the input of D's last layer. A discriminator with a network for each
     class computes it over images of one class.
 
     When to use: samples are too similar, while real images are not; cheaper than `minibatch_discrimination`.
-    When not: with a gradient penalty, which belongs to single images; in batches of very few images.
+    When not: with a gradient penalty, which is for single images; in batches of very few images.
     """
 
     name = "minibatch_stddev"
@@ -69,6 +64,5 @@ class MinibatchStddev(Plugin):
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         if player == "generator" or run is None:
             return network
-        return ExtendedFeatures(
-            network, Deviation(run.recipe.plugin_class("discriminator").per_class_networks), count=1
-        )
+        further = Deviation(run.recipe.plugin_class("discriminator").per_class_networks)
+        return ExtendedFeatures(network, further, count=1)

@@ -1,43 +1,40 @@
-"""The moving average of the generator."""
+"""Moving average of the generator."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import Run
+from gankit import Plugin, Run, Settings, hookimpl
 
 
 def decay_at(t: int, decay: float, start: int = 0) -> float:
     """Return the average's decay at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
 
-    It is 0 before `start`, so the average is G itself. The ramp removes the initial weights quickly.
+    It is 0 before `start`, so the average is G itself. Low decays at the beginning remove the initial weights quickly.
     """
     s = t - start
     return 0.0 if s < 0 else min(decay, (1 + s) / (10 + s))
 
 
 def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> None:
-    """Update average = decay average + (1 - decay) newest, in place; shapes are equal pairwise."""
+    """Update average = decay average + (1 - decay) newest, in place. Both have tensors of the same shapes."""
     torch._foreach_lerp_(average, newest, 1 - decay)
 
 
 class MovingAverage(Plugin):
-    """Samples from the exponential moving average of G's weights instead of the newest ones.
+    """Samples with the exponential moving average of G's weights instead of the newest weights.
 
     Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of parameters and of batch norm's running
-    statistics is updated after each G step. The training of G is not changed. Grids, metrics and the saved generator
-    use the average.
+    statistics is updated after each G step. The training does not change. Grids, metrics and the saved generator use
+    the average.
 
-    When to use: nearly always. The two players circle around each other, and the average is nearer to the centre.
-    When not: in runs of some hundred iterations with a decay near 1, whose average is dominated by early weights.
+    When to use: nearly always. The weights oscillate, and their average is nearer to the centre.
+    When not: in runs of a few hundred iterations with a decay near 1: early weights dominate the average.
     """
 
     name = "moving_average"
@@ -80,7 +77,7 @@ class MovingAverage(Plugin):
 
 
 def _float_pairs(average: nn.Module, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the floating-point parameters and buffers of two equal networks, without counters."""
+    """Return the floating-point parameters and buffers of two equal networks. This excludes integer counters."""
     names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
     averaged, trained = average.state_dict(), network.state_dict()
     return [averaged[name] for name in names], [trained[name] for name in names]

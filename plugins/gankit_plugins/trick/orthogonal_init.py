@@ -8,16 +8,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gankit import Player, Plugin, Settings, hookimpl
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+from gankit_plugins.layers.weights import BOTH, LAYERS, Players
 
 
 def make_orthogonal(layer: nn.Module, gain: float) -> None:
     """Initialise a layer's weight W so that W^T W = gain^2 I, or W W^T if W has more columns than rows.
 
-    W is (outputs, all others), with one such matrix for each group of a grouped convolution. For a transposed
-    convolution, the rows are the inputs.
+    W has one row for each output channel, or for each input channel of a transposed convolution. Each group of a
+    grouped convolution has its own W.
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)
@@ -40,16 +38,14 @@ class OrthogonalInit(Plugin):
     several classes in one layer have separate orthogonal matrices.
 
     When to use: deep networks without normalisation, whose initial signals would vanish or explode.
-    When not: where an architecture has an initialisation of its own.
+    When not: in networks that have an initialisation of their own.
     """
 
     name = "orthogonal_init"
 
     class Config(Settings):
         gain: float = Field(1.0, gt=0, description="norm of each row or column")
-        players: list[Player] = Field(
-            ["generator", "discriminator"], min_length=1, description="players whose weights are initialised"
-        )
+        players: Players = Field(BOTH, description="players whose weights are initialised")
 
     config: Config
 

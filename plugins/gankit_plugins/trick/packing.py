@@ -3,62 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run, Spec
-
+from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 
 PIXELWISE = ("instance_noise",)
-"""Tricks that act on single values, and so equally on images and packs."""
+"""Tricks that act on single values, so they have the same effect on images and on packs."""
 
 
 def packs(images: Tensor, size: int) -> Tensor:
-    """Return packs of `size` consecutive images, concatenated along the channels.
-
-    Args:
-        images: (B, C, R, R), B a multiple of `size`.
-        size: m, images in a pack.
-
-    Returns:
-        (B / m, m C, R, R). Pack i holds the images i m, ..., i m + m - 1 in this order.
-    """
+    """Return packs of m = `size` consecutive images: from (B, C, R, R) to (B / m, m C, R, R)."""
     return images.reshape(len(images) // size, size * images.shape[1], *images.shape[2:])
 
 
 def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
-    """Return an order of the images in which every `size` consecutive images have the same class.
+    """Return indices (B,) of the images, in an order in which every `size` consecutive images have the same class.
 
-    Images of a class keep their order. The classes of the packs are 0, 1, 2, ..., 0, 1, 2, ..., like those of images.
+    Images of a class keep their order. The classes of the packs are 0, 1, 2, ..., 0, 1, 2, ...
 
     Args:
-        labels: (B,) int64, equally many of each class, and of each a multiple of `size`.
+        labels: (B,) int64, with the same number of images for each class, a multiple of `size`.
         classes: N.
-        size: m, images in a pack.
-
-    Returns:
-        (B,) int64, indices of images.
+        size: images in a pack.
     """
     by_class = torch.argsort(labels, stable=True)
     return by_class.reshape(classes, -1, size).transpose(0, 1).flatten()
 
 
 def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
-    """Check that a batch, or a part of it with gradient accumulation, has a multiple of some number of images.
+    """Raise a ValueError if the number of images in a batch, or in its parts with accumulation, is not a multiple.
 
-    Args:
-        recipe: recipe with the `[train]` table.
-        multiple: the number.
-        purpose: noun phrase for the message.
-
-    Raises:
-        ValueError: it has not.
+    `purpose` is a noun phrase for the message.
     """
     train = recipe.train
     whole = multiple * train.accumulate
@@ -71,16 +49,15 @@ def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
 
 
 class Packing(Plugin):
-    """Gives D several images as one input, so that D detects a lack of variety.
+    """Combines several images to one input of D, so that D detects a lack of variety.
 
-    Source: Lin 2018 (PacGAN), section 2: the images of a pack are concatenated along the channels of D's first layer,
-    and D has one output for all of them. With classes, a pack has images of one class and its label, and every batch
-    has equally many images of each class. The number of logits is the number of packs. Targets, weights and penalties
-    belong to packs.
+    Source: Lin 2018 (PacGAN), section 2: the images of a pack are concatenated along the channels, and D has one output
+    for all of them. With classes, a pack has images of one class and its label, and every batch has the same number of
+    images of each class. Each pack has one logit, one target, one weight and one penalty.
 
     When to use: mode collapse: the samples are good but miss some modes of the data.
-    When not: with small batches, which give D few packs; together with `minibatch_discrimination` or
-    `minibatch_stddev`, which already give D the variation within the batch.
+    When not: with small batches, which have few packs; together with `minibatch_discrimination` or
+    `minibatch_stddev`, with which D already detects a lack of variety.
     """
 
     name = "packing"
@@ -104,8 +81,8 @@ class Packing(Plugin):
         ]
         if later:
             yield (
-                f"packing comes before {', '.join(later)}, whose input are then packs, {self.config.size} images in "
-                "the channels of one, which it may mix or move together; put packing last"
+                f"packing comes before {', '.join(later)}, whose inputs are then packs of {self.config.size} images, "
+                "which it may mix or move together; put packing last"
             )
 
     @hookimpl
@@ -117,7 +94,7 @@ class Packing(Plugin):
         if spec.classes:
             spec.class_balanced = True
             check_divisible(
-                self.recipe, size * spec.classes, f"packs of {size} of one class, as many for each of {spec.classes}"
+                self.recipe, size * spec.classes, f"packs of {size} of one class, equally many for {spec.classes}"
             )
 
     @hookimpl

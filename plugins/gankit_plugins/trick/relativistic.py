@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, hookimpl
 from gankit_plugins.trick.relativistic_step import check_feature_matching_order, relative_terms
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
 
 
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,11 +19,11 @@ def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Relativistic(Plugin):
-    """Trains D to estimate how much more real a real image is than a fake one, under any loss (RGAN).
+    """Trains D to compare each real image with a fake one, under any loss (RGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.1, equations 10 and 11: C(x_r) - C(x_f) and C(x_f) - C(x_r) replace D's
-    logits C(x_r) and C(x_f), pair by pair. G's loss is D's with the two sides exchanged, so it depends on real images,
-    too. It acts on the terms of the plugin in the slot `loss`.
+    logits C(x_r) and C(x_f), pair by pair. G's loss is D's with the two sides exchanged, so it also depends on real
+    images. It acts on the terms of the plugin in the slot `loss`.
 
     When to use: with `non_saturating` (RSGAN) or `hinge`, where a D that is certain of both sides gives G no gradient.
     When not: where G steps must be cheap: they include a pass of D over the real images.

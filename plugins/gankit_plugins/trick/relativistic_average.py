@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Run, hookimpl
+from gankit_plugins.trick.feature_matching import batch_mean_warnings
 from gankit_plugins.trick.relativistic_step import check_feature_matching_order, relative_terms
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
 
 
 def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
-    """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)], (B,) each, in float32 or a wider type.
+    """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)] of logits C (B,), in float32 or a wider type.
 
-    Args:
-        real: C(x_r), (B,).
-        fake: C(x_f), (B,).
-        mean: mean over the ranks that share the batch.
+    `mean` is the mean over the ranks that share the batch.
     """
     wide = torch.promote_types(real.dtype, torch.float32)
     real, fake = real.to(wide), fake.to(wide)
@@ -30,17 +24,17 @@ def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = 
 
 
 class RelativisticAverage(Plugin):
-    """Trains D to estimate how much more real an image is than the average of the other side, under any loss (RaGAN).
+    """Trains D to compare each image with the average image of the other side, under any loss (RaGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.2, equations 14 and 15: C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)]
     replace D's logits C(x_r) and C(x_f), with means over the batch. G's loss is D's with the two sides exchanged. It
     acts on the terms of the plugin in the slot `loss`.
 
-    The labels of `least_squares` are 1 and 0, those of RaLSGAN are 1 and -1. This is the loss of RaLSGAN with 2 C
-    instead of C, up to a constant factor and a constant.
+    The targets of `least_squares` are 1 and 0, those of RaLSGAN are 1 and -1. With `least_squares` the loss is that of
+    RaLSGAN with 2 C in place of C, up to a constant factor and a constant.
 
-    When to use: with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN), for stabler
-    training. When not: in very small batches, whose means are noisy.
+    When to use: for stability, with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN).
+    When not: in very small batches, whose means are noisy.
     """
 
     name = "relativistic_average"
@@ -49,16 +43,7 @@ class RelativisticAverage(Plugin):
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         check_feature_matching_order(recipe, self.name)
-        if recipe.plugin_class("discriminator").per_class_networks:
-            yield (
-                f"{recipe.use_of('discriminator')} has a separate network for each class, and the mean over the "
-                "batch mixes their logits; a discriminator for all classes suits relativistic_average better"
-            )
-        if recipe.train.accumulate > 1:
-            yield (
-                f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
-                "result differs from that of the whole batch"
-            )
+        yield from batch_mean_warnings(recipe, self.name, "logits")
 
     @hookimpl
     def wrap_loss(self, terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]]:

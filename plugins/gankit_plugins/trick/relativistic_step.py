@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gankit import LossTerm, Player, Step
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import LossTerm, Player, RecipeInfo, Step
 
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Function from C(x_r) and C(x_f), (B,) each, to the relative logits of real and of fake images, (B,) each."""
 
 
 def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
-    """Check that feature_matching does not come before a relativistic trick.
-
-    Raises:
-        ValueError: it does. Its term for G would be replaced.
-    """
+    """Raise a ValueError if feature_matching comes before a relativistic trick, which would replace its term for G."""
     names = [component.plugin_class.name for component in recipe.components.values()]
     if "feature_matching" in names and names.index("feature_matching") < names.index(name):
         raise ValueError(
@@ -34,7 +26,7 @@ def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
 def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> dict[Player, list[LossTerm]]:
     """Return the terms of a loss with relative logits instead of D's own (Jolicoeur-Martineau 2018, section 4).
 
-    G has the same terms as D, with real and fake images exchange_sides.
+    The terms of G are those of D with real and fake images exchanged.
     """
 
     def discriminator_term(term: LossTerm) -> LossTerm:
@@ -50,7 +42,7 @@ def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> d
 
 
 def with_relative_logits(step: Step, relation: Relation) -> Step:
-    """Return the step with relative logits and D's features."""
+    """Return the step with relative logits in place of D's logits. The features do not change."""
     real, fake = relation(step.real_output.logits, step.fake_output.logits)
     return step.with_outputs(step.real_output._replace(logits=real), step.fake_output._replace(logits=fake))
 

@@ -1,4 +1,4 @@
-"""Settings that are a number for all images, or a range from which a number is drawn for each image."""
+"""Types of settings that are one number for all images, or a range from which a number is drawn for each image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def _low_first(ends: tuple[float, float]) -> tuple[float, float]:
 
 
 def _single_message(allowed: str) -> WrapValidator:
-    """Return a validator with one message, where pydantic reports one for the number and one for the range."""
+    """Return a validator with one message. pydantic alone reports one message for each type of the union."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
-            # TOML and JSON have lists, which strict types do not accept as tuples.
+            # TOML and JSON have lists in place of tuples.
             return handler(tuple(value) if isinstance(value, list) else value)
         except ValidationError:
             raise ValueError(f"it must be a number {allowed}, or a range [low, high] of two such numbers") from None
@@ -35,13 +35,13 @@ Probability = Annotated[
     _Probability | Annotated[tuple[_Probability, _Probability], AfterValidator(_low_first)],
     _single_message("from 0 to 1"),
 ]
-"""A number from 0 to 1, or a range of them."""
+"""Number from 0 to 1, or a range of such numbers."""
 
 Weight = Annotated[
     _Weight | Annotated[tuple[_Weight, _Weight], AfterValidator(_low_first)],
     _single_message("of 0 or more"),
 ]
-"""A number of 0 or more, or a range of them."""
+"""Number of 0 or more, or a range of such numbers."""
 
 
 def ends(value: float | tuple[float, float]) -> tuple[float, float]:
@@ -50,7 +50,7 @@ def ends(value: float | tuple[float, float]) -> tuple[float, float]:
 
 
 def draw(value: float | tuple[float, float], count: int, device: torch.device) -> Tensor | float:
-    """Return the number, or `count` numbers (count,) drawn uniformly from the range, on `device`."""
+    """Return the number itself, or numbers (count,) drawn uniformly from the range, on `device`."""
     if not isinstance(value, tuple):
         return value
     low, high = value

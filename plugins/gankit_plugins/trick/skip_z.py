@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from gankit import InputError, Player, Plugin, Spec, hookimpl
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import InputError, Player, Plugin, RecipeInfo, Spec, hookimpl
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 """Activations of hidden layers, before which z is added."""
 
 
 class Latent:
-    """Holder of z during a forward pass of the generator."""
+    """Container of z during a forward pass of the generator."""
 
     z: Tensor
 
 
 class ActivationWithLatent(nn.Module):
-    """Activation that first adds a linear function of one part of z to every pixel.
-
-    Args:
-        activation: the original activation.
-        source: holder of z.
-        part: slice of z for this level.
-        channels: channels of the feature map.
-    """
+    """Activation that first adds a linear function of one part of z to every pixel."""
 
     def __init__(self, activation: nn.Module, source: Latent, part: slice, channels: int) -> None:
         super().__init__()
@@ -47,12 +36,7 @@ class ActivationWithLatent(nn.Module):
 
 
 class SkipZGenerator(nn.Module):
-    """Generator with z as an input of every level.
-
-    Args:
-        network: generator; the first activation at each level is replaced by an `ActivationWithLatent`.
-        spec: spec with the latent size.
-    """
+    """Generator in which an `ActivationWithLatent` replaces the first activation at each level."""
 
     def __init__(self, network: nn.Module, spec: Spec) -> None:
         super().__init__()
@@ -76,16 +60,16 @@ class SkipZGenerator(nn.Module):
         """Return images (B, C, R, R) of z (B, latent_size) and labels (B,) or None."""
         self.source.z = z
         images = self.network(z, labels)
-        # z belongs to the graph of this pass, and a network with it could not be copied.
+        # z is part of the graph of this pass. torch cannot copy a module with such a tensor.
         del self.source.z
         return images
 
 
 def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
-    """Return name and channels of the first activation at each size of the feature maps, and of all of vectors.
+    """Return the name and the channels of the first activation at each size of the feature maps.
 
-    Raises:
-        InputError: there is none, or one is used several times.
+    All activations of vectors are included. A network without activations, or with one that is used several times,
+    raises an InputError.
     """
     calls: list[tuple[str, torch.Size]] = []
     hooks = [
@@ -122,11 +106,11 @@ class SkipZ(Plugin):
     """Adds z at every level of the generator instead of only at its first layer.
 
     Source: Brock 2018, section 3: z is split into one part for each size of the feature maps. A linear function of the
-    part is added to every pixel of a map, before the level's first activation. BigGAN computes the scale and shift of a
-    conditional batch norm from it. Here it is only the shift, which is possible in every generator.
+    part is added to every pixel of a map, before the level's first activation. BigGAN computes scale and shift of a
+    conditional batch norm from z. This trick computes the shift only, so it works with every normalisation.
 
     When to use: deep generators with a long path from z to the last levels.
-    When not: a generator with a branch for each class, in which rows of feature maps are not images.
+    When not: with a generator that has a branch for each class (`igan_vn`), which is an error.
     """
 
     name = "skip_z"
@@ -135,14 +119,14 @@ class SkipZ(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.plugin_class("generator").per_class_networks:
             raise ValueError(
-                f"{recipe.use_of('generator')} has a branch for each class, where a row of a feature map has one image "
-                "of each class and no single z; remove skip_z, or use a generator for all classes"
+                f"{recipe.use_of('generator')} has a branch for each class, so a row of a feature map contains several "
+                "images with different z; remove skip_z, or use a generator for all classes"
             )
         return ()
 
     @hookimpl
     def build_generator(self, spec: Spec) -> None:
-        """Remember the sizes, also when a saved generator is rebuilt."""
+        """Store the sizes. This hook is also called when a saved generator is rebuilt."""
         self.spec = spec
 
     @hookimpl

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Plugin, Settings, Step, hookimpl
+from gankit import Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import describe_logits, excess_loss, has_probability_logits
 
-if TYPE_CHECKING:
-    from gankit import RecipeInfo, Run
-
 WINDOW = 20
-"""Number of checks in which an oscillation is looked for."""
+"""Number of the latest checks that are tested for an oscillation."""
 
 MESSAGES = {
     "not finite": (
@@ -44,19 +41,15 @@ MESSAGES = {
 
 
 def pairwise_distance(images: Tensor) -> Tensor:
-    """Return the mean distance between two different images of a batch (B, ...), B >= 2; a scalar."""
+    """Return the mean distance between two different images of a batch (B, ...) with B >= 2, a scalar."""
     return torch.pdist(images.detach().float().flatten(1)).mean()
 
 
 def oscillates(values: Tensor, strength: float = 0.5) -> bool:
-    """Return whether values oscillate with some period.
+    """Return whether values (N,) oscillate, with a period of at most N / 2.
 
-    The criterion uses the series without its linear trend: at some lag the autocorrelation is below -strength, and at
-    twice the lag above it. The standard deviation must be more than a tenth of the mean absolute value.
-
-    Args:
-        values: (N,), from old to new. Periods up to N / 2 are detected.
-        strength: from 0 to 1.
+    The linear trend is removed first. The criterion: at some lag the autocorrelation is below -strength, and at twice
+    the lag it is above strength. The standard deviation must be more than a tenth of the mean absolute value.
     """
     y = values.double()
     time = torch.arange(len(y), dtype=torch.float64) - (len(y) - 1) / 2
@@ -74,11 +67,11 @@ class TrainingMonitor(Plugin):
     """Warns of collapse, a D loss near 0, oscillations and NaN, and names remedies from papers.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
-    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. It is repeated after
-    `repeat_after` checks at the earliest. The training is not changed. The check of D's loss needs a cross entropy.
+    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. The same warning is repeated after
+    `repeat_after` checks or later. The training does not change. The check of D's loss needs a cross entropy.
 
     When to use: first runs of a new recipe.
-    When not: where every iteration counts: at each check the CPU waits for the device.
+    When not: for the highest speed: at each check the CPU waits for the device.
     """
 
     name = "training_monitor"
@@ -86,13 +79,10 @@ class TrainingMonitor(Plugin):
 
     class Config(Settings):
         every: int = Field(30, ge=1, description="interval in iterations; at a check the CPU waits for the device")
-        repeat_after: int = Field(20, ge=1, description="checks before the same warning is repeated")
-        loss_threshold: float = Field(0.01, gt=0, description="D's loss above its minimum that counts as nearly 0")
+        repeat_after: int = Field(20, ge=1, description="number of checks before the same warning is repeated")
+        loss_threshold: float = Field(0.01, gt=0, description="warn if D's loss minus its minimum is below this")
         diversity_threshold: float = Field(
-            0.1,
-            gt=0,
-            lt=1,
-            description="smallest distance between generated images, relative to real ones",
+            0.1, gt=0, lt=1, description="warn if the distance between generated images, over real ones, is below this"
         )
 
     config: Config

@@ -1,31 +1,27 @@
-"""The truncation trick."""
+"""Truncation trick."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl, truncated
-
-if TYPE_CHECKING:
-    from gankit import RecipeInfo
+from gankit import Plugin, RecipeInfo, Settings, hookimpl, truncated
 
 ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
-"""Penalties that make generators suitable for truncation (Brock 2018, section 3.1)."""
+"""Penalties with which more generators suit truncation (Brock 2018, section 3.1)."""
 
 
 class Truncation(Plugin):
     """Samples z near the centre of the prior: less variety, better images.
 
     Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within it. It acts
-    on grids and on samples of the saved generator. Training uses the whole prior. `gankit sample --truncation` does the
-    same for one command.
+    on grids and on samples of the saved generator. Training uses the whole prior. `gankit sample --truncation` has the
+    same effect for one command.
 
-    When to use: typical images for a presentation; with a generator trained with orthogonal regularisation.
-    When not: for metrics of a generator, which should cover all of its images.
+    When to use: typical images for a presentation, of a generator trained with orthogonal regularisation.
+    When not: for metrics, which should cover all images of a generator.
     """
 
     name = "truncation"
@@ -39,8 +35,8 @@ class Truncation(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("latent") != "normal":
             yield (
-                f"truncation needs a normal prior, where most z are near the centre; {recipe.use_of('latent')} is "
-                "not one"
+                f"truncation needs a normal prior, with most z near the centre, and the prior is "
+                f"{recipe.use_of('latent')}; set latent = normal"
             )
         if not any(recipe.uses(name) for name in ORTHOGONAL):
             yield (

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gankit import InputError, Plugin, Settings, Step, hookimpl
+from gankit import InputError, Plugin, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.differentiable_norms import DifferentiableNorms
-
-if TYPE_CHECKING:
-    from gankit import Run
 
 Parameters = dict[str, Tensor]
 Discriminator = Callable[[Tensor, Tensor | None], Any]
@@ -30,18 +27,18 @@ def unroll(
 ) -> Parameters:
     """Return theta after `steps` steps theta_{i+1} = theta_i - lr grad loss(theta_i) (Metz 2016, equations 7 and 8).
 
-    The result is differentiable in all that the losses depend on.
+    The result is differentiable with respect to everything that the losses depend on.
 
     Args:
         theta: theta_0, tensors by name that require gradients.
-        loss: differentiable function to a scalar; called once per step.
+        loss: differentiable function from theta to a scalar; called once per step.
         lr: eta, learning rate of the steps.
         steps: K.
         mean: mean over the ranks that share the batch.
     """
     for _ in range(steps):
         value = loss(theta)
-        # Autocast would cast again in the backward pass, whose types follow from the forward pass.
+        # The types of the backward pass follow from the forward pass. Autocast would change them.
         with torch.autocast(value.device.type, enabled=False):
             gradients = torch.autograd.grad(value, list(theta.values()), create_graph=True, materialize_grads=True)
             theta = {name: t - lr * mean(g) for (name, t), g in zip(theta.items(), gradients, strict=True)}
@@ -49,12 +46,12 @@ def unroll(
 
 
 def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
-    """Return a function from images and labels to the network's output with other parameters."""
+    """Return a function from images and labels to the network's output with the parameters theta."""
 
     def discriminator(images: Tensor, labels: Tensor | None) -> Any:
-        # Copies, because the call must not change buffers such as the statistics of batch norm.
+        # The call must not change buffers such as the statistics of batch norm, so it uses copies.
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        # torch's own norms have wrong third derivatives.
+        # Some of torch's norms have wrong third derivatives.
         with DifferentiableNorms():
             return functional_call(network, {**buffers, **theta}, (images, labels))
 
@@ -64,14 +61,14 @@ def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
 class UnrolledDiscriminator(Plugin):
     """Trains G against D after some simulated steps of D, with the gradient through those steps.
 
-    Source: Metz 2016, equations 7 to 9. In a G step, a copy of D takes `steps` steps of gradient descent on D's terms,
-    penalties included, on the images of the step. G's gradient goes through the copy's output and through the
-    dependence of its weights on G's images. D itself does not change. Lazy terms act in every simulated step, with
-    their plain weight. Momentum, gradient clipping and terms that depend on D's weights take no part in the simulation.
+    Source: Metz 2016, equations 7 to 9. In a G step, a copy of D takes `steps` steps of gradient descent on the images
+    of the step, with all terms of D's loss. G's gradient includes the dependence of the copy's weights on G's images.
+    D itself does not change. Terms with `every` act in every simulated step, with their plain weight. The simulation
+    has no momentum and no gradient clipping, and terms that depend on D's weights have no effect in it.
 
     When to use: mode collapse on small problems, where G moves from mode to mode.
-    When not: with a large D. Each simulated step costs about three D steps, and all stay in memory until the backward
-    pass. A penalty on D's gradient is then differentiated a third time, which costs more.
+    When not: with a large D. Each simulated step costs about as much as three D steps, and all of them stay in memory
+    until the backward pass. With a penalty on D's gradient, third derivatives make the steps more expensive.
     """
 
     name = "unrolled_discriminator"
@@ -79,10 +76,7 @@ class UnrolledDiscriminator(Plugin):
     class Config(Settings):
         steps: int = Field(5, ge=0, description="K, number of simulated D steps; 0 for ordinary training")
         lr: float = Field(
-            0.01,
-            gt=0,
-            description="learning rate of the simulated steps. Plain gradient descent needs a larger one than Adam; "
-            "if it is too large, G's loss becomes NaN",
+            0.01, gt=0, description="learning rate of the simulated steps; if it is too high, G's loss becomes NaN"
         )
 
     config: Config
@@ -96,10 +90,10 @@ class UnrolledDiscriminator(Plugin):
         if self.config.steps == 0:
             return
         lookahead = Step(run, "discriminator", step.real, step.labels, step.z, step.fake, simulated=True)
-        # Without it, a plugin that calls D in its hook would change D's buffers.
+        # A plugin may call D in its hook, which must not change D's buffers.
         lookahead.discriminator = with_parameters(run.discriminator, {})
         run.before_step["discriminator"](run, lookahead)
-        # The plugins of D steps set targets and weights. Their changes of images must not act here.
+        # The hooks of D steps set targets and weights. Changes of the images must have no effect here.
         lookahead.real, lookahead.fake = step.real, step.fake
 
         def loss(theta: Parameters) -> Tensor:
@@ -110,8 +104,7 @@ class UnrolledDiscriminator(Plugin):
             )
 
         trained_ids = {id(p) for p in run.parameters["discriminator"]}
-        # D's own parameters require no gradients in a G step, and must not change. A lazy term counts in every step,
-        # with its plain weight.
+        # D's own parameters require no gradients in a G step, and must not change.
         theta = {
             name: p.detach().clone().requires_grad_()
             for name, p in run.discriminator.named_parameters()
@@ -125,11 +118,7 @@ class UnrolledDiscriminator(Plugin):
 
 
 def _check_gradient(theta: Parameters, fake: Tensor) -> None:
-    """Check that torch can differentiate D's steps with respect to the images.
-
-    Raises:
-        InputError: it cannot.
-    """
+    """Raise an InputError if torch cannot differentiate D's steps with respect to the images."""
     try:
         with torch.autocast(fake.device.type, enabled=False):
             total = sum((t.sum() for t in theta.values()), torch.zeros((), device=fake.device))

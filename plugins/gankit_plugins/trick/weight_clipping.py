@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from gankit import Plugin, Settings, hookimpl
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from torch import Tensor
-
-    from gankit import RecipeInfo, Run
+from gankit import Plugin, RecipeInfo, Run, Settings, hookimpl
 
 
 def clip_weights(weights: Sequence[Tensor], c: float) -> None:
@@ -28,7 +22,7 @@ class WeightClipping(Plugin):
     """Clips every parameter of D to [-c, c] after each D step.
 
     Source: Arjovsky 2017 (Wasserstein GAN), algorithm 1, with c = 0.01. It is the simplest bound on D's slope, which
-    the Wasserstein loss needs. Biases and scales of norms are clipped, too.
+    the Wasserstein loss needs. It also clips biases and scales of norms.
 
     When to use: to reproduce the first Wasserstein GAN, with `wasserstein` and `rmsprop`.
     When not: otherwise; `gradient_penalty` and `spectral_norm` bound the slope with less loss of capacity.
@@ -44,10 +38,7 @@ class WeightClipping(Plugin):
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.use_of("normalization.discriminator") == "spectral_norm":
-            yield (
-                "spectral_norm normalises D's weights, so clipping them has no effect on the slope; remove one of the "
-                "two"
-            )
+            yield ("spectral_norm normalises D's weights, so clipping them has no effect on the slope; remove one")
         if recipe.use_of("optimizer.discriminator") in ("adam", "adamw"):
             yield (
                 "with Adam's momentum a clipped critic is unstable (Arjovsky 2017, section 4.3); use "
