@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gankit import Recipe, Spec
 from gankit.recipe.toml import merge
+from gankit.training.assembly import assemble
 from gankit.training.launch import resume, start
 from gankit.training.reporter import Reporter
 
@@ -40,6 +41,25 @@ def train(raw, out):
 def plain_recipe():
     """Function from the name of a base to its tiny recipe, as nested dictionaries."""
     return lambda base="igan_vn": merge(BASES[base], {})
+
+
+@pytest.fixture
+def assembled():
+    """Function that assembles a tiny recipe with changes."""
+    return lambda change, base="igan": assemble(Recipe.from_dict(merge(BASES[base], change)))
+
+
+@pytest.fixture
+def start_run(assembled):
+    """Function that returns a run of a tiny recipe with changes, ready for its first iteration."""
+
+    def make(change, base="igan"):
+        run = assembled(change, base)
+        run.load_data()
+        run.start()
+        return run
+
+    return make
 
 
 @pytest.fixture(scope="session")

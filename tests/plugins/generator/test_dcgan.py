@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from torch import nn
 
 from gankit import InputError, Spec
@@ -269,11 +268,3 @@ def test_training_does_not_wait_for_the_device(no_waiting):
     )
     with no_waiting:
         D(G(z, labels), labels).logits.sum().backward()
-
-
-@pytest.mark.parametrize("plugin_class", [Dcgan, ConditionalDcgan, DcganDiscriminator, ConditionalDcganDiscriminator])
-def test_settings(plugin_class):
-    assert plugin_class.Config().model_dump() == {"width": 128}
-    for wrong in ({"width": 0}, {"channels": 3}):
-        with pytest.raises(ValidationError):
-            plugin_class.Config(**wrong)

@@ -31,11 +31,6 @@ def test_prime_factors_are_prime_ascend_and_multiply_to_the_number(n):
     assert factors == sorted(factors)
 
 
-@pytest.mark.parametrize(("n", "factors"), [(1, []), (24, [2, 2, 2, 3]), (7, [7]), (8, [2, 2, 2]), (16, [2, 2, 2, 2])])
-def test_prime_factors_of_common_sizes(n, factors):
-    assert prime_factors(n) == factors
-
-
 @pytest.mark.parametrize("resolution", [4, 8, 20, 28, 32, 44, 64, 96])
 def test_quarter(resolution):
     assert quarter(resolution) * 4 == resolution

@@ -64,15 +64,6 @@ def test_balanced_labels_are_laid_out_by_class_and_come_back(labels_and_classes,
     assert torch.equal(from_groups(groups, way), x)
 
 
-@settings(deadline=None, max_examples=30)
-@given(balanced_labels())
-def test_of_balanced_labels_both_ways_are_the_same(labels_and_classes):
-    labels, classes = labels_and_classes
-    quick, careful = (route(torch.tensor(labels), classes, balanced) for balanced in (True, False))
-    assert torch.equal(quick.slots, careful.slots)
-    assert quick[1:] == careful[1:]
-
-
 def test_channels_per_image_may_change_on_the_way():
     """Networks by class give as many channels as they like: (rows, N * C') comes back as (B, C')."""
     labels = torch.tensor([2, 0, 1, 1, 0, 2])

@@ -1,13 +1,9 @@
 """Gradient penalty of WGAN-GP, against closed forms and finite differences."""
 
-import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import ValidationError
 from torch import nn
 
 from gankit import Step
@@ -37,22 +33,6 @@ def plugin(**settings):
     return GradientPenalty(GradientPenalty.Config(**settings))
 
 
-@settings(deadline=None)
-@given(st.integers(1, 3), st.floats(0, 4), st.floats(0, 1))
-def test_value_for_a_linear_discriminator(channels, length, t):
-    w = images(channels, 4, 4)
-    w = w / w.norm() * length
-    penalty = gradient_penalty(linear(w), images(3, channels, 4, 4), images(3, channels, 4, 4, seed=1), None, t)
-    assert penalty.item() == pytest.approx((length - 1) ** 2, abs=1e-12)
-
-
-def test_gradient_for_a_linear_discriminator():
-    w = images(2, 4, 4).requires_grad_()
-    gradient_penalty(linear(w), images(3, 2, 4, 4), images(3, 2, 4, 4), None, 0.5).backward()
-    norm = w.detach().norm()
-    torch.testing.assert_close(w.grad, 2 * (norm - 1) * w.detach() / norm)
-
-
 def test_value_for_a_quadratic_discriminator():
     """D(x) = |x|^2 / 2 has the gradient x, so the penalty shows at which points it was computed."""
     real, fake = images(4, 1, 2, 2), images(4, 1, 2, 2, seed=1)
@@ -62,23 +42,6 @@ def test_value_for_a_quadratic_discriminator():
         lambda x, labels: x.square().flatten(1).sum(1) / 2, real, fake, None, t.reshape(4, 1, 1, 1)
     )
     torch.testing.assert_close(penalty, expected)
-
-
-def test_value_equals_finite_differences():
-    D, real, fake = curved(), images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1)
-    t = torch.tensor([0.3, 0.8], dtype=torch.float64).reshape(2, 1, 1, 1)
-    h, expected = 1e-5, []
-    with torch.no_grad():
-        for x_hat in t * real + (1 - t) * fake:
-            slopes = []
-            for pixel in range(x_hat.numel()):
-                nudge = torch.zeros(x_hat.numel(), dtype=torch.float64)
-                nudge[pixel] = h
-                up, down = D((x_hat + nudge.view_as(x_hat))[None]), D((x_hat - nudge.view_as(x_hat))[None])
-                slopes.append((up - down).item() / (2 * h))
-            expected.append((sum(s * s for s in slopes) ** 0.5 - 1) ** 2)
-    penalty = gradient_penalty(lambda x, labels: D(x).flatten(), real, fake, None, t)
-    assert penalty.item() == pytest.approx(sum(expected) / 2, rel=1e-7)
 
 
 def test_gradient_for_d_equals_finite_differences():
@@ -120,21 +83,6 @@ def test_flat_discriminator_has_the_value_1_and_a_finite_gradient():
     assert w.grad.isfinite().all()
 
 
-def test_images_that_require_gradients_receive_them():
-    """An unrolled D needs these gradients. Checked with finite differences."""
-    real, fake = images(2, 3, 5, 5), images(2, 3, 5, 5, seed=1).requires_grad_()
-    D = curved()
-
-    def penalty(fake):
-        return gradient_penalty(lambda x, labels: D(x).flatten(), real, fake, None, 0.5)
-
-    (gradient,) = torch.autograd.grad(penalty(fake), fake)
-    d, h = torch.randn_like(fake), 1e-6
-    slope = (penalty(fake + h * d) - penalty(fake - h * d)) / (2 * h)
-    assert (gradient * d).sum().item() == pytest.approx(slope.item(), rel=1e-6)
-    assert slope.abs() > 0
-
-
 def test_norm_of_bfloat16_gradients_is_in_float32():
     """A bfloat16 sum of the squares of a thousand slopes of 1/16 would stop growing."""
     x = torch.zeros(2, 1, 32, 32, dtype=torch.bfloat16)
@@ -142,23 +90,6 @@ def test_norm_of_bfloat16_gradients_is_in_float32():
     penalty = gradient_penalty(linear(w), x, x, None, 0.5)
     assert penalty.dtype == torch.float32
     assert penalty.item() == pytest.approx((2 - 1) ** 2)
-
-
-def test_under_autocast_with_half_precision_fakes():
-    D = copy.deepcopy(curved()).float()
-    real, fake = images(2, 3, 5, 5, dtype=torch.float32), images(2, 3, 5, 5, dtype=torch.bfloat16, seed=1)
-    t = torch.tensor([0.3, 0.8]).reshape(2, 1, 1, 1)
-
-    def logits(x, labels):
-        return D(x).flatten()
-
-    exact = gradient_penalty(logits, real, fake.float(), None, t)
-    with torch.autocast("cpu", torch.bfloat16):
-        penalty = gradient_penalty(logits, real, fake, None, t)
-    penalty.backward()
-    assert penalty.dtype == torch.float32
-    # bfloat16 has 8 bits: 2^-8 for each of D's few roundings.
-    assert penalty.item() == pytest.approx(exact.item(), rel=4 * 2**-8)
 
 
 class Discriminator(nn.Module):
@@ -191,12 +122,6 @@ def new_step(labels=(0, 1, 2), shift=0.0):
     )
 
 
-def test_only_the_discriminator_has_the_term():
-    (term,) = plugin(weight=5.0, every=16).loss_terms("discriminator")
-    assert (term.name, term.weight, term.every) == ("gradient_penalty", 5.0, 16)
-    assert list(plugin().loss_terms("generator")) == []
-
-
 def test_term_uses_the_label_of_each_image():
     step = new_step()
     (term,) = plugin().loss_terms("discriminator")
@@ -218,9 +143,3 @@ def test_points_are_uniform_between_the_inputs_of_d():
     assert (t.min() >= 0) & (t.max() <= 1)
     quarters = torch.histc(t, bins=4, min=0, max=1) / len(t)
     assert (quarters - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5
-
-
-@pytest.mark.parametrize("wrong", [{"weight": 0.0}, {"weight": -1}, {"every": 0}, {"every": 1.5}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        GradientPenalty.Config(**wrong)

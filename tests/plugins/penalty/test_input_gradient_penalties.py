@@ -5,9 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gankit import Recipe
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
 from gankit.training.update import draw_step
 from gankit_plugins.penalty.dragan import perturb
 from gankit_plugins.penalty.input_gradient import interpolate, norm_deviation, squared_norm
@@ -63,28 +60,17 @@ def test_gradient_for_a_linear_discriminator():
     torch.testing.assert_close(w.grad, 2 * w.detach())
 
 
-@pytest.fixture
-def run(plain_recipe):
-    def make(change, base="igan"):
-        made = assemble(Recipe.from_dict(merge(plain_recipe(base), change)))
-        made.load_data()
-        made.start()
-        return made
-
-    return make
-
-
 @pytest.mark.parametrize("name", PENALTIES)
-def test_only_the_discriminator_has_the_term_with_its_interval(run, name):
-    terms = run({"tricks": {name: {"every": 4}}}).terms
+def test_only_the_discriminator_has_the_term_with_its_interval(start_run, name):
+    terms = start_run({"tricks": {name: {"every": 4}}}).terms
     assert [(t.name, t.every) for t in terms["discriminator"]][-1] == (name, 4)
     assert [t.name for t in terms["generator"]] == ["adversarial"]
 
 
 @pytest.mark.parametrize(("name", "side"), [("r1", "real_inputs"), ("r2", "fake_inputs")])
-def test_r1_and_r2_use_the_inputs_of_d(run, name, side):
+def test_r1_and_r2_use_the_inputs_of_d(start_run, name, side):
     """With noise on D's inputs, the penalty uses the same noisy images."""
-    run = run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
+    run = start_run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
     step = draw_step(run, "discriminator")
     *_, term = run.terms["discriminator"]
     inputs, _ = getattr(step, side)
@@ -93,11 +79,11 @@ def test_r1_and_r2_use_the_inputs_of_d(run, name, side):
     torch.testing.assert_close(term.function(step), gradient.square().sum((1, 2, 3)).mean() / 2)
 
 
-def test_interpolated_points_use_the_inputs_of_d(run, monkeypatch):
+def test_interpolated_points_use_the_inputs_of_d(start_run, monkeypatch):
     """Points: t real + (1 - t) fake for zero_centered_penalty, real images plus t times noise for dragan."""
     t = torch.rand(4, 1, 1, 1)
     for name, module in [("zero_centered_penalty", "zero_centered_penalty"), ("dragan", "dragan")]:
-        one = run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
+        one = start_run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
         step = draw_step(one, "discriminator")
         (real, _), (fake, _) = step.real_inputs, step.fake_inputs
         noise = torch.rand_like(real)
@@ -114,13 +100,13 @@ def test_interpolated_points_use_the_inputs_of_d(run, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_flat_wasserstein_critic_causes_a_warning(run, name):
-    warnings = run({"tricks": {name: {}, "weight_clipping": {}}, "loss": {"use": "wasserstein"}}).warnings
+def test_flat_wasserstein_critic_causes_a_warning(start_run, name):
+    warnings = start_run({"tricks": {name: {}, "weight_clipping": {}}, "loss": {"use": "wasserstein"}}).warnings
     assert any(s.startswith(f"tricks.{name}: a Wasserstein critic needs a slope") for s in warnings)
 
 
 @pytest.mark.parametrize("name", [*PENALTIES, "gradient_penalty"])
-def test_batch_norm_in_d_causes_a_warning(run, name):
-    warnings = run({"tricks": {name: {}}, "normalization": {"discriminator": "batch_norm"}}).warnings
+def test_batch_norm_in_d_causes_a_warning(start_run, name):
+    warnings = start_run({"tricks": {name: {}}, "normalization": {"discriminator": "batch_norm"}}).warnings
     assert any(s.startswith(f"tricks.{name}: the penalty needs the gradient of each single image") for s in warnings)
-    assert run({"tricks": {name: {}}}).warnings == []
+    assert start_run({"tricks": {name: {}}}).warnings == []

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from gankit import InputError
@@ -97,13 +96,6 @@ def test_names_of_parameters_stay():
     assert list(wrapped(p=0.5).state_dict()) == list(Generator().state_dict())
 
 
-def test_gradient_reaches_every_parameter():
-    torch.manual_seed(0)
-    network = wrapped(p=0.3)
-    network(torch.randn(32, 5)).square().sum().backward()
-    assert all(p.grad.abs().sum() > 0 for p in network.parameters())
-
-
 def test_discriminator_is_left_alone():
     network = Generator()
     assert wrapped(network, player="discriminator", p=0.5) is network
@@ -120,9 +112,3 @@ def test_layer_that_is_not_there_is_refused():
 def test_network_without_activation_modules_is_refused():
     with pytest.raises(InputError, match="Sequential has no activation modules"):
         wrapped(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
-
-
-@pytest.mark.parametrize("settings", [{"p": 1.0}, {"p": -0.1}, {"layers": []}, {"layers": [-1]}])
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ValidationError):
-        Dropout.Config(**settings)

@@ -4,9 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from gankit_plugins.trick.instance_noise import InstanceNoise, variance
 
@@ -19,17 +16,6 @@ def noise(images, iteration=0, **settings):
 @pytest.mark.parametrize(("t", "sigma"), [(0, 0.5), (1, 0.46), (5, 0.3), (9, 0.14), (10, 0.1), (11, 0.1), (10**9, 0.1)])
 def test_sigma_goes_in_a_straight_line_and_stays(t, sigma):
     assert variance(t, 0.5, 0.1, over=10) == pytest.approx(sigma**2)
-
-
-@given(st.integers(0, 10**7), st.floats(0, 5))
-def test_without_an_end_it_never_changes(t, sigma):
-    assert variance(t, sigma, 0.0, over=None) == pytest.approx(sigma**2)
-
-
-@given(st.integers(0, 2000), st.floats(0, 2), st.floats(0, 2))
-def test_variance_stays_between_its_ends(t, first, last):
-    low, high = sorted((first**2, last**2))
-    assert low - 1e-9 <= variance(t, first, last, over=1000) <= high + 1e-9
 
 
 @pytest.mark.parametrize("iteration", [0, 250, 500, 900])
@@ -49,23 +35,10 @@ def test_each_pixel_has_noise_of_its_own():
     assert len(noise(torch.zeros(4, 3, 8, 8)).unique()) == 4 * 3 * 8 * 8
 
 
-def test_labels_pass_through():
-    labels = torch.tensor([1, 2])
-    trick = InstanceNoise(InstanceNoise.Config())
-    _, after = trick.discriminator_inputs(torch.zeros(2, 1, 4, 4), labels, SimpleNamespace(iteration=0))
-    assert after is labels
-
-
 def test_gradient_passes_through():
     images = torch.zeros(2, 1, 4, 4, requires_grad=True)
     noise(images).sum().backward()
     assert torch.equal(images.grad, torch.ones_like(images))
-
-
-def test_images_given_are_left_alone():
-    images = torch.zeros(2, 1, 4, 4)
-    noise(images)
-    assert not images.any()
 
 
 def test_type_and_memory_format_stay():
@@ -80,9 +53,3 @@ def test_no_noise_is_drawn_once_it_has_faded():
     before = torch.get_rng_state()
     assert noise(images, iteration=10, sigma=1.0, over=10) is images
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("settings", [{"sigma": -0.1}, {"final_sigma": -1}, {"over": 0}, {"sigma": float("nan")}])
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ValidationError):
-        InstanceNoise.Config(**settings)

@@ -8,7 +8,6 @@ import torch
 
 from gankit import GankitError, Recipe
 from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
 from gankit.training.launch import start
 from gankit_plugins.trick.training_monitor import WINDOW, TrainingMonitor, oscillates, pairwise_distance
 
@@ -135,8 +134,8 @@ def test_oscillation_causes_a_warning():
         ({"tricks": {"relativistic": {}}}, "with relativistic D's outputs are not logits"),
     ],
 )
-def test_loss_without_probability_causes_a_warning(plain_recipe, change, reason):
-    raw = merge(plain_recipe("igan"), {"tricks": {"training_monitor": {"every": 1}}})
-    assert assemble(Recipe.from_dict(raw)).warnings == []
-    (sentence,) = assemble(Recipe.from_dict(merge(raw, change))).warnings
+def test_loss_without_probability_causes_a_warning(assembled, change, reason):
+    monitored = {"tricks": {"training_monitor": {"every": 1}}}
+    assert assembled(monitored).warnings == []
+    (sentence,) = assembled(merge(monitored, change)).warnings
     assert reason in sentence
