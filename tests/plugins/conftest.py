@@ -105,7 +105,9 @@ def in_a_run(plain_runs, tmp_path):
 
 NORMALIZATION = {
     "none": lambda player, layer, features: layer,
-    "batch_norm": lambda player, layer, features: nn.Sequential(layer, nn.BatchNorm2d(features)),
+    "batch_norm": lambda player, layer, features: nn.Sequential(
+        layer, (nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d)(features)
+    ),
 }
 
 
