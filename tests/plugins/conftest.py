@@ -168,7 +168,7 @@ def before_batch_norm():
             f"{name}.0.bias"
             for name, module in network.named_modules()
             if [type(layer) for layer in module.children()]
-            in ([nn.Conv2d, nn.BatchNorm2d], [nn.ConvTranspose2d, nn.BatchNorm2d])
+            in ([nn.Conv2d, nn.BatchNorm2d], [nn.ConvTranspose2d, nn.BatchNorm2d], [nn.Linear, nn.BatchNorm1d])
         }
 
     return names

@@ -88,12 +88,26 @@ def test_memory_format_does_not_change_the_output(make, label, config):
 
 
 @EACH
-def test_gradients_reach_every_parameter_without_waiting(make, no_waiting, label, config):
-    network, x = make(label, config)
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+def test_gradients_reach_every_parameter_without_waiting(
+    make, no_waiting, before_batch_norm, label, config, normalization
+):
+    """Except the biases before a batch norm, which removes them."""
+    network, x = make(label, config, normalization)
     with no_waiting:
         result = output(network, x, LABELS)
         (result * torch.randn_like(result)).sum().backward()
-    assert all(p.grad.abs().max() > 0 for p in network.parameters())
+    idle = {name for name, p in network.named_parameters() if p.grad.abs().max() < 1e-9}
+    assert idle == before_batch_norm(network)
+
+
+@pytest.mark.parametrize("label", ["generator.igan_vn", "discriminator.igan_per_class"])
+def test_uneven_labels_are_refused_in_training_mode(make, label):
+    network, x = make(label, {})
+    with pytest.raises(InputError, match="class_balanced"):
+        network(x, torch.tensor([0, 1, 1, 1, 2, 2]))
+    with pytest.raises(InputError, match="5 images cannot be split evenly among 3 classes"):
+        network(x[:5], LABELS[:5])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
-"""Discriminator: igan."""
+"""Discriminators `igan` and `igan_per_class`."""
 
 import pytest
 import torch
 from torch import nn
 
-from gankit import InputError
 from gankit_plugins.discriminator.igan import IganDiscriminator, IganPerClass
-from gankit_plugins.generator.igan import Igan
 
 ORDER = [2, 0, 1, 1, 2, 0, 0, 2, 1, 0, 1, 2]
 """Four images of each of three classes, in no order."""
@@ -50,34 +48,15 @@ NORMALIZED = [("none", WITHOUT_BATCH_NORM), ("batch_norm", WITH_BATCH_NORM)]
 
 
 @pytest.mark.parametrize(("normalization", "parameters"), NORMALIZED)
-def test_shapes_and_size_at_the_papers_resolution(spec_of, normalization, parameters):
+@pytest.mark.parametrize(("build", "classes"), [(one, 1), (per_class, 10)])
+def test_shapes_and_size_at_the_papers_resolution(spec_of, normalization, parameters, build, classes):
     assert WITHOUT_BATCH_NORM == 2_966_241
     with torch.device("meta"):
-        network = one(spec_of(normalization, channels=3, resolution=96))
-        logits, features = network(torch.empty(2, 3, 96, 96), None)
-    assert sum(p.numel() for p in network.parameters()) == parameters
-    assert logits.shape == (2,)
-    assert features.shape == (2, 6 * 6 * 256)
-
-
-@pytest.mark.parametrize(("normalization", "parameters"), NORMALIZED)
-def test_ten_classes_are_ten_networks(spec_of, normalization, parameters):
-    with torch.device("meta"):
-        network = per_class(spec_of(normalization, channels=3, resolution=96, classes=10))
-        logits, features = network(torch.empty(20, 3, 96, 96), torch.arange(20) % 10)
-    assert sum(p.numel() for p in network.parameters()) == 10 * parameters
+        network = build(spec_of(normalization, channels=3, resolution=96, classes=classes))
+        logits, features = network(torch.empty(20, 3, 96, 96), torch.arange(20) % classes)
+    assert sum(p.numel() for p in network.parameters()) == classes * parameters
     assert logits.shape == (20,)
     assert features.shape == (20, 6 * 6 * 256)
-
-
-def test_it_is_weaker_than_the_generator(spec_of):
-    """Meng 2021, section 1.2: else its loss falls to nothing at once."""
-    with torch.device("meta"):
-        spec = spec_of("batch_norm", channels=3, resolution=96)
-        generator = Igan(Igan.Config()).build_generator(spec=spec)
-        judge = one(spec)
-    size_of = {name: sum(p.numel() for p in n.parameters()) for name, n in (("G", generator), ("D", judge))}
-    assert size_of["D"] < size_of["G"] / 2
 
 
 @pytest.mark.parametrize(
@@ -111,13 +90,6 @@ def test_block_adds_its_two_ways(spec_of):
     maps = first(x)
     expected = nn.functional.leaky_relu(block.long_way(maps) + block.short_cut(maps), 0.02)
     assert torch.equal(network(x, None).features, expected.flatten(1))
-    # Gradient passes each way when the other is cut.
-    for way in (block.long_way, block.short_cut):
-        handle = way.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
-        network.zero_grad()
-        network(x, None).logits.sum().backward()
-        assert first[0].weight.grad.abs().max() > 0
-        handle.remove()
 
 
 @pytest.mark.parametrize("build", [one, per_class])
@@ -129,22 +101,6 @@ def test_it_has_no_pooling_and_leaky_relu_of_two_hundredths(spec_of, build):
     # One behind the first layer, two in each of the four blocks.
     assert sum(isinstance(m, nn.LeakyReLU) for m in leaves) == 9
     assert sum(isinstance(m, nn.Conv2d) and m.stride == (2, 2) for m in leaves) == 8
-
-
-@pytest.mark.parametrize("build", [one, per_class])
-@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
-@pytest.mark.parametrize("resolution", [4, 8, 28])
-def test_gradient_reaches_every_parameter(spec_of, before_batch_norm, resolution, normalization, build):
-    """Except the biases right before a batch norm, which it takes out again: their gradient is zero by nature."""
-    network = build(spec_of(normalization, channels=3, resolution=resolution, classes=3), width=2).double()
-    logits = network(images_of(12, 3, resolution, torch.float64), torch.tensor(ORDER)).logits
-    (logits * torch.randn_like(logits)).sum().backward()
-    # Each network is initialised like a separate one.
-    smallest = {n: min(s.abs().max().item() for s in p.grad.chunk(network.classes)) for n, p in
-                network.named_parameters()}  # fmt: skip
-    taken_out = before_batch_norm(network)
-    assert bool(taken_out) == (normalization == "batch_norm")
-    assert {name for name, size in smallest.items() if size < 1e-10} == taken_out
 
 
 def gradient_norm_penalty(network, images, labels):
@@ -187,26 +143,6 @@ def test_classes_at_once_are_classes_one_by_one(spec_of, of_class, roughen, reso
             close(gradient, single[name].grad)
         for name, value in of_class(together.state_dict(), network.state_dict(), 3, k).items():
             close(value, network.state_dict()[name])
-
-
-def test_each_network_receives_only_its_class(spec_of):
-    """Bit for bit, even through batch norm in training mode."""
-    network = per_class(spec_of("batch_norm", channels=1, resolution=8, classes=3), width=2)
-    labels, images = torch.tensor(ORDER), images_of(12, 1, 8)
-    before = network(images, labels).logits
-    others = images + (labels == 1).float()[:, None, None, None]
-    after = network(others, labels).logits
-    assert torch.equal(before[labels != 1], after[labels != 1])
-    assert (before[labels == 1] != after[labels == 1]).all()
-
-
-@pytest.mark.parametrize("labels", [[0, 1, 1, 1, 2, 2], [1] * 6])
-def test_in_training_uneven_labels_are_refused(spec_of, labels):
-    network = per_class(spec_of(channels=1, resolution=4, classes=3), width=1)
-    with pytest.raises(InputError, match="class_balanced"):
-        network(images_of(6, 1, 4), torch.tensor(labels))
-    with pytest.raises(InputError, match="7 images cannot be split evenly among 3 classes"):
-        network(images_of(7, 1, 4), torch.arange(7) % 3)
 
 
 def test_without_classes_or_with_one_it_is_one_network(spec_of):

@@ -1,4 +1,4 @@
-"""CGAN's networks and maxout: their equations, the paper's sizes, and that the class acts."""
+"""CGAN's networks and maxout: their equations and the paper's sizes."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def generator(spec, **config):
     return Cgan(Cgan.Config(**config)).build_generator(spec=spec)
 
 
-def judge(spec, plugin_class=CganDiscriminator, **config):
+def discriminator(spec, plugin_class=CganDiscriminator, **config):
     torch.manual_seed(0)
     return plugin_class(plugin_class.Config(**config)).build_discriminator(spec=spec)
 
@@ -46,14 +46,14 @@ def test_maxout_is_the_largest_of_each_units_pieces():
     assert torch.equal(maxout(x, 1), x)
 
 
-def test_black_is_nothing():
+def test_black_is_0():
     assert to_unit_interval(torch.tensor([-1.0, 0, 1])).tolist() == [0, 0.5, 1]
 
 
 def test_papers_sizes():
     """Mirza 2014, section 4.1, weights and biases."""
     spec = Spec(**MNIST)
-    G, D = generator(spec), judge(spec)
+    G, D = generator(spec), discriminator(spec)
     of_G = (100 * 200 + 200) + (10 * 1000 + 1000) + (1200 * 1200 + 1200) + (1200 * 784 + 784)
     of_D = (784 * 240 * 5 + 240 * 5) + (10 * 50 * 5 + 50 * 5) + (290 * 240 * 4 + 240 * 4) + (240 + 1)
     assert sum(p.numel() for p in G.parameters()) == of_G
@@ -61,7 +61,7 @@ def test_papers_sizes():
 
 
 def test_first_gans_sizes():
-    D = judge(Spec(**MNIST), MaxoutDiscriminator)
+    D = discriminator(Spec(**MNIST), MaxoutDiscriminator)
     assert sum(p.numel() for p in D.parameters()) == (784 * 1200 + 1200) + (240 * 1200 + 1200) + (240 + 1)
     assert [m.p for m in D.modules() if isinstance(m, nn.Dropout)] == [0.2, 0.5, 0.5]
 
@@ -84,13 +84,13 @@ def test_generator_is_its_equation(roughen):
 
 def test_discriminator_is_its_equation(roughen):
     spec = Spec(channels=1, resolution=2, classes=3)
-    D = roughen(judge(spec, **SMALL_D).double()).eval()
+    D = roughen(discriminator(spec, **SMALL_D).double()).eval()
     from_image, from_label, joint, head = linears(D)
     images, labels = torch.rand(6, 1, 2, 2, dtype=torch.float64) * 2 - 1, torch.tensor([0, 1, 2, 2, 1, 0])
     for image, label, logit, features in zip(images, labels.tolist(), *D(images, labels), strict=True):
         y = [float(k == label) for k in range(3)]
-        seen = [(x + 1) / 2 for x in image.flatten().tolist()]
-        both = largest(linear(from_image, seen), 2) + largest(linear(from_label, y), 2)
+        pixels = [(x + 1) / 2 for x in image.flatten().tolist()]
+        both = largest(linear(from_image, pixels), 2) + largest(linear(from_label, y), 2)
         joined = largest(linear(joint, both), 3)
         assert features.tolist() == pytest.approx(joined, rel=1e-9)
         assert logit.item() == pytest.approx(linear(head, joined)[0], rel=1e-9)
@@ -98,23 +98,23 @@ def test_discriminator_is_its_equation(roughen):
 
 def test_first_gans_discriminator_is_its_equation(roughen):
     spec = Spec(channels=2, resolution=2)
-    D = roughen(judge(spec, MaxoutDiscriminator, units=[4, 3], pieces=2).double()).eval()
+    D = roughen(discriminator(spec, MaxoutDiscriminator, units=[4, 3], pieces=2).double()).eval()
     first, second, head = linears(D)
     images = torch.rand(5, 2, 2, 2, dtype=torch.float64) * 2 - 1
     for image, logit, features in zip(images, *D(images, None), strict=True):
-        seen = [(x + 1) / 2 for x in image.flatten().tolist()]
-        hidden = largest(linear(second, largest(linear(first, seen), 2)), 2)
+        pixels = [(x + 1) / 2 for x in image.flatten().tolist()]
+        hidden = largest(linear(second, largest(linear(first, pixels), 2)), 2)
         assert features.tolist() == pytest.approx(hidden, rel=1e-9)
         assert logit.item() == pytest.approx(linear(head, hidden)[0], rel=1e-9)
 
 
-def test_units_are_dropped_in_training_alone():
+def test_units_are_dropped_in_training_only():
     spec = Spec(channels=1, resolution=4, classes=3)
     images, labels = torch.rand(4, 1, 4, 4), torch.arange(4) % 3
-    for network in (judge(spec), judge(spec, MaxoutDiscriminator)):
+    for network in (discriminator(spec), discriminator(spec, MaxoutDiscriminator)):
         assert not torch.equal(network(images, labels).features, network(images, labels).features)
         network.eval()
         assert torch.equal(network(images, labels).features, network(images, labels).features)
-    whole = judge(spec, dropout=0), judge(spec, MaxoutDiscriminator, dropout=0, input_dropout=0)
+    whole = discriminator(spec, dropout=0), discriminator(spec, MaxoutDiscriminator, dropout=0, input_dropout=0)
     for network in whole:
         assert torch.equal(network(images, labels).logits, network(images, labels).logits)

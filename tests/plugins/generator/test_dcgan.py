@@ -1,4 +1,4 @@
-"""DCGAN's networks: the paper's table, any size, how they begin, what is normalised, and that classes act."""
+"""DCGAN's networks: the paper's table, any size, initial weights and equation."""
 
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ def generator(spec, plugin_class=Dcgan, **config):
     return plugin_class(plugin_class.Config(**config)).build_generator(spec=spec)
 
 
-def judge(spec, plugin_class=DcganDiscriminator, **config):
+def discriminator(spec, plugin_class=DcganDiscriminator, **config):
     torch.manual_seed(0)
     return plugin_class(plugin_class.Config(**config)).build_discriminator(spec=spec)
 
@@ -59,7 +59,7 @@ PAPER_D = (
 def test_papers_maps_and_size():
     with torch.device("meta"):
         spec = Spec(channels=3, resolution=64, latent_size=100, normalize=norms)
-        G, D = generator(spec), judge(spec)
+        G, D = generator(spec), discriminator(spec)
         maps = {"G": [], "D": []}
         for name, body in (("G", G.body), ("D", D.body)):
             for layer in body:
@@ -77,7 +77,7 @@ def test_papers_maps_and_size():
 def test_layers_are_the_papers():
     with torch.device("meta"):
         spec = Spec(resolution=64, normalize=norms)
-        G, D = generator(spec), judge(spec)
+        G, D = generator(spec), discriminator(spec)
     grown = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)][1:]
     assert [(m.kernel_size, m.stride) for m in grown] == [((5, 5), (2, 2))] * 4
     assert [(m.kernel_size, m.stride) for m in D.modules() if isinstance(m, nn.Conv2d)] == [((5, 5), (2, 2))] * 4
@@ -124,16 +124,16 @@ def test_doubling_comes_back_to_every_side_that_was_halved(side):
 
 
 @pytest.mark.parametrize("resolution", [1, 3])
-@pytest.mark.parametrize("build", [generator, judge])
+@pytest.mark.parametrize("build", [generator, discriminator])
 def test_too_small_images_are_refused(build, resolution):
     with pytest.raises(InputError, match=f"images are {resolution} pixels wide, and dcgan needs 4 or more; use mlp"):
         build(Spec(resolution=resolution))
 
 
-def test_weights_begin_as_the_paper_has_them():
-    """N(0, 0.02^2): mean, deviation and the share beyond two deviations, of a network with enough of them to tell."""
+def test_initial_weights_are_the_papers():
+    """Check the mean, standard deviation and share beyond two deviations of N(0, 0.02^2)."""
     spec = Spec(resolution=32, normalize=norms)
-    for network in (generator(spec, width=16), judge(spec, width=16)):
+    for network in (generator(spec, width=16), discriminator(spec, width=16)):
         layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
         for layer in layers:
             w = layer.weight.detach().flatten()
@@ -146,14 +146,14 @@ def test_weights_begin_as_the_paper_has_them():
 
 @pytest.mark.parametrize("resolution", [8, 13])
 def test_generator_is_its_equation(roughen, resolution):
-    """A matrix and transposed convolutions, written out with what torch calls them, for z and a class."""
+    """Compare with a matrix and transposed convolutions, written out for z and a class."""
     spec = Spec(channels=2, resolution=resolution, latent_size=3, classes=2)
     G = roughen(DcganGenerator(spec, 2, 2).double())
     layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
     z, labels = noise(4, 3), torch.tensor([1, 0, 0, 1])
-    seen = torch.cat([z, torch.tensor([[0.0, 1], [1, 0], [1, 0], [0, 1]])], dim=1)
+    inputs = torch.cat([z, torch.tensor([[0.0, 1], [1, 0], [1, 0], [0, 1]])], dim=1)
     W = layers[0].weight
-    x = torch.einsum("bi,ichw->bchw", seen, W) + layers[0].bias.view(1, -1, 1, 1)
+    x = torch.einsum("bi,ichw->bchw", inputs, W) + layers[0].bias.view(1, -1, 1, 1)
     for layer, side in zip(layers[1:], sides(resolution)[-2::-1], strict=True):
         # Zeros between the pixels, then a plain convolution with the kernel turned around.
         before = x.relu()
@@ -168,8 +168,8 @@ def test_generator_is_its_equation(roughen, resolution):
 def test_labels_as_numbers():
     labels = torch.tensor([2, 0])
     assert one_hot(labels, 3).tolist() == [[0, 0, 1], [1, 0, 0]]
-    shown = append_label_planes(torch.full((2, 1, 2, 2), 0.5), labels, 3)
-    assert shown.shape == (2, 4, 2, 2)
-    assert torch.equal(shown[:, 0], torch.full((2, 2, 2), 0.5))
-    assert torch.equal(shown[:, 1:].amax((2, 3)), one_hot(labels, 3))
-    assert torch.equal(shown[:, 1:].amin((2, 3)), one_hot(labels, 3))
+    planes = append_label_planes(torch.full((2, 1, 2, 2), 0.5), labels, 3)
+    assert planes.shape == (2, 4, 2, 2)
+    assert torch.equal(planes[:, 0], torch.full((2, 2, 2), 0.5))
+    assert torch.equal(planes[:, 1:].amax((2, 3)), one_hot(labels, 3))
+    assert torch.equal(planes[:, 1:].amin((2, 3)), one_hot(labels, 3))
