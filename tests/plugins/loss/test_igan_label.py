@@ -90,5 +90,8 @@ def test_generator_term(make_step, target):
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_without_weights_it_equals_the_non_saturating_loss(make_step, player):
     step = make_step(player, REAL, FAKE)
+    step.real_target, step.fake_target, step.generator_target = torch.tensor([0.9, 0.8, 0.7, 1.0]), 0.1, 0.0
     (other,) = NonSaturating(NonSaturating.Config()).loss_terms(player)
-    assert torch.equal(term_of(player)(step), other.function(step))
+    value = other.function(step)
+    assert ("real_output" in vars(step)) == (player == "discriminator")
+    assert torch.equal(term_of(player)(step), value)
