@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gankit import Recipe, Spec
+from gankit.plugin.registry import Registry
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
 from gankit.training.launch import resume, start
@@ -35,6 +36,15 @@ FILES = ("generator", "checkpoints/000004/generator", "checkpoints/000004/discri
 
 def train(raw, out):
     return start(Recipe.from_dict(raw), out, Reporter())[0].path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_plugins():
+    """The installed plugins, read once, because every recipe needs them."""
+    registry = Registry.installed()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "installed", lambda: registry)
+        yield
 
 
 @pytest.fixture
