@@ -38,7 +38,7 @@ def train(raw, out):
     return start(Recipe.from_dict(raw), out, Reporter())[0].path
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def installed_plugins():
     """The installed plugins, read once, because every recipe needs them."""
     registry = Registry.installed()

@@ -28,7 +28,7 @@ def test_constant(t):
     assert plugin(Constant).lr_schedule()(t) == 1.0
 
 
-def test_step_against_the_loop_that_is_printed():
+def test_step_equals_the_printed_loop():
     lr, gamma, every = 0.01, 0.3, 7
     for t in range(100):
         if t > 0 and t % every == 0:
@@ -44,10 +44,10 @@ def test_polynomial_against_exact_fractions(t, T, power):
 
 
 def test_polynomial_ends_with_the_run_by_default():
-    own = plugin(Polynomial).lr_schedule(RUN)
-    assert [own(t) for t in (0, 50, 100, 200)] == [1.0, 0.75, 0.5, 0.0]
-    told = plugin(Polynomial, iterations=100, power=2).lr_schedule(RUN)
-    assert [told(t) for t in (0, 50, 100, 200)] == [1.0, 0.25, 0.0, 0.0]
+    default = plugin(Polynomial).lr_schedule(RUN)
+    assert [default(t) for t in (0, 50, 100, 200)] == [1.0, 0.75, 0.5, 0.0]
+    shorter = plugin(Polynomial, iterations=100, power=2).lr_schedule(RUN)
+    assert [shorter(t) for t in (0, 50, 100, 200)] == [1.0, 0.25, 0.0, 0.0]
 
 
 @given(iterations, st.floats(0, 1), st.floats(0, 3))
@@ -66,7 +66,7 @@ def test_igan_dynamic_values():
 
 
 @given(iterations, st.floats(1e-6, 1e-2), st.floats(1, 1e5), st.floats(0, 100))
-def test_optimiser_at_end_lr_follows_equation_6_and_one_above_it_in_proportion(t, end_lr, init_set, gamma):
+def test_learning_rate_follows_equation_6_in_proportion_to_that_of_the_optimiser(t, end_lr, init_set, gamma):
     factor = plugin(IganDynamic, end_lr=end_lr, init_set=init_set, gamma=gamma).lr_schedule()(t)
     expected = float(Fraction(end_lr) + 1 / (Fraction(init_set) + Fraction(gamma) * t))
     assert end_lr * factor == pytest.approx(expected, rel=1e-9)

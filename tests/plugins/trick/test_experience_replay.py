@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def numbered(first, count, channels=1):
-    """Images that tell which they are: number n is n everywhere."""
+    """Return images with the values first, first + 1, ..., each constant over its pixels."""
     numbers = torch.arange(first, first + count, dtype=torch.float32)
     return numbers.reshape(-1, 1, 1, 1).expand(count, channels, 2, 2).contiguous()
 
@@ -31,51 +31,51 @@ def started(classes=0, channels=1, **settings):
     return plugin
 
 
-def turn(fake, labels=None, simulated=False):
+def new_step(fake, labels=None, simulated=False):
     run = SimpleNamespace(spec=Spec())
     return Step(run, "discriminator", fake.clone(), labels, torch.zeros(len(fake), 1), fake, simulated=simulated)
 
 
 def test_nothing_is_replaced_before_anything_is_stored():
     plugin, fake = started(), numbered(1, 6)
-    step = turn(fake)
+    step = new_step(fake)
     plugin.before_d_step(step)
     assert torch.equal(step.fake, numbered(1, 6))
 
 
-def test_share_is_past_ones_at_random_places():
+def test_share_of_the_fakes_is_replaced_at_random_places():
     torch.manual_seed(0)
     plugin = started(share=0.25, capacity=100, channels=3)
     places = []
     for t in range(60):
-        step = turn(numbered(8 * t + 1, 8, channels=3))
+        step = new_step(numbered(8 * t + 1, 8, channels=3))
         plugin.before_d_step(step)
-        shown = numbers(step.fake)
-        past = [i for i in range(8) if shown[i] != 8 * t + 1 + i]
+        fakes = numbers(step.fake)
+        past = [i for i in range(8) if fakes[i] != 8 * t + 1 + i]
         assert len(past) == (2 if t else 0)
-        assert all(shown[i] <= 8 * t for i in past)
+        assert all(fakes[i] <= 8 * t for i in past)
         assert torch.equal(step.fake.amin(dim=(1, 2, 3)), step.fake.amax(dim=(1, 2, 3)))
         places += past
     assert set(places) == set(range(8))
 
 
-def test_as_many_new_ones_are_stored_first_in_free_slots():
+def test_as_many_new_images_are_stored_first_in_free_slots():
     torch.manual_seed(0)
     plugin = started(share=0.5, capacity=10)
     stored = set()
     for t in range(3):
-        step = turn(numbered(8 * t + 1, 8))
+        step = new_step(numbered(8 * t + 1, 8))
         plugin.before_d_step(step)
         now = set(numbers(plugin.buffer.images)) - {0.0}
         assert stored <= now or t == 2
         new = now - stored
         assert len(new) == 4
         assert all(n > 8 * t for n in new)
-        # With half replaced, those are stored that D was shown as new.
+        # With half replaced, the new images among the inputs of D are stored.
         assert new == {n for n in numbers(step.fake) if n > 8 * t} or t == 0
         stored = now
         assert plugin.buffer.filled.tolist() == [min(4 * (t + 1), 10)]
-    # The third turn fills two free slots and overwrites two others.
+    # The third step fills two free slots and overwrites two others.
     assert len(stored) == 10
 
 
@@ -106,7 +106,7 @@ def test_every_stored_image_is_sampled_equally_often():
 
 
 class Naive:
-    """Shelves as Python lists: free slots are filled; an overwritten slot is any, but each once a turn."""
+    """Buffer as one Python list per class: free slots are filled first, then different slots are overwritten."""
 
     def __init__(self, classes, slots):
         self.shelves, self.slots = [[] for _ in range(classes)], slots
@@ -117,13 +117,13 @@ class Naive:
                for shelf in range(len(self.shelves))]  # fmt: skip
         for k, shelf in enumerate(self.shelves):
             after = numbers(buffer.images[k * self.slots : (k + 1) * self.slots])
-            kept = new[k][: self.slots]
+            stored = new[k][: self.slots]
             size = min(len(shelf) + len(new[k]), self.slots)
             assert buffer.filled[k] == size
             assert after[size:] == [0.0] * (self.slots - size)
             free = self.slots - len(shelf)
-            assert after[len(shelf) : len(shelf) + len(kept[:free])] == kept[:free]
-            assert sorted(n for n in after[:size] if n not in shelf) == sorted(kept)
+            assert after[len(shelf) : len(shelf) + len(stored[:free])] == stored[:free]
+            assert sorted(n for n in after[:size] if n not in shelf) == sorted(stored)
             self.shelves[k] = after[:size]
 
 
@@ -148,7 +148,7 @@ def test_fake_is_replaced_by_one_of_its_class():
     for t in range(30):
         fake = numbered(8 * t + 1, 8)
         of |= dict(zip(numbers(fake), labels.tolist(), strict=True))
-        step = turn(fake, labels)
+        step = new_step(fake, labels)
         plugin.before_d_step(step)
         assert [of[n] for n in numbers(step.fake)] == labels.tolist()
         assert torch.equal(step.labels, labels)
@@ -157,16 +157,16 @@ def test_fake_is_replaced_by_one_of_its_class():
         assert {of[n] for n in numbers(plugin.buffer.images[10 * k : 10 * k + 10])} == {k}
 
 
-def test_class_of_which_nothing_is_remembered_keeps_its_fakes():
+def test_class_without_stored_images_keeps_its_fakes():
     torch.manual_seed(0)
     plugin = started(classes=2, share=1.0, capacity=8)
-    plugin.before_d_step(turn(numbered(1, 3), torch.tensor([0, 0, 0])))
-    step = turn(numbered(10, 4), torch.tensor([0, 1, 0, 1]))
+    plugin.before_d_step(new_step(numbered(1, 3), torch.tensor([0, 0, 0])))
+    step = new_step(numbered(10, 4), torch.tensor([0, 1, 0, 1]))
     plugin.before_d_step(step)
-    shown = numbers(step.fake)
-    assert shown[1] == 11
-    assert shown[3] == 13
-    assert {shown[0], shown[2]} <= {1, 2, 3}
+    fakes = numbers(step.fake)
+    assert fakes[1] == 11
+    assert fakes[3] == 13
+    assert {fakes[0], fakes[2]} <= {1, 2, 3}
 
 
 def test_small_share_is_one_image():
@@ -176,9 +176,9 @@ def test_small_share_is_one_image():
 
 def test_only_the_steps_fakes_change_and_not_in_place():
     plugin = started(share=1.0, capacity=8)
-    plugin.before_d_step(turn(numbered(1, 4)))
+    plugin.before_d_step(new_step(numbered(1, 4)))
     fake = numbered(5, 4).requires_grad_()
-    step = turn(fake)
+    step = new_step(fake)
     before = {name: getattr(step, name) for name in ("real", "labels", "z", "real_target", "fake_target")}
     plugin.before_d_step(step)
     assert step.fake is not fake
@@ -189,10 +189,10 @@ def test_only_the_steps_fakes_change_and_not_in_place():
 
 def test_simulated_step_changes_nothing():
     plugin = started(share=1.0, capacity=8)
-    plugin.before_d_step(turn(numbered(1, 4)))
+    plugin.before_d_step(new_step(numbered(1, 4)))
     images, filled, randomness = plugin.buffer.rows.clone(), plugin.buffer.filled.clone(), torch.get_rng_state()
     fake = numbered(5, 4)
-    step = turn(fake, simulated=True)
+    step = new_step(fake, simulated=True)
     plugin.before_d_step(step)
     assert step.fake is fake
     assert torch.equal(plugin.buffer.rows, images)
@@ -211,6 +211,6 @@ def test_buffer_of_one_step_causes_a_warning():
     assert list(plugin.check_recipe(recipe(64, accumulate=2))) == []
 
 
-def test_no_room_for_every_class_is_refused():
+def test_capacity_below_the_number_of_classes_is_refused():
     with pytest.raises(ValueError, match="capacity = 9 is below the number of classes; set 10 or more"):
         ExperienceReplay(ExperienceReplay.Config(capacity=9)).adjust_spec(Spec(classes=10))
