@@ -1,4 +1,4 @@
-"""All generators and discriminators: their use of labels, independence of the batch, gradients and waits."""
+"""All generators and discriminators: their sizes, use of labels, independence of the batch, gradients and waits."""
 
 import pytest
 import torch
@@ -38,13 +38,13 @@ def plugin(label, config=None):
 def make(spec_of):
     """Function that returns a network for three classes, as a function to one tensor, and its inputs."""
 
-    def build(label, config, normalization="none"):
+    def build(label, config, normalization="none", channels=3, resolution=8):
         torch.manual_seed(0)
-        spec = spec_of(normalization, channels=3, resolution=8, classes=3, latent_size=5)
+        spec = spec_of(normalization, channels=channels, resolution=resolution, classes=3, latent_size=5)
         if label.startswith("generator"):
             return plugin(label, config).build_generator(spec=spec).double(), torch.randn(6, 5, dtype=torch.float64)
         network = plugin(label, config).build_discriminator(spec=spec).double()
-        return network, torch.randn(6, 3, 8, 8, dtype=torch.float64)
+        return network, torch.randn(6, channels, resolution, resolution, dtype=torch.float64)
 
     return build
 
@@ -75,6 +75,31 @@ def test_in_evaluation_mode_each_image_is_independent_of_its_batch(make, roughen
     labels = torch.tensor(labels)
     singles = [output(network, x[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
     torch.testing.assert_close(output(network, x[: len(labels)], labels), torch.cat(singles), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("label", "config", "resolution"),
+    [
+        *((*network, R) for network in NETWORKS if "generator.igan" in network[0] for R in (4, 8, 20, 28, 44, 64, 96)),
+        *((*network, R) for network in NETWORKS if "dcgan" in network[0] for R in (4, 5, 8, 28, 29, 31, 48, 100, 128)),
+        *(
+            (*network, R)
+            for network in NETWORKS
+            if network[0].endswith((".mlp", ".cgan", ".maxout"))
+            for R in (1, 5, 28)
+        ),
+    ],
+)
+def test_sizes(make, label, config, resolution):
+    channels = {4: 4, 8: 1, 29: 1}.get(resolution, 3)
+    network, x = make(label, config, "batch_norm", channels=channels, resolution=resolution)
+    result = network(x * 50, LABELS)
+    if label.startswith("generator"):
+        assert result.shape == (6, channels, resolution, resolution)
+        assert result.abs().max() <= 1
+    else:
+        assert result.logits.shape == (6,)
+        torch.testing.assert_close(result.logits, network.head(result.features).flatten())
 
 
 @EACH

@@ -1,10 +1,11 @@
-"""Normalisation: batch norm."""
+"""Normalisations `batch_norm` and `none`."""
 
 import pytest
 import torch
 from torch import nn
 
 from gankit_plugins.normalization.batch_norm import BatchNorm
+from gankit_plugins.normalization.none import NoNormalization
 
 
 def normalized(layer, features, **settings):
@@ -42,5 +43,11 @@ def test_in_evaluation_the_running_averages_take_the_batchs_place():
     torch.testing.assert_close(network(x[:1]), network(x)[:1])
 
 
-def test_batch_coupled_is_set():
+def test_only_batch_norm_couples_the_batch():
     assert BatchNorm.batch_coupled
+    assert not NoNormalization.batch_coupled
+
+
+def test_layer_without_normalisation_is_returned_unchanged():
+    layer = nn.Linear(3, 6)
+    assert NoNormalization(NoNormalization.Config()).normalization(layer) is layer
