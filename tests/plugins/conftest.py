@@ -1,4 +1,4 @@
-"""Fixtures for tests of plugins: tiny recipes, complete runs, and networks."""
+"""Fixtures for tests of plugins: tiny runs and networks."""
 
 import pytest
 import torch
@@ -9,12 +9,10 @@ from gankit import Recipe, Spec
 from gankit.plugin.registry import Registry
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
-from gankit.training.launch import resume, start
-from gankit.training.reporter import Reporter
 
 BY_CLASS = {
     "train": {"iterations": 4, "batch_size": 4, "discriminator_steps": 2, "device": "cpu"},
-    "output": {"log_every": 1, "checkpoint_every": 2, "sample_every": 4, "sample_count": 2},
+    "output": {"sample_count": 2},
     "data": {"use": "shapes", "resolution": 8, "count": 12, "kinds": ["circle", "ring"]},
     "generator": {"use": "igan_vn", "channels": 2},
     "discriminator": {"use": "igan_per_class", "width": 2},
@@ -30,12 +28,6 @@ UNCONDITIONAL = merge(
     },
 )
 BASES = {"igan_vn": BY_CLASS, "igan": UNCONDITIONAL}
-
-FILES = ("generator", "checkpoints/000004/generator", "checkpoints/000004/discriminator")
-
-
-def train(raw, out):
-    return start(Recipe.from_dict(raw), out, Reporter())[0].path
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,45 +64,6 @@ def start_run(assembled):
     return make
 
 
-@pytest.fixture(scope="session")
-def plain_runs(tmp_path_factory):
-    """Function that trains a base recipe once per session and returns its run directory."""
-    directories = {}
-
-    def run(base):
-        if base not in directories:
-            directories[base] = train(BASES[base], tmp_path_factory.mktemp(base) / "run")
-        return directories[base]
-
-    return run
-
-
-@pytest.fixture
-def in_a_run(plain_runs, tmp_path):
-    """Function that trains a changed recipe in one run and in two parts, and returns the directory of the one run.
-
-    It asserts that both end with the same bytes, and that the networks differ from those of the base recipe, or with
-    `changes=False` that they do not.
-    """
-
-    def check(change, base="igan_vn", changes=True):
-        changed = merge(BASES[base], change)
-        whole = train(changed, tmp_path / "whole")
-        cut = train(merge(changed, {"train": {"iterations": 2}}), tmp_path / "cut")
-        resume(cut, ["train.iterations=4"], Reporter())
-        newest = "checkpoints/000004"
-        for file in (*FILES, f"{newest}/optimizer", f"{newest}/plugins", f"{newest}/random"):
-            assert (cut / f"{file}.safetensors").read_bytes() == (whole / f"{file}.safetensors").read_bytes(), file
-        assert (cut / newest / "state.json").read_bytes() == (whole / newest / "state.json").read_bytes()
-        plain = plain_runs(base)
-        networks = [f"{newest}/{player}.safetensors" for player in ("generator", "discriminator")]
-        same = all((whole / file).read_bytes() == (plain / file).read_bytes() for file in networks)
-        assert same is not changes
-        return whole
-
-    return check
-
-
 # Networks
 
 NORMALIZATION = {
@@ -128,7 +81,7 @@ def spec_of():
 
 
 @pytest.fixture
-def of_class():
+def tensors_of_class():
     """Function that returns the tensors of class k of a network for N classes, in the shapes of one class.
 
     Grouped convolutions, transposed or not, those before a PixelShuffle, and batch norms have the classes along their
@@ -151,7 +104,7 @@ def of_class():
 
 
 @pytest.fixture
-def roughen():
+def perturbed():
     """Function that gives every parameter and buffer of a network different values, so that mix-ups are detected."""
 
     def change(network):

@@ -56,9 +56,9 @@ def output(network, x, labels):
 
 
 @EACH
-def test_output_depends_on_labels_or_ignores_them(make, roughen, label, config):
+def test_output_depends_on_labels_or_ignores_them(make, perturbed, label, config):
     network, x = make(label, config)
-    roughen(network).eval()
+    perturbed(network).eval()
     outputs = output(network, x[:1].expand(3, *x.shape[1:]), torch.arange(3))
     if label.partition(".")[2] in USE_LABELS:
         assert all((outputs[i] - outputs[j]).abs().max() > 1e-4 for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -69,9 +69,11 @@ def test_output_depends_on_labels_or_ignores_them(make, roughen, label, config):
 @EACH
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
 @pytest.mark.parametrize("labels", [[1, 0, 0, 2, 0, 1], [2, 2, 2, 2], [0]], ids=["uneven", "one class", "one image"])
-def test_in_evaluation_mode_each_image_is_independent_of_its_batch(make, roughen, label, config, normalization, labels):
+def test_in_evaluation_mode_each_image_is_independent_of_its_batch(
+    make, perturbed, label, config, normalization, labels
+):
     network, x = make(label, config, normalization)
-    roughen(network).eval()
+    perturbed(network).eval()
     labels = torch.tensor(labels)
     singles = [output(network, x[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
     torch.testing.assert_close(output(network, x[: len(labels)], labels), torch.cat(singles), rtol=0, atol=1e-10)

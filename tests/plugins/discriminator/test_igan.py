@@ -112,13 +112,13 @@ def gradient_norm_penalty(network, images, labels):
 
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
 @pytest.mark.parametrize("resolution", [4, 12])
-def test_classes_at_once_are_classes_one_by_one(spec_of, of_class, roughen, resolution, normalization):
+def test_classes_at_once_are_classes_one_by_one(spec_of, tensors_of_class, perturbed, resolution, normalization):
     """Outputs, gradients and running averages are equal in training mode."""
-    together = roughen(per_class(spec_of(normalization, channels=3, resolution=resolution, classes=3), width=2))
+    together = perturbed(per_class(spec_of(normalization, channels=3, resolution=resolution, classes=3), width=2))
     together.double()
     alone = [per_class(spec_of(normalization, channels=3, resolution=resolution), width=2).double() for _ in range(3)]
     for k, network in enumerate(alone):
-        network.load_state_dict(of_class(together.state_dict(), network.state_dict(), 3, k))
+        network.load_state_dict(tensors_of_class(together.state_dict(), network.state_dict(), 3, k))
     labels = torch.tensor(ORDER)
     images = images_of(12, 3, resolution, torch.float64).requires_grad_()
     logits, features = together(images, labels)
@@ -138,10 +138,10 @@ def test_classes_at_once_are_classes_one_by_one(spec_of, of_class, roughen, reso
         close(penalty[own], own_penalty)
         own_penalty.sum().backward()
         single = dict(network.named_parameters())
-        gradients = of_class({n: p.grad for n, p in together.named_parameters()}, single, 3, k)
+        gradients = tensors_of_class({n: p.grad for n, p in together.named_parameters()}, single, 3, k)
         for name, gradient in gradients.items():
             close(gradient, single[name].grad)
-        for name, value in of_class(together.state_dict(), network.state_dict(), 3, k).items():
+        for name, value in tensors_of_class(together.state_dict(), network.state_dict(), 3, k).items():
             close(value, network.state_dict()[name])
 
 

@@ -66,9 +66,9 @@ def test_first_gans_sizes():
     assert [m.p for m in D.modules() if isinstance(m, nn.Dropout)] == [0.2, 0.5, 0.5]
 
 
-def test_generator_is_its_equation(roughen):
+def test_generator_is_its_equation(perturbed):
     spec = Spec(channels=1, resolution=2, classes=3, latent_size=2)
-    G = roughen(generator(spec, noise_units=3, label_units=4, joint_units=5).double())
+    G = perturbed(generator(spec, noise_units=3, label_units=4, joint_units=5).double())
     from_noise, from_label, joint, to_image = linears(G)
     z, labels = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 1, 0])
 
@@ -82,9 +82,9 @@ def test_generator_is_its_equation(roughen):
         torch.testing.assert_close(image.flatten(), expected)
 
 
-def test_discriminator_is_its_equation(roughen):
+def test_discriminator_is_its_equation(perturbed):
     spec = Spec(channels=1, resolution=2, classes=3)
-    D = roughen(discriminator(spec, **SMALL_D).double()).eval()
+    D = perturbed(discriminator(spec, **SMALL_D).double()).eval()
     from_image, from_label, joint, head = linears(D)
     images, labels = torch.rand(6, 1, 2, 2, dtype=torch.float64) * 2 - 1, torch.tensor([0, 1, 2, 2, 1, 0])
     for image, label, logit, features in zip(images, labels.tolist(), *D(images, labels), strict=True):
@@ -96,9 +96,9 @@ def test_discriminator_is_its_equation(roughen):
         assert logit.item() == pytest.approx(linear(head, joined)[0], rel=1e-9)
 
 
-def test_first_gans_discriminator_is_its_equation(roughen):
+def test_first_gans_discriminator_is_its_equation(perturbed):
     spec = Spec(channels=2, resolution=2)
-    D = roughen(discriminator(spec, MaxoutDiscriminator, units=[4, 3], pieces=2).double()).eval()
+    D = perturbed(discriminator(spec, MaxoutDiscriminator, units=[4, 3], pieces=2).double()).eval()
     first, second, head = linears(D)
     images = torch.rand(5, 2, 2, 2, dtype=torch.float64) * 2 - 1
     for image, logit, features in zip(images, *D(images, None), strict=True):

@@ -127,10 +127,10 @@ def test_initial_weights_are_the_papers():
 
 
 @pytest.mark.parametrize("resolution", [8, 13])
-def test_generator_is_its_equation(roughen, resolution):
+def test_generator_is_its_equation(perturbed, resolution):
     """Compare with a matrix and transposed convolutions, written out for z and a class."""
     spec = Spec(channels=2, resolution=resolution, latent_size=3, classes=2)
-    G = roughen(DcganGenerator(spec, 2, 2).double())
+    G = perturbed(DcganGenerator(spec, 2, 2).double())
     layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
     z, labels = noise(4, 3), torch.tensor([1, 0, 0, 1])
     inputs = torch.cat([z, torch.tensor([[0.0, 1], [1, 0], [1, 0], [0, 1]])], dim=1)

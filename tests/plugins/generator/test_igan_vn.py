@@ -78,15 +78,17 @@ def test_shapes_and_size_at_the_papers_resolution(spec_of, normalization, classe
 @pytest.mark.parametrize("upsampling", UPSAMPLING)
 @pytest.mark.parametrize("normalization", NORMALIZATION)
 @pytest.mark.parametrize("resolution", [4, 12])
-def test_classes_at_once_are_branches_one_by_one(spec_of, of_class, roughen, resolution, normalization, upsampling):
+def test_classes_at_once_are_branches_one_by_one(
+    spec_of, tensors_of_class, perturbed, resolution, normalization, upsampling
+):
     """Images, gradients and running averages are equal in training mode."""
     spec = spec_of(normalization, channels=3, resolution=resolution, latent_size=6, classes=3)
-    network = roughen(built(spec, channels=2, upsampling=upsampling)).double()
+    network = perturbed(built(spec, channels=2, upsampling=upsampling)).double()
     singles = []
     for k in range(3):
         one_class = spec_of(normalization, channels=3, resolution=resolution, latent_size=6)
         singles.append(built(one_class, channels=2, upsampling=upsampling).double())
-        singles[k].load_state_dict(of_class(network.state_dict(), singles[k].state_dict(), 3, k))
+        singles[k].load_state_dict(tensors_of_class(network.state_dict(), singles[k].state_dict(), 3, k))
     labels = torch.tensor(ORDER)
     z, z_alone = z_of(12).requires_grad_(), z_of(12).requires_grad_()
     images = network(z, labels)
@@ -108,8 +110,8 @@ def test_classes_at_once_are_branches_one_by_one(spec_of, of_class, roughen, res
     close(z.grad, z_alone.grad)
     for k, single in enumerate(singles):
         parameters, state = dict(single.named_parameters()), single.state_dict()
-        gradients = of_class({n: p.grad for n, p in network.named_parameters()}, parameters, 3, k)
-        states = of_class(network.state_dict(), state, 3, k)
+        gradients = tensors_of_class({n: p.grad for n, p in network.named_parameters()}, parameters, 3, k)
+        states = tensors_of_class(network.state_dict(), state, 3, k)
         for name, gradient in gradients.items():
             if name.startswith(BY_CLASS):
                 close(gradient, parameters[name].grad)

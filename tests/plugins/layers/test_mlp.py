@@ -22,8 +22,8 @@ def layers_of(network, values, slope):
     return outputs
 
 
-def test_generator_is_its_equation(spec_of, roughen):
-    network = roughen(FullyConnectedGenerator(spec_of(channels=2, resolution=2, latent_size=3), [4, 5]).double())
+def test_generator_is_its_equation(spec_of, perturbed):
+    network = perturbed(FullyConnectedGenerator(spec_of(channels=2, resolution=2, latent_size=3), [4, 5]).double())
     z = torch.randn(6, 3, dtype=torch.float64)
     for row, image in zip(z.tolist(), network(z, None), strict=True):
         _, _, (sums, _) = layers_of(network, row, slope=0.0)
@@ -33,8 +33,8 @@ def test_generator_is_its_equation(spec_of, roughen):
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.2])
-def test_discriminator_is_its_equation(spec_of, roughen, slope):
-    network = roughen(FullyConnectedDiscriminator(spec_of(channels=2, resolution=2), [4, 5], slope).double())
+def test_discriminator_is_its_equation(spec_of, perturbed, slope):
+    network = perturbed(FullyConnectedDiscriminator(spec_of(channels=2, resolution=2), [4, 5], slope).double())
     images = torch.randn(6, 2, 2, 2, dtype=torch.float64)
     for image, logit, features in zip(images, *network(images, None), strict=True):
         _, (_, values), (sums, _) = layers_of(network, image.flatten().tolist(), slope)
