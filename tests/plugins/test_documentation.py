@@ -1,8 +1,8 @@
 """Documentation of every plugin: its docstring, and the pages about all of them."""
 
-import importlib.util
 from pathlib import Path
 
+import cost
 import pytest
 
 from gankit.plugin.registry import Registry
@@ -10,9 +10,6 @@ from gankit.testing import check_documentation
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
-_spec = importlib.util.spec_from_file_location("cost", ROOT / "benchmarks" / "cost.py")
-cost = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cost)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.label)

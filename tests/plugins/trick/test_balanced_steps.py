@@ -37,27 +37,26 @@ def test_flipped_labels_flip_the_order():
     assert ranking_accuracy(flipped).item() == 1
 
 
-SINGLE_RANK = SimpleNamespace(ranks=SimpleNamespace(mean=lambda x: x))
+RUN = SimpleNamespace(
+    ranks=SimpleNamespace(mean=lambda x: x), recipe=SimpleNamespace(train=SimpleNamespace(discriminator_steps=2))
+)
 """Run with one rank."""
-
-
-RUN = SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(discriminator_steps=2)))
 
 
 def test_one_player_is_trained_alone_until_patience_ends():
     plugin = BalancedSteps(BalancedSteps.Config(patience=2))
     assert plugin.step_order(RUN) is None
-    plugin.after_d_step(SINGLE_RANK, step([1.0], [0.0]))
+    plugin.after_d_step(RUN, step([1.0], [0.0]))
     assert [plugin.step_order(RUN) for _ in range(4)] == [["generator"], ["generator"], None, ["generator"]]
     for _ in range(6):
-        plugin.after_d_step(SINGLE_RANK, step([0.0], [1.0]))
+        plugin.after_d_step(RUN, step([0.0], [1.0]))
     assert plugin.step_order(RUN) == ["discriminator"] * 2
 
 
 def test_running_average_of_the_accuracy():
     plugin = BalancedSteps(BalancedSteps.Config(decay=0.25))
     for pair in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
-        plugin.after_d_step(SINGLE_RANK, step([pair[0]], [pair[1]]))
+        plugin.after_d_step(RUN, step([pair[0]], [pair[1]]))
     assert plugin.accuracy.item() == pytest.approx(0.25 * (0.25 * 1 + 0.75 * 0) + 0.75 * 0.5)
 
 
