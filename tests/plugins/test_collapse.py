@@ -1,4 +1,4 @@
-"""A collapsed run: warnings in its metrics, its log and at the top of its report page."""
+"""Collapsed run: warnings in its metrics, its log and at the top of its report page."""
 
 from html.parser import HTMLParser
 

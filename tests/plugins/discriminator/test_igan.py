@@ -83,7 +83,7 @@ def test_features_are_the_input_of_the_last_layer(spec_of, normalization):
     close(logits, (features * heads[labels]).sum(1) + network.head.bias[labels])
 
 
-def test_block_adds_its_two_ways(spec_of):
+def test_block_is_the_sum_of_its_two_paths(spec_of):
     network = one(spec_of(channels=3, resolution=8), width=2)
     x = images_of(2, 3, 8)
     first, block = network.body
@@ -93,7 +93,7 @@ def test_block_adds_its_two_ways(spec_of):
 
 
 @pytest.mark.parametrize("build", [one, per_class])
-def test_it_has_no_pooling_and_leaky_relu_of_two_hundredths(spec_of, build):
+def test_layers_are_convolutions_norms_and_leaky_relu_of_two_hundredths(spec_of, build):
     network = build(spec_of("batch_norm", channels=3, resolution=96, classes=2), width=2)
     leaves = [m for m in network.modules() if not list(m.children())]
     assert {type(m) for m in leaves} == {nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU}

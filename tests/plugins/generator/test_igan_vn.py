@@ -122,7 +122,7 @@ def test_classes_at_once_are_branches_one_by_one(
 
 
 def test_layers_of_the_long_way_and_the_branches(spec_of):
-    """A convolution of stride 1 with as many channels behind every step, as IGAN_v2 adds to IGAN."""
+    """IGAN_v2 adds a convolution of stride 1 after every step of IGAN."""
     network = built(spec_of("batch_norm", channels=3, resolution=96, latent_size=6, classes=2), channels=2)
 
     def layers(part):

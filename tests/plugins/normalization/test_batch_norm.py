@@ -21,7 +21,7 @@ LAYERS = [
 
 
 @pytest.mark.parametrize(("layer", "shape", "over"), LAYERS, ids=["conv", "transposed", "pixel shuffle", "linear"])
-def test_in_training_each_channel_is_normalised_over_the_batch(layer, shape, over):
+def test_each_channel_is_normalised_over_the_batch_in_training_mode(layer, shape, over):
     torch.manual_seed(0)
     x = 3 * torch.randn(shape) + 1
     raw = layer(x)
@@ -31,7 +31,7 @@ def test_in_training_each_channel_is_normalised_over_the_batch(layer, shape, ove
     )
 
 
-def test_in_evaluation_the_running_averages_take_the_batchs_place():
+def test_running_averages_are_used_in_evaluation_mode():
     torch.manual_seed(0)
     layer, x = nn.Linear(3, 6), torch.randn(8, 3)
     network = normalized(layer, 6, momentum=0.25)

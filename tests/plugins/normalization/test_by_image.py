@@ -1,4 +1,4 @@
-"""Layer, group and instance norm: each image by itself, each class's network by itself."""
+"""Layer, group and instance norm, computed for each image and each class's network separately."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def standardised(block):
 
 
 def by_blocks(x, size):
-    """Each image, `size` channels at a time."""
+    """Return each image with every block of `size` channels standardised."""
     return torch.stack([torch.cat([standardised(part) for part in image.split(size)]) for image in x])
 
 

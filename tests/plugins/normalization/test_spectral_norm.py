@@ -51,7 +51,7 @@ def run(start_run):
 
 
 @pytest.mark.parametrize("base", ["igan", "igan_vn"])
-def test_in_training_every_layer_of_d_stays_near_1_and_the_others_are_left_alone(run, base):
+def test_singular_values_of_d_stay_near_1_in_training_and_g_does_not_change(run, base):
     run = run("discriminator", base)
     for _ in range(5):
         train_iteration(run)
@@ -86,7 +86,7 @@ def test_gradient_is_that_of_the_quotient():
             assert original.grad[i, j].item() == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4, abs=1e-8)
 
 
-def test_evaluation_moves_nothing(run):
+def test_evaluation_mode_does_not_update_the_vectors(run):
     D = run("discriminator").discriminator.eval()
     before = copy.deepcopy(D.state_dict())
     images = torch.randn(2, 3, 8, 8)
@@ -115,7 +115,7 @@ def test_several_passes_before_one_gradient_of_a_gradient():
     torch.testing.assert_close(second_gradient(outputs), second_gradient(by_hand))
 
 
-def test_moving_average_of_a_network_stretches_no_more_than_the_network(run):
+def test_singular_values_of_a_moving_average_are_1(run):
     """Averages of vectors whose direction changes are much shorter than 1."""
     run = run("generator", tricks={"moving_average": {"decay": 0.9}}, optimizer={"generator": {"lr": 0.01}})
     for _ in range(30):

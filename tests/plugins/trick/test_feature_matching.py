@@ -14,7 +14,7 @@ def test_squared_distance_of_the_means_by_a_naive_loop():
     assert feature_matching(real, fake).item() == pytest.approx(expected)
 
 
-def test_it_takes_the_place_of_gs_terms_and_leaves_ds(assembled):
+def test_terms_of_g_are_replaced_and_those_of_d_are_not(assembled):
     def terms(**settings):
         return assembled({"tricks": {"feature_matching": settings}}).terms
 

@@ -11,7 +11,7 @@ from gankit_plugins.trick.label_weights import LabelWeights
 
 
 class Both:
-    """Several tricks on one step."""
+    """Tricks that act one after the other on a step."""
 
     def __init__(self, *tricks):
         self.tricks = tricks
@@ -59,7 +59,7 @@ def test_printed_ranges_are_the_default_and_act_by_their_means(best_discriminato
 
 
 @pytest.mark.parametrize("hook", ["before_d_step", "before_g_step"])
-def test_each_image_and_step_has_weights_of_its_own(hook):
+def test_each_image_and_step_has_different_weights(hook):
     torch.manual_seed(0)
     step, trick = new_step(), weights()
     getattr(trick, hook)(step)

@@ -26,7 +26,7 @@ def test_each_size_of_the_maps_has_one_part_of_z_and_all_of_z_is_used(run):
     assert sorted((p.part.start, p.part.stop) for p in places) == [(0, 50), (50, 100)]
 
 
-def test_what_is_added_is_the_linear_function_of_its_part(run):
+def test_addend_is_the_linear_function_of_its_part_of_z(run):
     G = run().generator.eval()
     place = joined(G)[0]
     seen = {}
