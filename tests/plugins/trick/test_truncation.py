@@ -27,7 +27,7 @@ def test_distribution_within_is_the_priors():
 
 
 def test_prior_with_nothing_within_is_refused():
-    with pytest.raises(InputError, match=r"truncation 0\.5: the prior hardly ever draws anything as small"):
+    with pytest.raises(InputError, match=r"truncation 0\.5: the prior has almost no numbers below it"):
         truncated(torch.ones(2), lambda: torch.ones(2), 0.5)
 
 
