@@ -9,10 +9,12 @@ from gankit import Recipe, Spec
 from gankit.plugin.registry import Registry
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
+from gankit.training.launch import start
+from gankit.training.reporter import Reporter
 
 BY_CLASS = {
     "train": {"iterations": 4, "batch_size": 4, "discriminator_steps": 2, "device": "cpu"},
-    "output": {"sample_count": 2},
+    "output": {"log_every": 1, "checkpoint_every": 2, "sample_every": 4, "sample_count": 2},
     "data": {"use": "shapes", "resolution": 8, "count": 12, "kinds": ["circle", "ring"]},
     "generator": {"use": "igan_vn", "channels": 2},
     "discriminator": {"use": "igan_per_class", "width": 2},
@@ -28,6 +30,11 @@ UNCONDITIONAL = merge(
     },
 )
 BASES = {"igan_vn": BY_CLASS, "igan": UNCONDITIONAL}
+
+
+def train(raw, out):
+    """Train a recipe on disk and return its run directory."""
+    return start(Recipe.from_dict(raw), out, Reporter())[0].path
 
 
 @pytest.fixture(scope="module", autouse=True)
