@@ -1,4 +1,4 @@
-"""Fixtures for tests of plugins: tiny recipes, complete runs, and networks."""
+"""Fixtures for tests of plugins: tiny runs and networks."""
 
 import pytest
 import torch
@@ -6,8 +6,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gankit import Recipe, Spec
+from gankit.plugin.registry import Registry
 from gankit.recipe.toml import merge
-from gankit.training.launch import resume, start
+from gankit.training.assembly import assemble
+from gankit.training.launch import start
 from gankit.training.reporter import Reporter
 
 BY_CLASS = {
@@ -29,11 +31,19 @@ UNCONDITIONAL = merge(
 )
 BASES = {"igan_vn": BY_CLASS, "igan": UNCONDITIONAL}
 
-FILES = ("generator", "checkpoints/000004/generator", "checkpoints/000004/discriminator")
-
 
 def train(raw, out):
+    """Train a recipe on disk and return its run directory."""
     return start(Recipe.from_dict(raw), out, Reporter())[0].path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed_plugins():
+    """The installed plugins, read once, because every recipe needs them."""
+    registry = Registry.installed()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "installed", lambda: registry)
+        yield
 
 
 @pytest.fixture
@@ -42,50 +52,32 @@ def plain_recipe():
     return lambda base="igan_vn": merge(BASES[base], {})
 
 
-@pytest.fixture(scope="session")
-def plain_runs(tmp_path_factory):
-    """Function that trains a base recipe once per session and returns its run directory."""
-    directories = {}
-
-    def run(base):
-        if base not in directories:
-            directories[base] = train(BASES[base], tmp_path_factory.mktemp(base) / "run")
-        return directories[base]
-
-    return run
+@pytest.fixture
+def assembled():
+    """Function that assembles a tiny recipe with changes."""
+    return lambda change, base="igan": assemble(Recipe.from_dict(merge(BASES[base], change)))
 
 
 @pytest.fixture
-def in_a_run(plain_runs, tmp_path):
-    """Function that trains a changed recipe in one run and in two parts, and returns the directory of the one run.
+def start_run(assembled):
+    """Function that returns a run of a tiny recipe with changes, ready for its first iteration."""
 
-    It asserts that both end with the same bytes, and that the networks differ from those of the base recipe, or with
-    `changes=False` that they do not.
-    """
+    def make(change, base="igan"):
+        run = assembled(change, base)
+        run.load_data()
+        run.start()
+        return run
 
-    def check(change, base="igan_vn", changes=True):
-        changed = merge(BASES[base], change)
-        whole = train(changed, tmp_path / "whole")
-        cut = train(merge(changed, {"train": {"iterations": 2}}), tmp_path / "cut")
-        resume(cut, ["train.iterations=4"], Reporter())
-        newest = "checkpoints/000004"
-        for file in (*FILES, f"{newest}/optimizer", f"{newest}/plugins", f"{newest}/random"):
-            assert (cut / f"{file}.safetensors").read_bytes() == (whole / f"{file}.safetensors").read_bytes(), file
-        assert (cut / newest / "state.json").read_bytes() == (whole / newest / "state.json").read_bytes()
-        plain = plain_runs(base)
-        networks = [f"{newest}/{player}.safetensors" for player in ("generator", "discriminator")]
-        same = all((whole / file).read_bytes() == (plain / file).read_bytes() for file in networks)
-        assert same is not changes
-        return whole
-
-    return check
+    return make
 
 
 # Networks
 
 NORMALIZATION = {
     "none": lambda player, layer, features: layer,
-    "batch_norm": lambda player, layer, features: nn.Sequential(layer, nn.BatchNorm2d(features)),
+    "batch_norm": lambda player, layer, features: nn.Sequential(
+        layer, (nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d)(features)
+    ),
 }
 
 
@@ -96,7 +88,7 @@ def spec_of():
 
 
 @pytest.fixture
-def of_class():
+def tensors_of_class():
     """Function that returns the tensors of class k of a network for N classes, in the shapes of one class.
 
     Grouped convolutions, transposed or not, those before a PixelShuffle, and batch norms have the classes along their
@@ -119,7 +111,7 @@ def of_class():
 
 
 @pytest.fixture
-def roughen():
+def perturbed():
     """Function that gives every parameter and buffer of a network different values, so that mix-ups are detected."""
 
     def change(network):
@@ -146,7 +138,7 @@ def before_batch_norm():
             f"{name}.0.bias"
             for name, module in network.named_modules()
             if [type(layer) for layer in module.children()]
-            in ([nn.Conv2d, nn.BatchNorm2d], [nn.ConvTranspose2d, nn.BatchNorm2d])
+            in ([nn.Conv2d, nn.BatchNorm2d], [nn.ConvTranspose2d, nn.BatchNorm2d], [nn.Linear, nn.BatchNorm1d])
         }
 
     return names

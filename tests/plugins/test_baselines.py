@@ -1,4 +1,4 @@
-"""Baseline recipes: the settings in their headers, and two iterations on drawn shapes instead of MNIST."""
+"""Baseline recipes: the settings in their headers, and two iterations on synthetic shapes instead of MNIST."""
 
 import pytest
 import torch
@@ -32,11 +32,10 @@ PAPERS = {
 
 CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"}
 SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
-NARROW = ["generator.width=4", "discriminator.width=4"]
-
-
-def loaded(name, *overrides):
-    return Recipe.load(find_recipe(name), [*SHAPES, *overrides])
+NARROW = {
+    "gan_mnist": ["generator.hidden=[8, 8]", "discriminator.units=[8, 8]"],
+    "cgan_mnist": ["generator.joint_units=8", "discriminator.image_units=8", "discriminator.joint_units=8"],
+}
 
 
 def settings_of(recipe, key):
@@ -61,7 +60,8 @@ def test_settings_equal_the_header(name):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_recipe_trains(name):
-    run = assemble(loaded(name, *([] if name in ("gan_mnist", "cgan_mnist") else NARROW)))
+    narrow = NARROW.get(name, ["generator.width=4", "discriminator.width=4"])
+    run = assemble(Recipe.load(find_recipe(name), [*SHAPES, *narrow]))
     run.load_data()
     run.start()
     train_iterations(run, 2)

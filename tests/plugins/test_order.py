@@ -1,26 +1,8 @@
 """Tricks act in the order of the recipe."""
 
-import pytest
 import torch
 
-from gankit import Recipe
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
 from gankit.training.update import draw_step
-
-
-@pytest.fixture
-def run(plain_recipe):
-    """Function from tricks, in order, to a run that has started."""
-
-    def make(tricks, base="igan"):
-        run = assemble(Recipe.from_dict(merge(plain_recipe(base), {"tricks": tricks})))
-        run.load_data()
-        run.start()
-        return run
-
-    return make
-
 
 NOISE = {"instance_noise": {"sigma": 0.5}}
 CROP = {"crop": {"padding": 3}}
@@ -34,41 +16,33 @@ def edges(run):
     return (inputs[:, :, 0, :] == -1).float().mean().item()
 
 
-def test_noise_before_the_crop_does_not_change_the_padding(run):
-    assert edges(run(NOISE | CROP)) > 0.1
-    assert edges(run(CROP | NOISE)) == 0
+def test_noise_before_the_crop_does_not_change_the_padding(start_run):
+    assert edges(start_run({"tricks": NOISE | CROP})) > 0.1
+    assert edges(start_run({"tricks": CROP | NOISE})) == 0
 
 
 REPLAY = {"experience_replay": {"capacity": 8}}
 SMOOTHING = {"label_smoothing": {"real": [0.7, 1.0], "fake": [0.0, 0.2]}}
 
 
-@pytest.mark.parametrize("tricks", [REPLAY | SMOOTHING, SMOOTHING | REPLAY], ids=["replay first", "smoothing first"])
-def test_replay_and_smoothing_draw_in_the_order_of_the_recipe(run, tricks):
-    """Direct calls of the hooks in the same order give the same targets and images."""
-    trained, by_hand = run(tricks), run(tricks)
-    for _ in range(3):
-        steps = []
-        for one, hooks in ((trained, [trained.before_step["discriminator"]]), (by_hand, None)):
-            torch.manual_seed(5)
-            step = draw_step(one, "discriminator")
-            if hooks is None:
-                for name in tricks:
-                    one.plugins[f"tricks.{name}"].before_d_step(step)
-            else:
-                hooks[0](one, step)
-            steps.append(step)
-        for name in ("fake", "real_target", "fake_target"):
-            assert torch.equal(getattr(steps[0], name), getattr(steps[1], name)), name
+def d_step(run, tricks=None):
+    """Return a step after the hooks of the run, or after direct calls for these tricks."""
+    torch.manual_seed(5)
+    step = draw_step(run, "discriminator")
+    if tricks is None:
+        run.before_step["discriminator"](run, step)
+    for name in tricks or ():
+        run.plugins[f"tricks.{name}"].before_d_step(step)
+    return step
 
 
-def test_order_changes_the_random_numbers(run):
+def test_replay_and_smoothing_draw_random_numbers_in_the_order_of_the_recipe(start_run):
     targets = []
     for tricks in (REPLAY | SMOOTHING, SMOOTHING | REPLAY):
-        one = run(tricks)
-        for _ in range(2):
-            torch.manual_seed(5)
-            step = draw_step(one, "discriminator")
-            one.before_step["discriminator"](one, step)
+        trained, direct = start_run({"tricks": tricks}), start_run({"tricks": tricks})
+        for _ in range(3):
+            step, expected = d_step(trained), d_step(direct, tricks)
+            for name in ("fake", "real_target", "fake_target"):
+                assert torch.equal(getattr(step, name), getattr(expected, name)), name
         targets.append(step.real_target)
     assert not torch.equal(*targets)

@@ -1,13 +1,10 @@
-"""CGAN's networks and maxout: their equations, the paper's sizes, and that the class acts."""
-
-import re
+"""CGAN's networks and maxout: their equations and the paper's sizes."""
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
-from gankit import InputError, Spec
+from gankit import Spec
 from gankit_plugins.discriminator.cgan import CganDiscriminator
 from gankit_plugins.discriminator.maxout import MaxoutDiscriminator
 from gankit_plugins.generator.cgan import Cgan
@@ -22,7 +19,7 @@ def generator(spec, **config):
     return Cgan(Cgan.Config(**config)).build_generator(spec=spec)
 
 
-def judge(spec, plugin_class=CganDiscriminator, **config):
+def discriminator(spec, plugin_class=CganDiscriminator, **config):
     torch.manual_seed(0)
     return plugin_class(plugin_class.Config(**config)).build_discriminator(spec=spec)
 
@@ -49,20 +46,14 @@ def test_maxout_is_the_largest_of_each_units_pieces():
     assert torch.equal(maxout(x, 1), x)
 
 
-def test_maxout_learns_through_the_largest_piece_alone():
-    x = torch.tensor([[3.0, 1, 2, -5, -4, -6]], requires_grad=True)
-    maxout(x, 3).sum().backward()
-    assert x.grad.tolist() == [[1, 0, 0, 0, 1, 0]]
-
-
-def test_black_is_nothing():
+def test_black_is_0():
     assert to_unit_interval(torch.tensor([-1.0, 0, 1])).tolist() == [0, 0.5, 1]
 
 
 def test_papers_sizes():
     """Mirza 2014, section 4.1, weights and biases."""
     spec = Spec(**MNIST)
-    G, D = generator(spec), judge(spec)
+    G, D = generator(spec), discriminator(spec)
     of_G = (100 * 200 + 200) + (10 * 1000 + 1000) + (1200 * 1200 + 1200) + (1200 * 784 + 784)
     of_D = (784 * 240 * 5 + 240 * 5) + (10 * 50 * 5 + 50 * 5) + (290 * 240 * 4 + 240 * 4) + (240 + 1)
     assert sum(p.numel() for p in G.parameters()) == of_G
@@ -70,14 +61,14 @@ def test_papers_sizes():
 
 
 def test_first_gans_sizes():
-    D = judge(Spec(**MNIST), MaxoutDiscriminator)
+    D = discriminator(Spec(**MNIST), MaxoutDiscriminator)
     assert sum(p.numel() for p in D.parameters()) == (784 * 1200 + 1200) + (240 * 1200 + 1200) + (240 + 1)
     assert [m.p for m in D.modules() if isinstance(m, nn.Dropout)] == [0.2, 0.5, 0.5]
 
 
-def test_generator_is_its_equation(roughen):
+def test_generator_is_its_equation(perturbed):
     spec = Spec(channels=1, resolution=2, classes=3, latent_size=2)
-    G = roughen(generator(spec, noise_units=3, label_units=4, joint_units=5).double())
+    G = perturbed(generator(spec, noise_units=3, label_units=4, joint_units=5).double())
     from_noise, from_label, joint, to_image = linears(G)
     z, labels = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 1, 0])
 
@@ -91,104 +82,39 @@ def test_generator_is_its_equation(roughen):
         torch.testing.assert_close(image.flatten(), expected)
 
 
-def test_discriminator_is_its_equation(roughen):
+def test_discriminator_is_its_equation(perturbed):
     spec = Spec(channels=1, resolution=2, classes=3)
-    D = roughen(judge(spec, **SMALL_D).double()).eval()
+    D = perturbed(discriminator(spec, **SMALL_D).double()).eval()
     from_image, from_label, joint, head = linears(D)
     images, labels = torch.rand(6, 1, 2, 2, dtype=torch.float64) * 2 - 1, torch.tensor([0, 1, 2, 2, 1, 0])
     for image, label, logit, features in zip(images, labels.tolist(), *D(images, labels), strict=True):
         y = [float(k == label) for k in range(3)]
-        seen = [(x + 1) / 2 for x in image.flatten().tolist()]
-        both = largest(linear(from_image, seen), 2) + largest(linear(from_label, y), 2)
+        pixels = [(x + 1) / 2 for x in image.flatten().tolist()]
+        both = largest(linear(from_image, pixels), 2) + largest(linear(from_label, y), 2)
         joined = largest(linear(joint, both), 3)
         assert features.tolist() == pytest.approx(joined, rel=1e-9)
         assert logit.item() == pytest.approx(linear(head, joined)[0], rel=1e-9)
 
 
-def test_first_gans_discriminator_is_its_equation(roughen):
+def test_first_gans_discriminator_is_its_equation(perturbed):
     spec = Spec(channels=2, resolution=2)
-    D = roughen(judge(spec, MaxoutDiscriminator, units=[4, 3], pieces=2).double()).eval()
+    D = perturbed(discriminator(spec, MaxoutDiscriminator, units=[4, 3], pieces=2).double()).eval()
     first, second, head = linears(D)
     images = torch.rand(5, 2, 2, 2, dtype=torch.float64) * 2 - 1
     for image, logit, features in zip(images, *D(images, None), strict=True):
-        seen = [(x + 1) / 2 for x in image.flatten().tolist()]
-        hidden = largest(linear(second, largest(linear(first, seen), 2)), 2)
+        pixels = [(x + 1) / 2 for x in image.flatten().tolist()]
+        hidden = largest(linear(second, largest(linear(first, pixels), 2)), 2)
         assert features.tolist() == pytest.approx(hidden, rel=1e-9)
         assert logit.item() == pytest.approx(linear(head, hidden)[0], rel=1e-9)
 
 
-def test_class_acts(roughen):
-    spec = Spec(channels=1, resolution=4, classes=3, latent_size=5)
-    G, D = roughen(generator(spec)), roughen(judge(spec)).eval()
-    images = G(torch.randn(1, 5).expand(3, 5), torch.arange(3))
-    logits = D(images[:1].expand(3, 1, 4, 4), torch.arange(3)).logits
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert (images[one] - images[other]).abs().max() > 1e-3
-        assert (logits[one] - logits[other]).abs() > 1e-4
-
-
-def test_units_are_dropped_in_training_alone():
+def test_units_are_dropped_in_training_only():
     spec = Spec(channels=1, resolution=4, classes=3)
     images, labels = torch.rand(4, 1, 4, 4), torch.arange(4) % 3
-    for network in (judge(spec), judge(spec, MaxoutDiscriminator)):
+    for network in (discriminator(spec), discriminator(spec, MaxoutDiscriminator)):
         assert not torch.equal(network(images, labels).features, network(images, labels).features)
         network.eval()
         assert torch.equal(network(images, labels).features, network(images, labels).features)
-    whole = judge(spec, dropout=0), judge(spec, MaxoutDiscriminator, dropout=0, input_dropout=0)
+    whole = discriminator(spec, dropout=0), discriminator(spec, MaxoutDiscriminator, dropout=0, input_dropout=0)
     for network in whole:
         assert torch.equal(network(images, labels).logits, network(images, labels).logits)
-
-
-def test_every_hidden_layer_may_be_normalised_and_no_other():
-    seen = []
-    spec = Spec(channels=1, resolution=4, classes=3, latent_size=5)
-    spec.normalize = lambda player, layer, features: seen.append((player, layer.out_features, features)) or layer
-    generator(spec)
-    judge(spec, **SMALL_D)
-    judge(spec, MaxoutDiscriminator, units=[6], pieces=5)
-    of_G = [("generator", n, n) for n in (200, 1000, 1200)]
-    assert seen == of_G + [("discriminator", n, n) for n in (8, 6, 15, 30)]
-
-
-def test_every_parameter_learns():
-    spec = Spec(channels=3, resolution=5, classes=3, latent_size=5)
-    G, D, labels = generator(spec).double(), judge(spec).double().eval(), torch.arange(30) % 3
-    D(G(torch.randn(30, 5, dtype=torch.float64), labels), labels).logits.sum().backward()
-    assert all(p.grad.abs().max() > 0 for network in (G, D) for p in network.parameters())
-
-
-def test_training_waits_for_nothing(no_waiting):
-    spec = Spec(channels=1, resolution=4, classes=3, latent_size=5)
-    G, D, z, labels = generator(spec), judge(spec), torch.randn(4, 5), torch.tensor([0, 2, 1, 1])
-    with no_waiting:
-        D(G(z, labels), labels).logits.sum().backward()
-
-
-def test_conditional_flag_of_each_generator():
-    spec = Spec(classes=3)
-    Cgan(Cgan.Config()).adjust_spec(spec=spec)
-    assert (spec.conditional, spec.class_balanced) == (True, False)
-
-
-@pytest.mark.parametrize(("plugin_class", "other"), [(Cgan, "mlp"), (CganDiscriminator, "maxout")])
-def test_images_without_labels_are_refused(plugin_class, other):
-    expected = f"cgan needs labels, and the dataset has none; use {other}"
-    with pytest.raises(InputError, match=re.escape(expected)):
-        plugin_class(plugin_class.Config()).adjust_spec(spec=Spec(classes=0))
-
-
-@pytest.mark.parametrize(
-    ("plugin_class", "wrong"),
-    [
-        (Cgan, {"noise_units": 0}),
-        (Cgan, {"hidden": [3]}),
-        (CganDiscriminator, {"pieces": 0}),
-        (CganDiscriminator, {"dropout": 1}),
-        (MaxoutDiscriminator, {"units": []}),
-        (MaxoutDiscriminator, {"units": [0]}),
-        (MaxoutDiscriminator, {"input_dropout": -0.1}),
-    ],
-)
-def test_settings_out_of_range_are_refused(plugin_class, wrong):
-    with pytest.raises(ValidationError):
-        plugin_class.Config(**wrong)

@@ -31,11 +31,6 @@ def test_prime_factors_are_prime_ascend_and_multiply_to_the_number(n):
     assert factors == sorted(factors)
 
 
-@pytest.mark.parametrize(("n", "factors"), [(1, []), (24, [2, 2, 2, 3]), (7, [7]), (8, [2, 2, 2]), (16, [2, 2, 2, 2])])
-def test_prime_factors_of_common_sizes(n, factors):
-    assert prime_factors(n) == factors
-
-
 @pytest.mark.parametrize("resolution", [4, 8, 20, 28, 32, 44, 64, 96])
 def test_quarter(resolution):
     assert quarter(resolution) * 4 == resolution
@@ -109,15 +104,15 @@ def test_groups_never_meet(layer):
 
 
 def test_activated_is_the_layer_its_normalisation_and_leaky_relu():
-    asked = []
+    calls = []
 
     def normalize(player, layer, features):
-        asked.append((player, layer, features))
+        calls.append((player, layer, features))
         return nn.Sequential(layer, nn.BatchNorm2d(features))
 
     layer = convolution(2, 3)
     block = activated(Spec(normalize=normalize), "discriminator", layer, 6)
-    assert asked == [("discriminator", layer, 6)]
+    assert calls == [("discriminator", layer, 6)]
     assert [type(m) for m in block.modules()][1:] == [nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
     assert block[1].negative_slope == SLOPE == 0.02
     torch.testing.assert_close(block[1](torch.tensor([-3.0, 0.0, 2.0])), torch.tensor([-0.06, 0.0, 2.0]))

@@ -1,4 +1,4 @@
-"""Layers: per class."""
+"""Layout of images by class."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=3)
 
 
 def images_of(count, shape, seed=0):
-    """Every number is drawn, so no two images are alike, and none is zero."""
+    """Return random images, all different and without zeros."""
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -30,7 +30,7 @@ def balanced_labels(draw):
 
 
 def by_hand(x, labels, classes, rows):
-    """Row i, group k: the i-th image of class k, or zeros where there is none."""
+    """Return the groups: row i, group k is the i-th image of class k, or zeros."""
     C = x.shape[1]
     filled = torch.zeros(rows, classes * C, *x.shape[2:], dtype=x.dtype)
     for k in range(classes):
@@ -41,40 +41,19 @@ def by_hand(x, labels, classes, rows):
 
 
 @settings(deadline=None)
-@given(any_labels(), SHAPES)
-def test_any_labels_are_laid_out_by_class_and_come_back(labels_and_classes, shape):
-    labels, classes = labels_and_classes
+@given(st.booleans(), st.data(), SHAPES)
+def test_images_are_laid_out_by_class_and_come_back(balanced, data, shape):
+    labels, classes = data.draw(balanced_labels() if balanced else any_labels())
     x = images_of(len(labels), shape)
-    way = route(torch.tensor(labels), classes, balanced=False)
+    way = route(torch.tensor(labels), classes, balanced)
     assert (way.rows, way.classes) == (max(labels.count(k) for k in range(classes)), classes)
     groups = to_groups(x, way)
     assert torch.equal(groups, by_hand(x, labels, classes, way.rows))
     assert torch.equal(from_groups(groups, way), x)
 
 
-@settings(deadline=None)
-@given(balanced_labels(), SHAPES)
-def test_balanced_labels_are_laid_out_by_class_and_come_back(labels_and_classes, shape):
-    labels, classes = labels_and_classes
-    x = images_of(len(labels), shape)
-    way = route(torch.tensor(labels), classes, balanced=True)
-    assert (way.rows, way.classes) == (len(labels) // classes, classes)
-    groups = to_groups(x, way)
-    assert torch.equal(groups, by_hand(x, labels, classes, way.rows))
-    assert torch.equal(from_groups(groups, way), x)
-
-
-@settings(deadline=None, max_examples=30)
-@given(balanced_labels())
-def test_of_balanced_labels_both_ways_are_the_same(labels_and_classes):
-    labels, classes = labels_and_classes
-    quick, careful = (route(torch.tensor(labels), classes, balanced) for balanced in (True, False))
-    assert torch.equal(quick.slots, careful.slots)
-    assert quick[1:] == careful[1:]
-
-
-def test_channels_per_image_may_change_on_the_way():
-    """Networks by class give as many channels as they like: (rows, N * C') comes back as (B, C')."""
+def test_number_of_channels_may_change():
+    """Outputs (rows, N * C') become (B, C')."""
     labels = torch.tensor([2, 0, 1, 1, 0, 2])
     way = route(labels, 3, balanced=True)
     y = images_of(2, (3 * 4, 5))
@@ -85,7 +64,7 @@ def test_channels_per_image_may_change_on_the_way():
         seen[k] += 1
 
 
-def test_without_a_way_nothing_changes():
+def test_without_routing_nothing_changes():
     x = images_of(3, (2, 2))
     assert to_groups(x, None) is x
     assert from_groups(x, None) is x
@@ -106,7 +85,7 @@ def test_batch_that_cannot_be_shared_evenly_is_refused(count, classes):
 
 @pytest.mark.parametrize(("labels", "balanced"), [([1, 0, 0, 2, 1, 2], True), ([1, 0, 0, 3, 0], False)])
 def test_first_and_second_derivatives(labels, balanced):
-    """Penalties differentiate twice through D, and so through the way there and back."""
+    """Penalties differentiate twice through D, and so through both layouts."""
     way = route(torch.tensor(labels), 4 if not balanced else 3, balanced)
 
     def there_and_back(x):

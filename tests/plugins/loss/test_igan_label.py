@@ -87,25 +87,11 @@ def test_generator_term(make_step, target):
     assert "real_output" not in vars(step)
 
 
-def test_flipped_labels_with_negated_logits_give_the_same_losses():
-    real, fake = tensors(REAL, FAKE)
-    flipped = discriminator_loss(-real, -fake, 0.0, 1.0, 0.3, 0.7)
-    assert torch.equal(discriminator_loss(real, fake, 1.0, 0.0, 0.3, 0.7), flipped)
-    assert torch.equal(generator_loss(fake, 1.0, 0.7), generator_loss(-fake, 0.0, 0.7))
-
-
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_without_weights_it_equals_the_non_saturating_loss(make_step, player):
     step = make_step(player, REAL, FAKE)
+    step.real_target, step.fake_target, step.generator_target = torch.tensor([0.9, 0.8, 0.7, 1.0]), 0.1, 0.0
     (other,) = NonSaturating(NonSaturating.Config()).loss_terms(player)
-    assert torch.equal(term_of(player)(step), other.function(step))
-
-
-def test_large_logits_in_bfloat16_have_a_finite_gradient(make_step):
-    logits = torch.tensor([500.0, -500.0], dtype=torch.bfloat16, requires_grad=True)
-    step = make_step("discriminator", [1.0, 1.0], logits)
-    step.real_target, step.fake_target = 0.0, 1.0
-    loss = term_of("discriminator")(step)
-    assert loss.dtype == torch.float32
-    loss.backward()
-    assert logits.grad.tolist() == [0.0, -0.5]
+    value = other.function(step)
+    assert ("real_output" in vars(step)) == (player == "discriminator")
+    assert torch.equal(term_of(player)(step), value)

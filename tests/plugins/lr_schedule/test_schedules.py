@@ -2,13 +2,11 @@
 
 import math
 from fractions import Fraction
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from gankit_plugins.lr_schedule.constant import Constant, constant
 from gankit_plugins.lr_schedule.igan_dynamic import IganDynamic, igan_dynamic
@@ -30,7 +28,7 @@ def test_constant(t):
     assert plugin(Constant).lr_schedule()(t) == 1.0
 
 
-def test_step_against_the_loop_that_is_printed():
+def test_step_equals_the_printed_loop():
     lr, gamma, every = 0.01, 0.3, 7
     for t in range(100):
         if t > 0 and t % every == 0:
@@ -39,27 +37,17 @@ def test_step_against_the_loop_that_is_printed():
         assert plugin(StepDecay, gamma=gamma, every=every).lr_schedule()(t) == pytest.approx(lr / 0.01, rel=1e-12)
 
 
-def test_step_falls_exactly_at_the_step():
-    factor = plugin(StepDecay, gamma=0.5, every=10).lr_schedule()
-    assert [factor(t) for t in (0, 9, 10, 19, 20)] == [1.0, 1.0, 0.5, 0.5, 0.25]
-
-
 @given(st.integers(0, 1000), st.integers(1, 1000), st.integers(1, 4))
 def test_polynomial_against_exact_fractions(t, T, power):
     expected = Fraction(1, 100) * max(Fraction(0), 1 - Fraction(t, T)) ** power
     assert polynomial(t, 0.01, T, power) == pytest.approx(float(expected), rel=1e-9, abs=1e-18)
 
 
-def test_polynomial_ends_are_the_rate_and_zero_and_zero_it_stays():
-    assert polynomial(0, 0.01, 50, 0.5) == 0.01
-    assert [polynomial(t, 0.01, 50, 0.5) for t in (50, 51, 10**9)] == [0.0, 0.0, 0.0]
-
-
 def test_polynomial_ends_with_the_run_by_default():
-    own = plugin(Polynomial).lr_schedule(RUN)
-    assert [own(t) for t in (0, 50, 100, 200)] == [1.0, 0.75, 0.5, 0.0]
-    told = plugin(Polynomial, iterations=100, power=2).lr_schedule(RUN)
-    assert [told(t) for t in (0, 50, 100, 200)] == [1.0, 0.25, 0.0, 0.0]
+    default = plugin(Polynomial).lr_schedule(RUN)
+    assert [default(t) for t in (0, 50, 100, 200)] == [1.0, 0.75, 0.5, 0.0]
+    shorter = plugin(Polynomial, iterations=100, power=2).lr_schedule(RUN)
+    assert [shorter(t) for t in (0, 50, 100, 200)] == [1.0, 0.25, 0.0, 0.0]
 
 
 @given(iterations, st.floats(0, 1), st.floats(0, 3))
@@ -67,10 +55,6 @@ def test_inverse(t, gamma, power):
     expected = 0.01 / math.exp(power * math.log(1 + gamma * t))
     assert inverse(t, 0.01, gamma, power) == pytest.approx(expected, rel=1e-9)
     assert plugin(Inverse, gamma=gamma, power=power).lr_schedule()(t) == pytest.approx(expected / 0.01, rel=1e-9)
-
-
-def test_inverse_values():
-    assert [inverse(t, 1.0, 1.0, 2.0) for t in (0, 1, 3)] == [1.0, 0.25, 0.0625]
 
 
 def test_igan_dynamic_values():
@@ -82,46 +66,8 @@ def test_igan_dynamic_values():
 
 
 @given(iterations, st.floats(1e-6, 1e-2), st.floats(1, 1e5), st.floats(0, 100))
-def test_optimiser_at_end_lr_follows_equation_6_and_one_above_it_in_proportion(t, end_lr, init_set, gamma):
+def test_learning_rate_follows_equation_6_in_proportion_to_that_of_the_optimiser(t, end_lr, init_set, gamma):
     factor = plugin(IganDynamic, end_lr=end_lr, init_set=init_set, gamma=gamma).lr_schedule()(t)
     expected = float(Fraction(end_lr) + 1 / (Fraction(init_set) + Fraction(gamma) * t))
     assert end_lr * factor == pytest.approx(expected, rel=1e-9)
     assert 1.5 * end_lr * factor == pytest.approx(1.5 * expected, rel=1e-9)
-
-
-def test_igan_dynamic_for_mnist_begins_at_2e_3():
-    assert igan_dynamic(0, 0.0002, 1 / 0.0018, 10) == pytest.approx(0.002, rel=1e-12)
-    assert 2e-4 * plugin(IganDynamic, init_set=555.56).lr_schedule()(0) == pytest.approx(0.002, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [plugin(StepDecay, every=3), plugin(Inverse, gamma=0.1), plugin(IganDynamic)],
-    ids=lambda p: p.name,
-)
-def test_rates_never_rise_and_stay_positive(schedule):
-    factor = schedule.lr_schedule()
-    rates = [factor(t) for t in range(300)]
-    assert all(a >= b > 0 for a, b in pairwise(rates))
-    assert rates[0] > rates[-1]
-
-
-@pytest.mark.parametrize(
-    ("kind", "wrong"),
-    [
-        (StepDecay, {"gamma": 0}),
-        (StepDecay, {"gamma": 1.5}),
-        (StepDecay, {"every": 0}),
-        (Polynomial, {"power": 0}),
-        (Polynomial, {"iterations": 0}),
-        (Inverse, {"gamma": -1}),
-        (Inverse, {"power": -1}),
-        (IganDynamic, {"end_lr": 0}),
-        (IganDynamic, {"init_set": 0}),
-        (IganDynamic, {"gamma": -1}),
-        (Constant, {"lr": 1}),
-    ],
-)
-def test_settings_out_of_range_are_refused(kind, wrong):
-    with pytest.raises(ValidationError):
-        kind.Config(**wrong)

@@ -1,11 +1,11 @@
-"""Normalisation: batch norm."""
+"""Normalisations `batch_norm` and `none`."""
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from gankit_plugins.normalization.batch_norm import BatchNorm
+from gankit_plugins.normalization.none import NoNormalization
 
 
 def normalized(layer, features, **settings):
@@ -21,7 +21,7 @@ LAYERS = [
 
 
 @pytest.mark.parametrize(("layer", "shape", "over"), LAYERS, ids=["conv", "transposed", "pixel shuffle", "linear"])
-def test_in_training_each_channel_is_normalised_over_the_batch(layer, shape, over):
+def test_each_channel_is_normalised_over_the_batch_in_training_mode(layer, shape, over):
     torch.manual_seed(0)
     x = 3 * torch.randn(shape) + 1
     raw = layer(x)
@@ -31,7 +31,7 @@ def test_in_training_each_channel_is_normalised_over_the_batch(layer, shape, ove
     )
 
 
-def test_in_evaluation_the_running_averages_take_the_batchs_place():
+def test_running_averages_are_used_in_evaluation_mode():
     torch.manual_seed(0)
     layer, x = nn.Linear(3, 6), torch.randn(8, 3)
     network = normalized(layer, 6, momentum=0.25)
@@ -43,18 +43,11 @@ def test_in_evaluation_the_running_averages_take_the_batchs_place():
     torch.testing.assert_close(network(x[:1]), network(x)[:1])
 
 
-def test_layer_object_is_kept():
-    layer = nn.Conv2d(3, 6, 3)
-    network = normalized(layer, 6)
-    assert network[0] is layer
-    assert sum(p.numel() for p in network.parameters()) == 3 * 6 * 9 + 6 + 2 * 6
-
-
-def test_batch_coupled_is_set():
+def test_only_batch_norm_couples_the_batch():
     assert BatchNorm.batch_coupled
+    assert not NoNormalization.batch_coupled
 
 
-@pytest.mark.parametrize("wrong", [{"eps": 0}, {"momentum": 0}, {"momentum": 1.1}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        BatchNorm.Config(**wrong)
+def test_layer_without_normalisation_is_returned_unchanged():
+    layer = nn.Linear(3, 6)
+    assert NoNormalization(NoNormalization.Config()).normalization(layer) is layer

@@ -1,15 +1,17 @@
-"""Penalties r1, r2, zero-centred and DRAGAN, with discriminators whose gradient is known."""
+"""Penalties on the gradient at D's inputs, with discriminators whose gradient is known."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from gankit import Recipe
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
+from gankit import Step
 from gankit.training.update import draw_step
 from gankit_plugins.penalty.dragan import perturb
+from gankit_plugins.penalty.gradient_penalty import GradientPenalty
 from gankit_plugins.penalty.input_gradient import interpolate, norm_deviation, squared_norm
 
 PENALTIES = ["r1", "r2", "zero_centered_penalty", "dragan"]
@@ -38,12 +40,16 @@ def test_values_for_a_linear_discriminator(length, channels):
     assert norm_deviation(linear(w), real, None, 1.0).item() == pytest.approx((length - 1) ** 2, abs=1e-12)
 
 
-def test_squared_norm_is_the_mean_over_the_images():
+def test_values_are_means_over_the_images():
     real, fake = images(1), images(2)
     t = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64).view(3, 1, 1, 1)
     between = torch.stack([t[i] * real[i] + (1 - t[i]) * fake[i] for i in range(3)])
+    points = interpolate(real, fake, t)
+    torch.testing.assert_close(points, between)
     expected = sum(x.norm() ** 2 for x in between).item() / 3
-    assert squared_norm(half_square, interpolate(real, fake, t), None).item() == pytest.approx(expected)
+    assert squared_norm(half_square, points, None).item() == pytest.approx(expected)
+    expected = sum((x.norm() - 1) ** 2 for x in between).item() / 3
+    assert norm_deviation(half_square, points, None, 1).item() == pytest.approx(expected)
 
 
 def test_dragan_points_are_between_an_image_and_its_noisy_copy():
@@ -56,6 +62,27 @@ def test_dragan_points_are_between_an_image_and_its_noisy_copy():
     torch.testing.assert_close(x_hat[1], (real[1] + (real[1] + 0.5 * std * noise[1])) / 2)
 
 
+def test_gradient_for_d_equals_finite_differences():
+    torch.manual_seed(1)
+    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 9, 1)).double()
+    x = images(1, 2, 3, 5, 5)
+
+    def penalty():
+        return norm_deviation(lambda x, labels: D(x).flatten(), x, None, 1)
+
+    penalty().backward()
+    weight = D[0].weight
+    for place in [(0, 0, 0, 0), (1, 2, 1, 2), (3, 1, 2, 0)]:
+        values = []
+        for h in (1e-5, -1e-5):
+            with torch.no_grad():
+                weight[place] += h
+            values.append(penalty().item())
+            with torch.no_grad():
+                weight[place] -= h
+        assert weight.grad[place].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+
+
 def test_gradient_for_a_linear_discriminator():
     """d/dw of |w|^2 is 2 w."""
     w = images(3, 2, 4, 4).requires_grad_()
@@ -63,28 +90,81 @@ def test_gradient_for_a_linear_discriminator():
     torch.testing.assert_close(w.grad, 2 * w.detach())
 
 
-@pytest.fixture
-def run(plain_recipe):
-    def make(change, base="igan"):
-        made = assemble(Recipe.from_dict(merge(plain_recipe(base), change)))
-        made.load_data()
-        made.start()
-        return made
-
-    return make
+def test_flat_discriminator_has_the_value_1_and_a_finite_gradient():
+    w = torch.zeros(1, 3, 3, requires_grad=True)
+    x = torch.randn(4, 1, 3, 3)
+    penalty = norm_deviation(linear(w), x, None, 1)
+    penalty.backward()
+    assert penalty.item() == 1.0
+    assert w.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_only_the_discriminator_has_the_term_with_its_interval(run, name):
-    terms = run({"tricks": {name: {"every": 4}}}).terms
+def test_norm_of_bfloat16_gradients_is_in_float32():
+    """A bfloat16 sum of the squares of a thousand slopes of 1/16 would stop growing."""
+    x = torch.zeros(2, 1, 32, 32, dtype=torch.bfloat16)
+    w = torch.full((1, 32, 32), 1 / 16, dtype=torch.bfloat16)
+    penalty = norm_deviation(linear(w), x, None, 1)
+    assert penalty.dtype == torch.float32
+    assert penalty.item() == pytest.approx((2 - 1) ** 2)
+
+
+class Discriminator(nn.Module):
+    """Discriminator whose slope is k + 1 for images of class k."""
+
+    def __init__(self):
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+        self.inputs = []
+
+    def forward(self, images, labels):
+        self.inputs.append(images.detach())
+        return images[:, 0, 0, 0] * self.slopes[labels], images.flatten(1)
+
+
+def new_step(labels=(0, 1, 2), shift=0.0):
+    labels = torch.tensor(labels)
+    run = SimpleNamespace(
+        discriminator=Discriminator(),
+        discriminator_inputs=lambda images, labels, source, player: (images + shift, labels),
+    )
+    real = torch.ones(len(labels), 1, 2, 2)
+    return Step(run, "discriminator", real, labels, torch.zeros(len(labels), 1), torch.zeros_like(real))
+
+
+def test_term_uses_the_label_of_each_image():
+    step = new_step()
+    (term,) = GradientPenalty(GradientPenalty.Config()).loss_terms("discriminator")
+    value = term.function(step)
+    assert value.item() == pytest.approx((0 + 1 + 4) / 3)
+    value.backward()
+    torch.testing.assert_close(step.run.discriminator.slopes.grad, torch.tensor([0.0, 2.0, 4.0]) / 3)
+
+
+def test_points_are_uniform_between_the_inputs_of_d():
+    torch.manual_seed(0)
+    step = new_step([0] * 4000, shift=10.0)
+    (term,) = GradientPenalty(GradientPenalty.Config()).loss_terms("discriminator")
+    term.function(step)
+    (x_hat,) = step.run.discriminator.inputs
+    t = x_hat - 10.0
+    assert torch.equal(t.amin(dim=(1, 2, 3)), t.amax(dim=(1, 2, 3)))
+    t = t[:, 0, 0, 0]
+    assert (t.min() >= 0) & (t.max() <= 1)
+    quarters = torch.histc(t, bins=4, min=0, max=1) / len(t)
+    assert (quarters - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("name", [*PENALTIES, "gradient_penalty"])
+def test_only_the_discriminator_has_the_term_with_its_interval(start_run, name):
+    terms = start_run({"tricks": {name: {"every": 4}}}).terms
     assert [(t.name, t.every) for t in terms["discriminator"]][-1] == (name, 4)
     assert [t.name for t in terms["generator"]] == ["adversarial"]
 
 
 @pytest.mark.parametrize(("name", "side"), [("r1", "real_inputs"), ("r2", "fake_inputs")])
-def test_r1_and_r2_use_the_inputs_of_d(run, name, side):
+def test_r1_and_r2_use_the_inputs_of_d(start_run, name, side):
     """With noise on D's inputs, the penalty uses the same noisy images."""
-    run = run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
+    run = start_run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
     step = draw_step(run, "discriminator")
     *_, term = run.terms["discriminator"]
     inputs, _ = getattr(step, side)
@@ -93,11 +173,11 @@ def test_r1_and_r2_use_the_inputs_of_d(run, name, side):
     torch.testing.assert_close(term.function(step), gradient.square().sum((1, 2, 3)).mean() / 2)
 
 
-def test_interpolated_points_use_the_inputs_of_d(run, monkeypatch):
+def test_interpolated_points_use_the_inputs_of_d(start_run, monkeypatch):
     """Points: t real + (1 - t) fake for zero_centered_penalty, real images plus t times noise for dragan."""
     t = torch.rand(4, 1, 1, 1)
     for name, module in [("zero_centered_penalty", "zero_centered_penalty"), ("dragan", "dragan")]:
-        one = run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
+        one = start_run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
         step = draw_step(one, "discriminator")
         (real, _), (fake, _) = step.real_inputs, step.fake_inputs
         noise = torch.rand_like(real)
@@ -114,13 +194,13 @@ def test_interpolated_points_use_the_inputs_of_d(run, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_flat_wasserstein_critic_causes_a_warning(run, name):
-    warnings = run({"tricks": {name: {}, "weight_clipping": {}}, "loss": {"use": "wasserstein"}}).warnings
+def test_flat_wasserstein_critic_causes_a_warning(start_run, name):
+    warnings = start_run({"tricks": {name: {}, "weight_clipping": {}}, "loss": {"use": "wasserstein"}}).warnings
     assert any(s.startswith(f"tricks.{name}: a Wasserstein critic needs a slope") for s in warnings)
 
 
 @pytest.mark.parametrize("name", [*PENALTIES, "gradient_penalty"])
-def test_batch_norm_in_d_causes_a_warning(run, name):
-    warnings = run({"tricks": {name: {}}, "normalization": {"discriminator": "batch_norm"}}).warnings
+def test_batch_norm_in_d_causes_a_warning(start_run, name):
+    warnings = start_run({"tricks": {name: {}}, "normalization": {"discriminator": "batch_norm"}}).warnings
     assert any(s.startswith(f"tricks.{name}: the penalty needs the gradient of each single image") for s in warnings)
-    assert run({"tricks": {name: {}}}).warnings == []
+    assert start_run({"tricks": {name: {}}}).warnings == []

@@ -2,17 +2,14 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
-from gankit import Recipe
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
+from gankit.training.update import train_step
 from gankit_plugins.penalty.historical_averaging import squared_distance, update_mean
 from gankit_plugins.penalty.l1_regularization import l1
 from gankit_plugins.penalty.l2_regularization import l2
-from gankit_plugins.penalty.orthogonal_regularization import OrthogonalRegularization, not_orthonormal
-from gankit_plugins.penalty.relaxed_orthogonal_regularization import RelaxedOrthogonalRegularization, not_orthogonal
+from gankit_plugins.penalty.orthogonal_regularization import not_orthonormal
+from gankit_plugins.penalty.relaxed_orthogonal_regularization import not_orthogonal
 from gankit_plugins.penalty.weight_matrices import filters
 
 NAMES = [
@@ -116,22 +113,9 @@ def test_squared_distance_and_its_gradient():
         torch.testing.assert_close(gradient, torch.full_like(gradient, -2.0))
 
 
-@pytest.fixture
-def run(plain_recipe):
-    def make(tricks):
-        made = assemble(Recipe.from_dict(merge(plain_recipe("igan"), {"tricks": tricks})))
-        made.load_data()
-        made.start()
-        return made
-
-    return make
-
-
-def test_historical_averaging_uses_the_mean_of_past_steps(run):
+def test_historical_averaging_uses_the_mean_of_past_steps(start_run):
     """The term is 0 before the first step. After two steps it is the distance to the mean of both."""
-    from gankit.training.update import train_step
-
-    run = run({"historical_averaging": {"players": ["discriminator"]}})
+    run = start_run({"tricks": {"historical_averaging": {"players": ["discriminator"]}}})
     theta, past = run.parameters["discriminator"], []
     *_, term = run.terms["discriminator"]
     assert term.function(None).item() == 0
@@ -144,29 +128,14 @@ def test_historical_averaging_uses_the_mean_of_past_steps(run):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_the_configured_players_have_the_term(run, name):
-    terms = run({name: {"players": ["generator"]}}).terms
+def test_only_the_configured_players_have_the_term(start_run, name):
+    terms = start_run({"tricks": {name: {"players": ["generator"]}}}).terms
     assert [t.name for t in terms["generator"]] == ["adversarial", name]
     assert [t.name for t in terms["discriminator"]] == ["adversarial"]
 
 
-def test_biases_are_not_regularised(run):
-    run = run({"l1_regularization": {}})
+def test_biases_are_not_regularised(start_run):
+    run = start_run({"tricks": {"l1_regularization": {}}})
     *_, term = run.terms["discriminator"]
     term.function(None).backward()
     assert {p.dim() > 1 for p in run.parameters["discriminator"] if p.grad is not None} == {True}
-
-
-@pytest.mark.parametrize("penalty", [OrthogonalRegularization, RelaxedOrthogonalRegularization])
-def test_settings_of_the_orthogonal_penalties(penalty):
-    assert penalty.Config().players == ["generator"]
-    assert penalty.Config().weight == 1e-4
-    for wrong in ({"weight": 0}, {"players": []}, {"players": ["both"]}):
-        with pytest.raises(ValidationError):
-            penalty.Config(**wrong)
-
-
-@pytest.mark.parametrize("function", [not_orthonormal, not_orthogonal])
-def test_gradient_of_the_orthogonal_penalties(function):
-    W = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(function, (W,))

@@ -6,9 +6,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from gankit import Recipe
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
 from gankit.training.update import train_iteration
 from gankit_plugins.trick.balanced_steps import BalancedSteps, player_behind
 from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
@@ -40,36 +37,32 @@ def test_flipped_labels_flip_the_order():
     assert ranking_accuracy(flipped).item() == 1
 
 
-SINGLE_RANK = SimpleNamespace(ranks=SimpleNamespace(mean=lambda x: x))
+RUN = SimpleNamespace(
+    ranks=SimpleNamespace(mean=lambda x: x), recipe=SimpleNamespace(train=SimpleNamespace(discriminator_steps=2))
+)
 """Run with one rank."""
-
-
-def run(steps=2):
-    return SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(discriminator_steps=steps)))
 
 
 def test_one_player_is_trained_alone_until_patience_ends():
     plugin = BalancedSteps(BalancedSteps.Config(patience=2))
-    assert plugin.step_order(run()) is None
-    plugin.after_d_step(SINGLE_RANK, step([1.0], [0.0]))
-    assert [plugin.step_order(run()) for _ in range(4)] == [["generator"], ["generator"], None, ["generator"]]
+    assert plugin.step_order(RUN) is None
+    plugin.after_d_step(RUN, step([1.0], [0.0]))
+    assert [plugin.step_order(RUN) for _ in range(4)] == [["generator"], ["generator"], None, ["generator"]]
     for _ in range(6):
-        plugin.after_d_step(SINGLE_RANK, step([0.0], [1.0]))
-    assert plugin.step_order(run()) == ["discriminator"] * 2
+        plugin.after_d_step(RUN, step([0.0], [1.0]))
+    assert plugin.step_order(RUN) == ["discriminator"] * 2
 
 
 def test_running_average_of_the_accuracy():
     plugin = BalancedSteps(BalancedSteps.Config(decay=0.25))
     for pair in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
-        plugin.after_d_step(SINGLE_RANK, step([pair[0]], [pair[1]]))
+        plugin.after_d_step(RUN, step([pair[0]], [pair[1]]))
     assert plugin.accuracy.item() == pytest.approx(0.25 * (0.25 * 1 + 0.75 * 0) + 0.75 * 0.5)
 
 
-def test_winning_discriminator_is_trained_less_often(plain_recipe):
-    raw = merge(plain_recipe("igan"), {"tricks": {"balanced_steps": {"low": 0.0, "high": 0.1, "patience": 3}}})
-    run = assemble(Recipe.from_dict(merge(raw, {"optimizer": {"discriminator": {"use": "adam", "lr": 0.05}}})))
-    run.load_data()
-    run.start()
+def test_winning_discriminator_is_trained_less_often(start_run):
+    tricks = {"balanced_steps": {"low": 0.0, "high": 0.1, "patience": 3}}
+    run = start_run({"tricks": tricks, "optimizer": {"discriminator": {"use": "adam", "lr": 0.05}}})
     for _ in range(9):
         train_iteration(run)
     assert run.step_counts["generator"] == 9

@@ -1,25 +1,11 @@
-"""Weights clipped after D's turn, gradients before anyone's step."""
+"""Clipping of D's weights after its step, and of gradients before the optimiser's."""
 
 import pytest
 import torch
 
-from gankit import Recipe
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
 from gankit.training.update import backward as pass_back
 from gankit.training.update import draw_step, train_step
 from gankit_plugins.trick.weight_clipping import clip_weights
-
-
-@pytest.fixture
-def run(plain_recipe):
-    def make(change):
-        made = assemble(Recipe.from_dict(merge(plain_recipe("igan"), change)))
-        made.load_data()
-        made.start()
-        return made
-
-    return make
 
 
 def test_every_number_is_cut_to_the_interval():
@@ -29,8 +15,8 @@ def test_every_number_is_cut_to_the_interval():
     assert weights[1].tolist() == [[0.25]]
 
 
-def test_only_the_weights_of_d_are_clipped(run):
-    run = run({"tricks": {"weight_clipping": {"c": 0.01}}})
+def test_only_the_weights_of_d_are_clipped(start_run):
+    run = start_run({"tricks": {"weight_clipping": {"c": 0.01}}})
     before = [p.clone() for p in run.parameters["generator"]]
     train_step(run, "discriminator")
     assert max(p.abs().max() for p in run.parameters["discriminator"]) <= 0.01
@@ -48,8 +34,8 @@ def gradients(run, player):
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 @pytest.mark.parametrize("norm", [1e-3, 1e6])
-def test_gradient_is_shortened_to_the_norm_in_its_own_direction(run, player, norm):
-    before, after = gradients(run({"tricks": {"gradient_norm_clipping": {"norm": norm}}}), player)
+def test_gradient_is_shortened_to_the_norm_in_its_own_direction(start_run, player, norm):
+    before, after = gradients(start_run({"tricks": {"gradient_norm_clipping": {"norm": norm}}}), player)
     length = sum(g.double().square().sum() for g in before) ** 0.5
     factor = min(1.0, norm / length.item())
     for a, b in zip(before, after, strict=True):
@@ -57,21 +43,21 @@ def test_gradient_is_shortened_to_the_norm_in_its_own_direction(run, player, nor
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_single_numbers_are_cut(run, player):
-    before, after = gradients(run({"tricks": {"gradient_value_clipping": {"value": 1e-3}}}), player)
+def test_each_gradient_is_cut_to_the_interval(start_run, player):
+    before, after = gradients(start_run({"tricks": {"gradient_value_clipping": {"value": 1e-3}}}), player)
     assert any((g.abs() > 1e-3).any() for g in before)
     for a, b in zip(before, after, strict=True):
         assert torch.equal(b, torch.minimum(torch.maximum(a, torch.tensor(-1e-3)), torch.tensor(1e-3)))
 
 
 @pytest.mark.parametrize("trick", ["gradient_norm_clipping", "gradient_value_clipping"])
-def test_whose_gradients_is_a_setting(run, trick):
+def test_only_the_configured_players_are_clipped(start_run, trick):
     size = {"gradient_norm_clipping": "norm", "gradient_value_clipping": "value"}[trick]
-    of_g = run({"tricks": {trick: {size: 1e-6, "players": ["generator"]}}})
-    before, after = gradients(of_g, "discriminator")
+    run = start_run({"tricks": {trick: {size: 1e-6, "players": ["generator"]}}})
+    before, after = gradients(run, "discriminator")
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_clipping_of_normalised_weights_causes_a_warning(run):
+def test_clipping_of_normalised_weights_causes_a_warning(assembled):
     change = {"tricks": {"weight_clipping": {}}, "normalization": {"discriminator": "spectral_norm"}}
-    assert any("clipping them has no effect on the slope" in s for s in run(change).warnings)
+    assert any("clipping them has no effect on the slope" in s for s in assembled(change).warnings)

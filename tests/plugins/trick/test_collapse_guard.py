@@ -1,7 +1,6 @@
 """Trick: collapse guard."""
 
 import math
-import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gankit import Recipe
 from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
-from gankit.training.launch import resume, start
-from gankit.training.reporter import Reporter
 from gankit_plugins.trick.collapse_guard import CollapseGuard
 from gankit_plugins.trick.discriminator_confidence import excess
 
@@ -68,29 +63,13 @@ def test_constant_loss_does_not_stop_the_run(logit):
     assert train(guard(), [logit] * 30, 3).stopped is None
 
 
-def test_run_stops_with_a_reason_and_continues_after_a_resume(plain_recipe, tmp_path):
-    """Targets that D cannot miss: everything counts as won, from the first look on."""
-    tricks = {"collapse_guard": {"every": 1, "patience": 4, "threshold": 1000.0}}
-    raw = merge(plain_recipe("igan"), {"tricks": tricks, "train": {"iterations": 9}})
-    _, outcome = start(Recipe.from_dict(raw), tmp_path / "whole", Reporter())
-    assert outcome.iterations == 4
-    assert "it separates all images" in outcome.stop_reason
-    start(Recipe.from_dict(merge(raw, {"train": {"iterations": 2}})), tmp_path / "cut", Reporter())
-    _, resumed = resume(tmp_path / "cut", ["train.iterations=9"], Reporter())
-    assert resumed.iterations == 4
-    # The first is this process's own until it ends.
-    shutil.copytree(tmp_path / "cut", tmp_path / "stopped")
-    _, nevertheless = resume(tmp_path / "stopped", [], Reporter())
-    assert nevertheless.iterations == 8
-
-
-def test_loss_without_cross_entropy_causes_a_warning(plain_recipe):
-    raw = merge(plain_recipe("igan"), {"tricks": {"collapse_guard": {}}})
-    assert assemble(Recipe.from_dict(raw)).warnings == []
+def test_loss_without_cross_entropy_causes_a_warning(assembled):
+    guarded = {"tricks": {"collapse_guard": {}}}
+    assert assembled(guarded).warnings == []
     for change, loss in [
         ({"loss": {"use": "hinge"}}, "the loss 'hinge'"),
         ({"loss": {"use": "least_squares"}}, "the loss 'least_squares'"),
         ({"tricks": {"relativistic_average": {}}}, "relativistic_average"),
     ]:
-        (sentence,) = assemble(Recipe.from_dict(merge(raw, change))).warnings
+        (sentence,) = assembled(merge(guarded, change)).warnings
         assert sentence.startswith(f"tricks.collapse_guard: with {loss} D's outputs are not logits of a probability")

@@ -8,7 +8,7 @@ from gankit_plugins.trick.differentiable_norms import DifferentiableNorms
 
 
 def norms():
-    """Each norm in float64 with weights of its own, and an input for it."""
+    """Return each norm in float64 with random weights, and an input for it."""
     torch.manual_seed(0)
     made = {
         "batch_2d": (nn.BatchNorm2d(3), (4, 3, 2, 5)),
@@ -26,7 +26,7 @@ def norms():
 
 
 @pytest.mark.parametrize("name", norms())
-def test_norms_are_torchs(name):
+def test_norms_equal_those_of_torch(name):
     norm, x = norms()[name]
     expected = norm(x)
     with DifferentiableNorms():
@@ -39,7 +39,7 @@ def test_third_derivative_against_finite_differences(name):
     along = [torch.randn_like(x) for _ in range(3)]
 
     def second(x):
-        """A second derivative, along two directions."""
+        """Return a second derivative along two directions, and its input."""
         x = x.requires_grad_()
         with DifferentiableNorms():
             y = norm(x).tanh().square().sum()
@@ -55,7 +55,7 @@ def test_third_derivative_against_finite_differences(name):
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(3), nn.InstanceNorm2d(3, track_running_stats=True)])
-def test_in_evaluation_mode_running_statistics_are_used(norm):
+def test_running_statistics_are_used_in_evaluation_mode(norm):
     x = torch.randn(4, 3, 2, 2)
     norm(x + 3)
     norm.eval()
@@ -63,7 +63,7 @@ def test_in_evaluation_mode_running_statistics_are_used(norm):
         assert torch.equal(norm(x), nn.functional.batch_norm(x, norm.running_mean, norm.running_var))
 
 
-def test_half_precision_is_computed_in_float32_and_given_back():
+def test_half_precision_is_computed_in_float32_and_returned():
     norm, x = nn.BatchNorm1d(2), torch.randn(64, 2).bfloat16() + 100
     with DifferentiableNorms():
         y = norm(x)
@@ -71,7 +71,7 @@ def test_half_precision_is_computed_in_float32_and_given_back():
     torch.testing.assert_close(y, norm(x.float()).bfloat16())
 
 
-def test_what_is_no_norm_is_left_alone():
+def test_other_layers_do_not_change():
     layer, x = nn.Sequential(nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4), nn.LeakyReLU()), torch.randn(2, 4, 5, 5)
     with DifferentiableNorms():
         y = layer(x)

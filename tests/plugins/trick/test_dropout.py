@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from gankit import InputError
@@ -42,37 +41,37 @@ def shares_dropped(network, count=64):
     return [(hidden == 0).float().mean().item(), (maps == 0).float().mean().item(), (late == 0).float().mean().item()]
 
 
-def test_of_feature_maps_whole_channels_are_dropped_and_the_rest_scaled():
+def test_whole_channels_of_feature_maps_are_dropped_and_the_rest_scaled():
     torch.manual_seed(0)
     x = torch.rand(50, 40, 3, 3) + 0.5
-    kept = drop(x, 0.3, training=True) / x
-    assert torch.equal(kept.amin(dim=(2, 3)) == 0, kept.amax(dim=(2, 3)) == 0)
-    share = (kept[:, :, 0, 0] == 0).float().mean().item()
+    factor = drop(x, 0.3, training=True) / x
+    assert torch.equal(factor.amin(dim=(2, 3)) == 0, factor.amax(dim=(2, 3)) == 0)
+    share = (factor[:, :, 0, 0] == 0).float().mean().item()
     assert share == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / 2000) ** 0.5)
-    torch.testing.assert_close(kept[kept != 0], torch.full_like(kept[kept != 0], 1 / 0.7))
+    torch.testing.assert_close(factor[factor != 0], torch.full_like(factor[factor != 0], 1 / 0.7))
 
 
-def test_of_vectors_single_units_are_dropped_and_the_rest_scaled():
+def test_single_units_of_vectors_are_dropped_and_the_rest_scaled():
     torch.manual_seed(0)
     x = torch.rand(50, 400) + 0.5
-    kept = drop(x, 0.3, training=True) / x
-    share = (kept == 0).float().mean().item()
+    factor = drop(x, 0.3, training=True) / x
+    share = (factor == 0).float().mean().item()
     assert share == pytest.approx(0.3, abs=5 * (0.3 * 0.7 / 20_000) ** 0.5)
-    torch.testing.assert_close(kept[kept != 0], torch.full_like(kept[kept != 0], 1 / 0.7))
+    torch.testing.assert_close(factor[factor != 0], torch.full_like(factor[factor != 0], 1 / 0.7))
 
 
-def test_all_activations_but_the_last_tanh():
+def test_all_activations_but_the_last_tanh_have_dropout():
     network = wrapped(p=0.5)
     dense, maps, late = shares_dropped(network)
     assert dense == pytest.approx(0.5, abs=0.06)
     assert maps == pytest.approx(0.5, abs=0.12)
-    assert late == pytest.approx(0.75, abs=0.12)  # what the second dropped stays dropped
+    assert late == pytest.approx(0.75, abs=0.12)  # channels dropped after `maps` are still 0
     network(torch.randn(64, 5))
     assert len(network.late[2]._forward_hooks) == 0
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_only_the_chosen_ones(layer):
+def test_only_the_configured_layers_have_dropout(layer):
     shares = shares_dropped(wrapped(p=0.5, layers=[layer]))
     assert shares[layer] > 0.3
     assert shares[1 - layer] == 0.0
@@ -97,20 +96,13 @@ def test_names_of_parameters_stay():
     assert list(wrapped(p=0.5).state_dict()) == list(Generator().state_dict())
 
 
-def test_gradient_reaches_every_parameter():
-    torch.manual_seed(0)
-    network = wrapped(p=0.3)
-    network(torch.randn(32, 5)).square().sum().backward()
-    assert all(p.grad.abs().sum() > 0 for p in network.parameters())
-
-
-def test_discriminator_is_left_alone():
+def test_discriminator_does_not_change():
     network = Generator()
     assert wrapped(network, player="discriminator", p=0.5) is network
     assert shares_dropped(network)[:2] == [0.0, 0.0]
 
 
-def test_layer_that_is_not_there_is_refused():
+def test_unknown_layer_is_refused():
     with pytest.raises(
         InputError, match=r"dropout: layers = \[0, 3\]: Generator has 3 activations, numbered from 0 to 2"
     ):
@@ -120,9 +112,3 @@ def test_layer_that_is_not_there_is_refused():
 def test_network_without_activation_modules_is_refused():
     with pytest.raises(InputError, match="Sequential has no activation modules"):
         wrapped(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
-
-
-@pytest.mark.parametrize("settings", [{"p": 1.0}, {"p": -0.1}, {"layers": []}, {"layers": [-1]}])
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ValidationError):
-        Dropout.Config(**settings)

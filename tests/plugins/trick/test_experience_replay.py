@@ -6,19 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from gankit import Recipe, Spec, Step
-from gankit.plugin.hooks import Hooks
-from gankit.training.assembly import assemble
-from gankit_plugins.trick.experience_replay import ExperienceReplay, ReplayBuffer, replay
-from gankit_plugins.trick.label_smoothing import LabelSmoothing
+from gankit import Spec, Step
+from gankit_plugins.trick.experience_replay import ExperienceReplay, ReplayBuffer
 
 CPU = torch.device("cpu")
 
 
 def numbered(first, count, channels=1):
-    """Images that tell which they are: number n is n everywhere."""
+    """Return images with the values first, first + 1, ..., each constant over its pixels."""
     numbers = torch.arange(first, first + count, dtype=torch.float32)
     return numbers.reshape(-1, 1, 1, 1).expand(count, channels, 2, 2).contiguous()
 
@@ -35,51 +31,51 @@ def started(classes=0, channels=1, **settings):
     return plugin
 
 
-def turn(fake, labels=None, simulated=False):
+def new_step(fake, labels=None, simulated=False):
     run = SimpleNamespace(spec=Spec())
     return Step(run, "discriminator", fake.clone(), labels, torch.zeros(len(fake), 1), fake, simulated=simulated)
 
 
 def test_nothing_is_replaced_before_anything_is_stored():
     plugin, fake = started(), numbered(1, 6)
-    step = turn(fake)
+    step = new_step(fake)
     plugin.before_d_step(step)
     assert torch.equal(step.fake, numbered(1, 6))
 
 
-def test_share_is_past_ones_at_random_places():
+def test_share_of_the_fakes_is_replaced_at_random_places():
     torch.manual_seed(0)
     plugin = started(share=0.25, capacity=100, channels=3)
     places = []
     for t in range(60):
-        step = turn(numbered(8 * t + 1, 8, channels=3))
+        step = new_step(numbered(8 * t + 1, 8, channels=3))
         plugin.before_d_step(step)
-        shown = numbers(step.fake)
-        past = [i for i in range(8) if shown[i] != 8 * t + 1 + i]
+        fakes = numbers(step.fake)
+        past = [i for i in range(8) if fakes[i] != 8 * t + 1 + i]
         assert len(past) == (2 if t else 0)
-        assert all(shown[i] <= 8 * t for i in past)
+        assert all(fakes[i] <= 8 * t for i in past)
         assert torch.equal(step.fake.amin(dim=(1, 2, 3)), step.fake.amax(dim=(1, 2, 3)))
         places += past
     assert set(places) == set(range(8))
 
 
-def test_as_many_new_ones_are_stored_first_in_free_slots():
+def test_as_many_new_images_are_stored_first_in_free_slots():
     torch.manual_seed(0)
     plugin = started(share=0.5, capacity=10)
     stored = set()
     for t in range(3):
-        step = turn(numbered(8 * t + 1, 8))
+        step = new_step(numbered(8 * t + 1, 8))
         plugin.before_d_step(step)
         now = set(numbers(plugin.buffer.images)) - {0.0}
         assert stored <= now or t == 2
         new = now - stored
         assert len(new) == 4
         assert all(n > 8 * t for n in new)
-        # With half replaced, those are stored that D was shown as new.
+        # With half replaced, the new images among the inputs of D are stored.
         assert new == {n for n in numbers(step.fake) if n > 8 * t} or t == 0
         stored = now
         assert plugin.buffer.filled.tolist() == [min(4 * (t + 1), 10)]
-    # The third turn fills two free slots and overwrites two others.
+    # The third step fills two free slots and overwrites two others.
     assert len(stored) == 10
 
 
@@ -110,7 +106,7 @@ def test_every_stored_image_is_sampled_equally_often():
 
 
 class Naive:
-    """Shelves as Python lists: free slots are filled; an overwritten slot is any, but each once a turn."""
+    """Buffer as one Python list per class: free slots are filled first, then different slots are overwritten."""
 
     def __init__(self, classes, slots):
         self.shelves, self.slots = [[] for _ in range(classes)], slots
@@ -121,13 +117,13 @@ class Naive:
                for shelf in range(len(self.shelves))]  # fmt: skip
         for k, shelf in enumerate(self.shelves):
             after = numbers(buffer.images[k * self.slots : (k + 1) * self.slots])
-            kept = new[k][: self.slots]
+            stored = new[k][: self.slots]
             size = min(len(shelf) + len(new[k]), self.slots)
             assert buffer.filled[k] == size
             assert after[size:] == [0.0] * (self.slots - size)
             free = self.slots - len(shelf)
-            assert after[len(shelf) : len(shelf) + len(kept[:free])] == kept[:free]
-            assert sorted(n for n in after[:size] if n not in shelf) == sorted(kept)
+            assert after[len(shelf) : len(shelf) + len(stored[:free])] == stored[:free]
+            assert sorted(n for n in after[:size] if n not in shelf) == sorted(stored)
             self.shelves[k] = after[:size]
 
 
@@ -152,7 +148,7 @@ def test_fake_is_replaced_by_one_of_its_class():
     for t in range(30):
         fake = numbered(8 * t + 1, 8)
         of |= dict(zip(numbers(fake), labels.tolist(), strict=True))
-        step = turn(fake, labels)
+        step = new_step(fake, labels)
         plugin.before_d_step(step)
         assert [of[n] for n in numbers(step.fake)] == labels.tolist()
         assert torch.equal(step.labels, labels)
@@ -161,25 +157,16 @@ def test_fake_is_replaced_by_one_of_its_class():
         assert {of[n] for n in numbers(plugin.buffer.images[10 * k : 10 * k + 10])} == {k}
 
 
-def test_class_of_which_nothing_is_remembered_keeps_its_fakes():
+def test_class_without_stored_images_keeps_its_fakes():
     torch.manual_seed(0)
     plugin = started(classes=2, share=1.0, capacity=8)
-    plugin.before_d_step(turn(numbered(1, 3), torch.tensor([0, 0, 0])))
-    step = turn(numbered(10, 4), torch.tensor([0, 1, 0, 1]))
+    plugin.before_d_step(new_step(numbered(1, 3), torch.tensor([0, 0, 0])))
+    step = new_step(numbered(10, 4), torch.tensor([0, 1, 0, 1]))
     plugin.before_d_step(step)
-    shown = numbers(step.fake)
-    assert shown[1] == 11
-    assert shown[3] == 13
-    assert {shown[0], shown[2]} <= {1, 2, 3}
-
-
-def test_all_of_them_are_past_ones():
-    torch.manual_seed(0)
-    plugin = started(share=1.0, capacity=16)
-    plugin.before_d_step(turn(numbered(1, 4)))
-    step = turn(numbered(5, 4))
-    plugin.before_d_step(step)
-    assert max(numbers(step.fake)) <= 4
+    fakes = numbers(step.fake)
+    assert fakes[1] == 11
+    assert fakes[3] == 13
+    assert {fakes[0], fakes[2]} <= {1, 2, 3}
 
 
 def test_small_share_is_one_image():
@@ -189,9 +176,9 @@ def test_small_share_is_one_image():
 
 def test_only_the_steps_fakes_change_and_not_in_place():
     plugin = started(share=1.0, capacity=8)
-    plugin.before_d_step(turn(numbered(1, 4)))
+    plugin.before_d_step(new_step(numbered(1, 4)))
     fake = numbered(5, 4).requires_grad_()
-    step = turn(fake)
+    step = new_step(fake)
     before = {name: getattr(step, name) for name in ("real", "labels", "z", "real_target", "fake_target")}
     plugin.before_d_step(step)
     assert step.fake is not fake
@@ -202,71 +189,15 @@ def test_only_the_steps_fakes_change_and_not_in_place():
 
 def test_simulated_step_changes_nothing():
     plugin = started(share=1.0, capacity=8)
-    plugin.before_d_step(turn(numbered(1, 4)))
+    plugin.before_d_step(new_step(numbered(1, 4)))
     images, filled, randomness = plugin.buffer.rows.clone(), plugin.buffer.filled.clone(), torch.get_rng_state()
     fake = numbered(5, 4)
-    step = turn(fake, simulated=True)
+    step = new_step(fake, simulated=True)
     plugin.before_d_step(step)
     assert step.fake is fake
     assert torch.equal(plugin.buffer.rows, images)
     assert torch.equal(plugin.buffer.filled, filled)
     assert torch.equal(torch.get_rng_state(), randomness)
-
-
-def test_what_is_remembered_survives():
-    torch.manual_seed(0)
-    labels = torch.tensor([0, 1, 0, 1])
-    plugin = started(classes=2, capacity=6)
-    for t in range(4):
-        plugin.before_d_step(turn(numbered(4 * t + 1, 4) / 3, labels))
-    state = {name: value.clone() for name, value in plugin.state_dict().items()}
-    other = ExperienceReplay(plugin.config)
-    other.load_state_dict(dict(state))
-    spec = Spec(channels=1, resolution=2, classes=2)
-    other.on_start(SimpleNamespace(spec=spec, device=CPU, ranks=SimpleNamespace(size=1)))
-    assert all(torch.equal(other.state_dict()[name], value) for name, value in state.items())
-    shown = []
-    for p in (plugin, other):
-        torch.manual_seed(1)
-        for t in range(4, 8):
-            step = turn(numbered(4 * t + 1, 4) / 3, labels)
-            p.before_d_step(step)
-        shown.append(step.fake)
-    assert torch.equal(*shown)
-
-
-@pytest.mark.parametrize("first", ["experience_replay", "label_smoothing"])
-def test_acts_before_or_after_smoothing_as_the_recipe_has_it(first):
-    """Both draw from torch's generator, so the order shows in what is drawn."""
-    smoothing = LabelSmoothing(LabelSmoothing.Config(real=[0.8, 1.0], fake=[0.0, 0.2]))
-    plugins = {"tricks.experience_replay": started(capacity=16), "tricks.label_smoothing": smoothing}
-    if first == "label_smoothing":
-        plugins = dict(reversed(plugins.items()))
-    everyone = Hooks(plugins).event("before_d_step")
-
-    def by_hand(buffer, fake):
-        def shown():
-            return replay(fake, torch.zeros(4, dtype=torch.int64), buffer, 2)
-
-        def targets():
-            return torch.empty(4).uniform_(0.8, 1.0), torch.empty(4).uniform_(0.0, 0.2)
-
-        if first == "experience_replay":
-            return shown(), *targets()
-        drawn = targets()
-        return shown(), *drawn
-
-    buffer, results = ReplayBuffer(1, 16, (1, 2, 2), CPU), []
-    torch.manual_seed(3)
-    for t in range(3):
-        step = turn(numbered(4 * t + 1, 4))
-        everyone(None, step)
-        results.append((step.fake, step.real_target, step.fake_target))
-    torch.manual_seed(3)
-    for t in range(3):
-        expected = by_hand(buffer, numbered(4 * t + 1, 4))
-        for value, wanted in zip(results[t], expected, strict=True):
-            assert torch.equal(value, wanted)
 
 
 def recipe(batch_size, accumulate=1):
@@ -280,21 +211,6 @@ def test_buffer_of_one_step_causes_a_warning():
     assert list(plugin.check_recipe(recipe(64, accumulate=2))) == []
 
 
-def test_no_room_for_every_class_is_refused():
+def test_capacity_below_the_number_of_classes_is_refused():
     with pytest.raises(ValueError, match="capacity = 9 is below the number of classes; set 10 or more"):
         ExperienceReplay(ExperienceReplay.Config(capacity=9)).adjust_spec(Spec(classes=10))
-
-
-@pytest.mark.parametrize("wrong", [{"share": 0.0}, {"share": 1.1}, {"capacity": 0}, {"capacity": 1.5}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        ExperienceReplay.Config(**wrong)
-
-
-def test_state_before_the_first_step_is_empty(plain_recipe):
-    run = assemble(Recipe.from_dict(plain_recipe() | {"tricks": {"experience_replay": {"capacity": 8}}}))
-    run.load_data()
-    run.start()
-    state = run.plugins["tricks.experience_replay"].state_dict()
-    assert state["images"].shape == (8, 3, 8, 8)
-    assert state["filled"].tolist() == [0, 0]

@@ -4,37 +4,26 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from gankit_plugins.trick.instance_noise import InstanceNoise, variance
 
 
 def noise(images, iteration=0, **settings):
-    trick = InstanceNoise(InstanceNoise.Config(**settings))
-    return trick.discriminator_inputs(images, None, SimpleNamespace(iteration=iteration))[0]
+    trick, labels = InstanceNoise(InstanceNoise.Config(**settings)), torch.arange(len(images))
+    noisy, labels_after = trick.discriminator_inputs(images, labels, SimpleNamespace(iteration=iteration))
+    assert labels_after is labels
+    return noisy
 
 
 @pytest.mark.parametrize(("t", "sigma"), [(0, 0.5), (1, 0.46), (5, 0.3), (9, 0.14), (10, 0.1), (11, 0.1), (10**9, 0.1)])
-def test_sigma_goes_in_a_straight_line_and_stays(t, sigma):
+def test_sigma_falls_linearly_and_then_stays(t, sigma):
     assert variance(t, 0.5, 0.1, over=10) == pytest.approx(sigma**2)
-
-
-@given(st.integers(0, 10**7), st.floats(0, 5))
-def test_without_an_end_it_never_changes(t, sigma):
-    assert variance(t, sigma, 0.0, over=None) == pytest.approx(sigma**2)
-
-
-@given(st.integers(0, 2000), st.floats(0, 2), st.floats(0, 2))
-def test_variance_stays_between_its_ends(t, first, last):
-    low, high = sorted((first**2, last**2))
-    assert low - 1e-9 <= variance(t, first, last, over=1000) <= high + 1e-9
+    assert variance(t, 0.5, 0.1, over=None) == pytest.approx(0.5**2)
 
 
 @pytest.mark.parametrize("iteration", [0, 250, 500, 900])
 @pytest.mark.parametrize("value", [-1.0, 0.3])
-def test_what_is_added_is_normal_with_the_variance_of_the_iteration(iteration, value):
+def test_noise_is_normal_with_the_variance_of_the_iteration(iteration, value):
     torch.manual_seed(iteration)
     images = torch.full((100, 3, 16, 16), value)
     added = (noise(images, iteration, sigma=0.4, final_sigma=0.1, over=500) - images).flatten().double()
@@ -45,26 +34,14 @@ def test_what_is_added_is_normal_with_the_variance_of_the_iteration(iteration, v
     assert ((added**4).mean() / v**2 - 3).abs() < 5 * (96 / n) ** 0.5
 
 
-def test_each_pixel_has_noise_of_its_own():
+def test_each_pixel_has_different_noise():
     assert len(noise(torch.zeros(4, 3, 8, 8)).unique()) == 4 * 3 * 8 * 8
 
 
-def test_labels_pass_through():
-    labels = torch.tensor([1, 2])
-    trick = InstanceNoise(InstanceNoise.Config())
-    _, after = trick.discriminator_inputs(torch.zeros(2, 1, 4, 4), labels, SimpleNamespace(iteration=0))
-    assert after is labels
-
-
-def test_gradient_passes_through():
+def test_gradient_passes_through_and_the_input_does_not_change():
     images = torch.zeros(2, 1, 4, 4, requires_grad=True)
     noise(images).sum().backward()
     assert torch.equal(images.grad, torch.ones_like(images))
-
-
-def test_images_given_are_left_alone():
-    images = torch.zeros(2, 1, 4, 4)
-    noise(images)
     assert not images.any()
 
 
@@ -75,14 +52,8 @@ def test_type_and_memory_format_stay():
     assert noisy.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_no_noise_is_drawn_once_it_has_faded():
+def test_no_random_numbers_are_drawn_once_sigma_is_0():
     images = torch.randn(2, 1, 4, 4)
     before = torch.get_rng_state()
     assert noise(images, iteration=10, sigma=1.0, over=10) is images
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("settings", [{"sigma": -0.1}, {"final_sigma": -1}, {"over": 0}, {"sigma": float("nan")}])
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ValidationError):
-        InstanceNoise.Config(**settings)

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import DiscriminatorOutput, Recipe
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
+from gankit import DiscriminatorOutput
 from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
 from gankit_plugins.trick.minibatch_discrimination import closeness
 from gankit_plugins.trick.minibatch_stddev import mean_deviation
@@ -27,7 +25,7 @@ def test_closeness_by_a_naive_double_loop(labels):
     torch.testing.assert_close(closeness(M, compared), expected)
 
 
-def test_image_alone_is_close_to_nobody_and_equal_ones_are_as_close_as_can_be():
+def test_closeness_of_one_image_is_0_and_of_equal_images_their_number():
     assert closeness(torch.randn(1, 3, 2), None).tolist() == [[0, 0, 0]]
     assert closeness(torch.ones(4, 2, 5), None).tolist() == [[3, 3]] * 4
 
@@ -61,7 +59,7 @@ def test_equal_images_have_deviation_0_and_a_finite_gradient(count):
     assert torch.isfinite(f.grad).all()
 
 
-def test_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
+def test_logits_equal_those_of_one_last_layer_over_all_features():
     class Network(nn.Module):
         def __init__(self):
             super().__init__()
@@ -85,24 +83,13 @@ def test_share_in_the_logits_is_that_of_one_last_layer_over_all_features():
     torch.testing.assert_close(logits, last(features).flatten())
 
 
-@pytest.fixture
-def run(plain_recipe):
-    def make(trick, base="igan", **change):
-        made = assemble(Recipe.from_dict(merge(merge(plain_recipe(base), {"tricks": {trick: {}}}), change)))
-        made.load_data()
-        made.start()
-        return made
-
-    return make
-
-
 TRICKS = ["minibatch_discrimination", "minibatch_stddev"]
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_logits_depend_on_the_batch_or_on_the_class(run, trick):
+def test_logits_depend_on_the_batch_or_on_the_class(start_run, trick):
     for base, others_count in (("igan", True), ("igan_vn", False)):
-        one = run(trick, base)
+        one = start_run({"tricks": {trick: {}}}, base)
         one.discriminator.eval()
         nn.init.ones_(one.discriminator.share.weight)
         x, labels = one.draw()
@@ -114,9 +101,9 @@ def test_logits_depend_on_the_batch_or_on_the_class(run, trick):
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_initial_logits_equal_those_without_the_trick(run, trick):
-    """Images are much alike for a D that has learnt nothing, and a share of that would drown its own answer."""
-    one = run(trick)
+def test_initial_logits_equal_those_without_the_trick(start_run, trick):
+    """An untrained D has similar features for all images, and a share of them would outweigh its own logits."""
+    one = start_run({"tricks": {trick: {}}})
     images, labels = one.draw()
     torch.testing.assert_close(one.discriminator(images, labels)[0], one.discriminator.network(images, labels)[0])
 
@@ -130,5 +117,5 @@ def test_values_are_computed_in_float32():
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_it_is_known_to_couple_the_batch(run, trick):
-    assert run(trick).recipe.coupling("discriminator") == [f"tricks.{trick}"]
+def test_trick_couples_the_batch(assembled, trick):
+    assert assembled({"tricks": {trick: {}}}).recipe.coupling("discriminator") == [f"tricks.{trick}"]

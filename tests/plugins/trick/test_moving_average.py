@@ -4,31 +4,9 @@ import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from gankit import Recipe
-from gankit.training.assembly import assemble
-from gankit.training.launch import resume, start
-from gankit.training.reporter import Reporter
+from gankit.testing import train_iterations
 from gankit_plugins.trick.moving_average import average_into, decay_at
-
-TINY = {
-    "train": {"iterations": 6, "batch_size": 4, "device": "cpu"},
-    "output": {"log_every": 2, "checkpoint_every": 3, "sample_every": 3, "sample_count": 2},
-    "data": {"use": "shapes", "resolution": 8, "count": 12, "kinds": ["circle", "ring"]},
-    "generator": {"use": "igan_vn", "channels": 2},
-    "discriminator": {"use": "igan_per_class", "width": 2},
-    "normalization": {"generator": "batch_norm"},
-    "tricks": {"dropout": {"p": 0.2}, "moving_average": {"decay": 0.6}},
-}
-
-
-def play(raw, out):
-    return start(Recipe.from_dict(raw), out, Reporter())[0].path
-
-
-def without(raw, trick):
-    return raw | {"tricks": {name: table for name, table in raw["tricks"].items() if name != trick}}
 
 
 @pytest.mark.parametrize(("t", "decay", "expected"), [(0, 0.99, 0.1), (90, 0.99, 0.91), (10**6, 0.99, 0.99), (3, 0, 0)])
@@ -55,35 +33,14 @@ def test_average_has_the_closed_form_of_the_decay():
     assert math.isclose(d**n + (1 - d) * sum(d ** (n - k) for k in range(1, n + 1)), 1)
 
 
-def test_average_is_saved_and_nothing_that_is_learnt_changes(tmp_path):
-    averaged = play(TINY, tmp_path / "averaged")
-    plain = play(without(TINY, "moving_average"), tmp_path / "plain")
-    for name in ("generator", "discriminator", "optimizer", "random"):
-        file = f"checkpoints/000006/{name}.safetensors"
-        assert (averaged / file).read_bytes() == (plain / file).read_bytes(), name
-    newest = load_file(averaged / "checkpoints/000006/generator.safetensors")
-    saved = load_file(averaged / "generator.safetensors")
-    moved = [name for name, tensor in saved.items() if not torch.equal(tensor, newest[name])]
-    assert set(moved) >= {"to_small.weight", "to_large.weight"}
-
-
-def test_saved_average_equals_the_average_over_all_steps(tmp_path):
-    """Compute the average from a checkpoint after every step, starting with the initial G."""
-    raw = TINY | {"output": TINY["output"] | {"checkpoint_every": 1, "keep_checkpoints": 9}}
-    run = play(raw, tmp_path / "run")
-
-    expected = assemble(Recipe.from_dict(raw)).generator.state_dict()["to_small.weight"].clone().double()
+def test_sampled_generator_is_the_average_over_all_steps(start_run):
+    """The average starts with the initial G."""
+    run = start_run({"tricks": {"moving_average": {"decay": 0.6}}}, "igan_vn")
+    weight = run.generator.to_small.weight.detach()
+    expected = weight.double()
     for t in range(6):
+        train_iterations(run)
         d = min(0.6, (1 + t) / (10 + t))
-        newest = load_file(run / f"checkpoints/{t + 1:06d}/generator.safetensors")["to_small.weight"]
-        expected = d * expected + (1 - d) * newest.double()
-    saved = load_file(run / "generator.safetensors")["to_small.weight"]
-    torch.testing.assert_close(saved.double(), expected, atol=1e-7, rtol=1e-5)
-
-
-def test_its_state_survives_a_resume_to_the_byte(tmp_path):
-    whole = play(TINY, tmp_path / "whole")
-    raw = TINY | {"train": TINY["train"] | {"iterations": 3}}
-    cut = play(raw, tmp_path / "cut")
-    resume(cut, ["train.iterations=6"], Reporter())
-    assert (cut / "generator.safetensors").read_bytes() == (whole / "generator.safetensors").read_bytes()
+        expected = d * expected + (1 - d) * weight.double()
+    average = run.sampled_generator().to_small.weight.detach()
+    torch.testing.assert_close(average.double(), expected, atol=1e-7, rtol=1e-5)

@@ -7,13 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from torch import nn
 
-from gankit import Plugin, Recipe, Spec, Step, hookimpl
-from gankit.errors import RecipeError
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
+from gankit import Plugin, Spec, Step, hookimpl
 from gankit_plugins.discriminator.igan import IganDiscriminatorNetwork
 from gankit_plugins.loss.non_saturating import NonSaturating
 from gankit_plugins.penalty.gradient_penalty import GradientPenalty
@@ -50,7 +46,7 @@ def test_memory_format_does_not_matter():
 @settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_packs_are_of_one_class_against_a_naive_loop(classes, each, size, random):
-    """Whatever the order of the batch, images of a class stay in theirs and the packs' classes take turns."""
+    """Images of a class keep their order, and the classes of the packs alternate."""
     listed = [k for k in range(classes) for _ in range(each * size)]
     random.shuffle(listed)
     waiting = {k: [i for i, label in enumerate(listed) if label == k] for k in range(classes)}
@@ -58,30 +54,19 @@ def test_packs_are_of_one_class_against_a_naive_loop(classes, each, size, random
     assert packing_order(torch.tensor(listed), classes, size).tolist() == expected
 
 
-def test_packs_bear_the_labels_of_their_images():
+def test_packs_have_the_labels_of_their_images():
     labels = torch.tensor([0, 1, 2] * 4)
     images = torch.arange(12.0).reshape(12, 1, 1, 1)
-    shown, of = plugin().discriminator_inputs(images, labels, run(classes=3))
+    inputs, of = plugin().discriminator_inputs(images, labels, run(classes=3))
     assert of.tolist() == [0, 1, 2, 0, 1, 2]
-    assert shown[:, :, 0, 0].tolist() == [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
-    assert labels[shown[:, 0, 0, 0].long()].tolist() == of.tolist()
+    assert inputs[:, :, 0, 0].tolist() == [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
+    assert labels[inputs[:, 0, 0, 0].long()].tolist() == of.tolist()
 
 
 def test_without_classes_neighbours_are_packed():
-    shown, of = plugin(size=3).discriminator_inputs(torch.arange(6.0).reshape(6, 1, 1, 1), None, run())
+    inputs, of = plugin(size=3).discriminator_inputs(torch.arange(6.0).reshape(6, 1, 1, 1), None, run())
     assert of is None
-    assert shown[:, :, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
-
-
-def test_gradients_come_back_to_each_image():
-    images = torch.randn(8, 2, 3, 3, requires_grad=True)
-    labels = torch.tensor([0, 1] * 4)
-    shown, _ = plugin().discriminator_inputs(images, labels, run(classes=2))
-    weights = torch.arange(1.0, 1 + shown.numel()).reshape(shown.shape)
-    (shown * weights).sum().backward()
-    for i, (first, second) in enumerate([(0, 2), (1, 3), (4, 6), (5, 7)]):
-        assert torch.equal(images.grad[first], weights[i, :2])
-        assert torch.equal(images.grad[second], weights[i, 2:])
+    assert inputs[:, :, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def adjusted(batch_size, classes, accumulate=1, **settings):
@@ -126,12 +111,6 @@ def test_two_packings_are_refused():
         plugin().adjust_spec(Spec(pack=2))
 
 
-def test_batch_size_error_names_the_trick(plain_recipe):
-    raw = merge(plain_recipe(), {"train": {"batch_size": 6}, "tricks": {"packing": {}}})
-    with pytest.raises(RecipeError, match=r"train\.batch_size = 6 cannot be split into packs of 2 of one class"):
-        assemble(Recipe.from_dict(raw))
-
-
 def test_later_input_tricks_cause_a_warning():
     class Jitter(Plugin):
         name = "jitter"
@@ -146,8 +125,8 @@ def test_later_input_tricks_cause_a_warning():
     assert list(plugin().check_recipe(recipe(tricks=(Jitter, Packing, LabelSmoothing, InstanceNoise)))) == []
 
 
-class Judge(nn.Module):
-    """A linear D with weights of its own for each class."""
+class LinearDiscriminator(nn.Module):
+    """Linear D with separate weights for each class."""
 
     def __init__(self, classes, size, channels):
         super().__init__()
@@ -157,12 +136,12 @@ class Judge(nn.Module):
         return (images * self.weight[labels]).flatten(1).sum(1), images.flatten(1)
 
 
-def new_step(batch=12, classes=3, size=2, channels=2, judge=None):
-    """A step of double precision on which D sees packs."""
+def new_step(batch=12, classes=3, size=2, channels=2, discriminator=None):
+    """Return a step in double precision with packs as inputs of D."""
     torch.manual_seed(0)
     trick = plugin(size=size)
     run = SimpleNamespace(spec=Spec(channels=channels, classes=classes, pack=size))
-    run.discriminator = judge or Judge(classes, size, channels)
+    run.discriminator = discriminator or LinearDiscriminator(classes, size, channels)
     run.discriminator_inputs = lambda images, labels, source, player: trick.discriminator_inputs(images, labels, run)
     real, fake = torch.randn(2, batch, channels, 3, 3, dtype=torch.float64)
     return Step(run, "discriminator", real, torch.arange(batch) % classes, torch.zeros(batch, 1), fake)
@@ -197,29 +176,13 @@ def test_pack_has_a_gradient_penalty_of_its_own():
     torch.testing.assert_close(step.run.discriminator.weight.grad, expected / 3)
 
 
-def test_penalty_at_the_real_images_is_each_packs():
-    """R1: half the squared length of D's gradient at what it is shown."""
-    step = new_step()
-    shown, labels = step.real_inputs
-    shown = shown.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(step.discriminate(shown, labels).logits.sum(), shown)
-    squares = step.run.discriminator.weight.detach().square().flatten(1).sum(1)
-    torch.testing.assert_close(gradient.square().flatten(1).sum(1), squares[labels])
-
-
 def test_discriminators_by_class_get_balanced_packs():
     torch.manual_seed(0)
-    judge = IganDiscriminatorNetwork(Spec(channels=4, resolution=3), width=2, classes=3).double()
-    step = new_step(judge=judge)
+    discriminator = IganDiscriminatorNetwork(Spec(channels=4, resolution=3), width=2, classes=3).double()
+    step = new_step(discriminator=discriminator)
     logits = step.real_output.logits
     images, labels = step.real_inputs
     assert torch.bincount(labels).tolist() == [2, 2, 2]
-    judge.eval()
+    discriminator.eval()
     for i in range(6):
-        torch.testing.assert_close(judge(images[i : i + 1], labels[i : i + 1]).logits[0], logits[i])
-
-
-@pytest.mark.parametrize("wrong", [{"size": 1}, {"size": 2.5}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        Packing.Config(**wrong)
+        torch.testing.assert_close(discriminator(images[i : i + 1], labels[i : i + 1]).logits[0], logits[i])

@@ -1,4 +1,4 @@
-"""Trick: scalar or range."""
+"""Settings that are a number or a range."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ class Example(Settings):
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.25, [0.0, 1.0], [0.3, 0.3], (0.1, 0.2)])
-def test_what_is_allowed(value):
+def test_valid_values(value):
     config = Example(probability=value, weight=value)
     assert config.probability == (tuple(value) if isinstance(value, (list, tuple)) else value)
     assert Example(**config.model_dump(mode="json")) == config

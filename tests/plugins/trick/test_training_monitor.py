@@ -6,10 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gankit import GankitError, Recipe
+from gankit import GankitError
 from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
-from gankit.training.launch import start
+from gankit.testing import train_iterations
 from gankit_plugins.trick.training_monitor import WINDOW, TrainingMonitor, oscillates, pairwise_distance
 
 TIME = torch.arange(WINDOW, dtype=torch.float64)
@@ -46,32 +45,19 @@ def test_mean_distance_equals_a_naive_loop():
     assert pairwise_distance(x).item() == pytest.approx(sum(pairs) / 6, rel=1e-5)
 
 
-class Listener:
-    def __init__(self):
-        self.warnings = []
-
-    def evaluated(self, iteration, metrics, seconds=0.0): ...
-
-    def warned(self, sentence):
-        self.warnings.append(sentence)
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
-
-
 @pytest.fixture
-def warnings(plain_recipe, tmp_path):
-    """Function from a change of the recipe to the warnings of its run."""
+def warnings(start_run):
+    """Function from a change of the recipe to the warnings of its run, with the error that ends it, if any."""
 
     def make(change, iterations=6, **settings):
-        raw = merge(plain_recipe("igan"), {"tricks": {"training_monitor": {"every": 1, **settings}}})
-        raw = merge(merge(raw, {"train": {"iterations": iterations}}), change)
-        listener = Listener()
+        run = start_run(merge({"tricks": {"training_monitor": {"every": 1, **settings}}}, change))
+        messages = []
+        run.warn = messages.append
         try:
-            start(Recipe.from_dict(raw), tmp_path / "run", listener)
+            train_iterations(run, iterations)
         except GankitError as error:
-            listener.warnings.append(str(error))
-        return listener.warnings
+            messages.append(str(error))
+        return messages
 
     return make
 
@@ -135,8 +121,8 @@ def test_oscillation_causes_a_warning():
         ({"tricks": {"relativistic": {}}}, "with relativistic D's outputs are not logits"),
     ],
 )
-def test_loss_without_probability_causes_a_warning(plain_recipe, change, reason):
-    raw = merge(plain_recipe("igan"), {"tricks": {"training_monitor": {"every": 1}}})
-    assert assemble(Recipe.from_dict(raw)).warnings == []
-    (sentence,) = assemble(Recipe.from_dict(merge(raw, change))).warnings
+def test_loss_without_probability_causes_a_warning(assembled, change, reason):
+    monitored = {"tricks": {"training_monitor": {"every": 1}}}
+    assert assembled(monitored).warnings == []
+    (sentence,) = assembled(merge(monitored, change)).warnings
     assert reason in sentence

@@ -5,14 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gankit import DiscriminatorOutput, InputError, LossTerm, Recipe, Spec, Step
-from gankit.recipe.toml import merge
-from gankit.training.assembly import assemble
-from gankit.training.update import backward, draw_step, due_terms, train_step
+from gankit import DiscriminatorOutput, InputError, LossTerm, Spec, Step
+from gankit.training.update import draw_step
 from gankit_plugins.loss.non_saturating import NonSaturating
 from gankit_plugins.penalty.dragan import Dragan
 from gankit_plugins.penalty.gradient_penalty import GradientPenalty
@@ -85,7 +82,7 @@ class Curved(nn.Module):
         return DiscriminatorOutput(self.head(features)[:, 0], features)
 
 
-def new_game(network, terms=None, before=lambda run, step: None):
+def new_run(network, terms=None, before=lambda run, step: None):
     terms = list(NonSaturating(NonSaturating.Config()).loss_terms("discriminator")) if terms is None else terms
     return SimpleNamespace(
         discriminator=network,
@@ -111,24 +108,6 @@ def generator_loss(step):
     return term.function(step)
 
 
-def sigmoid(x):
-    return 1 / (1 + torch.exp(-x))
-
-
-def test_derivative_of_one_step_on_a_line():
-    """D = w x, L_D = -ln s(w r) - ln(1 - s(w f)), so w' = w + lr (r s(-w r) - f s(w f)), and L_G = -ln s(w' f)."""
-    w, r, f, lr = 0.7, double(1.3), double(-0.4), 0.25
-    run = new_game(frozen(Line(w)))
-    fake = f.reshape(1, 1, 1, 1).clone().requires_grad_()
-    step = new_step(run, r.reshape(1, 1, 1, 1), fake)
-    plugin(steps=1, lr=lr).before_g_step(run, step)
-    generator_loss(step).backward()
-    after = w + lr * (r * sigmoid(-w * r) - f * sigmoid(w * f))
-    dafter_df = -lr * (sigmoid(w * f) + f * w * sigmoid(w * f) * sigmoid(-w * f))
-    torch.testing.assert_close(step.fake_output.logits[0].detach(), after * f)
-    torch.testing.assert_close(fake.grad.flatten()[0], -sigmoid(-after * f) * (after + f * dafter_df))
-
-
 def images(seed, count=5):
     return torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -139,27 +118,28 @@ def adversarial():
 
 def r1(step):
     """Half the squared length of D's gradient at real images, as a term of its own."""
-    shown, labels = step.real_inputs
-    shown = shown.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(step.discriminate(shown, labels).logits.sum(), shown, create_graph=True)
-    return gradient.square().sum() / (2 * len(shown))
+    inputs, labels = step.real_inputs
+    inputs = inputs.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(step.discriminate(inputs, labels).logits.sum(), inputs, create_graph=True)
+    return gradient.square().sum() / (2 * len(inputs))
 
 
-@pytest.mark.parametrize("norm", ["none", "batch", "instance", "layer", "spectral"])
-@pytest.mark.parametrize("penalty", [None, R1, R2, GradientPenalty, ZeroCenteredPenalty, Dragan])
+@pytest.mark.parametrize(
+    ("norm", "penalty"),
+    [("none", penalty) for penalty in (None, R1, R2, GradientPenalty, ZeroCenteredPenalty, Dragan)]
+    + [(norm, penalty) for norm in ("batch", "instance", "layer", "spectral") for penalty in (None, R1)],
+)
 @pytest.mark.parametrize("matching", [False, True])
 def test_generators_gradient_against_finite_differences(norm, penalty, matching):
-    if norm != "none" and penalty not in (None, R1):
-        return
     terms = penalty(penalty.Config(every=4)).loss_terms("discriminator") if penalty else []
     network = frozen(Curved(norm))
     if norm == "spectral":
         # Spectral norm updates its singular vectors in training, without a gradient.
         network.eval()
-    run, real, fake = new_game(network, [*adversarial(), *terms]), images(0), images(1)
+    run, real, fake = new_run(network, [*adversarial(), *terms]), images(0), images(1)
 
     def loss(fake):
-        # Some penalties draw where they are taken.
+        # Some penalties draw random points.
         torch.manual_seed(3)
         step = new_step(run, real, fake)
         plugin(steps=3, lr=0.03).before_g_step(run, step)
@@ -183,13 +163,13 @@ def test_steps_are_gradient_descent_on_a_copy():
     copied = copy.deepcopy(network)
     optimizer = torch.optim.SGD(copied.parameters(), lr=0.3)
     for _ in range(4):
-        step = Step(new_game(copied), "discriminator", real, None, torch.zeros(5, 1), fake)
+        step = Step(new_run(copied), "discriminator", real, None, torch.zeros(5, 1), fake)
         loss = sum(term.weight * term.function(step) for term in [*adversarial(), LossTerm("r1", r1, weight=0.5)])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     # A lazy term counts with its plain weight in every step.
-    run = new_game(frozen(network), [*adversarial(), LossTerm("r1", r1, weight=0.5, every=16)])
+    run = new_run(frozen(network), [*adversarial(), LossTerm("r1", r1, weight=0.5, every=16)])
     step = new_step(run, real, fake.requires_grad_())
     plugin(steps=4, lr=0.3).before_g_step(run, step)
     expected = copied(fake, None).logits
@@ -197,25 +177,12 @@ def test_steps_are_gradient_descent_on_a_copy():
     assert not torch.allclose(expected, network(fake, None).logits)
 
 
-def test_more_steps_lower_the_discriminators_loss():
-    run, real, fake = new_game(frozen(Curved("none"))), images(0), images(1).requires_grad_()
-    (term,) = adversarial()
-    losses = []
-    for steps in (0, 1, 5, 20):
-        step = new_step(run, real, fake)
-        plugin(steps=steps, lr=0.1).before_g_step(run, step)
-        losses.append(term.function(step).item())
-    assert losses == sorted(losses, reverse=True)
-    assert losses[0] > losses[1] > losses[2] > losses[3]
-
-
 @pytest.mark.parametrize("norm", ["none", "batch", "spectral"])
-def test_discriminator_itself_is_left_as_it_is(norm):
+def test_discriminator_itself_does_not_change(norm):
     network = frozen(Curved(norm))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    # A plugin that calls D in its hook, too.
-    asking = new_game(network, before=lambda run, step: step.real_output)
-    run, fake = asking, images(1).requires_grad_()
+    # A plugin whose hook calls D.
+    run, fake = new_run(network, before=lambda run, step: step.real_output), images(1).requires_grad_()
     step = new_step(run, images(0), fake)
     plugin(steps=3).before_g_step(run, step)
     (generator_loss(step) + step.real_output.logits.sum()).backward()
@@ -224,9 +191,9 @@ def test_discriminator_itself_is_left_as_it_is(norm):
     assert all(p.grad is None and not p.requires_grad for p in network.parameters())
 
 
-def test_other_parameters_than_those_that_learn_take_no_step():
+def test_frozen_parameters_take_no_step():
     network = frozen(Curved("none"))
-    run, fake = new_game(network), images(1).requires_grad_()
+    run, fake = new_run(network), images(1).requires_grad_()
     run.parameters["discriminator"] = list(network.head.parameters())
     step = new_step(run, images(0), fake)
     plugin(steps=3).before_g_step(run, step)
@@ -243,7 +210,7 @@ def test_simulated_steps_have_the_targets_of_d_and_the_images_of_the_step():
         assert step.player == "discriminator"
         step.real_target, step.real, step.fake = 0.8, step.real + 9, step.fake.detach() + 9
 
-    run, fake = new_game(frozen(Line(0.7)), before=before), images(1).requires_grad_()
+    run, fake = new_run(frozen(Line(0.7)), before=before), images(1).requires_grad_()
     step, real = new_step(run, images(0), fake), images(0)
     plugin(steps=2).before_g_step(run, step)
     assert len(seen) == 1
@@ -251,18 +218,18 @@ def test_simulated_steps_have_the_targets_of_d_and_the_images_of_the_step():
     assert torch.equal(seen[0].real, real)
     assert (step.real_target, step.simulated, step.player) == (1.0, False, "generator")
 
-    def judged(target):
-        run = new_game(frozen(Line(0.7)), before=lambda run, step: setattr(step, "real_target", target))
+    def logits(target):
+        run = new_run(frozen(Line(0.7)), before=lambda run, step: setattr(step, "real_target", target))
         other = new_step(run, real, fake)
         plugin(steps=2).before_g_step(run, other)
         return other.fake_output.logits
 
-    assert torch.equal(step.fake_output.logits, judged(0.8))
-    assert not torch.equal(step.fake_output.logits, judged(1.0))
+    assert torch.equal(step.fake_output.logits, logits(0.8))
+    assert not torch.equal(step.fake_output.logits, logits(1.0))
 
 
 def test_without_steps_nothing_changes():
-    run = new_game(Line(0.7))
+    run = new_run(Line(0.7))
     step = new_step(run, images(0), images(1))
     plugin(steps=0).before_g_step(run, step)
     assert step.discriminator is None
@@ -274,7 +241,7 @@ def test_discriminator_that_torch_cannot_differentiate_twice_is_refused():
             distance = torch.cdist(self.w * images.flatten(1), torch.ones(1, 16, dtype=torch.float64))
             return distance[:, 0], images.flatten(1)
 
-    run = new_game(frozen(Odd(0.7)))
+    run = new_run(frozen(Odd(0.7)))
     step = new_step(run, images(0), images(1).requires_grad_())
     with pytest.raises(
         InputError, match=r"torch cannot compute the derivative of D's gradients \(.*_cdist_backward.*remove the trick"
@@ -303,38 +270,11 @@ def test_with_parameters_gives_the_output_of_the_network(wrap):
     torch.testing.assert_close(output.logits, moved(images(0), None).logits)
 
 
-def played_game(plain_recipe, change):
-    run = assemble(Recipe.from_dict(merge(plain_recipe(), change)))
-    run.load_data()
-    run.start()
-    return run
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_g_step_changes_only_g(plain_recipe, precision):
-    tricks = {"unrolled_discriminator": {"steps": 2}, "gradient_penalty": {}, "label_smoothing": {"real": [0.8, 1.0]}}
-    change = {"train": {"precision": precision}, "normalization": {"discriminator": "batch_norm"}, "tricks": tricks}
-    run = played_game(plain_recipe, change)
-    train_step(run, "discriminator")
-    before = {name: tensor.clone() for name, tensor in run.discriminator.state_dict().items()}
-    with run.autocast():
-        step = draw_step(run, "generator")
-        run.before_step["generator"](run, step)
-    backward(run, step, "generator", due_terms(run.terms["generator"], 0, 1))
-    for p in run.parameters["generator"]:
-        assert p.grad.isfinite().all()
-        assert p.grad.dtype == torch.float32
-    train_step(run, "generator")
-    assert all(torch.equal(run.discriminator.state_dict()[name], tensor) for name, tensor in before.items())
-    assert all(p.requires_grad for p in run.parameters["discriminator"])
-    assert all(p.grad is None for p in run.parameters["discriminator"])
-
-
-def test_bf16_is_near_fp32(plain_recipe):
+def test_bf16_is_near_fp32(start_run):
     outputs = []
     for precision in ("fp32", "bf16"):
-        run = played_game(
-            plain_recipe, {"train": {"precision": precision}, "tricks": {"unrolled_discriminator": {"lr": 0.1}}}
+        run = start_run(
+            {"train": {"precision": precision}, "tricks": {"unrolled_discriminator": {"lr": 0.1}}}, "igan_vn"
         )
         with run.autocast():
             step = draw_step(run, "generator")
@@ -343,13 +283,3 @@ def test_bf16_is_near_fp32(plain_recipe):
             outputs.append(step.fake_output.logits.float().detach())
     # bfloat16 has 8 bits: a few times 2^-8 for the roundings of five steps and an output.
     torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=8 * 2**-8 * outputs[0].abs().max().item())
-
-
-@pytest.mark.parametrize("wrong", [{"steps": -1}, {"steps": 1.5}, {"lr": 0.0}, {"lr": -1.0}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        UnrolledDiscriminator.Config(**wrong)
-
-
-def test_in_a_run_without_steps(in_a_run):
-    in_a_run({"tricks": {"unrolled_discriminator": {"steps": 0}}}, changes=False)

@@ -1,0 +1,207 @@
+"""All generators and discriminators: their sizes, use of labels, independence of the batch, gradients and waits."""
+
+import pytest
+import torch
+
+from gankit import InputError
+from gankit.plugin.registry import Registry
+
+PLUGINS = {entry.label: entry for entry in Registry.installed().entries}
+NETWORKS = [
+    ("generator.mlp", {"hidden": [8, 6]}),
+    ("generator.dcgan", {"width": 4}),
+    ("generator.conditional_dcgan", {"width": 4}),
+    ("generator.cgan", {"noise_units": 8, "label_units": 8, "joint_units": 16}),
+    ("generator.igan", {"channels": 3}),
+    ("generator.igan", {"channels": 3, "upsampling": "pixel_shuffle"}),
+    ("generator.igan_vn", {"channels": 3}),
+    ("generator.igan_vn", {"channels": 3, "upsampling": "pixel_shuffle"}),
+    ("discriminator.mlp", {"hidden": [8, 6]}),
+    ("discriminator.dcgan", {"width": 4}),
+    ("discriminator.conditional_dcgan", {"width": 4}),
+    ("discriminator.cgan", {"image_units": 8, "label_units": 8, "joint_units": 16}),
+    ("discriminator.maxout", {"units": [8, 6]}),
+    ("discriminator.igan", {"width": 3}),
+    ("discriminator.igan_per_class", {"width": 3}),
+]
+USE_LABELS = ("conditional_dcgan", "cgan", "igan_vn", "igan_per_class")
+LABELS = torch.tensor([2, 0, 1, 1, 2, 0])
+EACH = pytest.mark.parametrize(("label", "config"), NETWORKS)
+
+
+def plugin(label, config=None):
+    plugin_class = PLUGINS[label].load()
+    return plugin_class(plugin_class.Config(**(config or {})))
+
+
+@pytest.fixture
+def make(spec_of):
+    """Function that returns a network for three classes, as a function to one tensor, and its inputs."""
+
+    def build(label, config, normalization="none", channels=3, resolution=8):
+        torch.manual_seed(0)
+        spec = spec_of(normalization, channels=channels, resolution=resolution, classes=3, latent_size=5)
+        if label.startswith("generator"):
+            return plugin(label, config).build_generator(spec=spec).double(), torch.randn(6, 5, dtype=torch.float64)
+        network = plugin(label, config).build_discriminator(spec=spec).double()
+        return network, torch.randn(6, channels, resolution, resolution, dtype=torch.float64)
+
+    return build
+
+
+def output(network, x, labels):
+    """Return images or logits."""
+    result = network(x, labels)
+    return result if isinstance(result, torch.Tensor) else result.logits
+
+
+@EACH
+def test_output_depends_on_labels_or_ignores_them(make, perturbed, label, config):
+    network, x = make(label, config)
+    perturbed(network).eval()
+    outputs = output(network, x[:1].expand(3, *x.shape[1:]), torch.arange(3))
+    if label.partition(".")[2] in USE_LABELS:
+        assert all((outputs[i] - outputs[j]).abs().max() > 1e-4 for i, j in ((0, 1), (0, 2), (1, 2)))
+    else:
+        assert torch.equal(output(network, x, LABELS), output(network, x, None))
+
+
+@EACH
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+@pytest.mark.parametrize("labels", [[1, 0, 0, 2, 0, 1], [2, 2, 2, 2], [0]], ids=["uneven", "one class", "one image"])
+def test_in_evaluation_mode_each_image_is_independent_of_its_batch(
+    make, perturbed, label, config, normalization, labels
+):
+    network, x = make(label, config, normalization)
+    perturbed(network).eval()
+    labels = torch.tensor(labels)
+    singles = [output(network, x[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
+    torch.testing.assert_close(output(network, x[: len(labels)], labels), torch.cat(singles), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("label", "config", "resolution"),
+    [
+        *((*network, R) for network in NETWORKS if "generator.igan" in network[0] for R in (4, 8, 20, 28, 44, 64, 96)),
+        *((*network, R) for network in NETWORKS if "dcgan" in network[0] for R in (4, 5, 8, 28, 29, 31, 48, 100, 128)),
+        *(
+            (*network, R)
+            for network in NETWORKS
+            if network[0].endswith((".mlp", ".cgan", ".maxout"))
+            for R in (1, 5, 28)
+        ),
+    ],
+)
+def test_sizes(make, label, config, resolution):
+    channels = {4: 4, 8: 1, 29: 1}.get(resolution, 3)
+    network, x = make(label, config, "batch_norm", channels=channels, resolution=resolution)
+    result = network(x * 50, LABELS)
+    if label.startswith("generator"):
+        assert result.shape == (6, channels, resolution, resolution)
+        assert result.abs().max() <= 1
+    else:
+        assert result.logits.shape == (6,)
+        torch.testing.assert_close(result.logits, network.head(result.features).flatten())
+
+
+@EACH
+def test_memory_format_does_not_change_the_output(make, label, config):
+    network, x = make(label, config)
+    network.eval()
+    expected = output(network, x, LABELS)
+    network.to(memory_format=torch.channels_last)
+    x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+    torch.testing.assert_close(output(network, x, LABELS), expected, rtol=0, atol=1e-10)
+
+
+@EACH
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+def test_gradients_reach_every_parameter_without_waiting(
+    make, no_waiting, before_batch_norm, label, config, normalization
+):
+    """Except the biases before a batch norm, which removes them."""
+    network, x = make(label, config, normalization)
+    with no_waiting:
+        result = output(network, x, LABELS)
+        (result * torch.randn_like(result)).sum().backward()
+    idle = {name for name, p in network.named_parameters() if p.grad.abs().max() < 1e-9}
+    assert idle == before_batch_norm(network)
+
+
+@pytest.mark.parametrize("label", ["generator.igan_vn", "discriminator.igan_per_class"])
+def test_uneven_labels_are_refused_in_training_mode(make, label):
+    network, x = make(label, {})
+    with pytest.raises(InputError, match="class_balanced"):
+        network(x, torch.tensor([0, 1, 1, 1, 2, 2]))
+    with pytest.raises(InputError, match="5 images cannot be split evenly among 3 classes"):
+        network(x[:5], LABELS[:5])
+
+
+@pytest.mark.parametrize(
+    ("label", "config", "features"),
+    [
+        ("generator.mlp", {"hidden": [6, 5]}, [6, 5]),
+        ("generator.cgan", {}, [200, 1000, 1200]),
+        # All but the image and D's first feature map (Radford 2015, section 3).
+        ("generator.dcgan", {"width": 2}, [4, 2]),
+        ("discriminator.mlp", {"hidden": [3]}, [3]),
+        ("discriminator.dcgan", {"width": 2}, [4]),
+        ("discriminator.maxout", {"units": [6], "pieces": 5}, [30]),
+        (
+            "discriminator.cgan",
+            {"image_units": 4, "label_units": 3, "pieces": 2, "joint_units": 5, "joint_pieces": 3},
+            [8, 6, 15],
+        ),
+        ("discriminator.igan_per_class", {"width": 2}, [3 * c for c in (2, 2, 4, 4)]),
+    ],
+)
+def test_normalized_layers(spec_of, label, config, features):
+    calls = []
+    spec = spec_of(channels=1, resolution=12, classes=3)
+    spec.normalize = lambda player, layer, count: calls.append((player, layer, count)) or layer
+    kind = label.partition(".")[0]
+    getattr(plugin(label, config), f"build_{kind}")(spec=spec)
+    assert [count for _, _, count in calls] == features
+    for player, layer, count in calls:
+        assert player == kind
+        assert getattr(layer, "out_features", None) or layer.out_channels == count
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "conditional", "balanced"),
+    [
+        ("generator.cgan", 3, True, False),
+        ("generator.conditional_dcgan", 3, True, False),
+        ("generator.igan_vn", 0, False, False),
+        ("generator.igan_vn", 1, False, False),
+        ("generator.igan_vn", 2, True, True),
+        ("generator.igan_v2", 2, True, True),
+        ("discriminator.igan_per_class", 0, False, False),
+        ("discriminator.igan_per_class", 1, False, False),
+        ("discriminator.igan_per_class", 2, False, True),
+    ],
+)
+def test_spec(spec_of, label, classes, conditional, balanced):
+    specs = [spec_of(classes=classes, class_balanced=before) for before in (False, True)]
+    for spec in specs:
+        plugin(label).adjust_spec(spec=spec)
+        assert spec.conditional is conditional
+    assert [spec.class_balanced for spec in specs] == [balanced, True]
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "message"),
+    [
+        ("generator.cgan", 0, "cgan needs labels, and the dataset has none; use mlp"),
+        ("generator.conditional_dcgan", 0, "conditional_dcgan needs labels, and the dataset has none; use dcgan"),
+        ("discriminator.cgan", 0, "cgan needs labels, and the dataset has none; use maxout"),
+        ("discriminator.conditional_dcgan", 0, "conditional_dcgan needs labels, and the dataset has none; use dcgan"),
+        *(
+            ("generator.igan_v2", n, f"igan_v2 needs two classes, and the dataset has {n}; use igan_vn")
+            for n in (0, 1, 3)
+        ),
+    ],
+)
+def test_other_numbers_of_classes_are_refused(spec_of, label, classes, message):
+    with pytest.raises(InputError, match=message):
+        plugin(label).adjust_spec(spec=spec_of(classes=classes))
