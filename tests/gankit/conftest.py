@@ -175,19 +175,6 @@ class RecordingReporter(Reporter):
     def ended(self, outcome: Any) -> None:
         self.outcome = outcome
 
-    # Old names, until all tests use the new ones.
-    @property
-    def advice(self) -> list[str]:
-        return self.warnings
-
-    @property
-    def sentences(self) -> list[str]:
-        return self.messages
-
-    @property
-    def played_iterations(self) -> list[int]:
-        return self.trained_iterations
-
 
 @dataclass
 class TrainedRun:
@@ -207,11 +194,6 @@ class TrainedRun:
     @property
     def checkpoints(self) -> list[str]:
         return sorted(p.name for p in (self.path / "checkpoints").iterdir())
-
-    # Old name, until all tests use the new one.
-    @property
-    def told(self) -> RecordingReporter:
-        return self.reporter
 
 
 @pytest.fixture
@@ -236,22 +218,3 @@ def resume_toy(shelf: Shelf, tmp_path: Path):
         return TrainedRun(tmp_path / out, reporter)
 
     return call
-
-
-# Old names, until all tests use the new ones.
-Told = RecordingReporter
-
-
-@pytest.fixture
-def toy_game(toy_run):
-    return toy_run
-
-
-@pytest.fixture
-def play(train_toy):
-    return train_toy
-
-
-@pytest.fixture
-def go_on(resume_toy):
-    return resume_toy
