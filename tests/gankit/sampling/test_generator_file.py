@@ -96,10 +96,6 @@ def test_metadata(file, toys):
     }
 
 
-def test_the_same_run_writes_the_same_bytes(file):
-    assert file("a").read_bytes() == file("b").read_bytes()
-
-
 def test_the_generator_to_sample_from_is_saved(shelf, toy_run, tmp_path):
     class Other(Plugin):
         name = "other"
@@ -120,29 +116,17 @@ def test_the_generator_to_sample_from_is_saved(shelf, toy_run, tmp_path):
 
 
 def test_files_that_are_not_generator_files(tmp_path, file):
-    whole = file().read_bytes()
-    plain = tmp_path / "plain.safetensors"
-    save_file({"x": torch.zeros(1)}, plain)
-    other = tmp_path / "other.safetensors"
-    save_file({"x": torch.zeros(1)}, other, {"gankit": '{"format": "gankit-images-1"}'})
-    for name, data in [
-        ("half", whole[: len(whole) // 2]),
-        ("short", whole[:-1]),
-        ("empty", b""),
-        ("text", b"hello, this is no generator at all"),
-        ("huge", struct.pack("<Q", 2**60) + whole[8:]),
-    ]:
-        (tmp_path / name).write_bytes(data)
+    save_file({"x": torch.zeros(1)}, tmp_path / "plain")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other", {"gankit": '{"format": "gankit-images-1"}'})
+    (tmp_path / "text").write_bytes(b"hello, this is no generator at all")
+    (tmp_path / "huge").write_bytes(struct.pack("<Q", 2**60) + file().read_bytes()[8:])
     for name, message in [
         ("gone", "there is no generator file"),
         (".", "there is no generator file"),
-        ("half", "cannot be read; it may be truncated"),
-        ("short", "cannot be read; it may be truncated"),
-        ("empty", "cannot be read; it may be truncated"),
         ("text", "cannot be read; it may be truncated"),
         ("huge", "cannot be read; it may be truncated"),
-        ("plain.safetensors", "is not a generator file that this version of gankit can read"),
-        ("other.safetensors", "is not a generator file that this version of gankit can read"),
+        ("plain", "is not a generator file that this version of gankit can read"),
+        ("other", "is not a generator file that this version of gankit can read"),
     ]:
         with pytest.raises(InputError, match=message) as error:
             Sampler.load(tmp_path / name)
@@ -152,9 +136,9 @@ def test_files_that_are_not_generator_files(tmp_path, file):
 def test_every_truncated_file_is_an_input_error(tmp_path, file):
     whole = file().read_bytes()
     cut = tmp_path / "cut"
-    for length in range(0, len(whole), 97):
+    for length in [*range(0, len(whole), 97), len(whole) - 1]:
         cut.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=str(cut)):
+        with pytest.raises(InputError, match=f"{cut} cannot be read; it may be truncated"):
             read_generator_file(cut)
 
 
@@ -174,7 +158,6 @@ def test_every_truncated_file_is_an_input_error(tmp_path, file):
         lambda card: card.update(needed=["latent"]),
         lambda card: card["recipe"]["generator"].update(use="gone"),
         lambda card: card["recipe"]["generator"].update(width=-1),
-        lambda card: card["recipe"]["generator"].update(width=7),
         lambda card: card["recipe"].update(generator=7),
     ],
 )
@@ -235,11 +218,3 @@ def test_an_untrusted_file_runs_no_code_by_the_name_of_a_trick(file, tmp_path, u
     with pytest.raises(InputError):
         Sampler.load(altered(file(), change))
     assert not hasattr(sys, "untrusted_code_ran")
-
-
-def test_a_trusted_file_imports_its_plugins(toy_file):
-    path = Path(toy_file()).parent / "g.safetensors"
-    save_generator(assemble(Recipe.load(toy_file())), path)
-    with pytest.raises(InputError, match="say --trust"):
-        Sampler.load(path)
-    assert Sampler.load(path, trust=True).sample(1)[0].shape == (1, 1, 8, 8)

@@ -1,7 +1,5 @@
 """Assembly of a run, and the interface of a run for plugins."""
 
-import json
-
 import pytest
 import torch
 
@@ -127,23 +125,6 @@ def test_reference_images_are_constant_and_do_not_change_the_order(toy_run, bala
         assert labels.tolist() == [0, 1] * 3
         with pytest.raises(InputError, match="5 reference images cannot be balanced over 2 classes"):
             runs[0].draw_reference(5)
-
-
-class Warns(Plugin):
-    name = "warns"
-
-    @hookimpl
-    def after_iteration(self, run):
-        if run.iteration == 3:
-            run.warn("three iterations are done")
-
-
-def test_a_warning_is_shown_and_logged(shelf, train_toy):
-    shelf.add(Warns)
-    run = train_toy(tricks={"warns": {"use": "Warns"}}, train={"iterations": 5})
-    assert run.reporter.warnings == ["three iterations are done"]
-    rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
-    assert [row for row in rows if "warning" in row] == [{"iteration": 3, "warning": "three iterations are done"}]
 
 
 class Coupled(Plugin):
