@@ -123,25 +123,25 @@ def toy_run(toy_recipe):
     return make
 
 
-def _by_path(raw: Any, key: str = "") -> Any:
+def _by_path(raw: Any) -> Any:
     if not isinstance(raw, dict):
         return raw
     return {
-        name: f"{TOYS}:{value}" if name == "use" and value.isidentifier() else _by_path(value, name)
+        name: f"{TOYS}:{value}" if name == "use" and value.isidentifier() else _by_path(value)
         for name, value in raw.items()
     }
 
 
+def write_toy_recipe(path: Path, **changes: Any) -> Path:
+    """Merge changes into the toy recipe and write it, with plugins by path, so that any process can read it."""
+    path.write_text(tomli_w.dumps(_by_path(merge(copy.deepcopy(TOY), copy.deepcopy(changes)))))
+    return path
+
+
 @pytest.fixture
-def toy_file(toy_dict, tmp_path: Path):
-    """Return a function that writes the toy recipe to a file, with plugins by path, so that any process can read it."""
-
-    def make(name: str = "toy.toml", **changes: Any) -> Path:
-        path = tmp_path / name
-        path.write_text(tomli_w.dumps(_by_path(toy_dict(**changes))))
-        return path
-
-    return make
+def toy_file(tmp_path: Path):
+    """Return `write_toy_recipe` for a file in `tmp_path`."""
+    return lambda name="toy.toml", **changes: write_toy_recipe(tmp_path / name, **changes)
 
 
 @dataclass

@@ -10,7 +10,6 @@ from gankit.errors import PluginError
 from gankit.plugin.registry import Entry, Registry
 
 
-
 def source_of(class_name, kind="trick"):
     """Return the source of a plugin whose name is that of the class in lower case."""
     attributes = f"    name, kind = {class_name.lower()!r}, {kind!r}\n"
