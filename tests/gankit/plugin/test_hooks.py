@@ -3,7 +3,6 @@
 import inspect
 from typing import ClassVar
 
-import pluggy
 import pytest
 import torch
 from PIL import Image
@@ -44,8 +43,6 @@ def test_plugins_are_called_in_the_order_of_the_recipe():
     ("function", "expected"),
     [
         (lambda self: "none", "none"),
-        (lambda self, player: player, "d"),
-        (lambda self, run, images: (run, images), ("run", "i")),
         (lambda self, source, labels, images: (source, labels, images), ("s", "l", "i")),
         (
             lambda self, images, labels, source, player, run: (images, labels, source, player, run),
@@ -341,14 +338,3 @@ def test_every_hook_gets_the_documented_arguments(recorded):
     assert seen == set(expected)
     players = [(name, a["player"]) for name, a in calls if name in ("lr_schedule", "loss_terms", "build_optimizer")]
     assert len(players) == len(set(players)) == 6
-
-
-def test_pluggy_itself_calls_the_last_plugin_first():
-    """Reason for `Hooks`. If this fails, the class may not be needed any more."""
-    manager = pluggy.PluginManager("gankit")
-    manager.add_hookspecs(hookspecs)
-    order = []
-    for letter in "ab":
-        manager.register(plugin_with(on_stop=lambda self, letter=letter: order.append(letter))(Settings()), name=letter)
-    manager.hook.on_stop(run=None)
-    assert order == ["b", "a"]

@@ -208,7 +208,7 @@ def test_resume_with_more_iterations(train_toy, resume_toy):
     assert again.generator == run.generator
     again = resume_toy("run", "train.iterations=8", "output.log_every=1")
     assert again.reporter.trained_iterations == [7, 8]
-    assert again.generator == train_toy("long", train={"iterations": 8}).generator
+    assert again.generator == train_toy("long", train={"iterations": 8}, output={"log_every": 1}).generator
     assert "iterations = 8" in (run.path / "recipe.toml").read_text()
 
 

@@ -2,32 +2,10 @@
 
 import pytest
 import torch
+from PIL import Image
 
-from gankit import DiscriminatorOutput, InputError, LossTerm, Plugin, hookimpl
-from gankit.training.update import draw_step, train_iteration
-
-
-class Packed(Plugin):
-    name = "packed"
-
-    @hookimpl
-    def adjust_spec(self, spec):
-        spec.pack = 2
-
-    @hookimpl
-    def discriminator_inputs(self, images, labels):
-        return torch.cat(images.chunk(2), dim=1), None if labels is None else labels[: len(labels) // 2]
-
-
-def test_packing_changes_the_discriminator_and_not_the_generator(shelf, toy_run):
-    shelf.add(Packed)
-    run = toy_run(tricks={"packed": {"use": "Packed"}})
-    assert run.discriminator.look.in_features == 2 * 64
-    assert run.spec.channels == 1
-    step = draw_step(run, "discriminator")
-    assert step.num_logits == 4
-    assert step.real_output.logits.shape == (4,)
-    train_iteration(run)
+from gankit import Dataset, DiscriminatorOutput, InputError, LossTerm, Plugin, hookimpl
+from gankit.training.update import draw_step
 
 
 class Doubled(Plugin):
@@ -134,11 +112,7 @@ class Coupled(Plugin):
 
 def test_plugins_that_couple_a_batch_cause_warnings_with_accumulation(shelf, toy_run):
     shelf.add(Coupled)
-    run = toy_run(
-        tricks={"coupled": {"use": "Coupled"}},
-        normalization={"generator": {"use": "BatchNorm"}, "discriminator": {"use": "AsItIs"}},
-        train={"accumulate": 2},
-    )
+    run = toy_run(tricks={"coupled": {"use": "Coupled"}}, train={"accumulate": 2})
     assert run.recipe.coupling("discriminator") == ["tricks.coupled"]
     assert run.recipe.coupling("generator") == ["normalization.generator"]
     assert [s.partition(":")[0] for s in run.warnings] == ["normalization.generator", "tricks.coupled"]
@@ -150,25 +124,17 @@ class Points(Plugin):
 
     @hookimpl
     def load_data(self):
-        from gankit import Dataset
-
         return Dataset(2, 1, (), lambda: (torch.linspace(-1, 1, 32).view(16, 2, 1, 1), None))
 
     @hookimpl
     def draw_samples(self, images):
-        from PIL import Image
-
         return Image.new("RGB", (len(images), 5), (9, 9, 9))
 
 
 def test_points_are_used_unchanged_and_drawn_by_their_plugin(shelf, train_toy, toy_run):
-    from PIL import Image
-
     shelf.add(Points)
-    run = toy_run(data={"use": "Points"})
-    batch = run.draw()[0].flatten()
+    batch = toy_run(data={"use": "Points"}).draw()[0].flatten()
     assert set(batch.tolist()) <= set(torch.linspace(-1, 1, 32).tolist())
     run = train_toy(data={"use": "Points"})
-    (newest, *_) = sorted((run.path / "samples").iterdir(), reverse=True)
-    with Image.open(newest) as picture:
-        assert picture.size == (run.run.recipe.output.sample_count, 5)
+    with Image.open(run.path / "samples" / "000006.png") as grid:
+        assert grid.size == (run.run.recipe.output.sample_count, 5)
