@@ -1,6 +1,7 @@
 """Hook points: the order of the recipe, any subset of the arguments, and at most one value where one is allowed."""
 
 import inspect
+import re
 from typing import ClassVar
 
 import pytest
@@ -56,46 +57,25 @@ def test_an_implementation_takes_any_of_the_arguments_in_any_order(function, exp
     assert hooks.calls("discriminator_inputs")[0]("i", "l", "s", "d", "run") == expected
 
 
-NO_SUCH_HOOK = "a: Sample marks {!r} as a hook, but there is no such hook point; {}"
-
-
 @pytest.mark.parametrize(
-    ("plugin", "message"),
+    ("name", "function", "message"),
     [
-        (
-            plugin_with(before_d_stp=lambda self: None),
-            NO_SUCH_HOOK.format("before_d_stp", "did you mean 'before_d_step'?"),
-        ),
-        (plugin_with(qqq=lambda self: None), NO_SUCH_HOOK.format("qqq", "gankit.plugin.hookspecs lists them")),
-        (
-            plugin_with(before_d_step=lambda self, stp: None),
-            "a: Sample: before_d_step has no argument 'stp'; it can take run, step",
-        ),
-        (
-            type("Plain", (Plugin,), {"name": "plain", "step_order": lambda self, run: None}),
-            "a: step_order is not marked as a hook",
-        ),
-        (
-            plugin_with(before_d_step=lambda self, step=None: None),
-            "a: before_d_step: 'step' has a default, so it would always have that value",
-        ),
-        (
-            plugin_with(before_d_step=lambda self, *, step: None),
-            "a: before_d_step: arguments are passed by position; write 'step' without *",
-        ),
-        (
-            plugin_with(before_d_step=lambda self, *everything: None),
-            "a: before_d_step: arguments are passed by position; write 'everything' without *",
-        ),
+        ("before_d_stp", lambda self: None, "there is no such hook point; did you mean 'before_d_step'?"),
+        ("qqq", lambda self: None, "there is no such hook point; gankit.plugin.hookspecs lists them"),
+        ("before_d_step", lambda self, stp: None, "before_d_step has no argument 'stp'; it can take run, step"),
+        ("before_d_step", lambda self, step=None: None, "'step' has a default, so it would always have that value"),
+        ("before_d_step", lambda self, *, step: None, "arguments are passed by position; write 'step' without *"),
+        ("before_d_step", lambda self, *all: None, "arguments are passed by position; write 'all' without *"),
+        ("step_order", None, "step_order is not marked as a hook"),
     ],
 )
-def test_a_mistake_in_a_hook_is_an_error(plugin, message):
-    with pytest.raises(PluginError) as error:
-        active(a=plugin)
-    assert str(error.value).startswith(message)
-    with pytest.raises(PluginError) as error:
-        check_hooks(plugin, "a")
-    assert str(error.value).startswith(message)
+def test_a_mistake_in_a_hook_is_an_error(name, function, message):
+    plugin = plugin_with(**{name: function}) if function else type("Plain", (Plugin,), {name: lambda self, run: None})
+    for check in (lambda: active(a=plugin), lambda: check_hooks(plugin, "a")):
+        with pytest.raises(PluginError) as error:
+            check()
+        assert str(error.value).startswith("a: ")
+        assert message in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["tryfirst", "trylast", "wrapper", "hookwrapper", "optionalhook", "specname"])
@@ -111,33 +91,34 @@ def test_options_of_pluggy_are_refused(option, name):
         active(a=plugin)
 
 
-def test_exactly_one_plugin_returns_a_value():
-    def returning(value):
-        return plugin_with(build_generator=lambda self, spec: value)
+def returning(hook, value):
+    return plugin_with(**{hook: lambda self: value})
 
-    assert active(a=returning(None), b=returning("net")).one("build_generator", "spec") == "net"
-    with pytest.raises(PluginError, match=r"b and c provide `build_generator`; only one plugin can; remove the others"):
-        active(a=returning(None), b=returning(1), c=returning(2)).one("build_generator", "spec")
-    with pytest.raises(
-        PluginError, match=r"no plugin provides `build_generator`; exactly one must \(implemented by a, b"
-    ):
-        active(a=returning(None), b=returning(None)).one("build_generator", "spec")
-    with pytest.raises(PluginError, match=r"exactly one must \(no plugin of the recipe implements it\)"):
-        active(a=Recording).one("build_generator", "spec")
+
+def test_exactly_one_plugin_returns_a_value():
+    hook = "build_generator"
+    nothing, one, two = (returning(hook, value) for value in (None, 1, 2))
+    assert active(a=nothing, b=one).one(hook, "spec") == 1
+    for plugins, message in [
+        ({"a": nothing, "b": one, "c": two}, f"b and c provide `{hook}`; only one plugin can; remove the others"),
+        ({"a": nothing, "b": nothing}, f"no plugin provides `{hook}`; exactly one must (implemented by a, b"),
+        ({"a": Recording}, "exactly one must (no plugin of the recipe implements it)"),
+    ]:
+        with pytest.raises(PluginError, match=re.escape(message)):
+            active(**plugins).one(hook, "spec")
 
 
 def test_at_most_one_plugin_returns_a_value():
-    def returning(value):
-        return plugin_with(step_order=lambda self, run: value)
-
-    assert active(a=returning(None)).one_or_none("step_order", "run") is None
-    assert active(a=returning(None), b=returning([1])).one_or_none("step_order", "run") == [1]
+    hook = "step_order"
+    nothing, one, two = (returning(hook, value) for value in (None, [1], [2]))
+    assert active(a=nothing).one_or_none(hook, "run") is None
+    assert active(a=nothing, b=one).one_or_none(hook, "run") == [1]
     with pytest.raises(PluginError, match="a and b provide `step_order`"):
-        active(a=returning([2]), b=returning([1])).one_or_none("step_order", "run")
-    assert active(a=Recording).sole("step_order") is None
-    assert active(a=returning([1])).sole("step_order")("run") == [1]
+        active(a=two, b=one).one_or_none(hook, "run")
+    assert active(a=Recording).sole(hook) is None
+    assert active(a=one).sole(hook)("run") == [1]
     with pytest.raises(PluginError, match="a and b implement `step_order`"):
-        active(a=returning(None), b=returning(None)).sole("step_order")
+        active(a=nothing, b=nothing).sole(hook)
 
 
 def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only():
