@@ -39,15 +39,9 @@ TOY: dict[str, Any] = {
 """A recipe that fills every slot, with plugins by their class names in toys.py."""
 
 
-def _module(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_toys = _module("gankit_toys", TOYS)
+_spec = importlib.util.spec_from_file_location("gankit_toys", TOYS)
+_toys = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_toys)
 
 
 @pytest.fixture(scope="session")
@@ -56,22 +50,15 @@ def toys() -> ModuleType:
     return _toys
 
 
-def _entries(module: ModuleType, distribution: str) -> list[Entry]:
-    plugins = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, Plugin) and c is not Plugin]
-    return [
-        Entry(c.kind, c.__name__, distribution, "1.0", f"{module.__name__}:{c.__name__}")
-        for c in plugins
-        if c.__module__ == module.__name__
-    ]
-
-
 class Shelf:
     """A registry with the plugins of toys.py and those that a test adds with `shelf.add(MyPlugin)`."""
 
     def __init__(self) -> None:
         self.own = ModuleType("gankit_toys_own")
         sys.modules[self.own.__name__] = self.own
-        self.registry = Registry(_entries(_toys, "toys"))
+        classes = [c for c in vars(_toys).values() if inspect.isclass(c) and issubclass(c, Plugin) and c is not Plugin]
+        names = [(c.kind, c.__name__) for c in classes]
+        self.registry = Registry([Entry(kind, name, "toys", "1.0", f"gankit_toys:{name}") for kind, name in names])
 
     def add(self, plugin_class: type, name: str | None = None, kind: str | None = None) -> type:
         """Register a plugin under a name, by default the name of its class. Usable as a decorator."""

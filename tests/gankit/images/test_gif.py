@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import random
 import weakref
 
 import pytest
@@ -13,12 +14,7 @@ from gankit.images.io import save_png
 
 
 def noise(size=(60, 40), mode="L", seed=0):
-    """Return an image of pseudo-random pixels, which cannot be compressed."""
-    state, data = seed + 1, bytearray()
-    for _ in range(size[0] * size[1] * (3 if mode == "RGB" else 1)):
-        state = state * 1103515245 + 12345 & 0x7FFFFFFF
-        data.append(state >> 16 & 0xFF)
-    return Image.frombytes(mode, size, bytes(data))
+    return Image.frombytes(mode, size, random.Random(seed).randbytes(size[0] * size[1] * len(mode)))
 
 
 def gradient(size=(60, 40), blue=0):

@@ -56,13 +56,7 @@ class Recorder(Plugin):
     def wrap_network(self, player):
         self.players.append(player)
 
-    @hookimpl
-    def loss_terms(self, player):
-        self.players.append(player)
-
-    @hookimpl
-    def lr_schedule(self, player):
-        self.players.append(player)
+    loss_terms = lr_schedule = wrap_network
 
 
 def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only(shelf, toy_run):
