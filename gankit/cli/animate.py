@@ -27,8 +27,8 @@ def command(run: Path, out: Path) -> None:
     check_output_file("--out", out, ".gif")
     grids = RunDir.open(run).grids()
     groups = group_by_z(grids)
-    # All frames need the same size. A plugin that draws the grids may have changed it.
-    same_size = [path for path in groups.alike if image_size(path) == image_size(groups.alike[-1])]
+    # All frames need one size. A plugin that draws grids itself may have changed it.
+    same_size = [path for path in groups.same_z if image_size(path) == image_size(groups.same_z[-1])]
     chosen = spread(same_size, MOST_FRAMES)
     # The frames are checked before writing, because the duration of each depends on their number.
     frames = [path for path in chosen if is_whole(path)]

@@ -17,7 +17,7 @@ class Grids:
     z: str | None
     """Hash of the z of the newest grid, or None if the grid does not record it."""
 
-    alike: list[Path]
+    same_z: list[Path]
     """Grids with the same z as the newest one, oldest first."""
 
     others: list[Path]
@@ -36,5 +36,5 @@ def group_by_z(grids: Sequence[Path]) -> Grids:
         except InputError:
             damaged.append(path)
     z = hashes[next(reversed(hashes))] if hashes else None
-    alike = [path for path, hash in hashes.items() if hash == z]
-    return Grids(z, alike, [path for path, hash in hashes.items() if hash != z], damaged)
+    same_z = [path for path, hash in hashes.items() if hash == z]
+    return Grids(z, same_z, [path for path, hash in hashes.items() if hash != z], damaged)

@@ -69,7 +69,7 @@ class ImageStrips:
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
     """Return the grids of the runs, evenly spaced over the iterations, as many and as large as the limits allow."""
     groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
-    grids = [{int(path.stem): path for path in group.alike} for group in groups]
+    grids = [{int(path.stem): path for path in group.same_z} for group in groups]
     every = sorted({iteration for own in grids for iteration in own})
     damaged = dict.fromkeys(path for group in groups for path in group.damaged)
     encoded: dict[tuple[Path, int], EncodedImage] = {}
@@ -81,7 +81,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
         ]
         if sum(len(image.data) for own in images for image in own) <= MAX_BYTES:
             break
-    z = [group.z for group in groups if group.alike]
+    z = [group.z for group in groups if group.same_z]
     same_z = None if None in z else len(set(z)) == 1
     return ImageStrips(iterations, images, list(damaged), sum(len(group.others) for group in groups), same_z)
 

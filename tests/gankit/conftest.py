@@ -39,15 +39,9 @@ TOY: dict[str, Any] = {
 """A recipe that fills every slot, with plugins by their class names in toys.py."""
 
 
-def _module(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_toys = _module("gankit_toys", TOYS)
+_spec = importlib.util.spec_from_file_location("gankit_toys", TOYS)
+_toys = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_toys)
 
 
 @pytest.fixture(scope="session")
@@ -56,22 +50,15 @@ def toys() -> ModuleType:
     return _toys
 
 
-def _entries(module: ModuleType, distribution: str) -> list[Entry]:
-    plugins = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, Plugin) and c is not Plugin]
-    return [
-        Entry(c.kind, c.__name__, distribution, "1.0", f"{module.__name__}:{c.__name__}")
-        for c in plugins
-        if c.__module__ == module.__name__
-    ]
-
-
 class Shelf:
     """A registry with the plugins of toys.py and those that a test adds with `shelf.add(MyPlugin)`."""
 
     def __init__(self) -> None:
         self.own = ModuleType("gankit_toys_own")
         sys.modules[self.own.__name__] = self.own
-        self.registry = Registry(_entries(_toys, "toys"))
+        classes = [c for c in vars(_toys).values() if inspect.isclass(c) and issubclass(c, Plugin) and c is not Plugin]
+        names = [(c.kind, c.__name__) for c in classes]
+        self.registry = Registry([Entry(kind, name, "toys", "1.0", f"gankit_toys:{name}") for kind, name in names])
 
     def add(self, plugin_class: type, name: str | None = None, kind: str | None = None) -> type:
         """Register a plugin under a name, by default the name of its class. Usable as a decorator."""
@@ -123,25 +110,25 @@ def toy_run(toy_recipe):
     return make
 
 
-def _by_path(raw: Any, key: str = "") -> Any:
+def _by_path(raw: Any) -> Any:
     if not isinstance(raw, dict):
         return raw
     return {
-        name: f"{TOYS}:{value}" if name == "use" and value.isidentifier() else _by_path(value, name)
+        name: f"{TOYS}:{value}" if name == "use" and value.isidentifier() else _by_path(value)
         for name, value in raw.items()
     }
 
 
+def write_toy_recipe(path: Path, **changes: Any) -> Path:
+    """Merge changes into the toy recipe and write it, with plugins by path, so that any process can read it."""
+    path.write_text(tomli_w.dumps(_by_path(merge(copy.deepcopy(TOY), copy.deepcopy(changes)))))
+    return path
+
+
 @pytest.fixture
-def toy_file(toy_dict, tmp_path: Path):
-    """Return a function that writes the toy recipe to a file, with plugins by path, so that any process can read it."""
-
-    def make(name: str = "toy.toml", **changes: Any) -> Path:
-        path = tmp_path / name
-        path.write_text(tomli_w.dumps(_by_path(toy_dict(**changes))))
-        return path
-
-    return make
+def toy_file(tmp_path: Path):
+    """Return `write_toy_recipe` for a file in `tmp_path`."""
+    return lambda name="toy.toml", **changes: write_toy_recipe(tmp_path / name, **changes)
 
 
 @dataclass
@@ -175,19 +162,6 @@ class RecordingReporter(Reporter):
     def ended(self, outcome: Any) -> None:
         self.outcome = outcome
 
-    # Old names, until all tests use the new ones.
-    @property
-    def advice(self) -> list[str]:
-        return self.warnings
-
-    @property
-    def sentences(self) -> list[str]:
-        return self.messages
-
-    @property
-    def played_iterations(self) -> list[int]:
-        return self.trained_iterations
-
 
 @dataclass
 class TrainedRun:
@@ -207,11 +181,6 @@ class TrainedRun:
     @property
     def checkpoints(self) -> list[str]:
         return sorted(p.name for p in (self.path / "checkpoints").iterdir())
-
-    # Old name, until all tests use the new one.
-    @property
-    def told(self) -> RecordingReporter:
-        return self.reporter
 
 
 @pytest.fixture
@@ -236,22 +205,3 @@ def resume_toy(shelf: Shelf, tmp_path: Path):
         return TrainedRun(tmp_path / out, reporter)
 
     return call
-
-
-# Old names, until all tests use the new ones.
-Told = RecordingReporter
-
-
-@pytest.fixture
-def toy_game(toy_run):
-    return toy_run
-
-
-@pytest.fixture
-def play(train_toy):
-    return train_toy
-
-
-@pytest.fixture
-def go_on(resume_toy):
-    return resume_toy

@@ -23,7 +23,6 @@ class Blobs(Plugin):
         channels: int = Field(1, ge=1, description="channels of an image")
         resolution: int = Field(8, ge=1, description="height and width in pixels")
         classes: int = Field(2, ge=0, description="number of classes; 0: no labels")
-        missing: int = Field(-1, description="class without images; -1: none")
 
     @hookimpl
     def load_data(self):
@@ -38,7 +37,6 @@ class Blobs(Plugin):
         if not c.classes:
             return images, None
         labels = torch.arange(c.count) % c.classes
-        labels = torch.where(labels == c.missing, 0, labels)
         return images + (labels * 20).to(torch.uint8).view(-1, 1, 1, 1), labels
 
 
@@ -237,9 +235,6 @@ class Average(Plugin):
 
     name = "toy_average"
 
-    class Config(Settings):
-        decay: float = Field(0.5, ge=0, le=1, description="decay of the average in each G step")
-
     def __init__(self, config):
         super().__init__(config)
         self.average = {}
@@ -248,8 +243,7 @@ class Average(Plugin):
     def after_g_step(self, run):
         for name, value in run.generator.state_dict().items():
             before = self.average.get(name, value)
-            mixed = before.lerp(value, 1 - self.config.decay) if value.is_floating_point() else value
-            self.average[name] = mixed.clone()
+            self.average[name] = before.lerp(value, 0.5) if value.is_floating_point() else value.clone()
 
     def state_dict(self):
         return dict(self.average)

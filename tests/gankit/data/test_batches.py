@@ -1,7 +1,6 @@
 """Batches: each image once in an epoch, the same order after a resume, from the device or from a thread."""
 
-import subprocess
-import sys
+import os
 import time
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit import Dataset, InputError
-from gankit.data.batches import Batches, PrefetchedBatches, ShuffledIndices, make_batch_source
+from gankit.data.batches import Batches, PrefetchedBatches, make_batch_source
 from gankit.data.prepared import prepare, read_prepared
 
 quick = settings(deadline=None, max_examples=60)
@@ -107,12 +106,6 @@ def test_prefetched_batches_equal_direct_ones():
     ahead.close()
 
 
-def test_the_state_is_epoch_and_position():
-    source = Batches(numbered(5), None, 3, 0, 9)
-    source.next()
-    assert source.state_dict() == {"epoch": [0], "position": [3]}
-
-
 def test_an_error_in_the_thread_is_raised_by_next():
     class Failing:
         def next_several(self, count):
@@ -167,21 +160,15 @@ def mapped_images(tmp_path):
     return read_prepared(out).load()[0]
 
 
-def test_what_lies_mapped_images_is_gathered_ahead_and_what_lies_in_memory_is_not(mapped_images):
-    def kind(images):
-        return type(make_batch_source(images, None, torch.device("cpu"), 2, 0, 1))
-
-    assert kind(mapped_images) is PrefetchedBatches
-    assert kind(mapped_images.clone()) is Batches
-
-
-def test_a_file_and_memory_give_the_same_batches(mapped_images):
-    def source(images):
-        return make_batch_source(images, None, torch.device("cpu"), 4, 0, 1)
-
-    ahead = source(mapped_images)
-    assert next_numbers(ahead, 12) == next_numbers(source(mapped_images.clone()), 12)
-    ahead.close()
+def test_only_mapped_images_are_prefetched_and_their_batches_are_the_same(mapped_images):
+    mapped, direct = (
+        make_batch_source(images, None, torch.device("cpu"), 4, 0, 1)
+        for images in (mapped_images, mapped_images.clone())
+    )
+    assert isinstance(mapped, PrefetchedBatches)
+    assert isinstance(direct, Batches)
+    assert next_numbers(mapped, 12) == next_numbers(direct, 12)
+    mapped.close()
 
 
 def test_closing_ends_a_thread_that_waits_for_room_in_the_queue():
@@ -194,29 +181,27 @@ def test_closing_ends_a_thread_that_waits_for_room_in_the_queue():
     assert not thread.is_alive()
 
 
-def test_prefetching_starts_one_thread():
-    """Further threads of torch for the copies would slow down the threads of the training."""
-    code = (
-        "import os, time, torch\n"
-        "from gankit.data.batches import Batches, PrefetchedBatches\n"
-        "torch.set_num_threads(4)\n"
-        "images = torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8)\n"
-        "ahead = PrefetchedBatches(Batches(images, None, 4000, 0, 1))\n"
-        # Threads that have ended disappear a moment later.
-        "time.sleep(0.5)\n"
-        "threads = lambda: len(os.listdir('/proc/self/task'))\n"
-        "before = threads()\n"
-        "for _ in range(25): ahead.next()\n"
-        "until = time.monotonic() + 5\n"
-        "while threads() != before + 1 and time.monotonic() < until: time.sleep(0.01)\n"
-        "print(threads() - before)\n"
-        "ahead.close()\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    assert result.stdout.strip() == "1"
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
 
 
-def test_a_sequence_of_any_indices():
-    sequence = ShuffledIndices(torch.tensor([4, 7]), 1)
-    assert sorted(sequence.take(2).tolist()) == [4, 7]
-    assert sorted(sequence.take(5).tolist()[:4]) == [4, 4, 7, 7]
+def test_prefetching_starts_one_thread(four_threads):
+    # Further threads of torch for the copies would slow down the threads of the training.
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+
+    ahead = PrefetchedBatches(Batches(torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8), None, 4000, 0, 1))
+    # Threads that have ended disappear a moment later.
+    time.sleep(0.5)
+    before = threads()
+    for _ in range(25):
+        ahead.next()
+    deadline = time.monotonic() + 5
+    while threads() != before + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threads() == before + 1
+    ahead.close()

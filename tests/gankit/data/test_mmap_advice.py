@@ -38,6 +38,12 @@ def in_memory(images):
     return torch.tensor([page & 1 for page in pages[: len(images)]]).bool()
 
 
+def absent_rows(images):
+    absent = (~in_memory(images)).nonzero().flatten()
+    assert len(absent) > 1000, "the file must be on a disk and not in the page cache"
+    return absent
+
+
 def test_a_mapped_file_is_detected(images):
     assert is_mapped(images)
     assert is_mapped(images[17:])
@@ -53,8 +59,7 @@ def test_without_the_list_of_mapped_files_images_count_as_mapped(images, monkeyp
 def test_the_rows_of_a_batch_are_read_without_their_neighbours(images, monkeypatch, one_call):
     if not one_call:
         monkeypatch.setattr(mmap_advice, "_pidfd", lambda process: None)
-    absent = (~in_memory(images)).nonzero().flatten()
-    assert len(absent) > 1000, "the file must be on a disk and not in the page cache"
+    absent = absent_rows(images)
     # One of every eight consecutive rows.
     requested, others = absent[::8], absent[4::8]
     read_ahead(images, requested)
@@ -69,8 +74,7 @@ def test_the_rows_of_a_batch_are_read_without_their_neighbours(images, monkeypat
 
 def test_access_to_a_row_does_not_read_its_neighbours(images):
     make_batch_source(images, None, torch.device("cpu"), 1, 0, seed=0)
-    absent = (~in_memory(images)).nonzero().flatten()
-    assert len(absent) > 1000, "the file must be on a disk and not in the page cache"
+    absent = absent_rows(images)
     # The middle of the last 100 consecutive absent rows, far from the pages near the header.
     alone = max(int(a) for a, b in zip(absent, absent[100:], strict=False) if b - a == 100) + 50
     _ = images[alone].sum()
@@ -80,8 +84,7 @@ def test_access_to_a_row_does_not_read_its_neighbours(images):
 
 def test_sequential_access_reads_ahead(images):
     expect_random_access(images)
-    absent = (~in_memory(images)).nonzero().flatten()
-    assert len(absent) > 1000, "the file must be on a disk and not in the page cache"
+    absent_rows(images)
     with sequential_access(images):
         _ = images[5000].sum()
         _ = images[5001].sum()

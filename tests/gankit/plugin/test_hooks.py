@@ -1,9 +1,9 @@
 """Hook points: the order of the recipe, any subset of the arguments, and at most one value where one is allowed."""
 
 import inspect
+import re
 from typing import ClassVar
 
-import pluggy
 import pytest
 import torch
 from PIL import Image
@@ -44,8 +44,6 @@ def test_plugins_are_called_in_the_order_of_the_recipe():
     ("function", "expected"),
     [
         (lambda self: "none", "none"),
-        (lambda self, player: player, "d"),
-        (lambda self, run, images: (run, images), ("run", "i")),
         (lambda self, source, labels, images: (source, labels, images), ("s", "l", "i")),
         (
             lambda self, images, labels, source, player, run: (images, labels, source, player, run),
@@ -59,46 +57,25 @@ def test_an_implementation_takes_any_of_the_arguments_in_any_order(function, exp
     assert hooks.calls("discriminator_inputs")[0]("i", "l", "s", "d", "run") == expected
 
 
-NO_SUCH_HOOK = "a: Sample marks {!r} as a hook, but there is no such hook point; {}"
-
-
 @pytest.mark.parametrize(
-    ("plugin", "message"),
+    ("name", "function", "message"),
     [
-        (
-            plugin_with(before_d_stp=lambda self: None),
-            NO_SUCH_HOOK.format("before_d_stp", "did you mean 'before_d_step'?"),
-        ),
-        (plugin_with(qqq=lambda self: None), NO_SUCH_HOOK.format("qqq", "gankit.plugin.hookspecs lists them")),
-        (
-            plugin_with(before_d_step=lambda self, stp: None),
-            "a: Sample: before_d_step has no argument 'stp'; it can take run, step",
-        ),
-        (
-            type("Plain", (Plugin,), {"name": "plain", "step_order": lambda self, run: None}),
-            "a: step_order is not marked as a hook",
-        ),
-        (
-            plugin_with(before_d_step=lambda self, step=None: None),
-            "a: before_d_step: 'step' has a default, so it would always have that value",
-        ),
-        (
-            plugin_with(before_d_step=lambda self, *, step: None),
-            "a: before_d_step: arguments are passed by position; write 'step' without *",
-        ),
-        (
-            plugin_with(before_d_step=lambda self, *everything: None),
-            "a: before_d_step: arguments are passed by position; write 'everything' without *",
-        ),
+        ("before_d_stp", lambda self: None, "there is no such hook point; did you mean 'before_d_step'?"),
+        ("qqq", lambda self: None, "there is no such hook point; gankit.plugin.hookspecs lists them"),
+        ("before_d_step", lambda self, stp: None, "before_d_step has no argument 'stp'; it can take run, step"),
+        ("before_d_step", lambda self, step=None: None, "'step' has a default, so it would always have that value"),
+        ("before_d_step", lambda self, *, step: None, "arguments are passed by position; write 'step' without *"),
+        ("before_d_step", lambda self, *all: None, "arguments are passed by position; write 'all' without *"),
+        ("step_order", None, "step_order is not marked as a hook"),
     ],
 )
-def test_a_mistake_in_a_hook_is_an_error(plugin, message):
-    with pytest.raises(PluginError) as error:
-        active(a=plugin)
-    assert str(error.value).startswith(message)
-    with pytest.raises(PluginError) as error:
-        check_hooks(plugin, "a")
-    assert str(error.value).startswith(message)
+def test_a_mistake_in_a_hook_is_an_error(name, function, message):
+    plugin = plugin_with(**{name: function}) if function else type("Plain", (Plugin,), {name: lambda self, run: None})
+    for check in (lambda: active(a=plugin), lambda: check_hooks(plugin, "a")):
+        with pytest.raises(PluginError) as error:
+            check()
+        assert str(error.value).startswith("a: ")
+        assert message in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["tryfirst", "trylast", "wrapper", "hookwrapper", "optionalhook", "specname"])
@@ -114,32 +91,33 @@ def test_options_of_pluggy_are_refused(option, name):
         active(a=plugin)
 
 
-def test_exactly_one_plugin_returns_a_value():
-    def returning(value):
-        return plugin_with(build_generator=lambda self, spec: value)
+def returning(hook, value):
+    return plugin_with(**{hook: lambda self: value})
 
-    assert active(a=returning(None), b=returning("net")).one("build_generator", "spec") == "net"
-    with pytest.raises(PluginError, match=r"b and c provide `build_generator`; only one plugin can; remove the others"):
-        active(a=returning(None), b=returning(1), c=returning(2)).one("build_generator", "spec")
-    with pytest.raises(
-        PluginError, match=r"no plugin provides `build_generator`; exactly one must \(implemented by a, b"
-    ):
-        active(a=returning(None), b=returning(None)).one("build_generator", "spec")
-    with pytest.raises(PluginError, match=r"exactly one must \(no plugin of the recipe implements it\)"):
-        active(a=Recording).one("build_generator", "spec")
+
+def test_exactly_one_plugin_returns_a_value():
+    hook = "build_generator"
+    nothing, one, two = (returning(hook, value) for value in (None, 1, 2))
+    assert active(a=nothing, b=one).one(hook, "spec") == 1
+    for plugins, message in [
+        ({"a": nothing, "b": one, "c": two}, f"b and c provide `{hook}`; only one plugin can; remove the others"),
+        ({"a": nothing, "b": nothing}, f"no plugin provides `{hook}`; exactly one must (implemented by a, b"),
+        ({"a": Recording}, "exactly one must (no plugin of the recipe implements it)"),
+    ]:
+        with pytest.raises(PluginError, match=re.escape(message)):
+            active(**plugins).one(hook, "spec")
 
 
 def test_at_most_one_plugin_returns_a_value():
-    def returning(value):
-        return plugin_with(step_order=lambda self, run: value)
-
-    assert active(a=returning(None), b=returning([1])).one("step_order", "run") == [1]
+    hook = "step_order"
+    nothing, one, two = (returning(hook, value) for value in (None, [1], [2]))
+    assert active(a=nothing, b=one).one(hook, "run") == [1]
     with pytest.raises(PluginError, match="a and b provide `step_order`"):
-        active(a=returning([2]), b=returning([1])).one("step_order", "run")
-    assert active(a=Recording).sole("step_order") is None
-    assert active(a=returning([1])).sole("step_order")("run") == [1]
+        active(a=two, b=one).one(hook, "run")
+    assert active(a=Recording).sole(hook) is None
+    assert active(a=one).sole(hook)("run") == [1]
     with pytest.raises(PluginError, match="a and b implement `step_order`"):
-        active(a=returning(None), b=returning(None)).sole("step_order")
+        active(a=nothing, b=nothing).sole(hook)
 
 
 def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only():
@@ -203,43 +181,15 @@ def test_every_hook_point_has_a_known_kind():
 
 
 class Recorder(Plugin):
-    """Plugin that implements every hook point, records the calls and changes nothing."""
+    """Plugin that implements every hook point that several plugins may implement, and changes nothing."""
 
     name = "recorder"
-
-
-CALLS: list[tuple[str, dict]] = []
-
-
-def _recording(name, arguments):
-    body = f"CALLS.append(({name!r}, dict({', '.join(f'{a}={a}' for a in arguments)})))"
-    values = {"discriminator_inputs": "images, labels", "sampling_latent": "z", "lr_schedule": "lambda t: 1.0"}
-    value = values.get(name, "None")
-    namespace = {"CALLS": CALLS}
-    exec(f"def {name}(self, {', '.join(arguments)}):\n    {body}\n    return {value}", namespace)
-    return hookimpl(namespace[name])
-
-
-for _name in hookspecs.KIND_OF_HOOK:
-    if _name not in ("step_order", "sample_latent", "sampling_generator", "backward"):
-        _arguments = list(inspect.signature(getattr(hookspecs, _name)).parameters)
-        setattr(Recorder, _name, _recording(_name, _arguments))
 
 
 class SoleRecorder(Plugin):
     """Plugin with the hook points that only one plugin may implement."""
 
     name = "sole_recorder"
-    step_order = _recording("step_order", ["run"])
-
-    @hookimpl
-    def sampling_generator(self, run):
-        CALLS.append(("sampling_generator", {"run": run}))
-
-    @hookimpl
-    def sample_latent(self, count, labels, device, generator):
-        CALLS.append(("sample_latent", {"count": count, "labels": labels, "device": device, "generator": generator}))
-        return torch.randn(count, 4, device=device, generator=generator)
 
     @hookimpl
     def backward(self, run, step, player, terms):
@@ -247,6 +197,24 @@ class SoleRecorder(Plugin):
         values = {term.name: term.weight * term.function(step) for term in terms}
         sum(values.values()).backward()
         return {name: value.detach() for name, value in values.items()}
+
+
+CALLS: list[tuple[str, dict]] = []
+
+RESULTS = {
+    "discriminator_inputs": "images, labels",
+    "lr_schedule": "lambda t: 1.0",
+    "sample_latent": "torch.randn(count, 4, device=device, generator=generator)",
+    "sampling_latent": "z",
+}
+
+for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
+    _arguments = list(inspect.signature(getattr(hookspecs, _name)).parameters)
+    _call = f"CALLS.append(({_name!r}, dict({', '.join(f'{a}={a}' for a in _arguments)})))"
+    _namespace = {"CALLS": CALLS, "torch": torch}
+    exec(f"def {_name}(self, {', '.join(_arguments)}):\n    {_call}\n    return {RESULTS.get(_name)}", _namespace)
+    _class = SoleRecorder if _name in ("step_order", "sample_latent", "sampling_generator") else Recorder
+    setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
 NOT_CALLED = {"register_commands"}
@@ -284,16 +252,6 @@ def recorded(shelf, train_toy):
     return list(CALLS), run
 
 
-STEP = [
-    "sample_latent",
-    "before_{}_step",
-    "backward",
-    "discriminator_inputs",  # when a loss term first uses the output of D
-    "after_backward",
-    "after_{}_step",
-]
-
-
 def test_every_hook_point_is_called_in_order(recorded):
     calls, _ = recorded
     names = list(dict.fromkeys(name for name, _ in calls))
@@ -305,10 +263,9 @@ def test_every_hook_point_is_called_in_order(recorded):
     assert loop[0] == "on_start"
     assert loop[-1] == "on_stop"
     one = loop[loop.index("step_order") : loop.index("after_iteration")]
-    d_step = [n.format("d") for n in STEP]
-    assert [n for n in dict.fromkeys(one) if n != "step_order"] == list(
-        dict.fromkeys(d_step + [n.format("g") for n in STEP])
-    )
+    # `discriminator_inputs` follows `backward`, because a loss term is the first to use the output of D.
+    d_step = ["sample_latent", "before_d_step", "backward", "discriminator_inputs", "after_backward", "after_d_step"]
+    assert list(dict.fromkeys(one)) == ["step_order", *d_step, "before_g_step", "after_g_step"]
     assert one.count("before_d_step") == 2
     assert one.count("before_g_step") == 1
     assert loop.count("after_iteration") == 2
@@ -361,14 +318,3 @@ def test_every_hook_gets_the_documented_arguments(recorded):
     assert seen == set(expected)
     players = [(name, a["player"]) for name, a in calls if name in ("lr_schedule", "loss_terms", "build_optimizer")]
     assert len(players) == len(set(players)) == 6
-
-
-def test_pluggy_itself_calls_the_last_plugin_first():
-    """Reason for `Hooks`. If this fails, the class may not be needed any more."""
-    manager = pluggy.PluginManager("gankit")
-    manager.add_hookspecs(hookspecs)
-    order = []
-    for letter in "ab":
-        manager.register(plugin_with(on_stop=lambda self, letter=letter: order.append(letter))(Settings()), name=letter)
-    manager.hook.on_stop(run=None)
-    assert order == ["b", "a"]

@@ -14,6 +14,12 @@ from gankit.training.assembly import assemble
 from gankit.training.update import train_iteration
 
 
+@pytest.fixture(autouse=True)
+def no_distributions(monkeypatch):
+    """Replace the slow search for the distribution of a module; these modules have none."""
+    monkeypatch.setattr("importlib.metadata.packages_distributions", dict)
+
+
 class Recording(nn.Module):
     def __init__(self):
         super().__init__()
@@ -74,9 +80,7 @@ def test_settings_are_the_arguments_of_init():
 
     assert settings_of(init, width=4) == {"width": 4, "depth": 2, "scale": 1.5, "sizes": [1, 2]}
     assert settings_of(init, width=4, act="relu")["act"] == "relu"
-
-
-def test_keyword_arguments_allow_any_setting():
+    # Keyword arguments allow any setting.
     assert settings_of(lambda self, a=1, **more: None, b=2) == {"a": 1, "b": 2}
 
 

@@ -9,7 +9,11 @@ import pytest
 from gankit.errors import PluginError
 from gankit.plugin.registry import Entry, Registry
 
-PLUGIN = "from gankit import Plugin\nclass {name}(Plugin):\n    name, kind = {plugin!r}, {kind!r}\n"
+
+def source_of(class_name, kind="trick"):
+    """Return the source of a plugin whose name is that of the class in lower case."""
+    attributes = f"    name, kind = {class_name.lower()!r}, {kind!r}\n"
+    return f"from gankit import Plugin\nclass {class_name}(Plugin):\n{attributes}"
 
 
 @pytest.fixture
@@ -39,22 +43,12 @@ def entries_of(name):
     return [e for e in Registry.installed().entries if e.distribution == name]
 
 
-def test_listing_imports_nothing(site):
-    distribution(site, "shy", ["trick.shy = shy_module:Shy"], shy_module="raise RuntimeError('imported')")
-    assert entries_of("shy") == [Entry("trick", "shy", "shy", "2.5", "shy_module:Shy")]
-    assert "shy" in Registry.installed().names("trick")
-    assert "shy_module" not in sys.modules
-
-
 def test_only_what_is_named_is_imported(site):
     broken = "import sys\nsys.shy_was_here = True\nraise RuntimeError('no')"
-    distribution(site, "shy", ["trick.shy = shy_module2:Shy"], shy_module2=broken)
-    distribution(
-        site,
-        "bold",
-        ["trick.bold = bold_module:Bold"],
-        bold_module=PLUGIN.format(name="Bold", plugin="bold", kind="trick"),
-    )
+    distribution(site, "shy", ["trick.shy = shy_module:Shy"], shy_module=broken)
+    distribution(site, "bold", ["trick.bold = bold_module:Bold"], bold_module=source_of("Bold"))
+    assert entries_of("shy") == [Entry("trick", "shy", "shy", "2.5", "shy_module:Shy")]
+    assert {"shy", "bold"} <= set(Registry.installed().names("trick"))
     assert find("bold").target.__name__ == "Bold"
     assert not hasattr(sys, "shy_was_here")
 
@@ -67,6 +61,7 @@ def test_only_what_is_named_is_imported(site):
         ("def broken(:", "SyntaxError"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("x = 1", "AttributeError"),
+        ("from gankit import not_there_yet", "it may need a newer gankit"),
     ],
 )
 def test_an_error_at_import_names_the_plugin_and_the_cause(site, source, cause):
@@ -84,37 +79,36 @@ def test_an_entry_point_that_is_not_a_class_is_refused(site):
         find("flat")
 
 
+LEFTOVER = "[gankit.plugins]\ntrick.gone = gone:Gone\n"
+"""Entry points of a distribution that was uninstalled incompletely."""
+
+
 @pytest.mark.parametrize(
     "points",
-    ["[gankit.plugins]\nno equals sign here\n", "garbage\x00", "= = =\n[", "[gankit.plugins]\ntrick.x = a b:c!\n"],
+    [
+        "[gankit.plugins]\nno equals sign here\n",
+        "garbage\x00",
+        "= = =\n[",
+        "[gankit.plugins]\ntrick.x = a b:c!\n",
+        LEFTOVER,
+    ],
 )
 def test_broken_metadata_does_not_affect_other_distributions(site, points):
     distribution(site, "garbled", points)
-    distribution(
-        site,
-        "fine",
-        ["trick.fine = fine_module:Fine"],
-        fine_module=PLUGIN.format(name="Fine", plugin="fine", kind="trick"),
-    )
+    if points == LEFTOVER:
+        (site / "garbled-2.5.dist-info" / "METADATA").unlink()
+    distribution(site, "fine", ["trick.fine = fine_module:Fine"], fine_module=source_of("Fine"))
     assert find("fine").distribution == "fine"
 
 
-def test_leftovers_of_an_uninstalled_distribution_are_ignored(site):
-    (site / "gone-1.0.dist-info").mkdir()
-    (site / "gone-1.0.dist-info" / "entry_points.txt").write_text("[gankit.plugins]\ntrick.gone = gone:Gone\n")
-    distribution(
-        site,
-        "fine",
-        ["trick.fine = fine_module3:Fine"],
-        fine_module3=PLUGIN.format(name="Fine", plugin="fine", kind="trick"),
-    )
-    assert find("fine").distribution == "fine"
+@pytest.fixture
+def twins(site):
+    """Install two distributions that provide plugins of the same name."""
+    distribution(site, "castor", ["trick.twin = castor_module:Twin"], castor_module=source_of("Twin"))
+    distribution(site, "pollux-gan", ["trick.twin = pollux_module:Twin"], pollux_module=source_of("Twin"))
 
 
-def test_a_name_that_two_distributions_provide_is_refused(site):
-    source = PLUGIN.format(name="Twin", plugin="twin", kind="trick")
-    distribution(site, "castor", ["trick.twin = castor_module:Twin"], castor_module=source)
-    distribution(site, "pollux-gan", ["trick.twin = pollux_module:Twin"], pollux_module=source)
+def test_a_name_that_two_distributions_provide_is_refused(twins):
     with pytest.raises(PluginError) as error:
         find("twin")
     assert 'use = "twin@castor" or "twin@pollux-gan"' in str(error.value)
@@ -123,10 +117,7 @@ def test_a_name_that_two_distributions_provide_is_refused(site):
     assert find("twin@castor").use == "twin@castor"
 
 
-def test_the_recorded_distribution_is_preferred_in_any_spelling(site):
-    source = PLUGIN.format(name="Twin", plugin="twin", kind="trick")
-    distribution(site, "castor", ["trick.twin = castor_module:Twin"], castor_module=source)
-    distribution(site, "pollux-gan", ["trick.twin = pollux_module:Twin"], pollux_module=source)
+def test_the_recorded_distribution_is_preferred_in_any_spelling(twins):
     registry = Registry.installed()
     assert registry.find("twin", ("trick",), Path(), recorded="castor").distribution == "castor"
     assert registry.find("twin@Pollux_GAN", ("trick",), Path()).distribution == "pollux-gan"
@@ -137,9 +128,8 @@ def test_the_recorded_distribution_is_preferred_in_any_spelling(site):
 
 
 def test_a_name_with_a_kind_has_priority(site):
-    source = PLUGIN.format(name="Twin", plugin="twin", kind="loss")
     distribution(site, "plain", ["twin = plain_module:Twin"], plain_module="1 / 0")
-    distribution(site, "exact", ["loss.twin = exact_module:Twin"], exact_module=source)
+    distribution(site, "exact", ["loss.twin = exact_module:Twin"], exact_module=source_of("Twin", "loss"))
     assert find("twin", "loss").distribution == "exact"
 
 
@@ -149,36 +139,18 @@ def test_an_unknown_kind_names_the_distribution(site):
         find("odd_one")
 
 
-def test_a_plugin_that_needs_a_newer_gankit_has_a_hint(site):
-    distribution(site, "ahead", ["trick.ahead = ahead_module:A"], ahead_module="from gankit import not_there_yet")
-    with pytest.raises(PluginError, match="it may need a newer gankit"):
-        find("ahead")
-
-
 def test_two_kinds_may_have_plugins_of_the_same_name(site):
-    source = PLUGIN.format(name="A", plugin="a", kind="trick") + PLUGIN.format(name="B", plugin="a", kind="loss")
+    source = source_of("A") + source_of("B", "loss")
     distribution(site, "both", ["trick.twofold = both_module:A", "loss.twofold = both_module:B"], both_module=source)
     assert find("twofold", "trick").target.__name__ == "A"
     assert find("twofold", "loss").target.__name__ == "B"
 
 
 def test_a_name_without_a_kind_fits_every_place(site):
-    source = PLUGIN.format(name="Bare", plugin="bare_one", kind="loss")
-    distribution(site, "bare", ["bare_one = bare_module:Bare"], bare_module=source)
-    assert entries_of("bare") == [Entry(None, "bare_one", "bare", "2.5", "bare_module:Bare")]
-    assert find("bare_one", "loss").target.__name__ == "Bare"
-    assert "bare_one" in Registry.installed().names("trick")
-
-
-@pytest.fixture
-def small_registry():
-    return Registry(
-        [
-            Entry("optimizer", "adam", "gankit", "1", "x:Adam"),
-            Entry("optimizer", "sgd", "gankit", "1", "x:Sgd"),
-            Entry("loss", "hinge", "gankit", "1", "x:Hinge"),
-        ]
-    )
+    distribution(site, "bare", ["bare = bare_module:Bare"], bare_module=source_of("Bare", "loss"))
+    assert entries_of("bare") == [Entry(None, "bare", "bare", "2.5", "bare_module:Bare")]
+    assert find("bare", "loss").target.__name__ == "Bare"
+    assert "bare" in Registry.installed().names("trick")
 
 
 @pytest.mark.parametrize(
@@ -197,16 +169,14 @@ def small_registry():
             "'adam' is a plugin for optimizer, not for latent (write optimizer.generator=adam or "
             "optimizer.discriminator=adam); none is installed",
         ),
-        (
-            "adam@elsewhere",
-            "optimizer",
-            "elsewhere is not installed; try `pip install elsewhere`",
-        ),
+        ("adam@elsewhere", "optimizer", "elsewhere is not installed; try `pip install elsewhere`"),
     ],
 )
-def test_an_unknown_name_is_refused_with_suggestions(small_registry, use, kind, message):
+def test_an_unknown_name_is_refused_with_suggestions(use, kind, message):
+    known = [("optimizer", "adam"), ("optimizer", "sgd"), ("loss", "hinge")]
+    registry = Registry([Entry(own_kind, name, "gankit", "1", "x:Y") for own_kind, name in known])
     with pytest.raises(PluginError) as error:
-        small_registry.find(use, (kind,), Path())
+        registry.find(use, (kind,), Path())
     assert str(error.value) == message
 
 
@@ -217,7 +187,7 @@ def test_a_long_list_is_replaced_by_a_command():
 
 
 def test_a_class_in_a_file_relative_to_the_recipe(tmp_path):
-    (tmp_path / "mine.py").write_text(PLUGIN.format(name="Mine", plugin="mine", kind="trick"))
+    (tmp_path / "mine.py").write_text(source_of("Mine"))
     found = find("./mine.py:Mine", folder=tmp_path)
     assert found.target.__name__ == "Mine"
     assert found.use == f"{tmp_path / 'mine.py'}:Mine"
@@ -262,7 +232,7 @@ def test_classes_of_one_file_share_a_module_until_it_changes(tmp_path):
     ],
 )
 def test_a_use_without_a_class_is_refused(tmp_path, use, message):
-    (tmp_path / "mine.py").write_text(PLUGIN.format(name="Mine", plugin="mine", kind="trick"))
+    (tmp_path / "mine.py").write_text(source_of("Mine"))
     (tmp_path / "empty.py").write_text("import json\n")
     (tmp_path / "bad.py").write_text("1 / 0")
     (tmp_path / "exit.py").write_text("import sys; sys.exit(0)")

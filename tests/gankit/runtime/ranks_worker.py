@@ -69,22 +69,20 @@ def become(rank: int, size: int, port: int, output: str) -> None:
     os.environ |= {name: str(value) for name, value in place.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
     torch.set_num_threads(1)
+    gankit.runtime.ranks.RESPONSE_SECONDS = 2.0
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
 
 
-def command_line(rank: int, size: int, port: int, output: str, arguments: list[str]) -> None:
+def command_line(
+    rank: int, size: int, port: int, output: str, arguments: list[str], folders: list[str] | None = None
+) -> None:
+    """Run the command line as a rank. With `folders`, each rank has its own machine and working folder."""
     become(rank, size, port, output)
-    sys.argv = ["gankit", *arguments]
-    gankit.cli.main(arguments)
-
-
-def on_machines(rank: int, size: int, port: int, output: str, folders: list[str], arguments: list[str]) -> None:
-    """Run the command line as a rank that is alone on its machine, with its own working folder."""
-    become(rank, size, port, output)
-    os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    os.chdir(folders[rank])
+    if folders is not None:
+        os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+        os.chdir(folders[rank])
     sys.argv = ["gankit", *arguments]
     gankit.cli.main(arguments)
 

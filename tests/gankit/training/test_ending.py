@@ -4,11 +4,9 @@ import signal
 
 import pytest
 
-from gankit import GankitError, LossTerm, Plugin, hookimpl
+from gankit import GankitError, Plugin, hookimpl
 from gankit.storage.run_dir import RunDir
 from gankit.training import loop
-from gankit.training.launch import start
-from tests.gankit.conftest import RecordingReporter
 from tests.gankit.training.test_loop import tricks
 
 WITH_METRICS = {
@@ -16,17 +14,6 @@ WITH_METRICS = {
     "metrics": {"frechet_distance": {}},
     "evaluation": {"count": 4, "every": 100},
 }
-
-
-class StopsAtThree(Plugin):
-    """End the run at iteration 3."""
-
-    name = "stops_at_three"
-
-    @hookimpl
-    def after_iteration(self, run):
-        if run.iteration == 3:
-            run.stop("three iterations")
 
 
 @pytest.fixture
@@ -37,7 +24,6 @@ def plugins(shelf):
 
     shelf.add(Pixels, "pixels", "extractor")
     shelf.add(FrechetDistance, "frechet_distance", "metric")
-    shelf.add(StopsAtThree)
     return shelf
 
 
@@ -72,8 +58,6 @@ def test_a_resume_computes_the_last_metrics_that_are_missing(plugins, train_toy,
 
 def test_a_signal_in_the_last_iteration_leaves_the_last_metrics_to_a_resume(plugins, train_toy, resume_toy):
     class Signals(Plugin):
-        """Send Ctrl-C in the last iteration."""
-
         name = "signals"
 
         @hookimpl
@@ -94,9 +78,9 @@ def test_a_run_that_a_plugin_ends_stays_ended_after_a_kill(plugins, train_toy, r
     with monkeypatch.context() as patched:
         patched.setattr(loop, "save_grid", interrupted_once("save_grid"))
         with pytest.raises(KeyboardInterrupt):
-            train_toy(tricks=tricks(StopsAtThree), output={"sample_every": 100})
+            train_toy(tricks={"stop": {"use": "Stopper", "iteration": 3}}, output={"sample_every": 100})
     run = resume_toy()
-    assert (run.reporter.outcome.iterations, run.reporter.outcome.stop_reason) == (3, "three iterations")
+    assert (run.reporter.outcome.iterations, run.reporter.outcome.stop_reason) == (3, "that is enough")
     # After a complete end, a resume trains further.
     further = resume_toy()
     assert (further.reporter.outcome.iterations, further.reporter.outcome.stop_reason) == (6, None)
@@ -104,8 +88,6 @@ def test_a_run_that_a_plugin_ends_stays_ended_after_a_kill(plugins, train_toy, r
 
 def test_a_stop_by_a_plugin_has_priority_over_a_signal(plugins, train_toy):
     class Both(Plugin):
-        """Send Ctrl-C in the iteration in which the plugin ends the run."""
-
         name = "both"
 
         @hookimpl
@@ -123,13 +105,7 @@ def test_on_stop_gets_the_failure_of_a_run(plugins, train_toy):
     failures = []
 
     class Fails(Plugin):
-        """Return NaN as loss, and raise an error in `on_stop`."""
-
         name = "fails"
-
-        @hookimpl
-        def loss_terms(self, player):
-            yield LossTerm("not_a_number", lambda step: step.fake.mean() * float("nan"))
 
         @hookimpl
         def on_stop(self, run):
@@ -137,18 +113,12 @@ def test_on_stop_gets_the_failure_of_a_run(plugins, train_toy):
             raise RuntimeError("this must not hide the first error")
 
     plugins.add(Fails)
-    with pytest.raises(GankitError, match="fake is nan"):
-        train_toy(tricks=tricks(Fails))
-    (failure,) = failures
-    assert "fake is nan" in failure
+    with pytest.raises(GankitError, match="fake is nan") as error:
+        train_toy(tricks=tricks(Fails) | {"nan": {"use": "NotANumber"}})
+    assert failures == [str(error.value)]
 
 
 @pytest.mark.parametrize(("count", "warned"), [(3, True), (4, False)])
-def test_fewer_images_than_a_batch_are_a_warning(toy_recipe, tmp_path, count, warned):
-    recipe = toy_recipe(train={"batch_size": 4}, data={"count": count, "classes": 0})
-    reporter = RecordingReporter()
-    start(recipe, tmp_path / "run", reporter)
-    assert (
-        len([s for s in reporter.warnings if s.startswith("data: there are 3 images, and train.batch_size = 4")])
-        == warned
-    )
+def test_fewer_images_than_a_batch_are_a_warning(train_toy, count, warned):
+    warnings = train_toy(train={"batch_size": 4}, data={"count": count, "classes": 0}).reporter.warnings
+    assert [s.startswith("data: there are 3 images, and train.batch_size = 4") for s in warnings] == [True] * warned

@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +17,6 @@ from gankit import GankitError, InputError, Plugin
 from gankit.storage import checkpoint
 from gankit.storage.checkpoint import DamagedError, newest_whole_checkpoint, verify
 from gankit.storage.run_dir import RunDir
-from gankit.training.run import TrainingRun
 from gankit.training.state import capture, load_checkpoint, save_checkpoint
 from gankit.training.update import train_iteration
 
@@ -47,56 +48,39 @@ def whole_state(run):
     return flat, json.loads(json.dumps(plain))
 
 
-def assert_equal_state(one, other):
-    (tensors, plain), (others, other_plain) = whole_state(one), whole_state(other)
-    assert plain == other_plain
-    assert tensors.keys() == others.keys()
-    assert [name for name in tensors if not torch.equal(tensors[name].float(), others[name].float())] == []
-
-
 @pytest.mark.parametrize("optimizer", ["Adam", "Sgd"])
 def test_a_resumed_run_continues_with_the_same_state(toy_run, tmp_path, optimizer):
     changes = EVERYTHING | {"optimizer": {"generator": {"use": optimizer}}}
-    directory = RunDir(tmp_path)
     unbroken = trained(toy_run(**changes), 3)
-    place = save_checkpoint(unbroken, directory)
-    stopped = whole_state(unbroken)
+    place = save_checkpoint(unbroken, RunDir(tmp_path))
     trained(unbroken, 3)
-    after = whole_state(unbroken)
+    tensors, values = whole_state(unbroken)
     random.seed(1)
     resumed = toy_run(**changes)
     load_checkpoint(resumed, place)
-    now = whole_state(resumed)
-    assert now[1] == stopped[1]
     trained(resumed, 3)
-    assert whole_state(resumed)[1] == after[1]
-    tensors = whole_state(resumed)[0]
-    assert [name for name in tensors if not torch.equal(tensors[name], after[0][name])] == []
+    resumed_tensors, resumed_values = whole_state(resumed)
+    assert resumed_values == values
+    assert [name for name in tensors if not torch.equal(tensors[name], resumed_tensors[name])] == []
     assert resumed.iteration == 6
     assert resumed.step_counts == {"discriminator": 12, "generator": 6}
 
 
 def test_the_files_of_a_checkpoint(toy_run, tmp_path):
+    (tmp_path / "checkpoints" / ".tmp-000002" / "left by a killed process").mkdir(parents=True)
     place = save_checkpoint(trained(toy_run(**EVERYTHING), 2), RunDir(tmp_path))
     assert place == tmp_path / "checkpoints" / "000002"
+    assert [p.name for p in place.parent.iterdir()] == ["000002"]
     assert sorted(p.name for p in place.iterdir()) == FILES
     assert verify(place)["iteration"] == 2
-    assert not list(tmp_path.rglob(".tmp-*"))
-
-
-def test_a_checkpoint_holds_only_json_and_tensors(toy_run, tmp_path):
-    place = save_checkpoint(trained(toy_run(**EVERYTHING), 2), RunDir(tmp_path))
-    for file in place.iterdir():
+    # JSON and tensors only: a safetensors file is the length of its JSON in eight bytes, the JSON, and numbers.
+    for file in place.glob("*.safetensors"):
         data = file.read_bytes()
-        if file.name == "state.json":
-            assert json.loads(data)
-        else:  # safetensors: length of the JSON in eight bytes, the JSON, and numbers
-            assert isinstance(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]), dict)
+        assert isinstance(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]), dict)
 
 
 def test_the_memory_format_of_the_state_follows_the_weights(toy_run, tmp_path, shelf):
-    """A fused optimiser reads weights and their averages side by side, so their layouts must be equal."""
-
+    # A fused optimiser reads weights and their averages side by side, so their layouts must be equal.
     class Conv(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -117,9 +101,8 @@ def test_the_memory_format_of_the_state_follows_the_weights(toy_run, tmp_path, s
     resumed = toy_run(**changes)
     load_checkpoint(resumed, place)
     trained(resumed, 2)
-    assert torch.equal(
-        unbroken.discriminator.network.network.conv.weight, resumed.discriminator.network.network.conv.weight
-    )
+    weight, other = (run.discriminator.network.network.conv.weight for run in (unbroken, resumed))
+    assert torch.equal(weight, other)
 
 
 # Damage
@@ -141,24 +124,24 @@ def alter(file):
     file.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", [truncate, alter, lambda file: file.unlink()], ids=["cut", "altered", "missing"])
+@pytest.mark.parametrize(
+    ("name", "damage"), [("state.json", truncate), ("generator.safetensors", alter), (FILES[3], Path.unlink)]
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(saved, resume_toy, name, damage):
     before = saved.generator
     damaged = saved.path / "checkpoints" / "000006" / name
     damage(damaged)
     (saved.path / "generator.safetensors").unlink()
     again = resume_toy()
-    assert again.reporter.messages[0].startswith(f"{damaged} ")
-    assert again.reporter.messages[0].endswith("; using the checkpoint before it")
-    assert again.reporter.messages[1] == f"resuming from {saved.path / 'checkpoints' / '000004'}"
-    assert len(again.reporter.messages) == 2
+    first, second = again.reporter.messages
+    assert first.startswith(f"{damaged} ")
+    assert first.endswith("; using the checkpoint before it")
+    assert second == f"resuming from {saved.path / 'checkpoints' / '000004'}"
     assert again.generator == before
 
 
-@pytest.mark.parametrize("name", FILES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(FILES), data=st.data())
 def test_every_changed_bit_is_detected(saved, name, data):
     place = saved.path / "checkpoints" / "000006"
     file = place / name
@@ -176,27 +159,24 @@ def test_every_changed_bit_is_detected(saved, name, data):
         file.write_bytes(whole)
 
 
-def test_all_damaged_checkpoints_are_named(saved, resume_toy):
-    for number in ("000006", "000004"):
-        truncate(saved.path / "checkpoints" / number / "plugins.safetensors")
-    again = resume_toy()
-    assert "000006" in again.reporter.messages[0]
-    assert "000004" in again.reporter.messages[1]
-    assert again.reporter.messages[2].endswith("000002")
-    assert again.generator == saved.generator
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_or_truncated_file_is_damage(saved, name):
+    file = saved.path / "checkpoints" / "000006" / name
+    for damage in (truncate, Path.unlink):
+        damage(file)
+        with pytest.raises(DamagedError, match=f"^{re.escape(str(file))} "):
+            verify(file.parent)
 
 
 def test_a_run_without_a_valid_checkpoint_starts_again(saved, resume_toy):
     for place in (saved.path / "checkpoints").iterdir():
         truncate(place / "state.json")
     again = resume_toy()
-    assert again.reporter.messages[-1] == "no checkpoint is whole: starting again from the beginning"
+    for message, number in zip(again.reporter.messages, ("000006", "000004", "000002"), strict=False):
+        assert number in message
+    assert again.reporter.messages[3:] == ["no checkpoint is whole: starting again from the beginning"]
     assert again.generator == saved.generator
-    assert [row["iteration"] for row in map(json.loads, (saved.path / "log.jsonl").read_text().splitlines())] == [
-        2,
-        4,
-        6,
-    ]
+    assert [row["iteration"] for row in RunDir(saved.path).read_log()] == [2, 4, 6]
 
 
 def test_damaged_checkpoints_do_not_replace_valid_ones(train_toy, resume_toy, tmp_path):
@@ -220,12 +200,12 @@ def test_another_format_is_refused_and_not_changed(saved, resume_toy):
     assert {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "7", '"x"', "{}", '{"format": 1}', '{"sha256": 3}', "\xff"])
-def test_a_wrong_state_file_is_damage(saved, text):
+def test_a_wrong_state_file_is_damage(saved):
     place = saved.path / "checkpoints" / "000006"
-    (place / "state.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(DamagedError, match=r"state\.json"):
-        verify(place)
+    for text in (b"", b"[]", b"null", b"7", b'"x"', b"{}", b'{"format": 1}', b'{"sha256": 3}', b"\xff"):
+        (place / "state.json").write_bytes(text)
+        with pytest.raises(DamagedError, match=r"state\.json"):
+            verify(place)
     assert newest_whole_checkpoint(RunDir(saved.path))[0].name == "000004"
 
 
@@ -238,7 +218,7 @@ def test_a_wrong_state_file_is_damage(saved, text):
         {"train": {"class_balanced": True}},
     ],
 )
-def test_a_checkpoint_of_another_recipe_is_refused(saved, shelf, toy_run, toy_recipe, change):
+def test_a_checkpoint_of_another_recipe_is_refused(saved, shelf, toy_run, change):
     class Stateless(Plugin):
         name = "stateless"
 
@@ -293,13 +273,6 @@ def test_a_damaged_checkpoint_of_the_same_iteration_is_replaced(toy_run, tmp_pat
     verify(place)
 
 
-def test_leftovers_of_a_killed_process_are_replaced(toy_run, tmp_path):
-    run = trained(toy_run(), 1)
-    (tmp_path / "checkpoints" / ".tmp-000001" / "x").mkdir(parents=True)
-    verify(save_checkpoint(run, RunDir(tmp_path)))
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000001"]
-
-
 def test_other_folders_and_files_are_ignored(saved, resume_toy):
     shutil.copytree(saved.path / "checkpoints" / "000006", saved.path / "checkpoints" / "000006 copy")
     (saved.path / "checkpoints" / "000009").write_text("a file")
@@ -312,8 +285,3 @@ def test_a_plugin_without_load_state_dict_is_an_error():
 
     with pytest.raises(ValueError, match="Half has a state_dict but no load_state_dict"):
         Half(None).load_state_dict({"x": 1})
-
-
-def test_assembly_is_reproducible(toy_run):
-    assert_equal_state(trained(toy_run(**EVERYTHING), 2), trained(toy_run(**EVERYTHING), 2))
-    assert isinstance(toy_run(), TrainingRun)
