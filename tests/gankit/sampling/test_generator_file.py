@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -163,6 +164,7 @@ def test_weights_that_do_not_fit_name_the_recorded_plugins(file):
 
 UNTRUSTED = """
 import sys
+from pathlib import Path
 sys.untrusted_code_ran = True
 from gankit import Plugin
 class Evil(Plugin):
