@@ -17,94 +17,15 @@ from gankit.cli import main
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import start
 from gankit.training.reporter import Reporter
+from tests.gankit.conftest import TOYS
 
-TOY_PLUGINS = '''
+# Plugins beside those of `toys.py`.
+#
+# The metric `score` depends on the seed and on whether `boost` is used, so that the effect of `boost` is known: about 2.
+MORE_PLUGINS = '''
+import os
+import signal
 import time
-import torch
-from pydantic import Field
-from torch import nn
-from gankit import Dataset, DiscriminatorOutput, Plugin, Settings, LossTerm, hookimpl
-
-
-class Blobs(Plugin):
-    """Noise in two classes."""
-
-    name, kind = "blobs", "data"
-
-    @hookimpl
-    def load_data(self):
-        images = torch.randint(0, 255, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        return Dataset(1, 8, ("left", "right"), lambda: (images, torch.arange(40) % 2))
-
-
-class Normal(Plugin):
-    name, kind = "toy_normal", "latent"
-
-    @hookimpl
-    def adjust_spec(self, spec):
-        spec.latent_size, spec.conditional = 3, True
-
-    @hookimpl
-    def sample_latent(self, count, device, generator):
-        return torch.randn(count, 3, device=device, generator=generator)
-
-
-class G(nn.Module):
-    def __init__(self, width=5):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 64), nn.Tanh())
-
-    def forward(self, z, labels):
-        return self.layers(z).view(-1, 1, 8, 8)
-
-
-class D(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.hidden, self.head = nn.Linear(64, 4), nn.Linear(4, 1)
-
-    def forward(self, images):
-        features = self.hidden(images.flatten(1)).relu()
-        return self.head(features), features
-
-
-class Loss(Plugin):
-    name, kind = "toy_loss", "loss"
-
-    @hookimpl
-    def loss_terms(self, player):
-        if player == "generator":
-            yield LossTerm("fool", lambda step: nn.functional.softplus(-step.fake_output.logits).mean())
-        else:
-            yield LossTerm("real", lambda step: nn.functional.softplus(-step.real_output.logits).mean())
-            yield LossTerm("fake", lambda step: nn.functional.softplus(step.fake_output.logits).mean())
-
-
-class AsItIs(Plugin):
-    name, kind = "as_it_is", "normalization"
-
-    @hookimpl
-    def normalization(self, layer):
-        return layer
-
-
-class Sgd(Plugin):
-    name, kind = "sgd", "optimizer"
-
-    class Config(Settings):
-        lr: float = Field(0.01, gt=0, description="learning rate")
-
-    @hookimpl
-    def build_optimizer(self, parameters):
-        return torch.optim.SGD(parameters, lr=self.config.lr)
-
-
-class Constant(Plugin):
-    name, kind = "toy_constant", "lr_schedule"
-
-    @hookimpl
-    def lr_schedule(self):
-        return lambda iteration: 1.0
 
 
 class Slow(Plugin):
@@ -112,37 +33,26 @@ class Slow(Plugin):
 
     name = "slow"
 
-    class Config(Settings):
-        seconds: float = 0.05
-
     @hookimpl
     def after_iteration(self):
-        time.sleep(self.config.seconds)
+        time.sleep(0.05)
 
 
-class Stopper(Plugin):
-    name = "stopper"
+class Signals(Plugin):
+    name = "signals"
+
+    class Config(Settings):
+        number: int = signal.SIGINT
+        count: int = 1
+        pause: float = 0.0
 
     @hookimpl
     def after_iteration(self, run):
-        if run.iteration == 5:
-            run.stop("five [are] enough")
-
-
-class NotANumber(Plugin):
-    name = "nan"
-
-    @hookimpl
-    def loss_terms(self, player):
-        yield LossTerm("nan", lambda step: step.fake.mean() * float("nan"))
-
-
-class Bug(Plugin):
-    name = "bug"
-
-    @hookimpl
-    def on_start(self):
-        raise ZeroDivisionError("a bug in a plugin")
+        if run.iteration == 5 and not os.path.exists("sent"):
+            open("sent", "w").close()
+            for _ in range(self.config.count):
+                os.kill(os.getpid(), self.config.number)
+                time.sleep(self.config.pause)
 
 
 class Picky(Plugin):
@@ -161,55 +71,115 @@ class Misspelt(Plugin):
     @hookimpl
     def before_d_stp(self, run):
         pass
+
+
+class Scored(Plugin):
+    """Metrics with known values."""
+
+    name, read_only = "scored", True
+
+    @hookimpl
+    def on_start(self, run):
+        self.run = run
+
+    @hookimpl
+    def compute_metrics(self):
+        seed, boosted = self.run.recipe.seed, any(p.endswith("boost") for p in self.run.plugins)
+        weights = sum(p.detach().double().sum() for p in self.run.generator.parameters())
+        return {"score": 10.0 + seed**2 + boosted * (2 + 0.1 * (seed % 3)), "weight": float(weights)}
+
+
+class Boost(Plugin):
+    """Changes the score."""
+
+    name = "boost"
+
+    @hookimpl
+    def after_g_step(self):
+        pass
+
+
+class Gate(Plugin):
+    """Waits in iteration 5 while a file `closed` exists, and in each later one while a file `slow` exists."""
+
+    name = "gate"
+
+    @hookimpl
+    def after_iteration(self, run):
+        while run.iteration == 5 and os.path.exists("closed"):
+            time.sleep(0.02)
+        if run.iteration > 5 and os.path.exists("slow"):
+            time.sleep(0.3)
+
+
+class BreaksOne(Plugin):
+    """Makes a loss NaN for seed 1."""
+
+    name = "breaks_one"
+
+    @hookimpl
+    def loss_terms(self, player, run):
+        yield LossTerm("poison", lambda step: step.fake.mean() * (float("nan") if run.recipe.seed == 1 else 0.0))
+
+
+class Scattered(Plugin):
+    """Draws all samples as one image."""
+
+    name = "scattered"
+
+    @hookimpl
+    def draw_samples(self, images):
+        from PIL import Image
+
+        return Image.new("L", (5, 5))
+'''
+
+TOY_PLUGINS = TOYS.read_text() + MORE_PLUGINS
+
+BUG = '''
+from gankit import Plugin, hookimpl
+
+
+class Bug(Plugin):
+    name = "bug"
+
+    @hookimpl
+    def on_start(self):
+        raise ZeroDivisionError("a bug in a plugin")
 '''
 
 TOY_RECIPE = """\
-# Noise in two classes: nothing to learn
-[train]
-iterations = 12
-batch_size = 8
-device = "cpu"
-[data]
-use = "./toy.py:Blobs"
-[latent]
-use = "./toy.py:Normal"
-[generator]
-use = "./toy.py:G"
-[discriminator]
-use = "./toy.py:D"
-[loss]
-use = "./toy.py:Loss"
-[lr_schedule]
-use = "./toy.py:Constant"
-[normalization]
-generator = "./toy.py:AsItIs"
-discriminator = "./toy.py:AsItIs"
-[optimizer]
-generator = "./toy.py:Sgd"
-discriminator = "./toy.py:Sgd"
-[output]
-log_every = 4
-sample_every = 5
-checkpoint_every = 5
-sample_count = 8
+# Noise in two classes
+train = {iterations = 12, batch_size = 8, device = "cpu"}
+output = {log_every = 4, sample_every = 5, checkpoint_every = 5, sample_count = 8}
+data = "./toy.py:Blobs"
+latent = "./toy.py:Normal"
+generator = "./toy.py:G"
+discriminator = "./toy.py:D"
+loss = "./toy.py:Loss"
+lr_schedule = "./toy.py:Constant"
+normalization = {generator = "./toy.py:AsItIs", discriminator = "./toy.py:AsItIs"}
+optimizer = {generator = "./toy.py:Sgd", discriminator = "./toy.py:Sgd"}
 """
+
+
+def write_toy(folder: Path) -> Path:
+    for name, text in {"toy.py": TOY_PLUGINS, "bug.py": BUG, "toy.toml": TOY_RECIPE}.items():
+        (folder / name).write_text(text)
+    return folder
 
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Current folder with toy.toml and toy.py."""
+    """Current folder with toy.toml, toy.py and bug.py."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "toy.py").write_text(TOY_PLUGINS)
-    (tmp_path / "toy.toml").write_text(TOY_RECIPE)
-    return tmp_path
+    return write_toy(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def train_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Function that trains the toy recipe with overrides, once in a session, and returns the run directory."""
-    folder = tmp_path_factory.mktemp("toy")
-    (folder / "toy.py").write_text(TOY_PLUGINS)
-    (folder / "toy.toml").write_text(TOY_RECIPE)
+    folder = write_toy(tmp_path_factory.mktemp("toy"))
 
     @cache
     def train(*overrides: str) -> Path:
