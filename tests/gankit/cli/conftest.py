@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -39,12 +40,13 @@ class Slow(Plugin):
 
 
 class Signals(Plugin):
+    """Sends signals in iteration 5, unless a file `sent` exists."""
+
     name = "signals"
 
     class Config(Settings):
         number: int = signal.SIGINT
         count: int = 1
-        pause: float = 0.0
 
     @hookimpl
     def after_iteration(self, run):
@@ -52,7 +54,6 @@ class Signals(Plugin):
             open("sent", "w").close()
             for _ in range(self.config.count):
                 os.kill(os.getpid(), self.config.number)
-                time.sleep(self.config.pause)
 
 
 class Picky(Plugin):
@@ -201,6 +202,13 @@ def toy_run(toy: Path, train_once: Callable[..., Path]) -> Callable[..., Path]:
     return put
 
 
+class Terminal(io.StringIO):
+    """Stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def read_terminal(controller: int, other: int) -> str:
     """Return what is written to a pseudo-terminal until the process closes it. Closes both ends."""
     os.close(other)
@@ -224,14 +232,14 @@ class Answer:
 
 
 @pytest.fixture
-def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
+def gankit(capfd: pytest.CaptureFixture) -> Callable[..., Answer]:
     """Function that calls the program in this process."""
 
     def call(*arguments: object) -> Answer:
-        capsys.readouterr()
+        capfd.readouterr()
         with pytest.raises(SystemExit) as exit_:
             main([str(a) for a in arguments])
-        return Answer(exit_.value.code or 0, *capsys.readouterr())
+        return Answer(exit_.value.code or 0, *capfd.readouterr())
 
     return call
 

@@ -1,12 +1,12 @@
 """`gankit prepare`."""
 
-import pty
+import sys
 
 import pytest
 import torch
 
 from gankit.data.prepared import read_prepared
-from tests.gankit.cli.conftest import read_terminal
+from tests.gankit.cli.conftest import Terminal
 
 SIZED = '''
 import torch
@@ -52,10 +52,8 @@ def test_a_dataset_is_written_to_a_file(gankit, sized):
     assert dataset.class_names == ("even", "odd")
     assert torch.equal(images[:, 0, 0, 0], torch.arange(7, dtype=torch.uint8))
     assert torch.equal(labels, torch.arange(7) % 2)
-    assert (
-        "10 images of 3x8x8, no classes"
-        in gankit("prepare", "./sized.py:Sized", "--out", "x.safetensors", "labelled=false").out
-    )
+    unlabelled = gankit("prepare", "./sized.py:Sized", "--out", "x.safetensors", "labelled=false")
+    assert "10 images of 3x8x8, no classes" in unlabelled.out
 
 
 @pytest.mark.parametrize(
@@ -85,14 +83,10 @@ def test_wrong_suffix_of_the_file(gankit, sized):
     assert "must end in .safetensors" in answer.err
 
 
-def test_a_bar_counts_images_on_a_terminal(start_process, sized):
-    controller, terminal = pty.openpty()
-    process = start_process(
-        *("prepare", "./sized.py:Sized", "--out", "it.safetensors", "count=250"),
-        environment={"TERM": "xterm", "COLUMNS": "80"},
-        stderr=terminal,
-    )
-    shown = read_terminal(controller, terminal)
-    assert process.wait(timeout=10) == 0
-    assert "250/250" in shown
-    assert process.stdout.read().startswith("250 images of 3x8x8, 2 classes")
+def test_a_bar_counts_images_on_a_terminal(gankit, sized, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    for name, value in {"TERM": "xterm", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+    answer = gankit("prepare", "./sized.py:Sized", "--out", "it.safetensors", "count=250")
+    assert "250/250" in sys.stderr.getvalue()
+    assert answer.out.startswith("250 images of 3x8x8, 2 classes")

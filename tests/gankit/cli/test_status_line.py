@@ -7,11 +7,7 @@ from contextlib import suppress
 import pytest
 
 from gankit.cli.status_line import StatusLine
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+from tests.gankit.cli.conftest import Terminal
 
 
 @pytest.mark.parametrize("error", [None, ValueError("wrong")])
