@@ -65,6 +65,11 @@ class Picky(Plugin):
             raise ValueError("not more than 16 [images], please")
         yield "a picky [plugin] never helps"
 
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == 5:
+            run.stop("five [are] enough")
+
 
 class Misspelt(Plugin):
     name = "misspelt"
@@ -200,6 +205,13 @@ def toy_run(toy: Path, train_once: Callable[..., Path]) -> Callable[..., Path]:
         return toy / name
 
     return put
+
+
+class ManualClock:
+    time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
 
 
 class Terminal(io.StringIO):

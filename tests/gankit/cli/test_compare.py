@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture
 def runs(toy, toy_run):
     """Folder with three runs: two of one recipe, and one that a plugin stops."""
-    for name, overrides in {"a": [], "b": ["seed=1"], "c": ["tricks.s.use=./toy.py:Stopper"]}.items():
+    for name, overrides in {"a": [], "b": ["seed=1"], "c": ["tricks.s.use=./toy.py:Picky"]}.items():
         toy_run(name, "train.iterations=7", *overrides)
     return toy
 
@@ -22,7 +22,7 @@ def test_the_table_has_a_row_for_each_recipe(gankit, runs):
     assert "490" in lines[2]
     assert lines[3].startswith(" tricks.s ")
     assert "stopped at 5" in lines[3]
-    assert lines[-1] == "c: stopped at iteration 5: that is enough"
+    assert lines[-1] == "c: stopped at iteration 5: five [are] enough"
     assert not (runs / "a.html").exists()
 
 
@@ -32,7 +32,7 @@ def test_a_page(gankit, runs):
     assert answer.out.splitlines()[-1] == "deep/cmp.html"
     text = (runs / "deep" / "cmp.html").read_text()
     assert text.startswith("<!doctype html>")
-    assert "that is enough" in text
+    assert "five [are] enough" in text
 
 
 def test_a_report_can_be_written_again(gankit, toy):
