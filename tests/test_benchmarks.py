@@ -19,6 +19,7 @@ import torch
 from timing import Ratio, Rounds, bytes_of_tensors, command_line, interleaved, peak_of_tensors
 
 from gankit import Recipe
+from gankit.cli import main
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
 
@@ -135,7 +136,22 @@ def test_the_gpu_program_runs_its_tiny_version_on_a_cpu(tmp_path, capsys):
     assert text == gpu.section(json.loads((tmp_path / "gpu.json").read_text()))
 
 
-def test_the_gpu_program_kills_and_resumes_a_run():
+def test_the_gpu_program_kills_and_resumes_a_run(monkeypatch):
+    """Only the killed run has a process of its own."""
+    started = []
+
+    def start(*arguments):
+        started.append(arguments)
+        return real_start(*arguments) if len(started) == 2 else None
+
+    def train(process):
+        with pytest.raises(SystemExit) as ended:
+            main([*started[-1], "--quiet"])
+        assert not ended.value.code
+
+    real_start = gpu.start_gankit
+    monkeypatch.setattr(gpu, "start_gankit", start)
+    monkeypatch.setattr(gpu, "expect_success", train)
     (row,) = gpu.resume(gpu.Options("cpu", smoke=True))
     assert row["result"].startswith("passed")
 
