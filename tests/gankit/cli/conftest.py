@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -221,37 +222,16 @@ class Terminal(io.StringIO):
         return True
 
 
-def read_terminal(controller: int, other: int) -> str:
-    """Return what is written to a pseudo-terminal until the process closes it. Closes both ends."""
-    os.close(other)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(controller, 65536)
-        except OSError:  # raised by Linux when the other end is closed
-            break
-    os.close(controller)
-    return shown.decode()
-
-
-@dataclass
-class Answer:
-    """Exit code and output of the program."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def gankit(capfd: pytest.CaptureFixture) -> Callable[..., Answer]:
-    """Function that calls the program in this process."""
+def gankit(capfd: pytest.CaptureFixture) -> Callable[..., SimpleNamespace]:
+    """Function that calls the program in this process and returns its exit code and output."""
 
-    def call(*arguments: object) -> Answer:
+    def call(*arguments: object) -> SimpleNamespace:
         capfd.readouterr()
         with pytest.raises(SystemExit) as exit_:
             main([str(a) for a in arguments])
-        return Answer(exit_.value.code or 0, *capfd.readouterr())
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=exit_.value.code or 0, out=out, err=err)
 
     return call
 
@@ -259,33 +239,16 @@ def gankit(capfd: pytest.CaptureFixture) -> Callable[..., Answer]:
 @pytest.fixture
 def start_process() -> Callable[..., subprocess.Popen]:
     """Function that starts the program as a process with pipes, which is killed at the end of the test."""
-    started = []
+    with ExitStack() as stack:
 
-    def start(*arguments: object, environment: dict[str, str] | None = None, **more: object) -> subprocess.Popen:
-        command = [sys.executable, "-m", "gankit", *[str(a) for a in arguments]]
-        more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
-        started.append(subprocess.Popen(command, env=os.environ | (environment or {}), **more))
-        return started[-1]
+        def start(*arguments: str, environment: dict[str, str] | None = None, **more: object) -> subprocess.Popen:
+            more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+            command = [sys.executable, "-m", "gankit", *arguments]
+            process = stack.enter_context(subprocess.Popen(command, env=os.environ | (environment or {}), **more))
+            stack.callback(process.kill)
+            return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-@pytest.fixture
-def gankit_process(start_process: Callable[..., subprocess.Popen]) -> Callable[..., Answer]:
-    """Function that runs the program as a process to its end."""
-
-    def call(*arguments: object, **more: object) -> Answer:
-        process = start_process(*arguments, **more)
-        out, err = process.communicate(timeout=60)
-        return Answer(process.returncode, out, err)
-
-    return call
+        yield start
 
 
 @pytest.fixture
