@@ -5,7 +5,6 @@ import pytest
 import torch
 from workloads import benchmark_run, iteration_of
 
-
 SMALL_NETWORKS = {
     "dcgan_mnist": ["generator.width=4", "discriminator.width=4"],
     "wgan_gp_mnist": ["generator.width=4", "discriminator.width=4"],

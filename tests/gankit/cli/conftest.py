@@ -21,9 +21,8 @@ from gankit.training.launch import start
 from gankit.training.reporter import Reporter
 from tests.gankit.conftest import TOYS
 
-# Plugins beside those of `toys.py`.
-#
-# The metric `score` depends on the seed and on whether `boost` is used, so that the effect of `boost` is known: about 2.
+# Plugins beside those of `toys.py`. The metric `score` depends on the seed and on whether `boost` is used, so that the
+# effect of `boost` is known: about 2.
 MORE_PLUGINS = '''
 import os
 import signal
@@ -143,7 +142,7 @@ class Scattered(Plugin):
 
 TOY_PLUGINS = TOYS.read_text() + MORE_PLUGINS
 
-BUG = '''
+BUG = """
 from gankit import Plugin, hookimpl
 
 
@@ -153,7 +152,7 @@ class Bug(Plugin):
     @hookimpl
     def on_start(self):
         raise ZeroDivisionError("a bug in a plugin")
-'''
+"""
 
 TOY_RECIPE = """\
 # Noise in two classes

@@ -71,7 +71,8 @@ for arguments in json.loads(sys.argv[1]):
 def test_fast_verbs_import_no_torch(toy_run):
     toy_run("run", "train.iterations=2")
     before = os.times()
-    done = subprocess.run([sys.executable, "-c", IMPORTED, json.dumps(FAST)], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", IMPORTED, json.dumps(FAST)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     after = os.times()
     *fast, report, compare = done.stderr.splitlines()
     assert fast == ["[] 0"] * 4

@@ -137,9 +137,7 @@ def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_to_resume(gankit, toy
     (toy / "sent").unlink()
     answer = gankit("run", "toy.toml", "--out", "cut", SIGNALS)
     assert (answer.code, answer.err) == (130, f"{STOPPING}\n")
-    assert answer.out.endswith(
-        "interrupted at iteration 5; a checkpoint is written\nnext:\n  gankit resume cut\n"
-    )
+    assert answer.out.endswith("interrupted at iteration 5; a checkpoint is written\nnext:\n  gankit resume cut\n")
     assert (toy / "cut" / "checkpoints" / "000005").is_dir()
     assert gankit("resume", "cut", "--quiet").code == 0
     left, right = ((toy / run / "generator.safetensors").read_bytes() for run in ("cut", "whole"))
