@@ -135,7 +135,9 @@ def run_command(command, folder):
     if command == "pytest gankit-quiet-fakes":
         return  # tests/gankit/cli/test_new_plugin.py runs the tests of a new package
     if program == "pytest":
-        run_tests(folder / arguments[0])
+        assert pytest.main(["-q", "-p", "no:cacheprovider", *arguments]) == 0
+        for file in folder.rglob("*.py"):
+            sys.modules.pop(file.stem, None)
         return
     assert program == "gankit", command
     if arguments[0] == "ablate":
@@ -151,20 +153,6 @@ def run_command(command, folder):
         arguments = [*(a for a in arguments if "=" not in a), *settings]
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"
-
-
-def run_tests(path):
-    """Call each test of a test file."""
-    module = path.stem
-    try:
-        tests = vars(importlib.import_module(module))
-    finally:
-        for name in (module, module.removeprefix("test_")):
-            sys.modules.pop(name, None)
-    found = [test for name, test in tests.items() if name.startswith("test_") and callable(test)]
-    assert found
-    for test in found:
-        test()
 
 
 def check_study(arguments):
@@ -295,8 +283,3 @@ def test_recipe_has_a_header_with_its_command(path):
     header = path.read_text(encoding="utf-8").split("\nname")[0]
     assert header.splitlines()[1].startswith("# ")
     assert f"gankit run recipes/{path.name}" in header
-
-
-@pytest.mark.parametrize("path", [README, *RECIPES, DOCS / "igan.md"], ids=lambda path: path.name)
-def test_no_placeholder_is_left(path):
-    assert not re.search(r"MEASURE|TODO|[A-Z]+_(FIGURES|TABLE)", path.read_text(encoding="utf-8"))

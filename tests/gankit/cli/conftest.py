@@ -28,16 +28,13 @@ import os
 import signal
 import time
 
-
 class Slow(Plugin):
     """Waits in every iteration."""
 
     name = "slow"
-
     @hookimpl
     def after_iteration(self):
         time.sleep(0.05)
-
 
 class Signals(Plugin):
     """Sends signals in iteration 5, unless a file `sent` exists."""
@@ -47,7 +44,6 @@ class Signals(Plugin):
     class Config(Settings):
         number: int = signal.SIGINT
         count: int = 1
-
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 5 and not os.path.exists("sent"):
@@ -55,61 +51,49 @@ class Signals(Plugin):
             for _ in range(self.config.count):
                 os.kill(os.getpid(), self.config.number)
 
-
 class Picky(Plugin):
     name = "picky"
-
     @hookimpl
     def check_recipe(self, recipe):
         if recipe.train.batch_size > 16:
             raise ValueError("not more than 16 [images], please")
         yield "a picky [plugin] never helps"
-
     @hookimpl
     def after_iteration(self, run):
         if run.iteration == 5:
             run.stop("five [are] enough")
 
-
 class Misspelt(Plugin):
     name = "misspelt"
-
     @hookimpl
     def before_d_stp(self, run):
         pass
-
 
 class Scored(Plugin):
     """Metrics with known values."""
 
     name, read_only = "scored", True
-
     @hookimpl
     def on_start(self, run):
         self.run = run
-
     @hookimpl
     def compute_metrics(self):
         seed, boosted = self.run.recipe.seed, any(p.endswith("boost") for p in self.run.plugins)
         weights = sum(p.detach().double().sum() for p in self.run.generator.parameters())
         return {"score": 10.0 + seed**2 + boosted * (2 + 0.1 * (seed % 3)), "weight": float(weights)}
 
-
 class Boost(Plugin):
     """Changes the score."""
 
     name = "boost"
-
     @hookimpl
     def after_g_step(self):
         pass
-
 
 class Gate(Plugin):
     """Waits in iteration 5 while a file `closed` exists, and in each later one while a file `slow` exists."""
 
     name = "gate"
-
     @hookimpl
     def after_iteration(self, run):
         while run.iteration == 5 and os.path.exists("closed"):
@@ -117,22 +101,18 @@ class Gate(Plugin):
         if run.iteration > 5 and os.path.exists("slow"):
             time.sleep(0.3)
 
-
 class BreaksOne(Plugin):
     """Makes a loss NaN for seed 1."""
 
     name = "breaks_one"
-
     @hookimpl
     def loss_terms(self, player, run):
         yield LossTerm("poison", lambda step: step.fake.mean() * (float("nan") if run.recipe.seed == 1 else 0.0))
-
 
 class Scattered(Plugin):
     """Draws all samples as one image."""
 
     name = "scattered"
-
     @hookimpl
     def draw_samples(self, images):
         from PIL import Image
@@ -145,10 +125,8 @@ TOY_PLUGINS = TOYS.read_text() + MORE_PLUGINS
 BUG = """
 from gankit import Plugin, hookimpl
 
-
 class Bug(Plugin):
     name = "bug"
-
     @hookimpl
     def on_start(self):
         raise ZeroDivisionError("a bug in a plugin")
@@ -251,13 +229,13 @@ def start_process() -> Callable[..., subprocess.Popen]:
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Function that puts a distribution with entry points on the path, as pip would, and returns its folder."""
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Function that puts a distribution with entry points on the path, as pip would."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
 
-    def put(distribution: str, entry_points: dict[str, str], modules: dict[str, str]) -> Path:
+    def put(distribution: str, entry_points: dict[str, str], modules: dict[str, str]) -> None:
         info = site / f"{distribution.replace('-', '_')}-1.5.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
@@ -268,6 +246,5 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
             (site / f"{name}.py").write_text(source)
             for loaded in (name, name.partition("/")[0], name.replace("/", ".")):
                 monkeypatch.delitem(sys.modules, loaded, raising=False)
-        return site
 
     return put

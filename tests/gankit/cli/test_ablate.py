@@ -238,14 +238,11 @@ def test_runs_without_a_checkpoint_are_named(tmp_path):
         (["toy.toml"], "toy.toml: no tricks to leave out; --add TRICK"),
         (["toy.toml", "--add", "r1", "--only", "r1"], "--only: it leaves out tricks, and --add adds tricks"),
         (["toy.toml", "seed=3", "--add", "r1"], "seed: each variant is trained with several seeds; use --seeds"),
-        (["toy.toml", "--add", "nothing_like_it"], "--add nothing_like_it: tricks.nothing_like_it.use: "),
-        (["toy.toml", "--add", BOOST, "--add", BOOST], f"--add {BOOST}: given twice"),
         (["toy.toml", "--add", "picky.use=./toy.py:Picky", "train.batch_size=20"], "not more than 16 [images], please"),
         (["toy.toml", "--add", BOOST, "--out", "."], "--out .: the folder is not empty and holds no study"),
         (["toy.toml", "--add", BOOST, "--seeds", "1,1"], "1,1: a seed is given twice"),
         (["toy.toml", "--add", BOOST, "--seeds", "0"], "--seeds"),
         (["toy.toml", "--add", BOOST, "--jobs", "2", "--ray", "local"], "--jobs: the cluster of --ray decides"),
-        (["nowhere.toml"], "there is no recipe nowhere.toml"),
     ],
 )
 def test_refusals(gankit, toy, arguments, expected):

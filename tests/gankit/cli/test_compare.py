@@ -49,13 +49,11 @@ def test_a_report_can_be_written_again(gankit, toy):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["report", "nowhere"], "nowhere is not a run directory: it does not exist"),
         (["report", "a", "--out", "x.pdf"], "--out x.pdf: unknown file type; the name of the file must end in .html"),
         (["report", "a", "--out", "folder.html"], "--out folder.html: a folder of that name exists"),
         (["compare", "a", "toy.toml"], "toy.toml is not a run directory: it is a file"),
         (["compare", "a", "b", "a/../a"], "a: given twice; give each run once"),
         (["compare", "a", "--html", "x"], "--html x: unknown file type; the name of the file must end in .html"),
-        (["compare", "a", "."], ". is not a run directory: it has no recipe.toml"),
     ],
 )
 def test_errors_write_nothing(gankit, runs, arguments, expected):

@@ -13,18 +13,14 @@ from gankit.training.reporter import Reporter
 PLUGINS = """
 from gankit import Extractor, Features, Plugin, hookimpl
 
-
 class Odd(Plugin):
     name, kind = "odd", "metric"
-
     @hookimpl
     def compute_metrics(self, comparison):
         return {"images": float(len(comparison.fake.images)), "nan": float("nan")}
 
-
 class Half(Plugin):
     name, kind = "half", "extractor"
-
     @hookimpl
     def build_extractor(self):
         return Extractor({"extractor": "half"}, lambda images: Features(images.flatten(1) / 2))
@@ -99,7 +95,6 @@ def test_settings_of_metrics_are_printed(gankit, ring):
         (["nowhere"], "nowhere: no such run, generator file or folder of images"),
         (["ring", "--count", "1"], "--count"),
         (["ring", "--extractor", "pixls"], "extractor.use: no extractor called 'pixls' is installed; did you mean"),
-        (["ring", "--metric", "fidd"], "no metric called 'fidd' is installed"),
         (["ring", "--extractor", "pixels", "evaluation.cuont=3"], "did you mean 'count'"),
         (["ring"], "the data are points"),
         (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: not applicable to images without classes"),

@@ -10,10 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from gankit import Plugin, Settings, hookimpl
 
-
 class Knob(Settings):
     angle: int = 3
-
 
 class Fine(Plugin):
     """Does [very] little.
@@ -32,47 +30,37 @@ class Fine(Plugin):
         layers: list[int] = Field(default_factory=lambda: [1, 2], min_length=1)
         folder: Path | None = Field(None, description="where")
         knob: Knob = Knob()
-
     @hookimpl
     def before_d_step(self, step):
         pass
-
     @hookimpl
     def after_iteration(self):
         pass
-
 
 class Misspelt(Plugin):
     """Never called."""
 
     name = "misspelt"
-
     @hookimpl
     def before_d_stp(self, step):
         pass
 
-
 class WrongArgument(Plugin):
     name = "wrong_argument"
-
     @hookimpl
     def before_d_step(self, stage):
         pass
 
-
 class Nameless(Plugin):
     pass
-
 
 class Newer(Plugin):
     name = "newer"
     api_version = 99
 
-
 class Worded(Plugin):
     name = "worded"
     api_version = "2"
-
 
 class Static(Plugin):
     name = "static"
@@ -82,16 +70,13 @@ class Static(Plugin):
     def before_d_step(stage):
         pass
 
-
 KIND, VERSION = "loss", 1
-
 
 class Indirect(Plugin):
     """Attributes that only an import would show are accepted."""
 
     name = "indirect"
     kind, api_version = KIND, VERSION
-
 
 class Bare(Plugin):
     name, kind = "bare", "latent"
@@ -100,7 +85,6 @@ class Bare(Plugin):
 HEIR = '''
 import kit as base
 from . import marks
-
 
 class Inherits(base.Fine):
     """More of it."""
@@ -266,11 +250,9 @@ def test_describe_a_class_of_a_file_or_a_module(gankit, toy, kit):
 TWINS = """
 from gankit import Plugin
 
-
 class A(Plugin):
     "The loss."
     name, kind = "twin", "loss"
-
 
 class B(Plugin):
     "The trick."

@@ -56,42 +56,28 @@ def test_time_left_decreases_during_an_iteration_but_not_below_zero(clock):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("written", "text"),
     [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (252, "4 min 12 s"),
-        (3599.9, "1 h 0 min"),
-        (7500, "2 h 5 min"),
-        (3 * 86400 + 4 * 3600 + 59, "3 d 4 h"),
+        (duration(0), "0 s"),
+        (duration(59.4), "59 s"),
+        (duration(59.6), "1 min 0 s"),
+        (duration(252), "4 min 12 s"),
+        (duration(3599.9), "1 h 0 min"),
+        (duration(7500), "2 h 5 min"),
+        (duration(3 * 86400 + 4 * 3600 + 59), "3 d 4 h"),
+        (number(0.0), "0.000"),
+        (number(0.6931), "0.693"),
+        (number(-12.5), "-12.500"),
+        (number(0.0012), "1.20e-03"),
+        (number(3e7), "3.00e+07"),
+        (number(float("nan")), "nan"),
+        (plural(1, "image"), "1 image"),
+        (plural(2000, "image"), "2,000 images"),
+        (plural(2, "class", "classes"), "2 classes"),
     ],
 )
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0.000"),
-        (0.6931, "0.693"),
-        (-12.5, "-12.500"),
-        (0.0012, "1.20e-03"),
-        (3e7, "3.00e+07"),
-        (float("nan"), "nan"),
-    ],
-)
-def test_numbers(value, text):
-    assert number(value) == text
-
-
-def test_plural():
-    assert [plural(1, "image"), plural(2000, "image"), plural(2, "class", "classes")] == [
-        "1 image",
-        "2,000 images",
-        "2 classes",
-    ]
+def test_formatting(written, text):
+    assert written == text
 
 
 def run_of(names=()):
