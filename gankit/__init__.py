@@ -1,7 +1,7 @@
 """gankit: a plugin-based toolkit for generative adversarial networks.
 
-The names below are all that a plugin needs, and `Session`, `train` and `resume` for scripts and notebooks. They are
-imported when they are first used, so that `gankit --help` does not import torch.
+The names below are all that a plugin needs, and `Session`, `train` and `resume` for scripts and notebooks. Each is
+imported at its first use, so that `gankit --help` does not import torch.
 """
 
 from __future__ import annotations
@@ -12,33 +12,22 @@ from typing import TYPE_CHECKING, Any
 from gankit.version import API_VERSION as API_VERSION
 from gankit.version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from gankit.api import Session as Session
-    from gankit.api import Trained as Trained
-    from gankit.api import resume as resume
-    from gankit.api import train as train
+if TYPE_CHECKING:  # `X as X` re-exports a name. isort would put each on its own line.
+    # isort: off
+    from gankit.api import Session as Session, Trained as Trained, resume as resume, train as train
     from gankit.data.prepared import read_prepared as read_prepared
-    from gankit.errors import GankitError as GankitError
-    from gankit.errors import InputError as InputError
-    from gankit.evaluation.feature_cache import cache_folder as cache_folder
-    from gankit.evaluation.feature_cache import disk_cache as disk_cache
-    from gankit.plugin.base import Plugin as Plugin
-    from gankit.plugin.base import Settings as Settings
-    from gankit.plugin.base import hookimpl as hookimpl
+    from gankit.errors import GankitError as GankitError, InputError as InputError
+    from gankit.evaluation.feature_cache import cache_folder as cache_folder, disk_cache as disk_cache
+    from gankit.plugin.base import Plugin as Plugin, Settings as Settings, hookimpl as hookimpl
     from gankit.plugin.comparison import Comparison as Comparison
     from gankit.plugin.dataset import Dataset as Dataset
-    from gankit.plugin.extractor import Extractor as Extractor
-    from gankit.plugin.extractor import Features as Features
-    from gankit.plugin.extractor import network_extractor as network_extractor
-    from gankit.plugin.extractor import to_rgb as to_rgb
-    from gankit.plugin.protocols import RecipeInfo as RecipeInfo
-    from gankit.plugin.protocols import Run as Run
+    from gankit.plugin.extractor import Extractor as Extractor, Features as Features
+    from gankit.plugin.extractor import network_extractor as network_extractor, to_rgb as to_rgb
+    from gankit.plugin.protocols import RecipeInfo as RecipeInfo, Run as Run
     from gankit.plugin.slots import Player as Player
     from gankit.plugin.spec import Spec as Spec
-    from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput
-    from gankit.plugin.step import LossTerm as LossTerm
-    from gankit.plugin.step import Source as Source
-    from gankit.plugin.step import Step as Step
+    from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput, LossTerm as LossTerm
+    from gankit.plugin.step import Source as Source, Step as Step
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.sampling.sampler import truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
@@ -77,6 +66,6 @@ if not TYPE_CHECKING:  # a type checker would accept any name otherwise
         from gankit.suggest import new_name
 
         if (new := new_name(name, _HOME)) is not None:
-            # `from gankit import Term` would replace the message of an AttributeError by its own.
+            # Python replaces the message of an AttributeError when the name is imported by `from gankit import`.
             raise ImportError(f"gankit.{name} is called gankit.{new} now")
         raise AttributeError(f"module 'gankit' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""gankit from Python: the same recipes and the same results as on the command line, in a script or a notebook."""
+"""Python interface: the same recipes and results as on the command line, for scripts and notebooks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Trained:
 
     iterations: int
     seconds: float
-    """Time in this process."""
+    """Duration in this process. The earlier processes of a resumed run do not count."""
 
     stop_reason: str | None
     """Reason that a plugin gave for ending the run, or None."""
@@ -62,7 +62,7 @@ def train(
     overrides: Iterable[str] = (),
     drop: Iterable[str] = (),
 ) -> Trained:
-    """Train a recipe to its end, as `gankit run` does, with the same files in the same places.
+    """Train a recipe to its end and write the same files as `gankit run`.
 
     Ctrl-C finishes the iteration, writes a checkpoint and raises KeyboardInterrupt. `resume` continues from there.
 
@@ -96,11 +96,7 @@ def resume(run: str | Path, overrides: Iterable[str] = ()) -> Trained:
 
 
 def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-    """Return a recipe from a recipe, a file, or the name of a bundled recipe.
-
-    Raises:
-        InputError: it cannot be used, or overrides are given for a `Recipe`.
-    """
+    """Return a recipe from a `Recipe`, a file, or the name of a bundled recipe. A `Recipe` takes no overrides."""
     if not isinstance(recipe, Recipe):
         return Recipe.load(find_recipe(str(recipe)), overrides, drop)
     if [*overrides, *drop]:
@@ -109,7 +105,7 @@ def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Ite
 
 
 class Session:
-    """A run in this process that writes nothing unless it is asked to.
+    """Training run in this process. It writes no files unless `save` is called.
 
     Each session has its own random state, so several sessions can be trained alternately. Use it as a context manager,
     so that plugins close their files:
@@ -140,10 +136,10 @@ class Session:
             before.restore(device)
 
     def train(self, iterations: int | None = None) -> Session:
-        """Train further, until a plugin ends the run.
+        """Train more iterations. Stop earlier if a plugin ends the run.
 
         Args:
-            iterations: number of further iterations, or None for all up to `train.iterations`.
+            iterations: number of iterations to add, or None for all up to `train.iterations`.
 
         Raises:
             GankitError: a loss is NaN or infinite.
@@ -164,7 +160,7 @@ class Session:
 
     @contextmanager
     def _random_state(self) -> Iterator[None]:
-        """Run a block under the random state of this session. The process's own state is restored afterwards."""
+        """Run a block with the random state of this session. Restore that of the process afterwards."""
         device, before = self.run.device, RandomState.capture(self.run.device)
         self._random.restore(device)
         try:
@@ -181,7 +177,7 @@ class Session:
     @property
     def losses(self) -> dict[Player, dict[str, float]]:
         """Unweighted value of each loss term at the player's last step."""
-        return {player: {name: value.item() for name, value in of.items()} for player, of in self.run.values.items()}
+        return {p: {name: value.item() for name, value in values.items()} for p, values in self.run.values.items()}
 
     @property
     def warnings(self) -> list[str]:
@@ -189,7 +185,7 @@ class Session:
         return [*self.run.warnings, *self.run.pending_warnings]
 
     def close(self) -> None:
-        """End the run: plugins close their files, threads end. The networks can still be used."""
+        """Close the plugins' files and end the threads. The networks can still be used."""
         self.run.on_stop(self.run)
         assert self.run.batches is not None
         self.run.batches.close()
@@ -215,21 +211,15 @@ class Session:
             InputError: there is no such class, or `count` is below 1.
         """
         sampler = Sampler.of_run(self.run)
-        return sampler.sample(_at_least_one(count), seed, _class(sampler, wanted))
+        return sampler.sample(count, seed, _class_index(sampler, count, wanted))
 
     def grid(self, count: int = 64, wanted: str | int | None = None, seed: int = 0) -> Image.Image:
-        """Return a grid of samples, as `gankit sample` draws it, with a row for each class.
+        """Return the grid of about `count` samples that `gankit sample` draws, with a row for each class.
 
-        Args:
-            count: approximate number of samples.
-            wanted: class of all samples, by name or by number, or None for all classes.
-            seed: seed of z.
-
-        Raises:
-            InputError: there is no such class, or `count` is below 1.
+        The arguments and errors are those of `images`.
         """
         sampler = Sampler.of_run(self.run)
-        count, columns, labels, names = grid_layout(sampler, _at_least_one(count), _class(sampler, wanted))
+        count, columns, labels, names = grid_layout(sampler, count, _class_index(sampler, count, wanted))
         return draw_grid(sampler, sampler.latent(count, labels, seed), labels, columns, names)
 
     def metrics(self) -> dict[str, float]:
@@ -245,29 +235,21 @@ class Session:
         save_generator(self.run, Path(path))
 
 
-def _at_least_one(count: int) -> int:
+def _class_index(sampler: Sampler, count: int, wanted: str | int | None) -> int | None:
     if count < 1:
         raise InputError(f"count: {count} given; give the number of images, 1 or more")
-    return count
-
-
-def _class(sampler: Sampler, wanted: str | int | None) -> int | None:
     return None if wanted is None else sampler.class_index(str(wanted))
 
 
 class _Collector(Reporter):
-    """Collects the warnings and metrics of a run."""
+    """Collector of the warnings and metrics of a run."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.metrics: dict[str, float] = {}
 
     def result(self, directory: RunDir, outcome: Outcome) -> Trained:
-        """Return the result of a run.
-
-        Raises:
-            KeyboardInterrupt: the run was interrupted.
-        """
+        """Return the result of a run, or raise KeyboardInterrupt if it was interrupted."""
         if outcome.interrupted:
             raise KeyboardInterrupt(f"{directory.path} is at iteration {outcome.iterations}; resume it to continue")
         return Trained(
@@ -280,8 +262,7 @@ class _Collector(Reporter):
     def warned(self, sentence: str) -> None:
         self.warnings.append(sentence)
 
-    def informed(self, sentence: str) -> None:
-        self.warnings.append(sentence)
+    informed = warned
 
     def concluded(self, directory: RunDir) -> None:
         write_report_of(directory, self.warned)

@@ -1,4 +1,4 @@
-"""Errors that users can meet. Each class carries the exit code of the command line."""
+"""Errors that users can meet, each with the exit code of the command line."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Problem:
     """One mistake in a recipe."""
 
     key: str
-    """Place of the mistake: `train.iterations`."""
+    """Key of the recipe, such as `train.iterations`."""
 
     message: str
-    """Description of the mistake and of the way out."""
+    """Description of the mistake, and what to do."""
 
 
 class RecipeError(InputError):
@@ -53,7 +53,7 @@ class RecipeError(InputError):
 
 @contextmanager
 def recipe_errors(source: Path | str, key: str) -> Iterator[None]:
-    """Turn a ValueError of the block, such as a plugin's, into a RecipeError at `key` of the recipe `source`."""
+    """Turn a ValueError that is raised in the block into a RecipeError at `key` of the recipe `source`."""
     try:
         yield
     except RecipeError:

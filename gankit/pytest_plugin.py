@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from gankit.training.run import TrainingRun
 
-# The fixtures import gankit.testing, so that test suites without them do not import torch.
+# Each fixture imports gankit.testing itself, so that test suites without these fixtures do not import torch.
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "cuda"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Name of each device in turn. The test is skipped if the machine does not have the device."""
+    """Name of a device: the test runs once for each, and is skipped if the machine does not have the device."""
     from gankit.testing import devices
 
     if request.param not in devices():

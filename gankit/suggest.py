@@ -1,4 +1,4 @@
-"""Suggestions for unknown names: the new name of a renamed thing, or the nearest known name."""
+"""Suggestions for unknown names: the new name of a renamed thing, or the most similar known name."""
 
 from __future__ import annotations
 
@@ -48,12 +48,7 @@ def new_name(word: str, words: Iterable[str]) -> str | None:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return `"did you mean 'x'? "` or `"it is called 'x' now; "`, or an empty string if no known word is near.
-
-    Args:
-        word: the unknown word.
-        words: the known words.
-    """
+    """Return `"did you mean 'x'? "` or `"it is called 'x' now; "`, or an empty string if no known word is similar."""
     known = list(words)
     if (new := new_name(word, known)) is not None:
         return f"it is called {new!r} now; "

@@ -1,15 +1,12 @@
 """Comparison of the runs of a study: the effect of each trick on each metric, and its cost in time."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gankit.ablation.results import MetricValue, metric_names_before, metrics_at, seconds_per_iteration
 from gankit.ablation.statistics import CONFIDENCE, Effect, Verdict, holm, paired_effect, ratio_effect, verdict
-from gankit.ablation.study import Study, StudyRun
+from gankit.ablation.study import Study
 from gankit.ablation.variants import Variant
 from gankit.errors import InputError
 from gankit.storage.run_dir import RunDir
@@ -23,23 +20,18 @@ class Row:
 
     trick: str
     metric: str
-    without: float
-    """Mean without the trick, over the seeds that are compared."""
+    without: float  # mean without the trick, over the seeds that are compared
 
-    effect: Effect
-    """Difference between the values with and without the trick."""
+    effect: Effect  # difference between the values with and without the trick
 
-    adjusted_p: float | None
-    """P-value by Holm's procedure, among all rows that have an interval."""
-
+    adjusted_p: float | None  # p-value by Holm's procedure, among all rows that have an interval
     verdict: Verdict
-    failed: int
-    """Number of pairs that are missing because one of the two runs failed. The effect is that of the other pairs."""
+    failed: int  # number of pairs without a result, because one of the two runs failed
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs of a variant whose value of a metric is not compared."""
+    """Runs of a variant whose values of a metric are not compared."""
 
     metric: str
     variant: str
@@ -52,32 +44,24 @@ class Cost:
     """Time of an iteration with a trick, relative to one without."""
 
     trick: str
-    ratio: Effect | None
-    """None if the logs have no times."""
+    ratio: Effect | None  # None if the logs have no times
 
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """Results of a study so far."""
+    """Effects and costs of the tricks of a study, and facts about its runs so far."""
 
     rows: list[Row]
     costs: list[Cost]
-    ended: int
-    """Number of runs with an outcome."""
+    ended: int  # number of runs with an outcome
 
-    runs: int
-    """Number of all runs."""
-
+    runs: int  # number of all runs
     seeds: list[int]
-    failed: dict[str, list[int]]
-    """Seeds by variant whose loss or parameters became NaN."""
+    failed: dict[str, list[int]]  # seeds by variant whose loss or parameters became NaN
 
-    ended_early: dict[str, list[int]]
-    """Seeds by variant whose run a plugin stopped."""
+    ended_early: dict[str, list[int]]  # seeds by variant whose run a plugin stopped
 
-    unequal: dict[str, list[int]]
-    """Seeds by trick whose two runs have different numbers of iterations."""
-
+    unequal: dict[str, list[int]]  # seeds by trick whose two runs have different numbers of iterations
     left_out: list[LeftOut]
 
     @property
@@ -92,15 +76,12 @@ class StudyComparison:
 
 @dataclass(frozen=True)
 class _Result:
-    """Result of a run that came to its end."""
+    """Result of a run that ended without an error."""
 
     iterations: int
-    metrics: dict[str, MetricValue]
-    """Metrics at the end. Only these are compared. Some may be NaN."""
+    metrics: dict[str, MetricValue]  # metrics at the end, the only ones that are compared; may be NaN
 
-    earlier: set[str]
-    """Names of the metrics that were computed before the end."""
-
+    earlier: set[str]  # names of the metrics that were computed before the end
     seconds: float | None
 
     def value(self, metric: str) -> float | None:
@@ -109,17 +90,15 @@ class _Result:
         return result.value if result is not None and math.isfinite(result.value) else None
 
 
-Results = dict[tuple[str, int], _Result]
-"""Results by folder of the variant and seed."""
+Results = dict[tuple[str, int], _Result]  # results by folder of the variant and seed
 
-Pair = tuple[_Result, _Result]
-"""Result without the trick, and result with it."""
+Pair = tuple[_Result, _Result]  # results of one seed: without the trick, and with it
 
 
 def compare(study: Study) -> StudyComparison:
     """Compare the runs that have an outcome, by their metrics at the end.
 
-    A failed run is counted and not compared, even if it has metrics of earlier iterations.
+    Failed runs are counted, but not compared, even if they have metrics of earlier iterations.
 
     Raises:
         InputError: the values of a metric were computed with different protocols.
@@ -137,7 +116,9 @@ def compare(study: Study) -> StudyComparison:
             continue
         if outcome["stop_reason"] is not None:
             ended_early.setdefault(run.variant.name, []).append(run.seed)
-        results[run.variant.folder, run.seed] = _read_result(run, outcome["iterations"])
+        log, end = RunDir.open(run.path).read_log(), outcome["iterations"]
+        metrics, earlier = metrics_at(log, end), metric_names_before(log, end)
+        results[run.variant.folder, run.seed] = _Result(end, metrics, earlier, seconds_per_iteration(log))
     _check_protocols(study, results)
     compared, costs, unequal = [], [], {}
     for variant in study.variants[1:]:
@@ -145,11 +126,13 @@ def compare(study: Study) -> StudyComparison:
         pairs = list(by_seed.values())
         missing = len({*failed.get(study.base.name, []), *failed.get(variant.name, [])})
         for metric in dict.fromkeys(name for pair in pairs for result in pair for name in result.metrics):
-            if values := _values(pairs, metric):
+            both = [(before.value(metric), after.value(metric)) for before, after in pairs]
+            if values := [(before, after) for before, after in both if before is not None and after is not None]:
                 without = sum(before for before, _ in values) / len(values)
                 effect = paired_effect([after - before for before, after in values])
                 compared.append((variant.trick, metric, without, effect, missing))
-        costs.append(Cost(variant.trick, _time_ratio(pairs)))
+        times = [(after.seconds, before.seconds) for before, after in pairs if before.seconds and after.seconds]
+        costs.append(Cost(variant.trick, ratio_effect(times) if times else None))
         if seeds := [seed for seed, (before, after) in by_seed.items() if before.iterations != after.iterations]:
             unequal[variant.trick] = seeds
     adjusted = iter(holm([effect.p for *_, effect, _ in compared if effect.p is not None]))
@@ -161,29 +144,11 @@ def compare(study: Study) -> StudyComparison:
     return StudyComparison(rows, costs, ended, len(study.runs), study.seeds, failed, ended_early, unequal, left_out)
 
 
-def _read_result(run: StudyRun, iterations: int) -> _Result:
-    log = RunDir.open(run.path).read_log()
-    earlier = metric_names_before(log, iterations)
-    return _Result(iterations, metrics_at(log, iterations), earlier, seconds_per_iteration(log))
-
-
 def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
-    """Return the pairs of results by seed, for the seeds whose two runs have results."""
+    """Return the two results of each seed for which both runs have a result."""
     without, with_trick = (study.base, variant) if variant.adds else (variant, study.base)
     both = {seed: (results.get((without.folder, seed)), results.get((with_trick.folder, seed))) for seed in study.seeds}
     return {s: (before, after) for s, (before, after) in both.items() if before is not None and after is not None}
-
-
-def _values(pairs: Iterable[Pair], metric: str) -> list[tuple[float, float]]:
-    """Return the two values of a metric for each pair that has both."""
-    both = [(before.value(metric), after.value(metric)) for before, after in pairs]
-    return [(before, after) for before, after in both if before is not None and after is not None]
-
-
-def _time_ratio(pairs: Iterable[Pair]) -> Effect | None:
-    """Return the time of an iteration with the trick relative to one without, or None if the logs have no times."""
-    times = [(after.seconds, before.seconds) for before, after in pairs if before.seconds and after.seconds]
-    return ratio_effect(times) if times else None
 
 
 def _left_out(study: Study, results: Results) -> list[LeftOut]:
@@ -202,11 +167,7 @@ def _left_out(study: Study, results: Results) -> list[LeftOut]:
 
 
 def _check_protocols(study: Study, results: Results) -> None:
-    """Check that all values of a metric have the same protocol.
-
-    Raises:
-        InputError: they do not.
-    """
+    """Check that all values of a metric have the same protocol, or raise InputError."""
     first: dict[str, tuple[str, str]] = {}
     for (folder, seed), result in results.items():
         for name, metric in result.metrics.items():

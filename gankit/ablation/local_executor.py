@@ -1,7 +1,5 @@
 """Executor that trains the runs of a study on this machine, each in its own process."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -14,8 +12,8 @@ from gankit.ablation.study import StudyRun
 from gankit.storage.atomic_io import disk_errors
 
 CORES_PER_RUN = 2
-"""CPU cores of a run by default. With one core for each run, memory must hold as many networks as there are cores. With
-many cores for each run, the threads of small networks wait for each other."""
+"""Default number of CPU cores of a run. One core would mean more runs at a time, which need more memory. With many
+cores, the threads of a small network wait for each other."""
 
 
 def available_cores() -> int:
@@ -35,7 +33,7 @@ def threads_per_run(jobs: int) -> int:
 
 
 def visible_gpus(count: int) -> list[str]:
-    """Return the GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the visible GPUs, as CUDA_VISIBLE_DEVICES names them."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     return given.split(",")[:count] if given else [str(number) for number in range(count)]
 
@@ -49,19 +47,14 @@ def worker_command(run: StudyRun) -> list[str]:
 def start_worker(
     command: list[str], output: Path, environment: dict[str, str], folder: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start the process of a run. Closing its stdin requests a stop.
+    """Start the process of a run in `folder`, with stdout and stderr in the file `output`.
 
-    The process has a session of its own, so that Ctrl-C reaches only the study, which then stops each run once.
-
-    Args:
-        command: the command.
-        output: the file for stdout and stderr.
-        environment: environment variables to add.
-        folder: the working directory, or None for that of this process.
+    Closing its stdin requests a stop. The process has a session of its own, so that Ctrl-C reaches only the study,
+    which then stops each run once.
     """
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        out = open(output, "wb")  # noqa: SIM115 (closed below)
+        out = open(output, "wb")  # noqa: SIM115 (`with out` closes it)
     with out:
         return subprocess.Popen(
             command,
@@ -82,12 +75,9 @@ def close(stream: IO[bytes] | None) -> None:
 
 @dataclass
 class LocalExecutor:
-    """`scheduler.Executor` for this machine.
+    """Executor for this machine, with the number of parallel runs `jobs`, which share the GPUs.
 
-    Args:
-        jobs: number of parallel runs.
-        threads: threads of each run.
-        gpus: GPUs as CUDA_VISIBLE_DEVICES names them, shared by the jobs. Empty if the recipe decides the device.
+    The GPUs have the names in CUDA_VISIBLE_DEVICES. Without `gpus`, the recipe decides the device.
     """
 
     jobs: int

@@ -1,11 +1,9 @@
 """Executor that trains the runs of a study on a Ray cluster.
 
 A Ray task starts the same process as on a single machine (`gankit.ablation.worker`) and waits for it. All files are in
-the study's folder, which every machine must see under the same path. Every machine needs gankit, the same plugins, and
-the data where the recipe expects it. No data of a run is sent through Ray.
+the study's folder, which must be shared by all machines under one path. Every machine needs gankit, the same plugins,
+and the data where the recipe expects it.
 """
-
-from __future__ import annotations
 
 import logging
 import os
@@ -19,32 +17,30 @@ from gankit.ablation.study import StudyRun
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 
+# No telemetry, and longer timeouts, because Ray's own are too short for a busy machine.
 ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
-    "RAY_raylet_start_wait_time_s": "300",  # Ray's default is too short on a busy machine
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
 }
 
-TASK_POLL_SECONDS = 0.2
-"""Seconds between two checks of a task on its process."""
+TASK_POLL_SECONDS = 0.2  # seconds between two checks of a task on its process
 
-START_POLL_SECONDS = 1.0
-"""Seconds between two checks on which runs have started."""
+START_POLL_SECONDS = 1.0  # seconds between two checks on which runs have started
 
-FOLDER_NOT_VISIBLE = -1000
-"""Return value of a task whose machine does not see the study's folder."""
+FOLDER_NOT_VISIBLE = -1000  # return value of a task whose machine does not see the study's folder
 
 
 def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
     """Train a run in a process; return its exit code. A cancelled task stops the run and waits for its checkpoint."""
     if not Path(study_file).exists():
         return FOLDER_NOT_VISIBLE
-    # Paths of data may be relative to the folder in which the command was given.
+    # Paths of data may be relative to the folder in which the user started the study.
     cwd = Path(folder) if Path(folder).is_dir() else None
     # The interpreter may have another path on this machine.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
-        # `wait` would block the cancellation, which arrives between two Python instructions.
+        # The process is polled, because `wait` would block the KeyboardInterrupt of a cancellation.
         while (code := process.poll()) is None:
             time.sleep(TASK_POLL_SECONDS)
         return code
@@ -54,15 +50,12 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
 
 
 class RayExecutor:
-    """`scheduler.Executor` for a Ray cluster. Ray decides how many runs train in parallel.
+    """Executor for a Ray cluster. Ray decides how many runs train in parallel.
 
     Args:
         address: HOST:PORT or `auto` to join a cluster, `local` to start one on this machine.
-        threads: threads of each run, and CPUs that it takes from the cluster.
-        gpu: whether each run takes a GPU, if the cluster has any.
-
-    Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached or is too small.
+        threads: threads of each run, and number of CPUs of the cluster that it uses.
+        gpu: use a GPU for each run, if the cluster has any.
     """
 
     def __init__(self, address: str, threads: int, gpu: bool) -> None:
@@ -90,24 +83,22 @@ class RayExecutor:
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
         self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_task)
-        self.tasks: dict[StudyRun, Any] = {}
-        """Tasks of the runs that were submitted and have not ended. Many of them may wait for room."""
-
+        self.tasks: dict[StudyRun, Any] = {}  # tasks of the runs that were submitted and have not ended
         self.started: set[StudyRun] = set()
         self._last_poll = 0.0
 
     def has_room(self) -> bool:
-        # Tasks wait in Ray until there is room, also for machines that join later.
+        # Ray has a queue, so all runs are submitted at once. Machines that join later take runs from it.
         return True
 
     def start(self, run: StudyRun) -> None:
-        # The file exists again as soon as the process has started.
+        # `running` uses this file to detect that the process has started.
         run.output_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[StudyRun]:
-        # The folder may be on a file server, so it is not polled in every call.
+        # The folder may be on a file server, so it is not checked in every call.
         if time.monotonic() > self._last_poll + START_POLL_SECONDS:
             self._last_poll = time.monotonic()
             self.started |= {run for run in self.tasks if run not in self.started and run.output_file.exists()}
@@ -146,6 +137,6 @@ class RayExecutor:
 
 
 def error_summary(error: Exception) -> str:
-    """Return one line of an error of Ray: the last line of a traceback, or else the first line."""
+    """Return the line of an error of Ray that names the cause: the last line of a traceback, or else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if any(line.startswith("File ") for line in lines) else lines[0]

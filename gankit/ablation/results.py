@@ -1,7 +1,5 @@
 """Metrics, speed and progress of a run, read from the rows of its log."""
 
-from __future__ import annotations
-
 import json
 import os
 import statistics
@@ -14,11 +12,10 @@ from typing import Any
 from gankit.evaluation.protocol import protocol_of
 
 VARIANT_FACTS = ("generator", "labels")
-"""Facts of a protocol that may differ between the variants of a study. A moving average of G is another generator: that
-is the trick. The labels that a generator gets depend on how it was trained."""
+"""Facts of a protocol that may differ between the variants of a study, because a trick may change them."""
 
 TAIL_BYTES = 32_768
-"""Bytes that are read from the end of a log. They hold many rows."""
+"""Number of bytes that are read from the end of a log, enough for many rows."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,11 @@ class MetricValue:
     """A value of a metric, which may be NaN."""
 
     value: float
-    protocol: str
-    """Protocol as JSON, without `VARIANT_FACTS`."""
+    protocol: str  # protocol as JSON, without `VARIANT_FACTS`
 
 
 def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:
-    """Return the metrics of an iteration by name. If a metric was computed twice, the newest value counts."""
+    """Return the metrics of an iteration by name. If a metric was computed twice, the newest value is returned."""
     newest: dict[str, MetricValue] = {}
     for row in rows:
         if row["iteration"] == iteration:
@@ -49,10 +45,10 @@ def _protocol(row: dict[str, Any], name: str) -> str:
 
 
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
-    """Return the median time of an iteration between two rows with losses, or None if there is no such row.
+    """Return the median time of an iteration between two rows with losses, or None without such rows.
 
-    The median ignores the few intervals with a grid or a checkpoint. The first interval includes the slow start and is
-    used only if there is no other. A resume starts the clock again, so the interval before its first row is unknown.
+    The median ignores the few intervals with a grid or a checkpoint. The first interval includes the slow start, so it
+    is used only if there is no other. An interval with a resume is ignored, because the clock starts at 0 again.
     """
     times = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]
     paces = [
@@ -73,5 +69,5 @@ def read_last_rows(log_file: Path) -> list[dict[str, Any]]:
         start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
         file.seek(start)
         lines = file.read().split(b"\n")
-    # The first line may be the end of a row, and the last line the beginning of one.
+    # The first and the last line may be incomplete.
     return [json.loads(line) for line in lines[1 if start else 0 : -1] if line.endswith(b"}")]

@@ -1,7 +1,5 @@
 """Scheduler of a study: trains all runs that have no outcome yet."""
 
-from __future__ import annotations
-
 import re
 import signal
 import time
@@ -16,60 +14,53 @@ from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 from gankit.runtime.signals import Interrupt
 
-POLL_SECONDS = 0.1
-"""Seconds between two checks on the runs."""
+POLL_SECONDS = 0.1  # seconds between two checks on the runs
 
 STOP_CODES = (INTERRUPTED, -signal.SIGTERM)
-"""Exit codes of a run that was stopped: with a checkpoint, or before it started."""
+"""Exit codes of a run that was stopped, with a checkpoint or before the training started."""
 
 
 class Executor(Protocol):
-    """Trains runs, each in its own process."""
+    """Executor that trains runs, each in its own process."""
 
     def has_room(self) -> bool:
         """Return whether another run can be started."""
-        ...
 
     def start(self, run: StudyRun) -> None:
         """Start a run, or submit it to a queue."""
-        ...
 
     def running(self) -> list[StudyRun]:
         """Return the runs that are training, without those in a queue."""
-        ...
 
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
-        """Return the runs that ended since the last call, with the exit code or with the reason why there is none."""
-        ...
+        """Return the runs that ended since the last call, each with its exit code, or an error if it has none."""
 
     def stop(self) -> None:
-        """Request a checkpoint and the end of all runs."""
-        ...
+        """Request that all runs write a checkpoint and end."""
 
     def kill(self) -> None:
         """End all runs at once."""
-        ...
 
 
 class StudyReporter:
-    """Receives the events of a study and shows nothing. Displays override the events that they need."""
+    """Base of displays of a study: methods that are called at its events and do nothing."""
 
     def polled(self, running: list[StudyRun]) -> None:
-        """Check the runs. Called every `POLL_SECONDS` with those that are training."""
+        """Update the display. Called every `POLL_SECONDS` with the runs that are training."""
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        """End a run with an outcome."""
+        """Show that a run has ended with an outcome."""
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
-        """End a run without an outcome and without a request to stop."""
+        """Show that a run has ended with an error."""
 
     def stopping(self) -> None:
-        """Receive a signal. All runs are stopped. Called from the signal handler."""
+        """Show that a signal stops all runs. Called from the signal handler."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended with an error. It has no outcome, so that it is trained when the study is resumed."""
+    """A run that ended with an error. It has no outcome, so a resumed study trains it again."""
 
     run: StudyRun
     error: GankitError
@@ -80,21 +71,18 @@ class StudyEnding:
     """State of a study after `run_study`."""
 
     failures: list[Failure]
-    stopped: list[StudyRun]
-    """Runs that were stopped before their end."""
+    stopped: list[StudyRun]  # runs that were stopped before their end
 
-    interrupted: bool
-    """True if a signal ended the study early."""
+    interrupted: bool  # True if a signal ended the study early
 
-    aborted: bool
-    """True if the study ended early because the other runs would fail too."""
+    aborted: bool  # True if the study ended early because the other runs would fail too
 
 
 def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> StudyEnding:
     """Train all runs that have no outcome yet.
 
-    A run with NaN has an outcome. After any other error, such as a full disk or a bug, the other runs are still
-    trained, unless the error does not depend on the trick.
+    A run that became NaN has an outcome. After any other error, the study goes on with the other runs, until runs with
+    and without a trick have failed with the same error.
     """
     waiting = deque(run for run in study.runs if run.outcome() is None)
     submitted: set[StudyRun] = set()
@@ -133,20 +121,16 @@ def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> Stud
 
 
 def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bool:
-    """Return whether runs with and without a trick failed with the same error.
+    """Return whether a run of the base variant and one of another variant failed with the same error.
 
-    The cause is then the disk or the data, for example, and all other runs would fail too.
-
-    Args:
-        recent_failures: the failures since a run last had an outcome.
-        base: the variant that the others are compared with.
+    The trick is then not the cause, but for example the disk or the data, so all other runs would fail too.
     """
     base_errors = {_error_kind(failure) for failure in recent_failures if failure.run.variant == base}
     return any(_error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)
 
 
 def _error_kind(failure: Failure) -> str:
-    """Return the message without the paths and numbers of the run."""
+    """Return the error message without the paths and numbers that differ between runs."""
     folder = failure.run.variant.folder
     text = str(failure.error).replace(f"{folder}/seed-", "").replace(f"{folder}.toml", "")
     return re.sub(r"\d+", "", text)
@@ -156,9 +140,8 @@ def combined_error(failures: Sequence[Failure]) -> GankitError:
     """Return an error with a line for each failure. It is an InputError if all of them are."""
     wrong_input = all(isinstance(failure.error, InputError) for failure in failures)
     lines = [
-        f"{run.name}: {failure.error}; after a fix, `gankit ablate {run.study}` trains it again"
+        f"{failure.run.name}: {failure.error}; after a fix, `gankit ablate {failure.run.study}` trains it again"
         for failure in failures
-        if (run := failure.run)
     ]
     return (InputError if wrong_input else GankitError)("\n".join(lines))
 

@@ -1,14 +1,11 @@
 """Effect of a trick on a metric, with a confidence interval, from differences that are paired by seed.
 
-Two runs of one seed start from the same random numbers and draw the same first batch. Part of the random variation is
-therefore common to both and cancels in their difference. The interval is Student's. It assumes that the n differences
-are independent samples of a normal distribution.
+Two runs of one seed start from the same random numbers, so part of the random variation cancels in their difference.
+The interval is that of Student's t. It assumes that the n differences are independent samples of a normal distribution.
 
-A bootstrap of three to ten differences resamples too few values: its intervals are too narrow (the tests measure how
-much). A permutation test of n seeds has a smallest p of 2 / 2^n, so five seeds could never be significant at 5%.
+Other methods need more seeds. The intervals of a bootstrap of three to ten differences are too narrow, as the tests
+show. The smallest p of a permutation test is 2 / 2^n, so five seeds could never be significant at 5%.
 """
-
-from __future__ import annotations
 
 import math
 import statistics
@@ -17,8 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-CONFIDENCE = 0.95
-"""Confidence level of all intervals."""
+CONFIDENCE = 0.95  # confidence level of all intervals
 
 Verdict = Literal["higher", "lower", "higher?", "lower?", "no effect seen", "same in all", "no interval"]
 
@@ -29,12 +25,9 @@ class Effect:
 
     mean: float
     pairs: int
-    low: float | None
-    """Lower end of the interval. None if there is no interval: for one pair, or if all differences are equal."""
-
+    low: float | None  # None if there is no interval: for one pair, or if all differences are equal
     high: float | None
-    p: float | None
-    """Probability of a mean at least as large if there were no effect. None if there is no interval."""
+    p: float | None  # probability of a mean at least as far from zero if there were no effect
 
 
 def student_t_cdf(t: float, df: int) -> float:
@@ -70,15 +63,11 @@ def student_t_quantile(p: float, df: int) -> float:
     return (low + high) / 2
 
 
-def paired_effect(differences: Sequence[float], confidence: float = CONFIDENCE) -> Effect:
-    """Return the mean of the differences with the interval mean -+ t_{n-1} s / sqrt(n).
+def paired_effect(differences: Sequence[float]) -> Effect:
+    """Return the mean of the differences, one for each seed, with the interval mean -+ t_{n-1} s / sqrt(n).
 
-    If all differences are equal, s = 0 and the interval would have no width. That happens with metrics that take few
-    values, such as the number of modes, and does not prove the effect. Such effects have no interval.
-
-    Args:
-        differences: at least one, each of one seed.
-        confidence: the share of studies whose interval contains the true mean.
+    If all differences are equal, s = 0, and there is no interval, because one without width would claim certainty.
+    That happens with metrics that have few possible values, such as the number of modes.
 
     Source: Student 1908 (The Probable Error of a Mean), for paired differences.
     """
@@ -86,19 +75,21 @@ def paired_effect(differences: Sequence[float], confidence: float = CONFIDENCE) 
     if n == 1 or all(math.isclose(d, mean, rel_tol=1e-12, abs_tol=1e-300) for d in differences):
         return Effect(mean, n, None, None, None)
     error = statistics.stdev(differences) / math.sqrt(n)
-    reach = student_t_quantile((1 + confidence) / 2, n - 1) * error
+    reach = student_t_quantile((1 + CONFIDENCE) / 2, n - 1) * error
     return Effect(mean, n, mean - reach, mean + reach, 2 * student_t_cdf(-abs(mean) / error, n - 1))
 
 
-def ratio_effect(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) -> Effect:
+def ratio_effect(pairs: Sequence[tuple[float, float]]) -> Effect:
     """Return the geometric mean of the ratios first / second with its interval: `paired_effect` of their logarithms."""
-    logs = paired_effect([math.log(first / second) for first, second in pairs], confidence)
+    logs = paired_effect([math.log(first / second) for first, second in pairs])
     low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
     return Effect(math.exp(logs.mean), logs.pairs, low, high, logs.p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for multiple comparisons: at a threshold of 0.05, one study of twenty errs.
+    """Return p-values adjusted for multiple comparisons.
+
+    With a threshold of 0.05, at most 5% of the studies without any real effect report one.
 
     Source: Holm 1979 (A Simple Sequentially Rejective Multiple Test Procedure).
     """
@@ -110,11 +101,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def verdict(effect: Effect, adjusted_p: float | None) -> Verdict:
-    """Return the conclusion from an effect. A `?` marks effects that are significant alone but not after `holm`.
+    """Return the conclusion from an effect and its p-value by `holm`, which is None without an interval.
 
-    Args:
-        effect: effect of a trick on a metric.
-        adjusted_p: its p-value by `holm` among all comparisons of the study, or None without an interval.
+    A `?` marks effects that are significant alone, but not after the adjustment.
     """
     if effect.low is None or effect.high is None:
         if effect.pairs == 1:

@@ -48,7 +48,7 @@ class StudyRun:
 
     @property
     def output_file(self) -> Path:
-        """Output of the process."""
+        """File with the output of the process."""
         return self.path.with_name(f"{self.path.name}.log")
 
     @property
@@ -62,22 +62,14 @@ class StudyRun:
         return f"{self.variant.name}, seed {self.seed}"
 
     def outcome(self) -> dict[str, Any] | None:
-        """Return how the run ended: `iterations`, `stop_reason` and `failed`. None if it has not ended."""
-        try:
-            outcome: dict[str, Any] = json.loads(self.outcome_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return outcome
+        """Return the outcome: `iterations`, `stop_reason` and `failed`. None if the run has not ended."""
+        return json.loads(self.outcome_file.read_text(encoding="utf-8")) if self.outcome_file.exists() else None
 
 
 class Study:
-    """A study on disk.
+    """A study on disk: each of its variants is trained with each of its seeds.
 
-    Args:
-        path: the folder.
-        variants: the variants. The others are compared with the first.
-        seeds: the seeds with which each variant is trained.
-        threads: threads of each run. They are recorded, because floating-point sums depend on them.
+    The first variant is the base. The number of threads of a run is recorded, because floating-point sums depend on it.
     """
 
     def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
@@ -86,7 +78,7 @@ class Study:
 
     @property
     def runs(self) -> list[StudyRun]:
-        """All runs, seed by seed, so that an interrupted study has complete pairs."""
+        """All runs, ordered by seed, so that an interrupted study has complete pairs."""
         return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
@@ -102,8 +94,6 @@ class Study:
     @classmethod
     def open(cls, path: Path) -> Study:
         """Read a study.
-
-        A plugin may have changed as long as no run with it has ended.
 
         Raises:
             InputError: a run that has ended used another version of a plugin.
@@ -124,17 +114,13 @@ class Study:
 
     @classmethod
     def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
-        """Create a study, or open the one in the folder and add new tricks and seeds to it.
-
-        Raises:
-            InputError: the folder holds something else, or a study of other recipes.
-        """
+        """Lock and write a study: a new one, or the one in the folder, to which tricks and seeds may be added."""
         existing = cls.open(path) if cls.exists(path) else None
-        if existing is not None and existing.has_begun():
-            _check_extends(existing, variants, seeds)
-            threads = existing.threads
-        elif existing is not None:
-            pass  # no run has started, so the study can be replaced
+        if existing is not None:
+            # A study of which no run has started is replaced.
+            if existing.has_begun():
+                _check_extends(existing, variants, seeds)
+                threads = existing.threads
         elif path.is_file():
             raise InputError(f"--out {path}: is a file; use another folder")
         elif path.is_dir() and any(not p.name.startswith((TEMPORARY, ".lock")) for p in path.iterdir()):
@@ -142,7 +128,7 @@ class Study:
         study = cls(path, variants, list(seeds), threads)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        study.lock()
+        study._lock.acquire()
         study.write()
         return study
 
@@ -153,29 +139,16 @@ class Study:
     def write(self) -> None:
         """Write study.json and the recipes."""
         variants = [
-            {
-                "folder": v.folder,
-                "trick": v.trick,
-                "adds": v.adds,
-                "recipe": v.recipe.to_dict(),
-                "plugins": plugin_record(v.recipe.components),
-            }
+            {"folder": v.folder, "trick": v.trick, "adds": v.adds, "recipe": v.recipe.to_dict()}
+            | {"plugins": plugin_record(v.recipe.components)}
             for v in self.variants
         ]
         record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
-        # This file comes first, because it makes the folder a study. After a kill here, resuming the study writes the
-        # recipes. The keys are not sorted, because tricks act in the order of the recipe.
+        # This file makes the folder a study, so it is written first. After a kill, a resume writes the other files.
+        # The keys are not sorted, because tricks act in the order of the recipe.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
-
-    def lock(self) -> None:
-        """Lock the study.
-
-        Raises:
-            InputError: another process holds the lock.
-        """
-        self._lock.acquire()
 
     def release(self) -> None:
         """Release the lock."""
@@ -183,11 +156,7 @@ class Study:
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Check that the requested variants and seeds contain those of the existing study.
-
-    Raises:
-        InputError: they do not.
-    """
+    """Check that the requested variants and seeds include those of the existing study, or raise InputError."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:

@@ -1,7 +1,5 @@
 """Recipes of a study: the base, and for each trick a variant that differs from the base only in this trick."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +13,7 @@ from gankit.suggest import nearest
 READ_ONLY_HOOKS = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
 """Hook points that cannot affect the training."""
 
-BASE = "recipe"
-"""Folder of the runs that all others are compared with."""
+BASE = "recipe"  # folder of the runs that all others are compared with
 
 
 @dataclass(frozen=True)
@@ -24,13 +21,13 @@ class Variant:
     """A recipe of a study."""
 
     folder: str
-    """Folder of its runs. Its recipe is beside it as FOLDER.toml."""
+    """Folder of its runs, with the recipe beside it as FOLDER.toml."""
 
     trick: str
-    """Trick that it has or lacks, as shown in the table. Empty for the base."""
+    """Trick in which it differs from the base, as shown in the table. Empty for the base."""
 
     adds: bool
-    """True if it has the trick and the base does not. False if it lacks the trick of the base."""
+    """True if only the variant has the trick. False if only the base has it."""
 
     recipe: Recipe = field(compare=False)
 
@@ -41,11 +38,11 @@ class Variant:
 
 
 def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
-    """Return the recipe, and a variant without each of its tricks.
+    """Return the base variant with all tricks, and for each trick a variant without it.
 
     Args:
-        recipe: the base, with all tricks.
-        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. Empty for every trick.
+        recipe: the base.
+        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. Default: every trick.
 
     Raises:
         InputError: there is nothing to leave out, or the recipe is not valid without it.
@@ -82,7 +79,7 @@ def read_only_tricks(recipe: Recipe) -> list[str]:
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """Return the recipe, and a variant with each of the given changes.
+    """Return the base variant, and for each of the given changes a variant with it.
 
     Args:
         recipe: the base.
@@ -110,7 +107,7 @@ def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
 
 
 def _key(name: str, tricks: Sequence[str]) -> str:
-    """Return the key of the recipe for a value of --only: a trick, or another optional key."""
+    """Return the key in the recipe for a value of --only, which is a trick or another optional key."""
     is_key = name.partition(".")[0] in TOP_LEVEL and name not in tricks
     return name if is_key else f"tricks.{name}"
 
@@ -123,7 +120,7 @@ def _override(word: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return a name with only the characters that are safe in a path."""
+    """Return a name in which `_` replaces the characters that are not safe in a path."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 
@@ -136,14 +133,10 @@ def _check_unique(names: Sequence[str], flag: str) -> None:
 
 
 def _check_different(variants: list[Variant]) -> list[Variant]:
-    """Return the variants.
-
-    Raises:
-        InputError: a variant is equal to the base or to another one.
-    """
+    """Return the variants, or raise InputError if two of them are equal."""
     first: dict[str, Variant] = {}
     for variant in variants:
-        # The TOML text keeps the order of the tricks, which dictionaries ignore when they are compared.
+        # TOML texts are compared, because a comparison of dictionaries ignores the order of the tricks.
         same = first.setdefault(variant.recipe.to_toml(), variant)
         if same is variants[0] and variant is not same:
             raise InputError(
@@ -156,7 +149,7 @@ def _check_different(variants: list[Variant]) -> list[Variant]:
 
 @contextmanager
 def variant_errors(variant: str, help_text: str = "") -> Iterator[None]:
-    """Add the variant before each error message of the block, and a help text after it."""
+    """Add the variant before each error message of the block, and the help text after it."""
     try:
         yield
     except InputError as error:

@@ -1,11 +1,8 @@
 """Process that trains one run of a study: `python -m gankit.ablation.worker RECIPE SEED RUN`.
 
 It starts or resumes the run and writes outcome.json at the end. When its stdin is closed, it finishes the iteration,
-writes a checkpoint and ends. That happens when the study stops its runs and when the study's process is killed, so no
-process is left behind on any machine.
+writes a checkpoint and ends. That happens when the study stops its runs, and also when the study's process is killed.
 """
-
-from __future__ import annotations
 
 import os
 import shutil
@@ -25,8 +22,7 @@ from gankit.storage.run_dir import RunDir
 from gankit.training.launch import resume, start
 from gankit.training.reporter import Reporter
 
-INTERRUPTED = 130
-"""Exit code of a run that was stopped and has no outcome yet."""
+INTERRUPTED = 130  # exit code of a run that was stopped and has no outcome yet
 
 STDIN = 0
 LOCK_POLL_SECONDS = 0.2
@@ -39,20 +35,12 @@ def stop_when_stdin_closes() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def wait_for_lock(directory: RunDir) -> None:
-    """Wait until no other process trains the run. The worker of a killed study may still be writing a checkpoint."""
+def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
+    """Train a run to its end and return its outcome, or None if it was interrupted. NaN is an outcome too."""
+    directory = RunDir(path)
+    # The worker of a killed study may still be writing a checkpoint.
     while directory.is_locked():
         time.sleep(LOCK_POLL_SECONDS)
-
-
-def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
-    """Train a run to its end and return its outcome, or None if it was interrupted.
-
-    Raises:
-        GankitError: any error except NaN, which is an outcome.
-    """
-    directory = RunDir(path)
-    wait_for_lock(directory)
     recipe = Recipe.load(recipe_file, [f"seed={seed}"])
     if path.exists() and not can_resume(directory, recipe):
         shutil.rmtree(path)
@@ -71,32 +59,30 @@ def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None
 
 
 class _PrintingReporter(Reporter):
-    """Prints warnings and facts, and writes the report."""
-
-    def warned(self, sentence: str) -> None:
-        print(sentence)
+    """Reporter that prints warnings and facts, and writes the report."""
 
     def informed(self, sentence: str) -> None:
         print(sentence)
+
+    warned = informed
 
     def concluded(self, directory: RunDir) -> None:
         write_report_of(directory, print)
 
 
 def can_resume(directory: RunDir, recipe: Recipe) -> bool:
-    """Return whether the directory holds the beginning of this run.
+    """Return whether the directory holds a run with the same versions of all plugins.
 
-    It does not if the run was killed before anything was written. After a change of a plugin the run starts again,
-    because a run with two versions of a plugin is not a repetition of the others.
+    After a change of a plugin, the run starts again. A mixture of two versions could not be compared with other runs.
     """
     before = directory.read_last_environment()
     return directory.recipe_file.exists() and not changed_plugins(before, plugin_record(recipe.components))
 
 
 def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
-    """Return the outcome of a run that ended but was killed before outcome.json was written.
+    """Return the outcome of a run whose process ended the training, but was killed before it wrote outcome.json.
 
-    Without it, a run that a plugin stopped would continue.
+    Resuming such a run would be wrong if a plugin stopped it.
     """
     ended = directory.read_last_environment().get("ended", {})
     if ended.get("state") not in ("finished", "stopped"):
@@ -118,12 +104,6 @@ def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
     return 0
 
 
-def main() -> int:
-    """Train the run that the command line names; return the exit code."""
-    recipe_file, seed, path = sys.argv[1:]
-    threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
-    return run_worker(Path(recipe_file), int(seed), Path(path))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
+    sys.exit(run_worker(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

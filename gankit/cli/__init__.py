@@ -1,7 +1,6 @@
-"""Command line. Each verb is in a file of its own, which is imported when the verb is called, so that help is fast."""
+"""Command line. Each verb is a module of its own, imported only when the verb is called, so that help is fast."""
 
-from __future__ import annotations
-
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,19 +30,18 @@ VERBS = {
     "describe": "Show the documentation, source and settings of a plugin.",
     "new-plugin": "Write a template for your own plugin.",
     "schema": "Write the JSON Schema of recipes, for editors.",
-    "prepare": "Convert images to one file that loads at once.",
+    "prepare": "Convert images to one file that loads fast.",
 }
 """Verbs and their help. The command of each verb is `command` in the module of the same name."""
 
 FOR_RANKS = ("run", "resume", "ablate")
-"""Verbs that may be started by torchrun; `ablate` refuses it with a message of its own."""
+"""Verbs that check the number of ranks themselves. The others run in one process only."""
 
-FAILED = 1
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130  # exit codes
 
 
 class CommandLine(click.Group):
-    """Group of gankit's own verbs and of the verbs of plugins. Only the verb that is called is imported."""
+    """Command group with gankit's own verbs and the verbs of plugins. Only the verb that is called is imported."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*VERBS, *sorted({entry.name for entry in _plugin_verbs()} - VERBS.keys())]
@@ -58,7 +56,7 @@ class CommandLine(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verb = arguments[0]
-        # The list of plugins is slow to read, and not needed for gankit's own verbs.
+        # Reading the list of plugins is slow, and gankit's own verbs do not need it.
         known = verb in VERBS or verb.startswith("-")
         if not known and verb not in (verbs := self.list_commands(context)):
             context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
@@ -73,7 +71,7 @@ class CommandLine(click.Group):
 
 
 def print_error(error: GankitError) -> None:
-    """Write an error to stderr, one line for each problem. If several ranks fail, one of them writes it."""
+    """Write an error to stderr, one line for each problem. Only the rank that the error names writes it."""
     if error.rank != rank_of_process():
         return
     prefix = f"rank {error.rank}: " if error.rank else ""
@@ -81,15 +79,8 @@ def print_error(error: GankitError) -> None:
         click.echo(f"error: {prefix}{line}", err=True)
 
 
-def _discard_stdout() -> None:
-    """Redirect stdout to the null device, because the interpreter flushes stdout once more when it exits."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _show_usage_error(error: click.ClickException) -> None:
-    """Write a usage error to stderr, with the new name of a renamed option."""
+    """Write a usage error to stderr. For a renamed option, the message has the new name."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         options = [option for parameter in error.ctx.command.params for option in parameter.opts]
         if (new := new_name(error.option_name, options)) is not None:
@@ -102,11 +93,7 @@ def _plugin_verbs() -> list[Entry]:
 
 
 def _plugin_verb(entries: list[Entry]) -> click.Command:
-    """Import a plugin and return its verb.
-
-    Raises:
-        PluginError: two distributions have the verb, or its plugin cannot be imported or does not register it.
-    """
+    """Import a plugin and return its verb."""
     from gankit.plugin.hooks import Hooks
     from gankit.plugin.registry import ResolvedPlugin
     from gankit.plugin.resolve import as_plugin_class
@@ -150,7 +137,7 @@ def cli(context: click.Context) -> None:
     gankit VERB --help      show the help of a verb
     """
     verb = context.invoked_subcommand
-    # A plugin's verb decides for itself whether it runs on several ranks.
+    # Verbs of plugins may run on several ranks.
     if verb in VERBS and verb not in FOR_RANKS and place_of_process().size > 1:
         raise InputError(
             f"gankit {verb} runs in one process, but RANK and WORLD_SIZE are set for several; start it without torchrun"
@@ -158,7 +145,7 @@ def cli(context: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the program `gankit`. An expected error prints one line; an unexpected error keeps its traceback.
+    """Run the program `gankit`. Expected errors are printed without a traceback.
 
     Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
     """
@@ -178,10 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             click.echo("interrupted", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
-        _discard_stdout()
+        # The interpreter flushes stdout once more at its exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     except RuntimeError as error:
-        # Compared by name, because importing torch would cost every verb two seconds.
+        # The class is compared by name, because importing torch takes two seconds.
         if type(error).__name__ != "OutOfMemoryError":
             raise
         click.echo(

@@ -79,8 +79,11 @@ def command(
     gankit ablate gaussian_ring --add "loss=wasserstein weight_clipping.c=0.1"
     """
     from gankit.ablation.study import Study
+    from gankit.ablation.variants import add_each, drop_each, read_only_tricks
     from gankit.errors import InputError
     from gankit.formatting import plural
+    from gankit.recipe.bundled import find_recipe
+    from gankit.recipe.recipe import Recipe
     from gankit.runtime.torchrun_env import place_of_process
 
     if place_of_process().size > 1:
@@ -92,119 +95,79 @@ def command(
             "--jobs: the cluster of --ray decides how many runs are trained at a time; leave out one of the options"
         )
     folder = Path(recipe)
+    existing: Study | None = None
     if Study.exists(folder):
         if add or only or drop or overrides or out is not None:
             raise InputError(
                 f"{folder}: a resumed study keeps its recipes; the only options with its folder are --seeds, --jobs, "
                 "--ray and --quiet"
             )
-        study = Study.open(folder)
-        study = Study.begin(folder, study.variants, seeds or study.seeds, study.threads)
-        executor = _executor(study.base.recipe, jobs, address, study.threads)
+        existing = Study.open(folder)
+        variants, notes = existing.variants, []
     else:
-        study, executor = _study_of(recipe, add, only, seeds, out, jobs, address, drop, overrides)
-    names = ", ".join(variant.name for variant in study.variants)
-    click.echo(f"{study.base.recipe.name}: {names}")
+        if add and only:
+            raise InputError("--only: it leaves out tricks, and --add adds tricks; give only one of the options")
+        if any(override.partition("=")[0].strip() == "seed" for override in overrides):
+            raise InputError("seed: each variant is trained with several seeds; use --seeds 0,1,2")
+        base = Recipe.load(find_recipe(recipe), overrides, drop)
+        variants = add_each(base, add) if add else drop_each(base, only)
+        notes = list(dict.fromkeys(f"warning: {text}" for variant in variants for text in _warnings(variant)))
+        if not add and not only and (read_only := read_only_tricks(base)):
+            notes.append(f"not left out, because they do not change the training: {', '.join(read_only)}")
+        folder = out or base.output.directory / base.name / "ablation"
+        if Study.exists(folder):
+            existing = Study.open(folder)
+    # Floating-point sums depend on the number of threads, so a resumed study uses the recorded number.
+    threads = existing.threads if existing is not None and existing.has_begun() else None
+    executor = _executor(variants[0].recipe, jobs, address, threads)
+    seeds = seeds or (existing.seeds if existing is not None else list(range(DEFAULT_SEEDS)))
+    study = Study.begin(folder, variants, seeds, executor.threads)
+    for note in notes:
+        click.echo(note)
+    click.echo(f"{study.base.recipe.name}: {', '.join(variant.name for variant in study.variants)}")
     click.echo(f"{plural(len(study.seeds), 'seed')}, {plural(len(study.runs), 'run')}, into {study.path}")
     _train(study, executor, quiet)
 
 
-def _study_of(
-    recipe: str,
-    add: tuple[str, ...],
-    only: tuple[str, ...],
-    seeds: list[int] | None,
-    out: Path | None,
-    jobs: int | None,
-    address: str | None,
-    drop: tuple[str, ...],
-    overrides: tuple[str, ...],
-) -> tuple[Study, Executor]:
-    """Return the requested study, new or existing, and the executor of its runs."""
-    from gankit.ablation.study import Study
-    from gankit.ablation.variants import add_each, drop_each, read_only_tricks
-    from gankit.errors import InputError
-    from gankit.recipe.bundled import find_recipe
-    from gankit.recipe.recipe import Recipe
-
-    if add and only:
-        raise InputError("--only: it leaves out tricks, and --add adds tricks; give only one of the options")
-    if any(override.partition("=")[0].strip() == "seed" for override in overrides):
-        raise InputError("seed: each variant is trained with several seeds; use --seeds 0,1,2")
-    base = Recipe.load(find_recipe(recipe), overrides, drop)
-    variants = add_each(base, add) if add else drop_each(base, only)
-    warnings = dict.fromkeys(warning for variant in variants for warning in _warnings(variant))
-    path = out or base.output.directory / base.name / "ablation"
-    existing = Study.open(path) if Study.exists(path) else None
-    if seeds is None:
-        seeds = existing.seeds if existing is not None else list(range(DEFAULT_SEEDS))
-    # Sums depend on the number of threads, so a resumed study keeps it.
-    executor = _executor(
-        base, jobs, address, existing.threads if existing is not None and existing.has_begun() else None
-    )
-    study = Study.begin(path, variants, seeds, executor.threads)
-    for warning in warnings:
-        click.echo(f"warning: {warning}")
-    if not add and not only and (read_only := read_only_tricks(base)):
-        click.echo(f"not left out, because they do not change the training: {', '.join(read_only)}")
-    return study, executor
-
-
 def _warnings(variant: Variant) -> list[str]:
-    """Return the warnings about the recipe of a variant.
-
-    Raises:
-        InputError: the recipe cannot be assembled. The error names the variant.
-    """
+    """Return the warnings about the recipe of a variant. An error names the variant."""
     from dataclasses import replace
 
     from gankit.ablation.variants import variant_errors
     from gankit.training.assembly import assemble
 
-    # On the CPU, because the runs need the memory of the GPUs.
+    # The networks are built on the CPU, because the runs need the memory of the GPUs.
     on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
     with variant_errors(variant.name):
         return assemble(on_cpu).warnings
 
 
 def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: int | None) -> Any:
-    """Return the executor of the runs: on a cluster, or in processes of this machine.
+    """Return the executor of the runs: for a Ray cluster if it has an address, or else for this machine.
 
-    Args:
-        recipe: the recipe, for its device.
-        jobs: number of runs at a time, or None for the default.
-        address: address of the cluster, or None for this machine.
-        threads: number of threads of each run, or None for the default.
+    None for `jobs` or `threads` selects the default.
     """
     import torch
 
-    from gankit.ablation.local_executor import (
-        LocalExecutor,
-        available_cores,
-        default_jobs,
-        threads_per_run,
-        visible_gpus,
-    )
+    from gankit.ablation import local_executor as local
     from gankit.runtime.device import choose_device
 
     device = recipe.train.device
     if address is not None:
         from gankit.ablation.ray_executor import RayExecutor
 
-        return RayExecutor(address, threads or threads_per_run(max(1, available_cores() // 2)), device != "cpu")
+        return RayExecutor(address, threads or local.threads_per_run(local.default_jobs(0)), device != "cpu")
     choose_device(device)
-    # Runs are spread over all GPUs, unless the recipe gives the number of one.
-    gpus = visible_gpus(torch.cuda.device_count()) if device in ("auto", "cuda") else []
-    jobs = jobs or (1 if ":" in device else default_jobs(len(gpus)))
-    return LocalExecutor(jobs, threads or threads_per_run(jobs), gpus)
+    # The runs are distributed over all GPUs, unless the recipe names a single one, such as `cuda:1`.
+    gpus = local.visible_gpus(torch.cuda.device_count()) if device in ("auto", "cuda") else []
+    jobs = jobs or (1 if ":" in device else local.default_jobs(len(gpus)))
+    return local.LocalExecutor(jobs, threads or local.threads_per_run(jobs), gpus)
 
 
 def _train(study: Study, executor: Executor, quiet: bool) -> None:
-    """Train the runs and print the table. Exits with 130 if the study was interrupted.
+    """Train the runs and print the table. Exit with code 130 if the study was interrupted.
 
-    Raises:
-        InputError: runs failed, all of them because of wrong input.
-        GankitError: runs failed. The error has one line for each.
+    If runs failed, raise one error with a line for each of them.
     """
     from gankit.ablation.scheduler import combined_error, run_study
     from gankit.cli import INTERRUPTED, print_error
@@ -237,7 +200,7 @@ def _train(study: Study, executor: Executor, quiet: bool) -> None:
 
 
 def _checkpoints(stopped: list[StudyRun]) -> str:
-    """Return which of the stopped runs have a checkpoint. Runs that had not started yet are not counted."""
+    """Return a sentence that names the stopped runs without a checkpoint. Runs that had not started do not count."""
     from gankit.storage.run_dir import RunDir
 
     started = [run for run in stopped if run.path.exists()]
@@ -248,7 +211,7 @@ def _checkpoints(stopped: list[StudyRun]) -> str:
 
 
 def _show_table(study: Study) -> None:
-    """Compare the runs, print the table and write it into the folder of the study."""
+    """Compare the runs, print the table, and write it into the folder of the study."""
     from rich.console import Console
     from rich.text import Text
 
@@ -261,7 +224,7 @@ def _show_table(study: Study) -> None:
     write_json(study.path / "table.json", comparison.to_dict())
     console = Console(highlight=False)
     if not console.is_terminal:
-        # Lines of a file or a pipe may have any length.
+        # A file or a pipe has no width to which the lines must fit.
         console = Console(highlight=False, width=1000)
     console.print(terminal_table(comparison))
     for note in notes(comparison):

@@ -1,7 +1,5 @@
 """Table of a study, for the terminal and as Markdown."""
 
-from __future__ import annotations
-
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -13,31 +11,21 @@ from gankit.formatting import number, plural
 COLUMNS = ("trick", "metric", "without", "effect", "95% interval", "seen", "cost")
 RIGHT = ("without", "effect", "95% interval", "cost")
 
-FEW_SEEDS = 5
-"""Number of seeds below which the confidence intervals are too wide to be useful."""
+FEW_SEEDS = 5  # number of seeds below which the confidence intervals are too wide to be useful
 
 
 def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
-    """Return a row for each trick and metric. The cost is in the first row of a trick."""
-    costs = {cost.trick: cost for cost in comparison.costs}
+    """Return a row for each trick and metric. Only the first row of a trick has its name and its cost."""
     rows: list[tuple[str, ...]] = []
     for cost in comparison.costs:
-        of_trick = [row for row in comparison.rows if row.trick == cost.trick]
-        for position, row in enumerate(of_trick):
-            first = position == 0
-            rows.append(
-                (
-                    row.trick if first else "",
-                    row.metric,
-                    number(row.without),
-                    signed(row.effect.mean),
-                    interval(row.effect),
-                    seen(row, len(comparison.seeds)),
-                    format_cost(costs[row.trick]) if first else "",
-                )
-            )
-        if not of_trick:
-            rows.append((cost.trick, "-", "-", "-", "-", "nothing to compare", format_cost(cost)))
+        trick, ratio = cost.trick, format_cost(cost)
+        for row in (row for row in comparison.rows if row.trick == cost.trick):
+            effect, verdict = row.effect, seen(row, len(comparison.seeds))
+            values = (row.metric, number(row.without), signed(effect.mean), interval(effect), verdict)
+            rows.append((trick, *values, ratio))
+            trick = ratio = ""
+        if trick:
+            rows.append((trick, "-", "-", "-", "-", "nothing to compare", ratio))
     return rows
 
 
@@ -63,9 +51,8 @@ def interval(effect: Effect) -> str:
 
 def format_cost(cost: Cost) -> str:
     """Return `1.52 (1.49 to 1.58)`, the ratio of the times of an iteration and its interval."""
-    if cost.ratio is None:
+    if (ratio := cost.ratio) is None:
         return "-"
-    ratio = cost.ratio
     spread = "" if ratio.low is None or ratio.high is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
     return f"{ratio.mean:.2f}{spread}"
 
@@ -133,13 +120,8 @@ def terminal_table(comparison: StudyComparison) -> Table:
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
     for row in cells(comparison):
-        faint = "dim" if row[5].startswith(("no effect seen", "no interval")) else ""
-        table.add_row(
-            *(
-                Text(cell, faint if column not in ("trick", "cost") else "")
-                for column, cell in zip(COLUMNS, row, strict=True)
-            )
-        )
+        style = "dim" if row[5].startswith(("no effect seen", "no interval")) else ""
+        table.add_row(Text(row[0]), *(Text(cell, style) for cell in row[1:-1]), Text(row[-1]))
     return table
 
 

@@ -1,7 +1,5 @@
 """`gankit animate`: write the image grids of a run as an animation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
@@ -15,8 +13,8 @@ from gankit.cli.arguments import check_output_file
 def command(run: Path, out: Path) -> None:
     """Write the grids of RUN as an animated GIF: images of the same z during training.
 
-    The caption of each frame is its iteration. output.sample_every of the recipe sets the number of grids. Grids with
-    other z than the newest, as after a change of output.sample_count, and damaged grids are left out.
+    The caption of each frame is its iteration. The setting output.sample_every decides how many grids there are.
+    Damaged grids are left out, and grids of other z than the newest, such as after a change of output.sample_count.
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
@@ -29,10 +27,10 @@ def command(run: Path, out: Path) -> None:
     check_output_file("--out", out, ".gif")
     grids = RunDir.open(run).grids()
     groups = group_by_z(grids)
-    # All frames need one size. A plugin that draws grids itself may have changed it.
+    # All frames need the same size. A plugin that draws the grids may have changed it.
     same_size = [path for path in groups.alike if image_size(path) == image_size(groups.alike[-1])]
     chosen = spread(same_size, MOST_FRAMES)
-    # Checked before writing, because the duration of a frame depends on their number.
+    # The frames are checked before writing, because the duration of each depends on their number.
     frames = [path for path in chosen if is_whole(path)]
     for path in [*groups.damaged, *(path for path in chosen if path not in frames)]:
         click.echo(f"{path}: damaged, and left out")

@@ -1,7 +1,5 @@
 """Arguments and options of several verbs, and their types."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
@@ -13,7 +11,7 @@ drop_option = click.option(
 )
 
 overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-"""Settings that override those of the recipe, with TOML values: `train.iterations=100`."""
+"""Overrides of settings of the recipe, with TOML values: `train.iterations=100`."""
 
 quiet_option = click.option("--quiet", is_flag=True, help="Print a line for each row of log.jsonl; no live display.")
 
@@ -21,11 +19,7 @@ device_option = click.option("--device", metavar="D", help="auto (a GPU if there
 
 
 def check_output_file(option: str, out: Path, suffix: str) -> None:
-    """Check that a file of this type can be written there.
-
-    Raises:
-        InputError: the name has another suffix, or is that of a folder.
-    """
+    """Check that the file has the suffix of its type and is not a folder, or raise InputError."""
     if out.suffix.lower() != suffix:
         raise InputError(f"{option} {out}: unknown file type; the name of the file must end in {suffix}")
     if out.is_dir():

@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from gankit.report.comparison import RunComparison
 
 
-MAX_WIDTH = 10_000
-"""Characters in a line of a table that is not printed to a terminal."""
+MAX_WIDTH = 10_000  # characters in a line of a table that is not printed to a terminal
 
 
 @click.command("compare")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--html", metavar="X.html", type=click.Path(path_type=Path), help="Write a page with curves and images.")
 def command(runs: tuple[Path, ...], html: Path | None) -> None:
-    """Compare RUNs in a table: end, metrics, time, speed, parameters and memory of each.
+    """Compare RUNs in a table: state, metrics, time, speed, parameters and memory of each.
 
     A run is named by the settings that differ from the other runs. Runs that differ only in the seed share a row with
     the mean, the minimum and the maximum. Metrics with different protocols are in different columns.
 
-    The page of --html needs no network and opens from the disk.
+    The page of --html opens without a network.
     """
     from rich.console import Console
     from rich.measure import Measurement

@@ -1,7 +1,5 @@
 """`gankit describe`: documentation, origin and settings of a plugin."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 
@@ -36,7 +34,7 @@ def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
         return [registry.find(name, ("trick",), Path())]
     entries = [e for e in registry.entries if name in (e.name, e.label, f"{e.name}@{e.distribution}")]
     if not entries and name.endswith(".py"):
-        # The error for a missing class name lists the classes of the file.
+        # An empty class name causes an error that lists the classes of the file.
         return [registry.find(f"{name}:", ("trick",), Path())]
     if not entries and name in KINDS:
         raise PluginError(f"{name} is a kind of plugin; `gankit list-plugins --kind {name}` lists its plugins")
@@ -52,13 +50,13 @@ def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
             errors.append(error)
     if not resolved:
         raise errors[0]
-    for broken in errors:  # a broken plugin does not hide another one of the same name
+    for broken in errors:
         click.echo(f"broken: {broken}", err=True)
     return resolved
 
 
 def _suggestion(name: str, registry: Registry) -> str:
-    """Return the nearest names. A label with the wrong kind, such as `trick.r1`, gives the label with the right one."""
+    """Return a hint with the nearest names, or for a label of the wrong kind (`trick.r1`) with the right label."""
     _, dot, last = name.rpartition(".")
     labels = [e.label for e in registry.entries if dot and e.name == RENAMED.get(last, last)]
     if labels:
@@ -67,11 +65,7 @@ def _suggestion(name: str, registry: Registry) -> str:
 
 
 def describe(resolved: ResolvedPlugin) -> None:
-    """Print the documentation, origin, hooks and settings of a class.
-
-    Raises:
-        PluginError: the class is not a plugin, or does not fit its hook points.
-    """
+    """Print the documentation, origin, hooks and settings of a class."""
     from gankit.cli.settings_help import setting_rows
     from gankit.plugin.base import Plugin
     from gankit.plugin.hooks import check_hooks, hooks_of
@@ -83,7 +77,7 @@ def describe(resolved: ResolvedPlugin) -> None:
     plugin_class = as_plugin_class(resolved, (kind or "generator",))
     check_hooks(plugin_class, resolved.use)
     click.echo(f"{plugin_class.name}: {kind or 'a network for the slot generator or discriminator'}")
-    # inspect.getdoc would return the docstring of the base class for a class without one.
+    # Without a docstring, inspect.getdoc would return that of the base class.
     if target.__doc__:
         click.echo(f"\n{inspect.cleandoc(target.__doc__)}")
     facts = {

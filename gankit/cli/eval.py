@@ -1,7 +1,5 @@
 """`gankit eval`: compute metrics of generated images."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -45,9 +43,9 @@ def command(
     """Compute metrics of TARGET, a run, a generator file or a folder of images, against real images.
 
     The real images are the training data, unless --against is given. KEY=VALUE overrides settings of the recipe's
-    tables data, extractor, metrics and evaluation: extractor.path=FILE, data.resolution=64. Compare metrics only if
-    their protocols, which are printed with them, are equal. The metrics of a run are added to its evaluations.jsonl and
-    report.html.
+    tables data, extractor, metrics and evaluation: extractor.path=FILE, data.resolution=64. Metrics are comparable only
+    if their protocols, which are printed with them, are equal. The metrics of a run are added to its evaluations.jsonl
+    and report.html.
 
     \b
     gankit eval RUN

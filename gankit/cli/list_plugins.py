@@ -1,7 +1,5 @@
 """`gankit list-plugins`: list the installed plugins from metadata and source code, without importing them."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil
@@ -12,6 +10,7 @@ import click
 
 from gankit.errors import InputError, PluginError
 from gankit.formatting import first_line
+from gankit.plugin.hookspecs import KIND_OF_HOOK
 from gankit.plugin.registry import Entry, Registry, ResolvedPlugin
 from gankit.plugin.slots import KINDS
 from gankit.plugin.static_scan import ClassScanner, ScannedClass
@@ -20,18 +19,15 @@ from gankit.suggest import nearest
 
 @dataclass(frozen=True)
 class Row:
-    """One plugin, as in the output of `--json`."""
+    """A plugin in the list. The fields are the keys in the output of `--json`."""
 
     name: str
-    kind: str
-    """Kind of the plugin, or empty if only an import would show it."""
-
+    kind: str  # kind of the plugin, or empty if only an import would show it
     hooks: list[str]
     distribution: str
     version: str
     summary: str
-    error: str = ""
-    """Reason why it cannot be used, or empty."""
+    error: str = ""  # reason why it cannot be used, or empty
 
 
 @click.command("list-plugins")
@@ -43,13 +39,14 @@ class Row:
 def command(long: bool, as_json: bool, kind: str | None, hook: str | None, check: bool) -> None:
     """List the installed plugins by kind. `gankit describe NAME` shows the documentation of one.
 
-    Reads the files of the packages and imports none of them, except with --check.
+    The source code of the plugins is read. They are imported only with --check.
     """
     entries = Registry.installed().entries
-    if kind is not None:
-        _check_kind(kind)
-    if hook is not None:
-        _check_hook(hook)
+    checks = (("--kind", kind, "kind", KINDS), ("--hook", hook, "hook point", KIND_OF_HOOK))
+    for option, given, what, known in checks:
+        if given is not None and given not in known:
+            hint = f"{nearest(given, known)}there are {', '.join(known)}"
+            raise InputError(f"{option} {given}: there is no such {what}; {hint}")
     scanner = ClassScanner(e.value.partition(":")[0].partition(".")[0] for e in entries)
     rows = [imported(e) if check else read(e, scanner) for e in entries]
     rows = [r for r in rows if (kind is None or r.kind == kind) and (hook is None or hook in r.hooks)]
@@ -78,7 +75,7 @@ def _truncated(line: str) -> str:
 
 
 def read(entry: Entry, scanner: ClassScanner) -> Row:
-    """Return the row of a plugin from its source code, without running any of it."""
+    """Return the row of a plugin from its source code, without importing it."""
     try:
         if entry.kind not in (*KINDS, None):
             raise PluginError(
@@ -93,16 +90,11 @@ def read(entry: Entry, scanner: ClassScanner) -> Row:
 
 
 def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]]:
-    """Return the kind and the hook points of a class.
-
-    Raises:
-        PluginError: the source code shows a mistake.
-    """
+    """Return the kind and the hook points of a class."""
     from gankit.plugin.hooks import unknown_arguments, unknown_hook
-    from gankit.plugin.hookspecs import KIND_OF_HOOK
     from gankit.plugin.resolve import check_api_version
 
-    if not scanned.is_plugin:  # probably a network
+    if not scanned.is_plugin:  # a network class
         return entry.kind or "", [f"build_{entry.kind}"] if entry.kind in ("generator", "discriminator") else []
     for name, arguments in scanned.hooks.items():
         if name not in KIND_OF_HOOK:
@@ -136,16 +128,3 @@ def imported(entry: Entry) -> Row:
 def _broken(entry: Entry, error: PluginError) -> Row:
     reason = " ".join(str(error).split())
     return Row(entry.name, entry.kind or "", [], entry.distribution, entry.version, "", reason)
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise InputError(f"--kind {kind}: there is no such kind; {nearest(kind, KINDS)}there are {', '.join(KINDS)}")
-
-
-def _check_hook(hook: str) -> None:
-    from gankit.plugin.hookspecs import KIND_OF_HOOK
-
-    if hook not in KIND_OF_HOOK:
-        known = ", ".join(KIND_OF_HOOK)
-        raise InputError(f"--hook {hook}: there is no such hook point; {nearest(hook, KIND_OF_HOOK)}there are {known}")

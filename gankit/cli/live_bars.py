@@ -1,7 +1,5 @@
 """Live progress bars with lines of text below them, for runs and for studies."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,11 +15,8 @@ STDERR = 2
 class LiveBars(Progress):
     """Progress bars and lines below them. rich redraws them in a thread, so training never waits for the terminal.
 
-    Each task has a name in markup as its description, and the fields `count` and `left`, two texts right of its bar.
-
-    Args:
-        console: a terminal.
-        update: called in the refresh thread before each redraw. Updates the tasks and returns the lines below the bars.
+    The description of a task is markup. Its fields `count` and `left` are texts to the right of its bar. Before each
+    redraw, the thread calls `update`, which updates the tasks and returns the lines below the bars.
     """
 
     def __init__(self, console: Console, update: Callable[[], Sequence[RenderableType]]) -> None:
@@ -38,7 +33,7 @@ class LiveBars(Progress):
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        # rich also calls this before the first task is added.
+        # rich calls this method also before the first task is added.
         if self.tasks:
             lines = self.update_tasks()
             yield self.make_tasks_table(self.tasks)
@@ -48,10 +43,10 @@ class LiveBars(Progress):
 def live_console(quiet: bool) -> Console | None:
     """Return the console for a live display, or None if `quiet` or if stdout is not a terminal that can show it."""
     console = Console(highlight=False)
-    # The file itself is checked, because FORCE_COLOR makes rich treat a pipe as a terminal.
+    # stdout itself is checked, because FORCE_COLOR makes rich treat a pipe as a terminal.
     return None if quiet or not sys.stdout.isatty() or not console.is_interactive else console
 
 
 def write_from_signal_handler(line: str) -> None:
-    """Write a line to stderr without Python's buffers, because the signal may have interrupted a write."""
+    """Write a line to stderr without Python's buffers, which the interrupted code may be using."""
     os.write(STDERR, f"{line}\n".encode())

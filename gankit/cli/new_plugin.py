@@ -1,7 +1,5 @@
 """`gankit new-plugin`: write a template for a plugin."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
@@ -31,7 +29,7 @@ def command(name: str, single_file: bool, out: Path | None) -> None:
     if single_file:
         path = write_file(name, out or Path())
         click.echo(f"written: {path}")
-        # A recipe or an override takes a path for a file only if it is absolute or starts with a dot.
+        # A relative path in an override must start with a dot.
         location = str(path) if path.is_absolute() else f"./{path}"
         override = f"tricks.{name}.use={location}:{names['class_name']}"
         print_next(f"gankit run gaussian_ring {quoted(override)}")

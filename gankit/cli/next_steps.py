@@ -1,7 +1,5 @@
 """Commands that a verb suggests when it is done."""
 
-from __future__ import annotations
-
 import math
 import os
 import shlex

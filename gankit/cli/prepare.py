@@ -1,4 +1,4 @@
-"""`gankit prepare`: write a dataset as one file that loads at once."""
+"""`gankit prepare`: write a dataset as one file that loads fast."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 )
 @overrides_argument
 def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
-    """Convert the images of DATA to one file that loads at once.
+    """Convert the images of DATA to one file that loads fast.
 
-    DATA is a data plugin, as in data.use of a recipe: images, mnist, ./my_data.py:MyData. KEY=VALUE are its settings;
-    `gankit describe DATA` lists them.
+    DATA is a data plugin, as in data.use of a recipe: images, mnist, ./my_data.py:MyData. KEY=VALUE is one of its
+    settings; `gankit describe DATA` lists them.
     """
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
@@ -45,7 +45,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # Started at the first image, because a download before it may show its own bar.
+            # The bar starts at the first image, because a download before it may show its own bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)
@@ -58,12 +58,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
 
 
 def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
-    """Return the dataset of a data plugin with these settings.
-
-    Raises:
-        RecipeError: a setting is wrong.
-        InputError: a file that a setting names cannot be used.
-    """
+    """Return the dataset of a data plugin with these settings."""
     from gankit.errors import recipe_errors
     from gankit.plugin.build import build_plugins
     from gankit.plugin.registry import Registry
@@ -81,7 +76,7 @@ def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
 
 
 def progress_bar() -> Progress:
-    """Return a bar that counts images on stderr, if that is a terminal."""
+    """Return a progress bar on stderr. It is disabled if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -27,11 +27,7 @@ STOPPING = "stopping after this iteration, with a checkpoint; a second Ctrl-C st
 
 
 class Pace:
-    """Speed over the last half minute. The first iterations of a process are slow and must not count for long.
-
-    Args:
-        now: a clock, in seconds.
-    """
+    """Speed of the last half minute. The first iterations of a process are slow, so they are dropped after a while."""
 
     WINDOW = 30.0
     SPACING = 0.5
@@ -41,7 +37,7 @@ class Pace:
         self.marks: deque[tuple[float, int, int]] = deque()
 
     def mark(self, iterations: int, images: int) -> None:
-        """Record the numbers done by now. Called every iteration, so most calls only replace the newest mark."""
+        """Record the total numbers so far. Most calls only replace the newest mark, so that there are few marks."""
         marks, now = self.marks, self.now()
         if len(marks) > 1 and now - marks[-2][0] < self.SPACING:
             marks[-1] = (now, iterations, images)
@@ -65,11 +61,7 @@ class Pace:
 
 
 class RunProgress(Reporter):
-    """Base of both displays of a run. A context manager around the run.
-
-    Args:
-        status: the status line that is shown until the run starts.
-    """
+    """Base of both displays of a run, a context manager around it. `status` is shown until the run starts."""
 
     def __init__(self, status: StatusLine | None = None) -> None:
         self.status = status or StatusLine(quiet=True)
@@ -123,7 +115,7 @@ class RunProgress(Reporter):
         write_report_of(directory, self.informed)
 
     def speed_and_time_left(self) -> str:
-        """Return `384 images/s  12 min 30 s left`, as far as it is known."""
+        """Return `384 images/s  12 min 30 s left`. Values that are not known yet are left out."""
         rate, left = self.pace.images_per_second(), self.pace.seconds_left(self.total - self.iteration)
         known = [f"{rate:.0f} images/s"] if rate is not None else []
         return "  ".join(known + ([f"{duration(left)} left"] if left is not None else []))
@@ -150,12 +142,7 @@ class PlainProgress(RunProgress):
 
 
 class LiveProgress(RunProgress):
-    """Live display: a bar, the losses of both players, the newest metrics, the speed and the time left.
-
-    Args:
-        console: a terminal.
-        status: as for `RunProgress`.
-    """
+    """Live display: a bar, the losses of both players, the newest metrics, the speed and the time left."""
 
     def __init__(self, console: Console, status: StatusLine | None = None) -> None:
         super().__init__(status)
@@ -172,7 +159,7 @@ class LiveProgress(RunProgress):
 
     def warned(self, sentence: str) -> None:
         self.status.clear()
-        # Printed through rich, which moves the display down; `click.echo` would be drawn over.
+        # rich prints above the live display, which would overwrite the output of `click.echo`.
         self.bars.console.print(Text(f"warning: {sentence}"))
 
     def stopping(self) -> None:

@@ -1,7 +1,5 @@
 """`gankit recipes`: list, show and copy the bundled recipes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
@@ -38,13 +36,13 @@ def show(name: str) -> None:
 def copy(name: str, destination: Path) -> None:
     """Copy a recipe to a file or folder DEST, to edit it. DEST is the current folder by default.
 
-    Recipes that it extends are copied beside it. No file is overwritten.
+    Recipes that it extends are copied into the same folder. No file is overwritten.
     """
     recipe, *bases = with_bases(bundled_recipe(name))
     target = destination / recipe.name if destination.is_dir() else destination
     copies = {target: recipe} | {target.parent / base.name: base for base in bases}
     texts = {path: source.read_text(encoding="utf-8") for path, source in copies.items()}
-    # A base recipe that an earlier copy wrote may stay.
+    # A base recipe may exist already from an earlier copy, if it is equal.
     new = {p: t for p, t in texts.items() if p == target or not p.exists() or p.read_text(encoding="utf-8") != t}
     for path in new:
         if path.exists():

@@ -1,7 +1,5 @@
 """`gankit report`: write a run as one page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
@@ -13,10 +11,9 @@ from gankit.cli.arguments import check_output_file
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", metavar="X.html", type=click.Path(path_type=Path), help="File. [default: RUN/report.html]")
 def command(run: Path, out: Path | None) -> None:
-    """Write RUN as one HTML page: its end, warnings, images, curves, metrics, recipe and environment.
+    """Write RUN as one HTML page: how it ended, warnings, images, curves, metrics, recipe and environment.
 
-    The page needs no network and opens from the disk. A run writes it when it ends. This verb updates it during a run,
-    or after `gankit eval`.
+    The page opens without a network. Every run writes it at its end. This verb updates it during a run.
     """
     from gankit.report.page import page
     from gankit.report.run_record import read_run

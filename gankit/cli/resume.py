@@ -1,7 +1,5 @@
 """`gankit resume`: resume a run from its newest complete checkpoint."""
 
-from __future__ import annotations
-
 import click
 
 from gankit.cli.arguments import overrides_argument, quiet_option

@@ -1,7 +1,5 @@
 """`gankit run`: train from a recipe."""
 
-from __future__ import annotations
-
 import click
 
 from gankit.cli.arguments import device_option, drop_option, overrides_argument, quiet_option
@@ -20,7 +18,7 @@ def command(
 ) -> None:
     """Train from RECIPE: a file, or the name of a bundled recipe.
 
-    On several devices or machines, with the same recipe: torchrun --nproc-per-node 4 -m gankit run RECIPE.
+    The same recipe on several devices or machines: torchrun --nproc-per-node 4 -m gankit run RECIPE.
 
     KEY=VALUE overrides a setting of the recipe with a TOML value: train.iterations=100. Ctrl-C finishes the iteration,
     writes a checkpoint and prints the command that resumes the run.

@@ -1,7 +1,5 @@
 """Common part of `run` and `resume`: train under a display, and print how the run ended."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import click
@@ -18,9 +16,9 @@ from gankit.training.reporter import Outcome
 
 
 def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, status: StatusLine) -> None:
-    """Train a run to its end, and print where its files are and what to do next.
+    """Train a run, and print how it ended, where its files are and what to do next.
 
-    Exits with 130 if the run was interrupted.
+    Exit with code 130 if the run was interrupted.
     """
     progress = run_progress(quiet, status)
     try:
@@ -33,20 +31,13 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
         print_next(resume_command(progress.directory.path))
         raise SystemExit(INTERRUPTED) from None
     if place_of_process().rank:
-        # The first rank prints the end, and its exit code is that of the run.
+        # Only rank 0 prints how the run ended, and its exit code is that of the run.
         return
-    print_end(directory, outcome)
-    if outcome.interrupted:
-        raise SystemExit(INTERRUPTED)
-
-
-def print_end(directory: RunDir, outcome: Outcome) -> None:
-    """Print how a run ended, where its files are and what to do next."""
     resume = resume_command(directory.path)
     if outcome.interrupted:
         click.echo(f"interrupted at iteration {outcome.iterations}; a checkpoint is written")
         print_next(resume)
-        return
+        raise SystemExit(INTERRUPTED)
     if outcome.stop_reason is not None:
         click.echo(f"ended at iteration {outcome.iterations}: {outcome.stop_reason}")
     else:
@@ -54,7 +45,7 @@ def print_end(directory: RunDir, outcome: Outcome) -> None:
     click.echo(f"  images     {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
     trust = " --trust" if untrusted_uses(read_generator_file(directory.generator_file)[0]) else ""
-    # A run that a plugin ended should not be continued without a reason.
+    # More iterations are not suggested if a plugin stopped the run.
     further = [f"{resume} train.iterations={2 * outcome.iterations}"] if outcome.stop_reason is None else []
     print_next(
         f"gankit show {quoted(directory.path)}",

@@ -1,10 +1,4 @@
-"""`gankit sample`: draw images from a generator file.
-
-Interpolations and truncation sweeps are options of this verb, because they are the same grid with other z and use the
-same seed, class and device.
-"""
-
-from __future__ import annotations
+"""`gankit sample`: draw images, interpolations and truncation sweeps from a generator file."""
 
 import math
 from pathlib import Path
@@ -16,10 +10,9 @@ from click.core import ParameterSource
 from gankit.cli.arguments import check_output_file, device_option
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes of unsupported image types. A path with one of them is not meant as a folder."""
+"""Suffixes of unsupported image types. With one of them, the user does not mean a folder."""
 
-SWEEP_COLUMNS = 10
-"""Images in a row of a truncation sweep, unless --count is given."""
+SWEEP_COLUMNS = 10  # images in a row of a truncation sweep, unless --count is given
 
 
 class Thresholds(click.ParamType):
@@ -35,7 +28,7 @@ class Thresholds(click.ParamType):
         above_zero = click.FloatRange(min=0, min_open=True)
         thresholds = tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
         if any(math.isnan(threshold) for threshold in thresholds):
-            # NaN passes every comparison with a bound.
+            # FloatRange does not exclude NaN.
             self.fail(f"{value!r} contains NaN; use 'inf' for the whole prior.", parameter, context)
         return thresholds
 

@@ -1,7 +1,5 @@
 """`gankit schema`: write the JSON Schema of recipes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Help for the settings of a plugin, from its pydantic `Config`."""
 
-from __future__ import annotations
-
 import json
 import types
 from pathlib import Path
@@ -15,7 +13,7 @@ SIZES = {"min_length": "at least {} long", "max_length": "at most {} long", "pat
 
 
 def setting_rows(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str]]:
-    """Return name and help of each setting. The help has type, bounds, default and meaning. Nested: `table.name`."""
+    """Return name and help of each setting: type, bounds, default and meaning. Nested settings are `table.name`."""
     rows = []
     for name, field in config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -46,7 +44,7 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(json.dumps(value) for value in arguments)
     if origin in (Union, types.UnionType):
-        # None is the value of a setting that is left out. TOML has no such value.
+        # None is omitted, because a TOML file cannot contain it.
         return " or ".join(typed(a) for a in arguments if a is not type(None))
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"[{', '.join(typed(a) for a in arguments)}]"

@@ -1,13 +1,10 @@
 """`gankit show`: show an image in the terminal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
 
-LINES_BELOW = 2
-"""Lines of the terminal below the image: its path, and the next prompt."""
+LINES_BELOW = 2  # lines of the terminal below the image: its path, and the next prompt
 
 
 @click.command("show")

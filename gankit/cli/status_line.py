@@ -1,6 +1,6 @@
 """Status line that names the current stage before a run starts, such as `importing torch`.
 
-rich.status does the same, but it redirects stdout to its own console, which is stderr here, and imports slowly.
+rich.status is not used, because it redirects stdout to stderr and takes long to import.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class StatusLine:
-    """Last line of stderr, if that is a terminal. With several ranks, only the first one shows it.
+    """Context manager for the last line of stderr, if that is a terminal. The line is cleared at the end.
 
-    A context manager that clears the line at its end. Imports no torch, because that import is the first stage.
-
-    Args:
-        quiet: show nothing.
+    Only rank 0 shows the line. This module does not import torch, because that import is the first stage.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -35,7 +32,7 @@ class StatusLine:
         self.clear()
 
     def show(self, stage: str) -> None:
-        """Replace the line. The cursor returns to its start, so that other output overwrites it."""
+        """Replace the line. The cursor goes back to the start of the line, so that other output overwrites it."""
         if self.visible:
             click.echo(f"{CLEAR_LINE}{stage} ...\r", nl=False, err=True)
 

@@ -18,19 +18,13 @@ from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handl
 from gankit.errors import GankitError
 from gankit.formatting import duration, plural
 
-READ_EVERY = 0.5
-"""Seconds between two readings of the logs."""
+READ_EVERY = 0.5  # seconds between two readings of the logs
 
 STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a second Ctrl-C stops at once"
 
 
 class StudyProgress(StudyReporter):
-    """Base of both displays of a study. A context manager around its runs.
-
-    Args:
-        study: the study.
-        now: a clock, in seconds.
-    """
+    """Base of both displays of a study, a context manager around its runs. The clock `now` returns seconds."""
 
     def __init__(self, study: Study, now: Callable[[], float] = time.monotonic) -> None:
         self.study, self.now = study, now
@@ -39,19 +33,17 @@ class StudyProgress(StudyReporter):
         self.done = set(outcomes)
         self.broke_down = sum(outcome["failed"] is not None for outcome in outcomes.values())
         self.failures: set[StudyRun] = set()
-        # Runs that wait may have checkpoints; their iterations need not be trained again.
+        # Waiting runs may have checkpoints. The iterations up to them are not trained again.
         self.iterations = {
             run: self.totals[run] if run in self.done else _iteration(read_last_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
-        self.paces: dict[StudyRun, float | None] = {}
-        """Seconds per iteration of each run in progress."""
-
+        self.paces: dict[StudyRun, float | None] = {}  # seconds per iteration of each run in progress
         self.started_at: dict[StudyRun, float] = {}
         self.running: list[StudyRun] = []
         self._read_at = -READ_EVERY
+        # Time of the first start of a run, and the number of iterations of all runs before it.
         self._start: tuple[float, int] | None = None
-        """Time at which the first run started, and the iterations of all runs that were done by then."""
 
     def __enter__(self) -> StudyProgress:
         return self
@@ -82,7 +74,7 @@ class StudyProgress(StudyReporter):
             self._start = now, self._trained()
 
     def seconds_left(self) -> float | None:
-        """Return the time left for all runs, at the pace so far, which includes the time to start and end processes."""
+        """Return the time left for all runs, at the speed so far. It includes the start and end of processes."""
         left = sum(self._left(run) for run in self.totals)
         if self._start is None or left == 0:
             return None
@@ -92,7 +84,7 @@ class StudyProgress(StudyReporter):
         return (self.now() - start) / (trained - before) * left
 
     def run_seconds_left(self, run: StudyRun) -> float | None:
-        """Return the time left for one run, or None if its pace is not known yet."""
+        """Return the time left for one run, or None if its speed is not known yet."""
         pace = self.paces.get(run)
         return None if pace is None else pace * self._left(run)
 
@@ -140,13 +132,7 @@ class PlainStudyProgress(StudyProgress):
 
 
 class LiveStudyProgress(StudyProgress):
-    """Live display: a bar for the whole study, and below it one for each run in progress.
-
-    Args:
-        study: the study.
-        console: a terminal.
-        now: a clock, in seconds.
-    """
+    """Live display: a bar for the whole study, and below it one for each run in progress."""
 
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)
@@ -155,7 +141,7 @@ class LiveStudyProgress(StudyProgress):
         self.stop_requested = False
         name = f"[bold]{escape(study.base.recipe.name)}"
         self.task = self.bars.add_task(name, total=sum(self.totals.values()), count="", left="")
-        # A task cannot be added in a redraw, because that starts a redraw.
+        # All tasks are added here, because adding one in `update` would start another redraw.
         self.tasks = {
             run: self.bars.add_task(f"[cyan]{escape(run.name)}", total=total, visible=False, count="", left="")
             for run, total in self.totals.items()
@@ -187,7 +173,7 @@ class LiveStudyProgress(StudyProgress):
         self.bars.update(self.task, completed=done, count=f"{100 * done // total}%")
         # The short line comes last, so that the "^C" that a terminal echoes does not make it wrap.
         last = Text(STOPPING if self.stop_requested else self.state())
-        # rich crops what does not fit. One line is for the study, and one stays empty for the cursor.
+        # rich crops a display that is too high. One line is for the study, and one stays empty for the cursor.
         room = max(0, self.console.height - 2 - len(last.wrap(self.console, self.console.width)))
         shown = running if len(running) <= room else running[: max(0, room - 1)]
         for run, task in self.tasks.items():
@@ -204,7 +190,7 @@ class LiveStudyProgress(StudyProgress):
 
 
 def _iteration(rows: list[dict[str, Any]]) -> int:
-    """Return the iteration of the newest of these rows of a log, or 0."""
+    """Return the iteration of the last of these log rows, or 0."""
     return rows[-1]["iteration"] if rows else 0
 
 

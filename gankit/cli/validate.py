@@ -1,7 +1,5 @@
 """`gankit validate`: check a recipe without training."""
 
-from __future__ import annotations
-
 import click
 
 from gankit.cli.arguments import drop_option, overrides_argument
@@ -14,7 +12,7 @@ from gankit.cli.arguments import drop_option, overrides_argument
 def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Check RECIPE, a file or the name of a bundled recipe, without training.
 
-    Prints all mistakes, or a summary of the run and the warnings. The exit code is 2 if there is a mistake.
+    Print all mistakes, or else a summary of the run and the warnings. The exit code is 2 if there is a mistake.
     """
     from gankit.cli.run_facts import describe_images, describe_parameters
     from gankit.recipe.bundled import find_recipe

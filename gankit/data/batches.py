@@ -1,7 +1,7 @@
-"""Batches of real images: their order, and their way to the device.
+"""Batches of real images, in shuffled order.
 
-Images stay uint8 until they are on the device, where they become floating point in [-1, 1]. The order of each epoch is
-a permutation that depends on the seed and the epoch alone, so two numbers are enough to resume it.
+Images are uint8 until they are on the device. The order of an epoch is a permutation that depends only on the seed and
+the epoch, so the epoch and the position in it are enough to resume.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,16 +27,15 @@ BatchAndState = tuple[Tensor, Tensor | None, State]
 
 
 def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return `tensor[index]`, from (N, ...) to (n, ...). On the CPU, only the calling thread works.
+    """Return `tensor[index]`, from (N, ...) to (n, ...). On the CPU, it uses only the calling thread.
 
-    torch would start a pool of threads for each thread that calls it. With more threads than cores, the threads of the
-    training sleep and wake more slowly, and training is slower.
+    torch would start a thread pool for each thread that calls it. With more threads than cores, training is slower.
     """
-    # numpy has no bfloat16, and would first copy a tensor that is not contiguous.
+    # NumPy has no bfloat16, and would copy a tensor that is not contiguous.
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
         return tensor[index]
     rows = torch.empty(len(index), *tensor.shape[1:], dtype=tensor.dtype)
-    # With mode="clip" numpy writes into `rows` without a temporary copy. No index is out of range.
+    # With mode="clip", NumPy writes into `rows` without a temporary copy. No index is out of range.
     tensor.numpy().take(index.numpy(), axis=0, out=rows.numpy(), mode="clip")
     return rows
 
@@ -49,18 +48,13 @@ def permutation(length: int, generator: torch.Generator) -> Tensor:
     """Return a random permutation of 0, ..., length - 1, equal to that of `torch.randperm`."""
     if length < SINGLE_THREAD_LENGTH:
         return torch.randperm(length, generator=generator)
-    # For a long one, torch starts a pool of threads for the calling thread. Both end with this executor.
+    # For a long permutation, torch starts a thread pool for the calling thread. Both end with this executor.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(torch.randperm, length, generator=generator).result()
 
 
 class ShuffledIndices:
-    """Endless sequence of indices. Each epoch is a permutation of all of them.
-
-    Args:
-        indices: (N,) int64.
-        seed: seed of this sequence.
-    """
+    """Endless sequence of the given indices, (N,) int64. Each epoch is a new permutation of them."""
 
     def __init__(self, indices: Tensor, seed: int) -> None:
         self.indices = indices
@@ -68,13 +62,13 @@ class ShuffledIndices:
         self.seek(0, 0)
 
     def seek(self, epoch: int, position: int) -> None:
-        """Go to a position within an epoch."""
+        """Set the position within an epoch."""
         self.epoch, self.position = epoch, position
         generator = torch.Generator().manual_seed((self.seed + epoch * 1_000_003) % 2**63)
         self.order = take_rows(self.indices, permutation(len(self.indices), generator))
 
     def take(self, count: int) -> Tensor:
-        """Return the next `count` indices, over as many epochs as needed."""
+        """Return the next `count` indices, from several epochs if needed."""
         pieces = []
         while count:
             if self.position == len(self.order):
@@ -84,35 +78,6 @@ class ShuffledIndices:
             count -= len(piece)
             pieces.append(piece)
         return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-
-
-class BatchSource(Protocol):
-    """Source of the real images of the steps."""
-
-    @property
-    def size(self) -> int:
-        """Number of images."""
-        ...
-
-    def next(self) -> tuple[Tensor, Tensor | None]:
-        """Return the next images (B, C, R, R) uint8 and labels (B,) int64 or None, on the device or pinned."""
-        ...
-
-    def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """Return `count` images and labels that depend on the seed alone. The order of the batches does not change."""
-        ...
-
-    def state_dict(self) -> State:
-        """Return the position in the order."""
-        ...
-
-    def load_state_dict(self, state: State) -> None:
-        """Go to a position in the order."""
-        ...
-
-    def close(self) -> None:
-        """Stop a thread that prefetches, if there is one."""
-        ...
 
 
 class Batches:
@@ -159,13 +124,15 @@ class Batches:
 
     @property
     def size(self) -> int:
+        """Number of images."""
         return len(self.images)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
+        """Return the next images (B, C, R, R) uint8 and labels (B,) int64 or None, on the device of the images."""
         return self._gather(self._next_indices())
 
     def next_several(self, count: int) -> list[BatchAndState]:
-        """Return the next `count` batches. All rows are copied in one call, which costs less than one call for each."""
+        """Return the next `count` batches. Their rows are copied in one call, which is faster than a call for each."""
         indices, states = [], []
         for _ in range(count):
             indices.append(self._next_indices())
@@ -179,7 +146,7 @@ class Batches:
         per_class = self.batch_size // len(self.sequences)
         index = torch.stack([sequence.take(per_class) for sequence in self.sequences], dim=1).flatten()
         if self.ranks.size > 1:
-            # All ranks go through the same order, so the state is equal on all of them.
+            # All ranks use the same order, so the state is equal on all of them.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 
@@ -193,9 +160,11 @@ class Batches:
         return take_rows(self.images, index), None if self.labels is None else take_rows(self.labels, index)
 
     def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        """Return `count` images and labels that depend on the seed alone. The order of the batches does not change."""
         return Batches(self.images, self.labels, count, classes, seed).next()
 
     def state_dict(self) -> State:
+        """Return the position in the order."""
         return {
             "epoch": [sequence.epoch for sequence in self.sequences],
             "position": [sequence.position for sequence in self.sequences],
@@ -206,17 +175,17 @@ class Batches:
             sequence.seek(epoch, position)
 
     def close(self) -> None:
-        return None
+        """Stop the thread that prefetches, if there is one."""
 
 
 class PrefetchedBatches:
-    """Batches that a thread gathers ahead, for images that are on disk or are copied to the device.
+    """Batches that a thread prefetches, for images that are on disk or are copied to the device.
 
-    The state belongs to the batches that were returned, not to those that are gathered ahead.
+    The methods are those of `Batches`. The state is that after the last batch that `next` returned.
 
     Args:
         batches: source of the batches.
-        depth: number of batches gathered in one call. As many wait in the queue, and as many more in the thread.
+        depth: number of batches gathered in one call, and in the queue. The thread holds up to as many more.
         pin: copy batches to pinned memory, from which a GPU copies without the CPU.
     """
 
@@ -232,7 +201,7 @@ class PrefetchedBatches:
         return self.batches.size
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        # The thread starts with the first batch, because `load_state_dict` may still move the position before.
+        # The thread starts with the first batch, because `load_state_dict` may change the position before that.
         if self.thread is None:
             self._start()
         item = self.queue.get()
@@ -257,7 +226,7 @@ class PrefetchedBatches:
             return
         self.stopping.set()
         # The thread may be blocked in `put`, because the queue is full. It checks `stopping` before each `put`, so it
-        # needs room at most once more after the queue is emptied here.
+        # calls `put` at most once more after the queue is emptied here.
         with suppress(queue.Empty):
             while True:
                 self.queue.get_nowait()
@@ -267,7 +236,7 @@ class PrefetchedBatches:
     def _start(self) -> None:
         self.queue: queue.Queue[Any] = queue.Queue(self.depth)
         self.stopping = threading.Event()
-        # A daemon thread does not keep a process alive that ends without `close`.
+        # A daemon thread lets the process end without `close`.
         self.thread = threading.Thread(target=self._prefetch, name="gankit-prefetch", daemon=True)
         self.thread.start()
 
@@ -289,6 +258,9 @@ class PrefetchedBatches:
         return images.pin_memory(), None if labels is None else labels.pin_memory(), state
 
 
+BatchSource = Batches | PrefetchedBatches
+
+
 def make_batch_source(
     images: Tensor,
     labels: Tensor | None,
@@ -299,20 +271,10 @@ def make_batch_source(
     prefetch: bool | None = None,
     ranks: Ranks = ALONE,
 ) -> BatchSource:
-    """Return the source of batches for these images: on the device if they fit, else prefetched.
+    """Return the source of batches for a run on `device`. The other arguments are those of `Batches`.
 
-    On a CPU, images in memory are used from there. Images in a mapped file are always prefetched: the system keeps in
-    memory as many of them as fit.
-
-    Args:
-        images: as for `Batches`.
-        labels: as for `Batches`.
-        device: device of the run.
-        batch_size: as for `Batches`.
-        classes: as for `Batches`.
-        seed: as for `Batches`.
-        prefetch: whether to prefetch. None: decided by the place and size of the images.
-        ranks: as for `Batches`.
+    With `prefetch=None`, images are prefetched if they do not fit into the GPU's memory or, on a CPU, if they are
+    memory-mapped.
     """
     if prefetch is None:
         prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > gpu_memory_for_images(device)
@@ -324,5 +286,5 @@ def make_batch_source(
 
 
 def gpu_memory_for_images(device: torch.device) -> int:
-    """Return the bytes of a GPU's memory that images may take: a quarter of the free memory."""
+    """Return the number of bytes of GPU memory for images: a quarter of the free memory."""
     return torch.cuda.mem_get_info(device)[0] // 4

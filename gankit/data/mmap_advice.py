@@ -1,8 +1,8 @@
-"""Images in a memory-mapped file: detection, and advice to the kernel on the order of access (madvise).
+"""Memory-mapped images: detection, and advice to the kernel on the order of access (madvise).
 
-The first access to a page that is not in memory waits for the disk, and also reads neighbouring pages, which a shuffled
-order does not use. So the advice is to expect random access, and to read all rows of a batch before the first of them
-is used. The kernel then reads them in parallel, and nothing else.
+By default, the kernel reads a page at its first access, together with neighbouring pages that a shuffled order does not
+use. With MADV_RANDOM it reads no neighbours. With MADV_WILLNEED it reads all rows of a batch in parallel, before they
+are used.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ import torch
 from torch import Tensor
 
 MAPS = Path("/proc/self/maps")
-"""Linux's list of the mapped ranges of this process's memory."""
+"""File in which Linux lists the mapped memory ranges of this process."""
 
 LINUX = sys.platform == "linux"
-"""True on Linux. On other systems there is no advice."""
+"""True on Linux. On other systems, no advice is given."""
 
 PROCESS_MADVISE = 440
-"""Number of the system call process_madvise, equal on every processor."""
+"""Number of the system call process_madvise, the same for all processors."""
 
 IOV_MAX = 1024
 """Largest number of ranges in one system call."""
 
 
 def is_mapped(images: Tensor) -> bool:
-    """Return whether images are in a mapped file and not in ordinary memory. True if the system does not show it."""
+    """Return whether images are in a memory-mapped file. Return True if the system cannot report it."""
     if images.device.type != "cpu":
         return False
     if not MAPS.exists():
         return True
     address = images.data_ptr()
-    # `splitlines` would also split at other characters, which names of files may contain.
+    # `splitlines` would also split at other characters, which file names may contain.
     for line in MAPS.read_text(errors="replace").rstrip("\n").split("\n"):
         # begin-end permissions offset device inode path. The inode is 0 for memory that is not a file.
         span, _, _, _, inode, *_ = line.split()
@@ -50,21 +50,13 @@ def is_mapped(images: Tensor) -> bool:
 
 
 def expect_random_access(images: Tensor) -> None:
-    """Advise the kernel not to read neighbouring pages of a mapped file.
-
-    Args:
-        images: (N, ...), contiguous.
-    """
+    """Advise the kernel not to read neighbouring pages of mapped images (N, ...)."""
     _advise_all(images, "MADV_RANDOM")
 
 
 @contextmanager
 def sequential_access(images: Tensor) -> Iterator[None]:
-    """Advise the kernel to read ahead in a mapped file for a block that uses its rows in order.
-
-    Args:
-        images: (N, ...), contiguous. Afterwards the kernel expects random access again.
-    """
+    """Advise the kernel to read ahead in mapped images (N, ...) while the block runs, which uses them in order."""
     _advise_all(images, "MADV_NORMAL")
     try:
         yield
@@ -80,12 +72,10 @@ def _advise_all(images: Tensor, advice: str) -> None:
 
 
 def read_ahead(images: Tensor, index: Tensor) -> None:
-    """Advise the kernel to start reading rows of a mapped file, without waiting for them.
-
-    It has no effect on images in memory. Without the advice, each row is read when it is first used.
+    """Advise the kernel to start reading rows of mapped images, without waiting for them.
 
     Args:
-        images: (N, ...), contiguous.
+        images: (N, ...). If they are in memory, there is no effect.
         index: (n,) int64, the rows.
     """
     if not LINUX or not images.is_contiguous():
@@ -106,9 +96,9 @@ def _advise(address: int, size: int, advice: int) -> None:
 
 
 def _advise_in_one_call(ranges: Tensor) -> bool:
-    """Advise on all ranges, (n, 2) addresses and sizes, in one system call. Return False if it is not available.
+    """Give MADV_WILLNEED for ranges, (n, 2) addresses and sizes, in one system call, which releases the GIL once.
 
-    Releases the GIL once. Linux has the call since 5.10, and before 6.13 for the administrator only.
+    Return False if the call is not available. Linux has it since 5.10, before 6.13 only for the administrator.
     """
     if (process := _pidfd(os.getpid())) is None:
         return False
@@ -123,7 +113,7 @@ def _libc() -> ctypes.CDLL:
 
 @cache
 def _pidfd(process: int) -> int | None:
-    """Return the file descriptor that stands for a process in system calls, or None if the system has none."""
+    """Return a file descriptor of a process (pidfd), or None if the system does not support it."""
     try:
         return os.pidfd_open(process)
     except (AttributeError, OSError):

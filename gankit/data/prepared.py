@@ -1,7 +1,7 @@
-"""Prepared images: decoded once into a safetensors file, which training maps into memory.
+"""Prepared images: a safetensors file with decoded images, which training maps into memory.
 
-The file holds `images`, (N, C, R, R) uint8, and, if there are classes, `labels`, (N,) int64. The metadata key `gankit`
-holds a JSON object with the class names, the counts and the source of the images.
+The file holds `images`, (N, C, R, R) uint8, and, if there are classes, `labels`, (N,) int64. Its metadata has the class
+names, the number of images of each class and the source of the images, as JSON under the key `gankit`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Card = dict[str, Any]
 def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], None] = lambda count: None) -> int:
     """Write the images of a dataset to a file for `read_prepared`. Return the number of images.
 
-    The file appears when it is complete. After an error, an earlier file of the same name is unchanged.
+    The file is created or replaced when it is complete. After an error, an earlier file is unchanged.
 
     Args:
-        dataset: the images.
-        out: the file, ending in .safetensors. An existing file is replaced.
-        source: source of the images, for the record.
+        dataset: dataset with the images.
+        out: file to write, ending in .safetensors.
+        source: description of the source of the images, for the metadata.
         progress: called with the number of images in each written chunk.
 
     Raises:
@@ -76,25 +76,21 @@ def write_prepared(
     """Write images with one chunk in memory at a time. Return the number of images.
 
     Args:
-        path: the file.
+        path: file to write.
         chunks: images (n, C, R, R) uint8 with labels (n,) int64, or with None if `card` has no classes.
         at_most: largest number of images.
         shape: C and R.
         card: metadata with `class_names`. The counts are added.
         progress: called with the number of images in each written chunk.
-
-    Raises:
-        InputError: there are no images, or they are not uint8.
-        GankitError: the disk is full.
     """
     classes = len(card["class_names"])
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     # The number of images is known only after the last chunk. So the header and the labels are written last, into a gap
-    # before the images that is as long as they can get. Spaces fill the rest, as the format allows.
+    # at the start of the file that is long enough for `at_most` images. The format allows spaces after the header.
     longest = _header(at_most, shape, card, [at_most] * classes)
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
-    # Labels wait in memory, 8 bytes for each image. In one allocation, because many small ones between the chunks would
-    # keep the allocator from reusing the memory of the chunks.
+    # All labels are in one allocation. Small allocations between the chunks would keep the allocator from reusing the
+    # memory of the chunks.
     labels = torch.empty(at_most if classes else 0, dtype=torch.int64)
     counts = torch.zeros(classes, dtype=torch.int64)
     count = 0
@@ -133,7 +129,7 @@ def write_prepared(
 
 
 def read_prepared(path: Path) -> Dataset:
-    """Return the dataset in a file that `prepare` wrote. Only the header is read; `load` maps the rest.
+    """Return the dataset in a file that `prepare` wrote. Only the header is read now; `load` maps the images.
 
     Raises:
         InputError: the file is missing or truncated, or `prepare` did not write it.
@@ -173,7 +169,7 @@ def read_prepared(path: Path) -> Dataset:
 
 @contextmanager
 def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that will replace `path`. Only errors of opening and closing count as errors of the disk."""
+    """Open a new file that will replace `path`. Turn errors of opening and closing it into a GankitError."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(temporary, "wb")  # noqa: SIM115
@@ -186,7 +182,7 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
 
 
 def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -> bytes:
-    """Return the header of safetensors. Labels come first, so that they are aligned for every size of the images."""
+    """Return the safetensors header. Labels come first, so that they are aligned for every size of the images."""
     channels, side = shape
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
     begin = 8 * count if counts else 0
@@ -198,7 +194,7 @@ def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -
 
 
 def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], names: Any) -> bool:
-    """Return whether `_header` could have written such a header."""
+    """Return whether a header has the tensors that `_header` writes: names with dtypes and shapes."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return False
     dtype, shape = shapes.get("images", ("", ()))

@@ -1,1 +1,1 @@
-"""Metrics of a generator: comparison of its samples with real ones, in a run or by `gankit eval`."""
+"""Metrics of a generator: comparison of its samples with real ones, during a run or with `gankit eval`."""

@@ -1,7 +1,5 @@
 """Time budget of the evaluation."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,25 +9,19 @@ from gankit.formatting import plural
 
 
 class Budget:
-    """Time that evaluations take, and the decision whether the next one fits into the budget.
+    """Time that evaluations take, compared with the time of the run.
 
-    Args:
-        share: largest share of the run's time, evaluations included, that evaluations may take.
-        clock: returns seconds.
+    `share` is the largest share of the run's time, evaluations included, that evaluations may take.
     """
 
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self.share, self.clock = share, clock
         self.start = clock()
-        self.spent = 0.0
-        """Seconds spent so far on evaluations and their preparation."""
+        self.spent = 0.0  # seconds spent so far on evaluations and their preparation
 
-        self.expected = 0.0
-        """Expected seconds of the next evaluation: those of the last one, without one-time work."""
-
+        self.expected = 0.0  # expected seconds of the next evaluation: those of the last one, without one-time work
         self._one_time = 0.0
-        self.skipped = 0
-        """Number of evaluations that were skipped."""
+        self.skipped = 0  # number of evaluations that were skipped
 
     @property
     def elapsed(self) -> float:
@@ -42,7 +34,7 @@ class Budget:
 
     @contextmanager
     def charged(self) -> Iterator[None]:
-        """Count the time of the block."""
+        """Add the time of the block to the time spent."""
         start = self.clock()
         try:
             yield
@@ -51,7 +43,7 @@ class Budget:
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
-        """Count the time of the block, and expect the next evaluation to take as long."""
+        """Add the time of the block to the time spent, and expect the next evaluation to take as long."""
         before, self._one_time = self.spent, 0.0
         try:
             with self.charged():
@@ -75,7 +67,5 @@ class Budget:
     def in_words(self) -> str:
         """Return the totals as a sentence."""
         sentence = f"evaluation took {self.spent:.1f} s, {self.spent / self.elapsed:.1%} of the time"
-        if not self.skipped:
-            return sentence
-        evaluations = plural(self.skipped, "evaluation")
-        return f"{sentence}; {evaluations} skipped to keep evaluation.budget = {100 * self.share:g}%"
+        skipped = f"; {plural(self.skipped, 'evaluation')} skipped to keep evaluation.budget = {100 * self.share:g}%"
+        return sentence + (skipped if self.skipped else "")

@@ -1,4 +1,4 @@
-"""Metrics of a run: real samples to compare with, the times of the evaluations, and their results."""
+"""Evaluation of a run: the real samples, the iterations with an evaluation, and the rows of results."""
 
 from __future__ import annotations
 
@@ -28,45 +28,34 @@ from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
 
-LONG_PREPARATION = 5.0
-"""Seconds of preparation after which a message is shown."""
+LONG_PREPARATION = 5.0  # seconds of preparation after which a message is shown
 
 MIN_TRIAL = 32
 """Smallest number of images in a trial evaluation. Fewer would not show how long an evaluation takes."""
 
 DATA_LABELS, EVEN_LABELS = "as in the data", "even shares"
-"""Labels that samples are generated for, in the protocol. Unconditional generators have the first."""
+"""Values of `labels` in a protocol: how the labels of the generated samples are chosen."""
 
 CACHE_VERSION = 1
 """Version of the cached features. Features of other versions are computed again."""
 
 
 class EvaluatedRun(SampledRun, Protocol):
-    """Part of a run that its evaluation needs."""
+    """Protocol class with the part of a run that its evaluation needs."""
 
     dataset: Dataset
     batches: BatchSource | None
-    metrics: dict[str, Metric]
-    """Hook `compute_metrics` of each plugin that implements it, by key."""
+    metrics: dict[str, Metric]  # hook `compute_metrics` of each plugin that implements it, by key
 
     def build_extractor(self) -> Extractor:
         """Return the feature extractor of the recipe."""
-        ...
 
     def warn(self, sentence: str) -> None:
         """Show a warning to the user."""
-        ...
 
 
 class Evaluator:
-    """Metrics of a run. Evaluations do not change the training.
-
-    Args:
-        run: a run with its data loaded.
-
-    Raises:
-        InputError: the extractor cannot be built, or fails on the real images.
-    """
+    """Evaluations of a run with its data loaded. They do not change the training."""
 
     def __init__(self, run: EvaluatedRun) -> None:
         assert run.batches is not None, "load_data comes first"
@@ -83,7 +72,7 @@ class Evaluator:
                 extractor, plugin = run.build_extractor(), run.recipe.components["extractor"]
                 self.reference = with_features(real, run.dataset, extractor, plugin, self.budget.one_time_work)
         if (seconds := time.perf_counter() - start) > LONG_PREPARATION:
-            # Not a warning of the run: its report would show it as a problem.
+            # This is no warning of the run, because its report would show that as a problem.
             sentence = f"preparing the metrics took {seconds:.0f} s; the result is cached for later runs"
             print(sentence, file=sys.stderr, flush=True)
         self._tried = False
@@ -101,13 +90,9 @@ class Evaluator:
         return False
 
     def row(self, strict: bool = True) -> dict[str, Any]:
-        """Compute the metrics; return the row of log.jsonl with their protocol, settings and seconds.
+        """Compute the metrics and return the row of log.jsonl, with their protocol, settings and seconds.
 
-        Args:
-            strict: raise the error of a metric that fails. Otherwise it causes a warning, once for each reason.
-
-        Raises:
-            InputError: a metric fails, and `strict` is true.
+        If metrics fail, raise InputError, or warn once for each reason if not `strict`.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -120,7 +105,7 @@ class Evaluator:
         return metrics_row(self.run.iteration, results, protocol, self.run.recipe.components, seconds)
 
     def _run_trial(self) -> None:
-        """Estimate the time of an evaluation from one of a tenth of its size."""
+        """Estimate the time of an evaluation from a small one."""
         self._tried = True
         few = min(self.settings.count, max(MIN_TRIAL, self.settings.count // 10))
         with self.budget.evaluation():
@@ -138,12 +123,12 @@ class Evaluator:
             try:
                 comparison = reference.compare(fake, facts)
             except GankitError as error:
-                # There are too few images. No metric can be computed.
+                # With too few images, no metric can be computed.
                 return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Warn about metrics without a value: once for each reason, with all metrics that it concerns."""
+        """Warn about metrics without a value, once for each reason. The warning names the metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
@@ -173,11 +158,7 @@ class Reference:
         return replace(self, samples=samples, features=features)
 
     def compare(self, fake: Samples, facts: MetricProtocol) -> Comparison:
-        """Return a comparison with generated samples, with the facts of its protocol.
-
-        Raises:
-            InputError: there are too few images.
-        """
+        """Return a comparison with generated samples, or raise InputError if there are too few images."""
         return Comparison(
             self.samples, fake, self.extractor, facts, self.features, dataset_features=self.dataset_features
         )
@@ -190,14 +171,9 @@ def with_features(
     component: Component,
     one_time_work: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reference:
-    """Return a reference with the features of the real samples.
+    """Return a reference with the features of real samples of a dataset from `loaded_once`.
 
-    Args:
-        real: samples of the dataset.
-        dataset: the dataset, `loaded_once`.
-        extractor: the feature extractor.
-        component: the plugin that built the extractor.
-        one_time_work: context in which the features of the whole dataset are computed, the first time they are needed.
+    The features of the whole dataset are computed in the context `one_time_work`, when they are first needed.
     """
     images, labels = dataset.load()
 
@@ -212,13 +188,7 @@ def with_features(
 
 
 def cached_features(real: Samples, extractor: Extractor, component: Component) -> Features:
-    """Return the features of real images. They are cached on disk for this version of the extractor's code.
-
-    Args:
-        real: the images.
-        extractor: the feature extractor.
-        component: the plugin that built it.
-    """
+    """Return the features of real images, cached on disk for this version of the extractor's plugin `component`."""
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         features = extractor(real.images)
@@ -232,14 +202,7 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
 
 
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
-    """Return the facts of the protocol about both sides, besides those of the extractor.
-
-    Args:
-        components: components of the recipe; `data` and `extractor` are used.
-        real: real samples.
-        fake: generated samples.
-        seed: seed of the choice of real samples and of z.
-    """
+    """Return facts for the protocol: source of the extractor, real images, numbers of images, and seed."""
     data = components["data"]
     source = source_of(components["extractor"]) if "extractor" in components else {}
     return {
@@ -253,7 +216,7 @@ def comparison_facts(components: Mapping[str, Component], real: Samples, fake: S
 
 
 def generator_facts(sampler: Sampler, real: Samples, name: str) -> dict[str, Fact]:
-    """Return the facts of the protocol about a generator, with its name among the generators of the run."""
+    """Return the facts of the protocol about a generator, such as its name: that of a plugin, or `newest`."""
     labels = EVEN_LABELS if has_even_labels(sampler, real) else DATA_LABELS
     return {"generator": name, "generated resize": "none", "labels": labels}
 
@@ -265,7 +228,7 @@ def metrics_row(
     components: Mapping[str, Component],
     seconds: float,
 ) -> dict[str, Any]:
-    """Return a row of log.jsonl with metrics, their protocol, and the settings of each metric that has some."""
+    """Return a row of log.jsonl with the metrics, their protocol and their settings."""
     settings = {name: settings_of(components[key]) for name, key in results.keys.items()}
     return {
         "iteration": iteration,
@@ -279,8 +242,7 @@ def metrics_row(
 def has_even_labels(sampler: Sampler, real: Samples) -> bool:
     """Return whether samples are generated evenly for all classes, rather than for the labels of the real images.
 
-    The labels of the real images are used if the training used them, that is, without balanced batches. If the real
-    images have other class names, their labels do not apply to the generator.
+    That is so if the training had balanced batches, or if the real images have other class names.
     """
     return bool(sampler.class_names) and (sampler.spec.class_balanced or sampler.class_names != real.class_names)
 
@@ -294,17 +256,17 @@ def labels_for(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
 
 
 def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
-    """Return samples; without labels, they have no class names."""
+    """Return samples. Without labels, they have no class names."""
     return Samples(images, labels, class_names if labels is not None else ())
 
 
 def select(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
-    """Return `count` of the images, or all if there are fewer. A run selects the same ones for the same seed."""
+    """Return `count` random images, or all if there are fewer. A run selects the same images for the same seed."""
     return labelled(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
 
 
 def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
-    """Return generated samples: floating point if the real ones are, which are not images then, and uint8 otherwise."""
+    """Return generated samples: images in uint8, or floating-point points if the real samples are points."""
     labels = labels_for(sampler, count, real)
     z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
     outputs = sampler.outputs if real.images.is_floating_point() else sampler.images

@@ -1,7 +1,5 @@
 """Cache of results that are expensive to compute, such as features of real images: safetensors files on disk."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -17,8 +15,7 @@ from gankit.errors import GankitError, InputError
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.checkpoint import read_tensors
 
-CacheEntry = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors by name, and JSON values."""
+CacheEntry = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and JSON values
 
 
 def cache_folder() -> Path:
@@ -36,7 +33,7 @@ def disk_cache(what: str, key: Any, compute: Callable[[], CacheEntry]) -> CacheE
 
     Args:
         what: the prefix of the file's name.
-        key: JSON value of everything that the result depends on.
+        key: JSON value of everything on which the result depends.
         compute: returns the result.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -63,13 +60,13 @@ def _read(path: Path) -> CacheEntry | None:
 
 @contextmanager
 def _one_process(path: Path) -> Iterator[None]:
-    """Lock a file of the cache. Without a lock where the folder is read-only or its file system has no locks."""
+    """Lock a file of the cache. In a folder that is read-only or cannot have locks, do nothing."""
     lock_file = path.with_suffix(".lock")
     with ExitStack() as stack:
         # filelock raises NotImplementedError for a file system without locks.
         with suppress(OSError, NotImplementedError):
             lock_file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(lock_file))
-            # Removed before it is released. Waiting processes have it open; later ones create another one.
+            # The lock file is removed before the release. Waiting processes have it open; later ones create a new one.
             stack.callback(lock_file.unlink, missing_ok=True)
         yield

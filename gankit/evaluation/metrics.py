@@ -12,24 +12,17 @@ Metric = Callable[[Comparison], Mapping[str, float] | None]
 
 
 class MetricResults(NamedTuple):
-    """Metrics of one comparison. Keys are places in the recipe."""
+    """Metrics of one comparison. The keys are those of the recipe, such as `metrics.fid`."""
 
     numbers: dict[str, float]
-    keys: dict[str, str]
-    """Key of the plugin that computed each number: `{"precision": "metrics.precision_recall"}`."""
+    keys: dict[str, str]  # key of the plugin that computed each number: `{"precision": "metrics.precision_recall"}`
 
-    not_applicable: list[str]
-    """Keys of metrics that do not apply, for example class metrics on unlabelled data."""
+    not_applicable: list[str]  # keys of metrics that do not apply, for example class metrics on unlabelled data
 
-    failed: dict[str, GankitError]
-    """Errors of the metrics that failed, by key."""
+    failed: dict[str, GankitError]  # errors of the metrics that failed, by key
 
     def checked(self) -> MetricResults:
-        """Return the results themselves.
-
-        Raises:
-            InputError: a metric failed. The error has one line for each.
-        """
+        """Return the results, or raise InputError with a line for each metric that failed."""
         if self.failed:
             raise InputError("\n".join(f"{key}: {error}" for key, error in self.failed.items()))
         return self
@@ -48,7 +41,7 @@ def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> Metric
             results.not_applicable.append(key)
             continue
         for name, value in numbers.items():
-            # A recipe may use the same metric twice. The key of the second one tells its numbers apart.
+            # A recipe may use the same metric twice. The names of the second one get its key as a prefix.
             unique = f"{key}.{name}" if name in results.numbers else name
             results.numbers[unique], results.keys[unique] = value, key
     return results

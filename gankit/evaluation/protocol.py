@@ -1,4 +1,4 @@
-"""Protocol of a metric: the facts that decide its value. Values compare only if their protocols are equal."""
+"""Protocol of a metric: the facts that affect its value. Values are comparable only if their protocols are equal."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def settings_of(component: Component) -> dict[str, Fact]:
 
 
 def source_of(component: Component) -> dict[str, Fact]:
-    """Return `{"source": HASH}` for a class from a file or a module, whose name does not identify its code."""
+    """Return `{"source": HASH}` for a class from a file or a module, because its name does not identify its code."""
     return {"source": component.resolved.source_digest[:12]} if ":" in component.use else {}

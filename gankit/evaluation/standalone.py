@@ -1,7 +1,5 @@
 """Metrics of a run, of a generator file, or of a folder of images: `gankit eval`."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gankit.data.prepared import read_prepared
 from gankit.errors import InputError, recipe_errors
 from gankit.evaluation.evaluator import (
     DATA_LABELS,
@@ -40,8 +39,7 @@ from gankit.suggest import nearest
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
 """Metrics that are computed if neither the user nor the recipe names some."""
 
-TABLES = ("data", "extractor", "metrics", "evaluation")
-"""Tables of a recipe that decide how metrics are computed."""
+TABLES = ("data", "extractor", "metrics", "evaluation")  # tables of a recipe that decide how metrics are computed
 
 
 def evaluate(
@@ -52,11 +50,11 @@ def evaluate(
     trust: bool = False,
     metrics: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Compare a target with real images, by the same protocol as a run.
+    """Compare a target with real images, with the same protocol as a run.
 
     Args:
         target: a run directory, a `generator.safetensors`, or images: a folder, a zip file or a prepared file.
-        against: a data plugin's name, or images. None for the data that the generator was trained on.
+        against: name of a data plugin, or path of images. None for the training data of the generator.
         changes: tables `data`, `extractor`, `metrics` and `evaluation` of a recipe, merged over the defaults.
         device: device to use.
         trust: allow a generator file to import Python files and modules, and to load networks by their paths.
@@ -88,7 +86,7 @@ def evaluate(
     fake, fake_facts = fake_samples(target, sampler, dataset, real, settings)
     facts = comparison_facts(components, real, fake, settings.seed) | fake_facts
     comparison = with_features(real, dataset, extractor, components["extractor"]).compare(fake, facts)
-    # The data plugin may have metrics of its own. They are not among the requested ones.
+    # The data plugin may compute metrics too. They are left out if the user requested others.
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     results = compute_all(calls, comparison).checked()
     if not results.numbers:
@@ -114,11 +112,7 @@ def not_applicable(results: MetricResults) -> str:
 
 
 def check_tables(changes: Raw) -> None:
-    """Check that all changes are in tables that decide how metrics are computed.
-
-    Raises:
-        InputError: one is not. The error suggests the nearest name.
-    """
+    """Check that all keys are in `TABLES`, or raise InputError."""
     for key in changes:
         if key in Evaluation.model_fields:
             raise InputError(f"{key}: unknown key; did you mean 'evaluation.{key}'?")
@@ -127,7 +121,7 @@ def check_tables(changes: Raw) -> None:
 
 
 def default_tables(sampler: Sampler | None, against: str | None) -> Raw:
-    """Return the tables of the generator's recipe, without downloads, which only the user may request."""
+    """Return the tables of the generator's recipe. `download` is left out, because only the user may request it."""
     if against is None and sampler is None:
         raise InputError("--against: missing; name the real images to compare with: a dataset, a folder or a zip file")
     recipe: Raw = sampler.card["recipe"] if sampler is not None else {}
@@ -154,23 +148,16 @@ def data_table(against: str) -> Raw:
 
 
 def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
-    """Return the tables with the named metrics alone, with their settings.
-
-    A name may be that of the metric's table or that of its plugin.
-    """
+    """Return the tables with only the named metrics. A name is that of a metric's table or of its plugin."""
     known = tables["metrics"]
     if not names or not isinstance(known, dict):
         return tables
+    uses = {key: table.get("use", key) if isinstance(table, dict) else key for key, table in known.items()}
     selected: Raw = {}
     for name in names:
-        matches = {key: table for key, table in known.items() if name in (key, plugin_name(key, table))}
-        selected |= matches or {name: {}}
+        matches = [key for key, use in uses.items() if name in (key, str(use).partition("@")[0])]
+        selected |= {key: known[key] for key in matches} or {name: {}}
     return tables | {"metrics": selected}
-
-
-def plugin_name(key: str, table: Any) -> str:
-    """Return the name of the metric plugin in a table."""
-    return str(table.get("use", key)).partition("@")[0] if isinstance(table, dict) else key
 
 
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
@@ -179,11 +166,8 @@ def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dic
     Args:
         target: the target, for messages.
         tables: tables of the recipe.
-        changes: the part of them that comes from the user.
-        trusted: whether the other part, from the generator file, may import code and load files.
-
-    Raises:
-        InputError: a plugin or a setting cannot be used, or is not trusted.
+        changes: the part of the tables that comes from the user.
+        trusted: allow the other part, from the generator file, to import code and load files.
     """
     parser = RecipeParser(tables, target, Registry.installed())
     keys = ["data", "extractor", *(f"metrics.{name}" for name in parser.table("metrics"))]
@@ -200,7 +184,7 @@ def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dic
 
 
 def settings_from_user(changes: Raw, key: str) -> set[str]:
-    """Return the settings of a plugin, among them `use`, that come from the user."""
+    """Return the names of the settings of a plugin that the user gave, including `use`."""
     table: Any = changes
     for name in key.split(".", 1):
         table = table.get(name, {}) if isinstance(table, dict) else {}
@@ -208,13 +192,10 @@ def settings_from_user(changes: Raw, key: str) -> set[str]:
 
 
 def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw) -> None:
-    """Refuse settings of a generator file that may lead to code, such as the path of a TorchScript network.
+    """Raise InputError for settings of a generator file that may lead to code, such as the path of a network.
 
-    Only numbers, booleans and defaults are accepted from the file. All settings of `data` are safe: reading images
-    runs no code.
-
-    Raises:
-        InputError: a setting is neither.
+    Only numbers, booleans and defaults are accepted from the file. All settings of `data` are safe, because reading
+    images executes no code.
     """
     for key, component in components.items():
         for name, field in type(component.config).model_fields.items():
@@ -231,7 +212,7 @@ def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw
 
 
 def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
-    """Return a sampler of the generator of a run or of a file, or None if the target holds images."""
+    """Return a sampler of the generator in a run or a file, or None if the target holds images."""
     if (target / "recipe.toml").exists():
         file = RunDir.open(target).generator_file
         if not file.exists():
@@ -246,8 +227,6 @@ def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
 
 def is_prepared(path: Path) -> bool:
     """Return whether a file holds prepared images."""
-    from gankit.data.prepared import read_prepared
-
     try:
         read_prepared(path)
     except InputError:
@@ -258,11 +237,7 @@ def is_prepared(path: Path) -> bool:
 def fake_samples(
     target: Path, sampler: Sampler | None, dataset: Dataset, real: Samples, settings: Evaluation
 ) -> tuple[Samples, dict[str, Fact]]:
-    """Return samples of the generator, or images of the target, with the facts of the protocol about them.
-
-    Raises:
-        InputError: their shape differs from that of the real images.
-    """
+    """Return samples of the generator, or else images of the target, with the facts of the protocol about them."""
     if sampler is not None:
         fake = generate(sampler, settings.count, settings.seed, real)
         facts = generator_facts(sampler, real, sampler.card.get("generator", "newest"))
@@ -279,7 +254,7 @@ def fake_samples(
 
 
 def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
-    """Return the images of a folder, zip file or prepared file, in the size of the dataset, and a note on resizing."""
+    """Return the images of a folder, a zip file or a prepared file, in the size of the dataset. Also a resize note."""
     table = {"use": "images", "path": str(target.absolute()), "classes": False}
     if target.suffix != ".safetensors":
         table |= {"resolution": dataset.resolution, "channels": dataset.channels}

@@ -1,1 +1,1 @@
-"""Image grids, image files, animations and terminal pictures."""
+"""Image grids, image files, animations and images in the terminal."""

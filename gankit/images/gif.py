@@ -1,6 +1,6 @@
 """Animated GIF of the grids of a run.
 
-The file is written frame by frame here, because Pillow would keep all frames in memory.
+Frames are written one at a time. Pillow would keep all frames in memory.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from gankit.images.io import read_image
 T = TypeVar("T")
 
 MOST_FRAMES = 300
-"""Largest number of frames. More grids are thinned evenly."""
+"""Largest number of frames. From more grids, evenly spaced ones are chosen."""
 
 MAX_SIDE = 800
 """Largest width and height of a grid in a frame, in pixels. Larger grids are downsized."""
 
 MIN_WIDTH = 120
-"""Smallest width of a frame, in pixels, so that every caption fits and all frames have the same width."""
+"""Smallest width of a frame, in pixels, so that every caption fits."""
 
 DURATION = 8.0
-"""Seconds from the first to the last frame, if the time of a frame stays within the next two bounds."""
+"""Seconds from the first to the last frame, unless a frame would be shorter than SHORTEST or longer than LONGEST."""
 
 SHORTEST, LONGEST, LAST = 0.04, 0.5, 3.0
-"""Smallest and largest seconds of a frame, and seconds of the last frame."""
+"""Smallest and largest duration of a frame, and duration of the last frame, in seconds."""
 
 PAPER, INK = "#ffffff", "#282828"
 
@@ -38,18 +38,18 @@ COLOURS = 256
 """Largest number of colours of a GIF frame."""
 
 HAS_TABLE, TABLE_SIZE = 0x80, 0x07
-"""Bits of GIF descriptors: a colour table follows, and it has 2^(1 + size) colours."""
+"""Bits of GIF descriptors: a flag for a colour table, and `size` for a table of 2^(1 + size) colours."""
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
-    """Return at most `most` items, evenly spread, with the first and the last."""
+    """Return at most `most` evenly spaced items, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def durations(frames: int) -> list[float]:
-    """Return the seconds of each frame. The last one is shown longer."""
+    """Return the duration of each frame in seconds. The last frame stays longer."""
     each = min(LONGEST, max(SHORTEST, DURATION / frames))
     return [each] * (frames - 1) + [LAST]
 
@@ -67,19 +67,16 @@ def captioned(image: Image.Image, caption: str) -> Image.Image:
 
 
 def grid_frames(grids: Iterable[Path]) -> Iterator[Image.Image]:
-    """Yield each grid with its iteration as a caption. A grid is read when its frame is needed.
-
-    Raises:
-        InputError: a grid is damaged.
-    """
+    """Yield each grid with its iteration as a caption. A grid is read when its frame is needed."""
     for path in grids:
         yield captioned(read_image(path), f"iteration {int(path.stem)}")
 
 
 def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[bytes]:
-    """Yield the bytes of an animated GIF in parts. It repeats for ever.
+    """Yield the bytes of an animated GIF in parts. The animation repeats without end.
 
-    Each frame is written before the next one is read. Grey frames are exact; colour frames get 256 colours each.
+    The bytes of a frame are yielded before the next frame is read. Grey frames are exact; colour frames are reduced to
+    256 colours each.
 
     Args:
         frames: grey or colour images of one size.
@@ -97,18 +94,18 @@ def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[byt
 
 
 def _image_block(frame: Image.Image) -> bytes:
-    """Return the part of a GIF for one frame: a descriptor, a colour table of its own, and compressed pixels."""
-    # An octree keeps the hues of few pixels; the median cut loses them.
+    """Return the part of a GIF for one frame: an image descriptor, a local colour table and the compressed pixels."""
+    # An octree keeps colours that only few pixels have; the median cut loses them.
     indexed = frame if frame.mode == "L" else frame.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
-    # Pillow compresses the frame as a GIF of its own, from which the part is cut.
+    # Pillow writes a whole GIF of this frame. The colour table and the pixels are taken from it.
     indexed.save(buffer, format="GIF", optimize=False, interlace=False)
     whole = buffer.getvalue()
     screen = whole[10]
     assert screen & HAS_TABLE, "Pillow writes one colour table for a single frame"
     end = 13 + 3 * 2 ** (1 + (screen & TABLE_SIZE))
     table, at = whole[13:end], end
-    # Extensions have two bytes, then blocks that begin with their length, and an empty block at the end.
+    # Skip extensions: two bytes, then blocks that begin with their length, and an empty block at the end.
     while whole[at] == 0x21:
         at += 2
         while whole[at]:

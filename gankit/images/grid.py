@@ -17,12 +17,12 @@ INK = 40
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Return uint8 in [0, 255] as float in [-1, 1]."""
+    """Convert uint8 in [0, 255] to float in [-1, 1]."""
     return images.float().div_(127.5).sub_(1.0)
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Return float in [-1, 1] as uint8 in [0, 255], rounded and clipped."""
+    """Convert float in [-1, 1] to uint8 in [0, 255], rounded and clipped."""
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -36,12 +36,12 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a grid of images, row after row, with a name beside each row if there are names.
+    """Return a grid of images, row by row, with a name to the left of each row if there are names.
 
     Args:
         images: (N, C, R, R) uint8.
-        columns: images in a row.
-        row_names: a name for each row, or none.
+        columns: number of images in a row.
+        row_names: a name for each row, or an empty sequence.
     """
     count, channels, height, width = images.shape
     channels = 3 if channels >= 3 else 1
@@ -54,7 +54,7 @@ def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.I
         top, left = gap + row * (height + gap), gap + column * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     result = to_image(sheet)
-    # Small images are enlarged by a whole factor, so that details are visible.
+    # Enlarge small images by a whole factor, so that details are visible.
     scale = max(1, 64 // height)
     result = result.resize((result.width * scale, result.height * scale), Image.Resampling.NEAREST)
     return _named_rows(result, row_names, gap * scale, (height + gap) * scale) if row_names else result

@@ -12,22 +12,22 @@ from gankit.images.io import read_note
 
 @dataclass(frozen=True)
 class Grids:
-    """Grids of a run, grouped by whether they are comparable image by image."""
+    """Grids of a run, grouped by their z. Grids with the same z can be compared image by image."""
 
     z: str | None
-    """Hash of the z of the newest grid. None if it is not recorded."""
+    """Hash of the z of the newest grid, or None if the grid does not record it."""
 
     alike: list[Path]
     """Grids with the same z as the newest one, oldest first."""
 
     others: list[Path]
-    """Grids with other z: from before a resume that changed the number of samples."""
+    """Grids with another z, from before a resume that changed the number of samples."""
 
     damaged: list[Path]
 
 
 def group_by_z(grids: Sequence[Path]) -> Grids:
-    """Group grids, given oldest first. Only the start of each file is read, so later damage is not detected."""
+    """Group grids, given oldest first. Only the start of each file is read, so damage after it is not detected."""
     hashes: dict[Path, str | None] = {}
     damaged = []
     for path in grids:

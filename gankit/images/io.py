@@ -14,11 +14,11 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import write_bytes
 
 FORMATS = ("PNG", "GIF", "JPEG", "BMP")
-"""Formats that are read, whatever the file name. Pillow has others that run programs or are little tested."""
+"""Formats that are read, whatever the file name. Pillow has other formats that run programs or are hardly tested."""
 
 
 def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write a PNG in one step, with notes as text metadata."""
+    """Write a PNG atomically, with notes as text metadata."""
     buffer, texts = io.BytesIO(), PngInfo()
     for name, text in (notes or {}).items():
         texts.add_text(name, text)
@@ -37,17 +37,13 @@ def read_image(path: Path) -> Image.Image:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return the width and height, from the start of the file.
-
-    Raises:
-        InputError: the file is missing, damaged at its start, or not an image.
-    """
+    """Return the width and height of an image, from the start of its file."""
     with _opened(path) as image:
         return image.size
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether an image can be read to its end."""
+    """Return whether an image file is complete and undamaged."""
     try:
         read_image(path)
     except InputError:
@@ -56,11 +52,7 @@ def is_whole(path: Path) -> bool:
 
 
 def read_note(path: Path, name: str) -> str | None:
-    """Return a note that `save_png` wrote, or None if there is none.
-
-    Raises:
-        InputError: the file is missing, damaged at its start, or not an image.
-    """
+    """Return a note that `save_png` wrote, or None if there is none. Only the start of the file is read."""
     with _opened(path) as image:
         note = image.info.get(name)
         return note if isinstance(note, str) else None

@@ -1,4 +1,4 @@
-"""Images in a terminal, with two pixels in a character."""
+"""Images in a terminal. Each character shows two pixels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ UPPER = "▀"
 
 
 def resize_to_fit(image: Image.Image, columns: int, rows: int) -> Image.Image:
-    """Return the image in colour, downsized to fit `columns` x `rows` characters.
+    """Return the image in RGB, downsized to fit `columns` x `rows` characters. It is never enlarged.
 
-    A character is about twice as high as wide and shows two pixels, one above the other. The image is never enlarged.
+    A character is about twice as high as wide and shows two pixels, one above the other.
     """
     scale = min(1.0, columns / image.width, 2 * rows / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -24,11 +24,11 @@ def resize_to_fit(image: Image.Image, columns: int, rows: int) -> Image.Image:
 
 
 def half_blocks(pixels: Image.Image) -> Text:
-    """Return an image as coloured text, one line for two rows of pixels."""
+    """Return an image as coloured text, with one line for two rows of pixels."""
     lines = []
     for top in range(0, pixels.height, 2):
         line = Text()
-        # Neighbours of one colour share an escape sequence, since many grids consist mostly of white gaps.
+        # Neighbours of one colour share an escape sequence, which shortens the text for grids with wide white gaps.
         for style, run in groupby(_style(pixels, x, top) for x in range(pixels.width)):
             line.append(UPPER * len(list(run)), style)
         lines.append(line)
@@ -36,7 +36,7 @@ def half_blocks(pixels: Image.Image) -> Text:
 
 
 def _style(pixels: Image.Image, x: int, top: int) -> Style:
-    # The last one of an odd number of rows has the terminal's own background below.
+    # If the number of rows is odd, the last row has the terminal's background below it.
     below = _colour(pixels, x, top + 1) if top + 1 < pixels.height else None
     return Style(color=_colour(pixels, x, top), bgcolor=below)
 

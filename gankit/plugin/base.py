@@ -1,6 +1,6 @@
 """Base class of plugins: a class with a name, a kind, settings and hook implementations.
 
-A complete trick, in one file beside a recipe:
+Example of a complete trick, in a file beside the recipe:
 
     from pydantic import Field
     from gankit import Plugin, Settings, hookimpl
@@ -39,44 +39,44 @@ hookimpl = pluggy.HookimplMarker("gankit")
 
 
 class Settings(BaseModel):
-    """Base of every plugin's `Config`. Unknown keys, NaN and infinite numbers are refused."""
+    """Base class of every plugin's `Config`. Unknown keys, NaN and infinite numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Plugin:
-    """Base of every plugin.
+    """Base class of every plugin.
 
-    One instance lives for one run. It is built from its validated settings alone, before any network exists. The hook
-    points pass everything that it needs later.
+    A run creates one instance of each of its plugins from the validated settings, before it builds the networks. Later
+    objects, such as networks, reach the plugin as arguments of its hooks.
     """
 
     name: ClassVar[str]
     """Name in recipes."""
 
     kind: ClassVar[Kind] = "trick"
-    """Kind of the plugin: the slot of the recipe that it fills, or one of the kinds in `[tricks]` and `[metrics]`."""
+    """Kind of the plugin. It decides in which tables of a recipe the plugin can be used."""
 
     api_version: ClassVar[int] = 1
     """Version of gankit's hook points (`gankit.API_VERSION`) that the plugin needs."""
 
     uses_targets: ClassVar[bool] = False
-    """For a loss: it uses `step.real_target` and `step.fake_target`, so label smoothing and label flips have effect."""
+    """For a loss: it uses `step.real_target` and `step.fake_target`, so label smoothing and label flips affect it."""
 
     cross_entropy: ClassVar[bool] = False
     """For a loss: the sigmoid of D's logits is the probability that an image is real."""
 
     relativistic_logits: ClassVar[bool] = False
-    """Trick whose loss terms use differences of D's logits, so that a single logit has no meaning of its own."""
+    """For a trick: its loss terms use differences of D's logits, so a single logit has no meaning."""
 
     uses_weights: ClassVar[bool] = False
     """For a loss: it uses `step.real_weight` and `step.fake_weight`."""
 
     batch_coupled: ClassVar[bool] = False
-    """The output for one image depends on the other images of its batch, as with batch norm."""
+    """True if the output for one image depends on the other images of its batch, as with batch norm."""
 
     per_class_networks: ClassVar[bool] = False
-    """For a network: it holds a separate network for each class, so features of different classes do not compare."""
+    """For a network: it has a separate network for each class, so features of different classes are not comparable."""
 
     spherical_prior: ClassVar[bool] = False
     """For a prior: z lies near a sphere around 0, so `gankit sample --interpolate` follows an arc."""

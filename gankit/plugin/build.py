@@ -1,4 +1,4 @@
-"""From the components of a recipe to plugins, hooks and networks."""
+"""Building of plugins, hooks and networks from the components of a recipe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from gankit.plugin.spec import Spec
 def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
     """Return one instance of every plugin by its key, in the order of the recipe, and the hooks of all of them.
 
-    Args:
-        components: the plugins with their settings, by key.
-        source: the recipe's file, for messages.
+    `source` is the recipe's file, for messages.
 
     Raises:
         RecipeError: a plugin does not fit its hook points.
@@ -40,12 +38,8 @@ def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dic
 def build_network(hooks: Hooks, player: Player, spec: Spec, run: Run | None, source: str) -> nn.Module:
     """Return a player's network after all `wrap_network` hooks.
 
-    Args:
-        hooks: of the recipe's plugins.
-        player: the player whose network is built.
-        spec: facts about the images and the latent space.
-        run: the run that is assembled, or None when a saved generator is rebuilt.
-        source: the recipe's file, for messages.
+    `run` is the run that is assembled, or None when a saved generator is rebuilt. `source` is the recipe's file, for
+    messages.
 
     Raises:
         RecipeError: no plugin or several plugins build the network, or a plugin refuses the spec.
@@ -53,7 +47,7 @@ def build_network(hooks: Hooks, player: Player, spec: Spec, run: Run | None, sou
     hook = "build_generator" if player == "generator" else "build_discriminator"
     with recipe_errors(source, player):
         own_spec = spec if player == "generator" else replace(spec, channels=spec.channels * spec.pack)
-        network: nn.Module = hooks.one(hook, own_spec)
+        network = hooks.one(hook, own_spec)
     for implementation in hooks.of("wrap_network", player):
         with recipe_errors(source, implementation.key):
             wrapped = implementation.call(player, network, run)

@@ -28,7 +28,7 @@ class Samples:
     """(N,) int64."""
 
     class_names: tuple[str, ...] = ()
-    """Names of the classes. Empty: the labels are classes of the extractor."""
+    """Names of the classes. Empty if the labels are classes of the extractor."""
 
     def digest(self) -> str:
         """Return a hash of the images and labels."""
@@ -40,16 +40,16 @@ class Samples:
 
 
 class Comparison:
-    """Generated and real images. Values that several metrics need are computed once.
+    """Generated and real images, with their features. Values that several metrics need are computed once.
 
     Args:
         real: real images.
         fake: generated images.
         extractor: feature extractor of the recipe, or None.
-        facts: facts of the protocol besides those of the extractor.
-        real_features: features of the real images, if they are computed already.
-        dataset_features: returns the features of all images that the real ones were drawn from. None if the real ones
-            are the whole dataset.
+        facts: facts of the protocol, without those of the extractor.
+        real_features: features of the real images, if they are already computed.
+        dataset_features: function that returns the features of the whole dataset. None if the real images are the whole
+            dataset.
 
     Raises:
         InputError: there are fewer than 2 real or generated images.
@@ -78,11 +78,7 @@ class Comparison:
 
     @property
     def extractor(self) -> Extractor:
-        """Feature extractor.
-
-        Raises:
-            InputError: the recipe has none.
-        """
+        """Feature extractor of the recipe. Raises InputError if the recipe has none."""
         if self._extractor is None:
             raise InputError("this metric needs features; choose an extractor: extractor.use = NAME")
         return self._extractor
@@ -114,12 +110,11 @@ class Comparison:
 
     @cached_property
     def dataset_features(self) -> Features:
-        """Features of all images that the real ones were drawn from, including the real ones."""
+        """Features of all images of the dataset that the real images come from."""
         return self.real_features if self._dataset_features is None else self._dataset_features()
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return the value of `compute()`, computed once for each key. Metrics share values by an equal key."""
+        """Return `compute()`, computed once for each key. Metrics that use the same key share the value."""
         if key not in self._cache:
             self._cache[key] = compute()
-        value: T = self._cache[key]
-        return value
+        return self._cache[key]

@@ -1,4 +1,4 @@
-"""One plugin in its place in a recipe."""
+"""Component of a recipe: one plugin with its settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gankit.plugin.slots import Kind
 
 @dataclass(frozen=True)
 class Component:
-    """One plugin in its place in the recipe, with its validated settings."""
+    """Plugin at a key of the recipe, with its validated settings."""
 
     key: str
-    """Table of the recipe: `generator`, `optimizer.discriminator`, `tricks.instance_noise`."""
+    """Name of its table in the recipe, such as `generator`, `optimizer.discriminator` or `tricks.instance_noise`."""
 
     kind: Kind
     use: str
@@ -25,11 +25,7 @@ class Component:
     resolved: ResolvedPlugin
 
     def build(self) -> Plugin:
-        """Return a new instance of the plugin.
-
-        Raises:
-            PluginError: its `__init__` does not call that of `Plugin`.
-        """
+        """Return a new instance of the plugin. Raise PluginError if its `__init__` does not call that of `Plugin`."""
         plugin = self.plugin_class(self.config)
         if not hasattr(plugin, "config"):
             raise PluginError(f"{self.plugin_class.__name__}.__init__ does not call super().__init__(config)")

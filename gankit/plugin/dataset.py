@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dataset:
-    """Square images and their labels, described before any image is read.
+    """Description of square images and their labels. The hook `load_data` returns it.
 
-    The hook `load_data` returns it. `load` is called once, when training begins, so that a recipe can be checked and a
-    network built without reading the images.
+    The images are read by `load`, which is called once, when training begins. A recipe can be checked and a network
+    built without the images.
     """
 
     channels: int
@@ -33,16 +33,16 @@ class Dataset:
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
     """Function that yields the result of `load` in chunks of n images and their labels (n,), in the same order.
 
-    With it, `gankit prepare` needs memory for one chunk only, and for the labels. None: there is only `load`.
+    With `stream`, `gankit prepare` holds only one chunk of images in memory. None if there is only `load`.
     """
 
     at_most: int | None = None
     """Largest number of images that `stream` can yield. Required with `stream`."""
 
     note: str = ""
-    """Processing of the source images, such as crop and filter, for the record."""
+    """Processing of the source images, such as cropping. `gankit prepare` records it."""
 
 
 def loaded_once(dataset: Dataset) -> Dataset:
-    """Return a dataset that reads its images at the first `load` and returns the same tensors from then on."""
+    """Return a dataset whose `load` reads the images once and returns the same tensors at every call."""
     return replace(dataset, load=cache(dataset.load))

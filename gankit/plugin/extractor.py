@@ -1,4 +1,4 @@
-"""Feature extractors: networks that turn images into features for metrics."""
+"""Feature extractors: functions from images to features, on which metrics are computed."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class Extractor:
     """Feature extractor."""
 
     facts: MetricProtocol
-    """Facts that are logged with every metric: name of the extractor with a hash of its weights, and resizing."""
+    """Facts that are logged with every metric: the extractor's name with a hash of its weights, and the resizing."""
 
     function: Callable[[Tensor], Features]
-    """Function of images (B, C, R, R), uint8, or floating point in [-1, 1] if the data are not images."""
+    """Function of images (B, C, R, R): uint8, or floating point in [-1, 1] if the data are not images."""
 
     class_names: tuple[str, ...] = ()
     """Names of the classes of the logits, if they are classes of the dataset."""
 
     logits: Callable[[Tensor], Tensor] | None = None
-    """Function of images that returns logits (B, K), if these need a pass of their own. Called only when needed."""
+    """Function of images that returns logits (B, K), if `function` does not. Called only when logits are needed."""
 
     @property
     def name(self) -> str:
@@ -68,12 +68,7 @@ class Extractor:
         return Features(values, self._without_nan(torch.cat(logits)) if logits else None)
 
     def logits_of(self, images: Tensor, features: Features) -> Tensor | None:
-        """Return logits (N, K): those of `features`, or those of a separate pass. None if the extractor has no classes.
-
-        Raises:
-            InputError: as for a call.
-            GankitError: a logit is NaN.
-        """
+        """Return logits (N, K): those of `features`, or from a separate pass. None if the extractor has no classes."""
         if features.logits is not None or self.logits is None:
             return features.logits
         chunks = [self._checked(self._apply(self.logits, c), "logits", "K") for c in images.split(CHUNK)]
@@ -90,7 +85,7 @@ class Extractor:
             return function(images)
         except GankitError:
             raise
-        except Exception as error:  # a network of a user may raise anything
+        except Exception as error:  # a user's network may raise errors of any type
             shape = "x".join(map(str, images.shape[1:]))
             raise InputError(f"{self.name} does not accept images of shape {shape}: {_reason(error)}") from error
 
@@ -109,7 +104,7 @@ class Extractor:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error in one line. TorchScript puts its own stack first and the cause last."""
+    """Return the message of an error in one line. TorchScript puts its stack first and the cause last."""
     lines = [line.removeprefix("RuntimeError: ") for line in str(error).strip().splitlines()]
     if not lines:
         return type(error).__name__
@@ -117,7 +112,7 @@ def _reason(error: Exception) -> str:
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Return uint8 images (B, C, R, R) with three channels: one grey channel is repeated, others are unchanged.
+    """Return uint8 images (B, C, R, R) with three channels: a single grey channel is repeated.
 
     Raises:
         InputError: the data are points, not images.
@@ -144,7 +139,7 @@ def network_extractor(
         device: device of the network.
         name: name for the protocol, with a hash of the weights.
         size: size in pixels to which images are resized, bilinearly with antialiasing. None: they are not resized.
-        class_names: classes of the dataset, if the logits belong to them. A single output then is features and logits.
+        class_names: classes of the dataset, if the logits belong to them. A single output is then used as both.
     """
 
     def extract(images: Tensor) -> Features:

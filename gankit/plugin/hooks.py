@@ -1,7 +1,7 @@
-"""Hook implementations of the active plugins, resolved from pluggy to plain functions.
+"""Hook implementations of the active plugins, as plain functions in the order of the recipe.
 
-pluggy calls the last registered plugin first, and a `firstresult` hook ignores further results without a message. Here
-every hook point is resolved once, at assembly, to functions in the order of the recipe.
+pluggy itself would call the last registered plugin first. With its option `firstresult`, it would ignore further
+results without a message. Here, pluggy only registers the plugins, and the core calls their functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Implementation:
     """Implementation of one hook point by one plugin."""
 
     key: str
-    """Place of the plugin in the recipe: `tricks.instance_noise`."""
+    """Key of the plugin in the recipe, such as `tricks.instance_noise`."""
 
     call: Callable[..., Any]
     """Function that takes all arguments of the hook point, in order."""
@@ -50,15 +50,8 @@ class Hooks:
         manager.add_hookspecs(hookspecs)
         order = {id(plugin): position for position, plugin in enumerate(plugins.values())}
         for key, plugin in plugins.items():
-            _check_marks(key, _class_of(plugin))
-            try:
-                manager.register(plugin, name=key)
-            except pluggy.PluginValidationError as error:
-                raise PluginError(_why_refused(key, plugin, error)) from error
-        try:
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise PluginError(_why_refused(str(manager.get_name(error.plugin)), error.plugin, error)) from error
+            _check_hooks(key, _class_of(plugin))
+            manager.register(plugin, name=key)
         self._implementations: dict[str, list[Implementation]] = {}
         for name in hookspecs.KIND_OF_HOOK:
             caller = getattr(manager.hook, name)
@@ -75,7 +68,7 @@ class Hooks:
     def of(self, name: str, player: Player | None = None) -> list[Implementation]:
         """Return the implementations of a hook point, in the order of the recipe.
 
-        With a player, plugins in the other player's slots (`optimizer.generator`) are left out.
+        With a player, plugins in the slots of the other player, such as `optimizer.generator`, are left out.
         """
         implementations = self._implementations[name]
         if player is None:
@@ -98,36 +91,23 @@ class Hooks:
         return call_all
 
     def one(self, name: str, *arguments: Any, player: Player | None = None) -> Any:
-        """Return the value of the one plugin that returns a value.
+        """Return the value of the only plugin that returns one.
 
         Raises:
             PluginError: no plugin or two plugins return a value.
         """
-        value = self.one_or_none(name, *arguments, player=player)
-        if value is None:
-            keys = ", ".join(i.key for i in self.of(name, player))
-            detail = f"implemented by {keys}, without a value" if keys else "no plugin of the recipe implements it"
-            raise PluginError(f"no plugin provides `{name}`; exactly one must ({detail})")
-        return value
-
-    def one_or_none(self, name: str, *arguments: Any, player: Player | None = None) -> Any:
-        """Return the value of at most one plugin, or None.
-
-        Raises:
-            PluginError: two plugins return a value.
-        """
         values = [(i.key, value) for i in self.of(name, player) if (value := i.call(*arguments)) is not None]
-        if len(values) > 1:
+        if len(values) == 1:
+            return values[0][1]
+        if values:
             keys = " and ".join(key for key, _ in values)
             raise PluginError(f"{keys} provide `{name}`; only one plugin can; remove the others from the recipe")
-        return values[0][1] if values else None
+        keys = ", ".join(i.key for i in self.of(name, player))
+        detail = f"implemented by {keys}, without a value" if keys else "no plugin of the recipe implements it"
+        raise PluginError(f"no plugin provides `{name}`; exactly one must ({detail})")
 
     def sole(self, name: str) -> Callable[..., Any] | None:
-        """Return the function of a hook point that at most one plugin may implement, or None.
-
-        Raises:
-            PluginError: two plugins implement it.
-        """
+        """Return the function of a hook point that at most one plugin may implement, or None if none does."""
         implementations = self.of(name)
         if len(implementations) > 1:
             keys = " and ".join(i.key for i in implementations)
@@ -136,7 +116,7 @@ class Hooks:
 
 
 class _Manager(pluggy.PluginManager):
-    """Plugin manager that searches the class for hooks, so that no property of an uninitialised instance runs."""
+    """Plugin manager that looks for hooks in the class, because a property of the instance could run any code."""
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         marked = hasattr(getattr(_class_of(plugin), name, None), "gankit_impl")
@@ -149,15 +129,7 @@ def hooks_of(plugin_class: type) -> list[str]:
 
 
 def check_hooks(plugin_class: type[Plugin], label: str) -> None:
-    """Check the hooks of a class without an instance, because an instance may need settings.
-
-    Args:
-        plugin_class: the class.
-        label: start of the error message.
-
-    Raises:
-        PluginError: the name of a hook is misspelt, or it takes an argument that its hook point does not have.
-    """
+    """Check the hooks of a class as `Hooks` does, without settings. `label` begins the error message."""
     Hooks({label: plugin_class.__new__(plugin_class)})
 
 
@@ -172,26 +144,27 @@ def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Cal
     return lambda *arguments: function(*[arguments[p] for p in positions])
 
 
-def _check_marks(key: str, plugin_class: type) -> None:
-    """Check the `@hookimpl` marks of a class.
-
-    Raises:
-        PluginError: a hook is not marked, has options of pluggy, or takes arguments that cannot be passed by position.
-    """
+def _check_hooks(key: str, plugin_class: type) -> None:
+    """Check the hooks of a class: their names, their arguments, and the mark `@hookimpl` without options of pluggy."""
     for name in dir(plugin_class):
-        method = getattr(plugin_class, name, None)
-        options: dict[str, Any] = getattr(method, "gankit_impl", {})
-        if not options and name in hookspecs.KIND_OF_HOOK and callable(method):
-            raise PluginError(
-                f"{key}: {name} is not marked as a hook, so it would never be called; write @hookimpl above it"
-            )
+        method: Any = getattr(plugin_class, name, None)
+        if not hasattr(method, "gankit_impl"):
+            if name in hookspecs.KIND_OF_HOOK and callable(method):
+                raise PluginError(
+                    f"{key}: {name} is not marked as a hook, so it would never be called; write @hookimpl above it"
+                )
+            continue
+        options: dict[str, Any] = method.gankit_impl
         if any(options.values()):
             names = " and ".join(option for option, value in options.items() if value)
             raise PluginError(
                 f"{key}: {name} has the pluggy option {names}; the order of the recipe is the only order; write "
                 "@hookimpl without options"
             )
-        for parameter in inspect.signature(method).parameters.values() if options and callable(method) else ():
+        if name not in hookspecs.KIND_OF_HOOK:
+            raise PluginError(f"{key}: {unknown_hook(plugin_class.__name__, name)}")
+        parameters = inspect.signature(method).parameters.values()
+        for parameter in parameters:
             if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 raise PluginError(
                     f"{key}: {name}: arguments are passed by position; write {parameter.name!r} without *"
@@ -201,6 +174,8 @@ def _check_marks(key: str, plugin_class: type) -> None:
                     f"{key}: {name}: {parameter.name!r} has a default, so it would always have that value; remove "
                     "the default"
                 )
+        if wrong := unknown_arguments(plugin_class.__name__, name, [p.name for p in parameters if p.name != "self"]):
+            raise PluginError(f"{key}: {wrong}")
 
 
 def _class_of(plugin: Any) -> type:
@@ -208,31 +183,16 @@ def _class_of(plugin: Any) -> type:
 
 
 def unknown_hook(owner: str, name: str) -> str:
-    """Return the message for a method that is marked as a hook that does not exist."""
+    """Return the error message for a method that is marked as a hook but has no hook point."""
     hint = nearest(name, hookspecs.KIND_OF_HOOK) or "gankit.plugin.hookspecs lists them"
     return f"{owner} marks {name!r} as a hook, but there is no such hook point; {hint}".rstrip("; ")
 
 
 def unknown_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
-    """Return the message for arguments that a hook point does not have, or None if all exist."""
+    """Return the error message for arguments that a hook point does not have, or None if all exist."""
     available = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
     unknown = [argument for argument in taken if argument not in available]
     if not unknown:
         return None
     hint = f"it can take {', '.join(available)}" if available else "it takes none"
     return f"{owner}: {name} has no argument {' and '.join(map(repr, unknown))}; {hint}"
-
-
-def _why_refused(key: str, plugin: Any, error: pluggy.PluginValidationError) -> str:
-    plugin_class = _class_of(plugin)
-    for name in dir(plugin_class):
-        method: Any = getattr(plugin_class, name, None)
-        if not hasattr(method, "gankit_impl"):
-            continue
-        if name not in hookspecs.KIND_OF_HOOK:
-            return f"{key}: {unknown_hook(plugin_class.__name__, name)}"
-        parameters = inspect.signature(method).parameters.values()
-        taken = [p.name for p in parameters if p.name != "self"]
-        if wrong := unknown_arguments(plugin_class.__name__, name, taken):
-            return f"{key}: {wrong}"
-    return f"{key}: {plugin_class.__name__} does not fit its hook point: {' '.join(str(error).split())}"

@@ -1,4 +1,4 @@
-"""Hook points: when each is called, with what, and what it may return.
+"""Hook points: when each is called, with which arguments, and what it may return.
 
 A run calls the hook points at these places:
 
@@ -93,7 +93,7 @@ def _hook(
     def declare(function: Callable) -> Callable:
         name = function.__name__
         KIND_OF_HOOK[name] = kind
-        # Python hides a DeprecationWarning from users who only run a recipe.
+        # Python hides a DeprecationWarning from users of a recipe, but shows a FutureWarning.
         whole = FutureWarning(f"the hook point {name} is deprecated: {deprecated}") if deprecated else None
         single = {
             argument: FutureWarning(f"the argument {argument!r} of {name} is deprecated: {instead}")
@@ -109,9 +109,9 @@ def _hook(
 
 @_hook("list")
 def check_recipe(recipe: RecipeInfo) -> Iterable[str] | None:
-    """Return warnings about the recipe as a whole, for combinations that have no effect or do harm.
+    """Return warnings about combinations in the recipe that have no effect or do harm.
 
-    Raise `ValueError` to refuse a combination that cannot work.
+    Raise `ValueError` for a combination that cannot work.
 
     Example:
 
@@ -123,7 +123,7 @@ def check_recipe(recipe: RecipeInfo) -> Iterable[str] | None:
 
 @_hook("exactly one")
 def load_data(spec: Spec) -> Dataset | None:
-    """Return the dataset. Only its shape must be known now. The images are read when training begins.
+    """Return the description of the dataset. The images are read later, when training begins.
 
     Example:
 
@@ -134,7 +134,7 @@ def load_data(spec: Spec) -> Dataset | None:
 
 @_hook("event")
 def adjust_spec(spec: Spec) -> None:
-    """Change the facts that the networks are built from, by assigning to the fields of `spec`.
+    """Assign to the fields of `spec`, from which the networks are built.
 
     Example:
 
@@ -147,9 +147,9 @@ def adjust_spec(spec: Spec) -> None:
 def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module | None:
     """Return a layer with its normalisation: batch norm after it, spectral norm on it, or the layer alone.
 
-    Called by the architectures, through `spec.normalize`, for each convolution and linear layer that may be
-    normalised. `features` is the layer's number of output channels. The plugin in the slot
-    `normalization.generator` is called for the generator's layers, the other one for the discriminator's.
+    The architectures call it, through `spec.normalize`, for each convolution and linear layer that may be normalised.
+    `features` is the layer's number of output channels. The plugin in the slot `normalization.generator` is called for
+    the generator's layers, that in `normalization.discriminator` for the discriminator's.
 
     Example:
 
@@ -160,7 +160,7 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 @_hook("exactly one")
 def build_generator(spec: Spec) -> nn.Module | None:
-    """Return the generator, `G(z, labels)`: (B, latent_size) and (B,) or None to (B, C, R, R) in [-1, 1].
+    """Return the generator `G(z, labels)`, from (B, latent_size) and (B,) or None to images (B, C, R, R) in [-1, 1].
 
     Example:
 
@@ -171,7 +171,9 @@ def build_generator(spec: Spec) -> nn.Module | None:
 
 @_hook("exactly one")
 def build_discriminator(spec: Spec) -> nn.Module | None:
-    """Return the discriminator, `D(images, labels)`: to logits (B,) and the features (B, F) before the last layer.
+    """Return the discriminator `D(images, labels)`, whose output is logits (B,) and features (B, F).
+
+    The features are the input of its last layer.
 
     Example:
 
@@ -182,10 +184,10 @@ def build_discriminator(spec: Spec) -> nn.Module | None:
 
 @_hook("chain")
 def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Module | None:
-    """Initialise, change or wrap a network. Return None to keep the network object.
+    """Initialise, change or wrap a network. Return None if it is the same object afterwards.
 
-    Called again, with None for `run`, when a saved generator is rebuilt to sample from it; its parameters and
-    buffers are then loaded from the file.
+    It is called again, with None for `run`, when a saved generator is rebuilt. The parameters and buffers are then
+    loaded from the file.
 
     Example:
 
@@ -222,9 +224,9 @@ def lr_schedule(player: Player, run: Run) -> Callable[[int], float] | None:
 
 @_hook("chain")
 def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]] | None:
-    """Change the terms of the plugin in the slot `loss`, of both players. Return None to keep them.
+    """Return other loss terms instead of those of the plugin in the slot `loss`, or None to keep them.
 
-    Called before the terms of all other plugins are added.
+    The terms of all other plugins are added afterwards.
 
     Example:
 
@@ -235,7 +237,7 @@ def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, lis
 
 @_hook("list")
 def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
-    """Return terms of the player's loss. The core computes the weighted sum of all terms and one backward pass.
+    """Return terms of the player's loss. The core adds up all weighted terms and runs one backward pass.
 
     Example:
 
@@ -250,9 +252,9 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
 
 @_hook("event")
 def on_start(run: Run) -> None:
-    """Prepare the first iteration of this process, after assembly and after a resumed state is loaded.
+    """Prepare the first iteration of this process. A resumed run has already loaded its checkpoint.
 
-    `run.directory` is None when nothing is written, as in a `Session` or a test.
+    `run.directory` is None when no files are written, as in a `Session` or a test.
 
     Example:
 
@@ -292,7 +294,7 @@ def sample_latent(
 
 @_hook("chain")
 def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type: ignore[empty-body]
-    """Change z, (count, latent_size), before a generator is sampled from. Not called in training.
+    """Return a changed z, (count, latent_size), for samples of a generator. Not called in training.
 
     `redraw()` returns another z of the same shape from the prior.
 
@@ -340,7 +342,7 @@ def discriminator_inputs(  # type: ignore[empty-body]
 
 @_hook("at most one")
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
-    """Replace the core's backward pass: add to the parameters' gradients and return every term's value by name.
+    """Replace the core's backward pass: accumulate gradients in `.grad` and return every term's value by name.
 
     Example:
 
@@ -352,7 +354,7 @@ def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) ->
 
 @_hook("event")
 def after_backward(run: Run, step: Step, player: Player) -> None:
-    """Change the player's complete gradients before its optimiser steps.
+    """Change the player's accumulated gradients before its optimiser steps.
 
     Example:
 
@@ -401,8 +403,8 @@ def on_log(run: Run, row: dict[str, Any]) -> None:
     """Receive a row of `log.jsonl`: losses, learning rates and images per second, or metrics, or a warning.
 
     Random numbers that a plugin draws here do not change the training. A resumed run removes the rows after its
-    checkpoint and logs them again. An exception ends the run, as in any hook point. A plugin that writes to an
-    unreliable target, such as a server, catches the exception and calls `run.warn`.
+    checkpoint and logs them again. An exception ends the run, as in any hook. A plugin that writes to a server should
+    catch the exceptions of the connection and call `run.warn`.
 
     Example:
 
@@ -416,7 +418,7 @@ def on_log(run: Run, row: dict[str, Any]) -> None:
 def on_grid(run: Run, picture: Image) -> None:
     """Receive a grid of samples that was drawn and saved after `run.iteration` iterations.
 
-    Random numbers and exceptions: as for `on_log`.
+    Random numbers and exceptions are handled as in `on_log`.
 
     Example:
 
@@ -427,9 +429,9 @@ def on_grid(run: Run, picture: Image) -> None:
 
 @_hook("event")
 def on_stop(run: Run) -> None:
-    """Close files and connections after the last checkpoint, or after an error, whose message is `run.failure`.
+    """Close files and connections. Called after the last checkpoint, or after an error with the message `run.failure`.
 
-    Warnings of a plugin are still shown, unless the run ended with an error.
+    `run.warn` still works, unless the run ended with an error.
 
     Example:
 
@@ -452,9 +454,9 @@ def sampling_generator(run: Run) -> nn.Module | None:
 
 @_hook("at most one")
 def draw_samples(images: Tensor) -> Image | None:
-    """Return a picture of samples (N, C, R, R) that a grid of images would not show well.
+    """Return a plot of samples (N, C, R, R), for data that are not images.
 
-    Called in a run, and when a saved generator is sampled from.
+    Called in a run, and when samples of a saved generator are drawn.
 
     Example:
 
@@ -465,9 +467,9 @@ def draw_samples(images: Tensor) -> Image | None:
 
 @_hook("at most one")
 def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
-    """Return the feature extractor of the metrics.
+    """Return the feature extractor of the metrics, for the slot `extractor`.
 
-    For the slot `extractor`. Called when a run with metrics begins, and by `gankit eval`.
+    Called when a run with metrics begins, and by `gankit eval`.
 
     Example:
 
@@ -478,9 +480,9 @@ def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
 
 @_hook("merged")
 def compute_metrics(comparison: Comparison) -> Mapping[str, float] | None:
-    """Return metrics, by name, that compare generated samples with real ones. Return None if none applies.
+    """Return metrics, by name, that compare generated samples with real ones, or None if they do not apply.
 
-    Without an extractor in the recipe, only the samples are available, not their features.
+    Features are available only if the recipe has an extractor.
 
     Example:
 

@@ -1,6 +1,6 @@
-"""Adapters that let a plain `nn.Module` fill a network slot or serve as an extractor.
+"""Adapters for a plain `nn.Module` as a generator, discriminator or extractor.
 
-Example: `use = "some_package.nets:Generator"`, with the arguments of its `__init__` beside it.
+Example: `use = "some_package.nets:Generator"`, with the arguments of its `__init__` in the same table.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from gankit.plugin.spec import Spec
 from gankit.plugin.step import DiscriminatorOutput
 from gankit.runtime.rng import fork_rng
 
-# Plugin classes, of which `module_plugin` makes a subclass for each module class
-
 
 class _ModulePlugin(Plugin):
+    """Base of the plugin classes that `module_plugin` makes, one for each module class."""
+
     module_class: type[nn.Module]
 
     own_settings: ClassVar[dict[str, Any]] = {}
     """Settings of gankit besides the arguments of `__init__`. An argument of the same name replaces the setting."""
 
     def build(self) -> nn.Module:
-        # Only the arguments that the recipe sets: the defaults of `__init__` may be of any type.
+        # Pass only the arguments that the recipe sets, because the defaults of `__init__` may be of any type.
         arguments = self.config.model_dump(exclude_unset=True, exclude=set(self.own_settings))
         try:
             return self.module_class(**arguments)
@@ -51,7 +51,7 @@ class _ModulePlayer(_ModulePlugin):
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
         hooks = Hooks({place: recipe.components[place].build()})
-        # A plugin that wraps the finished network, such as spectral norm, acts without `spec.normalize`.
+        # A plugin that wraps the finished network, such as spectral norm, has an effect without `spec.normalize`.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
@@ -91,7 +91,7 @@ class _ModuleExtractor(_ModulePlugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.own_settings}
-        with fork_rng(device):  # a network without a file of weights has the same weights each time
+        with fork_rng(device):  # without a file of weights, the initial weights are the same each time
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
@@ -116,11 +116,7 @@ BASES: dict[Kind, type[_ModulePlugin]] = {
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a network.
-
-    Raises:
-        InputError: the file cannot be read, or belongs to another network.
-    """
+    """Load a safetensors file into a network. Raise InputError if it cannot be read or does not fit."""
     try:
         network.load_state_dict(load(path.read_bytes()))
     except OSError as error:
@@ -132,8 +128,6 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"weights: {path} does not fit {type(network).__name__}: {' '.join(str(error).split())}"
         ) from error
 
-
-# Networks
 
 LABEL_NAMES = ("labels", "label", "y", "c", "classes", "class_labels")
 """Usual names of the argument for class labels."""
@@ -157,9 +151,10 @@ class LabelAdapter(nn.Module):
 
 
 def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
-    """Return the parameter of `forward` for the labels: one with a usual name, or a second one without a default.
+    """Return the parameter of `forward` for the labels, or None if it has none.
 
-    A second parameter with another name and a default, such as `temperature=1.0`, is not for labels. `*args` is.
+    It is `*args`, or a later parameter with a usual name, or else the first later one without a default. A parameter
+    such as `temperature=1.0` is not for labels.
     """
     parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
     for parameter in parameters:
@@ -184,9 +179,6 @@ class DiscriminatorAdapter(nn.Module):
         return DiscriminatorOutput(logits.flatten(), features.flatten(1) if features.dim() > 1 else features[:, None])
 
 
-# From a module class to a plugin class
-
-
 def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
     """Return a plugin class for a module class. Its settings are the arguments of `__init__`."""
     fields: dict[str, Any] = {}
@@ -194,7 +186,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
     for parameter in list(inspect.signature(module_class.__init__).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             any_setting = True
-        # pydantic refuses names with a leading underscore, and such an argument is internal anyway.
+        # pydantic does not allow names with a leading underscore. Such an argument is internal.
         elif parameter.kind is not parameter.VAR_POSITIONAL and not parameter.name.startswith("_"):
             default = ... if parameter.default is parameter.empty else _as_toml(parameter.default)
             fields[parameter.name] = (Any, Field(default))
@@ -209,7 +201,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Return a default in a form that TOML has, or None, which a recipe leaves out."""
+    """Return a default value if TOML can express it, with tuples as lists. Otherwise return None."""
     if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
         return [_as_toml(v) for v in value]
     return value if isinstance(value, (bool, int, float, str)) else None

@@ -1,4 +1,4 @@
-"""Names of the run and of the recipe that plugins may use. Everything else of both is internal."""
+"""Interface of the run and of the recipe for plugins. All other names of both are internal."""
 
 from __future__ import annotations
 
@@ -22,24 +22,15 @@ if TYPE_CHECKING:
 class TrainSettings(Protocol):
     """Settings of the `[train]` table that plugins may read."""
 
-    @property
-    def iterations(self) -> int: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def accumulate(self) -> int: ...
-
-    @property
-    def discriminator_steps(self) -> int: ...
-
-    @property
-    def class_balanced(self) -> bool: ...
+    iterations: int
+    batch_size: int
+    accumulate: int
+    discriminator_steps: int
+    class_balanced: bool
 
 
 class RecipeInfo(Protocol):
-    """The validated recipe, as plugins see it."""
+    """Validated recipe, with the names that plugins may use."""
 
     @property
     def name(self) -> str: ...
@@ -53,48 +44,38 @@ class RecipeInfo(Protocol):
     @property
     def components(self) -> Mapping[str, Component]:
         """Plugins with their settings, by their keys (`generator`, `tricks.r1`), in the order in which they act."""
-        ...
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested dictionaries, with all defaults."""
-        ...
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, with all defaults."""
-        ...
 
     def uses(self, name: str) -> bool:
-        """Return whether a plugin of this name is anywhere in the recipe."""
-        ...
+        """Return whether the recipe contains a plugin of this name."""
 
     def use_of(self, key: str) -> str | None:
         """Return the name of the plugin at a key such as `normalization.discriminator`, or None if there is none."""
-        ...
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the class of the plugin at a key.
-
-        Raises:
-            KeyError: no plugin is at this key.
-        """
-        ...
+        """Return the class of the plugin at a key. Raise KeyError if there is none."""
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the components that couple the samples of a batch in the player's network."""
-        ...
+        """Return the keys of the plugins that couple the samples of a batch in the player's network."""
 
 
 class Run(StepContext, Protocol):
-    """State of one training run, as plugins see it: the argument `run` of the hook points.
+    """State of one training run, with the names that plugins may use: the argument `run` of the hooks.
 
-    Networks, optimisers and loss terms exist from the hook point that follows the one that builds them.
+    Networks, optimisers and loss terms exist as soon as the hooks that build them have been called.
     """
 
+    recipe: RecipeInfo
     device: torch.device
     """Device of the networks and batches of this process."""
 
     directory: Path | None
-    """Run directory, or None when nothing is written, as in a `Session`."""
+    """Run directory, or None when no files are written, as in a `Session`."""
 
     iteration: int
     """Number of completed iterations."""
@@ -103,7 +84,7 @@ class Run(StepContext, Protocol):
     """Number of completed steps of each player."""
 
     values: dict[Player, dict[str, Tensor]]
-    """Unweighted value of each loss term at the player's last step, as scalars on the device."""
+    """Unweighted value of each loss term at the player's last step: scalar tensors on the device."""
 
     stop_reason: str | None
     """Reason that a plugin gave for ending the run, or None."""
@@ -121,43 +102,32 @@ class Run(StepContext, Protocol):
     """Loss terms of each player, with unique names."""
 
     before_step: dict[Player, Callable[[Run, Step], None]]
-    """For each player, a function that calls the hook `before_d_step` or `before_g_step` of all plugins."""
-
-    @property
-    def recipe(self) -> RecipeInfo:
-        """The recipe that is trained."""
-        ...
+    """Function for each player that calls `before_d_step` or `before_g_step` of all plugins."""
 
     @property
     def generator(self) -> nn.Module:
-        """The generator that is trained."""
-        ...
+        """Trained generator."""
 
     def stop(self, reason: str) -> None:
-        """End the run after this iteration. The reason is shown to the user."""
-        ...
+        """End the run after this iteration, and show the reason to the user."""
 
     def warn(self, sentence: str) -> None:
-        """Show a warning to the user while the run goes on, and write it to `log.jsonl`."""
-        ...
+        """Show a warning to the user and write it to `log.jsonl`. The run continues."""
 
     def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """Return z from the prior, (count, latent_size), on the device."""
-        ...
 
     def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return real images that depend on the seed alone, (count, C, R, R) in [-1, 1], and their labels (count,).
+        """Return real images, (count, C, R, R) in [-1, 1], and their labels (count,). They depend on the seed alone.
 
         The order of the training batches does not change.
 
         Raises:
             InputError: batches are class-balanced and `count` is not a multiple of the number of classes.
         """
-        ...
 
     def learning_rate(self, player: Player) -> float:
         """Return the learning rate of the player's first parameter group at the current iteration."""
-        ...
 
 
 StepOrder = Sequence[Player]

@@ -1,7 +1,7 @@
 """Registry of installed plugins, read from entry points without importing them.
 
 The name of an entry point in the group `gankit.plugins` is `kind.name`, such as `optimizer.adam`, so that the kind is
-known without an import. A plain `name` is allowed too. Its kind is that of the class.
+known without an import. A plain `name` is also allowed. The plugin's kind is then the attribute `kind` of its class.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Entry:
     distribution: str
     version: str
     value: str
-    """Place of the class: `package.module:Class`."""
+    """Import path of the class: `package.module:Class`."""
 
     @property
     def label(self) -> str:
@@ -47,11 +47,7 @@ class Entry:
         return f"{self.kind}.{self.name}" if self.kind else self.name
 
     def load(self) -> type:
-        """Import the class.
-
-        Raises:
-            PluginError: the import fails in any way, or the entry point is not a class. The error names the cause.
-        """
+        """Import the class. Raise PluginError with the cause if the import fails or the entry point is not a class."""
         try:
             target = metadata.EntryPoint(self.label, self.value, GROUP).load()
         except BaseException as error:
@@ -70,20 +66,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class ResolvedPlugin:
-    """Class that the `use` of a recipe stands for, and its origin."""
+    """Class that a `use` in a recipe refers to, and its origin."""
 
     target: type
     use: str
-    """Value of `use` that leads to the class from any folder."""
+    """Value of `use` that refers to the class from any folder."""
 
     distribution: str
     version: str
     origin: str
-    """`package.module:Class`, or the absolute path of a file instead of the module."""
+    """`package.module:Class`, or `FILE:Class` with the absolute path of a file."""
 
     @property
     def source_digest(self) -> str:
-        """SHA-256 of the file of the class, or an empty string without a file."""
+        """SHA-256 of the source file of the class, or an empty string if there is no file."""
         file = getattr(sys.modules.get(self.target.__module__), "__file__", None)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and os.path.isfile(file) else ""
 
@@ -100,9 +96,9 @@ class Registry:
         return cls(_installed_entries())
 
     def named(self, name: str, kinds: tuple[Kind, ...]) -> list[Entry]:
-        """Return the entries that `name` can mean in a place for these kinds."""
+        """Return the entries of plugins of these kinds that are called `name`."""
         exact = [e for e in self.entries if e.name == name and e.kind in kinds]
-        # An entry point without a kind can be of any kind. It counts only if no entry point names the kind.
+        # An entry point without a kind is used only if no entry point with one of these kinds has the name.
         return exact or [e for e in self.entries if e.name == name and e.kind is None]
 
     def version_of(self, distribution: str) -> str | None:
@@ -119,16 +115,16 @@ class Registry:
         return sorted({e.name for e in self.entries if e.kind in (*kinds, None)})
 
     def find(self, use: str, kinds: tuple[Kind, ...], folder: Path, recorded: str = "") -> ResolvedPlugin:
-        """Return the class that a `use` stands for.
+        """Return the class that a `use` refers to.
 
         Args:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
-            kinds: kinds that the place in the recipe accepts.
+            kinds: kinds that this table of the recipe accepts.
             folder: folder that the path of a file is relative to.
-            recorded: distribution to prefer when several offer the name.
+            recorded: distribution to prefer if several provide the name.
 
         Raises:
-            PluginError: there is no such class, it cannot be imported, or several distributions offer it.
+            PluginError: there is no such class, it cannot be imported, or several distributions provide it.
         """
         location, colon, class_name = use.rpartition(":")
         if colon and location.endswith(".py"):
@@ -177,27 +173,27 @@ class Registry:
         if not names:
             return "none is installed"
         if len(names) > 12:
-            lists = " or ".join(f"`gankit list-plugins --kind {kind}`" for kind in kinds)
-            return f"{lists} shows all {len(names)}"
+            only = f" --kind {kinds[0]}" if len(kinds) == 1 else ""
+            return f"`gankit list-plugins{only}` lists all"
         return f"installed: {', '.join(names)}"
 
 
 def _from(entries: Iterable[Entry], distribution: str) -> list[Entry]:
-    """Return the entries of one distribution, in any spelling of its name: `gankit_lecam`, `gankit-lecam`."""
+    """Return the entries of one distribution. `gankit_lecam` and `gankit-lecam` are the same name."""
     canonical = canonicalize_name(distribution)
     return [entry for entry in entries if canonicalize_name(entry.distribution) == canonical]
 
 
 def _cause(error: BaseException) -> str:
-    """Return the message for an error of an import."""
-    # An ImportError that is not a ModuleNotFoundError: the module lacks a name.
+    """Return the message for an error that an import raised."""
+    # An ImportError that is no ModuleNotFoundError means that the module exists, but lacks the imported name.
     too_old = type(error) is ImportError and error.name == "gankit"
     hint = "; it may need a newer gankit: `pip install -U gankit`" if too_old else ""
     return f"{type(error).__name__}: {error}{hint}"
 
 
 def _places(kind: str) -> list[str]:
-    """Return the keys of a recipe where a plugin of this kind can be."""
+    """Return the keys of a recipe that accept a plugin of this kind."""
     if kind in PLAYER_SLOTS:
         return [f"{kind}.generator", f"{kind}.discriminator"]
     listed = [one for kinds in NAMED_TABLES.values() for one in kinds]
@@ -210,10 +206,10 @@ def _installed_entries() -> list[Entry]:
         try:
             points = [p for p in distribution.entry_points if p.group == GROUP]
             if not points:
-                # Most distributions have none. Reading the name of each would cost more than everything below.
+                # Most distributions have none. Reading the name of each of them would be slow.
                 continue
             owner, version = str(distribution.name), str(distribution.version)
-        except Exception:  # a half-removed or broken package raises different errors in each version of Python
+        except Exception:  # a broken package raises different errors in different versions of Python
             continue
         for point in points:
             kind, _, name = point.name.rpartition(".")
@@ -233,7 +229,7 @@ def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
 
 
 def _module_of(path: Path) -> ModuleType:
-    """Import a file and return its module. Classes of one file share a module; a changed file gives a new module."""
+    """Import a file and return its module. A file is imported once, and again after it has changed."""
     module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
@@ -241,7 +237,7 @@ def _module_of(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # The file may import files beside it. At the end of the path they do not hide other modules.
+    # The file may import modules from its own folder. At the end of `sys.path`, they do not hide other modules.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[module_name] = module
@@ -280,6 +276,5 @@ def _class_in(module: ModuleType, name: str, place: str) -> type:
 
 
 def _distribution_of(module_name: str) -> tuple[str, str]:
-    for name in metadata.packages_distributions().get(module_name.partition(".")[0], []):
-        return name, metadata.version(name)
-    return "", ""
+    names = metadata.packages_distributions().get(module_name.partition(".")[0])
+    return (names[0], metadata.version(names[0])) if names else ("", "")

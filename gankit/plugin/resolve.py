@@ -1,4 +1,4 @@
-"""From a resolved class to a plugin class that fits its place in a recipe."""
+"""Check and conversion of a resolved class to a plugin class for its key in a recipe."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_api_version(version: Any, use: str, distribution: str) -> None:
-    """Check that this gankit has the hook points that a plugin needs.
-
-    Raises:
-        PluginError: the plugin needs a later version, or its `api_version` is not a whole number.
-    """
+    """Raise PluginError if a plugin needs later hook points, or if its `api_version` is not a whole number."""
     if type(version) is not int:
         raise PluginError(f"{use}: api_version is {version!r}; it must be a whole number such as gankit.API_VERSION")
     if version > API_VERSION:
@@ -31,23 +27,19 @@ def check_api_version(version: Any, use: str, distribution: str) -> None:
 
 
 def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[Plugin]:
-    """Return the plugin class for a place of the recipe.
+    """Return the plugin class of a resolved class, for a table of the recipe that accepts these kinds.
 
     A plain `nn.Module` is wrapped as a plugin where a network or an extractor is expected.
 
-    Args:
-        resolved: the class, and where it came from.
-        kinds: the kinds that the place accepts.
-
     Raises:
-        PluginError: the class does not belong there.
+        PluginError: the class is not a plugin of these kinds.
     """
-    # Imported here, because a listing of plugins checks versions and needs no pydantic.
+    # Imported here, because `gankit list-plugins` checks versions without pydantic.
     from gankit.plugin.base import Plugin, Settings
 
     plugin_class = resolved.target
     if not issubclass(plugin_class, Plugin):
-        # Imported here, because a recipe without such a class needs no torch to be read.
+        # Imported here, because most recipes can be read without torch.
         from torch import nn
 
         from gankit.plugin.module_adapter import BASES, module_plugin
@@ -59,7 +51,7 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     if not isinstance(getattr(plugin_class, "name", None), str):
         raise PluginError(f'{resolved.use} has no name; write name = "..." in the class')
     for old in RENAMED.keys() & dir(plugin_class):
-        # Without this check, a class attribute under its old name would have no effect, without any message.
+        # Without this check, a class attribute with its old name would be ignored without a message.
         if (new := new_name(old, vars(Plugin))) is not None:
             raise PluginError(f"{resolved.use}: the class attribute {old} is called {new} now; rename it")
     if plugin_class.kind not in KINDS:

@@ -1,4 +1,4 @@
-"""Players, kinds of plugin, and the places of a recipe that plugins fill. Imports neither torch nor pydantic."""
+"""Players, kinds of plugin, and the tables of a recipe for them. Does not import torch or pydantic."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
-"""Slots that one plugin fills for the whole run: `[generator]`."""
+"""Tables of a recipe with one plugin for the whole run, such as `[generator]`."""
 
 PLAYER_SLOTS: tuple[Kind, ...] = ("normalization", "optimizer")
-"""Slots that one plugin fills for each player: `[optimizer.generator]`."""
+"""Tables of a recipe with one plugin for each player, such as `[optimizer.generator]`."""
 
 DEFAULT_USE: dict[str, str] = {
     "latent": "normal",
@@ -40,10 +40,10 @@ DEFAULT_USE: dict[str, str] = {
     "optimizer": "adam",
     "extractor": "classifier",
 }
-"""Names of the plugins that fill the slots that a recipe leaves out. Every other slot must be filled."""
+"""Plugin of each slot that a recipe may leave out. All other slots are required."""
 
 TRICK_KINDS: tuple[Kind, ...] = ("trick", "penalty", "augmentation", "logger")
-"""Kinds of the plugins in `[tricks]`, which act in the order of the recipe whatever their kind."""
+"""Kinds of the plugins in `[tricks]`. All of them act in the order of the recipe."""
 
 NAMED_TABLES: dict[str, tuple[Kind, ...]] = {"tricks": TRICK_KINDS, "metrics": ("metric",)}
-"""Tables that hold any number of plugins, each under a name, and the kinds that each table accepts."""
+"""Tables with any number of plugins, each under a name, and the kinds that each table accepts."""

@@ -21,7 +21,7 @@ def _without_normalization(player: Player, layer: nn.Module, features: int) -> n
 class Spec:
     """Facts about the images and the latent space, known before any network is built.
 
-    The dataset sets the facts about images. The hook `adjust_spec` may change every field. The architectures use them.
+    The dataset sets the facts about images, and the hook `adjust_spec` may change every field.
     """
 
     channels: int = 3
@@ -45,13 +45,10 @@ class Spec:
     """
 
     conditional: bool = False
-    """The generator depends on the labels. The plugin of the generator sets it in `adjust_spec`."""
+    """True if the generator depends on the labels. The plugin of the generator sets it in `adjust_spec`."""
 
     class_balanced: bool = False
-    """Every training batch holds the same number of images of each class."""
+    """True if every training batch has the same number of images of each class."""
 
     normalize: Normalize = _without_normalization
-    """Function that the architectures call on each layer that may be normalised.
-
-    Example: `spec.normalize("generator", conv, 64)`.
-    """
+    """Function that the networks call on each layer that may be normalised: `spec.normalize("generator", conv, 64)`."""

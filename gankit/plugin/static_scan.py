@@ -1,10 +1,8 @@
-"""Classes of plugins, read from source files without running them.
+"""Plugin classes, read from source files by parsing them, without an import.
 
-Entry points hold a kind, a name and a place, but neither docstrings nor hook points, and a cache of these would first
-have to import every package. Parsing is the only way that runs no code of others, needs nothing from their authors, and
-still finds misspelt hooks and wrong arguments; it costs a fraction of the import of torch.
-
-Values that only running the code would give, such as a class made by a call, stay unknown.
+`gankit list-plugins` shows docstrings and hook points, which entry points do not have. Importing every package would
+run its code and take as long as importing torch. Values that need running code, such as a class made by a call, stay
+unknown.
 """
 
 from __future__ import annotations
@@ -23,26 +21,26 @@ _UNKNOWN = object()
 """Placeholder for a value that is not a literal."""
 
 MAX_HOPS = 8
-"""Largest number of modules through which an import is followed. It ends circles of imports."""
+"""Largest number of modules through which an imported name is followed. It ends circular imports."""
 
 
 @dataclass
 class ScannedClass:
-    """A class, with everything that it inherits from base classes that can be read."""
+    """Facts about a class, including those inherited from base classes with readable source."""
 
     name: str
 
     is_plugin: bool = False
-    """True if it inherits from `gankit.Plugin`."""
+    """True if the class inherits from `gankit.Plugin`."""
 
     summary: str = ""
-    """First line of its own docstring."""
+    """First line of the docstring."""
 
     constants: dict[str, Any] = field(default_factory=dict)
     """Class attributes with literal values, such as `kind = "loss"`."""
 
     hooks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Methods marked as hooks, with their arguments."""
+    """Arguments of the methods that are marked as hooks, by name."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class _Module:
     name: str
     text: str
     names: dict[str, ast.ClassDef | tuple[str, str]]
-    """Classes of the module by name, and the module and name of what it imports (`""` for a whole module)."""
+    """Classes of the module by name; for an imported name, its module and its name there (`""` for a module)."""
 
 
 class ClassScanner:
@@ -65,7 +63,7 @@ class ClassScanner:
         self._modules: dict[str, _Module | None] = {}
 
     def of(self, value: str) -> ScannedClass | None:
-        """Return the class of an entry point such as `package.module:Class`, or None if no source file shows it.
+        """Return the class of an entry point such as `package.module:Class`, or None if its source is not readable.
 
         Raises:
             PluginError: there is no such module or class, or the file is not valid Python.
@@ -82,7 +80,7 @@ class ClassScanner:
         constants_known = True
         for module, definition in self._with_bases(*located):
             if definition is None:
-                # A base class that cannot be read may set any constant before the classes after it do.
+                # An unreadable base class may set any attribute, and takes precedence over the base classes after it.
                 constants_known = False
                 continue
             scanned.is_plugin |= (module.name, definition.name) == ("gankit.plugin.base", "Plugin")
@@ -96,7 +94,7 @@ class ClassScanner:
     def _with_bases(
         self, module: _Module, definition: ast.ClassDef, seen: frozenset[str] = frozenset()
     ) -> Iterator[tuple[_Module, ast.ClassDef | None]]:
-        """Yield a class and its base classes, depth first, with None for a base class that cannot be read."""
+        """Yield a class and its base classes, depth first, with None for an unreadable base class."""
         yield module, definition
         place = f"{module.name}:{definition.name}"
         for base in definition.bases:
@@ -109,7 +107,7 @@ class ClassScanner:
                 yield module, None
 
     def _find(self, module_name: str, path: list[str], hops: int = MAX_HOPS) -> tuple[_Module, ast.ClassDef] | None:
-        """Return a class by the path of names that leads to it from a module, such as `["nets", "Generator"]`."""
+        """Return the class at a path of names in a module, such as `["nets", "Generator"]`, or None if unknown."""
         if not hops or not path or module_name.partition(".")[0] not in self.packages:
             return None
         module = self._module(module_name)
@@ -128,11 +126,7 @@ class ClassScanner:
 
 
 def _parse(name: str) -> _Module | None:
-    """Return a module from its source, or None if it has no source, as in a compiled module.
-
-    Raises:
-        PluginError: there is no such module, or it is not valid Python.
-    """
+    """Return a module from its source, or None if it has no source, like a compiled module."""
     spec = spec_without_import(name)
     if spec is None:
         raise PluginError(f"there is no module {name}")
@@ -159,7 +153,7 @@ def _parse(name: str) -> _Module | None:
 
 
 def spec_without_import(module: str) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module is. `importlib.util.find_spec` would import the packages around it."""
+    """Return the spec of a module, or None. `importlib.util.find_spec` would import its parent packages."""
     top, *inner = module.split(".")
     try:
         spec = importlib.util.find_spec(top)

@@ -1,4 +1,4 @@
-"""One step: the samples of one update, and what the discriminator returns for them."""
+"""Step: the samples of one update, and the discriminator's output for them."""
 
 from __future__ import annotations
 
@@ -21,26 +21,24 @@ Source = Literal["real", "fake"]
 
 
 class StepContext(Protocol):
-    """Part of the run that a step and its loss terms need."""
+    """Names of the run that a step and its loss terms use."""
 
     spec: Spec
     ranks: Ranks
-    """Processes that train this run together. Usually there is one."""
+    """Processes that train this run together, usually one."""
 
     @property
     def discriminator(self) -> nn.Module:
-        """The discriminator that is trained."""
-        ...
+        """Trained discriminator."""
 
     def discriminator_inputs(
         self, images: Tensor, labels: Tensor | None, source: Source, player: Player
     ) -> tuple[Tensor, Tensor | None]:
         """Return images (B, C, R, R) and labels (B,) after all `discriminator_inputs` hooks."""
-        ...
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Output of a discriminator for B images."""
+    """Output of a discriminator for B inputs."""
 
     logits: Tensor
     """(B,), before any sigmoid. Large values mean real."""
@@ -51,7 +49,7 @@ class DiscriminatorOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class LossTerm:
-    """Named, weighted part of a player's loss."""
+    """Weighted term of a player's loss."""
 
     name: str
     function: Callable[[Step], Tensor]
@@ -60,7 +58,7 @@ class LossTerm:
     weight: float = 1.0
 
     every: int = 1
-    """Interval in steps of the player. The term acts on every n-th step with n times its weight.
+    """Interval n, in steps of the player: the term acts on every n-th step, with n times its weight.
 
     Source: lazy regularisation, Karras 2019.
     """
@@ -70,8 +68,8 @@ class LossTerm:
 class Step:
     """Samples of one update of one player.
 
-    The outputs of D are computed when a loss term first uses them. A loss that does not use real images in the G step
-    costs no pass of D over them.
+    The outputs of D are computed when a loss term first uses them. So D is not applied to the real images in a G step
+    whose loss does not use them.
     """
 
     run: StepContext
@@ -80,13 +78,13 @@ class Step:
     """(B, C, R, R) in [-1, 1]."""
 
     labels: Tensor | None
-    """(B,) int64, classes of the real images and of the fake images. None when there are no classes."""
+    """(B,) int64, the classes of both the real and the fake images. None without classes."""
 
     z: Tensor
     """(B, latent_size)."""
 
     fake: Tensor
-    """(B, C, R, R) in [-1, 1]. Carries gradients to G in the G step only."""
+    """(B, C, R, R) in [-1, 1]. Has gradients with respect to G only in the G step."""
 
     real_target: Tensor | float = 1.0
     """Target probability of D for real images. A tensor has shape (B,)."""
@@ -110,11 +108,7 @@ class Step:
     """Simulated lookahead step. Plugins set targets and weights as usual but must not update their state."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field.
-
-        Raises:
-            PluginError: there is no such field. A misspelt field would have no effect, without any message.
-        """
+        """Set a field. Raise PluginError for an unknown name, because a misspelt field would have no effect."""
         if name not in self.__dataclass_fields__ and not hasattr(type(self), name):
             raise PluginError(
                 f"a step has no {name!r}; {nearest(name, [*self.__dataclass_fields__, *vars(type(self))])}state of a "
@@ -128,12 +122,12 @@ class Step:
             """Raise an error that gives the new name of a renamed field. Called only for missing names."""
             if (new := new_name(name, vars(type(self)))) is not None:
                 raise PluginError(f"a step has no {name!r}; it is called {new!r} now")
-            # Raises the AttributeError again, which may come from inside a property.
+            # This call raises the AttributeError again. It may come from inside a property.
             return self.__getattribute__(name)
 
     @property
     def num_logits(self) -> int:
-        """Number of logits of D for the real images, and for the fake ones: B, or fewer with packing."""
+        """Number of logits of D for the real images, equal to that for the fake ones: B, or B / pack with packing."""
         return len(self.real) // self.run.spec.pack
 
     @cached_property
@@ -162,7 +156,7 @@ class Step:
         return DiscriminatorOutput(*discriminator(images, labels))
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
-        """Return a copy of the step with these outputs of D, and with other fields changed as given."""
+        """Return a copy of the step with these outputs of D and with the fields in `changes`."""
         copy = replace(self, **changes)
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

@@ -1,1 +1,1 @@
-"""Recipes: from TOML to a validated recipe and back."""
+"""Recipes: reading, validation and comparison."""

@@ -1,7 +1,5 @@
 """Recipes that are part of gankit: in the wheel as `gankit/_recipes`, in a checkout as `recipes/`."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 
@@ -50,7 +48,7 @@ def find_recipe(given: str) -> Path:
 
 
 def summary(path: Path) -> str:
-    """Return the first line of the comment at the start of a recipe, after the line that names its schema."""
+    """Return the first line of the comment at the start of a recipe, without the line with its schema."""
     lines = path.read_text(encoding="utf-8").splitlines()
     first = next((line for line in lines if not line.startswith("#:")), "")
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""

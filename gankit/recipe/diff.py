@@ -1,6 +1,4 @@
-"""Differences between recipes, and run names made of them."""
-
-from __future__ import annotations
+"""Differences between recipes, and labels of runs made of these differences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,20 +7,19 @@ from gankit.recipe.toml import Raw
 
 SEED = "seed"
 UNNAMED = ("name", "requires", "output.directory", "output.log_every", "output.sample_every")
-"""Keys that are left out of run names."""
+"""Keys that are left out of the labels of runs."""
 
 WITHOUT_EFFECT = (
     *("name", "requires", "output.", "evaluation.", "extractor.", "metrics."),
     *("train.device", "train.keep_freed_memory", "train.deterministic"),
 )
-"""Prefixes of the keys that do not change what a run learns, only where it computes and what it writes or measures."""
+"""Prefixes of keys that do not affect the training, only the device, the files and the evaluation."""
 
-MAX_DIFFERENCES = 4
-"""Most differences in a run name. Recipes that differ in more are named by their own names."""
+MAX_DIFFERENCES = 4  # maximum number of differences in the label of a run
 
 
 def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Return nested tables as one, with keys such as `tricks.packing.size`."""
+    """Return nested tables as a single table, with keys such as `tricks.packing.size`."""
     flat: dict[str, Any] = {}
     for key, value in raw.items():
         if isinstance(value, dict):
@@ -33,9 +30,9 @@ def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def training_settings(recipe: Raw) -> tuple[tuple[str, str], ...]:
-    """Return the settings that change what a run learns, without the seed.
+    """Return the settings that affect the training, without the seed. Runs with equal settings are repetitions.
 
-    Runs with equal settings are repetitions of each other. The order of the recipe is kept, because tricks act in it.
+    The settings are in the order of the recipe, because tricks act in this order.
     """
     return tuple(
         (key, repr(value))
@@ -45,9 +42,9 @@ def training_settings(recipe: Raw) -> tuple[tuple[str, str], ...]:
 
 
 def differing_keys(recipes: Sequence[Raw]) -> list[str]:
-    """Return the keys that differ between recipes, in the recipes' order.
+    """Return the keys that differ between recipes, in the order of the recipes.
 
-    For different plugins in one place, only the key `use` is returned. The settings of a plugin are compared among the
+    If a slot has different plugins, the key is its `use`. The settings of a plugin are then compared only between the
     recipes that have it. If only the order of the tricks differs, the key is `tricks`.
     """
     flats = [flattened(recipe) for recipe in recipes]
@@ -56,7 +53,7 @@ def differing_keys(recipes: Sequence[Raw]) -> list[str]:
         if _same(flats, key):
             continue
         owner = key.rpartition(".")[0]
-        # A table within a plugin's table is part of its settings.
+        # A table inside the table of a plugin is part of its settings, so the search goes up to the plugin's table.
         while owner and not any(f"{owner}.use" in flat for flat in flats):
             owner = owner.rpartition(".")[0]
         use = f"{owner}.use"
@@ -78,7 +75,7 @@ def _same(flats: Sequence[Mapping[str, Any]], key: str) -> bool:
 
 
 def describe_setting(recipe: Raw, key: str) -> str:
-    """Return a recipe's value of a key as text: `loss hinge`, `tricks.packing`, `no tricks.packing`.
+    """Return the value of a key as text: `loss hinge`, `tricks.packing`, or `no tricks.packing`.
 
     The text is empty for a setting of a plugin that the recipe does not have.
     """
@@ -97,10 +94,10 @@ def format_value(value: Any) -> str:
 
 
 def distinct_labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
-    """Return a label for each recipe: its differences from the others, without those shared by more than half.
+    """Return a label for each recipe: the values in which it differs from at least half of the recipes.
 
-    The name from `names` is added to labels that are not unique, and replaces empty ones. If a recipe has more than
-    `MAX_DIFFERENCES` differences and all recipes have names of their own, the labels are these names.
+    The name from `names` is added to labels that are not unique, and replaces empty labels. If a label would have more
+    than `MAX_DIFFERENCES` values, the labels are the recipes' own names, provided that these are all different.
     """
     keys = [key for key in differing_keys(recipes) if key not in UNNAMED]
     settings = [{key: describe_setting(recipe, key) for key in keys} for recipe in recipes]

@@ -1,7 +1,5 @@
 """JSON Schema of recipes with the installed plugins, so that an editor can complete and check their keys."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Iterable
@@ -20,15 +18,12 @@ from gankit.recipe.settings import Evaluation, Output, Train
 
 Schema = dict[str, Any]
 
-EXTRACTOR: tuple[Kind, ...] = ("extractor",)
-"""Kind of the slot `extractor`, which is empty in a recipe without metrics."""
-
 FROM_A_FILE = r"^.+:\w+$"
-"""Regular expression for `./file.py:Class` or `package.module:Class`, whose settings are not known here."""
+"""Regular expression for `./file.py:Class` or `package.module:Class`. The settings of such a class are unknown."""
 
 
 def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
-    """Return the schema, and a sentence for each plugin that is left out because it cannot be imported."""
+    """Return the schema, and a sentence for each plugin that is left out because it has no schema."""
     plugins: dict[Kind, dict[str, type[Plugin]]] = {}
     broken = []
     for entry in entries:
@@ -50,7 +45,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     shared = definitions["$defs"]
 
     def settings_of(model: type[Settings]) -> Schema:
-        """Return the schema of a model's table, as a copy to which `use` may be added."""
+        """Return a copy of the schema of a model's table."""
         return copy.deepcopy(shared[references[model, "validation"]["$ref"].removeprefix("#/$defs/")])
 
     tables = {
@@ -59,25 +54,19 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         for name, plugin_class in of_kind.items()
     }
 
-    def references_of(kind: Kind) -> list[Schema]:
-        return [{"$ref": f"#/$defs/{kind}.{name}"} for name in plugins.get(kind, {})]
-
     def place(kind: Kind) -> Schema:
-        """Return the schema of a place for one plugin of a kind."""
-        settings = [settings_of(plugin_class.Config)["properties"] for plugin_class in plugins.get(kind, {}).values()]
+        """Return the schema of a slot for one plugin of a kind."""
+        of_kind = plugins.get(kind, {})
+        keys: Schema = {key: {} for plugin in of_kind.values() for key in settings_of(plugin.Config)["properties"]}
         return {
             "description": f"{kind} plugin: its name, or a table with its settings",
             "anyOf": [
-                {"enum": list(plugins.get(kind, {}))},
-                {"type": "string", "pattern": _named(plugins.get(kind, {}))},
+                {"enum": list(of_kind)},
+                {"type": "string", "pattern": _named(of_kind)},
                 {"type": "string", "pattern": FROM_A_FILE},
-                *references_of(kind),
-                # A table without `use` has settings of the default plugin, or of that of the extended recipe.
-                {
-                    "type": "object",
-                    "properties": {key: {} for keys in settings for key in keys},
-                    "additionalProperties": False,
-                },
+                *({"$ref": f"#/$defs/{kind}.{name}"} for name in of_kind),
+                # A table without `use` has settings of the default plugin, or of the plugin in the extended recipe.
+                {"type": "object", "properties": keys, "additionalProperties": False},
                 _FOREIGN,
             ],
         }
@@ -99,7 +88,8 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         "output": settings_of(Output),
         "evaluation": settings_of(Evaluation),
     }
-    for kind in (*SINGLE_SLOTS, *EXTRACTOR):
+    single: tuple[Kind, ...] = (*SINGLE_SLOTS, "extractor")
+    for kind in single:
         properties[kind] = place(kind)
     for kind in PLAYER_SLOTS:
         players = {player: place(kind) for player in PLAYERS}
@@ -107,7 +97,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     for table, kinds in NAMED_TABLES.items():
         one = kinds[0]
         named = {name: f"{kind}.{name}" for kind in kinds for name in plugins.get(kind, {})}
-        # `tricks` holds plugins of several kinds. Its definition has the name of the first: `trick`.
+        # The table `tricks` may have plugins of several kinds. Its definition has the name of the first kind.
         properties[table] = {
             "type": "object",
             "description": f"any number of {table}, in the order in which they act",
@@ -141,7 +131,7 @@ _FOREIGN: Schema = {
 
 
 def _named(names: Iterable[str]) -> str:
-    """Return a regular expression for one of the names, alone or with its distribution: `hinge@gankit`."""
+    """Return a regular expression for the names, each with or without its distribution: `hinge@gankit`."""
     return rf"^({'|'.join(map(re.escape, names))})(@[\w.-]+)?$"
 
 

@@ -1,8 +1,8 @@
-"""Recipe: validation of the tables of a TOML file, and the way back to TOML.
+"""Recipe: validation of the tables of a TOML file, and conversion back to TOML.
 
 A recipe has three kinds of table: settings of the core (`train`, `output`, `evaluation`), slots for one plugin each
 (`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`), which act in the order of the
-file. All mistakes are found in one pass and raised as one RecipeError.
+file. One RecipeError lists all mistakes.
 """
 
 from __future__ import annotations
@@ -64,10 +64,7 @@ class Recipe:
     """File of the recipe, for messages."""
 
     requires: tuple[str, ...] = ()
-    """Distributions that must be installed, in the notation of pip: `gankit-lecam >= 0.2`.
-
-    They include the distributions of the plugins, so that the recorded recipe of a run can be run elsewhere.
-    """
+    """Distributions that must be installed, as for pip: `gankit-lecam >= 0.2`. They include those of all plugins."""
 
     @classmethod
     def load(
@@ -77,7 +74,7 @@ class Recipe:
 
         Args:
             path: the file.
-            overrides: `key.path=value` with TOML values; a bare word is a string.
+            overrides: `key.path=value` with TOML values; a string of one word needs no quotes.
             drop: keys of tables or values to leave out. Applied before the overrides.
             registry: registry of plugins. Default: the installed ones.
 
@@ -104,9 +101,10 @@ class Recipe:
 
         Args:
             raw: tables of the recipe.
-            source: file of the recipe. Paths of plugin files are relative to its folder.
+            source: file of the recipe, for messages. Paths of plugin files are relative to its folder.
             registry: registry of plugins. Default: the installed ones.
-            recorded: as for `RecipeParser`.
+            recorded: `distribution` and `version` of each plugin in an earlier run, by key. They decide between several
+                distributions with a plugin of the same name.
 
         Raises:
             RecipeError: the recipe is wrong. The error lists all mistakes.
@@ -136,11 +134,7 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
     def changed(self, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-        """Return this recipe with changes, validated again.
-
-        Args:
-            overrides: `key.path=value` with TOML values, as on the command line.
-            drop: keys of tables or values to leave out. Applied before the overrides.
+        """Return this recipe with changes, validated again. The arguments are those of `load`.
 
         Raises:
             RecipeError: the new recipe is wrong. The error lists all mistakes.
@@ -164,9 +158,10 @@ class Recipe:
         return self.components[key].plugin_class.name if key in self.components else None
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the plugins that couple the images of a batch in the player's network.
+        """Return the keys of the plugins with `batch_coupled` that act in the player's network.
 
-        A coupled output of one image depends on the other images of the batch. Tricks couple in the discriminator.
+        In such a network, the output for one image depends on the other images of the batch. Tricks with this attribute
+        act in the discriminator.
         """
         return [
             key
@@ -176,11 +171,7 @@ class Recipe:
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the class of the plugin at a key.
-
-        Raises:
-            KeyError: there is no plugin.
-        """
+        """Return the class of the plugin at a key such as `loss`, or raise KeyError if there is no plugin."""
         return self.components[key].plugin_class
 
 
@@ -198,7 +189,7 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return ` >= 0.2`, without a local part such as `+cu126`, or an empty string for an invalid version."""
+    """Return ` >= 0.2` for the version 0.2 or 0.2+cu126, and an empty string for an invalid version."""
     try:
         return f" >= {Version(version).public}"
     except InvalidVersion:
@@ -206,15 +197,7 @@ def _at_least(version: str) -> str:
 
 
 class RecipeParser:
-    """Parser of one recipe, which collects all problems.
-
-    Args:
-        raw: tables of the recipe.
-        source: file of the recipe, for messages and relative paths.
-        registry: registry of plugins.
-        recorded: `{"distribution": ..., "version": ...}` by key, of an earlier run of the recipe. If several
-            distributions have a plugin of the same name, the recorded one is used.
-    """
+    """Parser of one recipe, which collects all problems. Its arguments are those of `Recipe.from_dict`."""
 
     def __init__(
         self,
@@ -231,11 +214,7 @@ class RecipeParser:
         self.problems: list[Problem] = []
 
     def parse(self) -> Recipe:
-        """Return the validated recipe.
-
-        Raises:
-            RecipeError: the recipe is wrong. The error lists all mistakes.
-        """
+        """Return the validated recipe, or raise a RecipeError that lists all mistakes."""
         for key in self.raw:
             if key not in TOP_LEVEL:
                 self.problem(key, f"unknown key; {nearest(key, TOP_LEVEL)}there are {', '.join(TOP_LEVEL)}")
@@ -263,7 +242,7 @@ class RecipeParser:
         return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires)
 
     def requirements(self) -> tuple[str, ...]:
-        """Return the requirements. Each distribution that is missing or too old is a problem."""
+        """Return the requirements, after adding a problem for each distribution that is missing or too old."""
         given = self.raw.get("requires", [])
         if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
             self.problem("requires", f'{_short(given)} given; expected a list: requires = ["gankit-lecam >= 0.2"]')
@@ -284,17 +263,13 @@ class RecipeParser:
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
-        """Return the `use` of some keys, without a search for the plugins."""
+        """Return the `use` values at some keys. The plugins are not loaded."""
         requested = set(keys)
         uses = [_use(raw, kinds) for key, kinds, raw in self.places() if key in requested]
         return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
-        """Return the components at some keys. The rest of the recipe is ignored.
-
-        Raises:
-            RecipeError: some of them are wrong. The error lists all mistakes.
-        """
+        """Return the components at some keys, or raise a RecipeError for their mistakes. Other keys are ignored."""
         requested = [place for place in self.places() if place[0] in set(keys)]
         components = {key: component for key, kinds, raw in requested if (component := self.component(key, kinds, raw))}
         self.raise_problems()
@@ -306,7 +281,7 @@ class RecipeParser:
             raise RecipeError(self.source, self.problems)
 
     def places(self) -> Iterable[tuple[str, tuple[Kind, ...], Any]]:
-        """Yield the key, the accepted kinds and the raw table of every place, in the order in which plugins act."""
+        """Yield the key, the accepted kinds and the raw table of every plugin, in the order in which plugins act."""
         for kind in SINGLE_SLOTS:
             yield kind, (kind,), self.raw.get(kind)
         for kind in PLAYER_SLOTS:
@@ -330,7 +305,7 @@ class RecipeParser:
             yield "extractor", ("extractor",), self.raw.get("extractor")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
-        """Return a table of the recipe. Keys other than the `allowed` ones, if there are some, are problems."""
+        """Return a table of the recipe. If `allowed` is not empty, other keys are problems."""
         value = self.raw.get(key, {})
         if not isinstance(value, dict):
             self.problem(key, f"{_short(value)} given; expected a table: [{key}]")
@@ -341,7 +316,7 @@ class RecipeParser:
         return value
 
     def component(self, key: str, kinds: tuple[Kind, ...], raw: Any) -> Component | None:
-        """Return the plugin of a place with its settings, or None if there is a problem."""
+        """Return the plugin at a key with its settings, or None if there is a problem."""
         kind = kinds[0]
         if raw is None:
             if kind not in DEFAULT_USE:
@@ -376,7 +351,7 @@ class RecipeParser:
     def settings(self, model: type[S], raw: Raw, key: str) -> S | None:
         """Return validated settings, or None if there are problems."""
         try:
-            # Validation of JSON has strict types, but an array may fill a tuple, and a string a path.
+            # Strict validation of JSON allows no conversions, except from an array to a tuple and a string to a path.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
@@ -400,7 +375,7 @@ def _fits(version: str, required: Requirement) -> bool:
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return the `use` of a place in a raw recipe. It is not a string if the recipe is wrong."""
+    """Return the `use` of a raw table. If the recipe is wrong, it may have any type."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)

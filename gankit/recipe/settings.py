@@ -1,7 +1,5 @@
 """Settings of the core: the tables `[train]`, `[output]` and `[evaluation]` of a recipe."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -47,8 +45,7 @@ class Output(Settings):
     sample_count: int = Field(64, ge=1, description="number of images in a grid")
 
 
-PERCENT = r"^(\d+(?:\.\d+)?) ?%$"
-"""Regular expression for percentages such as `5%`."""
+PERCENT = r"^(\d+(?:\.\d+)?) ?%$"  # regular expression for percentages such as `5%`
 
 
 class Evaluation(Settings):

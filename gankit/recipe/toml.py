@@ -1,7 +1,5 @@
 """TOML files and overrides as nested dictionaries."""
 
-from __future__ import annotations
-
 import os
 import re
 import tomllib
@@ -27,7 +25,7 @@ def read_toml(path: Path) -> Raw:
 
 
 def _read_extending(path: Path, chain: list[Path]) -> Raw:
-    """Return the tables of a recipe. `chain` holds the recipes that extend it, directly or not."""
+    """Return the tables of a recipe. `chain` has the recipes that extend it, directly or indirectly."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -46,7 +44,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         make_absolute(raw, path.parent)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
-    except ValueError as error:  # TOMLDecodeError, or Python's error for a number with thousands of digits.
+    except ValueError as error:  # TOMLDecodeError, or the error for an integer with thousands of digits
         raise RecipeError(path, [Problem("TOML", str(error))]) from None
     base = raw.pop("extends", None)
     if base is None:
@@ -59,7 +57,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
-    # The requirements of both recipes count. Other lists are replaced.
+    # The requirements of both recipes are combined. Other lists are replaced.
     requires = [tables.get("requires", []), raw.get("requires", [])]
     if all(isinstance(one, list) for one in requires) and any(requires):
         raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
@@ -67,7 +65,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
 
 
 def make_absolute(raw: Raw, folder: Path) -> None:
-    """Make paths of plugin files absolute, in place. They are relative to the folder of the recipe with them."""
+    """Make the paths of plugin files absolute, in place. They are relative to the folder of their recipe."""
     for name, value in raw.items():
         if isinstance(value, dict):
             _make_table_absolute(value, folder)
@@ -93,13 +91,8 @@ def _absolute(use: str, folder: Path) -> str:
 def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
     """Return `above` merged over `below`, table by table.
 
-    If the `use` of a plugin changes, the other settings of its table in `below` are dropped, since they belong to
-    another plugin.
-
-    Args:
-        below: tables with lower precedence.
-        above: tables with higher precedence.
-        place: the keys that lead to both.
+    If the `use` of a plugin changes, its settings in `below` are dropped, because they belong to another plugin. The
+    keys in `place` lead from the recipe to both tables.
     """
     merged = dict(below)
     for key, value in above.items():
@@ -119,7 +112,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
 
 
 def _is_plugin_table(place: tuple[str, ...]) -> bool:
-    """Return whether a place holds a plugin, rather than several plugins or a setting of a plugin."""
+    """Return whether these keys lead to the table of one plugin."""
     single = place[0] in (*SINGLE_SLOTS, "extractor")
     return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation")
 
@@ -173,11 +166,7 @@ def overrides_from_here(overrides: Iterable[str]) -> Raw:
 
 
 def drop_key(raw: Raw, key: str, source: Path) -> None:
-    """Delete a table or a value, in place.
-
-    Raises:
-        InputError: there is no such key. The error suggests the nearest one.
-    """
+    """Delete a table or a value, in place, or raise InputError if there is no such key."""
     *tables, last = key.split(".")
     table: Any = raw
     for name in tables:

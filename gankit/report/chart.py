@@ -1,6 +1,4 @@
-"""Line charts over iterations: axes, ticks and the points to draw. The page's template renders them as SVG."""
-
-from __future__ import annotations
+"""Line charts over iterations: axes, ticks and points. The template of the page renders them as SVG."""
 
 import math
 from collections.abc import Sequence
@@ -11,29 +9,25 @@ from typing import Any
 from gankit.report.run_record import Points
 
 WIDTH, HEIGHT = 460, 260
-"""Size of a chart in SVG units. Narrow, so that the text can be read on a phone."""
+"""Size of a chart in SVG units, narrow enough that the text can be read on a phone."""
 
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38
-"""Margins around the plot area."""
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area
 
 MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
-MAX_POINTS = 4000
-"""Points of a chart, shared by its lines as far as `MIN_POINTS_PER_LINE` allows."""
+MAX_POINTS = 4000  # points of a chart, shared by its lines as far as `MIN_POINTS_PER_LINE` allows
 
-MAX_MARKED_POINTS = 25
-"""Most points of a line whose points are marked with circles."""
+MAX_MARKED_POINTS = 25  # most points of a line whose points are marked with circles
 
 NUM_STYLES = 8
 """Number of line styles. A ninth line looks like the first one."""
 
-LOG_SCALE_DECADES = 3
-"""Positive values that span more powers of ten are drawn on a logarithmic scale."""
+LOG_SCALE_DECADES = 3  # positive values that span more powers of ten are drawn on a logarithmic scale
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve with a name. The runs of one group share a style."""
+    """A curve with a name and a number that selects its colour and dashes."""
 
     name: str
     points: Points
@@ -47,13 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """Linear or logarithmic map from values to positions.
-
-    Args:
-        low, high: values at the ends.
-        start, end: positions of the ends.
-        logarithmic: whether the scale is logarithmic.
-    """
+    """Linear or logarithmic map from the values `low` to `high` to the positions `start` to `end`."""
 
     low: float
     high: float
@@ -93,13 +81,18 @@ class Chart:
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:
-        """Axes that contain every finite point: iterations to the right, values upwards."""
+        """The x axis of the iterations and the y axis of the values. They contain every finite point."""
         points = [point for line in self.lines for point in finite(line.points)]
         xs, ys = [x for x, _ in points] or [0], [y for _, y in points] or [0.0]
         logarithmic = min(ys) > 0 and max(ys) / min(ys) > 10.0**LOG_SCALE_DECADES
         low, high = (min(ys), max(ys)) if logarithmic else padded_range(min(ys), max(ys))
         first, last = (min(xs), max(xs)) if min(xs) < max(xs) else (min(xs) - 1, max(xs) + 1)
         return Axis(first, last, LEFT, WIDTH - RIGHT), Axis(low, high, HEIGHT - BOTTOM, TOP, logarithmic)
+
+    @property
+    def caption(self) -> str:
+        """The note, and a note on a logarithmic scale."""
+        return f"{self.note} Logarithmic scale.".strip() if self.axes[1].logarithmic else self.note
 
     @cached_property
     def sampled_lines(self) -> list[Line]:
@@ -108,7 +101,7 @@ class Chart:
         return [Line(line.name, downsample(line.points, most), line.style) for line in self.lines]
 
     def path(self, line: Line) -> str:
-        """Return the data of an SVG path, which is interrupted where a value is not finite."""
+        """Return the data of an SVG path, with a gap where a value is not finite."""
         x, y = self.axes
         parts, command = [], "M"
         for iteration, value in line.points:
@@ -120,7 +113,7 @@ class Chart:
         return " ".join(parts)
 
     def marks(self, line: Line) -> list[tuple[float, float]]:
-        """Return the positions of the points of a short line, and nothing for a long one."""
+        """Return the positions of the points, or an empty list for a line with many points."""
         x, y = self.axes
         if len(line.points) > MAX_MARKED_POINTS:
             return []
@@ -128,24 +121,23 @@ class Chart:
 
     def numbers(self) -> list[dict[str, list[Any]]]:
         """Return the drawn points of each line for the script of the page. NaN and infinity become None."""
-        return [
-            {
-                "x": [x for x, _ in line.points],
-                "y": [float(f"{y:.5g}") if math.isfinite(y) else None for _, y in line.points],
-            }
-            for line in self.sampled_lines
-        ]
+        lines = [line.points for line in self.sampled_lines]
+        return [{"x": [x for x, _ in points], "y": [_rounded(y) for _, y in points]} for points in lines]
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def tick_step(low: float, high: float, most: int = 5) -> float:
-    """Return 1, 2 or 5 times a power of ten, so that at most `most` steps lie between two values."""
+    """Return 1, 2 or 5 times a power of ten, with at most `most` steps from `low` to `high`."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
 def downsample(points: Points, most: int = MAX_POINTS_PER_LINE) -> Points:
-    """Downsample to the minimum and maximum of each bucket, in their order, so that no spike is lost."""
+    """Return at most `most` points: the minimum and the maximum of each bucket, so that no spike is lost."""
     if len(points) <= most:
         return points
     buckets, chosen = most // 2, set[int]()
@@ -167,8 +159,10 @@ def finite(points: Points) -> Points:
 
 def padded_range(low: float, high: float) -> tuple[float, float]:
     """Return a range with a margin on both sides. It starts at 0 if 0 is near or if all values are equal."""
+    if max(abs(low), abs(high)) < 1e-300:  # the distance between ticks would be rounded to 0
+        return (-1.0, 1.0)
     if low == high:
-        return (min(0.0, 2 * low), max(0.0, 2 * high)) if low else (-1.0, 1.0)
+        return (min(0.0, 2 * low), max(0.0, 2 * high))
     margin = (high - low) * 0.05
     if 0 <= low <= (high - low) / 2:
         return (0.0, high + margin)
@@ -176,7 +170,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 
 
 def tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Return labels with as few digits as distinguish the ticks: `0.0`, `0.5`, `1.0`; `1e-05`, `2e-05`."""
+    """Return labels of equal form with as few digits as possible: `0.0`, `0.5`, `1.0`, or `1e-05`, `2e-05`."""
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"
     exact = [f"{tick:.12g}" for tick in ticks]

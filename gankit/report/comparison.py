@@ -1,6 +1,4 @@
-"""Comparison of runs in one table. Metrics of different protocols stand in different columns."""
-
-from __future__ import annotations
+"""Comparison of runs in one table, with a column for each metric and protocol."""
 
 import math
 import os
@@ -13,8 +11,7 @@ from gankit.formatting import brief, duration, megabytes, plural
 from gankit.recipe.diff import distinct_labels, training_settings
 from gankit.report.run_record import Metric, RunRecord
 
-NOTHING = "-"
-"""Cell of a value that is not recorded."""
+NOTHING = "-"  # cell of a value that is not recorded
 
 
 @dataclass(frozen=True)
@@ -71,19 +68,18 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 
 
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups with unique names: equal names get the code of a plugin, the folder, or all paths appended."""
+    """Make equal names of groups unique: append the code of a plugin, the folder or all paths."""
     named = list(groups)
-    for describe in (_describe_code, _describe_folder, _describe_paths):
-        named = [
-            _extend_name(group, [other for other in named if other.name == group.name], describe) for group in named
-        ]
+    describe: Callable[[Group, Sequence[Group]], str]
+    for describe in (_describe_code, _describe_folder, lambda group, _: " and ".join(str(r.path) for r in group.runs)):
+        extended = []
+        for group in named:
+            namesakes = [other for other in named if other.name == group.name]
+            several = len({describe(other, namesakes) for other in namesakes}) > 1
+            name = f"{group.name}, {describe(group, namesakes)}" if several else group.name
+            extended.append(replace(group, name=name))
+        named = extended
     return named
-
-
-def _extend_name(group: Group, namesakes: Sequence[Group], describe: Callable[[Group, Sequence[Group]], str]) -> Group:
-    if len({describe(other, namesakes) for other in namesakes}) == 1:
-        return group
-    return replace(group, name=f"{group.name}, {describe(group, namesakes)}")
 
 
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
@@ -93,7 +89,7 @@ def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
 
 
 def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the folder of the group's runs, relative to the common folder of all namesakes: `in old`."""
+    """Return the folder of the group's runs, relative to the common folder of all these groups: `in old`."""
 
     def common(groups: Sequence[Group]) -> str:
         return os.path.commonpath([os.path.abspath(run.path.parent) for other in groups for run in other.runs])
@@ -102,18 +98,14 @@ def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
     return f"in {os.path.basename(every) if own == every else os.path.relpath(own, every)}"
 
 
-def _describe_paths(group: Group, namesakes: Sequence[Group]) -> str:
-    return " and ".join(str(run.path) for run in group.runs)
-
-
 def differing_plugins(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return the plugins, by place and name, whose code differs between the runs that use them."""
+    """Return the plugins, by key and name, whose code differs between the runs that use them."""
     plugins = dict.fromkeys(plugin for run in runs for plugin in run.code)
     return [plugin for plugin in plugins if len({run.code[plugin] for run in runs if plugin in run.code}) > 1]
 
 
 def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
-    """Compare runs: one row for each group, with its differences first. Columns without any value are left out."""
+    """Compare runs in a table with one row for each group. Columns without any value are left out."""
     groups = group_runs(runs)
     headings = metric_headings([metric for run in runs for metric in run.metrics])
 
@@ -124,7 +116,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
         iterations = _newest_iterations(runs, metric)
         return lambda group: format_newest(group.runs, metric, iterations)
 
-    # A list of pairs, because a metric may have the name of another column.
+    # The columns are pairs instead of a dictionary, because a metric may have the name of another column.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
         ("state", lambda group: format_states(group.runs)),
@@ -149,7 +141,7 @@ def transpose(comparison: RunComparison) -> RunComparison:
 
 
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
-    """Return a column heading for each metric: its name, and the protocol facts that differ between namesakes."""
+    """Return a column heading for each metric: its name, and the facts in which its protocols differ."""
     headings = {}
     for metric in dict.fromkeys(metrics):
         protocols = [dict(other.protocol) for other in metrics if other.name == metric.name]
@@ -200,16 +192,11 @@ def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
 
 
 def describe_machine(run: RunRecord) -> str:
-    """Return the facts that decide the speed, besides the recipe: `x86_64, 2 threads, fp32, torch 2.6.0`."""
+    """Return the facts of the environment that affect the speed: `x86_64, 2 threads, fp32, torch 2.6.0`."""
     facts = run.environment
     threads = plural(facts["threads"], "thread") if "threads" in facts else ""
-    parts = [
-        facts.get("device_name", ""),
-        threads,
-        facts.get("precision", ""),
-        f"torch {facts.get('torch', 'unknown')}",
-    ]
-    return ", ".join(part for part in parts if part)
+    version = f"torch {facts.get('torch', 'unknown')}"
+    return ", ".join(filter(None, (facts.get("device_name"), threads, facts.get("precision"), version)))
 
 
 def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
@@ -218,12 +205,9 @@ def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
 
 
 def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequence[int]) -> str:
-    """Return the newest values of a metric. Values of different iterations are not averaged.
+    """Return the newest values of a metric in the runs of a group. Values of different iterations are not averaged.
 
-    Args:
-        runs: the runs of a group.
-        metric: the metric.
-        iterations: iterations of the newest values in the whole table. If they differ, they are added to the text.
+    `iterations` are those of the newest values in the whole table. If they differ, they are added to the text.
     """
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
@@ -257,7 +241,7 @@ def format_spread(values: Sequence[float | None], text: Callable[[float], str]) 
 
 
 def format_counts(counts: Sequence[int | None]) -> str:
-    """Return the numbers of parameters of a group. They are normally equal."""
+    """Return the numbers of parameters of a group, which are normally equal, without repetitions."""
     return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 
 
@@ -281,7 +265,7 @@ def format_ending(run: RunRecord) -> str:
         case "interrupted":
             return f"interrupted at iteration {ending.iteration}; {command}"
         case "failed":
-            # The message of a NonFiniteError starts with the iteration.
+            # The message of a NonFiniteError repeats the iteration.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"failed at iteration {ending.iteration}: {reason}"
         case "cut short":
@@ -294,9 +278,7 @@ def format_ending(run: RunRecord) -> str:
 class RepeatedWarning:
     """A warning and all iterations at which it was given."""
 
-    sentence: str
-    """Newest wording."""
-
+    sentence: str  # newest wording
     iterations: list[int]
 
 

@@ -1,6 +1,4 @@
-"""Sample grids for a page: downsized, embedded, and limited in number and size."""
-
-from __future__ import annotations
+"""Sample grids for a page, downsized and limited in number and size, to be embedded as data URIs."""
 
 import base64
 import io
@@ -16,25 +14,17 @@ from gankit.images.grid_metadata import group_by_z
 from gankit.images.io import read_image
 from gankit.report.run_record import RunRecord
 
-MAX_IMAGES = 48
-"""Most images of a page, for all its runs together."""
+MAX_IMAGES = 48  # most images of a page, for all its runs together
 
-MAX_ITERATIONS = 24
-"""Most positions of the slider."""
+MAX_ITERATIONS = 24  # most positions of the slider
 
 MAX_SIDE = 560
 """Longest side of an image in pixels. Larger grids are downsized."""
 
 MAX_BYTES = 4_000_000
-"""Size of all images of a page. Above it, the page gets fewer images, and then smaller ones."""
+"""Maximum size of all images of a page. Above it, the page has fewer images, and then smaller ones."""
 
-FALLBACK_SIZES = (
-    (2, MAX_SIDE),
-    (2, MAX_SIDE // 2),
-    (1, MAX_SIDE // 2),
-    (1, MAX_SIDE // 4),
-    (1, MAX_SIDE // 8),
-)
+FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
 """Numbers of iterations and longest sides for pages of many runs, from large to small."""
 
 JPEG_QUALITY = 85
@@ -45,7 +35,7 @@ MAX_PNG_COLOURS = 64
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A sample grid as it is embedded, with its size in pixels."""
+    """An encoded sample grid, with its size in pixels."""
 
     iteration: int
     kind: str
@@ -66,21 +56,18 @@ class ImageStrips:
     iterations: list[int]
     """Positions of the slider. For each run, the newest grid up to that iteration is shown."""
 
-    images: list[list[EncodedImage]]
-    """Images of each run, oldest first."""
+    images: list[list[EncodedImage]]  # images of each run, oldest first
 
-    damaged: list[Path]
-    """Files that cannot be read."""
+    damaged: list[Path]  # files that cannot be read
 
-    num_other_z: int
-    """Number of grids that are left out because they show other z than the newest grid of their run."""
+    num_other_z: int  # number of grids that are left out because they show other z than the newest grid of their run
 
     same_z: bool | None
     """True if all images show the same z in the same places. None if it is not recorded."""
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
-    """Return the grids of the runs, evenly spread over the iterations, as many and as large as the page allows."""
+    """Return the grids of the runs, evenly spaced over the iterations, as many and as large as the limits allow."""
     groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
     grids = [{int(path.stem): path for path in group.alike} for group in groups]
     every = sorted({iteration for own in grids for iteration in own})
@@ -100,7 +87,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield numbers of iterations and longest sides, from the most that a page allows to one small image per run."""
+    """Yield pairs (number of iterations, longest side in pixels), from the largest page to the smallest."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE
@@ -117,7 +104,7 @@ def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[i
 def _encode_once(
     path: Path, side: int, encoded: dict[tuple[Path, int], EncodedImage], damaged: dict[Path, None]
 ) -> EncodedImage | None:
-    """Return an image from the cache `encoded`, filled on demand. A file that cannot be read goes to `damaged`."""
+    """Return an encoded image, using the cache `encoded`. A file that cannot be read is added to `damaged`."""
     if (path, side) not in encoded and path not in damaged:
         try:
             encoded[path, side] = encode(int(path.stem), read_image(path), side)

@@ -44,15 +44,17 @@ SEVERITY = {
 }
 """Severity of each final state, which decides the colour."""
 
-LOG_SCALE_NOTE = "Logarithmic scale."
+SAME_Z_NOTES = {
+    True: "All images show the same z, of the same class, in the same place.",
+    False: "The runs draw from different z (other seeds, latent distributions or grids): compare whole images only.",
+    None: "It is not recorded whether the images show the same z.",
+}
 
 
 def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
-    """Write the report of a run that has ended. A failure becomes a message, because the run itself is complete.
+    """Write the report of a run that has ended. After a failure, call `tell` with a message and raise nothing.
 
-    Args:
-        directory: the run directory.
-        tell: receives the message.
+    The run itself is complete without the report.
     """
     try:
         write_report(directory)
@@ -62,18 +64,14 @@ def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
 
 
 def write_report(directory: RunDir) -> None:
-    """Write the page of a run into its directory.
-
-    Raises:
-        GankitError: the disk is full.
-    """
+    """Write `report.html` of a run."""
     write_text(directory.report_file, page([read_run(directory.path)]))
 
 
 def page(runs: Sequence[RunRecord]) -> str:
     """Return the page of one run, or of several runs side by side. Text from the runs is escaped."""
     script, style = _asset("page.js"), _asset("page.css")
-    # The policy makes browsers run this script alone and load nothing, whatever a recipe contains.
+    # The content security policy of the page allows only this script, and no loading of other files.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
     template = templates().get_template("page.html.jinja")
@@ -83,7 +81,7 @@ def page(runs: Sequence[RunRecord]) -> str:
 @cache
 def templates() -> Environment:
     """Return the templates of the page."""
-    # Imported here, because only pages need it and the command line must start fast.
+    # jinja2 is imported here, because only pages need it and the command line must start fast.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -108,7 +106,7 @@ def _asset(name: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows. With a summary, a click on it opens the table."""
+    """A table whose first column names its rows. With a summary, it is folded unless `open`."""
 
     headings: list[str]
     rows: list[list[str]]
@@ -155,13 +153,14 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
     # The runs of one group share a line style.
     styles = [style for style, group in enumerate(comparison.groups) for _ in group.runs]
     lines = list(zip(ordered, names, styles, strict=True))
+    headings = metric_headings([metric for run in runs for metric in run.metrics])
     return {
         "title": f"{len(runs)} runs",
         "statuses": [_status(run, name) for run, name, _ in lines if severity(run) != "good"],
         "comparison": Table(comparison.headings, comparison.rows),
         "notes": comparison.notes,
-        "protocols": _protocols(metric_headings([metric for run in runs for metric in run.metrics])),
-        "sections": [Section("Metrics", _metric_charts(lines)), Section("Losses", _loss_charts(lines))],
+        "protocols": _protocols(headings),
+        "sections": [Section("Metrics", _metric_charts(lines, headings)), Section("Losses", _loss_charts(lines))],
         "images": _images(ordered, names),
         "differences": _differences(ordered, names),
         "environments": _environments(ordered, names),
@@ -175,7 +174,7 @@ def severity(run: RunRecord) -> str:
 
 
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
-    """Return the status of a run. With a name, it stands beside those of other runs and its warnings are folded."""
+    """Return the status of a run. On the page of several runs, `name` is given, and the warnings are folded."""
     warnings = [format_warning(warning) for warning in merge_warnings(run)]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
     text = f"{name}: {format_ending(run)}" if name else format_ending(run)
@@ -183,7 +182,7 @@ def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
 
 
 def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
-    """Return size and speed of a run, without what is not recorded."""
+    """Return the newest metrics, size and speed of a run. Values that are not recorded are left out."""
     newest = [f"{heading} {brief(run.metrics[metric][-1][1])}" for metric, heading in headings.items()]
     facts = {
         "newest metrics": ", ".join(newest),
@@ -206,25 +205,12 @@ def _format(number: int | None, text: Callable[[int], str]) -> str:
 
 def _chart(title: str, curves: Mapping[str, Points], note: str = "") -> Chart:
     """Return a chart of curves by name, each with a style of its own."""
-    return _noted(
-        Chart(title, [Line(name, points, style) for style, (name, points) in enumerate(curves.items())], note)
-    )
-
-
-def _noted(chart: Chart) -> Chart:
-    """Return the chart with a note on its scale."""
-    if not chart.axes[1].logarithmic:
-        return chart
-    return Chart(chart.title, chart.lines, f"{chart.note} {LOG_SCALE_NOTE}".strip())
+    return Chart(title, [Line(name, points, style) for style, (name, points) in enumerate(curves.items())], note)
 
 
 def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
     """Return a chart for each metric with several values, a table of all values, and the protocols."""
-    charts = [
-        _chart(heading, {run.name: run.metrics[metric]})
-        for metric, heading in headings.items()
-        if len(finite(run.metrics[metric])) > 1
-    ]
+    charts = _metric_charts([(run, run.name, 0)], headings)
     values = {metric: dict(points) for metric, points in run.metrics.items()}
     rows = [
         [str(i), *(brief(values[metric][i]) if i in values[metric] else NOTHING for metric in headings)]
@@ -243,17 +229,17 @@ def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
     return [Table(["metric", "protocol"], rows, "Protocols")] if rows else []
 
 
-def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
-    """Return a chart for each metric of which a run has several values, given (run, name, line style)."""
-    metrics = [metric for run, _, _ in runs for metric, points in run.metrics.items() if len(finite(points)) > 1]
+def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]], headings: Mapping[Metric, str]) -> list[Chart]:
+    """Return a chart for each metric with several values in a run. Each run comes with its name and line style."""
     return [
-        _noted(Chart(heading, [Line(name, run.metrics[m], style) for run, name, style in runs if m in run.metrics]))
-        for m, heading in metric_headings(metrics).items()
+        Chart(heading, [Line(name, run.metrics[m], style) for run, name, style in runs if m in run.metrics])
+        for m, heading in headings.items()
+        if any(len(finite(run.metrics.get(m, []))) > 1 for run, _, _ in runs)
     ]
 
 
 def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
-    """Return a chart for each loss term. Terms of the same name but of different losses are not comparable."""
+    """Return a chart for each loss term. Terms of different losses have separate charts."""
     lines: dict[tuple[str, str, str], list[Line]] = {}
     for run, name, style in runs:
         loss = format_value(flattened(run.recipe).get("loss.use", ""))
@@ -261,34 +247,20 @@ def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
             lines.setdefault((player, term, loss), []).append(Line(name, points, style))
     several = len({loss for _, _, loss in lines}) > 1
     return [
-        _noted(Chart(f"{player}: {term}" + (f" ({loss})" if several else ""), own))
+        Chart(f"{player}: {term}" + (f" ({loss})" if several else ""), own)
         for (player, term, loss), own in sorted(lines.items())
     ]
 
 
 def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
-    """Return the sample grids of the runs, with notes on what they show and on what is left out."""
+    """Return the sample grids of the runs, with notes about their z and about grids that are left out."""
     strips = image_strips(runs)
-    notes = [_same_z_note(strips.same_z)] if len(runs) > 1 else []
+    notes = [f"{SAME_Z_NOTES[strips.same_z]} The iteration of each image is under it."] if len(runs) > 1 else []
     if strips.damaged:
         notes.append(f"Left out because the file is damaged: {plural(len(strips.damaged), 'image')}.")
     if strips.num_other_z:
         notes.append(f"Left out because they show other z than the newest: {plural(strips.num_other_z, 'image')}.")
     return {"strips": strips, "names": names, "notes": notes}
-
-
-def _same_z_note(same: bool | None) -> str:
-    """Return a note on whether the images can be compared place by place."""
-    if same is None:
-        comparable = "It is not recorded whether the images show the same z."
-    elif same:
-        comparable = "All images show the same z, of the same class, in the same place."
-    else:
-        comparable = (
-            "The runs draw from different z (their seeds, latent distributions or grids differ): compare whole images, "
-            "not single places."
-        )
-    return f"{comparable} The iteration of each image is under it."
 
 
 def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | None:

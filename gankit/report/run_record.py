@@ -1,6 +1,4 @@
-"""Contents of a run directory: recipe, log, metrics, sample grids and ending."""
-
-from __future__ import annotations
+"""Contents of a run directory: recipe, log, metrics, sample grids and final state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +11,9 @@ from gankit.recipe.diff import WITHOUT_EFFECT
 from gankit.recipe.toml import Raw, read_toml
 from gankit.storage.run_dir import RunDir, State, read_rows
 
-Points = list[tuple[int, float]]
-"""(iteration, value) pairs, oldest first."""
+Points = list[tuple[int, float]]  # (iteration, value) pairs, oldest first
 
-Protocol = tuple[tuple[str, str], ...]
-"""Settings with which a metric was computed, sorted by name."""
+Protocol = tuple[tuple[str, str], ...]  # settings with which a metric was computed, sorted by name
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Ending:
-    """State in which a run ended, and where."""
+    """Final state of a run, with its iteration and the reason."""
 
     state: State
     iteration: int
@@ -43,19 +39,13 @@ class RunRecord:
 
     path: Path
     recipe: Raw
-    processes: list[dict[str, Any]]
-    """Records of the processes that trained the run: versions, device, plugins, ending."""
+    processes: list[dict[str, Any]]  # records of the processes that trained the run: versions, device, plugins, ending
 
-    rows: list[dict[str, Any]]
-    """Rows of log.jsonl with losses, learning rates and speed."""
-
+    rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
-    warnings: list[tuple[int, str]]
-    """Warnings of the plugins during training, with their iterations."""
+    warnings: list[tuple[int, str]]  # warnings of the plugins during training, with their iterations
 
-    grids: dict[int, Path]
-    """Sample grids by iteration, oldest first."""
-
+    grids: dict[int, Path]  # sample grids by iteration, oldest first
     ending: Ending
 
     @property
@@ -75,7 +65,7 @@ class RunRecord:
 
     @cached_property
     def code(self) -> dict[tuple[str, str], str]:
-        """Source of each plugin that affects training, by place and name. A resumed run may have used several."""
+        """Source of each plugin that affects training, by key and name. A resumed run may have several sources."""
         sources: dict[tuple[str, str], dict[str, None]] = {}
         for process in self.processes:
             for place, plugin in process.get("plugins", {}).items():
@@ -116,7 +106,7 @@ class RunRecord:
 
     @cached_property
     def seconds(self) -> float | None:
-        """Time of all processes. The time of a killed process ends with its last row in the log."""
+        """Total time of all processes. For a killed process, the time of its last log row counts."""
         starts = [process.get("from", 0) for process in self.processes]
         ends = [*starts[1:], float("inf")]
         total = 0.0
@@ -127,7 +117,7 @@ class RunRecord:
 
     @cached_property
     def images_per_second(self) -> float | None:
-        """Real images per second that D was trained on, over the whole run."""
+        """Mean number of real images per second in the D steps, over the whole run."""
         images = seconds = before = 0.0
         for row in self.rows:
             # Each process starts its clock at 0.
@@ -139,16 +129,14 @@ class RunRecord:
 def describe_code(plugin: Mapping[str, str]) -> str:
     """Return the distribution of a plugin and a digest of its file: `kit 1.5, source 3f2a91c0`.
 
-    The path is left out, because a file that is moved stays the same code.
+    The path is left out, because moving a file does not change its code.
     """
     distribution = f"{plugin['distribution']} {plugin['version']}, " if plugin["distribution"] else ""
     return f"{distribution}source {plugin['sha256'][:8]}"
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read the directory of a run that has ended or is still running.
-
-    Missing and truncated files are ignored, except for the recipe.
+    """Read the directory of a run. Missing and truncated files are accepted, except for the recipe.
 
     Raises:
         InputError: there is no run, or its recipe cannot be read.
@@ -168,7 +156,7 @@ def read_run(path: str | Path) -> RunRecord:
 
 
 def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
-    """Return the curve of each metric. If one was computed twice at an iteration, the later value counts."""
+    """Return the curve of each metric. If a row repeats an iteration, its value replaces the earlier one."""
     curves: dict[Metric, dict[int, float]] = {}
     for row in rows:
         for name, value in row.get("metrics", {}).items():
@@ -178,12 +166,12 @@ def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
 
 
 def as_protocol(values: Mapping[str, Any]) -> Protocol:
-    """Return a protocol in the form in which it is compared."""
+    """Return a protocol as sorted pairs of strings, which can be compared."""
     return tuple(sorted((name, str(value)) for name, value in values.items()))
 
 
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
-    """Return the ending that the last process recorded, or else the newest iteration of the log."""
+    """Return the recorded ending of the last process, or else one with the newest iteration of the log."""
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])
     state: State = "running" if directory.is_locked() else "cut short"

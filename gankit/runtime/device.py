@@ -1,4 +1,4 @@
-"""The device of a run."""
+"""Device of a run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from gankit.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for `auto` or the name of a torch device.
-
-    Raises:
-        InputError: the device cannot be used on this machine.
-    """
+    """Return the device for `auto` or the name of a torch device. Raise InputError if it cannot be used."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -25,7 +21,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return whether the processor computes in bfloat16 natively. Otherwise bfloat16 is slower than float32."""
+    """Return whether the device supports bfloat16 natively. Without that, bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Older versions of torch do not have this function.

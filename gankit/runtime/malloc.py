@@ -1,7 +1,7 @@
 """Options of glibc's memory allocator that keep freed memory.
 
-A training step allocates and frees the same large blocks again and again. By default, glibc maps each block anew and
-the kernel zeroes all of its pages: millions of page faults, up to 40% of the time of a step at 96x96 pixels.
+A training step allocates and frees the same large blocks again and again. By default, glibc maps each block anew, and
+the kernel zeroes all of its pages. At 96x96 pixels, the page faults take up to 40% of the time of a step.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ ONE_GIB = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Serve blocks below 1 GiB from the heap, and never return the heap to the system. For the whole process.
+    """Allocate blocks below 1 GiB on the heap, and never return the heap to the system, in the whole process.
 
-    Returns:
-        True if it took effect. False without glibc.
+    Return whether the options are set. They exist only in glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

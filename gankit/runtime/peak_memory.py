@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 STATUS = Path("/proc/self/status")
-"""File of Linux with the peak memory of this program. `getrusage` may include that of the program that started it."""
+"""File in which Linux reports the peak memory of this program. `getrusage` may include the program that started it."""
 
 GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
 """Unit of `getrusage` in bytes."""

@@ -1,7 +1,7 @@
 """Ranks: the processes that train one run together, and their communication.
 
-torchrun starts them. Each rank has a slice of every batch, networks that are equal on all ranks, and random numbers of
-its own. A process that was started alone is the only rank, and its methods return at once.
+torchrun starts the processes. Each rank has a slice of every batch, the same networks as all others, and its own random
+state. A process that was started alone is the only rank. For it, the collective operations return at once.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from gankit.runtime.torchrun_env import Place, place_of_process
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(days=1)
-"""Timeout of a collective operation. The first rank may compute metrics for hours while the others wait."""
+"""Timeout of a collective operation. The other ranks wait while the first one computes metrics, maybe for hours."""
 
 SHARED_FAILURE_SECONDS = 2.0
-"""Grace period for the ranks to share a failure before they report it."""
+"""Longest wait for the other ranks to post their failure, before a rank reports its own."""
 
 RESPONSE_SECONDS = 5.0
-"""Grace period for the running ranks to respond after one of them has ended."""
+"""Longest wait for the messages of the other ranks after one of them has ended."""
 
 
 class LostRankError(GankitError):
@@ -42,11 +42,11 @@ class LostRankError(GankitError):
 
 
 class Ranks:
-    """This process among those that train one run together.
+    """Rank of this process, and communication with the other ranks.
 
     Args:
         place: rank of this process, and number of ranks.
-        store: key-value store in which a rank leaves messages even when collective operations fail. None for a single
+        store: key-value store for messages, which works even when collective operations fail. None for a single
             process.
     """
 
@@ -54,17 +54,13 @@ class Ranks:
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
         self.run_number = 0
-        """Number of runs that these ranks have started. It separates the messages of different runs in the store."""
+        """Number of runs that these ranks have started. It is part of each key in the store."""
 
         self._depth = 0
 
     @classmethod
     def connect(cls, place: Place) -> Ranks:
-        """Wait for all other ranks and connect to them. Small messages go through the CPU, without waiting for a GPU.
-
-        Raises:
-            InputError: the address of the first rank is not set.
-        """
+        """Wait for all other ranks and connect to them. Raise InputError if the first rank's address is not set."""
         if place.size == 1:
             return cls()
         if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
@@ -75,6 +71,7 @@ class Ranks:
         if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
             torch.cuda.set_device(place.local_rank)
         store, rank, size = next(dist.rendezvous("env://"))
+        # Small messages use CPU tensors and gloo, so they do not wait for the GPU.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
             backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT
@@ -83,11 +80,7 @@ class Ranks:
         return cls(place, dist.PrefixStore("gankit", store))
 
     def device(self, name: str) -> str:
-        """Return the device of this rank for the recipe's device `name`.
-
-        Raises:
-            InputError: there is none for this rank.
-        """
+        """Return the device of this rank for the recipe's device `name`. Raise InputError if there is none."""
         if self.size == 1 or name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
             return name
         if name not in ("auto", "cuda"):
@@ -99,18 +92,18 @@ class Ranks:
             )
         return f"cuda:{self.local_rank}"
 
-    # Collective operations: every rank must call them, in the same order
+    # Collective operations. All ranks must call them, in the same order.
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean of x over all ranks, with gradients of any order. For a single process, return x itself.
 
-        Every rank must call it. Hook points that only the first rank calls, such as `on_log`, must not.
+        All ranks must call it. So it must not be called in hooks of the first rank only, such as `on_log`.
         """
         return _Mean.apply(x) if self.size > 1 else x
 
     @torch.no_grad()
     def mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over all ranks. All tensors travel in one message."""
+        """Replace each tensor by its mean over all ranks. All tensors are sent in one message."""
         tensors = list(tensors)
         flat = _sum_(torch.cat([tensor.reshape(-1) for tensor in tensors])).div_(self.size)
         for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -151,21 +144,21 @@ class Ranks:
         return _unpad(gathered, lengths) if gathered is not None else []
 
     def _pad(self, data: bytes) -> tuple[Tensor, list[int]]:
-        """Return the data, padded with zeros to the length of the longest rank's, and the length on each rank."""
+        """Return the data, padded with zeros to the largest length of all ranks, and the length on each rank."""
         own = torch.tensor([len(data)])
         gathered = [torch.empty_like(own) for _ in range(self.size)]
         with _lost_rank_errors():
             dist.all_gather(gathered, own)
         lengths = [int(length) for length in gathered]
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
-        # torch.frombuffer refuses an empty buffer.
+        # torch.frombuffer needs at least one byte.
         padded[: len(data)] = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
         return padded, lengths
 
     def run_on_all_ranks(self, act: Callable[[], T]) -> T:
         """Call a function on all ranks and return its result on this rank. If it fails on one rank, raise on all.
 
-        The first rank of a machine calls it before the others, which then use the files that it has downloaded.
+        The first rank of a machine calls it before the others, so that they find the files that it downloads.
         """
         if self.size == 1:
             return act()
@@ -181,15 +174,15 @@ class Ranks:
         return results[0]
 
     def _raise_on_all(self, failure: Exception | None) -> None:
-        """Raise the failure of this rank, or that of the first rank that has one."""
-        # One text for each rank: empty without a failure, else a flag for InputError and the message.
+        """Raise an error on all ranks if one has a failure: its own, or that of the first rank that has one."""
+        # The text of a rank is empty without a failure. Otherwise it is a flag for InputError, and the message.
         flag = int(isinstance(failure, InputError))
         texts = self.all_gather("" if failure is None else f"{flag}{_message(failure)}")
         failed = [rank for rank, text in enumerate(texts) if text]
         if not failed:
             return
-        # The same mistake usually fails on all ranks. Then the message is that of the first rank, without a number.
-        # An unexpected exception keeps its own traceback.
+        # The same mistake usually fails on all ranks, and the first one reports it. An unexpected exception keeps its
+        # traceback.
         if failure is not None and (failed[0] == 0 or not isinstance(failure, GankitError)):
             raise failure
         kind, text = texts[failed[0]][0], texts[failed[0]][1:]
@@ -197,14 +190,7 @@ class Ranks:
         raise error_class(f"rank {failed[0]}: {text}" if failed[0] else text) from failure
 
     def check_same(self, facts: dict[str, Any]) -> None:
-        """Check that facts are equal on all ranks.
-
-        Args:
-            facts: JSON values by name.
-
-        Raises:
-            InputError: on all ranks, if a fact differs from that of the first rank. The error names the fact.
-        """
+        """Raise InputError on all ranks if a fact differs between ranks. `facts` are JSON values by name."""
         if self.size == 1:
             return
         first, *others = (json.loads(text) for text in self.all_gather(json.dumps(facts)))
@@ -217,11 +203,9 @@ class Ranks:
                     "directory"
                 )
 
-    # Failures
-
     @contextmanager
     def shared_failures(self) -> Iterator[None]:
-        """End the block on all ranks when it fails on one. `error.rank` is the rank that reports the error.
+        """Make the block fail on all ranks if it fails on one. `error.rank` is the rank that reports the error.
 
         Raises:
             LostRankError: another rank has ended. The error names the rank and the cause.
@@ -229,18 +213,18 @@ class Ranks:
         """
         if self.size > 1 and self._depth == 0 and not dist.is_initialized():
             raise GankitError("the ranks have disconnected after an error; start torchrun again")
-        # Blocks may be nested, as `train` in `start`. Only the outermost one starts a new run.
+        # Blocks may be nested, like `train` in `start`. Only the outermost one starts a new run.
         self._depth += 1
         self.run_number += self._depth == 1
         try:
             yield
         except Exception as error:
-            # After an inner block has handled the error, the process group is gone and nothing is left to do.
+            # An inner block that has handled the error has destroyed the process group.
             if self.size == 1 or not dist.is_initialized():
                 raise
             _ignore_signals()
             if isinstance(error, LostRankError):
-                # A collective operation failed, because another rank has left.
+                # A collective operation failed, because another rank has ended.
                 raise self._lost_rank_error() from error
             self._leave(error)
             raise
@@ -255,7 +239,7 @@ class Ranks:
 
     @property
     def leave_at_once(self) -> Callable[[], NoReturn] | None:
-        """Function that ends this rank at a second signal, or None for a single process."""
+        """Function that ends this rank at the second signal. None for a single process."""
         return _stop_at_once if self.size > 1 else None
 
     def _leave(self, error: Exception) -> None:
@@ -263,20 +247,20 @@ class Ranks:
         self._post("failed", _message(error))
         # A failure that all ranks share, such as a NaN loss, is reported once. Wait for the others to post theirs.
         self._wait(SHARED_FAILURE_SECONDS, lambda: all(self._posted("failed", rank) for rank in range(self.size)))
-        # The ranks that wait for this one in a collective operation get a RuntimeError now.
+        # Ranks that wait for this one in a collective operation get a RuntimeError now.
         _disconnect()
         if isinstance(error, GankitError):
-            # If the first rank failed by the same cause, it reports the error for all.
+            # If the first rank failed with the same message, only the first rank reports it.
             error.rank = 0 if self._posted("failed", 0) == self._posted("failed", self.rank) else self.rank
         else:
             error.add_note(f"This was rank {self.rank}.")
 
     def _lost_rank_error(self) -> LostRankError:
         """Return the error that names the ranks that have ended, and why."""
-        # Every rank that still runs posts a message and disconnects, so that the failure reaches all ranks in turn.
+        # Every running rank posts a message and disconnects, so that the failure reaches all ranks one after another.
         self._post("running", "yes")
         _disconnect()
-        # A rank without any message after the grace period was killed.
+        # A rank that has posted no message after this time was killed.
         ranks = range(self.size)
         self._wait(
             RESPONSE_SECONDS, lambda: all(self._posted("running", r) or self._posted("failed", r) for r in ranks)
@@ -285,8 +269,8 @@ class Ranks:
         ended = [f"rank {rank} has ended: {self._cause(rank)}" for rank in ranks if rank not in running]
         what = ended[0] if ended else "the connection between the ranks is lost"
         error = LostRankError(f"{what}; `gankit resume` continues from the last checkpoint, if there is one")
-        # A rank that failed with a message reports it itself. If that is the first rank, its report is enough.
-        # Otherwise the first rank that still runs reports this error.
+        # If the first rank has posted a failure, its report is enough. Otherwise the first running rank reports this
+        # error.
         error.rank = 0 if self._posted("failed", 0) or not running else running[0]
         return error
 
@@ -294,7 +278,7 @@ class Ranks:
         return self._posted("failed", rank) or "it left no message, so it was killed or its machine is gone"
 
     def _post(self, topic: str, text: str) -> None:
-        # If torchrun itself has ended, the store is gone and there is no rank left to inform.
+        # If torchrun has ended, the store no longer exists, and no rank needs the message.
         with suppress(RuntimeError):
             assert self.store is not None
             self.store.set(f"{self.run_number}/{topic}/{self.rank}", text)
@@ -316,16 +300,16 @@ class Ranks:
 
 @cache
 def current_ranks() -> Ranks:
-    """Return the ranks that this process belongs to, always the same object."""
+    """Return the ranks of this process, always the same object."""
     return Ranks.connect(place_of_process())
 
 
 ALONE = Ranks()
-"""A single process."""
+"""Ranks of a single process."""
 
 
 class _Mean(torch.autograd.Function):
-    """Mean over all ranks. Its gradient is the mean of the gradients, so it can be differentiated again."""
+    """Mean over all ranks. Its gradient is the mean of the gradients, with gradients of any order."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -341,7 +325,7 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Return `Ranks.mean` for code that cannot hold the ranks, such as a layer. There must be several ranks."""
+    """Return `Ranks.mean` of x, for code without access to the ranks, such as a layer. Needs several ranks."""
     return _Mean.apply(x)
 
 
@@ -354,7 +338,7 @@ def _sum_(x: Tensor) -> Tensor:
 
 @contextmanager
 def _lost_rank_errors() -> Iterator[None]:
-    """Turn the RuntimeError of a collective operation into a LostRankError: another rank has ended."""
+    """Turn the RuntimeError of a collective operation into a LostRankError."""
     try:
         yield
     except RuntimeError as error:
@@ -376,15 +360,15 @@ def _disconnect() -> None:
 
 
 def _stop_at_once() -> NoReturn:
-    # torchrun passes the first Ctrl-C on unchanged and a second one as SIGTERM, which would leave no time to report.
+    # torchrun sends SIGTERM after the second Ctrl-C, which would end this rank before it can report.
     _ignore_signals()
     raise KeyboardInterrupt
 
 
 def _ignore_signals() -> None:
     """Ignore further signals, so that this rank can report how it ended and close its files."""
-    # When one rank has ended, torchrun sends SIGTERM to the others. A Ctrl-C reaches each rank twice: from the terminal
-    # and from torchrun.
+    # When one rank has ended, torchrun sends SIGTERM to the others. A rank gets a Ctrl-C twice: from the terminal and
+    # from torchrun.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Random state: seeds, one capture of all generators, and blocks that leave it unchanged."""
+"""Random state: seeds, saving and restoring of all generators, and blocks that do not change it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 
 def derived_seed(seed: int, purpose: str) -> int:
-    """Return a seed for one purpose, so that what one part draws never shifts what another draws."""
+    """Return a seed for one purpose. Random numbers for different purposes are independent of each other."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7])
 
 
 def training_seed(seed: int, rank: int) -> int:
-    """Return the seed of a rank for training. The first rank has the same seed as a process alone."""
+    """Return the seed of a rank for training. The first rank has the same seed as a single process."""
     return derived_seed(seed, f"training/{rank}" if rank else "training")
 
 
@@ -42,7 +42,7 @@ class RandomState:
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
-        """Return the present state, for a run on `device`."""
+        """Return the current state, for a run on `device`."""
         states = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(device)
@@ -54,7 +54,7 @@ class RandomState:
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])
-        # A run that moves to a GPU has no state for the GPU's generator. It keeps the one that follows from the seed.
+        # A run that moves to a GPU has no state for the GPU's generator. Then the generator stays as it was seeded.
         if device.type == "cuda" and "cuda" in self.torch_states:
             torch.cuda.set_rng_state(self.torch_states["cuda"], device)
 
@@ -66,14 +66,14 @@ class RandomState:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], torch_states: dict[str, Tensor]) -> RandomState:
-        """Return the state that `to_json` and `torch_states` describe."""
+        """Return the state with the values of `to_json` and these states of torch."""
         version, numbers, gauss = values["python_random"]
         return cls((version, tuple(numbers), gauss), tuple(values["numpy_random"]), torch_states)
 
 
 @contextmanager
 def fork_rng(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """Run a block under a seed of its own. Afterwards the random state is as before."""
+    """Run a block with a given seed. Restore the random state afterwards."""
     before = RandomState.capture(device)
     try:
         seed_all(seed)
@@ -84,7 +84,7 @@ def fork_rng(device: torch.device, seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def eval_mode(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode for a block. Afterwards each module is in its own mode again."""
+    """Put a network into evaluation mode for a block. Restore the mode of each module afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one lets the iteration finish and a checkpoint be written, a later one ends at once."""
+"""Handling of Ctrl-C and SIGTERM: the first signal ends the run after the iteration, a later one ends it at once."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn
 
 
 class Interrupt:
-    """Context in which the first SIGINT or SIGTERM only sets `requested`, and a later one acts at once.
+    """Context in which the first SIGINT or SIGTERM only sets `requested`, and a later one ends the process.
 
     Args:
-        on_request: called once, from the signal handler, at the first signal.
-        leave: called at a later signal. It raises KeyboardInterrupt and decides how further signals are handled. None:
-            the later signal acts as outside the context.
+        on_request: called from the signal handler at the first signal.
+        leave: called at a later signal. It raises KeyboardInterrupt and sets the handlers of further signals. If None,
+            the later signal is handled as outside the context.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     DEBOUNCE_SECONDS = 1.0
-    """Period after a signal in which others are ignored. `timeout` and shells signal both the process and its group."""
+    """Period after a signal in which others are ignored: `timeout` and shells signal the process and its group."""
 
     def __init__(
         self, on_request: Callable[[], None] = lambda: None, leave: Callable[[], NoReturn] | None = None
     ) -> None:
         self.requested = False
-        """True if the end is requested, by a signal or by another rank."""
+        """True if a signal or another rank has requested the end of the run."""
 
         self.on_request, self.leave = on_request, leave
         self._last_signal: float | None = None
@@ -40,9 +40,7 @@ class Interrupt:
             self._previous_handlers = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -50,10 +48,10 @@ class Interrupt:
             self.requested, self._last_signal = True, time.monotonic()
             self.on_request()
         elif time.monotonic() - self._last_signal > self.DEBOUNCE_SECONDS:
-            # The second signal may arrive twice as well, while `leave` still runs.
+            # The second signal may also arrive twice, while `leave` still runs.
             self._last_signal = time.monotonic()
             if self.leave is not None:
-                # `leave` has set the handlers for what follows, so __exit__ must not restore the previous ones.
+                # `leave` sets the handlers, so __exit__ must not restore the previous ones.
                 self._previous_handlers = {}
                 self.leave()
             self._restore()

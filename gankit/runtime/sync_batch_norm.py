@@ -13,13 +13,10 @@ from gankit.runtime.ranks import mean_over_ranks
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch norm with the statistics of the images of all ranks, differentiable any number of times.
+    """Batch norm with the statistics of the images of all ranks, with gradients of any order.
 
-    It shares the parameters and buffers of the layer that it replaces. In evaluation mode both compute the same.
-
-    Args:
-        layer: the layer that it replaces.
-        ranks: number of ranks that share a batch in equal parts.
+    It shares the parameters and buffers of `layer`, which it replaces. In evaluation mode, both compute the same.
+    `ranks` is the number of ranks that share a batch in equal parts.
     """
 
     def __init__(self, layer: _BatchNorm, ranks: int) -> None:
@@ -31,10 +28,10 @@ class SharedBatchNorm(_BatchNorm):
         self.train(layer.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Accept every input: the replaced layer may have any number of dimensions."""
+        """Accept any number of dimensions, because the replaced layer may be of any kind."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x, (B, C, ...). The shape and dtype stay; the statistics are computed in float32 or wider."""
+        """Normalise x, (B, C, ...), without a change of shape or dtype. Statistics are in float32 or wider."""
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -56,7 +53,7 @@ class SharedBatchNorm(_BatchNorm):
             return
         self.num_batches_tracked.add_(1)
         momentum = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked
-        # The running variance is, as in torch, the unbiased estimate.
+        # The running variance is the unbiased estimate, like torch's.
         n = count * self.ranks
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(variance * (n / (n - 1)), momentum)

@@ -23,12 +23,12 @@ class Place(NamedTuple):
 
 
 def place_of_process() -> Place:
-    """Return the rank of this process, and the number of ranks. A process alone is rank 0 of 1.
+    """Return the rank of this process. A single process is rank 0 of 1.
 
     Raises:
         InputError: the environment variables contradict each other.
     """
-    # Other programs set one of the two alone. That does not concern this process.
+    # Other programs set only one of the two. Then the process was not started by torchrun.
     if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         return Place()
     rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
@@ -46,10 +46,7 @@ def place_of_process() -> Place:
 
 
 def rank_of_process() -> int:
-    """Return the rank of this process, or 0 if the environment variables contradict each other.
-
-    Rank 0 reports the errors.
-    """
+    """Return the rank of this process. Return 0, so that it reports errors, if the environment is contradictory."""
     try:
         return place_of_process().rank
     except InputError:

@@ -1,1 +1,1 @@
-"""Sampling from a generator, of a run or from a file."""
+"""Sampling from the generator of a run or of a file."""

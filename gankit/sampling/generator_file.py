@@ -1,4 +1,4 @@
-"""Generator file: the weights, and all facts that are needed to rebuild the generator."""
+"""Generator file: the weights, and all facts that rebuilding the generator needs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from gankit.version import __version__
 FORMAT = 1
 
 SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_latent", "draw_samples")
-"""Hook points that decide what a saved generator is. A plugin with one of them is needed to sample from the file."""
+"""Hook points that affect the samples of a saved generator, so that sampling needs the plugins that implement them."""
 
 
 class SampledRun(Protocol):
-    """Part of a run that sampling needs."""
+    """Names of a run that sampling uses."""
 
     recipe: Recipe
     hooks: Hooks
@@ -34,21 +34,13 @@ class SampledRun(Protocol):
     device: torch.device
     iteration: int
 
-    def sampled_generator(self) -> nn.Module:
-        """Return the generator to sample from."""
-        ...
+    def sampled_generator(self) -> nn.Module: ...
 
-    def sampled_generator_name(self) -> str:
-        """Return the name of the plugin that provides `sampled_generator`, or `newest` for the trained one."""
-        ...
+    def sampled_generator_name(self) -> str: ...
 
 
 def save_generator(run: SampledRun, path: Path) -> None:
-    """Write the generator to sample from, with all that is needed to rebuild it in the metadata of the file.
-
-    Raises:
-        GankitError: the disk is full.
-    """
+    """Write the weights of the generator to sample from. The metadata of the file has the facts to rebuild it."""
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)} | {"normalization.generator"}
     spec = {k: v for k, v in vars(run.spec).items() if k != "normalize"}
     card = {
@@ -67,22 +59,15 @@ def save_generator(run: SampledRun, path: Path) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """Return the plugins that the metadata of a generator file names by module or by path.
-
-    They are read from the recipe in the metadata, since the plugins are imported by it.
-    """
+    """Return the plugins that the recipe in a generator file's metadata names by module or by path."""
     parser = RecipeParser(card["recipe"], "generator", Registry([]))
     return [use for use in parser.uses_at(card["needed"]) if ":" in use]
 
 
 def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
-    """Refuse a file that names plugins by module or by path. Only the user may allow such imports.
-
-    Raises:
-        InputError: it names some.
-    """
+    """Raise InputError if a file names plugins by module or by path. Only the user may allow such imports."""
     if untrusted := sorted({use for use in uses if ":" in use}):
-        raise InputError(f"{path} wants to import {', '.join(untrusted)}; if you trust it, say --trust")
+        raise InputError(f"{path} imports {', '.join(untrusted)}; if you trust it, add --trust")
 
 
 def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -23,8 +23,8 @@ Names = tuple[str, ...]
 def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) -> tuple[int, int, Tensor | None, Names]:
     """Return the number of images, the columns, the labels and the row names of a grid of about `count` images.
 
-    A conditional generator gets one row for each class, with at least one image. For a single class, and for an
-    unconditional generator, the grid is a square.
+    For a conditional generator, each class has a row with at least one image. For a single class, and for an
+    unconditional generator, the grid is almost square.
     """
     classes = len(sampler.class_names)
     if not classes or class_index is not None:
@@ -37,10 +37,7 @@ def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) ->
 def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
     """Return z and labels of a grid whose rows interpolate from their first to their last z.
 
-    An incomplete last row is left out.
-
-    Raises:
-        InputError: the rows have fewer than 3 images.
+    An incomplete last row is left out. Raise InputError if a row has fewer than 3 images.
     """
     if columns < 3:
         raise InputError(f"--interpolate: rows of {columns} have nothing between their ends; use a larger --count")
@@ -53,7 +50,7 @@ def truncation_rows(
 ) -> tuple[Tensor, Tensor | None, int, Names]:
     """Return z, labels, columns and row names of a grid with one row for each truncation threshold.
 
-    All rows begin with the same z; numbers beyond the threshold of a row are drawn again.
+    All rows have the same z, except for the numbers beyond the threshold of the row, which are redrawn.
     """
     columns = max(1, count // len(thresholds))
     labels = sampler.labels(columns, class_index)
@@ -63,14 +60,14 @@ def truncation_rows(
 
 
 def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
-    """Return the samples as a grid of images, or as the picture of a plugin that implements `draw_samples`."""
+    """Return the samples as a grid of images, or as the plot of a plugin that implements `draw_samples`."""
     images = torch.cat(list(sampler.outputs(z, labels)))
-    picture = sampler.draw_samples(images) if sampler.draw_samples is not None else None
-    return grid(to_bytes(images), columns, row_names) if picture is None else picture
+    plot = sampler.draw_samples(images) if sampler.draw_samples is not None else None
+    return grid(to_bytes(images), columns, row_names) if plot is None else plot
 
 
 class GridSampler:
-    """Grids of samples of a run, always from the same z. A conditional generator gets a row for each class."""
+    """Grids of samples of a run, always from the same z, with a row for each class of a conditional generator."""
 
     def __init__(self, run: SampledRun) -> None:
         self.run = run
@@ -79,7 +76,7 @@ class GridSampler:
         self.z = sampler.latent(count, self.labels, derived_seed(run.recipe.seed, "samples"))
         content = (self.z.tolist(), None if self.labels is None else self.labels.tolist(), self.columns)
         self.digest = hashlib.sha256(repr(content).encode()).hexdigest()
-        """Hash of z, labels and columns. Grids with equal hashes are comparable image by image."""
+        """Hash of z, labels and columns. Grids with equal hashes can be compared image by image."""
 
     def draw(self) -> Image.Image:
         """Return the grid of the current generator."""

@@ -1,4 +1,4 @@
-"""Sampling from a generator. A generator file is enough: no dataset and no run directory is needed."""
+"""Sampling from a generator. A generator file is enough, without the dataset and the run directory."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CHUNK = 64
 """Number of images in one call of the generator."""
 
 REDRAWS = 10_000
-"""Largest number of draws for a truncated z. A normal prior with threshold 0.01 takes about 1,000."""
+"""Largest number of draws for a truncated z. A normal prior with threshold 0.01 needs about 1,000."""
 
 
 class Sampler:
-    """A generator and its prior, of a run or from a file.
+    """Generator with its prior.
 
     Args:
-        generator: the network, G(z, labels).
-        hooks: hooks of the plugins that are needed to sample.
-        spec: the facts that the network was built from.
+        generator: network G(z, labels).
+        hooks: hooks of the plugins that sampling needs.
+        spec: facts that the network was built from.
         device: device of the network.
     """
 
@@ -53,10 +53,10 @@ class Sampler:
         assert sample_latent is not None, "the prior is among the plugins that the generator file names as needed"
         self._sample_latent = sample_latent
         self.spherical_prior = hooks.of("sample_latent")[0].plugin.spherical_prior
-        """True if the vectors of the prior lie near a sphere. Interpolation then follows an arc."""
+        """True if the vectors of the prior lie near a sphere. Then interpolation is spherical."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
-        """Hook that draws a picture of samples (N, C, R, R) for data that are not images, or None."""
+        """Hook that returns a plot of samples (N, C, R, R) of data that are not images. None without such a plugin."""
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
@@ -70,10 +70,10 @@ class Sampler:
         """Rebuild the generator of a file.
 
         Args:
-            path: a `generator.safetensors`.
+            path: a generator file.
             device: device of the network.
-            trust: import classes that the file names by module or by path. Without it, only plugins that are installed
-                under a name are used, so that a file of unknown origin runs no code of its choice.
+            trust: import classes that the file names by module or by path. Otherwise only installed plugins are used,
+                so that a file of unknown origin cannot run other code.
             registry: registry of plugins. Default: the installed ones.
 
         Raises:
@@ -111,11 +111,7 @@ class Sampler:
         return sampler
 
     def class_index(self, requested: str) -> int:
-        """Return the index of a class, given by name or by number.
-
-        Raises:
-            InputError: there is no such class.
-        """
+        """Return the index of a class, given by name or by number. Raise InputError if there is no such class."""
         names = self.class_names
         if requested in names:
             return names.index(requested)
@@ -126,7 +122,7 @@ class Sampler:
         raise InputError(f"class {requested!r}: there are {', '.join(names)}")
 
     def labels(self, count: int, class_index: int | None = None) -> Tensor | None:
-        """Return labels (count,) of one class, or of all classes in turn. None for an unconditional generator."""
+        """Return labels (count,) of one class, or of all classes in turn, or None for an unconditional generator."""
         if not self.class_names:
             return None
         if class_index is not None:
@@ -136,14 +132,7 @@ class Sampler:
     def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
         """Return z, (count, latent_size), on the CPU. It depends on the seed, but not on the device of the generator.
 
-        Args:
-            count: number of vectors.
-            labels: labels of the images, (count,), or None.
-            seed: seed of the random numbers.
-            truncation: threshold for `truncated`, or None.
-
-        Raises:
-            InputError: the prior has almost no numbers below the threshold.
+        `truncation` is the threshold for `truncated`.
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
@@ -164,7 +153,7 @@ class Sampler:
     def outputs(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
         """Yield outputs of the generator (N, C, R, R) in chunks, float in [-1, 1] on the CPU.
 
-        The generator runs in evaluation mode, and torch's random state is restored afterwards.
+        The generator runs in evaluation mode. The random state is restored afterwards.
         """
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
@@ -181,11 +170,11 @@ class Sampler:
 
 
 def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-    """Return z with every number above the threshold, in absolute value, drawn again until it is below.
+    """Return z with every number whose absolute value exceeds the threshold redrawn until it does not.
 
     Args:
         z: latent vectors of any shape.
-        redraw: returns another z of the same shape from the prior.
+        redraw: function that returns another z of the same shape from the prior.
         threshold: positive number.
 
     Raises:
@@ -198,12 +187,12 @@ def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tens
         if not far.any():
             return z
         z = torch.where(far, redraw(), z)
-    raise InputError(f"truncation {threshold}: the prior hardly ever draws anything as small; use a larger truncation")
+    raise InputError(f"truncation {threshold}: the prior has almost no numbers below it; use a larger truncation")
 
 
 def save_images(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
-    """Write images as numbered PNG files with the class in the name, and return their number."""
-    # Class names come from the generator file. A '/' in them must not lead out of the folder.
+    """Write images as numbered PNG files with the class in the name. Return the number of files."""
+    # Class names come from the generator file. A '/' in a name must not refer to another folder.
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     number = 0
     with disk_errors(folder):

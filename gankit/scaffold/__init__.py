@@ -1,6 +1,4 @@
-"""Templates for a plugin: one file beside a recipe, or a package that can be published."""
-
-from __future__ import annotations
+"""Templates for a plugin: a single file, or a package that can be published."""
 
 import importlib.util
 import keyword
@@ -26,13 +24,12 @@ PACKAGE = {
 }
 """Files of a package, with the template of each."""
 
-
 MAX_LENGTH = 60
-"""Letters of a name. File systems allow about four times as many, and the name of the distribution is longer."""
+"""Maximum length of a name. The names of files and of the distribution are longer, and file systems limit them."""
 
 
 def names_for(name: str) -> dict[str, str]:
-    """Return the names to fill into the templates: name, class_name, module, distribution, title and gankit_version.
+    """Return the values of the variables in the templates.
 
     Raises:
         InputError: a plugin cannot have this name.
@@ -60,21 +57,16 @@ def names_for(name: str) -> dict[str, str]:
 
 
 def check_new(name: str, registry: Registry) -> None:
-    """Check that no other distribution uses the name of the plugin or of its module.
-
-    Raises:
-        InputError: one does.
-    """
+    """Check that no other distribution uses the name of the plugin or of its module, or raise InputError."""
     names = names_for(name)
     for entry in registry.entries:
-        if (
-            entry.distribution != names["distribution"]
-            and entry.value.partition(":")[0].split(".")[0] == names["module"]
-        ):
+        if entry.distribution == names["distribution"]:
+            continue
+        if entry.value.partition(":")[0].split(".")[0] == names["module"]:
             raise InputError(
                 f"NAME: {name!r} given; {names['module']} is a module of {entry.distribution}; choose another name"
             )
-        if entry.name == name and entry.distribution != names["distribution"]:
+        if entry.name == name:
             raise InputError(
                 f"NAME: {name!r} given; {entry.distribution} has a plugin of kind {entry.kind or 'unknown'} with that "
                 "name; choose another name"
@@ -97,9 +89,7 @@ def write_file(name: str, folder: Path) -> Path:
 
 
 def write_package(name: str, folder: Path) -> list[Path]:
-    """Write a package into `folder` and return its files. The folder may exist, such as a fresh clone.
-
-    After an error, none of the files is written.
+    """Write a package into `folder` and return its files. The folder may exist already.
 
     Raises:
         InputError: one of the files exists already.
@@ -113,7 +103,7 @@ def write_package(name: str, folder: Path) -> list[Path]:
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Written beside their places and then moved, so that a full disk leaves no part of the package.
+        # The files are written to a temporary folder and then moved, so that a full disk leaves no part of the package.
         with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
                 (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
-"""Prefix of files and folders that are being written. A killed process may leave some behind."""
+"""Prefix of the names of incomplete files and folders. They remain after a kill."""
 
 
 @contextmanager
 def disk_errors(what: Path) -> Iterator[None]:
-    """Raise the errors of a full or failing disk as a GankitError of one sentence."""
+    """Convert the OSError of a full or failing disk to a GankitError of one sentence."""
     try:
         yield
     except OSError as error:
@@ -33,25 +33,19 @@ def disk_errors(what: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
-    """Replace a file in one step.
+    """Replace a file in one step. After a GankitError, such as for a full disk, it has its old content.
 
     Args:
         path: the file.
         data: its new content.
-        shared: several processes may write the file at once, so each uses its own temporary name. Otherwise, the next
-            write replaces the temporary file of a killed process.
-
-    Raises:
-        GankitError: the disk is full. The file keeps its old content.
+        shared: give each process its own temporary file, because several may write the file at once. Otherwise, the
+            next write replaces the temporary file of a killed process.
     """
     write_parts(path, [data], shared)
 
 
 def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> None:
-    """Write a file from parts, like `write_bytes`, so that the whole content is never in memory.
-
-    An error of the iterator leaves the old content.
-    """
+    """Replace a file in one step like `write_bytes`, from parts, so that the whole content is never in memory."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}" if shared else f"{TEMPORARY}{path.name}")
     with disk_errors(path):
         try:
@@ -83,6 +77,6 @@ def tensors_to_bytes(tensors: dict[str, Tensor], card: dict[str, Any] | None = N
 
     # safetensors refuses tensors that share memory.
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # One key only: the order of several keys in the file would change from process to process.
+    # There is a single key, because the order of several keys in the file would differ between processes.
     metadata = {"gankit": json.dumps(card, sort_keys=True)} if card is not None else None
     return save(contiguous, metadata)

@@ -1,6 +1,4 @@
-"""Checkpoint files: safetensors for tensors, JSON for the rest, a folder that is complete or absent."""
-
-from __future__ import annotations
+"""Checkpoints: folders with tensors in safetensors files and other values in `state.json`, written in one step."""
 
 import hashlib
 import json
@@ -29,15 +27,9 @@ class DamagedError(InputError):
 
 
 def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, Any]) -> None:
-    """Write a checkpoint in one step: a kill at any moment leaves a whole checkpoint or none.
+    """Write the folder of a checkpoint in one step: a kill at any moment leaves a complete checkpoint or none.
 
-    Args:
-        place: the folder of the checkpoint.
-        files: contents of the tensor files, by name.
-        state: JSON values for `state.json`.
-
-    Raises:
-        GankitError: the disk is full.
+    `files` has the contents of the tensor files by name, and `state` the JSON values for `state.json`.
     """
     temporary = place.with_name(TEMPORARY + place.name)
     with disk_errors(place):
@@ -61,7 +53,7 @@ def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, A
 
 
 def verify(place: Path) -> dict[str, Any]:
-    """Return the values of `state.json`, after a comparison of every file with its recorded SHA-256.
+    """Compare every file with its recorded SHA-256, and return the values of `state.json`.
 
     Raises:
         DamagedError: a file differs from what was written. The error names the first one.
@@ -88,11 +80,7 @@ def verify(place: Path) -> dict[str, Any]:
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """Return the newest undamaged checkpoint, and a sentence for each newer one that is damaged.
-
-    Raises:
-        InputError: a checkpoint has the format of another version of gankit.
-    """
+    """Return the newest undamaged checkpoint, and a sentence for each newer one that is damaged."""
     damaged = []
     for place in reversed(directory.saved_checkpoints()):
         try:
@@ -105,7 +93,7 @@ def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
 
 
 def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
-    """Return the tensors of a file, and the JSON values in its metadata, if there are any.
+    """Return the tensors of a safetensors file and the JSON values in its metadata.
 
     Raises:
         InputError: the file cannot be read.
@@ -123,7 +111,7 @@ def _digest(state: dict[str, Any]) -> str:
 
 
 def _same_checkpoint(one: Path, other: Path) -> bool:
-    """Return whether both checkpoints are undamaged and hold the same bytes."""
+    """Return whether both checkpoints are undamaged and have equal files."""
     try:
         return verify(one) == verify(other)
     except InputError:

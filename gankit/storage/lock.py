@@ -1,7 +1,5 @@
 """Lock of a folder: one process at a time."""
 
-from __future__ import annotations
-
 import fcntl
 from pathlib import Path
 
@@ -12,24 +10,18 @@ from gankit.storage.atomic_io import disk_errors
 
 
 class Lock:
-    """A lock on the file `.lock` of a folder. It is free as soon as its process ends, even by a kill.
+    """A lock on the file `.lock` of a folder. The end of a process releases it, even after a kill.
 
-    Args:
-        folder: an existing folder.
-        what: what the folder holds, for the message: "run".
+    The message of an error calls the content of the folder `what`, for example "run".
     """
 
     def __init__(self, folder: Path, what: str) -> None:
         self.path, self.what = folder / ".lock", what
-        # Not thread-local: the thread that releases the lock may be another one.
+        # The lock is not thread-local, because another thread may release it.
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:
-        """Acquire the lock.
-
-        Raises:
-            InputError: another process holds it.
-        """
+        """Acquire the lock, or raise InputError if another process holds it."""
         folder = self.path.parent
         with disk_errors(folder):
             try:
@@ -43,10 +35,10 @@ class Lock:
         self._lock.release(force=True)
 
     def is_held(self) -> bool:
-        """Return whether a process holds the lock. Needs no right to write, and creates no file."""
+        """Return whether a process holds the lock. This needs no write permission and creates no file."""
         try:
             with open(self.path) as file:
-                # filelock opens the file for writing. A shared lock needs no more than reading.
+                # FileLock would open the file for writing. A shared lock needs only read permission.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

@@ -1,7 +1,5 @@
 """Record of the plugins of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +7,7 @@ from gankit.plugin.component import Component
 
 
 def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, str]]:
-    """Return the class of each component and the distribution that it came with, by key."""
+    """Return the class of each component, its distribution and the hash of its source, by key."""
     return {
         key: {
             "use": component.use,
@@ -38,7 +36,7 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
 
 
 def _described(record: dict[str, str]) -> str:
-    """Return `fine of strange-kit 1.5`, or the location of the class if it belongs to no distribution."""
+    """Return `hinge of gankit 0.1.0`, or the location of the class if it belongs to no distribution."""
     if not record.get("distribution"):
         return record.get("origin", "")
     return f"{record.get('use')} of {record['distribution']} {record.get('version')}"

@@ -24,7 +24,7 @@ State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "ru
 
 
 class RunDir:
-    """An existing run directory."""
+    """Run directory at an existing path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class RunDir:
 
     @classmethod
     def create(cls, recipe: Recipe, out: str | Path | None = None) -> RunDir:
-        """Create and lock the directory of a new run: `out`, or one named after the recipe and the time.
+        """Create and lock the directory of a new run: `out`, or by default NAME/TIME in the output folder.
 
         Raises:
             InputError: `out` is not empty.
@@ -60,11 +60,7 @@ class RunDir:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Check that a new run may use a path.
-
-        Raises:
-            InputError: it is a file or a folder that is not empty.
-        """
+        """Check that a new run may use a path, or raise InputError."""
         if path.is_file():
             raise InputError(f"--out {path}: a file of that name is in the way; name a new or an empty folder")
         if (path / "recipe.toml").exists():
@@ -88,11 +84,7 @@ class RunDir:
         return cls(path)
 
     def lock(self) -> None:
-        """Lock the directory until `release` or the end of this process.
-
-        Raises:
-            InputError: another process has locked it.
-        """
+        """Lock the directory, or raise InputError if another process has locked it."""
         self._lock.acquire()
 
     def release(self) -> None:
@@ -100,7 +92,7 @@ class RunDir:
         self._lock.release()
 
     def is_locked(self) -> bool:
-        """Return whether a process trains the run."""
+        """Return whether a process has locked the directory, that is, trains the run."""
         return self._lock.is_held()
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -108,7 +100,7 @@ class RunDir:
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copy the source files of plugins that belong to no distribution, as a record. Nothing reads the copies."""
+        """Copy the source files of plugins that belong to no distribution. The copies are only a record."""
         for component in recipe.components.values():
             file = Path(component.resolved.origin.rpartition(":")[0])
             copy = self.path / "sources" / file.name
@@ -128,7 +120,7 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the environments of all processes that trained the run: the first one, then every resume."""
+        """Return the environments of all processes that trained the run: one for the start and one for each resume."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
@@ -137,7 +129,7 @@ class RunDir:
         return self.read_processes()[-1]
 
     def has_stopped_at(self, iteration: int) -> bool:
-        """Return whether a plugin ended the run at an iteration, and the last files were written."""
+        """Return whether a plugin stopped the run at an iteration, and the run wrote its last files."""
         ends = [process.get("ended", {}) for process in self.read_processes()]
         return any(end.get("state") == "stopped" and end.get("iteration") == iteration for end in ends)
 
@@ -156,7 +148,7 @@ class RunDir:
         _append(self.evaluations_file, row)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Return the rows of `log.jsonl`, without one that a kill truncated."""
+        """Return the rows of `log.jsonl`, without truncated ones."""
         return read_rows(self.log_file)
 
     def has_metrics_at(self, iteration: int) -> bool:
@@ -164,9 +156,9 @@ class RunDir:
         return any(row["iteration"] == iteration and "metrics" in row for row in self.read_log())
 
     def rewind(self, iteration: int) -> None:
-        """Remove log rows and temporary files that were written after an iteration, before the run resumes from it.
+        """Prepare to resume from an iteration: remove later log rows and all temporary files.
 
-        Later checkpoints are damaged; otherwise the run would resume from them. They are renamed to
+        Later checkpoints are damaged, because the run would resume from them otherwise. They are renamed to
         `damaged-ITERATION`, so that `prune` does not count them.
         """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
@@ -204,9 +196,9 @@ class RunDir:
         return sorted(numbered, key=lambda p: int(p.name))
 
     def prune(self, keep: int) -> None:
-        """Delete all checkpoints but the newest `keep`."""
+        """Delete all checkpoints except the newest `keep`."""
         for old in self.saved_checkpoints()[:-keep]:
-            # A kill during the deletion must not leave part of a checkpoint under its name.
+            # The checkpoint is renamed first, so that a kill leaves no incomplete checkpoint under its name.
             doomed = old.with_name(TEMPORARY + old.name)
             old.rename(doomed)
             shutil.rmtree(doomed)

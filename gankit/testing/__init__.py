@@ -10,7 +10,7 @@
         run = tiny_run({LouderFakes: {"gain": 2.0}})
         ...
 
-pytest has the fixtures `tiny_run`, `check_plugin` and `gankit_device`, without an import.
+In pytest, `tiny_run`, `check_plugin` and `gankit_device` are also fixtures, without an import.
 """
 
 from gankit.testing.checks import (
@@ -29,23 +29,6 @@ from gankit.testing.checks import (
 )
 from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_run, train_iterations, weights_of
 
-__all__ = [
-    "Parts",
-    "check_command",
-    "check_dataset",
-    "check_documentation",
-    "check_effect",
-    "check_metric",
-    "check_order",
-    "check_plugin",
-    "check_repeat",
-    "check_resume",
-    "check_samples",
-    "check_training",
-    "devices",
-    "state_of",
-    "tiny_recipe",
-    "tiny_run",
-    "train_iterations",
-    "weights_of",
-]
+__all__ = ["Parts", "devices", "state_of", "tiny_recipe", "tiny_run", "train_iterations", "weights_of"]
+__all__ += ["check_command", "check_dataset", "check_documentation", "check_effect", "check_metric", "check_order"]
+__all__ += ["check_plugin", "check_repeat", "check_resume", "check_samples", "check_training"]

@@ -1,4 +1,4 @@
-"""Checks that every plugin must pass. A failed check names the rule that the plugin breaks, and how."""
+"""Checks that every plugin must pass. The message of a failed check names the broken rule."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def check_plugin(
 
     Args:
         plugin_class: the plugin.
-        settings: its settings in the recipe, if the defaults do not suit a tiny run.
+        settings: settings of the plugin, if its defaults do not fit a tiny run.
         changes: tables that replace those of the recipe.
-        classes: numbers of classes to test; `(0,)` for a plugin that refuses labels.
-        affects: whether the plugin must change the training. False for one that must not, such as a logger.
+        classes: numbers of classes to test; `(0,)` for a plugin that does not accept labels.
+        affects: True if the plugin must change the training. False if it must not, like a logger.
     """
     check_documentation(plugin_class)
     if plugin_class.kind == "command":
@@ -72,10 +72,10 @@ def check_plugin(
         for count in classes:
             check_metric(parts, merge({"data": {"classes": count}}, changes or {}))
         return
-    # The number of classes of a dataset is its own.
+    # A dataset sets the number of its classes itself.
     is_data = plugin_class.kind == "data"
     tables: list[Raw] = [{}] if is_data else [{"data": {"classes": count}} for count in classes]
-    # This check comes first: state outside the run exists after the first run of the process.
+    # This check comes first, because it finds state that the first run of the process leaves behind.
     check_repeat(parts, merge(tables[-1], changes or {}))
     for table in tables:
         class_changes = merge(table, changes or {})
@@ -159,14 +159,14 @@ def check_supported_or_refused(parts: Parts, changes: Raw) -> None:
 
 
 def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, after: int = 2) -> None:
-    """Check that a run restored from a checkpoint ends with the same bytes as the run that continued.
+    """Check that a run that is restored from a checkpoint ends with the same bytes as one without interruption.
+
+    `parts` and `changes` are as for `tiny_run`.
 
     Args:
-        parts: as for `tiny_run`.
-        changes: as for `tiny_run`.
         before: iterations before the checkpoint.
-        after: iterations after it. A plugin that acts at every k-th step is tested if `after` is at least k and
-            `before` is not a multiple of k.
+        after: iterations after it. For a plugin that acts at every k-th step, `after` must be at least k, and `before`
+            must not be a multiple of k.
     """
     run = train_iterations(tiny_run(parts, changes), before)
     state_at_checkpoint = state_of(run)
@@ -182,7 +182,7 @@ def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, a
 
 
 def copy_of_checkpoint(run: TrainingRun) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Return the content of a checkpoint: copies of tensors by file, and plain values after a round trip to JSON."""
+    """Return the content of a checkpoint: copies of the tensors by file, and the values after a round trip to JSON."""
     tensors, values = capture(run)
     copies = {file: {name: tensor.clone() for name, tensor in content.items()} for file, content in tensors.items()}
     return copies, json.loads(json.dumps(values))
@@ -204,7 +204,7 @@ def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
 
 
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
-    """Check that a saved generator draws the same images as that of the run, and that grids and metrics work."""
+    """Check that a saved generator and that of the run return the same images, and that grids and metrics work."""
     run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
@@ -247,9 +247,9 @@ def check_dataset(dataset: Dataset) -> None:
 
 
 def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
-    """Check that metrics are finite, equal each time, and do not change the training. Return them.
+    """Check that metrics are finite, repeatable, and do not change the training. Return them.
 
-    A metric is tested with an extractor of pixels. An extractor is tested with one metric.
+    A metric is tested with an extractor that returns the pixels. An extractor is tested with one metric.
     """
     table = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 16}}
     kinds = {plugin.kind for plugin in parts if not isinstance(plugin, str)}
@@ -287,8 +287,8 @@ def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None
 def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = True) -> None:
     """Check that the plugins change the weights after training, or, with `affects=False`, that they do not.
 
-    Random numbers that a plugin draws shift those of the others. That does not count as an effect. With `affects=False`
-    it is an error.
+    A plugin that draws random numbers changes those that the training draws later. That alone is not an effect, but it
+    is an error with `affects=False`.
     """
 
     def trained_weights(active: Parts) -> tuple[bytes, bytes]:
@@ -304,7 +304,7 @@ def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = Tr
 
 
 def check_order(parts: Parts, changes: Raw | None = None, *, matters: bool = True) -> None:
-    """Check whether tricks have another result in reverse order.
+    """Check that tricks have another result in reverse order, or, with `matters=False`, the same result.
 
     Example:
 

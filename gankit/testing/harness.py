@@ -24,7 +24,7 @@ from gankit.training.update import train_iteration
 Parts = Mapping[type[Plugin] | str, Mapping[str, Any] | None]
 """Plugins with their settings, in the order in which they act: classes, or names of installed tricks.
 
-A plugin whose settings are None is only available to the recipe by its name.
+A plugin with the settings None is not in the recipe, but the recipe may name it.
 """
 
 TINY: Raw = {
@@ -40,7 +40,7 @@ TINY: Raw = {
     "normalization": {"generator": {"use": "tiny"}, "discriminator": {"use": "tiny_none"}},
     "optimizer": {"generator": {"use": "tiny"}, "discriminator": {"use": "tiny"}},
 }
-"""Three channels, 8x8 pixels, batches of 8, no classes, Adam, cross entropy, batch norm in G."""
+"""Recipe of the tiny run: 3x8x8 pixels, batches of 8, no classes, Adam, cross entropy, batch norm in G."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,12 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
     """Return a recipe of a tiny run with 4 iterations.
 
     Args:
-        parts: plugins with their settings. A trick is added; any other plugin fills its slot, for both players if each
-            has one.
+        parts: plugins with their settings. A trick is added. Any other plugin fills its slot, or that of both players.
         changes: tables that replace those of the recipe, such as `{"data": {"classes": 2}}` or
             `{"train": {"precision": "bf16"}}`. They may use all installed plugins.
 
     Raises:
-        RecipeError: the recipe is refused.
+        RecipeError: the recipe has a mistake.
     """
     raw = TINY
     for plugin, settings in (parts or {}).items():
@@ -73,7 +72,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 
 
 def tiny_registry(parts: Parts) -> Registry:
-    """Return the plugins of a test and of the tiny run, and all installed plugins with other names."""
+    """Return a registry with the plugins of a test and of the tiny run, and the installed plugins with other names."""
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
     names = {(c.name, kind) for c in classes for kind in (c.kind, None)}
@@ -84,12 +83,11 @@ def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw
     """Return the table that adds a plugin to a recipe."""
     if isinstance(plugin, str):
         return {"tricks": {plugin: dict(settings)}}
-    plugin_class = plugin
-    kind, table = plugin_class.kind, {"use": plugin_class.name, **settings}
+    kind, table = plugin.kind, {"use": plugin.name, **settings}
     for place, kinds in NAMED_TABLES.items():
         if kind in kinds:
-            return {place: {plugin_class.name: table}}
-    # The table of a slot is replaced as a whole, because the plugin before had other settings.
+            return {place: {plugin.name: table}}
+    # The whole table of a slot is replaced, because the previous plugin has other settings.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
 
 
@@ -107,7 +105,7 @@ def tiny_run(parts: Parts | None = None, changes: Raw | None = None) -> Training
 
 
 def train_iterations(run: TrainingRun, iterations: int = 1) -> TrainingRun:
-    """Train a number of iterations as the training loop does, and return the run.
+    """Train a number of iterations like the training loop, and return the run.
 
     Raises:
         NonFiniteError: a loss or a parameter is NaN or infinite.

@@ -1,10 +1,9 @@
-"""Measurements inside a tiny run while it trains."""
+"""Instruments for a tiny run while it trains."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,11 +16,11 @@ from gankit.training.run import TrainingRun
 
 
 class Watch:
-    """Records gradients, images and optimiser steps in every step of a run."""
+    """Recorder of the gradients, images and optimiser steps of a run."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.has_gradient: dict[Player, bool] = dict.fromkeys(PLAYERS, False)
-        """Players that have had a gradient other than 0."""
+        """True for a player that has had a gradient other than 0."""
 
         self.without_gradient: dict[Player, set[str]] = {
             player: {name for name, p in run.networks[player].named_parameters() if p.requires_grad}
@@ -33,7 +32,7 @@ class Watch:
         """Number of steps of each optimiser."""
 
         self.images_modified = False
-        """True if a plugin has changed the real images in place, which other plugins use too."""
+        """True if a plugin has changed the real images in place."""
 
         self.largest_pixel = 0.0
         """Largest absolute value of a pixel of the generated images."""
@@ -71,7 +70,7 @@ class Watch:
 
 @contextmanager
 def counting_backward_passes() -> Iterator[list[None]]:
-    """Yield a list that grows by one with every call of `backward()`."""
+    """Yield a list to which every call of `backward()` adds an element."""
     calls: list[None] = []
     backward = torch.autograd.backward
 
@@ -87,14 +86,14 @@ def counting_backward_passes() -> Iterator[list[None]]:
 
 
 def reseeded_steps(run: TrainingRun) -> TrainingRun:
-    """Seed the random state anew before every step, and return the run.
+    """Seed the random state before every step, and return the run.
 
-    The random numbers that one plugin draws then do not shift those of later steps.
+    So the random numbers that a plugin draws in one step do not change those of later steps.
     """
     draw = run.draw
 
     def seeded() -> tuple[Tensor, Tensor | None]:
-        seed_all(sum(chain(run.step_counts.values())))
+        seed_all(sum(run.step_counts.values()))
         return draw()
 
     run.draw = seeded  # type: ignore[method-assign]

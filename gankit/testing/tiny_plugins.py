@@ -1,4 +1,4 @@
-"""Plugins of the tiny run: small real ones, so that a test needs no installed plugins."""
+"""Small plugins for every slot of a tiny run, so that tests need no installed plugins."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TinyData(Plugin):
 
 
 class TinyLatent(Plugin):
-    """z from a normal distribution."""
+    """Normal prior."""
 
     name = "tiny"
     kind = "latent"
@@ -114,11 +114,11 @@ class TinyGenerator(Plugin):
 
 
 class TinyDiscriminatorNetwork(nn.Module):
-    """Convolution and linear layer, with a projection for each class."""
+    """Convolution and linear layer, with a projection of the class labels."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
-        # With a stride of 2 on one pixel, torch 2.13 uses memory outside the tensor for the gradient in bfloat16.
+        # With a stride of 2 on one pixel, the bfloat16 gradient of torch 2.13 uses memory outside the tensor.
         stride = 2 if spec.resolution > 1 else 1
         conv = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
         self.conv = spec.normalize("discriminator", conv, width)
@@ -193,7 +193,7 @@ class TinyNorm(Plugin):
 
 
 class TinyNone(Plugin):
-    """Layer without normalisation."""
+    """No normalisation."""
 
     name = "tiny_none"
     kind = "normalization"

@@ -1,4 +1,4 @@
-"""From a recipe to a run."""
+"""Assembly of a run from a recipe."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     """Return the run that a recipe describes, with networks, optimisers and loss terms, but without its data.
 
     Args:
-        recipe: what to train.
+        recipe: recipe of the run.
         device: device to use instead of the recipe's `train.device`.
-        ranks: processes that train it together.
+        ranks: processes that train the run together.
 
     Raises:
         RecipeError: a plugin refuses the recipe, or the plugins' networks do not fit together.
@@ -43,25 +43,22 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     run = TrainingRun(recipe, ranks, chosen, bf16, plugins, hooks, warnings)
     describe_data(run)
     build_networks(run)
-    build_optimizers(run)
+    run.optimizers = {}
+    for player in PLAYERS:
+        with recipe_errors(recipe.source, f"optimizer.{player}"):
+            run.optimizers[player] = hooks.one("build_optimizer", player, run.parameters[player], player=player)
+    run.base_rates = {p: [group["lr"] for group in run.optimizers[p].param_groups] for p in PLAYERS}
     run.terms = collect_terms(run)
     run.schedules = {player: collect_schedules(run, player) for player in PLAYERS}
     resolve_hooks(run)
     check_networks(run)
-    # Assembly draws under seeds of its own, so that training starts from the same random state in every case.
+    # Assembly uses other seeds than training, so training always starts from the same random state.
     seed_all(training_seed(recipe.seed, ranks.rank))
     return run
 
 
-# Warnings
-
-
 def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
-    """Return the warnings of the plugins about the recipe as a whole, each after the plugin's key.
-
-    Raises:
-        RecipeError: plugins refuse the combination. The error lists all of them.
-    """
+    """Return the plugins' warnings about the recipe. Raise RecipeError with all refusals if plugins refuse it."""
     warnings, problems = [], []
     for implementation in hooks.of("check_recipe"):
         try:
@@ -80,7 +77,7 @@ def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
 
 
 def rank_warnings(recipe: Recipe, ranks: int) -> list[str]:
-    """Return a warning for each plugin that couples the images of a batch, if several ranks share a batch."""
+    """Return a warning for each plugin that couples the images of a batch, if several ranks share each batch."""
     if ranks == 1:
         return []
     synced = recipe.train.sync_batch_norm
@@ -94,30 +91,22 @@ def rank_warnings(recipe: Recipe, ranks: int) -> list[str]:
 
 
 def coupling_keys(recipe: Recipe) -> list[str]:
-    """Return the keys of all components that couple the images of a batch."""
+    """Return the keys of all plugins that couple the images of a batch."""
     return list(dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")]))
 
 
-# Data
-
-
 def describe_data(run: TrainingRun) -> None:
-    """Set `run.dataset` and `run.spec`, after all `adjust_spec` hooks.
-
-    Raises:
-        RecipeError: no plugin provides the data, or a batch cannot be divided as the recipe asks.
-    """
+    """Set `run.dataset` and `run.spec`. Call all `adjust_spec` hooks."""
     recipe, hooks = run.recipe, run.hooks
 
     def normalize(player: Player, layer: nn.Module, features: int) -> nn.Module:
-        normalized: nn.Module = hooks.one("normalization", player, layer, features, player=player)
-        return normalized
+        return hooks.one("normalization", player, layer, features, player=player)
 
     spec = Spec(normalize=normalize)
     with recipe_errors(recipe.source, "data"):
         dataset = hooks.one("load_data", spec)
     if hooks.of("compute_metrics"):
-        # Metrics read the images too. Without metrics the images need not stay in memory.
+        # Metrics use the images too. Without metrics, the images need not stay in memory.
         dataset = loaded_once(dataset)
     spec.channels, spec.resolution = dataset.channels, dataset.resolution
     spec.class_names, spec.classes = dataset.class_names, len(dataset.class_names)
@@ -130,11 +119,7 @@ def describe_data(run: TrainingRun) -> None:
 
 
 def check_batch_size(recipe: Recipe, spec: Spec, ranks: int) -> None:
-    """Check that a batch can be divided among classes, accumulation steps and ranks.
-
-    Raises:
-        RecipeError: it cannot. The error names the nearest batch sizes that can.
-    """
+    """Raise RecipeError unless a batch can be divided among classes, accumulation steps and ranks."""
     train = recipe.train
     if spec.class_balanced and not spec.classes:
         raise refusal(recipe, "train.class_balanced", "the images have no classes, so batches cannot be balanced")
@@ -161,9 +146,6 @@ def _multiples_near(number: int, unit: int) -> str:
     return " or ".join(str(n) for n in (lower, lower + unit) if n)
 
 
-# Networks and optimisers
-
-
 def build_networks(run: TrainingRun) -> None:
     """Set `run.networks` and `run.parameters`."""
     recipe = run.recipe
@@ -179,24 +161,8 @@ def build_networks(run: TrainingRun) -> None:
     run.parameters = {player: [p for p in run.networks[player].parameters() if p.requires_grad] for player in PLAYERS}
 
 
-def build_optimizers(run: TrainingRun) -> None:
-    """Set `run.optimizers` and `run.base_rates`."""
-    run.optimizers = {}
-    for player in PLAYERS:
-        with recipe_errors(run.recipe.source, f"optimizer.{player}"):
-            run.optimizers[player] = run.hooks.one("build_optimizer", player, run.parameters[player], player=player)
-    run.base_rates = {p: [group["lr"] for group in run.optimizers[p].param_groups] for p in PLAYERS}
-
-
-# Loss terms and schedules
-
-
 def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
-    """Return the loss terms of each player, with unique names, in the order of the recipe.
-
-    Raises:
-        RecipeError: a player has no loss term.
-    """
+    """Return the loss terms of each player, with unique names, in the order of the recipe."""
     loss = wrapped_loss(run)
     collected: dict[Player, list[LossTerm]] = {}
     for player in PLAYERS:
@@ -204,7 +170,7 @@ def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
         for implementation in run.hooks.of("loss_terms", player):
             is_loss = implementation.key == "loss"
             for term in loss[player] if is_loss else implementation.call(player, run) or ():
-                # A recipe may use the same penalty twice. The key of the second, with a number if need be, names it.
+                # A recipe may use the same penalty twice. The name of the second term starts with the plugin's key.
                 others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(named) + 2)))
                 name = next(n for n in (term.name, *others) if n not in named)
                 named[name] = LossTerm(name, term.function, term.weight, term.every)
@@ -227,30 +193,20 @@ def wrapped_loss(run: TrainingRun) -> dict[Player, list[LossTerm]]:
 
 
 def collect_schedules(run: TrainingRun, player: Player) -> list[Callable[[int], float]]:
-    """Return the learning-rate schedules of a player.
-
-    Raises:
-        RecipeError: a plugin returns something other than a function.
-    """
+    """Return the learning-rate schedules of a player."""
     schedules = []
     for implementation in run.hooks.of("lr_schedule", player):
         schedule = implementation.call(player, run)
         if schedule is not None and not callable(schedule):
             message = f"lr_schedule returns {schedule!r}; it must return a function of the iteration"
             raise refusal(run.recipe, implementation.key, message)
-        schedules += [] if schedule is None else [schedule]
+        if schedule is not None:
+            schedules.append(schedule)
     return schedules
 
 
-# Hook points
-
-
 def resolve_hooks(run: TrainingRun) -> None:
-    """Set the hook points of the loop, each to plain functions, so that the loop looks nothing up.
-
-    Raises:
-        RecipeError: two plugins implement a hook point that allows one, or no plugin draws z.
-    """
+    """Set the hooks of the loop as plain functions."""
     hooks = run.hooks
     run.before_step = {"discriminator": hooks.event("before_d_step"), "generator": hooks.event("before_g_step")}
     run.after_step = {"discriminator": hooks.event("after_d_step"), "generator": hooks.event("after_g_step")}
@@ -273,15 +229,8 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.sample_latent = sample_latent
 
 
-# Checks
-
-
 def check_networks(run: TrainingRun) -> None:
-    """Pass two samples, or one of each class, through both networks, so that a mismatch is found before training.
-
-    Raises:
-        RecipeError: a network does not accept its input, or returns something of another shape.
-    """
+    """Pass samples of all classes through both networks. Raise RecipeError if a shape does not fit."""
     spec = run.spec
     count = max(2, spec.classes)
     labels = torch.arange(count, device=run.device) if spec.classes else None
@@ -315,5 +264,5 @@ def _shape(value: Any) -> str:
 
 
 def refusal(recipe: Recipe, key: str, message: str) -> RecipeError:
-    """Return the error for one mistake at a key of the recipe."""
+    """Return an error with one mistake at a key of the recipe."""
     return RecipeError(recipe.source, [Problem(key, message)])

@@ -31,19 +31,17 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 RESUMABLE = ("train.iterations", "train.device", "output.")
-"""Settings that `resume` may change. All others decide what is learnt."""
+"""Settings that `resume` may change. All others affect the result of the training."""
 
 
 def start(
     recipe: Recipe, out: str | Path | None, reporter: Reporter, device: str | None = None
 ) -> tuple[RunDir, Outcome]:
-    """Assemble a recipe and train it to the end.
-
-    Everything that can be checked is checked before anything is written.
+    """Assemble a recipe and train it to the end. All checks come before the first file is written.
 
     Args:
-        recipe: what to train.
-        out: the run directory, or None for one named after the recipe and the time.
+        recipe: recipe of the run.
+        out: run directory, or None for one named after the recipe and the time.
         reporter: receives the events.
         device: device to use instead of `train.device`.
 
@@ -61,17 +59,18 @@ def start(
         run, evaluator = ranks.run_on_all_ranks(lambda: _new_run(recipe, out, ranks, reporter))
         ranks.check_same(_facts(run))
         created = ranks.run_on_all_ranks(lambda: RunDir.create(recipe, out) if first else None)
-        directory = _same_directory(ranks, created)
+        path = ranks.all_gather(str(created.path) if created is not None else "")[0]
+        directory = created if created is not None else RunDir(Path(path))
         if first:
             directory.write_environment(environment_record(run))
         return directory, train_on_ranks(run, evaluator, directory, reporter)
 
 
 def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tuple[RunDir, Outcome]:
-    """Continue a run from its newest whole checkpoint, with the same result as without the interruption.
+    """Continue a run from its newest undamaged checkpoint, with the same result as without the interruption.
 
     Args:
-        path: the run directory.
+        path: run directory.
         overrides: new values of `train.iterations`, `train.device` and `output`.
         reporter: receives the events, and facts such as damaged checkpoints and changed plugins.
 
@@ -93,9 +92,6 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tu
         return directory, train_on_ranks(run, evaluator, directory, reporter)
 
 
-# A new run
-
-
 def _new_run(
     recipe: Recipe, out: str | Path | None, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
@@ -108,25 +104,18 @@ def _new_run(
     for sentence in run.warnings:
         reporter.warned(sentence)
     evaluator = _load_data(run, reporter)
-    for sentence in _few_images_warning(run):
-        reporter.warned(sentence)
+    assert run.batches is not None
+    images, batch = run.batches.size, recipe.train.batch_size
+    if images < batch:
+        reporter.warned(
+            f"data: there are {images} images, and train.batch_size = {batch}, so each of them is several times in a "
+            "batch; D memorises them soon, and G learns to copy them"
+        )
     return run, evaluator
 
 
-def _few_images_warning(run: TrainingRun) -> list[str]:
-    """Return a warning if a batch is larger than the dataset."""
-    assert run.batches is not None
-    images, batch = run.batches.size, run.recipe.train.batch_size
-    if images >= batch:
-        return []
-    return [
-        f"data: there are {images} images, and train.batch_size = {batch} shows each of them several times in a batch; "
-        "D memorises them soon, and G learns to copy them"
-    ]
-
-
 def _load_data(run: TrainingRun, reporter: Reporter) -> Evaluator | None:
-    """Load the data of a run; return its evaluator on the first rank, if the recipe has metrics."""
+    """Load the data of a run. Return its evaluator on the first rank, if the recipe has metrics."""
     reporter.preparing("reading the images")
     run.load_data()
     if not run.metrics or run.ranks.rank:
@@ -136,20 +125,17 @@ def _load_data(run: TrainingRun, reporter: Reporter) -> Evaluator | None:
 
 
 def prepare_torch(recipe: Recipe) -> None:
-    """Set the process-wide options of torch that the recipe's `[train]` table decides."""
+    """Set the options of torch and of the allocator from the recipe's `[train]` table, for the whole process."""
     if recipe.train.keep_freed_memory:
         keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = recipe.train.tf32
     torch.backends.cudnn.allow_tf32 = recipe.train.tf32
-    # Benchmarking pays for shapes that never change, but the fastest kernel may differ from run to run.
+    # cuDNN's benchmark finds the fastest kernel for constant shapes, but may select another one in the next run.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
     if recipe.train.deterministic:
         # cuBLAS is deterministic only with a workspace of fixed size, which it reads when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
-
-
-# A resumed run
 
 
 def _opened(path: str | Path, ranks: Ranks) -> RunDir:
@@ -168,7 +154,7 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
 def _resumed_run(
     directory: RunDir, overrides: list[str], ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return the run with its data and its evaluator, in the state of the newest whole checkpoint. Writes nothing."""
+    """Return the run with its data and its evaluator, in the state of the newest undamaged checkpoint."""
     recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
     reporter.preparing("assembling the networks")
@@ -176,7 +162,7 @@ def _resumed_run(
     before, now = directory.read_last_environment(), environment_record(run)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
-    # The data and the metrics come before the checkpoint: what they draw at random is overwritten by its random states.
+    # Loading the data may draw random numbers, so the checkpoint, which restores the random state, is loaded after it.
     evaluator = _load_data(run, reporter)
     checkpoint, damaged = newest_whole_checkpoint(directory)
     for sentence in damaged:
@@ -186,7 +172,8 @@ def _resumed_run(
         reporter.informed(f"resuming from {checkpoint}")
         if (then := verify(checkpoint).get("ranks", 1)) != ranks.size:
             reporter.informed(_changed_ranks(run, then))
-        # A run that was killed while it ended still has to end. One that has ended trains further when it is resumed.
+        # A run that a plugin has ended trains on when it is resumed. If it was killed before its ending was recorded,
+        # it keeps the reason and ends again.
         if directory.has_stopped_at(run.iteration):
             run.stop_reason = None
     elif damaged:
@@ -230,11 +217,8 @@ def _record_resume(run: TrainingRun, directory: RunDir) -> None:
     directory.write_environment(began | {"resumed": [*began.get("resumed", []), now | {"from": run.iteration}]})
 
 
-# Several ranks
-
-
 def _facts(run: TrainingRun) -> dict[str, Any]:
-    """Return what must be equal on all ranks. Paths may differ from machine to machine."""
+    """Return facts that must be equal on all ranks. Paths are left out, because machines may have different ones."""
     assert run.batches is not None
     settings = {
         # For file plugins, compare only the class name.
@@ -247,20 +231,14 @@ def _facts(run: TrainingRun) -> dict[str, Any]:
 
 
 def _checkpoint_facts(directory: RunDir, iteration: int) -> dict[str, Any]:
-    """Return which checkpoint a rank resumes from."""
+    """Return the iteration and a hash of the checkpoint that a rank resumes from."""
     state = directory.checkpoint(iteration) / "state.json"
     digest = hashlib.sha256(state.read_bytes()).hexdigest()[:12] if state.exists() else None
     return {"the iteration of the checkpoint": iteration, "the checkpoint": digest}
 
 
-def _same_directory(ranks: Ranks, created: RunDir | None) -> RunDir:
-    """Return the run directory that the first rank created. The other ranks write nothing into it."""
-    path = ranks.all_gather(str(created.path) if created is not None else "")[0]
-    return created if created is not None else RunDir(Path(path))
-
-
 def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
-    """Train on all ranks from equal weights. The first rank writes and reports; the others follow."""
+    """Copy the weights of the first rank to all ranks, and train. Only the first rank writes and reports."""
     run.ranks.broadcast_(state for network in run.networks.values() for state in network.state_dict().values())
     if run.ranks.rank == 0:
         return train_and_conclude(run, evaluator, directory, reporter)
@@ -271,17 +249,14 @@ def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: Run
         run.batches.close()
 
 
-# The end
-
-
 def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
-    """Train; then record the ending, close the data and unlock the run directory, even after an error."""
+    """Train. Afterwards, also after an error, record the ending, close the data and unlock the run directory."""
     assert run.batches is not None
     began = time.perf_counter()
     try:
         outcome = train(run, directory, reporter, evaluator)
     except BaseException as error:
-        # The caller shows the error. The reporter gets no further events of such a run.
+        # The caller shows the error, so the reporter receives only the last event.
         conclude(run, evaluator, directory, began, *_failure(error), reporter=Reporter())
         reporter.concluded(directory)
         raise
@@ -296,7 +271,7 @@ def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory:
 
 
 def _failure(error: BaseException) -> tuple[State, str | None]:
-    """Return the final state of a run that ends with an error, and the reason."""
+    """Return the final state of a run that ends with an error, and the error's message."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", None
     return "failed", str(error) if isinstance(error, GankitError) else f"{type(error).__name__}: {error}"
@@ -311,7 +286,7 @@ def conclude(
     reason: str | None,
     reporter: Reporter,
 ) -> None:
-    """Record how the run ended and what the evaluation cost. A failure here does not make the run fail."""
+    """Record the ending of the run and the cost of the evaluation. A full disk here does not make the run fail."""
     ended: dict[str, Any] = {
         "state": state,
         "reason": reason,

@@ -1,4 +1,4 @@
-"""The training loop. Read it from top to bottom; `training.update` holds one iteration."""
+"""Training loop. `training.update` trains one iteration."""
 
 from __future__ import annotations
 
@@ -30,12 +30,6 @@ def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Ev
 
     With several ranks, the first rank calls this function and the others call `follow`.
 
-    Args:
-        run: the run, with its data loaded.
-        directory: the run directory.
-        reporter: receives the events.
-        evaluator: computes the metrics, if the recipe has any.
-
     Raises:
         NonFiniteError: a loss or a parameter is NaN or infinite.
         GankitError: the disk is full.
@@ -44,7 +38,7 @@ def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Ev
         outcome = train_to_end(run, directory, reporter, evaluator)
     pass_on_warnings(run, directory, reporter)
     run.on_stop(run)
-    # `on_stop` may warn too. The plugins have closed their files, so these warnings go to log.jsonl alone.
+    # `on_stop` may warn too. The plugins have closed their files, so `on_log` is not called for these warnings.
     pass_on_warnings(run, directory, reporter, directory.log)
     reporter.ended(outcome)
     return outcome
@@ -78,21 +72,17 @@ def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evalua
                 evaluate(run, directory, evaluator, reporter)
         save(run, directory)
         save_grid(run, directory, grids)
-        # A run killed between the last checkpoint and the last metrics computes them when it is resumed, and only then.
-        left = evaluator is not None and not directory.has_metrics_at(run.iteration)
-        # An interrupted run ends without the wait for the metrics. They are computed when it is resumed.
-        if evaluator is not None and left and not interrupt.requested:
+        # The last metrics may exist already, if a finished run is resumed.
+        missing = evaluator is not None and not directory.has_metrics_at(run.iteration)
+        # An interrupted run ends without computing the metrics. They are computed when it is resumed.
+        if evaluator is not None and missing and not interrupt.requested:
             evaluate(run, directory, evaluator, reporter)
-            left = False
-    return Outcome(run.iteration, clock.seconds, left or not run.finished(), run.stop_reason)
+            missing = False
+    return Outcome(run.iteration, clock.seconds, missing or not run.finished(), run.stop_reason)
 
 
 def follow(run: TrainingRun) -> Outcome:
-    """Train the same iterations as the first rank, and write nothing. For all ranks but the first.
-
-    Raises:
-        GankitError: as in `train`.
-    """
+    """Train the same iterations as the first rank, on another rank. Writes nothing. Raises the errors of `train`."""
     clock = Clock(run)
     output, total = run.recipe.output, run.recipe.train.iterations
     with closing_plugins(run), run.ranks.shared_failures():
@@ -129,7 +119,7 @@ def closing_plugins(run: TrainingRun) -> Iterator[None]:
 
 
 def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
-    """Return whether a plugin or a signal ends the run here. One rank ends it for all."""
+    """Return whether a plugin or a signal ends the run, on any rank."""
     own = run.stop_reason is not None or interrupt.requested
     if run.ranks.size == 1 or not run.ranks.any(own):
         return own
@@ -140,12 +130,8 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
 
 
 def check_finite(run: TrainingRun) -> None:
-    """Check that all losses and parameters are finite. Waits for the device.
-
-    Raises:
-        NonFiniteError: one is not. The error names the player and the loss term.
-    """
-    # The order of the steps: a failure that begins in D reaches all terms of G one step later.
+    """Raise NonFiniteError if a loss or a parameter is NaN or infinite. Waits for the device."""
+    # D comes first, because a NaN in D reaches all terms of G one step later.
     broken = {
         f"the {player}'s {name}": value.item()
         for player in reversed(PLAYERS)
@@ -177,7 +163,7 @@ def pass_on_warnings(
     run: TrainingRun, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
     """Show the pending warnings of the plugins and write them to the log."""
-    # `on_log` may warn about a warning. That one waits for the next call.
+    # If `on_log` warns, the new warning waits for the next call.
     pending, run.pending_warnings = run.pending_warnings, []
     for sentence in pending:
         row = {"iteration": run.iteration, "warning": sentence}
@@ -203,7 +189,7 @@ def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter
 
 
 def save(run: TrainingRun, directory: RunDir) -> None:
-    """Write a checkpoint and the generator file, and remove old checkpoints. A run with NaN is never saved."""
+    """Write a checkpoint and the generator file, and remove old checkpoints. NaN and infinity are never saved."""
     check_finite(run)
     save_checkpoint(run, directory)
     save_generator(run, directory.generator_file)
@@ -211,7 +197,7 @@ def save(run: TrainingRun, directory: RunDir) -> None:
 
 
 class Clock:
-    """Time and images of this process."""
+    """Time and speed of the training in this process."""
 
     def __init__(self, run: TrainingRun, now: Callable[[], float] = time.perf_counter) -> None:
         self.run = run

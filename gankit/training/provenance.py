@@ -1,4 +1,4 @@
-"""Record of what a run ran on."""
+"""Record of the software and hardware of a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def environment_record(run: TrainingRun) -> dict[str, Any]:
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a sentence for each fact of the machine that has changed and may change the bytes of the result."""
+    """Return a message for each change of software or hardware that may change the bytes of the result."""
     facts = ("torch", "device_name", "threads", "precision")
     return [
         f"{fact.replace('_', ' ')}: the run was on {before[fact]} and is now on {now[fact]}; the bytes may differ"

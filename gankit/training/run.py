@@ -26,31 +26,25 @@ from gankit.runtime.ranks import Ranks
 from gankit.runtime.rng import derived_seed, fork_rng
 
 Event = Callable[..., None]
-"""Hook point of kind *event*, as one function that calls all plugins."""
+"""Function that calls a hook of kind *event* of all plugins."""
 
 
-class TrainingRun:
-    """State of one training run. `assemble` builds it, the loop changes it, checkpoints capture it.
+class TrainingRun(Run):
+    """State of one training run. `assemble` builds it, the loop changes it, and checkpoints save it.
 
-    It implements the protocol `gankit.Run`, whose names are for plugins. All other names belong to the core.
+    The names of `gankit.Run` are for plugins. All other names are for the core.
 
     Args:
-        recipe: what to train.
-        ranks: the processes that train it together.
-        device: the device of this process.
-        bf16: whether matrix products are in bfloat16.
+        recipe: recipe of the run.
+        ranks: processes that train the run together.
+        device: device of this process.
+        bf16: True if matrix products are computed in bfloat16.
         plugins: instances by their keys in the recipe.
         hooks: hook implementations of these plugins.
         warnings: warnings about the recipe.
     """
 
     recipe: Recipe
-
-    # Progress
-
-    iteration: int
-    step_counts: dict[Player, int]
-    values: dict[Player, dict[str, Tensor]]
     stop_reason: str | None
     failure: str | None
     directory: Path | None
@@ -58,22 +52,19 @@ class TrainingRun:
     pending_warnings: list[str]
     """Warnings that have not been shown yet."""
 
-    # Built by `assemble`, in this order
-
     dataset: Dataset
     spec: Spec
     networks: dict[Player, nn.Module]
     parameters: dict[Player, list[nn.Parameter]]
     optimizers: dict[Player, torch.optim.Optimizer]
+    terms: dict[Player, list[LossTerm]]
+    schedules: dict[Player, list[Callable[[int], float]]]
     base_rates: dict[Player, list[float]]
     """Learning rate of each parameter group before the schedules."""
 
-    terms: dict[Player, list[LossTerm]]
-    schedules: dict[Player, list[Callable[[int], float]]]
+    # Hooks of the loop, as plain functions
 
-    # Hook points of the loop, resolved to plain functions
-
-    before_step: dict[Player, Callable[[Run, Step], None]]
+    before_step: dict[Player, Event]
     after_step: dict[Player, Event]
     after_backward: Event
     after_iteration: Event
@@ -89,9 +80,8 @@ class TrainingRun:
     metrics: dict[str, Callable[[Comparison], Mapping[str, float] | None]]
     """Hook `compute_metrics` of each plugin that implements it, by key."""
 
-    # Loaded by `load_data`
-
     batches: BatchSource | None
+    """Source of the real images, or None before `load_data`."""
 
     def __init__(
         self,
@@ -115,24 +105,20 @@ class TrainingRun:
 
     @property
     def generator(self) -> nn.Module:
-        """The generator that is trained."""
         return self.networks["generator"]
 
     @property
     def discriminator(self) -> nn.Module:
-        """The discriminator that is trained."""
         return self.networks["discriminator"]
 
     def stop(self, reason: str) -> None:
-        """End the run after this iteration. The reason is shown to the user."""
         self.stop_reason = reason
 
     def warn(self, sentence: str) -> None:
-        """Show a warning to the user while the run goes on, and write it to `log.jsonl`."""
         self.pending_warnings.append(sentence)
 
     def load_data(self) -> None:
-        """Read the images and place them where batches are drawn from."""
+        """Read the images and create the source of batches."""
         images, labels = self.dataset.load()
         train = self.recipe.train
         self.batches = make_batch_source(
@@ -146,18 +132,13 @@ class TrainingRun:
         )
 
     def build_extractor(self) -> Extractor:
-        """Return the feature extractor of the recipe.
-
-        Raises:
-            RecipeError: a file or package that it needs is missing.
-        """
+        """Return the feature extractor of the recipe. Raise RecipeError if a file or package is missing."""
         with recipe_errors(self.recipe.source, "extractor"):
-            extractor: Extractor = self.hooks.one("build_extractor", self.dataset, self.device)
-            return extractor
+            return self.hooks.one("build_extractor", self.dataset, self.device)
 
     def start(self) -> None:
         """Call `on_start` of all plugins, before the first iteration of this process."""
-        # A resumed run calls this again. Random numbers that plugins draw here must not shift those of the training.
+        # A resumed run calls this again. Random numbers that plugins draw here must not change the training.
         with fork_rng(self.device, derived_seed(self.recipe.seed, "start")):
             self.hooks.event("on_start")(self)
 
@@ -168,13 +149,6 @@ class TrainingRun:
         return self._to_device(images, labels)
 
     def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return real images that depend on the seed alone, (count, C, R, R) in [-1, 1], and their labels (count,).
-
-        The order of the training batches does not change.
-
-        Raises:
-            InputError: batches are class-balanced and `count` is not a multiple of the number of classes.
-        """
         assert self.batches is not None, "load_data comes first"
         classes = self._balanced_classes
         if classes and count % classes:
@@ -195,11 +169,9 @@ class TrainingRun:
         return images, None if labels is None else labels.to(self.device, non_blocking=True)
 
     def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        """Return z from the prior, (count, latent_size), on the device."""
         return self.sample_latent(count, labels, self.device, generator)
 
     def learning_rate(self, player: Player) -> float:
-        """Return the learning rate of the player's first parameter group at the current iteration."""
         return self.base_rates[player][0] * self.rate_factor(player)
 
     def rate_factor(self, player: Player) -> float:
@@ -212,13 +184,12 @@ class TrainingRun:
     def discriminator_inputs(
         self, images: Tensor, labels: Tensor | None, source: Source, player: Player
     ) -> tuple[Tensor, Tensor | None]:
-        """Return images (B, C, R, R) and labels (B,) after all `discriminator_inputs` hooks."""
         for hook in self.input_hooks:
             images, labels = hook(images, labels, source, player, self)
         return images, labels
 
     def sampled_generator(self) -> nn.Module:
-        """Return the generator to sample from: that of a plugin, such as a moving average, or the trained one."""
+        """Return the generator to sample from: a plugin's, such as a moving average, or the trained one."""
         chosen = self.sampling_generator(self) if self.sampling_generator is not None else None
         return self.generator if chosen is None else chosen
 
@@ -229,7 +200,7 @@ class TrainingRun:
         return self.hooks.of("sampling_generator")[0].plugin.name
 
     def autocast(self) -> torch.autocast:
-        """Return the context in which networks and losses are computed."""
+        """Return the autocast context for networks and losses."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def finished(self) -> bool:

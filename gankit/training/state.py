@@ -1,7 +1,6 @@
-"""State of a run: captured for a checkpoint, and restored from one.
+"""State of a run, saved in checkpoints and restored from them.
 
-Exact resume rests on this file: everything that decides how the training continues is in `capture`, and `restore` puts
-all of it back.
+For exact resume, `capture` returns everything that affects the rest of the training, and `restore` restores it.
 """
 
 from __future__ import annotations
@@ -23,16 +22,13 @@ from gankit.storage.run_dir import RunDir
 from gankit.training.run import TrainingRun
 
 RANDOM = "random/"
-"""Prefix of random states in the file of a rank, where they are beside the state of plugins."""
+"""Prefix of the random states in the file of a rank, which also holds the state of plugins."""
 
 
 def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
-    """Write everything that decides how the run continues, as `checkpoints/ITERATION/`; return that folder.
+    """Write the state of a run to `checkpoints/ITERATION/`, and return that folder.
 
     Called on the first rank, while all other ranks call `gather_rank_states`.
-
-    Raises:
-        GankitError: the disk is full.
     """
     tensors, state = capture(run)
     files = {name: tensors_to_bytes(content) for name, content in tensors.items()} | gather_rank_states(run)
@@ -42,9 +38,9 @@ def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
 
 
 def load_checkpoint(run: TrainingRun, place: Path) -> None:
-    """Put a newly assembled run into the state of a checkpoint.
+    """Restore the state of a newly assembled run from a checkpoint.
 
-    A checkpoint of another number of ranks restores what all ranks share. The state of single ranks starts anew.
+    If another number of ranks wrote the checkpoint, only the state that all ranks share is restored.
 
     Raises:
         InputError: a file is missing, truncated, altered, or belongs to another recipe. The error names it.
@@ -57,9 +53,6 @@ def load_checkpoint(run: TrainingRun, place: Path) -> None:
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{place} does not fit the run's recipe.toml: {reason}") from error
-
-
-# The state that all ranks share, and the first rank's own
 
 
 def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
@@ -107,7 +100,7 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     run.discriminator.load_state_dict(tensors["discriminator.safetensors"])
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
-    # The file holds the first rank's own plugin state too. It fits only the first rank of the same number of ranks.
+    # The file also holds the first rank's own plugin state. It is valid only there, with the same number of ranks.
     own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
     shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
     _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])
@@ -119,11 +112,8 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     RandomState.from_json(state, tensors["random.safetensors"]).restore(run.device)
 
 
-# The state of the other ranks
-
-
 def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
-    """Return the files of all ranks but the first, on the first rank; an empty dictionary on the others.
+    """Return the files of all ranks except the first, by name. Return an empty dictionary on the other ranks.
 
     Every rank calls it when the first rank saves a checkpoint.
     """
@@ -137,13 +127,7 @@ def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
 
 
 def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
-    """Restore the state of this rank alone, after `restore`.
-
-    Args:
-        run: the run to restore.
-        place: folder of the checkpoint.
-        ranks: number of ranks that wrote the checkpoint.
-    """
+    """Restore the state of this rank alone, after `restore`, from a checkpoint that `ranks` ranks wrote."""
     rank = run.ranks.rank
     if ranks != run.ranks.size:
         seed_all(derived_seed(run.recipe.seed, f"training/{rank}/{run.iteration}"))
@@ -163,29 +147,18 @@ def _rank_file(rank: int) -> str:
     return f"rank-{rank}.safetensors"
 
 
-# Plugins and optimisers
-
-
 def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
-    """Return the state of the plugins, by `KEY/NAME`.
-
-    Raises:
-        PluginError: a value is neither a tensor nor a plain value.
-    """
-    return {
-        f"{key}/{name}": _storable(key, name, value)
-        for key, plugin in plugins.items()
-        for name, value in plugin.state_dict().items()
-    }
-
-
-def _storable(key: str, name: str, value: Any) -> Any:
-    if not isinstance(value, (Tensor, int, float, str, bool, type(None))):
-        raise PluginError(
-            f"{key}: state_dict returns a {type(value).__name__} under {name!r}; only tensors, numbers, strings, "
-            "booleans and None can be saved"
-        )
-    return value
+    """Return the state of the plugins, by `KEY/NAME`. Raise PluginError for a value that cannot be saved."""
+    states = {}
+    for key, plugin in plugins.items():
+        for name, value in plugin.state_dict().items():
+            if not isinstance(value, (Tensor, int, float, str, bool, type(None))):
+                raise PluginError(
+                    f"{key}: state_dict returns a {type(value).__name__} under {name!r}; only tensors, numbers, "
+                    "strings, booleans and None can be saved"
+                )
+            states[f"{key}/{name}"] = value
+    return states
 
 
 def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Mapping[str, Any]) -> None:
@@ -215,10 +188,10 @@ def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, sa
             continue
         parameter = parameters[int(index)]
         if isinstance(value, Tensor) and value.shape == parameter.shape:
-            # Fused optimisers read parameters and their state side by side, so both need the same memory layout.
+            # A fused optimiser needs the same memory layout for a parameter and its state.
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
-    # JSON has no tuples, and betas is one.
+    # JSON has no tuples, but `betas` is a tuple.
     groups = [
         {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in saved["groups"]
     ]

@@ -1,4 +1,4 @@
-"""One iteration: the D steps, then the G step. One step: draw, compute the loss, one backward pass, one update."""
+"""Iteration of training. Each step draws samples, computes the loss, runs a backward pass and updates one player."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     parts = run.recipe.train.accumulate
     terms = due_terms(run.terms[player], run.step_counts[player], parts)
     values: dict[str, Tensor] = {}
-    # D does not change in the G step. Without gradients for its weights, a third of its backward pass is saved.
+    # D does not change in the G step. Computing no gradients for its weights saves a third of its backward pass.
     frozen = run.parameters["discriminator"] if player == "generator" else []
     for weight in frozen:
         weight.requires_grad_(False)
@@ -63,13 +63,13 @@ def train_step(run: TrainingRun, player: Player) -> None:
 def due_terms(terms: list[LossTerm], step: int, parts: int) -> list[LossTerm]:
     """Return the terms that act on this step, with their weights for one of `parts` parts of the batch.
 
-    A lazy term (`every` above 1) gets `every` times its weight, for the steps on which it does not act.
+    The weight of a lazy term (`every` above 1) is multiplied by `every`, because the term acts less often.
     """
     return [LossTerm(t.name, t.function, t.weight * t.every / parts, t.every) for t in terms if step % t.every == 0]
 
 
 def draw_step(run: TrainingRun, player: Player) -> Step:
-    """Return real images, z, and fake images with gradients in the G step and without in the D step."""
+    """Return a step with new real images, z and fake images. The fake images have gradients only in the G step."""
     real, labels = run.draw()
     z = run.draw_latent(len(real), labels)
     with torch.set_grad_enabled(player == "generator"):
@@ -78,13 +78,13 @@ def draw_step(run: TrainingRun, player: Player) -> Step:
 
 
 def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]) -> dict[str, Tensor]:
-    """Add the gradient of the weighted sum of the terms to the player's parameters; return the value of each term."""
+    """Add the gradient of the weighted sum of the terms to the parameters' `.grad`. Return the value of each term."""
     if run.backward is not None:
         with run.autocast():
             return run.backward(run, step, player, terms)
     with run.autocast():
         values = {term.name: value_of(term, step) for term in terms}
-        # A multiplication by 1 would launch one more kernel forwards and one backwards.
+        # A multiplication by 1 would launch two more kernels, forwards and backwards.
         weighted = [values[t.name] if t.weight == 1 else t.weight * values[t.name] for t in terms]
         loss = reduce(add, weighted) if weighted else None
     if loss is not None and loss.requires_grad:
@@ -93,11 +93,7 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
 
 
 def value_of(term: LossTerm, step: Step) -> Tensor:
-    """Return the value of a loss term.
-
-    Raises:
-        PluginError: the term does not return a scalar tensor.
-    """
+    """Return the value of a loss term. Raise PluginError if it is not a scalar tensor."""
     value = term.function(step)
     if not isinstance(value, Tensor) or value.dim():
         returned = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
@@ -108,21 +104,21 @@ def value_of(term: LossTerm, step: Step) -> Tensor:
 def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tensor]) -> None:
     """Average gradients, term values and network statistics over all ranks, in place.
 
-    Afterwards everything that plugins decide by is equal on all ranks, and so is the update.
+    Afterwards these values are equal on all ranks, so the updates and the decisions of plugins are equal too.
     """
     parameters = run.parameters[player]
-    # A rank without an image of some class has no gradient for the network of that class. It contributes zeros.
+    # A rank without images of a class has no gradient for that class's network. It contributes zeros.
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     has_gradient = [float(p.grad is not None) for p in parameters]
-    # A copy of Python numbers to the device makes the CPU wait for it. In the usual case, there is none.
+    # A copy of Python numbers to the device makes the CPU wait. `ones` needs no copy.
     if all(has_gradient):
         share = torch.ones(len(has_gradient), device=run.device)
     else:
         share = torch.tensor(has_gradient, device=run.device)
-    # One message for everything: the time of a message hardly depends on its size.
+    # Everything is sent in one message, because the time of a message hardly depends on its size.
     run.ranks.mean_([*gradients, share, *values.values(), *network_statistics(run)])
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-        # A parameter gets a gradient if any rank has one. Without one on all ranks, it keeps None and is not updated.
+        # A parameter gets a gradient if any rank has one. Otherwise it keeps None and is not updated.
         if parameter.grad is None and share[index] > 0:
             parameter.grad = gradient
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 LUMA = 3**-0.5
 """Each coordinate of the unit vector along the grey axis."""
 
-LOSSES_WITHOUT_SIGN = ("least_squares", "wasserstein", "relativistic", "relativistic_average")
-"""Losses for which the sign of a logit does not separate real from fake."""
+LOSSES_WITHOUT_SIGN = ("least_squares", "wasserstein")
+"""Losses for which the sign of a logit does not separate real from fake, besides relativistic ones."""
 
 
 def overfitting(real_logits: Tensor) -> Tensor:
@@ -44,11 +45,6 @@ def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> T
     return (p + step * torch.sign(r - target)).clamp(0, largest)
 
 
-def step_size(images: int, kimg: float) -> float:
-    """Return the change of p per `images` images, if p can go from 0 to 1 within `kimg` thousand images."""
-    return images / (1000 * kimg)
-
-
 def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     """Return (count, 3, 3) affine maps, products of geometric changes that each have probability p for each image.
 
@@ -61,14 +57,10 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     """
     device = p.device
 
+    normal, uniform = partial(torch.randn, count, device=device), partial(torch.rand, count, device=device)
+
     def happens(probability: Tensor) -> Tensor:
-        return torch.rand(count, device=device) < probability
-
-    def normal() -> Tensor:
-        return torch.randn(count, device=device)
-
-    def uniform() -> Tensor:
-        return torch.rand(count, device=device)
+        return uniform() < probability
 
     one = torch.ones(count, device=device)
     maps = scalings(torch.where(happens(p) & (uniform() < 0.5), -one, one), one)
@@ -191,11 +183,11 @@ class Ada(ImageAugmentation):
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
-        for name in LOSSES_WITHOUT_SIGN:
-            if recipe.uses(name):
+        for plugin_class in (component.plugin_class for component in recipe.components.values()):
+            if plugin_class.relativistic_logits or plugin_class.name in LOSSES_WITHOUT_SIGN:
                 yield (
-                    f"p depends on the sign of D's logits, which does not separate real from fake with {name}; use a "
-                    "loss such as non_saturating or hinge, or diff_augment"
+                    "p depends on the sign of D's logits, which does not separate real from fake with "
+                    f"{plugin_class.name}; use a loss such as non_saturating or hinge, or diff_augment"
                 )
 
     @hookimpl
@@ -219,7 +211,8 @@ class Ada(ImageAugmentation):
         self.r_sum = self.r_sum + run.ranks.mean(sign * overfitting(step.real_output.logits.detach()))
         self.steps += 1
         if self.steps % c.every == 0:
-            size = step_size(run.recipe.train.batch_size * c.every, c.kimg)
+            # p can go from 0 to 1 within `kimg` thousand images.
+            size = run.recipe.train.batch_size * c.every / (1000 * c.kimg)
             self.p = adapt(self.p, self.r_sum / c.every, c.target, size, c.most)
             self.r_sum = torch.zeros_like(self.r_sum)
 

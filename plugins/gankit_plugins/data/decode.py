@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from PIL import Image, ImageOps
@@ -42,11 +43,7 @@ class ImageError(Exception):
 
 
 def check_size(size: int) -> None:
-    """Check the size of a file in bytes.
-
-    Raises:
-        ImageError: the file is too large.
-    """
+    """Raise `ImageError` for a file that is too large, in bytes."""
     if size > MAX_BYTES:
         raise ImageError(f"the file has {size} bytes; at most {MAX_BYTES} are read")
 
@@ -67,8 +64,14 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
-            _reduce(image, resolution, channels)
-            square = _crop_square(ImageOps.exif_transpose(image))
+            # A JPEG is decoded at a half, a quarter or an eighth of its size, at twice the required size or more.
+            scale = 2 * resolution / min(width, height)
+            image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
+            upright = ImageOps.exif_transpose(image)
+            width, height = upright.size
+            side = min(width, height)
+            left, top = (width - side) // 2, (height - side) // 2
+            square = upright.crop((left, top, left + side, top + side))
             pixels = _eight_bits(square, "L" if channels == 1 else "RGB")
             pixels = pixels.resize((resolution, resolution), Image.Resampling.LANCZOS)
     except ImageError:
@@ -87,20 +90,6 @@ def _formats() -> list[str]:
     """Return the accepted formats that this build of Pillow supports."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
-
-
-def _reduce(image: Image.Image, resolution: int, channels: int) -> None:
-    """Let a JPEG be decoded at a half, a quarter or an eighth of its size, at twice the required size or more."""
-    width, height = image.size
-    scale = 2 * resolution / min(width, height)
-    image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
-
-
-def _crop_square(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))
 
 
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
@@ -141,13 +130,7 @@ def _exit_with_parent() -> None:
 def decode_batch(
     files: Sequence[ImageFile | ImageError], resolution: int, channels: Literal[1, 3]
 ) -> list[bytes | ImageError]:
-    """Return the pixels of each file, as `decode` does, or the reason why it cannot be used.
-
-    Args:
-        files: paths and contents. An error is returned unchanged.
-        resolution: as for `decode`.
-        channels: as for `decode`.
-    """
+    """Return the pixels of each file, as `decode` does, or the reason why it cannot be used."""
     with warnings.catch_warnings():
         # Pillow warns about images of half the refused size, and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -161,16 +144,10 @@ def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Li
     try:
         if _stop.value:
             raise ImageError("cancelled")
-        return decode(_read(file) if isinstance(file, str) else file, resolution, channels)
-    except ImageError as error:
+        if isinstance(file, str):
+            check_size(os.stat(file).st_size)
+            file = Path(file).read_bytes()
+        return decode(file, resolution, channels)
+    except (ImageError, OSError) as error:
         # Its cause may not be picklable.
         return ImageError(str(error))
-
-
-def _read(path: str) -> bytes:
-    try:
-        check_size(os.stat(path).st_size)
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise ImageError(str(error)) from error

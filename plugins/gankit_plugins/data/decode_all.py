@@ -31,9 +31,6 @@ BATCH_BYTES = 1 << 20
 AHEAD = 3
 """Number of batches per core that are decoded before they are requested."""
 
-Batch = dict[str, ImageFile | ImageError]
-"""Files by their names, or the reasons why they cannot be read."""
-
 DecodedFile = tuple[str, Tensor | ImageError]
 """The name of a file, and its image, (channels, resolution, resolution) uint8, or why it cannot be used."""
 
@@ -43,13 +40,8 @@ def decode_all(
 ) -> Generator[DecodedFile, None, None]:
     """Yield all images in order. A few files at a time are in memory.
 
-    There is one worker process per core. A single batch is decoded in this process.
-
-    Args:
-        names: the names of the files.
-        open_file: returns the path or the content of a file, or raises `ImageError`.
-        resolution: height and width of the images.
-        channels: 1 for grey, 3 for colour.
+    There is one worker process per core. A single batch is decoded in this process. `open_file` returns the path or
+    the content of a file, or raises `ImageError`.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.
@@ -76,15 +68,15 @@ def decode_all(
     stop = context.RawValue(ctypes.c_bool, False)
     pending: deque[tuple[list[str], Future[list[bytes | ImageError]]]] = deque()
     pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
+    batches = chain(first, batches)
     try:
-        for batch in chain(first, batches):
-            with starting_processes():
-                future = pool.submit(decode_batch, list(batch.values()), resolution, channels)
-            pending.append((list(batch), future))
-            if len(pending) > AHEAD * cores:
-                oldest, future = pending.popleft()
-                yield from tensors(oldest, future.result())
-        while pending:
+        while True:
+            for batch in islice(batches, AHEAD * cores + 1 - len(pending)):
+                with starting_processes():
+                    future = pool.submit(decode_batch, list(batch.values()), resolution, channels)
+                pending.append((list(batch), future))
+            if not pending:
+                break
             oldest, future = pending.popleft()
             yield from tensors(oldest, future.result())
     except BrokenProcessPool as error:
@@ -96,11 +88,7 @@ def decode_all(
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Start worker processes that ignore Ctrl-C, which this process handles, and do not import the main module.
-
-    Raises:
-        GankitError: the system starts no more processes.
-    """
+    """Start worker processes that ignore Ctrl-C, which this process handles, and do not import the main module."""
     # A process inherits the mask of the thread that starts it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
@@ -118,10 +106,10 @@ def starting_processes() -> Iterator[None]:
 
 def split_into_batches(
     names: Iterable[str], open_file: Callable[[str], ImageFile], image_bytes: int
-) -> Iterator[Batch]:
-    """Yield the files in batches of at most `BATCH` files and about `BATCH_BYTES` bytes."""
+) -> Iterator[dict[str, ImageFile | ImageError]]:
+    """Yield the files by their names in batches of at most `BATCH` files and about `BATCH_BYTES` bytes."""
     size = max(1, min(BATCH, BATCH_BYTES // image_bytes))
-    batch: Batch = {}
+    batch: dict[str, ImageFile | ImageError] = {}
     content = 0
     for name in names:
         try:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.progress import DownloadColumn
 
-from gankit import GankitError
+from gankit import GankitError, write_bytes
 from gankit_plugins.data.progress_bar import progress_bar
 
 CHUNK = 1 << 16
@@ -35,46 +31,28 @@ def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:
         GankitError: all mirrors failed, with the reason for each; or the file cannot be written.
     """
     failures = []
-    temporary = folder / f".tmp-{name}-{os.getpid()}"
-    try:
-        for mirror in mirrors:
-            address = mirror + name
-            try:
-                digest = _download(address, temporary)
-            except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-                failures.append(f"{address}: {error}")
-                continue
-            if digest != md5:
-                failures.append(f"{address}: its md5 is {digest}, but must be {md5}")
-                continue
-            os.replace(temporary, folder / name)
+    for address in (mirror + name for mirror in mirrors):
+        try:
+            data = _download(address)
+        except (OSError, HTTPException) as error:
+            failures.append(f"{address}: {error}")
+            continue
+        digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if digest == md5:
+            write_bytes(folder / name, data, shared=True)
             return folder / name
-    except OSError as error:
-        raise GankitError(f"{folder / name} could not be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        failures.append(f"{address}: its md5 is {digest}, but must be {md5}")
     raise GankitError("\n".join([f"{name} could not be downloaded", *failures]))
 
 
-def _download(address: str, target: Path) -> str:
-    """Download an address to a file; return its MD5."""
-    # urllib also opens file:// and ftp:// addresses.
-    if urlsplit(address).scheme not in ("http", "https"):
-        raise ValueError("only http and https are supported")
-    digest = hashlib.md5(usedforsecurity=False)
+def _download(address: str) -> bytes:
+    data = bytearray()
     with urllib.request.urlopen(address, timeout=TIMEOUT) as response:
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target, "wb") as file, progress_bar(address, total, DownloadColumn()) as bar:
+        total = response.length
+        with progress_bar(address, total, DownloadColumn()) as bar:
             while chunk := response.read(CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                bar.update(bar.task_ids[0], advance=len(chunk))
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-    if total is not None and size != total:
-        raise ConnectionError(f"the connection was closed after {size} of {total} bytes")
-    return digest.hexdigest()
+                data += chunk
+                bar.update(bar.task_ids[0], completed=len(data))
+    if total is not None and len(data) != total:
+        raise ConnectionError(f"the connection was closed after {len(data)} of {total} bytes")
+    return bytes(data)

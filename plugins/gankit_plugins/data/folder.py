@@ -8,13 +8,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from heapq import nsmallest
 from pathlib import Path
-from typing import Protocol
 
 from gankit import InputError
-from gankit_plugins.data.decode import ImageError, ImageFile, check_size
+from gankit_plugins.data.decode import ImageError, check_size
 
 EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
 """Extensions of image files, in lower case. All other files are ignored."""
@@ -25,22 +23,6 @@ NAMES_IN_MEMORY = 1_000_000
 """Number of names of one folder that are in memory at once."""
 
 
-class ImageFiles(Protocol):
-    """A folder or a zip file. A file's name is its path from the top, with slashes on every system."""
-
-    def names(self) -> Iterator[str]:
-        """Return the names of all image files in order, without hidden ones. The folder is read at each call."""
-        ...
-
-    def open(self, name: str) -> ImageFile:
-        """Return the path of a file, or its content if it has no path.
-
-        Raises:
-            ImageError: the file cannot be read.
-        """
-        ...
-
-
 @dataclass(frozen=True)
 class Folder:
     """A folder and its subfolders. Links are followed."""
@@ -48,9 +30,11 @@ class Folder:
     top: Path
 
     def names(self) -> Iterator[str]:
+        """Return the paths of all image files from the top in order, without hidden ones. Read the folder again."""
         return self._below(self.top, "", ())
 
     def open(self, name: str) -> str:
+        """Return the path of a file."""
         # os.path.join is much faster than Path.
         return os.path.join(self.top, name)
 
@@ -101,16 +85,21 @@ class Zip:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive
         self.entries = {
-            info.filename: info for info in archive.infolist() if is_image(info.filename) and not _hidden(info.filename)
+            info.filename: info
+            for info in archive.infolist()
+            if is_image(info.filename)
+            and not any(part.startswith(".") or part == "__MACOSX" for part in info.filename.split("/"))
         }
-        tops = {name.partition("/")[0] for name in self.entries if "/" in name}
-        if len(tops) == 1 and all("/" in name for name in self.entries):
+        tops = {name.partition("/")[0] if "/" in name else None for name in self.entries}
+        if len(tops) == 1 and None not in tops:
             self.entries = {name.partition("/")[2]: info for name, info in self.entries.items()}
 
     def names(self) -> Iterator[str]:
+        """Return the names of all image files in order, without hidden ones."""
         return iter(sorted(self.entries))
 
     def open(self, name: str) -> bytes:
+        """Return the content of a file, or raise `ImageError`."""
         entry = self.entries[name]
         check_size(entry.file_size)
         try:
@@ -121,7 +110,7 @@ class Zip:
 
 
 @contextmanager
-def open_files(path: Path) -> Iterator[ImageFiles]:
+def open_files(path: Path) -> Iterator[Folder | Zip]:
     """Open a folder or a zip file of images.
 
     Raises:
@@ -143,29 +132,8 @@ def open_files(path: Path) -> Iterator[ImageFiles]:
         raise InputError(f"path: {error.filename or path} cannot be read: {error.strerror or error}") from error
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Number of image files, and their classes."""
-
-    count: int
-    class_names: tuple[str, ...]
-    """Names of the classes; empty without classes."""
-
-    def has_class(self, name: str) -> bool:
-        """Return whether a file is in the folder of a class."""
-        return name.partition("/")[0] in self._labels
-
-    def label(self, name: str) -> int:
-        """Return a file's index into `class_names`."""
-        return self._labels[name.partition("/")[0]]
-
-    @cached_property
-    def _labels(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self.class_names)}
-
-
-def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> Listing:
-    """Count the files and assign classes: the files in one top-level folder, at any depth, are one class.
+def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> tuple[int, dict[str, int]]:
+    """Return the number of files, and the label of each top-level folder, whose files, at any depth, are one class.
 
     Args:
         names: the names of the files, in order.
@@ -175,8 +143,7 @@ def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> List
     Raises:
         InputError: there are no files, or some are in folders and some are not.
     """
-    count = loose = 0
-    first_loose = ""
+    count, loose = 0, ""
     folders: set[str] = set()
     for name in names:
         count += 1
@@ -184,25 +151,19 @@ def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> List
         if slash:
             folders.add(folder)
         else:
-            loose += 1
-            first_loose = first_loose or name
+            loose = loose or name
     if not count:
         raise InputError(f"path: {path} contains no images; the extensions are {EXTENSIONS.replace(' ', ', ')}")
     if classes is False or (classes is None and not folders):
-        return Listing(count, ())
+        return count, {}
     if loose:
-        others = f" (and {loose - 1} more)" if loose > 1 else ""
         raise InputError(
-            f"path: {path}: {first_loose}{others} is not in the folder of a class; move it into one, or set "
+            f"path: {path}: {loose} is not in the folder of a class; move all images into such folders, or set "
             "`classes = false` for images without classes"
         )
-    return Listing(count, tuple(sorted(folders)))
+    return count, {name: label for label, name in enumerate(sorted(folders))}
 
 
 def is_image(name: str) -> bool:
     """Return whether a file has the extension of an image."""
     return name.lower().endswith(SUFFIXES)
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))

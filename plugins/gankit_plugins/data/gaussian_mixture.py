@@ -74,30 +74,17 @@ class GaussianMixture(Plugin):
 
 
 def draw_points(modes: Tensor, std: float, count: int, seed: int) -> Tensor:
-    """Return (count, 2, 1, 1) float32 points of a mixture with equal weights, the same on every machine.
-
-    Args:
-        modes: (K, 2), the means.
-        std: the standard deviation in each direction.
-        count: the number of points.
-        seed: the random seed.
-    """
+    """Return (count, 2, 1, 1) float32 points of a mixture with means (K, 2), the same on every machine."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, 2, generator=generator)
     return (modes[torch.arange(count) % len(modes)] + std * noise).reshape(count, 2, 1, 1)
 
 
 def mode_metrics(points: Tensor, modes: Tensor, std: float) -> dict[str, float]:
-    """Return how well samples cover the modes.
+    """Return how well samples (N, 2) cover modes (K, 2).
 
-    Args:
-        points: (N, 2).
-        modes: (K, 2).
-        std: the standard deviation of each mode.
-
-    Returns:
-        `good`, the proportion of samples within three standard deviations of a mode, and `modes`, the number of modes
-        that are the nearest one of at least one good sample.
+    `good` is the proportion of samples within three standard deviations of a mode. `modes` is the number of modes that
+    are the nearest one of at least one good sample.
 
     Source:
         Srivastava 2017, section 4.1.
@@ -109,13 +96,7 @@ def mode_metrics(points: Tensor, modes: Tensor, std: float) -> dict[str, float]:
 
 
 def scatter_plot(points: Tensor, modes: Tensor, std: float) -> Image.Image:
-    """Draw points as dots over the modes as discs of three standard deviations. The axes extend from -1 to 1.
-
-    Args:
-        points: (N, 2).
-        modes: (K, 2).
-        std: the standard deviation of each mode.
-    """
+    """Draw points (N, 2) over modes (K, 2) as discs of three standard deviations. The axes extend from -1 to 1."""
     size = SIDE * SUPERSAMPLING
     plot = Image.new("RGB", (size, size), BACKGROUND)
     draw = ImageDraw.Draw(plot)

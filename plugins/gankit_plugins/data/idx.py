@@ -23,15 +23,10 @@ UNSIGNED_BYTE = 0x08
 """Third byte of the magic: the only supported type of values."""
 
 GZIP_MAGIC = b"\x1f\x8b"
-CHUNK = 1 << 20
 
 
 def idx_shape(path: Path) -> tuple[int, ...]:
-    """Return the dimensions in the header. The values are not read.
-
-    Raises:
-        InputError: the file is not an idx file of bytes, or its header is truncated.
-    """
+    """Return the dimensions in the header. The values are not read. Errors: as for `read_idx`."""
     with _open(path) as file:
         return _read_shape(path, file)
 
@@ -44,14 +39,11 @@ def read_idx(path: Path) -> Tensor:
     """
     with _open(path) as file:
         shape = _read_shape(path, file)
-        expected = math.prod(shape)
-        values = bytearray()
-        # The header may declare any size, so memory is allocated only for data that is there.
-        while chunk := file.read(min(CHUNK, expected + 1 - len(values))):
-            values += chunk
-    if len(values) != expected:
-        actual = "more" if len(values) > expected else f"only {len(values)}"
-        raise InputError(f"{path}: has {actual} bytes of values, but its header declares {expected}; replace the file")
+        values = bytearray(file.read())
+    if len(values) != (expected := math.prod(shape)):
+        raise InputError(
+            f"{path}: has {len(values)} bytes of values, but its header declares {expected}; replace the file"
+        )
     # frombuffer does not accept an empty buffer.
     flat = torch.frombuffer(values, dtype=torch.uint8) if values else torch.empty(0, dtype=torch.uint8)
     return flat.reshape(shape)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gankit import Dataset, InputError, Settings
 from gankit_plugins.data.download import fetch
 from gankit_plugins.data.idx import idx_shape, read_idx
-from gankit_plugins.data.paths import absolute
+from gankit_plugins.data.paths import AbsolutePath
 
 SIDE = 28
 CHUNK = 1000
@@ -28,7 +28,7 @@ VARIABLE = "GANKIT_DATA"
 class IdxSettings(Settings):
     """Settings of every such dataset."""
 
-    folder: Path | None = Field(
+    folder: AbsolutePath | None = Field(
         None,
         description="folder of the idx files, compressed (.gz) or not; default: the folder of this plugin's name in "
         "$GANKIT_DATA, then in ~/.cache/gankit",
@@ -40,18 +40,11 @@ class IdxSettings(Settings):
     )
     resolution: int = Field(SIDE, ge=4, le=1024, description="height and width; images are resized if it is not 28")
 
-    @field_validator("folder")
-    @classmethod
-    def _absolute(cls, folder: Path | None) -> Path | None:
-        return None if folder is None else absolute(folder)
-
     @field_validator("classes")
     @classmethod
     def _once_each(cls, classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if classes is not None and len(set(classes)) < len(classes):
-            raise ValueError("each class may be listed once")
-        if classes is not None and not set(classes) <= set(range(10)):
-            raise ValueError("the classes are 0 to 9")
+        if classes is not None and (len(set(classes)) < len(classes) or not set(classes) <= set(range(10))):
+            raise ValueError("the classes are 0 to 9, and each may be listed once")
         return classes
 
 
@@ -82,7 +75,12 @@ class Collection:
         if files is not None:
             check_headers(*files)
         elif not settings.download:
-            raise InputError(self._missing(settings))
+            images, labels = _stems(settings.split)
+            folders = " or ".join(str(folder) for folder in self._folders(settings))
+            raise InputError(
+                f"{self.name}: the files {images} and {labels} (compressed, .gz, or not) are not in {folders}; set "
+                f"`folder` or the variable {VARIABLE} to their folder, or download them with `download = true`"
+            )
 
         def load() -> tuple[Tensor, Tensor]:
             images, labels = read_pair(*(files or self.download(settings)))
@@ -97,12 +95,8 @@ class Collection:
         return next(((images, labels) for images, labels in pairs if images and labels), None)
 
     def download(self, settings: IdxSettings) -> tuple[Path, Path]:
-        """Download the missing files; return the files of the images and labels.
-
-        Raises:
-            GankitError: all mirrors failed, or a file cannot be written.
-        """
-        folder = settings.folder or self._cache()
+        """Download the missing files; return the files of the images and labels."""
+        folder = self._folders(settings)[-1]
         images, labels = (
             _find(folder, stem) or fetch(f"{stem}.gz", self.mirrors, self.md5[f"{stem}.gz"], folder)
             for stem in _stems(settings.split)
@@ -115,33 +109,18 @@ class Collection:
         shared = os.environ.get(VARIABLE)
         # Not in $GANKIT_DATA itself, because the files of MNIST and Fashion-MNIST have the same names.
         subfolders = (self.name, f"{self.raw}/raw")
-        return [*(Path(shared, folder) for folder in subfolders if shared), self._cache()]
-
-    def _cache(self) -> Path:
-        return CACHE.expanduser() / self.name
-
-    def _missing(self, settings: IdxSettings) -> str:
-        images, labels = _stems(settings.split)
-        folders = " or ".join(str(folder) for folder in self._folders(settings))
-        return (
-            f"{self.name}: the files {images} and {labels} (compressed, .gz, or not) are not in {folders}; set "
-            f"`folder` or the variable {VARIABLE} to their folder, or download them with `download = true`"
-        )
+        return [*(Path(shared, folder) for folder in subfolders if shared), CACHE.expanduser() / self.name]
 
 
 def check_headers(images: Path, labels: Path) -> None:
-    """Check that two idx files have images of 28x28 and one label for each.
-
-    Raises:
-        InputError: they have not.
-    """
+    """Raise `InputError` unless two idx files have images of 28x28 and one label for each."""
     image_shape, label_shape = idx_shape(images), idx_shape(labels)
     if len(image_shape) != 3 or image_shape[1:] != (SIDE, SIDE):
-        raise InputError(f"{images}: has values of shape {_format_shape(image_shape)}, not images of 28 x 28")
+        raise InputError(f"{images}: has values of shape {image_shape}; it must have images of 28x28")
     if label_shape != image_shape[:1]:
         raise InputError(
-            f"{labels}: has values of shape {_format_shape(label_shape)}, not one label for each of the "
-            f"{image_shape[0]} images in {images.name}"
+            f"{labels}: has values of shape {label_shape}; it must have a label for each of the {image_shape[0]} "
+            f"images in {images.name}"
         )
 
 
@@ -194,7 +173,3 @@ def _find(folder: Path, stem: str) -> Path | None:
     """Return a file of a folder, or None. Some archives have a dot instead of the hyphen before `idx`."""
     names = [name + ending for name in (stem, stem.replace("-idx", ".idx")) for ending in ("", ".gz")]
     return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def _format_shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a single value"

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, Settings, hookimpl, read_prepared
 from gankit_plugins.data.decode import NOTE, ImageError
 from gankit_plugins.data.decode_all import decode_all
-from gankit_plugins.data.folder import Listing, list_classes, open_files
-from gankit_plugins.data.paths import absolute
+from gankit_plugins.data.folder import list_classes, open_files
+from gankit_plugins.data.paths import AbsolutePath
 from gankit_plugins.data.progress_bar import progress_bar
 
 RESOLUTION = 64
@@ -57,7 +57,7 @@ class Images(Plugin):
     kind = "data"
 
     class Config(Settings):
-        path: Path = Field(
+        path: AbsolutePath = Field(
             description="a folder, a zip file or a prepared .safetensors file; relative to the current folder"
         )
         resolution: int | None = Field(
@@ -78,11 +78,6 @@ class Images(Plugin):
             le=1,
             description=f"proportion of damaged files that are skipped; {ALWAYS_ALLOWED} always are, unless it is 0",
         )
-
-        @field_validator("path")
-        @classmethod
-        def _absolute(cls, path: Path) -> Path:
-            return absolute(path)
 
     config: Config
 
@@ -128,21 +123,21 @@ class UnpreparedImages:
         self.channels: Literal[1, 3] = config.channels or CHANNELS
         self.bad_limit = config.bad_limit
         with open_files(self.path) as files:
-            self.listing: Listing = list_classes(files.names(), config.classes, self.path)
+            self.total, self.labels = list_classes(files.names(), config.classes, self.path)
 
     def dataset(self) -> Dataset:
         """Return the dataset, with nothing decoded yet."""
-        count, names = self.listing.count, self.listing.class_names
-        return Dataset(self.channels, self.resolution, names, self.load, self.stream, count, NOTE)
+        return Dataset(
+            self.channels, self.resolution, tuple(self.labels), self.load, self.stream, self.total, note=NOTE
+        )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
         """Return (N, C, R, R) uint8 and (N,) int64 or None. Show a progress bar on a terminal."""
         start = time.monotonic()
-        total = self.listing.count
-        images = torch.empty(total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
+        images = torch.empty(self.total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
         labels: list[Tensor] = []
         count = 0
-        with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
+        with progress_bar(f"reading {self.path.name}", self.total, MofNCompleteColumn()) as bar:
             for chunk, chunk_labels in self.stream():
                 images[count : count + len(chunk)] = chunk
                 count += len(chunk)
@@ -150,13 +145,10 @@ class UnpreparedImages:
                     labels.append(chunk_labels)
                 bar.update(bar.task_ids[0], completed=count)
         if (seconds := time.monotonic() - start) > SLOW:
-            _print(f"reading the images took {seconds:.0f} s; `{self.prepare_command()}` saves this time")
+            settings = f"path={self.path}", f"resolution={self.resolution}", f"channels={self.channels}"
+            command = shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings])
+            _print(f"reading the images took {seconds:.0f} s; `{command}` saves this time")
         return images[:count], torch.cat(labels) if labels else None
-
-    def prepare_command(self) -> str:
-        """Return the command that prepares these images."""
-        settings = f"path={self.path}", f"resolution={self.resolution}", f"channels={self.channels}"
-        return shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings])
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the images and labels that `load` returns, in chunks.
@@ -164,61 +156,50 @@ class UnpreparedImages:
         Raises:
             InputError: too many files are bad, or all, or all of a class; or files were added or removed.
         """
-        names = self.listing.class_names
-        bad_files = BadFiles(self.path, self.listing.count, self.bad_limit)
+        bad_files = BadFiles(self.path, self.total, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * self.resolution**2))
-        labels_with_images: set[int] = set()
+        empty_classes = set(self.labels)
         images: list[Tensor] = []
         labels: list[int] = []
 
         def chunk() -> tuple[Tensor, Tensor | None]:
-            return torch.stack(images), torch.tensor(labels) if names else None
+            return torch.stack(images), torch.tensor(labels) if self.labels else None
 
-        with (
-            open_files(self.path) as files,
-            closing(
-                decode_all(self._as_listed(files.names()), files.open, self.resolution, self.channels)
-            ) as decoded_files,
-        ):
-            for file, image in decoded_files:
-                if isinstance(image, ImageError):
-                    bad_files.add(file, image)
-                    continue
-                images.append(image)
-                if names:
-                    label = self.listing.label(file)
-                    labels.append(label)
-                    labels_with_images.add(label)
-                if len(images) == chunk_size:
-                    yield chunk()
-                    images, labels = [], []
-        bad_files.finish([name for label, name in enumerate(names) if label not in labels_with_images])
+        with open_files(self.path) as files:
+            decoded_files = decode_all(self._as_listed(files.names()), files.open, self.resolution, self.channels)
+            with closing(decoded_files):
+                for file, image in decoded_files:
+                    if isinstance(image, ImageError):
+                        bad_files.add(file, image)
+                        continue
+                    images.append(image)
+                    if self.labels:
+                        folder = file.partition("/")[0]
+                        labels.append(self.labels[folder])
+                        empty_classes.discard(folder)
+                    if len(images) == chunk_size:
+                        yield chunk()
+                        images, labels = [], []
+        bad_files.finish(sorted(empty_classes))
         if images:
             yield chunk()
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
         """Yield the names, and check that they fit the listing."""
         # The names are not stored, because ten million take much memory.
-        remaining, classes = self.listing.count, bool(self.listing.class_names)
-        for name in names:
-            remaining -= 1
-            if remaining < 0 or (classes and not self.listing.has_class(name)):
+        count = 0
+        for count, name in enumerate(names, 1):
+            if count > self.total or (self.labels and name.partition("/")[0] not in self.labels):
                 break
             yield name
         else:
-            if not remaining:
+            if count == self.total:
                 return
         raise InputError(f"path: files in {self.path} were added or removed while it was read; run the command again")
 
 
 class BadFiles:
-    """Files that cannot be used, counted and reported.
-
-    Args:
-        path: the folder or zip file.
-        total: the number of all files.
-        limit: the proportion of files that may be bad.
-    """
+    """Files of a folder or zip file that cannot be used: up to a proportion `limit` of all `total` files."""
 
     def __init__(self, path: Path, total: int, limit: float) -> None:
         self.path, self.total, self.limit = path, total, limit
@@ -227,11 +208,7 @@ class BadFiles:
         self.named: list[str] = []
 
     def add(self, file: str, error: ImageError) -> None:
-        """Count a bad file.
-
-        Raises:
-            InputError: there are too many.
-        """
+        """Count a bad file. Raise `InputError` if there are too many."""
         self.count += 1
         if len(self.named) < MAX_NAMED:
             self.named.append(f"{file} ({error})")
@@ -242,18 +219,10 @@ class BadFiles:
             )
 
     def finish(self, empty_classes: list[str]) -> None:
-        """Print which files were skipped.
-
-        Raises:
-            InputError: no image is left, in all or in one of `empty_classes`.
-        """
-        if self.count == self.total:
-            raise InputError(f"path: none of the images in {self.path} can be used: {self._names()}")
-        if empty_classes:
-            raise InputError(
-                f"path: none of the images of class {', '.join(empty_classes)} in {self.path} can be used: "
-                f"{self._names()}"
-            )
+        """Print which files were skipped. Raise `InputError` if no image is left, or none of a class."""
+        if empty_classes or self.count == self.total:
+            some = f"of class {', '.join(empty_classes)} " if self.count < self.total else ""
+            raise InputError(f"path: none of the images {some}in {self.path} can be used: {self._names()}")
         if self.count:
             _print(f"skipped {self.count} of the {self.total} images in {self.path}: {self._names()}")
 

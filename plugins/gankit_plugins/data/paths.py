@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import AfterValidator
 
-def absolute(path: Path) -> Path:
-    """Return a path with ~ expanded, relative to the current folder.
-
-    A run stores its resolved recipe, and may be resumed from another folder. Links are not resolved, because their
-    targets may move.
-    """
-    return Path(os.path.abspath(path.expanduser()))
+# A run stores its resolved recipe, and may be resumed from another folder. Links are not resolved, because their
+# targets may move.
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path.expanduser())))]
+"""Path that becomes absolute, with ~ expanded."""

@@ -72,15 +72,8 @@ def bar(u: Tensor, v: Tensor) -> Tensor:
     return torch.maximum(u.abs() - 0.95, v.abs() - 0.25)
 
 
-DISTANCE: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
-    "circle": circle,
-    "square": square,
-    "triangle": triangle,
-    "star": star,
-    "ring": ring,
-    "cross": cross,
-    "crescent": crescent,
-    "bar": bar,
+DISTANCE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    shape.__name__: shape for shape in (circle, square, triangle, star, ring, cross, crescent, bar)
 }
 """Signed distance to the outline of each kind of shape, negative inside.
 
@@ -159,44 +152,26 @@ class Shapes(Plugin):
 
 
 class Sketch(NamedTuple):
-    """Random properties of N images. Coordinates of an image extend from -1 to 1."""
+    """Random properties of N images. Coordinates of an image extend from -1 to 1, y downwards.
 
-    labels: Tensor
-    """(N,), indices of the kinds."""
+    `size` is the radius of the circle around a shape, `x` and `y` are its centre. `background` is the colour at the
+    centre of the image, and `slope` its gradient to the right and downwards.
+    """
 
-    size: Tensor
-    """(N, 1, 1), radius of the circle around the shape."""
-
-    angle: Tensor
-    """(N, 1, 1), in radians."""
-
-    x: Tensor
-    """(N, 1, 1), horizontal position of the shape's centre."""
-
-    y: Tensor
-    """(N, 1, 1), vertical position of the shape's centre, downwards."""
-
-    background: Tensor
-    """(N, 3, 1, 1), background colour at the centre of the image."""
-
-    slope: Tensor
-    """(N, 2, 1, 1, 1), gradient of the background to the right and downwards."""
-
-    colour: Tensor
-    """(N, 3, 1, 1), colour of the shape."""
+    labels: Tensor  # (N,), indices of the kinds
+    size: Tensor  # (N, 1, 1)
+    angle: Tensor  # (N, 1, 1), in radians
+    x: Tensor  # (N, 1, 1)
+    y: Tensor  # (N, 1, 1)
+    background: Tensor  # (N, 3, 1, 1)
+    slope: Tensor  # (N, 2, 1, 1, 1)
+    colour: Tensor  # (N, 3, 1, 1)
 
     @classmethod
     def random(
         cls, labels: Tensor, size_range: tuple[float, float], max_angle: float, generator: torch.Generator
     ) -> Sketch:
-        """Draw random properties for labels (N,).
-
-        Args:
-            labels: (N,).
-            size_range: the smallest and largest radius, at most 1.
-            max_angle: the largest angle in both directions, in degrees.
-            generator: on the CPU. The number of draws depends on N only.
-        """
+        """Draw random properties for labels (N,). The number of draws depends on N only."""
 
         def uniform(low: float, high: float, *more: int) -> Tensor:
             return low + (high - low) * torch.rand(len(labels), *more, generator=generator)

@@ -94,10 +94,8 @@ class ClassifierData:
     def examples(self, index: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return the inputs and targets (B,) at indices (B,).
 
-        Args:
-            index: (B,).
-            generator: draws new rotations for each batch in training: a few images in fixed rotations would be
-                memorised. None: the rotation follows from the index, so that the test is always the same.
+        In training, `generator` draws new rotations for each batch: a few images in fixed rotations would be memorised.
+        Otherwise the rotation follows from the index, so that the test is always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)
@@ -129,11 +127,10 @@ def sha256(tensor: Tensor) -> bytes:
 
 
 def train_test_split(groups: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the indices of the training set and of the test set, in random order. Groups are not divided.
+    """Return the indices of the training set and of the test set, in random order.
 
-    Args:
-        groups: (N,) numbers. A tenth of the groups is for the test. A single group is in both sets.
-        generator: draws the order.
+    Indices with equal numbers in `groups`, (N,), are in the same set. A tenth of the groups is for the test. A single
+    group is in both sets.
     """
     unique, group = groups.unique(return_inverse=True)
     count = len(unique)
@@ -151,12 +148,7 @@ def train_classifier(
     The accuracies are `accuracy`, for inputs, and, with `by_channel`, `whole`, for images without any channel in the
     training set, if there are any.
 
-    Args:
-        data: inputs and targets. Only the first input of each image is used for training.
-        rows: (n,), indices of the images to use.
-        steps: the number of optimiser steps.
-        device: the device.
-        seed: the random seed.
+    Only images at indices `rows`, (n,), are used, and only the first input of each for training.
     """
     generator = torch.Generator().manual_seed(seed)
     # A second generator, so that without rotations the first one draws the same numbers.
@@ -269,11 +261,7 @@ class DatasetClassifier(Plugin):
         return Extractor(facts, extract, dataset.class_names)
 
     def data(self, dataset: Dataset) -> ClassifierData:
-        """Return the inputs and targets of a dataset.
-
-        Raises:
-            ValueError: the dataset has points, or, with `by_channel`, its classes are not combinations of channels.
-        """
+        """Return the inputs and targets of a dataset."""
         images, labels = dataset.load()
         if images.dtype != torch.uint8:
             raise ValueError('the data are points, but a classifier requires images; set extractor = "pixels"')

@@ -31,12 +31,7 @@ SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 def fetch(path: Path) -> None:
-    """Download the network to a path, and check its digest.
-
-    Raises:
-        InputError: the download fails, or is another file.
-        GankitError: the file cannot be written.
-    """
+    """Download the network to a path, and check its digest. Raise `InputError` if that fails."""
     try:
         with urllib.request.urlopen(URL, timeout=60) as response:
             data = response.read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -55,35 +55,19 @@ class Csv(Logger):
     def _rewrite(self) -> None:
         self.columns, rows = table(read_rows(self.directory))
         with open(self.path, "w", newline="", encoding="utf-8") as file:
-            self._writer(file).writeheader()
-            self.last_row: dict[str, Any] = {}
-            self.last_position = file.tell()
-            for row in rows:
-                self._add(file, row)
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
     def write(self, row: Row) -> None:
         numbers = scalars(row)
-        if not numbers:
-            return
-        if not numbers.keys() <= set(self.columns):
+        # Metrics belong to the row of the losses of the same iteration, which are logged before.
+        if "metrics" in row or not numbers.keys() <= set(self.columns):
             self._rewrite()
-            return
-        with open(self.path, "r+", newline="", encoding="utf-8") as file:
-            if row["iteration"] == self.last_row.get("iteration"):
-                # Metrics are logged after the losses of the same iteration. They belong to one row.
-                file.seek(self.last_position)
-                file.truncate()
-                numbers = self.last_row | numbers
-            else:
-                file.seek(0, 2)
-            self._add(file, {"iteration": row["iteration"]} | numbers)
-
-    def _add(self, file: IO[str], row: dict[str, Any]) -> None:
-        self.last_row, self.last_position = row, file.tell()
-        self._writer(file).writerow(row)
-
-    def _writer(self, file: IO[str]) -> csv.DictWriter[str]:
-        return csv.DictWriter(file, self.columns, lineterminator="\n")
+        elif numbers:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                values = {"iteration": row["iteration"]} | numbers
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(values)
 
     def close(self, run: Run) -> None:
         """Do nothing: the file is not open between two rows."""

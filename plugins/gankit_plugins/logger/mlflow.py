@@ -25,14 +25,6 @@ MAX_PARAMETERS = 100
 SQLITE = "sqlite:///"
 
 
-def artifact_folder(uri: str) -> str | None:
-    """Return the folder for files next to an SQLite database; None for other stores.
-
-    Without it, MLflow writes the files into the current folder.
-    """
-    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts").as_uri() if uri.startswith(SQLITE) else None
-
-
 class Mlflow(Logger):
     """Logs a run to MLflow: numbers, grids, warnings and recipe, to an SQLite file in the run directory or to a server.
 
@@ -77,7 +69,10 @@ class Mlflow(Logger):
         uri = self.config.uri or f"{SQLITE}{folder / 'mlflow.db'}"
         self.client = MlflowClient(uri)
         if self.uploaded.run_id is None:
-            self.run_id = self.uploaded.set_run_id(self._create_run(self.client, run, artifact_folder(uri)))
+            # MLflow's default for an SQLite store is the current folder.
+            beside = Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts"
+            artifacts = beside.as_uri() if uri.startswith(SQLITE) else None
+            self.run_id = self.uploaded.set_run_id(self._create_run(self.client, run, artifacts))
         else:
             self.run_id = self.uploaded.run_id
             self.client.update_run(self.run_id, "RUNNING")

@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
-from gankit_plugins.metric.neighbours import Neighbours, neighbours_in
-
-
-def density_and_coverage(neighbours: Neighbours, k: int) -> tuple[Tensor, Tensor]:
-    """Return density and coverage.
-
-    Density is the mean number of real images' balls that contain a generated image, divided by k. Coverage is the
-    proportion of real images' balls that contain a generated image. The ball of a real image extends to its k-th
-    nearest real neighbour.
-
-    Args:
-        neighbours: of orders up to k or more.
-        k: order of the balls.
-
-    Source:
-        Naeem 2020, equations 3 and 4.
-    """
-    density = neighbours.num_pairs[k - 1].double() / (k * len(neighbours.fake_to_real))
-    return density, (neighbours.nonempty_order <= k).double().mean()
+from gankit_plugins.metric.neighbours import neighbours_in
 
 
 class DensityCoverage(Plugin):
@@ -47,5 +28,9 @@ class DensityCoverage(Plugin):
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         k = min(self.config.k, len(comparison.real.images) - 1)
-        density, coverage = density_and_coverage(neighbours_in(comparison, k), k)
+        neighbours = neighbours_in(comparison, k)
+        # The ball of a real image extends to its k-th nearest real neighbour. Density is the mean number of balls that
+        # contain a generated image, divided by k (equation 3). Coverage is the proportion of balls that contain one.
+        density = neighbours.num_pairs[k - 1].double() / (k * len(comparison.fake.images))
+        coverage = (neighbours.nonempty_order <= k).double().mean()
         return {"density": density.item(), "coverage": coverage.item()}

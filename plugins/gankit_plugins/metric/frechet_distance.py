@@ -76,7 +76,6 @@ class Fid(FrechetDistance):
     """
 
     name = "fid"
-    kind = "metric"
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:

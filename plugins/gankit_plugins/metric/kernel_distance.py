@@ -16,11 +16,7 @@ def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Return the unbiased estimate of the squared maximum mean discrepancy, which may be negative.
-
-    Args:
-        x: (N, F).
-        y: (M, F).
+    """Return the unbiased estimate of the squared maximum mean discrepancy of (N, F) and (M, F). It may be negative.
 
     Source:
         Gretton 2012, equation 3.
@@ -70,7 +66,6 @@ class Kid(KernelDistance):
     """
 
     name = "kid"
-    kind = "metric"
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:

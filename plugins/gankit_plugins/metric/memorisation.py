@@ -12,28 +12,8 @@ NEAR_COPY_QUANTILE = 1 - 0.99
 """Quantile of the distances between real images below which a generated image is a near copy."""
 
 
-def ratio_of_medians(fake_to_real: Tensor, real_to_real: Tensor) -> Tensor:
-    """Return the median distance of generated images to real ones, divided by that of real images to each other.
-
-    Args:
-        fake_to_real: (M,), distances of generated images to the nearest real image.
-        real_to_real: (N,), distances of real images to the nearest other real image.
-    """
-    return fake_to_real.median() / real_to_real.median().clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def proportion_of_near_copies(fake_to_real: Tensor, real_to_real: Tensor) -> Tensor:
-    """Return the proportion of generated images that are as near to a real one as 1% of the real images are to another.
-
-    Args:
-        fake_to_real: as for `ratio_of_medians`.
-        real_to_real: as for `ratio_of_medians`.
-    """
-    return (fake_to_real <= real_to_real.quantile(NEAR_COPY_QUANTILE)).double().mean()
-
-
 def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
-    """Return `fake_to_real` and `real_to_real` of a comparison. Neighbours are searched in the whole dataset."""
+    """Return the distances of generated images to the nearest real image, and of real ones to the nearest other one."""
     if comparison.real_is_whole_dataset:
         neighbours = neighbours_in(comparison, 1)
         return neighbours.fake_to_real, neighbours.real_to_real
@@ -64,6 +44,7 @@ class Memorisation(Plugin):
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
-        distances = nearest_distances(comparison)
-        ratio, near_copies = ratio_of_medians(*distances), proportion_of_near_copies(*distances)
+        fake_to_real, real_to_real = nearest_distances(comparison)
+        ratio = fake_to_real.median() / real_to_real.median().clamp(min=torch.finfo(torch.float32).tiny)
+        near_copies = (fake_to_real <= real_to_real.quantile(NEAR_COPY_QUANTILE)).double().mean()
         return {"nearest_ratio": ratio.item(), "near_copies": near_copies.item()}

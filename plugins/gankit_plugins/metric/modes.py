@@ -17,26 +17,15 @@ if TYPE_CHECKING:
 
 
 def num_covered(predicted: Tensor, classes: int, share: float) -> Tensor:
-    """Return the number of classes with at least one image and at least `share` of an equal share of the images.
-
-    Args:
-        predicted: (N,), the predicted classes.
-        classes: K.
-        share: the proportion of N / K from which a class is covered.
-    """
+    """Return how many of K classes have at least one of (N,) predictions, and at least `share` times N / K."""
     counts = torch.bincount(predicted, minlength=classes)
     return (counts >= max(1, share * len(predicted) / classes)).sum()
 
 
 def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
-    """Return KL(generated || real) of the class histograms, in nats.
+    """Return KL(generated || real) of the histograms of predicted classes, (M,) and (N,), in nats.
 
     A class without a real image counts as half an image.
-
-    Args:
-        fake: (M,), the predicted classes of generated images.
-        real: (N,), the predicted classes of real images.
-        classes: K.
 
     Source:
         Metz 2016, section 3.3; Srivastava 2017.
@@ -53,10 +42,8 @@ def class_accuracies(
     """Return the accuracy for each requested class that the classifier has too. Classes are compared by name.
 
     Args:
-        predicted: (N,), predicted classes, indices into `names`.
-        requested: (N,), requested classes, indices into `requested_names`.
-        requested_names: the generator's classes.
-        names: the classifier's classes.
+        predicted: (N,), indices into `names`, the classifier's classes.
+        requested: (N,), indices into `requested_names`, the generator's classes.
     """
     return [
         (predicted[requested == c] == names.index(requested_names[c])).double().mean().item()
@@ -101,9 +88,7 @@ class Modes(Plugin):
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         names = comparison.extractor.class_names
-        if not names:
-            return None
-        fake_logits, real_logits = comparison.fake_logits, comparison.real_logits
+        fake_logits, real_logits = (comparison.fake_logits, comparison.real_logits) if names else (None, None)
         if fake_logits is None or real_logits is None:
             return None
         K, predicted = len(names), fake_logits.argmax(1)

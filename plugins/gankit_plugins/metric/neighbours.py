@@ -78,13 +78,7 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(real: Tensor, fake: Tensor, max_order: int) -> Neighbours:
-    """Compute the neighbourhoods for balls of orders up to K.
-
-    Args:
-        real: (N, F).
-        fake: (M, F).
-        max_order: K; reduced to the number of other images.
-    """
+    """Compute the neighbourhoods of (N, F) and (M, F) for orders up to `max_order`, or up to all other images."""
     N, M = len(real), len(fake)
     real_radii, fake_radii = nearest_others(real, min(max_order, N - 1)), nearest_others(fake, min(max_order, M - 1))
     K, L = real_radii.shape[1], fake_radii.shape[1]

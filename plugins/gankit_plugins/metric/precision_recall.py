@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor
 
 from gankit import Comparison, Plugin, Settings, hookimpl
 from gankit_plugins.metric.neighbours import neighbours_in
-
-
-def proportion_within(order: Tensor, k: int) -> Tensor:
-    """Return the proportion of images in the manifold of the other set: in a ball of order k of one of its images.
-
-    Args:
-        order: (N,), the smallest order of a ball that contains each image.
-        k: order of the balls.
-
-    Source:
-        Kynkaanniemi 2019, equations 1 and 2.
-    """
-    return (order <= k).double().mean()
 
 
 class PrecisionRecall(Plugin):
@@ -43,6 +29,7 @@ class PrecisionRecall(Plugin):
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         k = min(self.config.k, len(comparison.real.images) - 1, len(comparison.fake.images) - 1)
         neighbours = neighbours_in(comparison, k)
-        precision = proportion_within(neighbours.fake_in_real, k)
-        recall = proportion_within(neighbours.real_in_fake, k)
+        # The proportion of images that are in a ball of order k of an image of the other set (equations 1 and 2).
+        precision = (neighbours.fake_in_real <= k).double().mean()
+        recall = (neighbours.real_in_fake <= k).double().mean()
         return {"precision": precision.item(), "recall": recall.item()}

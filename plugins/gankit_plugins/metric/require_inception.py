@@ -6,16 +6,7 @@ from gankit import Comparison, InputError
 
 
 def require_inception(comparison: Comparison, metric: str, general: str) -> None:
-    """Check that the extractor is Inception.
-
-    Args:
-        comparison: the comparison.
-        metric: the name of the metric.
-        general: the name of the same metric for any extractor.
-
-    Raises:
-        InputError: the extractor is another network.
-    """
+    """Raise `InputError` unless the extractor is Inception. The metric `general` is the same for any extractor."""
     extractor = comparison.extractor.name
     if extractor.partition(" ")[0] != "inception":
         raise InputError(

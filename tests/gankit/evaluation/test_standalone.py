@@ -232,7 +232,7 @@ def untrusted(ring, monkeypatch):
 
 def test_a_generator_file_imports_no_code_and_downloads_nothing(untrusted, tmp_path):
     file = untrusted(extractor={"use": "/somewhere/evil.py:Extractor"})
-    refusal = r"wants to import /somewhere/evil\.py:Extractor; if you trust it, say --trust"
+    refusal = r"imports /somewhere/evil\.py:Extractor; if you trust it, add --trust"
     with pytest.raises(InputError, match=refusal):
         evaluate(file, None, {})
     # The user's plugin replaces that of the file.

@@ -133,10 +133,9 @@ def test_at_most_one_plugin_returns_a_value():
     def returning(value):
         return plugin_with(step_order=lambda self, run: value)
 
-    assert active(a=returning(None)).one_or_none("step_order", "run") is None
-    assert active(a=returning(None), b=returning([1])).one_or_none("step_order", "run") == [1]
+    assert active(a=returning(None), b=returning([1])).one("step_order", "run") == [1]
     with pytest.raises(PluginError, match="a and b provide `step_order`"):
-        active(a=returning([2]), b=returning([1])).one_or_none("step_order", "run")
+        active(a=returning([2]), b=returning([1])).one("step_order", "run")
     assert active(a=Recording).sole("step_order") is None
     assert active(a=returning([1])).sole("step_order")("run") == [1]
     with pytest.raises(PluginError, match="a and b implement `step_order`"):

@@ -52,7 +52,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 EAGER: dict[str, dict[str, Any]] = {
     "balanced_steps": {"low": 0.5, "high": 0.51},
     "ada": {"initial": 0.5, "every": 1},
-    "training_monitor": {"every": 1, "sure": 100.0, "alike": 0.99},
+    "training_monitor": {"every": 1, "loss_threshold": 100.0, "diversity_threshold": 0.99},
     "collapse_guard": {"every": 1, "threshold": 100.0, "patience": 2},
     "experience_replay": {"capacity": 16},
     "minibatch_discrimination": {"kernels": 3, "dims": 2},

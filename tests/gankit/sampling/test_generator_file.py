@@ -220,7 +220,7 @@ def test_an_untrusted_file_runs_no_code(file, tmp_path, key, recorded):
     path = altered(file(), change)
     with pytest.raises(InputError) as error:
         Sampler.load(path)
-    assert str(error.value) == f"{path} wants to import {use}; if you trust it, say --trust"
+    assert str(error.value) == f"{path} imports {use}; if you trust it, add --trust"
     assert not hasattr(sys, "untrusted_code_ran")
 
 
@@ -240,6 +240,6 @@ def test_an_untrusted_file_runs_no_code_by_the_name_of_a_trick(file, tmp_path, u
 def test_a_trusted_file_imports_its_plugins(toy_file):
     path = Path(toy_file()).parent / "g.safetensors"
     save_generator(assemble(Recipe.load(toy_file())), path)
-    with pytest.raises(InputError, match="say --trust"):
+    with pytest.raises(InputError, match="add --trust"):
         Sampler.load(path)
     assert Sampler.load(path, trust=True).sample(1)[0].shape == (1, 1, 8, 8)

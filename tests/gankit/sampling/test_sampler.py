@@ -114,5 +114,5 @@ def test_image_files_are_named_by_class_and_stay_in_the_folder(file, tmp_path):
 
 
 def test_a_missing_device_is_refused(file):
-    with pytest.raises(InputError, match="'cuda:77' given"):
+    with pytest.raises(InputError, match="'cuda:77' cannot be used here"):
         Sampler.load(file(), device="cuda:77")

@@ -1,16 +1,15 @@
 """Conversion of image files to squares of pixels."""
 
-import io
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from gankit_plugins.data import decode as module
 from gankit_plugins.data.decode import ImageError
-from tests.plugins.data.pictures import colour, encoded, plain, png_of_size
+from tests.plugins.data.image_files import colour, encoded, plain, png_of_size
 
 
 def decode(data, resolution, channels):
@@ -30,7 +29,6 @@ def decode(data, resolution, channels):
         (encoded(plain("RGBA", (0, 100, 200, 51))), [204, 224, 244]),  # 0.2 of it, 0.8 white
         (encoded(plain("LA", (100, 51))), [224, 224, 224]),
         (encoded(plain("RGB", (10, 200, 30)), transparency=(10, 200, 30)), [255, 255, 255]),
-        (encoded(plain("I;16", 257 * 99)), [99, 99, 99]),
         (encoded(plain("I;16", 65535)), [255, 255, 255]),
         (encoded(plain("I;16", 257 * 99 + 128)), [99, 99, 99]),
         (encoded(plain("I;16", 257 * 99 + 129)), [100, 100, 100]),
@@ -47,10 +45,8 @@ def test_all_modes_become_eight_bit_rgb(data, expected):
     assert colour(decode(data, 4, 3)) == expected
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_jpeg_modes(mode):
-    pixels = decode(encoded(plain("RGB", (200, 200, 200)).convert(mode), "JPEG", quality=95), 4, 3)
-    assert pixels.shape == (3, 4, 4)
+def test_jpegs_of_print_colours():
+    pixels = decode(encoded(plain("RGB", (200, 200, 200)).convert("CMYK"), "JPEG", quality=95), 4, 3)
     assert ((pixels.int() - 200).abs() <= 3).all()
 
 
@@ -63,7 +59,6 @@ def test_transparent_palette_entries_are_put_on_white():
 
 def test_grey_is_luminance():
     assert colour(decode(encoded(plain("RGB", (10, 20, 30))), 4, 1)) == [18]  # 0.299 r + 0.587 g + 0.114 b = 18.15
-    assert colour(decode(encoded(plain("L", 77)), 4, 1)) == [77]
     assert colour(decode(encoded(plain("RGBA", (0, 0, 0, 51))), 4, 1)) == [204]
     assert colour(decode(encoded(plain("I;16", 257 * 99)), 4, 1)) == [99]
 
@@ -79,34 +74,17 @@ def test_images_of_any_size_become_squares(width, height, resolution, grey):
 @pytest.mark.parametrize("size", [(8, 4), (4, 8), (9, 4), (4, 4)])
 def test_the_centre_is_cropped(size):
     width, height = size
-    image = Image.new("L", size)
-    image.putdata([10 * y + x for y in range(height) for x in range(width)])
+    image = Image.new("RGB", size)
+    image.putdata([(10 * y, 10 * x, 7) for y in range(height) for x in range(width)])
     left, top = (width - 4) // 2, (height - 4) // 2
-    expected = [[10 * (y + top) + x + left for x in range(4)] for y in range(4)]
-    assert decode(encoded(image), 4, 1)[0].tolist() == expected
-
-
-def test_order_of_rows_columns_and_channels():
-    image = Image.new("RGB", (4, 4))
-    image.putdata([(10 * y, 10 * x, 7) for y in range(4) for x in range(4)])
     red, green, blue = decode(encoded(image), 4, 3)
-    assert red.tolist() == [[10 * y] * 4 for y in range(4)]
-    assert green.tolist() == [[0, 10, 20, 30]] * 4
+    assert red.tolist() == [[10 * (y + top)] * 4 for y in range(4)]
+    assert green.tolist() == [[10 * (x + left) for x in range(4)]] * 4
     assert (blue == 7).all()
 
 
 @pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [
-        (1, [[1, 2], [3, 4]]),
-        (2, [[2, 1], [4, 3]]),
-        (3, [[4, 3], [2, 1]]),
-        (4, [[3, 4], [1, 2]]),
-        (5, [[1, 3], [2, 4]]),
-        (6, [[3, 1], [4, 2]]),
-        (7, [[4, 2], [3, 1]]),
-        (8, [[2, 4], [1, 3]]),
-    ],
+    ("orientation", "upright"), [(1, [[1, 2], [3, 4]]), (2, [[2, 1], [4, 3]]), (6, [[3, 1], [4, 2]])]
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_images_are_rotated_as_their_exif_orientation_says(orientation, upright, kind):
@@ -132,10 +110,10 @@ def test_large_jpegs_are_decoded_at_reduced_size_with_the_same_result(monkeypatc
     image = Image.frombytes("L", (640, 640), bytes(wave.flatten().tolist())).convert("RGB")
     data = encoded(image, "JPEG", quality=95)
     sizes = []
-    square = module._crop_square
-    monkeypatch.setattr(module, "_crop_square", lambda image: sizes.append(image.size) or square(image))
+    upright = module.ImageOps.exif_transpose
+    monkeypatch.setattr(module.ImageOps, "exif_transpose", lambda image: sizes.append(image.size) or upright(image))
     small = decode(data, 32, 3)
-    monkeypatch.setattr(module, "_reduce", lambda *arguments: None)
+    monkeypatch.setattr(JpegImageFile, "draft", lambda *arguments: None)
     full = decode(data, 32, 3)
     assert sizes == [(80, 80), (640, 640)]
     assert ((small.int() - full.int()).abs() <= 3).all()
@@ -158,7 +136,6 @@ NOISE = encoded(Image.effect_noise((64, 64), 60))
         (NOISE[:500], "truncated|Truncated|broken"),
         (NOISE[:-200] + bytes(150) + NOISE[-50:], "."),
         (encoded(plain("F", 0.5), "TIFF"), "floating-point numbers of an unknown range"),
-        (png_of_size(20000, 20000), "at most 178956970 pixels are read"),
         (png_of_size(2**31 - 1, 2**31 - 1), "at most 178956970 pixels are read"),
         (png_of_size(0, 5), "."),
     ],
@@ -188,15 +165,12 @@ def test_damaged_files_raise_image_errors_only(position, value, length):
 
 def test_formats_for_which_pillow_runs_programs_are_refused(monkeypatch):
     monkeypatch.setattr("subprocess.Popen", lambda *arguments, **options: pytest.fail(f"ran {arguments}"))
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "EPS")
     with pytest.raises(ImageError, match="not an image, or not of a supported format"):
-        decode(file.getvalue(), 4, 3)
+        decode(encoded(plain("RGB", "red"), "EPS"), 4, 3)
 
 
 def test_lab_to_grey_equals_lab_to_rgb_to_grey():
-    file = io.BytesIO()
-    Image.new("LAB", (8, 8), (128, 0, 0)).save(file, "TIFF")
-    colour, grey = decode(file.getvalue(), 4, 3), decode(file.getvalue(), 4, 1)
+    data = encoded(plain("LAB", (128, 0, 0)), "TIFF")
+    colour, grey = decode(data, 4, 3), decode(data, 4, 1)
     luminance = (colour.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
     assert (luminance - grey[0].float()).abs().max() <= 1

@@ -16,7 +16,7 @@ from gankit import GankitError
 from gankit_plugins.data import decode_all as module
 from gankit_plugins.data.decode import ImageError, decode
 from gankit_plugins.data.decode_all import decode_all
-from tests.plugins.data.pictures import colour, encoded, plain, png_of_size
+from tests.plugins.data.image_files import colour, encoded, plain, png_of_size
 
 
 def decode_files(files, resolution=4, channels=1):

@@ -21,6 +21,7 @@ from gankit.training.assembly import assemble
 from gankit_plugins.data.gaussian_grid import GaussianGrid, grid
 from gankit_plugins.data.gaussian_mixture import draw_points, mode_metrics, scatter_plot
 from gankit_plugins.data.gaussian_ring import GaussianRing, ring
+from tests.plugins.conftest import UNCONDITIONAL, train
 
 PLUGINS = [GaussianRing, GaussianGrid]
 
@@ -35,33 +36,24 @@ def build(plugin, **config):
     return plugin(plugin.Config(**config))
 
 
-@pytest.mark.parametrize("modes", [1, 2, 8, 100])
+@pytest.mark.parametrize("modes", [1, 8])
 def test_modes_of_the_ring_are_at_equal_distances_on_a_circle(modes):
-    points = ring(modes, 0.8).tolist()
-    assert len(points) == modes
-    for k, point in enumerate(points):
-        angle = 2 * math.pi * k / modes
-        assert point == pytest.approx([0.8 * math.cos(angle), 0.8 * math.sin(angle)], abs=1e-6)
+    angles = [2 * math.pi * k / modes for k in range(modes)]
+    expected = torch.tensor([[0.8 * math.cos(angle), 0.8 * math.sin(angle)] for angle in angles])
+    torch.testing.assert_close(ring(modes, 0.8), expected)
 
 
 def test_modes_of_the_grid_are_at_equal_distances_around_0():
     assert grid(2, 0.5).tolist() == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
     assert grid(1, 0.5).tolist() == [[0, 0]]
-    points = {tuple(round(x, 6) for x in point) for point in grid(5, 0.8).tolist()}
-    assert points == {(0.4 * i, 0.4 * j) for i in (-2, -1, 0, 1, 2) for j in (-2, -1, 0, 1, 2)}
 
 
-@pytest.mark.parametrize(
-    ("plugin", "modes", "std", "ratio"), [(GaussianRing, 8, 0.008, 0.01 / 1), (GaussianGrid, 25, 0.01, 0.05 / 2)]
-)
-def test_defaults_have_the_proportions_of_the_papers(plugin, modes, std, ratio):
-    """Ring: radius 1, standard deviation 0.01. Grid: distance 2, standard deviation 0.05."""
-    data = build(plugin)
-    assert data.config.std == std
-    assert len(data.modes) == modes
-    assert data.modes.abs().max() <= 0.8 + 1e-6
-    distance = data.modes.norm(dim=1).max().item() if plugin is GaussianRing else torch.pdist(data.modes).min().item()
-    assert std / distance == pytest.approx(ratio, rel=1e-5)
+def test_defaults_have_the_proportions_of_the_papers():
+    """Ring: 8 modes, radius 1, standard deviation 0.01. Grid: 5 x 5 modes, distance 2, standard deviation 0.05."""
+    ring, grid = build(GaussianRing), build(GaussianGrid)
+    assert (len(ring.modes), len(grid.modes)) == (8, 25)
+    assert ring.config.std / ring.config.radius == pytest.approx(0.01)
+    assert grid.config.std / (2 * grid.config.reach / 4) == pytest.approx(0.05 / 2)
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
@@ -84,23 +76,20 @@ def test_points_have_the_moments_of_the_mixture(plugin):
     assert mode_metrics(points.flatten(1), data.modes, 0.03)["good"] == pytest.approx(1 - math.exp(-4.5), abs=3e-3)
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
+@pytest.mark.parametrize("count", [1, 7, 8, 100])
 def test_counts_of_the_modes_differ_by_at_most_one(count):
-    data = build(GaussianRing, count=count)
-    points = data.load_data().load()[0].flatten(1)
-    assert len(points) == count
-    counts = torch.cdist(points, data.modes).argmin(1).bincount(minlength=8)
+    points = draw_points(ring(8, 0.8), 0.01, count, 0).flatten(1)
+    counts = torch.cdist(points, ring(8, 0.8)).argmin(1).bincount(minlength=8)
+    assert counts.sum() == count
     assert counts.max() - counts.min() <= 1
 
 
-@pytest.mark.parametrize("plugin", PLUGINS)
-def test_points_depend_on_the_seed_only(plugin):
+def test_points_depend_on_the_seed_only():
     before = torch.get_rng_state()
-    one = build(plugin, count=50, seed=7).load_data().load()[0]
+    one, two, other = (build(GaussianRing, count=50, seed=seed).load_data().load()[0] for seed in (7, 7, 8))
     assert torch.equal(before, torch.get_rng_state())
-    torch.manual_seed(1)
-    assert torch.equal(one, build(plugin, count=50, seed=7).load_data().load()[0])
-    assert not torch.equal(one, build(plugin, count=50, seed=8).load_data().load()[0])
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
 
 
 @settings(max_examples=50, deadline=None)
@@ -124,11 +113,6 @@ def test_good_samples_are_within_three_standard_deviations():
     assert mode_metrics(points + 1, modes, 0.1) == {"good": 0, "modes": 0}
 
 
-def test_a_sample_counts_for_its_nearest_mode_only():
-    modes = torch.tensor([[0.0, 0.0], [0.1, 0.0]])
-    assert mode_metrics(torch.tensor([[0.04, 0.0]]), modes, 0.1)["modes"] == 1
-
-
 def test_distances_are_exact_far_from_0():
     """The computation by a^2 - 2ab + b^2 would lose digits here."""
     modes = grid(40, 1.0)
@@ -140,32 +124,20 @@ def test_the_scatter_plot_shows_samples_and_modes():
     modes = torch.tensor([[-0.5, 0.5], [0.5, -0.5]])
     empty, one = scatter_plot(torch.empty(0, 2), modes, 0.05), scatter_plot(torch.tensor([[0.5, 0.5]]), modes, 0.05)
     assert empty.size == (256, 256)
-    left, top, right, bottom = changed_box(empty, one)
+    left, top, right, bottom = ImageChops.difference(empty, one).getbbox()
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((192, 64), abs=1.5)
     assert max(right - left, bottom - top) < 12
     grey = empty.getpixel((64, 64))
     assert grey == empty.getpixel((192, 192)) != empty.getpixel((128, 128)) == (255, 255, 255)
-    # Three standard deviations are 0.15, which is 19.2 pixels. The edge is smooth.
+    # Three standard deviations are 0.15, which is 19.2 pixels.
     assert empty.getpixel((64 + 15, 64)) == grey
     assert empty.getpixel((64 + 23, 64)) == (255, 255, 255)
-
-
-def changed_box(before, after):
-    """Return left, top, right and bottom of the area that differs."""
-    return ImageChops.difference(before, after).getbbox()
-
-
-@pytest.mark.parametrize("plugin", PLUGINS)
-def test_samples_are_drawn_as_a_scatter_plot(plugin):
-    data = build(plugin)
-    assert data.draw_samples(draw_points(data.modes, 0.1, 64, 0)).size == (256, 256)
 
 
 @pytest.mark.parametrize(
     ("plugin", "wrong"),
     [
-        *[(plugin, wrong) for plugin in PLUGINS for wrong in ({"std": 0}, {"count": 0}, {"seed": -1}, {"kinds": 1})],
-        *[(GaussianRing, wrong) for wrong in ({"modes": 0}, {"radius": 0}, {"radius": 1.1})],
+        *[(GaussianRing, wrong) for wrong in ({"std": 0}, {"count": 0}, {"seed": -1}, {"modes": 0}, {"radius": 1.1})],
         *[(GaussianGrid, wrong) for wrong in ({"side": 0}, {"side": 101}, {"reach": 0}, {"reach": 1.1})],
     ],
 )
@@ -174,27 +146,23 @@ def test_settings_out_of_bounds_are_refused(plugin, wrong):
         plugin.Config(**wrong)
 
 
-@pytest.mark.parametrize(("use", "precision"), [("gaussian_ring", "fp32"), ("gaussian_grid", "bf16")])
-def test_in_a_run(in_a_run, use, precision):
-    run = in_a_run(NETWORKS | {"data": {"use": use, "count": 40}, "train": {"precision": precision}}, base="igan")
+def test_a_run_logs_metrics_and_draws_scatter_plots(tmp_path):
+    run = train(merge(UNCONDITIONAL, NETWORKS | {"data": {"use": "gaussian_grid", "count": 40}}), tmp_path / "run")
     (metrics,) = [row["metrics"] for row in map(json.loads, (run / "log.jsonl").open()) if "metrics" in row]
     assert set(metrics) == {"modes", "good"}
-    assert 0 <= metrics["modes"] <= 25
-    assert 0 <= metrics["good"] <= 1
-    with Image.open(run / "samples" / "000004.png") as drawn:
-        assert drawn.size == (256, 256)
     sample = ["sample", str(run), "--count", "9", "--out"]
     assert CliRunner().invoke(cli, [*sample, str(run / "new.png")]).exit_code == 0
-    with Image.open(run / "new.png") as drawn:
-        assert drawn.size == (256, 256)
+    for path in (run / "samples" / "000004.png", run / "new.png"):
+        with Image.open(path) as plot:
+            assert plot.size == (256, 256)
     refused = CliRunner().invoke(cli, [*sample, str(run / "folder")]).exception
-    assert "these samples are drawn together, as one picture" in str(refused)
+    assert "a plugin draws all samples as one image" in str(refused)
     assert not (run / "folder").exists()
 
 
 def test_points_cannot_be_prepared(tmp_path):
     points = Dataset(2, 1, (), lambda: (torch.zeros(4, 2, 1, 1), None))
-    with pytest.raises(InputError, match="points gives no pictures but numbers of its own"):
+    with pytest.raises(InputError, match="points: the data are not images, and need no preparing"):
         prepare(points, tmp_path / "x.safetensors", "points")
     assert not list(tmp_path.iterdir())
 

@@ -1,5 +1,6 @@
 """Shapes: geometry, antialiasing, random properties, colours."""
 
+import colorsys
 import math
 
 import pytest
@@ -8,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gankit import Dataset
 from gankit_plugins.data.shapes import DISTANCE, Shapes, Sketch, grey, hsv_to_rgb, paint
 
 KINDS = tuple(DISTANCE)
@@ -16,6 +16,10 @@ KINDS = tuple(DISTANCE)
 
 def draw(labels, kinds, resolution, max_angle, generator):
     return paint(Sketch.random(labels, (0.5, 0.75), max_angle, generator), kinds, resolution)
+
+
+def load(**settings):
+    return Shapes(Shapes.Config(**settings)).load_data().load()
 
 
 # Points (u right, v down) inside and outside of each shape, near its outline, by its geometry.
@@ -73,13 +77,9 @@ def test_the_distance_is_lipschitz(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_brightness_hardly_depends_on_the_resolution(kind):
     """Edges are antialiased. Without that, the mean would differ by several levels."""
-
-    def means(resolution):
-        labels = torch.zeros(64, dtype=torch.int64)
-        images = draw(labels, (kind,), resolution, 20.0, torch.Generator().manual_seed(1))
-        return images.double().mean((2, 3))
-
-    assert (means(32) - means(192)).abs().max() < 1
+    labels = torch.zeros(16, dtype=torch.int64)
+    small, large = (draw(labels, (kind,), R, 20.0, torch.Generator().manual_seed(1)) for R in (32, 192))
+    assert (small.double().mean((2, 3)) - large.double().mean((2, 3))).abs().max() < 1
 
 
 @pytest.mark.parametrize(("kind", "area"), [("circle", math.pi * 0.85**2), ("square", 1.4**2), ("bar", 1.9 * 0.5)])
@@ -95,15 +95,7 @@ def covered(images):
     return images.amax(1) > 0.6 * 255
 
 
-def test_edges_are_blended_with_the_background():
-    image = draw(torch.tensor([0]), ("circle",), 32, 0.0, torch.Generator().manual_seed(0))[0].double().sum(0)
-    ground, paint = image[0, 0], image.max()
-    share = (image - ground) / (paint - ground)
-    between = ((share > 0.3) & (share < 0.7)).sum()
-    assert 10 <= between <= 100
-
-
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32), max_angle=st.floats(0, 180))
 def test_shapes_are_inside_the_image(seed, max_angle):
     images = draw(torch.arange(len(KINDS)), KINDS, 128, max_angle, torch.Generator().manual_seed(seed))
@@ -114,27 +106,16 @@ def test_shapes_are_inside_the_image(seed, max_angle):
 
 
 def test_images_depend_on_the_seed_only():
-    def load(**more):
-        return Shapes(Shapes.Config(count=12, resolution=16, **more)).load_data().load()
-
-    (one, labels), (two, same) = load(seed=7), load(seed=7)
-    assert torch.equal(one, two)
-    assert torch.equal(labels, same)
-    assert not torch.equal(one, load(seed=8)[0])
-    torch.manual_seed(1)
-    assert torch.equal(one, load(seed=7)[0])
-
-
-def test_the_default_generator_is_unchanged():
     before = torch.get_rng_state()
-    Shapes(Shapes.Config(count=3)).load_data().load()
+    one, two, other = (load(seed=seed, count=12)[0] for seed in (7, 7, 8))
     assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("count", [1, 5, 6, 13, 1003])
+@pytest.mark.parametrize("count", [1, 13, 1003])
 def test_counts_of_the_classes_differ_by_at_most_one(count):
     dataset = Shapes(Shapes.Config(count=count, resolution=8)).load_data()
-    assert isinstance(dataset, Dataset)
     images, labels = dataset.load()
     assert images.shape == (count, 3, 8, 8)
     assert images.dtype == torch.uint8
@@ -146,8 +127,7 @@ def test_counts_of_the_classes_differ_by_at_most_one(count):
 
 def test_labels_match_the_shapes():
     kinds = ("bar", "ring")
-    config = Shapes.Config(kinds=kinds, count=40, resolution=64, max_angle=0, seed=3)
-    images, labels = Shapes(config).load_data().load()
+    images, labels = load(kinds=kinds, count=40, resolution=64, max_angle=0, seed=3)
     for mask, label in zip(covered(images), labels, strict=True):
         y, x = mask.nonzero(as_tuple=True)
         middle = mask[int(y.double().mean().round()), int(x.double().mean().round())]
@@ -157,20 +137,11 @@ def test_labels_match_the_shapes():
 def test_grey_is_the_luminance():
     colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [10, 20, 30]])
     images = colours.to(torch.uint8)[:, :, None, None].expand(-1, -1, 2, 2)
-    expected = [76, 150, 29, 255, 0, 18]
-    assert grey(images)[:, 0, 0, 0].tolist() == expected
-    assert grey(images).shape == (6, 1, 2, 2)
-
-
-def test_grey_images_equal_the_colour_images_in_grey():
-    coloured, _ = Shapes(Shapes.Config(count=5)).load_data().load()
-    plain, _ = Shapes(Shapes.Config(count=5, channels=1)).load_data().load()
-    assert torch.equal(plain, grey(coloured))
+    assert grey(images)[:, :, 0, 0].tolist() == [[76], [150], [29], [255], [0], [18]]
+    assert torch.equal(load(count=5, channels=1)[0], grey(load(count=5)[0]))
 
 
 def test_hsv_to_rgb_equals_the_standard_library():
-    import colorsys
-
     hsv = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.tensor([colorsys.hsv_to_rgb(*row) for row in hsv.tolist()])
     torch.testing.assert_close(hsv_to_rgb(*hsv.unbind(1)), expected, rtol=0, atol=1e-5)
@@ -185,10 +156,9 @@ def test_hsv_to_rgb_equals_the_standard_library():
         {"kinds": []},
         {"kinds": ["circle", "circle"]},
         {"kinds": ["blob"]},
+        {"size": (0.8, 0.5)},
         {"max_angle": 181},
-        {"seed": -1},
         {"seed": 2**63},
-        {"colour": True},
     ],
 )
 def test_wrong_settings_are_refused(wrong):

@@ -43,27 +43,15 @@ def recipe_with(*loggers, warner=None, **settings):
     return merge(UNCONDITIONAL, changes)
 
 
-class Warnings(Reporter):
-    """A reporter that lists the warnings."""
-
-    def __init__(self):
-        self.sentences = []
-
-    def warned(self, sentence):
-        self.sentences.append(sentence)
-
-
 def train(raw, out):
     """Train a recipe; return the run directory and the warnings."""
-    reporter = Warnings()
-    return start(Recipe.from_dict(raw), out, reporter)[0].path, reporter.sentences
+    reporter, warnings = Reporter(), []
+    reporter.warned = warnings.append
+    return start(Recipe.from_dict(raw), out, reporter)[0].path, warnings
 
 
-def continue_run(out, *overrides):
-    """Resume a run; return the warnings."""
-    reporter = Warnings()
-    resume(out, overrides, reporter)
-    return reporter.sentences
+def continue_run(out):
+    resume(out, (), Reporter())
 
 
 def read_log(run):
@@ -84,10 +72,6 @@ def numbers_of_log(run):
         for name, value in numbers.items():
             series.setdefault(name, []).append((row["iteration"], value))
     return series
-
-
-def warnings_in_log(run):
-    return [(row["iteration"], row["warning"]) for row in read_log(run) if "warning" in row]
 
 
 def read_csv(run):
@@ -128,6 +112,10 @@ def mlflow_run(run):
     return client, info
 
 
+def mlflow_artifacts(run):
+    return Path(mlflow_run(run)[1].info.artifact_uri.removeprefix("file://"))
+
+
 def read_mlflow(run):
     client, info = mlflow_run(run)
     histories = {name: client.get_metric_history(info.info.run_id, name) for name in info.data.metrics}
@@ -157,6 +145,11 @@ def wandb_records(run):
                 record = b""
 
 
+def wandb_ids(run):
+    """Return the identifier of the run that each process used."""
+    return [record.run.run_id for record in wandb_records(run) if record.WhichOneof("record_type") == "run"]
+
+
 def wandb_rows(run):
     rows = []
     for record in wandb_records(run):
@@ -179,29 +172,17 @@ READ = {"csv": read_csv, "tensorboard": read_tensorboard, "wandb": read_wandb, "
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """An uninterrupted run with all loggers."""
-    return train(recipe_with(*LOGGERS), tmp_path_factory.mktemp("loggers") / "whole")[0]
-
-
-@pytest.fixture(scope="session")
-def shared(whole):
-    """Settings of an existing database. MLflow takes seconds to create one."""
-    return {"mlflow": {"uri": f"sqlite:///{whole / 'mlflow' / 'mlflow.db'}"}}
-
-
-@pytest.fixture(scope="session")
-def killed(tmp_path_factory, shared):
+def killed(tmp_path_factory):
     """A run that is killed at iteration 6 and resumed from 4. Network access of the first process is an error."""
     folder = tmp_path_factory.mktemp("loggers")
     recipe = folder / "logged.toml"
-    recipe.write_text(tomli_w.dumps(recipe_with(*LOGGERS, warner={"kill": 6}, **shared)))
+    recipe.write_text(tomli_w.dumps(recipe_with(*LOGGERS, warner={"kill": 6})))
     connections = folder / "connections"
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         address = "http://{}:{}".format(*proxy.getsockname())
         proxies = {f"{scheme}_proxy": address for scheme in ("http", "https", "all")}
         environment = os.environ | proxies | {k.upper(): v for k, v in proxies.items()}
-        environment |= {"GANKIT_TEST_NO_NETWORK": str(connections), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+        environment |= {"GANKIT_TEST_NO_NETWORK": str(connections), "HOME": str(folder), "WANDB_MODE": "online"}
         # The first two disable MLflow's telemetry; the third connects wandb to this process's helper.
         for name in ("PYTEST_CURRENT_TEST", "CI", "WANDB_SERVICE"):
             environment.pop(name, None)
@@ -214,3 +195,9 @@ def killed(tmp_path_factory, shared):
     assert not connections.exists(), connections.read_text()
     continue_run(folder / "run")
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def shared(killed):
+    """Settings of an existing database. MLflow takes seconds to create one."""
+    return {"mlflow": {"uri": f"sqlite:///{killed / 'mlflow' / 'mlflow.db'}"}}

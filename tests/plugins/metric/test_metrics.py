@@ -2,17 +2,16 @@
 
 import math
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gankit import GankitError, InputError
 from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.extractor import Extractor, Features
-from gankit_plugins.metric.density_coverage import DensityCoverage, density_and_coverage
+from gankit_plugins.metric.density_coverage import DensityCoverage
 from gankit_plugins.metric.frechet_distance import (
     Fid,
     FrechetDistance,
@@ -26,7 +25,7 @@ from gankit_plugins.metric.kernel_distance import KernelDistance, Kid, squared_m
 from gankit_plugins.metric.memorisation import Memorisation
 from gankit_plugins.metric.modes import Modes, class_accuracies, class_divergence, num_covered
 from gankit_plugins.metric.neighbours import nearest, nearest_others, neighbours, smallest_orders
-from gankit_plugins.metric.precision_recall import PrecisionRecall, proportion_within
+from gankit_plugins.metric.precision_recall import PrecisionRecall
 
 
 def cloud(count, size, seed, scale=1.0, shift=0.0):
@@ -50,10 +49,10 @@ def by_numpy(a, b):
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(S_a) + np.trace(S_b) - 2 * cross
 
 
-@pytest.mark.parametrize(("count", "size"), [(500, 3), (400, 64), (2000, 128)])
-def test_frechet_distance_equals_that_of_numpy(count, size):
+@pytest.mark.parametrize(("count", "size", "rel"), [(500, 3, 1e-6), (400, 64, 1e-6), (20, 64, 1e-4)])
+def test_frechet_distance_equals_that_of_numpy(count, size, rel):
     a, b = cloud(count, size, 0).float(), cloud(count, size, 1, 1.3, 0.2).float()
-    assert distance(a, b) == pytest.approx(by_numpy(a, b), rel=1e-6)
+    assert distance(a, b) == pytest.approx(by_numpy(a, b), rel=rel)
 
 
 def test_frechet_distance_of_isotropic_gaussians():
@@ -64,43 +63,7 @@ def test_frechet_distance_of_isotropic_gaussians():
     assert distance == pytest.approx(((m - n) ** 2).sum().item() + F * (2 - 1.5) ** 2, rel=1e-12)
 
 
-def test_bias_of_the_frechet_distance_at_small_counts():
-    """For samples of one distribution, the distance is above 0 and decreases with the count."""
-    means = []
-    for count in (100, 400, 1600):
-        pairs = [(torch.randn(count, 16), torch.randn(count, 16)) for _ in range(8)]
-        means.append(sum(distance(a, b) for a, b in pairs) / len(pairs))
-    assert means[0] > 2 * means[1] > 4 * means[2] > 0
-
-
-@given(st.integers(0, 2**20), st.integers(2, 8))
-@settings(max_examples=20, deadline=None)
-def test_frechet_distance_is_symmetric_and_0_for_equal_features(seed, size):
-    a, b = cloud(40, size, seed), cloud(50, size, seed + 1, 2.0, 1.0)
-    assert distance(a, b) == pytest.approx(distance(b, a), rel=1e-8)
-    assert distance(a, a) == pytest.approx(0, abs=1e-6 * mean_and_covariance(a)[1].trace().item())
-
-
-def test_frechet_distance_of_fewer_images_than_features():
-    a, b = cloud(20, 64, 0), cloud(20, 64, 1)
-    assert distance(a, b) == pytest.approx(by_numpy(a, b), rel=1e-4)
-
-
-@given(st.integers(0, 2**20))
-@settings(max_examples=30, deadline=None)
-def test_the_frechet_distance_of_gaussians_in_the_plane(seed):
-    """For covariances that do not commute: Tr M^(1/2) = sqrt(Tr M + 2 sqrt(det M)) for M = S_a S_b of 2 x 2."""
-    a, b = cloud(30, 2, seed), cloud(40, 2, seed + 1, 1.5, 0.3)
-    (mu_a, S_a), (mu_b, S_b) = mean_and_covariance(a), mean_and_covariance(b)
-    M = S_a @ S_b
-    assert not torch.allclose(M, S_b @ S_a, rtol=1e-3)
-    root = (M.trace() + 2 * M.det().sqrt()).sqrt()
-    expected = ((mu_a - mu_b).square().sum() + S_a.trace() + S_b.trace() - 2 * root).item()
-    assert distance(a, b) == pytest.approx(expected, rel=1e-8)
-    assert frechet_distance_by_svd(a, b).item() == pytest.approx(expected, rel=1e-8)
-
-
-@pytest.mark.parametrize(("a", "b", "size"), [(50, 60, 3), (300, 200, 64), (200, 300, 64), (129, 500, 128)])
+@pytest.mark.parametrize(("a", "b", "size"), [(50, 60, 3), (300, 200, 64), (129, 500, 128)])
 def test_both_forms_of_the_frechet_distance_are_equal(a, b, size):
     x, y = cloud(a, size, 0), cloud(b, size, 1, 1.3, 0.2)
     assert frechet_distance_by_svd(x, y).item() == pytest.approx(distance(x, y), rel=1e-8)
@@ -124,7 +87,7 @@ def test_kernel_distance_equals_loops():
     x, y = cloud(7, 3, 0), cloud(9, 3, 1)
 
     def k(a, b):
-        return (sum(p * q for p, q in zip(a.tolist(), b.tolist(), strict=True)) / 3 + 1) ** 3
+        return ((a * b).sum().item() / 3 + 1) ** 3
 
     xx = sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / (7 * 6)
     yy = sum(k(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j) / (9 * 8)
@@ -148,17 +111,9 @@ def test_inception_score_in_closed_form():
     assert inception_score(confident).item() == pytest.approx(4)
     assert inception_score(torch.zeros(6, 4)).item() == pytest.approx(1)
     assert inception_score(confident[:1].repeat(5, 1)).item() == pytest.approx(1)
-    # One confident prediction and one uniform prediction.
-    p = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
-    marginal = p.mean(0)
-    by_hand = math.exp(
-        (math.log(1 / marginal[0]) + 0.5 * math.log(0.5 / marginal[0]) + 0.5 * math.log(0.5 / marginal[1])) / 2
-    )
+    # One confident prediction and one uniform prediction: the marginal is (0.75, 0.25).
+    by_hand = math.exp((math.log(1 / 0.75) + 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)) / 2)
     assert inception_score(torch.tensor([[1000.0, 0.0], [0.0, 0.0]])).item() == pytest.approx(by_hand)
-
-
-def test_inception_score_of_nan_is_nan():
-    assert inception_score(torch.tensor([[0.0, 1.0], [math.nan, 0.0]])).isnan()
 
 
 # Neighbours
@@ -174,18 +129,19 @@ def by_loops(x, y, k):
     return within
 
 
-@pytest.mark.parametrize(("k", "max_order"), [(1, 1), (1, 5), (3, 3), (3, 5), (24, 29)])
-def test_precision_recall_density_and_coverage_equal_loops(k, max_order):
-    real, fake = cloud(30, 2, 0), cloud(25, 2, 0, 0.7, 0.5)
-    result = neighbours(real, fake, max_order)
-    fake_in_real, real_in_fake = by_loops(fake, real, k), by_loops(real, fake, k)
-    assert proportion_within(result.fake_in_real, k).item() == pytest.approx(fake_in_real.any(1).double().mean().item())
-    assert proportion_within(result.real_in_fake, k).item() == pytest.approx(real_in_fake.any(1).double().mean().item())
-    density, coverage = density_and_coverage(result, k)
-    assert density.item() == pytest.approx(fake_in_real.sum().item() / (k * len(fake)), rel=1e-12)
-    assert coverage.item() == pytest.approx(fake_in_real.any(0).double().mean().item())
-    assert result.fake_to_real.tolist() == pytest.approx([min((x - y).norm().item() for y in real) for x in fake])
-    assert result.real_to_real.tolist() == pytest.approx([sorted((x - y).norm().item() for y in real)[1] for x in real])
+@pytest.mark.parametrize("k", [1, 3, 24])
+def test_precision_recall_density_and_coverage_equal_loops(k):
+    real, fake = cloud(30, 2, 0).float(), cloud(25, 2, 0, 0.7, 0.5).float()
+    metrics = computed(comparison(real, fake), PrecisionRecall, DensityCoverage, k=k)
+    fake_in_real, real_in_fake = by_loops(fake.double(), real.double(), k), by_loops(real.double(), fake.double(), k)
+    assert metrics == pytest.approx(
+        {
+            "precision": fake_in_real.any(1).double().mean().item(),
+            "recall": real_in_fake.any(1).double().mean().item(),
+            "density": fake_in_real.sum().item() / (k * len(fake)),
+            "coverage": fake_in_real.any(0).double().mean().item(),
+        }
+    )
 
 
 def test_a_point_is_not_its_own_neighbour():
@@ -198,11 +154,7 @@ def test_a_point_is_not_its_own_neighbour():
 def test_a_ball_contains_its_boundary():
     radii = torch.tensor([[1.0, 2.0, 2.0], [3.0, 4.0, 5.0]])
     distances = torch.tensor([[1.0, 5.1], [1.5, 0.0], [2.0, 4.0]])
-    assert smallest_orders(distances, radii).tolist() == [
-        [1, 4],
-        [2, 1],
-        [2, 2],
-    ]
+    assert smallest_orders(distances, radii).tolist() == [[1, 4], [2, 1], [2, 2]]
 
 
 def test_neighbours_do_not_depend_on_the_block_size(monkeypatch):
@@ -214,17 +166,10 @@ def test_neighbours_do_not_depend_on_the_block_size(monkeypatch):
 
 
 def test_metrics_share_their_distances(monkeypatch):
-    computed = []
-
-    def counted(x, y):
-        computed.append(len(x) * len(y))
-        return torch.cdist(x.double(), y.double())
-
+    counted = Mock(side_effect=torch.cdist)
     monkeypatch.setattr("gankit_plugins.metric.neighbours.distances", counted)
-    pair = comparison(cloud(20, 3, 0), cloud(15, 3, 1))
-    for plugin in (PrecisionRecall, DensityCoverage, Memorisation):
-        plugin(plugin.Config()).compute_metrics(pair)
-    assert sorted(computed) == [15 * 15, 15 * 20, 20 * 20]
+    computed(comparison(cloud(20, 3, 0), cloud(15, 3, 1)), PrecisionRecall, DensityCoverage, Memorisation)
+    assert sorted(len(x) * len(y) for x, y in (call.args for call in counted.mock_calls)) == [225, 300, 400]
 
 
 # Modes
@@ -239,14 +184,9 @@ def test_modes_and_class_divergence_by_hand():
     by_hand = sum(p * math.log(p / 0.25) for p in (0.9, 0.09, 0.01))
     assert class_divergence(predicted, real, 4).item() == pytest.approx(by_hand)
     assert class_divergence(real, real, 4).item() == pytest.approx(0)
-    assert math.isfinite(class_divergence(real, torch.zeros(100, dtype=torch.int64), 4).item())
-
-
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.lists(st.integers(0, 9), min_size=1, max_size=40))
-@settings(max_examples=50, deadline=None)
-def test_class_divergence_is_not_negative(fake, real):
-    """Classes without real images count as half an image."""
-    assert class_divergence(torch.tensor(fake), torch.tensor(real), 10).item() >= -1e-12
+    # Classes without real images count as half an image.
+    lost = class_divergence(real, torch.zeros(100, dtype=torch.int64), 4).item()
+    assert lost == pytest.approx(0.25 * math.log(0.25 / (100 / 101.5)) + 0.75 * math.log(0.25 / (0.5 / 101.5)))
 
 
 def test_requested_classes_are_compared_by_name():
@@ -273,12 +213,18 @@ def comparison(real, fake, logits=None, requested=None, names=(), name="none", *
     return Comparison(*samples, Extractor({"extractor": name}, extract, names), {"seed": 0}, **more)
 
 
+def computed(pair, *plugins, **settings):
+    """Return the values of metrics by name."""
+    metrics = {}
+    for plugin in plugins:
+        metrics |= plugin(plugin.Config(**settings)).compute_metrics(pair)
+    return metrics
+
+
 def test_metrics_of_equal_features():
     x = cloud(60, 3, 0)
     same = comparison(x, x)
-    metrics = {}
-    for plugin in (FrechetDistance, KernelDistance, PrecisionRecall, DensityCoverage, Memorisation):
-        metrics |= plugin(plugin.Config()).compute_metrics(same)
+    metrics = computed(same, FrechetDistance, PrecisionRecall, DensityCoverage, Memorisation)
     assert metrics["frechet_distance"] == pytest.approx(0, abs=1e-3)
     assert (metrics["precision"], metrics["recall"], metrics["coverage"]) == (1, 1, 1)
     assert (metrics["nearest_ratio"], metrics["near_copies"]) == (0, 1)
@@ -291,9 +237,8 @@ def test_metrics_of_a_collapsed_generator():
     fake = real[:1].repeat(90, 1) + 1e-3 * cloud(90, 3, 1)
     logits = torch.randn(100, 5), torch.tensor([[0.0, 9.0, 0, 0, 0]]).repeat(90, 1)
     collapsed = comparison(real, fake, logits, torch.arange(90) % 5, tuple("abcde"))
-    metrics = {}
-    for plugin in (FrechetDistance, PrecisionRecall, DensityCoverage, Modes, InceptionScore, Memorisation):
-        metrics |= plugin(plugin.Config()).compute_metrics(collapsed)
+    plugins = FrechetDistance, PrecisionRecall, DensityCoverage, Modes, InceptionScore, Memorisation
+    metrics = computed(collapsed, *plugins)
     assert metrics["precision"] == 1
     assert metrics["recall"] < 0.05
     assert metrics["coverage"] < 0.2
@@ -325,19 +270,17 @@ def test_class_metrics_do_not_apply_without_logits():
 
 
 def test_few_images_reduce_k_and_the_block_size():
-    few = comparison(cloud(3, 2, 0), cloud(4, 2, 1))
-    for plugin in (PrecisionRecall, DensityCoverage, KernelDistance):
-        assert all(math.isfinite(v) for v in plugin(plugin.Config()).compute_metrics(few).values())
+    few = computed(comparison(cloud(3, 2, 0), cloud(4, 2, 1)), PrecisionRecall, DensityCoverage, KernelDistance)
+    assert all(math.isfinite(value) for value in few.values())
 
 
 def test_fid_and_kid_require_inception():
     real, fake = cloud(60, 3, 0), cloud(50, 3, 1)
     inception = comparison(real, fake, name="inception 0123456789ab")
-    for alias, general, name in ((Fid, FrechetDistance, "fid"), (Kid, KernelDistance, "kid")):
-        (value,) = general(general.Config()).compute_metrics(inception).values()
-        assert alias(alias.Config()).compute_metrics(inception) == {name: value}
-        with pytest.raises(InputError, match=f"{name} is defined for .* the extractor is classifier .* {general.name}"):
-            alias(alias.Config()).compute_metrics(comparison(real, fake, name="classifier of classes 01"))
+    for alias, general in ((Fid, FrechetDistance), (Kid, KernelDistance)):
+        assert computed(inception, alias) == {alias.name: computed(inception, general)[general.name]}
+        with pytest.raises(InputError, match=f"{alias.name} is defined for .* is classifier .* {general.name}"):
+            computed(comparison(real, fake, name="classifier of classes 01"), alias)
 
 
 # Copies
@@ -352,22 +295,21 @@ def test_copies_of_any_real_image_are_detected():
     """The copied images are not among the twentieth of the dataset that is compared."""
     torch.manual_seed(0)
     real, new = torch.randn(4000, 8), torch.randn(400, 8)
-    memorisation = Memorisation(Memorisation.Config())
-    copies = memorisation.compute_metrics(comparison_with_part(real, 200, real[-400:]))
+    copies = computed(comparison_with_part(real, 200, real[-400:]), Memorisation)
     assert copies["nearest_ratio"] < 1e-3
     assert copies["near_copies"] == 1
-    fresh = memorisation.compute_metrics(comparison_with_part(real, 200, new))
+    fresh = computed(comparison_with_part(real, 200, new), Memorisation)
     assert fresh["nearest_ratio"] == pytest.approx(1, abs=0.1)
     assert fresh["near_copies"] < 0.04
     # One tenth of copies hardly changes the medians.
-    some = memorisation.compute_metrics(comparison_with_part(real, 200, torch.cat([new[:360], real[-40:]])))
+    some = computed(comparison_with_part(real, 200, torch.cat([new[:360], real[-40:]])), Memorisation)
     assert some["nearest_ratio"] > 0.9
     assert some["near_copies"] == pytest.approx(0.1, abs=0.04)
 
 
 def test_memorisation_equals_loops():
     real, fake = cloud(30, 3, 0), cloud(9, 3, 1)
-    metrics = Memorisation(Memorisation.Config()).compute_metrics(comparison_with_part(real, 11, fake))
+    metrics = computed(comparison_with_part(real, 11, fake), Memorisation)
     near = [min((x - y).norm().item() for y in real) for x in fake]
     apart = sorted(sorted((x - y).norm().item() for y in real)[1] for x in real[:11])
     assert metrics["nearest_ratio"] == pytest.approx(sorted(near)[4] / apart[5], rel=1e-5)
@@ -378,22 +320,23 @@ def test_memorisation_equals_loops():
 # Errors
 
 
-@pytest.mark.parametrize(("real", "fake"), [(1, 5), (5, 1), (0, 5)])
+@pytest.mark.parametrize(("real", "fake"), [(1, 5), (5, 1)])
 def test_single_images_are_refused(real, fake):
-    with pytest.raises(InputError, match="2 of each are wanted"):
+    with pytest.raises(InputError, match="at least 2 of each are needed"):
         comparison(torch.rand(real, 2), torch.rand(fake, 2))
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: Features(x.flatten(1) / 0), "odd: features of 3 of 3 images are no finite numbers"),
-        (lambda x: Features(x.flatten(1), x.flatten(1) * math.nan), "odd: logits of 3 images are no numbers"),
-        (lambda x: Features(x), r"odd gives features of shape \(3, 1, 2, 2\)"),
-        (lambda x: Features(x.flatten(1), x), r"odd gives logits of shape"),
-        (lambda x: {"features": x}, "odd gives a dict; gankit.Features are wanted"),
-        (lambda x: x @ torch.ones(7), "odd cannot look at images of 1x2x2: .*size"),
+        (lambda x: Features(x.flatten(1) / 0), "odd: features of 3 of 3 images are NaN or infinite"),
+        (lambda x: Features(x.flatten(1), x.flatten(1) * math.nan), "odd: logits of 3 images are NaN"),
+        (lambda x: Features(x), r"odd returns features of shape \(3, 1, 2, 2\)"),
+        (lambda x: Features(x.flatten(1), x), r"odd returns logits of shape"),
+        (lambda x: {"features": x}, "odd returns a dict; it must return gankit.Features"),
+        (lambda x: x @ torch.ones(7), "odd does not accept images of shape 1x2x2: .*size"),
     ],
+    ids=["infinite", "NaN logits", "features", "logits", "type", "size"],
 )
 def test_invalid_features_are_errors(function, message):
     with pytest.raises(GankitError, match=message):
@@ -401,16 +344,11 @@ def test_invalid_features_are_errors(function, message):
 
 
 def test_separate_logits_are_computed_on_demand():
-    calls = []
-
-    def logits(images):
-        calls.append(len(images))
-        return images.flatten(1)
-
+    logits = Mock(side_effect=lambda images: images.flatten(1))
     extractor = Extractor({"extractor": "two"}, lambda x: Features(x.flatten(1)), logits=logits)
     pair = Comparison(Samples(torch.rand(4, 1, 1, 2)), Samples(torch.rand(3, 1, 1, 2)), extractor, {})
-    PrecisionRecall(PrecisionRecall.Config()).compute_metrics(pair)
-    assert calls == []
+    computed(pair, PrecisionRecall)
+    logits.assert_not_called()
     for _ in range(2):
-        assert InceptionScore(InceptionScore.Config()).compute_metrics(pair)["inception_score"] >= 1
-    assert calls == [3]
+        assert computed(pair, InceptionScore)["inception_score"] >= 1
+    logits.assert_called_once()

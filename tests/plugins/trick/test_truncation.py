@@ -28,7 +28,7 @@ def test_law_within_is_the_priors():
 
 
 def test_prior_with_nothing_within_is_a_sentence():
-    with pytest.raises(InputError, match=r"truncation 0\.5: the prior hardly ever draws anything as small"):
+    with pytest.raises(InputError, match=r"truncation 0\.5: the prior has almost no numbers below it"):
         truncated(torch.ones(2), lambda: torch.ones(2), 0.5)
 
 

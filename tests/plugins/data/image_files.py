@@ -1,4 +1,4 @@
-"""Image files for the tests of the decoder."""
+"""Image files for the tests of datasets."""
 
 import io
 import struct
@@ -34,3 +34,8 @@ def png_of_size(width, height):
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def idx(values):
+    """Return the content of an idx file."""
+    return struct.pack(f">BBBB{values.dim()}I", 0, 0, 8, values.dim(), *values.shape) + bytes(values.flatten().tolist())
