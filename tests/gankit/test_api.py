@@ -32,17 +32,13 @@ def test_a_session_has_the_same_result_as_a_run(session, toy_recipe, tmp_path):
     assert torch.equal(sampler.sample(4)[0], one.images(4)[0])
 
 
-def test_losses_and_warnings(session):
+def test_losses_warnings_and_images(session):
     one = session()
     assert one.losses == {"generator": {}, "discriminator": {}}
     one.train(1)
     assert set(one.losses["discriminator"]) == {"real", "fake"}
     assert all(isinstance(value, float) for of in one.losses.values() for value in of.values())
     assert one.warnings == []
-
-
-def test_images_and_classes(session):
-    one = session()
     images, labels = one.images(4)
     assert (images.shape, images.dtype, labels.tolist()) == ((4, 1, 8, 8), torch.uint8, [0, 1, 0, 1])
     assert one.images(3, "b")[1].tolist() == one.images(3, 1)[1].tolist() == [1, 1, 1]

@@ -192,6 +192,11 @@ class ManualClock:
         return self.time
 
 
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
 class Terminal(io.StringIO):
     """Stream that claims to be a terminal."""
 

@@ -29,11 +29,7 @@ GATE = "tricks.gate.use=./toy.py:Gate"
 
 
 class ThisProcess:
-    """Executor that trains each run in this process, after the scheduler has seen it as running.
-
-    Args:
-        threads: number of threads on record in the study.
-    """
+    """Executor that trains each run in this process, after the scheduler has seen it as running."""
 
     def __init__(self, threads):
         self.threads, self.started, self.seen = threads or 3, [], False
@@ -61,11 +57,9 @@ class ThisProcess:
                 traceback.print_exc()
                 return 1
 
-    def stop(self):
-        pass
+    def stop(self): ...
 
-    def kill(self):
-        pass
+    kill = stop
 
 
 @pytest.fixture

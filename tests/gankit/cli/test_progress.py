@@ -12,12 +12,6 @@ from gankit.cli.progress import STOPPING, LiveProgress, Pace, PlainProgress, run
 from gankit.cli.run_facts import describe_images
 from gankit.formatting import duration, number, plural
 from gankit.plugin.dataset import Dataset
-from tests.gankit.cli.conftest import ManualClock
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from PIL import Image
 
 @pytest.fixture
 def run(toy_run):
-    """Directory of a run of two iterations."""
     return toy_run("run", "train.iterations=2")
 
 

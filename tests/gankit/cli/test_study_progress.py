@@ -11,7 +11,6 @@ from gankit.ablation.study import Study
 from gankit.ablation.variants import add_each
 from gankit.cli.study_progress import STOPPING, LiveStudyProgress, StudyProgress
 from gankit.recipe.bundled import find_recipe
-from tests.gankit.cli.conftest import ManualClock
 
 
 @pytest.fixture
@@ -19,11 +18,6 @@ def study(tmp_path):
     """Study of eight runs of 100 iterations."""
     recipe = Recipe.load(find_recipe("gaussian_ring"), ["train.iterations=100"])
     return Study(tmp_path, add_each(recipe, ["packing"]), [0, 1, 2, 3], 1)
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 def console(width, height):
