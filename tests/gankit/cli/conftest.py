@@ -82,14 +82,6 @@ class Scored(Plugin):
         weights = sum(p.detach().double().sum() for p in self.run.generator.parameters())
         return {"score": 10.0 + seed**2 + boosted * (2 + 0.1 * (seed % 3)), "weight": float(weights)}
 
-class Boost(Plugin):
-    """Changes the score."""
-
-    name = "boost"
-    @hookimpl
-    def after_g_step(self):
-        pass
-
 class Gate(Plugin):
     """Waits in iteration 5 while a file `closed` exists, and in each later one while a file `slow` exists."""
 

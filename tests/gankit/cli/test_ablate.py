@@ -24,7 +24,7 @@ from gankit.cli.study_progress import STOPPING
 from tests.gankit.cli.conftest import BUG
 
 SCORED = "tricks.scored.use=./toy.py:Scored"
-BOOST = "boost.use=./toy.py:Boost"
+BOOST = "boost.use=./toy.py:Average"
 GATE = "tricks.gate.use=./toy.py:Gate"
 
 
@@ -97,7 +97,7 @@ def test_a_study_from_the_command_to_the_table(gankit, toy, this_process):
     answer = gankit(*command)
     assert (answer.code, answer.err) == (0, "")
     lines = [line for line in answer.out.splitlines() if not line.startswith("warning: ")]
-    assert lines[:2] == ["toy: recipe, with boost.use=./toy.py:Boost", "2 seeds, 4 runs, into s"]
+    assert lines[:2] == ["toy: recipe, with boost.use=./toy.py:Average", "2 seeds, 4 runs, into s"]
     assert sum(line.endswith(": starts") for line in lines) == 4
     assert sum(bool(re.search(r": done after \d+ s; \d of 4 done", line)) for line in lines) == 4
     assert lines[-1] == "  gankit ablate s --seeds 4"
@@ -109,7 +109,7 @@ def test_a_study_from_the_command_to_the_table(gankit, toy, this_process):
     assert rows[0]["verdict"] == "higher"
     assert (rows[1]["effect"]["mean"], rows[1]["verdict"]) == (0.0, "no effect seen")
     table = (toy / "s" / "table.md").read_text()
-    assert "| boost.use=./toy.py:Boost | score | 10.500 | +2.050 | +1.415 to +2.685 | higher |" in table
+    assert "| boost.use=./toy.py:Average | score | 10.500 | +2.050 | +1.415 to +2.685 | higher |" in table
     for seed in (0, 1):
         assert f"seed = {seed}\n" in (toy / "s" / "recipe" / f"seed-{seed}" / "recipe.toml").read_text()
 

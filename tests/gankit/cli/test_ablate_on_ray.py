@@ -27,7 +27,7 @@ def cluster(monkeypatch):
 
 
 def test_a_study_on_a_local_cluster(gankit, toy, cluster):
-    command = ("ablate", "toy.toml", "tricks.scored.use=./toy.py:Scored", "--add", "boost.use=./toy.py:Boost")
+    command = ("ablate", "toy.toml", "tricks.scored.use=./toy.py:Scored", "--add", "boost.use=./toy.py:Average")
     answer = gankit(*command, "--seeds", "1", "--ray", "local", "--out", "s")
     assert answer.code == 0, answer.err
     assert "2 of 2 done" in answer.out
