@@ -90,9 +90,9 @@ def test_two_grids_are_needed_and_an_existing_file_is_kept(gankit, run, toy, lef
     assert (toy / "x.gif").read_text() == "from before"
 
 
+# The file is cut in its first bytes, or after its size and metadata.
 @pytest.mark.parametrize(("damaged", "length"), [("000004", 10), ("000007", 300)])
 def test_a_damaged_grid_is_left_out(gankit, run, damaged, length):
-    """The file is cut in its first bytes, or after its size and metadata."""
     path = run / "samples" / f"{damaged}.png"
     path.write_bytes(path.read_bytes()[:length])
     answer = gankit("animate", "run", "--out", "x.gif")

@@ -176,6 +176,9 @@ def test_the_list_shows_kinds_summaries_and_broken_plugins(gankit, kit):
     broken = {line.split()[0] for line in lines if " strange-kit 1.5 " in line and " BROKEN: " in line}
     assert broken == set(SEEN_BY_READING)
     assert not [line for line in lines if " BROKEN: " in line and " strange-kit 1.5 " not in line]
+    long = gankit("list-plugins", "--long").out
+    assert "Does [very] little.\n      hooks: before_d_step, after_iteration\n" in long
+    assert "      hooks: none\n" in long
 
 
 def test_json_has_every_field_and_the_reason_of_an_error(rows_of_the_kit):
@@ -197,13 +200,6 @@ def test_json_has_every_field_and_the_reason_of_an_error(rows_of_the_kit):
             assert "\n" not in listed[name]["error"]
         assert {name for name, row in listed.items() if "error" in row} == set(errors)
     assert all(checked[name] == rows[name] for name in HEALTHY)
-
-
-def test_long_shows_hooks(gankit, kit):
-    answer = gankit("list-plugins", "--long")
-    assert (answer.code, answer.err) == (0, "")
-    assert "Does [very] little.\n      hooks: before_d_step, after_iteration\n" in answer.out
-    assert "      hooks: none\n" in answer.out
 
 
 def test_list_of_one_hook_or_kind(gankit, rows_of_the_kit):

@@ -28,6 +28,7 @@ def test_a_dataset_is_written_to_a_file(prepare, toy):
     assert images.shape == (7, 3, 16, 16)
     assert torch.equal(labels, torch.arange(7) % 2)
     assert "40 images of 1x8x8, no classes" in prepare("classes=0").out
+    assert "must end in .safetensors" in prepare(out="it.png").err
 
 
 @pytest.mark.parametrize(
@@ -45,12 +46,6 @@ def test_errors(prepare, toy, plugin, override, expected):
     assert all(line.startswith("error: ") for line in answer.err.splitlines())
     assert expected in answer.err
     assert not (toy / "it.safetensors").exists()
-
-
-def test_wrong_suffix_of_the_file(prepare):
-    answer = prepare(out="it.png")
-    assert answer.code == 2
-    assert "must end in .safetensors" in answer.err
 
 
 def test_a_bar_counts_images_on_a_terminal(prepare, monkeypatch):

@@ -16,7 +16,6 @@ from tests.gankit.images.test_terminal import colours
 
 @pytest.fixture(autouse=True)
 def default_environment(monkeypatch):
-    """Environment without settings for colours or size."""
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
 
