@@ -5,12 +5,19 @@ import pytest
 import torch
 from workloads import benchmark_run, iteration_of
 
+SMALL_NETWORKS = {
+    "dcgan_mnist": ["generator.width=4", "discriminator.width=4"],
+    "wgan_gp_mnist": ["generator.width=4", "discriminator.width=4"],
+    "igan_vn_mnist": ["generator.channels=2", "discriminator.width=2"],
+}
+
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("recipe", by_hand.LOOPS)
 def test_the_hand_written_loop_ends_with_the_weights_of_gankit(monkeypatch, recipe, precision):
     size = 20 if recipe == "igan_vn_mnist" else 16
-    run = benchmark_run(recipe, [f"train.precision={precision}", f"train.batch_size={size}"], idle=2)
+    settings = [f"train.precision={precision}", f"train.batch_size={size}", "data.resolution=8"]
+    run = benchmark_run(recipe, [*settings, *SMALL_NETWORKS[recipe]], idle=2)
     batch = run.draw()
     G, D, data, autocast = by_hand.inputs_of(run)
     monkeypatch.setattr(run, "draw", lambda: batch)

@@ -9,9 +9,10 @@ from waits import Waits
 from workloads import benchmark_run, iteration_of
 
 from gankit.recipe.bundled import bundled_recipes
+from tests.test_by_hand import SMALL_NETWORKS
 
 # fp32, because bfloat16 kernels and their buffers differ from processor to processor.
-SMALL = ["train.precision=fp32", "train.batch_size=20", "data.count=40"]
+SMALL = ["train.precision=fp32", "train.batch_size=20", "data.count=40", "data.resolution=8"]
 
 BEYOND_BY_HAND = {
     "dcgan_mnist": {"operations": 23, "allocations": 3},
@@ -34,10 +35,11 @@ def allocations(iteration):
 
 @pytest.mark.parametrize("recipe", BEYOND_BY_HAND)
 def test_overhead_of_an_iteration(CountedOperations, recipe):
-    run = benchmark_run(recipe, SMALL)
+    settings = [*SMALL, *SMALL_NETWORKS[recipe]]
+    run = benchmark_run(recipe, settings)
     loops = {
         "gankit": iteration_of(run),
-        "with 15 tricks": iteration_of(benchmark_run(recipe, SMALL, idle=15)),
+        "with 15 tricks": iteration_of(benchmark_run(recipe, settings, idle=15)),
         "hand": BY_HAND[recipe](run),
     }
     counts = {}

@@ -1,4 +1,4 @@
-"""Tests of the documentation: its files are written, its commands and its code run, its links exist."""
+"""Tests of the documentation: its commands and code run, its recipes are valid, its links exist."""
 
 import importlib.util
 import re
@@ -16,18 +16,15 @@ from gankit.ablation.variants import add_each, drop_each
 from gankit.cli import cli
 from gankit.plugin.hookspecs import KIND_OF_HOOK
 from gankit.recipe.bundled import find_recipe
-from gankit.recipe.toml import merge, read_toml
+from gankit.recipe.toml import merge, parse_overrides, read_toml
 from gankit.training.assembly import assemble
+from gankit.training.update import train_iteration
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [
-    *DOCS.rglob("*.md"),
-    ROOT / "README.md",
-    ROOT / "README.zh.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "CHANGELOG.md",
-]
+README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
+PAGES = [*DOCS.rglob("*.md"), README, README_ZH, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 BLOCK = re.compile(r"^```([\w]*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = [
     "train.iterations=2",
@@ -37,6 +34,7 @@ SMALL = [
     "generator.channels=2",
     "discriminator.width=2",
     "data.count=24",
+    "evaluation.count=8",
 ]
 
 _spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
@@ -51,12 +49,12 @@ TUTORIALS = sorted({path.name for path in DOCS.glob("*.md")} - {*GENERATED, "fir
 
 
 def blocks(path):
-    """(language, title, text) of every code block."""
+    """Return the language, title and text of every code block."""
     return BLOCK.findall(path.read_text(encoding="utf-8"))
 
 
 def commands(path):
-    """Command lines of a page, without their comments."""
+    """Return the command lines of a page, without their comments."""
     return [
         line.split(" #")[0].strip()
         for language, _, text in blocks(path)
@@ -67,13 +65,24 @@ def commands(path):
 
 
 def small(overrides, *, networks=True):
-    """Overrides of a small run. Those of a page that make it larger are replaced."""
+    """Return the overrides of a small run. Those of a page that make it larger are replaced."""
     own_data = any(o.startswith(("data.use", "data.path")) for o in overrides)
     left_out = () if networks else ("generator.", "discriminator.", "data.", "train.batch_size")
     left_out += ("data.",) if own_data else ()
     settings = [o for o in SMALL if not o.startswith(left_out)] if left_out else SMALL
     sizes = tuple(f"{o.partition('=')[0]}=" for o in settings)
     return [*(o for o in overrides if not o.startswith(sizes)), *settings]
+
+
+def block_of_readme(language, content):
+    return next(text for of, _, text in blocks(README) if of == language and content in text)
+
+
+@pytest.fixture
+def louder(tmp_path):
+    """Folder with the plugin of the README."""
+    (tmp_path / "louder.py").write_text(block_of_readme("python", "class LouderFakes"))
+    return tmp_path
 
 
 @pytest.mark.parametrize("page", TUTORIALS)
@@ -108,16 +117,10 @@ def run_code(text, names, monkeypatch):
 def check_fragment(text, folder):
     """Check that a fragment of a recipe has only keys, values and plugins that exist."""
     path = folder / "fragment.toml"
-    path.write_text(text)
-    raw = read_toml(path) if "extends" not in text else read_toml_without_base(text)
+    path.write_text(re.sub("^extends = .*\n", "", text, flags=re.MULTILINE))
+    raw = read_toml(path)
     raw.pop("requires", None)  # distributions that are not installed here
     Recipe.from_dict(merge(read_toml(find_recipe("igan_vn")), raw), source=path)
-
-
-def read_toml_without_base(text):
-    import tomllib
-
-    return {key: value for key, value in tomllib.loads(text).items() if key != "extends"}
 
 
 def run_command(command, folder):
@@ -132,7 +135,9 @@ def run_command(command, folder):
     if command == "pytest gankit-quiet-fakes":
         return  # tests/gankit/cli/test_new_plugin.py runs the tests of a new package
     if program == "pytest":
-        run_tests(folder / arguments[0])
+        assert pytest.main(["-q", "-p", "no:cacheprovider", *arguments]) == 0
+        for file in folder.rglob("*.py"):
+            sys.modules.pop(file.stem, None)
         return
     assert program == "gankit", command
     if arguments[0] == "ablate":
@@ -140,26 +145,14 @@ def run_command(command, folder):
         return
     if arguments[0] == "resume":
         arguments = [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
+    if arguments[0] == "eval":
+        arguments.append("evaluation.count=8")
     if arguments[0] in ("run", "validate"):
         networks = not {"nets.toml", "gaussian_ring"} & set(arguments)
         settings = small([a for a in arguments if "=" in a], networks=networks)
         arguments = [*(a for a in arguments if "=" not in a), *settings]
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"
-
-
-def run_tests(path):
-    """Call each test of a test file."""
-    module = path.stem
-    try:
-        tests = vars(importlib.import_module(module))
-    finally:
-        for name in (module, module.removeprefix("test_")):
-            sys.modules.pop(name, None)
-    found = [test for name, test in tests.items() if name.startswith("test_") and callable(test)]
-    assert found
-    for test in found:
-        test()
 
 
 def check_study(arguments):
@@ -178,7 +171,7 @@ def check_study(arguments):
 
 def test_chinese_pages_have_the_commands_of_the_english_ones():
     assert commands(DOCS / "first-run.zh.md") == commands(DOCS / "first-run.md")
-    assert {*commands(ROOT / "README.zh.md")} <= {*commands(ROOT / "README.md")}
+    assert {*commands(README_ZH)} <= {*commands(README)}
 
 
 @pytest.mark.parametrize("page", pages())
@@ -188,16 +181,17 @@ def test_generated_page_is_up_to_date(page):
 
 
 def test_no_generated_page_is_left_over():
-    assert {f"plugins/{path.name}" for path in DOCS.glob("plugins/*")} == {
-        p for p in pages() if p.startswith("plugins/")
-    }
+    assert {f"plugins/{path.name}" for path in DOCS.glob("plugins/*")} <= set(pages())
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if page.startswith(("plugins/", "recipe"))])
-def test_fragments_of_recipes_on_generated_pages_are_valid(page, tmp_path):
-    for language, _, text in blocks(DOCS / page):
+WITH_FRAGMENTS = [DOCS / page for page in pages() if page.startswith(("plugins/", "recipe"))]
+
+
+@pytest.mark.parametrize("page", [*WITH_FRAGMENTS, README, README_ZH], ids=lambda path: path.name)
+def test_fragments_of_recipes_are_valid(page, louder):
+    for language, _, text in blocks(page):
         if language == "toml":
-            check_fragment(text, tmp_path)
+            check_fragment(text, louder)
 
 
 @pytest.mark.parametrize("hook", KIND_OF_HOOK)
@@ -212,7 +206,7 @@ def test_hook_point_has_an_example_and_a_frozen_plugin(hook):
 
 @cache
 def anchors(path):
-    """Headings of a page as they stand in links."""
+    """Return the headings of a page as links name them."""
     titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
@@ -231,3 +225,59 @@ def test_links_exist(page):
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+
+
+def test_trick_runs(louder):
+    recipe = louder / "mine.toml"
+    recipe.write_text(f'extends = "{ROOT / "recipes" / "igan_vn.toml"}"\n{block_of_readme("toml", "louder")}')
+    run = assemble(Recipe.load(recipe, SMALL))
+    run.load_data()
+    run.start()
+    train_iteration(run)
+    images, _ = run.draw()
+    changed, _ = run.plugins["tricks.louder"].discriminator_inputs(images, None, "fake")
+    assert changed.allclose(images * 1.2)
+
+
+def test_python_code_runs(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code = block_of_readme("python", "Session").replace("train(20)", "train(2)")
+    code = code.replace('["train.batch_size=12"]', repr(SMALL)).replace('["train.iterations=20"]', repr(SMALL))
+    exec(compile(code, "README.md", "exec"), {})
+    assert "adversarial" in capsys.readouterr().out
+    assert (tmp_path / "samples.png").exists()
+    assert (tmp_path / "runs" / "mine" / "generator.safetensors").exists()
+
+
+@pytest.mark.parametrize("command", [line for line in commands(README) if line.startswith("gankit ")])
+def test_command_exists(command):
+    """The verb and its options exist, a recipe is a bundled one, and each override is well formed."""
+    _, verb, *arguments = shlex.split(command)
+    context = click.Context(cli)
+    found = cli.get_command(context, verb)
+    assert found is not None
+    parameters = found.make_context(verb, arguments, parent=context).params
+    parse_overrides(parameters.get("overrides", ()))
+    if verb in ("run", "validate", "ablate"):
+        find_recipe(parameters["recipe"])
+
+
+def test_installations_use_the_tested_versions():
+    installations = [line for line in commands(README) if line.startswith("pip install")]
+    assert all(line.startswith("pip install -c constraints.txt ") for line in installations)
+    # The first one installs what a run needs, the last one is what .ci/run runs.
+    assert installations[0] == "pip install -c constraints.txt ."
+    assert installations[-1].endswith("&& pytest")
+
+
+def test_all_recipes_are_listed():
+    table = README.read_text(encoding="utf-8").partition("| recipe | trains |")[2]
+    for path in RECIPES:
+        assert f"`{path.stem}`" in table
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_has_a_header_with_its_command(path):
+    header = path.read_text(encoding="utf-8").split("\nname")[0]
+    assert header.splitlines()[1].startswith("# ")
+    assert f"gankit run recipes/{path.name}" in header

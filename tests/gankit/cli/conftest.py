@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,199 +19,143 @@ from gankit.cli import main
 from gankit.recipe.recipe import Recipe
 from gankit.training.launch import start
 from gankit.training.reporter import Reporter
+from tests.gankit.conftest import TOYS
 
-TOY_PLUGINS = '''
+# Plugins beside those of `toys.py`. The metric `score` depends on the seed and on whether `boost` is used, so that the
+# effect of `boost` is known: about 2.
+MORE_PLUGINS = '''
+import os
+import signal
 import time
-import torch
-from pydantic import Field
-from torch import nn
-from gankit import Dataset, DiscriminatorOutput, Plugin, Settings, LossTerm, hookimpl
-
-
-class Blobs(Plugin):
-    """Noise in two classes."""
-
-    name, kind = "blobs", "data"
-
-    @hookimpl
-    def load_data(self):
-        images = torch.randint(0, 255, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        return Dataset(1, 8, ("left", "right"), lambda: (images, torch.arange(40) % 2))
-
-
-class Normal(Plugin):
-    name, kind = "toy_normal", "latent"
-
-    @hookimpl
-    def adjust_spec(self, spec):
-        spec.latent_size, spec.conditional = 3, True
-
-    @hookimpl
-    def sample_latent(self, count, device, generator):
-        return torch.randn(count, 3, device=device, generator=generator)
-
-
-class G(nn.Module):
-    def __init__(self, width=5):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 64), nn.Tanh())
-
-    def forward(self, z, labels):
-        return self.layers(z).view(-1, 1, 8, 8)
-
-
-class D(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.hidden, self.head = nn.Linear(64, 4), nn.Linear(4, 1)
-
-    def forward(self, images):
-        features = self.hidden(images.flatten(1)).relu()
-        return self.head(features), features
-
-
-class Loss(Plugin):
-    name, kind = "toy_loss", "loss"
-
-    @hookimpl
-    def loss_terms(self, player):
-        if player == "generator":
-            yield LossTerm("fool", lambda step: nn.functional.softplus(-step.fake_output.logits).mean())
-        else:
-            yield LossTerm("real", lambda step: nn.functional.softplus(-step.real_output.logits).mean())
-            yield LossTerm("fake", lambda step: nn.functional.softplus(step.fake_output.logits).mean())
-
-
-class AsItIs(Plugin):
-    name, kind = "as_it_is", "normalization"
-
-    @hookimpl
-    def normalization(self, layer):
-        return layer
-
-
-class Sgd(Plugin):
-    name, kind = "sgd", "optimizer"
-
-    class Config(Settings):
-        lr: float = Field(0.01, gt=0, description="learning rate")
-
-    @hookimpl
-    def build_optimizer(self, parameters):
-        return torch.optim.SGD(parameters, lr=self.config.lr)
-
-
-class Constant(Plugin):
-    name, kind = "toy_constant", "lr_schedule"
-
-    @hookimpl
-    def lr_schedule(self):
-        return lambda iteration: 1.0
-
 
 class Slow(Plugin):
     """Waits in every iteration."""
 
     name = "slow"
-
-    class Config(Settings):
-        seconds: float = 0.05
-
     @hookimpl
     def after_iteration(self):
-        time.sleep(self.config.seconds)
+        time.sleep(0.05)
 
+class Signals(Plugin):
+    """Sends signals in iteration 5, unless a file `sent` exists."""
 
-class Stopper(Plugin):
-    name = "stopper"
+    name = "signals"
 
+    class Config(Settings):
+        number: int = signal.SIGINT
+        count: int = 1
     @hookimpl
     def after_iteration(self, run):
-        if run.iteration == 5:
-            run.stop("five [are] enough")
-
-
-class NotANumber(Plugin):
-    name = "nan"
-
-    @hookimpl
-    def loss_terms(self, player):
-        yield LossTerm("nan", lambda step: step.fake.mean() * float("nan"))
-
-
-class Bug(Plugin):
-    name = "bug"
-
-    @hookimpl
-    def on_start(self):
-        raise ZeroDivisionError("a bug in a plugin")
-
+        if run.iteration == 5 and not os.path.exists("sent"):
+            open("sent", "w").close()
+            for _ in range(self.config.count):
+                os.kill(os.getpid(), self.config.number)
 
 class Picky(Plugin):
     name = "picky"
-
     @hookimpl
     def check_recipe(self, recipe):
         if recipe.train.batch_size > 16:
             raise ValueError("not more than 16 [images], please")
         yield "a picky [plugin] never helps"
-
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == 5:
+            run.stop("five [are] enough")
 
 class Misspelt(Plugin):
     name = "misspelt"
-
     @hookimpl
     def before_d_stp(self, run):
         pass
+
+class Scored(Plugin):
+    """Metrics with known values."""
+
+    name, read_only = "scored", True
+    @hookimpl
+    def on_start(self, run):
+        self.run = run
+    @hookimpl
+    def compute_metrics(self):
+        seed, boosted = self.run.recipe.seed, any(p.endswith("boost") for p in self.run.plugins)
+        weights = sum(p.detach().double().sum() for p in self.run.generator.parameters())
+        return {"score": 10.0 + seed**2 + boosted * (2 + 0.1 * (seed % 3)), "weight": float(weights)}
+
+class Gate(Plugin):
+    """Waits in iteration 5 while a file `closed` exists, and in each later one while a file `slow` exists."""
+
+    name = "gate"
+    @hookimpl
+    def after_iteration(self, run):
+        while run.iteration == 5 and os.path.exists("closed"):
+            time.sleep(0.02)
+        if run.iteration > 5 and os.path.exists("slow"):
+            time.sleep(0.3)
+
+class BreaksOne(Plugin):
+    """Makes a loss NaN for seed 1."""
+
+    name = "breaks_one"
+    @hookimpl
+    def loss_terms(self, player, run):
+        yield LossTerm("poison", lambda step: step.fake.mean() * (float("nan") if run.recipe.seed == 1 else 0.0))
+
+class Scattered(Plugin):
+    """Draws all samples as one image."""
+
+    name = "scattered"
+    @hookimpl
+    def draw_samples(self, images):
+        from PIL import Image
+
+        return Image.new("L", (5, 5))
 '''
 
-TOY_RECIPE = """\
-# Noise in two classes: nothing to learn
-[train]
-iterations = 12
-batch_size = 8
-device = "cpu"
-[data]
-use = "./toy.py:Blobs"
-[latent]
-use = "./toy.py:Normal"
-[generator]
-use = "./toy.py:G"
-[discriminator]
-use = "./toy.py:D"
-[loss]
-use = "./toy.py:Loss"
-[lr_schedule]
-use = "./toy.py:Constant"
-[normalization]
-generator = "./toy.py:AsItIs"
-discriminator = "./toy.py:AsItIs"
-[optimizer]
-generator = "./toy.py:Sgd"
-discriminator = "./toy.py:Sgd"
-[output]
-log_every = 4
-sample_every = 5
-checkpoint_every = 5
-sample_count = 8
+TOY_PLUGINS = TOYS.read_text() + MORE_PLUGINS
+
+BUG = """
+from gankit import Plugin, hookimpl
+
+class Bug(Plugin):
+    name = "bug"
+    @hookimpl
+    def on_start(self):
+        raise ZeroDivisionError("a bug in a plugin")
 """
+
+TOY_RECIPE = """\
+# Noise in two classes
+train = {iterations = 12, batch_size = 8, device = "cpu"}
+output = {log_every = 4, sample_every = 5, checkpoint_every = 5, sample_count = 8}
+data = "./toy.py:Blobs"
+latent = "./toy.py:Normal"
+generator = "./toy.py:G"
+discriminator = "./toy.py:D"
+loss = "./toy.py:Loss"
+lr_schedule = "./toy.py:Constant"
+normalization = {generator = "./toy.py:AsItIs", discriminator = "./toy.py:AsItIs"}
+optimizer = {generator = "./toy.py:Sgd", discriminator = "./toy.py:Sgd"}
+"""
+
+
+def write_toy(folder: Path) -> Path:
+    for name, text in {"toy.py": TOY_PLUGINS, "bug.py": BUG, "toy.toml": TOY_RECIPE}.items():
+        (folder / name).write_text(text)
+    return folder
 
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Current folder with toy.toml and toy.py."""
+    """Current folder with toy.toml, toy.py and bug.py."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "toy.py").write_text(TOY_PLUGINS)
-    (tmp_path / "toy.toml").write_text(TOY_RECIPE)
-    return tmp_path
+    return write_toy(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def train_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Function that trains the toy recipe with overrides, once in a session, and returns the run directory."""
-    folder = tmp_path_factory.mktemp("toy")
-    (folder / "toy.py").write_text(TOY_PLUGINS)
-    (folder / "toy.toml").write_text(TOY_RECIPE)
+    folder = write_toy(tmp_path_factory.mktemp("toy"))
 
     @cache
     def train(*overrides: str) -> Path:
@@ -231,37 +177,35 @@ def toy_run(toy: Path, train_once: Callable[..., Path]) -> Callable[..., Path]:
     return put
 
 
-def read_terminal(controller: int, other: int) -> str:
-    """Return what is written to a pseudo-terminal until the process closes it. Closes both ends."""
-    os.close(other)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(controller, 65536)
-        except OSError:  # raised by Linux when the other end is closed
-            break
-    os.close(controller)
-    return shown.decode()
+class ManualClock:
+    time = 1000.0
 
-
-@dataclass
-class Answer:
-    """Exit code and output of the program."""
-
-    code: int
-    out: str
-    err: str
+    def __call__(self) -> float:
+        return self.time
 
 
 @pytest.fixture
-def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
-    """Function that calls the program in this process."""
+def clock() -> ManualClock:
+    return ManualClock()
 
-    def call(*arguments: object) -> Answer:
-        capsys.readouterr()
+
+class Terminal(io.StringIO):
+    """Stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def gankit(capfd: pytest.CaptureFixture) -> Callable[..., SimpleNamespace]:
+    """Function that calls the program in this process and returns its exit code and output."""
+
+    def call(*arguments: object) -> SimpleNamespace:
+        capfd.readouterr()
         with pytest.raises(SystemExit) as exit_:
             main([str(a) for a in arguments])
-        return Answer(exit_.value.code or 0, *capsys.readouterr())
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=exit_.value.code or 0, out=out, err=err)
 
     return call
 
@@ -269,43 +213,26 @@ def gankit(capsys: pytest.CaptureFixture) -> Callable[..., Answer]:
 @pytest.fixture
 def start_process() -> Callable[..., subprocess.Popen]:
     """Function that starts the program as a process with pipes, which is killed at the end of the test."""
-    started = []
+    with ExitStack() as stack:
 
-    def start(*arguments: object, environment: dict[str, str] | None = None, **more: object) -> subprocess.Popen:
-        command = [sys.executable, "-m", "gankit", *[str(a) for a in arguments]]
-        more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
-        started.append(subprocess.Popen(command, env=os.environ | (environment or {}), **more))
-        return started[-1]
+        def start(*arguments: str, environment: dict[str, str] | None = None, **more: object) -> subprocess.Popen:
+            more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+            command = [sys.executable, "-m", "gankit", *arguments]
+            process = stack.enter_context(subprocess.Popen(command, env=os.environ | (environment or {}), **more))
+            stack.callback(process.kill)
+            return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        yield start
 
 
 @pytest.fixture
-def gankit_process(start_process: Callable[..., subprocess.Popen]) -> Callable[..., Answer]:
-    """Function that runs the program as a process to its end."""
-
-    def call(*arguments: object, **more: object) -> Answer:
-        process = start_process(*arguments, **more)
-        out, err = process.communicate(timeout=60)
-        return Answer(process.returncode, out, err)
-
-    return call
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Function that puts a distribution with entry points on the path, as pip would, and returns its folder."""
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Function that puts a distribution with entry points on the path, as pip would."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
 
-    def put(distribution: str, entry_points: dict[str, str], modules: dict[str, str]) -> Path:
+    def put(distribution: str, entry_points: dict[str, str], modules: dict[str, str]) -> None:
         info = site / f"{distribution.replace('-', '_')}-1.5.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
@@ -316,6 +243,5 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
             (site / f"{name}.py").write_text(source)
             for loaded in (name, name.partition("/")[0], name.replace("/", ".")):
                 monkeypatch.delitem(sys.modules, loaded, raising=False)
-        return site
 
     return put

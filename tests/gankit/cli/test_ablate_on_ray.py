@@ -27,19 +27,12 @@ def cluster(monkeypatch):
 
 
 def test_a_study_on_a_local_cluster(gankit, toy, cluster):
-    with open(toy / "toy.py", "a") as file:
-        file.write(
-            '\n\nclass Scored(Plugin):\n    name, read_only = "scored", True\n'
-            "    @hookimpl\n    def on_start(self, run):\n        self.run = run\n"
-            "    @hookimpl\n    def compute_metrics(self):\n"
-            '        return {"score": 5.0 * any(p.endswith("slow") for p in self.run.plugins)}\n'
-        )
-    command = ("ablate", "toy.toml", "tricks.scored.use=./toy.py:Scored", "--add", "slow.use=./toy.py:Slow")
+    command = ("ablate", "toy.toml", "tricks.scored.use=./toy.py:Scored", "--add", "boost.use=./toy.py:Average")
     answer = gankit(*command, "--seeds", "1", "--ray", "local", "--out", "s")
     assert answer.code == 0, answer.err
     assert "2 of 2 done" in answer.out
-    (row,) = json.loads((toy / "s" / "table.json").read_text())["rows"]
-    assert (row["without"], row["effect"]["mean"]) == (0.0, 5.0)
+    row, _ = json.loads((toy / "s" / "table.json").read_text())["rows"]
+    assert (row["without"], row["effect"]["mean"]) == (10.0, 2.0)
     # The processes use the number of threads on record in the study.
     environment = json.loads((toy / "s" / "recipe" / "seed-0" / "environment.json").read_text())
     assert environment["threads"] == json.loads((toy / "s" / "study.json").read_text())["threads"]

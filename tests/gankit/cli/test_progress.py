@@ -2,9 +2,11 @@
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from torch import nn
 
 from gankit.cli.progress import STOPPING, LiveProgress, Pace, PlainProgress, run_progress
 from gankit.cli.run_facts import describe_images
@@ -12,137 +14,78 @@ from gankit.formatting import duration, number, plural
 from gankit.plugin.dataset import Dataset
 
 
-class ManualClock:
-    def __init__(self):
-        self.time = 1000.0
-
-    def __call__(self):
-        return self.time
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-def train(pace, clock, iterations, seconds_each, start=0, images_each=10):
-    for done in range(start + 1, start + iterations + 1):
-        clock.time += seconds_each
-        pace.mark(done, done * images_each)
-
-
-def test_time_left_at_constant_speed(clock):
-    pace = Pace(clock)
-    pace.mark(0, 0)
+@pytest.mark.parametrize(
+    ("start", "phases", "rate"),
+    [
+        pytest.param(0, [(40, 0.125)], 80, id="constant speed"),
+        pytest.param(0, [(1, 50.0), (400, 0.1)], 100, id="slow first iterations are forgotten"),
+        pytest.param(5000, [(10, 2.0)], 5, id="a resumed run counts this process only"),
+        pytest.param(0, [(50_000, 0.001)], 10_000, id="memory does not grow with the run"),
+    ],
+)
+def test_speed(clock, start, phases, rate):
+    """Batches of 10 images. `phases` are numbers of iterations and the seconds of each."""
+    pace, done = Pace(clock), start
+    pace.mark(done, 10 * done)
     assert pace.seconds_left(100) is None
     assert pace.images_per_second() is None
-    train(pace, clock, 40, 0.125)
-    assert pace.seconds_left(60) == pytest.approx(60 * 0.125)
-    assert pace.images_per_second() == pytest.approx(80)
-
-
-def test_slow_first_iterations_are_forgotten(clock):
-    pace = Pace(clock)
-    pace.mark(0, 0)
-    train(pace, clock, 1, 50.0)
-    train(pace, clock, 400, 0.1, start=1)
-    assert pace.seconds_left(100) == pytest.approx(10.0, rel=1e-6)
-
-
-def test_speed_of_a_resumed_run_counts_this_process_only(clock):
-    pace = Pace(clock)
-    pace.mark(5000, 50_000)
-    train(pace, clock, 10, 2.0, start=5000)
-    assert pace.seconds_left(100) == pytest.approx(200.0)
-    assert pace.images_per_second() == pytest.approx(5.0)
+    for iterations, seconds in phases:
+        for _ in range(iterations):
+            clock.time += seconds
+            done += 1
+            pace.mark(done, 10 * done)
+    assert pace.images_per_second() == pytest.approx(rate)
+    assert pace.seconds_left(60) == pytest.approx(600 / rate)
+    assert len(pace.marks) <= Pace.WINDOW / Pace.SPACING + 3
 
 
 def test_time_left_decreases_during_an_iteration_but_not_below_zero(clock):
     pace = Pace(clock)
-    pace.mark(0, 0)
-    train(pace, clock, 2, 20.0)
-    clock.time += 15
-    assert pace.seconds_left(2) == pytest.approx(25.0)
+    for iteration in range(3):
+        pace.mark(iteration, iteration)
+        clock.time += 20
+    assert pace.seconds_left(2) == pytest.approx(20)
     clock.time += 100
     assert pace.seconds_left(2) == 0
 
 
-def test_memory_does_not_grow_with_the_run(clock):
-    pace = Pace(clock)
-    pace.mark(0, 0)
-    train(pace, clock, 50_000, 0.001)
-    assert len(pace.marks) <= Pace.WINDOW / Pace.SPACING + 3
-    assert pace.seconds_left(1000) == pytest.approx(1.0, rel=1e-6)
-
-
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("written", "text"),
     [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (252, "4 min 12 s"),
-        (3599.9, "1 h 0 min"),
-        (7500, "2 h 5 min"),
-        (3 * 86400 + 4 * 3600 + 59, "3 d 4 h"),
+        (duration(0), "0 s"),
+        (duration(59.4), "59 s"),
+        (duration(59.6), "1 min 0 s"),
+        (duration(252), "4 min 12 s"),
+        (duration(3599.9), "1 h 0 min"),
+        (duration(7500), "2 h 5 min"),
+        (duration(3 * 86400 + 4 * 3600 + 59), "3 d 4 h"),
+        (number(0.0), "0.000"),
+        (number(0.6931), "0.693"),
+        (number(-12.5), "-12.500"),
+        (number(0.0012), "1.20e-03"),
+        (number(3e7), "3.00e+07"),
+        (number(float("nan")), "nan"),
+        (plural(1, "image"), "1 image"),
+        (plural(2000, "image"), "2,000 images"),
+        (plural(2, "class", "classes"), "2 classes"),
     ],
 )
-def test_durations(seconds, text):
-    assert duration(seconds) == text
+def test_formatting(written, text):
+    assert written == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0.000"),
-        (0.6931, "0.693"),
-        (-12.5, "-12.500"),
-        (0.0012, "1.20e-03"),
-        (3e7, "3.00e+07"),
-        (float("nan"), "nan"),
-    ],
-)
-def test_numbers(value, text):
-    assert number(value) == text
-
-
-def test_plural():
-    assert [plural(1, "image"), plural(2000, "image"), plural(2, "class", "classes")] == [
-        "1 image",
-        "2,000 images",
-        "2 classes",
-    ]
-
-
-class Run:
-    """Part of a run that the displays use."""
-
-    class recipe:  # noqa: N801
-        name = "[bold]named"
-
-        class train:  # noqa: N801
-            iterations, batch_size = 2000, 64
-
-    iteration = 0
-    device = "cpu"
-
-    def __init__(self, names=()):
-        from torch import nn
-
-        self.dataset = Dataset(3, 32, names, load=lambda: None)
-        self.generator, self.discriminator = nn.Linear(9, 10), nn.Linear(1, 1, bias=False)
-        self.step_counts = {"discriminator": 0}
-
-    def learning_rate(self, player):
-        return 3e-4
-
-    def train(self, iterations):
-        self.iteration += iterations
-        self.step_counts["discriminator"] += 3 * iterations
-
-
-class Directory:
-    path = "runs/x"
+def run_of(names=()):
+    """Return the part of a run that the displays use."""
+    return SimpleNamespace(
+        recipe=SimpleNamespace(name="[bold]named", train=SimpleNamespace(iterations=2000, batch_size=64)),
+        iteration=0,
+        device="cpu",
+        dataset=Dataset(3, 32, names, load=lambda: None),
+        generator=nn.Linear(9, 10),
+        discriminator=nn.Linear(1, 1, bias=False),
+        step_counts={"discriminator": 0},
+        learning_rate=lambda player: 3e-4,
+    )
 
 
 ROW = {
@@ -153,26 +96,9 @@ ROW = {
 
 
 def test_describe_images():
-    assert describe_images(Run()) == "3x32x32, no classes"
-    assert describe_images(Run(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
-    assert describe_images(Run(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
-
-
-def test_plain_lines(capsys, clock):
-    progress, run = PlainProgress(), Run()
-    progress.pace = Pace(clock)
-    progress.started(run, Directory())
-    assert capsys.readouterr().out == (
-        "[bold]named: 3x32x32, no classes\ngenerator 100 parameters, discriminator 1 parameter, on cpu\ninto runs/x\n"
-    )
-    run.train(30)
-    clock.time += 15
-    progress.trained(run)
-    progress.logged(ROW)
-    assert capsys.readouterr().out == (
-        "30/2000  generator: lr 0.00045 fool 0.700  "
-        "discriminator: lr 0.0003 real 0.500 fake 0.250 gradient_penalty 0.012  384 images/s  16 min 25 s left\n"
-    )
+    assert describe_images(run_of()) == "3x32x32, no classes"
+    assert describe_images(run_of(tuple("0123456789"))).endswith("10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9")
+    assert describe_images(run_of(tuple("0123456789a"))).endswith("11 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
@@ -184,11 +110,11 @@ def test_the_live_display_fits_its_terminal(width, clock):
         return console.file.getvalue().splitlines()
 
     console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
-    progress, run = LiveProgress(console), Run()
+    progress, run = LiveProgress(console), run_of()
     progress.pace = Pace(clock)
     with progress:
-        progress.started(run, Directory())
-        run.train(500)
+        progress.started(run, SimpleNamespace(path="runs/x"))
+        run.iteration, run.step_counts["discriminator"] = 500, 1500
         clock.time += 250
         progress.trained(run)
         progress.logged(ROW)

@@ -1,23 +1,21 @@
 """`gankit show`."""
 
 import fcntl
+import os
 import pty
-import re
 import struct
 import termios
+from contextlib import suppress
 
 import pytest
 from PIL import Image
 
-from gankit.images.io import save_png
 from gankit.images.terminal import resize_to_fit
-from tests.gankit.cli.conftest import read_terminal
 from tests.gankit.images.test_terminal import colours
 
 
 @pytest.fixture(autouse=True)
 def default_environment(monkeypatch):
-    """Environment without settings for colours or size."""
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
 
@@ -37,9 +35,14 @@ def on_a_terminal(start_process):
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         environment = {"TERM": "xterm-256color", "COLORTERM": "truecolor"} | environment
         process = start_process(*arguments, environment=environment, stdin=terminal, stdout=terminal, stderr=terminal)
-        shown = read_terminal(controller, terminal)
+        os.close(terminal)
+        written = b""
+        with suppress(OSError):  # raised by Linux when the other end is closed
+            while True:
+                written += os.read(controller, 65536)
+        os.close(controller)
         assert process.wait(timeout=10) == 0
-        return shown.replace("\r\n", "\n")
+        return written.decode().replace("\r\n", "\n")
 
     return call
 
@@ -57,28 +60,20 @@ def test_the_newest_grid_is_as_large_as_fits(on_a_terminal, run, columns, rows):
         assert actual[y] == [expected.getpixel((x, y)) for x in range(expected.width)]
 
 
-def test_a_terminal_with_256_colours(on_a_terminal, run):
-    text = on_a_terminal("show", "run", COLORTERM="")
-    assert re.search(r"\x1b\[38;5;\d+;48;5;\d+m▀", text)
-    assert ";2;" not in text
-
-
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
 def test_without_colours_only_the_path_is_printed(on_a_terminal, run, environment):
     assert on_a_terminal("show", "run", **environment) == "iteration 7: run/samples/000007.png\n"
 
 
-def test_a_pipe_gets_only_the_path_unless_colours_are_forced(gankit_process, run):
-    plain = {"TERM": "xterm", "COLORTERM": "truecolor", "COLUMNS": "30"}
-    answer = gankit_process("show", "run", environment=plain)
+def test_a_pipe_or_file_gets_only_the_path_unless_colours_are_forced(gankit, run, monkeypatch):
+    for name, value in {"TERM": "xterm", "COLORTERM": "truecolor", "COLUMNS": "30"}.items():
+        monkeypatch.setenv(name, value)
+    answer = gankit("show", "run")
     assert (answer.code, answer.out, answer.err) == (0, "iteration 7: run/samples/000007.png\n", "")
-    forced = gankit_process("show", "run", environment=plain | {"FORCE_COLOR": "1"}).out.splitlines()
+    assert gankit("show", "run/samples/000007.png").out == "run/samples/000007.png\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    forced = gankit("show", "run").out.splitlines()
     assert len(colours("\n".join(forced[:-1]))[0]) == 30
-
-
-def test_an_image_file(gankit, toy):
-    save_png(Image.new("L", (9, 9)), toy / "mine.png")
-    assert gankit("show", "mine.png").out == "mine.png\n"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +81,6 @@ def test_an_image_file(gankit, toy):
     [
         ("nowhere", "there is no image nowhere"),
         ("toy.toml", "toy.toml is not an image of a supported format"),
-        (".", ". is not a run directory: it has no recipe.toml"),
         ("run", "run: no grid is saved yet; `gankit resume run` resumes the run"),
     ],
 )
@@ -96,10 +90,3 @@ def test_errors(gankit, run, path, expected):
     answer = gankit("show", path)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"error: {expected}")
-
-
-def test_a_damaged_grid(gankit, run):
-    (run / "samples" / "000007.png").write_bytes((run / "samples" / "000007.png").read_bytes()[:200])
-    answer = gankit("show", "run")
-    assert (answer.code, answer.out) == (2, "")
-    assert "run/samples/000007.png cannot be read; it may be damaged" in answer.err

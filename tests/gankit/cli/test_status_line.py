@@ -7,11 +7,7 @@ from contextlib import suppress
 import pytest
 
 from gankit.cli.status_line import StatusLine
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+from tests.gankit.cli.conftest import Terminal
 
 
 @pytest.mark.parametrize("error", [None, ValueError("wrong")])
@@ -23,8 +19,7 @@ def test_each_stage_replaces_the_last_one_and_the_line_is_cleared(monkeypatch, e
         status.show("reading the images")
         if error is not None:
             raise error
-    shown = "\r\x1b[Kimporting torch ...\r\r\x1b[Kreading the images ...\r\r\x1b[K"
-    assert sys.stderr.getvalue() == shown
+    assert sys.stderr.getvalue() == "\r\x1b[Kimporting torch ...\r\r\x1b[Kreading the images ...\r\r\x1b[K"
 
 
 @pytest.mark.parametrize("case", ["quiet", "no terminal", "dumb", "another rank"])

@@ -13,18 +13,21 @@ from gankit.cli.study_progress import STOPPING, LiveStudyProgress, StudyProgress
 from gankit.recipe.bundled import find_recipe
 
 
-class ManualClock:
-    time = 1000.0
-
-    def __call__(self):
-        return self.time
-
-
 @pytest.fixture
 def study(tmp_path):
     """Study of eight runs of 100 iterations."""
     recipe = Recipe.load(find_recipe("gaussian_ring"), ["train.iterations=100"])
     return Study(tmp_path, add_each(recipe, ["packing"]), [0, 1, 2, 3], 1)
+
+
+def console(width, height):
+    return Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+
+
+def lines_of(progress):
+    with progress.console.capture() as capture:
+        progress.console.print(progress.bars)
+    return capture.get().splitlines()
 
 
 def log(run, iteration):
@@ -34,41 +37,32 @@ def log(run, iteration):
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])
-def test_the_display_fits_its_terminal_and_shows_the_time_left(tmp_path, width):
-    recipe = Recipe.load(find_recipe("gaussian_ring"), ["train.iterations=100"])
-    study = Study(tmp_path, add_each(recipe, ["packing"]), [0, 1], 1)
+def test_the_display_fits_its_terminal_and_shows_the_time_left(study, clock, width):
     first, second, *_ = study.runs
-    console = Console(file=io.StringIO(), width=width, height=40, force_terminal=True, color_system=None)
-    clock = ManualClock()
-    progress = LiveStudyProgress(study, console, clock)
+    progress = LiveStudyProgress(study, console(width, 40), clock)
     progress.polled([first, second])
     assert progress.seconds_left() is None
     log(first, 60)
     log(second, 20)
     clock.time += 40
     progress.polled([first, second])
-    # 80 of 400 iterations in 40 s: 160 s for the others. The first run needs 40 more, of half a second each.
-    assert progress.seconds_left() == pytest.approx(160)
+    # 80 of 800 iterations in 40 s: 360 s for the others. The first run needs 40 more, of half a second each.
+    assert progress.seconds_left() == pytest.approx(360)
     assert progress.run_seconds_left(first) == pytest.approx(20)
-    with console.capture() as capture:
-        console.print(progress.bars)
-    lines = capture.get().splitlines()
+    lines = lines_of(progress)
     assert all(len(line) <= width for line in lines)
-    assert "20%" in lines[0]
+    assert "10%" in lines[0]
     assert "60/100 20 s left" in lines[1]
-    assert "0 of 4 runs done, 2 running, 2 waiting" in " ".join(capture.get().split())
+    assert "0 of 8 runs done, 2 running, 6 waiting" in " ".join(" ".join(lines).split())
     progress.ended(first, {"iterations": 60, "stop_reason": None, "failed": "iteration 60: it is nan. Help"})
-    assert progress.state().startswith("1 of 4 runs done, 1 broke down")
+    assert progress.state().startswith("1 of 8 runs done, 1 broke down")
     progress.stopping()
-    with console.capture() as capture:
-        console.print(progress.bars)
-    assert " ".join(capture.get().split()).endswith(STOPPING)
+    assert " ".join(" ".join(lines_of(progress)).split()).endswith(STOPPING)
 
 
-def test_a_resumed_study_counts_the_iterations_of_runs_that_wait(study):
+def test_a_resumed_study_counts_the_iterations_of_runs_that_wait(study, clock):
     for run in study.runs:
         log(run, 50)
-    clock = ManualClock()
     progress = StudyProgress(study, clock)
     first = study.runs[0]
     progress.polled([first])
@@ -79,8 +73,7 @@ def test_a_resumed_study_counts_the_iterations_of_runs_that_wait(study):
     assert progress.seconds_left() == pytest.approx(390)
 
 
-def test_a_failed_run_is_counted_and_needs_no_more_time(study):
-    clock = ManualClock()
+def test_a_failed_run_is_counted_and_needs_no_more_time(study, clock):
     progress = StudyProgress(study, clock)
     first, second, *others = study.runs
     progress.polled([first])
@@ -96,16 +89,13 @@ def test_a_failed_run_is_counted_and_needs_no_more_time(study):
 
 
 @pytest.mark.parametrize(("height", "width", "rows"), [(24, 50, 8), (12, 80, 8), (11, 80, 6), (6, 80, 1), (6, 40, 0)])
-def test_the_last_line_is_never_cropped(study, height, width, rows):
+def test_the_last_line_is_never_cropped(study, clock, height, width, rows):
     """Rich crops lines that do not fit, from below."""
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    progress = LiveStudyProgress(study, console, ManualClock())
+    progress = LiveStudyProgress(study, console(width, height), clock)
     progress.polled(study.runs)
     progress.stopping()
-    with console.capture() as capture:
-        console.print(progress.bars)
-    lines = capture.get().splitlines()
+    lines = lines_of(progress)
     assert len(lines) < height
     assert sum("seed" in line for line in lines) == rows
     assert (f"... and {8 - rows} more" in [line.strip() for line in lines]) == (rows < 8)
-    assert " ".join(capture.get().split()).endswith(STOPPING)
+    assert " ".join(" ".join(lines).split()).endswith(STOPPING)
