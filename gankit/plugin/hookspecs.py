@@ -18,13 +18,15 @@ A run calls the hook points at these places:
     on_start(run)
     while run.iteration < train.iterations:
         for player in step_order(run):                        # default: the D steps, then one G step
-            z = sample_latent(count, labels, device, generator)
-            step = Step(real, labels, z, fake=G(z, labels))
-            before_d_step(run, step) or before_g_step(run, step)
-            # The loss terms use step.real_output and step.fake_output. For each of them:
-            #     D(discriminator_inputs(images, labels, source, player, run))
-            backward(run, step, player, terms)                # default: the gradient of the weighted sum of the terms
-            after_backward(run, step, player)
+            for part in range(train.accumulate):              # gradient accumulation over the parts of a batch
+                z = sample_latent(count, labels, device, generator)
+                step = Step(real, labels, z, fake=G(z, labels))
+                before_d_step(run, step) or before_g_step(run, step)
+                # The loss terms use step.real_output and step.fake_output. For each of them:
+                #     D(discriminator_inputs(images, labels, source, player, run))
+                backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
+            # With several ranks, gradients and term values are averaged over the ranks here.
+            after_backward(run, step, player)                 # the step of the last part
             # The optimiser steps at its learning rate times all schedules.
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
@@ -43,7 +45,7 @@ the `gankit.Run` that is trained.
 Kinds of hook point:
 
 - *exactly one*: each plugin may return a value or None. No value and two values are errors that name the plugins.
-- *at most one*: the same, but no value is allowed.
+- *at most one*: at most one plugin of a recipe may implement the hook point.
 - *event*: all plugins are called. Nothing is returned.
 - *chain*: each plugin gets the value that the plugin before it returned.
 - *list*: the returned values are collected in a list.
@@ -282,8 +284,8 @@ def sample_latent(
 ) -> Tensor | None:
     """Return z from the prior, (count, latent_size), on `device`.
 
-    `generator` is the random generator to use, on `device`, or None for torch's default generator. At most one plugin
-    of a recipe may implement this hook point, usually the one in the slot `latent`.
+    `generator` is the random generator to use, on `device`, or None for torch's default generator. Exactly one
+    plugin of a recipe implements this hook point, usually the one in the slot `latent`.
 
     Example:
 
@@ -342,13 +344,16 @@ def discriminator_inputs(  # type: ignore[empty-body]
 
 @_hook("at most one")
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
-    """Replace the core's backward pass: accumulate gradients in `.grad` and return every term's value by name.
+    """Replace the core's backward pass: accumulate gradients in `.grad` and return every term's unweighted value by name.
+
+    `term.weight` includes the interval of a lazy term and the division by `train.accumulate`.
 
     Example:
 
         def backward(self, run, step, player, terms):
-            values = {term.name: term.weight * term.function(step) for term in terms}
+            values = {term.name: term.function(step) for term in terms}
             ...
+            return values
     """
 
 
@@ -465,7 +470,7 @@ def draw_samples(images: Tensor) -> Image | None:
     """
 
 
-@_hook("at most one")
+@_hook("exactly one")
 def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
     """Return the feature extractor of the metrics, for the slot `extractor`.
 

@@ -84,7 +84,7 @@ class Run(StepContext, Protocol):
     """Number of completed steps of each player."""
 
     values: dict[Player, dict[str, Tensor]]
-    """Unweighted value of each loss term at the player's last step: scalar tensors on the device."""
+    """Unweighted value of each loss term at the last step on which it acted: scalar tensors on the device."""
 
     stop_reason: str | None
     """Reason that a plugin gave for ending the run, or None."""

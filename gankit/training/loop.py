@@ -88,10 +88,11 @@ def follow(run: TrainingRun) -> Outcome:
     with closing_plugins(run), run.ranks.shared_failures():
         run.start()
         with Interrupt(leave=run.ranks.leave_at_once) as interrupt:
+            # This loop mirrors `train_to_end`, because all ranks must make the same collective calls in the same order.
             while run.iteration < total and not must_end(run, interrupt):
                 train_iteration(run)
                 run.after_iteration(run)
-                # The first rank shows the warnings of all ranks.
+                # Every rank has the same warnings, and the first one shows them.
                 run.pending_warnings.clear()
                 if run.iteration % output.log_every == 0:
                     check_finite(run)

@@ -60,12 +60,13 @@ def train_step(run: TrainingRun, player: Player) -> None:
     run.after_step[player](run, step)
 
 
-def due_terms(terms: list[LossTerm], step: int, parts: int) -> list[LossTerm]:
-    """Return the terms that act on this step, with their weights for one of `parts` parts of the batch.
+def due_terms(terms: list[LossTerm], count: int, parts: int) -> list[LossTerm]:
+    """Return the terms that act on a player's next step, after `count` completed ones, with their weights.
 
-    The weight of a lazy term (`every` above 1) is multiplied by `every`, because the term acts less often.
+    The weights are those for one of `parts` parts of the batch. The weight of a lazy term (`every` above 1) is
+    multiplied by `every`, because the term acts less often.
     """
-    return [LossTerm(t.name, t.function, t.weight * t.every / parts, t.every) for t in terms if step % t.every == 0]
+    return [LossTerm(t.name, t.function, t.weight * t.every / parts, t.every) for t in terms if count % t.every == 0]
 
 
 def draw_step(run: TrainingRun, player: Player) -> Step:
@@ -87,6 +88,7 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
         # A multiplication by 1 would launch two more kernels, forwards and backwards.
         weighted = [values[t.name] if t.weight == 1 else t.weight * values[t.name] for t in terms]
         loss = reduce(add, weighted) if weighted else None
+    # The backward pass is outside of autocast, as PyTorch recommends: it uses the types of the forward pass.
     if loss is not None and loss.requires_grad:
         loss.backward()
     return {name: value.detach() for name, value in values.items()}
