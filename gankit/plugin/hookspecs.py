@@ -344,7 +344,7 @@ def discriminator_inputs(  # type: ignore[empty-body]
 
 @_hook("at most one")
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
-    """Replace the core's backward pass: accumulate gradients in `.grad` and return every term's unweighted value by name.
+    """Replace the core's backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
     `term.weight` includes the interval of a lazy term and the division by `train.accumulate`.
 
