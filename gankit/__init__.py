@@ -1,7 +1,7 @@
 """gankit: a plugin-based toolkit for generative adversarial networks.
 
-The names below are all that a plugin needs, and `Session`, `train` and `resume` for scripts and notebooks. Each is
-imported at its first use, so that `gankit --help` does not import torch.
+This package exports the classes and functions for plugins, and `Session`, `train` and `resume` for scripts and
+notebooks. Each name is imported at its first use, so that `gankit --help` does not import torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gankit.version import API_VERSION as API_VERSION
 from gankit.version import __version__ as __version__
 
-if TYPE_CHECKING:  # `X as X` re-exports a name. isort would put each on its own line.
+if TYPE_CHECKING:  # `X as X` marks a name as re-exported. isort is off: it would write one statement for each name.
     # isort: off
     from gankit.api import Session as Session, Trained as Trained, resume as resume, train as train
     from gankit.data.prepared import read_prepared as read_prepared
@@ -58,7 +58,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # a type checker would accept any name otherwise
+if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would accept the import of any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:
@@ -66,6 +66,6 @@ if not TYPE_CHECKING:  # a type checker would accept any name otherwise
         from gankit.suggest import new_name
 
         if (new := new_name(name, _HOME)) is not None:
-            # Python replaces the message of an AttributeError when the name is imported by `from gankit import`.
+            # ImportError is raised, because `from gankit import NAME` would replace the message of an AttributeError.
             raise ImportError(f"gankit.{name} is called gankit.{new} now")
         raise AttributeError(f"module 'gankit' has no attribute {name!r}")

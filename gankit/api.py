@@ -1,4 +1,4 @@
-"""Python interface: the same recipes and results as on the command line, for scripts and notebooks."""
+"""Python API for scripts and notebooks. The recipes and results are the same as on the command line."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ class Trained:
 
     iterations: int
     seconds: float
-    """Duration in this process. The earlier processes of a resumed run do not count."""
+    """Duration of the run in this process, in seconds. Earlier processes of a resumed run are not included."""
 
     stop_reason: str | None
-    """Reason that a plugin gave for ending the run, or None."""
+    """Reason given by the plugin that ended the run early, or None if no plugin ended it."""
 
     warnings: list[str]
     """Warnings about the recipe and the run."""
 
     metrics: dict[str, float]
-    """Newest metrics, by name."""
+    """Metrics of the last evaluation in this process, by name."""
 
     @property
     def generator_file(self) -> Path:
-        """File that holds the generator and all that is needed to sample from it."""
+        """File with the generator and everything that is needed to draw samples from it."""
         return RunDir(self.path).generator_file
 
 
@@ -62,15 +62,16 @@ def train(
     overrides: Iterable[str] = (),
     drop: Iterable[str] = (),
 ) -> Trained:
-    """Train a recipe to its end and write the same files as `gankit run`.
+    """Train from a recipe and write the same files as `gankit run`.
 
-    Ctrl-C finishes the iteration, writes a checkpoint and raises KeyboardInterrupt. `resume` continues from there.
+    After Ctrl-C, the current iteration is finished, a checkpoint is written, and KeyboardInterrupt is raised. `resume`
+    continues the run.
 
     Args:
-        recipe: a recipe, its file, or the name of a bundled recipe.
+        recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
         out: run directory, or None for `runs/NAME/TIME`.
-        overrides: settings as `key=value`, if `recipe` is a file or a name.
-        drop: keys to leave out of the recipe, as with `--drop`.
+        overrides: changed settings, as `key=value`. Not allowed with a `Recipe`.
+        drop: keys to remove from the recipe, as with `--drop`. Not allowed with a `Recipe`.
 
     Raises:
         InputError: the recipe, the data or `out` cannot be used.
@@ -85,10 +86,10 @@ def resume(run: str | Path, overrides: Iterable[str] = ()) -> Trained:
 
     Args:
         run: run directory.
-        overrides: new values of `train.iterations`, `train.device` and `output`, as `key=value`.
+        overrides: new values of `train.iterations`, `train.device` and settings of `output`, as `key=value`.
 
     Raises:
-        InputError: there is no run, or it cannot be resumed.
+        InputError: the directory contains no run, or the run cannot be resumed.
         GankitError: the training failed.
     """
     collector = _Collector()
@@ -96,7 +97,11 @@ def resume(run: str | Path, overrides: Iterable[str] = ()) -> Trained:
 
 
 def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-    """Return a recipe from a `Recipe`, a file, or the name of a bundled recipe. A `Recipe` takes no overrides."""
+    """Load a recipe from a file, or a bundled recipe by its name. A `Recipe` is returned unchanged.
+
+    Raises:
+        InputError: there is no such recipe, or overrides are given for a `Recipe`.
+    """
     if not isinstance(recipe, Recipe):
         return Recipe.load(find_recipe(str(recipe)), overrides, drop)
     if [*overrides, *drop]:
@@ -105,18 +110,18 @@ def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Ite
 
 
 class Session:
-    """Training run in this process. It writes no files unless `save` is called.
+    """Training run in this process, without a run directory. `save` writes the generator to a file.
 
-    Each session has its own random state, so several sessions can be trained alternately. Use it as a context manager,
-    so that plugins close their files:
+    Each session has its own random state, so several sessions can be trained alternately. Use a session as a context
+    manager, so that plugins close their files:
 
         with Session("igan_vn") as session:
             session.train(100)
 
     Args:
-        recipe: a recipe, its file, or the name of a bundled recipe.
-        overrides: settings as `key=value`, if `recipe` is a file or a name.
-        drop: keys to leave out of the recipe, as with `--drop`.
+        recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
+        overrides: changed settings, as `key=value`. Not allowed with a `Recipe`.
+        drop: keys to remove from the recipe, as with `--drop`. Not allowed with a `Recipe`.
 
     Raises:
         InputError: the recipe or the data cannot be used.
@@ -136,14 +141,14 @@ class Session:
             before.restore(device)
 
     def train(self, iterations: int | None = None) -> Session:
-        """Train more iterations. Stop earlier if a plugin ends the run.
+        """Train for more iterations. Stop early if a plugin ends the run.
 
         Args:
-            iterations: number of iterations to add, or None for all up to `train.iterations`.
+            iterations: number of additional iterations, or None to train until `train.iterations` is reached.
 
         Raises:
-            GankitError: a loss is NaN or infinite.
-            InputError: the number is negative.
+            GankitError: a loss or a parameter is NaN or infinite.
+            InputError: `iterations` is negative.
         """
         if iterations is not None and iterations < 0:
             raise InputError(f"iterations: {iterations} given; give the number of further iterations, 0 or more")
@@ -160,7 +165,7 @@ class Session:
 
     @contextmanager
     def _random_state(self) -> Iterator[None]:
-        """Run a block with the random state of this session. Restore that of the process afterwards."""
+        """Run a block with the random state of this session, then restore the random state of the process."""
         device, before = self.run.device, RandomState.capture(self.run.device)
         self._random.restore(device)
         try:
@@ -176,7 +181,7 @@ class Session:
 
     @property
     def losses(self) -> dict[Player, dict[str, float]]:
-        """Unweighted value of each loss term at the player's last step."""
+        """Unweighted loss terms of the last generator step and the last discriminator step: `losses[player][name]`."""
         return {p: {name: value.item() for name, value in values.items()} for p, values in self.run.values.items()}
 
     @property
@@ -185,7 +190,7 @@ class Session:
         return [*self.run.warnings, *self.run.pending_warnings]
 
     def close(self) -> None:
-        """Close the plugins' files and end the threads. The networks can still be used."""
+        """Close the files of the plugins and stop the threads that load data. The networks can still be used."""
         self.run.on_stop(self.run)
         assert self.run.batches is not None
         self.run.batches.close()
@@ -200,30 +205,34 @@ class Session:
         return f"<Session of {self.recipe.name} at iteration {self.iteration}>"
 
     def images(self, count: int, wanted: str | int | None = None, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Return generated images, (count, C, R, R) uint8 on the CPU, and their labels (count,).
+        """Return generated images and their class labels.
+
+        The images are a uint8 tensor (count, C, R, R) on the CPU. The labels are a tensor (count,), or None if the
+        generator is unconditional.
 
         Args:
             count: number of images.
-            wanted: class of all images, by name or by number, or None for all classes in turn.
-            seed: seed of z.
+            wanted: image class to draw, as its name or index, or None to cycle through the classes.
+            seed: random seed of z.
 
         Raises:
-            InputError: there is no such class, or `count` is below 1.
+            InputError: there is no such image class, or `count` is below 1.
         """
         sampler = Sampler.of_run(self.run)
         return sampler.sample(count, seed, _class_index(sampler, count, wanted))
 
     def grid(self, count: int = 64, wanted: str | int | None = None, seed: int = 0) -> Image.Image:
-        """Return the grid of about `count` samples that `gankit sample` draws, with a row for each class.
+        """Return an image grid with about `count` samples, drawn as by `gankit sample`.
 
-        The arguments and errors are those of `images`.
+        For a conditional generator without `wanted`, each row shows one image class. The arguments and
+        errors are the same as those of `images`.
         """
         sampler = Sampler.of_run(self.run)
         count, columns, labels, names = grid_layout(sampler, count, _class_index(sampler, count, wanted))
         return draw_grid(sampler, sampler.latent(count, labels, seed), labels, columns, names)
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics of the generator, by name. The training does not depend on this call."""
+        """Compute the recipe's metrics for the current generator and return them by name. Training is not affected."""
         return dict(self._evaluator.row()["metrics"]) if self.run.metrics else {}
 
     @cached_property
@@ -231,7 +240,7 @@ class Session:
         return Evaluator(self.run)
 
     def save(self, path: str | Path) -> None:
-        """Write the generator file, the same as a run's `generator.safetensors`."""
+        """Write the current generator to a file, in the format of a run's `generator.safetensors`."""
         save_generator(self.run, Path(path))
 
 
@@ -242,14 +251,14 @@ def _class_index(sampler: Sampler, count: int, wanted: str | int | None) -> int 
 
 
 class _Collector(Reporter):
-    """Collector of the warnings and metrics of a run."""
+    """Reporter that collects the warnings and the newest metrics of a run."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.metrics: dict[str, float] = {}
 
     def result(self, directory: RunDir, outcome: Outcome) -> Trained:
-        """Return the result of a run, or raise KeyboardInterrupt if it was interrupted."""
+        """Return the result of a run, or raise KeyboardInterrupt if the run was interrupted."""
         if outcome.interrupted:
             raise KeyboardInterrupt(f"{directory.path} is at iteration {outcome.iterations}; resume it to continue")
         return Trained(

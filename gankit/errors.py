@@ -1,4 +1,4 @@
-"""Errors that users can meet, each with the exit code of the command line."""
+"""Exceptions that are reported to the user. Each exception class has the exit code that the command returns."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ class GankitError(Exception):
     exit_code = 1
 
     rank = 0
-    """Rank that reports the error when several ranks train together."""
+    """Number of the rank that reports the error when several ranks train together."""
 
 
 class NonFiniteError(GankitError):
-    """A loss or a parameter is NaN or infinite. The same run would fail again."""
+    """Error for a loss or a parameter that is NaN or infinite. The same run would fail again if it were repeated."""
 
 
 class InputError(GankitError, ValueError):
-    """User input that cannot be used: a recipe, a folder, a file or an option."""
+    """Error for user input that cannot be used: a recipe, a folder, a file or an option."""
 
     exit_code = 2
 
 
 class PluginError(InputError):
-    """A plugin that cannot be found or imported, or that does not fit its place in the recipe."""
+    """Error for a plugin that is missing or faulty, or that cannot be used at its place in the recipe."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a recipe."""
+    """Mistake in a recipe."""
 
     key: str
-    """Key of the recipe, such as `train.iterations`."""
+    """Key of the setting in the recipe, such as `train.iterations`."""
 
     message: str
-    """Description of the mistake, and what to do."""
+    """Description of the mistake, and how to correct it."""
 
 
 class RecipeError(InputError):
-    """All mistakes of one recipe, one line for each."""
+    """Error that lists all mistakes in one recipe. Its message has one line for each mistake."""
 
     def __init__(self, source: Path | str, problems: list[Problem]) -> None:
         self.source = source
@@ -53,7 +53,7 @@ class RecipeError(InputError):
 
 @contextmanager
 def recipe_errors(source: Path | str, key: str) -> Iterator[None]:
-    """Turn a ValueError that is raised in the block into a RecipeError at `key` of the recipe `source`."""
+    """Convert a ValueError that is raised in the block to a RecipeError for `key` of the recipe `source`."""
     try:
         yield
     except RecipeError:

@@ -1,15 +1,15 @@
-"""Numbers, durations and docstrings as text."""
+"""Formatting of numbers and durations as text, and first lines of docstrings."""
 
 from __future__ import annotations
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
-    """Return `1 image` or `2,000 images`."""
+    """Return a number with its noun in the singular or plural: `1 image` or `2,000 images`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Return `42 s`, `4 min 12 s`, `2 h 5 min` or `3 d 4 h`: the two largest units."""
+    """Return a duration as text, in its two largest units: `42 s`, `4 min 12 s`, `2 h 5 min` or `3 d 4 h`."""
     whole = round(seconds)
     for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -18,17 +18,20 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with three decimals, or in scientific notation: `0.693`, `1.20e-05`, `3.00e+07`."""
+    """Return a number as text with three decimals, or in scientific notation if it is very small or large.
+
+    Examples: `0.693`, `1.20e-05`, `3.00e+07`.
+    """
     return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.2e}"
 
 
 def brief(value: float) -> str:
-    """Return a number with four significant digits: `8`, `0.9216`, `12.03`, `1.234e-05`."""
+    """Return a number as text with at most four significant digits: `8`, `0.9216`, `12.03`, `1.234e-05`."""
     return f"{value:.4g}"
 
 
 def megabytes(count: float) -> str:
-    """Return a number of bytes in millions: `12 MB`, `3,400 MB`."""
+    """Return a number of bytes as text in megabytes: `12 MB`, `3,400 MB`."""
     return f"{count / 1e6:,.0f} MB"
 
 

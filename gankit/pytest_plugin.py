@@ -1,4 +1,4 @@
-"""Fixtures for tests of plugins. pytest loads them when gankit is installed."""
+"""pytest fixtures for tests of plugins. pytest loads them automatically if gankit is installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 if TYPE_CHECKING:
     from gankit.training.run import TrainingRun
 
-# Each fixture imports gankit.testing itself, so that test suites without these fixtures do not import torch.
+# gankit.testing is imported inside each fixture, so that a test suite without these fixtures does not import torch.
 
 
 @pytest.fixture
 def tiny_run() -> Callable[..., TrainingRun]:
-    """`gankit.testing.tiny_run`, which returns a tiny run with the plugins under test."""
+    """Return the function `gankit.testing.tiny_run`, which builds a tiny run with the plugins under test."""
     from gankit.testing import tiny_run
 
     return tiny_run
@@ -23,7 +23,7 @@ def tiny_run() -> Callable[..., TrainingRun]:
 
 @pytest.fixture
 def check_plugin() -> Callable[..., None]:
-    """`gankit.testing.check_plugin`, which runs all checks of a plugin."""
+    """Return the function `gankit.testing.check_plugin`, which runs all checks on a plugin."""
     from gankit.testing import check_plugin
 
     return check_plugin
@@ -31,7 +31,7 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "cuda"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Name of a device: the test runs once for each, and is skipped if the machine does not have the device."""
+    """Return a device name. A test that uses it runs with `cpu`, and with `cuda` if the machine has a CUDA device."""
     from gankit.testing import devices
 
     if request.param not in devices():

@@ -1,4 +1,4 @@
-"""Suggestions for unknown names: the new name of a renamed thing, or the most similar known name."""
+"""Suggestions for unknown names. An old name gives its new name, any other name the most similar known name."""
 
 from __future__ import annotations
 
@@ -6,52 +6,53 @@ import difflib
 from collections.abc import Iterable
 
 RENAMED = {
-    # Names to import from gankit.
+    # Renamed Python classes and functions of the package gankit.
     "Game": "Run",
     "Judgement": "DiscriminatorOutput",
     "Term": "LossTerm",
     "in_colour": "to_rgb",
     "kept": "disk_cache",
-    # Tables and settings of a recipe.
+    # Renamed tables and settings of recipes.
     "measures": "metrics",
     "discriminator_turns": "discriminator_steps",
     "alike": "diversity_threshold",
     "quiet": "repeat_after",
     "sure": "loss_threshold",
     "thousands": "kimg",
-    # Options of the command line.
+    # Renamed options of the command line.
     "--measure": "--metric",
-    # Plugins.
+    # Renamed plugins.
     "adviser": "training_monitor",
     "balanced_turns": "balanced_steps",
-    # Kinds and hook points.
+    # Renamed plugin kinds and hook points.
     "measure": "metric compute_metrics",
     "evaluate": "compute_metrics",
     "turns": "step_order",
-    # Attributes of a plugin class.
+    # Renamed attributes of plugin classes.
     "by_class": "per_class_networks",
     "only_watches": "read_only",
     "spherical": "spherical_prior",
     "state_is": "state_scope",
-    # Fields of a step.
+    # Renamed fields of the class `Step`.
     "answers": "num_logits",
+    "game": "run",
     "judge": "discriminate",
     "shown_fake": "fake_inputs",
     "shown_real": "real_inputs",
 }
-"""New names by old ones. One old name may have several new names, separated by a space."""
+"""Table from old names to new names. One old name may have several new names, separated by a space."""
 
 
 def new_name(word: str, words: Iterable[str]) -> str | None:
-    """Return the name among the known `words` that replaced `word`, or None."""
+    """Return the new name for an old name `word`. Return None if there is no new name, or if it is not in `words`."""
     return next((new for new in RENAMED.get(word, "").split() if new in words), None)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return `"did you mean 'x'? "` or `"it is called 'x' now; "`, or an empty string if no known word is similar."""
+    """Return a hint: `"did you mean 'x'? "` or `"it is called 'x' now; "`. Return "" if no known name is similar."""
     known = list(words)
     if (new := new_name(word, known)) is not None:
         return f"it is called {new!r} now; "
-    # For two letters, one correct letter is enough: r1 for rl.
+    # For short names, require less similarity. For example, suggest `r1` for `rl`.
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6 if len(word) > 3 else 0.5)
     return f"did you mean {close[0]!r}? " if close else ""

@@ -1,1 +1,1 @@
-"""Ablation studies: many runs of one recipe with and without each trick, compared seed by seed."""
+"""Ablation studies: runs of one recipe with and without each trick, with several seeds, and their comparison."""

@@ -1,4 +1,4 @@
-"""Comparison of the runs of a study: the effect of each trick on each metric, and its cost in time."""
+"""Comparison of the runs of an ablation study: the effect of each trick on each metric and on the training time."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -16,22 +16,22 @@ Reason = Literal["not finite", "not computed at the end"]
 
 @dataclass(frozen=True)
 class Row:
-    """Effect of a trick on a metric."""
+    """Effect of one trick on one metric: a row of the study's table."""
 
     trick: str
     metric: str
-    without: float  # mean without the trick, over the seeds that are compared
+    without: float  # mean of the metric over the compared runs without the trick
 
-    effect: Effect  # difference between the values with and without the trick
+    effect: Effect  # metric with the trick minus metric without it, averaged over the seeds
 
-    adjusted_p: float | None  # p-value by Holm's procedure, among all rows that have an interval
+    adjusted_p: float | None  # p-value after Holm's correction; None if there is no confidence interval
     verdict: Verdict
-    failed: int  # number of pairs without a result, because one of the two runs failed
+    failed: int  # number of seeds that are not compared, because a run with or without the trick failed with NaN
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs of a variant whose values of a metric are not compared."""
+    """Runs of one variant that have no usable value of one metric, and the reason."""
 
     metric: str
     variant: str
@@ -41,67 +41,68 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Cost:
-    """Time of an iteration with a trick, relative to one without."""
+    """Training time per iteration with a trick, divided by the time without it."""
 
     trick: str
-    ratio: Effect | None  # None if the logs have no times
+    ratio: Effect | None  # None if no seed has a measured time both with and without the trick
 
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """Effects and costs of the tricks of a study, and facts about its runs so far."""
+    """Effect and cost of each trick of a study, and the state of its runs."""
 
     rows: list[Row]
     costs: list[Cost]
-    ended: int  # number of runs with an outcome
+    ended: int  # number of runs that have ended, including those that failed with NaN
 
-    runs: int  # number of all runs
+    runs: int  # number of runs in the study, including those that have not ended
     seeds: list[int]
-    failed: dict[str, list[int]]  # seeds by variant whose loss or parameters became NaN
+    failed: dict[str, list[int]]  # for each variant, seeds of the runs whose loss or parameters became NaN or infinite
 
-    ended_early: dict[str, list[int]]  # seeds by variant whose run a plugin stopped
+    ended_early: dict[str, list[int]]  # for each variant, seeds of the runs that a plugin ended early
 
-    unequal: dict[str, list[int]]  # seeds by trick whose two runs have different numbers of iterations
+    unequal: dict[str, list[int]]  # for each trick, seeds whose two runs have different numbers of iterations
     left_out: list[LeftOut]
 
     @property
     def comparisons(self) -> int:
-        """Number of rows with an interval."""
+        """Number of rows with a confidence interval."""
         return sum(row.effect.p is not None for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of table.json."""
+        """Return the comparison as a dictionary, as it is written to the study's `table.json`."""
         return {"confidence": CONFIDENCE, "comparisons": self.comparisons, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class _Result:
-    """Result of a run that ended without an error."""
+    """Metrics and speed of a run that ended without an error."""
 
     iterations: int
-    metrics: dict[str, MetricValue]  # metrics at the end, the only ones that are compared; may be NaN
+    metrics: dict[str, MetricValue]  # metrics at the last iteration, by name; only these are compared
 
-    earlier: set[str]  # names of the metrics that were computed before the end
+    earlier: set[str]  # names of the metrics that were computed before the last iteration
     seconds: float | None
 
     def value(self, metric: str) -> float | None:
-        """Return the value of a metric, or None if there is no finite value."""
+        """Return the value of a metric at the last iteration, or None if it is missing, NaN or infinite."""
         result = self.metrics.get(metric)
         return result.value if result is not None and math.isfinite(result.value) else None
 
 
-Results = dict[tuple[str, int], _Result]  # results by folder of the variant and seed
+Results = dict[tuple[str, int], _Result]  # result of each run; the key is (folder of the variant, seed)
 
-Pair = tuple[_Result, _Result]  # results of one seed: without the trick, and with it
+Pair = tuple[_Result, _Result]  # results of two runs with the same seed: first without a trick, then with it
 
 
 def compare(study: Study) -> StudyComparison:
-    """Compare the runs that have an outcome, by their metrics at the end.
+    """Compare the runs with and without each trick, by their metrics at the last iteration.
 
-    Failed runs are counted, but not compared, even if they have metrics of earlier iterations.
+    Runs that have not ended are left out. Runs that failed with NaN are counted but not compared, even if they have
+    metrics of earlier iterations.
 
     Raises:
-        InputError: the values of a metric were computed with different protocols.
+        InputError: two runs computed a metric with different protocols.
     """
     results: Results = {}
     failed: dict[str, list[int]] = {}
@@ -145,14 +146,14 @@ def compare(study: Study) -> StudyComparison:
 
 
 def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
-    """Return the two results of each seed for which both runs have a result."""
+    """Return the results of the runs without and with the variant's trick, for each seed that has both."""
     without, with_trick = (study.base, variant) if variant.adds else (variant, study.base)
     both = {seed: (results.get((without.folder, seed)), results.get((with_trick.folder, seed))) for seed in study.seeds}
     return {s: (before, after) for s, (before, after) in both.items() if before is not None and after is not None}
 
 
 def _left_out(study: Study, results: Results) -> list[LeftOut]:
-    """Return the metrics that were computed but are not compared."""
+    """List for each metric the runs in which it is NaN or infinite, or was computed only before the last iteration."""
     seeds: dict[tuple[str, str, Reason], list[int]] = {}
     for variant in study.variants:
         for seed in study.seeds:
@@ -167,7 +168,7 @@ def _left_out(study: Study, results: Results) -> list[LeftOut]:
 
 
 def _check_protocols(study: Study, results: Results) -> None:
-    """Check that all values of a metric have the same protocol, or raise InputError."""
+    """Check that each metric has the same protocol in all runs, or raise InputError."""
     first: dict[str, tuple[str, str]] = {}
     for (folder, seed), result in results.items():
         for name, metric in result.metrics.items():

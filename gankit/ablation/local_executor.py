@@ -12,8 +12,8 @@ from gankit.ablation.study import StudyRun
 from gankit.storage.atomic_io import disk_errors
 
 CORES_PER_RUN = 2
-"""Default number of CPU cores of a run. One core would mean more runs at a time, which need more memory. With many
-cores, the threads of a small network wait for each other."""
+"""Default number of CPU cores for each run. With one core per run, more runs would train at the same time and
+need more memory. With more than two, the threads of a small network would mostly wait for each other."""
 
 
 def available_cores() -> int:
@@ -22,24 +22,24 @@ def available_cores() -> int:
 
 
 def default_jobs(gpus: int) -> int:
-    """Return the default number of parallel runs: one for each GPU, or one for every two cores."""
+    """Return the default number of parallel runs: one for each GPU, or one for every two CPU cores if `gpus` is 0."""
     return gpus or max(1, available_cores() // CORES_PER_RUN)
 
 
 def threads_per_run(jobs: int) -> int:
-    """Return the number of threads of each run: OMP_NUM_THREADS if it is set, or else an equal share of the cores."""
+    """Return the number of threads for each run: OMP_NUM_THREADS if set, otherwise the CPU cores divided by `jobs`."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else max(1, available_cores() // jobs)
 
 
 def visible_gpus(count: int) -> list[str]:
-    """Return the visible GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the identifiers of the first `count` visible GPUs, in the form used by CUDA_VISIBLE_DEVICES."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     return given.split(",")[:count] if given else [str(number) for number in range(count)]
 
 
 def worker_command(run: StudyRun) -> list[str]:
-    """Return the command that trains a run."""
+    """Return the command that starts the process of a run, as a list of arguments."""
     files = [str(path.absolute()) for path in (run.recipe_file, run.path)]
     return [sys.executable, "-m", "gankit.ablation.worker", files[0], str(run.seed), files[1]]
 
@@ -47,10 +47,10 @@ def worker_command(run: StudyRun) -> list[str]:
 def start_worker(
     command: list[str], output: Path, environment: dict[str, str], folder: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start the process of a run in `folder`, with stdout and stderr in the file `output`.
+    """Start the process of a run in the working directory `folder`, and write its stdout and stderr to `output`.
 
-    Closing its stdin requests a stop. The process has a session of its own, so that Ctrl-C reaches only the study,
-    which then stops each run once.
+    The run stops when its stdin is closed. The process is started in a new session, so that Ctrl-C sends a signal only
+    to the study's process. The study then stops each run once.
     """
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -68,16 +68,17 @@ def start_worker(
 
 
 def close(stream: IO[bytes] | None) -> None:
-    """Close a pipe if there is one."""
+    """Close a pipe of a process. Do nothing if `stream` is None."""
     if stream is not None:
         stream.close()
 
 
 @dataclass
 class LocalExecutor:
-    """Executor for this machine, with the number of parallel runs `jobs`, which share the GPUs.
+    """Executor that trains up to `jobs` runs at a time on this machine, each with `threads` CPU threads.
 
-    The GPUs have the names in CUDA_VISIBLE_DEVICES. Without `gpus`, the recipe decides the device.
+    The runs are distributed over `gpus`, a list of GPU identifiers: CUDA_VISIBLE_DEVICES is set to one of them for each
+    run. If `gpus` is empty, CUDA_VISIBLE_DEVICES is not changed.
     """
 
     jobs: int

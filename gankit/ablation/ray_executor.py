@@ -1,8 +1,8 @@
 """Executor that trains the runs of a study on a Ray cluster.
 
-A Ray task starts the same process as on a single machine (`gankit.ablation.worker`) and waits for it. All files are in
-the study's folder, which must be shared by all machines under one path. Every machine needs gankit, the same plugins,
-and the data where the recipe expects it.
+For each run, a Ray task starts the process `gankit.ablation.worker`, as on a single machine, and waits until it ends.
+The study's folder must be accessible at the same path on all machines. Every machine needs gankit, the
+same plugins, and the data at the path in the recipe.
 """
 
 import logging
@@ -17,30 +17,34 @@ from gankit.ablation.study import StudyRun
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 
-# No telemetry, and longer timeouts, because Ray's own are too short for a busy machine.
+# Environment variables of Ray. They disable telemetry and set longer timeouts than Ray's defaults, which are too short
+# for a busy machine.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
 }
 
-TASK_POLL_SECONDS = 0.2  # seconds between two checks of a task on its process
+TASK_POLL_SECONDS = 0.2  # interval in seconds between two checks for the end of a run's process
 
-START_POLL_SECONDS = 1.0  # seconds between two checks on which runs have started
+START_POLL_SECONDS = 1.0  # interval in seconds between two checks for submitted runs that have started
 
-FOLDER_NOT_VISIBLE = -1000  # return value of a task whose machine does not see the study's folder
+FOLDER_NOT_VISIBLE = -1000  # exit code that a task returns if its machine cannot access the study's folder
 
 
 def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
-    """Train a run in a process; return its exit code. A cancelled task stops the run and waits for its checkpoint."""
+    """Start the process of a run, wait for its end and return its exit code.
+
+    If the Ray task is cancelled, stop the run and wait until it has written a checkpoint.
+    """
     if not Path(study_file).exists():
         return FOLDER_NOT_VISIBLE
-    # Paths of data may be relative to the folder in which the user started the study.
+    # The run starts in the folder in which the user started the study. Data paths in the recipe may be relative to it.
     cwd = Path(folder) if Path(folder).is_dir() else None
-    # The interpreter may have another path on this machine.
+    # This machine's Python interpreter is used, because its path may differ between the machines of the cluster.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
-        # The process is polled, because `wait` would block the KeyboardInterrupt of a cancellation.
+        # The process is polled. Ray cancels a task with a KeyboardInterrupt, which a blocking `wait` would delay.
         while (code := process.poll()) is None:
             time.sleep(TASK_POLL_SECONDS)
         return code
@@ -53,9 +57,9 @@ class RayExecutor:
     """Executor for a Ray cluster. Ray decides how many runs train in parallel.
 
     Args:
-        address: HOST:PORT or `auto` to join a cluster, `local` to start one on this machine.
-        threads: threads of each run, and number of CPUs of the cluster that it uses.
-        gpu: use a GPU for each run, if the cluster has any.
+        address: HOST:PORT or `auto` to connect to a running cluster, or `local` to start one on this machine.
+        threads: number of CPU threads of each run. Ray reserves the same number of CPUs for the run.
+        gpu: reserve one GPU for each run, if the cluster has GPUs.
     """
 
     def __init__(self, address: str, threads: int, gpu: bool) -> None:
@@ -69,7 +73,7 @@ class RayExecutor:
         if not ray.is_initialized():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except Exception as error:  # Ray raises a plain Exception after a timeout
+            except Exception as error:  # after a timeout, Ray raises a plain Exception, not a subclass
                 reason = " ".join(str(error).split())
                 raise InputError(
                     f"--ray {address}: no connection to the cluster ({reason}); `--ray local` starts one on this "
@@ -83,22 +87,22 @@ class RayExecutor:
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
         self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_task)
-        self.tasks: dict[StudyRun, Any] = {}  # tasks of the runs that were submitted and have not ended
+        self.tasks: dict[StudyRun, Any] = {}  # Ray task of each run that was submitted and has not ended
         self.started: set[StudyRun] = set()
         self._last_poll = 0.0
 
     def has_room(self) -> bool:
-        # Ray has a queue, so all runs are submitted at once. Machines that join later take runs from it.
+        # All runs are submitted to Ray's queue immediately, so machines that join the cluster later also train runs.
         return True
 
     def start(self, run: StudyRun) -> None:
-        # `running` uses this file to detect that the process has started.
+        # The output file shows that the process of the run has started, so the file of an earlier process is deleted.
         run.output_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[StudyRun]:
-        # The folder may be on a file server, so it is not checked in every call.
+        # The study's folder may be on a slow file server, so the output files are checked at most once per second.
         if time.monotonic() > self._last_poll + START_POLL_SECONDS:
             self._last_poll = time.monotonic()
             self.started |= {run for run in self.tasks if run not in self.started and run.output_file.exists()}
@@ -112,7 +116,7 @@ class RayExecutor:
         return [(runs[task], self._result(task, runs[task])) for task in ready]
 
     def _result(self, task: Any, run: StudyRun) -> int | GankitError:
-        """Return the result of a task that has ended."""
+        """Return the exit code of a run whose Ray task has ended, or an error if there is no exit code."""
         try:
             code: int = self.ray.get(task)
         except self.ray.exceptions.TaskCancelledError:
@@ -137,6 +141,6 @@ class RayExecutor:
 
 
 def error_summary(error: Exception) -> str:
-    """Return the line of an error of Ray that names the cause: the last line of a traceback, or else the first."""
+    """Return the line of a Ray error that names its cause: the last line if it has a traceback, otherwise the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if any(line.startswith("File ") for line in lines) else lines[0]

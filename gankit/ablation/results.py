@@ -1,4 +1,4 @@
-"""Metrics, speed and progress of a run, read from the rows of its log."""
+"""Metrics, training speed and progress of a run, read from its `log.jsonl`."""
 
 import json
 import os
@@ -12,22 +12,22 @@ from typing import Any
 from gankit.evaluation.protocol import protocol_of
 
 VARIANT_FACTS = ("generator", "labels")
-"""Facts of a protocol that may differ between the variants of a study, because a trick may change them."""
+"""Keys of a metric's protocol that may differ between the variants of a study, because a trick may change them."""
 
 TAIL_BYTES = 32_768
-"""Number of bytes that are read from the end of a log, enough for many rows."""
+"""Number of bytes that are read from the end of a log file. This is enough for many rows."""
 
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A value of a metric, which may be NaN."""
+    """Value of a metric, which may be NaN, and the protocol with which it was computed."""
 
     value: float
-    protocol: str  # protocol as JSON, without `VARIANT_FACTS`
+    protocol: str  # protocol as a JSON string, without the keys in `VARIANT_FACTS`
 
 
 def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:
-    """Return the metrics of an iteration by name. If a metric was computed twice, the newest value is returned."""
+    """Return the metrics at an iteration, by name. If a metric was computed twice, return the newer value."""
     newest: dict[str, MetricValue] = {}
     for row in rows:
         if row["iteration"] == iteration:
@@ -45,10 +45,12 @@ def _protocol(row: dict[str, Any], name: str) -> str:
 
 
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
-    """Return the median time of an iteration between two rows with losses, or None without such rows.
+    """Return the median training time per iteration, in seconds, or None if the log has no times.
 
-    The median ignores the few intervals with a grid or a checkpoint. The first interval includes the slow start, so it
-    is used only if there is no other. An interval with a resume is ignored, because the clock starts at 0 again.
+    Each time is measured between two consecutive log rows with losses. Few of these intervals include the writing of a
+    grid or a checkpoint, so the median is hardly affected. The time until the first row includes the slow start of
+    training, so it is used only if there is no other. An interval that contains a resume is ignored, because the
+    recorded time restarts at 0.
     """
     times = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]
     paces = [
@@ -62,12 +64,12 @@ def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
 
 
 def read_last_rows(log_file: Path) -> list[dict[str, Any]]:
-    """Return the last rows of a log, which may be long and still being written."""
+    """Return the last rows of a run's log without reading the whole file. A run may still be writing to it."""
     if not log_file.exists():
         return []
     with open(log_file, "rb") as file:
         start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
         file.seek(start)
         lines = file.read().split(b"\n")
-    # The first and the last line may be incomplete.
+    # Leave out the first line, which may be cut off, and the last line, which may be incomplete.
     return [json.loads(line) for line in lines[1 if start else 0 : -1] if line.endswith(b"}")]

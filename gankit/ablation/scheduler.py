@@ -1,4 +1,4 @@
-"""Scheduler of a study: trains all runs that have no outcome yet."""
+"""Scheduler of a study. It trains all runs of the study that have not ended."""
 
 import re
 import signal
@@ -14,53 +14,53 @@ from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 from gankit.runtime.signals import Interrupt
 
-POLL_SECONDS = 0.1  # seconds between two checks on the runs
+POLL_SECONDS = 0.1  # interval in seconds between two checks of the state of the runs
 
 STOP_CODES = (INTERRUPTED, -signal.SIGTERM)
-"""Exit codes of a run that was stopped, with a checkpoint or before the training started."""
+"""Exit codes of a stopped run: INTERRUPTED if it wrote a checkpoint, -SIGTERM if its training had not started."""
 
 
 class Executor(Protocol):
-    """Executor that trains runs, each in its own process."""
+    """Interface of executors, as a `typing.Protocol`. An executor trains each run in its own process."""
 
     def has_room(self) -> bool:
         """Return whether another run can be started."""
 
     def start(self, run: StudyRun) -> None:
-        """Start a run, or submit it to a queue."""
+        """Start a run, or submit it to the queue of a cluster."""
 
     def running(self) -> list[StudyRun]:
-        """Return the runs that are training, without those in a queue."""
+        """Return the runs that are training. Runs that wait in a queue are not included."""
 
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
-        """Return the runs that ended since the last call, each with its exit code, or an error if it has none."""
+        """Return the runs that ended since the last call, each with its exit code, or an error if there is none."""
 
     def stop(self) -> None:
         """Request that all runs write a checkpoint and end."""
 
     def kill(self) -> None:
-        """End all runs at once."""
+        """Kill all runs immediately, without waiting for checkpoints."""
 
 
 class StudyReporter:
-    """Base of displays of a study: methods that are called at its events and do nothing."""
+    """Base class of the progress displays of a study. `run_study` calls its methods, which do nothing by default."""
 
     def polled(self, running: list[StudyRun]) -> None:
-        """Update the display. Called every `POLL_SECONDS` with the runs that are training."""
+        """Update the display. Called every `POLL_SECONDS` seconds with the runs that are training."""
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        """Show that a run has ended with an outcome."""
+        """Show that a run has ended: complete, ended early by a plugin, or failed with NaN."""
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
-        """Show that a run has ended with an error."""
+        """Show that a run has failed for a reason other than NaN."""
 
     def stopping(self) -> None:
-        """Show that a signal stops all runs. Called from the signal handler."""
+        """Show that all runs are being stopped because of a signal, such as Ctrl-C. Called from the signal handler."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended with an error. It has no outcome, so a resumed study trains it again."""
+    """Run that failed for a reason other than NaN, and its error. It is trained again when the study is resumed."""
 
     run: StudyRun
     error: GankitError
@@ -68,21 +68,21 @@ class Failure:
 
 @dataclass(frozen=True)
 class StudyEnding:
-    """State of a study after `run_study`."""
+    """Result of `run_study`: the runs that failed or were stopped, and the reason if the study ended early."""
 
     failures: list[Failure]
-    stopped: list[StudyRun]  # runs that were stopped before their end
+    stopped: list[StudyRun]  # runs that were stopped before they were complete
 
-    interrupted: bool  # True if a signal ended the study early
+    interrupted: bool  # True if a signal, such as Ctrl-C, ended the study before all runs were complete
 
-    aborted: bool  # True if the study ended early because the other runs would fail too
+    aborted: bool  # True if the study ended early because runs with and without a trick failed with the same error
 
 
 def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> StudyEnding:
-    """Train all runs that have no outcome yet.
+    """Train all runs of a study that have not ended.
 
-    A run that became NaN has an outcome. After any other error, the study goes on with the other runs, until runs with
-    and without a trick have failed with the same error.
+    A run whose loss or parameters became NaN counts as ended. If a run fails with another error, the other runs
+    continue. If runs with and without a trick fail with the same error, all runs are stopped.
     """
     waiting = deque(run for run in study.runs if run.outcome() is None)
     submitted: set[StudyRun] = set()
@@ -123,21 +123,21 @@ def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> Stud
 def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bool:
     """Return whether a run of the base variant and one of another variant failed with the same error.
 
-    The trick is then not the cause, but for example the disk or the data, so all other runs would fail too.
+    The cause is then not a trick but, for example, a full disk or missing data, so all other runs would fail too.
     """
     base_errors = {_error_kind(failure) for failure in recent_failures if failure.run.variant == base}
     return any(_error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)
 
 
 def _error_kind(failure: Failure) -> str:
-    """Return the error message without the paths and numbers that differ between runs."""
+    """Return the error message of a failure, without the paths and numbers that differ between runs."""
     folder = failure.run.variant.folder
     text = str(failure.error).replace(f"{folder}/seed-", "").replace(f"{folder}.toml", "")
     return re.sub(r"\d+", "", text)
 
 
 def combined_error(failures: Sequence[Failure]) -> GankitError:
-    """Return an error with a line for each failure. It is an InputError if all of them are."""
+    """Return one error with a line for each failure. It is an InputError if all failures are InputErrors."""
     wrong_input = all(isinstance(failure.error, InputError) for failure in failures)
     lines = [
         f"{failure.run.name}: {failure.error}; after a fix, `gankit ablate {failure.run.study}` trains it again"
@@ -147,7 +147,7 @@ def combined_error(failures: Sequence[Failure]) -> GankitError:
 
 
 def _process_error(run: StudyRun, code: int) -> GankitError:
-    """Return the error of a process that ended without an outcome, from its exit code and its output."""
+    """Return an error that explains why the process of a run failed, from its exit code and its output."""
     file = run.output_file
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

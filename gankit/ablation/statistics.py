@@ -1,10 +1,12 @@
-"""Effect of a trick on a metric, with a confidence interval, from differences that are paired by seed.
+"""Effect of a trick on a metric, with a confidence interval, from differences between runs with the same seed.
 
-Two runs of one seed start from the same random numbers, so part of the random variation cancels in their difference.
-The interval is that of Student's t. It assumes that the n differences are independent samples of a normal distribution.
+Two runs with the same seed start from the same random numbers, so part of the random variation cancels in their
+difference. The interval is that of the paired t-test. It assumes that the n differences are independent and normally
+distributed.
 
-Other methods need more seeds. The intervals of a bootstrap of three to ten differences are too narrow, as the tests
-show. The smallest p of a permutation test is 2 / 2^n, so five seeds could never be significant at 5%.
+Other methods need more seeds. Bootstrap intervals of three to ten differences are too narrow, as the tests of this
+module show. The smallest p-value of a permutation test is 2 / 2^n, so with five seeds no effect could be significant
+at 5%.
 """
 
 import math
@@ -14,26 +16,26 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-CONFIDENCE = 0.95  # confidence level of all intervals
+CONFIDENCE = 0.95  # confidence level of all confidence intervals
 
 Verdict = Literal["higher", "lower", "higher?", "lower?", "no effect seen", "same in all", "no interval"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Mean difference with its confidence interval."""
+    """Mean difference, or geometric mean of ratios, with its confidence interval and p-value."""
 
     mean: float
     pairs: int
-    low: float | None  # None if there is no interval: for one pair, or if all differences are equal
+    low: float | None  # lower end of the interval; None for one pair, or if all differences are equal
     high: float | None
-    p: float | None  # probability of a mean at least as far from zero if there were no effect
+    p: float | None  # two-sided p-value of the null hypothesis that there is no effect
 
 
 def student_t_cdf(t: float, df: int) -> float:
-    """Return P(T <= t) of Student's distribution with `df` degrees of freedom, in closed form.
+    """Return the probability P(T <= t) of Student's t-distribution with `df` degrees of freedom, in closed form.
 
-    Source: Abramowitz and Stegun 1964, equations 26.7.3 and 26.7.4, for A(t | df) = P(|T| <= t).
+    Source: Abramowitz and Stegun 1964, equations 26.7.3 and 26.7.4, which give A(t | df) = P(|T| <= t).
     """
     theta = math.atan(abs(t) / math.sqrt(df))
     cosine, term, total = math.cos(theta), 1.0, 0.0
@@ -53,7 +55,7 @@ def student_t_cdf(t: float, df: int) -> float:
 
 @cache
 def student_t_quantile(p: float, df: int) -> float:
-    """Return the t with P(T <= t) = p, for p from 0.5 to below 1, by bisection."""
+    """Compute by bisection the quantile t of Student's t-distribution, with P(T <= t) = p, for 0.5 <= p < 1."""
     low, high = 0.0, 1.0
     while student_t_cdf(high, df) < p:
         high *= 2
@@ -64,10 +66,12 @@ def student_t_quantile(p: float, df: int) -> float:
 
 
 def paired_effect(differences: Sequence[float]) -> Effect:
-    """Return the mean of the differences, one for each seed, with the interval mean -+ t_{n-1} s / sqrt(n).
+    """Return the mean of the n differences, one for each seed, and its confidence interval.
 
-    If all differences are equal, s = 0, and there is no interval, because one without width would claim certainty.
-    That happens with metrics that have few possible values, such as the number of modes.
+    The interval is mean -+ t_{n-1} s / sqrt(n). Here s is the standard deviation of the differences, and t_{n-1} is the
+    quantile of Student's t-distribution for n - 1 degrees of freedom. If all differences are equal, s is 0. No interval
+    is returned then, because an interval of zero width would suggest certainty. This happens with metrics that have few
+    possible values, such as the number of modes.
 
     Source: Student 1908 (The Probable Error of a Mean), for paired differences.
     """
@@ -80,16 +84,19 @@ def paired_effect(differences: Sequence[float]) -> Effect:
 
 
 def ratio_effect(pairs: Sequence[tuple[float, float]]) -> Effect:
-    """Return the geometric mean of the ratios first / second with its interval: `paired_effect` of their logarithms."""
+    """Return the geometric mean of the ratios first / second, with its confidence interval.
+
+    Both are computed by `paired_effect` from the logarithms of the ratios.
+    """
     logs = paired_effect([math.log(first / second) for first, second in pairs])
     low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
     return Effect(math.exp(logs.mean), logs.pairs, low, high, logs.p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for multiple comparisons.
+    """Return the p-values in the same order, adjusted for multiple comparisons.
 
-    With a threshold of 0.05, at most 5% of the studies without any real effect report one.
+    If no trick has a real effect, the probability that any adjusted p-value is below 0.05 is at most 5%.
 
     Source: Holm 1979 (A Simple Sequentially Rejective Multiple Test Procedure).
     """
@@ -101,9 +108,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def verdict(effect: Effect, adjusted_p: float | None) -> Verdict:
-    """Return the conclusion from an effect and its p-value by `holm`, which is None without an interval.
+    """Return the verdict on an effect, such as `higher` or `no effect seen`.
 
-    A `?` marks effects that are significant alone, but not after the adjustment.
+    `adjusted_p` is None if the effect has no interval. A `?` marks an effect whose interval excludes zero,
+    but whose adjusted p-value is not significant.
     """
     if effect.low is None or effect.high is None:
         if effect.pairs == 1:

@@ -3,9 +3,9 @@
 runs/gaussian_ring/ablation/
   study.json  recipe.toml  without-r1.toml
   recipe/seed-0/          a run directory, with outcome.json once the run has ended
-  recipe/seed-0.log       output of the process of that run
+  recipe/seed-0.log       stdout and stderr of the process that trains this run
   without-r1/seed-0/
-  table.md  table.json
+  table.md  table.json    effect of each trick
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gankit.version import __version__
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run of a study."""
+    """Run of a study: one variant, trained with one seed."""
 
     variant: Variant
     seed: int
@@ -38,38 +38,39 @@ class StudyRun:
 
     @property
     def path(self) -> Path:
-        """Run directory."""
+        """Run directory, in the folder of the study."""
         return self.study / self.variant.folder / f"seed-{self.seed}"
 
     @property
     def recipe_file(self) -> Path:
-        """Recipe of the variant."""
+        """Recipe file of the variant."""
         return self.study / f"{self.variant.folder}.toml"
 
     @property
     def output_file(self) -> Path:
-        """File with the output of the process."""
+        """File with the stdout and stderr of the process that trains the run."""
         return self.path.with_name(f"{self.path.name}.log")
 
     @property
     def outcome_file(self) -> Path:
-        """File that exists once the run has ended."""
+        """File with the outcome of the run. It exists only if the run has ended."""
         return self.path / "outcome.json"
 
     @property
     def name(self) -> str:
-        """Name for messages: `without r1, seed 0`."""
+        """Name of the run in messages, such as `without r1, seed 0`."""
         return f"{self.variant.name}, seed {self.seed}"
 
     def outcome(self) -> dict[str, Any] | None:
-        """Return the outcome: `iterations`, `stop_reason` and `failed`. None if the run has not ended."""
+        """Return the outcome: `iterations`, `stop_reason` and `failed`. Return None if the run has not ended."""
         return json.loads(self.outcome_file.read_text(encoding="utf-8")) if self.outcome_file.exists() else None
 
 
 class Study:
-    """A study on disk: each of its variants is trained with each of its seeds.
+    """Ablation study, stored in a folder. Each variant is trained with each seed.
 
-    The first variant is the base. The number of threads of a run is recorded, because floating-point sums depend on it.
+    The first variant is the base. The number of CPU threads of a run is recorded, because it affects the rounding of
+    floating-point sums.
     """
 
     def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
@@ -78,25 +79,25 @@ class Study:
 
     @property
     def runs(self) -> list[StudyRun]:
-        """All runs, ordered by seed, so that an interrupted study has complete pairs."""
+        """All runs, ordered by seed, so that an interrupted study contains all variants for its first seeds."""
         return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
     def base(self) -> Variant:
-        """Variant that the others are compared with."""
+        """Base variant, with which all other variants are compared."""
         return self.variants[0]
 
     @staticmethod
     def exists(path: Path) -> bool:
-        """Return whether a folder holds a study."""
+        """Return whether a folder contains a study."""
         return (path / "study.json").is_file()
 
     @classmethod
     def open(cls, path: Path) -> Study:
-        """Read a study.
+        """Read a study from its folder.
 
         Raises:
-            InputError: a run that has ended used another version of a plugin.
+            InputError: a plugin has changed since a run of the study ended.
         """
         record = json.loads((path / "study.json").read_text(encoding="utf-8"))
         variants = []
@@ -114,10 +115,13 @@ class Study:
 
     @classmethod
     def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
-        """Lock and write a study: a new one, or the one in the folder, to which tricks and seeds may be added."""
+        """Create a study in a folder, or add variants and seeds to the existing study.
+
+        The folder is locked, and the study is written to it.
+        """
         existing = cls.open(path) if cls.exists(path) else None
         if existing is not None:
-            # A study of which no run has started is replaced.
+            # An existing study is replaced if none of its runs has started.
             if existing.has_begun():
                 _check_extends(existing, variants, seeds)
                 threads = existing.threads
@@ -133,30 +137,31 @@ class Study:
         return study
 
     def has_begun(self) -> bool:
-        """Return whether any run has started."""
+        """Return whether any run of the study has started."""
         return any((run.path / "recipe.toml").exists() for run in self.runs)
 
     def write(self) -> None:
-        """Write study.json and the recipes."""
+        """Write study.json and the recipe of each variant."""
         variants = [
             {"folder": v.folder, "trick": v.trick, "adds": v.adds, "recipe": v.recipe.to_dict()}
             | {"plugins": plugin_record(v.recipe.components)}
             for v in self.variants
         ]
         record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
-        # This file makes the folder a study, so it is written first. After a kill, a resume writes the other files.
-        # The keys are not sorted, because tricks act in the order of the recipe.
+        # study.json is written first, because it identifies the folder as a study. If the process is killed before the
+        # recipes are written, they are written when the study is resumed. The JSON keys are not sorted, because tricks
+        # are applied in the order of the recipe.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release the lock of the study's folder."""
         self._lock.release()
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Check that the requested variants and seeds include those of the existing study, or raise InputError."""
+    """Check that the request contains all variants and seeds of the existing study, or raise InputError."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:
@@ -176,7 +181,7 @@ def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int
 
 
 def _value(recipe: Raw, key: str) -> str:
-    """Return the value of a key for messages."""
+    """Return the value of a recipe's key as text, for error messages."""
     if key == "tricks":
         return f"in the order {', '.join(recipe['tricks'])}"
     flat = flattened(recipe)

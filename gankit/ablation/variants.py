@@ -1,4 +1,4 @@
-"""Recipes of a study: the base, and for each trick a variant that differs from the base only in this trick."""
+"""Variants of a study: the base recipe, and for each trick a recipe that differs from the base only in this trick."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,29 +11,29 @@ from gankit.recipe.recipe import TOP_LEVEL, Recipe
 from gankit.suggest import nearest
 
 READ_ONLY_HOOKS = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
-"""Hook points that cannot affect the training."""
+"""Names of the hook points that cannot affect the training."""
 
-BASE = "recipe"  # folder of the runs that all others are compared with
+BASE = "recipe"  # name of the base variant and of its folder
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe of a study."""
+    """Variant of a study: the base recipe, or a recipe that differs from it in one trick."""
 
     folder: str
-    """Folder of its runs, with the recipe beside it as FOLDER.toml."""
+    """Name of the folder that contains the variant's runs. The variant's recipe, FOLDER.toml, is beside this folder."""
 
     trick: str
-    """Trick in which it differs from the base, as shown in the table. Empty for the base."""
+    """Trick in which the variant differs from the base, as shown in the table. Empty for the base."""
 
     adds: bool
-    """True if only the variant has the trick. False if only the base has it."""
+    """True if the variant adds the trick to the base. False if it leaves out a trick of the base."""
 
     recipe: Recipe = field(compare=False)
 
     @property
     def name(self) -> str:
-        """Name for messages: `recipe`, `without r1`, `with packing.size=2`."""
+        """Name of the variant in messages, such as `recipe`, `without r1` or `with packing.size=2`."""
         return " ".join([self.folder.partition("-")[0], self.trick]) if self.trick else self.folder
 
 
@@ -41,11 +41,12 @@ def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     """Return the base variant with all tricks, and for each trick a variant without it.
 
     Args:
-        recipe: the base.
-        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. Default: every trick.
+        recipe: base recipe.
+        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. If empty, each
+            trick that can affect the training is left out in one variant.
 
     Raises:
-        InputError: there is nothing to leave out, or the recipe is not valid without it.
+        InputError: there is no trick to leave out, or the recipe is not valid without one of them.
     """
     tricks = [key.removeprefix("tricks.") for key in recipe.components if key.startswith("tricks.")]
     read_only = read_only_tricks(recipe)
@@ -69,7 +70,7 @@ def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
 
 
 def read_only_tricks(recipe: Recipe) -> list[str]:
-    """Return the tricks that cannot affect the training, such as loggers and metrics."""
+    """Return the names of the recipe's tricks that cannot affect the training, such as loggers."""
     return [
         key.removeprefix("tricks.")
         for key, component in recipe.components.items()
@@ -79,15 +80,15 @@ def read_only_tricks(recipe: Recipe) -> list[str]:
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """Return the base variant, and for each of the given changes a variant with it.
+    """Return the base variant, and for each entry of `added` a variant with the changes in this entry.
 
     Args:
-        recipe: the base.
-        added: the changes of each variant, separated by spaces: a trick (`r1`), a setting of a trick (`packing.size=2`)
-            or of another key of the recipe (`loss=hinge`).
+        recipe: base recipe.
+        added: one string for each variant: its changes, separated by spaces. A change is a trick (`r1`), a setting of
+            a trick (`packing.size=2`) or another key of the recipe (`loss=hinge`).
 
     Raises:
-        InputError: a trick is unknown, is in the recipe already, or does not fit it.
+        InputError: a trick is unknown, is already in the recipe, or cannot be combined with the recipe.
     """
     _check_unique(added, "--add")
     variants = [Variant(BASE, "", True, recipe)]
@@ -107,25 +108,25 @@ def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
 
 
 def _key(name: str, tricks: Sequence[str]) -> str:
-    """Return the key in the recipe for a value of --only, which is a trick or another optional key."""
+    """Return the recipe's key for a value of --only: `tricks.r1` for the trick `r1`. A full key is not changed."""
     is_key = name.partition(".")[0] in TOP_LEVEL and name not in tricks
     return name if is_key else f"tricks.{name}"
 
 
 def _override(word: str) -> str:
-    """Return a word of --add as an override: `tricks.r1={}` for `r1`, `tricks.r1.gamma=1` for `r1.gamma=1`."""
+    """Return the override for one change of --add: `tricks.r1={}` for `r1`, `tricks.r1.gamma=1` for `r1.gamma=1`."""
     key, equals, value = word.partition("=")
     full_key = key if key.partition(".")[0] in TOP_LEVEL else f"tricks.{key}"
     return f"{full_key}={value}" if equals else f"{full_key}={{}}"
 
 
 def _slug(name: str) -> str:
-    """Return a name in which `_` replaces the characters that are not safe in a path."""
+    """Return the name with each group of characters that are not safe in a path replaced by `_`."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 
 def _check_unique(names: Sequence[str], flag: str) -> None:
-    """Check that the folders of the variants have different names."""
+    """Check that all variants have different folder names, or raise InputError."""
     slugs = [_slug(name) for name in names]
     repeated = next((name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1), None)
     if repeated is not None:
@@ -133,10 +134,10 @@ def _check_unique(names: Sequence[str], flag: str) -> None:
 
 
 def _check_different(variants: list[Variant]) -> list[Variant]:
-    """Return the variants, or raise InputError if two of them are equal."""
+    """Return the variants, or raise InputError if two of them have the same recipe."""
     first: dict[str, Variant] = {}
     for variant in variants:
-        # TOML texts are compared, because a comparison of dictionaries ignores the order of the tricks.
+        # The TOML texts are compared, because dictionaries are equal even if the tricks have a different order.
         same = first.setdefault(variant.recipe.to_toml(), variant)
         if same is variants[0] and variant is not same:
             raise InputError(
@@ -149,7 +150,7 @@ def _check_different(variants: list[Variant]) -> list[Variant]:
 
 @contextmanager
 def variant_errors(variant: str, help_text: str = "") -> Iterator[None]:
-    """Add the variant before each error message of the block, and the help text after it."""
+    """Add the variant's name before the message of each InputError from the block, and the help text after it."""
     try:
         yield
     except InputError as error:

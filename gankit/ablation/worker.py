@@ -1,7 +1,8 @@
 """Process that trains one run of a study: `python -m gankit.ablation.worker RECIPE SEED RUN`.
 
-It starts or resumes the run and writes outcome.json at the end. When its stdin is closed, it finishes the iteration,
-writes a checkpoint and ends. That happens when the study stops its runs, and also when the study's process is killed.
+The process starts or resumes the run and writes outcome.json at the end. When its stdin is closed, it finishes the
+current iteration, writes a checkpoint and ends. stdin is closed when the study stops its runs, and when the
+study's process is killed.
 """
 
 import os
@@ -22,23 +23,26 @@ from gankit.storage.run_dir import RunDir
 from gankit.training.launch import resume, start
 from gankit.training.reporter import Reporter
 
-INTERRUPTED = 130  # exit code of a run that was stopped and has no outcome yet
+INTERRUPTED = 130  # exit code of a run that was stopped before it was complete
 
 STDIN = 0
 LOCK_POLL_SECONDS = 0.2
 
 
 def stop_when_stdin_closes() -> None:
-    """Wait for the end of stdin, then stop the run with SIGTERM."""
+    """Wait until stdin is closed, then stop the run by sending SIGTERM to this process."""
     while os.read(STDIN, 1024):
         continue
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
-    """Train a run to its end and return its outcome, or None if it was interrupted. NaN is an outcome too."""
+    """Start or resume a run and return its outcome, or None if it was interrupted.
+
+    If the run failed with NaN, the outcome contains the error message in `failed`.
+    """
     directory = RunDir(path)
-    # The worker of a killed study may still be writing a checkpoint.
+    # If the study was killed, the earlier process of this run may still be writing a checkpoint.
     while directory.is_locked():
         time.sleep(LOCK_POLL_SECONDS)
     recipe = Recipe.load(recipe_file, [f"seed={seed}"])
@@ -59,30 +63,34 @@ def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None
 
 
 class _PrintingReporter(Reporter):
-    """Reporter that prints warnings and facts, and writes the report."""
+    """Reporter that prints warnings and messages, and writes the HTML report at the end."""
 
     def informed(self, sentence: str) -> None:
-        print(sentence)
+        # stdout and stderr are written to the same file. Without a flush, this text could follow a traceback, and the
+        # last line of the file would not be the error.
+        print(sentence, flush=True)
 
     warned = informed
 
     def concluded(self, directory: RunDir) -> None:
-        write_report_of(directory, print)
+        write_report_of(directory, self.informed)
 
 
 def can_resume(directory: RunDir, recipe: Recipe) -> bool:
-    """Return whether the directory holds a run with the same versions of all plugins.
+    """Return whether the directory contains a run that used the same versions of all plugins.
 
-    After a change of a plugin, the run starts again. A mixture of two versions could not be compared with other runs.
+    If a plugin has changed, the run starts again from the beginning. A run that used two versions of a plugin could not
+    be compared with other runs.
     """
     before = directory.read_last_environment()
     return directory.recipe_file.exists() and not changed_plugins(before, plugin_record(recipe.components))
 
 
 def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
-    """Return the outcome of a run whose process ended the training, but was killed before it wrote outcome.json.
+    """Return the outcome of a run from its environment.json, or None if its training has not ended.
 
-    Resuming such a run would be wrong if a plugin stopped it.
+    The run may have ended although outcome.json is missing, if its process was killed before it wrote the file. A run
+    that a plugin ended early must not be resumed.
     """
     ended = directory.read_last_environment().get("ended", {})
     if ended.get("state") not in ("finished", "stopped"):
@@ -91,7 +99,7 @@ def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
 
 
 def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
-    """Train a run, write its outcome if it has one, and return the exit code of the process."""
+    """Train a run, write outcome.json if the run has ended, and return the exit code of the process."""
     try:
         outcome = train_run(recipe_file, seed, path)
         if outcome is None:
@@ -105,5 +113,7 @@ def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
 
 
 if __name__ == "__main__":
+    # The study reads the reason of a failure from the last line of the output, so stdout must not be written later.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
     sys.exit(run_worker(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

@@ -1,4 +1,4 @@
-"""Command line. Each verb is a module of its own, imported only when the verb is called, so that help is fast."""
+"""Command-line interface. The module of a verb is imported only when the verb is called: `gankit --help` stays fast."""
 
 import os
 import sys
@@ -32,16 +32,16 @@ VERBS = {
     "schema": "Write the JSON Schema of recipes, for editors.",
     "prepare": "Convert images to one file that loads fast.",
 }
-"""Verbs and their help. The command of each verb is `command` in the module of the same name."""
+"""Verbs and their help texts. The click command of each verb is `command` in the module of the same name."""
 
 FOR_RANKS = ("run", "resume", "ablate")
-"""Verbs that check the number of ranks themselves. The others run in one process only."""
+"""Verbs that handle a start on several ranks themselves. For all other verbs, such a start is an error."""
 
-FAILED, INTERRUPTED = 1, 130  # exit codes
+FAILED, INTERRUPTED = 1, 130  # exit codes of a command that failed, and of one that was interrupted
 
 
 class CommandLine(click.Group):
-    """Command group with gankit's own verbs and the verbs of plugins. Only the verb that is called is imported."""
+    """Command group with gankit's own verbs and the verbs of plugins. Only the called verb is imported."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*VERBS, *sorted({entry.name for entry in _plugin_verbs()} - VERBS.keys())]
@@ -56,7 +56,7 @@ class CommandLine(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verb = arguments[0]
-        # Reading the list of plugins is slow, and gankit's own verbs do not need it.
+        # The list of plugins is not read for gankit's own verbs, because reading it is slow.
         known = verb in VERBS or verb.startswith("-")
         if not known and verb not in (verbs := self.list_commands(context)):
             context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
@@ -71,7 +71,7 @@ class CommandLine(click.Group):
 
 
 def print_error(error: GankitError) -> None:
-    """Write an error to stderr, one line for each problem. Only the rank that the error names writes it."""
+    """Write an error to stderr, one line for each problem. With several ranks, only rank `error.rank` writes it."""
     if error.rank != rank_of_process():
         return
     prefix = f"rank {error.rank}: " if error.rank else ""
@@ -80,7 +80,7 @@ def print_error(error: GankitError) -> None:
 
 
 def _show_usage_error(error: click.ClickException) -> None:
-    """Write a usage error to stderr. For a renamed option, the message has the new name."""
+    """Write a usage error to stderr. For a renamed option, the message contains the new name."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         options = [option for parameter in error.ctx.command.params for option in parameter.opts]
         if (new := new_name(error.option_name, options)) is not None:
@@ -93,7 +93,7 @@ def _plugin_verbs() -> list[Entry]:
 
 
 def _plugin_verb(entries: list[Entry]) -> click.Command:
-    """Import a plugin and return its verb."""
+    """Import the plugin of a verb and return the click command that it registers."""
     from gankit.plugin.hooks import Hooks
     from gankit.plugin.registry import ResolvedPlugin
     from gankit.plugin.resolve import as_plugin_class
@@ -137,7 +137,7 @@ def cli(context: click.Context) -> None:
     gankit VERB --help      show the help of a verb
     """
     verb = context.invoked_subcommand
-    # Verbs of plugins may run on several ranks.
+    # Verbs of plugins are not checked, because they may run on several ranks.
     if verb in VERBS and verb not in FOR_RANKS and place_of_process().size > 1:
         raise InputError(
             f"gankit {verb} runs in one process, but RANK and WORLD_SIZE are set for several; start it without torchrun"
@@ -145,13 +145,13 @@ def cli(context: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the program `gankit`. Expected errors are printed without a traceback.
+    """Run the command line, then exit. Expected errors are printed without a traceback.
 
-    Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted.
     """
     try:
         code = cli.main(arguments, prog_name="gankit", standalone_mode=False)
-        # A closed pipe must raise its error here, not when the interpreter exits.
+        # If stdout is a closed pipe, this flush raises BrokenPipeError here and not later, when the interpreter exits.
         sys.stdout.flush()
     except GankitError as error:
         print_error(error)
@@ -165,11 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             click.echo("interrupted", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at its exit, which must not fail again.
+        # The interpreter flushes stdout again when it exits. stdout becomes the null device, so that this cannot fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     except RuntimeError as error:
-        # The class is compared by name, because importing torch takes two seconds.
+        # `torch.OutOfMemoryError` is compared by name, because importing torch takes two seconds.
         if type(error).__name__ != "OutOfMemoryError":
             raise
         click.echo(

@@ -1,4 +1,4 @@
-"""`gankit ablate`: measure the effect, its confidence interval and the cost of each trick of a recipe."""
+"""`gankit ablate`: measure the effect of each trick of a recipe, with a confidence interval, and its training cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_SEEDS = 5
 
 
 class Seeds(click.ParamType):
-    """Number of seeds, counted from 0, or a list of seeds: `5` or `0,3,7`."""
+    """Option type of --seeds: a number of seeds, such as `5` for the seeds 0 to 4, or a list, such as `0,3,7`."""
 
     name = "seeds"
 
@@ -68,14 +68,14 @@ def command(
 ) -> None:
     """Train RECIPE with and without each of its tricks, with several seeds, and print the effect of each trick.
 
-    With --add, each given trick is added to RECIPE alone. The result is a table: trick, effect on each metric,
-    confidence interval, cost. On Ctrl-C, every run writes a checkpoint. The same command, or `gankit ablate STUDY` with
-    the study's folder, resumes the study.
+    With --add, RECIPE is compared with and without each given trick instead. The result is a table with the effect of
+    each trick on each metric, its confidence interval and its cost in time. After Ctrl-C, every run writes a checkpoint
+    and ends. The same command, or `gankit ablate STUDY` with the study's folder, resumes the study.
 
     \b
     gankit ablate igan_vn                                       leave out each of its tricks
     gankit ablate igan_vn --only r1 --seeds 3                   leave out one trick
-    gankit ablate gaussian_ring --add packing --add r1.gamma=1  add each of two tricks
+    gankit ablate gaussian_ring --add packing --add r1.gamma=1  add two tricks, one by one
     gankit ablate gaussian_ring --add "loss=wasserstein weight_clipping.c=0.1"
     """
     from gankit.ablation.study import Study
@@ -117,7 +117,7 @@ def command(
         folder = out or base.output.directory / base.name / "ablation"
         if Study.exists(folder):
             existing = Study.open(folder)
-    # Floating-point sums depend on the number of threads, so a resumed study uses the recorded number.
+    # Floating-point sums depend on the number of threads, so a resumed study uses the same number as before.
     threads = existing.threads if existing is not None and existing.has_begun() else None
     executor = _executor(variants[0].recipe, jobs, address, threads)
     seeds = seeds or (existing.seeds if existing is not None else list(range(DEFAULT_SEEDS)))
@@ -130,7 +130,7 @@ def command(
 
 
 def _warnings(variant: Variant) -> list[str]:
-    """Return the warnings about the recipe of a variant. An error names the variant."""
+    """Return the warnings about the recipe of a variant. Error messages start with the variant's name."""
     from dataclasses import replace
 
     from gankit.ablation.variants import variant_errors
@@ -143,9 +143,9 @@ def _warnings(variant: Variant) -> list[str]:
 
 
 def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: int | None) -> Any:
-    """Return the executor of the runs: for a Ray cluster if it has an address, or else for this machine.
+    """Return the executor of a study: for the Ray cluster at `address`, or for this machine if `address` is None.
 
-    None for `jobs` or `threads` selects the default.
+    If `jobs` or `threads` is None, its default is used.
     """
     import torch
 
@@ -165,9 +165,9 @@ def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: in
 
 
 def _train(study: Study, executor: Executor, quiet: bool) -> None:
-    """Train the runs and print the table. Exit with code 130 if the study was interrupted.
+    """Train the runs of a study and print its table. Exit with code 130 if the study was interrupted.
 
-    If runs failed, raise one error with a line for each of them.
+    If runs failed, raise an error with one line for each failed run.
     """
     from gankit.ablation.scheduler import combined_error, run_study
     from gankit.cli import INTERRUPTED, print_error
@@ -200,7 +200,7 @@ def _train(study: Study, executor: Executor, quiet: bool) -> None:
 
 
 def _checkpoints(stopped: list[StudyRun]) -> str:
-    """Return a sentence that names the stopped runs without a checkpoint. Runs that had not started do not count."""
+    """Return a message that lists the stopped runs without a checkpoint. Runs that had not started are ignored."""
     from gankit.storage.run_dir import RunDir
 
     started = [run for run in stopped if run.path.exists()]
@@ -211,7 +211,7 @@ def _checkpoints(stopped: list[StudyRun]) -> str:
 
 
 def _show_table(study: Study) -> None:
-    """Compare the runs, print the table, and write it into the folder of the study."""
+    """Compare the runs of a study, print the table, and write it to the study's folder."""
     from rich.console import Console
     from rich.text import Text
 
@@ -224,7 +224,7 @@ def _show_table(study: Study) -> None:
     write_json(study.path / "table.json", comparison.to_dict())
     console = Console(highlight=False)
     if not console.is_terminal:
-        # A file or a pipe has no width to which the lines must fit.
+        # A large width avoids line wrapping if stdout is a file or a pipe.
         console = Console(highlight=False, width=1000)
     console.print(terminal_table(comparison))
     for note in notes(comparison):

@@ -1,4 +1,4 @@
-"""Table of a study, for the terminal and as Markdown."""
+"""Table with the effect of each trick in an ablation study, for the terminal and as Markdown."""
 
 from rich import box
 from rich.table import Table
@@ -15,7 +15,10 @@ FEW_SEEDS = 5  # number of seeds below which the confidence intervals are too wi
 
 
 def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
-    """Return a row for each trick and metric. Only the first row of a trick has its name and its cost."""
+    """Return the cells of the table as text, with a row for each trick and metric.
+
+    Only the first row of each trick contains the trick's name and cost.
+    """
     rows: list[tuple[str, ...]] = []
     for cost in comparison.costs:
         trick, ratio = cost.trick, format_cost(cost)
@@ -30,7 +33,7 @@ def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
 
 
 def seen(row: Row, seeds: int) -> str:
-    """Return `higher`, `lower, in 4 of 5 seeds` or `higher, in 2 of 5 seeds; others broke down`."""
+    """Return the verdict of a row, with the number of compared seeds if some are missing: `lower, in 4 of 5 seeds`."""
     if row.effect.pairs == seeds:
         return row.verdict
     others = "; others broke down" if row.failed else ""
@@ -38,19 +41,19 @@ def seen(row: Row, seeds: int) -> str:
 
 
 def signed(value: float) -> str:
-    """Return `+0.340` or `-0.120`."""
+    """Return a number as text with its sign, such as `+0.340` or `-0.120`."""
     return f"{'+' if value > 0 else ''}{number(value)}"
 
 
 def interval(effect: Effect) -> str:
-    """Return `-0.120 to +0.340`, or a dash if there is no interval."""
+    """Return the confidence interval as text, such as `-0.120 to +0.340`, or a dash if there is none."""
     if effect.low is None or effect.high is None:
         return "-"
     return f"{signed(effect.low)} to {signed(effect.high)}"
 
 
 def format_cost(cost: Cost) -> str:
-    """Return `1.52 (1.49 to 1.58)`, the ratio of the times of an iteration and its interval."""
+    """Return the ratio of the training times and its confidence interval as text, such as `1.52 (1.49 to 1.58)`."""
     if (ratio := cost.ratio) is None:
         return "-"
     spread = "" if ratio.low is None or ratio.high is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
@@ -58,7 +61,7 @@ def format_cost(cost: Cost) -> str:
 
 
 def notes(comparison: StudyComparison) -> list[str]:
-    """Return notes that explain the table."""
+    """Return the notes below the table, which explain its columns and list the runs that are not compared."""
     count = plural(len(comparison.seeds), "seed")
     lines = [
         f"effect: the metric with the trick minus the metric without it, paired by seed, mean over {count}. Higher is "
@@ -110,12 +113,12 @@ def notes(comparison: StudyComparison) -> list[str]:
 
 
 def which(seeds: list[int]) -> str:
-    """Return `seed 1` or `seeds 0, 3`."""
+    """Return a list of seeds as text: `seed 1` or `seeds 0, 3`."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def terminal_table(comparison: StudyComparison) -> Table:
-    """Return the table for the terminal."""
+    """Return the table as a `rich` table for the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
@@ -126,7 +129,7 @@ def terminal_table(comparison: StudyComparison) -> Table:
 
 
 def markdown(comparison: StudyComparison, title: str) -> str:
-    """Return the table and its notes as Markdown."""
+    """Return the table of a study and its notes as Markdown."""
     lines = [f"# {title}", "", f"| {' | '.join(COLUMNS)} |"]
     lines.append(f"| {' | '.join('---:' if name in RIGHT else '---' for name in COLUMNS)} |")
     lines += [f"| {' | '.join(row)} |" for row in cells(comparison)]

@@ -1,4 +1,4 @@
-"""`gankit animate`: write the image grids of a run as an animation."""
+"""`gankit animate`: write the image grids of a run as an animated GIF."""
 
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from gankit.cli.arguments import check_output_file
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", metavar="X.gif", required=True, type=click.Path(path_type=Path), help="File to write.")
 def command(run: Path, out: Path) -> None:
-    """Write the grids of RUN as an animated GIF: images of the same z during training.
+    """Write the image grids of RUN as an animated GIF. It shows how the images of the same z change.
 
-    The caption of each frame is its iteration. The setting output.sample_every decides how many grids there are.
-    Damaged grids are left out, and grids of other z than the newest, such as after a change of output.sample_count.
+    The caption of each frame is the iteration of its grid. The setting output.sample_every is the number of iterations
+    between two grids. Damaged grids are left out. Grids whose z differs from that of the newest grid are also left out,
+    for example after a change of output.sample_count.
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
@@ -27,10 +28,10 @@ def command(run: Path, out: Path) -> None:
     check_output_file("--out", out, ".gif")
     grids = RunDir.open(run).grids()
     groups = group_by_z(grids)
-    # All frames need one size. A plugin that draws grids itself may have changed it.
+    # All frames of a GIF must have the same size, but the size of grids that a plugin draws may change.
     same_size = [path for path in groups.same_z if image_size(path) == image_size(groups.same_z[-1])]
     chosen = spread(same_size, MOST_FRAMES)
-    # The frames are checked before writing, because the duration of each depends on their number.
+    # All grids are checked before writing, because the duration of a frame depends on the number of undamaged grids.
     frames = [path for path in chosen if is_whole(path)]
     for path in [*groups.damaged, *(path for path in chosen if path not in frames)]:
         click.echo(f"{path}: damaged, and left out")

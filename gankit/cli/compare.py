@@ -1,4 +1,4 @@
-"""`gankit compare`: compare runs."""
+"""`gankit compare`: compare runs in a table and on an HTML page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gankit.report.comparison import RunComparison
 
 
-MAX_WIDTH = 10_000  # characters in a line of a table that is not printed to a terminal
+MAX_WIDTH = 10_000  # console width in characters at which a table is measured, so that its lines are not wrapped
 
 
 @click.command("compare")
@@ -25,10 +25,11 @@ MAX_WIDTH = 10_000  # characters in a line of a table that is not printed to a t
 def command(runs: tuple[Path, ...], html: Path | None) -> None:
     """Compare RUNs in a table: state, metrics, time, speed, parameters and memory of each.
 
-    A run is named by the settings that differ from the other runs. Runs that differ only in the seed share a row with
-    the mean, the minimum and the maximum. Metrics with different protocols are in different columns.
+    A run is named by the settings in which it differs from the other runs. Runs that differ only in the seed share a
+    row with the mean, the minimum and the maximum of their values. Values of a metric with different protocols
+    are in different columns.
 
-    The page of --html opens without a network.
+    The page of --html needs no network connection.
     """
     from rich.console import Console
     from rich.measure import Measurement

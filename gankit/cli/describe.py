@@ -16,7 +16,7 @@ from gankit.suggest import RENAMED, nearest
 def command(plugin: str) -> None:
     """Show the documentation, origin, hooks and settings of PLUGIN.
 
-    PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. If several kinds have the name, all are shown.
+    PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. If several plugins have the name, all are shown.
     """
     for position, resolved in enumerate(find(plugin, Registry.installed())):
         if position:
@@ -25,16 +25,17 @@ def command(plugin: str) -> None:
 
 
 def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
-    """Return the plugins of this name, usually one.
+    """Return all plugins with the given name. Usually there is one.
 
     Raises:
-        PluginError: there is none, or it cannot be imported. The error suggests the nearest name.
+        PluginError: no plugin has the name, or no plugin of that name can be imported. The message suggests
+            similar names.
     """
     if ":" in name:
         return [registry.find(name, ("trick",), Path())]
     entries = [e for e in registry.entries if name in (e.name, e.label, f"{e.name}@{e.distribution}")]
     if not entries and name.endswith(".py"):
-        # An empty class name causes an error that lists the classes of the file.
+        # With an empty class name, `find` raises an error that lists the classes of the file.
         return [registry.find(f"{name}:", ("trick",), Path())]
     if not entries and name in KINDS:
         raise PluginError(f"{name} is a kind of plugin; `gankit list-plugins --kind {name}` lists its plugins")
@@ -56,7 +57,7 @@ def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
 
 
 def _suggestion(name: str, registry: Registry) -> str:
-    """Return a hint with the nearest names, or for a label of the wrong kind (`trick.r1`) with the right label."""
+    """Return a hint for an unknown name: similar names, or the correct label if its kind is wrong, as in `trick.r1`."""
     _, dot, last = name.rpartition(".")
     labels = [e.label for e in registry.entries if dot and e.name == RENAMED.get(last, last)]
     if labels:
@@ -65,7 +66,7 @@ def _suggestion(name: str, registry: Registry) -> str:
 
 
 def describe(resolved: ResolvedPlugin) -> None:
-    """Print the documentation, origin, hooks and settings of a class."""
+    """Print the documentation, origin, hooks and settings of a plugin."""
     from gankit.cli.settings_help import setting_rows
     from gankit.plugin.base import Plugin
     from gankit.plugin.hooks import check_hooks, hooks_of
@@ -77,7 +78,7 @@ def describe(resolved: ResolvedPlugin) -> None:
     plugin_class = as_plugin_class(resolved, (kind or "generator",))
     check_hooks(plugin_class, resolved.use)
     click.echo(f"{plugin_class.name}: {kind or 'a network for the slot generator or discriminator'}")
-    # Without a docstring, inspect.getdoc would return that of the base class.
+    # If the class has no docstring, inspect.getdoc would return the docstring of its base class.
     if target.__doc__:
         click.echo(f"\n{inspect.cleandoc(target.__doc__)}")
     facts = {

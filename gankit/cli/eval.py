@@ -1,4 +1,4 @@
-"""`gankit eval`: compute metrics of generated images."""
+"""`gankit eval`: compute metrics that compare generated images with real ones."""
 
 import json
 import math
@@ -40,12 +40,12 @@ def command(
     trust: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Compute metrics of TARGET, a run, a generator file or a folder of images, against real images.
+    """Compute metrics of TARGET against real images. TARGET is a run, a generator file or a folder of images.
 
     The real images are the training data, unless --against is given. KEY=VALUE overrides settings of the recipe's
-    tables data, extractor, metrics and evaluation: extractor.path=FILE, data.resolution=64. Metrics are comparable only
-    if their protocols, which are printed with them, are equal. The metrics of a run are added to its evaluations.jsonl
-    and report.html.
+    tables data, extractor, metrics and evaluation, for example extractor.path=FILE or data.resolution=64. The protocol
+    is printed with the metrics; metrics with different protocols are not comparable. If TARGET is a run, the metrics
+    are added to its evaluations.jsonl and report.html.
 
     \b
     gankit eval RUN
@@ -67,7 +67,7 @@ def command(
         directory.log_evaluation(row)
         write_report(directory)
     if as_json:
-        # JSON has no NaN and no infinity.
+        # NaN and infinity are written as null, because JSON does not have them.
         finite = {name: value if math.isfinite(value) else None for name, value in row["metrics"].items()}
         click.echo(json.dumps(row | {"metrics": finite}))
         return

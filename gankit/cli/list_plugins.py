@@ -19,15 +19,15 @@ from gankit.suggest import nearest
 
 @dataclass(frozen=True)
 class Row:
-    """A plugin in the list. The fields are the keys in the output of `--json`."""
+    """Row of one plugin in the list of plugins. The names of the fields are the keys in the output of `--json`."""
 
     name: str
-    kind: str  # kind of the plugin, or empty if only an import would show it
+    kind: str  # kind of the plugin; empty if it cannot be read from the source code
     hooks: list[str]
     distribution: str
     version: str
     summary: str
-    error: str = ""  # reason why it cannot be used, or empty
+    error: str = ""  # reason why the plugin cannot be used; empty if it can be used
 
 
 @click.command("list-plugins")
@@ -37,9 +37,9 @@ class Row:
 @click.option("--hook", metavar="HOOK", help="List only plugins with this hook point: loss_terms, step_order, ...")
 @click.option("--check", is_flag=True, help="Import every plugin, to find the ones that cannot be imported.")
 def command(long: bool, as_json: bool, kind: str | None, hook: str | None, check: bool) -> None:
-    """List the installed plugins by kind. `gankit describe NAME` shows the documentation of one.
+    """List the installed plugins by kind. `gankit describe NAME` shows the documentation of a plugin.
 
-    The source code of the plugins is read. They are imported only with --check.
+    The list is read from the source code of the plugins. The plugins are imported only with --check.
     """
     entries = Registry.installed().entries
     checks = (("--kind", kind, "kind", KINDS), ("--hook", hook, "hook point", KIND_OF_HOOK))
@@ -68,14 +68,14 @@ def command(long: bool, as_json: bool, kind: str | None, hook: str | None, check
 
 
 def _truncated(line: str) -> str:
-    """Return a line, cut to the width of the terminal if stdout is one."""
+    """Return the line, truncated to the width of the terminal if stdout is a terminal."""
     if not sys.stdout.isatty() or len(line) <= (width := shutil.get_terminal_size().columns):
         return line
     return f"{line[: width - 1]}…"
 
 
 def read(entry: Entry, scanner: ClassScanner) -> Row:
-    """Return the row of a plugin from its source code, without importing it."""
+    """Return the row of a plugin in the list of plugins. Read the plugin's source code without importing it."""
     try:
         if entry.kind not in (*KINDS, None):
             raise PluginError(
@@ -90,11 +90,11 @@ def read(entry: Entry, scanner: ClassScanner) -> Row:
 
 
 def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]]:
-    """Return the kind and the hook points of a class."""
+    """Return the kind and the hook points of a plugin's scanned class. Raise PluginError if the class is not valid."""
     from gankit.plugin.hooks import unknown_arguments, unknown_hook
     from gankit.plugin.resolve import check_api_version
 
-    if not scanned.is_plugin:  # a network class
+    if not scanned.is_plugin:  # the registered class is a network, not a plugin
         return entry.kind or "", [f"build_{entry.kind}"] if entry.kind in ("generator", "discriminator") else []
     for name, arguments in scanned.hooks.items():
         if name not in KIND_OF_HOOK:
@@ -110,7 +110,7 @@ def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]
 
 
 def imported(entry: Entry) -> Row:
-    """Return the row of a plugin from its imported class."""
+    """Import a plugin and return its row in the list of plugins."""
     from gankit.plugin.base import Plugin
     from gankit.plugin.hooks import check_hooks, hooks_of
     from gankit.plugin.resolve import as_plugin_class

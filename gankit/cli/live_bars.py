@@ -1,4 +1,4 @@
-"""Live progress bars with lines of text below them, for runs and for studies."""
+"""Live progress bars with lines of text below them, for single runs and for ablation studies."""
 
 import os
 import sys
@@ -13,10 +13,11 @@ STDERR = 2
 
 
 class LiveBars(Progress):
-    """Progress bars and lines below them. rich redraws them in a thread, so training never waits for the terminal.
+    """Progress bars and lines of text. rich redraws them in a thread, so that training does not wait for the terminal.
 
-    The description of a task is markup. Its fields `count` and `left` are texts to the right of its bar. Before each
-    redraw, the thread calls `update`, which updates the tasks and returns the lines below the bars.
+    Each rich task has one bar. The task's description is written in rich's markup. The task's fields `count` and `left`
+    are shown to the right of the bar. Before each redraw, the thread calls `update`, which updates the tasks and
+    returns the lines below the bars.
     """
 
     def __init__(self, console: Console, update: Callable[[], Sequence[RenderableType]]) -> None:
@@ -33,7 +34,7 @@ class LiveBars(Progress):
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        # rich calls this method also before the first task is added.
+        # rich also calls this method before the first task is added, when there is nothing to show.
         if self.tasks:
             lines = self.update_tasks()
             yield self.make_tasks_table(self.tasks)
@@ -41,12 +42,12 @@ class LiveBars(Progress):
 
 
 def live_console(quiet: bool) -> Console | None:
-    """Return the console for a live display, or None if `quiet` or if stdout is not a terminal that can show it."""
+    """Return the console for a live display, or None if `quiet` or if stdout is not a terminal that supports it."""
     console = Console(highlight=False)
-    # stdout itself is checked, because FORCE_COLOR makes rich treat a pipe as a terminal.
+    # `isatty` is checked too, because rich treats a pipe as a terminal if FORCE_COLOR is set.
     return None if quiet or not sys.stdout.isatty() or not console.is_interactive else console
 
 
 def write_from_signal_handler(line: str) -> None:
-    """Write a line to stderr without Python's buffers, which the interrupted code may be using."""
+    """Write a line to stderr without Python's buffer, because the interrupted code may be using that buffer."""
     os.write(STDERR, f"{line}\n".encode())

@@ -19,17 +19,18 @@ from gankit.scaffold import check_new, names_for, write_file, write_package
     help="Folder of the package, or of the single file. [default: gankit-NAME, or the current folder]",
 )
 def command(name: str, single_file: bool, out: Path | None) -> None:
-    """Write a working plugin called NAME, to be changed into your own.
+    """Write a working plugin called NAME, as a template for your own.
 
-    A package has the plugin in one module, a test, a README and a workflow for continuous integration. Once the package
-    is installed, gankit finds the plugin. NAME is lower-case words joined by '_'.
+    The plugin is a package with one module, a test, a README and a workflow for continuous integration. Once the
+    package is installed, gankit finds the plugin. With --single-file, only one Python file is written. NAME consists of
+    lower-case words joined by '_'.
     """
     names = names_for(name)
     check_new(name, Registry.installed())
     if single_file:
         path = write_file(name, out or Path())
         click.echo(f"written: {path}")
-        # A relative path in an override must start with a dot.
+        # `./` is added, because a relative path in an override must start with a dot.
         location = str(path) if path.is_absolute() else f"./{path}"
         override = f"tricks.{name}.use={location}:{names['class_name']}"
         print_next(f"gankit run gaussian_ring {quoted(override)}")

@@ -1,4 +1,4 @@
-"""Commands that a verb suggests when it is done."""
+"""Suggestions for the next command, printed at the end of a verb."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from gankit.runtime.torchrun_env import place_of_process
 
 
 def print_next(*commands: str) -> None:
-    """Print the commands that a user may want next."""
+    """Print suggestions for the next command, one on each line."""
     click.echo("next:")
     for command in commands:
         click.echo(f"  {command}")
@@ -21,7 +21,7 @@ def print_next(*commands: str) -> None:
 
 
 def resume_command(directory: Path) -> str:
-    """Return the command that resumes a run with as many ranks as there are now."""
+    """Return the command that resumes a run with the current number of ranks."""
     place = place_of_process()
     if place.size == 1:
         program = "gankit"
@@ -35,5 +35,5 @@ def resume_command(directory: Path) -> str:
 
 
 def quoted(path: object) -> str:
-    """Return a path, quoted for a shell."""
+    """Return a path or another value as text, quoted for a shell."""
     return shlex.quote(str(path))

@@ -1,4 +1,4 @@
-"""`gankit prepare`: write a dataset as one file that loads fast."""
+"""`gankit prepare`: convert a dataset to one file that loads fast."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     """Convert the images of DATA to one file that loads fast.
 
-    DATA is a data plugin, as in data.use of a recipe: images, mnist, ./my_data.py:MyData. KEY=VALUE is one of its
-    settings; `gankit describe DATA` lists them.
+    DATA is the name of a data plugin or a class in a file, as in data.use of a recipe: images, mnist or
+    ./my_data.py:MyData. KEY=VALUE is a setting of this plugin; `gankit describe DATA` lists its settings.
     """
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
 
-    # SIGTERM must remove the incomplete file, as Ctrl-C does.
+    # SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that the incomplete file is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     dataset = load_dataset(data, overrides)
     bar = progress_bar()
@@ -45,7 +45,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # The bar starts at the first image, because a download before it may show its own bar.
+            # The bar starts when the first image is written, because an earlier download may show its own bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)
@@ -58,7 +58,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
 
 
 def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
-    """Return the dataset of a data plugin with these settings."""
+    """Return the dataset of the data plugin `use`. The settings have the form `KEY=VALUE`."""
     from gankit.errors import recipe_errors
     from gankit.plugin.build import build_plugins
     from gankit.plugin.registry import Registry

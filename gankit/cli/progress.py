@@ -27,7 +27,7 @@ STOPPING = "stopping after this iteration, with a checkpoint; a second Ctrl-C st
 
 
 class Pace:
-    """Speed of the last half minute. The first iterations of a process are slow, so they are dropped after a while."""
+    """Training speed over the last 30 seconds, so that the slow first iterations of a process soon no longer count."""
 
     WINDOW = 30.0
     SPACING = 0.5
@@ -37,7 +37,10 @@ class Pace:
         self.marks: deque[tuple[float, int, int]] = deque()
 
     def mark(self, iterations: int, images: int) -> None:
-        """Record the total numbers so far. Most calls only replace the newest mark, so that there are few marks."""
+        """Record the current time with the total numbers of iterations and images.
+
+        Calls within half a second share one record, so that only a few records are stored.
+        """
         marks, now = self.marks, self.now()
         if len(marks) > 1 and now - marks[-2][0] < self.SPACING:
             marks[-1] = (now, iterations, images)
@@ -47,12 +50,15 @@ class Pace:
             marks.popleft()
 
     def images_per_second(self) -> float | None:
-        """Return the images per second, or None before the first iteration is done."""
+        """Return the number of images per second, or None before the first iteration is done."""
         (start, _, before), (end, _, after) = self.marks[0], self.marks[-1]
         return (after - before) / (end - start) if end > start else None
 
     def seconds_left(self, iterations: int) -> float | None:
-        """Return the time for this many further iterations, or None before the first iteration is done."""
+        """Return the expected time for `iterations` more iterations, in seconds.
+
+        Return None before the first iteration is done.
+        """
         (start, before, _), (end, after, _) = self.marks[0], self.marks[-1]
         if after == before:
             return None
@@ -61,7 +67,10 @@ class Pace:
 
 
 class RunProgress(Reporter):
-    """Base of both displays of a run, a context manager around it. `status` is shown until the run starts."""
+    """Base class of the live and the plain progress display of a run. Use it as a context manager around the run.
+
+    `status` is a line in the terminal that shows the current stage before the run starts.
+    """
 
     def __init__(self, status: StatusLine | None = None) -> None:
         self.status = status or StatusLine(quiet=True)
@@ -115,14 +124,14 @@ class RunProgress(Reporter):
         write_report_of(directory, self.informed)
 
     def speed_and_time_left(self) -> str:
-        """Return `384 images/s  12 min 30 s left`. Values that are not known yet are left out."""
+        """Return the speed and the remaining time: `384 images/s  12 min 30 s left`. Unknown values are left out."""
         rate, left = self.pace.images_per_second(), self.pace.seconds_left(self.total - self.iteration)
         known = [f"{rate:.0f} images/s"] if rate is not None else []
         return "  ".join(known + ([f"{duration(left)} left"] if left is not None else []))
 
 
 class PlainProgress(RunProgress):
-    """One line of plain text for each row of `log.jsonl`."""
+    """Plain display: one line of text for each row of `log.jsonl`."""
 
     def logged(self, row: dict[str, Any]) -> None:
         super().logged(row)
@@ -159,7 +168,7 @@ class LiveProgress(RunProgress):
 
     def warned(self, sentence: str) -> None:
         self.status.clear()
-        # rich prints above the live display, which would overwrite the output of `click.echo`.
+        # `console.print` writes above the live display. Output of `click.echo` would be overwritten by the display.
         self.bars.console.print(Text(f"warning: {sentence}"))
 
     def stopping(self) -> None:
@@ -169,7 +178,7 @@ class LiveProgress(RunProgress):
         self.bars.stop()
 
     def update(self) -> Sequence[RenderableType]:
-        """Update the bar and return the lines below it."""
+        """Update the progress bar and return the lines of text below it."""
         self.bars.update(self.task, completed=self.iteration, count=f"{100 * self.iteration // self.total}%")
         lines = Table.grid(padding=(0, 2))
         for player in PLAYERS:
@@ -178,16 +187,16 @@ class LiveProgress(RunProgress):
         if self.metrics:
             lines.add_row(Text("metrics", "cyan"), Text("   ").join(_values(self.metrics)))
         state = f"iteration {self.iteration}/{self.total}  {self.speed_and_time_left()}"
-        # The short line comes last, so that the "^C" that a terminal echoes does not make it wrap.
+        # The shortest line is the last one, so that it does not wrap when the terminal appends "^C" to it.
         return lines, Text(STOPPING if self.stop_requested else state)
 
 
 def _values(values: dict[str, float]) -> list[Text]:
-    """Return names and values, with a non-breaking space between a name and its value."""
+    """Return one `Text` for each value: its name, a non-breaking space and the value."""
     return [Text.assemble((f"{name}\u00a0", "dim"), number(value)) for name, value in values.items()]
 
 
 def run_progress(quiet: bool, status: StatusLine | None = None) -> RunProgress:
-    """Return the live display if stdout is a terminal that can show it, and plain lines otherwise or if `quiet`."""
+    """Return the live display, or the plain display if `quiet` or if stdout is not a terminal that can show it."""
     console = live_console(quiet)
     return PlainProgress(status) if console is None else LiveProgress(console, status)

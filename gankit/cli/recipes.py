@@ -13,7 +13,7 @@ from gankit.storage.atomic_io import write_text
 @click.group("recipes", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List the bundled recipes. `gankit run NAME` trains from one."""
+    """List the bundled recipes. `gankit run NAME` trains from the recipe NAME."""
     if context.invoked_subcommand is not None:
         return
     recipes = bundled_recipes()
@@ -26,7 +26,7 @@ def command(context: click.Context) -> None:
 @command.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Print a recipe."""
+    """Print the bundled recipe NAME."""
     click.echo(bundled_recipe(name).read_text(encoding="utf-8"), nl=False)
 
 
@@ -34,15 +34,15 @@ def show(name: str) -> None:
 @click.argument("name")
 @click.argument("destination", metavar="[DEST]", type=click.Path(path_type=Path), default=Path())
 def copy(name: str, destination: Path) -> None:
-    """Copy a recipe to a file or folder DEST, to edit it. DEST is the current folder by default.
+    """Copy a bundled recipe for editing. DEST is a file or a folder, by default the current folder.
 
-    Recipes that it extends are copied into the same folder. No file is overwritten.
+    The recipes that NAME extends are copied into the same folder. Existing files are not overwritten.
     """
     recipe, *bases = with_bases(bundled_recipe(name))
     target = destination / recipe.name if destination.is_dir() else destination
     copies = {target: recipe} | {target.parent / base.name: base for base in bases}
     texts = {path: source.read_text(encoding="utf-8") for path, source in copies.items()}
-    # A base recipe may exist already from an earlier copy, if it is equal.
+    # A base recipe that an earlier copy has already written is accepted if its text is identical.
     new = {p: t for p, t in texts.items() if p == target or not p.exists() or p.read_text(encoding="utf-8") != t}
     for path in new:
         if path.exists():

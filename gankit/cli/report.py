@@ -1,4 +1,4 @@
-"""`gankit report`: write a run as one page."""
+"""`gankit report`: write the report of a run as one HTML page."""
 
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from gankit.cli.arguments import check_output_file
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", metavar="X.html", type=click.Path(path_type=Path), help="File. [default: RUN/report.html]")
 def command(run: Path, out: Path | None) -> None:
-    """Write RUN as one HTML page: how it ended, warnings, images, curves, metrics, recipe and environment.
+    """Write the report of RUN as one HTML page: outcome, warnings, images, curves, metrics, recipe and environment.
 
-    The page opens without a network. Every run writes it at its end. This verb updates it during a run.
+    The page needs no network connection. Each run writes its report when it ends. Use this command to write the report
+    of an unfinished run.
     """
     from gankit.report.page import page
     from gankit.report.run_record import read_run

@@ -11,9 +11,9 @@ from gankit.cli.status_line import StatusLine
 @quiet_option
 @overrides_argument
 def command(directory: str, quiet: bool, overrides: tuple[str, ...]) -> None:
-    """Resume the run in DIR, with the same result as if it had never stopped.
+    """Resume the run in DIR. The result is the same as that of an uninterrupted run.
 
-    KEY=VALUE may change train.iterations, train.device and output.*; all other settings affect what is trained.
+    KEY=VALUE may change train.iterations, train.device and output.*. All other settings are fixed when a run starts.
     """
     with StatusLine(quiet) as status:
         status.show("importing torch")

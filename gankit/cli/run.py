@@ -18,10 +18,10 @@ def command(
 ) -> None:
     """Train from RECIPE: a file, or the name of a bundled recipe.
 
-    The same recipe on several devices or machines: torchrun --nproc-per-node 4 -m gankit run RECIPE.
+    Train on several devices or machines with torchrun: torchrun --nproc-per-node 4 -m gankit run RECIPE.
 
-    KEY=VALUE overrides a setting of the recipe with a TOML value: train.iterations=100. Ctrl-C finishes the iteration,
-    writes a checkpoint and prints the command that resumes the run.
+    KEY=VALUE overrides a setting of the recipe, for example train.iterations=100. VALUE is a TOML value. After Ctrl-C,
+    the run finishes its iteration, writes a checkpoint and prints the command that resumes it.
     """
     with StatusLine(quiet) as status:
         status.show("importing torch")

@@ -1,4 +1,4 @@
-"""Common part of `run` and `resume`: train under a display, and print how the run ended."""
+"""Common part of `gankit run` and `gankit resume`: train with a progress display, and print how the run ended."""
 
 from collections.abc import Callable
 
@@ -16,9 +16,9 @@ from gankit.training.reporter import Outcome
 
 
 def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, status: StatusLine) -> None:
-    """Train a run, and print how it ended, where its files are and what to do next.
+    """Call `begin`, which trains. Then print how the run ended, where its files are and which commands to use next.
 
-    Exit with code 130 if the run was interrupted.
+    Exit with code 130 if the user interrupted the run.
     """
     progress = run_progress(quiet, status)
     try:
@@ -31,7 +31,7 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
         print_next(resume_command(progress.directory.path))
         raise SystemExit(INTERRUPTED) from None
     if place_of_process().rank:
-        # Only rank 0 prints how the run ended, and its exit code is that of the run.
+        # Only rank 0 prints how the run ended. The other ranks exit with code 0.
         return
     resume = resume_command(directory.path)
     if outcome.interrupted:
@@ -45,7 +45,7 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
     click.echo(f"  images     {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
     trust = " --trust" if untrusted_uses(read_generator_file(directory.generator_file)[0]) else ""
-    # More iterations are not suggested if a plugin stopped the run.
+    # Suggest a command that trains for more iterations, unless a plugin stopped the run.
     further = [f"{resume} train.iterations={2 * outcome.iterations}"] if outcome.stop_reason is None else []
     print_next(
         f"gankit show {quoted(directory.path)}",

@@ -1,4 +1,4 @@
-"""Facts of a run as text."""
+"""Text descriptions of a run's images and networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES_SHOWN = 10
 
 
 def describe_images(run: TrainingRun) -> str:
-    """Return `1x28x28, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9`."""
+    """Return the image shape and the classes of a run as text: `1x28x28, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9`."""
     data = run.dataset
     shape = f"{data.channels}x{data.resolution}x{data.resolution}"
     names = data.class_names
@@ -26,5 +26,5 @@ def describe_images(run: TrainingRun) -> str:
 
 
 def describe_parameters(network: nn.Module) -> str:
-    """Return `1,234,567 parameters`."""
+    """Return the number of parameters of a network as text: `1,234,567 parameters`."""
     return plural(sum(p.numel() for p in network.parameters()), "parameter")

@@ -10,13 +10,13 @@ from click.core import ParameterSource
 from gankit.cli.arguments import check_output_file, device_option
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes of unsupported image types. With one of them, the user does not mean a folder."""
+"""Suffixes of image formats that cannot be written. With such a suffix, the path in `--out` is rejected."""
 
-SWEEP_COLUMNS = 10  # images in a row of a truncation sweep, unless --count is given
+SWEEP_COLUMNS = 10  # default number of images in each row of a truncation sweep
 
 
 class Thresholds(click.ParamType):
-    """Numbers above 0, separated by commas."""
+    """Click parameter type for truncation thresholds: numbers above 0, separated by commas."""
 
     name = "thresholds"
 
@@ -28,7 +28,7 @@ class Thresholds(click.ParamType):
         above_zero = click.FloatRange(min=0, min_open=True)
         thresholds = tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
         if any(math.isnan(threshold) for threshold in thresholds):
-            # FloatRange does not exclude NaN.
+            # click.FloatRange accepts NaN, so NaN is rejected here.
             self.fail(f"{value!r} contains NaN; use 'inf' for the whole prior.", parameter, context)
         return thresholds
 
@@ -69,14 +69,14 @@ def command(
     device: str | None,
     trust: bool,
 ) -> None:
-    """Draw images from FILE, a generator.safetensors or a run directory.
+    """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
 
-    A PATH that ends in .png becomes a grid with a row for each class. Any other PATH becomes a new folder with one PNG
-    file for each image, with the classes in turn.
+    If PATH ends in .png, write one grid, with a row for each class. Otherwise, create the folder PATH and write one PNG
+    file for each image. The images cycle through the classes.
 
     \b
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
-    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is the whole prior
+    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf: no truncation
     """
     from gankit.errors import InputError
     from gankit.formatting import plural

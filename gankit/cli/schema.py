@@ -1,4 +1,4 @@
-"""`gankit schema`: write the JSON Schema of recipes."""
+"""`gankit schema`: write the JSON Schema for recipes."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ from gankit.storage.atomic_io import write_text
 @click.command("schema")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="File to write. [default: stdout]")
 def command(out: Path | None) -> None:
-    """Write the JSON Schema of recipes, with every installed plugin.
+    """Write the JSON Schema for recipes. It includes the settings of every installed plugin.
 
-    Editors that support TOML (Even Better TOML, taplo, and others) complete and check a recipe whose first line is
+    TOML editor extensions, such as Even Better TOML or taplo, complete and check a recipe whose first line is
     `#:schema gankit.schema.json`.
     """
     from gankit.recipe.json_schema import recipe_schema

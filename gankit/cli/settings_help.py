@@ -1,4 +1,4 @@
-"""Help for the settings of a plugin, from its pydantic `Config`."""
+"""Help texts for the settings of a plugin, generated from its pydantic class `Config`."""
 
 import json
 import types
@@ -13,7 +13,11 @@ SIZES = {"min_length": "at least {} long", "max_length": "at most {} long", "pat
 
 
 def setting_rows(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str]]:
-    """Return name and help of each setting: type, bounds, default and meaning. Nested settings are `table.name`."""
+    """Return the name and the help text of each setting.
+
+    The help text contains the type, the bounds, the default value and the description. The name of a nested setting is
+    `table.name`.
+    """
     rows = []
     for name, field in config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -26,7 +30,7 @@ def setting_rows(config: type[BaseModel], prefix: str = "") -> list[tuple[str, s
 
 
 def typed(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
-    """Return a TOML type with its bounds: `float >= 0`, `"relu" or "tanh"`, `[float, float]`."""
+    """Return the TOML type of a setting and its bounds as text: `float >= 0`, `"relu" or "tanh"`, `[float, float]`."""
     bounds = [
         pattern.format(value)
         for constraint in metadata
@@ -44,7 +48,7 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(json.dumps(value) for value in arguments)
     if origin in (Union, types.UnionType):
-        # None is omitted, because a TOML file cannot contain it.
+        # None is left out of the list of types, because TOML has no null value.
         return " or ".join(typed(a) for a in arguments if a is not type(None))
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"[{', '.join(typed(a) for a in arguments)}]"
@@ -60,7 +64,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """Return `default 0.1`, `required` or `may be left out`."""
+    """Return a setting's default as text: `default 0.1`, `required`, or `may be left out` if the default is None."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import click
 
-LINES_BELOW = 2  # lines of the terminal below the image: its path, and the next prompt
+LINES_BELOW = 2  # number of terminal lines kept free below the image, for its path and the next prompt
 
 
 @click.command("show")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 def command(run: Path) -> None:
-    """Show the newest grid of RUN, or an image file, in the terminal, and print its path.
+    """Show the newest image grid of RUN in the terminal, and print its path. RUN may also be an image file.
 
-    The image is as large as fits. If stdout is not a terminal with colours, only the path is printed.
+    An image that is larger than the terminal is downsized. If stdout is not a terminal with colours, only the path is
+    printed.
     """
     from rich.console import Console
 

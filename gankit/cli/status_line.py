@@ -1,6 +1,6 @@
-"""Status line that names the current stage before a run starts, such as `importing torch`.
+"""Status line on stderr. It shows the current stage before training starts, such as `importing torch`.
 
-rich.status is not used, because it redirects stdout to stderr and takes long to import.
+rich.status is not used, because it redirects stdout to stderr and is slow to import.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class StatusLine:
-    """Context manager for the last line of stderr, if that is a terminal. The line is cleared at the end.
+    """Context manager that shows a status line on stderr and clears it at the end.
 
-    Only rank 0 shows the line. This module does not import torch, because that import is the first stage.
+    Only rank 0 shows the line, and only on a terminal. This module does not import torch, because the line must be
+    visible while torch is imported.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -32,11 +33,14 @@ class StatusLine:
         self.clear()
 
     def show(self, stage: str) -> None:
-        """Replace the line. The cursor goes back to the start of the line, so that other output overwrites it."""
+        """Show the name of a stage.
+
+        The cursor then returns to the start of the line, so that later output overwrites the name.
+        """
         if self.visible:
             click.echo(f"{CLEAR_LINE}{stage} ...\r", nl=False, err=True)
 
     def clear(self) -> None:
-        """Clear the line."""
+        """Clear the status line."""
         if self.visible:
             click.echo(CLEAR_LINE, nl=False, err=True)

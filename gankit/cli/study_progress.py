@@ -1,4 +1,4 @@
-"""Progress of an ablation study: a live display on a terminal, a line for each run elsewhere."""
+"""Progress display of an ablation study: live bars on a terminal, plain lines of text otherwise."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handl
 from gankit.errors import GankitError
 from gankit.formatting import duration, plural
 
-READ_EVERY = 0.5  # seconds between two readings of the logs
+READ_EVERY = 0.5  # seconds between two reads of the runs' log files
 
 STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a second Ctrl-C stops at once"
 
 
 class StudyProgress(StudyReporter):
-    """Base of both displays of a study, a context manager around its runs. The clock `now` returns seconds."""
+    """Base class of the two progress displays of an ablation study, live and plain text.
+
+    It is a context manager: the study trains its runs in the block. `now` is a function that returns the time in
+    seconds.
+    """
 
     def __init__(self, study: Study, now: Callable[[], float] = time.monotonic) -> None:
         self.study, self.now = study, now
@@ -33,16 +37,18 @@ class StudyProgress(StudyReporter):
         self.done = set(outcomes)
         self.broke_down = sum(outcome["failed"] is not None for outcome in outcomes.values())
         self.failures: set[StudyRun] = set()
-        # Waiting runs may have checkpoints. The iterations up to them are not trained again.
+        # If the study was interrupted, its unfinished runs are resumed. Count the iterations that they have already
+        # completed.
         self.iterations = {
             run: self.totals[run] if run in self.done else _iteration(read_last_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
-        self.paces: dict[StudyRun, float | None] = {}  # seconds per iteration of each run in progress
+        self.paces: dict[StudyRun, float | None] = {}  # seconds per iteration of each run that is training
         self.started_at: dict[StudyRun, float] = {}
         self.running: list[StudyRun] = []
         self._read_at = -READ_EVERY
-        # Time of the first start of a run, and the number of iterations of all runs before it.
+        # Time at which the first run started, and the total number of iterations that all runs had completed at that
+        # time.
         self._start: tuple[float, int] | None = None
 
     def __enter__(self) -> StudyProgress:
@@ -74,7 +80,10 @@ class StudyProgress(StudyReporter):
             self._start = now, self._trained()
 
     def seconds_left(self) -> float | None:
-        """Return the time left for all runs, at the speed so far. It includes the start and end of processes."""
+        """Return the estimated time in seconds until all runs end, or None if no estimate is possible.
+
+        The estimate uses the average speed so far. This speed includes the time to start and end processes.
+        """
         left = sum(self._left(run) for run in self.totals)
         if self._start is None or left == 0:
             return None
@@ -84,12 +93,12 @@ class StudyProgress(StudyReporter):
         return (self.now() - start) / (trained - before) * left
 
     def run_seconds_left(self, run: StudyRun) -> float | None:
-        """Return the time left for one run, or None if its speed is not known yet."""
+        """Return the estimated time in seconds until a run ends, or None if its speed is not known yet."""
         pace = self.paces.get(run)
         return None if pace is None else pace * self._left(run)
 
     def state(self) -> str:
-        """Return `4 of 9 runs done, 2 running, 3 waiting  12 min 3 s left`."""
+        """Return the state of the study as text: `4 of 9 runs done, 2 running, 3 waiting  12 min 3 s left`."""
         waiting = len(self.totals) - len(self.done) - len(self.failures) - len(self.running)
         parts = [f"{len(self.done)} of {plural(len(self.totals), 'run')} done"]
         parts += [f"{self.broke_down} broke down"] if self.broke_down else []
@@ -106,7 +115,7 @@ class StudyProgress(StudyReporter):
 
 
 class PlainStudyProgress(StudyProgress):
-    """One line of plain text whenever a run starts or ends."""
+    """Plain-text display: one line whenever a run starts or ends."""
 
     def polled(self, running: list[StudyRun]) -> None:
         before = set(self.started_at)
@@ -132,7 +141,7 @@ class PlainStudyProgress(StudyProgress):
 
 
 class LiveStudyProgress(StudyProgress):
-    """Live display: a bar for the whole study, and below it one for each run in progress."""
+    """Live display: one progress bar for the whole study, and below it one for each run that is training."""
 
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)
@@ -141,7 +150,7 @@ class LiveStudyProgress(StudyProgress):
         self.stop_requested = False
         name = f"[bold]{escape(study.base.recipe.name)}"
         self.task = self.bars.add_task(name, total=sum(self.totals.values()), count="", left="")
-        # All tasks are added here, because adding one in `update` would start another redraw.
+        # All bars are added here. `update` runs during a redraw, and adding a bar there would start another redraw.
         self.tasks = {
             run: self.bars.add_task(f"[cyan]{escape(run.name)}", total=total, visible=False, count="", left="")
             for run, total in self.totals.items()
@@ -167,13 +176,15 @@ class LiveStudyProgress(StudyProgress):
         self.stop_requested = True
 
     def update(self) -> Sequence[RenderableType]:
-        """Update the bars and return the lines below them."""
+        """Update the progress bars, and return the lines of text to show below them."""
         total, running = sum(self.totals.values()), self.running
         done = total - sum(self._left(run) for run in self.totals)
         self.bars.update(self.task, completed=done, count=f"{100 * done // total}%")
-        # The short line comes last, so that the "^C" that a terminal echoes does not make it wrap.
+        # Terminals print "^C" at the end of the last line. A progress bar leaves no room for it, so the last line is a
+        # short text.
         last = Text(STOPPING if self.stop_requested else self.state())
-        # rich crops a display that is too high. One line is for the study, and one stays empty for the cursor.
+        # rich crops a display that has more lines than the terminal. One line is reserved for the bar of the whole
+        # study, and one for the cursor.
         room = max(0, self.console.height - 2 - len(last.wrap(self.console, self.console.width)))
         shown = running if len(running) <= room else running[: max(0, room - 1)]
         for run, task in self.tasks.items():
@@ -190,12 +201,12 @@ class LiveStudyProgress(StudyProgress):
 
 
 def _iteration(rows: list[dict[str, Any]]) -> int:
-    """Return the iteration of the last of these log rows, or 0."""
+    """Return the iteration of the last of these rows of log.jsonl, or 0 if there are no rows."""
     return rows[-1]["iteration"] if rows else 0
 
 
 def format_outcome(outcome: dict[str, Any]) -> str:
-    """Return `done`, `broke down, REASON` or `ended at iteration 60: REASON`."""
+    """Return the outcome of a run as text: `done`, `broke down, REASON` or `ended at iteration 60: REASON`."""
     if outcome["failed"] is not None:
         return f"broke down, {outcome['failed'].partition('. ')[0]}"
     if outcome["stop_reason"] is not None:
@@ -204,6 +215,9 @@ def format_outcome(outcome: dict[str, Any]) -> str:
 
 
 def study_progress(study: Study, quiet: bool) -> StudyProgress:
-    """Return the live display if stdout is a terminal that can show it, and plain lines otherwise or if `quiet`."""
+    """Return a live display if stdout is a terminal that can show it and `quiet` is false.
+
+    Otherwise, return a plain-text display.
+    """
     console = live_console(quiet)
     return PlainStudyProgress(study) if console is None else LiveStudyProgress(study, console)

@@ -12,7 +12,8 @@ from gankit.cli.arguments import drop_option, overrides_argument
 def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Check RECIPE, a file or the name of a bundled recipe, without training.
 
-    Print all mistakes, or else a summary of the run and the warnings. The exit code is 2 if there is a mistake.
+    If the recipe has mistakes, print all of them and exit with code 2. Otherwise, print a summary of the run and the
+    warnings.
     """
     from gankit.cli.run_facts import describe_images, describe_parameters
     from gankit.recipe.bundled import find_recipe

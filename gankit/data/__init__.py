@@ -1,1 +1,1 @@
-"""Batches on the device from a dataset, and prepared files of images."""
+"""Batches of real images for training, and files of prepared (already decoded) images."""

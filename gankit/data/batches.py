@@ -1,7 +1,7 @@
 """Batches of real images, in shuffled order.
 
-Images are uint8 until they are on the device. The order of an epoch is a permutation that depends only on the seed and
-the epoch, so the epoch and the position in it are enough to resume.
+Images stay uint8 until they are on the device. The order of an epoch is a permutation that depends only on the seed and
+the epoch number. A checkpoint therefore stores only the epoch number and the position within the epoch.
 """
 
 from __future__ import annotations
@@ -20,41 +20,46 @@ from gankit.errors import InputError
 from gankit.runtime.ranks import ALONE, Ranks
 
 State = dict[str, list[int]]
-"""Position in the order of the images."""
+"""Position in the shuffled order, for a checkpoint: a dictionary with two lists, `epoch` and `position`.
+
+Each list has one entry, or one entry for each class if the batches are class-balanced.
+"""
 
 BatchAndState = tuple[Tensor, Tensor | None, State]
-"""Images and labels of a batch, and the state after it."""
+"""Images and labels of a batch, and the checkpoint state after this batch."""
 
 
 def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return `tensor[index]`, from (N, ...) to (n, ...). On the CPU, it uses only the calling thread.
+    """Return `tensor[index]`, of shape (n, ...), for a tensor (N, ...) and row numbers (n,).
 
-    torch would start a thread pool for each thread that calls it. With more threads than cores, training is slower.
+    On the CPU, the rows are copied with NumPy if possible, in the calling thread. torch would start a thread pool for
+    each calling thread. Training is slower if there are more threads than CPU cores.
     """
-    # NumPy has no bfloat16, and would copy a tensor that is not contiguous.
+    # NumPy has no bfloat16, and would first copy the whole tensor if it is not contiguous. In these cases, use torch.
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
         return tensor[index]
     rows = torch.empty(len(index), *tensor.shape[1:], dtype=tensor.dtype)
-    # With mode="clip", NumPy writes into `rows` without a temporary copy. No index is out of range.
+    # With mode="clip", NumPy writes into `rows` without a temporary copy. Nothing is clipped: all indices are valid.
     tensor.numpy().take(index.numpy(), axis=0, out=rows.numpy(), mode="clip")
     return rows
 
 
 SINGLE_THREAD_LENGTH = 1 << 15
-"""Length below which torch draws a permutation in the calling thread."""
+"""Length below which `torch.randperm` uses only the calling thread."""
 
 
 def permutation(length: int, generator: torch.Generator) -> Tensor:
-    """Return a random permutation of 0, ..., length - 1, equal to that of `torch.randperm`."""
+    """Return the random permutation of 0, ..., length - 1 that `torch.randperm` returns for this generator."""
     if length < SINGLE_THREAD_LENGTH:
         return torch.randperm(length, generator=generator)
-    # For a long permutation, torch starts a thread pool for the calling thread. Both end with this executor.
+    # For a long permutation, torch starts a thread pool for the calling thread. It is called in a temporary thread
+    # here, so that the thread pool ends together with this thread.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(torch.randperm, length, generator=generator).result()
 
 
 class ShuffledIndices:
-    """Endless sequence of the given indices, (N,) int64. Each epoch is a new permutation of them."""
+    """Endless shuffled sequence of the given indices, (N,) int64. Each epoch is a new permutation of all indices."""
 
     def __init__(self, indices: Tensor, seed: int) -> None:
         self.indices = indices
@@ -62,13 +67,13 @@ class ShuffledIndices:
         self.seek(0, 0)
 
     def seek(self, epoch: int, position: int) -> None:
-        """Set the position within an epoch."""
+        """Set the epoch number and the position within this epoch."""
         self.epoch, self.position = epoch, position
         generator = torch.Generator().manual_seed((self.seed + epoch * 1_000_003) % 2**63)
         self.order = take_rows(self.indices, permutation(len(self.indices), generator))
 
     def take(self, count: int) -> Tensor:
-        """Return the next `count` indices, from several epochs if needed."""
+        """Return the next `count` indices, (count,) int64. They continue into the next epochs if needed."""
         pieces = []
         while count:
             if self.position == len(self.order):
@@ -81,19 +86,19 @@ class ShuffledIndices:
 
 
 class Batches:
-    """Batches in shuffled order.
+    """Batches of real images in shuffled order.
 
     Args:
-        images: (N, C, R, R) uint8, on the device, or on the CPU.
+        images: (N, C, R, R) uint8, on the device of the run or on the CPU.
         labels: (N,) int64 or None, on the device of the images.
-        batch_size: B.
-        classes: number of classes for balanced batches, with B / classes images of each class in the order
-            0, 1, 2, ..., 0, 1, 2, ...; 0 for batches that are not balanced.
-        seed: seed of the order.
+        batch_size: B, the number of images in a batch. With several ranks, it counts the images of all ranks together.
+        classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch has
+            B / classes images of each class. Their classes are 0, 1, 2, ..., 0, 1, 2, ... in this order.
+        seed: seed of the shuffled order.
         ranks: ranks that share each batch in equal slices. `next` returns the slice of this rank.
 
     Raises:
-        InputError: there are no images, or a class has none.
+        InputError: there are no images, or a class has no images.
     """
 
     def __init__(
@@ -124,15 +129,22 @@ class Batches:
 
     @property
     def size(self) -> int:
-        """Number of images."""
+        """Number of images in the dataset."""
         return len(self.images)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """Return the next images (B, C, R, R) uint8 and labels (B,) int64 or None, on the device of the images."""
+        """Return the next batch: images (B, C, R, R) uint8, and labels (B,) int64 or None.
+
+        With several ranks, the batch has B / (number of ranks) images. It is on the same device as the images of the
+        dataset.
+        """
         return self._gather(self._next_indices())
 
     def next_several(self, count: int) -> list[BatchAndState]:
-        """Return the next `count` batches. Their rows are copied in one call, which is faster than a call for each."""
+        """Return the next `count` batches, each with the checkpoint state after this batch.
+
+        The images of all these batches are copied in one call, which is faster than one call for each batch.
+        """
         indices, states = [], []
         for _ in range(count):
             indices.append(self._next_indices())
@@ -146,7 +158,8 @@ class Batches:
         per_class = self.batch_size // len(self.sequences)
         index = torch.stack([sequence.take(per_class) for sequence in self.sequences], dim=1).flatten()
         if self.ranks.size > 1:
-            # All ranks use the same order, so the state is equal on all of them.
+            # Each rank draws the indices of the whole batch, so that the state is equal on all ranks. Then it takes its
+            # own slice.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 
@@ -154,17 +167,20 @@ class Batches:
         if self.mapped:
             read_ahead(self.images, index)
         if self.images.is_cuda:
-            # A copy from memory that is not pinned would make the CPU wait for the GPU.
+            # The index is pinned, because copying it from pageable memory would make the CPU wait for the GPU.
             index = index.pin_memory()
         index = index.to(self.images.device, non_blocking=True)
         return take_rows(self.images, index), None if self.labels is None else take_rows(self.labels, index)
 
     def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """Return `count` images and labels that depend on the seed alone. The order of the batches does not change."""
+        """Return a separate batch of `count` images and labels, drawn with `seed`.
+
+        This call does not affect the batches that `next` returns.
+        """
         return Batches(self.images, self.labels, count, classes, seed).next()
 
     def state_dict(self) -> State:
-        """Return the position in the order."""
+        """Return the epoch number and the position within the epoch, for a checkpoint."""
         return {
             "epoch": [sequence.epoch for sequence in self.sequences],
             "position": [sequence.position for sequence in self.sequences],
@@ -175,18 +191,19 @@ class Batches:
             sequence.seek(epoch, position)
 
     def close(self) -> None:
-        """Stop the thread that prefetches, if there is one."""
+        """Do nothing. In `PrefetchedBatches`, this method stops the prefetching thread."""
 
 
 class PrefetchedBatches:
-    """Batches that a thread prefetches, for images that are on disk or are copied to the device.
+    """Batches that a background thread prefetches, for images that are on disk or in CPU memory.
 
-    The methods are those of `Batches`. The state is that after the last batch that `next` returned.
+    It has the same methods as `Batches`. `state_dict` returns the state after the last batch that `next` returned.
 
     Args:
         batches: source of the batches.
-        depth: number of batches gathered in one call, and in the queue. The thread holds up to as many more.
-        pin: copy batches to pinned memory, from which a GPU copies without the CPU.
+        depth: number of batches that the thread gathers in one call, and maximum number of batches in the queue. The
+            thread itself holds up to `depth` more batches.
+        pin: copy each batch to pinned memory, so that the CPU need not wait for its copy to the GPU.
     """
 
     def __init__(self, batches: Batches, depth: int = 4, pin: bool = False) -> None:
@@ -201,7 +218,7 @@ class PrefetchedBatches:
         return self.batches.size
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        # The thread starts with the first batch, because `load_state_dict` may change the position before that.
+        # The thread starts at the first call, because `load_state_dict` may change the position before that.
         if self.thread is None:
             self._start()
         item = self.queue.get()
@@ -225,8 +242,8 @@ class PrefetchedBatches:
         if self.thread is None:
             return
         self.stopping.set()
-        # The thread may be blocked in `put`, because the queue is full. It checks `stopping` before each `put`, so it
-        # calls `put` at most once more after the queue is emptied here.
+        # The thread may be blocked in `put` on a full queue. Emptying the queue unblocks it. The thread checks
+        # `stopping` before each `put`, so it adds at most one more batch and then ends.
         with suppress(queue.Empty):
             while True:
                 self.queue.get_nowait()
@@ -236,7 +253,7 @@ class PrefetchedBatches:
     def _start(self) -> None:
         self.queue: queue.Queue[Any] = queue.Queue(self.depth)
         self.stopping = threading.Event()
-        # A daemon thread lets the process end without `close`.
+        # A daemon thread does not keep the process alive if `close` is not called.
         self.thread = threading.Thread(target=self._prefetch, name="gankit-prefetch", daemon=True)
         self.thread.start()
 
@@ -247,7 +264,7 @@ class PrefetchedBatches:
                 items = self.batches.next_several(self.depth)
                 if self.pin:
                     items = [self._pin_memory(*item) for item in items]
-            except BaseException as error:  # raised again by `next`, in the thread that trains
+            except BaseException as error:  # put into the queue, so that `next` raises it in the training thread
                 items = [error]
             for item in items:
                 if not self.stopping.is_set():
@@ -271,10 +288,10 @@ def make_batch_source(
     prefetch: bool | None = None,
     ranks: Ranks = ALONE,
 ) -> BatchSource:
-    """Return the source of batches for a run on `device`. The other arguments are those of `Batches`.
+    """Return the batches for a run on `device`, with or without prefetching.
 
-    With `prefetch=None`, images are prefetched if they do not fit into the GPU's memory or, on a CPU, if they are
-    memory-mapped.
+    If `prefetch` is None, batches are prefetched in two cases: on a GPU, if the images need more than a quarter of the
+    free GPU memory; on a CPU, if the images are memory-mapped. The other arguments are those of `Batches`.
     """
     if prefetch is None:
         prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > gpu_memory_for_images(device)
@@ -286,5 +303,5 @@ def make_batch_source(
 
 
 def gpu_memory_for_images(device: torch.device) -> int:
-    """Return the number of bytes of GPU memory for images: a quarter of the free memory."""
+    """Return the number of bytes of GPU memory that the images may use: a quarter of the free memory."""
     return torch.cuda.mem_get_info(device)[0] // 4

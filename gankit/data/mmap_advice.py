@@ -1,8 +1,8 @@
-"""Memory-mapped images: detection, and advice to the kernel on the order of access (madvise).
+"""Detection of memory-mapped images, and hints to the kernel about the order of access (madvise).
 
-By default, the kernel reads a page at its first access, together with neighbouring pages that a shuffled order does not
-use. With MADV_RANDOM it reads no neighbours. With MADV_WILLNEED it reads all rows of a batch in parallel, before they
-are used.
+By default, the kernel reads a page of a mapped file at its first access, and neighbouring pages with it. If images are
+read in shuffled order, the neighbouring pages are not needed. With MADV_RANDOM, the kernel does not read them. With
+MADV_WILLNEED, the kernel reads all images of a batch in parallel, before they are used.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ MAPS = Path("/proc/self/maps")
 """File in which Linux lists the mapped memory ranges of this process."""
 
 LINUX = sys.platform == "linux"
-"""True on Linux. On other systems, no advice is given."""
+"""True on Linux. On other systems, madvise is not called."""
 
 PROCESS_MADVISE = 440
-"""Number of the system call process_madvise, the same for all processors."""
+"""System call number of process_madvise, which is the same on all processor architectures."""
 
 IOV_MAX = 1024
-"""Largest number of ranges in one system call."""
+"""Maximum number of memory ranges in one call of process_madvise."""
 
 
 def is_mapped(images: Tensor) -> bool:
-    """Return whether images are in a memory-mapped file. Return True if the system cannot report it."""
+    """Return True if the images are in a memory-mapped file, or if the system does not list memory mappings."""
     if images.device.type != "cpu":
         return False
     if not MAPS.exists():
         return True
     address = images.data_ptr()
-    # `splitlines` would also split at other characters, which file names may contain.
+    # `splitlines` would also split at form feeds and similar characters, which file names may contain.
     for line in MAPS.read_text(errors="replace").rstrip("\n").split("\n"):
-        # begin-end permissions offset device inode path. The inode is 0 for memory that is not a file.
+        # Format of a line: begin-end permissions offset device inode path. The inode is 0 for memory without a file.
         span, _, _, _, inode, *_ = line.split()
         begin, end = (int(bound, 16) for bound in span.split("-"))
         if begin <= address < end:
@@ -50,13 +50,13 @@ def is_mapped(images: Tensor) -> bool:
 
 
 def expect_random_access(images: Tensor) -> None:
-    """Advise the kernel not to read neighbouring pages of mapped images (N, ...)."""
+    """Advise the kernel not to read neighbouring pages of memory-mapped images (N, ...)."""
     _advise_all(images, "MADV_RANDOM")
 
 
 @contextmanager
 def sequential_access(images: Tensor) -> Iterator[None]:
-    """Advise the kernel to read ahead in mapped images (N, ...) while the block runs, which uses them in order."""
+    """Advise the kernel to read ahead in memory-mapped images (N, ...) during a block that reads them in order."""
     _advise_all(images, "MADV_NORMAL")
     try:
         yield
@@ -72,17 +72,17 @@ def _advise_all(images: Tensor, advice: str) -> None:
 
 
 def read_ahead(images: Tensor, index: Tensor) -> None:
-    """Advise the kernel to start reading rows of mapped images, without waiting for them.
+    """Advise the kernel to start reading some of the memory-mapped images. Return without waiting for them.
 
     Args:
-        images: (N, ...). If they are in memory, there is no effect.
-        index: (n,) int64, the rows.
+        images: (N, ...). If they are in memory already, there is no effect.
+        index: (n,) int64, row numbers of the images to read.
     """
     if not LINUX or not images.is_contiguous():
         return
     length = images[0].nbytes
     begin = images.data_ptr() + index * length
-    # madvise requires addresses at the start of a page.
+    # madvise requires start addresses that are multiples of the page size.
     page = begin - begin % mmap.PAGESIZE
     ranges = torch.stack([page, begin + length - page], dim=1)
     for part in ranges.split(IOV_MAX):
@@ -96,9 +96,13 @@ def _advise(address: int, size: int, advice: int) -> None:
 
 
 def _advise_in_one_call(ranges: Tensor) -> bool:
-    """Give MADV_WILLNEED for ranges, (n, 2) addresses and sizes, in one system call, which releases the GIL once.
+    """Advise the kernel to read n memory ranges (MADV_WILLNEED), with a single system call (process_madvise).
 
-    Return False if the call is not available. Linux has it since 5.10, before 6.13 only for the administrator.
+    A single call releases the GIL only once. Return False if process_madvise is not available. It needs Linux 5.10, and
+    administrator rights before Linux 6.13.
+
+    Args:
+        ranges: (n, 2) int64, the address and the size in bytes of each range.
     """
     if (process := _pidfd(os.getpid())) is None:
         return False
@@ -113,7 +117,7 @@ def _libc() -> ctypes.CDLL:
 
 @cache
 def _pidfd(process: int) -> int | None:
-    """Return a file descriptor of a process (pidfd), or None if the system does not support it."""
+    """Return a file descriptor that refers to a process (pidfd), or None if the system does not support pidfds."""
     try:
         return os.pidfd_open(process)
     except (AttributeError, OSError):

@@ -1,7 +1,8 @@
-"""Prepared images: a safetensors file with decoded images, which training maps into memory.
+"""Files of prepared images: safetensors files of decoded images, which are memory-mapped for training.
 
-The file holds `images`, (N, C, R, R) uint8, and, if there are classes, `labels`, (N,) int64. Its metadata has the class
-names, the number of images of each class and the source of the images, as JSON under the key `gankit`.
+A file contains the tensor `images`, (N, C, R, R) uint8, and, if there are classes, the tensor `labels`, (N,) int64. Its
+metadata contains the class names, the number of images of each class and the source of the images. The metadata is
+JSON under the key `gankit`.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ from gankit.version import __version__
 FORMAT = "gankit-images-1"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Number of images in a chunk if the dataset has no stream."""
+"""Number of images that are written at a time, if the dataset has no function `stream`."""
 
 Chunks = Iterable[tuple[Tensor, Tensor | None]]
 Card = dict[str, Any]
-"""Metadata of a file."""
+"""Metadata of a file of prepared images, as a JSON object."""
 
 
 def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], None] = lambda count: None) -> int:
-    """Write the images of a dataset to a file for `read_prepared`. Return the number of images.
+    """Write the images of a dataset to a file of prepared images. Return the number of images.
 
-    The file is created or replaced when it is complete. After an error, an earlier file is unchanged.
+    An existing file is replaced only when the new one is complete. After an error, it is unchanged.
 
     Args:
-        dataset: dataset with the images.
+        dataset: dataset whose images are written.
         out: file to write, ending in .safetensors.
         source: description of the source of the images, for the metadata.
-        progress: called with the number of images in each written chunk.
+        progress: function called after each written chunk with the number of images in this chunk.
 
     Raises:
-        InputError: `out` cannot be such a file, or the images cannot be used.
-        GankitError: the disk is full.
+        InputError: `out` is a folder or does not end in .safetensors, or the images cannot be used.
+        GankitError: the file cannot be written, for example because the disk is full.
     """
     if out.suffix != SUFFIX:
         raise InputError(f"{out}: the name of a file of prepared images must end in {SUFFIX}")
@@ -73,24 +74,27 @@ def write_prepared(
     card: Card,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Write images with one chunk in memory at a time. Return the number of images.
+    """Write chunks of images to a file of prepared images. Return the number of images.
+
+    Only one chunk is in memory at a time.
 
     Args:
         path: file to write.
         chunks: images (n, C, R, R) uint8 with labels (n,) int64, or with None if `card` has no classes.
-        at_most: largest number of images.
-        shape: C and R.
-        card: metadata with `class_names`. The counts are added.
-        progress: called with the number of images in each written chunk.
+        at_most: upper limit for the total number of images in all chunks.
+        shape: (C, R), the number of channels and the resolution of the images.
+        card: metadata with the key `class_names`. This function adds the number of images, in total and of each class.
+        progress: function called after each written chunk with the number of images in this chunk.
     """
     classes = len(card["class_names"])
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    # The number of images is known only after the last chunk. So the header and the labels are written last, into a gap
-    # at the start of the file that is long enough for `at_most` images. The format allows spaces after the header.
+    # The number of images is known only after the last chunk, so the header and the labels are written last. They go
+    # into a gap at the start of the file. The gap is long enough for the header and labels of `at_most` images, and
+    # the format allows spaces after the header.
     longest = _header(at_most, shape, card, [at_most] * classes)
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
-    # All labels are in one allocation. Small allocations between the chunks would keep the allocator from reusing the
-    # memory of the chunks.
+    # One tensor for all labels is allocated before the loop. Small allocations between the chunks would prevent the
+    # allocator from reusing the memory of earlier chunks.
     labels = torch.empty(at_most if classes else 0, dtype=torch.int64)
     counts = torch.zeros(classes, dtype=torch.int64)
     count = 0
@@ -129,7 +133,7 @@ def write_prepared(
 
 
 def read_prepared(path: Path) -> Dataset:
-    """Return the dataset in a file that `prepare` wrote. Only the header is read now; `load` maps the images.
+    """Return the dataset in a file of prepared images. Only the header is read now; `load` memory-maps the images.
 
     Raises:
         InputError: the file is missing or truncated, or `prepare` did not write it.
@@ -169,20 +173,24 @@ def read_prepared(path: Path) -> Dataset:
 
 @contextmanager
 def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that will replace `path`. Turn errors of opening and closing it into a GankitError."""
+    """Open the file `temporary` for writing, and close it after the block. The caller renames it to `path`.
+
+    Raises:
+        GankitError: the file cannot be opened or closed, for example because the disk is full.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(temporary, "wb")  # noqa: SIM115
     try:
         yield file
     finally:
-        # After a write to a full disk has failed, closing writes the buffer once more and fails too.
+        # On a full disk, closing the file fails too, because it tries again to write the buffer.
         with disk_errors(path):
             file.close()
 
 
 def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -> bytes:
-    """Return the safetensors header. Labels come first, so that they are aligned for every size of the images."""
+    """Return the safetensors header. The labels come first, so that they are aligned for any image size."""
     channels, side = shape
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
     begin = 8 * count if counts else 0
@@ -194,7 +202,7 @@ def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -
 
 
 def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], names: Any) -> bool:
-    """Return whether a header has the tensors that `_header` writes: names with dtypes and shapes."""
+    """Return True if the tensors in a header have the names, dtypes and shapes of prepared images and labels."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return False
     dtype, shape = shapes.get("images", ("", ()))

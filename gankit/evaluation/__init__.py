@@ -1,1 +1,1 @@
-"""Metrics of a generator: comparison of its samples with real ones, during a run or with `gankit eval`."""
+"""Metrics that compare a generator's samples with real samples, during a run or with `gankit eval`."""

@@ -1,4 +1,4 @@
-"""Time budget of the evaluation."""
+"""Time budget for the evaluations of a run."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +9,11 @@ from gankit.formatting import plural
 
 
 class Budget:
-    """Time that evaluations take, compared with the time of the run.
+    """Time budget for the evaluations of a run, and the time that they have taken so far.
 
-    `share` is the largest share of the run's time, evaluations included, that evaluations may take.
+    Args:
+        share: maximum fraction of the run's total time that evaluations may take. The total time includes evaluations.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -19,22 +21,22 @@ class Budget:
         self.start = clock()
         self.spent = 0.0  # seconds spent so far on evaluations and their preparation
 
-        self.expected = 0.0  # expected seconds of the next evaluation: those of the last one, without one-time work
+        self.expected = 0.0  # estimate in seconds for the next evaluation: last duration without one-time work
         self._one_time = 0.0
-        self.skipped = 0  # number of evaluations that were skipped
+        self.skipped = 0  # number of evaluations that were skipped because of the budget
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Seconds since the creation of this object."""
         return self.clock() - self.start
 
     def allows(self) -> bool:
-        """Return whether the next evaluation is expected to end within the budget."""
+        """Return True if one more evaluation is expected to stay within the time budget."""
         return self.spent + self.expected <= self.share * (self.elapsed + self.expected)
 
     @contextmanager
     def charged(self) -> Iterator[None]:
-        """Add the time of the block to the time spent."""
+        """Measure the time of the block, and add it to the time spent on evaluations."""
         start = self.clock()
         try:
             yield
@@ -43,7 +45,10 @@ class Budget:
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
-        """Add the time of the block to the time spent, and expect the next evaluation to take as long."""
+        """Measure the time of an evaluation, which runs in the block, and add it to the time spent on evaluations.
+
+        This time, without the time in `one_time_work`, is also the estimate for the next evaluation.
+        """
         before, self._one_time = self.spent, 0.0
         try:
             with self.charged():
@@ -53,7 +58,7 @@ class Budget:
 
     @contextmanager
     def one_time_work(self) -> Iterator[None]:
-        """Exclude the block, which is part of an evaluation, from the expected time of the next one."""
+        """Measure one-time work in an evaluation. The estimate for the next evaluation excludes this time."""
         start = self.clock()
         try:
             yield
@@ -61,11 +66,14 @@ class Budget:
             self._one_time += self.clock() - start
 
     def account(self) -> dict[str, Any]:
-        """Return the totals, for `environment.json`."""
+        """Return the evaluation time in seconds, its fraction of the run's time and the number of skipped evaluations.
+
+        These facts are written to `environment.json`.
+        """
         return {"seconds": round(self.spent, 3), "share": round(self.spent / self.elapsed, 4), "left_out": self.skipped}
 
     def in_words(self) -> str:
-        """Return the totals as a sentence."""
+        """Return a sentence with the evaluation time, its percentage of the run's time and the skipped evaluations."""
         sentence = f"evaluation took {self.spent:.1f} s, {self.spent / self.elapsed:.1%} of the time"
         skipped = f"; {plural(self.skipped, 'evaluation')} skipped to keep evaluation.budget = {100 * self.share:g}%"
         return sentence + (skipped if self.skipped else "")

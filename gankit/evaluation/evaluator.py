@@ -1,4 +1,4 @@
-"""Evaluation of a run: the real samples, the iterations with an evaluation, and the rows of results."""
+"""Evaluation of the generator during a run: schedule, real samples, metrics, and their rows in log.jsonl."""
 
 from __future__ import annotations
 
@@ -28,34 +28,38 @@ from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
 
-LONG_PREPARATION = 5.0  # seconds of preparation after which a message is shown
+LONG_PREPARATION = 5.0  # seconds; a message is printed if the preparation of the metrics takes longer
 
 MIN_TRIAL = 32
-"""Smallest number of images in a trial evaluation. Fewer would not show how long an evaluation takes."""
+"""Minimum number of images in a trial evaluation. With fewer, its duration would not be a useful estimate."""
 
 DATA_LABELS, EVEN_LABELS = "as in the data", "even shares"
-"""Values of `labels` in a protocol: how the labels of the generated samples are chosen."""
+"""Values of the entry `labels` in the protocol of a metric.
+
+`DATA_LABELS`: the generated samples have the labels of the real samples. `EVEN_LABELS`: each class is generated equally
+often.
+"""
 
 CACHE_VERSION = 1
-"""Version of the cached features. Features of other versions are computed again."""
+"""Version of the feature cache. Features that were cached with another version are computed again."""
 
 
 class EvaluatedRun(SampledRun, Protocol):
-    """Protocol class with the part of a run that its evaluation needs."""
+    """Interface (`typing.Protocol`) with the attributes and methods of a run that the evaluator uses."""
 
     dataset: Dataset
     batches: BatchSource | None
-    metrics: dict[str, Metric]  # hook `compute_metrics` of each plugin that implements it, by key
+    metrics: dict[str, Metric]  # all implementations of the hook `compute_metrics`, by the key of their plugin
 
     def build_extractor(self) -> Extractor:
-        """Return the feature extractor of the recipe."""
+        """Build and return the feature extractor that the recipe names."""
 
     def warn(self, sentence: str) -> None:
         """Show a warning to the user."""
 
 
 class Evaluator:
-    """Evaluations of a run with its data loaded. They do not change the training."""
+    """Evaluator of one run. The run must have loaded its data. Evaluations do not affect training."""
 
     def __init__(self, run: EvaluatedRun) -> None:
         assert run.batches is not None, "load_data comes first"
@@ -66,20 +70,20 @@ class Evaluator:
             count = min(self.settings.count, run.batches.size)
             images, labels = run.batches.reference(count, 0, self.settings.seed)
             real = labelled(images.cpu(), None if labels is None else labels.cpu(), run.dataset.class_names)
-            # Without an extractor there are no features: metrics compare the samples themselves.
+            # Without an extractor, there are no features, and metrics compare the samples directly.
             self.reference = Reference(real)
             if "extractor" in run.recipe.components:
                 extractor, plugin = run.build_extractor(), run.recipe.components["extractor"]
                 self.reference = with_features(real, run.dataset, extractor, plugin, self.budget.one_time_work)
         if (seconds := time.perf_counter() - start) > LONG_PREPARATION:
-            # This is no warning of the run, because its report would show that as a problem.
+            # This message is not a warning, because the report of the run would show a warning as a problem.
             sentence = f"preparing the metrics took {seconds:.0f} s; the result is cached for later runs"
             print(sentence, file=sys.stderr, flush=True)
         self._tried = False
         self._reasons: set[str] = set()
 
     def due(self) -> bool:
-        """Return whether this iteration has an evaluation and the budget allows it."""
+        """Return True if an evaluation is scheduled at the current iteration and the budget allows it."""
         if self.run.iteration % self.settings.every:
             return False
         if not self._tried and self.budget.allows():
@@ -90,9 +94,10 @@ class Evaluator:
         return False
 
     def row(self, strict: bool = True) -> dict[str, Any]:
-        """Compute the metrics and return the row of log.jsonl, with their protocol, settings and seconds.
+        """Compute the metrics, and return a row for log.jsonl.
 
-        If metrics fail, raise InputError, or warn once for each reason if not `strict`.
+        The row contains the metrics, their protocol, their settings and the computation time in seconds. If a metric
+        fails and `strict` is true, raise InputError. If `strict` is false, give one warning for each different reason.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -105,7 +110,7 @@ class Evaluator:
         return metrics_row(self.run.iteration, results, protocol, self.run.recipe.components, seconds)
 
     def _run_trial(self) -> None:
-        """Estimate the time of an evaluation from a small one."""
+        """Estimate the time of an evaluation by running a trial evaluation with fewer images."""
         self._tried = True
         few = min(self.settings.count, max(MIN_TRIAL, self.settings.count // 10))
         with self.budget.evaluation():
@@ -113,7 +118,7 @@ class Evaluator:
         self.budget.expected *= self.settings.count / few
 
     def _compare(self, count: int) -> tuple[MetricProtocol, MetricResults]:
-        """Return the protocol and the metrics of `count` generated images and at most as many real ones."""
+        """Compare `count` generated samples with at most `count` real samples. Return the protocol and the metrics."""
         run, seed = self.run, self.settings.seed
         sampler, reference = Sampler.of_run(run), self.reference.first(count)
         with fork_rng(run.device):
@@ -123,12 +128,12 @@ class Evaluator:
             try:
                 comparison = reference.compare(fake, facts)
             except GankitError as error:
-                # With too few images, no metric can be computed.
+                # If there are too few images for a comparison, for example, all metrics fail with the same error.
                 return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Warn about metrics without a value, once for each reason. The warning names the metrics."""
+        """Give one warning for each reason why metrics failed or do not apply. The warning names these metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
@@ -142,23 +147,29 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Reference:
-    """Real samples that generated ones are compared with, and their features."""
+    """Real samples with which generated samples are compared, and the features of the real samples."""
 
     samples: Samples
     extractor: Extractor | None = None
     features: Features | None = None
     dataset_features: Callable[[], Features] | None = None
-    """Returns the features of all images of the dataset. None if `samples` are all of them."""
+    """Function that returns the features of all images of the dataset. None if `samples` contains all images."""
 
     def first(self, count: int) -> Reference:
-        """Return a reference of the first `count` samples."""
+        """Return a `Reference` with only the first `count` samples and their features."""
         s, f = self.samples, self.features
         samples = Samples(s.images[:count], None if s.labels is None else s.labels[:count], s.class_names)
         features = None if f is None else Features(f.values[:count], None if f.logits is None else f.logits[:count])
         return replace(self, samples=samples, features=features)
 
     def compare(self, fake: Samples, facts: MetricProtocol) -> Comparison:
-        """Return a comparison with generated samples, or raise InputError if there are too few images."""
+        """Return a `Comparison` of the real samples with generated samples.
+
+        `facts` are the facts for the protocol of the metrics.
+
+        Raises:
+            InputError: there are too few images.
+        """
         return Comparison(
             self.samples, fake, self.extractor, facts, self.features, dataset_features=self.dataset_features
         )
@@ -171,9 +182,10 @@ def with_features(
     component: Component,
     one_time_work: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reference:
-    """Return a reference with the features of real samples of a dataset from `loaded_once`.
+    """Return a `Reference` with the samples `real` and their features.
 
-    The features of the whole dataset are computed in the context `one_time_work`, when they are first needed.
+    `dataset` must be a dataset that `Dataset.loaded_once` returned. The features of the whole dataset are computed when
+    they are first needed, in the context manager `one_time_work`.
     """
     images, labels = dataset.load()
 
@@ -188,7 +200,10 @@ def with_features(
 
 
 def cached_features(real: Samples, extractor: Extractor, component: Component) -> Features:
-    """Return the features of real images, cached on disk for this version of the extractor's plugin `component`."""
+    """Return the features of real images. They are cached on disk.
+
+    The cache key includes the version, source and settings of `component`, the extractor's plugin.
+    """
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         features = extractor(real.images)
@@ -202,7 +217,11 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
 
 
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
-    """Return facts for the protocol: source of the extractor, real images, numbers of images, and seed."""
+    """Return the facts about a comparison that belong to the protocol of its metrics.
+
+    They include the hash of the extractor's source code, the hash of the real images, the numbers of images and the
+    seed.
+    """
     data = components["data"]
     source = source_of(components["extractor"]) if "extractor" in components else {}
     return {
@@ -216,7 +235,10 @@ def comparison_facts(components: Mapping[str, Component], real: Samples, fake: S
 
 
 def generator_facts(sampler: Sampler, real: Samples, name: str) -> dict[str, Fact]:
-    """Return the facts of the protocol about a generator, such as its name: that of a plugin, or `newest`."""
+    """Return the facts about a generator that belong to the protocol of the metrics.
+
+    `name` is the name of the plugin that provides the generator for sampling, or `newest` for the trained generator.
+    """
     labels = EVEN_LABELS if has_even_labels(sampler, real) else DATA_LABELS
     return {"generator": name, "generated resize": "none", "labels": labels}
 
@@ -228,7 +250,7 @@ def metrics_row(
     components: Mapping[str, Component],
     seconds: float,
 ) -> dict[str, Any]:
-    """Return a row of log.jsonl with the metrics, their protocol and their settings."""
+    """Return a row for log.jsonl: metrics, their protocol, their settings and the computation time in seconds."""
     settings = {name: settings_of(components[key]) for name, key in results.keys.items()}
     return {
         "iteration": iteration,
@@ -240,15 +262,16 @@ def metrics_row(
 
 
 def has_even_labels(sampler: Sampler, real: Samples) -> bool:
-    """Return whether samples are generated evenly for all classes, rather than for the labels of the real images.
+    """Return True if all classes are generated equally often, and False if the labels are those of the real images.
 
-    That is so if the training had balanced batches, or if the real images have other class names.
+    The result is True if training used balanced batches, or if the class names of the real images differ from the
+    generator's. It is False for an unconditional generator.
     """
     return bool(sampler.class_names) and (sampler.spec.class_balanced or sampler.class_names != real.class_names)
 
 
 def labels_for(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
-    """Return the labels (count,) to generate samples for, or None for an unconditional generator."""
+    """Return the labels (count,) of the samples to generate, or None for an unconditional generator."""
     if not sampler.class_names or has_even_labels(sampler, real):
         return sampler.labels(count)
     assert real.labels is not None, "data with class names have labels"
@@ -256,17 +279,20 @@ def labels_for(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
 
 
 def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
-    """Return samples. Without labels, they have no class names."""
+    """Return `Samples` with these images and labels. If `labels` is None, `class_names` is not used."""
     return Samples(images, labels, class_names if labels is not None else ())
 
 
 def select(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
-    """Return `count` random images, or all if there are fewer. A run selects the same images for the same seed."""
+    """Return `count` randomly selected images and their labels. If there are fewer images, return all in random order.
+
+    The evaluation during a run selects the same images for the same seed.
+    """
     return labelled(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
 
 
 def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
-    """Return generated samples: images in uint8, or floating-point points if the real samples are points."""
+    """Return `count` generated samples: uint8 images, or floating point if the real samples are."""
     labels = labels_for(sampler, count, real)
     z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
     outputs = sampler.outputs if real.images.is_floating_point() else sampler.images

@@ -1,4 +1,4 @@
-"""Metrics of one comparison, computed by all plugins that implement `compute_metrics`."""
+"""Computation of all metrics of a comparison, by the plugins that implement `compute_metrics`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Metric = Callable[[Comparison], Mapping[str, float] | None]
 
 
 class MetricResults(NamedTuple):
-    """Metrics of one comparison. The keys are those of the recipe, such as `metrics.fid`."""
+    """Results of all metrics of one comparison. Keys are the recipe keys of metric plugins, such as `metrics.fid`."""
 
     numbers: dict[str, float]
     keys: dict[str, str]  # key of the plugin that computed each number: `{"precision": "metrics.precision_recall"}`
@@ -22,14 +22,17 @@ class MetricResults(NamedTuple):
     failed: dict[str, GankitError]  # errors of the metrics that failed, by key
 
     def checked(self) -> MetricResults:
-        """Return the results, or raise InputError with a line for each metric that failed."""
+        """Return these results, or raise InputError with one line for each metric that failed."""
         if self.failed:
             raise InputError("\n".join(f"{key}: {error}" for key, error in self.failed.items()))
         return self
 
 
 def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> MetricResults:
-    """Compute all metrics, given by key. A metric that fails does not stop the others."""
+    """Compute all metrics of a comparison. If a metric fails, record its error and compute the other metrics.
+
+    The keys of `metrics` are the recipe keys of the plugins, such as `metrics.fid`.
+    """
     results = MetricResults({}, {}, [], {})
     for key, metric in metrics.items():
         try:
@@ -41,7 +44,8 @@ def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> Metric
             results.not_applicable.append(key)
             continue
         for name, value in numbers.items():
-            # A recipe may use the same metric twice. The names of the second one get its key as a prefix.
+            # A recipe may use the same metric plugin under two keys. The names of the second plugin's results then
+            # start with its key.
             unique = f"{key}.{name}" if name in results.numbers else name
             results.numbers[unique], results.keys[unique] = value, key
     return results

@@ -13,20 +13,26 @@ Fact = str | int | float
 
 
 def protocol_of(row: Mapping[str, Any], name: str) -> dict[str, Fact]:
-    """Return the protocol of one metric in a row of log.jsonl: the facts of the row and the settings of the metric.
+    """Return the protocol of the metric `name` in a row of log.jsonl: the row's protocol and the metric's settings.
 
-    Settings of other metrics are left out, so that an additional metric does not change the protocol.
+    Settings of other metrics are not included, so that an additional metric does not change the protocol.
     """
     return {**row.get("protocol", {}), **row.get("settings", {}).get(name, {})}
 
 
 def settings_of(component: Component) -> dict[str, Fact]:
-    """Return a plugin's settings as `PLUGIN.SETTING`, and the hash of its source if it is a file or module."""
+    """Return a plugin's settings, with keys of the form `PLUGIN.SETTING`.
+
+    For a plugin from a file or a module, the result also contains the hash of its source code.
+    """
     settings = component.config.model_dump(mode="json")
     facts = {key: value if isinstance(value, Fact) else json.dumps(value) for key, value in settings.items()}
     return {f"{component.plugin_class.name}.{key}": fact for key, fact in (facts | source_of(component)).items()}
 
 
 def source_of(component: Component) -> dict[str, Fact]:
-    """Return `{"source": HASH}` for a class from a file or a module, because its name does not identify its code."""
+    """Return `{"source": HASH}` for a plugin from a file or a module, or else an empty dict.
+
+    The name of such a plugin does not identify its code.
+    """
     return {"source": component.resolved.source_digest[:12]} if ":" in component.use else {}

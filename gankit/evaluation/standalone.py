@@ -1,4 +1,4 @@
-"""Metrics of a run, of a generator file, or of a folder of images: `gankit eval`."""
+"""Evaluation of a run, a generator file or a folder of images, for `gankit eval`."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -37,9 +37,9 @@ from gankit.storage.run_dir import RunDir
 from gankit.suggest import nearest
 
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
-"""Metrics that are computed if neither the user nor the recipe names some."""
+"""Metrics that are computed if neither the user nor the recipe names any."""
 
-TABLES = ("data", "extractor", "metrics", "evaluation")  # tables of a recipe that decide how metrics are computed
+TABLES = ("data", "extractor", "metrics", "evaluation")  # tables of a recipe that affect how metrics are computed
 
 
 def evaluate(
@@ -50,22 +50,23 @@ def evaluate(
     trust: bool = False,
     metrics: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Compare a target with real images, with the same protocol as a run.
+    """Compute metrics of a target against real images, with the same protocol as during a run.
 
     Args:
-        target: a run directory, a `generator.safetensors`, or images: a folder, a zip file or a prepared file.
-        against: name of a data plugin, or path of images. None for the training data of the generator.
-        changes: tables `data`, `extractor`, `metrics` and `evaluation` of a recipe, merged over the defaults.
+        target: run directory, generator.safetensors file, or images: a folder, a zip file or a file of prepared images.
+        against: name of a data plugin, or path to real images. None for the training data of the generator.
+        changes: settings from the user, in the tables `data`, `extractor`, `metrics` and `evaluation` of a recipe. They
+            override the defaults and the settings of the generator's recipe.
         device: device to use.
-        trust: allow a generator file to import Python files and modules, and to load networks by their paths.
+        trust: allow the generator file to import Python files and modules, and to load network files.
         metrics: names of the metrics to compute. Default: those of the generator's recipe, or `DEFAULT_METRICS`.
 
     Returns:
-        A row as in log.jsonl, with iteration, metrics, protocol, settings and seconds. Also `target`, and `left_out`: a
-        sentence about requested metrics that do not apply.
+        The entries of a row of log.jsonl: iteration, metrics, protocol, settings and seconds. There are two more
+        entries: `target`, and `left_out`, a sentence that names the requested metrics that do not apply.
 
     Raises:
-        InputError: something cannot be used, or no metric can be computed.
+        InputError: an argument cannot be used, a metric failed, or no metric applies.
     """
     start, requested = time.perf_counter(), tuple(metrics)
     check_tables(changes)
@@ -86,7 +87,7 @@ def evaluate(
     fake, fake_facts = fake_samples(target, sampler, dataset, real, settings)
     facts = comparison_facts(components, real, fake, settings.seed) | fake_facts
     comparison = with_features(real, dataset, extractor, components["extractor"]).compare(fake, facts)
-    # The data plugin may compute metrics too. They are left out if the user requested others.
+    # The data plugin may compute metrics too. Its metrics are omitted if the user has requested specific metrics.
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     results = compute_all(calls, comparison).checked()
     if not results.numbers:
@@ -101,18 +102,18 @@ def evaluate(
 
 
 def not_applicable(results: MetricResults) -> str:
-    """Return a sentence about the metrics that do not apply, or an empty string."""
+    """Return a sentence that names the metrics that do not apply, or an empty string if all metrics apply."""
     if not results.not_applicable:
         return ""
     names = ", ".join(key.removeprefix("metrics.") for key in results.not_applicable)
     return f"{names}: not applicable to images without classes, or to an extractor without these classes"
 
 
-# Tables of the recipe
+# Functions that build and check the tables of the recipe
 
 
 def check_tables(changes: Raw) -> None:
-    """Check that all keys are in `TABLES`, or raise InputError."""
+    """Raise InputError if a key of `changes` is not in `TABLES`."""
     for key in changes:
         if key in Evaluation.model_fields:
             raise InputError(f"{key}: unknown key; did you mean 'evaluation.{key}'?")
@@ -121,7 +122,11 @@ def check_tables(changes: Raw) -> None:
 
 
 def default_tables(sampler: Sampler | None, against: str | None) -> Raw:
-    """Return the tables of the generator's recipe. `download` is left out, because only the user may request it."""
+    """Return the recipe tables for the evaluation: those of the generator's recipe, completed with default metrics.
+
+    If `against` is given, the table `data` is replaced by one that loads the images from there. The setting `download`
+    is removed, because only the user may request a download.
+    """
     if against is None and sampler is None:
         raise InputError("--against: missing; name the real images to compare with: a dataset, a folder or a zip file")
     recipe: Raw = sampler.card["recipe"] if sampler is not None else {}
@@ -131,14 +136,14 @@ def default_tables(sampler: Sampler | None, against: str | None) -> Raw:
 
 
 def without_download(table: Any) -> Any:
-    """Return a table without the setting `download`, at any depth."""
+    """Return a table without the setting `download`. The setting is also removed from nested tables."""
     if not isinstance(table, dict):
         return table
     return {key: without_download(value) for key, value in table.items() if key != "download"}
 
 
 def data_table(against: str) -> Raw:
-    """Return the table `data` for the name of a data plugin, or for a path of images."""
+    """Return a recipe table `data` for real images. `against` is the name of a data plugin, or a path to images."""
     names = Registry.installed().names("data")
     if against in names:
         return {"data": {"use": against}}
@@ -148,7 +153,7 @@ def data_table(against: str) -> Raw:
 
 
 def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
-    """Return the tables with only the named metrics. A name is that of a metric's table or of its plugin."""
+    """Return the tables with only the named metrics. A name is that of a metric's recipe table or of its plugin."""
     known = tables["metrics"]
     if not names or not isinstance(known, dict):
         return tables
@@ -161,13 +166,13 @@ def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
 
 
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
-    """Return the plugins and the evaluation settings of the tables.
+    """Return the plugins, by key, and the evaluation settings that the recipe tables define.
 
     Args:
-        target: the target, for messages.
-        tables: tables of the recipe.
-        changes: the part of the tables that comes from the user.
-        trusted: allow the other part, from the generator file, to import code and load files.
+        target: target of the evaluation, named in error messages.
+        tables: recipe tables, with settings from the generator file and from the user.
+        changes: the settings in `tables` that come from the user.
+        trusted: allow settings from the generator file to import code and to load files.
     """
     parser = RecipeParser(tables, target, Registry.installed())
     keys = ["data", "extractor", *(f"metrics.{name}" for name in parser.table("metrics"))]
@@ -184,7 +189,7 @@ def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dic
 
 
 def settings_from_user(changes: Raw, key: str) -> set[str]:
-    """Return the names of the settings of a plugin that the user gave, including `use`."""
+    """Return the names of the settings that the user gave for the plugin at `key`, including `use`."""
     table: Any = changes
     for name in key.split(".", 1):
         table = table.get(name, {}) if isinstance(table, dict) else {}
@@ -192,10 +197,10 @@ def settings_from_user(changes: Raw, key: str) -> set[str]:
 
 
 def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw) -> None:
-    """Raise InputError for settings of a generator file that may lead to code, such as the path of a network.
+    """Raise InputError if a setting from a generator file could execute code, such as the path of a network.
 
-    Only numbers, booleans and defaults are accepted from the file. All settings of `data` are safe, because reading
-    images executes no code.
+    Only numbers, booleans and default values are accepted from the file. All settings of `data` are accepted, because
+    reading images executes no code.
     """
     for key, component in components.items():
         for name, field in type(component.config).model_fields.items():
@@ -208,11 +213,11 @@ def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw
                 )
 
 
-# Samples of the target
+# Functions that return the samples of the target
 
 
 def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
-    """Return a sampler of the generator in a run or a file, or None if the target holds images."""
+    """Return a sampler of the generator in a run or in a generator file, or None if the target contains images."""
     if (target / "recipe.toml").exists():
         file = RunDir.open(target).generator_file
         if not file.exists():
@@ -226,7 +231,7 @@ def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
 
 
 def is_prepared(path: Path) -> bool:
-    """Return whether a file holds prepared images."""
+    """Return True if a file contains prepared images."""
     try:
         read_prepared(path)
     except InputError:
@@ -237,7 +242,10 @@ def is_prepared(path: Path) -> bool:
 def fake_samples(
     target: Path, sampler: Sampler | None, dataset: Dataset, real: Samples, settings: Evaluation
 ) -> tuple[Samples, dict[str, Fact]]:
-    """Return samples of the generator, or else images of the target, with the facts of the protocol about them."""
+    """Return the samples to evaluate, and facts about them for the protocol of the metrics.
+
+    If there is a sampler, it generates the samples. Otherwise, they are read from `target`, which contains images.
+    """
     if sampler is not None:
         fake = generate(sampler, settings.count, settings.seed, real)
         facts = generator_facts(sampler, real, sampler.card.get("generator", "newest"))
@@ -254,7 +262,11 @@ def fake_samples(
 
 
 def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
-    """Return the images of a folder, a zip file or a prepared file, in the size of the dataset. Also a resize note."""
+    """Return the images of a folder, a zip file or a file of prepared images, and a note.
+
+    The note describes how the images were processed. Prepared images are not resized. Other images get the resolution
+    and channels of `dataset`.
+    """
     table = {"use": "images", "path": str(target.absolute()), "classes": False}
     if target.suffix != ".safetensors":
         table |= {"resolution": dataset.resolution, "channels": dataset.channels}
@@ -266,5 +278,5 @@ def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
 
 
 def shape(samples: Samples) -> str:
-    """Return the shape of one sample as `3x32x32`."""
+    """Return the shape of one sample as text, such as `3x32x32`."""
     return "x".join(map(str, samples.images.shape[1:]))

@@ -1,4 +1,4 @@
-"""Animated GIF of the grids of a run.
+"""Animated GIF of the image grids of a run.
 
 Frames are written one at a time. Pillow would keep all frames in memory.
 """
@@ -18,44 +18,50 @@ from gankit.images.io import read_image
 T = TypeVar("T")
 
 MOST_FRAMES = 300
-"""Largest number of frames. From more grids, evenly spaced ones are chosen."""
+"""Maximum number of frames in an animation. If a run has more grids, evenly spaced grids are used."""
 
 MAX_SIDE = 800
-"""Largest width and height of a grid in a frame, in pixels. Larger grids are downsized."""
+"""Maximum width and height of a grid in the animation, in pixels. Larger grids are downsized."""
 
 MIN_WIDTH = 120
-"""Smallest width of a frame, in pixels, so that every caption fits."""
+"""Minimum width of a frame, in pixels, so that every caption fits."""
 
 DURATION = 8.0
-"""Seconds from the first to the last frame, unless a frame would be shorter than SHORTEST or longer than LONGEST."""
+"""Time in seconds from the first to the last frame.
+
+It differs from this value if a frame would be shorter than SHORTEST or longer than LONGEST.
+"""
 
 SHORTEST, LONGEST, LAST = 0.04, 0.5, 3.0
-"""Smallest and largest duration of a frame, and duration of the last frame, in seconds."""
+"""Minimum and maximum duration of a frame before the last, and duration of the last frame, in seconds."""
 
 PAPER, INK = "#ffffff", "#282828"
 
 COLOURS = 256
-"""Largest number of colours of a GIF frame."""
+"""Maximum number of colours of a GIF frame."""
 
 HAS_TABLE, TABLE_SIZE = 0x80, 0x07
-"""Bits of GIF descriptors: a flag for a colour table, and `size` for a table of 2^(1 + size) colours."""
+"""Bit masks for GIF descriptors: a flag for a colour table, and its field `size`.
+
+The table has 2^(1 + size) colours.
+"""
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
-    """Return at most `most` evenly spaced items, with the first and the last."""
+    """Return at most `most` evenly spaced items, including the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def durations(frames: int) -> list[float]:
-    """Return the duration of each frame in seconds. The last frame stays longer."""
+    """Return the duration in seconds of each of `frames` frames of an animation. The last frame is shown longer."""
     each = min(LONGEST, max(SHORTEST, DURATION / frames))
     return [each] * (frames - 1) + [LAST]
 
 
 def captioned(image: Image.Image, caption: str) -> Image.Image:
-    """Return an image, downsized to `MAX_SIDE`, with a caption under it."""
+    """Return an image with a caption below it. An image larger than `MAX_SIDE` is downsized."""
     scale = min(1.0, MAX_SIDE / max(image.size))
     width, height = (max(1, round(side * scale)) for side in image.size)
     size = max(11, min(18, width // 24))
@@ -67,20 +73,20 @@ def captioned(image: Image.Image, caption: str) -> Image.Image:
 
 
 def grid_frames(grids: Iterable[Path]) -> Iterator[Image.Image]:
-    """Yield each grid with its iteration as a caption. A grid is read when its frame is needed."""
+    """Yield each image grid with its iteration as a caption. A file is read only when its frame is needed."""
     for path in grids:
         yield captioned(read_image(path), f"iteration {int(path.stem)}")
 
 
 def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[bytes]:
-    """Yield the bytes of an animated GIF in parts. The animation repeats without end.
+    """Yield the bytes of an animated GIF in parts. The animation loops forever.
 
-    The bytes of a frame are yielded before the next frame is read. Grey frames are exact; colour frames are reduced to
-    256 colours each.
+    The bytes of a frame are yielded before the next frame is read. Grey frames are stored exactly. Each colour frame is
+    reduced to 256 colours.
 
     Args:
-        frames: grey or colour images of one size.
-        seconds: duration of each frame.
+        frames: grey or colour images of equal size.
+        seconds: duration of each frame, in seconds.
     """
     started = False
     for frame, duration in zip(frames, seconds, strict=True):
@@ -94,18 +100,18 @@ def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[byt
 
 
 def _image_block(frame: Image.Image) -> bytes:
-    """Return the part of a GIF for one frame: an image descriptor, a local colour table and the compressed pixels."""
-    # An octree keeps colours that only few pixels have; the median cut loses them.
+    """Return the bytes of one GIF frame: an image descriptor, a local colour table and the compressed pixels."""
+    # Octree quantisation keeps colours that only a few pixels have. Median cut, Pillow's default, loses them.
     indexed = frame if frame.mode == "L" else frame.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
-    # Pillow writes a whole GIF of this frame. The colour table and the pixels are taken from it.
+    # Pillow writes a complete GIF of this frame. Its colour table and its pixels are copied below.
     indexed.save(buffer, format="GIF", optimize=False, interlace=False)
     whole = buffer.getvalue()
     screen = whole[10]
     assert screen & HAS_TABLE, "Pillow writes one colour table for a single frame"
     end = 13 + 3 * 2 ** (1 + (screen & TABLE_SIZE))
     table, at = whole[13:end], end
-    # Skip extensions: two bytes, then blocks that begin with their length, and an empty block at the end.
+    # Skip GIF extensions. An extension has two bytes, then blocks that begin with their length, then an empty block.
     while whole[at] == 0x21:
         at += 2
         while whole[at]:

@@ -1,4 +1,4 @@
-"""Conversion between tensors in [-1, 1] and images, and grids of images."""
+"""Conversion between tensors and images, and grids of images."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 PAPER = 255
-"""Grey level of the background."""
+"""Grey level of a grid's background, in [0, 255]."""
 
 INK = 40
-"""Grey level of the row names."""
+"""Grey level of the row names in a grid, in [0, 255]."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Convert uint8 in [0, 255] to float in [-1, 1]."""
+    """Convert images from uint8 in [0, 255] to float32 in [-1, 1]."""
     return images.float().div_(127.5).sub_(1.0)
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Convert float in [-1, 1] to uint8 in [0, 255], rounded and clipped."""
+    """Convert images from floating point in [-1, 1] to uint8 in [0, 255]. Values are rounded and clipped."""
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """Return a (C, H, W) uint8 tensor as an image: grey if C < 3, otherwise RGB of the first three channels."""
+    """Convert a uint8 tensor (C, H, W) to a Pillow image.
+
+    If C >= 3, the result is an RGB image of the first three channels. Otherwise, it is a grey image of the first
+    channel.
+    """
     image = image[:3] if image.shape[0] >= 3 else image[:1]
     height, width = image.shape[1:]
     pixels = image.cpu().permute(1, 2, 0).contiguous()
@@ -36,12 +40,12 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a grid of images, row by row, with a name to the left of each row if there are names.
+    """Return a Pillow image that shows images in a grid, row by row, with optional names to the left of the rows.
 
     Args:
         images: (N, C, R, R) uint8.
         columns: number of images in a row.
-        row_names: a name for each row, or an empty sequence.
+        row_names: one name for each row, or an empty sequence for no names.
     """
     count, channels, height, width = images.shape
     channels = 3 if channels >= 3 else 1
@@ -54,7 +58,7 @@ def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.I
         top, left = gap + row * (height + gap), gap + column * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     result = to_image(sheet)
-    # Enlarge small images by a whole factor, so that details are visible.
+    # Enlarge small images by an integer factor, so that details are visible.
     scale = max(1, 64 // height)
     result = result.resize((result.width * scale, result.height * scale), Image.Resampling.NEAREST)
     return _named_rows(result, row_names, gap * scale, (height + gap) * scale) if row_names else result

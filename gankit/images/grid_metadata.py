@@ -1,4 +1,7 @@
-"""Groups of grids with the same z, from the metadata of the grids. Does not import torch."""
+"""Groups of image grids that were generated from the same z. This module does not import torch.
+
+The PNG metadata of a grid contains a hash of its z.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,25 @@ from gankit.images.io import read_note
 
 @dataclass(frozen=True)
 class Grids:
-    """Grids of a run, grouped by their z. Grids with the same z can be compared image by image."""
+    """Image grids of a run, grouped by their z. Grids with the same z can be compared image by image."""
 
     z: str | None
-    """Hash of the z of the newest grid, or None if the grid does not record it."""
+    """Hash of the z of the newest undamaged grid, or None if its metadata has no such hash."""
 
     same_z: list[Path]
-    """Grids with the same z as the newest one, oldest first."""
+    """Grids with the same z as the newest undamaged grid, oldest first."""
 
     others: list[Path]
-    """Grids with another z, from before a resume that changed the number of samples."""
+    """Grids with another z, oldest first. z changes if a run is resumed with another number of samples."""
 
     damaged: list[Path]
 
 
 def group_by_z(grids: Sequence[Path]) -> Grids:
-    """Group grids, given oldest first. Only the start of each file is read, so damage after it is not detected."""
+    """Group image grids by their z. The paths must be sorted from the oldest to the newest grid.
+
+    Only the start of each file is read, so damage in the rest of the file is not detected.
+    """
     hashes: dict[Path, str | None] = {}
     damaged = []
     for path in grids:

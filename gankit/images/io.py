@@ -1,4 +1,4 @@
-"""Image files. Does not import torch."""
+"""Reading and writing of image files. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import write_bytes
 
 FORMATS = ("PNG", "GIF", "JPEG", "BMP")
-"""Formats that are read, whatever the file name. Pillow has other formats that run programs or are hardly tested."""
+"""Image formats that are read, whatever the file suffix.
+
+Pillow's readers of other formats start external programs or are hardly tested.
+"""
 
 
 def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write a PNG atomically, with notes as text metadata."""
+    """Write a PNG file atomically. `notes` are stored by name in the PNG text metadata."""
     buffer, texts = io.BytesIO(), PngInfo()
     for name, text in (notes or {}).items():
         texts.add_text(name, text)
@@ -27,7 +30,7 @@ def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = N
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return the image of a file, in grey (`L`) or colour (`RGB`). An animation gives its first frame.
+    """Return the image in a file, in grey (`L`) or colour (`RGB`). For an animation, return its first frame.
 
     Raises:
         InputError: the file is missing, damaged or not an image.
@@ -37,13 +40,13 @@ def read_image(path: Path) -> Image.Image:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return the width and height of an image, from the start of its file."""
+    """Return the width and height of an image, in pixels. Only the start of the file is read."""
     with _opened(path) as image:
         return image.size
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether an image file is complete and undamaged."""
+    """Return True if an image file is complete and undamaged."""
     try:
         read_image(path)
     except InputError:
@@ -52,7 +55,10 @@ def is_whole(path: Path) -> bool:
 
 
 def read_note(path: Path, name: str) -> str | None:
-    """Return a note that `save_png` wrote, or None if there is none. Only the start of the file is read."""
+    """Return the note `name` that `save_png` wrote to an image file, or None if the file has no such note.
+
+    Only the start of the file is read.
+    """
     with _opened(path) as image:
         note = image.info.get(name)
         return note if isinstance(note, str) else None
@@ -67,5 +73,5 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise InputError(f"there is no image {path}") from None
     except Image.UnidentifiedImageError:
         raise InputError(f"{path} is not an image of a supported format: {', '.join(FORMATS)}") from None
-    except Exception as error:  # Pillow raises errors of many types for damaged files.
+    except Exception as error:  # Pillow raises exceptions of many types for damaged files.
         raise InputError(f"{path} cannot be read; it may be damaged ({' '.join(str(error).split())})") from error

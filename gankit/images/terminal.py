@@ -1,4 +1,4 @@
-"""Images in a terminal. Each character shows two pixels."""
+"""Images as coloured text in a terminal. Each character shows two pixels, one above the other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.style import Style
 from rich.text import Text
 
 UPPER = "▀"
-"""Character whose upper half has the text colour and whose lower half has the background colour."""
+"""Half-block character. Its upper half has the text colour, and its lower half the background colour."""
 
 
 def resize_to_fit(image: Image.Image, columns: int, rows: int) -> Image.Image:
-    """Return the image in RGB, downsized to fit `columns` x `rows` characters. It is never enlarged.
+    """Return an image in RGB, downsized to fit into `columns` x `rows` characters. Small images are not enlarged.
 
     A character is about twice as high as wide and shows two pixels, one above the other.
     """
@@ -24,11 +24,11 @@ def resize_to_fit(image: Image.Image, columns: int, rows: int) -> Image.Image:
 
 
 def half_blocks(pixels: Image.Image) -> Text:
-    """Return an image as coloured text, with one line for two rows of pixels."""
+    """Return an image as coloured text. Each line of text shows two rows of pixels."""
     lines = []
     for top in range(0, pixels.height, 2):
         line = Text()
-        # Neighbours of one colour share an escape sequence, which shortens the text for grids with wide white gaps.
+        # Neighbouring characters of equal colours share one escape sequence, which shortens the text.
         for style, run in groupby(_style(pixels, x, top) for x in range(pixels.width)):
             line.append(UPPER * len(list(run)), style)
         lines.append(line)
@@ -36,7 +36,7 @@ def half_blocks(pixels: Image.Image) -> Text:
 
 
 def _style(pixels: Image.Image, x: int, top: int) -> Style:
-    # If the number of rows is odd, the last row has the terminal's background below it.
+    # If the number of pixel rows is odd, the lower half of the last line has the terminal's background colour.
     below = _colour(pixels, x, top + 1) if top + 1 < pixels.height else None
     return Style(color=_colour(pixels, x, top), bgcolor=below)
 

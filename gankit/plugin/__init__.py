@@ -1,1 +1,1 @@
-"""Plugin interface: base class, hook points, registry, and the types that plugins see."""
+"""Plugin interface: base class, hook points, registry, and the types that plugins use."""

@@ -1,6 +1,6 @@
 """Base class of plugins: a class with a name, a kind, settings and hook implementations.
 
-Example of a complete trick, in a file beside the recipe:
+Complete example of a trick, in a Python file in the folder of the recipe:
 
     from pydantic import Field
     from gankit import Plugin, Settings, hookimpl
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 State = Literal["shared", "per_rank"]
 
 hookimpl = pluggy.HookimplMarker("gankit")
-"""Decorator that marks a method of a plugin as the implementation of the hook point of the same name."""
+"""Decorator for a plugin's method that implements the hook point of the same name."""
 
 
 class Settings(BaseModel):
-    """Base class of every plugin's `Config`. Unknown keys, NaN and infinite numbers are errors."""
+    """Base class of every plugin's `Config`. Unknown keys, NaN and infinite numbers raise a validation error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -47,55 +47,58 @@ class Settings(BaseModel):
 class Plugin:
     """Base class of every plugin.
 
-    A run creates one instance of each of its plugins from the validated settings, before it builds the networks. Later
-    objects, such as networks, reach the plugin as arguments of its hooks.
+    A run creates one instance of each of its plugins from the validated settings, before it builds the networks.
+    Objects that are created later, such as the networks, are passed to the hooks of the plugin.
     """
 
     name: ClassVar[str]
-    """Name in recipes."""
+    """Name of the plugin in recipes."""
 
     kind: ClassVar[Kind] = "trick"
-    """Kind of the plugin. It decides in which tables of a recipe the plugin can be used."""
+    """Kind of the plugin. It determines in which tables of a recipe the plugin can be used."""
 
     api_version: ClassVar[int] = 1
-    """Version of gankit's hook points (`gankit.API_VERSION`) that the plugin needs."""
+    """Minimum version of gankit's hook points (`gankit.API_VERSION`) that the plugin needs."""
 
     uses_targets: ClassVar[bool] = False
-    """For a loss: it uses `step.real_target` and `step.fake_target`, so label smoothing and label flips affect it."""
+    """True for a loss that uses `step.real_target` and `step.fake_target`. Label smoothing and flips change them."""
 
     cross_entropy: ClassVar[bool] = False
-    """For a loss: the sigmoid of D's logits is the probability that an image is real."""
+    """True for a loss that trains D so that the sigmoid of its logit is the probability that an image is real."""
 
     relativistic_logits: ClassVar[bool] = False
-    """For a trick: its loss terms use differences of D's logits, so a single logit has no meaning."""
+    """True for a trick whose loss terms use only differences between D's logits. A single logit has no meaning then."""
 
     uses_weights: ClassVar[bool] = False
-    """For a loss: it uses `step.real_weight` and `step.fake_weight`."""
+    """True for a loss that uses the sample weights `step.real_weight` and `step.fake_weight`."""
 
     batch_coupled: ClassVar[bool] = False
-    """True if the output for one image depends on the other images of its batch, as with batch norm."""
+    """True for a plugin, such as batch norm, that makes the output for an image depend on the rest of its batch."""
 
     per_class_networks: ClassVar[bool] = False
-    """For a network: it has a separate network for each class, so features of different classes are not comparable."""
+    """True for a plugin that builds a separate network for each class.
+
+    Features of different classes are then not comparable.
+    """
 
     spherical_prior: ClassVar[bool] = False
-    """For a prior: z lies near a sphere around 0, so `gankit sample --interpolate` follows an arc."""
+    """True for a prior whose z lies near a sphere around 0. `gankit sample --interpolate` then uses an arc."""
 
     state_scope: ClassVar[State] = "shared"
-    """Scope of `state_dict` when several ranks train together.
+    """Scope of the plugin's state when several ranks train together.
 
-    "shared": the state is equal on all ranks, because it comes from networks, `run.values` or `run.ranks.mean`.
-    "per_rank": the state differs, because it comes from a rank's own images or random numbers.
+    "shared": the state is equal on all ranks, because it is computed from networks, `run.values` or `run.ranks.mean`.
+    "per_rank": the state differs between ranks, because it depends on a rank's own images or random numbers.
     """
 
     read_only: ClassVar[bool] = False
-    """For a trick: its hooks take part in training but change nothing, so `gankit ablate` need not leave it out.
+    """True for a trick that implements training hooks but does not affect training. `gankit ablate` does not remove it.
 
-    A plugin that implements only hook points for logs, grids and metrics is read-only without this mark.
+    A plugin that implements only hook points for logs, grids and metrics is read-only even if this is False.
     """
 
     Config: ClassVar[type[Settings]] = Settings
-    """Settings of the plugin in a recipe."""
+    """Class of the plugin's settings: their names, types, bounds and defaults in a recipe."""
 
     config: Any
     """Validated settings of this instance."""
@@ -104,10 +107,10 @@ class Plugin:
         self.config = config
 
     def state_dict(self) -> dict[str, Tensor | int | float | str | bool | None]:
-        """Return the state to save in a checkpoint: tensors and plain values by name, without nesting."""
+        """Return the plugin's state for a checkpoint: a flat dict of tensors, numbers, strings, booleans and None."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned. Tensors are on the device of the run."""
+        """Restore the state that `state_dict` returned. Tensors are on the device of the run."""
         if state:
             raise ValueError(f"{type(self).__name__} has a state_dict but no load_state_dict")

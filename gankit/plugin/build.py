@@ -1,4 +1,4 @@
-"""Building of plugins, hooks and networks from the components of a recipe."""
+"""Functions that build the plugins, hooks and networks of a recipe."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from gankit.plugin.spec import Spec
 
 
 def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
-    """Return one instance of every plugin by its key, in the order of the recipe, and the hooks of all of them.
+    """Build all plugins of a recipe. Return them by key, in the order of the recipe, together with their hooks.
 
-    `source` is the recipe's file, for messages.
+    Args:
+        components: the recipe's plugins with their settings, by key.
+        source: name of the recipe's file, for error messages.
 
     Raises:
-        RecipeError: a plugin does not fit its hook points.
+        RecipeError: a plugin cannot be built, or one of its hooks does not fit its hook point.
     """
     plugins = {}
     for key, component in components.items():
@@ -36,13 +38,14 @@ def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dic
 
 
 def build_network(hooks: Hooks, player: Player, spec: Spec, run: Run | None, source: str) -> nn.Module:
-    """Return a player's network after all `wrap_network` hooks.
+    """Build the network of one player, apply all `wrap_network` hooks to it, and return the result.
 
-    `run` is the run that is assembled, or None when a saved generator is rebuilt. `source` is the recipe's file, for
-    messages.
+    Args:
+        run: the run that the network is built for. None when a saved generator is rebuilt.
+        source: name of the recipe's file, for error messages.
 
     Raises:
-        RecipeError: no plugin or several plugins build the network, or a plugin refuses the spec.
+        RecipeError: no plugin or more than one plugin builds the network, or a plugin rejects `spec`.
     """
     hook = "build_generator" if player == "generator" else "build_discriminator"
     with recipe_errors(source, player):

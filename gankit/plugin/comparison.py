@@ -1,4 +1,4 @@
-"""Generated and real samples that metrics compare."""
+"""Real and generated images that metrics compare."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """N images with their classes, or with the classes that they were generated for."""
+    """N images with their class labels. For generated images, these are the labels that the generator received."""
 
     images: Tensor
-    """(N, C, R, R) uint8 on the CPU, or floating point in [-1, 1]."""
+    """Images, (N, C, R, R): uint8 on the CPU. Data that are not images are floating point in [-1, 1]."""
 
     labels: Tensor | None = None
-    """(N,) int64."""
+    """Class labels, (N,) int64. None for images without labels."""
 
     class_names: tuple[str, ...] = ()
-    """Names of the classes. Empty if the labels are classes of the extractor."""
+    """Class names, in the order of the labels.
+
+    If there are labels but no class names, the labels are indices of the extractor's classes.
+    """
 
     def digest(self) -> str:
-        """Return a hash of the images and labels."""
+        """Return the SHA-256 hash of the images and labels, in hexadecimal."""
         digest = hashlib.sha256(str((self.images.shape, self.images.dtype)).encode())
         for tensor in (self.images, self.labels):
             if tensor is not None:
@@ -40,16 +43,18 @@ class Samples:
 
 
 class Comparison:
-    """Generated and real images, with their features. Values that several metrics need are computed once.
+    """Real and generated images with their features, as input of the metrics.
+
+    A value that several metrics need, such as the features, is computed only once.
 
     Args:
         real: real images.
         fake: generated images.
         extractor: feature extractor of the recipe, or None.
-        facts: facts of the protocol, without those of the extractor.
+        facts: facts about how the metrics are computed, such as the seed. The facts of the extractor are added.
         real_features: features of the real images, if they are already computed.
-        dataset_features: function that returns the features of the whole dataset. None if the real images are the whole
-            dataset.
+        dataset_features: function that returns the features of all images of the dataset. None if `real` contains all
+            of them.
 
     Raises:
         InputError: there are fewer than 2 real or generated images.
@@ -95,26 +100,29 @@ class Comparison:
 
     @cached_property
     def real_logits(self) -> Tensor | None:
-        """Logits of the real images for the extractor's classes, (N, K). None if it has no classes."""
+        """Logits (N, K) of the real images for the extractor's K classes. None if the extractor has no classes."""
         return self.extractor.logits_of(self.real.images, self.real_features)
 
     @cached_property
     def fake_logits(self) -> Tensor | None:
-        """Logits of the generated images for the extractor's classes, (N, K). None if it has no classes."""
+        """Logits (N, K) of the generated images for the extractor's K classes. None if the extractor has no classes."""
         return self.extractor.logits_of(self.fake.images, self.fake_features)
 
     @property
     def real_is_whole_dataset(self) -> bool:
-        """True if the real images are the whole dataset."""
+        """True if the real images of this comparison are all images of the dataset, not a subset."""
         return self._dataset_features is None
 
     @cached_property
     def dataset_features(self) -> Features:
-        """Features of all images of the dataset that the real images come from."""
+        """Features of all images of the dataset. The real images of this comparison may be a subset of it."""
         return self.real_features if self._dataset_features is None else self._dataset_features()
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return `compute()`, computed once for each key. Metrics that use the same key share the value."""
+        """Return the cached value for `key`. The first call with this key computes it by calling `compute()`.
+
+        Metrics that use the same key share the value.
+        """
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]

@@ -13,10 +13,10 @@ from gankit.plugin.slots import Kind
 
 @dataclass(frozen=True)
 class Component:
-    """Plugin at a key of the recipe, with its validated settings."""
+    """One plugin of a recipe, with its key and its validated settings."""
 
     key: str
-    """Name of its table in the recipe, such as `generator`, `optimizer.discriminator` or `tricks.instance_noise`."""
+    """Key of the plugin: the name of its table in the recipe, such as `generator` or `optimizer.discriminator`."""
 
     kind: Kind
     use: str
@@ -25,12 +25,12 @@ class Component:
     resolved: ResolvedPlugin
 
     def build(self) -> Plugin:
-        """Return a new instance of the plugin. Raise PluginError if its `__init__` does not call that of `Plugin`."""
+        """Return a new plugin instance. Raise PluginError if its `__init__` does not call `Plugin.__init__`."""
         plugin = self.plugin_class(self.config)
         if not hasattr(plugin, "config"):
             raise PluginError(f"{self.plugin_class.__name__}.__init__ does not call super().__init__(config)")
         return plugin
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the table of the recipe, with all defaults."""
+        """Return the plugin's recipe table as a dictionary, with default values but without settings that are None."""
         return {"use": self.use, **self.config.model_dump(mode="json", exclude_none=True)}

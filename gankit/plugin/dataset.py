@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dataset:
-    """Description of square images and their labels. The hook `load_data` returns it.
+    """Description of a dataset of square images and their labels. The hook `load_data` returns it.
 
-    The images are read by `load`, which is called once, when training begins. A recipe can be checked and a network
-    built without the images.
+    The function `load` reads the images. It is called only once, when training begins. A recipe can be checked, and a
+    network can be built, without the images.
     """
 
     channels: int
@@ -26,23 +26,24 @@ class Dataset:
     """Function that returns the images and their labels.
 
     Images: (N, channels, resolution, resolution) uint8 on the CPU, possibly memory-mapped. Data that are not images may
-    be floating point in [-1, 1], and are used unchanged. Labels: (N,) int64, or None. The function raises `InputError`
-    for files that cannot be used.
+    be floating point in [-1, 1]; they are used unchanged. Labels: class indices (N,) int64, or None. The function
+    raises `InputError` if a file cannot be used.
     """
 
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
-    """Function that yields the result of `load` in chunks of n images and their labels (n,), in the same order.
+    """Function that yields the images and labels in chunks, in the same order as `load`, or None.
 
-    With `stream`, `gankit prepare` holds only one chunk of images in memory. None if there is only `load`.
+    A chunk is a pair: n images, and their labels (n,) or None. With `stream`, `gankit prepare` holds only one chunk in
+    memory at a time.
     """
 
     at_most: int | None = None
-    """Largest number of images that `stream` can yield. Required with `stream`."""
+    """Upper limit for the number of images that `stream` yields. Required if `stream` is set."""
 
     note: str = ""
-    """Processing of the source images, such as cropping. `gankit prepare` records it."""
+    """Description of how the source images were processed, such as cropping. `gankit prepare` stores it in the file."""
 
 
 def loaded_once(dataset: Dataset) -> Dataset:
-    """Return a dataset whose `load` reads the images once and returns the same tensors at every call."""
+    """Return a copy of the dataset whose `load` reads the images only once. Later calls return the same tensors."""
     return replace(dataset, load=cache(dataset.load))

@@ -1,4 +1,4 @@
-"""Feature extractors: functions from images to features, on which metrics are computed."""
+"""Feature extractors: functions that compute features of images. Metrics are computed from the features."""
 
 from __future__ import annotations
 
@@ -15,48 +15,54 @@ from gankit.errors import GankitError, InputError
 T = TypeVar("T")
 
 CHUNK = 256
-"""Number of images in one call of an extractor's function."""
+"""Maximum number of images that are passed to an extractor's function in one call."""
 
 MetricProtocol = Mapping[str, str | int | float]
-"""Facts about how metrics were computed, by name. Metrics are comparable only if their protocols are equal."""
+"""Facts about how a metric was computed, by name. Values of a metric are comparable only if these facts are equal."""
 
 
 class Features(NamedTuple):
     """Output of an extractor for N images."""
 
     values: Tensor
-    """(N, F) float32 on the CPU."""
+    """Features, (N, F). An `Extractor` converts them to float32 on the CPU."""
 
     logits: Tensor | None = None
-    """(N, K), logits of the extractor's own classes. None if it has no classes."""
+    """Logits for the extractor's own K classes, (N, K). None if there are none, or if they are computed separately."""
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Feature extractor."""
+    """Feature extractor: a function that computes features of images, and facts that are logged with every metric."""
 
     facts: MetricProtocol
-    """Facts that are logged with every metric: the extractor's name with a hash of its weights, and the resizing."""
+    """Facts that are logged with every metric, such as the extractor's name and a hash of its weights."""
 
     function: Callable[[Tensor], Features]
-    """Function of images (B, C, R, R): uint8, or floating point in [-1, 1] if the data are not images."""
+    """Function that computes the features of images (B, C, R, R).
+
+    The images are uint8. Data that are not images are floating point in [-1, 1].
+    """
 
     class_names: tuple[str, ...] = ()
-    """Names of the classes of the logits, if they are classes of the dataset."""
+    """Names of the classes that the logits are for, if they are the classes of the dataset. Otherwise empty."""
 
     logits: Callable[[Tensor], Tensor] | None = None
-    """Function of images that returns logits (B, K), if `function` does not. Called only when logits are needed."""
+    """Function that computes logits (B, K) of images, if `function` returns none.
+
+    It is called only if a metric needs logits.
+    """
 
     @property
     def name(self) -> str:
-        """Name in messages."""
+        """Name of the extractor in error messages."""
         return str(self.facts.get("extractor", "extractor"))
 
     def __call__(self, images: Tensor) -> Features:
-        """Return the features of all images.
+        """Return the features of images (N, C, R, R).
 
         Raises:
-            InputError: the function fails on such images, or does not return features.
+            InputError: the extractor's function raises an error for these images, or does not return `Features`.
             GankitError: a feature is NaN or infinite.
         """
         parts = [self._features(chunk) for chunk in images.split(CHUNK)]
@@ -68,7 +74,10 @@ class Extractor:
         return Features(values, self._without_nan(torch.cat(logits)) if logits else None)
 
     def logits_of(self, images: Tensor, features: Features) -> Tensor | None:
-        """Return logits (N, K): those of `features`, or from a separate pass. None if the extractor has no classes."""
+        """Return the logits (N, K) of the images, or None if the extractor has no classes.
+
+        If `features` has no logits, the function `logits` computes them from the images.
+        """
         if features.logits is not None or self.logits is None:
             return features.logits
         chunks = [self._checked(self._apply(self.logits, c), "logits", "K") for c in images.split(CHUNK)]
@@ -90,21 +99,21 @@ class Extractor:
             raise InputError(f"{self.name} does not accept images of shape {shape}: {_reason(error)}") from error
 
     def _checked(self, output: Any, name: str, width: str) -> Tensor:
-        """Return the output on the CPU, after a check that it has one row for each image."""
+        """Check that an output is a tensor with two dimensions, and return it as float32 on the CPU."""
         if not isinstance(output, Tensor) or output.dim() != 2:
             what = f"of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"as {type(output).__name__}"
             raise InputError(f"{self.name} returns {name} {what}; it must return a tensor (images, {width})")
         return output.float().cpu()
 
     def _without_nan(self, logits: Tensor) -> Tensor:
-        # An infinite logit is a probability of 0 or 1, so only NaN is an error.
+        # An infinite logit is valid: it stands for a probability of 0 or 1. Only NaN is an error.
         if logits.isnan().any():
             raise GankitError(f"{self.name}: logits of {int(logits.isnan().any(1).sum())} images are NaN")
         return logits
 
 
 def _reason(error: Exception) -> str:
-    """Return the message of an error in one line. TorchScript puts its stack first and the cause last."""
+    """Return the cause of an error in one line. In a TorchScript message, the cause is the last line."""
     lines = [line.removeprefix("RuntimeError: ") for line in str(error).strip().splitlines()]
     if not lines:
         return type(error).__name__
@@ -112,10 +121,10 @@ def _reason(error: Exception) -> str:
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Return uint8 images (B, C, R, R) with three channels: a single grey channel is repeated.
+    """Return uint8 images as RGB images (B, 3, R, R). The channel of grey images (B, 1, R, R) is repeated.
 
     Raises:
-        InputError: the data are points, not images.
+        InputError: the data are floating point, so they are points and not images.
     """
     if images.is_floating_point():
         raise InputError("extractor: it needs images, and the data are points; choose an extractor for points")
@@ -129,17 +138,18 @@ def network_extractor(
     size: int | None = None,
     class_names: tuple[str, ...] = (),
 ) -> Extractor:
-    """Return an extractor that uses a network.
+    """Return an extractor that computes features with a network.
 
-    The network takes RGB images (B, 3, R, R) in [-1, 1]. It returns features (B, F, ...), or a pair of features and
+    The network takes RGB images (B, 3, R, R) in [-1, 1]. It returns features (B, F, ...), or a tuple of features and
     logits (B, K).
 
     Args:
-        network: the network, in evaluation mode, on the device.
+        network: the network, in evaluation mode on `device`.
         device: device of the network.
-        name: name for the protocol, with a hash of the weights.
-        size: size in pixels to which images are resized, bilinearly with antialiasing. None: they are not resized.
-        class_names: classes of the dataset, if the logits belong to them. A single output is then used as both.
+        name: name of the extractor, with a hash of the weights. It is logged with every metric.
+        size: height and width in pixels to which images are resized (bilinear, antialiased). None: no resizing.
+        class_names: names of the dataset's classes, if the logits are for these classes. If the network returns only
+            one tensor, it is then used both as features and as logits.
     """
 
     def extract(images: Tensor) -> Features:

@@ -1,7 +1,8 @@
-"""Hook implementations of the active plugins, as plain functions in the order of the recipe.
+"""Hook implementations of a run's plugins, as plain functions in the order of the recipe.
 
-pluggy itself would call the last registered plugin first. With its option `firstresult`, it would ignore further
-results without a message. Here, pluggy only registers the plugins, and the core calls their functions.
+pluggy calls plugins in the reverse order of their registration. With its option `firstresult`, it stops at the
+first result, so a second one would not be detected. Therefore gankit uses pluggy only to register plugins, and calls
+their functions itself.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ class Implementation:
     """Key of the plugin in the recipe, such as `tricks.instance_noise`."""
 
     call: Callable[..., Any]
-    """Function that takes all arguments of the hook point, in order."""
+    """Function that takes all arguments of the hook point by position, in the order of their declaration."""
 
     plugin: Plugin
 
 
 class Hooks:
-    """Implementations of every hook point by the active plugins of one run.
+    """Hook implementations of all plugins of one run, grouped by hook point.
 
     Args:
-        plugins: instances by their keys, in the order of the recipe.
+        plugins: plugin instances by their keys in the recipe, in the order of the recipe.
 
     Raises:
-        PluginError: the name of a hook is misspelt, or it takes an argument that its hook point does not have.
+        PluginError: a hook has an unknown name, takes an unknown argument, or is not correctly marked with `@hookimpl`.
     """
 
     def __init__(self, plugins: dict[str, Plugin]) -> None:
@@ -68,7 +69,8 @@ class Hooks:
     def of(self, name: str, player: Player | None = None) -> list[Implementation]:
         """Return the implementations of a hook point, in the order of the recipe.
 
-        With a player, plugins in the slots of the other player, such as `optimizer.generator`, are left out.
+        If `player` is given, plugins for the other player are left out. For the discriminator, this includes the plugin
+        at the key `optimizer.generator`.
         """
         implementations = self._implementations[name]
         if player is None:
@@ -77,11 +79,11 @@ class Hooks:
         return [i for i in implementations if i.key.startswith("tricks.") or not i.key.endswith(other)]
 
     def calls(self, name: str) -> list[Callable[..., Any]]:
-        """Return the functions of a hook point, in the order of the recipe."""
+        """Return the functions that implement a hook point, in the order of the recipe."""
         return [implementation.call for implementation in self.of(name)]
 
     def event(self, name: str) -> Callable[..., None]:
-        """Return one function that calls all implementations."""
+        """Return one function that calls all implementations of a hook point, in the order of the recipe."""
         calls = self.calls(name)
 
         def call_all(*arguments: Any) -> None:
@@ -91,10 +93,10 @@ class Hooks:
         return call_all
 
     def one(self, name: str, *arguments: Any, player: Player | None = None) -> Any:
-        """Return the value of the only plugin that returns one.
+        """Call all implementations of a hook point, and return the only value that is not None.
 
         Raises:
-            PluginError: no plugin or two plugins return a value.
+            PluginError: no plugin or more than one plugin returns a value.
         """
         values = [(i.key, value) for i in self.of(name, player) if (value := i.call(*arguments)) is not None]
         if len(values) == 1:
@@ -107,7 +109,11 @@ class Hooks:
         raise PluginError(f"no plugin provides `{name}`; exactly one must ({detail})")
 
     def sole(self, name: str) -> Callable[..., Any] | None:
-        """Return the function of a hook point that at most one plugin may implement, or None if none does."""
+        """Return the only function that implements a hook point, or None if no plugin implements it.
+
+        Raises:
+            PluginError: more than one plugin implements it.
+        """
         implementations = self.of(name)
         if len(implementations) > 1:
             keys = " and ".join(i.key for i in implementations)
@@ -116,7 +122,7 @@ class Hooks:
 
 
 class _Manager(pluggy.PluginManager):
-    """Plugin manager that looks for hooks in the class, because a property of the instance could run any code."""
+    """Plugin manager that finds hooks in the plugin's class. Reading properties of the instance could run code."""
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         marked = hasattr(getattr(_class_of(plugin), name, None), "gankit_impl")
@@ -124,17 +130,21 @@ class _Manager(pluggy.PluginManager):
 
 
 def hooks_of(plugin_class: type) -> list[str]:
-    """Return the names of the hook points that a class implements, in the order of `hookspecs`."""
+    """Return the names of the hook points that a plugin class implements, in the order of their declaration."""
     return [name for name in hookspecs.KIND_OF_HOOK if hasattr(getattr(plugin_class, name, None), "gankit_impl")]
 
 
 def check_hooks(plugin_class: type[Plugin], label: str) -> None:
-    """Check the hooks of a class as `Hooks` does, without settings. `label` begins the error message."""
+    """Check the hooks of a plugin class. No settings of the plugin are needed.
+
+    Raises:
+        PluginError: a hook is invalid. The message starts with `label`.
+    """
     Hooks({label: plugin_class.__new__(plugin_class)})
 
 
 def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of the `passed` arguments that calls `function` with those that it takes."""
+    """Return a function that accepts all `passed` arguments and calls `function` with only the `taken` ones."""
     if tuple(taken) == tuple(passed):
         return function
     positions = [passed.index(name) for name in taken]
@@ -145,7 +155,13 @@ def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Cal
 
 
 def _check_hooks(key: str, plugin_class: type) -> None:
-    """Check the hooks of a class: their names, their arguments, and the mark `@hookimpl` without options of pluggy."""
+    """Check that each hook of a plugin class has a valid name and valid arguments, and is marked with `@hookimpl`.
+
+    The mark must not have pluggy options, such as `tryfirst`.
+
+    Raises:
+        PluginError: a hook is invalid. The message starts with `key`.
+    """
     for name in dir(plugin_class):
         method: Any = getattr(plugin_class, name, None)
         if not hasattr(method, "gankit_impl"):
@@ -163,7 +179,7 @@ def _check_hooks(key: str, plugin_class: type) -> None:
             )
         if name not in hookspecs.KIND_OF_HOOK:
             raise PluginError(f"{key}: {unknown_hook(plugin_class.__name__, name)}")
-        parameters = inspect.signature(method).parameters.values()
+        parameters = list(inspect.signature(method).parameters.values())
         for parameter in parameters:
             if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 raise PluginError(
@@ -174,7 +190,10 @@ def _check_hooks(key: str, plugin_class: type) -> None:
                     f"{key}: {name}: {parameter.name!r} has a default, so it would always have that value; remove "
                     "the default"
                 )
-        if wrong := unknown_arguments(plugin_class.__name__, name, [p.name for p in parameters if p.name != "self"]):
+        # The first parameter of a method is the instance. A static method has none; a class method is already bound.
+        bound = isinstance(inspect.getattr_static(plugin_class, name), (staticmethod, classmethod))
+        taken = [parameter.name for parameter in parameters[0 if bound else 1 :]]
+        if wrong := unknown_arguments(plugin_class.__name__, name, taken):
             raise PluginError(f"{key}: {wrong}")
 
 
@@ -183,13 +202,16 @@ def _class_of(plugin: Any) -> type:
 
 
 def unknown_hook(owner: str, name: str) -> str:
-    """Return the error message for a method that is marked as a hook but has no hook point."""
+    """Return the error message for a method that is marked as a hook, but whose name is not a hook point."""
     hint = nearest(name, hookspecs.KIND_OF_HOOK) or "gankit.plugin.hookspecs lists them"
     return f"{owner} marks {name!r} as a hook, but there is no such hook point; {hint}".rstrip("; ")
 
 
 def unknown_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
-    """Return the error message for arguments that a hook point does not have, or None if all exist."""
+    """Return the error message for the arguments in `taken` that the hook point does not have.
+
+    None if the hook point has all of them.
+    """
     available = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
     unknown = [argument for argument in taken if argument not in available]
     if not unknown:

@@ -2,7 +2,7 @@
 
 A run calls the hook points at these places:
 
-    check_recipe(recipe)                                      # warnings, or a refusal
+    check_recipe(recipe)                                      # returns warnings, or raises ValueError
     dataset = load_data(spec)
     adjust_spec(spec)
     for player in generator, discriminator:
@@ -44,7 +44,8 @@ the `gankit.Run` that is trained.
 
 Kinds of hook point:
 
-- *exactly one*: each plugin may return a value or None. No value and two values are errors that name the plugins.
+- *exactly one*: each plugin may return a value or None. Exactly one plugin must return a value; otherwise, an error is
+  raised.
 - *at most one*: at most one plugin of a recipe may implement the hook point.
 - *event*: all plugins are called. Nothing is returned.
 - *chain*: each plugin gets the value that the plugin before it returned.
@@ -88,8 +89,10 @@ def _hook(
 
     Args:
         kind: how the returned values are combined.
-        deprecated: replacement of the whole hook point. Plugins that implement it cause a warning.
-        deprecated_arguments: replacement of single arguments. Plugins that take one cause a warning.
+        deprecated: text that names the replacement of a deprecated hook point. A plugin that implements it causes a
+            warning.
+        deprecated_arguments: texts that name the replacements of deprecated arguments, by argument. A plugin that takes
+            such an argument causes a warning.
     """
 
     def declare(function: Callable) -> Callable:
@@ -106,12 +109,12 @@ def _hook(
     return declare
 
 
-# Called once, at assembly, in this order.
+# The hook points below are called once, in this order, when the run is built.
 
 
 @_hook("list")
 def check_recipe(recipe: RecipeInfo) -> Iterable[str] | None:
-    """Return warnings about combinations in the recipe that have no effect or do harm.
+    """Return warnings about combinations of plugins and settings that have no effect or harm training.
 
     Raise `ValueError` for a combination that cannot work.
 
@@ -136,7 +139,7 @@ def load_data(spec: Spec) -> Dataset | None:
 
 @_hook("event")
 def adjust_spec(spec: Spec) -> None:
-    """Assign to the fields of `spec`, from which the networks are built.
+    """Change fields of `spec`, the specification from which the networks are built.
 
     Example:
 
@@ -149,9 +152,9 @@ def adjust_spec(spec: Spec) -> None:
 def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module | None:
     """Return a layer with its normalisation: batch norm after it, spectral norm on it, or the layer alone.
 
-    The architectures call it, through `spec.normalize`, for each convolution and linear layer that may be normalised.
+    The networks call it, through `spec.normalize`, for each convolution and linear layer that may be normalised.
     `features` is the layer's number of output channels. The plugin in the slot `normalization.generator` is called for
-    the generator's layers, that in `normalization.discriminator` for the discriminator's.
+    the generator's layers, and the plugin in `normalization.discriminator` for the discriminator's layers.
 
     Example:
 
@@ -162,7 +165,9 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 @_hook("exactly one")
 def build_generator(spec: Spec) -> nn.Module | None:
-    """Return the generator `G(z, labels)`, from (B, latent_size) and (B,) or None to images (B, C, R, R) in [-1, 1].
+    """Return the generator `G(z, labels)`, whose output is images (B, C, R, R) in [-1, 1].
+
+    Its inputs are z, (B, latent_size), and labels, (B,) or None.
 
     Example:
 
@@ -186,7 +191,7 @@ def build_discriminator(spec: Spec) -> nn.Module | None:
 
 @_hook("chain")
 def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Module | None:
-    """Initialise, change or wrap a network. Return None if it is the same object afterwards.
+    """Initialise, change or wrap a network. Return the new network, or None if the network object is not replaced.
 
     It is called again, with None for `run`, when a saved generator is rebuilt. The parameters and buffers are then
     loaded from the file.
@@ -213,7 +218,7 @@ def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch
 
 @_hook("list")
 def lr_schedule(player: Player, run: Run) -> Callable[[int], float] | None:
-    """Return a function from the iteration (0, 1, ...) to a factor of the learning rate.
+    """Return a function that takes the iteration (0, 1, ...) and returns a factor for the learning rate.
 
     The factors of several schedules are multiplied.
 
@@ -239,7 +244,7 @@ def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, lis
 
 @_hook("list")
 def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
-    """Return terms of the player's loss. The core adds up all weighted terms and runs one backward pass.
+    """Return terms of the player's loss. The run adds all weighted terms and calls backward once.
 
     Example:
 
@@ -249,12 +254,12 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
     """
 
 
-# Called in the loop.
+# The hook points below are called from the start of training on.
 
 
 @_hook("event")
 def on_start(run: Run) -> None:
-    """Prepare the first iteration of this process. A resumed run has already loaded its checkpoint.
+    """Run code before the first iteration of this process. A resumed run has already loaded its checkpoint.
 
     `run.directory` is None when no files are written, as in a `Session` or a test.
 
@@ -344,7 +349,7 @@ def discriminator_inputs(  # type: ignore[empty-body]
 
 @_hook("at most one")
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
-    """Replace the core's backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
+    """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
     `term.weight` includes the interval of a lazy term and the division by `train.accumulate`.
 
@@ -370,7 +375,7 @@ def after_backward(run: Run, step: Step, player: Player) -> None:
 
 @_hook("event")
 def after_d_step(run: Run, step: Step) -> None:
-    """Act after D's optimiser has stepped.
+    """Run code after D's optimiser has updated D's parameters.
 
     Example:
 
@@ -382,7 +387,7 @@ def after_d_step(run: Run, step: Step) -> None:
 
 @_hook("event")
 def after_g_step(run: Run, step: Step) -> None:
-    """Act after G's optimiser has stepped.
+    """Run code after G's optimiser has updated G's parameters.
 
     Example:
 
@@ -393,7 +398,7 @@ def after_g_step(run: Run, step: Step) -> None:
 
 @_hook("event")
 def after_iteration(run: Run) -> None:
-    """Act after all steps of an iteration. `run.iteration` includes this iteration.
+    """Run code after all steps of an iteration. `run.iteration` already counts this iteration.
 
     Example:
 
@@ -448,7 +453,9 @@ def on_stop(run: Run) -> None:
 
 @_hook("at most one")
 def sampling_generator(run: Run) -> nn.Module | None:
-    """Return the generator to save and to sample from, if it is not the trained one. Both have the same parameters.
+    """Return the generator to save and to sample from, if it is not the trained one, such as a moving average.
+
+    Its parameters have the same names and shapes as those of the trained generator.
 
     Example:
 
@@ -499,7 +506,9 @@ def compute_metrics(comparison: Comparison) -> Mapping[str, float] | None:
 
 @_hook("event")
 def register_commands(cli: click.Group) -> None:
-    """Add a command to the command line. For plugins of kind `command`, whose entry point has the command's name.
+    """Add a command to gankit's command line. Only for plugins of kind `command`.
+
+    The name of the plugin's entry point must be the name of the command.
 
     Example:
 

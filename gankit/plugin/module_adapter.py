@@ -1,6 +1,7 @@
-"""Adapters for a plain `nn.Module` as a generator, discriminator or extractor.
+"""Adapters that make a plain `nn.Module` usable as a generator, discriminator or extractor.
 
-Example: `use = "some_package.nets:Generator"`, with the arguments of its `__init__` in the same table.
+Example for a recipe: `use = "some_package.nets:Generator"`. The arguments of its `__init__` are settings in the same
+table of the recipe.
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ from gankit.runtime.rng import fork_rng
 
 
 class _ModulePlugin(Plugin):
-    """Base of the plugin classes that `module_plugin` makes, one for each module class."""
+    """Base class of the plugin classes that `module_plugin` creates. Each of them wraps one `nn.Module` class."""
 
     module_class: type[nn.Module]
 
     own_settings: ClassVar[dict[str, Any]] = {}
-    """Settings of gankit besides the arguments of `__init__`. An argument of the same name replaces the setting."""
+    """Settings that gankit adds to the arguments of the module's `__init__`, by name.
+
+    A setting is left out if `__init__` has an argument of the same name.
+    """
 
     def build(self) -> nn.Module:
-        # Pass only the arguments that the recipe sets, because the defaults of `__init__` may be of any type.
+        # Pass only the arguments that the recipe sets. A default value of `__init__` may be of a type that settings
+        # cannot hold.
         arguments = self.config.model_dump(exclude_unset=True, exclude=set(self.own_settings))
         try:
             return self.module_class(**arguments)
@@ -51,7 +56,8 @@ class _ModulePlayer(_ModulePlugin):
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
         hooks = Hooks({place: recipe.components[place].build()})
-        # A plugin that wraps the finished network, such as spectral norm, has an effect without `spec.normalize`.
+        # Some plugins, such as spectral norm, wrap the finished network. They have an effect even if the network does
+        # not call `spec.normalize`.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
@@ -91,7 +97,7 @@ class _ModuleExtractor(_ModulePlugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.own_settings}
-        with fork_rng(device):  # without a file of weights, the initial weights are the same each time
+        with fork_rng(device):  # fixed seed, so that initial weights without a weights file are always the same
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
@@ -112,11 +118,15 @@ BASES: dict[Kind, type[_ModulePlugin]] = {
     "discriminator": _ModuleDiscriminator,
     "extractor": _ModuleExtractor,
 }
-"""Kinds of plugin that a plain `nn.Module` can be."""
+"""Kinds of plugin that a plain `nn.Module` can be used as, with the base class of the wrapper for each kind."""
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a network. Raise InputError if it cannot be read or does not fit."""
+    """Load weights from a safetensors file into a network.
+
+    Raises:
+        InputError: the file cannot be read, or its weights do not fit the network.
+    """
     try:
         network.load_state_dict(load(path.read_bytes()))
     except OSError as error:
@@ -130,11 +140,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 LABEL_NAMES = ("labels", "label", "y", "c", "classes", "class_labels")
-"""Usual names of the argument for class labels."""
+"""Usual names of the argument for class labels in the `forward` method of a network."""
 
 
 class LabelAdapter(nn.Module):
-    """Network that receives labels only if its `forward` has an argument for them."""
+    """Wrapper that passes labels to a network only if the network's `forward` has an argument for them."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -151,10 +161,11 @@ class LabelAdapter(nn.Module):
 
 
 def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
-    """Return the parameter of `forward` for the labels, or None if it has none.
+    """Return the parameter of a network's `forward` that takes the class labels, or None if there is none.
 
-    It is `*args`, or a later parameter with a usual name, or else the first later one without a default. A parameter
-    such as `temperature=1.0` is not for labels.
+    The first parameter takes z or the images. The labels go to `*args` if `forward` has it. Otherwise they go to a
+    later parameter with a usual name, such as `y`, or to the first later parameter without a default value.
+    A parameter such as `temperature=1.0` never receives labels.
     """
     parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
     for parameter in parameters:
@@ -167,7 +178,10 @@ def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
 
 
 class DiscriminatorAdapter(nn.Module):
-    """Discriminator from a network that returns logits, or logits and features."""
+    """Wrapper for a discriminator network that returns logits, or a tuple of logits and features.
+
+    The wrapper always returns both. If the network returns no features, the logits are used as features.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -180,13 +194,16 @@ class DiscriminatorAdapter(nn.Module):
 
 
 def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
-    """Return a plugin class for a module class. Its settings are the arguments of `__init__`."""
+    """Return a plugin class of the given kind that wraps an `nn.Module` class.
+
+    The settings of the plugin are the arguments of the module's `__init__`.
+    """
     fields: dict[str, Any] = {}
     any_setting = False
     for parameter in list(inspect.signature(module_class.__init__).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             any_setting = True
-        # pydantic does not allow names with a leading underscore. Such an argument is internal.
+        # Arguments with a leading underscore are internal, and pydantic does not allow such names for settings.
         elif parameter.kind is not parameter.VAR_POSITIONAL and not parameter.name.startswith("_"):
             default = ... if parameter.default is parameter.empty else _as_toml(parameter.default)
             fields[parameter.name] = (Any, Field(default))
@@ -201,7 +218,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Return a default value if TOML can express it, with tuples as lists. Otherwise return None."""
+    """Return a default value in a form that TOML can express, with tuples as lists. Otherwise return None."""
     if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
         return [_as_toml(v) for v in value]
     return value if isinstance(value, (bool, int, float, str)) else None

@@ -1,4 +1,4 @@
-"""Interface of the run and of the recipe for plugins. All other names of both are internal."""
+"""Interfaces of the run and the recipe that plugins may use. All other attributes and methods are internal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrainSettings(Protocol):
 
 
 class RecipeInfo(Protocol):
-    """Validated recipe, with the names that plugins may use."""
+    """Validated recipe, with the attributes and methods that plugins may use."""
 
     @property
     def name(self) -> str: ...
@@ -52,7 +52,7 @@ class RecipeInfo(Protocol):
         """Return the recipe as TOML, with all defaults."""
 
     def uses(self, name: str) -> bool:
-        """Return whether the recipe contains a plugin of this name."""
+        """Return True if the recipe contains a plugin with this name."""
 
     def use_of(self, key: str) -> str | None:
         """Return the name of the plugin at a key such as `normalization.discriminator`, or None if there is none."""
@@ -65,9 +65,10 @@ class RecipeInfo(Protocol):
 
 
 class Run(StepContext, Protocol):
-    """State of one training run, with the names that plugins may use: the argument `run` of the hooks.
+    """State of one training run, with the attributes and methods that plugins may use.
 
-    Networks, optimisers and loss terms exist as soon as the hooks that build them have been called.
+    Hooks receive it as the argument `run`. Networks, optimisers and loss terms exist only after the hooks that build
+    them have been called.
     """
 
     recipe: RecipeInfo
@@ -84,13 +85,13 @@ class Run(StepContext, Protocol):
     """Number of completed steps of each player."""
 
     values: dict[Player, dict[str, Tensor]]
-    """Unweighted value of each loss term at the last step on which it acted: scalar tensors on the device."""
+    """Unweighted value of each loss term in the last step that used the term: scalar tensors on `device`."""
 
     stop_reason: str | None
-    """Reason that a plugin gave for ending the run, or None."""
+    """Reason given by the plugin that stopped the run early, or None if no plugin stopped it."""
 
     failure: str | None
-    """Message of the error that ended the run, or None."""
+    """Message of the error that ended the run, or None if there was no error."""
 
     dataset: Dataset
     networks: dict[Player, nn.Module]
@@ -106,7 +107,7 @@ class Run(StepContext, Protocol):
 
     @property
     def generator(self) -> nn.Module:
-        """Trained generator."""
+        """Generator that this run trains."""
 
     def stop(self, reason: str) -> None:
         """End the run after this iteration, and show the reason to the user."""
@@ -118,9 +119,9 @@ class Run(StepContext, Protocol):
         """Return z from the prior, (count, latent_size), on the device."""
 
     def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return real images, (count, C, R, R) in [-1, 1], and their labels (count,). They depend on the seed alone.
+        """Return real images, (count, C, R, R) in [-1, 1], and their labels (count,). They depend only on the seed.
 
-        The order of the training batches does not change.
+        This call does not affect the order of the training batches.
 
         Raises:
             InputError: batches are class-balanced and `count` is not a multiple of the number of classes.

@@ -1,7 +1,7 @@
-"""Registry of installed plugins, read from entry points without importing them.
+"""Registry of installed plugins. It is built from their entry points, without importing the plugins.
 
-The name of an entry point in the group `gankit.plugins` is `kind.name`, such as `optimizer.adam`, so that the kind is
-known without an import. A plain `name` is also allowed. The plugin's kind is then the attribute `kind` of its class.
+An entry point in the group `gankit.plugins` is named `kind.name`, such as `optimizer.adam`, so that the kind is known
+without an import. If the name contains no kind, the kind is the attribute `kind` of the plugin class.
 """
 
 from __future__ import annotations
@@ -30,24 +30,28 @@ GROUP = "gankit.plugins"
 
 @dataclass(frozen=True)
 class Entry:
-    """Entry point of one plugin."""
+    """Entry point of one installed plugin."""
 
     kind: str | None
-    """Kind from the name of the entry point, or None if the name has no kind."""
+    """Kind of the plugin, such as `optimizer`. None if the name of the entry point does not contain a kind."""
 
     name: str
     distribution: str
     version: str
     value: str
-    """Import path of the class: `package.module:Class`."""
+    """Import path of the plugin class, such as `package.module:Class`."""
 
     @property
     def label(self) -> str:
-        """Name of the entry point."""
+        """Full name of the entry point: `kind.name`, or only `name` if there is no kind."""
         return f"{self.kind}.{self.name}" if self.kind else self.name
 
     def load(self) -> type:
-        """Import the class. Raise PluginError with the cause if the import fails or the entry point is not a class."""
+        """Import and return the plugin class.
+
+        Raises:
+            PluginError: the import fails, or the imported object is not a class.
+        """
         try:
             target = metadata.EntryPoint(self.label, self.value, GROUP).load()
         except BaseException as error:
@@ -66,26 +70,26 @@ class Entry:
 
 @dataclass(frozen=True)
 class ResolvedPlugin:
-    """Class that a `use` in a recipe refers to, and its origin."""
+    """Plugin class that the setting `use` of a recipe refers to, and the place that it was imported from."""
 
     target: type
     use: str
-    """Value of `use` that refers to the class from any folder."""
+    """Value of `use` in the recipe. The path of a file is absolute, so that the value is valid in any folder."""
 
     distribution: str
     version: str
     origin: str
-    """`package.module:Class`, or `FILE:Class` with the absolute path of a file."""
+    """Place of the class: `package.module:Class`, or `FILE:Class`, where FILE is an absolute path."""
 
     @property
     def source_digest(self) -> str:
-        """SHA-256 of the source file of the class, or an empty string if there is no file."""
+        """SHA-256 hash of the class's source file, in hexadecimal. Empty if there is no source file."""
         file = getattr(sys.modules.get(self.target.__module__), "__file__", None)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and os.path.isfile(file) else ""
 
 
 class Registry:
-    """Plugins that recipes can name."""
+    """Registry of the plugins that recipes can refer to by name."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = sorted(entries, key=lambda e: (e.kind or "", e.name, e.distribution))
@@ -96,9 +100,9 @@ class Registry:
         return cls(_installed_entries())
 
     def named(self, name: str, kinds: tuple[Kind, ...]) -> list[Entry]:
-        """Return the entries of plugins of these kinds that are called `name`."""
+        """Return the entry points of all plugins called `name` that have one of the given kinds."""
         exact = [e for e in self.entries if e.name == name and e.kind in kinds]
-        # An entry point without a kind is used only if no entry point with one of these kinds has the name.
+        # An entry point without a kind is used only if no entry point has both this name and one of these kinds.
         return exact or [e for e in self.entries if e.name == name and e.kind is None]
 
     def version_of(self, distribution: str) -> str | None:
@@ -111,20 +115,20 @@ class Registry:
             return None
 
     def names(self, *kinds: Kind) -> list[str]:
-        """Return the sorted names of the plugins of these kinds."""
+        """Return the sorted names of all plugins that have one of the given kinds, or an entry point without a kind."""
         return sorted({e.name for e in self.entries if e.kind in (*kinds, None)})
 
     def find(self, use: str, kinds: tuple[Kind, ...], folder: Path, recorded: str = "") -> ResolvedPlugin:
-        """Return the class that a `use` refers to.
+        """Return the plugin class that a value of `use` in a recipe refers to.
 
         Args:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
-            kinds: kinds that this table of the recipe accepts.
-            folder: folder that the path of a file is relative to.
-            recorded: distribution to prefer if several provide the name.
+            kinds: kinds of plugin that this table of the recipe accepts.
+            folder: folder of the recipe. A relative path in `use` starts there.
+            recorded: distribution that an earlier run used. It is preferred if several distributions provide the name.
 
         Raises:
-            PluginError: there is no such class, it cannot be imported, or several distributions provide it.
+            PluginError: the class does not exist or cannot be imported, or several distributions provide the name.
         """
         location, colon, class_name = use.rpartition(":")
         if colon and location.endswith(".py"):
@@ -179,21 +183,24 @@ class Registry:
 
 
 def _from(entries: Iterable[Entry], distribution: str) -> list[Entry]:
-    """Return the entries of one distribution. `gankit_lecam` and `gankit-lecam` are the same name."""
+    """Return the entry points of one distribution. The names `gankit_lecam` and `gankit-lecam` are equivalent."""
     canonical = canonicalize_name(distribution)
     return [entry for entry in entries if canonicalize_name(entry.distribution) == canonical]
 
 
 def _cause(error: BaseException) -> str:
-    """Return the message for an error that an import raised."""
-    # An ImportError that is no ModuleNotFoundError means that the module exists, but lacks the imported name.
+    """Return the error message for an exception that was raised during the import of a plugin."""
+    # A plain ImportError, unlike ModuleNotFoundError, means that gankit was found but does not have the imported name.
     too_old = type(error) is ImportError and error.name == "gankit"
     hint = "; it may need a newer gankit: `pip install -U gankit`" if too_old else ""
     return f"{type(error).__name__}: {error}{hint}"
 
 
 def _places(kind: str) -> list[str]:
-    """Return the keys of a recipe that accept a plugin of this kind."""
+    """Return the fixed recipe keys for a plugin of this kind, such as `optimizer.generator`.
+
+    Plugins in `[tricks]` and `[metrics]` have no fixed key, so the list is empty.
+    """
     if kind in PLAYER_SLOTS:
         return [f"{kind}.generator", f"{kind}.discriminator"]
     listed = [one for kinds in NAMED_TABLES.values() for one in kinds]
@@ -206,21 +213,21 @@ def _installed_entries() -> list[Entry]:
         try:
             points = [p for p in distribution.entry_points if p.group == GROUP]
             if not points:
-                # Most distributions have none. Reading the name of each of them would be slow.
+                # Skip distributions without plugins, because reading the name and version of each would be slow.
                 continue
             owner, version = str(distribution.name), str(distribution.version)
-        except Exception:  # a broken package raises different errors in different versions of Python
+        except Exception:  # the type of error for a broken package depends on the Python version
             continue
         for point in points:
             kind, _, name = point.name.rpartition(".")
             entry = Entry(kind or None, name, owner, version, point.value)
-            # A distribution can be on the path twice: an editable install and its build folder.
+            # A distribution can be found twice, for example as an editable install and in its build folder.
             entries.setdefault((entry.label, entry.distribution), entry)
     return list(entries.values())
 
 
 def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
-    # Path.is_file raises an error for names that no file can have.
+    # Path.is_file raises an error for an invalid file name. os.path.isfile returns False.
     if not os.path.isfile(path):
         raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
     path = path.resolve()
@@ -229,7 +236,7 @@ def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
 
 
 def _module_of(path: Path) -> ModuleType:
-    """Import a file and return its module. A file is imported once, and again after it has changed."""
+    """Import a Python file and return its module. The file is imported again only if its content has changed."""
     module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
@@ -237,7 +244,8 @@ def _module_of(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # The file may import modules from its own folder. At the end of `sys.path`, they do not hide other modules.
+    # The file may import modules from its own folder. The folder comes last in `sys.path`, so that these modules do
+    # not hide others of the same name.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[module_name] = module

@@ -1,4 +1,4 @@
-"""Check and conversion of a resolved class to a plugin class for its key in a recipe."""
+"""Functions that check a class that a recipe refers to, and return it as a plugin class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_api_version(version: Any, use: str, distribution: str) -> None:
-    """Raise PluginError if a plugin needs later hook points, or if its `api_version` is not a whole number."""
+    """Raise PluginError if a plugin needs a newer version of the hook points, or if `version` is not an integer."""
     if type(version) is not int:
         raise PluginError(f"{use}: api_version is {version!r}; it must be a whole number such as gankit.API_VERSION")
     if version > API_VERSION:
@@ -27,19 +27,22 @@ def check_api_version(version: Any, use: str, distribution: str) -> None:
 
 
 def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[Plugin]:
-    """Return the plugin class of a resolved class, for a table of the recipe that accepts these kinds.
+    """Check a class that a recipe refers to, and return it as a plugin class.
 
-    A plain `nn.Module` is wrapped as a plugin where a network or an extractor is expected.
+    A plain `nn.Module` is wrapped in a plugin class if a generator, discriminator or extractor is expected.
+
+    Args:
+        kinds: kinds of plugin that the table of the recipe accepts.
 
     Raises:
-        PluginError: the class is not a plugin of these kinds.
+        PluginError: the class is not a valid plugin of one of these kinds.
     """
-    # Imported here, because `gankit list-plugins` checks versions without pydantic.
+    # Imported in the function, because `gankit list-plugins` checks versions without importing pydantic.
     from gankit.plugin.base import Plugin, Settings
 
     plugin_class = resolved.target
     if not issubclass(plugin_class, Plugin):
-        # Imported here, because most recipes can be read without torch.
+        # Imported in the function, because most recipes can be read without importing torch.
         from torch import nn
 
         from gankit.plugin.module_adapter import BASES, module_plugin
@@ -51,8 +54,9 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     if not isinstance(getattr(plugin_class, "name", None), str):
         raise PluginError(f'{resolved.use} has no name; write name = "..." in the class')
     for old in RENAMED.keys() & dir(plugin_class):
-        # Without this check, a class attribute with its old name would be ignored without a message.
-        if (new := new_name(old, vars(Plugin))) is not None:
+        # Without this check, a class attribute that still has its former name would be ignored without a message.
+        # A method of the plugin may have such a name.
+        if not callable(getattr(plugin_class, old)) and (new := new_name(old, vars(Plugin))) is not None:
             raise PluginError(f"{resolved.use}: the class attribute {old} is called {new} now; rename it")
     if plugin_class.kind not in KINDS:
         raise PluginError(

@@ -1,4 +1,7 @@
-"""Players, kinds of plugin, and the tables of a recipe for them. Does not import torch or pydantic."""
+"""Players (generator and discriminator), kinds of plugin, and tables of a recipe.
+
+This module imports neither torch nor pydantic.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
-"""Tables of a recipe with one plugin for the whole run, such as `[generator]`."""
+"""Tables of a recipe that contain one plugin for the whole run, such as `[generator]`."""
 
 PLAYER_SLOTS: tuple[Kind, ...] = ("normalization", "optimizer")
-"""Tables of a recipe with one plugin for each player, such as `[optimizer.generator]`."""
+"""Tables of a recipe that contain one plugin for each player, such as `[optimizer.generator]`."""
 
 DEFAULT_USE: dict[str, str] = {
     "latent": "normal",
@@ -40,10 +43,10 @@ DEFAULT_USE: dict[str, str] = {
     "optimizer": "adam",
     "extractor": "classifier",
 }
-"""Plugin of each slot that a recipe may leave out. All other slots are required."""
+"""Name of the default plugin for each table that a recipe may leave out, such as `[loss]`."""
 
 TRICK_KINDS: tuple[Kind, ...] = ("trick", "penalty", "augmentation", "logger")
-"""Kinds of the plugins in `[tricks]`. All of them act in the order of the recipe."""
+"""Kinds of plugin that the table `[tricks]` accepts. These plugins are called in the order of the recipe."""
 
 NAMED_TABLES: dict[str, tuple[Kind, ...]] = {"tricks": TRICK_KINDS, "metrics": ("metric",)}
-"""Tables with any number of plugins, each under a name, and the kinds that each table accepts."""
+"""Tables of a recipe that contain any number of named plugins, with the kinds of plugin that each table accepts."""

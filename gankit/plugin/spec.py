@@ -1,4 +1,4 @@
-"""Facts that networks are built from."""
+"""Specification that the networks are built from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from torch import nn
 from gankit.plugin.slots import Player
 
 Normalize = Callable[[Player, nn.Module, int], nn.Module]
-"""Function (player, layer, features) that returns the layer with the normalisation of the recipe."""
+"""Function that takes (player, layer, features) and returns the layer with the recipe's normalisation for this player.
+
+`features` is the layer's number of output channels.
+"""
 
 
 def _without_normalization(player: Player, layer: nn.Module, features: int) -> nn.Module:
@@ -19,13 +22,13 @@ def _without_normalization(player: Player, layer: nn.Module, features: int) -> n
 
 @dataclass
 class Spec:
-    """Facts about the images and the latent space, known before any network is built.
+    """Specification of the images and the latent space, from which the networks are built.
 
-    The dataset sets the facts about images, and the hook `adjust_spec` may change every field.
+    The fields about images are set from the dataset. The hook `adjust_spec` may then change every field.
     """
 
     channels: int = 3
-    """Channels of an image."""
+    """Number of channels of an image."""
 
     resolution: int = 32
     """Height and width of an image, in pixels."""
@@ -36,19 +39,22 @@ class Spec:
     class_names: tuple[str, ...] = ()
 
     latent_size: int = 100
-    """Length of z."""
+    """Size of the latent vector z."""
 
     pack: int = 1
-    """Number of images that D receives as one input, stacked along the channels (PacGAN, Lin 2018).
+    """Number of images that D receives as one input, concatenated along the channels (PacGAN, Lin 2018).
 
-    The spec for D has `pack` times the channels.
+    D is built for `pack` times the number of channels.
     """
 
     conditional: bool = False
-    """True if the generator depends on the labels. The plugin of the generator sets it in `adjust_spec`."""
+    """True if the generator uses the class labels. The generator's plugin sets this field in `adjust_spec`."""
 
     class_balanced: bool = False
     """True if every training batch has the same number of images of each class."""
 
     normalize: Normalize = _without_normalization
-    """Function that the networks call on each layer that may be normalised: `spec.normalize("generator", conv, 64)`."""
+    """Function that returns a layer with the recipe's normalisation.
+
+    Example for a generator's layer with 64 output channels: `spec.normalize("generator", conv, 64)`.
+    """

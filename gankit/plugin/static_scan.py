@@ -1,8 +1,8 @@
-"""Plugin classes, read from source files by parsing them, without an import.
+"""Reader of plugin classes that parses their source files instead of importing them.
 
-`gankit list-plugins` shows docstrings and hook points, which entry points do not have. Importing every package would
-run its code and take as long as importing torch. Values that need running code, such as a class made by a call, stay
-unknown.
+`gankit list-plugins` shows docstrings and hook points, which entry points do not contain. Importing every package would
+run its code and import torch, which is slow. Values that are known only when the code runs are treated as unknown. An
+example is a class that is created by a function call.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import importlib.util
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +19,15 @@ from typing import Any
 from gankit.errors import PluginError
 
 _UNKNOWN = object()
-"""Placeholder for a value that is not a literal."""
+"""Placeholder for a value that is not a literal in the source, so it is unknown."""
 
 MAX_HOPS = 8
-"""Largest number of modules through which an imported name is followed. It ends circular imports."""
+"""Maximum number of modules through which an imported name is followed. The limit stops circular imports."""
 
 
 @dataclass
 class ScannedClass:
-    """Facts about a class, including those inherited from base classes with readable source."""
+    """Facts about a class and its base classes, read from their source. Base classes without source are left out."""
 
     name: str
 
@@ -34,13 +35,13 @@ class ScannedClass:
     """True if the class inherits from `gankit.Plugin`."""
 
     summary: str = ""
-    """First line of the docstring."""
+    """First line of the class's docstring."""
 
     constants: dict[str, Any] = field(default_factory=dict)
     """Class attributes with literal values, such as `kind = "loss"`."""
 
     hooks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Arguments of the methods that are marked as hooks, by name."""
+    """Names of the arguments of each method that is marked as a hook, by the name of the method."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,18 @@ class _Module:
     name: str
     text: str
     names: dict[str, ast.ClassDef | tuple[str, str]]
-    """Classes of the module by name; for an imported name, its module and its name there (`""` for a module)."""
+    """Classes and imported names of the module.
+
+    A class is stored with its syntax tree. An imported name is stored with its module and its name in that module:
+    `""` if the name is the module itself.
+    """
 
 
 class ClassScanner:
-    """Reader of classes in installed modules.
+    """Reader of classes from the source files of installed packages.
 
     Args:
-        packages: top-level packages whose files are read. Base classes in other packages, such as torch, stay unknown.
+        packages: top-level packages whose files are read. Base classes in other packages, such as torch, are unknown.
     """
 
     def __init__(self, packages: Iterable[str]) -> None:
@@ -63,24 +68,29 @@ class ClassScanner:
         self._modules: dict[str, _Module | None] = {}
 
     def of(self, value: str) -> ScannedClass | None:
-        """Return the class of an entry point such as `package.module:Class`, or None if its source is not readable.
+        """Return facts about the class of an entry point such as `package.module:Class`.
+
+        Return None if the class is not found in the source, for example because the module is compiled.
 
         Raises:
-            PluginError: there is no such module or class, or the file is not valid Python.
+            PluginError: the module or the class does not exist, or a file is not valid Python.
         """
         module_name, _, name = value.partition(":")
         located = self._find(module_name, name.split("."))
         if located is None:
             module = self._module(module_name)
             sources = (name.partition(".")[0], "import *", "__getattr__", "globals", "exec")
-            if module is not None and not any(text in module.text for text in sources):
+            # Only whole words count: the text of `HingeLoss` does not define a class `Loss`.
+            pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, sources))})(?!\w)"
+            if module is not None and re.search(pattern, module.text) is None:
                 raise PluginError(f"{module_name} has no class {name!r}")
             return None
         scanned = ScannedClass(name, summary=(ast.get_docstring(located[1]) or "").partition("\n")[0])
         constants_known = True
         for module, definition in self._with_bases(*located):
             if definition is None:
-                # An unreadable base class may set any attribute, and takes precedence over the base classes after it.
+                # A base class without readable source may set any attribute, and takes precedence over later ones. So
+                # the attributes of later base classes are unknown.
                 constants_known = False
                 continue
             scanned.is_plugin |= (module.name, definition.name) == ("gankit.plugin.base", "Plugin")
@@ -94,7 +104,7 @@ class ClassScanner:
     def _with_bases(
         self, module: _Module, definition: ast.ClassDef, seen: frozenset[str] = frozenset()
     ) -> Iterator[tuple[_Module, ast.ClassDef | None]]:
-        """Yield a class and its base classes, depth first, with None for an unreadable base class."""
+        """Yield a class and its base classes, depth first. Yield None for a base class without readable source."""
         yield module, definition
         place = f"{module.name}:{definition.name}"
         for base in definition.bases:
@@ -107,7 +117,10 @@ class ClassScanner:
                 yield module, None
 
     def _find(self, module_name: str, path: list[str], hops: int = MAX_HOPS) -> tuple[_Module, ast.ClassDef] | None:
-        """Return the class at a path of names in a module, such as `["nets", "Generator"]`, or None if unknown."""
+        """Return the class that a dotted name such as `nets.Generator` refers to in a module, or None if it is unknown.
+
+        `path` contains the parts of the name: `["nets", "Generator"]`.
+        """
         if not hops or not path or module_name.partition(".")[0] not in self.packages:
             return None
         module = self._module(module_name)
@@ -126,7 +139,7 @@ class ClassScanner:
 
 
 def _parse(name: str) -> _Module | None:
-    """Return a module from its source, or None if it has no source, like a compiled module."""
+    """Parse the source of a module. Return None if it has no Python source, for example if it is compiled."""
     spec = spec_without_import(name)
     if spec is None:
         raise PluginError(f"there is no module {name}")
@@ -144,7 +157,11 @@ def _parse(name: str) -> _Module | None:
         if isinstance(node, ast.ImportFrom):
             origin = "." * node.level + (node.module or "")
             package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-            module = importlib.util.resolve_name(origin, package) if node.level and package else origin
+            try:
+                module = importlib.util.resolve_name(origin, package) if node.level and package else origin
+            except ImportError:
+                # The import goes beyond the top-level package. The module may catch the error, so it is not reported.
+                continue
             names |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.asname or alias.name: (alias.name, "") for alias in node.names}
@@ -153,7 +170,10 @@ def _parse(name: str) -> _Module | None:
 
 
 def spec_without_import(module: str) -> importlib.machinery.ModuleSpec | None:
-    """Return the spec of a module, or None. `importlib.util.find_spec` would import its parent packages."""
+    """Return the import spec of a module, or None if there is no such module.
+
+    Unlike `importlib.util.find_spec`, this function does not import the parent packages.
+    """
     top, *inner = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -174,7 +194,7 @@ def _constants(definition: ast.ClassDef) -> Iterator[tuple[str, Any]]:
         value = statement.value
         for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
             names, values = [target], [value]
-            if isinstance(target, ast.Tuple):  # name, kind = "hinge", "loss"
+            if isinstance(target, ast.Tuple):  # for example: name, kind = "hinge", "loss"
                 names = target.elts
                 values = value.elts if isinstance(value, ast.Tuple) else [value] * len(names)
             for one, literal in zip(names, values, strict=False):

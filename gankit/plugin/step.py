@@ -1,4 +1,4 @@
-"""Step: the samples of one update, and the discriminator's output for them."""
+"""Data of one training step: the real and fake images, z, and the discriminator's output for the images."""
 
 from __future__ import annotations
 
@@ -20,45 +20,49 @@ if TYPE_CHECKING:
 Source = Literal["real", "fake"]
 
 
+class RenamedFieldError(PluginError, AttributeError):
+    """Error for a former name of a field of `Step`. As an AttributeError, it makes `hasattr` return False."""
+
+
 class StepContext(Protocol):
-    """Names of the run that a step and its loss terms use."""
+    """Interface of the run for steps and their loss terms."""
 
     spec: Spec
     ranks: Ranks
-    """Processes that train this run together, usually one."""
+    """Processes that train this run together. Usually there is only one."""
 
     @property
     def discriminator(self) -> nn.Module:
-        """Trained discriminator."""
+        """Discriminator that this run trains."""
 
     def discriminator_inputs(
         self, images: Tensor, labels: Tensor | None, source: Source, player: Player
     ) -> tuple[Tensor, Tensor | None]:
-        """Return images (B, C, R, R) and labels (B,) after all `discriminator_inputs` hooks."""
+        """Apply all `discriminator_inputs` hooks to images (B, C, R, R) and labels (B,), and return the results."""
 
 
 class DiscriminatorOutput(NamedTuple):
     """Output of a discriminator for B inputs."""
 
     logits: Tensor
-    """(B,), before any sigmoid. Large values mean real."""
+    """Logits (B,), before any sigmoid. A large value means that the image is probably real."""
 
     features: Tensor
-    """(B, F), the input of the last layer."""
+    """Features (B, F): the input of the discriminator's last layer."""
 
 
 @dataclass(frozen=True)
 class LossTerm:
-    """Weighted term of a player's loss."""
+    """One term of a player's loss, with its weight."""
 
     name: str
     function: Callable[[Step], Tensor]
-    """Function from the step to a scalar."""
+    """Function that takes the step and returns the unweighted value of the term, a scalar tensor."""
 
     weight: float = 1.0
 
     every: int = 1
-    """Interval n, in steps of the player: the term acts on every n-th step, with n times its weight.
+    """Interval n, in steps of the player. The term is used only in every n-th step, with n times its weight.
 
     Source: lazy regularisation, Karras 2019.
     """
@@ -66,46 +70,52 @@ class LossTerm:
 
 @dataclass
 class Step:
-    """Samples of one update of one player.
+    """Images, labels and z of one training step of one player.
 
-    The outputs of D are computed when a loss term first uses them. So D is not applied to the real images in a G step
-    whose loss does not use them.
+    The outputs of D are computed when a loss term first uses them. If no term of G's loss uses the output for the real
+    images, D is not applied to them in a G step.
     """
 
     run: StepContext
     player: Player
     real: Tensor
-    """(B, C, R, R) in [-1, 1]."""
+    """Real images, (B, C, R, R) in [-1, 1]."""
 
     labels: Tensor | None
-    """(B,) int64, the classes of both the real and the fake images. None without classes."""
+    """Class labels, (B,) int64, the same for the real and the fake images. None if the data have no classes."""
 
     z: Tensor
-    """(B, latent_size)."""
+    """Latent vectors of the fake images, (B, latent_size)."""
 
     fake: Tensor
-    """(B, C, R, R) in [-1, 1]. Has gradients with respect to G only in the G step."""
+    """Fake images, (B, C, R, R) in [-1, 1]. In a D step, they are detached from the graph of G."""
 
     real_target: Tensor | float = 1.0
-    """Target probability of D for real images. A tensor has shape (B,)."""
+    """Target probability for D's output on real images: a number, or a tensor with one value per logit."""
 
     fake_target: Tensor | float = 0.0
-    """Target probability of D for fake images. A tensor has shape (B,)."""
+    """Target probability for D's output on fake images: a number, or a tensor with one value per logit."""
 
     generator_target: Tensor | float = 1.0
-    """Target probability of G for its fake images. A tensor has shape (B,)."""
+    """Target probability for D's output on fake images in G's loss: a number, or a tensor with one value per logit."""
 
     real_weight: Tensor | float = 1.0
-    """Weight of the real half of D's loss (alpha of Meng 2021, equation 8)."""
+    """Weight of the real images in the loss: a number, or a tensor with one value per logit.
+
+    Source: alpha in Meng 2021, equation 8.
+    """
 
     fake_weight: Tensor | float = 1.0
-    """Weight of the fake half of D's loss (beta of Meng 2021, equation 8)."""
+    """Weight of the fake images in the loss: a number, or a tensor with one value per logit.
+
+    Source: beta in Meng 2021, equation 8.
+    """
 
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
-    """Discriminator used in this step instead of the run's own."""
+    """Discriminator that is used in this step instead of the run's discriminator. None: the run's discriminator."""
 
     simulated: bool = False
-    """Simulated lookahead step. Plugins set targets and weights as usual but must not update their state."""
+    """True in a simulated lookahead step. Plugins then set targets and weights, but must not update their state."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field. Raise PluginError for an unknown name, because a misspelt field would have no effect."""
@@ -116,47 +126,47 @@ class Step:
             )
         super().__setattr__(name, value)
 
-    if not TYPE_CHECKING:  # a type checker would accept any name otherwise
+    if not TYPE_CHECKING:  # hidden from type checkers, which would then accept any attribute name
 
         def __getattr__(self, name: str) -> Any:
-            """Raise an error that gives the new name of a renamed field. Called only for missing names."""
-            if (new := new_name(name, vars(type(self)))) is not None:
-                raise PluginError(f"a step has no {name!r}; it is called {new!r} now")
-            # This call raises the AttributeError again. It may come from inside a property.
+            """Raise an error for a missing attribute. For a renamed field, the message contains the new name."""
+            if (new := new_name(name, [*self.__dataclass_fields__, *vars(type(self))])) is not None:
+                raise RenamedFieldError(f"a step has no {name!r}; it is called {new!r} now")
+            # This call raises the original AttributeError again. The error may come from inside a property.
             return self.__getattribute__(name)
 
     @property
     def num_logits(self) -> int:
-        """Number of logits of D for the real images, equal to that for the fake ones: B, or B / pack with packing."""
+        """Number of D's logits for the real images: B, or B / pack with packing. It is the same for the fake images."""
         return len(self.real) // self.run.spec.pack
 
     @cached_property
     def real_inputs(self) -> tuple[Tensor, Tensor | None]:
-        """Real images and labels that enter D, after all `discriminator_inputs` hooks."""
+        """Inputs of D for the real images: the images and labels after all `discriminator_inputs` hooks."""
         return self.run.discriminator_inputs(self.real, self.labels, "real", self.player)
 
     @cached_property
     def fake_inputs(self) -> tuple[Tensor, Tensor | None]:
-        """Fake images and labels that enter D, after all `discriminator_inputs` hooks."""
+        """Inputs of D for the fake images: the images and labels after all `discriminator_inputs` hooks."""
         return self.run.discriminator_inputs(self.fake, self.labels, "fake", self.player)
 
     @cached_property
     def real_output(self) -> DiscriminatorOutput:
-        """Output of D for the real images."""
+        """Output of D for the real images: logits and features."""
         return self.discriminate(*self.real_inputs)
 
     @cached_property
     def fake_output(self) -> DiscriminatorOutput:
-        """Output of D for the fake images."""
+        """Output of D for the fake images: logits and features."""
         return self.discriminate(*self.fake_inputs)
 
     def discriminate(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return the output of D for images (B, C, R, R), without any `discriminator_inputs` hook."""
+        """Return the output of D for images (B, C, R, R). The `discriminator_inputs` hooks are not applied."""
         discriminator = self.run.discriminator if self.discriminator is None else self.discriminator
         return DiscriminatorOutput(*discriminator(images, labels))
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
-        """Return a copy of the step with these outputs of D and with the fields in `changes`."""
+        """Return a copy of the step with the given outputs of D. Fields in `changes` get the given values."""
         copy = replace(self, **changes)
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

@@ -1,1 +1,1 @@
-"""Recipes: reading, validation and comparison."""
+"""Recipe files: reading, validation and comparison."""

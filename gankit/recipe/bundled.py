@@ -1,4 +1,4 @@
-"""Recipes that are part of gankit: in the wheel as `gankit/_recipes`, in a checkout as `recipes/`."""
+"""Recipes that come with gankit. They are in `gankit/_recipes` in a wheel, and in `recipes/` in the repository."""
 
 import tomllib
 from pathlib import Path
@@ -8,22 +8,22 @@ from gankit.suggest import nearest
 
 
 def recipes_folder() -> Path:
-    """Return the folder of the bundled recipes."""
+    """Return the folder that contains the recipes that come with gankit."""
     package = Path(__file__).parent.parent
     in_wheel = package / "_recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"
 
 
 def bundled_recipes() -> dict[str, Path]:
-    """Return the files of the bundled recipes by name, in alphabetical order."""
+    """Return the path of each recipe that comes with gankit, by name, in alphabetical order."""
     return {path.stem: path for path in sorted(recipes_folder().glob("*.toml"))}
 
 
 def bundled_recipe(name: str) -> Path:
-    """Return the file of a bundled recipe.
+    """Return the path of the recipe `name` that comes with gankit.
 
     Raises:
-        InputError: there is no such recipe. The error suggests the nearest name.
+        InputError: gankit has no recipe of this name. The error suggests the nearest name.
     """
     recipes = bundled_recipes()
     if name not in recipes:
@@ -32,10 +32,12 @@ def bundled_recipe(name: str) -> Path:
 
 
 def find_recipe(given: str) -> Path:
-    """Return the file of a recipe, given by path or by the name of a bundled recipe. A path takes precedence.
+    """Return the path of a recipe. `given` is a path or the name of a recipe that comes with gankit.
+
+    If both exist, the path takes precedence.
 
     Raises:
-        InputError: there is no such file and no such bundled recipe.
+        InputError: no file has this path, and no recipe that comes with gankit has this name.
     """
     path = Path(given)
     if path.exists():
@@ -48,14 +50,14 @@ def find_recipe(given: str) -> Path:
 
 
 def summary(path: Path) -> str:
-    """Return the first line of the comment at the start of a recipe, without the line with its schema."""
+    """Return the first line of the comment at the start of a recipe file. `#:schema` lines for editors are skipped."""
     lines = path.read_text(encoding="utf-8").splitlines()
     first = next((line for line in lines if not line.startswith("#:")), "")
     return first.lstrip("# ").rstrip() if first.startswith("#") else ""
 
 
 def with_bases(path: Path) -> list[Path]:
-    """Return a recipe and the chain of recipes that it extends."""
+    """Return the path of a recipe and the paths of all recipes that it extends, directly or indirectly."""
     chain = [path]
     while (base := tomllib.loads(chain[-1].read_text(encoding="utf-8")).get("extends")) is not None:
         chain.append(chain[-1].parent / base)

@@ -1,4 +1,4 @@
-"""Differences between recipes, and labels of runs made of these differences."""
+"""Comparison of recipes: the settings that differ, and run labels made from these settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from gankit.recipe.toml import Raw
 
 SEED = "seed"
 UNNAMED = ("name", "requires", "output.directory", "output.log_every", "output.sample_every")
-"""Keys that are left out of the labels of runs."""
+"""Keys of settings that are never used in run labels."""
 
 WITHOUT_EFFECT = (
     *("name", "requires", "output.", "evaluation.", "extractor.", "metrics."),
     *("train.device", "train.keep_freed_memory", "train.deterministic"),
 )
-"""Prefixes of keys that do not affect the training, only the device, the files and the evaluation."""
+"""Key prefixes of settings that do not affect the training, for example of the device, files and metrics."""
 
-MAX_DIFFERENCES = 4  # maximum number of differences in the label of a run
+MAX_DIFFERENCES = 4  # maximum number of settings in a run label
 
 
 def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Return nested tables as a single table, with keys such as `tricks.packing.size`."""
+    """Flatten nested tables into one dictionary with dotted keys, such as `tricks.packing.size`."""
     flat: dict[str, Any] = {}
     for key, value in raw.items():
         if isinstance(value, dict):
@@ -30,9 +30,10 @@ def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def training_settings(recipe: Raw) -> tuple[tuple[str, str], ...]:
-    """Return the settings that affect the training, without the seed. Runs with equal settings are repetitions.
+    """Return (key, value) pairs of the settings that affect the training, without the seed.
 
-    The settings are in the order of the recipe, because tricks act in this order.
+    Two runs with equal pairs are repetitions of the same experiment. The pairs have the order of the recipe, because
+    tricks act in this order.
     """
     return tuple(
         (key, repr(value))
@@ -42,10 +43,11 @@ def training_settings(recipe: Raw) -> tuple[tuple[str, str], ...]:
 
 
 def differing_keys(recipes: Sequence[Raw]) -> list[str]:
-    """Return the keys that differ between recipes, in the order of the recipes.
+    """Return the keys of the settings that differ between recipes, in the order of the recipes.
 
-    If a slot has different plugins, the key is its `use`. The settings of a plugin are then compared only between the
-    recipes that have it. If only the order of the tricks differs, the key is `tricks`.
+    If the recipes use different plugins at the same key, the returned key ends in `use`, for example `loss.use`. The
+    settings of a plugin are compared only if all recipes with a plugin at this key use the same plugin. If only the
+    order of the tricks differs, the returned key is `tricks`.
     """
     flats = [flattened(recipe) for recipe in recipes]
     differing: list[str] = []
@@ -53,7 +55,7 @@ def differing_keys(recipes: Sequence[Raw]) -> list[str]:
         if _same(flats, key):
             continue
         owner = key.rpartition(".")[0]
-        # A table inside the table of a plugin is part of its settings, so the search goes up to the plugin's table.
+        # `key` may be in a nested table of a plugin. Search upwards for the plugin's table: it has the key `use`.
         while owner and not any(f"{owner}.use" in flat for flat in flats):
             owner = owner.rpartition(".")[0]
         use = f"{owner}.use"
@@ -75,9 +77,9 @@ def _same(flats: Sequence[Mapping[str, Any]], key: str) -> bool:
 
 
 def describe_setting(recipe: Raw, key: str) -> str:
-    """Return the value of a key as text: `loss hinge`, `tricks.packing`, or `no tricks.packing`.
+    """Return a setting of a recipe as text: `loss hinge`, `tricks.packing`, or `no tricks.packing`.
 
-    The text is empty for a setting of a plugin that the recipe does not have.
+    If the recipe does not have the setting, the text is empty.
     """
     flat, table = flattened(recipe), key.removesuffix(".use")
     if key == "tricks":
@@ -89,15 +91,16 @@ def describe_setting(recipe: Raw, key: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Return a value of a recipe without quotes."""
+    """Return a value of a recipe as text: strings without quotes, booleans as `true` or `false`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def distinct_labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
-    """Return a label for each recipe: the values in which it differs from at least half of the recipes.
+    """Return a label for each recipe. It lists the settings that differ from those of at least half of the recipes.
 
-    The name from `names` is added to labels that are not unique, and replaces empty labels. If a label would have more
-    than `MAX_DIFFERENCES` values, the labels are the recipes' own names, provided that these are all different.
+    `names` contains one name for each recipe. The name is appended to a label that is not unique, and replaces an empty
+    label. If a label would list more than `MAX_DIFFERENCES` settings and the recipes have distinct values of `name`,
+    these values are returned instead.
     """
     keys = [key for key in differing_keys(recipes) if key not in UNNAMED]
     settings = [{key: describe_setting(recipe, key) for key in keys} for recipe in recipes]

@@ -1,4 +1,4 @@
-"""JSON Schema of recipes with the installed plugins, so that an editor can complete and check their keys."""
+"""JSON Schema of recipes with the installed plugins. Editors use it to complete and check the keys of recipes."""
 
 import copy
 import re
@@ -19,11 +19,14 @@ from gankit.recipe.settings import Evaluation, Output, Train
 Schema = dict[str, Any]
 
 FROM_A_FILE = r"^.+:\w+$"
-"""Regular expression for `./file.py:Class` or `package.module:Class`. The settings of such a class are unknown."""
+"""Regular expression for a plugin in a file or a module: `./file.py:Class` or `package.module:Class`.
+
+The schema cannot check the settings of such a plugin.
+"""
 
 
 def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
-    """Return the schema, and a sentence for each plugin that is left out because it has no schema."""
+    """Return the JSON Schema of recipes, and an error message for each plugin that the schema does not include."""
     plugins: dict[Kind, dict[str, type[Plugin]]] = {}
     broken = []
     for entry in entries:
@@ -45,7 +48,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     shared = definitions["$defs"]
 
     def settings_of(model: type[Settings]) -> Schema:
-        """Return a copy of the schema of a model's table."""
+        """Return a copy of the JSON Schema of a settings class."""
         return copy.deepcopy(shared[references[model, "validation"]["$ref"].removeprefix("#/$defs/")])
 
     tables = {
@@ -55,7 +58,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     }
 
     def place(kind: Kind) -> Schema:
-        """Return the schema of a slot for one plugin of a kind."""
+        """Return the JSON Schema of a slot that takes one plugin of the given kind."""
         of_kind = plugins.get(kind, {})
         keys: Schema = {key: {} for plugin in of_kind.values() for key in settings_of(plugin.Config)["properties"]}
         return {
@@ -65,7 +68,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
                 {"type": "string", "pattern": _named(of_kind)},
                 {"type": "string", "pattern": FROM_A_FILE},
                 *({"$ref": f"#/$defs/{kind}.{name}"} for name in of_kind),
-                # A table without `use` has settings of the default plugin, or of the plugin in the extended recipe.
+                # A table without `use` contains settings of the default plugin or of the extended recipe's plugin.
                 {"type": "object", "properties": keys, "additionalProperties": False},
                 _FOREIGN,
             ],
@@ -97,7 +100,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     for table, kinds in NAMED_TABLES.items():
         one = kinds[0]
         named = {name: f"{kind}.{name}" for kind in kinds for name in plugins.get(kind, {})}
-        # The table `tricks` may have plugins of several kinds. Its definition has the name of the first kind.
+        # The table `tricks` accepts several kinds of plugin. Its schema definition is named after the first kind.
         properties[table] = {
             "type": "object",
             "description": f"any number of {table}, in the order in which they act",
@@ -131,12 +134,12 @@ _FOREIGN: Schema = {
 
 
 def _named(names: Iterable[str]) -> str:
-    """Return a regular expression for the names, each with or without its distribution: `hinge@gankit`."""
+    """Return a regular expression for plugin names with or without a distribution: `hinge` or `hinge@gankit`."""
     return rf"^({'|'.join(map(re.escape, names))})(@[\w.-]+)?$"
 
 
 def _table(settings: Schema, name: str, description: str) -> Schema:
-    """Return the schema of a plugin's table: its settings, and `use`."""
+    """Return the JSON Schema of the table of one plugin: `use` and the plugin's settings."""
     return {
         "type": "object",
         "description": description,
@@ -153,7 +156,7 @@ def _table(settings: Schema, name: str, description: str) -> Schema:
 
 
 def _definitions_used(schema: Any, definitions: Schema) -> Schema:
-    """Return the definitions that a schema refers to, directly or through other definitions."""
+    """Return the entries of `definitions` that a schema references, directly or indirectly."""
     used: Schema = {}
     queue = [schema]
     while queue:

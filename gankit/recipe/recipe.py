@@ -1,8 +1,8 @@
 """Recipe: validation of the tables of a TOML file, and conversion back to TOML.
 
 A recipe has three kinds of table: settings of the core (`train`, `output`, `evaluation`), slots for one plugin each
-(`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`), which act in the order of the
-file. One RecipeError lists all mistakes.
+(`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`). The plugins of `tricks` act in
+the order in which the file lists them. If the recipe is wrong, one RecipeError lists all mistakes.
 """
 
 from __future__ import annotations
@@ -61,22 +61,23 @@ class Recipe:
     evaluation: Evaluation
     components: dict[str, Component]
     source: str = "recipe"
-    """File of the recipe, for messages."""
+    """Path of the recipe file. Error messages contain it."""
 
     requires: tuple[str, ...] = ()
-    """Distributions that must be installed, as for pip: `gankit-lecam >= 0.2`. They include those of all plugins."""
+    """Requirements in pip's format, such as `gankit-lecam >= 0.2`. They include the distributions of all plugins."""
 
     @classmethod
     def load(
         cls, path: str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = (), registry: Registry | None = None
     ) -> Recipe:
-        """Read and validate a TOML file.
+        """Read a recipe from a TOML file and validate it.
 
         Args:
-            path: the file.
-            overrides: `key.path=value` with TOML values; a string of one word needs no quotes.
-            drop: keys of tables or values to leave out. Applied before the overrides.
-            registry: registry of plugins. Default: the installed ones.
+            path: path of the TOML file.
+            overrides: settings that replace those of the file, as `key.path=value`. The value is written as in TOML; a
+                string of one word needs no quotes.
+            drop: keys of tables or values that are deleted before the overrides are applied.
+            registry: plugins that the recipe may use. Default: all installed plugins.
 
         Raises:
             RecipeError: the recipe is wrong. The error lists all mistakes.
@@ -101,10 +102,10 @@ class Recipe:
 
         Args:
             raw: tables of the recipe.
-            source: file of the recipe, for messages. Paths of plugin files are relative to its folder.
-            registry: registry of plugins. Default: the installed ones.
-            recorded: `distribution` and `version` of each plugin in an earlier run, by key. They decide between several
-                distributions with a plugin of the same name.
+            source: path of the recipe file, for error messages. Paths of plugin files are relative to its folder.
+            registry: plugins that the recipe may use. Default: all installed plugins.
+            recorded: `distribution` and `version` of each plugin in an earlier run, by the plugin's key. If several
+                distributions have a plugin of the same name, the recorded distribution is used.
 
         Raises:
             RecipeError: the recipe is wrong. The error lists all mistakes.
@@ -112,7 +113,7 @@ class Recipe:
         return RecipeParser(raw, source, registry or Registry.installed(), recorded).parse()
 
     def to_dict(self) -> Raw:
-        """Return the recipe with all defaults. `from_dict` of it returns an equal recipe."""
+        """Return the recipe as nested dictionaries with all default values. `from_dict` converts them back."""
         resolved: Raw = {
             "name": self.name,
             "seed": self.seed,
@@ -130,11 +131,11 @@ class Recipe:
         return resolved
 
     def to_toml(self) -> str:
-        """Return the recipe with all defaults as TOML."""
+        """Return the recipe as TOML text, with all default values."""
         return tomli_w.dumps(self.to_dict())
 
     def changed(self, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-        """Return this recipe with changes, validated again. The arguments are those of `load`.
+        """Return a changed copy of this recipe, validated again. The arguments have the same meaning as in `load`.
 
         Raises:
             RecipeError: the new recipe is wrong. The error lists all mistakes.
@@ -150,18 +151,18 @@ class Recipe:
         return Recipe.from_dict(merge(raw, overrides_from_here(overrides)), self.source, recorded=recorded)
 
     def uses(self, name: str) -> bool:
-        """Return whether the recipe has a plugin of this name."""
+        """Return True if the recipe uses a plugin called `name`."""
         return any(component.plugin_class.name == name for component in self.components.values())
 
     def use_of(self, key: str) -> str | None:
-        """Return the name of the plugin at a key such as `normalization.discriminator`, or None if there is none."""
+        """Return the name of the plugin at a key such as `normalization.discriminator`. None if there is no plugin."""
         return self.components[key].plugin_class.name if key in self.components else None
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the plugins with `batch_coupled` that act in the player's network.
+        """Return the keys of the plugins that make a player's outputs depend on the whole batch, such as batch norm.
 
-        In such a network, the output for one image depends on the other images of the batch. Tricks with this attribute
-        act in the discriminator.
+        With such a plugin, the network's output for one image depends on the other images of the batch. The plugin sets
+        `batch_coupled = True`. A trick with this attribute affects only the discriminator.
         """
         return [
             key
@@ -171,12 +172,15 @@ class Recipe:
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the class of the plugin at a key such as `loss`, or raise KeyError if there is no plugin."""
+        """Return the Python class of the plugin at a key such as `loss`. Raise KeyError if there is no plugin."""
         return self.components[key].plugin_class
 
 
 def with_distributions(requires: Iterable[str], components: Mapping[str, Component]) -> tuple[str, ...]:
-    """Return the requirements of a recipe, followed by the distributions of its plugins in the installed versions."""
+    """Return the requirements in `requires`. Add each other distribution that contains a plugin of the recipe.
+
+    An added requirement asks for the installed version or a later version: `gankit-lecam >= 0.2`.
+    """
     required = list(requires)
     named = {"gankit", *(canonicalize_name(Requirement(one).name) for one in required)}
     for component in components.values():
@@ -189,7 +193,7 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return ` >= 0.2` for the version 0.2 or 0.2+cu126, and an empty string for an invalid version."""
+    """Return ` >= 0.2` for the version `0.2` or `0.2+cu126`. Return an empty string for an invalid version."""
     try:
         return f" >= {Version(version).public}"
     except InvalidVersion:
@@ -197,7 +201,7 @@ def _at_least(version: str) -> str:
 
 
 class RecipeParser:
-    """Parser of one recipe, which collects all problems. Its arguments are those of `Recipe.from_dict`."""
+    """Parser of one recipe. It collects all mistakes before it raises an error. Arguments: see `Recipe.from_dict`."""
 
     def __init__(
         self,
@@ -242,7 +246,7 @@ class RecipeParser:
         return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires)
 
     def requirements(self) -> tuple[str, ...]:
-        """Return the requirements, after adding a problem for each distribution that is missing or too old."""
+        """Return the recipe's `requires`. Record a problem for each missing distribution or unsuitable version."""
         given = self.raw.get("requires", [])
         if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
             self.problem("requires", f'{_short(given)} given; expected a list: requires = ["gankit-lecam >= 0.2"]')
@@ -263,25 +267,28 @@ class RecipeParser:
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
-        """Return the `use` values at some keys. The plugins are not loaded."""
+        """Return the value of `use` for each plugin at the given keys. The plugins are not loaded."""
         requested = set(keys)
         uses = [_use(raw, kinds) for key, kinds, raw in self.places() if key in requested]
         return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
-        """Return the components at some keys, or raise a RecipeError for their mistakes. Other keys are ignored."""
+        """Return the plugins at the given keys with their settings. Raise RecipeError if they are wrong.
+
+        Plugins at other keys are not loaded.
+        """
         requested = [place for place in self.places() if place[0] in set(keys)]
         components = {key: component for key, kinds, raw in requested if (component := self.component(key, kinds, raw))}
         self.raise_problems()
         return components
 
     def raise_problems(self) -> None:
-        """Raise a RecipeError if there are problems."""
+        """Raise a RecipeError that lists all recorded problems. Do nothing if there are none."""
         if self.problems:
             raise RecipeError(self.source, self.problems)
 
     def places(self) -> Iterable[tuple[str, tuple[Kind, ...], Any]]:
-        """Yield the key, the accepted kinds and the raw table of every plugin, in the order in which plugins act."""
+        """Yield (key, accepted kinds, unvalidated table) for every plugin, in the order in which the plugins act."""
         for kind in SINGLE_SLOTS:
             yield kind, (kind,), self.raw.get(kind)
         for kind in PLAYER_SLOTS:
@@ -305,7 +312,7 @@ class RecipeParser:
             yield "extractor", ("extractor",), self.raw.get("extractor")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
-        """Return a table of the recipe. If `allowed` is not empty, other keys are problems."""
+        """Return a table of the recipe. If `allowed` is given, record a problem for each key that is not in it."""
         value = self.raw.get(key, {})
         if not isinstance(value, dict):
             self.problem(key, f"{_short(value)} given; expected a table: [{key}]")
@@ -316,7 +323,7 @@ class RecipeParser:
         return value
 
     def component(self, key: str, kinds: tuple[Kind, ...], raw: Any) -> Component | None:
-        """Return the plugin at a key with its settings, or None if there is a problem."""
+        """Return the plugin at a key with its validated settings. If there is a problem, record it and return None."""
         kind = kinds[0]
         if raw is None:
             if kind not in DEFAULT_USE:
@@ -349,9 +356,9 @@ class RecipeParser:
         return Component(key, plugin_class.kind, resolved.use, plugin_class, config, resolved)
 
     def settings(self, model: type[S], raw: Raw, key: str) -> S | None:
-        """Return validated settings, or None if there are problems."""
+        """Validate the settings in a table and return them. If there are problems, record them and return None."""
         try:
-            # Strict validation of JSON allows no conversions, except from an array to a tuple and a string to a path.
+            # Validate JSON, because pydantic's strict mode converts lists to tuples and strings to paths only for JSON.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
@@ -361,7 +368,7 @@ class RecipeParser:
         return None
 
     def problem(self, key: str, message: str) -> None:
-        """Add a problem."""
+        """Record a mistake in the recipe: the key of the setting, and a message for the user."""
         self.problems.append(Problem(key, message))
 
 
@@ -375,7 +382,7 @@ def _fits(version: str, required: Requirement) -> bool:
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return the `use` of a raw table. If the recipe is wrong, it may have any type."""
+    """Return the value of `use` in an unvalidated table, or the default plugin. The value may have any type."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)
@@ -383,7 +390,7 @@ def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
 
 
 def _message(detail: Any, key: str, model: type[Settings]) -> tuple[str, str]:
-    """Return the key and the message of a pydantic error."""
+    """Convert a pydantic error to the key of the wrong setting and a message for the user."""
     path = ".".join([key, *[str(step) for step in detail["loc"]]])
     fields = list(model.model_fields)
     if detail["type"] == "extra_forbidden":

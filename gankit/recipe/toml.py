@@ -1,4 +1,4 @@
-"""TOML files and overrides as nested dictionaries."""
+"""Parsing of recipe files (TOML) and overrides (`key=value`) to nested dictionaries."""
 
 import os
 import re
@@ -15,17 +15,17 @@ Raw = dict[str, Any]
 
 
 def read_toml(path: Path) -> Raw:
-    """Return the tables of a recipe, merged over those of the recipe that it `extends`.
+    """Return the tables of a recipe file. If the recipe extends another recipe, the tables of both are merged.
 
     Raises:
-        RecipeError: the file is not valid TOML, or the chain of `extends` is wrong.
+        RecipeError: the file is not valid TOML, or an extended recipe is missing, invalid or part of a cycle.
         InputError: the file cannot be read.
     """
     return _read_extending(path, [])
 
 
 def _read_extending(path: Path, chain: list[Path]) -> Raw:
-    """Return the tables of a recipe. `chain` has the recipes that extend it, directly or indirectly."""
+    """Return the tables of a recipe. `chain` is the list of the recipes that extend it, directly or indirectly."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         make_absolute(raw, path.parent)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
-    except ValueError as error:  # TOMLDecodeError, or the error for an integer with thousands of digits
+    except ValueError as error:  # the file is not valid TOML, or an integer has thousands of digits
         raise RecipeError(path, [Problem("TOML", str(error))]) from None
     base = raw.pop("extends", None)
     if base is None:
@@ -57,7 +57,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
-    # The requirements of both recipes are combined. Other lists are replaced.
+    # The lists `requires` of both recipes are combined. Any other list replaces the one in the extended recipe.
     requires = [tables.get("requires", []), raw.get("requires", [])]
     if all(isinstance(one, list) for one in requires) and any(requires):
         raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
@@ -65,7 +65,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
 
 
 def make_absolute(raw: Raw, folder: Path) -> None:
-    """Make the paths of plugin files absolute, in place. They are relative to the folder of their recipe."""
+    """Make the paths of plugin files in a recipe absolute, in place. Relative paths are relative to `folder`."""
     for name, value in raw.items():
         if isinstance(value, dict):
             _make_table_absolute(value, folder)
@@ -89,10 +89,10 @@ def _absolute(use: str, folder: Path) -> str:
 
 
 def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
-    """Return `above` merged over `below`, table by table.
+    """Merge two recipes, or two tables of recipes, and return the result. Values in `above` replace those in `below`.
 
-    If the `use` of a plugin changes, its settings in `below` are dropped, because they belong to another plugin. The
-    keys in `place` lead from the recipe to both tables.
+    If `above` replaces a plugin by another one, the settings of the old plugin in `below` are dropped. `place` contains
+    the keys of the two tables in their recipes, such as `("optimizer", "generator")`. It is empty for whole recipes.
     """
     merged = dict(below)
     for key, value in above.items():
@@ -112,7 +112,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
 
 
 def _is_plugin_table(place: tuple[str, ...]) -> bool:
-    """Return whether these keys lead to the table of one plugin."""
+    """Return True if `place` is the place of a single plugin's table, for example `("optimizer", "generator")`."""
     single = place[0] in (*SINGLE_SLOTS, "extractor")
     return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation")
 
@@ -121,7 +121,7 @@ _BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#][^\"'\[\]{}=,#]*")
 
 
 def parse_overrides(overrides: Iterable[str]) -> Raw:
-    """Return overrides such as `["train.iterations=100", "loss.use=hinge"]` as nested tables.
+    """Convert overrides such as `["train.iterations=100", "loss.use=hinge"]` to nested tables.
 
     Raises:
         InputError: an override is not `key=value` with a TOML value.
@@ -144,7 +144,7 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
         for depth, name in enumerate(path[:-1], start=1):
             inner = table.setdefault(name, {})
             if isinstance(inner, str) and _is_plugin_table(tuple(path[:depth])):
-                # The short form `loss=hinge`, followed by a setting of that plugin.
+                # An earlier override used the short form `loss=hinge`, and this one changes a setting of that plugin.
                 inner = table[name] = {"use": inner}
             if not isinstance(inner, dict):
                 raise InputError(f"{override!r}: another override makes {name!r} a value, not a table")
@@ -159,14 +159,14 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
 
 
 def overrides_from_here(overrides: Iterable[str]) -> Raw:
-    """Return overrides as nested tables, with paths of plugin files relative to the current folder."""
+    """Convert overrides to nested tables. Relative paths of plugin files are relative to the current folder."""
     above = parse_overrides(overrides)
     make_absolute(above, Path())
     return above
 
 
 def drop_key(raw: Raw, key: str, source: Path) -> None:
-    """Delete a table or a value, in place, or raise InputError if there is no such key."""
+    """Delete the table or value at a dotted key of a recipe, in place. Raise InputError if there is no such key."""
     *tables, last = key.split(".")
     table: Any = raw
     for name in tables:
@@ -178,7 +178,7 @@ def drop_key(raw: Raw, key: str, source: Path) -> None:
 
 
 def _keys(raw: Raw, prefix: str = "") -> list[str]:
-    """Return the dotted keys of all tables and values."""
+    """Return the dotted keys of all tables and values in nested tables, such as `train` and `train.device`."""
     keys = []
     for name, value in raw.items():
         keys.append(prefix + name)

@@ -1,1 +1,1 @@
-"""Reports: one run as an HTML page, several runs side by side. Reads run directories and does not import torch."""
+"""Reports: HTML pages and tables of one or several runs, from run directories. The package does not import torch."""

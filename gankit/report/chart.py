@@ -1,4 +1,4 @@
-"""Line charts over iterations: axes, ticks and points. The template of the page renders them as SVG."""
+"""Line charts over iterations: axes, ticks and points. A jinja2 template renders them as SVG."""
 
 import math
 from collections.abc import Sequence
@@ -9,25 +9,25 @@ from typing import Any
 from gankit.report.run_record import Points
 
 WIDTH, HEIGHT = 460, 260
-"""Size of a chart in SVG units, narrow enough that the text can be read on a phone."""
+"""Width and height of a chart in SVG units. With a larger width, the text would be illegible on a phone."""
 
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area, in SVG units
 
 MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
-MAX_POINTS = 4000  # points of a chart, shared by its lines as far as `MIN_POINTS_PER_LINE` allows
+MAX_POINTS = 4000  # maximum number of points in a chart, but each line has at least `MIN_POINTS_PER_LINE`
 
-MAX_MARKED_POINTS = 25  # most points of a line whose points are marked with circles
+MAX_MARKED_POINTS = 25  # a line with more points than this has no circles at its points
 
 NUM_STYLES = 8
-"""Number of line styles. A ninth line looks like the first one."""
+"""Number of line styles. A chart with more lines repeats the styles."""
 
-LOG_SCALE_DECADES = 3  # positive values that span more powers of ten are drawn on a logarithmic scale
+LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and span more than this many decades
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve with a name and a number that selects its colour and dashes."""
+    """A line of a chart. The number `style` determines its colour and dash pattern."""
 
     name: str
     points: Points
@@ -35,13 +35,13 @@ class Line:
 
     @property
     def css_class(self) -> str:
-        """CSS class with the colour and the dashes."""
+        """CSS class of the line, which sets its colour and dash pattern."""
         return f"s{self.style % NUM_STYLES}"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Linear or logarithmic map from the values `low` to `high` to the positions `start` to `end`."""
+    """Linear or logarithmic axis. It maps values in [low, high] to positions from `start` to `end`, in SVG units."""
 
     low: float
     high: float
@@ -50,12 +50,12 @@ class Axis:
     logarithmic: bool = False
 
     def position(self, value: float) -> float:
-        """Return the position of a value."""
+        """Return the position of a value on the axis, in SVG units."""
         low, high, at = (math.log10(v) if self.logarithmic else v for v in (self.low, self.high, value))
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Return at most six round values."""
+        """Return the values of the ticks: at most six round numbers."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             every = max(1, math.ceil((last - first) / 5))
@@ -65,7 +65,7 @@ class Axis:
         return [number * step for number in range(first, last + 1)]
 
     def labelled_ticks(self) -> list[tuple[float, str]]:
-        """Return the position and the label of each tick."""
+        """Return a (position, label) pair for each tick, with the position in SVG units."""
         ticks = self.ticks()
         labels = [f"{tick:g}" for tick in ticks] if self.logarithmic else tick_labels(ticks)
         return [(self.position(tick), label) for tick, label in zip(ticks, labels, strict=True)]
@@ -73,7 +73,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of several lines."""
+    """A chart with one or several lines, a title and a note."""
 
     title: str
     lines: Sequence[Line]
@@ -81,7 +81,7 @@ class Chart:
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:
-        """The x axis of the iterations and the y axis of the values. They contain every finite point."""
+        """The x axis (iterations) and the y axis (values). Their ranges include every finite point of the lines."""
         points = [point for line in self.lines for point in finite(line.points)]
         xs, ys = [x for x, _ in points] or [0], [y for _, y in points] or [0.0]
         logarithmic = min(ys) > 0 and max(ys) / min(ys) > 10.0**LOG_SCALE_DECADES
@@ -91,17 +91,17 @@ class Chart:
 
     @property
     def caption(self) -> str:
-        """The note, and a note on a logarithmic scale."""
+        """Caption of the chart: its note, and the text "Logarithmic scale." if the y axis is logarithmic."""
         return f"{self.note} Logarithmic scale.".strip() if self.axes[1].logarithmic else self.note
 
     @cached_property
     def sampled_lines(self) -> list[Line]:
-        """The lines with the points that are drawn."""
+        """The lines of the chart, downsampled to the points that are drawn."""
         most = points_per_line(len(self.lines))
         return [Line(line.name, downsample(line.points, most), line.style) for line in self.lines]
 
     def path(self, line: Line) -> str:
-        """Return the data of an SVG path, with a gap where a value is not finite."""
+        """Return the attribute `d` of the SVG path for a line. The path has a gap at each value that is not finite."""
         x, y = self.axes
         parts, command = [], "M"
         for iteration, value in line.points:
@@ -113,14 +113,14 @@ class Chart:
         return " ".join(parts)
 
     def marks(self, line: Line) -> list[tuple[float, float]]:
-        """Return the positions of the points, or an empty list for a line with many points."""
+        """Return the positions of the circles that mark the points of a line. A line with many points has none."""
         x, y = self.axes
         if len(line.points) > MAX_MARKED_POINTS:
             return []
         return [(x.position(iteration), y.position(value)) for iteration, value in finite(line.points)]
 
     def numbers(self) -> list[dict[str, list[Any]]]:
-        """Return the drawn points of each line for the script of the page. NaN and infinity become None."""
+        """Return the coordinates of each line's points, after downsampling. NaN and infinity become None, for JSON."""
         lines = [line.points for line in self.sampled_lines]
         return [{"x": [x for x, _ in points], "y": [_rounded(y) for _, y in points]} for points in lines]
 
@@ -130,14 +130,17 @@ def _rounded(value: float) -> float | None:
 
 
 def tick_step(low: float, high: float, most: int = 5) -> float:
-    """Return 1, 2 or 5 times a power of ten, with at most `most` steps from `low` to `high`."""
+    """Return the distance between two ticks: 1, 2 or 5 times a power of ten.
+
+    It is the smallest such distance with at most `most` steps from `low` to `high`.
+    """
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
 def downsample(points: Points, most: int = MAX_POINTS_PER_LINE) -> Points:
-    """Return at most `most` points: the minimum and the maximum of each bucket, so that no spike is lost."""
+    """Downsample to at most `most` points. Keep the minimum and maximum of each bucket, so that no spike is lost."""
     if len(points) <= most:
         return points
     buckets, chosen = most // 2, set[int]()
@@ -148,18 +151,21 @@ def downsample(points: Points, most: int = MAX_POINTS_PER_LINE) -> Points:
 
 
 def points_per_line(lines: int) -> int:
-    """Return the largest number of points of each line in a chart of `lines` lines."""
+    """Return the maximum number of points per line in a chart with `lines` lines."""
     return max(MIN_POINTS_PER_LINE, min(MAX_POINTS_PER_LINE, MAX_POINTS // lines))
 
 
 def finite(points: Points) -> Points:
-    """Return the points whose value is finite."""
+    """Return the points with a finite value."""
     return [(x, y) for x, y in points if math.isfinite(y)]
 
 
 def padded_range(low: float, high: float) -> tuple[float, float]:
-    """Return a range with a margin on both sides. It starts at 0 if 0 is near or if all values are equal."""
-    if max(abs(low), abs(high)) < 1e-300:  # the distance between ticks would be rounded to 0
+    """Return the range of an axis: `low` to `high` with margins of 5%.
+
+    If `low` is positive and near 0, or if `low` and `high` are equal, the range includes 0.
+    """
+    if max(abs(low), abs(high)) < 1e-300:  # with such small values, the distance between ticks would be rounded to 0
         return (-1.0, 1.0)
     if low == high:
         return (min(0.0, 2 * low), max(0.0, 2 * high))
@@ -170,7 +176,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 
 
 def tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Return labels of equal form with as few digits as possible: `0.0`, `0.5`, `1.0`, or `1e-05`, `2e-05`."""
+    """Return tick labels, such as `0.0` and `0.5`. All have the same number of decimals, as few as possible."""
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"
     exact = [f"{tick:.12g}" for tick in ticks]

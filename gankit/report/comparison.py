@@ -1,4 +1,4 @@
-"""Comparison of runs in one table, with a column for each metric and protocol."""
+"""Comparison of runs in one table. Each metric has a column; a metric with several protocols has one for each."""
 
 import math
 import os
@@ -11,32 +11,32 @@ from gankit.formatting import brief, duration, megabytes, plural
 from gankit.recipe.diff import distinct_labels, training_settings
 from gankit.report.run_record import Metric, RunRecord
 
-NOTHING = "-"  # cell of a value that is not recorded
+NOTHING = "-"  # text of a table cell whose value is not recorded
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ only in their seed."""
+    """A group of runs with the same training settings and plugin code, but different seeds."""
 
     name: str
     runs: list[RunRecord]
 
     @property
     def label(self) -> str:
-        """Name with the seeds, if there are several."""
+        """Name of the group, with the seeds if it has several runs."""
         if len(self.runs) == 1:
             return self.name
         return f"{self.name} (seeds {', '.join(str(seed) for seed in sorted(run.seed for run in self.runs))})"
 
     @property
     def run_names(self) -> list[str]:
-        """Name of each run."""
+        """Names of the runs: the name of the group, with the seed of the run if the group has several runs."""
         return [self.name if len(self.runs) == 1 else f"{self.name}, seed {run.seed}" for run in self.runs]
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """A table with one row for each group, and notes on how to read it."""
+    """A table that compares groups of runs, with one row for each group and notes for the reader."""
 
     groups: list[Group]
     headings: list[str]
@@ -45,9 +45,9 @@ class RunComparison:
 
 
 def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
-    """Group the runs that differ only in their seed. Their recipes and the code of their plugins are equal.
+    """Group the runs that differ only in their seed: their training settings and the code of their plugins are equal.
 
-    A second run of the same seed goes to another group, because it is not an independent sample.
+    A group has at most one run for each seed, because a second run with the same seed is not an independent sample.
     """
     groups: list[tuple[object, list[RunRecord]]] = []
     for run in runs:
@@ -59,7 +59,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
         else:
             groups.append((key, [run]))
     first = [members[0] for _, members in groups]
-    # Seeds distinguish groups only if each group is a single run.
+    # The seed is part of a label only if each group has a single run.
     single = all(len(members) == 1 for _, members in groups)
     recipes = [run.recipe if single else {k: v for k, v in run.recipe.items() if k != "seed"} for run in first]
     names = [str(run.path) if len(members) == 1 else run.name for run, (_, members) in zip(first, groups, strict=True)]
@@ -68,7 +68,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 
 
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
-    """Make equal names of groups unique: append the code of a plugin, the folder or all paths."""
+    """Make the names of groups unique: append the code of a plugin, the folder or the paths of the runs."""
     named = list(groups)
     describe: Callable[[Group, Sequence[Group]], str]
     for describe in (_describe_code, _describe_folder, lambda group, _: " and ".join(str(r.path) for r in group.runs)):
@@ -83,13 +83,16 @@ def distinct_names(groups: Sequence[Group]) -> list[Group]:
 
 
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the code of the first plugin that differs: `loss of source 3f2a91c0`."""
+    """Return the key and code of the first plugin whose code differs between `namesakes`: `loss of source 3f2a91c0`.
+
+    `namesakes` are the groups with the same name.
+    """
     plugins = differing_plugins([run for other in namesakes for run in other.runs])
     return " ".join(f"{plugin[0]} of {group.runs[0].code.get(plugin, 'unknown code')}" for plugin in plugins[:1])
 
 
 def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the folder of the group's runs, relative to the common folder of all these groups: `in old`."""
+    """Return the folder of the group's runs, relative to the common folder of the groups in `namesakes`: `in old`."""
 
     def common(groups: Sequence[Group]) -> str:
         return os.path.commonpath([os.path.abspath(run.path.parent) for other in groups for run in other.runs])
@@ -99,13 +102,13 @@ def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
 
 
 def differing_plugins(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return the plugins, by key and name, whose code differs between the runs that use them."""
+    """Return a (key, name) pair for each plugin whose code differs between the runs that use it."""
     plugins = dict.fromkeys(plugin for run in runs for plugin in run.code)
     return [plugin for plugin in plugins if len({run.code[plugin] for run in runs if plugin in run.code}) > 1]
 
 
 def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
-    """Compare runs in a table with one row for each group. Columns without any value are left out."""
+    """Compare runs in a table with one row for each group of runs. Columns without any value are left out."""
     groups = group_runs(runs)
     headings = metric_headings([metric for run in runs for metric in run.metrics])
 
@@ -116,7 +119,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
         iterations = _newest_iterations(runs, metric)
         return lambda group: format_newest(group.runs, metric, iterations)
 
-    # The columns are pairs instead of a dictionary, because a metric may have the name of another column.
+    # A dictionary would lose columns, because a metric may have the name of another column, such as `time`.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
         ("state", lambda group: format_states(group.runs)),
@@ -135,13 +138,16 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
 
 
 def transpose(comparison: RunComparison) -> RunComparison:
-    """Return the table with a column for each group, for narrow terminals."""
+    """Swap the rows and columns of the table, so that it fits narrow terminals."""
     first, *others = zip(comparison.headings, *comparison.rows, strict=True)
     return replace(comparison, headings=list(first), rows=[list(other) for other in others])
 
 
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
-    """Return a column heading for each metric: its name, and the facts in which its protocols differ."""
+    """Return a column heading for each metric: its name, and the protocol facts that differ: `fid (count 2000)`.
+
+    The facts are added only if the metric has several protocols.
+    """
     headings = {}
     for metric in dict.fromkeys(metrics):
         protocols = [dict(other.protocol) for other in metrics if other.name == metric.name]
@@ -155,7 +161,7 @@ def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
 
 
 def comparison_notes(runs: Sequence[RunRecord], groups: Sequence[Group], headings: Mapping[Metric, str]) -> list[str]:
-    """Return the notes on how to read the table."""
+    """Return the notes for the reader of the table, for example that values of two columns cannot be compared."""
     notes = []
     if len(groups) > 2:
         notes.append("Each run is named by the settings that it does not share with most other runs.")
@@ -181,7 +187,7 @@ def comparison_notes(runs: Sequence[RunRecord], groups: Sequence[Group], heading
 
 
 def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
-    """Return a note for each seed without a metric that other seeds have. The mean is then over fewer seeds."""
+    """Return a note for each run that lacks a metric of the group's other runs. The mean is then over fewer seeds."""
     present = [metric for metric in headings if any(metric in run.metrics for run in group.runs)]
     missing = [(run, [headings[metric] for metric in present if metric not in run.metrics]) for run in group.runs]
     return [
@@ -192,7 +198,7 @@ def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
 
 
 def describe_machine(run: RunRecord) -> str:
-    """Return the facts of the environment that affect the speed: `x86_64, 2 threads, fp32, torch 2.6.0`."""
+    """Return the hardware and software of a run that affect its speed: `x86_64, 2 threads, fp32, torch 2.6.0`."""
     facts = run.environment
     threads = plural(facts["threads"], "thread") if "threads" in facts else ""
     version = f"torch {facts.get('torch', 'unknown')}"
@@ -200,14 +206,15 @@ def describe_machine(run: RunRecord) -> str:
 
 
 def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
-    """Return the iteration of the newest value of each run that has the metric."""
+    """Return the iteration of the newest value of a metric, for each run that has the metric."""
     return [run.metrics[metric][-1][0] for run in runs if metric in run.metrics]
 
 
 def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequence[int]) -> str:
-    """Return the newest values of a metric in the runs of a group. Values of different iterations are not averaged.
+    """Return the newest values of a metric in a group of runs, as text. Only values of the same iteration are averaged.
 
-    `iterations` are those of the newest values in the whole table. If they differ, they are added to the text.
+    `iterations` contains the iteration of the newest value of each run in the table. If these differ, the text includes
+    the iteration: `7.5 at 500`.
     """
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
@@ -223,9 +230,9 @@ def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequenc
 
 
 def format_spread(values: Sequence[float | None], text: Callable[[float], str]) -> str:
-    """Return the mean, the range and the number of values: `7.5 (7 to 8), n 2`, or `8, n 2` if all are equal.
+    """Return the mean, range and number of values as text: `7.5 (7 to 8), n 2`, or `8, n 2` if all values are equal.
 
-    Values that are not finite are only counted: `8, n 1, 1 not finite`.
+    NaN and infinite values are only counted: `8, n 1, 1 not finite`. A single value is returned without its number.
     """
     known = [value for value in values if value is not None]
     if len(values) == 1 and known:
@@ -241,12 +248,12 @@ def format_spread(values: Sequence[float | None], text: Callable[[float], str]) 
 
 
 def format_counts(counts: Sequence[int | None]) -> str:
-    """Return the numbers of parameters of a group, which are normally equal, without repetitions."""
+    """Return the distinct numbers of parameters of the runs in a group, as text. Normally there is only one."""
     return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 
 
 def format_states(runs: Sequence[RunRecord]) -> str:
-    """Return the state of a run, `finished at 450`, or the number of runs in each state, `2 finished at 450`."""
+    """Return the state of one run, `finished at 450`, or count the runs in each state: `2 finished at 450`."""
     states = [f"{run.ending.state} at {run.ending.iteration}" for run in runs]
     if len(runs) == 1:
         return states[0]
@@ -254,7 +261,7 @@ def format_states(runs: Sequence[RunRecord]) -> str:
 
 
 def format_ending(run: RunRecord) -> str:
-    """Return a sentence on how a run ended, with the command that continues it."""
+    """Return a sentence about how a run ended. If the run was interrupted or killed, add the command to resume it."""
     ending = run.ending
     command = f"`gankit resume {run.path}` continues it"
     match ending.state:
@@ -264,26 +271,26 @@ def format_ending(run: RunRecord) -> str:
             return f"stopped at iteration {ending.iteration}: {ending.reason}"
         case "interrupted":
             return f"interrupted at iteration {ending.iteration}; {command}"
-        case "failed":
-            # The message of a NonFiniteError repeats the iteration.
-            reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
-            return f"failed at iteration {ending.iteration}: {reason}"
         case "cut short":
             return f"cut short after iteration {ending.iteration}, with no reason recorded; {command}"
         case "running":
             return f"running, at iteration {ending.iteration} or later"
+        case _:  # failed, or a state that only older versions recorded
+            # The message of a NonFiniteError starts with the iteration, which the text contains already.
+            reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
+            return f"{ending.state} at iteration {ending.iteration}: {reason}"
 
 
 @dataclass(frozen=True)
 class RepeatedWarning:
-    """A warning and all iterations at which it was given."""
+    """A warning of a plugin during training, and all iterations at which it occurred."""
 
-    sentence: str  # newest wording
+    sentence: str  # text of the warning at its newest iteration
     iterations: list[int]
 
 
 def merge_warnings(run: RunRecord) -> list[RepeatedWarning]:
-    """Return the warnings of a run, newest first. Warnings that differ only in numbers are merged."""
+    """Return the warnings of a run, newest first. Warnings whose texts differ only in numbers are merged."""
     merged: dict[str, RepeatedWarning] = {}
     for iteration, sentence in run.warnings:
         key = re.sub(r"[-+]?\d[\d.,e+-]*", "", sentence)

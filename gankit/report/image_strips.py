@@ -1,4 +1,4 @@
-"""Sample grids for a page, downsized and limited in number and size, to be embedded as data URIs."""
+"""Sample grids of runs for an HTML page: selected, downsized, and encoded as data URIs."""
 
 import base64
 import io
@@ -14,28 +14,31 @@ from gankit.images.grid_metadata import group_by_z
 from gankit.images.io import read_image
 from gankit.report.run_record import RunRecord
 
-MAX_IMAGES = 48  # most images of a page, for all its runs together
+MAX_IMAGES = 48  # maximum number of images on a page; pages with more than 24 runs may exceed it
 
-MAX_ITERATIONS = 24  # most positions of the slider
+MAX_ITERATIONS = 24  # maximum number of positions of the slider over iterations
 
 MAX_SIDE = 560
-"""Longest side of an image in pixels. Larger grids are downsized."""
+"""Maximum length of the longer side of an image, in pixels. Larger grids are downsized."""
 
 MAX_BYTES = 4_000_000
-"""Maximum size of all images of a page. Above it, the page has fewer images, and then smaller ones."""
+"""Approximate maximum total size of the images on a page, in bytes. Above it, images are left out or downsized."""
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
-"""Numbers of iterations and longest sides for pages of many runs, from large to small."""
+"""Pairs (number of iterations, longer side of an image in pixels), from large to small.
+
+They are used if the images of more iterations are too large for the page.
+"""
 
 JPEG_QUALITY = 85
 
 MAX_PNG_COLOURS = 64
-"""Most colours of an image that is saved as PNG. Images with more are saved as JPEG."""
+"""Maximum number of colours of an image that is encoded as PNG. Images with more colours are encoded as JPEG."""
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An encoded sample grid, with its size in pixels."""
+    """A sample grid encoded as PNG or JPEG, with its size in pixels."""
 
     iteration: int
     kind: str
@@ -45,29 +48,29 @@ class EncodedImage:
 
     @property
     def uri(self) -> str:
-        """Data URI of the image."""
+        """Data URI that contains the encoded image."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True)
 class ImageStrips:
-    """Sample grids of several runs at the same iterations."""
+    """Sample grids of several runs, for the slider over iterations on the page."""
 
     iterations: list[int]
-    """Positions of the slider. For each run, the newest grid up to that iteration is shown."""
+    """Positions of the slider. At each position, the page shows every run's newest grid up to this iteration."""
 
-    images: list[list[EncodedImage]]  # images of each run, oldest first
+    images: list[list[EncodedImage]]  # encoded images of each run, oldest first
 
-    damaged: list[Path]  # files that cannot be read
+    damaged: list[Path]  # image files that cannot be read
 
-    num_other_z: int  # number of grids that are left out because they show other z than the newest grid of their run
+    num_other_z: int  # number of grids left out because their z differs from the z of the run's newest grid
 
     same_z: bool | None
-    """True if all images show the same z in the same places. None if it is not recorded."""
+    """True if the grids of all runs use the same z in the same order, None if the z of a run is not recorded."""
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
-    """Return the grids of the runs, evenly spaced over the iterations, as many and as large as the limits allow."""
+    """Return sample grids of the runs at evenly spaced iterations: as many and as large as the page's limits allow."""
     groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
     grids = [{int(path.stem): path for path in group.same_z} for group in groups]
     every = sorted({iteration for own in grids for iteration in own})
@@ -87,7 +90,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield pairs (number of iterations, longest side in pixels), from the largest page to the smallest."""
+    """Yield pairs (number of iterations, longer side of an image in pixels), from large to small pages."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE
@@ -96,7 +99,7 @@ def sizes(runs: int) -> Iterator[tuple[int, int]]:
 
 
 def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[int]:
-    """Return the iteration of the newest grid up to each of `iterations`, without repetitions."""
+    """Return the iteration of the newest grid at or before each of `iterations`. Remove duplicates."""
     newest = (max((i for i in grids if i <= iteration), default=None) for iteration in iterations)
     return list(dict.fromkeys(iteration for iteration in newest if iteration is not None))
 
@@ -104,7 +107,7 @@ def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[i
 def _encode_once(
     path: Path, side: int, encoded: dict[tuple[Path, int], EncodedImage], damaged: dict[Path, None]
 ) -> EncodedImage | None:
-    """Return an encoded image, using the cache `encoded`. A file that cannot be read is added to `damaged`."""
+    """Return an encoded image, if possible from the cache `encoded`. If the file is unreadable, add it to `damaged`."""
     if (path, side) not in encoded and path not in damaged:
         try:
             encoded[path, side] = encode(int(path.stem), read_image(path), side)
@@ -114,7 +117,7 @@ def _encode_once(
 
 
 def encode(iteration: int, image: Image.Image, side: int = MAX_SIDE) -> EncodedImage:
-    """Downsize an image and encode it: plots with few colours as PNG, all others as JPEG."""
+    """Downsize and encode an image. Images with few colours, such as plots, become PNG, all other images JPEG."""
     scale = min(1.0, side / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     resized = image.resize(size, Image.Resampling.LANCZOS) if scale < 1 else image

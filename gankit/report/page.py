@@ -1,4 +1,4 @@
-"""HTML pages of runs: one file without network access, with charts, sample grids, metrics, warnings and recipes."""
+"""HTML pages of runs, with charts, sample grids, metrics, warnings and recipes. A page is one file for offline use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SEVERITY = {
     "stopped": "error",
     "failed": "error",
 }
-"""Severity of each final state, which decides the colour."""
+"""Severity of each state of a run. It determines the colour of the status on the page."""
 
 SAME_Z_NOTES = {
     True: "All images show the same z, of the same class, in the same place.",
@@ -52,9 +52,9 @@ SAME_Z_NOTES = {
 
 
 def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
-    """Write the report of a run that has ended. After a failure, call `tell` with a message and raise nothing.
+    """Write the HTML report of a run that has ended. If this fails, call `tell` with a message and raise no error.
 
-    The run itself is complete without the report.
+    The failure is not an error of the run, because the run is complete without the report.
     """
     try:
         write_report(directory)
@@ -64,14 +64,14 @@ def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
 
 
 def write_report(directory: RunDir) -> None:
-    """Write `report.html` of a run."""
+    """Write the HTML report of a run to `report.html` in the run directory."""
     write_text(directory.report_file, page([read_run(directory.path)]))
 
 
 def page(runs: Sequence[RunRecord]) -> str:
-    """Return the page of one run, or of several runs side by side. Text from the runs is escaped."""
+    """Return the HTML page of one run, or of several runs side by side. Text from run directories is HTML-escaped."""
     script, style = _asset("page.js"), _asset("page.css")
-    # The content security policy of the page allows only this script, and no loading of other files.
+    # The content security policy of the page allows only the script with this digest, and blocks all other files.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
     template = templates().get_template("page.html.jinja")
@@ -80,8 +80,8 @@ def page(runs: Sequence[RunRecord]) -> str:
 
 @cache
 def templates() -> Environment:
-    """Return the templates of the page."""
-    # jinja2 is imported here, because only pages need it and the command line must start fast.
+    """Return the jinja2 environment with the templates of the page."""
+    # A global import of jinja2 would delay every command, but only HTML pages need it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -106,7 +106,7 @@ def _asset(name: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows. With a summary, it is folded unless `open`."""
+    """A table of the page, with the row names in the first column. With a `summary`, it is collapsed unless `open`."""
 
     headings: list[str]
     rows: list[list[str]]
@@ -116,7 +116,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with charts and tables. A section without content is left out."""
+    """A section of the page: a title, charts and tables. A section without charts and tables is left out."""
 
     title: str
     charts: list[Chart]
@@ -124,7 +124,7 @@ class Section:
 
 
 def _one_run(run: RunRecord) -> dict[str, Any]:
-    """Return the variables of the template for the page of one run."""
+    """Return the variables of the jinja2 template for the page of one run."""
     headings = metric_headings(list(run.metrics))
     losses: dict[str, dict[str, Points]] = {}
     for (player, term), points in run.losses.items():
@@ -146,11 +146,11 @@ def _one_run(run: RunRecord) -> dict[str, Any]:
 
 
 def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Return the variables of the template for the page of several runs."""
+    """Return the variables of the jinja2 template for the page of several runs."""
     comparison = compare_runs(runs)
     names = [name for group in comparison.groups for name in group.run_names]
     ordered = [run for group in comparison.groups for run in group.runs]
-    # The runs of one group share a line style.
+    # Runs of the same group, which differ only in the seed, have the same line style.
     styles = [style for style, group in enumerate(comparison.groups) for _ in group.runs]
     lines = list(zip(ordered, names, styles, strict=True))
     headings = metric_headings([metric for run in runs for metric in run.metrics])
@@ -168,13 +168,16 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def severity(run: RunRecord) -> str:
-    """Return `good`, `warning` or `error`. A run with warnings is at least `warning`."""
-    ended = SEVERITY[run.ending.state]
+    """Return the severity of a run: `good`, `warning` or `error`. A run with warnings is never `good`."""
+    ended = SEVERITY.get(run.ending.state, "error")  # older versions recorded other states
     return "warning" if ended == "good" and run.warnings else ended
 
 
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
-    """Return the status of a run. On the page of several runs, `name` is given, and the warnings are folded."""
+    """Return the status of a run for the template: severity, text and warnings.
+
+    `name` is given on a page of several runs. The text then starts with it, and the warnings are collapsed.
+    """
     warnings = [format_warning(warning) for warning in merge_warnings(run)]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
     text = f"{name}: {format_ending(run)}" if name else format_ending(run)
@@ -182,7 +185,10 @@ def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
 
 
 def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
-    """Return the newest metrics, size and speed of a run. Values that are not recorded are left out."""
+    """Return the facts about a run as text, by name: newest metrics, time, numbers of parameters, memory and others.
+
+    Facts that are not recorded are left out.
+    """
     newest = [f"{heading} {brief(run.metrics[metric][-1][1])}" for metric, heading in headings.items()]
     facts = {
         "newest metrics": ", ".join(newest),
@@ -204,12 +210,15 @@ def _format(number: int | None, text: Callable[[int], str]) -> str:
 
 
 def _chart(title: str, curves: Mapping[str, Points], note: str = "") -> Chart:
-    """Return a chart of curves by name, each with a style of its own."""
+    """Return a chart of the given curves. Each curve has a name and its own line style."""
     return Chart(title, [Line(name, points, style) for style, (name, points) in enumerate(curves.items())], note)
 
 
 def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
-    """Return a chart for each metric with several values, a table of all values, and the protocols."""
+    """Return the section of the metrics: charts, a table of all values, and a table of the protocols.
+
+    Each metric with several values has a chart.
+    """
     charts = _metric_charts([(run, run.name, 0)], headings)
     values = {metric: dict(points) for metric, points in run.metrics.items()}
     rows = [
@@ -221,7 +230,7 @@ def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
 
 
 def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
-    """Return a table of the protocols, or nothing without metrics."""
+    """Return a table of the protocol of each metric, or an empty list if there are no metrics."""
     rows = [
         [heading, "\n".join(f"{key} {value}" for key, value in metric.protocol) or NOTHING]
         for metric, heading in headings.items()
@@ -230,7 +239,10 @@ def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
 
 
 def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]], headings: Mapping[Metric, str]) -> list[Chart]:
-    """Return a chart for each metric with several values in a run. Each run comes with its name and line style."""
+    """Return a chart for each metric that has several values in at least one run.
+
+    `runs` contains (run, name, line style) for each run.
+    """
     return [
         Chart(heading, [Line(name, run.metrics[m], style) for run, name, style in runs if m in run.metrics])
         for m, heading in headings.items()
@@ -239,7 +251,7 @@ def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]], headings: Mapping
 
 
 def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
-    """Return a chart for each loss term. Terms of different losses have separate charts."""
+    """Return a chart for each loss term of each player. Runs with different loss plugins have separate charts."""
     lines: dict[tuple[str, str, str], list[Line]] = {}
     for run, name, style in runs:
         loss = format_value(flattened(run.recipe).get("loss.use", ""))
@@ -253,7 +265,7 @@ def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
 
 
 def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
-    """Return the sample grids of the runs, with notes about their z and about grids that are left out."""
+    """Return the sample grids of the runs for the template, with notes about their z and about omitted grids."""
     strips = image_strips(runs)
     notes = [f"{SAME_Z_NOTES[strips.same_z]} The iteration of each image is under it."] if len(runs) > 1 else []
     if strips.damaged:
@@ -264,7 +276,7 @@ def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
 
 
 def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | None:
-    """Return the settings and the plugin code that differ, with a column for each run; None if nothing differs."""
+    """Return a table of the settings and the plugin code that differ between runs, or None if nothing differs."""
     flats = [flattened(run.recipe) for run in runs]
     orders = [", ".join(run.recipe.get("tricks", {})) for run in runs]
     rows = [
@@ -282,7 +294,7 @@ def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | Non
 
 
 def _environments(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Table]:
-    """Return a table for each run of the environment of its last process."""
+    """Return a table for each run: the versions, device and other facts that its last process recorded."""
     tables = []
     for run, name in zip(runs, names, strict=True):
         resumed = f", the last of {len(run.processes)} processes" if len(run.processes) > 1 else ""

@@ -1,4 +1,4 @@
-"""Contents of a run directory: recipe, log, metrics, sample grids and final state."""
+"""Reader of run directories: recipe, log, metrics, sample grids and final state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from gankit.storage.run_dir import RunDir, State, read_rows
 
 Points = list[tuple[int, float]]  # (iteration, value) pairs, oldest first
 
-Protocol = tuple[tuple[str, str], ...]  # settings with which a metric was computed, sorted by name
+Protocol = tuple[tuple[str, str], ...]  # sorted (name, value) pairs of the facts that affect the value of a metric
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and its protocol. Values of different protocols cannot be compared."""
+    """A metric and its protocol: the facts that affect its value. Compare values only if the protocols are equal."""
 
     name: str
     protocol: Protocol
@@ -26,7 +26,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Ending:
-    """Final state of a run, with its iteration and the reason."""
+    """State of a run, its last known iteration, and the recorded reason why it ended."""
 
     state: State
     iteration: int
@@ -35,37 +35,40 @@ class Ending:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Contents of a run directory, without checkpoints."""
+    """Contents of a run directory, except the checkpoints."""
 
     path: Path
     recipe: Raw
-    processes: list[dict[str, Any]]  # records of the processes that trained the run: versions, device, plugins, ending
+    processes: list[dict[str, Any]]  # one record per process that trained the run: versions, device, final state
 
     rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
-    warnings: list[tuple[int, str]]  # warnings of the plugins during training, with their iterations
+    warnings: list[tuple[int, str]]  # (iteration, warning) pairs: the plugins' warnings during training
 
-    grids: dict[int, Path]  # sample grids by iteration, oldest first
+    grids: dict[int, Path]  # path of each sample grid, by iteration, oldest first
     ending: Ending
 
     @property
     def name(self) -> str:
-        """Name of the recipe."""
+        """Name of the run, from its recipe."""
         return str(self.recipe.get("name", self.path.name))
 
     @property
     def seed(self) -> int:
-        """Seed of the recipe."""
+        """Seed of the run, from its recipe."""
         return int(self.recipe.get("seed", 0))
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Record of the last process."""
+        """Versions, device, plugins and other facts that the last process of the run recorded."""
         return self.processes[-1]
 
     @cached_property
     def code(self) -> dict[tuple[str, str], str]:
-        """Source of each plugin that affects training, by key and name. A resumed run may have several sources."""
+        """Version and source hash of each plugin that affects the training, by (recipe key, plugin name).
+
+        If the code of a plugin changed between two processes of the run, the text lists all versions.
+        """
         sources: dict[tuple[str, str], dict[str, None]] = {}
         for process in self.processes:
             for place, plugin in process.get("plugins", {}).items():
@@ -75,22 +78,25 @@ class RunRecord:
 
     @property
     def recipe_warnings(self) -> list[str]:
-        """Warnings of the plugins about the recipe, before training."""
+        """Warnings about the recipe that plugins gave before the training."""
         return list(self.environment.get("warnings", []))
 
     def parameters(self, player: str) -> int | None:
-        """Return the number of parameters of a network, or None if it is not recorded."""
+        """Return the number of parameters of a player's network, or None if it is not recorded."""
         count = self.environment.get("parameters", {}).get(player)
         return None if count is None else int(count)
 
     def peak_memory(self, of: str) -> int | None:
-        """Return the peak memory in bytes of the `process` or the `gpu`, or None if it is not recorded."""
+        """Return the largest peak memory of the run's processes, in bytes, or None if it is not recorded.
+
+        `of` is `process` for the RAM of the process, or `gpu` for the memory of tensors on the GPU.
+        """
         peaks = [p["ended"]["peak_memory"].get(of) for p in self.processes if "ended" in p]
         return max((int(peak) for peak in peaks if peak is not None), default=None)
 
     @cached_property
     def losses(self) -> dict[tuple[str, str], Points]:
-        """Curve of each loss term, by player and term."""
+        """Points (iteration, value) of each loss term. The keys are (player, name of the loss term)."""
         curves: dict[tuple[str, str], Points] = {}
         for row in self.rows:
             for player, terms in row["loss"].items():
@@ -100,13 +106,13 @@ class RunRecord:
 
     @cached_property
     def learning_rates(self) -> dict[str, Points]:
-        """Curve of each player's learning rate."""
+        """Points (iteration, learning rate) of each player."""
         players = dict.fromkeys(player for row in self.rows for player in row["learning_rate"])
         return {p: [(row["iteration"], row["learning_rate"][p]) for row in self.rows] for p in players}
 
     @cached_property
     def seconds(self) -> float | None:
-        """Total time of all processes. For a killed process, the time of its last log row counts."""
+        """Total training time of the run's processes, in seconds. A killed process counts up to its last log row."""
         starts = [process.get("from", 0) for process in self.processes]
         ends = [*starts[1:], float("inf")]
         total = 0.0
@@ -117,26 +123,26 @@ class RunRecord:
 
     @cached_property
     def images_per_second(self) -> float | None:
-        """Mean number of real images per second in the D steps, over the whole run."""
+        """Number of real images that D receives per second, averaged over the whole run."""
         images = seconds = before = 0.0
         for row in self.rows:
-            # Each process starts its clock at 0.
+            # The field `seconds` of the log starts at 0 again when a run is resumed.
             passed = row["seconds"] - before if row["seconds"] > before else row["seconds"]
             images, seconds, before = images + row["images_per_second"] * passed, seconds + passed, row["seconds"]
         return images / seconds if seconds else None
 
 
 def describe_code(plugin: Mapping[str, str]) -> str:
-    """Return the distribution of a plugin and a digest of its file: `kit 1.5, source 3f2a91c0`.
+    """Return a plugin's distribution, version and source hash as text: `kit 1.5, source 3f2a91c0`.
 
-    The path is left out, because moving a file does not change its code.
+    The path of the source file is left out, because a moved file still has the same code.
     """
     distribution = f"{plugin['distribution']} {plugin['version']}, " if plugin["distribution"] else ""
     return f"{distribution}source {plugin['sha256'][:8]}"
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read the directory of a run. Missing and truncated files are accepted, except for the recipe.
+    """Read a run directory. All files except the recipe may be missing or truncated.
 
     Raises:
         InputError: there is no run, or its recipe cannot be read.
@@ -156,7 +162,7 @@ def read_run(path: str | Path) -> RunRecord:
 
 
 def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
-    """Return the curve of each metric. If a row repeats an iteration, its value replaces the earlier one."""
+    """Return (iteration, value) pairs for each metric. If several rows have the same iteration, the last row counts."""
     curves: dict[Metric, dict[int, float]] = {}
     for row in rows:
         for name, value in row.get("metrics", {}).items():
@@ -166,12 +172,15 @@ def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
 
 
 def as_protocol(values: Mapping[str, Any]) -> Protocol:
-    """Return a protocol as sorted pairs of strings, which can be compared."""
+    """Return a protocol as sorted pairs of strings, so that protocols can be compared and used as dictionary keys."""
     return tuple(sorted((name, str(value)) for name, value in values.items()))
 
 
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
-    """Return the recorded ending of the last process, or else one with the newest iteration of the log."""
+    """Return how the last process of the run ended, as recorded in `environment.json`.
+
+    If this is not recorded, the state is `running` or `cut short`, and the iteration is the newest one in the log.
+    """
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])
     state: State = "running" if directory.is_locked() else "cut short"

@@ -1,1 +1,1 @@
-"""State of the process: random state, device, signals, memory, ranks."""
+"""Runtime of a training process: random state, device, signals, memory and ranks."""

@@ -1,4 +1,4 @@
-"""Device of a run."""
+"""Selection of the device for a run, and a check whether the device supports bfloat16."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from gankit.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for `auto` or the name of a torch device. Raise InputError if it cannot be used."""
+    """Return the torch device for a name. `auto` selects a GPU if there is one, otherwise the CPU.
+
+    Raises:
+        InputError: the device cannot be used.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -21,9 +25,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return whether the device supports bfloat16 natively. Without that, bfloat16 is slower than float32."""
+    """Return True if the device supports bfloat16 in hardware. Without it, bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Older versions of torch do not have this function.
+    # Older versions of torch do not have `torch.cpu.get_capabilities`.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,4 +1,4 @@
-"""Peak memory of a process."""
+"""Peak memory of the current process, and of its tensors on a GPU."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 import torch
 
 STATUS = Path("/proc/self/status")
-"""File in which Linux reports the peak memory of this program. `getrusage` may include the program that started it."""
+"""Path to the file in which Linux reports the peak memory of this process.
+
+It is more accurate than `getrusage`, which may include the memory of the program that started this process.
+"""
 
 GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Unit of `getrusage` in bytes."""
+"""Number of bytes in one unit of the memory size from `getrusage`: 1 on macOS, 1024 elsewhere."""
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Return the peak memory in bytes: of the whole process, and of tensors on a GPU."""
+    """Return the peak memory in bytes: key `process` for the whole process and, on a GPU, key `gpu` for tensors."""
     peak = {"process": peak_of_process()}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device)
@@ -25,6 +28,6 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def peak_of_process() -> int:
-    """Return the peak resident memory of this process in bytes, with libraries and data."""
+    """Return the peak resident memory (RAM) of this process in bytes."""
     match = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
     return int(match[1]) * 1024 if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GETRUSAGE_UNIT

@@ -1,7 +1,7 @@
 """Ranks: the processes that train one run together, and their communication.
 
-torchrun starts the processes. Each rank has a slice of every batch, the same networks as all others, and its own random
-state. A process that was started alone is the only rank. For it, the collective operations return at once.
+torchrun starts the processes. Each rank trains on a part of every batch, and has a copy of the networks and its own
+random state. A process that was started without torchrun is the only rank, and needs no communication.
 """
 
 from __future__ import annotations
@@ -28,39 +28,43 @@ from gankit.runtime.torchrun_env import Place, place_of_process
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(days=1)
-"""Timeout of a collective operation. The other ranks wait while the first one computes metrics, maybe for hours."""
+"""Timeout of collective operations. It is long, because all other ranks wait while rank 0 computes metrics."""
 
 SHARED_FAILURE_SECONDS = 2.0
-"""Longest wait for the other ranks to post their failure, before a rank reports its own."""
+"""Maximum time in seconds that a failed rank waits for the error messages of the other ranks."""
 
 RESPONSE_SECONDS = 5.0
-"""Longest wait for the messages of the other ranks after one of them has ended."""
+"""Maximum time in seconds that a rank waits for messages of the other ranks after a rank has ended."""
 
 
 class LostRankError(GankitError):
-    """Another rank has ended, so this one cannot continue."""
+    """Error of a rank that cannot continue because another rank has ended."""
 
 
 class Ranks:
-    """Rank of this process, and communication with the other ranks.
+    """The rank of this process, and its communication with the other ranks.
 
     Args:
-        place: rank of this process, and number of ranks.
-        store: key-value store for messages, which works even when collective operations fail. None for a single
-            process.
+        place: rank of this process and number of ranks, in total and on this machine.
+        store: key-value store for messages about failures. It works even when collective operations fail. None for a
+            single process.
     """
 
     def __init__(self, place: Place = Place(), store: dist.Store | None = None) -> None:  # noqa: B008
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
         self.run_number = 0
-        """Number of runs that these ranks have started. It is part of each key in the store."""
+        """Number of runs started so far. Keys in the store contain it, so that messages of earlier runs are ignored."""
 
         self._depth = 0
 
     @classmethod
     def connect(cls, place: Place) -> Ranks:
-        """Wait for all other ranks and connect to them. Raise InputError if the first rank's address is not set."""
+        """Wait for all other ranks and connect to them.
+
+        Raises:
+            InputError: `MASTER_ADDR` or `MASTER_PORT`, the address of rank 0, is not set.
+        """
         if place.size == 1:
             return cls()
         if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
@@ -71,7 +75,7 @@ class Ranks:
         if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
             torch.cuda.set_device(place.local_rank)
         store, rank, size = next(dist.rendezvous("env://"))
-        # Small messages use CPU tensors and gloo, so they do not wait for the GPU.
+        # Short messages are sent as CPU tensors through gloo, so that they do not wait for GPU kernels.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
             backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT
@@ -80,7 +84,11 @@ class Ranks:
         return cls(place, dist.PrefixStore("gankit", store))
 
     def device(self, name: str) -> str:
-        """Return the device of this rank for the recipe's device `name`. Raise InputError if there is none."""
+        """Return the device of this rank. `name` is the device in the recipe, such as `auto`.
+
+        Raises:
+            InputError: the device cannot be used with several ranks, or there is no GPU for this rank.
+        """
         if self.size == 1 or name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
             return name
         if name not in ("auto", "cuda"):
@@ -95,15 +103,19 @@ class Ranks:
     # Collective operations. All ranks must call them, in the same order.
 
     def mean(self, x: Tensor) -> Tensor:
-        """Return the mean of x over all ranks, with gradients of any order. For a single process, return x itself.
+        """Return the mean of x over all ranks. The result has derivatives of any order.
 
-        All ranks must call it. So it must not be called in hooks of the first rank only, such as `on_log`.
+        All ranks must call this method, so do not call it in hooks that run only on rank 0, such as `on_log`. In a run
+        with a single process, the result is x itself.
         """
         return _Mean.apply(x) if self.size > 1 else x
 
     @torch.no_grad()
     def mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over all ranks. All tensors are sent in one message."""
+        """Replace each tensor by its mean over all ranks, in place. Call it only with several ranks.
+
+        All tensors are sent in a single collective operation.
+        """
         tensors = list(tensors)
         flat = _sum_(torch.cat([tensor.reshape(-1) for tensor in tensors])).div_(self.size)
         for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -111,7 +123,7 @@ class Ranks:
 
     @torch.no_grad()
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by that of the first rank."""
+        """Replace each tensor on all ranks by its value on rank 0, in place."""
         if self.size > 1:
             for tensor in tensors:
                 contiguous = tensor.contiguous()
@@ -120,11 +132,11 @@ class Ranks:
                 tensor.copy_(contiguous)
 
     def any(self, flag: bool) -> bool:
-        """Return whether `flag` is true on any rank."""
+        """Return True on all ranks if `flag` is true on at least one rank."""
         return flag if self.size == 1 else bool(_sum_(torch.tensor(int(flag))).item())
 
     def all_gather(self, text: str) -> list[str]:
-        """Return the texts of all ranks, in the order of the ranks."""
+        """Return a list with the `text` of each rank, in the order of the ranks. The list is the same on all ranks."""
         if self.size == 1:
             return [text]
         padded, lengths = self._pad(text.encode())
@@ -134,7 +146,7 @@ class Ranks:
         return [data.decode() for data in _unpad(gathered, lengths)]
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Return the data of all ranks on the first rank, in the order of the ranks. Return [] on the others."""
+        """Return a list of the `data` of all ranks on rank 0, in the order of the ranks. Return [] on other ranks."""
         if self.size == 1:
             return [data]
         padded, lengths = self._pad(data)
@@ -144,21 +156,25 @@ class Ranks:
         return _unpad(gathered, lengths) if gathered is not None else []
 
     def _pad(self, data: bytes) -> tuple[Tensor, list[int]]:
-        """Return the data, padded with zeros to the largest length of all ranks, and the length on each rank."""
+        """Return `data` as a uint8 tensor, and a list with the length of each rank's `data` in bytes.
+
+        The tensor is padded with zeros to the largest length.
+        """
         own = torch.tensor([len(data)])
         gathered = [torch.empty_like(own) for _ in range(self.size)]
         with _lost_rank_errors():
             dist.all_gather(gathered, own)
         lengths = [int(length) for length in gathered]
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
-        # torch.frombuffer needs at least one byte.
+        # torch.frombuffer raises an error for an empty buffer.
         padded[: len(data)] = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
         return padded, lengths
 
     def run_on_all_ranks(self, act: Callable[[], T]) -> T:
-        """Call a function on all ranks and return its result on this rank. If it fails on one rank, raise on all.
+        """Call a function on all ranks and return the result on this rank. If one rank fails, all ranks raise an error.
 
-        The first rank of a machine calls it before the others, so that they find the files that it downloads.
+        On each machine, the first rank calls the function before the other ranks do. These then find any files that the
+        function has downloaded.
         """
         if self.size == 1:
             return act()
@@ -174,15 +190,18 @@ class Ranks:
         return results[0]
 
     def _raise_on_all(self, failure: Exception | None) -> None:
-        """Raise an error on all ranks if one has a failure: its own, or that of the first rank that has one."""
-        # The text of a rank is empty without a failure. Otherwise it is a flag for InputError, and the message.
+        """Raise an error on all ranks if at least one rank has failed.
+
+        Each rank raises either its own error or the error of the lowest rank that has failed.
+        """
+        # A rank without an error sends an empty text. A failed rank sends `1` for InputError or `0`, and its message.
         flag = int(isinstance(failure, InputError))
         texts = self.all_gather("" if failure is None else f"{flag}{_message(failure)}")
         failed = [rank for rank, text in enumerate(texts) if text]
         if not failed:
             return
-        # The same mistake usually fails on all ranks, and the first one reports it. An unexpected exception keeps its
-        # traceback.
+        # A user's mistake usually causes the same error on all ranks, and rank 0 reports it. An unexpected exception is
+        # raised unchanged, to keep its traceback.
         if failure is not None and (failed[0] == 0 or not isinstance(failure, GankitError)):
             raise failure
         kind, text = texts[failed[0]][0], texts[failed[0]][1:]
@@ -190,7 +209,7 @@ class Ranks:
         raise error_class(f"rank {failed[0]}: {text}" if failed[0] else text) from failure
 
     def check_same(self, facts: dict[str, Any]) -> None:
-        """Raise InputError on all ranks if a fact differs between ranks. `facts` are JSON values by name."""
+        """Check that `facts` (JSON values by name) are equal on all ranks. Otherwise raise InputError on all ranks."""
         if self.size == 1:
             return
         first, *others = (json.loads(text) for text in self.all_gather(json.dumps(facts)))
@@ -205,26 +224,28 @@ class Ranks:
 
     @contextmanager
     def shared_failures(self) -> Iterator[None]:
-        """Make the block fail on all ranks if it fails on one. `error.rank` is the rank that reports the error.
+        """Run the `with` block. If the block fails on one rank, raise an error on all ranks.
+
+        The error's attribute `rank` is the number of the rank that reports the error to the user.
 
         Raises:
             LostRankError: another rank has ended. The error names the rank and the cause.
-            GankitError: the ranks have disconnected after an earlier failure in the same process.
+            GankitError: the ranks have disconnected after an earlier failure.
         """
         if self.size > 1 and self._depth == 0 and not dist.is_initialized():
             raise GankitError("the ranks have disconnected after an error; start torchrun again")
-        # Blocks may be nested, like `train` in `start`. Only the outermost one starts a new run.
+        # Blocks may be nested, for example when `start` calls `train`. Only the outermost block counts as a new run.
         self._depth += 1
         self.run_number += self._depth == 1
         try:
             yield
         except Exception as error:
-            # An inner block that has handled the error has destroyed the process group.
+            # If the process group no longer exists, a nested block has already handled this error.
             if self.size == 1 or not dist.is_initialized():
                 raise
             _ignore_signals()
             if isinstance(error, LostRankError):
-                # A collective operation failed, because another rank has ended.
+                # A collective operation failed on this rank because another rank has ended.
                 raise self._lost_rank_error() from error
             self._leave(error)
             raise
@@ -239,28 +260,28 @@ class Ranks:
 
     @property
     def leave_at_once(self) -> Callable[[], NoReturn] | None:
-        """Function that ends this rank at the second signal. None for a single process."""
+        """Function that ends this rank immediately after the second Ctrl-C or SIGTERM. None for a single process."""
         return _stop_at_once if self.size > 1 else None
 
     def _leave(self, error: Exception) -> None:
-        """Post the cause of the failure, disconnect, and set the rank that reports it."""
+        """Send the error message to the other ranks and disconnect. Set `error.rank` to the rank that reports it."""
         self._post("failed", _message(error))
-        # A failure that all ranks share, such as a NaN loss, is reported once. Wait for the others to post theirs.
+        # Wait for the other ranks' messages, so that an error on all ranks, such as a NaN loss, is reported only once.
         self._wait(SHARED_FAILURE_SECONDS, lambda: all(self._posted("failed", rank) for rank in range(self.size)))
-        # Ranks that wait for this one in a collective operation get a RuntimeError now.
+        # Ranks that wait for this one in a collective operation now get a RuntimeError.
         _disconnect()
         if isinstance(error, GankitError):
-            # If the first rank failed with the same message, only the first rank reports it.
+            # If rank 0 failed with the same message, only rank 0 reports the error.
             error.rank = 0 if self._posted("failed", 0) == self._posted("failed", self.rank) else self.rank
         else:
             error.add_note(f"This was rank {self.rank}.")
 
     def _lost_rank_error(self) -> LostRankError:
-        """Return the error that names the ranks that have ended, and why."""
-        # Every running rank posts a message and disconnects, so that the failure reaches all ranks one after another.
+        """Return an error that names the lowest rank that has ended, and why it ended."""
+        # When this rank disconnects, all ranks that wait for it fail too, so that the error reaches every rank.
         self._post("running", "yes")
         _disconnect()
-        # A rank that has posted no message after this time was killed.
+        # A rank that has posted no message after `RESPONSE_SECONDS` seconds was killed.
         ranks = range(self.size)
         self._wait(
             RESPONSE_SECONDS, lambda: all(self._posted("running", r) or self._posted("failed", r) for r in ranks)
@@ -269,8 +290,7 @@ class Ranks:
         ended = [f"rank {rank} has ended: {self._cause(rank)}" for rank in ranks if rank not in running]
         what = ended[0] if ended else "the connection between the ranks is lost"
         error = LostRankError(f"{what}; `gankit resume` continues from the last checkpoint, if there is one")
-        # If the first rank has posted a failure, its report is enough. Otherwise the first running rank reports this
-        # error.
+        # If rank 0 has failed, only rank 0 reports an error. Otherwise the lowest running rank reports this error.
         error.rank = 0 if self._posted("failed", 0) or not running else running[0]
         return error
 
@@ -278,17 +298,17 @@ class Ranks:
         return self._posted("failed", rank) or "it left no message, so it was killed or its machine is gone"
 
     def _post(self, topic: str, text: str) -> None:
-        # If torchrun has ended, the store no longer exists, and no rank needs the message.
+        # If torchrun has ended, the store no longer exists. This error is ignored, because no rank needs the message.
         with suppress(RuntimeError):
             assert self.store is not None
             self.store.set(f"{self.run_number}/{topic}/{self.rank}", text)
 
     def _posted(self, topic: str, rank: int) -> str | None:
-        """Return the message of a rank, or None if there is none."""
+        """Return the message of a rank for a topic, such as `failed`, or None if there is no message."""
         with suppress(RuntimeError):
             assert self.store is not None
             key = f"{self.run_number}/{topic}/{rank}"
-            # `get` blocks until the key exists, so check first.
+            # `store.get` waits until the key exists, so first check that it exists.
             return self.store.get(key).decode() if self.store.check([key]) else None
         return None
 
@@ -300,16 +320,16 @@ class Ranks:
 
 @cache
 def current_ranks() -> Ranks:
-    """Return the ranks of this process, always the same object."""
+    """Return the `Ranks` of this process. The first call connects to the other ranks."""
     return Ranks.connect(place_of_process())
 
 
 ALONE = Ranks()
-"""Ranks of a single process."""
+"""`Ranks` object for a run with a single process. It needs no communication."""
 
 
 class _Mean(torch.autograd.Function):
-    """Mean over all ranks. Its gradient is the mean of the gradients, with gradients of any order."""
+    """Mean of a tensor over all ranks. The backward pass averages the gradients and can be differentiated again."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -325,12 +345,15 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Return `Ranks.mean` of x, for code without access to the ranks, such as a layer. Needs several ranks."""
+    """Return the mean of x over all ranks, like `Ranks.mean`. Layers use it, because they have no `Ranks` object.
+
+    Call it only with several ranks.
+    """
     return _Mean.apply(x)
 
 
 def _sum_(x: Tensor) -> Tensor:
-    """Replace x by its sum over all ranks, and return it."""
+    """Replace x by its sum over all ranks, in place, and return x."""
     with _lost_rank_errors():
         dist.all_reduce(x)
     return x
@@ -338,7 +361,7 @@ def _sum_(x: Tensor) -> Tensor:
 
 @contextmanager
 def _lost_rank_errors() -> Iterator[None]:
-    """Turn the RuntimeError of a collective operation into a LostRankError."""
+    """Convert a RuntimeError of a collective operation in the `with` block to a LostRankError."""
     try:
         yield
     except RuntimeError as error:
@@ -354,21 +377,21 @@ def _message(error: Exception) -> str:
 
 
 def _disconnect() -> None:
-    """Destroy the process group. Ranks that wait for this one in a collective operation get an error."""
+    """Destroy torch's process group. Ranks that wait for this one in a collective operation then get an error."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _stop_at_once() -> NoReturn:
-    # torchrun sends SIGTERM after the second Ctrl-C, which would end this rank before it can report.
+    # After the second Ctrl-C, torchrun sends SIGTERM, which would end this rank before it reports its error.
     _ignore_signals()
     raise KeyboardInterrupt
 
 
 def _ignore_signals() -> None:
     """Ignore further signals, so that this rank can report how it ended and close its files."""
-    # When one rank has ended, torchrun sends SIGTERM to the others. A rank gets a Ctrl-C twice: from the terminal and
-    # from torchrun.
+    # When one rank has ended, torchrun sends SIGTERM to the other ranks. Also, each rank receives every Ctrl-C twice:
+    # from the terminal and from torchrun.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM: the first signal ends the run after the iteration, a later one ends it at once."""
+"""Handling of Ctrl-C and SIGTERM. The first signal ends the run after the current iteration, the second immediately."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from typing import Any, NoReturn
 
 
 class Interrupt:
-    """Context in which the first SIGINT or SIGTERM only sets `requested`, and a later one ends the process.
+    """Context manager that handles SIGINT and SIGTERM. The first signal sets `requested`, a later one ends the process.
 
     Args:
-        on_request: called from the signal handler at the first signal.
-        leave: called at a later signal. It raises KeyboardInterrupt and sets the handlers of further signals. If None,
-            the later signal is handled as outside the context.
+        on_request: called in the signal handler at the first signal.
+        leave: called at a later signal. It must raise KeyboardInterrupt and install handlers for further signals.
+            If None, the previous handlers are restored, and the signal is raised again.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     DEBOUNCE_SECONDS = 1.0
-    """Period after a signal in which others are ignored: `timeout` and shells signal the process and its group."""
+    """Number of seconds after a handled signal during which further signals are ignored.
+
+    `timeout` and shells send a signal both to the process and to its process group, so it may arrive twice.
+    """
 
     def __init__(
         self, on_request: Callable[[], None] = lambda: None, leave: Callable[[], NoReturn] | None = None
     ) -> None:
         self.requested = False
-        """True if a signal or another rank has requested the end of the run."""
+        """True if the run must end, because this process or another rank has received a signal."""
 
         self.on_request, self.leave = on_request, leave
         self._last_signal: float | None = None
         self._previous_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        # Python allows signal handlers only in the main thread. A run in another thread cannot be interrupted.
+        # Python allows signal handlers only in the main thread. In any other thread, no handlers are installed.
         if threading.current_thread() is threading.main_thread():
             self._previous_handlers = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
         return self
@@ -48,10 +51,10 @@ class Interrupt:
             self.requested, self._last_signal = True, time.monotonic()
             self.on_request()
         elif time.monotonic() - self._last_signal > self.DEBOUNCE_SECONDS:
-            # The second signal may also arrive twice, while `leave` still runs.
+            # The second signal may arrive twice, too. Reset the time, so that the duplicate is ignored.
             self._last_signal = time.monotonic()
             if self.leave is not None:
-                # `leave` sets the handlers, so __exit__ must not restore the previous ones.
+                # `leave` sets its own signal handlers, so __exit__ must not restore the previous ones.
                 self._previous_handlers = {}
                 self.leave()
             self._restore()

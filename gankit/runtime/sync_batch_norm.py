@@ -1,6 +1,6 @@
-"""Batch norm over the images of all ranks.
+"""Batch norm with statistics over the images of all ranks.
 
-torch's own `SyncBatchNorm` requires GPUs and has no second derivative, which a gradient penalty needs.
+PyTorch's `SyncBatchNorm` requires GPUs and has no second derivative, which a gradient penalty needs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from gankit.runtime.ranks import mean_over_ranks
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch norm with the statistics of the images of all ranks, with gradients of any order.
+    """Batch norm with statistics over the images of all ranks. Its output has derivatives of any order.
 
-    It shares the parameters and buffers of `layer`, which it replaces. In evaluation mode, both compute the same.
-    `ranks` is the number of ranks that share a batch in equal parts.
+    It replaces the batch norm layer `layer` and shares its parameters and buffers. In evaluation mode, both layers have
+    the same output. `ranks` is the number of ranks. Each rank has an equal part of every batch.
     """
 
     def __init__(self, layer: _BatchNorm, ranks: int) -> None:
@@ -28,10 +28,10 @@ class SharedBatchNorm(_BatchNorm):
         self.train(layer.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Accept any number of dimensions, because the replaced layer may be of any kind."""
+        """Accept inputs of any dimension, because this class replaces BatchNorm1d, BatchNorm2d and BatchNorm3d."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x, (B, C, ...), without a change of shape or dtype. Statistics are in float32 or wider."""
+        """Normalise x (B, C, ...) and return it with the same shape and dtype. The statistics are at least float32."""
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -53,14 +53,14 @@ class SharedBatchNorm(_BatchNorm):
             return
         self.num_batches_tracked.add_(1)
         momentum = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked
-        # The running variance is the unbiased estimate, like torch's.
+        # The running variance is updated with the unbiased variance of the batch, as in PyTorch's batch norm.
         n = count * self.ranks
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(variance * (n / (n - 1)), momentum)
 
 
 def convert_sync_batch_norm(network: nn.Module, ranks: int) -> nn.Module:
-    """Replace every batch norm of a network by `SharedBatchNorm`, and return the network."""
+    """Replace every batch norm layer of a network by `SharedBatchNorm`, and return the network."""
     if isinstance(network, _BatchNorm):
         return SharedBatchNorm(network, ranks)
     for name, child in network.named_children():

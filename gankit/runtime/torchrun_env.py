@@ -1,4 +1,4 @@
-"""Rank and number of ranks, from the environment variables that torchrun sets."""
+"""Rank of this process and number of ranks, from the environment variables that torchrun sets."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from gankit.errors import InputError
 
 
 class Place(NamedTuple):
-    """Rank of a process among those that were started together."""
+    """Rank of a process and number of ranks, in the whole run and on its machine."""
 
     rank: int = 0
     size: int = 1
-    """Number of ranks on all machines."""
+    """Number of ranks on all machines together."""
 
     local_rank: int = 0
-    """Rank among the processes of this machine."""
+    """Rank of the process among the processes on the same machine."""
 
     local_size: int = 1
-    """Number of ranks on this machine."""
+    """Number of ranks on the same machine."""
 
 
 def place_of_process() -> Place:
-    """Return the rank of this process. A single process is rank 0 of 1.
+    """Return the rank of this process and the number of ranks. Without torchrun, the process is rank 0 of 1.
 
     Raises:
         InputError: the environment variables contradict each other.
     """
-    # Other programs set only one of the two. Then the process was not started by torchrun.
+    # Some other programs set only RANK or only WORLD_SIZE. In this case, torchrun did not start the process.
     if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         return Place()
     rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
@@ -46,7 +46,7 @@ def place_of_process() -> Place:
 
 
 def rank_of_process() -> int:
-    """Return the rank of this process. Return 0, so that it reports errors, if the environment is contradictory."""
+    """Return the rank of this process. If torchrun's variables are contradictory, return 0, to show the error."""
     try:
         return place_of_process().rank
     except InputError:

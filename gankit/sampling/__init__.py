@@ -1,1 +1,1 @@
-"""Sampling from the generator of a run or of a file."""
+"""Sampling of images from the generator of a run or of a generator file."""

@@ -1,4 +1,4 @@
-"""Generator file: the weights, and all facts that rebuilding the generator needs."""
+"""Generator files: the weights of a generator, and metadata to rebuild it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from gankit.version import __version__
 FORMAT = 1
 
 SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_latent", "draw_samples")
-"""Hook points that affect the samples of a saved generator, so that sampling needs the plugins that implement them."""
+"""Hook points that affect the samples of a saved generator. Sampling needs the plugins that implement them."""
 
 
 class SampledRun(Protocol):
-    """Names of a run that sampling uses."""
+    """Attributes and methods of a run that sampling uses."""
 
     recipe: Recipe
     hooks: Hooks
@@ -40,7 +40,7 @@ class SampledRun(Protocol):
 
 
 def save_generator(run: SampledRun, path: Path) -> None:
-    """Write the weights of the generator to sample from. The metadata of the file has the facts to rebuild it."""
+    """Write a generator file: the weights of the run's generator for sampling, and metadata to rebuild the network."""
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)} | {"normalization.generator"}
     spec = {k: v for k, v in vars(run.spec).items() if k != "normalize"}
     card = {
@@ -59,13 +59,13 @@ def save_generator(run: SampledRun, path: Path) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """Return the plugins that the recipe in a generator file's metadata names by module or by path."""
+    """Return the required plugins that a generator file names by module or path. `card` is the metadata of the file."""
     parser = RecipeParser(card["recipe"], "generator", Registry([]))
     return [use for use in parser.uses_at(card["needed"]) if ":" in use]
 
 
 def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
-    """Raise InputError if a file names plugins by module or by path. Only the user may allow such imports."""
+    """Raise InputError if a generator file names plugins by module or path. Only the user can permit their import."""
     if untrusted := sorted({use for use in uses if ":" in use}):
         raise InputError(f"{path} imports {', '.join(untrusted)}; if you trust it, add --trust")
 

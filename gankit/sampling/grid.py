@@ -1,4 +1,4 @@
-"""Grids of samples."""
+"""Grids of sample images."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Names = tuple[str, ...]
 
 
 def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) -> tuple[int, int, Tensor | None, Names]:
-    """Return the number of images, the columns, the labels and the row names of a grid of about `count` images.
+    """Return the number of images, number of columns, labels and row names of a grid with about `count` images.
 
-    For a conditional generator, each class has a row with at least one image. For a single class, and for an
-    unconditional generator, the grid is almost square.
+    For a conditional generator, each row shows one class and has at least one image. With `class_index`, or for an
+    unconditional generator, the grid is almost square and has no row names.
     """
     classes = len(sampler.class_names)
     if not classes or class_index is not None:
@@ -35,9 +35,9 @@ def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) ->
 
 
 def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
-    """Return z and labels of a grid whose rows interpolate from their first to their last z.
+    """Return z and labels of a grid in which each row is an interpolation from its first to its last z.
 
-    An incomplete last row is left out. Raise InputError if a row has fewer than 3 images.
+    An incomplete last row is removed. Raise InputError if a row has fewer than 3 images.
     """
     if columns < 3:
         raise InputError(f"--interpolate: rows of {columns} have nothing between their ends; use a larger --count")
@@ -48,9 +48,9 @@ def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns
 def truncation_rows(
     sampler: Sampler, count: int, thresholds: Sequence[float], seed: int, class_index: int | None = None
 ) -> tuple[Tensor, Tensor | None, int, Names]:
-    """Return z, labels, columns and row names of a grid with one row for each truncation threshold.
+    """Return z, labels, number of columns and row names of a grid with one row per truncation threshold.
 
-    All rows have the same z, except for the numbers beyond the threshold of the row, which are redrawn.
+    All rows use the same z before truncation. Elements whose absolute value exceeds the row's threshold are redrawn.
     """
     columns = max(1, count // len(thresholds))
     labels = sampler.labels(columns, class_index)
@@ -60,14 +60,14 @@ def truncation_rows(
 
 
 def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
-    """Return the samples as a grid of images, or as the plot of a plugin that implements `draw_samples`."""
+    """Generate samples from z and labels. Return them as an image grid, or as the plot from a `draw_samples` hook."""
     images = torch.cat(list(sampler.outputs(z, labels)))
     plot = sampler.draw_samples(images) if sampler.draw_samples is not None else None
     return grid(to_bytes(images), columns, row_names) if plot is None else plot
 
 
 class GridSampler:
-    """Grids of samples of a run, always from the same z, with a row for each class of a conditional generator."""
+    """Sampler of a run's grids, which all use the same z. For a conditional generator, each row shows one class."""
 
     def __init__(self, run: SampledRun) -> None:
         self.run = run
@@ -76,8 +76,8 @@ class GridSampler:
         self.z = sampler.latent(count, self.labels, derived_seed(run.recipe.seed, "samples"))
         content = (self.z.tolist(), None if self.labels is None else self.labels.tolist(), self.columns)
         self.digest = hashlib.sha256(repr(content).encode()).hexdigest()
-        """Hash of z, labels and columns. Grids with equal hashes can be compared image by image."""
+        """SHA-256 hash of z, labels and number of columns. Grids with equal hashes can be compared image by image."""
 
     def draw(self) -> Image.Image:
-        """Return the grid of the current generator."""
+        """Return the grid of samples from the generator in its current state."""
         return draw_grid(Sampler.of_run(self.run), self.z, self.labels, self.columns, self.row_names)

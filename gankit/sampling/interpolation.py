@@ -6,41 +6,41 @@ import torch
 from torch import Tensor
 
 MIN_SINE = 1e-6
-"""Smallest sine of the angle between two vectors for an arc. Below it, the interpolation is linear."""
+"""Minimum sine of the angle between two vectors. Below this value, `slerp` interpolates linearly."""
 
 
 def lerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
-    """Return the linear interpolation from p, at t = 0, to q, at t = 1. All three are broadcast."""
+    """Return the linear interpolation from p (at t = 0) to q (at t = 1). The shapes of p, q and t are broadcast."""
     return (1 - t) * p + t * q
 
 
 def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
-    """Return the spherical linear interpolation from p, at t = 0, to q, at t = 1.
+    """Return the spherical linear interpolation from p (at t = 0) to q (at t = 1).
 
     Vectors of a normal prior with many dimensions lie near a sphere. A straight line between two of them contains
     shorter vectors, on which the generator was not trained. The arc stays near the sphere. If p and q are parallel or
     opposite, the interpolation is linear.
 
     Args:
-        p: start, (..., L).
-        q: end, (..., L).
-        t: position, (..., 1), in [0, 1]. All three are broadcast.
+        p: start vectors, (..., L).
+        q: end vectors, (..., L).
+        t: positions between p and q, (..., 1), in [0, 1]. The shapes of p, q and t are broadcast.
 
     Source: Shoemake 1985; for latent vectors, White 2016.
     """
     in_p, in_q = q.norm(dim=-1, keepdim=True) * p, p.norm(dim=-1, keepdim=True) * q
-    # The arccosine is inaccurate for small angles. This formula is accurate for all angles (Kahan 2006).
+    # The arccosine is inaccurate for small angles. This formula with atan2 is accurate for all angles (Kahan 2006).
     angle = 2 * torch.atan2((in_p - in_q).norm(dim=-1, keepdim=True), (in_p + in_q).norm(dim=-1, keepdim=True))
     arc = ((1 - t) * angle).sin() / angle.sin() * p + (t * angle).sin() / angle.sin() * q
     return torch.where(angle.sin() > MIN_SINE, arc, lerp(p, q, t))
 
 
 def rows_of_paths(z: Tensor, columns: int, spherical: bool) -> Tensor:
-    """Return z with each row replaced by the interpolation from its first to its last vector, in equal steps.
+    """Replace each row in a grid of z by an interpolation in equal steps from the first to the last vector of the row.
 
     Args:
-        z: (rows * columns, L), row by row.
-        columns: number of vectors in a row.
+        z: latent vectors of the grid, (rows * columns, L), row by row.
+        columns: number of vectors per row.
         spherical: True for `slerp`, False for `lerp`.
     """
     rows = z.double().unflatten(0, (-1, columns))

@@ -1,4 +1,4 @@
-"""Sampling from a generator. A generator file is enough, without the dataset and the run directory."""
+"""Sampling of images from a generator. A generator file is enough; the dataset and run directory are not needed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from gankit.sampling.generator_file import SampledRun, read_generator_file, refu
 from gankit.storage.atomic_io import disk_errors
 
 CHUNK = 64
-"""Number of images in one call of the generator."""
+"""Maximum number of images in one call of the generator."""
 
 REDRAWS = 10_000
-"""Largest number of draws for a truncated z. A normal prior with threshold 0.01 needs about 1,000."""
+"""Maximum number of times that z is redrawn for truncation. A normal prior with threshold 0.01 needs about 1,000."""
 
 
 class Sampler:
-    """Generator with its prior.
+    """Generator with the prior from which z is drawn.
 
     Args:
-        generator: network G(z, labels).
+        generator: network, called as G(z, labels).
         hooks: hooks of the plugins that sampling needs.
-        spec: facts that the network was built from.
+        spec: image size, latent size and other facts from which the network was built.
         device: device of the network.
     """
 
@@ -45,39 +45,39 @@ class Sampler:
         self.spec = spec
         self.device = device
         self.card: dict[str, Any] = {}
-        """Metadata of the generator file. Empty for the generator of a run."""
+        """Metadata of the generator file. Empty if the generator belongs to a run."""
 
         self.class_names = spec.class_names if spec.conditional else ()
-        """Names of the classes. Empty for an unconditional generator, even if its data have classes."""
+        """Names of the image classes. Empty for an unconditional generator, even if its dataset has classes."""
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "the prior is among the plugins that the generator file names as needed"
         self._sample_latent = sample_latent
         self.spherical_prior = hooks.of("sample_latent")[0].plugin.spherical_prior
-        """True if the vectors of the prior lie near a sphere. Then interpolation is spherical."""
+        """True if the vectors of the prior lie near a sphere. Interpolation between them is then spherical."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
-        """Hook that returns a plot of samples (N, C, R, R) of data that are not images. None without such a plugin."""
+        """Function that plots samples (N, C, R, R), for data that are not images. None if no plugin provides it."""
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
-        """Return a sampler of the generator of a run."""
+        """Return a sampler for the generator of a run."""
         return cls(run.sampled_generator(), run.hooks, run.spec, run.device)
 
     @classmethod
     def load(
         cls, path: str | Path, device: str = "auto", trust: bool = False, registry: Registry | None = None
     ) -> Sampler:
-        """Rebuild the generator of a file.
+        """Rebuild the generator of a generator file, and return a sampler for it.
 
         Args:
-            path: a generator file.
+            path: path of the generator file.
             device: device of the network.
-            trust: import classes that the file names by module or by path. Otherwise only installed plugins are used,
-                so that a file of unknown origin cannot run other code.
-            registry: registry of plugins. Default: the installed ones.
+            trust: True to import plugins that the file names by module or by path. If False, such a file is
+                refused, because the import could run unknown code.
+            registry: plugins that the file may name. Default: the installed plugins.
 
         Raises:
-            InputError: the file is missing, truncated, not a generator file, or needs a plugin that is not installed.
+            InputError: the file cannot be read, or needs plugins that are not trusted, not installed or incompatible.
         """
         path = Path(path)
         card, tensors = read_generator_file(path)
@@ -111,7 +111,7 @@ class Sampler:
         return sampler
 
     def class_index(self, requested: str) -> int:
-        """Return the index of a class, given by name or by number. Raise InputError if there is no such class."""
+        """Return the index of an image class, given by name or number. Raise InputError if there is no such class."""
         names = self.class_names
         if requested in names:
             return names.index(requested)
@@ -122,7 +122,10 @@ class Sampler:
         raise InputError(f"class {requested!r}: there are {', '.join(names)}")
 
     def labels(self, count: int, class_index: int | None = None) -> Tensor | None:
-        """Return labels (count,) of one class, or of all classes in turn, or None for an unconditional generator."""
+        """Return class labels (count,), or None for an unconditional generator.
+
+        All labels are `class_index`. If it is None, the labels cycle through the classes: 0, 1, 2, ..., 0, 1, ...
+        """
         if not self.class_names:
             return None
         if class_index is not None:
@@ -130,9 +133,9 @@ class Sampler:
         return torch.arange(count) % len(self.class_names)
 
     def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
-        """Return z, (count, latent_size), on the CPU. It depends on the seed, but not on the device of the generator.
+        """Return latent vectors (count, latent_size) on the CPU. They do not depend on the device of the generator.
 
-        `truncation` is the threshold for `truncated`.
+        `truncation` is the threshold for the function `truncated`, or None to return z without truncation.
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
@@ -146,14 +149,18 @@ class Sampler:
         return z if truncation is None else truncated(z, redraw, truncation)
 
     def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """Yield images (N, C, R, R) in chunks, uint8 on the CPU, for z (N, latent_size) and labels (N,) or None."""
+        """Generate images from z (N, latent_size) and labels (N,) or None.
+
+        Yield uint8 tensors (n, C, R, R) on the CPU, with n at most `CHUNK`.
+        """
         yield from (to_bytes(chunk) for chunk in self.outputs(z, labels))
 
     @torch.no_grad()
     def outputs(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """Yield outputs of the generator (N, C, R, R) in chunks, float in [-1, 1] on the CPU.
+        """Generate images from z (N, latent_size) and labels (N,) or None.
 
-        The generator runs in evaluation mode. The random state is restored afterwards.
+        Yield float32 tensors (n, C, R, R) in [-1, 1] on the CPU, with n at most `CHUNK`. The generator runs in
+        evaluation mode. Its previous mode and the random state are restored afterwards.
         """
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
@@ -164,21 +171,21 @@ class Sampler:
     def sample(
         self, count: int, seed: int = 0, class_index: int | None = None, truncation: float | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return images (count, C, R, R) uint8, and their labels."""
+        """Return uint8 images (count, C, R, R) and labels (count,). Labels are None for an unconditional generator."""
         labels = self.labels(count, class_index)
         return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
 
 
 def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-    """Return z with every number whose absolute value exceeds the threshold redrawn until it does not.
+    """Redraw the elements of z whose absolute value exceeds the threshold, until none exceeds it. Return the new z.
 
     Args:
         z: latent vectors of any shape.
         redraw: function that returns another z of the same shape from the prior.
-        threshold: positive number.
+        threshold: maximum absolute value, positive.
 
     Raises:
-        InputError: the prior has almost no numbers below the threshold.
+        InputError: almost all values drawn from the prior exceed the threshold.
 
     Source: Brock 2018, section 3.1.
     """
@@ -191,8 +198,8 @@ def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tens
 
 
 def save_images(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
-    """Write images as numbered PNG files with the class in the name. Return the number of files."""
-    # Class names come from the generator file. A '/' in a name must not refer to another folder.
+    """Write images as numbered PNG files, with the class name in the file name. Return the number of files."""
+    # Class names come from the generator file, which may be untrusted. A '/' would write the file into another folder.
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     number = 0
     with disk_errors(folder):

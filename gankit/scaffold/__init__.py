@@ -1,4 +1,4 @@
-"""Templates for a plugin: a single file, or a package that can be published."""
+"""Templates for new plugins: a single file, or a package that can be published."""
 
 import importlib.util
 import keyword
@@ -22,17 +22,17 @@ PACKAGE = {
     ".github/workflows/test.yml": "ci.yml.template",
     ".gitignore": "gitignore.template",
 }
-"""Files of a package, with the template of each."""
+"""Files of a new plugin package: the path of each file and the name of its template."""
 
 MAX_LENGTH = 60
-"""Maximum length of a name. The names of files and of the distribution are longer, and file systems limit them."""
+"""Maximum length of a plugin name. File names contain it, and file systems limit the length of file names."""
 
 
 def names_for(name: str) -> dict[str, str]:
-    """Return the values of the variables in the templates.
+    """Return the values of the template variables for a plugin name.
 
     Raises:
-        InputError: a plugin cannot have this name.
+        InputError: the name is not valid for a plugin.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > MAX_LENGTH:
         valid = re.sub(r"\W+|(?<=[a-z])(?=[A-Z])", "_", name).strip("_").lower()
@@ -57,7 +57,7 @@ def names_for(name: str) -> dict[str, str]:
 
 
 def check_new(name: str, registry: Registry) -> None:
-    """Check that no other distribution uses the name of the plugin or of its module, or raise InputError."""
+    """Raise InputError if another distribution already uses the plugin's name or the name of its module."""
     names = names_for(name)
     for entry in registry.entries:
         if entry.distribution == names["distribution"]:
@@ -74,10 +74,10 @@ def check_new(name: str, registry: Registry) -> None:
 
 
 def write_file(name: str, folder: Path) -> Path:
-    """Write a plugin in one file, `folder/NAME.py`, and return its path.
+    """Write a new plugin to a single file, `folder/NAME.py`, and return the path of the file.
 
     Raises:
-        InputError: the file exists already, or would hide a module of that name.
+        InputError: the file exists already, or a Python module has the same name.
     """
     names, path = names_for(name), folder / f"{name}.py"
     if path.exists():
@@ -89,7 +89,7 @@ def write_file(name: str, folder: Path) -> Path:
 
 
 def write_package(name: str, folder: Path) -> list[Path]:
-    """Write a package into `folder` and return its files. The folder may exist already.
+    """Write a new plugin package into `folder` and return the paths of its files. The folder may exist already.
 
     Raises:
         InputError: one of the files exists already.
@@ -103,7 +103,7 @@ def write_package(name: str, folder: Path) -> list[Path]:
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # The files are written to a temporary folder and then moved, so that a full disk leaves no part of the package.
+        # Write the files to a temporary folder, then move them. If the disk is full, no incomplete package remains.
         with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
                 (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")

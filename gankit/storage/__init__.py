@@ -1,1 +1,1 @@
-"""The run directory, checkpoints and atomic files."""
+"""Storage on disk: run directories, checkpoints, locks and atomic file writes."""

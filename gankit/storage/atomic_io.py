@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written under a temporary name, forced to disk and renamed."""
+"""Atomic writes: a file is written under a temporary name, flushed to disk and then renamed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
-"""Prefix of the names of incomplete files and folders. They remain after a kill."""
+"""Prefix of the names of incomplete files and folders. They remain on disk if the process is killed."""
 
 
 @contextmanager
 def disk_errors(what: Path) -> Iterator[None]:
-    """Convert the OSError of a full or failing disk to a GankitError of one sentence."""
+    """Convert an OSError in the `with` block, such as a full disk, to a GankitError that names the path `what`."""
     try:
         yield
     except OSError as error:
@@ -33,19 +33,19 @@ def disk_errors(what: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
-    """Replace a file in one step. After a GankitError, such as for a full disk, it has its old content.
+    """Replace the content of a file atomically. If writing fails, raise a GankitError and keep the old content.
 
     Args:
-        path: the file.
-        data: its new content.
-        shared: give each process its own temporary file, because several may write the file at once. Otherwise, the
-            next write replaces the temporary file of a killed process.
+        path: path of the file.
+        data: new content of the file.
+        shared: True if several processes may write the file at the same time. Each then has its own temporary file.
+            If False, the next write replaces any temporary file that a killed process has left.
     """
     write_parts(path, [data], shared)
 
 
 def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> None:
-    """Replace a file in one step like `write_bytes`, from parts, so that the whole content is never in memory."""
+    """Replace the content of a file atomically, like `write_bytes`, but write it in parts to use less memory."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}" if shared else f"{TEMPORARY}{path.name}")
     with disk_errors(path):
         try:
@@ -62,21 +62,21 @@ def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> Non
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step by a text in UTF-8."""
+    """Replace the content of a file atomically with text in UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a file in one step by a value as JSON with sorted keys."""
+    """Replace the content of a file atomically with a value in JSON format, with sorted keys."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def tensors_to_bytes(tensors: dict[str, Tensor], card: dict[str, Any] | None = None) -> bytes:
-    """Return tensors in safetensors format, with `card` as JSON under the metadata key `gankit`."""
+    """Return tensors as bytes in safetensors format. The metadata key `gankit` contains `card`, if given, as JSON."""
     from safetensors.torch import save
 
-    # safetensors refuses tensors that share memory.
+    # safetensors does not accept tensors that share memory, so every tensor is copied.
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # There is a single key, because the order of several keys in the file would differ between processes.
+    # Use a single metadata key, because the order of several keys would differ between processes.
     metadata = {"gankit": json.dumps(card, sort_keys=True)} if card is not None else None
     return save(contiguous, metadata)

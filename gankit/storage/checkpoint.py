@@ -1,10 +1,10 @@
-"""Checkpoints: folders with tensors in safetensors files and other values in `state.json`, written in one step."""
+"""Checkpoints: folders with tensors in safetensors files and all other values in `state.json`."""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,33 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import TEMPORARY, disk_errors
 from gankit.storage.run_dir import RunDir
 
-FORMAT = 1
+FORMAT = 2
 TensorFile = dict[str, Tensor]
 
 FILES = tuple(f"{part}.safetensors" for part in ("generator", "discriminator", "optimizer", "plugins", "random"))
-"""Tensor files that every checkpoint has."""
+"""Names of the safetensors files in every checkpoint."""
 
 
 class DamagedError(InputError):
-    """A file of a checkpoint differs from what was written."""
+    """Error for a damaged checkpoint: the content of a file differs from what was written."""
 
 
-def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, Any]) -> None:
-    """Write the folder of a checkpoint in one step: a kill at any moment leaves a complete checkpoint or none.
+def write_checkpoint(place: Path, files: Iterable[tuple[str, bytes]], state: dict[str, Any]) -> None:
+    """Write the folder of a checkpoint under a temporary name, and rename the folder when it is complete.
 
-    `files` has the contents of the tensor files by name, and `state` the JSON values for `state.json`.
+    `files` yields the name and content of each tensor file. Each file is written before the next one is generated.
+    `state` contains the values for `state.json`.
     """
     temporary = place.with_name(TEMPORARY + place.name)
     with disk_errors(place):
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir(parents=True)
-            written = {name: _write_synced(temporary / name, data) for name, data in files.items()}
+            written = {name: _write_synced(temporary / name, data) for name, data in files}
             state = state | {"format": FORMAT, "files": written}
             _write_synced(temporary / "state.json", json.dumps(state | {"sha256": _digest(state)}, indent=1).encode())
             if _same_checkpoint(temporary, place):
-                # An identical checkpoint exists already. Replacing it would leave none for a moment.
+                # An identical checkpoint exists already. Replacing it would leave no checkpoint for a moment.
                 shutil.rmtree(temporary)
                 return
             if place.exists():
@@ -53,11 +54,11 @@ def write_checkpoint(place: Path, files: Mapping[str, bytes], state: dict[str, A
 
 
 def verify(place: Path) -> dict[str, Any]:
-    """Compare every file with its recorded SHA-256, and return the values of `state.json`.
+    """Check the size and SHA-256 hash of every file in a checkpoint. Return the content of `state.json`.
 
     Raises:
-        DamagedError: a file differs from what was written. The error names the first one.
-        InputError: the checkpoint has the format of another version of gankit.
+        DamagedError: a file is missing or differs from what was written. The message names the first such file.
+        InputError: another version of gankit wrote the checkpoint in a different format.
     """
     path = place / "state.json"
     try:
@@ -80,7 +81,7 @@ def verify(place: Path) -> dict[str, Any]:
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """Return the newest undamaged checkpoint, and a sentence for each newer one that is damaged."""
+    """Return the path of the newest undamaged checkpoint or None, and a message for each newer, damaged checkpoint."""
     damaged = []
     for place in reversed(directory.saved_checkpoints()):
         try:
@@ -93,7 +94,7 @@ def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
 
 
 def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
-    """Return the tensors of a safetensors file and the JSON values in its metadata.
+    """Return the tensors of a safetensors file by name, and the JSON values in its metadata.
 
     Raises:
         InputError: the file cannot be read.
@@ -111,7 +112,7 @@ def _digest(state: dict[str, Any]) -> str:
 
 
 def _same_checkpoint(one: Path, other: Path) -> bool:
-    """Return whether both checkpoints are undamaged and have equal files."""
+    """Return True if two checkpoints are undamaged and have equal files."""
     try:
         return verify(one) == verify(other)
     except InputError:
@@ -119,7 +120,7 @@ def _same_checkpoint(one: Path, other: Path) -> bool:
 
 
 def _write_synced(path: Path, data: bytes) -> dict[str, Any]:
-    """Write a file, force it to the disk, and return its size and SHA-256."""
+    """Write a file and flush it to disk. Return its size in bytes and its SHA-256 hash."""
     with open(path, "wb") as file:
         file.write(data)
         file.flush()

@@ -1,4 +1,4 @@
-"""Lock of a folder: one process at a time."""
+"""Lock that allows only one process at a time to use a folder."""
 
 import fcntl
 from pathlib import Path
@@ -10,18 +10,18 @@ from gankit.storage.atomic_io import disk_errors
 
 
 class Lock:
-    """A lock on the file `.lock` of a folder. The end of a process releases it, even after a kill.
+    """Lock on the file `.lock` of a folder. It is released when its process ends, even if the process is killed.
 
-    The message of an error calls the content of the folder `what`, for example "run".
+    `what` describes the content of the folder in error messages, for example "run".
     """
 
     def __init__(self, folder: Path, what: str) -> None:
         self.path, self.what = folder / ".lock", what
-        # The lock is not thread-local, because another thread may release it.
+        # The lock is not thread-local, so that a thread may release a lock that another thread has acquired.
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:
-        """Acquire the lock, or raise InputError if another process holds it."""
+        """Acquire the lock without waiting. Raise InputError if another process holds it."""
         folder = self.path.parent
         with disk_errors(folder):
             try:
@@ -35,10 +35,10 @@ class Lock:
         self._lock.release(force=True)
 
     def is_held(self) -> bool:
-        """Return whether a process holds the lock. This needs no write permission and creates no file."""
+        """Return True if a process holds the lock. The check needs no write permission and creates no file."""
         try:
             with open(self.path) as file:
-                # FileLock would open the file for writing. A shared lock needs only read permission.
+                # FileLock would need write permission. A shared lock with `flock` needs only read permission.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

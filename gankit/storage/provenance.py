@@ -1,4 +1,4 @@
-"""Record of the plugins of a run."""
+"""Record of the plugins that a run uses, with their versions and source hashes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from gankit.plugin.component import Component
 
 
 def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, str]]:
-    """Return the class of each component, its distribution and the hash of its source, by key."""
+    """Return the Python class, distribution, version and source hash of each plugin, by its key in the recipe."""
     return {
         key: {
             "use": component.use,
@@ -21,7 +21,7 @@ def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, st
 
 
 def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
-    """Return a sentence for each plugin that differs from the recorded one."""
+    """Return a message for each plugin whose version or source has changed since the previous record `before`."""
     sentences = []
     for key, was in before.get("plugins", {}).items():
         if (current := now.get(key)) is None:
@@ -36,7 +36,7 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
 
 
 def _described(record: dict[str, str]) -> str:
-    """Return `hinge of gankit 0.1.0`, or the location of the class if it belongs to no distribution."""
+    """Return text such as `hinge of gankit 0.1.0`. Without a distribution, return the place of the Python class."""
     if not record.get("distribution"):
         return record.get("origin", "")
     return f"{record.get('use')} of {record['distribution']} {record.get('version')}"

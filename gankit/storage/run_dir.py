@@ -1,9 +1,9 @@
-"""Run directory: the paths of its files, and their reading and writing.
+"""Run directory: the paths of its files, and methods that read and write them.
 
 runs/igan_vn/2026-11-20T12-00-00/
-  recipe.toml  environment.json  log.jsonl  report.html  generator.safetensors
+  recipe.toml  environment.json  log.jsonl  evaluations.jsonl  report.html  generator.safetensors
   samples/000100.png
-  checkpoints/000100/{generator,discriminator,optimizer,plugins}.safetensors + state.json
+  checkpoints/000100/{generator,discriminator,optimizer,plugins,random}.safetensors + state.json
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from gankit.storage.atomic_io import TEMPORARY, disk_errors, write_bytes, write_
 from gankit.storage.lock import Lock
 
 State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "running"]
-"""State of a run: `stopped` by a plugin, `interrupted` by a signal, `failed` with an error, `cut short` by a kill."""
+"""State of a run.
+
+`stopped`: ended early by a plugin. `interrupted`: ended by a signal. `failed`: ended by an error. `cut short`: the
+process was killed.
+"""
 
 
 class RunDir:
-    """Run directory at an existing path."""
+    """Directory of a run, with the paths of all its files. The directory must exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,10 +44,12 @@ class RunDir:
 
     @classmethod
     def create(cls, recipe: Recipe, out: str | Path | None = None) -> RunDir:
-        """Create and lock the directory of a new run: `out`, or by default NAME/TIME in the output folder.
+        """Create and lock the directory of a new run, and write its recipe and the sources of its plugins.
+
+        If `out` is None, the directory is `NAME/TIME` in the recipe's `output.directory`.
 
         Raises:
-            InputError: `out` is not empty.
+            InputError: `out` is a file or a folder that is not empty.
         """
         if out is None:
             path = _unused(recipe.output.directory / recipe.name / time.strftime("%Y-%m-%dT%H-%M-%S"))
@@ -60,7 +66,7 @@ class RunDir:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Check that a new run may use a path, or raise InputError."""
+        """Raise InputError if a path cannot be used for a new run: it is a file or a folder that is not empty."""
         if path.is_file():
             raise InputError(f"--out {path}: a file of that name is in the way; name a new or an empty folder")
         if (path / "recipe.toml").exists():
@@ -72,10 +78,10 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
-        """Return the directory of an existing run.
+        """Open the directory of an existing run.
 
         Raises:
-            InputError: the path holds no run.
+            InputError: there is no run at the path.
         """
         path = Path(path)
         if not (path / "recipe.toml").is_file():
@@ -84,7 +90,7 @@ class RunDir:
         return cls(path)
 
     def lock(self) -> None:
-        """Lock the directory, or raise InputError if another process has locked it."""
+        """Lock the directory. Raise InputError if another process has locked it."""
         self._lock.acquire()
 
     def release(self) -> None:
@@ -92,15 +98,15 @@ class RunDir:
         self._lock.release()
 
     def is_locked(self) -> bool:
-        """Return whether a process has locked the directory, that is, trains the run."""
+        """Return True if a process has locked the directory, which means that it is training the run."""
         return self._lock.is_held()
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Write the resolved recipe."""
+        """Write the resolved recipe to `recipe.toml`."""
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copy the source files of plugins that belong to no distribution. The copies are only a record."""
+        """Copy the source files of plugins without a distribution into `sources/`. The copies are never imported."""
         for component in recipe.components.values():
             file = Path(component.resolved.origin.rpartition(":")[0])
             copy = self.path / "sources" / file.name
@@ -108,7 +114,7 @@ class RunDir:
                 write_bytes(copy, file.read_bytes())
 
     def write_environment(self, record: dict[str, Any]) -> None:
-        """Write `environment.json`."""
+        """Write the record of versions, device and plugins to `environment.json`."""
         write_json(self.environment_file, record)
 
     def read_environment(self) -> dict[str, Any]:
@@ -120,21 +126,21 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the environments of all processes that trained the run: one for the start and one for each resume."""
+        """Return the record of each process that trained the run: the first process, and one for each resume."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
     def read_last_environment(self) -> dict[str, Any]:
-        """Return the environment of the last process that trained the run."""
+        """Return the record of the last process that trained the run, with its versions, device and plugins."""
         return self.read_processes()[-1]
 
     def has_stopped_at(self, iteration: int) -> bool:
-        """Return whether a plugin stopped the run at an iteration, and the run wrote its last files."""
+        """Return True if `environment.json` records that a plugin stopped the run at the given iteration."""
         ends = [process.get("ended", {}) for process in self.read_processes()]
         return any(end.get("state") == "stopped" and end.get("iteration") == iteration for end in ends)
 
     def record_ending(self, ended: dict[str, Any]) -> None:
-        """Add the ending of the run to the environment of the last process."""
+        """Record how the run ended, in the last process's entry in `environment.json`."""
         *before, last = self.read_processes()
         began, *resumed = [*before, last | {"ended": ended}]
         self.write_environment(began | ({"resumed": resumed} if resumed else {}))
@@ -144,21 +150,21 @@ class RunDir:
         _append(self.log_file, row)
 
     def log_evaluation(self, row: dict[str, Any]) -> None:
-        """Append the metrics of `gankit eval` to `evaluations.jsonl`."""
+        """Append a row with the metrics from `gankit eval` to `evaluations.jsonl`."""
         _append(self.evaluations_file, row)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Return the rows of `log.jsonl`, without truncated ones."""
+        """Return the rows of `log.jsonl`, except for truncated rows."""
         return read_rows(self.log_file)
 
     def has_metrics_at(self, iteration: int) -> bool:
-        """Return whether the log has metrics of an iteration."""
+        """Return True if `log.jsonl` contains metrics of the given iteration."""
         return any(row["iteration"] == iteration and "metrics" in row for row in self.read_log())
 
     def rewind(self, iteration: int) -> None:
-        """Prepare to resume from an iteration: remove later log rows and all temporary files.
+        """Prepare to resume from an iteration: remove all later log rows and all temporary files.
 
-        Later checkpoints are damaged, because the run would resume from them otherwise. They are renamed to
+        The run resumes from its newest undamaged checkpoint, so all later checkpoints are damaged. They are renamed to
         `damaged-ITERATION`, so that `prune` does not count them.
         """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
@@ -174,38 +180,38 @@ class RunDir:
                 damaged.rename(aside)
 
     def grid(self, iteration: int) -> Path:
-        """Return the path of the grid of samples of an iteration."""
+        """Return the path of the sample grid for an iteration. The file may not exist yet."""
         return self.samples / f"{iteration:06d}.png"
 
     def grids(self) -> list[Path]:
-        """Return the grids of samples, oldest first."""
+        """Return the paths of all saved sample grids, oldest first."""
         numbered = [p for p in self.samples.glob("*.png") if p.stem.isdecimal()]
         return sorted(numbered, key=lambda p: int(p.stem))
 
     def newest_grid(self) -> Path | None:
-        """Return the newest grid of samples, or None."""
+        """Return the path of the newest sample grid, or None if there is none."""
         return next(reversed(self.grids()), None)
 
     def checkpoint(self, iteration: int) -> Path:
-        """Return the path of the checkpoint of an iteration."""
+        """Return the path of the checkpoint for an iteration. The folder may not exist yet."""
         return self.checkpoints / f"{iteration:06d}"
 
     def saved_checkpoints(self) -> list[Path]:
-        """Return the checkpoints, oldest first."""
+        """Return the paths of all saved checkpoints, oldest first."""
         numbered = [p for p in self.checkpoints.glob("*") if p.name.isdecimal() and p.is_dir()]
         return sorted(numbered, key=lambda p: int(p.name))
 
     def prune(self, keep: int) -> None:
-        """Delete all checkpoints except the newest `keep`."""
+        """Delete all checkpoints except the newest `keep` checkpoints."""
         for old in self.saved_checkpoints()[:-keep]:
-            # The checkpoint is renamed first, so that a kill leaves no incomplete checkpoint under its name.
+            # Rename the checkpoint before deleting it, so that no incomplete checkpoint keeps a valid name.
             doomed = old.with_name(TEMPORARY + old.name)
             old.rename(doomed)
             shutil.rmtree(doomed)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON Lines file, without a truncated one. A missing file has no rows."""
+    """Return the rows of a JSON Lines file. Truncated rows are skipped. A missing file has no rows."""
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -222,7 +228,7 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def _unused(path: Path) -> Path:
-    """Return the path, with a number at its end if it exists already."""
+    """Return an unused path: the given path or, if that exists, the path with the suffix `-2`, `-3`, ..."""
     number, candidate = 2, path
     while candidate.exists():
         candidate = path.with_name(f"{path.name}-{number}")

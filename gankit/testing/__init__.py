@@ -1,4 +1,4 @@
-"""Tools for tests of plugins: tiny runs that take milliseconds, and checks that every plugin must pass.
+"""Tools for testing plugins: tiny training runs that take milliseconds, and checks that every plugin must pass.
 
     from gankit.testing import check_plugin, tiny_run
     from my_package import LouderFakes
@@ -10,7 +10,7 @@
         run = tiny_run({LouderFakes: {"gain": 2.0}})
         ...
 
-In pytest, `tiny_run`, `check_plugin` and `gankit_device` are also fixtures, without an import.
+In pytest, `tiny_run`, `check_plugin` and `gankit_device` are also available as fixtures, without an import.
 """
 
 from gankit.testing.checks import (

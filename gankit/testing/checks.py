@@ -1,4 +1,4 @@
-"""Checks that every plugin must pass. The message of a failed check names the broken rule."""
+"""Checks that every plugin must pass. If a check fails, the error message names the broken rule."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"train": {"batch_size": 4}},
     {"data": {"channels": 1}},
 )
-"""Changes of the tiny recipe that a plugin must either support or refuse with an error."""
+"""Changes to the tiny run's recipe. For each change, a plugin must either work or raise an InputError."""
 
 
 def devices() -> list[str]:
@@ -54,14 +54,14 @@ def check_plugin(
     classes: Iterable[int] = (0, 2),
     affects: bool = True,
 ) -> None:
-    """Run all checks that fit the plugin's kind, without and with classes, in fp32 and bf16, on every device.
+    """Run all checks for the kind of the plugin: with and without labels, in fp32 and bf16, on CPU and GPU.
 
     Args:
-        plugin_class: the plugin.
-        settings: settings of the plugin, if its defaults do not fit a tiny run.
-        changes: tables that replace those of the recipe.
-        classes: numbers of classes to test; `(0,)` for a plugin that does not accept labels.
-        affects: True if the plugin must change the training. False if it must not, like a logger.
+        plugin_class: Python class of the plugin.
+        settings: settings of the plugin, if the default settings do not work in a tiny run.
+        changes: tables that are merged into the recipe of the tiny run.
+        classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
+        affects: True if the plugin must change the training. False if it must not change it, for example a logger.
     """
     check_documentation(plugin_class)
     if plugin_class.kind == "command":
@@ -72,10 +72,10 @@ def check_plugin(
         for count in classes:
             check_metric(parts, merge({"data": {"classes": count}}, changes or {}))
         return
-    # A dataset sets the number of its classes itself.
+    # A dataset plugin sets the number of image classes itself, so the checks do not change this number.
     is_data = plugin_class.kind == "data"
     tables: list[Raw] = [{}] if is_data else [{"data": {"classes": count}} for count in classes]
-    # This check comes first, because it finds state that the first run of the process leaves behind.
+    # `check_repeat` compares two runs. Call it first: earlier runs might leave state that hides a difference.
     check_repeat(parts, merge(tables[-1], changes or {}))
     for table in tables:
         class_changes = merge(table, changes or {})
@@ -96,7 +96,7 @@ def check_plugin(
 
 
 def check_documentation(plugin_class: type[Plugin]) -> None:
-    """Check the name, kind and hooks of a plugin, its docstring with a source, and the descriptions of its settings."""
+    """Check the name, kind, hooks and docstring of a plugin, and that all its settings have descriptions."""
     assert inspect.isclass(plugin_class), f"{plugin_class!r} is not a class"
     owner = plugin_class.__name__
     assert issubclass(plugin_class, Plugin), f"{owner} is not a subclass of gankit.Plugin"
@@ -116,10 +116,11 @@ def check_documentation(plugin_class: type[Plugin]) -> None:
 
 
 def check_training(parts: Parts, changes: Raw | None = None) -> TrainingRun:
-    """Check four iterations of training, and return the run.
+    """Train a tiny run with the plugins for four iterations, check the run, and return it.
 
     Losses and weights must be finite, gradients must reach all trainable parameters, and the weights of both networks
-    must change. Plugins must not call backward, step an optimiser or change real images in place.
+    must change. Plugins must not call `backward()` or an optimiser's `step()`, and must not change real images in
+    place.
     """
     run = tiny_run(parts, changes)
     before = weights_of(run)
@@ -150,7 +151,7 @@ def check_training(parts: Parts, changes: Raw | None = None) -> TrainingRun:
 
 
 def check_supported_or_refused(parts: Parts, changes: Raw) -> None:
-    """Check that a run trains one iteration, or is refused with an InputError before it begins."""
+    """Check that a tiny run either trains one iteration or raises an InputError before training."""
     try:
         run = tiny_run(parts, changes)
     except InputError:
@@ -159,14 +160,14 @@ def check_supported_or_refused(parts: Parts, changes: Raw) -> None:
 
 
 def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, after: int = 2) -> None:
-    """Check that a run that is restored from a checkpoint ends with the same bytes as one without interruption.
+    """Check that a run resumed from a checkpoint ends in the same state, byte for byte, as an uninterrupted run.
 
-    `parts` and `changes` are as for `tiny_run`.
+    `parts` and `changes` are the arguments of `tiny_run`.
 
     Args:
-        before: iterations before the checkpoint.
-        after: iterations after it. For a plugin that acts at every k-th step, `after` must be at least k, and `before`
-            must not be a multiple of k.
+        before: number of iterations before the checkpoint.
+        after: number of iterations after the checkpoint. For a plugin that acts only at every k-th step, use at least
+            k, and a value of `before` that is not a multiple of k.
     """
     run = train_iterations(tiny_run(parts, changes), before)
     state_at_checkpoint = state_of(run)
@@ -182,21 +183,21 @@ def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, a
 
 
 def copy_of_checkpoint(run: TrainingRun) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Return the content of a checkpoint: copies of the tensors by file, and the values after a round trip to JSON."""
+    """Return copies of the tensors in each checkpoint file, and the values that are saved as JSON."""
     tensors, values = capture(run)
     copies = {file: {name: tensor.clone() for name, tensor in content.items()} for file, content in tensors.items()}
     return copies, json.loads(json.dumps(values))
 
 
 def assert_same_state(state: dict[str, bytes], expected: dict[str, bytes], message: str) -> None:
-    """Check that two states are equal. The message names the files of a checkpoint that differ."""
+    """Check that two states of a run are equal. The error message names the checkpoint files that differ."""
     differing = [name for name in expected if state.get(name) != expected[name]]
     hint = "state_dict must return all state of the plugin, and load_state_dict must restore it"
     assert not differing, f"{message}: {', '.join(differing)}; {hint}"
 
 
 def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
-    """Check that two runs of the same recipe in one process have the same result."""
+    """Check that two runs of the same recipe in one process end in the same state."""
     first, second = (state_of(train_iterations(tiny_run(parts, changes), 3)) for _ in range(2))
     assert first == second, (
         "a second run of the same recipe has another result; does the plugin keep state outside its instance?"
@@ -204,7 +205,7 @@ def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
 
 
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
-    """Check that a saved generator and that of the run return the same images, and that grids and metrics work."""
+    """Check that a saved and loaded generator gives the same images, and that sample grids and metrics work."""
     run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
@@ -220,7 +221,7 @@ def check_samples(parts: Parts, changes: Raw | None = None) -> None:
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Check the shapes and types of images and labels, and that `stream` yields the same as `load`."""
+    """Check shapes and dtypes of a dataset's images and labels, and that `stream` and `load` return the same data."""
     images, labels = dataset.load()
     shape = (dataset.channels, dataset.resolution, dataset.resolution)
     promise = f"the dataset declares (N, {', '.join(map(str, shape))})"
@@ -247,9 +248,9 @@ def check_dataset(dataset: Dataset) -> None:
 
 
 def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
-    """Check that metrics are finite, repeatable, and do not change the training. Return them.
+    """Check that metrics are finite and repeatable, and that computing them leaves the run unchanged. Return them.
 
-    A metric is tested with an extractor that returns the pixels. An extractor is tested with one metric.
+    A metric plugin is tested with the pixels as features. An extractor plugin is tested with one simple metric.
     """
     table = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 16}}
     kinds = {plugin.kind for plugin in parts if not isinstance(plugin, str)}
@@ -268,14 +269,14 @@ def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
 
 
 def check_metric_values(metrics: Mapping[str, float]) -> None:
-    """Check that metrics are finite floats."""
+    """Check that the values of all metrics are finite floats."""
     for name, value in metrics.items():
         assert isinstance(value, float), f"the metric {name!r} is {value!r}; it must be a float"
         assert math.isfinite(value), f"the metric {name!r} is {value}"
 
 
 def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None = None) -> None:
-    """Check that a plugin of kind `command` adds one command with its own name."""
+    """Check that a plugin of kind `command` adds exactly one command, with the name of the plugin."""
     group = click.Group()
     plugin = plugin_class(plugin_class.Config(**(settings or {})))
     Hooks({plugin_class.name: plugin}).event("register_commands")(group)
@@ -285,10 +286,10 @@ def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None
 
 
 def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = True) -> None:
-    """Check that the plugins change the weights after training, or, with `affects=False`, that they do not.
+    """Check that the plugins change the trained weights. With `affects=False`, check that they do not change them.
 
-    A plugin that draws random numbers changes those that the training draws later. That alone is not an effect, but it
-    is an error with `affects=False`.
+    A plugin that draws random numbers also changes all random numbers that are drawn later. This alone does not count
+    as an effect, but with `affects=False` it makes the check fail.
     """
 
     def trained_weights(active: Parts) -> tuple[bytes, bytes]:
@@ -304,7 +305,7 @@ def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = Tr
 
 
 def check_order(parts: Parts, changes: Raw | None = None, *, matters: bool = True) -> None:
-    """Check that tricks have another result in reverse order, or, with `matters=False`, the same result.
+    """Check that the trained weights depend on the order of the tricks. With `matters=False`, check that they do not.
 
     Example:
 

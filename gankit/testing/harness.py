@@ -1,4 +1,4 @@
-"""Tiny runs with the plugins under test, and the state of a run as bytes."""
+"""Functions that build and train tiny runs with the plugins under test, and return the state of a run as bytes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from gankit.training.state import capture
 from gankit.training.update import train_iteration
 
 Parts = Mapping[type[Plugin] | str, Mapping[str, Any] | None]
-"""Plugins with their settings, in the order in which they act: classes, or names of installed tricks.
+"""Plugins and their settings, in the order of the recipe. A key is a plugin class or the name of an installed trick.
 
-A plugin with the settings None is not in the recipe, but the recipe may name it.
+If the settings are None, the plugin is added to the registry but not to the recipe.
 """
 
 TINY: Raw = {
@@ -40,12 +40,12 @@ TINY: Raw = {
     "normalization": {"generator": {"use": "tiny"}, "discriminator": {"use": "tiny_none"}},
     "optimizer": {"generator": {"use": "tiny"}, "discriminator": {"use": "tiny"}},
 }
-"""Recipe of the tiny run: 3x8x8 pixels, batches of 8, no classes, Adam, cross entropy, batch norm in G."""
+"""Recipe of the tiny run: 8x8 RGB images without labels, batch size 8, Adam, cross-entropy loss, batch norm in G."""
 
 
 @dataclass(frozen=True)
 class ClassEntry(Entry):
-    """Registry entry of a class that is not installed."""
+    """Registry entry for a plugin class that is not installed."""
 
     plugin_class: type[Plugin]
 
@@ -57,12 +57,13 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
     """Return a recipe of a tiny run with 4 iterations.
 
     Args:
-        parts: plugins with their settings. A trick is added. Any other plugin fills its slot, or that of both players.
-        changes: tables that replace those of the recipe, such as `{"data": {"classes": 2}}` or
-            `{"train": {"precision": "bf16"}}`. They may use all installed plugins.
+        parts: plugins with their settings. Tricks and metrics are added to the recipe. Any other plugin replaces the
+            tiny plugins of the same kind.
+        changes: tables that are merged into the recipe, such as `{"data": {"classes": 2}}` or
+            `{"train": {"precision": "bf16"}}`. They may use any installed plugin.
 
     Raises:
-        RecipeError: the recipe has a mistake.
+        RecipeError: the recipe is invalid.
     """
     raw = TINY
     for plugin, settings in (parts or {}).items():
@@ -72,7 +73,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 
 
 def tiny_registry(parts: Parts) -> Registry:
-    """Return a registry with the plugins of a test and of the tiny run, and the installed plugins with other names."""
+    """Return a registry of the plugins under test, the tiny plugins, and installed plugins with other names."""
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
     names = {(c.name, kind) for c in classes for kind in (c.kind, None)}
@@ -80,14 +81,14 @@ def tiny_registry(parts: Parts) -> Registry:
 
 
 def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
-    """Return the table that adds a plugin to a recipe."""
+    """Return the table that makes a recipe use the plugin with these settings, when it is merged into the recipe."""
     if isinstance(plugin, str):
         return {"tricks": {plugin: dict(settings)}}
     kind, table = plugin.kind, {"use": plugin.name, **settings}
     for place, kinds in NAMED_TABLES.items():
         if kind in kinds:
             return {place: {plugin.name: table}}
-    # The whole table of a slot is replaced, because the previous plugin has other settings.
+    # `use` names a new plugin, so `merge` deletes the settings of the slot's previous plugin.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
 
 
@@ -97,7 +98,7 @@ def _installed() -> list[Entry]:
 
 
 def tiny_run(parts: Parts | None = None, changes: Raw | None = None) -> TrainingRun:
-    """Return a tiny run with these plugins, ready for its first iteration. The arguments are those of `tiny_recipe`."""
+    """Return a tiny run that is ready for its first iteration. The arguments are the same as for `tiny_recipe`."""
     run = assemble(tiny_recipe(parts, changes))
     run.load_data()
     run.start()
@@ -105,7 +106,7 @@ def tiny_run(parts: Parts | None = None, changes: Raw | None = None) -> Training
 
 
 def train_iterations(run: TrainingRun, iterations: int = 1) -> TrainingRun:
-    """Train a number of iterations like the training loop, and return the run.
+    """Train a run for the given number of iterations, without writing files, and return the run.
 
     Raises:
         NonFiniteError: a loss or a parameter is NaN or infinite.
@@ -118,13 +119,13 @@ def train_iterations(run: TrainingRun, iterations: int = 1) -> TrainingRun:
 
 
 def state_of(run: TrainingRun) -> dict[str, bytes]:
-    """Return the files of a checkpoint as bytes. Two runs with equal state continue with equal results."""
+    """Return the files of a run's checkpoint as bytes, by name. If these are equal, two runs continue identically."""
     tensors, values = capture(run)
     files = {name: tensors_to_bytes(content, {}) for name, content in tensors.items()}
     return files | {"state.json": json.dumps(values, sort_keys=True).encode()}
 
 
 def weights_of(run: TrainingRun) -> tuple[bytes, bytes]:
-    """Return the weights of the generator and of the discriminator as bytes."""
+    """Return the weights of the generator and those of the discriminator, as bytes."""
     state = state_of(run)
     return state["generator.safetensors"], state["discriminator.safetensors"]

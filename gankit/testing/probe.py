@@ -1,4 +1,4 @@
-"""Instruments for a tiny run while it trains."""
+"""Tools that observe a tiny run during training, or seed its random generators before each step."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from gankit.training.run import TrainingRun
 
 
 class Watch:
-    """Recorder of the gradients, images and optimiser steps of a run."""
+    """Recorder of a run's gradients, optimiser steps, generated images and in-place changes of real images."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.has_gradient: dict[Player, bool] = dict.fromkeys(PLAYERS, False)
-        """True for a player that has had a gradient other than 0."""
+        """True for a player if at least one of its parameters has received a nonzero gradient."""
 
         self.without_gradient: dict[Player, set[str]] = {
             player: {name for name, p in run.networks[player].named_parameters() if p.requires_grad}
             for player in PLAYERS
         }
-        """Names of the trainable parameters that have never had a gradient."""
+        """Names of each player's trainable parameters that have received no gradient so far."""
 
         self.optimizer_steps: dict[Player, int] = dict.fromkeys(PLAYERS, 0)
-        """Number of steps of each optimiser."""
+        """Number of optimiser steps of each player."""
 
         self.images_modified = False
-        """True if a plugin has changed the real images in place."""
+        """True if a plugin has changed real images in place."""
 
         self.largest_pixel = 0.0
-        """Largest absolute value of a pixel of the generated images."""
+        """Largest absolute pixel value in all generated images so far."""
 
-        # Every in-place change of a tensor increases its `_version`.
+        # Record each batch with its `_version`, which PyTorch increases at every in-place change of a tensor.
         self._versions: list[tuple[Tensor, int]] = []
         self._draw, self._after_backward = run.draw, run.after_backward
         run.draw, run.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]
@@ -51,13 +51,13 @@ class Watch:
         return count
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
-        """Replace `TrainingRun.draw`."""
+        """Return real images and labels from `TrainingRun.draw`. Record the images' `_version`."""
         images, labels = self._draw()
         self._versions.append((images, images._version))
         return images, labels
 
     def after_backward(self, run: TrainingRun, step: Step, player: Player) -> None:
-        """Replace `TrainingRun.after_backward`."""
+        """Call `TrainingRun.after_backward`, and record gradients, pixel values and in-place changes."""
         self._after_backward(run, step, player)
         self.images_modified |= any(images._version != version for images, version in self._versions)
         self._versions.clear()
@@ -70,7 +70,7 @@ class Watch:
 
 @contextmanager
 def counting_backward_passes() -> Iterator[list[None]]:
-    """Yield a list to which every call of `backward()` adds an element."""
+    """Count the calls of `backward()` in the `with` block: each call appends an element to the yielded list."""
     calls: list[None] = []
     backward = torch.autograd.backward
 
@@ -86,9 +86,9 @@ def counting_backward_passes() -> Iterator[list[None]]:
 
 
 def reseeded_steps(run: TrainingRun) -> TrainingRun:
-    """Seed the random state before every step, and return the run.
+    """Make a run seed all random generators before every step, and return the run.
 
-    So the random numbers that a plugin draws in one step do not change those of later steps.
+    Random numbers that a plugin draws in one step then do not change the random numbers in later steps.
     """
     draw = run.draw
 

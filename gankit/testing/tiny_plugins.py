@@ -19,7 +19,7 @@ from gankit.plugin.step import DiscriminatorOutput, LossTerm, Step
 
 
 class TinyData(Plugin):
-    """Noise images with a different brightness for each class."""
+    """Dataset of noise images. Each image class has a different brightness."""
 
     name = "tiny"
     kind = "data"
@@ -49,7 +49,7 @@ class TinyData(Plugin):
 
 
 class TinyLatent(Plugin):
-    """Normal prior."""
+    """Standard normal prior."""
 
     name = "tiny"
     kind = "latent"
@@ -69,7 +69,7 @@ class TinyLatent(Plugin):
 
 
 class TinyGeneratorNetwork(nn.Module):
-    """Linear layer to feature maps of half the size, a convolution, upsampling and a convolution to pixels."""
+    """Generator network: a linear layer, a convolution at half resolution, upsampling, and a convolution to pixels."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class TinyGeneratorNetwork(nn.Module):
 
 
 class TinyGenerator(Plugin):
-    """Linear layer and two convolutions, conditional if there are classes."""
+    """Generator with a linear layer and two convolutions. It is conditional if the dataset has image classes."""
 
     name = "tiny"
     kind = "generator"
@@ -114,11 +114,11 @@ class TinyGenerator(Plugin):
 
 
 class TinyDiscriminatorNetwork(nn.Module):
-    """Convolution and linear layer, with a projection of the class labels."""
+    """Discriminator network: a convolution and a linear layer, with a projection of the class labels."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
-        # With a stride of 2 on one pixel, the bfloat16 gradient of torch 2.13 uses memory outside the tensor.
+        # With stride 2, the bfloat16 gradient for images of 1x1 pixels reads out of bounds in torch 2.13.
         stride = 2 if spec.resolution > 1 else 1
         conv = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
         self.conv = spec.normalize("discriminator", conv, width)
@@ -137,7 +137,7 @@ class TinyDiscriminatorNetwork(nn.Module):
 
 
 class TinyDiscriminator(Plugin):
-    """Convolution and linear layer."""
+    """Discriminator with a convolution and a linear layer."""
 
     name = "tiny"
     kind = "discriminator"
@@ -153,7 +153,7 @@ class TinyDiscriminator(Plugin):
 
 
 class TinyLoss(Plugin):
-    """Cross entropy with the targets of the step."""
+    """Cross-entropy loss with the target values in `Step`, such as `real_target`."""
 
     name = "tiny"
     kind = "loss"
@@ -180,7 +180,7 @@ def _cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
 
 
 class TinyNorm(Plugin):
-    """Batch norm after the layer."""
+    """Normalisation plugin that applies batch norm to the output of a layer."""
 
     name = "tiny"
     kind = "normalization"
@@ -193,7 +193,7 @@ class TinyNorm(Plugin):
 
 
 class TinyNone(Plugin):
-    """No normalisation."""
+    """Normalisation plugin that returns the layer unchanged."""
 
     name = "tiny_none"
     kind = "normalization"
@@ -220,7 +220,7 @@ class TinyOptimizer(Plugin):
 
 
 class TinySchedule(Plugin):
-    """Constant learning rate."""
+    """Constant learning-rate schedule."""
 
     name = "tiny"
     kind = "lr_schedule"
@@ -231,7 +231,7 @@ class TinySchedule(Plugin):
 
 
 class TinyExtractor(Plugin):
-    """Pixels as features, and logits from the brightness."""
+    """Extractor that uses the pixels as features, and computes class logits from the brightness of the image."""
 
     name = "tiny"
     kind = "extractor"
@@ -248,7 +248,7 @@ class TinyExtractor(Plugin):
 
 
 class TinyMetric(Plugin):
-    """Distance between the mean features."""
+    """Euclidean distance between the mean features of the real and of the generated images."""
 
     name = "tiny"
     kind = "metric"

@@ -1,1 +1,1 @@
-"""Training: assembly of a run, the loop, one update, and resume."""
+"""Training: assembly of a run, training loop, parameter updates, checkpoints and resume."""

@@ -1,4 +1,4 @@
-"""Assembly of a run from a recipe."""
+"""Assembly of a run from its recipe: networks, optimisers, loss terms and hooks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from gankit.training.run import TrainingRun
 
 
 def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
-    """Return the run that a recipe describes, with networks, optimisers and loss terms, but without its data.
+    """Build and return the run of a recipe, with networks, optimisers and loss terms. The images are not loaded.
 
     Args:
         recipe: recipe of the run.
         device: device to use instead of the recipe's `train.device`.
-        ranks: processes that train the run together.
+        ranks: ranks that train the run together. Default: a single process.
 
     Raises:
         RecipeError: a plugin refuses the recipe, or the plugins' networks do not fit together.
@@ -52,13 +52,13 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     run.schedules = {player: collect_schedules(run, player) for player in PLAYERS}
     resolve_hooks(run)
     check_networks(run)
-    # Assembly uses other seeds than training, so training always starts from the same random state.
+    # Building the networks changes the random state, so the training seed is set afterwards.
     seed_all(training_seed(recipe.seed, ranks.rank))
     return run
 
 
 def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
-    """Return the plugins' warnings about the recipe. Raise RecipeError with all refusals if plugins refuse it."""
+    """Return the plugins' warnings about the recipe. If plugins refuse it, raise one RecipeError with all reasons."""
     warnings, problems = [], []
     for implementation in hooks.of("check_recipe"):
         try:
@@ -77,7 +77,7 @@ def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
 
 
 def rank_warnings(recipe: Recipe, ranks: int) -> list[str]:
-    """Return a warning for each plugin that couples the images of a batch, if several ranks share each batch."""
+    """Return a warning for each plugin whose result differs if several ranks share a batch, such as batch norm."""
     if ranks == 1:
         return []
     synced = recipe.train.sync_batch_norm
@@ -91,12 +91,12 @@ def rank_warnings(recipe: Recipe, ranks: int) -> list[str]:
 
 
 def coupling_keys(recipe: Recipe) -> list[str]:
-    """Return the keys of all plugins that couple the images of a batch."""
+    """Return the recipe keys of all plugins whose result for one image depends on other images of the batch."""
     return list(dict.fromkeys([*recipe.coupling("generator"), *recipe.coupling("discriminator")]))
 
 
 def describe_data(run: TrainingRun) -> None:
-    """Set `run.dataset` and `run.spec`. Call all `adjust_spec` hooks."""
+    """Set `run.dataset` from the data plugin, and set `run.spec` from the dataset and all `adjust_spec` hooks."""
     recipe, hooks = run.recipe, run.hooks
 
     def normalize(player: Player, layer: nn.Module, features: int) -> nn.Module:
@@ -106,7 +106,7 @@ def describe_data(run: TrainingRun) -> None:
     with recipe_errors(recipe.source, "data"):
         dataset = hooks.one("load_data", spec)
     if hooks.of("compute_metrics"):
-        # Metrics use the images too. Without metrics, the images need not stay in memory.
+        # Training and metrics both use the images, so they are read once and stay in memory.
         dataset = loaded_once(dataset)
     spec.channels, spec.resolution = dataset.channels, dataset.resolution
     spec.class_names, spec.classes = dataset.class_names, len(dataset.class_names)
@@ -119,7 +119,7 @@ def describe_data(run: TrainingRun) -> None:
 
 
 def check_batch_size(recipe: Recipe, spec: Spec, ranks: int) -> None:
-    """Raise RecipeError unless a batch can be divided among classes, accumulation steps and ranks."""
+    """Raise RecipeError if a batch cannot be divided evenly into image classes, accumulation steps and ranks."""
     train = recipe.train
     if spec.class_balanced and not spec.classes:
         raise refusal(recipe, "train.class_balanced", "the images have no classes, so batches cannot be balanced")
@@ -141,13 +141,13 @@ def check_batch_size(recipe: Recipe, spec: Spec, ranks: int) -> None:
 
 
 def _multiples_near(number: int, unit: int) -> str:
-    """Return the positive multiples of `unit` just below and above a number: `8 or 16`."""
+    """Return the nearest positive multiples of `unit` below and above a number, as text such as `8 or 16`."""
     lower = number // unit * unit
     return " or ".join(str(n) for n in (lower, lower + unit) if n)
 
 
 def build_networks(run: TrainingRun) -> None:
-    """Set `run.networks` and `run.parameters`."""
+    """Build both networks. Set `run.networks`, and set `run.parameters` to their trainable parameters."""
     recipe = run.recipe
     run.networks = {}
     for player in PLAYERS:
@@ -162,7 +162,7 @@ def build_networks(run: TrainingRun) -> None:
 
 
 def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
-    """Return the loss terms of each player, with unique names, in the order of the recipe."""
+    """Return the loss terms of each player in the order of the recipe. Each term of a player has a unique name."""
     loss = wrapped_loss(run)
     collected: dict[Player, list[LossTerm]] = {}
     for player in PLAYERS:
@@ -170,7 +170,7 @@ def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
         for implementation in run.hooks.of("loss_terms", player):
             is_loss = implementation.key == "loss"
             for term in loss[player] if is_loss else implementation.call(player, run) or ():
-                # A recipe may use the same penalty twice. The name of the second term starts with the plugin's key.
+                # If a recipe uses the same penalty twice, prefix the second term's name with the plugin's key.
                 others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(named) + 2)))
                 name = next(n for n in (term.name, *others) if n not in named)
                 named[name] = LossTerm(name, term.function, term.weight, term.every)
@@ -181,7 +181,7 @@ def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
 
 
 def wrapped_loss(run: TrainingRun) -> dict[Player, list[LossTerm]]:
-    """Return the terms of the plugin in the slot `loss`, after all `wrap_loss` hooks."""
+    """Return each player's loss terms from the plugin in the slot `loss`, after changes by `wrap_loss` hooks."""
     terms: dict[Player, list[LossTerm]] = {player: [] for player in PLAYERS}
     for implementation in run.hooks.of("loss_terms"):
         if implementation.key == "loss":
@@ -193,7 +193,7 @@ def wrapped_loss(run: TrainingRun) -> dict[Player, list[LossTerm]]:
 
 
 def collect_schedules(run: TrainingRun, player: Player) -> list[Callable[[int], float]]:
-    """Return the learning-rate schedules of a player."""
+    """Return the learning-rate schedules of a player. Each maps an iteration to a factor for the learning rate."""
     schedules = []
     for implementation in run.hooks.of("lr_schedule", player):
         schedule = implementation.call(player, run)
@@ -206,7 +206,7 @@ def collect_schedules(run: TrainingRun, player: Player) -> list[Callable[[int], 
 
 
 def resolve_hooks(run: TrainingRun) -> None:
-    """Set the hooks of the loop as plain functions."""
+    """Set the hook attributes of the run, such as `run.after_step`, to functions that call the plugins."""
     hooks = run.hooks
     run.before_step = {"discriminator": hooks.event("before_d_step"), "generator": hooks.event("before_g_step")}
     run.after_step = {"discriminator": hooks.event("after_d_step"), "generator": hooks.event("after_g_step")}
@@ -230,7 +230,7 @@ def resolve_hooks(run: TrainingRun) -> None:
 
 
 def check_networks(run: TrainingRun) -> None:
-    """Pass samples of all classes through both networks. Raise RecipeError if a shape does not fit."""
+    """Run both networks on a batch with all image classes. Raise RecipeError if a network fails or a shape is wrong."""
     spec = run.spec
     count = max(2, spec.classes)
     labels = torch.arange(count, device=run.device) if spec.classes else None
@@ -264,5 +264,5 @@ def _shape(value: Any) -> str:
 
 
 def refusal(recipe: Recipe, key: str, message: str) -> RecipeError:
-    """Return an error with one mistake at a key of the recipe."""
+    """Return a RecipeError that reports a single mistake at the given key of the recipe."""
     return RecipeError(recipe.source, [Problem(key, message)])

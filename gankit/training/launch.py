@@ -1,4 +1,4 @@
-"""Start a run from its recipe, or resume one from its newest checkpoint."""
+"""Start of a run from its recipe, and resume from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,18 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 RESUMABLE = ("train.iterations", "train.device", "output.")
-"""Settings that `resume` may change. All others affect the result of the training."""
+"""Settings that `resume` may change. All other settings must stay the same, because they affect the training."""
 
 
 def start(
     recipe: Recipe, out: str | Path | None, reporter: Reporter, device: str | None = None
 ) -> tuple[RunDir, Outcome]:
-    """Assemble a recipe and train it to the end. All checks come before the first file is written.
+    """Build the run of a recipe and train it to the end. Complete all checks before the first file is written.
 
     Args:
         recipe: recipe of the run.
-        out: run directory, or None for one named after the recipe and the time.
-        reporter: receives the events.
+        out: run directory. If None, it is named after the recipe and the time.
+        reporter: receives the events of the run.
         device: device to use instead of `train.device`.
 
     Raises:
@@ -50,7 +51,7 @@ def start(
         GankitError: the training failed.
     """
     if device is not None:
-        # The recorded recipe holds the device, so that a resumed run uses it again.
+        # The device is stored in the recipe, so that a resumed run uses the same device.
         recipe = replace(recipe, train=recipe.train.model_copy(update={"device": device}))
     ranks = current_ranks()
     first = ranks.rank == 0
@@ -67,15 +68,15 @@ def start(
 
 
 def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tuple[RunDir, Outcome]:
-    """Continue a run from its newest undamaged checkpoint, with the same result as without the interruption.
+    """Continue a run from its newest undamaged checkpoint. The result is the same as without the interruption.
 
     Args:
         path: run directory.
-        overrides: new values of `train.iterations`, `train.device` and `output`.
-        reporter: receives the events, and facts such as damaged checkpoints and changed plugins.
+        overrides: changed settings such as `train.iterations=2000`. Only settings in `RESUMABLE` are accepted.
+        reporter: receives the events of the run, and messages about damaged checkpoints and changed plugins.
 
     Raises:
-        InputError: there is no run, another process trains it, or its checkpoint does not fit its recipe.
+        InputError: there is no run, another process is training it, or its checkpoint does not fit its recipe.
         GankitError: the training failed.
     """
     ranks, overrides = current_ranks(), list(overrides)
@@ -95,7 +96,7 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tu
 def _new_run(
     recipe: Recipe, out: str | Path | None, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a new run with its data and its evaluator, after a check that `out` is free."""
+    """Return a new run with its data loaded, and its evaluator, if any. Raise InputError if `out` cannot be used."""
     prepare_torch(recipe)
     if out is not None:
         RunDir.check_free(Path(out))
@@ -115,7 +116,7 @@ def _new_run(
 
 
 def _load_data(run: TrainingRun, reporter: Reporter) -> Evaluator | None:
-    """Load the data of a run. Return its evaluator on the first rank, if the recipe has metrics."""
+    """Load the data of a run. Return its evaluator, or None if there are no metrics or this is not the first rank."""
     reporter.preparing("reading the images")
     run.load_data()
     if not run.metrics or run.ranks.rank:
@@ -125,21 +126,21 @@ def _load_data(run: TrainingRun, reporter: Reporter) -> Evaluator | None:
 
 
 def prepare_torch(recipe: Recipe) -> None:
-    """Set the options of torch and of the allocator from the recipe's `[train]` table, for the whole process."""
+    """Apply the recipe's options for PyTorch and the memory allocator. They affect the whole process."""
     if recipe.train.keep_freed_memory:
         keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = recipe.train.tf32
     torch.backends.cudnn.allow_tf32 = recipe.train.tf32
-    # cuDNN's benchmark finds the fastest kernel for constant shapes, but may select another one in the next run.
+    # cuDNN's benchmark mode selects the fastest kernel for each shape. The selection may differ between runs.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
     if recipe.train.deterministic:
-        # cuBLAS is deterministic only with a workspace of fixed size, which it reads when it starts.
+        # cuBLAS is deterministic only with a fixed workspace size, which it reads from this variable when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
 
 
 def _opened(path: str | Path, ranks: Ranks) -> RunDir:
-    """Return the run directory, locked by the first rank."""
+    """Open a run directory, lock it if this is the first rank, and return it."""
     try:
         directory = RunDir.open(path)
     except InputError as error:
@@ -154,7 +155,7 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
 def _resumed_run(
     directory: RunDir, overrides: list[str], ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return the run with its data and its evaluator, in the state of the newest undamaged checkpoint."""
+    """Return a run with its data loaded and its newest undamaged checkpoint restored, and its evaluator, if any."""
     recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
     reporter.preparing("assembling the networks")
@@ -162,7 +163,7 @@ def _resumed_run(
     before, now = directory.read_last_environment(), environment_record(run)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
-    # Loading the data may draw random numbers, so the checkpoint, which restores the random state, is loaded after it.
+    # Loading the data may draw random numbers. So load the checkpoint afterwards, to restore the random state.
     evaluator = _load_data(run, reporter)
     checkpoint, damaged = newest_whole_checkpoint(directory)
     for sentence in damaged:
@@ -172,8 +173,9 @@ def _resumed_run(
         reporter.informed(f"resuming from {checkpoint}")
         if (then := verify(checkpoint).get("ranks", 1)) != ranks.size:
             reporter.informed(_changed_ranks(run, then))
-        # A run that a plugin has ended trains on when it is resumed. If it was killed before its ending was recorded,
-        # it keeps the reason and ends again.
+        # The checkpoint may contain a plugin's reason to stop. If the directory records that the run stopped for this
+        # reason, the user now wants to train further, so the reason is cleared. If the process was killed before the
+        # stop was recorded, the reason is kept, and the run stops again.
         if directory.has_stopped_at(run.iteration):
             run.stop_reason = None
     elif damaged:
@@ -199,7 +201,7 @@ def _recipe_to_resume(directory: RunDir, overrides: list[str]) -> Recipe:
 
 
 def _changed_ranks(run: TrainingRun, then: int) -> str:
-    """Return the message for a run that is resumed with another number of ranks."""
+    """Return a message about the changed number of ranks of a resumed run. `then` is the previous number."""
     own = [key for key, plugin in run.plugins.items() if plugin.state_scope != "shared"]
     lost = " and the state of ".join(["random states", *own])
     return (
@@ -209,7 +211,7 @@ def _changed_ranks(run: TrainingRun, then: int) -> str:
 
 
 def _record_resume(run: TrainingRun, directory: RunDir) -> None:
-    """Remove what was written after the checkpoint, and record this process in `environment.json`."""
+    """Remove log rows newer than the checkpoint, write the recipe, and add this process to `environment.json`."""
     began, now = directory.read_environment(), environment_record(run)
     directory.rewind(run.iteration)
     directory.write_recipe(run.recipe)
@@ -218,10 +220,13 @@ def _record_resume(run: TrainingRun, directory: RunDir) -> None:
 
 
 def _facts(run: TrainingRun) -> dict[str, Any]:
-    """Return facts that must be equal on all ranks. Paths are left out, because machines may have different ones."""
+    """Return the facts that must be equal on all ranks: settings, source hashes and number of images.
+
+    Paths are omitted, because they may differ between machines.
+    """
     assert run.batches is not None
     settings = {
-        # For file plugins, compare only the class name.
+        # For a plugin from a file, use only the Python class name, because the path may differ between machines.
         key: value.rpartition(":")[2] if key.endswith(".use") else value
         for key, value in flattened(run.recipe.to_dict()).items()
         if key.endswith(".use") or not (isinstance(value, str) and os.sep in value)
@@ -231,14 +236,14 @@ def _facts(run: TrainingRun) -> dict[str, Any]:
 
 
 def _checkpoint_facts(directory: RunDir, iteration: int) -> dict[str, Any]:
-    """Return the iteration and a hash of the checkpoint that a rank resumes from."""
+    """Return the iteration and a hash of the checkpoint to resume from. Both must be equal on all ranks."""
     state = directory.checkpoint(iteration) / "state.json"
     digest = hashlib.sha256(state.read_bytes()).hexdigest()[:12] if state.exists() else None
     return {"the iteration of the checkpoint": iteration, "the checkpoint": digest}
 
 
 def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
-    """Copy the weights of the first rank to all ranks, and train. Only the first rank writes and reports."""
+    """Copy the first rank's weights to all ranks, then train. Only the first rank writes files and reports events."""
     run.ranks.broadcast_(state for network in run.networks.values() for state in network.state_dict().values())
     if run.ranks.rank == 0:
         return train_and_conclude(run, evaluator, directory, reporter)
@@ -250,15 +255,17 @@ def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: Run
 
 
 def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
-    """Train. Afterwards, also after an error, record the ending, close the data and unlock the run directory."""
+    """Train a run. Afterwards, even after an error, record how it ended, close its data and unlock its directory."""
     assert run.batches is not None
     began = time.perf_counter()
     try:
         outcome = train(run, directory, reporter, evaluator)
     except BaseException as error:
-        # The caller shows the error, so the reporter receives only the last event.
+        # The caller reports the error, so `conclude` gets a reporter that does nothing.
         conclude(run, evaluator, directory, began, *_failure(error), reporter=Reporter())
-        reporter.concluded(directory)
+        # Suppress an error of the reporter, because it would hide the error of the run.
+        with suppress(Exception):
+            reporter.concluded(directory)
         raise
     else:
         state: State = "interrupted" if outcome.interrupted else "stopped" if outcome.stop_reason else "finished"
@@ -271,7 +278,7 @@ def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory:
 
 
 def _failure(error: BaseException) -> tuple[State, str | None]:
-    """Return the final state of a run that ends with an error, and the error's message."""
+    """Return the final state of a run that ended with an error, and its message: None for KeyboardInterrupt."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", None
     return "failed", str(error) if isinstance(error, GankitError) else f"{type(error).__name__}: {error}"
@@ -286,7 +293,7 @@ def conclude(
     reason: str | None,
     reporter: Reporter,
 ) -> None:
-    """Record the ending of the run and the cost of the evaluation. A full disk here does not make the run fail."""
+    """Record in `environment.json` how the run ended. If writing fails, report a message and raise no error."""
     ended: dict[str, Any] = {
         "state": state,
         "reason": reason,

@@ -1,4 +1,4 @@
-"""Training loop. `training.update` trains one iteration."""
+"""Training loop: iterations, log rows, sample grids, checkpoints and metrics."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from gankit.training.update import train_iteration
 
 
 def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None = None) -> Outcome:
-    """Train a run to its end, from its current iteration, and write everything into the run directory.
+    """Train a run from its current iteration to its end. Write the log, sample grids, checkpoints and metrics.
 
-    With several ranks, the first rank calls this function and the others call `follow`.
+    With several ranks, the first rank calls this function and all other ranks call `follow`.
 
     Raises:
         NonFiniteError: a loss or a parameter is NaN or infinite.
@@ -38,14 +38,14 @@ def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Ev
         outcome = train_to_end(run, directory, reporter, evaluator)
     pass_on_warnings(run, directory, reporter)
     run.on_stop(run)
-    # `on_stop` may warn too. The plugins have closed their files, so `on_log` is not called for these warnings.
+    # `on_stop` may add warnings. The plugins have closed their files, so `on_log` is not called for these warnings.
     pass_on_warnings(run, directory, reporter, directory.log)
     reporter.ended(outcome)
     return outcome
 
 
 def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None) -> Outcome:
-    """Train the iterations that are left; write the last checkpoint, grid and metrics."""
+    """Train the remaining iterations. Then write the last checkpoint, sample grid and metrics."""
     output, total = run.recipe.output, run.recipe.train.iterations
     run.directory = directory.path
     clock = Clock(run)
@@ -72,9 +72,9 @@ def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evalua
                 evaluate(run, directory, evaluator, reporter)
         save(run, directory)
         save_grid(run, directory, grids)
-        # The last metrics may exist already, if a finished run is resumed.
+        # If a finished run is resumed, its last metrics exist already.
         missing = evaluator is not None and not directory.has_metrics_at(run.iteration)
-        # An interrupted run ends without computing the metrics. They are computed when it is resumed.
+        # An interrupted run ends without its last metrics. They are computed when the run is resumed.
         if evaluator is not None and missing and not interrupt.requested:
             evaluate(run, directory, evaluator, reporter)
             missing = False
@@ -82,7 +82,11 @@ def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evalua
 
 
 def follow(run: TrainingRun) -> Outcome:
-    """Train the same iterations as the first rank, on another rank. Writes nothing. Raises the errors of `train`."""
+    """Train the same iterations as `train`, but write no files. All ranks except the first call this function.
+
+    Raises:
+        NonFiniteError: a loss or a parameter is NaN or infinite.
+    """
     clock = Clock(run)
     output, total = run.recipe.output, run.recipe.train.iterations
     with closing_plugins(run), run.ranks.shared_failures():
@@ -92,11 +96,11 @@ def follow(run: TrainingRun) -> Outcome:
             while run.iteration < total and not must_end(run, interrupt):
                 train_iteration(run)
                 run.after_iteration(run)
-                # Every rank has the same warnings, and the first one shows them.
+                # Every rank has the same warnings, and only the first rank shows them.
                 run.pending_warnings.clear()
                 if run.iteration % output.log_every == 0:
                     check_finite(run)
-                # The first rank writes a checkpoint here and waits for the state of this one.
+                # At this point, the first rank writes a checkpoint and waits for the state of this rank.
                 if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
                     check_finite(run)
                     gather_rank_states(run)
@@ -108,19 +112,19 @@ def follow(run: TrainingRun) -> Outcome:
 
 @contextmanager
 def closing_plugins(run: TrainingRun) -> Iterator[None]:
-    """Call `on_stop` of all plugins if the block fails, so that they close their files."""
+    """Run the `with` block. If it fails, call `on_stop` of all plugins, so that they close their files."""
     try:
         yield
     except Exception as error:
         run.failure = str(error) or type(error).__name__
-        # A further error in a plugin must not hide the first one.
+        # Suppress an error in `on_stop`, because it would hide the first error.
         with suppress(Exception):
             run.on_stop(run)
         raise
 
 
 def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
-    """Return whether a plugin or a signal ends the run, on any rank."""
+    """Return True if a plugin or a signal has requested the end of the run on any rank."""
     own = run.stop_reason is not None or interrupt.requested
     if run.ranks.size == 1 or not run.ranks.any(own):
         return own
@@ -131,8 +135,8 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
 
 
 def check_finite(run: TrainingRun) -> None:
-    """Raise NonFiniteError if a loss or a parameter is NaN or infinite. Waits for the device."""
-    # D comes first, because a NaN in D reaches all terms of G one step later.
+    """Raise NonFiniteError if a loss or a parameter is NaN or infinite. Synchronise with the GPU."""
+    # Report D's loss terms first, because a NaN in D makes all loss terms of G NaN one step later.
     broken = {
         f"the {player}'s {name}": value.item()
         for player in reversed(PLAYERS)
@@ -153,9 +157,9 @@ def check_finite(run: TrainingRun) -> None:
 
 
 def log(run: TrainingRun, directory: RunDir, row: dict[str, Any]) -> None:
-    """Write a row to `log.jsonl` and pass it to the plugins."""
+    """Write a row to `log.jsonl`, and pass it to the plugins' `on_log` hooks."""
     directory.log(row)
-    # Plugins may draw random numbers here. The training must not depend on them.
+    # Restore the random state afterwards: random numbers drawn in `on_log` must not affect the training.
     with fork_rng(run.device):
         run.on_log(run, row)
 
@@ -164,7 +168,7 @@ def pass_on_warnings(
     run: TrainingRun, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
     """Show the pending warnings of the plugins and write them to the log."""
-    # If `on_log` warns, the new warning waits for the next call.
+    # Empty the list first: a warning added by an `on_log` hook is shown at the next call.
     pending, run.pending_warnings = run.pending_warnings, []
     for sentence in pending:
         row = {"iteration": run.iteration, "warning": sentence}
@@ -173,7 +177,7 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw a grid of samples, save it and pass it to the plugins."""
+    """Draw a sample grid, save it, and pass it to the plugins' `on_grid` hooks."""
     image = grids.draw()
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):
@@ -181,7 +185,7 @@ def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
 
 
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
-    """Compute the metrics and log them with their protocol. A metric that fails becomes a warning."""
+    """Compute the metrics and log them with their protocol. If a metric fails, give a warning and continue."""
     row = evaluator.row(strict=False)
     pass_on_warnings(run, directory, reporter)
     log(run, directory, row)
@@ -190,7 +194,7 @@ def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter
 
 
 def save(run: TrainingRun, directory: RunDir) -> None:
-    """Write a checkpoint and the generator file, and remove old checkpoints. NaN and infinity are never saved."""
+    """Write a checkpoint and the generator file, then delete old checkpoints. First check for NaN and infinity."""
     check_finite(run)
     save_checkpoint(run, directory)
     save_generator(run, directory.generator_file)
@@ -198,7 +202,7 @@ def save(run: TrainingRun, directory: RunDir) -> None:
 
 
 class Clock:
-    """Time and speed of the training in this process."""
+    """Clock that measures the time and speed of the training in this process."""
 
     def __init__(self, run: TrainingRun, now: Callable[[], float] = time.perf_counter) -> None:
         self.run = run
@@ -208,13 +212,13 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start."""
+        """Time in seconds since the clock was created."""
         return self.now() - self.start
 
     def row(self) -> dict[str, Any]:
         """Return a row of `log.jsonl`: losses, learning rates, and real images per second since the last row.
 
-        Waits for the device.
+        This synchronises with the GPU.
         """
         run = self.run
         losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}

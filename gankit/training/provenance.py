@@ -1,4 +1,4 @@
-"""Record of the software and hardware of a run."""
+"""Record of the software and hardware that a run uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gankit.version import __version__
 
 
 def environment_record(run: TrainingRun) -> dict[str, Any]:
-    """Return the versions, device, seeds, warnings and plugins of a run, for `environment.json`."""
+    """Return the content of `environment.json`: among others, the versions, device, seeds and plugins of a run."""
     recipe, device = run.recipe, run.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -37,7 +37,7 @@ def environment_record(run: TrainingRun) -> dict[str, Any]:
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a message for each change of software or hardware that may change the bytes of the result."""
+    """Compare two environment records. Return a message for each difference that may change the result numerically."""
     facts = ("torch", "device_name", "threads", "precision")
     return [
         f"{fact.replace('_', ' ')}: the run was on {before[fact]} and is now on {now[fact]}; the bytes may differ"

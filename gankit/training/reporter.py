@@ -1,4 +1,4 @@
-"""Events of a run, for displays and callers."""
+"""Base class of objects that receive a run's events, such as the progress display, and class for a run's outcome."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from gankit.training.run import TrainingRun
 
 @dataclass(frozen=True)
 class Outcome:
-    """Ending of a run."""
+    """Outcome of training in this process: the last iteration, the training time, and the reason for an early end."""
 
     iterations: int
     seconds: float
-    """Duration in this process. The earlier processes of a resumed run do not count."""
+    """Training time in this process, in seconds. For a resumed run, earlier processes are not included."""
 
     interrupted: bool = False
-    """True if iterations or the last metrics are missing."""
+    """True if the run was interrupted before its last iteration, or before its last metrics were computed."""
 
     stop_reason: str | None = None
-    """Reason that a plugin gave for ending the run, or None."""
+    """Reason given by the plugin that stopped the run early, or None if no plugin stopped it."""
 
 
 class Reporter:
-    """Receiver of the events of a run. Displays and callers override the methods of the events that they need.
+    """Base class of objects that receive a run's events. Each event has its own method, which does nothing here.
 
-    With several ranks, only the reporter of the first rank is used.
+    A subclass overrides the methods that it needs. With several ranks, only the first rank reports events.
     """
 
     def preparing(self, stage: str) -> None:
-        """Handle the start of a stage before the training, such as `reading the images`."""
+        """Handle the start of a stage before the training. `stage` is, for example, `reading the images`."""
 
     def started(self, run: TrainingRun, directory: RunDir) -> None:
-        """Handle the start of the training in this process."""
+        """Handle the start of the training, before the first iteration of this process."""
 
     def trained(self, run: TrainingRun) -> None:
-        """Handle the end of an iteration. Called for each one, so it must not wait for the device."""
+        """Handle the end of an iteration. Called after every iteration, so it must not synchronise with the GPU."""
 
     def logged(self, row: dict[str, Any]) -> None:
-        """Handle a row with losses that was written to `log.jsonl`."""
+        """Handle a row of losses. The row has already been written to `log.jsonl`."""
 
     def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float) -> None:
-        """Handle new metrics of the generator, by name, computed in `seconds`."""
+        """Handle new metrics of the generator, given by name. `seconds` is the computation time in seconds."""
 
     def warned(self, sentence: str) -> None:
         """Handle a warning about the recipe or the run."""
 
     def informed(self, sentence: str) -> None:
-        """Handle a message about the run, such as the checkpoint that it resumes from."""
+        """Handle a message about the run, such as the name of the checkpoint from which it resumes."""
 
     def stopping(self) -> None:
-        """Handle a signal after which the run ends with this iteration. Called from the signal handler."""
+        """Handle a request to stop, such as Ctrl-C. The run ends after this iteration. Called in the signal handler."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Handle the end of the training without an error."""
+        """Handle the end of the training. Not called if the training ends with an error."""
 
     def concluded(self, directory: RunDir) -> None:
-        """Handle the end of the run, after success and after an error. The ending is recorded."""
+        """Handle the end of the run, with or without an error. The run directory already records how it ended."""

@@ -1,4 +1,4 @@
-"""State of one training run."""
+"""State of one training run, from its assembly to its end."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from gankit.runtime.ranks import Ranks
 from gankit.runtime.rng import derived_seed, fork_rng
 
 Event = Callable[..., None]
-"""Function that calls a hook of kind *event* of all plugins."""
+"""Function that calls a particular hook of all plugins that implement it. The hook returns no value."""
 
 
 class TrainingRun(Run):
-    """State of one training run. `assemble` builds it, the loop changes it, and checkpoints save it.
+    """State of one training run. `assemble` builds it, the training loop updates it, and checkpoints save it.
 
-    The names of `gankit.Run` are for plugins. All other names are for the core.
+    Plugins may use the attributes and methods of `gankit.Run`. All others are for the core only.
 
     Args:
         recipe: recipe of the run.
         ranks: processes that train the run together.
         device: device of this process.
-        bf16: True if matrix products are computed in bfloat16.
-        plugins: instances by their keys in the recipe.
-        hooks: hook implementations of these plugins.
+        bf16: True if networks and losses run under autocast to bfloat16.
+        plugins: plugin instances, by their keys in the recipe.
+        hooks: hook implementations of the plugins.
         warnings: warnings about the recipe.
     """
 
@@ -50,7 +50,7 @@ class TrainingRun(Run):
     directory: Path | None
 
     pending_warnings: list[str]
-    """Warnings that have not been shown yet."""
+    """Warnings that have not been reported and logged yet."""
 
     dataset: Dataset
     spec: Spec
@@ -60,9 +60,9 @@ class TrainingRun(Run):
     terms: dict[Player, list[LossTerm]]
     schedules: dict[Player, list[Callable[[int], float]]]
     base_rates: dict[Player, list[float]]
-    """Learning rate of each parameter group before the schedules."""
+    """Learning rate of each parameter group of a player's optimiser, before it is multiplied by the schedules."""
 
-    # Hooks of the loop, as plain functions
+    # Hooks that the training loop calls. Each attribute is a function that calls the hook in all plugins.
 
     before_step: dict[Player, Event]
     after_step: dict[Player, Event]
@@ -78,10 +78,10 @@ class TrainingRun(Run):
     draw_samples: Callable[[Tensor], Image | None] | None
     input_hooks: list[Callable[..., tuple[Tensor, Tensor | None]]]
     metrics: dict[str, Callable[[Comparison], Mapping[str, float] | None]]
-    """Hook `compute_metrics` of each plugin that implements it, by key."""
+    """Implementations of the hook `compute_metrics`, by the plugin's key in the recipe."""
 
     batches: BatchSource | None
-    """Source of the real images, or None before `load_data`."""
+    """Source of the batches of real images. None until `load_data` is called."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class TrainingRun(Run):
         self.pending_warnings.append(sentence)
 
     def load_data(self) -> None:
-        """Read the images and create the source of batches."""
+        """Read the real images, and create `batches`, which draws batches of them."""
         images, labels = self.dataset.load()
         train = self.recipe.train
         self.batches = make_batch_source(
@@ -132,18 +132,18 @@ class TrainingRun(Run):
         )
 
     def build_extractor(self) -> Extractor:
-        """Return the feature extractor of the recipe. Raise RecipeError if a file or package is missing."""
+        """Build the recipe's feature extractor for metrics. Raise RecipeError if a file or package is missing."""
         with recipe_errors(self.recipe.source, "extractor"):
             return self.hooks.one("build_extractor", self.dataset, self.device)
 
     def start(self) -> None:
         """Call `on_start` of all plugins, before the first iteration of this process."""
-        # A resumed run calls this again. Random numbers that plugins draw here must not change the training.
+        # A resumed run calls `on_start` again. Random numbers drawn in `on_start` must not change the training.
         with fork_rng(self.device, derived_seed(self.recipe.seed, "start")):
             self.hooks.event("on_start")(self)
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
-        """Return the next real images, (B, C, R, R) in [-1, 1], and their labels (B,), on the device."""
+        """Return the next batch: real images, (B, C, R, R) in [-1, 1], and labels, (B,) or None, on `device`."""
         assert self.batches is not None, "load_data comes first"
         images, labels = self.batches.next()
         return self._to_device(images, labels)
@@ -158,7 +158,7 @@ class TrainingRun(Run):
 
     @property
     def _balanced_classes(self) -> int:
-        """Number of classes that each batch holds in equal shares. 0 if batches are not balanced."""
+        """Number of classes if each batch has equally many images of each class, otherwise 0."""
         return self.spec.classes if self.spec.class_balanced else 0
 
     def _to_device(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -175,7 +175,7 @@ class TrainingRun(Run):
         return self.base_rates[player][0] * self.rate_factor(player)
 
     def rate_factor(self, player: Player) -> float:
-        """Return the product of the player's schedules at the current iteration."""
+        """Return the product of the player's learning-rate schedules at the current iteration."""
         factor = 1.0
         for schedule in self.schedules[player]:
             factor *= schedule(self.iteration)
@@ -189,20 +189,20 @@ class TrainingRun(Run):
         return images, labels
 
     def sampled_generator(self) -> nn.Module:
-        """Return the generator to sample from: a plugin's, such as a moving average, or the trained one."""
+        """Return the generator for grids and metrics: the one of a plugin, such as an EMA, or the trained generator."""
         chosen = self.sampling_generator(self) if self.sampling_generator is not None else None
         return self.generator if chosen is None else chosen
 
     def sampled_generator_name(self) -> str:
-        """Return the name of the plugin that provides `sampled_generator`, or `newest` for the trained one."""
+        """Return the name of the plugin whose generator is sampled, or `newest` if the trained generator is sampled."""
         if self.sampled_generator() is self.generator:
             return "newest"
         return self.hooks.of("sampling_generator")[0].plugin.name
 
     def autocast(self) -> torch.autocast:
-        """Return the autocast context for networks and losses."""
+        """Return the autocast context for networks and losses. It has no effect unless `bf16` is true."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def finished(self) -> bool:
-        """Return whether all iterations are done or a plugin has ended the run."""
+        """Return True if all iterations are done or a plugin has stopped the run."""
         return self.iteration == self.recipe.train.iterations or self.stop_reason is not None

@@ -1,11 +1,12 @@
-"""State of a run, saved in checkpoints and restored from them.
+"""Functions that save the state of a run to a checkpoint, and restore it.
 
-For exact resume, `capture` returns everything that affects the rest of the training, and `restore` restores it.
+The state is everything that affects the rest of the training, so a resumed run continues exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +23,30 @@ from gankit.storage.run_dir import RunDir
 from gankit.training.run import TrainingRun
 
 RANDOM = "random/"
-"""Prefix of the random states in the file of a rank, which also holds the state of plugins."""
+"""Prefix of the names of random states in `rank-N.safetensors`. The other tensors in this file are plugin state."""
 
 
 def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
-    """Write the state of a run to `checkpoints/ITERATION/`, and return that folder.
+    """Save the state of a run to the folder `checkpoints/ITERATION/`, and return its path.
 
-    Called on the first rank, while all other ranks call `gather_rank_states`.
+    Called on the first rank only. All other ranks must call `gather_rank_states` at the same iteration.
     """
     tensors, state = capture(run)
-    files = {name: tensors_to_bytes(content) for name, content in tensors.items()} | gather_rank_states(run)
+    rank_files = gather_rank_states(run)
+    # Serialise the files one by one, so that only one of them at a time is in memory in serialised form.
+    files = ((name, tensors_to_bytes(content)) for name, content in tensors.items())
     place = directory.checkpoint(run.iteration)
-    write_checkpoint(place, files, state)
+    write_checkpoint(place, chain(files, rank_files.items()), state)
     return place
 
 
 def load_checkpoint(run: TrainingRun, place: Path) -> None:
-    """Restore the state of a newly assembled run from a checkpoint.
+    """Restore the state of a newly assembled run from a checkpoint folder.
 
-    If another number of ranks wrote the checkpoint, only the state that all ranks share is restored.
+    If the checkpoint was written with a different number of ranks, only the state shared by all ranks is restored.
 
     Raises:
-        InputError: a file is missing, truncated, altered, or belongs to another recipe. The error names it.
+        InputError: a file is missing, truncated or altered, or the checkpoint belongs to another recipe.
     """
     state = verify(place)
     tensors = {name: read_tensors(place / name)[0] for name in FILES}
@@ -56,7 +59,7 @@ def load_checkpoint(run: TrainingRun, place: Path) -> None:
 
 
 def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
-    """Return the state of a run: tensors by file, and JSON values."""
+    """Return the state of a run: the tensors of each file, by file name, and the JSON values for `state.json`."""
     assert run.batches is not None
     optimizer_tensors: TensorFile = {}
     optimizer_values: dict[str, Any] = {}
@@ -94,13 +97,16 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
 
 
 def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[str, Any]) -> None:
-    """Restore what `capture` returned, except the state of single ranks."""
+    """Restore the state that `capture` returned.
+
+    Call `restore_rank_state` afterwards, for the state that differs between ranks.
+    """
     assert run.batches is not None
     run.generator.load_state_dict(tensors["generator.safetensors"])
     run.discriminator.load_state_dict(tensors["discriminator.safetensors"])
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
-    # The file also holds the first rank's own plugin state. It is valid only there, with the same number of ranks.
+    # The file also contains plugin state of the first rank alone. It is restored only on this rank.
     own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
     shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
     _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])
@@ -108,14 +114,15 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     run.iteration = state["iteration"]
     run.step_counts = state["step_counts"]
     run.stop_reason = state.get("stop_reason")
-    # Last, because the steps above may draw random numbers.
+    # The random state is restored last, because the steps above may draw random numbers.
     RandomState.from_json(state, tensors["random.safetensors"]).restore(run.device)
 
 
 def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
-    """Return the files of all ranks except the first, by name. Return an empty dictionary on the other ranks.
+    """Send the random states and plugin states of all other ranks to the first rank.
 
-    Every rank calls it when the first rank saves a checkpoint.
+    Return the content of one file for each other rank, by file name. On other ranks, return an empty dictionary. Every
+    rank must call this function when the first rank saves a checkpoint.
     """
     if run.ranks.size == 1:
         return {}
@@ -127,7 +134,10 @@ def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
 
 
 def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
-    """Restore the state of this rank alone, after `restore`, from a checkpoint that `ranks` ranks wrote."""
+    """Restore the random state and the plugin state that belong only to this rank. Call it after `restore`.
+
+    `ranks` is the number of ranks that wrote the checkpoint. If it differs from the current one, set a new seed.
+    """
     rank = run.ranks.rank
     if ranks != run.ranks.size:
         seed_all(derived_seed(run.recipe.seed, f"training/{rank}/{run.iteration}"))
@@ -139,7 +149,7 @@ def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
 
 
 def _rank_plugins(run: TrainingRun) -> dict[str, Plugin]:
-    """Return the plugins whose state differs from rank to rank."""
+    """Return the plugins whose state differs between ranks, by their keys in the recipe."""
     return {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope != "shared"}
 
 
@@ -148,7 +158,11 @@ def _rank_file(rank: int) -> str:
 
 
 def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
-    """Return the state of the plugins, by `KEY/NAME`. Raise PluginError for a value that cannot be saved."""
+    """Return all values of the plugins' state dictionaries, under the names `PLUGIN KEY/NAME`.
+
+    Raises:
+        PluginError: a value cannot be saved.
+    """
     states = {}
     for key, plugin in plugins.items():
         for name, value in plugin.state_dict().items():
@@ -162,7 +176,7 @@ def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
 
 
 def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Mapping[str, Any]) -> None:
-    """Load the state of each plugin from values by `KEY/NAME`."""
+    """Load the state of each plugin from values under the names `PLUGIN KEY/NAME`."""
     for key, plugin in plugins.items():
         own = {
             name.removeprefix(f"{key}/"): value.to(run.device) if isinstance(value, Tensor) else value
@@ -188,10 +202,10 @@ def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, sa
             continue
         parameter = parameters[int(index)]
         if isinstance(value, Tensor) and value.shape == parameter.shape:
-            # A fused optimiser needs the same memory layout for a parameter and its state.
+            # A fused optimiser requires that a parameter and its state have the same memory layout (strides).
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
-    # JSON has no tuples, but `betas` is a tuple.
+    # JSON turns tuples, such as `betas`, into lists.
     groups = [
         {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in saved["groups"]
     ]
@@ -199,6 +213,6 @@ def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, sa
 
 
 def _split(values: Mapping[str, Any]) -> tuple[TensorFile, dict[str, Any]]:
-    """Return the tensors and the other values."""
+    """Split a dictionary into one of its tensors and one of its other values."""
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     return tensors, {name: value for name, value in values.items() if name not in tensors}

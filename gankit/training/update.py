@@ -1,4 +1,4 @@
-"""Iteration of training. Each step draws samples, computes the loss, runs a backward pass and updates one player."""
+"""One training iteration. Each step draws samples, computes the loss and its gradients, and updates one player."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gankit.training.run import TrainingRun
 
 
 def train_iteration(run: TrainingRun) -> None:
-    """Train all steps of one iteration."""
+    """Run all steps of one training iteration."""
     order = run.step_order(run) if run.step_order is not None else None
     for player in order if order is not None else default_step_order(run):
         train_step(run, player)
@@ -24,17 +24,17 @@ def train_iteration(run: TrainingRun) -> None:
 
 
 def default_step_order(run: TrainingRun) -> StepOrder:
-    """Return `train.discriminator_steps` D steps and one G step."""
+    """Return the players in the order of their steps: D `train.discriminator_steps` times, then G once."""
     steps: list[Player] = ["discriminator"] * run.recipe.train.discriminator_steps
     return [*steps, "generator"]
 
 
 def train_step(run: TrainingRun, player: Player) -> None:
-    """Update one player once."""
+    """Run one training step: update the weights of one player once."""
     parts = run.recipe.train.accumulate
     terms = due_terms(run.terms[player], run.step_counts[player], parts)
     values: dict[str, Tensor] = {}
-    # D does not change in the G step. Computing no gradients for its weights saves a third of its backward pass.
+    # The G step does not update D. Without gradients for D's weights, D's backward pass takes a third less time.
     frozen = run.parameters["discriminator"] if player == "generator" else []
     for weight in frozen:
         weight.requires_grad_(False)
@@ -55,13 +55,13 @@ def train_step(run: TrainingRun, player: Player) -> None:
     run.after_backward(run, step, player)
     apply_gradients(run, player)
     run.step_counts[player] += 1
-    # A lazy term keeps the value of the last step on which it acted.
+    # A lazy term is not computed in every step. For other steps, keep its value from its last step.
     run.values[player] = run.values[player] | values
     run.after_step[player](run, step)
 
 
 def due_terms(terms: list[LossTerm], count: int, parts: int) -> list[LossTerm]:
-    """Return the terms that act on a player's next step, after `count` completed ones, with their weights.
+    """Return the loss terms of a player's next step, with their weights. `count` is the number of completed steps.
 
     The weights are those for one of `parts` parts of the batch. The weight of a lazy term (`every` above 1) is
     multiplied by `every`, because the term acts less often.
@@ -85,10 +85,10 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
             return run.backward(run, step, player, terms)
     with run.autocast():
         values = {term.name: value_of(term, step) for term in terms}
-        # A multiplication by 1 would launch two more kernels, forwards and backwards.
+        # Skip the multiplication by a weight of 1. It would launch two more kernels: one forward, one backward.
         weighted = [values[t.name] if t.weight == 1 else t.weight * values[t.name] for t in terms]
         loss = reduce(add, weighted) if weighted else None
-    # The backward pass is outside of autocast, as PyTorch recommends: it uses the types of the forward pass.
+    # PyTorch recommends to run the backward pass outside of autocast. It uses the data types of the forward pass.
     if loss is not None and loss.requires_grad:
         loss.backward()
     return {name: value.detach() for name, value in values.items()}
@@ -109,18 +109,18 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
     Afterwards these values are equal on all ranks, so the updates and the decisions of plugins are equal too.
     """
     parameters = run.parameters[player]
-    # A rank without images of a class has no gradient for that class's network. It contributes zeros.
+    # A rank without images of an image class has no gradient for the network of this class. It sends zeros.
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     has_gradient = [float(p.grad is not None) for p in parameters]
-    # A copy of Python numbers to the device makes the CPU wait. `ones` needs no copy.
+    # torch.ones creates values on the device. Copying Python numbers to the device would make the CPU wait.
     if all(has_gradient):
         share = torch.ones(len(has_gradient), device=run.device)
     else:
         share = torch.tensor(has_gradient, device=run.device)
-    # Everything is sent in one message, because the time of a message hardly depends on its size.
+    # Average all tensors in one all-reduce, because its duration hardly depends on the size of the data.
     run.ranks.mean_([*gradients, share, *values.values(), *network_statistics(run)])
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-        # A parameter gets a gradient if any rank has one. Otherwise it keeps None and is not updated.
+        # Set the gradient if at least one rank has one. Otherwise it stays None, and the parameter is not updated.
         if parameter.grad is None and share[index] > 0:
             parameter.grad = gradient
 
@@ -136,7 +136,7 @@ def network_statistics(run: TrainingRun) -> list[Tensor]:
 
 
 def apply_gradients(run: TrainingRun, player: Player) -> None:
-    """Step the player's optimiser at the scheduled learning rate, and clear the gradients."""
+    """Run the player's optimiser step with the scheduled learning rate, and clear the gradients."""
     optimizer, factor = run.optimizers[player], run.rate_factor(player)
     for group, rate in zip(optimizer.param_groups, run.base_rates[player], strict=True):
         group["lr"] = rate * factor

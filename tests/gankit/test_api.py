@@ -54,6 +54,12 @@ def test_a_plugin_ends_a_session_and_a_nan_is_an_error(session):
         session(tricks={"NotANumber": {}}).train(1)
 
 
+def test_a_failed_run_has_a_report(toy_recipe, tmp_path):
+    with pytest.raises(GankitError, match="nan"):
+        train(toy_recipe(tricks={"NotANumber": {}}), tmp_path / "run")
+    assert "failed at iteration 2: " in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_recipe_files_and_wrong_recipes(toy_recipe, tmp_path):
     (tmp_path / "toy.toml").write_text(toy_recipe().to_toml())
     assert Session(tmp_path / "toy.toml", ["train.iterations=2"]).train().iteration == 2

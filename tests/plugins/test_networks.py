@@ -128,6 +128,22 @@ def test_gradients_reach_every_parameter_without_waiting(
     assert idle == before_batch_norm(network)
 
 
+@pytest.mark.parametrize("normalization", ["none", "batch_norm"])
+@pytest.mark.parametrize("label", ["generator.igan", "generator.igan_vn"])
+def test_shortcut_of_igan_has_a_gradient_without_the_long_path(make, label, normalization):
+    network, z = make(label, {"channels": 3}, normalization, resolution=12)
+
+    def gradient_without(path):
+        """Return the gradient of a layer before both paths, after the output of this path is set to 0."""
+        path.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+        network.zero_grad()
+        (network(z, LABELS) * torch.randn(12, 12)).sum().backward()
+        return network.to_small.weight.grad
+
+    assert gradient_without(network.long_way).abs().sum(1).min() > 0
+    assert gradient_without(network.short_cut) is None
+
+
 @pytest.mark.parametrize("label", ["generator.igan_vn", "discriminator.igan_per_class"])
 def test_uneven_labels_are_refused_in_training_mode(make, label):
     network, x = make(label, {})

@@ -1,1 +1,1 @@
-"""Augmentations."""
+"""Augmentation plugins. They change real and generated images before D."""

@@ -19,20 +19,23 @@ if TYPE_CHECKING:
     from gankit import RecipeInfo, Run
 
 LUMA = 3**-0.5
-"""Each coordinate of the unit vector along the grey axis."""
+"""Value of each component of the unit vector along the grey axis, the line R = G = B in RGB space."""
 
 LOSSES_WITHOUT_SIGN = ("least_squares", "wasserstein")
-"""Losses for which the sign of a logit does not separate real from fake, besides relativistic ones."""
+"""Names of losses for which the sign of D's logit does not separate real from fake images."""
 
 
 def overfitting(real_logits: Tensor) -> Tensor:
-    """Return r_t = E[sign(D(x))] over real logits (B,): 0 if D guesses, 1 if it is always right (equation 1)."""
+    """Return r_t = E[sign(D(x))], a scalar, for D's logits (B,) of real images (Karras 2020, equation 1).
+
+    0 means no overfitting: half of the logits are positive. 1 means strong overfitting: all logits are positive.
+    """
     return real_logits.float().sign().mean()
 
 
 def direction(real_target: Tensor | float, fake_target: Tensor | float, device: torch.device) -> Tensor:
-    """Return 1, or -1 if the targets are exchanged, so that a negative logit is right for real images."""
-    # torch.full creates the number on the device. A copy from the CPU would make the CPU wait.
+    """Return the sign of the logits that D should give real images: 1, or -1 if the targets are swapped."""
+    # torch.full creates the scalar on the device. Copying a Python number would synchronise the CPU with the GPU.
     real, fake = (
         t.float().mean() if isinstance(t, Tensor) else torch.full((), t, dtype=torch.float32, device=device)
         for t in (real_target, fake_target)
@@ -41,16 +44,20 @@ def direction(real_target: Tensor | float, fake_target: Tensor | float, device: 
 
 
 def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> Tensor:
-    """Return p + step sign(r - target), clamped to [0, largest] (Karras 2020, section 3.1)."""
+    """Return the next augmentation probability p: p + step * sign(r - target), clamped to [0, largest].
+
+    Source:
+        Karras 2020, section 3.1.
+    """
     return (p + step * torch.sign(r - target)).clamp(0, largest)
 
 
 def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
-    """Return (count, 3, 3) affine maps, products of geometric changes that each have probability p for each image.
+    """Draw one random affine map for each image, (count, 3, 3): a product of geometric transformations.
 
-    The changes: horizontal flip; rotation by a multiple of 90 degrees; shift by whole pixels, up to an eighth of the
-    image; scaling by 2^N(0, 0.2^2); rotation by any angle before and after anisotropic scaling by 2^N(0, 0.2^2); shift
-    by N(0, 0.125^2) of the image's width.
+    Each transformation is applied to each image with probability p, in this order: horizontal flip; rotation by a
+    multiple of 90 degrees; shift by whole pixels, up to an eighth of the image; scaling by 2^N(0, 0.2^2); rotation by
+    any angle before and after anisotropic scaling by 2^N(0, 0.2^2); shift by N(0, 0.125^2) of the image's width.
 
     Source:
         Karras 2020, appendix B.
@@ -66,13 +73,13 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     maps = scalings(torch.where(happens(p) & (uniform() < 0.5), -one, one), one)
     quarter = torch.where(happens(p), (uniform() * 4).floor(), 0.0)
     maps = rotations(quarter * (math.pi / 2)) @ maps
-    # An image is 2 units wide, so a pixel is 2 / resolution.
+    # Coordinates of an image extend from -1 to 1, so the width of a pixel is 2 / resolution.
     shifted = happens(p)
     pixels = [torch.where(shifted, ((uniform() * 2 - 1) * resolution / 8).round(), 0.0) for _ in range(2)]
     maps = shifts(*(distance * (2 / resolution) for distance in pixels)) @ maps
     scale = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(scale, scale) @ maps
-    # There are two rotations. The probability that at least one happens is p.
+    # Each of the two rotations has this probability, so that at least one of them is applied with probability p.
     p_rotation = 1 - (1 - p).sqrt()
     maps = rotations(torch.where(happens(p_rotation), (uniform() * 2 - 1) * math.pi, 0.0)) @ maps
     stretch = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
@@ -84,7 +91,11 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
 
 
 def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return factor and summand, (count, 1, 1, 1): contrast 2^N(0, 0.5^2) and brightness N(0, 0.2^2), each with p."""
+    """Draw random changes of contrast and brightness. Return the factor and the offset, each (count, 1, 1, 1).
+
+    N(0, 0.2^2) is added to the brightness; then the contrast is multiplied by 2^N(0, 0.5^2).
+    The changed images are images * factor + offset. Each change has probability p.
+    """
     device = p.device
     bright, contrasted = torch.rand(2, count, 1, 1, 1, device=device) < p
     amount, exponent = torch.randn(2, count, 1, 1, 1, device=device)
@@ -93,10 +104,10 @@ def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def colour_matrices(p: Tensor, count: int) -> Tensor:
-    """Return (count, 3, 3) maps of colours, products of changes that each have probability p for each image.
+    """Draw one random 3x3 matrix for the RGB colours of each image, (count, 3, 3): a product of colour changes.
 
-    The changes: luma flip; rotation of the hue by any angle around the grey axis; scaling of the saturation by
-    2^N(0, 1).
+    Each change is applied to each image with probability p, in this order: luma flip; rotation of the hue by any
+    angle around the grey axis; scaling of the saturation by 2^N(0, 1).
     """
     device = p.device
     axis = torch.full((3,), LUMA, device=device)
@@ -113,7 +124,10 @@ def colour_matrices(p: Tensor, count: int) -> Tensor:
 
 
 def hue_rotations(angle: Tensor) -> Tensor:
-    """Return (B, 3, 3) rotations around the grey axis by angles (B,) in radians, by Rodrigues' formula."""
+    """Return the matrices (B, 3, 3) that rotate RGB colours around the grey axis by angles (B,), in radians.
+
+    They are computed by Rodrigues' rotation formula.
+    """
     zero, one = torch.zeros_like(angle), torch.full_like(angle, LUMA)
     cross = matrices([[zero, -one, one], [one, zero, -one], [-one, one, zero]])
     eye = torch.eye(3, device=angle.device)
@@ -122,11 +136,13 @@ def hue_rotations(angle: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, p: Tensor) -> Tensor:
-    """Return images (B, C, R, R) after all changes, each with probability p. Others are equal to the bit.
+    """Apply the geometric and colour changes of ADA, each with probability p for each image.
+
+    Images without any change are returned unchanged, bit for bit.
 
     Args:
-        images: (B, C, R, R). Hue, saturation and luma change only if C is 3.
-        p: a scalar in [0, 1], on the images' device.
+        images: (B, C, R, R) in [-1, 1]. Hue, saturation and luma change only if C is 3.
+        p: probability of each change, a scalar tensor on the images' device.
     """
     count, channels, resolution, _ = images.shape
     with torch.autocast(images.device.type, enabled=False):
@@ -143,18 +159,18 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
 
 
 class Ada(ImageAugmentation):
-    """Augments real and generated images before D, as strongly as D's overfitting requires.
+    """Augments real and generated images before D, with a strength that adapts to D's overfitting.
 
-    Each change happens with probability p for each image. Gradients reach G through it. p increases while
-    r = E[sign(D(x))] on real images is above the target, and decreases while it is below. If there are not three
-    channels, brightness and contrast change, but not the hue. The area outside of the image is black; in the paper it
-    is the image's reflection.
+    For each image, each geometric or colour change is applied with probability p. The changes are differentiable, so
+    gradients reach G. p increases while r = E[sign(D(x))] on real images is above the target, and decreases while r is
+    below it. Images without three channels have no changes of hue, saturation and luma. The area outside of the image
+    is black; in the paper it is filled with the image's reflection.
 
     Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), sections 2 and 3, appendix B.
 
-    When to use: some hundreds to some ten thousand images, which D would memorise.
-    When not: many images; data in which colour or orientation matters, because with p near 1 the changes appear in the
-    generated images.
+    When to use: a few hundred to tens of thousands of images, which D would memorise.
+    When not: hundreds of thousands of images or more; data in which colour or orientation matters, because with p near
+    1 the changes appear in the generated images.
     """
 
     name = "ada"
@@ -207,11 +223,11 @@ class Ada(ImageAugmentation):
         assert self.r_sum is not None
         c = self.config
         sign = direction(step.real_target, step.fake_target, run.device)
-        # p must be equal on all ranks, so r is averaged over them.
+        # p must be equal on all ranks, so r is averaged over the ranks.
         self.r_sum = self.r_sum + run.ranks.mean(sign * overfitting(step.real_output.logits.detach()))
         self.steps += 1
         if self.steps % c.every == 0:
-            # p can go from 0 to 1 within `kimg` thousand images.
+            # With this step size, p can increase from 0 to 1 within `kimg` thousand real images.
             size = run.recipe.train.batch_size * c.every / (1000 * c.kimg)
             self.p = adapt(self.p, self.r_sum / c.every, c.target, size, c.most)
             self.r_sum = torch.zeros_like(self.r_sum)

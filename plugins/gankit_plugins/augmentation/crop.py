@@ -1,4 +1,4 @@
-"""Random crop of the padded image, that is a random shift."""
+"""Random shift of images: pad the image, and crop it at a random position."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float = BLACK) -> Tensor:
-    """Return crops (B, C, R, R) of padded images.
+    """Pad images with a border, and crop them to their original size. Each image has its own crop position.
 
     Args:
         images: (B, C, R, R).
-        right: (B,) int64 from 0 to 2 padding, the first column of each crop; `padding` leaves the image unchanged.
-        down: (B,) int64, the first row of each crop.
-        padding: the width of the border in pixels.
-        value: the brightness of the border, from -1 to 1.
+        right: (B,) int64 from 0 to 2 * padding, the first column of each crop; `padding` means no horizontal shift.
+        down: (B,) int64 from 0 to 2 * padding, the first row of each crop; `padding` means no vertical shift.
+        padding: width of the border in pixels.
+        value: pixel value of the border, from -1 to 1.
     """
     B, C, R, _ = images.shape
     padded = F.pad(images, [padding] * 4, value=value)
@@ -33,11 +33,11 @@ def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float
 class Crop(ImageAugmentation):
     """Shifts real and generated images by a random number of pixels before D.
 
-    The area outside of the image is black. Gradients reach G through it.
+    The area outside of the image is black. The shift is differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: few images of objects that may be off the centre.
+    When to use: few images, of objects that need not be centred.
     When not: images with bright edges; with a large padding, G learns to draw the black border.
     """
 

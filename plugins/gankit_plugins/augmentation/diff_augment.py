@@ -17,30 +17,38 @@ Policy = Literal["color", "translation", "cutout"]
 
 
 def brightness(images: Tensor, amount: Tensor) -> Tensor:
-    """Return x + amount. The paper's code draws the amount, (B, 1, 1, 1), uniformly from [-0.5, 0.5]."""
+    """Add an amount (B, 1, 1, 1) to images (B, C, R, R). DiffAugment draws the amount uniformly from [-0.5, 0.5]."""
     return images + amount
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the difference from grey, the mean over the channels, by a factor (B, 1, 1, 1), uniform in [0, 2]."""
+    """Multiply the saturation of images (B, C, R, R) by a factor (B, 1, 1, 1).
+
+    The saturation of a pixel is its difference from the mean over its channels. DiffAugment draws the factor uniformly
+    from [0, 2].
+    """
     grey = images.mean(1, keepdim=True)
     return grey + (images - grey) * factor
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the difference from the mean of the image by a factor (B, 1, 1, 1), uniform in [0.5, 1.5]."""
+    """Multiply the contrast of images (B, C, R, R) by a factor (B, 1, 1, 1).
+
+    The contrast is the difference of each value from the mean of its image. DiffAugment draws the factor uniformly
+    from [0.5, 1.5].
+    """
     mean = images.mean((1, 2, 3), keepdim=True)
     return mean + (images - mean) * factor
 
 
 def cutout(images: Tensor, column: Tensor, row: Tensor, side: int) -> Tensor:
-    """Replace a square of each image by 0, the middle grey.
+    """Set a square of each image to 0, which is middle grey.
 
     Args:
-        images: (B, C, R, R).
-        column: (B,) int64 from 0 to R - 1, or to R for an even side: the column of the square's centre.
-        row: (B,) int64, the row of the square's centre.
-        side: height and width of the square, of which only the part within the image counts.
+        images: (B, C, R, R) in [-1, 1].
+        column: (B,) int64, the column of the square's centre: from 0 to R - 1, or from 0 to R if `side` is even.
+        row: (B,) int64, the row of the square's centre, in the same range.
+        side: height and width of the square in pixels. The square may extend beyond the image.
     """
     line = torch.arange(images.shape[-1], device=images.device)
     in_column = (line - column[:, None] + side // 2 >= 0) & (line - column[:, None] + side // 2 < side)
@@ -76,16 +84,16 @@ POLICIES: dict[Policy, Callable[[Tensor], Tensor]] = {
 
 
 class DiffAugment(ImageAugmentation):
-    """Changes the colours of real and generated images, shifts them and cuts out a part before D.
+    """Changes the colours of real and generated images before D, shifts them, and cuts a square out.
 
-    Brightness, saturation and contrast change; images with one channel have no saturation. The shift is up to an eighth
-    of the image, the cut-out square half as wide as the image. The square and the area outside of the image are middle
-    grey. Gradients reach G through it. It keeps D from memorising few images.
+    Brightness, saturation and contrast change; images with one channel have no saturation. The shift is at most an
+    eighth of the image. The cut-out square is half as wide as the image. The square and the area outside of the image
+    are middle grey. All changes are differentiable, so gradients reach G. Small datasets become harder to memorise.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3 and appendix.
 
-    When to use: some hundreds to thousands of images.
-    When not: many images; or use `ada`, which adapts the strength of the augmentation.
+    When to use: hundreds to thousands of images.
+    When not: many images. If D still overfits, or the changes are too strong, try `ada`, which adapts its strength.
     """
 
     name = "diff_augment"

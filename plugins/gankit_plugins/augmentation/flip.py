@@ -11,20 +11,20 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 def flip(images: Tensor, flipped: Tensor) -> Tensor:
-    """Return images (B, C, R, R), those flipped horizontally for which `flipped`, (B,) bool, is true."""
+    """Flip some images of a batch (B, C, R, R) horizontally: those for which `flipped`, a bool tensor (B,), is True."""
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
 class Flip(ImageAugmentation):
     """Flips real and generated images horizontally at random before D.
 
-    Gradients reach G through it.
+    The flip is differentiable, so gradients reach G.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3, for the augmentation of
     both real and generated images.
 
-    When to use: few images of objects without a left and right.
-    When not: letters or digits; G learns to draw them mirrored, unless p is well below 0.5.
+    When to use: few images, of objects that look natural when they are mirrored.
+    When not: letters or digits, because G learns to draw them mirrored unless p is well below 0.5.
     """
 
     name = "flip"

@@ -1,4 +1,4 @@
-"""Base class of the augmentations, which require images."""
+"""Base class of augmentations. It raises an error if the data are points instead of images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gankit import Plugin, Spec, hookimpl
 
 
 class ImageAugmentation(Plugin):
-    """A plugin that changes images before D. It refuses points, which are images of one pixel."""
+    """Base class of plugins that change images before D. It raises an error for points (images of one pixel)."""
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:

@@ -1,4 +1,4 @@
-"""Random rotation."""
+"""Random rotation of images by any angle up to a limit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 class Rotation(ImageAugmentation):
     """Rotates real and generated images by random angles before D.
 
-    The area outside of the image is black. Gradients reach G through it.
+    The area outside of the image is black. The rotation is differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: few images of objects at any angle.
-    When not: objects with a fixed orientation; with large angles, G learns to draw them rotated.
+    When to use: few images, of objects that occur at any angle.
+    When not: objects with a fixed orientation, because with large angles G learns to draw them rotated.
     """
 
     name = "rotation"

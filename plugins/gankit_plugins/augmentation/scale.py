@@ -1,4 +1,4 @@
-"""Random scaling."""
+"""Random scaling of images, by the same factor in width and height."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Factor = Annotated[float, Field(gt=0)]
 class Scale(ImageAugmentation):
     """Scales real and generated images by random factors before D.
 
-    The logarithm of the factor is uniform. The area outside of the image is black. Gradients reach G through it.
+    The logarithm of the factor is uniformly distributed. The area outside of the image is black. The scaling is
+    differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: few images of objects of any size.
-    When not: objects of a fixed size; G learns to draw them as small and as large as the scaled images.
+    When to use: few images, of objects that occur in different sizes.
+    When not: objects of a fixed size, because G learns to draw them in all sizes that the scaling produces.
     """
 
     name = "scale"

@@ -1,6 +1,6 @@
-"""Conversion of an image file to a square of pixels, and the worker processes that do it.
+"""Functions that decode an image file to a square image, and that run in the worker processes.
 
-Imports no torch, so that the worker processes start fast.
+This module does not import torch, so that the worker processes start fast.
 """
 
 from __future__ import annotations
@@ -19,52 +19,54 @@ from typing import Literal
 from PIL import Image, ImageOps
 
 NOTE = "upright by EXIF, centre square, over white, Lanczos"
-"""Short description of what `decode` does."""
+"""Short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
 
 MAX_PIXELS = 178_956_970
-"""Largest accepted image, half a GiB in colour. A small file can declare any size."""
+"""Largest accepted number of pixels in an image: half a GiB in RGB. Even a small file can contain a huge image."""
 
 MAX_BYTES = 1 << 30
-"""Largest accepted file, unpacked."""
+"""Largest accepted size of an image file, in bytes. For files in a zip file, the uncompressed size counts."""
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's names of the modes with 16 bits per pixel."""
+"""Pillow's names of the image modes with 16 bits per pixel."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-"""Pillow's names of the accepted formats. Pillow reads others that run programs (EPS runs Ghostscript) or are little
-tested."""
+"""Pillow's names of the accepted file formats.
+
+Pillow can read other formats, but they start external programs (EPS starts Ghostscript) or are little tested.
+"""
 
 ImageFile = str | bytes
-"""The path of an image file, or its content."""
+"""Path of an image file (str), or its content (bytes)."""
 
 
 class ImageError(Exception):
-    """Image file that cannot be used."""
+    """Error for an image file that cannot be used, such as a damaged file."""
 
 
 def check_size(size: int) -> None:
-    """Raise `ImageError` for a file that is too large, in bytes."""
+    """Raise `ImageError` if the size of a file, in bytes, exceeds `MAX_BYTES`."""
     if size > MAX_BYTES:
         raise ImageError(f"the file has {size} bytes; at most {MAX_BYTES} are read")
 
 
 def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
-    """Return (channels, resolution, resolution) bytes from the content of an image file.
+    """Decode the content of an image file. Return the pixels as bytes of shape (channels, resolution, resolution).
 
-    The image is rotated as its EXIF data says. The largest centred square is cropped. Transparent parts are put on
-    white. The square is resized by the Lanczos filter, which averages over all pixels when it shrinks an image, so
-    that nothing aliases. Small images are enlarged. 16 bits become 8 by division by 257. Grey is the luminance by
-    ITU-R BT.601. The first frame of an animation is used.
+    The image is rotated according to its EXIF data, and its largest centred square is cropped. Transparent areas become
+    white. The square is resized with Pillow's Lanczos filter, which is antialiased when it shrinks an image. Smaller
+    images are enlarged. 16-bit values are divided by 257 to get 8 bits. Colours are converted to grey by ITU-R BT.601.
+    Only the first frame of an animation is used.
 
     Raises:
-        ImageError: the file is not an image, is damaged or too large, or the range of its pixels is unknown.
+        ImageError: the file is not an image, is damaged or too large, or has floating-point pixels.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
-            # A JPEG is decoded at a half, a quarter or an eighth of its size, at twice the required size or more.
+            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Its side stays at least 2 * resolution.
             scale = 2 * resolution / min(width, height)
             image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
             upright = ImageOps.exif_transpose(image)
@@ -80,14 +82,14 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
         raise ImageError(f"the image is too large; at most {MAX_PIXELS} pixels are read") from None
     except Image.UnidentifiedImageError:
         raise ImageError("not an image, or not of a supported format") from None
-    except Exception as error:  # Pillow raises many types of exceptions for damaged files
+    except Exception as error:  # Pillow raises exceptions of many types for damaged files
         raise ImageError(" ".join(str(error).split()) or type(error).__name__) from error
     return b"".join(band.tobytes() for band in pixels.split())
 
 
 @cache
 def _formats() -> list[str]:
-    """Return the accepted formats that this build of Pillow supports."""
+    """Return the names of the accepted file formats that the installed Pillow can read."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
@@ -96,31 +98,31 @@ def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError("the pixels are floating-point numbers of an unknown range")
     if image.mode in SIXTEEN_BITS:
-        # The conversion to L drops the fraction, so a half is added to round.
+        # 0.5 is added to round to the nearest integer, because the conversion to mode L truncates.
         return image.convert("I").convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L").convert(mode)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(mode)
-    if image.mode == "LAB":  # Pillow converts it to RGB only
+    if image.mode == "LAB":  # Pillow can convert LAB only to RGB
         image = image.convert("RGB")
     return image.convert(mode)
 
 
-# The functions below run in worker processes.
+# Functions for worker processes. `decode_batch` also runs in the parent process if there is only one batch.
 
 _stop = ctypes.c_bool(False)
-"""Flag in shared memory that is set when the results are no longer needed."""
+"""Flag in shared memory. The parent process sets it to True when it no longer needs the results."""
 
 
 def start_worker(stop: ctypes.c_bool) -> None:
-    """Initialise a worker process that shares the flag `stop` with its parent."""
+    """Initialise a worker process. It shares the flag `stop` with its parent, and exits when the parent dies."""
     global _stop
     _stop = stop
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def _exit_with_parent() -> None:
-    """End this process when its parent has died. An idle worker of a ProcessPoolExecutor would wait forever."""
+    """Wait until the parent process has ended, then exit. Otherwise an idle worker would wait forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "called in worker processes only"
     parent.join()
@@ -130,9 +132,9 @@ def _exit_with_parent() -> None:
 def decode_batch(
     files: Sequence[ImageFile | ImageError], resolution: int, channels: Literal[1, 3]
 ) -> list[bytes | ImageError]:
-    """Return the pixels of each file, as `decode` does, or the reason why it cannot be used."""
+    """Decode several files. Return a list with the pixels of each file, or an error if the file cannot be used."""
     with warnings.catch_warnings():
-        # Pillow warns about images of half the refused size, and about unusual EXIF data.
+        # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module=r"PIL\.")
         return [_decode_or_error(file, resolution, channels) for file in files]
@@ -149,5 +151,5 @@ def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Li
             file = Path(file).read_bytes()
         return decode(file, resolution, channels)
     except (ImageError, OSError) as error:
-        # Its cause may not be picklable.
+        # A new error without the original cause is returned, because the cause may not be picklable.
         return ImageError(str(error))

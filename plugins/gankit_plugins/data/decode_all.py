@@ -1,4 +1,4 @@
-"""Decoding of many image files on all cores, in order, in bounded memory."""
+"""Functions that decode many image files in parallel on all CPU cores, in order and in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from gankit import GankitError
 from gankit_plugins.data.decode import ImageError, ImageFile, decode_batch, start_worker
 
 BATCH = 32
-"""Number of files per task of a worker process, so that the transfer costs little compared with the decoding."""
+"""Largest number of files in a batch, which one worker process decodes. Smaller batches have more overhead."""
 
 BATCH_BYTES = 1 << 20
-"""Limit of a batch's pixels, and of its files' contents, in bytes. A batch has at least one file."""
+"""Approximate maximum size, in bytes, of a batch's decoded images. Its file contents have the same limit."""
 
 AHEAD = 3
-"""Number of batches per core that are decoded before they are requested."""
+"""Number of batches per CPU core that are decoded ahead, before the caller needs them."""
 
 DecodedFile = tuple[str, Tensor | ImageError]
-"""The name of a file, and its image, (channels, resolution, resolution) uint8, or why it cannot be used."""
+"""Name of a file with its image (channels, resolution, resolution) uint8, or with an error if it is unusable."""
 
 
 def decode_all(
     names: Iterable[str], open_file: Callable[[str], ImageFile], resolution: int, channels: Literal[1, 3]
 ) -> Generator[DecodedFile, None, None]:
-    """Yield all images in order. A few files at a time are in memory.
+    """Decode all files in parallel, and yield each name with its image or error, in the order of `names`.
 
-    There is one worker process per core. A single batch is decoded in this process. `open_file` returns the path or
-    the content of a file, or raises `ImageError`.
+    There is one worker process per CPU core. If there is only one batch of files, it is decoded in this process.
+    `open_file` returns the path or the content of a file, or raises `ImageError`. Memory use is bounded.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.
@@ -52,7 +52,7 @@ def decode_all(
             if isinstance(pixels, ImageError):
                 yield name, pixels
             else:
-                # PyTorch requires a writable buffer.
+                # Copy the pixels to a bytearray, which is writable. PyTorch gives a warning for read-only `bytes`.
                 image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8)
                 yield name, image.view(channels, resolution, resolution)
 
@@ -63,11 +63,13 @@ def decode_all(
             yield from tensors(batch, decode_batch(list(batch.values()), resolution, channels))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # A forked process would inherit the threads and the memory of torch.
+    # Spawn the processes. Forked processes would inherit the memory of torch, and locks that its threads hold.
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(ctypes.c_bool, False)
     pending: deque[tuple[list[str], Future[list[bytes | ImageError]]]] = deque()
-    pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
+    # Create the pool in this context, because it starts the resource tracker of multiprocessing, another process.
+    with starting_processes():
+        pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
     batches = chain(first, batches)
     try:
         while True:
@@ -88,26 +90,39 @@ def decode_all(
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Start worker processes that ignore Ctrl-C, which this process handles, and do not import the main module."""
-    # A process inherits the mask of the thread that starts it.
+    """Context in which a process pool starts its processes.
+
+    The processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
+    """
+    # Block SIGINT, so that new processes inherit the blocked signal. Only this process handles Ctrl-C.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
+    safe_path = os.environ.get("PYTHONSAFEPATH")
     try:
-        # A spawned process imports the main module of its parent, and torch with it. A script that does not check for
-        # `__name__ == "__main__"` would even run a second time.
+        # multiprocessing runs `python -c`. Without this variable, it would import a `pickle.py` in the current folder.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        # A spawned process imports the main module of its parent, and with it torch, which is slow. A script without
+        # `if __name__ == "__main__"` would even run a second time. An empty main module prevents both.
         sys.modules["__main__"] = ModuleType("__main__")
         yield
     except OSError as error:
         raise GankitError(f"a process that decodes images cannot be started: {error}") from error
     finally:
         sys.modules["__main__"] = main
+        if safe_path is None:
+            os.environ.pop("PYTHONSAFEPATH", None)
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe_path
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def split_into_batches(
     names: Iterable[str], open_file: Callable[[str], ImageFile], image_bytes: int
 ) -> Iterator[dict[str, ImageFile | ImageError]]:
-    """Yield the files by their names in batches of at most `BATCH` files and about `BATCH_BYTES` bytes."""
+    """Open the files, and yield batches of at most `BATCH` files. A batch maps names to opened files or errors.
+
+    `image_bytes` is the size of a decoded image. `BATCH_BYTES` limits the images and the file contents of a batch.
+    """
     size = max(1, min(BATCH, BATCH_BYTES // image_bytes))
     batch: dict[str, ImageFile | ImageError] = {}
     content = 0

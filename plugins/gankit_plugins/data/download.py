@@ -1,4 +1,4 @@
-"""Downloads that are checked against a known digest and written completely or not at all."""
+"""Download of files. The MD5 digest of a file is checked, and the file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from gankit_plugins.data.progress_bar import progress_bar
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0
-"""Seconds without data after which a download fails."""
+"""Time in seconds without new data after which a download fails."""
 
 
 def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:
-    """Download a file into a folder from the first mirror that works; return its path.
+    """Download a file into a folder, from the first mirror that has it undamaged. Return the path of the file.
 
     Args:
-        name: the name of the file at the mirrors and in the folder.
-        mirrors: addresses (http or https) to which `name` is appended, tried in this order.
-        md5: the digest of the file, in hexadecimal.
-        folder: the target folder, created if missing.
+        name: name of the file on the mirrors and in the folder.
+        mirrors: base URLs (http or https), to which `name` is appended. They are tried in this order.
+        md5: MD5 digest of the file, in hexadecimal.
+        folder: target folder. It is created if it does not exist.
 
     Raises:
-        GankitError: all mirrors failed, with the reason for each; or the file cannot be written.
+        GankitError: all mirrors failed (the error gives the reason for each), or the file cannot be written.
     """
     failures = []
     for address in (mirror + name for mirror in mirrors):
         try:
             data = _download(address)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             failures.append(f"{address}: {error}")
             continue
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -46,6 +46,9 @@ def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:
 
 
 def _download(address: str) -> bytes:
+    # Reject other URLs, because urllib would also open `file://` and `ftp://`.
+    if not address.lower().startswith(("http://", "https://")):
+        raise ValueError("only http and https are supported")
     data = bytearray()
     with urllib.request.urlopen(address, timeout=TIMEOUT) as response:
         total = response.length

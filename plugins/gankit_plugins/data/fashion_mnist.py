@@ -1,4 +1,4 @@
-"""Dataset Fashion-MNIST: clothes."""
+"""The Fashion-MNIST dataset: images of clothes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FASHION_MNIST = Collection(
         "bag",
         "ankle boot",
     ),
-    # The digests are from the authors' README, so an unencrypted mirror is no risk.
+    # The mirror is unencrypted. This is safe, because each file is compared with the digest in the authors' README.
     mirrors=(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -35,15 +35,15 @@ FASHION_MNIST = Collection(
 
 
 class FashionMnist(Plugin):
-    """Fashion-MNIST: 70,000 images of clothes, grey, 28x28, ten classes.
+    """Fashion-MNIST: 70,000 grey images of clothes, 28x28 pixels, in ten classes.
 
-    The files have the format of MNIST. Nothing is downloaded unless `download = true`.
+    The file format is that of MNIST. Nothing is downloaded unless `download = true`.
 
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms" (2017).
 
-    When to use: if MNIST is too easy and colour does not matter.
-    When not: for conclusions about texture or high resolutions.
+    When to use: experiments for which MNIST is too easy and colour does not matter.
+    When not: conclusions about natural textures or high resolutions.
     """
 
     name = "fashion_mnist"

@@ -1,4 +1,4 @@
-"""Image files in a folder, or in a zip file that is read in place."""
+"""Classes and functions that list and read image files in a folder or a zip file. Zip files are not unpacked."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ from gankit import InputError
 from gankit_plugins.data.decode import ImageError, check_size
 
 EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
-"""Extensions of image files, in lower case. All other files are ignored."""
+"""Extensions of image files, in lower case. Files with other extensions are ignored."""
 
 SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS.split())
 
 NAMES_IN_MEMORY = 1_000_000
-"""Number of names of one folder that are in memory at once."""
+"""Number of file names of one folder that are held in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder and its subfolders. Links are followed."""
+    """Image files in a folder and its subfolders. Symbolic links are followed."""
 
     top: Path
 
     def names(self) -> Iterator[str]:
-        """Return the paths of all image files from the top in order, without hidden ones. Read the folder again."""
+        """Return the paths of all image files relative to `top`, sorted. Hidden files are left out.
+
+        The folder is read again at each call.
+        """
         return self._below(self.top, "", ())
 
     def open(self, name: str) -> str:
-        """Return the path of a file."""
-        # os.path.join is much faster than Path.
+        """Return the path of a file. `name` is its path relative to `top`."""
+        # os.path.join is much faster than Path, and this is called for every file.
         return os.path.join(self.top, name)
 
     def _below(self, folder: Path, prefix: str, parents: tuple[str, ...]) -> Iterator[str]:
         real = os.path.realpath(folder)
-        if real in parents:  # a link to a parent
+        if real in parents:  # skip a symbolic link to a parent folder, which would cause an endless loop
             return
         for name in sorted_names(lambda: _entries(folder)):
             if name.endswith("/"):
@@ -50,7 +53,10 @@ class Folder:
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Yield the image files and the folders. A folder ends in a slash, so that it sorts as the paths below it do."""
+    """Yield the names of the image files and subfolders in a folder. Hidden files and folders are left out.
+
+    Names of subfolders end in a slash, so that they are sorted in the order of the paths of their files.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -62,10 +68,12 @@ def _entries(folder: Path) -> Iterator[str]:
 
 
 def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Yield unique names in order, in bounded memory: `names` is called once for every `NAMES_IN_MEMORY` names.
+    """Yield names in sorted order, in bounded memory.
+
+    `names` is called once for each block of at most `NAMES_IN_MEMORY` names, and only one block is in memory.
 
     Args:
-        names: returns all names, in any order.
+        names: function that returns all names, in any order and without duplicates.
     """
     block = nsmallest(NAMES_IN_MEMORY, names())
     yield from block
@@ -76,10 +84,10 @@ def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 
 class Zip:
-    """A zip file. A single top folder that contains everything, as in most archives, is left out of the names.
+    """Image files in a zip file, without hidden files. If all are in one top folder, it is left out of their names.
 
     Args:
-        archive: the file, open for reading.
+        archive: zip file, open for reading.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -95,26 +103,26 @@ class Zip:
             self.entries = {name.partition("/")[2]: info for name, info in self.entries.items()}
 
     def names(self) -> Iterator[str]:
-        """Return the names of all image files in order, without hidden ones."""
+        """Return the names of all image files, sorted. Hidden files are left out."""
         return iter(sorted(self.entries))
 
     def open(self, name: str) -> bytes:
-        """Return the content of a file, or raise `ImageError`."""
+        """Return the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
         entry = self.entries[name]
         check_size(entry.file_size)
         try:
             return self.archive.read(entry)
-        # Encrypted entries raise RuntimeError, unknown compression methods NotImplementedError.
+        # zipfile raises RuntimeError for encrypted files, and NotImplementedError for unknown compression methods.
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise ImageError(str(error)) from error
 
 
 @contextmanager
 def open_files(path: Path) -> Iterator[Folder | Zip]:
-    """Open a folder or a zip file of images.
+    """Open a folder or a zip file of images, as a context manager. It closes the zip file at the end.
 
     Raises:
-        InputError: the path is neither, or cannot be read.
+        InputError: `path` is not a folder or a zip file, or cannot be read.
     """
     try:
         if path.is_dir():
@@ -133,15 +141,17 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
 
 
 def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> tuple[int, dict[str, int]]:
-    """Return the number of files, and the label of each top-level folder, whose files, at any depth, are one class.
+    """Return the number of image files, and a dictionary that maps each class folder to its label.
+
+    Each top-level folder is a class, with all files at any depth below it. Without classes, the dictionary is empty.
 
     Args:
-        names: the names of the files, in order.
-        classes: whether folders are classes; None: if there are folders.
-        path: the folder or zip file, for messages.
+        names: paths of the files relative to the top.
+        classes: True if folders are image classes, False if not. None means True if there are folders.
+        path: path of the folder or zip file, for error messages.
 
     Raises:
-        InputError: there are no files, or some are in folders and some are not.
+        InputError: there are no files, or there are classes and a file is outside of their folders.
     """
     count, loose = 0, ""
     folders: set[str] = set()
@@ -165,5 +175,5 @@ def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> tupl
 
 
 def is_image(name: str) -> bool:
-    """Return whether a file has the extension of an image."""
+    """Return True if a file name has the extension of an image format."""
     return name.lower().endswith(SUFFIXES)

@@ -1,4 +1,4 @@
-"""Dataset of Gaussians on a grid."""
+"""Dataset of points from a mixture of Gaussians whose means form a square grid."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from gankit_plugins.data.gaussian_mixture import GaussianMixture, MixtureSetting
 
 
 def grid(side: int, extent: float) -> Tensor:
-    """Return (side^2, 2), the points of a square grid from -extent to extent."""
+    """Return the points (side^2, 2) of a square grid that extends from -extent to extent in both coordinates."""
     line = torch.linspace(-extent, extent, side) if side > 1 else torch.zeros(1)
     return torch.cartesian_prod(line, line)
 
 
 class GaussianGrid(GaussianMixture):
-    """Points of the plane from Gaussians on a square grid, without labels, to measure how many modes samples cover.
+    """Points in the plane, from Gaussians on a square grid, to count how many modes a generator covers.
 
-    The metrics are `modes`, the number of covered modes, and `good`, the proportion of samples within three standard
-    deviations of a mode. A run that ends with fewer than half of the modes shows a warning. A point is an image of two
-    channels and one pixel.
+    The metrics are `modes`, the number of modes with at least one point within three standard deviations, and `good`,
+    the proportion of generated points within three standard deviations of a mode. A warning is given if a run ends with
+    fewer than half of the modes covered. A point is stored as an image of one pixel with two channels.
 
     Source: Srivastava 2017, section 4.1, with 5 by 5 modes of standard deviation 0.05 at a distance of 2. Here
-    everything is five times smaller, because points lie within [-1, 1].
+    all lengths are divided by 5, so that the points lie within [-1, 1].
 
-    When to use: to see mode collapse, and the effect of a trick on it, within seconds.
-    When not: for conclusions about images.
+    When to use: tests of mode collapse, and of tricks against it, that take only seconds.
+    When not: conclusions about images.
     """
 
     name = "gaussian_grid"

@@ -1,4 +1,4 @@
-"""Base class of datasets whose points come from a mixture of Gaussians in the plane, and their metrics."""
+"""Base class of datasets of points from a mixture of Gaussians in the plane, with metrics and a scatter plot."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SIDE = 256
 """Height and width of the scatter plot, in pixels."""
 
 SUPERSAMPLING = 4
-"""Factor by which the scatter plot is drawn larger and then reduced, for smooth edges."""
+"""Factor of the antialiasing: the scatter plot is drawn larger by this factor and then reduced."""
 
 BACKGROUND, MODE, POINT = (255, 255, 255), (200, 200, 200), (30, 90, 170)
-"""Colours of the scatter plot."""
+"""RGB colours of the background, the modes and the points in the scatter plot."""
 
 
 class MixtureSettings(Settings):
-    """Settings of every mixture."""
+    """Settings that all datasets of Gaussian mixtures have."""
 
     std: float = Field(0.01, gt=0, le=1, description="standard deviation of each Gaussian")
     count: int = Field(50_000, ge=1, le=10_000_000, description="number of points")
@@ -33,9 +33,9 @@ class MixtureSettings(Settings):
 
 
 class GaussianMixture(Plugin):
-    """A dataset of points in the plane, without labels, from Gaussians of equal weight.
+    """Base class of datasets of points in the plane, without labels, from a mixture of equally weighted Gaussians.
 
-    A point is an image of two channels and one pixel. A subclass passes `modes`, (K, 2), the means of the Gaussians.
+    A point is an image of one pixel with two channels. A subclass passes the means of the Gaussians, `modes`, (K, 2).
     """
 
     config: MixtureSettings
@@ -44,14 +44,14 @@ class GaussianMixture(Plugin):
         super().__init__(config)
         self.modes = modes
         self.last_metrics: dict[str, float] = {}
-        """The last computed metrics."""
+        """Metrics by name, from the last evaluation. Empty before the first one."""
 
     @hookimpl
     def load_data(self) -> Dataset:
         return Dataset(2, 1, (), self.draw_all)
 
     def draw_all(self) -> tuple[Tensor, None]:
-        """Return (count, 2, 1, 1) float32, and no labels."""
+        """Draw the points (count, 2, 1, 1), float32. Return them and None, because the dataset has no labels."""
         return draw_points(self.modes, self.config.std, self.config.count, self.config.seed), None
 
     @hookimpl
@@ -74,29 +74,32 @@ class GaussianMixture(Plugin):
 
 
 def draw_points(modes: Tensor, std: float, count: int, seed: int) -> Tensor:
-    """Return (count, 2, 1, 1) float32 points of a mixture with means (K, 2), the same on every machine."""
+    """Draw points (count, 2, 1, 1), float32, from Gaussians with means (K, 2). `seed` determines the points."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, 2, generator=generator)
     return (modes[torch.arange(count) % len(modes)] + std * noise).reshape(count, 2, 1, 1)
 
 
 def mode_metrics(points: Tensor, modes: Tensor, std: float) -> dict[str, float]:
-    """Return how well samples (N, 2) cover modes (K, 2).
+    """Return the metrics `good` and `modes` of generated points (N, 2), for Gaussians with means (K, 2).
 
-    `good` is the proportion of samples within three standard deviations of a mode. `modes` is the number of modes that
-    are the nearest one of at least one good sample.
+    `good` is the proportion of good points, which lie within three standard deviations of a mean. `modes` is the number
+    of Gaussians that have at least one good point. A good point belongs to the nearest Gaussian.
 
     Source:
         Srivastava 2017, section 4.1.
     """
-    # The faster computation by products loses digits when a distance is small compared with the coordinates.
+    # Do not use matrix products in cdist. They are inexact for distances much smaller than the coordinates.
     distance, nearest = torch.cdist(points, modes, compute_mode="donot_use_mm_for_euclid_dist").min(1)
     good = distance <= 3 * std
     return {"modes": float(nearest[good].unique().numel()), "good": good.double().mean().item()}
 
 
 def scatter_plot(points: Tensor, modes: Tensor, std: float) -> Image.Image:
-    """Draw points (N, 2) over modes (K, 2) as discs of three standard deviations. The axes extend from -1 to 1."""
+    """Draw generated points (N, 2) over the modes (K, 2). The axes extend from -1 to 1.
+
+    A mode is drawn as a disc with a radius of three standard deviations.
+    """
     size = SIDE * SUPERSAMPLING
     plot = Image.new("RGB", (size, size), BACKGROUND)
     draw = ImageDraw.Draw(plot)

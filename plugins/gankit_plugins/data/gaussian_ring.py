@@ -1,4 +1,4 @@
-"""Dataset of Gaussians on a circle."""
+"""Dataset of points from a mixture of Gaussians whose means lie on a circle."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from gankit_plugins.data.gaussian_mixture import GaussianMixture, MixtureSetting
 
 
 def ring(modes: int, radius: float) -> Tensor:
-    """Return (modes, 2), points at equal distances on a circle around 0. The first one is on the right."""
+    """Return points (modes, 2) at equal distances on a circle around the origin. The first one is (radius, 0)."""
     angle = torch.arange(modes) * (2 * math.pi / modes)
     return radius * torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
 class GaussianRing(GaussianMixture):
-    """Points of the plane from Gaussians on a circle, without labels, to measure how many modes samples cover.
+    """Points in the plane, from Gaussians on a circle, to count how many modes a generator covers.
 
-    The metrics are `modes`, the number of covered modes, and `good`, the proportion of samples within three standard
-    deviations of a mode. A run that ends with fewer than half of the modes shows a warning. A point is an image of two
-    channels and one pixel.
+    The metrics are `modes`, the number of modes with at least one point within three standard deviations, and `good`,
+    the proportion of generated points within three standard deviations of a mode. A warning is given if a run ends with
+    fewer than half of the modes covered. A point is stored as an image of one pixel with two channels.
 
-    Source: Metz 2016, section 3.1; Srivastava 2017, section 4.1, in the sizes of Lin 2018: 8 modes of standard
-    deviation 0.01 on a circle of radius 1. Here everything is a fifth smaller, because points lie within [-1, 1].
+    Source: Metz 2016, section 3.1; Srivastava 2017, section 4.1, with the sizes of Lin 2018: 8 modes of
+    standard deviation 0.01 on a circle of radius 1. Here all lengths are multiplied by 0.8, so that the points lie
+    within [-1, 1].
 
-    When to use: to see mode collapse, and the effect of a trick on it, within seconds.
-    When not: for conclusions about images.
+    When to use: tests of mode collapse, and of tricks against it, that take only seconds.
+    When not: conclusions about images.
     """
 
     name = "gaussian_ring"

@@ -1,4 +1,4 @@
-"""The idx format of MNIST and similar datasets: four bytes of magic, the dimensions, then the values.
+"""Functions that read idx files, the format of MNIST: a magic number of four bytes, the dimensions, the values.
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), section on file formats.
 """
@@ -20,22 +20,24 @@ from torch import Tensor
 from gankit import InputError
 
 UNSIGNED_BYTE = 0x08
-"""Third byte of the magic: the only supported type of values."""
+"""Third byte of the magic number if the values are unsigned bytes. Other types of values are not supported."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 
 
 def idx_shape(path: Path) -> tuple[int, ...]:
-    """Return the dimensions in the header. The values are not read. Errors: as for `read_idx`."""
+    """Return the shape in the header of an idx file, without reading the values. Raise InputError for a bad header."""
     with _open(path) as file:
         return _read_shape(path, file)
 
 
 def read_idx(path: Path) -> Tensor:
-    """Return all values, uint8, in the shape of the header. Any file may be compressed by gzip.
+    """Return the values of an idx file, uint8, in the shape that its header declares.
+
+    The file may be compressed with gzip.
 
     Raises:
-        InputError: the file is not an idx file of bytes, is damaged, or its length differs from the header.
+        InputError: the file cannot be read, is not an idx file of bytes, or its length does not match its header.
     """
     with _open(path) as file:
         shape = _read_shape(path, file)
@@ -44,7 +46,7 @@ def read_idx(path: Path) -> Tensor:
         raise InputError(
             f"{path}: has {len(values)} bytes of values, but its header declares {expected}; replace the file"
         )
-    # frombuffer does not accept an empty buffer.
+    # Without values, use torch.empty, because torch.frombuffer does not accept an empty buffer.
     flat = torch.frombuffer(values, dtype=torch.uint8) if values else torch.empty(0, dtype=torch.uint8)
     return flat.reshape(shape)
 
@@ -64,7 +66,7 @@ def _read_shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, decompressed if it is compressed."""
+    """Open a file for reading. Decompress it while reading if it is compressed with gzip."""
     try:
         with open(path, "rb") as raw:
             compressed = raw.read(2) == GZIP_MAGIC

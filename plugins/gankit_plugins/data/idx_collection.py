@@ -1,4 +1,4 @@
-"""Datasets in the files of MNIST: two idx files for training, two for testing."""
+"""Datasets in the format of MNIST: an idx file of images and one of labels for each split, train and test."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gankit_plugins.data.paths import AbsolutePath
 
 SIDE = 28
 CHUNK = 1000
-"""Number of images that are resized at once."""
+"""Number of images that are resized at a time."""
 
 CACHE = Path("~/.cache/gankit")
 VARIABLE = "GANKIT_DATA"
 
 
 class IdxSettings(Settings):
-    """Settings of every such dataset."""
+    """Settings that all datasets in the format of MNIST have."""
 
     folder: AbsolutePath | None = Field(
         None,
@@ -50,24 +50,26 @@ class IdxSettings(Settings):
 
 @dataclass(frozen=True)
 class Collection:
-    """A dataset of this kind."""
+    """Description of a dataset in the format of MNIST: its names, mirrors and digests."""
 
     name: str
     """Name of the plugin and of its folder in $GANKIT_DATA."""
 
     raw: str
-    """Name of the folder in which torchvision stores its `raw` files."""
+    """Name of the folder of this dataset in torchvision. Its subfolder `raw` contains the files."""
 
     class_names: tuple[str, ...]
     mirrors: tuple[str, ...]
     md5: dict[str, str]
-    """Digests of the four compressed files, by their names at the mirrors."""
+    """MD5 digests of the four compressed files, by file name."""
 
     def dataset(self, settings: IdxSettings) -> Dataset:
-        """Return the images of one split. Before they are loaded, only headers are read and nothing is downloaded.
+        """Return the dataset of one split. Its `load` reads the files, and downloads missing ones if allowed.
+
+        Before `load` is called, only the headers of existing files are read.
 
         Raises:
-            InputError: files are missing and `download` is false, or the files do not match.
+            InputError: files are missing and `download` is false, or the images and labels do not match.
         """
         classes = settings.classes or tuple(range(10))
         names = tuple(self.class_names[label] for label in classes)
@@ -90,12 +92,15 @@ class Collection:
         return Dataset(1, settings.resolution, names, load)
 
     def find(self, settings: IdxSettings) -> tuple[Path, Path] | None:
-        """Return the files of the images and labels in the first folder that has both, or None."""
+        """Return the paths of the image file and the label file, from the first folder that has both.
+
+        Return None if no folder has both.
+        """
         pairs = ([_find(folder, stem) for stem in _stems(settings.split)] for folder in self._folders(settings))
         return next(((images, labels) for images, labels in pairs if images and labels), None)
 
     def download(self, settings: IdxSettings) -> tuple[Path, Path]:
-        """Download the missing files; return the files of the images and labels."""
+        """Download the missing files of a split. Return the paths of its image file and label file."""
         folder = self._folders(settings)[-1]
         images, labels = (
             _find(folder, stem) or fetch(f"{stem}.gz", self.mirrors, self.md5[f"{stem}.gz"], folder)
@@ -107,13 +112,13 @@ class Collection:
         if settings.folder is not None:
             return [settings.folder]
         shared = os.environ.get(VARIABLE)
-        # Not in $GANKIT_DATA itself, because the files of MNIST and Fashion-MNIST have the same names.
+        # Each dataset has its own subfolder, because the files of MNIST and Fashion-MNIST have the same names.
         subfolders = (self.name, f"{self.raw}/raw")
         return [*(Path(shared, folder) for folder in subfolders if shared), CACHE.expanduser() / self.name]
 
 
 def check_headers(images: Path, labels: Path) -> None:
-    """Raise `InputError` unless two idx files have images of 28x28 and one label for each."""
+    """Raise `InputError` unless the first idx file has images of 28x28 pixels and the second has a label for each."""
     image_shape, label_shape = idx_shape(images), idx_shape(labels)
     if len(image_shape) != 3 or image_shape[1:] != (SIDE, SIDE):
         raise InputError(f"{images}: has values of shape {image_shape}; it must have images of 28x28")
@@ -125,10 +130,10 @@ def check_headers(images: Path, labels: Path) -> None:
 
 
 def read_pair(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
-    """Return images (N, 1, 28, 28) uint8 and labels (N,) int64.
+    """Read an image file and a label file. Return images (N, 1, 28, 28) uint8 and labels (N,) int64.
 
     Raises:
-        InputError: a file is damaged, the files do not match, or a label is not in 0 to 9.
+        InputError: a file cannot be read, the files do not match, or a label is greater than 9.
     """
     check_headers(images, labels)
     values, classes = read_idx(images)[:, None], read_idx(labels).long()
@@ -138,12 +143,12 @@ def read_pair(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
 
 
 def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return the images and labels of some classes, in the same order. Class `classes[k]` becomes k.
+    """Return only the images and labels of the given image classes. The label `classes[k]` becomes k.
 
     Args:
         images: (N, ...).
-        labels: (N,) int64, each in 0 to 9.
-        classes: unique classes.
+        labels: (N,) int64, from 0 to 9.
+        classes: labels of the classes to return, without duplicates.
     """
     new_label = torch.full((10,), -1)
     new_label[list(classes)] = torch.arange(len(classes))
@@ -154,7 +159,7 @@ def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> 
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
-    """Resize (N, C, R, R) uint8 to (N, C, resolution, resolution), bilinearly with antialiasing."""
+    """Resize images (N, C, R, R) uint8 to (N, C, resolution, resolution), bilinearly with antialiasing."""
     if images.shape[-1] == resolution:
         return images
     resized = images.new_empty(*images.shape[:2], resolution, resolution)
@@ -170,6 +175,9 @@ def _stems(split: str) -> tuple[str, str]:
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    """Return a file of a folder, or None. Some archives have a dot instead of the hyphen before `idx`."""
+    """Return the path of a file, compressed or not, or None if the folder lacks it. `stem` is its name without `.gz`.
+
+    In some archives, file names have a dot instead of the hyphen before `idx`.
+    """
     names = [name + ending for name in (stem, stem.replace("-idx", ".idx")) for ending in ("", ".gz")]
     return next((folder / name for name in names if (folder / name).is_file()), None)

@@ -1,4 +1,4 @@
-"""Dataset of the user's images: a folder, a folder per class, a zip file of either, or a prepared file."""
+"""Dataset of the user's own images, in a folder (with or without class folders), a zip file or a prepared file."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ CHANNELS: Literal[1, 3] = 3
 
 PREPARED = ".safetensors"
 CHUNK_BYTES = 1 << 24
-"""Size of a chunk of images. A chunk has at least one image."""
+"""Maximum size of a chunk of decoded images, in bytes. A chunk always has at least one image."""
 
 ALWAYS_ALLOWED = 3
-"""Number of bad files that are skipped whatever the number of files, unless `bad_limit` is 0."""
+"""Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
 
 MAX_NAMED = 5
-"""Number of bad files that a message names."""
+"""Largest number of unusable files whose names a message lists."""
 
 SLOW = 10.0
-"""Seconds of decoding after which a message recommends to prepare the images."""
+"""Decoding time in seconds above which a message recommends `gankit prepare`."""
 
 
 class Images(Plugin):
-    """Your own images: a folder, a tree with one folder for each class, a zip file, or a prepared file.
+    """Your own images: a folder, a folder with a subfolder for each class, a zip file, or a prepared file.
 
-    Any common format, size and aspect ratio. The largest centred square is cropped and resized to `resolution` by the
-    Lanczos filter. Transparent parts are put on white. Hidden files and files that are not images are ignored.
-    Damaged files are named, counted and skipped, up to a limit. Zip files are read in place. Images that
-    `gankit prepare images --out FILE path=...` wrote are mapped into memory and used at once, however many there are.
+    Images may have any common format, size and aspect ratio. The largest centred square is cropped and resized to
+    `resolution` with the Lanczos filter. Transparent areas become white. Hidden files and files that are not images are
+    ignored. Damaged files are skipped up to a limit, and a message names them. Zip files are not unpacked to disk.
+    Files that `gankit prepare images --out FILE path=...` wrote are memory-mapped, so training starts immediately.
 
     Source: none; there is nothing to cite.
 
     When to use: any images of your own.
-    When not: images that must not be cropped; pad them to squares first. Prepare images that do not fit into memory.
+    When not: images that must not be cropped; pad them to squares first. For images that do not fit into memory, run
+    `gankit prepare` first.
     """
 
     name = "images"
@@ -90,10 +91,10 @@ class Images(Plugin):
 
 
 def prepared_dataset(config: Images.Config) -> Dataset:
-    """Return the images of a prepared file.
+    """Return the dataset of a prepared file, without labels if `classes` is false.
 
     Raises:
-        InputError: the file is not a prepared file, or does not agree with the settings.
+        InputError: the file is not a prepared file, or does not match `resolution`, `channels` or `classes`.
     """
     path, dataset = config.path, read_prepared(config.path)
     for key in ("resolution", "channels"):
@@ -111,10 +112,10 @@ def prepared_dataset(config: Images.Config) -> Dataset:
 
 
 class UnpreparedImages:
-    """Images in a folder or a zip file, decoded each time. The files and classes are counted once, here.
+    """Images in a folder or a zip file that are decoded at each use. The constructor counts the files and classes.
 
     Raises:
-        InputError: there are no images, or some are in folders and some are not.
+        InputError: the path cannot be read, there are no images, or an image is outside of the class folders.
     """
 
     def __init__(self, config: Images.Config) -> None:
@@ -126,13 +127,16 @@ class UnpreparedImages:
             self.total, self.labels = list_classes(files.names(), config.classes, self.path)
 
     def dataset(self) -> Dataset:
-        """Return the dataset, with nothing decoded yet."""
+        """Return the dataset without decoding any image."""
         return Dataset(
             self.channels, self.resolution, tuple(self.labels), self.load, self.stream, self.total, note=NOTE
         )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
-        """Return (N, C, R, R) uint8 and (N,) int64 or None. Show a progress bar on a terminal."""
+        """Decode all images. Return images (N, C, R, R) uint8 and labels (N,) int64, or None without classes.
+
+        A progress bar is shown if stderr is a terminal.
+        """
         start = time.monotonic()
         images = torch.empty(self.total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
         labels: list[Tensor] = []
@@ -151,10 +155,10 @@ class UnpreparedImages:
         return images[:count], torch.cat(labels) if labels else None
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield the images and labels that `load` returns, in chunks.
+        """Decode the images, and yield them in chunks with their labels. They are the same as those from `load`.
 
         Raises:
-            InputError: too many files are bad, or all, or all of a class; or files were added or removed.
+            InputError: too many files are unusable, an image class has no usable file, or files were added or removed.
         """
         bad_files = BadFiles(self.path, self.total, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * self.resolution**2))
@@ -185,8 +189,8 @@ class UnpreparedImages:
             yield chunk()
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield the names, and check that they fit the listing."""
-        # The names are not stored, because ten million take much memory.
+        """Yield the file names. Raise InputError if files or classes differ from those that were counted before."""
+        # The names are not stored for this check, because ten million names take much memory.
         count = 0
         for count, name in enumerate(names, 1):
             if count > self.total or (self.labels and name.partition("/")[0] not in self.labels):
@@ -199,7 +203,7 @@ class UnpreparedImages:
 
 
 class BadFiles:
-    """Files of a folder or zip file that cannot be used: up to a proportion `limit` of all `total` files."""
+    """Counter of unusable files in a folder or zip file. `limit` is their accepted proportion of all `total` files."""
 
     def __init__(self, path: Path, total: int, limit: float) -> None:
         self.path, self.total, self.limit = path, total, limit
@@ -208,7 +212,7 @@ class BadFiles:
         self.named: list[str] = []
 
     def add(self, file: str, error: ImageError) -> None:
-        """Count a bad file. Raise `InputError` if there are too many."""
+        """Count an unusable file. Raise `InputError` if there are more unusable files than accepted."""
         self.count += 1
         if len(self.named) < MAX_NAMED:
             self.named.append(f"{file} ({error})")
@@ -219,7 +223,7 @@ class BadFiles:
             )
 
     def finish(self, empty_classes: list[str]) -> None:
-        """Print which files were skipped. Raise `InputError` if no image is left, or none of a class."""
+        """Print which files were skipped. Raise `InputError` if no file, or no file of an image class, is usable."""
         if empty_classes or self.count == self.total:
             some = f"of class {', '.join(empty_classes)} " if self.count < self.total else ""
             raise InputError(f"path: none of the images {some}in {self.path} can be used: {self._names()}")

@@ -1,4 +1,4 @@
-"""Dataset MNIST: handwritten digits."""
+"""The MNIST dataset: images of handwritten digits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MNIST = Collection(
 
 
 class Mnist(Plugin):
-    """MNIST: 70,000 handwritten digits, grey, 28x28, ten classes.
+    """MNIST: 70,000 grey images of handwritten digits, 28x28 pixels, in ten classes.
 
     Nothing is downloaded unless `download = true`.
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998).
 
-    When to use: a first recipe with real images; to compare with papers.
-    When not: to find the best of several good methods. Nearly all methods work on MNIST.
+    When to use: a first recipe with real images; comparison with papers.
+    When not: comparison of good methods, because nearly all methods work on MNIST.
     """
 
     name = "mnist"

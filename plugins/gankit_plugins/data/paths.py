@@ -1,4 +1,4 @@
-"""Absolute paths in recipes, so that a resumed run finds them."""
+"""Type of recipe settings that are paths. Paths become absolute, so that a resumed run finds the files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-# A run stores its resolved recipe, and may be resumed from another folder. Links are not resolved, because their
-# targets may move.
+# A run stores absolute paths, because it may be resumed from another working directory. Symbolic links are not
+# resolved, because their targets may move.
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path.expanduser())))]
-"""Path that becomes absolute, with ~ expanded."""
+"""Path setting that is made absolute when the recipe is read. `~` is replaced by the home directory."""

@@ -1,4 +1,4 @@
-"""Dataset of drawn shapes, without files or a download."""
+"""Dataset of simple shapes. They are drawn by code, so no files or downloads are needed."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ Radius = Annotated[float, Field(gt=0, le=0.95)]
 Kind = Literal["circle", "square", "triangle", "star", "ring", "cross", "crescent", "bar"]
 
 CHUNK = 500
-"""Number of images whose random numbers are drawn at once. Another number would give other images."""
+"""Number of images whose random numbers are drawn together. A different number gives different images per seed."""
 
 MAX_PIXELS = 1 << 19
-"""Number of pixels that are drawn at once, to bound the memory at any resolution."""
+"""Approximate number of pixels that are drawn at a time. It limits the memory use at any resolution."""
 
 
 def circle(u: Tensor, v: Tensor) -> Tensor:
-    """Disc of radius 0.85."""
+    """Return the signed distance of points (u, v) from a disc of radius 0.85."""
     return torch.hypot(u, v) - 0.85
 
 
 def square(u: Tensor, v: Tensor) -> Tensor:
-    """Square from -0.7 to 0.7."""
+    """Return the signed distance of points (u, v) from a square that extends from -0.7 to 0.7."""
     return torch.maximum(u.abs(), v.abs()) - 0.7
 
 
 def triangle(u: Tensor, v: Tensor) -> Tensor:
-    """Equilateral triangle with its corners on the unit circle, one of them at the top."""
+    """Return the signed distance of points (u, v) from an equilateral triangle.
+
+    Its corners are on the unit circle, one of them at the top.
+    """
     sloped = math.sqrt(3) / 2 * u.abs() - v / 2
     return torch.maximum(sloped, v) - 0.5
 
 
 def star(u: Tensor, v: Tensor) -> Tensor:
-    """Star with five outer corners on the unit circle, one at the top, and inner corners at radius 0.45."""
+    """Return the signed distance of points (u, v) from a star with five points.
+
+    Its outer corners are on the unit circle, one of them at the top. Its inner corners are at radius 0.45.
+    """
     tenth = math.pi / 5
     angle = torch.remainder(torch.atan2(u, -v) + tenth, 2 * tenth) - tenth
     radius = torch.hypot(u, v)
@@ -51,47 +57,51 @@ def star(u: Tensor, v: Tensor) -> Tensor:
 
 
 def ring(u: Tensor, v: Tensor) -> Tensor:
-    """Ring between the radii 0.43 and 0.87."""
+    """Return the signed distance of points (u, v) from a ring with inner radius 0.43 and outer radius 0.87."""
     return (torch.hypot(u, v) - 0.65).abs() - 0.22
 
 
 def cross(u: Tensor, v: Tensor) -> Tensor:
-    """Two bars of 1.84 by 0.54, one horizontal and one vertical."""
+    """Return the signed distance of points (u, v) from a cross of two bars. Each bar is 1.84 long and 0.54 wide."""
     horizontal = torch.maximum(u.abs() - 0.92, v.abs() - 0.27)
     vertical = torch.maximum(v.abs() - 0.92, u.abs() - 0.27)
     return torch.minimum(horizontal, vertical)
 
 
 def crescent(u: Tensor, v: Tensor) -> Tensor:
-    """Disc of radius 0.9 without a disc of radius 0.75 around (0.5, 0)."""
+    """Return the signed distance of points (u, v) from a crescent.
+
+    It is a disc of radius 0.9 without the disc of radius 0.75 around (0.5, 0).
+    """
     return torch.maximum(torch.hypot(u, v) - 0.9, 0.75 - torch.hypot(u - 0.5, v))
 
 
 def bar(u: Tensor, v: Tensor) -> Tensor:
-    """Horizontal bar of 1.9 by 0.5."""
+    """Return the signed distance of points (u, v) from a horizontal bar that is 1.9 long and 0.5 wide."""
     return torch.maximum(u.abs() - 0.95, v.abs() - 0.25)
 
 
 DISTANCE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     shape.__name__: shape for shape in (circle, square, triangle, star, ring, cross, crescent, bar)
 }
-"""Signed distance to the outline of each kind of shape, negative inside.
+"""Signed distance functions by name of the shape. Each returns the distance of points (u, v) from the outline.
 
-The shape fits in the unit circle. u points right and v down. Both tensors have any one shape, and the distance has the
-same."""
+The distance is negative inside, and approximate near corners. The outline is inside the unit circle. u increases to the
+right and v downwards. u and v are tensors of the same shape, and so is the distance.
+"""
 
 
 class Shapes(Plugin):
-    """Images of circles, squares, triangles, stars, rings and crosses, bright on dark backgrounds.
+    """Images of bright shapes, such as circles, squares and stars, on dark backgrounds.
 
-    Position, size, angle and both colours of each image are random. The background is a soft gradient, and edges are
-    antialiased. The same seed draws the same images on every machine. Each kind of shape is a class. The numbers of
-    images of the classes differ by at most one.
+    Position, size and angle of the shape, its colour and the background colour are random. The background is a soft
+    gradient, and edges are antialiased. The same seed gives the same images on every machine. Each kind of shape is a
+    class. The numbers of images in two classes differ by at most one.
 
     Source: none; there is nothing to cite.
 
-    When to use: to try a recipe or a trick without a download; to see by eye whether classes are separated.
-    When not: for conclusions about natural images.
+    When to use: tests of a recipe or a trick without a download; visual checks of class-conditional generation.
+    When not: conclusions about natural images.
     """
 
     name = "shapes"
@@ -135,12 +145,15 @@ class Shapes(Plugin):
         return Dataset(c.channels, c.resolution, c.kinds, self.draw_all, self.stream, c.count)
 
     def draw_all(self) -> tuple[Tensor, Tensor]:
-        """Return (count, channels, resolution, resolution) uint8 and (count,) labels: 0, 1, 2, ..., 0, 1, 2, ..."""
+        """Draw all images. Return images (count, channels, resolution, resolution) uint8 and labels (count,).
+
+        The labels repeat 0, 1, ..., K - 1 for K classes.
+        """
         images, labels = zip(*self.stream(), strict=True)
         return torch.cat(images), torch.cat(labels)
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the images and labels in chunks."""
+        """Yield the images and labels of `draw_all` in chunks, in the same order."""
         c = self.config
         generator = torch.Generator().manual_seed(c.seed)
         for begin in range(0, c.count, CHUNK):
@@ -152,33 +165,32 @@ class Shapes(Plugin):
 
 
 class Sketch(NamedTuple):
-    """Random properties of N images. Coordinates of an image extend from -1 to 1, y downwards.
+    """Random properties of N images. The coordinates x and y of an image extend from -1 to 1, and y points down.
 
-    `size` is the radius of the circle around a shape, `x` and `y` are its centre. `background` is the colour at the
-    centre of the image, and `slope` its gradient to the right and downwards.
+    RGB values are from 0 to 1.
     """
 
-    labels: Tensor  # (N,), indices of the kinds
-    size: Tensor  # (N, 1, 1)
-    angle: Tensor  # (N, 1, 1), in radians
-    x: Tensor  # (N, 1, 1)
-    y: Tensor  # (N, 1, 1)
-    background: Tensor  # (N, 3, 1, 1)
-    slope: Tensor  # (N, 2, 1, 1, 1)
-    colour: Tensor  # (N, 3, 1, 1)
+    labels: Tensor  # (N,), indices into the tuple of kinds of shapes
+    size: Tensor  # (N, 1, 1), radius of the circle around the shape
+    angle: Tensor  # (N, 1, 1), rotation of the shape, in radians
+    x: Tensor  # (N, 1, 1), x of the shape's centre
+    y: Tensor  # (N, 1, 1), y of the shape's centre
+    background: Tensor  # (N, 3, 1, 1), RGB colour of the background at the image's centre
+    slope: Tensor  # (N, 2, 1, 1, 1), change of the background per unit of x and of y
+    colour: Tensor  # (N, 3, 1, 1), RGB colour of the shape
 
     @classmethod
     def random(
         cls, labels: Tensor, size_range: tuple[float, float], max_angle: float, generator: torch.Generator
     ) -> Sketch:
-        """Draw random properties for labels (N,). The number of draws depends on N only."""
+        """Draw random properties for images with labels (N,). How many random numbers are drawn depends only on N."""
 
         def uniform(low: float, high: float, *more: int) -> Tensor:
             return low + (high - low) * torch.rand(len(labels), *more, generator=generator)
 
         size = uniform(*size_range)[:, None, None]
         angle = uniform(-1, 1)[:, None, None] * math.radians(max_angle)
-        # The circle of radius `size` is inside the image, and so is the shape.
+        # The circle of radius `size` lies inside the image, and the shape lies inside the circle.
         x, y = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)
         background = hsv_to_rgb(uniform(0, 1), uniform(0.2, 0.6), uniform(0.05, 0.25))
         colour = hsv_to_rgb(uniform(0, 1), uniform(0.3, 0.9), uniform(0.8, 1.0))
@@ -186,12 +198,12 @@ class Sketch(NamedTuple):
         return cls(labels, size, angle, x, y, background[..., None, None], slope, colour[..., None, None])
 
     def split(self, count: int) -> Iterator[Sketch]:
-        """Yield sketches of `count` images each; the last one may have fewer."""
+        """Split the properties into sketches of `count` images each. The last sketch may have fewer images."""
         yield from (Sketch(*parts) for parts in zip(*(field.split(count) for field in self), strict=True))
 
 
 def paint(sketch: Sketch, kinds: tuple[Kind, ...], resolution: int) -> Tensor:
-    """Return images (N, 3, resolution, resolution) uint8."""
+    """Draw RGB images (N, 3, resolution, resolution) uint8 from their random properties."""
     labels, size, angle, centre_x, centre_y, background, slope, colour = sketch
     y, x = torch.meshgrid(*[(torch.arange(resolution) + 0.5) / resolution * 2 - 1] * 2, indexing="ij")
     dx, dy = x - centre_x, y - centre_y
@@ -208,13 +220,13 @@ def paint(sketch: Sketch, kinds: tuple[Kind, ...], resolution: int) -> Tensor:
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """Return colours (N, 3) in [0, 1] for hue, saturation and value (N,) in [0, 1]."""
+    """Return the RGB colours (N, 3) for hues, saturations and values (N,). All numbers are in [0, 1]."""
     sector = (torch.tensor([5.0, 3.0, 1.0]) + hue[:, None] * 6) % 6
     fall = torch.minimum(sector, 4 - sector).clamp(0, 1)
     return value[:, None] * (1 - saturation[:, None] * fall)
 
 
 def grey(images: Tensor) -> Tensor:
-    """Return the luminance (N, 1, R, R) of images (N, 3, R, R) uint8, by ITU-R BT.601."""
+    """Convert RGB images (N, 3, R, R) uint8 to grey, (N, 1, R, R) uint8, by the luma weights of ITU-R BT.601."""
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     return (images.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Dataset Stacked MNIST: digits stacked as the channels of colour images, with 1,000 countable modes."""
+"""The Stacked MNIST dataset: colour images with a digit in each channel, so that there are 1,000 modes to count."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ CHANNELS = 3
 
 
 def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return images (count, 3, R, R) of three random grey images each, and labels (count,) in [0, K^3).
-
-    The labels a, b, c of the channels give the label (a K + b) K + c.
+    """Stack random triples of grey images as the channels of colour images, and combine their labels.
 
     Args:
-        images: (N, 1, R, R) uint8.
-        labels: (N,) in [0, K).
-        count: the number of stacked images.
-        classes: K.
-        seed: the random seed.
+        images: grey images, (N, 1, R, R) uint8.
+        labels: labels of the grey images, (N,), in [0, K).
+        count: number of stacked images.
+        classes: K, number of classes of the grey images.
+        seed: random seed.
+
+    Returns:
+        Images (count, 3, R, R), and labels (count,) in [0, K^3). Channels with the labels a, b and c give the label
+        (a K + b) K + c.
     """
     index = torch.randint(len(images), (count, CHANNELS), generator=torch.Generator().manual_seed(seed))
     stacked_labels = labels[index] @ torch.tensor([classes**2, classes, 1])
@@ -33,14 +35,14 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
 class StackedMnist(Plugin):
     """MNIST digits in the three channels of colour images, to count how many of 1,000 modes a generator covers.
 
-    The images depend on this plugin's seed only. To count modes, use `extractor.use = "classifier"` with
-    `by_channel = true`, and the metric `modes`: a mode is covered by one image. The last two papers generate 26,000
-    images: `evaluation.count = 26000`.
+    The stacked images depend only on the setting `seed` of this plugin. To count modes, use
+    `extractor.use = "classifier"` with `by_channel = true`, and the metric `modes`. A mode is covered if at least one
+    generated image belongs to it. Srivastava and Lin evaluate 26,000 images: set `evaluation.count = 26000`.
 
     Source: Metz 2016, section 3.3.1; Srivastava 2017, section 4.2; Lin 2018, section 4.1.
 
     When to use: to measure mode collapse on images.
-    When not: with `class_balanced`, or networks with a branch for each class: there are 1,000.
+    When not: with `class_balanced`, or with networks that have a branch for each class: the data has 1,000 classes.
     """
 
     name = "stacked_mnist"

@@ -12,7 +12,7 @@ from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
 class CganDiscriminatorNetwork(nn.Module):
-    """Network of maxout layers: one layer for the image, one for the class and one for both."""
+    """Network with one maxout layer each for the image, the class and both together, then a linear layer to a logit."""
 
     def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class CganDiscriminatorNetwork(nn.Module):
         self.head = nn.Linear(c.joint_units, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, joint_units) of images (B, C, R, R) and labels (B,)."""
+        """Return logits (B,) and the last hidden units (B, joint_units) for images (B, C, R, R) with labels (B,)."""
         assert labels is not None, "a conditional discriminator needs labels"
         y = one_hot(labels, self.classes).to(images.dtype)
         features = self.joint(torch.cat([self.from_image(to_unit_interval(images)), self.from_label(y)], dim=1))
@@ -39,13 +39,13 @@ class CganDiscriminatorNetwork(nn.Module):
 class CganDiscriminator(Plugin):
     """CGAN's discriminator: fully connected maxout layers, with the class as an input.
 
-    Source: Mirza 2014, section 4.1: the image to 240 maxout units of 5 pieces, the class to 50 of 5, both to 240 of 4,
-    then one logit. Half of the units of every hidden layer are dropped in training; the paper does not name the layers.
-    As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden
-    layer (paper: none).
+    Source: Mirza 2014, section 4.1. The image is mapped to 240 maxout units of 5 pieces, the class to 50 units of 5
+    pieces, and both together to 240 units of 4 pieces. A linear layer maps these to one logit. In training, half of the
+    units of every hidden layer are dropped; the paper does not name the layers with dropout. As in the paper, the input
+    is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden layer (paper: none).
 
     When to use: with the generator of the same name, on small images.
-    When not: images larger than about 64x64: `conditional_dcgan`. Images without labels: `maxout`.
+    When not: for images larger than about 64x64, use `conditional_dcgan`; for images without labels, use `maxout`.
     """
 
     name = "cgan"

@@ -11,9 +11,9 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized
 
 
 class DcganDiscriminatorNetwork(nn.Module):
-    """Network that halves an image, with optional label planes, down to a small feature map and one logit.
+    """Network of strided convolutions that halve an image to a small feature map, and a linear layer to one logit.
 
-    With `classes` = 0, labels are unused.
+    With `classes` > 0, label planes are appended to the image. With `classes` = 0, labels are unused.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
@@ -42,14 +42,15 @@ class DcganDiscriminatorNetwork(nn.Module):
 class DcganDiscriminator(Plugin):
     """DCGAN's discriminator: strided convolutions and one linear layer at the end, without pooling.
 
-    Source: Radford 2015, sections 3 and 4: the generator's sizes in reverse, LeakyReLU 0.2, kernel 5, stride 2. The
-    setting `normalization.discriminator` applies to every convolution except the first (paper: batch norm). A linear
-    layer maps the last feature map to one logit. Initial weights are from N(0, 0.02^2). The paper has no figure of it.
-    The default `width` is that of the authors' code for faces. Images have any size from 4x4, as in the generator.
+    Source: Radford 2015, sections 3 and 4: the feature maps have the generator's sizes in reverse order, with LeakyReLU
+    0.2, kernel 5 and stride 2. The setting `normalization.discriminator` applies to every convolution except the first
+    (paper: batch norm). A linear layer maps the last feature map to one logit. Initial weights are from N(0, 0.02^2).
+    The paper has no figure of the discriminator. The default `width` is that of the authors' code for faces. Images may
+    have any size from 4x4, as in the generator.
 
     When to use: with the generator `dcgan`. For losses that need a bounded slope, set `normalization.discriminator` to
     `none`, `layer_norm` or `spectral_norm`.
-    When not: with a generator of requested classes: `conditional_dcgan`.
+    When not: with a generator that takes requested classes, use `conditional_dcgan`.
     """
 
     name = "dcgan"
@@ -68,12 +69,12 @@ class DcganDiscriminator(Plugin):
 class ConditionalDcganDiscriminator(DcganDiscriminator):
     """DCGAN's discriminator with the class as an input.
 
-    Source: Mirza 2014, section 3.2, on the network of Radford 2015. One plane for each class is appended to the image's
-    channels: ones for the image's class and zeros for the others. Radford's code for MNIST also appends the planes in
-    every further layer.
+    Source: Mirza 2014, section 3.2, applied to the network of Radford 2015. One plane for each class is appended to the
+    image's channels: a plane of ones for the image's class, and planes of zeros for the other classes. Radford's code
+    for MNIST also appends the planes in every further layer.
 
     When to use: with the generator of the same name.
-    When not: images without labels, or a generator without requested classes: `dcgan`.
+    When not: for images without labels, or with a generator that takes no requested classes, use `dcgan`.
     """
 
     name = "conditional_dcgan"

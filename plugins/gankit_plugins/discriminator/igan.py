@@ -10,16 +10,16 @@ from gankit_plugins.layers.igan import SLOPE, activated, convolution
 from gankit_plugins.layers.per_class import from_groups, route, to_groups
 
 SMALLEST = 7
-"""Largest side of the last feature map. Feature maps are halved until their side is at most this."""
+"""Largest side of the last feature map, in pixels. Feature maps are downsampled by 2 until they reach it."""
 
 WIDEST = 8
-"""Largest number of channels, as a multiple of `width`. Each halving of the size doubles the channels."""
+"""Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""
 
 
 class ResidualBlock(nn.Module):
-    """Residual block that halves the size: a convolution and a strided one, with a strided short cut.
+    """Residual block that downsamples by 2: a convolution, a strided convolution and a strided shortcut.
 
-    `channels` and `wider` are the input and output channels of one group.
+    `channels` and `wider` are the numbers of input and output channels of each group.
     """
 
     def __init__(self, spec: Spec, channels: int, wider: int, groups: int) -> None:
@@ -35,14 +35,15 @@ class ResidualBlock(nn.Module):
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, groups * wider, H // 2, W // 2) of x (B, groups * channels, H, W)."""
+        """Return feature maps (B, groups * wider, H // 2, W // 2) for x (B, groups * channels, H, W)."""
         return self.activation(self.long_way(x) + self.short_cut(x))
 
 
 class IganDiscriminatorNetwork(nn.Module):
-    """Residual networks for N classes, computed as one network. The network of its class is applied to each image.
+    """Residual networks, one for each of N = `classes` classes, computed as one network of grouped convolutions.
 
-    With `classes` = 1, one network is applied to all images, and labels are unused.
+    Each image is processed by the network of its class. With `classes` = 1 there is one network for all images, and
+    labels are unused.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int) -> None:
@@ -56,13 +57,13 @@ class IganDiscriminatorNetwork(nn.Module):
             layers.append(ResidualBlock(spec, channels, wider, N))
             channels, side = wider, side // 2
         self.body = nn.Sequential(*layers)
-        # One linear layer for each class, as a convolution whose kernel covers the whole feature map.
+        # One linear layer per class, computed as a grouped convolution. Its kernel covers the whole feature map.
         self.head = nn.Conv2d(channels * N, N, side, groups=N)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,).
 
-        In training mode every class must have the same number of images.
+        In training mode, every class must have the same number of images.
         """
         routing = None
         if self.classes > 1:
@@ -74,14 +75,14 @@ class IganDiscriminatorNetwork(nn.Module):
 
 
 class IganDiscriminator(Plugin):
-    """IGAN's discriminator: a residual network, smaller than the generator so that it does not win at once.
+    """IGAN's discriminator: a residual network, smaller than the generator so that D does not become too strong.
 
     Source: Meng 2021, section 1.2, figures 8 and 9: blocks of convolution, normalisation and LeakyReLU, and strided
-    convolutions in place of pooling. The sizes in the figures are unreadable. Here each block halves the feature map
-    and doubles the channels, until the side is at most 7. Labels are unused.
+    convolutions in place of pooling. The sizes in the figures are unreadable. Here each block downsamples by 2 and
+    doubles the channels, until the side of the feature map is at most 7. Labels are unused.
 
-    When to use: with `igan`, or another generator that a strong discriminator would defeat.
-    When not: with a generator of requested classes: `igan_per_class`.
+    When to use: with `igan`, or another generator for which other discriminators are too strong.
+    When not: with a generator that takes requested classes, use `igan_per_class`.
     """
 
     name = "igan"
@@ -100,13 +101,13 @@ class IganDiscriminator(Plugin):
 class IganPerClass(Plugin):
     """One IGAN discriminator for each class, trained on images of its class only.
 
-    Source: Meng 2021, section 1.2, figure 8. The N networks are computed as grouped convolutions. Without classes it is
-    one network.
+    Source: Meng 2021, section 1.2, figure 8. The networks of the N classes are computed together as grouped
+    convolutions. If the data has no classes, there is one network.
 
     Batches must have the same number of images of each class: `train.batch_size` must be a multiple of N.
 
     When to use: with `igan_vn`.
-    When not: with many classes of few images, which each network would memorise.
+    When not: with many classes that have few images each, because each network would memorise its images.
     """
 
     name = "igan_per_class"

@@ -14,7 +14,7 @@ Units = Annotated[int, Field(ge=1)]
 
 
 class MaxoutNetwork(nn.Module):
-    """Network of maxout layers with dropout, from all values of an image to one logit."""
+    """Network of maxout layers with dropout that maps all values of an image to one logit."""
 
     def __init__(self, spec: Spec, config: MaxoutDiscriminator.Config) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class MaxoutNetwork(nn.Module):
         self.head = nn.Linear(inputs, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, last units) of images (B, C, R, R); labels are unused."""
+        """Return logits (B,) and features (B, units[-1]) of images (B, C, R, R); labels are unused."""
         features = self.hidden(to_unit_interval(images))
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
@@ -36,12 +36,12 @@ class MaxoutDiscriminator(Plugin):
     """Discriminator of the first GAN: fully connected maxout layers with dropout.
 
     Source: Goodfellow 2014, section 5, which names maxout and dropout in D. The sizes are those of the authors' code
-    for MNIST: two layers of 240 units, each the maximum of 5 values, with dropout of 0.2 for the image, 0.5 for units.
+    for MNIST: two layers of 240 units, each the maximum of 5 values, with dropout of 0.2 on the image and 0.5 on units.
     As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden
-    layer, before the maximum. Initial weights are torch's defaults; the code draws them from [-0.005, 0.005].
+    layer, before the maximum. Initial weights are torch's defaults; the authors' code draws them from [-0.005, 0.005].
 
     When to use: with the generator `mlp`, to reproduce the first GAN.
-    When not: images larger than about 64x64; the convolutions of `dcgan` use the similarity of neighbouring pixels.
+    When not: for images larger than about 64x64, use `dcgan`: convolutions use the similarity of neighbouring pixels.
     """
 
     name = "maxout"

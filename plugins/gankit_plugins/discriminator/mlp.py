@@ -13,7 +13,7 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class FullyConnectedDiscriminator(nn.Module):
-    """Fully connected network from all values of an image to one logit."""
+    """Fully connected network that maps all values of an image to one logit."""
 
     def __init__(self, spec: Spec, hidden: list[int], slope: float) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class FullyConnectedDiscriminator(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, last width) of images (B, C, R, R); labels are unused."""
+        """Return logits (B,) and features (B, hidden[-1]) of images (B, C, R, R); labels are unused."""
         features = self.hidden(images)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
@@ -37,8 +37,8 @@ class MlpDiscriminator(Plugin):
     Source: Goodfellow 2014, section 5, with LeakyReLU instead of maxout. The setting `normalization.discriminator`
     applies to every hidden layer.
 
-    When to use: points, small images, and to reproduce the first GAN.
-    When not: images larger than about 64x64; convolutions use the similarity of neighbouring pixels.
+    When to use: for points, for small images, and to reproduce the first GAN.
+    When not: for images larger than about 64x64, use `dcgan`: convolutions use the similarity of neighbouring pixels.
     """
 
     name = "mlp"

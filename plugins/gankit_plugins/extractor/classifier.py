@@ -1,4 +1,4 @@
-"""Extractor from a small classifier that is trained on the dataset itself."""
+"""Feature extractor from a small classifier that is trained on the dataset itself."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from torch.nn.functional import cross_entropy
 from gankit import Dataset, Extractor, Features, Plugin, Settings, disk_cache, hookimpl
 
 BATCH, LEARNING_RATE = 128, 2e-3
-"""Batch size, and the maximum of the learning rate's schedule."""
+"""Batch size in training, and highest learning rate of the one-cycle schedule."""
 
 TEST_PROPORTION, MAX_IMAGES = 0.1, 60_000
-"""Proportion of the images that are used for the test only, and the largest number of images that are used at all."""
+"""Proportion of images in the test set, and maximum total number of images in the training and test sets."""
 
 WIDTH, FEATURES = 32, 128
 VERSION = 4
-"""Version of this module. Cached classifiers of another version are not used."""
+"""Version of this module. Cached classifiers of other versions are not used."""
 
 MAX_RESOLUTION = 32
-"""Largest resolution of the convolutions. Larger images are averaged over squares of pixels first: at 64x64, four times
-the work, training would take minutes on a CPU."""
+"""Largest side of images before the first convolution, in pixels. Larger images are reduced by average pooling.
+Without it, training on 64x64 images would take minutes on a CPU, four times as long as on 32x32 images."""
 
 ROTATIONS = ("0", "90", "180", "270")
-"""Classes without labels: the rotation of an image, in degrees."""
+"""Class names for a dataset without labels: the rotations of an image, in degrees."""
 
 
 class SmallClassifier(nn.Module):
-    """Convolutions that halve the image until it is at most 7 pixels wide, 128 features, and K classes."""
+    """Convolutional classifier: strided convolutions to at most 7x7 pixels, 128 features, and K logits."""
 
     def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SmallClassifier(nn.Module):
 
 
 def rotate(images: Tensor, quarters: Tensor) -> Tensor:
-    """Return images (B, C, R, R) rotated counter-clockwise by (B,) quarter turns (Gidaris 2018)."""
+    """Rotate images (B, C, R, R) counter-clockwise, each by its number of quarter turns (B,) (Gidaris 2018)."""
     return torch.stack([image.rot90(int(q), (1, 2)) for image, q in zip(images, quarters, strict=True)])
 
 
@@ -67,17 +67,17 @@ class ClassifierData:
     """Inputs and targets of a classifier.
 
     An input is an image or, with `by_channel`, one channel of it: channel c of image n has the index n C + c. Inputs
-    are read from `images` when they are used, because there may be many, on disk.
+    are read from `images` only when they are used, because `images` may be a large file on the disk.
     """
 
     images: Tensor
-    """(N, C, R, R) uint8."""
+    """Images of the dataset, (N, C, R, R) uint8."""
 
     labels: Tensor | None
-    """(N,) labels of the images; None: the targets are rotations."""
+    """Labels of the images, (N,). If it is None, the targets are rotations."""
 
     classes: int
-    """Number of classes of an input."""
+    """K, the number of classes. With `by_channel`, it is the number of classes of one channel."""
 
     by_channel: bool
 
@@ -86,27 +86,27 @@ class ClassifierData:
         return self.images.shape[1] if self.by_channel else 1
 
     def inputs(self, index: Tensor) -> Tensor:
-        """Return the inputs (B, C or 1, R, R) at indices (B,), not rotated."""
+        """Return the inputs at indices (B,) without rotation: (B, C, R, R), or (B, 1, R, R) with `by_channel`."""
         if self.by_channel:
             return self.images[index // self.inputs_per_image, index % self.inputs_per_image][:, None]
         return self.images[index]
 
     def examples(self, index: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Return the inputs and targets (B,) at indices (B,).
+        """Return the inputs at indices (B,), and their targets (B,).
 
         In training, `generator` draws new rotations for each batch: a few images in fixed rotations would be memorised.
-        Otherwise the rotation follows from the index, so that the test is always the same.
+        Without `generator`, the index determines the rotation, so that the test is always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)
             quarters = index % ways if generator is None else torch.randint(ways, index.shape, generator=generator)
             return rotate(self.inputs(index), quarters), quarters
-        # A label is a number whose digits are the labels of the channels. The first channel has the first digit.
+        # The base-K digits of an image's label are the labels of its channels, in the same order.
         place = self.inputs_per_image - 1 - index % self.inputs_per_image
         return self.inputs(index), self.labels[index // self.inputs_per_image] // self.classes**place % self.classes
 
     def groups(self, index: Tensor) -> Tensor:
-        """Return numbers (B,) from 0 for indices (B,). Equal inputs have equal numbers."""
+        """Return a group number (B,) for the input at each index (B,). Identical inputs have the same number."""
         numbers: dict[bytes, int] = {}
         inputs = (one for some in index.split(BATCH) for one in self.inputs(some))
         return torch.tensor([numbers.setdefault(sha256(one), len(numbers)) for one in inputs])
@@ -127,10 +127,10 @@ def sha256(tensor: Tensor) -> bytes:
 
 
 def train_test_split(groups: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the indices of the training set and of the test set, in random order.
+    """Return the indices of the training set and of the test set, each in random order.
 
-    Indices with equal numbers in `groups`, (N,), are in the same set. A tenth of the groups is for the test. A single
-    group is in both sets.
+    Inputs with the same number in `groups` (N,) are in the same set. The test set has a tenth of the groups, and at
+    least one. If there is only one group, it is in both sets.
     """
     unique, group = groups.unique(return_inverse=True)
     count = len(unique)
@@ -145,13 +145,14 @@ def train_classifier(
 ) -> tuple[SmallClassifier, dict[str, float]]:
     """Train a classifier; return it and its accuracies on the test set.
 
-    The accuracies are `accuracy`, for inputs, and, with `by_channel`, `whole`, for images without any channel in the
-    training set, if there are any.
+    `accuracy` is the accuracy on single inputs. With `by_channel` there is also `whole`: the proportion of images of
+    which all channels are classified correctly. Only images without any channel in the training set are counted; if
+    there are none, `whole` is missing.
 
-    Only images at indices `rows`, (n,), are used, and only the first input of each for training.
+    Only images at the indices `rows` (n,) are used. Training and `accuracy` use only the first input of each image.
     """
     generator = torch.Generator().manual_seed(seed)
-    # A second generator, so that without rotations the first one draws the same numbers.
+    # Draw rotations from a separate random generator, so that the batches do not depend on them.
     rotations = torch.Generator().manual_seed(seed + 1)
     index = rows[:, None] * data.inputs_per_image + torch.arange(data.inputs_per_image)
     groups = data.groups(index.flatten()).view_as(index)
@@ -180,15 +181,17 @@ def train_classifier(
 
 @torch.no_grad()
 def correct(classifier: SmallClassifier, data: ClassifierData, index: Tensor, device: torch.device) -> Tensor:
-    """Return (B,) whether the predictions for the inputs at indices (B,) are correct."""
+    """Return a bool tensor (B,): True where the prediction for the input at an index (B,) is correct."""
     examples = (data.examples(some) for some in index.split(BATCH))
     return torch.cat([classifier(images.to(device))[1].argmax(1).cpu() == targets for images, targets in examples])
 
 
 def combine_channels(features: Tensor, logits: Tensor, channels: int) -> Features:
-    """Return features (B, C F) and log-probabilities (B, K^C) of images, from (B C, F) and (B C, K) of their channels.
+    """Combine the features (B C, F) and logits (B C, K) of single channels into those of whole images.
 
-    The channels are classified independently, so their log-probabilities are added.
+    Returns:
+        Features (B, C F), and the log-probabilities (B, K^C) of all combinations of classes. The channels are
+        classified independently, so their log-probabilities are added.
     """
     by_channel = logits.log_softmax(1).unflatten(0, (-1, channels))
     combined = by_channel[:, 0]
@@ -200,15 +203,15 @@ def combine_channels(features: Tensor, logits: Tensor, channels: int) -> Feature
 class DatasetClassifier(Plugin):
     """Features of a small classifier that is trained once on the dataset and cached.
 
-    It learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at most 60,000
-    random images. The protocol of the metrics contains its accuracy on a tenth of the images, which it was not trained
-    on; equal images are on the same side. With `by_channel` there is a second accuracy, of the whole label, on images
-    without any channel in the training set.
+    The classifier learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at
+    most 60,000 random images. A tenth of them, without copies of training images, is the test set. The protocol of the
+    metrics contains the accuracy on the test set. With `by_channel`, each channel is classified separately. The
+    protocol then also contains the accuracy of whole labels, on images without any channel in the training set.
 
     Source: the practice of Lucic 2018 and Binkowski 2018 for MNIST, whose digits Inception was not trained on.
 
-    When to use: data unlike ImageNet; machines without the Inception network.
-    When not: to compare with papers, which use another classifier.
+    When to use: for images unlike those of ImageNet, or on machines without the Inception network.
+    When not: to compare values with those of papers, which use another classifier.
     """
 
     name = "classifier"
@@ -230,7 +233,7 @@ class DatasetClassifier(Plugin):
         target = "quarter turns" if data.labels is None else "channels" if data.by_channel else "classes"
 
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
-            # The training takes up to minutes.
+            # A message is printed because training may take minutes.
             print("training the small classifier of the metrics; it is cached for later runs", file=sys.stderr)
             classifier, accuracy = train_classifier(data, rows, steps, device, seed)
             return {name: t.cpu() for name, t in classifier.state_dict().items()}, accuracy

@@ -1,4 +1,4 @@
-"""Extractor of the FID: the Inception network of 2015."""
+"""Feature extractor of the FID: the Inception network of 2015."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 def fetch(path: Path) -> None:
-    """Download the network to a path, and check its digest. Raise `InputError` if that fails."""
+    """Download the network to `path`, and check its SHA-256. Raise an InputError if the download or check fails."""
     try:
         with urllib.request.urlopen(URL, timeout=60) as response:
             data = response.read()
@@ -45,13 +45,13 @@ def fetch(path: Path) -> None:
 class Inception(Plugin):
     """Features of the Inception network of 2015, as papers use it for FID, KID and Inception score.
 
-    The network resizes images to 299x299 as the first FID did. Grey images become three equal channels. gankit does not
-    contain the network: set its path, or let gankit download it (95,607,719 bytes, checked by SHA-256).
+    The network resizes images to 299x299 as the first FID did. Grey images are repeated in three channels. gankit does
+    not contain the network: set its path, or let gankit download it (95,607,719 bytes, checked by SHA-256).
 
     Source: Szegedy 2016; TorchScript version of the original network by Karras 2020.
 
-    When to use: photographs; to compare with papers.
-    When not: digits, drawings and other images unlike ImageNet: use `classifier`.
+    When to use: for photographs, and to compare with papers.
+    When not: for digits, drawings and other images unlike those of ImageNet, use `classifier`.
     """
 
     name = "inception"
@@ -76,7 +76,7 @@ class Inception(Plugin):
                 raise InputError(f"path: {path} does not exist; set download = true to download it (96 MB) from {URL}")
             fetch(path)
         network, digest = load(path, device)
-        # A file of the user may be another network. The protocol of the metrics contains its hash.
+        # Check only the default file. A file that the user set may be another network; its hash is in the protocol.
         if given is None and digest != SHA256:
             raise InputError(f"path: {path} is not the expected file; remove it and set download = true")
 

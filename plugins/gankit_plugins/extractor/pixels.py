@@ -1,4 +1,4 @@
-"""Extractor of pixel values."""
+"""Feature extractor that returns pixel values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Pixels(Plugin):
 
     Source: none.
 
-    When to use: points; images of a few pixels.
-    When not: larger images; two images that look similar may differ in every pixel.
+    When to use: for points, and for images of a few pixels.
+    When not: for larger images: two images that look similar may differ in every pixel.
     """
 
     name = "pixels"

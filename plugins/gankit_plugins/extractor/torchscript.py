@@ -1,4 +1,4 @@
-"""Extractor from a TorchScript file."""
+"""Feature extractor from a TorchScript file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gankit import Dataset, Extractor, InputError, Plugin, Settings, hookimpl, n
 
 
 def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]:
-    """Return the network in evaluation mode, and the SHA-256 of its file.
+    """Return the network of a TorchScript file in evaluation mode, and the SHA-256 of the file.
 
     Raises:
         InputError: the file cannot be read, or is not a TorchScript file.
@@ -30,13 +30,13 @@ def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]
 class TorchScript(Plugin):
     """Features of any network in a TorchScript file.
 
-    The network takes (B, 3, R, R) images in [-1, 1], grey images as three equal channels. It returns (B, F) features,
-    or features and (B, K) logits. The code in the file is executed, so use only files that you trust. For a network in
-    Python, use `extractor.use = "package.module:Class"`.
+    The network takes images (B, 3, R, R) in [-1, 1]; grey images are repeated in three channels. It returns features
+    (B, F), or features and logits (B, K). The code in the file is executed, so use only files that you trust. For a
+    network in Python, use `extractor.use = "package.module:Class"`.
 
     Source: none.
 
-    When to use: a network that fits the images better than Inception.
+    When to use: if you have a network that suits the images better than Inception.
     When not: to compare with papers.
     """
 

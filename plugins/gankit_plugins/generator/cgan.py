@@ -11,7 +11,7 @@ from gankit_plugins.layers.conditioning import one_hot, require_labels
 
 
 class CganGenerator(nn.Module):
-    """Fully connected network with one layer for z, one for the class and one for both."""
+    """Fully connected network with one layer each for z, the class, both together, and the image."""
 
     def __init__(self, spec: Spec, config: Cgan.Config) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class CganGenerator(nn.Module):
         self.to_image = nn.Linear(c.joint_units, spec.channels * spec.resolution**2)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,)."""
+        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
         assert labels is not None, "a conditional generator needs labels"
         y = one_hot(labels, self.classes).to(z.dtype)
         both = torch.cat([self.from_noise(z), self.from_label(y)], dim=1)
@@ -38,13 +38,13 @@ class CganGenerator(nn.Module):
 class Cgan(Plugin):
     """CGAN's generator: fully connected, with the class as an input.
 
-    Source: Mirza 2014, section 4.1: z to 200 units, the class to 1,000, both to 1,200, all with ReLU, then the image.
-    The paper's last layer is a sigmoid, for images in [0, 1]; tanh is its equivalent for [-1, 1]. The setting
-    `normalization.generator` applies to every hidden layer (paper: none). The paper's dropout of 0.5 in G is the trick
-    `dropout`.
+    Source: Mirza 2014, section 4.1. z is mapped to 200 units, the class to 1,000, and both together to 1,200, each with
+    ReLU. A last layer maps these to the image. Its activation in the paper is a sigmoid, for images in [0, 1]; tanh is
+    the equivalent for [-1, 1]. The setting `normalization.generator` applies to every hidden layer (paper: none). The
+    paper's dropout of 0.5 in G is available as the trick `dropout`.
 
     When to use: with the discriminator of the same name, on small images.
-    When not: images larger than about 64x64: `conditional_dcgan`. Images without labels: `mlp`.
+    When not: for images larger than about 64x64, use `conditional_dcgan`; for images without labels, use `mlp`.
     """
 
     name = "cgan"

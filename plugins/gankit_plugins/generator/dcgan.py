@@ -12,7 +12,7 @@ from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, side
 
 
 class DcganGenerator(nn.Module):
-    """Network that projects z, and optionally a class, to a small feature map and doubles its size up to the image.
+    """Network that maps z, and optionally a class, to a small feature map and upsamples it to the size of the image.
 
     With `classes` = 0, labels are unused.
     """
@@ -23,7 +23,7 @@ class DcganGenerator(nn.Module):
         sizes = sides(spec.resolution)
         levels = len(sizes) - 1
         channels = channels_at(levels, width)
-        # A linear layer, written as a transposed convolution from 1x1, so that every normalisation gets a feature map.
+        # A linear layer, computed as a transposed convolution of a 1x1 map, so that normalisation gets a feature map.
         projection = initialized(nn.ConvTranspose2d(spec.latent_size + classes, channels, sizes[-1]))
         layers = [nn.Sequential(spec.normalize("generator", projection, channels), nn.ReLU())]
         for level in range(levels - 1, 0, -1):
@@ -35,7 +35,7 @@ class DcganGenerator(nn.Module):
         self.to_image = nn.Sequential(doubling(channels, spec.channels, sizes[0]), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,)."""
+        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
         if self.classes:
             assert labels is not None, "a conditional generator needs labels"
             z = torch.cat([z, one_hot(labels, self.classes).to(z.dtype)], dim=1)
@@ -50,12 +50,13 @@ class Dcgan(Plugin):
     except the last (paper: batch norm). ReLU follows, and tanh after the last layer. Initial weights are from
     N(0, 0.02^2), section 4.
 
-    Here images have any size from 4x4. Sides are halved from the image down, rounded up, until they are 3 or 4: 28, 14,
-    7, 4 for MNIST. Channels are at most 8 times `width`. Transposed convolutions have the exact output size, without
-    cropping. Initial scales of norms are 1. The authors' code draws them around 1.
+    Here images may have any size from 4x4. The sides of the feature maps are found from the image's side: it is halved,
+    rounded up, until it is at most 4. For MNIST they are 28, 14, 7 and 4. A layer has at most 8 times `width` channels.
+    Transposed convolutions have the exact output size, without cropping. The initial scales of normalisation layers
+    are 1; the authors' code draws them around 1.
 
-    When to use: the baseline of most GANs, with or without classes in the data.
-    When not: to generate a requested class: `conditional_dcgan`. For points: `mlp`.
+    When to use: as the baseline of most GANs, with or without classes in the data.
+    When not: to generate requested classes, use `conditional_dcgan`; for points, use `mlp`.
     """
 
     name = "dcgan"
@@ -74,11 +75,11 @@ class Dcgan(Plugin):
 class ConditionalDcgan(Dcgan):
     """DCGAN's generator with the class as an input.
 
-    Source: Mirza 2014, section 3.2, on the network of Radford 2015. The class is appended to z as a one-hot vector.
+    Source: Mirza 2014, section 3.2, applied to Radford 2015's network. The class is appended to z as a one-hot vector.
     Radford's code for MNIST also appends it in every further layer.
 
     When to use: to generate requested classes, with the discriminator of the same name.
-    When not: images without labels: `dcgan`.
+    When not: for images without labels, use `dcgan`.
     """
 
     name = "conditional_dcgan"

@@ -21,9 +21,9 @@ from gankit_plugins.layers.igan import (
 class IganGenerator(nn.Module):
     """Network of three parallel paths from z to the image, whose outputs are added.
 
-    z is mapped to two sets of features, one of 4x4 and one of R/4 x R/4; the resolution R is a multiple of 4. The first
-    set is enlarged to R x R by a long path and by a short cut, the second set by one layer. With enough `channels` the
-    two sets have more values than the image, which the paper calls overcomplete.
+    z is mapped to two sets of feature maps, one of 4x4 and one of R/4 x R/4; the resolution R is a multiple of 4. The
+    first set is enlarged to R x R by a long path and by a shortcut, the second set by one layer. With enough `channels`
+    the two sets have more values than the image, which the paper calls overcomplete.
     """
 
     def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
@@ -42,22 +42,23 @@ class IganGenerator(nn.Module):
         self.to_image = image_layer(spec, channels, normalize_output)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size); labels are unused."""
+        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""
         small = self.to_small(z).view(-1, self.channels, 4, 4)
         large = self.to_large(z).view(-1, self.channels, self.side, self.side)
         return self.to_image(self.long_way(small) + self.short_cut(small) + self.from_large(large))
 
 
 class Igan(Plugin):
-    """IGAN's generator: two sets of features, enlarged to an image on three paths that are added.
+    """IGAN's generator: two sets of features, enlarged to an image by three paths whose outputs are added.
 
-    Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels; here for any multiple of 4. The long
-    path enlarges 4 to R by the prime factors of R/4, with a 3x3 convolution before each. The short cut, one transposed
-    convolution of kernel and stride R/4, has a gradient even if that of the long path vanishes. The setting
-    `normalization.generator` applies to every convolution. LeakyReLU 0.02 follows, and tanh after the last one.
+    Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels. Here the side R of an image may be any
+    multiple of 4. The long path enlarges the side from 4 to R by the prime factors of R/4, with a 3x3 convolution
+    before each enlargement. The shortcut is one transposed convolution with kernel and stride R/4. It has a gradient
+    even if that of the long path vanishes. The setting `normalization.generator` applies to every convolution.
+    LeakyReLU 0.02 follows, and tanh after the last convolution.
 
-    When to use: images without classes, where the single path of DCGAN trains badly.
-    When not: requested classes (`igan_vn`), or very little memory.
+    When to use: for images without classes, where the single path of DCGAN trains badly.
+    When not: to generate requested classes, use `igan_vn`; or with very little memory.
     """
 
     name = "igan"

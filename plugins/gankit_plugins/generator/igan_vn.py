@@ -23,10 +23,10 @@ from gankit_plugins.layers.per_class import from_groups, route, to_groups
 class IganVnGenerator(nn.Module):
     """Network with a trunk for all classes and branches for each class.
 
-    All classes share the two sets of features of `IganGenerator`, and the long path and the short cut of the smaller
-    set. Each class has two branches, whose outputs are added: one for the sum of the shared paths, and one (the paper's
-    IBlock) that enlarges the larger set from R/4 to R/2 to R. A convolution follows every enlargement except the short
-    cut. The branches of all N classes are computed as grouped convolutions.
+    All classes share the two sets of features of `IganGenerator`, and the long path and the shortcut of the smaller
+    set. Each class has two branches, whose outputs are added. One branch processes the sum of the shared paths. The
+    other one (the paper's IBlock) enlarges the larger set from R/4 to R/2 to R. A convolution follows every enlargement
+    except the shortcut. The branches of all N classes are computed as grouped convolutions.
     """
 
     def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
@@ -57,9 +57,9 @@ class IganVnGenerator(nn.Module):
         self.to_image = image_layer(spec, channels, normalize_output, N)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size) and labels (B,), unused with one class.
+        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size) and labels (B,).
 
-        In training mode every class must have the same number of images.
+        With one class, labels are unused. In training mode, every class must have the same number of images.
         """
         small = self.to_small(z).view(-1, self.channels, 4, 4)
         large = self.to_large(z).view(-1, self.channels, self.side, self.side)
@@ -75,14 +75,14 @@ class IganVnGenerator(nn.Module):
 class IganVn(Plugin):
     """IGAN_vN's generator: one network for any number of classes, with branches for each class.
 
-    Source: Meng 2021, section 1.2, figures 6 and 7. The trunk is shared. Each class has two branches and its own last
-    convolution. The branches are grouped convolutions, so a batch costs about the same for N classes as for one. With
-    one class, or images without classes, it is a deeper IGAN.
+    Source: Meng 2021, section 1.2, figures 6 and 7. All classes share the trunk. Each class has two branches and its
+    own last convolution. The branches are grouped convolutions, so a batch costs about the same for N classes as for
+    one. With one class, or images without classes, it is a deeper IGAN.
 
     Batches must have the same number of images of each class: `train.batch_size` must be a multiple of N.
 
-    When to use: 2 to about 50 classes that should not mix.
-    When not: hundreds of classes, with few images for each branch; use a conditional network, such as
+    When to use: for 2 to about 50 classes whose images should not mix.
+    When not: for hundreds of classes, with few images for each branch, use a conditional network, such as
     `conditional_dcgan`.
     """
 
@@ -112,7 +112,7 @@ class IganV2(IganVn):
     Source: Meng 2021, section 1.2, figure 5.
 
     When to use: to reproduce the paper's two-class experiments; other numbers of classes are an error.
-    When not: otherwise; `igan_vn` is the same network for any number of classes.
+    When not: in other cases prefer `igan_vn`, the same network for any number of classes.
     """
 
     name = "igan_v2"

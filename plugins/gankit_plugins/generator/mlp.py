@@ -13,7 +13,7 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class FullyConnectedGenerator(nn.Module):
-    """Fully connected network from z to all values of an image."""
+    """Fully connected network that maps z to all values of an image."""
 
     def __init__(self, spec: Spec, hidden: list[int]) -> None:
         super().__init__()
@@ -27,18 +27,18 @@ class FullyConnectedGenerator(nn.Module):
         self.to_image = nn.Linear(width, spec.channels * spec.resolution**2)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1] of z (B, latent_size); labels are unused."""
+        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""
         return self.to_image(self.hidden(z)).tanh().view(-1, *self.shape)
 
 
 class MlpGenerator(Plugin):
     """Fully connected generator, for images of any size or for points.
 
-    Source: Goodfellow 2014, section 5. The setting `normalization.generator` applies to every hidden layer. ReLU
-    follows, and tanh after the last layer.
+    Source: Goodfellow 2014, section 5. The setting `normalization.generator` applies to every hidden layer, before its
+    ReLU. The activation of the last layer is tanh.
 
-    When to use: points, small images, and to reproduce the first GAN.
-    When not: images larger than about 64x64; convolutions use the similarity of neighbouring pixels.
+    When to use: for points, for small images, and to reproduce the first GAN.
+    When not: for images larger than about 64x64, use `dcgan`: convolutions use the similarity of neighbouring pixels.
     """
 
     name = "mlp"

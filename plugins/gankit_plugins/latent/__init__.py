@@ -1,1 +1,1 @@
-"""Priors of z."""
+"""Prior distributions of z, the input of the generator."""

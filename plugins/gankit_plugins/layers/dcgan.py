@@ -15,19 +15,19 @@ DEVIATION = 0.02
 """Standard deviation of the initial weights (Radford 2015, section 4)."""
 
 SMALLEST = 4
-"""Largest side of the smallest feature map, and the side of the smallest possible image."""
+"""Maximum side of the smallest feature map, and also minimum side of an image, in pixels."""
 
 WIDEST = 8
-"""Largest number of channels, as a multiple of `width`. Each halving of the size doubles the channels."""
+"""Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def sides(resolution: int) -> list[int]:
-    """Return the sides of all feature maps, from the image down: halved, rounded up, until they are at most 4.
+    """Return the sides of all feature maps, starting with the image. Each is half of the one before, rounded up.
 
-    For 64 it is [64, 32, 16, 8, 4] as in the paper, for 28 it is [28, 14, 7, 4]. The last side is 3 or 4, or 2 for an
-    image of 4 pixels. Smaller images raise an InputError.
+    For an image of 64 pixels they are [64, 32, 16, 8, 4], as in the paper; for 28 pixels they are [28, 14, 7, 4]. The
+    last side is 3 or 4, or 2 for an image of 4 pixels. Smaller images raise an InputError.
     """
     if resolution < SMALLEST:
         raise InputError(f"data: images are {resolution} pixels wide, and dcgan needs {SMALLEST} or more; use mlp")
@@ -38,17 +38,17 @@ def sides(resolution: int) -> list[int]:
 
 
 def channels_at(level: int, width: int) -> int:
-    """Return the channels after `level` >= 1 halvings: `width`, doubled with every further halving, up to 8 `width`."""
+    """Return the number of channels after `level` >= 1 downsamplings: width * 2^(level - 1), at most 8 * width."""
     return width * min(2 ** (level - 1), WIDEST)
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution of kernel 5 and stride 2 (Radford 2015, figure 1). It halves the side, rounded up."""
+    """Return a convolution with kernel 5 and stride 2 (Radford 2015, figure 1). It halves the side, rounded up."""
     return initialized(nn.Conv2d(before, after, 5, stride=2, padding=2))
 
 
 def doubling(before: int, after: int, side: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution to any `side`, even or odd. The side of its input is half of it, rounded up."""
+    """Return a transposed convolution to feature maps with side `side`. The input has half this side, rounded up."""
     return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1 - side % 2))
 
 

@@ -20,7 +20,7 @@ def activated(spec: Spec, player: Player, layer: nn.Module, features: int) -> nn
 
 
 def convolution(channels: int, groups: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution with as many outputs as inputs: `channels` for each group."""
+    """Return a 3x3 convolution with equal numbers of input and output channels: `channels` in each group."""
     return nn.Conv2d(channels * groups, channels * groups, 3, padding=1, groups=groups)
 
 
@@ -33,10 +33,10 @@ def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> 
 
 
 def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) -> nn.Module:
-    """Return a layer that enlarges a feature map by `factor`, with `channels` for each group.
+    """Return a layer that multiplies the side of feature maps by `factor`, with `channels` channels in each group.
 
-    `transposed`: a transposed convolution with kernel factor + 2, so that neighbouring outputs overlap.
-    `pixel_shuffle`: a 3x3 convolution to factor^2 times the channels, rearranged in space (Shi 2016).
+    `how` = "transposed": a transposed convolution with kernel factor + 2, so that neighbouring outputs overlap.
+    `how` = "pixel_shuffle": a 3x3 convolution to factor^2 times the channels, rearranged in space (Shi 2016).
     """
     c = channels * groups
     if how == "transposed":
@@ -45,7 +45,7 @@ def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) ->
 
 
 def single_enlargement(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with kernel = stride = `factor`, so that outputs do not overlap.
+    """Return a transposed convolution with kernel and stride equal to `factor`, so that outputs do not overlap.
 
     It computes the same function as a 1x1 convolution with PixelShuffle.
     """
@@ -53,7 +53,7 @@ def single_enlargement(channels: int, factor: int) -> nn.ConvTranspose2d:
 
 
 def prime_factors(n: int) -> list[int]:
-    """Return the prime factors in ascending order: [2, 2, 2, 3] for 24, [] for 1."""
+    """Return the prime factors of `n` in ascending order: [2, 2, 2, 3] for 24, [] for 1."""
     factors, p = [], 2
     while n > 1:
         while n % p == 0:

@@ -8,12 +8,16 @@ from gankit import Spec
 
 
 def maxout(x: Tensor, pieces: int) -> Tensor:
-    """Return h_i(x) = max over j of z_ij (Goodfellow 2013, section 3), from (B, units * pieces) to (B, units)."""
+    """Return the maximum of each unit's pieces, (B, units), for x (B, units * pieces): h_i = max over j of z_ij.
+
+    Source:
+        Goodfellow 2013, section 3.
+    """
     return x.unflatten(1, (-1, pieces)).amax(dim=2)
 
 
 def to_unit_interval(images: Tensor) -> Tensor:
-    """Return images in [-1, 1] scaled to [0, 1], as in the papers of these networks."""
+    """Scale images from [-1, 1] to [0, 1], as in the papers that use maxout discriminators."""
     return (images + 1) / 2
 
 
@@ -29,6 +33,6 @@ class Maxout(nn.Module):
 
 
 def maxout_layer(spec: Spec, before: int, units: int, pieces: int) -> nn.Sequential:
-    """Return a linear layer with the normalisation of the recipe, followed by maxout."""
+    """Return a linear layer with the recipe's normalisation for D, followed by maxout."""
     linear = nn.Linear(before, units * pieces)
     return nn.Sequential(spec.normalize("discriminator", linear, units * pieces), Maxout(pieces))

@@ -1,8 +1,8 @@
 """Separate networks for N classes, computed as one network.
 
 N networks of the same architecture are computed as one network of grouped convolutions: group k of its channels is the
-network of class k. A batch with n images of each class becomes a batch of n rows. Row i has N groups of channels, with
-the i-th image of each class.
+network of class k. A batch with n images of each class becomes a batch of n rows. Row i contains the i-th image of each
+class, each in the group of channels of its class.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from gankit import InputError
 
 
 class Route(NamedTuple):
-    """Positions of the images of a batch in rows and groups."""
+    """Row and channel group of each image of a batch, in the input of the combined network."""
 
     slots: Tensor
-    """Position of each image, (B,) int64: row * N + class."""
+    """Position of each image, row * N + class, (B,) int64."""
 
     rows: int
     classes: int
 
 
 def route(labels: Tensor, classes: int, balanced: bool) -> Route:
-    """Return the positions of images with labels (B,) in rows and groups.
+    """Return the row and the channel group of each image of a batch.
 
     Args:
-        labels: (B,) int64.
-        classes: N.
-        balanced: whether every class has B / N images, as in training. B must then be a multiple of N, and the CPU does
-            not wait for the device. Otherwise there are as many rows as images of the most frequent class, and groups
-            of other classes may be empty.
+        labels: labels of the images, (B,) int64.
+        classes: N, number of classes.
+        balanced: True if every class has B / N images, as in training. B must then be a multiple of N, and the CPU does
+            not wait for the device. If False, there are as many rows as images of the most frequent class, and the
+            groups of other classes may be empty in some rows.
     """
     is_class = labels[:, None] == torch.arange(classes, device=labels.device)
     earlier = is_class.cumsum(0).gather(1, labels[:, None])[:, 0] - 1
@@ -48,9 +48,10 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
 
 
 def to_groups(x: Tensor, routing: Route | None) -> Tensor:
-    """Return x (B, C, ...) as (rows, N * C, ...). Without a route, for one class, return x itself.
+    """Rearrange x (B, C, ...) to (rows, N * C, ...), with one group of channels for each class.
 
-    A training batch that is not balanced raises an InputError. On a GPU it is a failed assertion.
+    If `routing` is None, there is one class, and x is returned unchanged. A training batch with unequal numbers of
+    images per class raises an InputError on the CPU, and causes a failed device-side assertion on a GPU.
     """
     if routing is None:
         return x
@@ -66,7 +67,7 @@ def to_groups(x: Tensor, routing: Route | None) -> Tensor:
 
 
 def from_groups(y: Tensor, routing: Route | None) -> Tensor:
-    """Return y (rows, N * C, ...) as (B, C, ...), in the order of the images: the inverse of `to_groups`."""
+    """Rearrange y (rows, N * C, ...) to (B, C, ...), in the order of the images: the inverse of `to_groups`."""
     if routing is None:
         return y
     return y.reshape(routing.rows * routing.classes, y.shape[1] // routing.classes, *y.shape[2:]).index_select(

@@ -1,4 +1,4 @@
-"""Layers with weights, their weights as matrices, and the setting of the players on which a plugin acts."""
+"""Types of layers with weights, functions that return the weights as matrices, and type of the setting `players`."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def filters(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer as `as_matrices` does."""
+    """Return the weight of a layer as one matrix per group, (groups, m, n); see `as_matrices`."""
     assert isinstance(layer.weight, Tensor)
     return as_matrices(layer.weight, getattr(layer, "groups", 1), isinstance(layer, TRANSPOSED))
 
 
 def as_matrices(weight: Tensor, groups: int, transposed: bool) -> Tensor:
-    """Return a layer's weight as (groups, m, n): for each group, one row of n values for each of m output channels.
+    """Return a layer's weight as one matrix per group, (groups, m, n). Each of the m rows is an output channel.
 
-    The networks of several classes are the groups of one layer.
+    If the layer is part of per-class networks, each group belongs to one class.
     """
     if not transposed:
         return weight.reshape(groups, weight.shape[0] // groups, -1)
-    # The shape is (in, out / groups, ...), with the groups along the inputs.
+    # A transposed convolution's weight has the shape (in, out / groups, ...): the groups divide its input channels.
     inputs, outputs = weight.shape[0] // groups, weight.shape[1]
     return weight.reshape(groups, inputs, outputs, -1).transpose(1, 2).reshape(groups, outputs, -1)

@@ -1,4 +1,4 @@
-"""Logger to one CSV table."""
+"""Logger that writes one CSV table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the columns, in the order of their first occurrence, and one row for each iteration with numbers."""
+    """Return the column names, in order of first occurrence, and one table row for each iteration that logs numbers."""
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:
         if numbers := scalars(row):
@@ -28,14 +28,14 @@ def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
 class Csv(Logger):
     """Writes all numbers of a run to `log.csv`: a row for each logged iteration, a column for each number.
 
-    Columns are named by their paths: `loss/discriminator/adversarial`, `metrics/fid`. The table is written from
-    log.jsonl when a run starts, resumes or logs a number without a column. It has the content of log.jsonl except the
-    warnings.
+    A column's name is the path of its number in log.jsonl: `loss/discriminator/adversarial`, `metrics/fid`. The whole
+    table is written again from log.jsonl when a run starts or resumes, and when it logs metrics or a number without a
+    column. It contains all numbers of log.jsonl, but not the warnings.
 
     Source: RFC 4180 (2005).
 
     When to use: to open a run in a spreadsheet, or with `pandas.read_csv`.
-    When not: if you can read log.jsonl.
+    When not: if your programs can read log.jsonl.
     """
 
     name = "csv"
@@ -61,7 +61,7 @@ class Csv(Logger):
 
     def write(self, row: Row) -> None:
         numbers = scalars(row)
-        # Metrics belong to the row of the losses of the same iteration, which are logged before.
+        # Metrics are added to the row of the same iteration's losses, which is already in the file.
         if "metrics" in row or not numbers.keys() <= set(self.columns):
             self._rewrite()
         elif numbers:
@@ -70,4 +70,4 @@ class Csv(Logger):
                 csv.DictWriter(file, self.columns, lineterminator="\n").writerow(values)
 
     def close(self, run: Run) -> None:
-        """Do nothing: the file is not open between two rows."""
+        """Do nothing: the file is opened and closed for each row."""

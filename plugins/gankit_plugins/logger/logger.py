@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from gankit import Run
 
 Row = dict[str, Any]
-"""A row of log.jsonl: the iteration, and `loss` with learning rates, or `metrics`, or a `warning`."""
+"""A row of log.jsonl: an iteration, with its losses and learning rates, or its metrics, or a warning."""
 
 
 def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
-    """Return nested dictionaries as one, with paths as keys: `loss/discriminator/real` for the separator `/`."""
+    """Flatten a nested dictionary. The keys become paths, such as `loss/discriminator/real` for the separator `/`."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         inner = flatten(value, separator) if isinstance(value, dict) else None
@@ -27,9 +27,10 @@ def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """Return the numbers of a row by path, without the iteration and the protocol of the metrics.
+    """Return the numbers in a row of log.jsonl, by path. The iteration and the evaluation protocol are left out.
 
-    The duration of an evaluation is `evaluation/seconds`; `seconds` is the time since the start of the run.
+    In a row of metrics, `seconds` is the duration of the evaluation; its key here is `evaluation/seconds`. In a row of
+    losses, `seconds` is the time since the start of the run.
     """
     values = {key: value for key, value in row.items() if key not in ("iteration", "protocol", "settings")}
     if "metrics" in values and "seconds" in values:
@@ -38,23 +39,23 @@ def scalars(row: Row) -> dict[str, float]:
 
 
 def kind_of(row: Row) -> str:
-    """Return the kind of a row of numbers. An iteration has at most one row of each kind."""
+    """Return the kind of a row of numbers: `loss` or `metrics`. An iteration has at most one row of each kind."""
     return "loss" if "loss" in row else "metrics"
 
 
 def read_rows(directory: Path) -> list[Row]:
-    """Return all rows of a run's log.jsonl. A resumed run has removed those after its checkpoint."""
+    """Return all rows of a run's log.jsonl. A resumed run first removes the rows after its checkpoint from the file."""
     log = directory / "log.jsonl"
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 def all_warnings(directory: Path) -> str:
-    """Return all warnings of a run, one per line, after their iterations."""
+    """Return all warnings of a run as text, one per line: the iteration, a colon, and the warning."""
     return "".join(f"{row['iteration']}: {row['warning']}\n" for row in read_rows(directory) if "warning" in row)
 
 
 class Logger(Plugin):
-    """A plugin that logs a run to another place.
+    """Base class of plugins that log a run to a file or service besides log.jsonl.
 
     A subclass implements `open`, `write` and `close`. Without a run directory, as in a `Session`, nothing is logged.
     An error in `open` ends the run before the first iteration. A later error causes one warning, and the run continues
@@ -62,31 +63,31 @@ class Logger(Plugin):
     """
 
     library: ClassVar[tuple[str, ...]] = ()
-    """Modules that the logger imports. The extra of the logger's name installs them."""
+    """Names of the modules that the logger imports. The pip extra with the logger's name installs them."""
 
     def __init__(self, config: Settings) -> None:
         super().__init__(config)
         self.active = False
 
     def open(self, run: Run, directory: Path) -> None:
-        """Begin or continue to log a run."""
+        """Start logging a run, or continue its log after it is resumed."""
         raise NotImplementedError
 
     def write(self, row: Row) -> None:
-        """Log a row of log.jsonl."""
+        """Write one row of log.jsonl to the logger's file or service."""
         raise NotImplementedError
 
     def close(self, run: Run) -> None:
-        """Finish. Called after errors too."""
+        """End the log of a run. This method is also called if the run ends with an error."""
         raise NotImplementedError
 
     def catch_up(self, directory: Path) -> None:
-        """Write the rows that were logged while this logger had failed. For loggers with an `UploadState`."""
+        """Write all rows of log.jsonl, in case some were missed. An `UploadState` skips rows already sent."""
         rows = read_rows(directory)
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # The loggers write all warnings at once, so the last one is enough.
+        # Write only the last warning, because for each warning a logger writes all warnings of the run.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 
@@ -115,7 +116,7 @@ class Logger(Plugin):
         self.active = False
 
     def attempt(self, run: Run, action: Callable[[], None]) -> None:
-        """Call `action` unless the logger has failed. Warn if it fails now."""
+        """Call `action`, unless the logger has failed before. If `action` fails, log a warning and stop this logger."""
         if not self.active:
             return
         try:

@@ -1,4 +1,4 @@
-"""Logger to MLflow."""
+"""Logger that sends a run to MLflow."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ class Mlflow(Logger):
     """Logs a run to MLflow: numbers, grids, warnings and recipe, to an SQLite file in the run directory or to a server.
 
     `mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db` shows the file, if the full `mlflow` is installed.
-    `uri` names a server or a store for all runs. MLflow's telemetry is off, unless MLFLOW_DISABLE_TELEMETRY is set.
-    A resumed run continues as the same run and omits what was logged already, which cannot be removed. It
-    is identical anyway, because resume is exact; on another machine the last digits may differ.
-    Requires `pip install 'gankit[mlflow]'`.
+    `uri` names a server or a store for all runs. MLflow's telemetry is off; set the environment variable
+    MLFLOW_DISABLE_TELEMETRY to change this. Requires `pip install 'gankit[mlflow]'`.
+
+    A resumed run continues the same run in MLflow. Rows that MLflow already has cannot be removed and are not sent
+    again. They are identical to the rows of the resumed run, because resume is exact; on another machine the last
+    digits may differ.
 
     Source: the library `mlflow`.
 
     When to use: if you keep experiments in MLflow.
-    When not: to view a run on this machine only: `tensorboard` is smaller.
+    When not: to view a run on this machine only, use `tensorboard`, which is smaller.
     """
 
     name = "mlflow"
@@ -57,9 +59,9 @@ class Mlflow(Logger):
     config: Config
 
     def open(self, run: Run, directory: Path) -> None:
-        # Without this, MLflow sends usage data to its developers.
+        # Without this variable, MLflow sends usage data to its developers.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # Without this, MLflow logs the creation of its database tables.
+        # Without this variable, MLflow prints messages when it creates its database tables.
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from mlflow import MlflowClient
 
@@ -69,7 +71,7 @@ class Mlflow(Logger):
         uri = self.config.uri or f"{SQLITE}{folder / 'mlflow.db'}"
         self.client = MlflowClient(uri)
         if self.uploaded.run_id is None:
-            # MLflow's default for an SQLite store is the current folder.
+            # Store artifacts beside the SQLite file. MLflow's default is the current folder.
             beside = Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts"
             artifacts = beside.as_uri() if uri.startswith(SQLITE) else None
             self.run_id = self.uploaded.set_run_id(self._create_run(self.client, run, artifacts))
@@ -79,7 +81,7 @@ class Mlflow(Logger):
         self.catch_up(directory)
 
     def _create_run(self, client: MlflowClient, run: Run, artifacts: str | None) -> str:
-        """Create a run with the recipe as its parameters; return its identifier."""
+        """Create an MLflow run with the recipe as its parameters; return the run's identifier."""
         from mlflow.entities import Param
 
         name = self.config.experiment or run.recipe.name

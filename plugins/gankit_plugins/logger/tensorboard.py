@@ -1,4 +1,4 @@
-"""Logger to TensorBoard."""
+"""Logger that writes TensorBoard files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def pixels(image: Image) -> Tensor:
-    """Return (H, W, 3) uint8 of an image."""
+    """Return an image as a tensor (H, W, 3) uint8 of RGB values."""
     rgb = image.convert("RGB")
     return torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8).view(rgb.height, rgb.width, 3)
 
@@ -26,14 +26,14 @@ def pixels(image: Image) -> Tensor:
 class TensorBoard(Logger):
     """Logs a run for TensorBoard: numbers, grids, warnings, and the recipe as text and as hyperparameters.
 
-    `tensorboard --logdir runs` shows all runs side by side. A resumed run writes the step from which TensorBoard
-    discards what an earlier process wrote (`purge_step`), so nothing is shown twice. Requires
+    `tensorboard --logdir runs` shows all runs side by side. When a run is resumed, TensorBoard discards the values
+    after the checkpoint that the earlier process wrote (`purge_step`), so no value is shown twice. Requires
     `pip install 'gankit[tensorboard]'`.
 
     Source: TensorBoard's event files, as `torch.utils.tensorboard` writes them.
 
     When to use: to view curves and images of one or several runs in a browser, without a service.
-    When not: if the terminal and samples/ are enough.
+    When not: if the terminal and the images in samples/ are enough.
     """
 
     name = "tensorboard"
@@ -63,7 +63,7 @@ class TensorBoard(Logger):
             self.writer.add_scalar(name, value, row["iteration"])
         if "warning" in row:
             self.writer.add_text("warning", row["warning"], row["iteration"])
-        # If the process is killed, TensorBoard has the same rows as log.jsonl.
+        # Flush after every row, so that TensorBoard has the same rows as log.jsonl even if the process is killed.
         self.writer.flush()
 
     @hookimpl

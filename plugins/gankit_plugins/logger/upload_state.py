@@ -8,13 +8,14 @@ from pathlib import Path
 
 
 class UploadState:
-    """The rows and images that a service already has, in a file of the run directory.
+    """Record of the rows and images that a service already has, in a file of the run directory.
 
-    A killed run resumes from its last checkpoint and trains some iterations again. Resume is exact, so their rows have
-    been sent already. The checkpoint cannot hold this record, because it is older than the last row.
+    A killed run resumes from its last checkpoint and trains the iterations after it again. Resume is exact, so the rows
+    of these iterations have been sent already. The checkpoint is older than these rows, so it cannot contain the
+    record.
 
     Args:
-        file: the file; its folder is created.
+        file: file of the record; its folder is created.
     """
 
     def __init__(self, file: Path) -> None:
@@ -22,13 +23,13 @@ class UploadState:
         file.parent.mkdir(parents=True, exist_ok=True)
         state = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         self.run_id: str | None = state.get("run")
-        """The service's identifier of the run, or None before it has one."""
+        """Identifier of the run in the service, or None if the run does not have one yet."""
 
         self.count: int = state.get("count", 0)
-        """Number of rows and images sent."""
+        """Number of rows and images sent so far."""
 
         self.last: dict[str, int] = state.get("last", {})
-        """Last iteration sent, for each kind of row and for images."""
+        """Iteration of the last row or image that was sent, by kind."""
 
     def set_run_id(self, run_id: str) -> str:
         """Store the run's identifier, and return it."""
@@ -37,11 +38,11 @@ class UploadState:
         return run_id
 
     def lacks(self, kind: str, iteration: int) -> bool:
-        """Return whether a row or image has not been sent yet."""
+        """Return True if the row or image of the given kind and iteration has not been sent yet."""
         return iteration > self.last.get(kind, -1)
 
     def record(self, kind: str, iteration: int) -> None:
-        """Record that a row or image was sent."""
+        """Record that the row or image of the given kind and iteration was sent."""
         self.last[kind] = iteration
         self.count += 1
         self._save()

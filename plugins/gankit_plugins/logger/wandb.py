@@ -1,4 +1,4 @@
-"""Logger to Weights & Biases."""
+"""Logger that sends a run to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ if TYPE_CHECKING:
 
 
 FLUSH_SECONDS = 0.1
-"""Time until a row is written to the disk. A killed process loses the rows of this time; wandb's default is 15 s."""
+"""Time in seconds until wandb writes a row to disk (wandb's default: 15). A killed process loses unwritten rows."""
 
 
 class WeightsAndBiases(Logger):
     """Logs a run to Weights & Biases: numbers, grids, warnings and recipe, on the disk or to the service.
 
-    Offline, nothing leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb's error reports are
-    off, unless WANDB_ERROR_REPORTING is set. A resumed run has the same id, offline in another folder, and omits what
-    was logged already, which cannot be removed. It is identical anyway, because resume is exact; on another machine
-    the last digits may differ. A killed process may lose the rows of its last 0.1 s for good. The x-axis of plots is
-    `iteration`; wandb's own step counts rows and images. Requires `pip install 'gankit[wandb]'`.
+    Offline, no data leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb's error reports are
+    off; set the environment variable WANDB_ERROR_REPORTING to change this. The x-axis of plots is `iteration`; wandb's
+    own step counts rows and images. Requires `pip install 'gankit[wandb]'`.
+
+    A resumed run has the same id; offline it has another folder. Rows that wandb already has cannot be removed and are
+    not sent again. They are identical to the rows of the resumed run, because resume is exact; on another machine the
+    last digits may differ. If the process is killed, the rows of its last 0.1 s may be lost.
 
     Source: the library `wandb`.
 
     When to use: if you keep and share runs in Weights & Biases.
-    When not: to view a run on this machine only: `tensorboard` has a viewer that needs no account.
+    When not: to view a run on this machine only, use `tensorboard`, whose viewer needs no account.
     """
 
     name = "wandb"
@@ -54,7 +56,7 @@ class WeightsAndBiases(Logger):
     config: Config
 
     def open(self, run: Run, directory: Path) -> None:
-        # Without this, wandb sends its errors to its developers, offline too.
+        # Without this variable, wandb sends reports of its own errors to its developers, even offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
@@ -66,16 +68,16 @@ class WeightsAndBiases(Logger):
             dir=folder,
             id=self.uploaded.run_id or self.uploaded.set_run_id(secrets.token_hex(4)),
             resume="allow",
-            # Another run of the same process continues.
+            # Create a new wandb run, so that other runs of this process stay active.
             reinit="create_new",
             project=self.config.project or run.recipe.name,
             entity=self.config.entity,
             name=self.config.run or directory.resolve().name,
             config=run.recipe.to_dict(),
             settings=wandb.Settings(
-                console="off",  # the progress display uses the terminal
+                console="off",  # do not capture the terminal, which gankit's progress display uses
                 silent=self.config.mode == "offline",
-                allow_val_change=True,  # a resumed run may have more iterations
+                allow_val_change=True,  # a resumed run may have a larger `train.iterations`
                 x_transaction_log_flush_interval=FLUSH_SECONDS,
             ),
         )
@@ -100,7 +102,7 @@ class WeightsAndBiases(Logger):
 
     def _send(self, kind: str, iteration: int, values: dict[str, Any]) -> None:
         if self.uploaded.lacks(kind, iteration):
-            # A row that is not committed is lost if the process is killed. A committed step takes no more rows.
+            # Commit each row, so that it is not lost if the process is killed. Each row needs its own step number.
             self.run.log({"iteration": iteration} | values, step=self.uploaded.count, commit=True)
             self.uploaded.record(kind, iteration)
 

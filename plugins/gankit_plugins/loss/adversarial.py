@@ -1,4 +1,4 @@
-"""Base class of losses with one function of the logits for each player."""
+"""Base class of losses that consist of one function of D's logits for each player."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from gankit import LossTerm, Player, Plugin, Step, hookimpl
 
 
 class AdversarialLoss(Plugin):
-    """Loss with one function of the logits for each player.
+    """Base class of losses that consist of one function of D's logits for each player.
 
-    With `uses_targets` the functions also take the targets of the step, with `uses_weights` also its weights.
+    If `uses_targets` is True, the functions also take the step's targets. If `uses_weights` is True, they also take
+    the step's weights.
     """
 
     kind = "loss"
 
     discriminator_loss: ClassVar[Callable[..., Tensor]]
-    """Function from (real_logits, fake_logits[, real_target, fake_target[, real_weight, fake_weight]]) to a scalar."""
+    """D's loss: scalar from (real_logits, fake_logits[, real_target, fake_target[, real_weight, fake_weight]])."""
 
     generator_loss: ClassVar[Callable[..., Tensor]]
-    """Function from (fake_logits[, generator_target[, fake_weight]]) to a scalar."""
+    """G's loss, a scalar, from (fake_logits[, generator_target[, fake_weight]])."""
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:

@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return -(t ln D + (1 - t) ln(1 - D)) with D = sigmoid(logits), (B,), in float32 or a wider type.
+    """Return the cross entropy of each image, (B,): -(t ln D + (1 - t) ln(1 - D)) with D = sigmoid(logits).
 
-    The target t is a probability: one number, or (B,).
+    The target t is a probability: one number, or (B,). The result is in float32 or a wider type.
     """
-    # All bfloat16 probabilities above 0.998 are rounded to 1. `logsigmoid` is finite for large logits, where the
-    # logarithm of a sigmoid is not.
+    # Use float32, because bfloat16 rounds all probabilities above 0.998 to 1. Use `logsigmoid`, because the logarithm
+    # of a sigmoid may be infinite for logits far from 0.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if not isinstance(target, Tensor) and target in (0, 1):
-        # The factor of the other logarithm is 0.
+        # One of the two logarithms has the factor 0. It is not computed.
         return -F.logsigmoid(logits if target else -logits)
     return -(target * F.logsigmoid(logits) + (1 - target) * F.logsigmoid(-logits))

@@ -10,10 +10,10 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 
 
 class Hinge(AdversarialLoss):
-    """Hinge loss: only images within the margin have a gradient for D; G increases D's logits.
+    """Hinge loss: D is not trained on images that it classifies with a margin of at least 1; G increases D's logits.
 
-    Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. An image on the correct side of the margin has
-    no gradient for D, so the logits do not grow without bound.
+    Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. An image with a logit beyond the margin (1 or
+    -1) on the correct side has no gradient for D, so the logits do not grow without bound.
 
     When to use: with spectral normalisation, for large and for conditional GANs.
     When not: with label smoothing, which has no effect on this loss.
@@ -23,11 +23,11 @@ class Hinge(AdversarialLoss):
 
     @staticmethod
     def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] of logits (B,) (Miyato 2018, equation 16, negated)."""
+        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] for logits (B,) (Miyato 2018, equation 16, negated)."""
         real, fake = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (real_logits, fake_logits))
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
     @staticmethod
     def generator_loss(fake_logits: Tensor) -> Tensor:
-        """Return -E[D(G(z))] of logits (B,) (Miyato 2018, equation 17)."""
+        """Return -E[D(G(z))] for logits (B,) (Miyato 2018, equation 17)."""
         return -fake_logits.to(torch.promote_types(fake_logits.dtype, torch.float32)).mean()

@@ -1,7 +1,7 @@
 """Label loss of IGAN: cross entropy with a target and a weight for real and for generated images.
 
-Meng 2021 prints four forms of the same expression. Equations 7 and 8 are equal if D(z) means D(G(z)). Some have the
-logarithm to base 2, others the natural one, which differ by a factor. Here all logarithms are natural.
+Meng 2021 prints four forms of the same expression. Equations 7 and 8 are equal if D(z) means D(G(z)). Some forms
+use logarithms to base 2, others natural logarithms, which differ by a constant factor. Here all logarithms are natural.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ class IganLabel(AdversarialLoss):
 
     Source: Meng 2021, equations 1, 7, 8 and 11. Without tricks, D's loss is equation 1, and G's loss is the same cross
     entropy with the target of real images, which does not saturate. With the trick `label_weights` D's loss is equation
-    8. With the trick `label_smoothing`, real targets near 0 and fake targets near 1, it is equation 11. Targets and
+    8. With the trick `label_smoothing`, and real targets near 0 and fake targets near 1, it is equation 11. Targets and
     weights are `step.real_target`, `step.fake_target`, `step.generator_target`, `step.real_weight` and
-    `step.fake_weight`. The last one is also the weight of G's loss.
+    `step.fake_weight`, which is also the weight of G's loss.
 
-    When to use: the IGAN family, or different weights for real and for generated images.
-    When not: without weights: it is equal to `non_saturating`.
+    When to use: for the IGAN family, or for different weights of real and of generated images.
+    When not: without weights, use `non_saturating`, which is then the same loss.
     """
 
     name = "igan_label"
@@ -39,20 +39,22 @@ class IganLabel(AdversarialLoss):
         alpha: Tensor | float = 1.0,
         beta: Tensor | float = 1.0,
     ) -> Tensor:
-        """Return the sum of the weighted cross entropies of both sides, a scalar in float32 or a wider type.
+        """Return the weighted cross entropy of real images plus that of generated images, a scalar.
+
+        It is in float32 or a wider type.
 
         -E[alpha (t ln D(x) + (1 - t) ln(1 - D(x)))] - E[beta (u ln D(G(z)) + (1 - u) ln(1 - D(G(z))))]
 
-        Equations 1, 7 and 8 are the negative of it for t = 1 and u = 0, and equation 11 for t = 0 and u = 1. Equation 9
-        is the optimal D of equation 8: alpha p_data / (alpha p_data + beta p_g).
+        The negative of this sum is equations 1, 7 and 8 for t = 1 and u = 0, and equation 11 for t = 0 and u = 1.
+        Equation 9 is the optimal D of equation 8: alpha p_data / (alpha p_data + beta p_g).
 
         Args:
-            real_logits: (B,), logits of D on real images x.
-            fake_logits: (B,), logits of D on generated images G(z).
+            real_logits: logits of D for real images x, (B,).
+            fake_logits: logits of D for generated images G(z), (B,).
             real_target: t, target probability for x: one number, or (B,).
-            fake_target: u, target probability for G(z).
+            fake_target: u, target probability for G(z): one number, or (B,).
             alpha: weight of the real images: one number, or (B,).
-            beta: weight of the generated images.
+            beta: weight of the generated images: one number, or (B,).
         """
         real = alpha * cross_entropy(real_logits, real_target)
         fake = beta * cross_entropy(fake_logits, fake_target)
@@ -60,8 +62,9 @@ class IganLabel(AdversarialLoss):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0, beta: Tensor | float = 1.0) -> Tensor:
-        """Return -E[beta (g ln D(G(z)) + (1 - g) ln(1 - D(G(z))))] of logits (B,), in float32 or a wider type.
+        """Return -E[beta (g ln D(G(z)) + (1 - g) ln(1 - D(G(z))))] for logits (B,).
 
-        The target g and the weight beta are one number, or (B,).
+        The target g and the weight beta are each one number, or (B,). The result is a scalar in float32 or a wider
+        type.
         """
         return (beta * cross_entropy(fake_logits, target)).mean()

@@ -9,7 +9,7 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 
 
 def squared_error(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return 1/2 E[(D(x) - t)^2], a scalar in float32 or a wider type, of logits (B,) and targets t."""
+    """Return 1/2 E[(D(x) - t)^2] for logits (B,) and targets t. The result is a scalar in float32 or a wider type."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return (logits - target).square().mean() / 2
 
@@ -18,10 +18,10 @@ class LeastSquares(AdversarialLoss):
     """Squared distance of D's output from its target, for both players (LSGAN).
 
     Source: Mao 2017, equation 2 with the targets of equation 9: b = 1 for real images, a = 0 for generated ones, c = 1
-    for G. They are `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the correct side
-    of D's decision boundary still have a gradient.
+    for G. b, a and c are `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the correct
+    side of D's decision boundary still have a gradient.
 
-    When to use: where cross entropy saturates; it is stable at small learning rates.
+    When to use: where cross entropy saturates; this loss is stable at small learning rates.
     When not: with a D whose outputs grow without bound: their squares dominate the loss.
     """
 
@@ -32,13 +32,13 @@ class LeastSquares(AdversarialLoss):
     def discriminator_loss(
         real_logits: Tensor, fake_logits: Tensor, b: Tensor | float = 1.0, a: Tensor | float = 0.0
     ) -> Tensor:
-        """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] of logits (B,) (Mao 2017, equation 2).
+        """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] for logits (B,) (Mao 2017, equation 2).
 
-        The targets b for real images and a for generated ones are one number, or (B,).
+        The targets b for real images and a for generated ones are each one number, or (B,).
         """
         return squared_error(real_logits, b) + squared_error(fake_logits, a)
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, c: Tensor | float = 1.0) -> Tensor:
-        """Return 1/2 E[(D(G(z)) - c)^2] of logits (B,), with the target c of G (Mao 2017, equation 2)."""
+        """Return 1/2 E[(D(G(z)) - c)^2] for logits (B,), with the target c of G (Mao 2017, equation 2)."""
         return squared_error(fake_logits, c)

@@ -14,8 +14,8 @@ class Minimax(NonSaturating):
     Source: Goodfellow 2014, equation 1. The targets of D are `step.real_target` and `step.fake_target`. G maximises its
     cross entropy with 1 - `step.generator_target`. If D is certain that images are generated, G's gradient vanishes.
 
-    When to use: to study the theory, or to show saturation.
-    When not: for good images: `non_saturating` has the same fixed point, and its gradient does not vanish.
+    When to use: to study the theory, or to show how G's gradient vanishes.
+    When not: for good images, use `non_saturating`: it has the same fixed point, and its gradient does not vanish.
     """
 
     name = "minimax"

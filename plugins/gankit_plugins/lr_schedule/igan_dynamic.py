@@ -15,16 +15,16 @@ def igan_dynamic(t: int, end_lr: float, init_set: float, gamma: float) -> float:
 
 
 class IganDynamic(Plugin):
-    """Starts with a high learning rate, which falls quickly to the optimiser's own learning rate.
+    """Starts with a high learning rate, which falls quickly to the optimiser's setting `lr`.
 
     Source: Meng 2021, equation 6: LR(t) = end_lr + 1 / (init_set + gamma t). The optimiser's `lr` is multiplied by
-    LR(t) / end_lr, so it is the final learning rate. With lr = end_lr the learning rate is LR(t), which starts at
+    LR(t) / end_lr, so `lr` is the final learning rate. With lr = end_lr the learning rate is LR(t), which starts at
     0.00053 with the defaults. With lr = 1.5 end_lr, as for the paper's G, it is 1.5 LR(t).
 
     For MNIST and Fashion-MNIST the paper starts at 0.002: init_set = 1 / (0.002 - end_lr) = 555.56.
 
-    When to use: the IGAN family; runs of unknown length.
-    When not: if the learning rate should fall to zero: `polynomial`.
+    When to use: for the IGAN family, and for runs of unknown length.
+    When not: if the learning rate should fall to zero, use `polynomial`.
     """
 
     name = "igan_dynamic"

@@ -12,7 +12,8 @@ from gankit import Plugin, Settings, hookimpl
 def inverse(t: int, init_lr: float, gamma: float, power: float) -> float:
     """Return LR(t) = init_lr (1 + gamma t)^(-power), at iteration t = 0, 1, ...
 
-    Meng 2021, equation 5, has a misprint: the power has no minus sign, although the text describes a fall.
+    Meng 2021, equation 5, has a misprint: the power has no minus sign, although the text describes a learning rate that
+    falls.
     """
     return init_lr * (1 + gamma * t) ** -power
 
@@ -22,8 +23,8 @@ class Inverse(Plugin):
 
     Source: Meng 2021, equation 5. The defaults are those of LeNet in Caffe.
 
-    When to use: runs of unknown length.
-    When not: if the learning rate needs a lower bound: `igan_dynamic`.
+    When to use: for runs of unknown length.
+    When not: if the learning rate needs a lower bound, use `igan_dynamic`.
     """
 
     name = "inverse"

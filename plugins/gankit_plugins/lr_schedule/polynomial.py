@@ -10,9 +10,10 @@ from gankit import Plugin, Run, Settings, hookimpl
 
 
 def polynomial(t: int, init_lr: float, T: int, power: float) -> float:
-    """Return LR(t) = init_lr (1 - t/T)^power, at iteration t = 0, 1, ...; 0 from T on.
+    """Return LR(t) = init_lr (1 - t/T)^power, at iteration t = 0, 1, ..., and 0 for t > T.
 
-    Meng 2021, equation 4, has a misprint: (t/T)^power would rise from 0, although the text describes a fall.
+    Meng 2021, equation 4, has a misprint: (t/T)^power would rise from 0, although the text describes a learning rate
+    that falls.
     """
     return init_lr * max(0.0, 1 - t / T) ** power
 
@@ -22,9 +23,9 @@ class Polynomial(Plugin):
 
     Source: Meng 2021, equation 4, with a misprint corrected.
 
-    When to use: runs of fixed length.
-    When not: for a run that may be extended: `iterations` defaults to train.iterations, so a longer run has different
-    learning rates from its first iteration on.
+    When to use: for runs of fixed length.
+    When not: for a run that may get more iterations later: `iterations` defaults to train.iterations, so a longer run
+    has different learning rates from its first iteration on.
     """
 
     name = "polynomial"

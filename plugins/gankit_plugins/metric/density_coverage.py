@@ -9,9 +9,13 @@ from gankit_plugins.metric.neighbours import neighbours_in
 
 
 class DensityCoverage(Plugin):
-    """Density of real images around the generated ones, and coverage of the real images by generated ones.
+    """Density of real images around generated images, and coverage of real images by generated images.
 
-    Source: Naeem 2020, equations 3 and 4, with k = 5. Density may be above 1.
+    Each real image has a ball that extends to its k-th nearest real neighbour. Density is the number of balls that
+    contain a generated image, averaged over the generated images and divided by k; it may be above 1. Coverage is the
+    proportion of balls that contain at least one generated image.
+
+    Source: Naeem 2020, equations 3 and 4, with k = 5.
 
     When to use: in place of `precision_recall` when the real images have outliers.
     When not: to compare with papers that report precision and recall.
@@ -29,8 +33,7 @@ class DensityCoverage(Plugin):
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         k = min(self.config.k, len(comparison.real.images) - 1)
         neighbours = neighbours_in(comparison, k)
-        # The ball of a real image extends to its k-th nearest real neighbour. Density is the mean number of balls that
-        # contain a generated image, divided by k (equation 3). Coverage is the proportion of balls that contain one.
+        # Naeem 2020: density is equation 3, coverage is equation 4.
         density = neighbours.num_pairs[k - 1].double() / (k * len(comparison.fake.images))
         coverage = (neighbours.nonempty_order <= k).double().mean()
         return {"density": density.item(), "coverage": coverage.item()}

@@ -10,18 +10,18 @@ from gankit_plugins.metric.require_inception import require_inception
 
 
 def mean_and_covariance(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean (F,) and the unbiased covariance (F, F) of (N, F) features, in double precision."""
+    """Return the mean (F,) and the unbiased covariance (F, F) of features (N, F), in double precision."""
     features = features.double()
     return features.mean(0), features.T.cov().view(features.shape[1], features.shape[1])
 
 
 def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Tensor:
-    """Return |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
+    """Return the Frechet distance of two Gaussians, |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
 
     Source:
         Heusel 2017, equation 6; Dowson and Landau 1982.
     """
-    # S_a S_b has the eigenvalues of the symmetric matrix S_a^(1/2) S_b S_a^(1/2).
+    # Use S_a^(1/2) S_b S_a^(1/2), which is symmetric and has the same eigenvalues as S_a S_b.
     values, vectors = torch.linalg.eigh(S_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ S_b @ root).clamp(min=0).sqrt().sum()
@@ -29,7 +29,7 @@ def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Te
 
 
 def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Frechet distance between (N, F) and (M, F) features without a matrix of F x F.
+    """Return the Frechet distance between features (N, F) and (M, F), without computing an F x F matrix.
 
     Let A and B be the centred features divided by sqrt(N - 1) and sqrt(M - 1). Then S_a S_b = A^T A B^T B, whose
     nonzero eigenvalues are those of A B^T (A B^T)^T. The trace of its root is the sum of the singular values of A B^T.
@@ -41,7 +41,7 @@ def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
 
 
 def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Frechet distance between (N, F) and (M, F) features, by the form with the smaller matrices."""
+    """Return the Frechet distance between features (N, F) and (M, F). Choose the method with the smaller matrices."""
     if min(len(a), len(b)) < a.shape[1]:
         return frechet_distance_by_svd(a, b)
     return frechet_distance(*mean_and_covariance(a), *mean_and_covariance(b))
@@ -50,11 +50,13 @@ def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
 class FrechetDistance(Plugin):
     """The Frechet distance between the features of generated and real images; lower is better.
 
-    Source: Heusel 2017, equation 6. With the extractor `inception` it is the FID. For the same generator, it decreases
-    with the number of images (Chong 2020, section 3), so compare it at equal counts only; docs/metrics.md has a curve.
+    Source: Heusel 2017, equation 6. With the extractor `inception` it is the FID. For the same generator, the distance
+    decreases as the number of images increases (Chong 2020, section 3), so compare values for equal numbers of images
+    only; see docs/metrics.md.
 
     When to use: to compare with papers; it measures quality and variety at once.
-    When not: far fewer images than features; to distinguish poor quality from poor variety (`precision_recall`).
+    When not: with far fewer images than features; to distinguish poor quality from poor variety, use
+    `precision_recall`.
     """
 
     name = "frechet_distance"
@@ -69,7 +71,7 @@ class FrechetDistance(Plugin):
 class Fid(FrechetDistance):
     """FID: the Frechet distance between the Inception features of generated and real images; lower is better.
 
-    Source: Heusel 2017, equation 6. The same number as `frechet_distance`, for the extractor `inception` only.
+    Source: Heusel 2017, equation 6. The value is that of `frechet_distance`, for the extractor `inception` only.
 
     When to use: to compare with papers.
     When not: with another extractor, or far fewer images than the 2048 features.

@@ -9,11 +9,11 @@ from gankit import Comparison, Plugin, hookimpl
 
 
 def inception_score(logits: Tensor) -> Tensor:
-    """Return exp(E_x KL(p(y|x) || p(y))), between 1 and K, for (N, K) logits (Salimans 2016, section 4)."""
+    """Return the score exp(E_x KL(p(y|x) || p(y))), between 1 and K, of logits (N, K) (Salimans 2016, section 4)."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     log_marginal = p.mean(0).log()
-    # The limit of p log p at 0 is 0.
+    # Set p log p to 0 at p = 0, which is its limit.
     divergence = torch.where(p == 0, 0.0, p * (log_p - log_marginal)).sum(1)
     return divergence.mean().exp()
 
@@ -21,11 +21,11 @@ def inception_score(logits: Tensor) -> Tensor:
 class InceptionScore(Plugin):
     """The confidence and the variety of the extractor's class predictions; higher is better.
 
-    Source: Salimans 2016, section 4, over all images at once; the authors average ten splits. Real images are not used.
-    There is no value if the extractor has no logits.
+    Source: Salimans 2016, section 4. The score is computed over all images; the authors average ten splits. Real images
+    are not used. If the extractor returns no logits, there is no value.
 
     When to use: to compare with old papers.
-    When not: anything else. A generator with one perfect image of each class has the best score (Barratt 2018).
+    When not: for any other purpose. A generator with one perfect image of each class has the best score (Barratt 2018).
     """
 
     name = "inception_score"

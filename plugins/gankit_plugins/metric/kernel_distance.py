@@ -11,12 +11,18 @@ from gankit_plugins.metric.require_inception import require_inception
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """Return k(x, y) = (x y / F + 1)^3, (N, M), for (N, F) and (M, F) (Binkowski 2018, equation 3)."""
+    """Return the cubic kernel k(x, y) = (x y / F + 1)^3, (N, M), for all pairs of features x (N, F) and y (M, F).
+
+    Source:
+        Binkowski 2018, equation 3.
+    """
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Return the unbiased estimate of the squared maximum mean discrepancy of (N, F) and (M, F). It may be negative.
+    """Return the unbiased estimate of the squared maximum mean discrepancy between features (N, F) and (M, F).
+
+    The estimate may be negative.
 
     Source:
         Gretton 2012, equation 3.
@@ -31,11 +37,11 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 class KernelDistance(Plugin):
     """The squared kernel distance between the features of generated and real images; lower is better.
 
-    Source: Binkowski 2018, section 4: the mean over blocks of features of the unbiased estimate with a cubic kernel.
-    With the extractor `inception` it is the KID. Unlike the Frechet distance, its expectation does not depend on the
-    number of images.
+    Source: Binkowski 2018, section 4: the unbiased estimate with a cubic kernel, averaged over blocks of images. With
+    the extractor `inception` it is the KID. Unlike the Frechet distance, its expectation does not depend on the number
+    of images.
 
-    When to use: few images.
+    When to use: with few images.
     When not: to compare with papers that report the FID only.
     """
 
@@ -59,9 +65,9 @@ class KernelDistance(Plugin):
 class Kid(KernelDistance):
     """KID: the squared kernel distance between the Inception features of generated and real images; lower is better.
 
-    Source: Binkowski 2018, section 4. The same number as `kernel_distance`, for the extractor `inception` only.
+    Source: Binkowski 2018, section 4. The value is that of `kernel_distance`, for the extractor `inception` only.
 
-    When to use: to compare with papers; few images.
+    When to use: to compare with papers; with few images.
     When not: with another extractor.
     """
 

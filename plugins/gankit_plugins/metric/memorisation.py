@@ -9,17 +9,20 @@ from gankit import Comparison, Plugin, hookimpl
 from gankit_plugins.metric.neighbours import nearest, neighbours_in
 
 NEAR_COPY_QUANTILE = 1 - 0.99
-"""Quantile of the distances between real images below which a generated image is a near copy."""
+"""Quantile of the distances from real images to their nearest real neighbours: largest distance of a near copy."""
 
 
 def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
-    """Return the distances of generated images to the nearest real image, and of real ones to the nearest other one."""
+    """Return the distances of generated images, and of real images, to their nearest real neighbours.
+
+    A real image is not its own neighbour.
+    """
     if comparison.real_is_whole_dataset:
         neighbours = neighbours_in(comparison, 1)
         return neighbours.fake_to_real, neighbours.real_to_real
     dataset = comparison.dataset_features.values
     real, fake = comparison.real_features.values, comparison.fake_features.values
-    # A real image is in the dataset, so its nearest neighbour is itself.
+    # The dataset contains the real images, so the nearest neighbour of each is itself. Use the second nearest.
     return nearest(fake, dataset, 1)[:, 0], nearest(real, dataset, 2)[:, 1]
 
 
@@ -27,16 +30,16 @@ class Memorisation(Plugin):
     """The distance of generated images to the nearest real ones, compared with distances between real images.
 
     `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, far above 1
-    for images unlike the real ones. `near_copies` is the proportion of generated images as near to a real image as 1%
-    of the real images are to another: about 0.01 for new images, 1 for copies. It also shows a few copies, which do not
-    change the medians. Neighbours are searched in the whole dataset.
+    for images unlike the real ones. `near_copies` is the proportion of generated images that are nearer to a real image
+    than 99% of the real images are to other real images: about 0.01 for new images, 1 for copies. It also detects
+    a few copies, which do not change the medians. Neighbours are searched in the whole dataset.
 
     Source: Meehan 2020 compares distances to the nearest training image with those of held-out images; here every real
     image is held out in turn.
 
-    When to use: few real images, long training.
-    When not: as a proof: an extractor may not distinguish images that differ. With `split = "test"` the training images
-    are not compared.
+    When to use: with few real images and long training.
+    When not: as a proof, because an extractor may give different images the same features. With `split = "test"`,
+    generated images are not compared with the training images.
     """
 
     name = "memorisation"

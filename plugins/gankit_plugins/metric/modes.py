@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 
 def num_covered(predicted: Tensor, classes: int, share: float) -> Tensor:
-    """Return how many of K classes have at least one of (N,) predictions, and at least `share` times N / K."""
+    """Return the number of covered classes out of K = `classes`, for predicted classes (N,).
+
+    A class is covered if it has at least one prediction, and at least `share` times N / K predictions.
+    """
     counts = torch.bincount(predicted, minlength=classes)
     return (counts >= max(1, share * len(predicted) / classes)).sum()
 
 
 def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
-    """Return KL(generated || real) of the histograms of predicted classes, (M,) and (N,), in nats.
+    """Return KL(generated || real), in nats, for predicted classes of generated images (M,) and real images (N,).
 
-    A class without a real image counts as half an image.
+    A class without a real image is counted as half an image, so that the divergence is finite.
 
     Source:
         Metz 2016, section 3.3; Srivastava 2017.
@@ -39,11 +42,13 @@ def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
 def class_accuracies(
     predicted: Tensor, requested: Tensor, requested_names: Sequence[str], names: Sequence[str]
 ) -> list[float]:
-    """Return the accuracy for each requested class that the classifier has too. Classes are compared by name.
+    """Return the proportion of images with the requested class, for each requested class that the classifier has.
+
+    Classes are compared by name.
 
     Args:
-        predicted: (N,), indices into `names`, the classifier's classes.
-        requested: (N,), indices into `requested_names`, the generator's classes.
+        predicted: predicted classes (N,), indices into `names`, the classifier's classes.
+        requested: requested classes (N,), indices into `requested_names`, the generator's classes.
     """
     return [
         (predicted[requested == c] == names.index(requested_names[c])).double().mean().item()
@@ -55,16 +60,17 @@ def class_accuracies(
 class Modes(Plugin):
     """The number of classes among the generated images, their distribution, and agreement with the requested classes.
 
-    `modes` is the number of covered classes: a class is covered by one image, as in the papers, or by more (`share`).
-    `mode_divergence` is the Kullback-Leibler divergence of the class histogram from that of the real images, both by
-    the classifier. For conditional generators, `as_asked` is the proportion of images that are classified as the
-    requested class, averaged over the classes that generator and classifier share by name. `as_asked_worst` is that of
-    the worst class. A run that ends with fewer than half of the classes shows a warning.
+    `modes` is the number of covered classes. A class is covered if it has one image, as in the papers, or more
+    (`share`). `mode_divergence` is the Kullback-Leibler divergence of the generated images' class histogram from that
+    of the real images, both predicted by the classifier. For conditional generators, `as_asked` is the proportion of
+    images that are classified as the requested class, averaged over the classes that both generator and classifier
+    have. `as_asked_worst` is the proportion for the worst class. A run that ends with fewer than half of the classes
+    logs a warning.
 
     Source: Metz 2016, section 3.3; Srivastava 2017, section 4.1; Lin 2018.
 
-    When to use: any dataset with labels, and the extractor `classifier`.
-    When not: an extractor with other classes than the dataset's; there is no value then.
+    When to use: with any dataset with labels, and the extractor `classifier`.
+    When not: with an extractor whose classes are not those of the dataset; the metric then has no value.
     """
 
     name = "modes"
@@ -83,7 +89,7 @@ class Modes(Plugin):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.last_coverage: tuple[int, int] | None = None
-        """Number of covered classes in the last comparison, and the largest possible number."""
+        """Number of covered image classes in the last evaluation, and its largest possible value."""
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:

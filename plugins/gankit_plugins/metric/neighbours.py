@@ -1,6 +1,7 @@
-"""Distances to nearest neighbours, computed once for all metrics, in blocks of bounded memory.
+"""Distances to nearest neighbours in feature space, computed once for all metrics, in blocks of bounded memory.
 
-The ball of order k of an image extends to its k-th nearest neighbour in its own set, real or generated.
+The k-nearest-neighbour ball of an image is centred at its features. Its radius is the distance to the k-th nearest
+other image of the same set (real or generated).
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from torch import Tensor
 from gankit import Comparison
 
 BLOCK = 2048
-"""Number of rows and columns of the distance matrix that are in memory at once."""
+"""Largest number of rows and of columns of a block of the distance matrix. One block is in memory at a time."""
 
 DEFAULT_MAX_ORDER = 5
-"""Largest order of the usual metrics. They share one computation, so that metrics of different k share distances."""
+"""Number of nearest neighbours that are always computed, so that metrics with different k share one computation."""
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return the Euclidean distances (N, M) between (N, F) and (M, F), in double precision."""
-    # The fast computation by matrix products is exact enough in double precision.
+    """Return the Euclidean distances (N, M) between features x (N, F) and y (M, F), in double precision."""
+    # `torch.cdist` may compute distances by matrix products, which is fast, but only exact enough in double precision.
     return torch.cdist(x.double(), y.double())
 
 
 def nearest(x: Tensor, y: Tensor, k: int) -> Tensor:
-    """Return the distances (N, k) of (N, F) to the k nearest of (M, F), in ascending order."""
+    """Return the distances (N, k) of each point of x (N, F) to its k nearest points of y (M, F), in ascending order."""
     smallest = []
     for rows in x.split(BLOCK):
         best = torch.empty(len(rows), 0, dtype=torch.float64)
@@ -39,46 +40,54 @@ def nearest(x: Tensor, y: Tensor, k: int) -> Tensor:
 
 
 def nearest_others(x: Tensor, k: int) -> Tensor:
-    """Return the distances (N, k) of each of (N, F) points to the k nearest other points, in ascending order."""
-    # The nearest point is the point itself.
+    """Return the distances (N, k) of each point of x (N, F) to its k nearest other points of x, in ascending order."""
+    # The nearest neighbour of a point in x is the point itself, so the first column is removed.
     return nearest(x, x, k + 1)[:, 1:].contiguous()
 
 
 def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
-    """Return (I, J), the smallest order of a ball around y_j that contains x_i; K + 1 if none does.
+    """Return, for each pair (x_i, y_j), the smallest k for which the ball around y_j contains x_i; K + 1 if none does.
+
+    The ball is the k-nearest-neighbour ball, with k from 1 to K. The result has the shape (I, J).
 
     Args:
-        distances: (I, J), between x_i and y_j.
-        radii: (J, K), of the balls around y_j, in ascending order.
+        distances: distances between x_i and y_j, (I, J).
+        radii: radii of the k-nearest-neighbour balls around y_j for k = 1 to K, (J, K), in ascending order.
     """
-    # A ball contains x_i if its radius is not smaller than the distance.
+    # A ball around y_j contains x_i if its radius is at least the distance between x_i and y_j.
     return 1 + torch.searchsorted(radii, distances.T.contiguous(), out_int32=True).T
 
 
 class Neighbours(NamedTuple):
-    """Neighbourhoods of N real and M generated images. Orders begin with 1 and are K + 1 if there is no such ball."""
+    """Neighbours of N real and M generated images: which images are in which k-nearest-neighbour balls, for k = 1 to K.
+
+    The value K + 1 means that no ball with k up to K contains the image.
+    """
 
     fake_in_real: Tensor
-    """(M,), the smallest order of a real image's ball that contains each generated image."""
+    """For each generated image, (M,): the smallest k for which the ball of some real image contains it."""
 
     real_in_fake: Tensor
-    """(N,), the smallest order of a generated image's ball that contains each real image."""
+    """For each real image, (N,): the smallest k for which the ball of some generated image contains it."""
 
     nonempty_order: Tensor
-    """(N,), the smallest order at which each real image's ball contains a generated image."""
+    """For each real image, (N,): the smallest k for which its ball contains at least one generated image."""
 
     num_pairs: Tensor
-    """(K,), the number of pairs of a generated image and a real image's ball that contains it, for each order."""
+    """For each k, (K,): number of generated images in a real image's ball, summed over all real images."""
 
     fake_to_real: Tensor
-    """(M,), the distance of each generated image to its nearest real image."""
+    """For each generated image, (M,): the distance to its nearest real image."""
 
     real_to_real: Tensor
-    """(N,), the distance of each real image to the nearest other real image."""
+    """For each real image, (N,): the distance to its nearest other real image."""
 
 
 def neighbours(real: Tensor, fake: Tensor, max_order: int) -> Neighbours:
-    """Compute the neighbourhoods of (N, F) and (M, F) for orders up to `max_order`, or up to all other images."""
+    """Compute the neighbours of real images, with features (N, F), and of generated images, with features (M, F).
+
+    The largest k of the k-nearest-neighbour balls is `max_order`, but at most the size of the set minus 1.
+    """
     N, M = len(real), len(fake)
     real_radii, fake_radii = nearest_others(real, min(max_order, N - 1)), nearest_others(fake, min(max_order, M - 1))
     K, L = real_radii.shape[1], fake_radii.shape[1]
@@ -98,12 +107,12 @@ def neighbours(real: Tensor, fake: Tensor, max_order: int) -> Neighbours:
 
 
 def blocks(count: int) -> Iterator[slice]:
-    """Return slices of at most `BLOCK` rows."""
+    """Return an iterator of slices that split `count` rows into blocks of at most `BLOCK` rows."""
     return (slice(start, start + BLOCK) for start in range(0, count, BLOCK))
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the neighbourhoods of a comparison's features for orders up to k, computed once."""
+    """Return the neighbours in a comparison, for balls up to at least k. The result is cached and shared by metrics."""
     max_order = max(k, DEFAULT_MAX_ORDER)
     real, fake = comparison.real_features.values, comparison.fake_features.values
     return comparison.cached(("neighbours", max_order), lambda: neighbours(real, fake, max_order))

@@ -9,12 +9,13 @@ from gankit_plugins.metric.neighbours import neighbours_in
 
 
 class PrecisionRecall(Plugin):
-    """Precision, the proportion of generated images that look real, and recall, of real images that G covers.
+    """Precision: proportion of generated images that look real. Recall: proportion of real images that G covers.
 
     Source: Kynkaanniemi 2019, equations 1 to 3, with k = 3.
 
-    When to use: to distinguish poor quality from poor variety, which a distance combines.
-    When not: outliers among the real images; their large balls make precision too high (`density_coverage`).
+    When to use: to distinguish poor quality from poor variety, which the FID combines in one number.
+    When not: with outliers among the real images. Their large nearest-neighbour balls make precision too high; use
+    `density_coverage`.
     """
 
     name = "precision_recall"
@@ -29,7 +30,7 @@ class PrecisionRecall(Plugin):
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         k = min(self.config.k, len(comparison.real.images) - 1, len(comparison.fake.images) - 1)
         neighbours = neighbours_in(comparison, k)
-        # The proportion of images that are in a ball of order k of an image of the other set (equations 1 and 2).
+        # Proportion of one set's images that are in a k-nearest-neighbour ball of the other set (equations 1 and 2).
         precision = (neighbours.fake_in_real <= k).double().mean()
         recall = (neighbours.real_in_fake <= k).double().mean()
         return {"precision": precision.item(), "recall": recall.item()}

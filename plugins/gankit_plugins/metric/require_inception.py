@@ -1,4 +1,4 @@
-"""Check for metrics that are defined for the features of Inception."""
+"""Check of the feature extractor, for metrics that are defined only for the features of Inception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from gankit import Comparison, InputError
 
 
 def require_inception(comparison: Comparison, metric: str, general: str) -> None:
-    """Raise `InputError` unless the extractor is Inception. The metric `general` is the same for any extractor."""
+    """Raise an InputError unless the feature extractor is Inception.
+
+    Args:
+        comparison: comparison that the metric is computed for.
+        metric: name of the metric, for the error message.
+        general: name of a similar metric for any extractor, which the error message recommends.
+    """
     extractor = comparison.extractor.name
     if extractor.partition(" ")[0] != "inception":
         raise InputError(

@@ -9,14 +9,14 @@ from gankit import Plugin, Settings, hookimpl
 
 
 class BatchNorm(Plugin):
-    """Normalises each channel over the batch, after the layer.
+    """Normalises each channel of a layer's output over the batch.
 
     Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by `nn.BatchNorm2d`, linear layers by
     `nn.BatchNorm1d`. The layer keeps its bias, although batch norm removes its effect. In training, the output for an
     image depends on the other images of its batch. In evaluation mode, running averages replace batch statistics.
 
     When to use: in generators like DCGAN and IGAN, which train poorly without it.
-    When not: in a discriminator with a gradient penalty, or with batches of very few images.
+    When not: in a discriminator with a gradient penalty; with batches of very few images.
     """
 
     name = "batch_norm"

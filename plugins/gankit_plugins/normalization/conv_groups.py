@@ -1,4 +1,4 @@
-"""Number of groups of a layer."""
+"""Number of groups of a convolution."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 def conv_groups(layer: nn.Module) -> int:
-    """Return the groups of a convolution, or of the convolution inside a sequence; 1 for other layers.
+    """Return the number of groups of a convolution, or of the convolution inside a sequence; 1 for other layers.
 
-    The networks of several classes are the groups of one layer. A normalisation over several channels must not mix
-    groups, because the images of a class would then depend on other classes.
+    Per-class networks are computed as grouped convolutions with one group per class. A normalisation over several
+    channels must not mix groups: the images of one class would then depend on images of other classes.
     """
     return max((getattr(module, "groups", 1) for module in layer.modules()), default=1)

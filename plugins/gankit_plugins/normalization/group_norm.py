@@ -12,14 +12,14 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 
 
 class GroupNorm(Plugin):
-    """Normalises each image over groups of a layer's channels, after the layer.
+    """Normalises a layer's output for each image over groups of channels.
 
-    Source: Wu 2018. It is between `layer_norm` (one group) and `instance_norm` (a group for each channel). Networks of
-    several classes in one layer have separate groups.
+    Source: Wu 2018. One group is equivalent to `layer_norm`, and one group per channel to `instance_norm`. Per-class
+    networks have separate groups.
 
-    When to use: small batches, whose batch statistics are unreliable.
-    When not: if the number of channels has no suitable divisor: layers of three channels have one group. Feature maps
-    of one pixel with a group for each channel would always be 0.
+    When to use: with small batches, whose batch statistics are unreliable.
+    When not: if the number of channels has no suitable divisor: a layer with three channels gets one group. If every
+    channel is its own group, the normalised value of a feature map of one pixel is always 0.
     """
 
     name = "group_norm"

@@ -9,12 +9,12 @@ from gankit import InputError, Plugin, Settings, hookimpl
 
 
 class InstanceNorm(Plugin):
-    """Normalises each channel of each image over its pixels, after the layer.
+    """Normalises each channel of each image separately, over the pixels of a layer's output.
 
     Source: Ulyanov 2016. Each channel has a learnt scale and shift. The normalisation removes a channel's mean over the
     image, which is a part of the image's style.
 
-    When to use: style and image-to-image generators; small batches.
+    When to use: in generators for style transfer and image-to-image translation; with small batches.
     When not: on fully connected layers, which have one value per channel; on feature maps of one pixel.
     """
 

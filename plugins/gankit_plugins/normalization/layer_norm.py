@@ -10,12 +10,13 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 
 
 class LayerNorm(Plugin):
-    """Normalises each image over all channels and pixels of a layer, after the layer.
+    """Normalises a layer's output for each image over all channels and pixels.
 
     Source: Ba 2016; for critics with a gradient penalty Gulrajani 2017, section 4. Each channel has a learnt scale and
-    shift. Networks of several classes in one layer are normalised separately.
+    shift. Per-class networks are normalised separately.
 
-    When to use: in a discriminator with a gradient penalty, where batch norm would couple the images.
+    When to use: in a discriminator with a gradient penalty, where batch norm would make the images of a batch depend on
+    each other.
     When not: in a generator, because it removes the overall contrast of an image.
     """
 

@@ -12,33 +12,33 @@ from gankit import Player, Plugin, Run, Settings, hookimpl
 from gankit_plugins.layers.weights import LAYERS, TRANSPOSED, as_matrices
 
 INITIAL_ITERATIONS = 30
-"""Power iterations at the start. Later, a few per forward pass are enough."""
+"""Number of power iterations when a weight is set. In training, a few per forward pass are then enough."""
 
 EPS = 1e-12
-"""Lower bound of a norm in a division. So a matrix of zeros stays a matrix of zeros."""
+"""Lower bound of every divisor, so that a weight matrix of zeros stays zero instead of becoming NaN."""
 
 
 def power_iteration(W: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the singular vectors of each matrix after one more power iteration (Miyato 2018, algorithm 1).
+    """Estimate the first singular vectors of each matrix by one power iteration (Miyato 2018, algorithm 1).
 
     Args:
-        W: (groups, m, n).
-        u: (groups, m, 1), the current left vectors.
+        W: matrices, (groups, m, n).
+        u: current estimates of the left singular vectors, (groups, m, 1).
 
     Returns:
-        The left and the right vectors, (groups, m, 1) and (groups, n, 1), of length 1.
+        The left and the right singular vectors, (groups, m, 1) and (groups, n, 1), of length 1.
     """
     v = F.normalize(W.transpose(1, 2) @ u, dim=1, eps=EPS)
     return F.normalize(W @ v, dim=1, eps=EPS), v
 
 
 def singular_value(W: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return sigma = u^T W v, (groups, 1, 1)."""
+    """Return the largest singular value u^T W v, (groups, 1, 1), of each matrix W with first singular vectors u, v."""
     return u.transpose(1, 2) @ W @ v
 
 
 class Spectral(nn.Module):
-    """Parametrisation that divides the weight of a layer by its largest singular value, for each group."""
+    """Parametrisation that divides each group of a layer's weight by its largest singular value."""
 
     u: Tensor
     v: Tensor
@@ -54,11 +54,11 @@ class Spectral(nn.Module):
         self.register_buffer("v", torch.zeros(W.shape[0], W.shape[2], 1, dtype=W.dtype, device=W.device))
 
     def matrices(self, weight: Tensor) -> Tensor:
-        """Return the weight as (groups, m, n), with a row for each output channel."""
+        """Return the weight as matrices (groups, m, n), with a row for each output channel."""
         return as_matrices(weight, self.groups, self.transposed)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Update the vectors, and return the weight itself. torch calls this when the weight is set."""
+        """Update the singular vectors, and return the weight unchanged. torch calls this when the weight is set."""
         with torch.no_grad():
             self._update_vectors(self.matrices(weight.detach()), INITIAL_ITERATIONS)
         return weight
@@ -66,7 +66,7 @@ class Spectral(nn.Module):
     def _update_vectors(self, W: Tensor, iterations: int) -> None:
         for _ in range(iterations):
             u, v = power_iteration(W, self.u)
-            # For a matrix of zeros the vectors would become 0, and would stay 0 for all later matrices.
+            # For a matrix of zeros, u would become 0 and would stay 0 for all later matrices, so the old u is kept.
             self.u.copy_(torch.where(u.any(1, keepdim=True), u, self.u))
             self.v.copy_(v)
 
@@ -77,22 +77,22 @@ class Spectral(nn.Module):
             if self.training:
                 with torch.no_grad():
                     self._update_vectors(W, self.iterations)
-            # Normalised copies: another forward pass may change the vectors before this one's backward pass, and a
-            # moving average of networks averages the vectors, which makes them shorter.
+            # `F.normalize` returns new tensors, which the next forward pass cannot change before the backward pass. It
+            # also restores length 1: in the `moving_average` generator, averaged vectors are shorter than 1.
             sigma = singular_value(W, F.normalize(self.u, dim=1), F.normalize(self.v, dim=1)).clamp(min=EPS)
             each = sigma.flatten().repeat_interleave(weight.shape[0] // self.groups)
             return weight / each.reshape(-1, *[1] * (weight.dim() - 1))
 
 
 class SpectralNorm(Plugin):
-    """Divides the weight of every layer by its largest singular value, so that no layer has a slope above 1.
+    """Divides the weight of each layer by its largest singular value, which limits the layer's Lipschitz constant.
 
     Source: Miyato 2018, equation 8 and algorithm 1. It normalises all convolutions, linear layers and embeddings of the
-    player's network, also where other normalisations do not apply, but not layers that tricks add. One power iteration
-    per forward pass in training estimates the singular value. While the weights change, the estimate has a small error.
-    Networks of several classes in one layer have separate singular values.
+    player's network, including layers without other normalisations, but not layers that tricks add. In training, one
+    power iteration per forward pass estimates the singular value. While the weights change, the estimate has a small
+    error. Per-class networks have separate singular values.
 
-    When to use: in the discriminator, with `hinge` or cross entropy: a bounded slope at almost no cost.
+    When to use: in the discriminator, with `hinge` or cross entropy. It bounds D's slope at almost no cost.
     When not: with weight clipping or a strong gradient penalty, which bound the slope a second time.
     """
 
@@ -106,7 +106,8 @@ class SpectralNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module) -> nn.Module:
-        # `wrap_network` normalises the layer, together with those for which networks do not call this hook.
+        # Return the layer unchanged. `wrap_network` normalises all layers later, also those for which networks do not
+        # call this hook.
         return layer
 
     @hookimpl

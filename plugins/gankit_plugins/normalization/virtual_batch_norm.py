@@ -17,19 +17,19 @@ Moments = tuple[Tensor, Tensor]
 
 
 def example_moments(x: Tensor) -> Moments:
-    """Return the moments of each example's channels: (B, C, 1, 1) for feature maps, (B, C) for vectors."""
+    """Return mean and mean square of each example's channels: (B, C, 1, 1) for feature maps, (B, C) for vectors."""
     pixels = tuple(range(2, x.dim()))
     return (x.mean(pixels, keepdim=True), x.square().mean(pixels, keepdim=True)) if pixels else (x, x.square())
 
 
 def with_reference(own: Moments, reference: Moments, m: int) -> Moments:
-    """Return the moments over m reference examples and the example itself: (m reference + own) / (m + 1)."""
+    """Return the moments over m reference examples and each example itself: (m reference + own) / (m + 1)."""
     mean, square = ((m * r + o) / (m + 1) for o, r in zip(own, reference, strict=True))
     return mean, square
 
 
 def normalize(x: Tensor, moments: Moments, eps: float) -> Tensor:
-    """Return (x - mean) / sqrt(mean square - mean^2 + eps)."""
+    """Return x normalised with the given moments: (x - mean) / sqrt(mean square - mean^2 + eps)."""
     mean, square = moments
     return (x - mean) * (square - mean.square()).clamp(min=0).add(eps).rsqrt()
 
@@ -47,7 +47,10 @@ class VirtualBatchNormLayer(nn.Module):
         self.m = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, (B, C, H, W) or (B, C), normalised with statistics in float32 or a wider type."""
+        """Return x, (B, C, H, W) or (B, C), normalised, scaled and shifted, in the data type of x.
+
+        The statistics are computed in float32 or a wider type.
+        """
         upcast = x.to(torch.promote_types(x.dtype, torch.float32))
         moments = example_moments(upcast)
         if self.recording:
@@ -62,14 +65,15 @@ class VirtualBatchNormLayer(nn.Module):
 
 
 class WithReference(nn.Module):
-    """Network that computes the statistics of a reference batch before every batch.
+    """Wrapper of a network with virtual batch norm. It runs the reference batch through the network before each batch.
 
     Args:
         network: network with layers of virtual batch norm, called with inputs and labels.
         inputs: reference batch.
-        labels: labels of the reference batch, or None.
-        persistent: whether the reference batch is part of the network's state.
-        ready: whether `inputs` is final. Until `set_reference` is called, each batch is its own reference.
+        labels: labels of the reference batch, or None for images without classes.
+        persistent: whether the network's `state_dict` contains the reference batch.
+        ready: whether `inputs` is the final reference batch. If not, each batch is its own reference until
+            `set_reference` is called.
     """
 
     inputs: Tensor
@@ -89,7 +93,7 @@ class WithReference(nn.Module):
         self.inputs, self.labels, self.ready = inputs, labels, True
 
     def forward(self, inputs: Tensor, labels: Tensor | None) -> Any:
-        """Return the output of the network for a batch, after a forward pass of the reference batch."""
+        """Run the reference batch through the network, then return the output of the network for `inputs`."""
         layers = [module for module in self.network.modules() if isinstance(module, VirtualBatchNormLayer)]
         for layer in layers:
             layer.recording = True
@@ -99,21 +103,23 @@ class WithReference(nn.Module):
             layer.recording = False
         output = self.network(inputs, labels)
         for layer in layers:
-            # The reference is part of the graph of this pass. torch cannot copy a module with such a tensor.
+            # Remove the moments, which belong to the autograd graph: `deepcopy` fails for a module with such tensors.
             layer.reference = None
         return output
 
 
 class VirtualBatchNorm(Plugin):
-    """Normalises each image with a fixed reference batch and itself, so that it does not depend on its batch.
+    """Normalises each image with statistics of a fixed reference batch and of the image itself, not of its own batch.
 
     Source: Salimans 2016, section 3.5. The reference batch is drawn once: z for a generator, real images for a
-    discriminator. A generator file contains it. Each forward pass includes one of the reference batch, which doubles
-    the cost if both batches have the same size. The statistics are over m reference examples and the example itself,
-    each with weight 1 / (m + 1). Networks of several classes have reference examples of their own class.
+    discriminator. The file of a saved generator contains its reference batch. Before each batch, the reference batch
+    passes through the network, which doubles the cost if both have the same size. The statistics are over m reference
+    examples and the example itself, each with weight 1 / (m + 1). Per-class networks have reference examples of their
+    own class.
 
-    When to use: where batch norm helps, but makes the images of a batch similar.
-    When not: if time is limited: `layer_norm` does not couple images either and costs almost nothing.
+    When to use: if batch norm helps, but makes the images of a batch similar.
+    When not: if time is limited, use `layer_norm`, which also normalises each image separately and costs almost
+    nothing.
     """
 
     name = "virtual_batch_norm"
@@ -145,7 +151,7 @@ class VirtualBatchNorm(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> None:
-        """Store the sizes. This hook is also called when a saved generator is rebuilt."""
+        """Store `spec` and the reference batch's size. This hook is also called when a saved generator is rebuilt."""
         self.spec = spec
         classes = spec.classes if spec.class_balanced else 1
         self.size = math.ceil(self.config.size / classes) * classes
@@ -165,7 +171,7 @@ class VirtualBatchNorm(Plugin):
     def on_start(self, run: Run) -> None:
         assert self.wrapped is not None
         if self.player == "generator" and run.iteration:
-            # The checkpoint of a resumed run contains the reference.
+            # Do not draw a new reference batch: a resumed run has loaded it from its checkpoint.
             self.wrapped.ready = True
         elif self.player == "generator":
             labels = self.wrapped.labels
@@ -175,7 +181,10 @@ class VirtualBatchNorm(Plugin):
 
 
 def pack(images: Tensor, labels: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:
-    """Return reference images (B, C, R, R) as packs of one class each, (B / size, size C, R, R), with labels."""
+    """Return packs of `size` images (B, C, R, R) of the same class, and the labels of the packs.
+
+    A pack is one input of D, with the images concatenated along the channels: (B / size, size C, R, R).
+    """
     if size == 1:
         return images, labels
     if labels is not None:

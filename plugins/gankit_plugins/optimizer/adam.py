@@ -14,11 +14,11 @@ from gankit import Plugin, Settings, hookimpl
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 FUSED_DEVICES = {"cpu", "cuda"}
-"""Devices with fused kernels for Adam, AdamW and SGD. On other devices, torch chooses the implementation."""
+"""Device types with fused kernels for Adam, AdamW and SGD. On other devices, torch chooses the implementation."""
 
 
 def fused(parameters: Sequence[nn.Parameter]) -> bool | None:
-    """Return True if all parameters are on devices with fused kernels, otherwise None."""
+    """Return the optimiser's argument `fused`: True if all parameters are on devices with fused kernels, else None."""
     return all(p.device.type in FUSED_DEVICES for p in parameters) or None
 
 
@@ -26,7 +26,8 @@ class Adam(Plugin):
     """Adam, with the usual settings for GANs.
 
     Source: Kingma 2014. The first beta is 0.5 instead of 0.9, as Radford 2015 recommends for GANs: with more momentum
-    the training oscillates. `weight_decay` is L2 regularisation, added to the gradient. Schedules multiply `lr`.
+    the training oscillates. `weight_decay` is L2 regularisation, added to the gradient. Learning-rate schedules
+    multiply `lr`.
 
     When to use: nearly always.
     When not: with weight clipping (Arjovsky 2017), where momentum makes the critic unstable.

@@ -15,10 +15,10 @@ class RMSProp(Plugin):
     """Divides the gradient by the running root mean square of recent gradients.
 
     Source: Tieleman 2012 (lecture 6.5 of Neural Networks for Machine Learning); for GANs Arjovsky 2017, algorithm 1,
-    whose learning rate of 0.00005 is the default. Schedules multiply `lr`.
+    whose learning rate of 0.00005 is the default. Learning-rate schedules multiply `lr`.
 
     When to use: with weight clipping (Arjovsky 2017), where momentum makes the critic unstable.
-    When not: otherwise; most GANs are tuned for `adam`.
+    When not: in other cases prefer `adam`, for which most GANs are tuned.
     """
 
     name = "rmsprop"

@@ -15,10 +15,11 @@ from gankit_plugins.optimizer.adam import fused
 class SGD(Plugin):
     """Gradient descent, optionally with momentum.
 
-    Source: Robbins 1951; Polyak 1964 for momentum, Nesterov 1983 for Nesterov's momentum. Schedules multiply `lr`.
+    Source: Robbins 1951; Polyak 1964 for momentum, Nesterov 1983 for Nesterov's momentum. Learning-rate schedules
+    multiply `lr`.
 
-    When to use: to study training with the plain gradient of the theory; or for D only (Chintala 2016).
-    When not: for fast training: parameters with very different gradients have the same learning rate.
+    When to use: to study training with plain gradient descent, as in theory; or for D only (Chintala 2016).
+    When not: for fast training. All parameters have the same learning rate, even if their gradients differ greatly.
     """
 
     name = "sgd"

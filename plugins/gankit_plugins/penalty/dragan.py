@@ -13,23 +13,23 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 
 
 def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
-    """Return std(x), a scalar: the standard deviation of all values of images x, over the batches of all ranks."""
+    """Return the standard deviation of all pixel values of the images, over the batches of all ranks, as a scalar."""
     own = real.mean()
-    # The total variance is the mean of the ranks' variances and the variance of their means.
+    # The variance over all ranks is the mean of the ranks' variances plus the variance of the ranks' means.
     return mean(real.var(correction=0) + (own - mean(own)).square()).sqrt()
 
 
 def perturb(
     real: Tensor, noise: Tensor, t: Tensor, spread: float, mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """Return x + t spread std(x) u: points between real images x (B, C, R, R) and noisy copies of them.
+    """Return points x + t spread std(x) u between real images x (B, C, R, R) and noisy copies of them.
 
     Args:
-        real: x.
-        noise: u, of the same shape, uniform in [0, 1).
-        t: (B, 1, 1, 1) in [0, 1].
-        spread: largest noise, in standard deviations.
-        mean: mean over the ranks that share the batch.
+        real: real images x.
+        noise: noise u of the same shape, uniform in [0, 1).
+        t: position of each point, (B, 1, 1, 1): 0 is the real image, 1 is its noisy copy.
+        spread: largest noise, in standard deviations of the images.
+        mean: function that averages a tensor over the ranks that share the batch.
     """
     return real + t * spread * deviation(real, mean) * noise
 
@@ -42,7 +42,7 @@ class Dragan(InputGradientPenalty):
     are fewer bad equilibria in which G collapses.
 
     When to use: with cross-entropy losses, where `gradient_penalty` between real and generated images is too strong.
-    When not: with a Wasserstein loss: its critic needs a bound around the generated images, too.
+    When not: with a Wasserstein loss: its critic also needs a bounded slope around the generated images.
     """
 
     name = "dragan"

@@ -12,14 +12,14 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 class GradientPenalty(InputGradientPenalty):
     """Pulls the norm of D's gradient towards 1 between real and generated images (WGAN-GP).
 
-    Source: Gulrajani 2017, equation 3; Meng 2021, equation 12, with weight 5. It acts in D steps, at random points on
-    the lines between generated and real images as they enter D, noise and augmentation included. It needs one more
-    forward pass of D.
+    Source: Gulrajani 2017, equation 3; Meng 2021, equation 12, with weight 5. The penalty is computed in D steps, at
+    random points on the lines between generated and real images, after noise and augmentation of these images. It needs
+    an additional forward pass of D.
 
-    When to use: with a Wasserstein loss, which needs a bound on D's slope. With most other losses it prevents a D that
-    is too steep for G to learn from. `every = 16` saves most of its cost.
-    When not: together with batch norm in D. The penalty is for single images, and batch norm makes D a function of the
-    whole batch (Gulrajani 2017, section 4).
+    When to use: with a Wasserstein loss, which needs a bound on D's slope. With most other losses it keeps D from
+    becoming too steep for G to learn. Setting `every = 16` saves most of its cost.
+    When not: together with batch norm in D. The penalty assumes that D's logit depends on one image, and batch norm
+    makes it depend on the whole batch (Gulrajani 2017, section 4).
     """
 
     name = "gradient_penalty"

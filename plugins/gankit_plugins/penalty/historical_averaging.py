@@ -15,13 +15,13 @@ from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
-    """Return ||theta - mean||^2 over all parameters together, a scalar. Both have tensors of the same shapes."""
+    """Return ||theta - mean||^2 over all parameters, as a scalar. `theta` and `mean` have tensors of equal shapes."""
     differences = torch._foreach_sub(list(theta), list(mean))
     return torch.stack(torch._foreach_norm(differences, 2)).square().sum()
 
 
 def update_mean(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None:
-    """Update, in place, the mean of t values to the mean of t + 1: mean += (theta - mean) / (t + 1)."""
+    """Update the mean of t earlier parameters with theta, in place: mean += (theta - mean) / (t + 1)."""
     torch._foreach_lerp_(list(mean), [p.detach() for p in theta], 1 / (t + 1))
 
 
@@ -29,12 +29,12 @@ class HistoricalAveraging(ParameterPenalty):
     """Keeps each player near the mean of all its past parameters.
 
     Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, with theta[i] the
-    parameters after step i. The mean is updated online, so its memory does not grow. Before the first step, the mean
-    is the initial parameters, and the term is 0.
+    parameters after step i. The mean is updated in place, so the memory for it does not grow. Before the first step,
+    the mean is the initial parameters, and the term is 0.
 
-    When to use: players that circle around an equilibrium: the pull to the centre damps the circles.
-    When not: long runs with a bad start, which stays in the mean and slows the players down. `moving_average` uses an
-    average and does not change the training.
+    When to use: if the players circle around an equilibrium: the pull towards the mean damps the oscillation.
+    When not: in long runs with bad early parameters, which stay in the mean and slow the training down. Consider
+    `moving_average`, which does not change the training.
     """
 
     name = "historical_averaging"

@@ -13,37 +13,40 @@ from torch import Tensor
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
-"""Function from images (B, C, R, R) and labels to logits (B,)."""
+"""Function that maps images (B, C, R, R) and labels, (B,) or None, to D's logits (B,)."""
 
 Interval = Annotated[
     int, Field(ge=1, description="interval in D steps; the penalty acts with this times its weight (Karras 2019)")
 ]
-"""Type of the setting `every`, for lazy regularisation."""
+"""Type of the setting `every`: the penalty is computed once every this many D steps (lazy regularisation)."""
 
 
 def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
-    """Return grad D(x) of each image, (B, C, R, R), in float32 or a wider type, differentiable in D's parameters."""
-    # An unrolled D needs gradients of the tensors that x depends on, so x is detached only if it depends on none.
+    """Return the gradient of D's logits with respect to the images x, (B, C, R, R), in float32 or a wider type.
+
+    The result is differentiable with respect to D's parameters.
+    """
+    # Do not detach an x that requires a gradient: with an unrolled D, the penalty's gradient also flows to G through x.
     x = x if x.requires_grad else x.detach().requires_grad_()
-    # No logit depends on another image, so the gradient of the sum consists of the gradients of the single images.
+    # Each logit depends on its own image only, so the gradient of the sum contains the gradient of each logit.
     total = discriminator(x, labels).sum()
     (gradient,) = torch.autograd.grad(total, x, create_graph=True)
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 
 def squared_norm(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
-    """Return E[||grad D(x)||_2^2], a scalar. The norm is over all channels and pixels of one image."""
+    """Return E[||grad D(x)||_2^2] as a scalar. Each norm is over all channels and pixels of an image."""
     return input_gradient(discriminator, x, labels).square().sum((1, 2, 3)).mean()
 
 
 def norm_deviation(discriminator: Discriminator, x: Tensor, labels: Tensor | None, k: float) -> Tensor:
-    """Return E[(||grad D(x)||_2 - k)^2], a scalar. The norm is over all channels and pixels of one image."""
+    """Return E[(||grad D(x)||_2 - k)^2] as a scalar. Each norm is over all channels and pixels of an image."""
     norm = torch.linalg.vector_norm(input_gradient(discriminator, x, labels), dim=(1, 2, 3))
     return (norm - k).square().mean()
 
 
 def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
-    """Return x_hat = t real + (1 - t) fake for images (B, C, R, R) and t (B, 1, 1, 1) in [0, 1]."""
+    """Return points t real + (1 - t) fake between real and fake images (B, C, R, R). t, (B, 1, 1, 1), is in [0, 1]."""
     return t * real + (1 - t) * fake
 
 
@@ -53,7 +56,7 @@ class InputGradientPenalty(Plugin):
     kind = "penalty"
 
     flattens: ClassVar[bool] = True
-    """The penalty pulls the gradient towards 0 at some points. A Wasserstein critic needs a gradient there."""
+    """True if the penalty does not suit a Wasserstein critic, because it may remove a slope that the critic needs."""
 
     class Config(Settings):
         weight: float = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
@@ -63,7 +66,7 @@ class InputGradientPenalty(Plugin):
 
     @abstractmethod
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return the penalty, a scalar without its weight."""
+        """Return the penalty as a scalar, before multiplication by its weight."""
 
     def weight(self) -> float:
         """Return the weight of the penalty in D's loss."""

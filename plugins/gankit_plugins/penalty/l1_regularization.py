@@ -14,18 +14,18 @@ from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def l1(weights: Sequence[Tensor]) -> Tensor:
-    """Return the sum of |w| over all weights, a scalar (Tibshirani 1996, in its penalty form)."""
+    """Return the sum of |w| over all weights, as a scalar (the penalty form of the lasso, Tibshirani 1996)."""
     return torch.stack(torch._foreach_norm(list(weights), 1)).sum()
 
 
 class L1Regularization(ParameterPenalty):
     """Adds the sum of the weights' absolute values to a player's loss.
 
-    Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). It moves small weights to exactly 0.
-    It acts on parameters of more than one dimension, so not on biases and scales of norms.
+    Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). It moves small weights to exactly 0. It
+    acts only on parameters with two or more dimensions, which excludes biases and scales of normalisations.
 
     When to use: to get a sparse network.
-    When not: against a D that is too strong; a penalty on its input gradient is more direct.
+    When not: against a D that is too strong; a penalty on D's input gradient is more direct.
     """
 
     name = "l1_regularization"

@@ -14,7 +14,7 @@ from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def l2(weights: Sequence[Tensor]) -> Tensor:
-    """Return half the sum of w^2 over all weights, a scalar (Krogh 1991, equation 2)."""
+    """Return half the sum of w^2 over all weights, as a scalar (Krogh 1991, equation 2)."""
     return torch.stack(torch._foreach_norm(list(weights), 2)).square().sum() / 2
 
 
@@ -22,11 +22,11 @@ class L2Regularization(ParameterPenalty):
     """Adds half the sum of the weights' squares to a player's loss.
 
     Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent it is
-    weight decay, with Adam it is not (Loshchilov 2017): the decay of `adamw` does not depend on the gradient. It acts
-    on parameters of more than one dimension, so not on biases and scales of norms.
+    equal to weight decay, but not with Adam (Loshchilov 2017); `adamw` has a decay that does not depend on the
+    gradient. It acts only on parameters with two or more dimensions, so not on biases and scales of normalisations.
 
-    When to use: few images, which D would memorise with growing weights.
-    When not: with a normalisation, where the size of a weight has no meaning.
+    When to use: with few images, where D would memorise the images and its weights would grow.
+    When not: with a normalisation after the layers, which cancels the scale of the weights.
     """
 
     name = "l2_regularization"

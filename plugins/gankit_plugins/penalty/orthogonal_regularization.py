@@ -15,9 +15,9 @@ from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def not_orthonormal(W: Tensor) -> Tensor:
-    """Return ||W W^T - I||_F^2, summed over the groups of W (groups, m, n), a scalar (Brock 2018, equation 2).
+    """Return ||W W^T - I||_F^2 for matrices W (groups, m, n), summed to a scalar (Brock 2018, equation 2).
 
-    The rows of W are the filters of a layer. The paper has filters as columns, and W^T W.
+    The rows of W are the filters of a layer. In the paper the filters are columns, and the product is W^T W.
     """
     with torch.autocast(W.device.type, enabled=False):
         gram = W @ W.transpose(1, 2)
@@ -25,13 +25,13 @@ def not_orthonormal(W: Tensor) -> Tensor:
 
 
 class OrthogonalRegularization(ParameterPenalty):
-    """Pulls the filters of every layer towards an orthonormal set: length 1, and orthogonal to each other.
+    """Makes the filters of every layer nearly orthonormal: of length 1, and orthogonal to each other.
 
     Source: Brock 2016 (Neural Photo Editing), section 3.3; Brock 2018, equation 2. A layer with orthonormal filters
-    preserves the norm of its input. Networks of several classes in one layer are regularised separately. Layers with
-    more filters than values in a filter cannot reach 0.
+    preserves the norm of its input. Per-class networks are regularised separately. The penalty cannot reach 0 for
+    layers with more filters than weights per filter.
 
-    When to use: networks whose signal vanishes or explodes with depth.
+    When to use: for networks whose signal vanishes or explodes with depth.
     When not: to train a generator for truncation: it also fixes the lengths of the filters, which is too strong (Brock
     2018); use `relaxed_orthogonal_regularization`.
     """
@@ -43,7 +43,7 @@ class OrthogonalRegularization(ParameterPenalty):
         players: Players = Field(["generator"], description="players whose weights are regularised")
 
     deviation: ClassVar[Callable[..., Tensor]] = staticmethod(not_orthonormal)
-    """Function from the filters of one layer to its penalty."""
+    """Function that maps the filters of one layer, (groups, m, n), to the layer's penalty, a scalar."""
 
     def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
         layers = self.layers(player, run)

@@ -13,10 +13,11 @@ class R1(InputGradientPenalty):
     """Pulls D's gradient towards 0 on real images.
 
     Source: Mescheder 2018, equation 9: gamma / 2 times the mean squared norm of the gradient, at the real images that
-    enter D. Where G matches the data, D becomes flat and does not move G away again, so training converges locally.
+    enter D. When G matches the data, D becomes flat and does not move G away again, so training converges locally.
 
-    When to use: with cross-entropy losses, alone, for stable long runs; `every = 16` saves most of its cost.
-    When not: with a Wasserstein loss, whose critic needs a slope: `gradient_penalty`.
+    When to use: with cross-entropy losses, without other penalties, for stable long runs; setting `every = 16` saves
+    most of its cost.
+    When not: with a Wasserstein loss, because its critic needs a slope; use `gradient_penalty`.
     """
 
     name = "r1"

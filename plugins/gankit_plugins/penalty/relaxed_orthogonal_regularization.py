@@ -1,4 +1,4 @@
-"""Orthogonal regularisation without the lengths of the filters."""
+"""Orthogonal regularisation that does not constrain the lengths of the filters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from gankit_plugins.penalty.orthogonal_regularization import OrthogonalRegulariz
 
 
 def not_orthogonal(W: Tensor) -> Tensor:
-    """Return ||W W^T * (1 - I)||_F^2, summed over the groups of W (groups, m, n), a scalar (Brock 2018, equation 3).
+    """Return ||W W^T * (1 - I)||_F^2 for matrices W (groups, m, n), summed to a scalar (Brock 2018, equation 3).
 
-    The rows of W are the filters of a layer. The paper has filters as columns, and W^T W.
+    The product * is elementwise. The rows of W are the filters of a layer. In the paper the filters are columns, and
+    the matrix product is W^T W.
     """
     with torch.autocast(W.device.type, enabled=False):
         gram = W @ W.transpose(1, 2)
@@ -21,11 +22,12 @@ def not_orthogonal(W: Tensor) -> Tensor:
 class RelaxedOrthogonalRegularization(OrthogonalRegularization):
     """Makes the filters of every layer more orthogonal to each other, without an effect on their lengths.
 
-    Source: Brock 2018, equation 3, with beta = 0.0001: `orthogonal_regularization` without the diagonal. Networks of
-    several classes in one layer are regularised separately.
+    Source: Brock 2018, equation 3, with beta = 0.0001: `orthogonal_regularization` without the diagonal. Per-class
+    networks are regularised separately.
 
-    When to use: a generator for sampling with truncation. With the penalty, more generators suit it (Brock 2018).
-    When not: with a normalisation of the weights that already keeps the filters apart.
+    When to use: for a generator that will be sampled with truncation. With this penalty, truncation gives good images
+    for more generators (Brock 2018).
+    When not: if a normalisation of the weights already makes the filters nearly orthogonal.
     """
 
     name = "relaxed_orthogonal_regularization"

@@ -23,7 +23,7 @@ class ParameterPenalty(Plugin):
 
     @abstractmethod
     def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:
-        """Return the function of the loss term of a player."""
+        """Return a function that computes the player's penalty, a scalar, from a training step."""
 
     @hookimpl
     def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
@@ -31,12 +31,15 @@ class ParameterPenalty(Plugin):
             yield LossTerm(self.name, self.penalty(player, run), weight=self.config.weight)
 
     def layers(self, player: Player, run: Run) -> list[nn.Module]:
-        """Return the convolutions and linear layers of a player's network, at least one."""
+        """Return the convolutions and linear layers of a player's network. Raise an InputError if it has none."""
         layers: list[nn.Module] = [module for module in run.networks[player].modules() if isinstance(module, LAYERS)]
         return self._not_empty(layers, player, "no convolution or linear layer")
 
     def weights(self, player: Player, run: Run) -> list[nn.Parameter]:
-        """Return a player's parameters of more than one dimension, which excludes biases and scales of norms."""
+        """Return a player's parameters with two or more dimensions, and raise an InputError if there are none.
+
+        Biases and the scales of normalisations have one dimension, so they are excluded.
+        """
         weights = [p for p in run.parameters[player] if p.dim() > 1]
         return self._not_empty(weights, player, "no parameter of more than one dimension")
 

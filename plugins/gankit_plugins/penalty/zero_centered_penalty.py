@@ -15,14 +15,14 @@ class ZeroCenteredPenalty(InputGradientPenalty):
     Source: Thanh-Tung 2019 (Improving Generalization and Stability of Generative Adversarial Networks), section 5. The
     points are those of `gradient_penalty`, and the target norm is 0.
 
-    When to use: few images, which D would memorise. A D that is flat between them cannot memorise them.
-    When not: with a Wasserstein loss, whose critic needs a slope: `gradient_penalty`.
+    When to use: with few images, which D could memorise. A D that is flat between images cannot memorise them.
+    When not: with a Wasserstein loss, because its critic needs a slope; use `gradient_penalty`.
     """
 
     name = "zero_centered_penalty"
 
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return E[||grad D(x_hat)||_2^2] at random points x_hat between real and generated images (section 5)."""
+        """Return E[||grad D(x_hat)||_2^2] at random points x_hat between real and generated images."""
         real, labels = step.real_inputs
         fake, _ = step.fake_inputs
         t = torch.rand(len(real), 1, 1, 1, device=real.device)

@@ -1,4 +1,4 @@
-"""Training of only one player while the other one is too far ahead."""
+"""Training of only the weaker player while the other player is too far ahead."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
 
 
 def player_behind(accuracy: float, low: float, high: float) -> Player | None:
-    """Return the player to train alone: D below `low`, G above `high`, otherwise None.
+    """Return the only player to train: D if `accuracy` is below `low`, G if it is above `high`; None for both players.
 
-    `accuracy` is the result of `ranking_accuracy`; 0.5 is chance level.
+    `accuracy` is the proportion of pairs of a real and a fake image that D ranks correctly, 0.5 for random logits.
     """
     if accuracy > high:
         return "generator"
@@ -24,14 +24,14 @@ def player_behind(accuracy: float, low: float, high: float) -> Player | None:
 
 
 class BalancedSteps(Plugin):
-    """Trains only one player while the other one is too far ahead.
+    """Trains only the weaker player while the other player is too far ahead.
 
     Source: the balance of D and G that Goodfellow 2016 (NIPS tutorial, section 4.3) discusses and does not recommend.
     The balance is the proportion of pairs of a real and a fake image that D ranks correctly, averaged over recent D
     steps. Above `high` only G is trained, below `low` only D, otherwise both. After `patience` iterations with one
-    player, both are trained, so that the average stays up to date. The CPU waits for the device once per iteration.
+    player, both are trained once, to update the average. The CPU waits for the device once per iteration.
 
-    When to use: one player wins at once, and no fixed number of D steps suits the whole run.
+    When to use: if one player wins early, and no fixed number of D steps suits the whole run.
     When not: with a Wasserstein loss, whose critic should be trained as well as possible.
     """
 

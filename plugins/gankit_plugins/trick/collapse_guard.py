@@ -16,10 +16,11 @@ class CollapseGuard(Plugin):
     """Stops the run when D's loss stays near 0.
 
     Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G no longer learns. D's loss is its cross
-    entropy minus the smallest value that it can have with smoothed labels. A loss that is only constant does not stop
-    the run. The last checkpoint stays, and `gankit resume` continues the run for at least the same time again.
+    entropy minus the smallest possible value, which is above 0 with smoothed labels. A loss that is constant but not
+    near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops only after
+    `patience` further checks.
 
-    When to use: long runs without supervision.
+    When to use: in long unattended runs.
     When not: with losses other than cross entropies, whose logits do not show how confident D is.
     """
 
@@ -57,7 +58,7 @@ class CollapseGuard(Plugin):
         self.low = self.low + 1 if self.excess.item() < self.config.threshold else 0
         self.excess = None
         if self.low >= self.config.patience:
-            # A resumed run stops only after `patience` further checks.
+            # Reset the counter of low losses, so that a resumed run stops only after `patience` further checks.
             checks, self.low = self.low, 0
             run.stop(
                 f"D's loss has been below {self.config.threshold:g} for {checks * self.config.every} iterations: "

@@ -1,8 +1,8 @@
-"""Normalisations built of elementary operations, which can be differentiated any number of times.
+"""Normalisations built from elementary operations, which can be differentiated any number of times.
 
-The third derivatives of torch's batch, instance and layer norm are wrong, without an error: the second derivative
-treats the mean and the standard deviation, saved from the forward pass, as constants. Those of group norm are correct.
-A gradient penalty in the unrolled steps of D needs third derivatives.
+torch computes wrong third derivatives of batch, instance and layer norm, and raises no error. The reason is that its
+second derivative treats the mean and the standard deviation, saved from the forward pass, as constants. The third
+derivatives of group norm are correct. A gradient penalty in the unrolled steps of D needs third derivatives.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 
 def standardize(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """Return (x - mean) / sqrt(variance + eps), with statistics over `dims`, in float32 or a wider type."""
+    """Return (x - mean) / sqrt(variance + eps) in float32 or a wider type. The mean and variance are over `dims`."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     centred = x - x.mean(dims, keepdim=True)
     return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
@@ -39,7 +39,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace `torch.nn.functional.batch_norm`, without an update of the running statistics."""
+    """Compute batch norm like `torch.nn.functional.batch_norm`, but never update the running statistics."""
     if not training:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     dims = tuple(d for d in range(input.dim()) if d != 1)
@@ -56,7 +56,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace `torch.nn.functional.instance_norm`, without an update of the running statistics."""
+    """Compute instance norm like `torch.nn.functional.instance_norm`, but never update the running statistics."""
     if not use_input_stats:
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     return _scale_channels(standardize(input, tuple(range(2, input.dim())), eps), input, weight, bias)
@@ -69,14 +69,14 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Replace `torch.nn.functional.layer_norm`."""
+    """Compute layer norm like `torch.nn.functional.layer_norm`, but from elementary operations."""
     x = standardize(input, tuple(range(-len(normalized_shape), 0)), eps)
     x = x if weight is None else x * weight
     return (x if bias is None else x + bias).to(input.dtype)
 
 
 class DifferentiableNorms(TorchFunctionMode):
-    """Context in which networks use the norms of this file instead of those of torch."""
+    """Context manager that replaces torch's batch, instance and layer norm by the functions of this module."""
 
     REPLACEMENTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
         F.batch_norm: batch_norm,

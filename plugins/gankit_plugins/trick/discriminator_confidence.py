@@ -10,33 +10,36 @@ from gankit import RecipeInfo, Step
 
 
 def relativistic_trick(recipe: RecipeInfo) -> str | None:
-    """Return the name of the first trick that replaces D's logits by differences, or None."""
+    """Return the name of the recipe's first trick that replaces D's logits by differences of logits, or None."""
     classes = [component.plugin_class for component in recipe.components.values()]
     return next((plugin_class.name for plugin_class in classes if plugin_class.relativistic_logits), None)
 
 
 def has_probability_logits(recipe: RecipeInfo) -> bool:
-    """Return whether the sigmoid of D's logits is a probability: for cross entropies without a relativistic trick."""
+    """Return True if the sigmoid of D's logits is the probability that an image is real.
+
+    This requires a cross-entropy loss and no relativistic trick.
+    """
     return recipe.plugin_class("loss").cross_entropy and relativistic_trick(recipe) is None
 
 
 def describe_logits(recipe: RecipeInfo) -> str:
-    """Return the beginning of a sentence about D's outputs, for warnings: 'with the loss 'hinge' D's outputs'."""
+    """Return the beginning of a warning about D's outputs, for example "with the loss 'hinge' D's outputs"."""
     return f"with {relativistic_trick(recipe) or 'the loss ' + repr(recipe.use_of('loss'))} D's outputs"
 
 
 def as_target(target: Tensor | float, device: torch.device) -> Tensor:
-    """Return a target as a tensor in float32. A number becomes a scalar."""
+    """Return a target of D as a float32 tensor. A number becomes a scalar tensor on `device`."""
     if isinstance(target, Tensor):
         return target.float()
-    # A copy of a number to the device would make the CPU wait for it.
+    # `torch.full` creates the tensor on the device. A copy from the CPU would make the CPU wait for the device.
     return torch.full((), target, dtype=torch.float32, device=device)
 
 
 def excess(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return the cross entropy of logits (B,) with a target minus its smallest possible value, a scalar.
+    """Return the mean cross entropy of logits (B,) minus its smallest possible value for the target, as a scalar.
 
-    The target t is a probability, one number or (B,). The smallest cross entropy with t is the entropy of t.
+    The target t is a probability: one number, or a tensor (B,). The smallest possible value is the entropy of t.
     """
     t = as_target(target, logits.device).expand(len(logits))
     entropy = -(torch.xlogy(t, t) + torch.xlogy(1 - t, 1 - t))
@@ -44,16 +47,19 @@ def excess(logits: Tensor, target: Tensor | float) -> Tensor:
 
 
 def excess_loss(step: Step) -> Tensor:
-    """Return the excess cross entropy on real and generated images, a scalar. Near 0, D has nothing left to learn."""
+    """Return D's cross entropy minus its smallest possible value, as a scalar: the sum for real and for fake images.
+
+    A value near 0 means that D separates real from fake images almost perfectly.
+    """
     real = excess(step.real_output.logits.detach(), step.real_target)
     return real + excess(step.fake_output.logits.detach(), step.fake_target)
 
 
 def ranking_accuracy(step: Step) -> Tensor:
-    """Return the proportion of pairs of a real and a fake image that D ranks correctly, a scalar. Ties count half.
+    """Return the proportion of pairs of a real and a fake image that D ranks correctly, as a scalar.
 
-    It needs no threshold, so it has the same meaning under every loss. With flipped labels, the correct order is the
-    opposite one.
+    A pair is correct if the real image has the higher logit, or, with flipped labels, the lower logit. Ties count half.
+    The proportion needs no threshold, so it has the same meaning with every loss.
     """
     real, fake = step.real_output.logits.detach(), step.fake_output.logits.detach()
     real_target, fake_target = (

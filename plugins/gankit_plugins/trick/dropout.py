@@ -24,11 +24,11 @@ ACTIVATIONS = (
     nn.Mish,
     nn.Hardswish,
 )
-"""Activations of hidden layers. Tanh and sigmoid are not included: they are the last layers of generators."""
+"""Activation modules of hidden layers. Tanh and sigmoid are excluded: they are output activations of generators."""
 
 
 def drop(x: Tensor, p: float, training: bool) -> Tensor:
-    """Return x with each value set to zero with probability p, and the others scaled by 1 / (1 - p).
+    """Apply dropout: in training, set values to zero with probability p, and divide the remaining values by 1 - p.
 
     In feature maps (B, C, H, W) whole channels are set to zero, because neighbouring pixels are similar (Tompson 2015).
     """
@@ -36,14 +36,14 @@ def drop(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 class Dropout(Plugin):
-    """Drops part of the generator's hidden activations at random in training.
+    """Sets random hidden activations of the generator to zero in training.
 
     Source: Srivastava 2014; for GANs Meng 2021, section 2.2.4, which does not name layers or rates. In feature maps it
-    drops whole channels, in vectors single values. It acts on the outputs of the network's activation modules, in the
-    order of `modules()`, from the input to the output. Parameters keep their names. Samples are drawn without dropout.
+    drops whole channels, in vectors single values. It acts on the outputs of the network's activation modules, numbered
+    from 0 in the order of `modules()`. The names of the parameters do not change. Samples are drawn without dropout.
 
-    When to use: a generator whose images are too similar, in a few layers: `layers = [0, 1]`.
-    When not: a generator with too little capacity, or where training is noisy already.
+    When to use: for a generator whose images are too similar, in a few layers: `layers = [0, 1]`.
+    When not: for a generator with too little capacity, or if the training is already noisy.
     """
 
     name = "dropout"

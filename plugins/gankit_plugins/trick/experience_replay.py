@@ -1,4 +1,4 @@
-"""Past fake images among the new ones that enter D."""
+"""Replay of past fake images as inputs of D."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from gankit import Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
 class ReplayBuffer:
     """Buffer of images with an equal number of slots for each class.
 
-    The number of filled slots is a tensor on the device, so the CPU never waits for the device.
+    The numbers of filled slots are stored in a tensor on the device, so the CPU never waits for the device.
 
     Args:
         classes: number of classes, 1 for images without classes.
-        slots: number of images of each class.
+        slots: number of slots for each class.
         shape: shape of an image, (C, R, R).
         device: device of the images.
     """
 
     def __init__(self, classes: int, slots: int, shape: tuple[int, int, int], device: torch.device) -> None:
         self.classes, self.slots = classes, slots
-        # Images for which there is no slot are written to one additional row.
+        # `store` writes the images that do not fit in the buffer to one additional row at the end, which is never read.
         self.rows = torch.zeros(classes * slots + 1, *shape, device=device)
         self.filled = torch.zeros(classes, dtype=torch.int64, device=device)
 
@@ -36,29 +36,30 @@ class ReplayBuffer:
         return self.rows[:-1]
 
     def sample(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a random past image of each class in `classes`, (n,) int64.
+        """Draw one random stored image for each entry of `classes`, an int64 tensor (n,).
 
         Returns:
-            The images, (n, C, R, R), and (n,) bool: whether the buffer has an image of this class. If it has none, the
-            returned image must not be used.
+            The images, (n, C, R, R), and a bool tensor (n,): True where the buffer has an image of the class. Where it
+            is False, the image is a placeholder and must not be used.
         """
         filled = self.filled[classes]
-        # The product of a float64 number below 1 and a count is always below the count.
+        # With float64, `chance * filled` is always below `filled`. Rounding to float32 could give an empty slot.
         chance = torch.rand(len(classes), dtype=torch.float64, device=classes.device)
         slot = (chance * filled).long()
         return self.rows[classes * self.slots + slot], filled > 0
 
     def store(self, images: Tensor, classes: Tensor) -> None:
-        """Store images (n, C, R, R) of classes (n,): in free slots first, then in place of random images of the class.
+        """Store images (n, C, R, R) in the slots of their classes, given by `classes` (n,).
 
-        No slot is written twice. If a class has more new images than slots, the first ones are stored.
+        Free slots are filled first. Then random stored images are overwritten. No slot is written twice in one call. If
+        a class has more new images than slots, only the first images are stored.
         """
         n, device = len(images), images.device
         is_class = classes[:, None] == torch.arange(self.classes, device=device)
         # Index of each image among the new images of its class: 0, 1, ...
         rank = is_class.cumsum(0)[torch.arange(n, device=device), classes] - 1
         position = torch.arange(self.slots, device=device)
-        # Sorted by this key, the free slots of each class come first, in their order, then the others in random order.
+        # Sorting by this key puts the free slots of a class first, in order, and then its filled slots in random order.
         key = torch.where(
             position < self.filled[:, None],
             torch.rand(self.classes, self.slots, dtype=torch.float64, device=device),
@@ -72,16 +73,17 @@ class ReplayBuffer:
 
 
 def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> Tensor:
-    """Return a copy of fake images (B, C, R, R) with `count` random ones replaced by past ones of their classes (B,).
+    """Return a copy of fake images (B, C, R, R) with `count` random images replaced by past images of the same class.
 
-    `count` of the new images are then stored in the buffer. The result has no gradient.
+    `classes` (B,) contains the classes of the images. Then `count` random images of `fake` are stored in the buffer.
+    The result is detached from the autograd graph.
     """
     fake = fake.detach()
     order = torch.rand(len(fake), device=fake.device).argsort()
-    # Images that were not replaced are stored first.
+    # Store images that are not replaced, as far as possible: the two slices overlap only if `count` is above B / 2.
     replaced, stored = order[:count], order[-count:]
     past, available = buffer.sample(classes[replaced])
-    # An image is not replaced while the buffer has none of its class.
+    # Keep the new image if the buffer has no image of its class yet.
     mixed = fake.index_copy(0, replaced, torch.where(available[:, None, None, None], past, fake[replaced]))
     buffer.store(fake[stored], classes[stored])
     return mixed
@@ -92,11 +94,11 @@ class ExperienceReplay(Plugin):
 
     Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images comes from a buffer of past
     ones. The same number of new images is then stored in the buffer. An image is replaced by one of its own class, and
-    each class has an equal part of the buffer. Images are stored in float32: rounded to 256 levels, D could distinguish
-    them from new ones. The buffer is part of every checkpoint, with 4 bytes for each value.
+    each class has an equal part of the buffer. Images are stored in float32: D could distinguish images rounded to 256
+    levels from new ones. The buffer is part of every checkpoint, with 4 bytes for each value.
 
-    When to use: G moves from mode to mode, and D forgets the earlier modes.
-    When not: late in a good run, where past images are easy for D and still take half of its batch.
+    When to use: if G moves from mode to mode, and D forgets the earlier modes.
+    When not: late in a good run, because past images are then easy for D and teach it little.
     """
 
     name = "experience_replay"
@@ -116,7 +118,7 @@ class ExperienceReplay(Plugin):
         self.saved: dict[str, Tensor] | None = None
 
     def count(self, batch: int) -> int:
-        """Return the number of images of a batch to replace and to store."""
+        """Return the number of images in a batch that are replaced, and that are stored in the buffer, in each step."""
         return max(1, round(self.config.share * batch))
 
     @hookimpl
@@ -140,7 +142,7 @@ class ExperienceReplay(Plugin):
     def on_start(self, run: Run) -> None:
         spec, classes = run.spec, max(1, run.spec.classes)
         shape = (spec.channels, spec.resolution, spec.resolution)
-        # Ranks share the capacity as they share the batch.
+        # The capacity is divided among the ranks, like the batch.
         slots = max(1, self.config.capacity // run.ranks.size // classes)
         self.buffer = ReplayBuffer(classes, slots, shape, run.device)
         if self.saved is not None:

@@ -11,12 +11,12 @@ from gankit import DiscriminatorOutput, Run
 class ExtendedFeatures(nn.Module):
     """Discriminator with additional features and a linear layer that adds their contribution to the logits.
 
-    If D's last layer is linear in its features, the result is one linear layer over all features.
+    If D's last layer is linear, this is equivalent to a linear last layer over the original and additional features.
 
     Args:
         network: D, with logits (B,) and features (B, F).
-        further: module from features (B, F) and labels (B,) or None to additional features (B, K).
-        count: K.
+        further: module that maps features (B, F) and labels, (B,) or None, to additional features (B, K).
+        count: K, number of additional features.
     """
 
     def __init__(self, network: nn.Module, further: nn.Module, count: int) -> None:
@@ -24,11 +24,11 @@ class ExtendedFeatures(nn.Module):
         self.network = network
         self.further = further
         self.share = nn.Linear(count, 1, bias=False)
-        # Additional features may be large, and would dominate the first logits with random weights.
+        # The weights start at 0: with random weights, large additional features would dominate the first logits.
         nn.init.zeros_(self.share.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F + K) of images (B, C, R, R) and labels (B,)."""
+        """Return logits (B,) and features (B, F + K) for images (B, C, R, R) and labels, (B,) or None."""
         logits, features = self.network(images, labels)
         more = self.further(features, labels)
         share = self.share(more.to(self.share.weight.dtype))
@@ -38,7 +38,7 @@ class ExtendedFeatures(nn.Module):
 
 
 def feature_count(network: nn.Module, run: Run) -> int:
-    """Return F, the number of D's features for an image. D's statistics do not change."""
+    """Return F, the number of D's features per input. D's running statistics are not updated."""
     spec, weight = run.spec, next(network.parameters())
     count = max(2, spec.classes)
     images = torch.zeros(count, spec.channels * spec.pack, spec.resolution, spec.resolution, device=weight.device)
@@ -52,5 +52,5 @@ def feature_count(network: nn.Module, run: Run) -> int:
 
 
 def same_class(labels: Tensor) -> Tensor:
-    """Return (B, B) bool: pairs of images of one class, from labels (B,)."""
+    """Return a bool tensor (B, B) from labels (B,): True for pairs of images of the same class."""
     return labels[:, None] == labels

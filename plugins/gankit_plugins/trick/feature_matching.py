@@ -16,19 +16,21 @@ from gankit_plugins.trick.discriminator_confidence import relativistic_trick
 def feature_matching(
     real_features: Tensor, fake_features: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """Return ||E f(x) - E f(G(z))||_2^2, a scalar in float32 or a wider type (Salimans 2016, section 3.1).
+    """Return the squared distance ||E f(x) - E f(G(z))||_2^2 between mean features (Salimans 2016, section 3.1).
+
+    The result is a scalar in float32 or a wider type.
 
     Args:
-        real_features: f(x), (B, F), D's features of real images.
-        fake_features: f(G(z)), (B, F).
-        mean: mean over the ranks that share the batch.
+        real_features: D's features f(x) of real images, (B, F).
+        fake_features: D's features f(G(z)) of generated images, (B, F).
+        mean: function that averages a tensor over the ranks that share the batch.
     """
     wide = torch.promote_types(fake_features.dtype, torch.float32)
     return mean(real_features.to(wide).mean(0) - fake_features.to(wide).mean(0)).square().sum()
 
 
 def batch_mean_warnings(recipe: RecipeInfo, name: str, values: str) -> Iterable[str]:
-    """Yield warnings for a trick that uses means of D's values over the batch."""
+    """Yield warnings for the trick `name`, which averages D's `values` ("features" or "logits") over the batch."""
     if recipe.train.accumulate > 1:
         yield (
             f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
@@ -44,11 +46,11 @@ def batch_mean_warnings(recipe: RecipeInfo, name: str, values: str) -> Iterable[
 class FeatureMatching(Plugin):
     """Trains G to match the mean of D's features on real images.
 
-    Source: Salimans 2016, section 3.1. The features are the input of D's last layer. The term replaces the loss's terms
-    for G, unless `adversarial_weight` is above 0. The training of D does not change. The means are over the batch, and
-    with `train.accumulate` over each part of it.
+    Source: Salimans 2016, section 3.1. The features are the input of D's last layer. The term replaces the terms of the
+    recipe's `loss` for G, unless `adversarial_weight` is above 0. The training of D does not change. The means are over
+    the batch. With gradient accumulation (`train.accumulate`), they are over each part of it.
 
-    When to use: unstable training, where G overfits to the current D.
+    When to use: if training is unstable because G overfits to the current D.
     When not: for sharp images: bad images can have the same mean features as real ones.
     """
 

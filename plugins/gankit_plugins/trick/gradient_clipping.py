@@ -10,14 +10,14 @@ from gankit_plugins.layers.weights import BOTH, Players
 
 
 class GradientNormClipping(Plugin):
-    """Scales a player's gradient down to a largest norm, over all parameters together.
+    """Scales a player's gradient down if its norm over all parameters exceeds a limit.
 
     Source: Pascanu 2013 (On the difficulty of training recurrent neural networks), algorithm 1. The direction does not
-    change. Clipping removes outliers, which would distort Adam's averages for a long time. Otherwise the norm of a
-    gradient has little effect with Adam.
+    change. Clipping limits rare large gradients, which would distort Adam's averages for a long time. Otherwise it has
+    little effect with Adam, whose updates hardly depend on the scale of the gradient.
 
-    When to use: losses that jump sometimes, above all with penalties on D's gradient.
-    When not: against a learning rate that is too high, which it hides.
+    When to use: with losses that sometimes jump, especially with penalties on D's gradient.
+    When not: against a learning rate that is too high: clipping hides the problem.
     """
 
     name = "gradient_norm_clipping"
@@ -40,8 +40,8 @@ class GradientValueClipping(Plugin):
     Source: Mikolov 2012 (Statistical Language Models Based on Neural Networks), section 3.3. Clipping changes the
     direction of the gradient.
 
-    When to use: networks in which the gradients of single parameters explode.
-    When not: otherwise; `gradient_norm_clipping` keeps the direction.
+    When to use: for networks in which the gradients of single parameters explode.
+    When not: in other cases prefer `gradient_norm_clipping`, which does not change the direction.
     """
 
     name = "gradient_value_clipping"

@@ -13,7 +13,7 @@ def variance(t: int, sigma: float, final_sigma: float, over: int | None) -> floa
     """Return the variance of the noise at iteration t = 0, 1, ...
 
     The standard deviation changes linearly from `sigma` at t = 0 to `final_sigma` at t = `over`, and is then constant.
-    If `over` is None, it is always `sigma`.
+    If `over` is None, the standard deviation is always `sigma`.
     """
     fraction = 0.0 if over is None else min(t / over, 1.0)
     return ((1 - fraction) * sigma + fraction * final_sigma) ** 2
@@ -24,11 +24,11 @@ class InstanceNoise(Plugin):
 
     Source: Sønderby 2016 (Amortised MAP Inference for Image Super-resolution), section on instance noise; Arjovsky 2017
     (Towards Principled Methods for Training GANs); Meng 2021, section 2.2.4. Real and generated images lie on thin
-    manifolds that hardly overlap, so D can separate them without a useful gradient for G. With noise on both, they
-    overlap everywhere. The noise acts in the steps of both players. `sigma` is for images in [-1, 1].
+    manifolds that hardly overlap, so D can separate them without a useful gradient for G. With noise on both, their
+    distributions overlap everywhere. The noise acts in the steps of both players. `sigma` is for images in [-1, 1].
 
-    When to use: D's loss falls to nearly 0 early in training. Reduce the noise to 0 (`over`) if fine details matter.
-    When not: together with a strong gradient penalty; too much noise hides details from D.
+    When to use: if D's loss falls to nearly 0 early in training. Reduce the noise to 0 (`over`) if fine details matter.
+    When not: together with a strong gradient penalty. Too much noise hides details from D.
     """
 
     name = "instance_noise"

@@ -1,4 +1,4 @@
-"""Targets of D other than 1 and 0."""
+"""Label smoothing, which replaces D's targets 1 and 0 by softer targets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from gankit_plugins.trick.scalar_or_range import Probability, draw, ends
 
 
 class LabelSmoothing(Plugin):
-    """Replaces D's targets 1 and 0 by softer ones: constant, or drawn for each image and step.
+    """Replaces D's targets 1 and 0 by softer targets: constants, or random numbers drawn for each image and step.
 
     Source: Salimans 2016, section 3.4, for the default: 0.9 for real images, so that D is not overconfident, and 0 for
     generated ones. With targets a for real and b for generated images, the optimal D is
-    (a p_data + b p_g) / (p_data + p_g). With b above 0, D's output is b where all images are generated, and G has less
-    gradient to move them. So the default does not smooth the generated side.
+    (a p_data + b p_g) / (p_data + p_g). If b is above 0, D outputs b where there are only generated images, so G's
+    gradient there is weaker. Therefore the default does not smooth the targets of generated images.
 
     Meng 2021, equations 7 to 11, smooths both sides and flips them: real = [0.0, 0.1], fake = [0.9, 1.0]. If the
-    targets for real images are the lower ones, labels are flipped: G's target is then 0. Otherwise it is 1.
+    targets for real images are lower than those for generated images, labels are flipped and G's target is 0. Otherwise
+    G's target is 1.
 
-    When to use: a D that becomes overconfident under a cross-entropy loss.
+    When to use: if D becomes overconfident with a cross-entropy loss.
     When not: with a loss without targets (hinge, Wasserstein), where it has no effect.
     """
 

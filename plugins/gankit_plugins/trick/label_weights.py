@@ -1,4 +1,4 @@
-"""Weights of the real and of the generated half of the loss."""
+"""Weights of the loss terms for real and for generated images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gankit_plugins.trick.scalar_or_range import Weight, draw
 
 
 class LabelWeights(Plugin):
-    """Multiplies the real half of the loss by alpha and the generated half by beta.
+    """Multiplies the loss of real images by alpha and the loss of generated images by beta.
 
-    Source: Meng 2021, equations 8 and 9 as printed, with the printed ranges as defaults. From a range, a new number is
-    drawn for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), with the means of the
-    ranges for alpha and beta. Beta is also the weight of G's loss, if the loss uses weights there.
+    Source: Meng 2021, equations 8 and 9 as printed, with the printed ranges as defaults. If a setting is a range, a new
+    number is drawn from it for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), where
+    alpha and beta are the means of their ranges. Beta is also the weight of G's loss, if G's loss has weights.
 
-    When to use: to follow the printed equations, or, with numbers near 1, to emphasise one half.
+    When to use: to follow the printed equations, or, with numbers near 1, to emphasise real or generated images.
     When not: with the printed ranges, real images have little effect: D's output is 0.05 where real and generated
     images are equally likely. The smoothed labels in the paper's text are the trick `label_smoothing`.
     """

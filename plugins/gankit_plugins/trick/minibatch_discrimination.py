@@ -11,14 +11,17 @@ from gankit_plugins.trick.feature_head import ExtendedFeatures, feature_count, s
 
 
 def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
-    """Return o_i = sum over j != i of exp(-||M_i - M_j||_1), for each kernel (Salimans 2016, section 3.2).
+    """Return each image's closeness to other images, o_i = sum over j != i of exp(-||M_i - M_j||_1), for each kernel.
+
+    Source:
+        Salimans 2016, section 3.2.
 
     Args:
-        M: (B, kernels, dims).
-        compared: (B, B) bool, pairs to compare. None: all pairs.
+        M: projected features, (B, kernels, dims).
+        compared: bool tensor (B, B), True for the pairs to compare; None for all pairs.
 
     Returns:
-        (B, kernels), in float32 or a wider type.
+        The closeness, (B, kernels), in float32 or a wider type.
     """
     M = M.to(torch.promote_types(M.dtype, torch.float32))
     distance = (M[:, None] - M[None]).abs().sum(-1)
@@ -29,7 +32,7 @@ def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
 
 
 class Closeness(nn.Module):
-    """Closeness of each image to the others of its batch: from features (B, F) to (B, kernels)."""
+    """Module that maps features (B, F) to each image's closeness to the other images of its batch, (B, kernels)."""
 
     def __init__(self, features: int, kernels: int, dims: int, per_class: bool) -> None:
         super().__init__()
@@ -42,15 +45,16 @@ class Closeness(nn.Module):
 
 
 class MinibatchDiscrimination(Plugin):
-    """Adds the closeness of each image to the other images of its batch to D's features.
+    """Gives D additional features that measure how close each image is to the other images of its batch.
 
     Source: Salimans 2016, section 3.2: M_i = f(x_i) T and c(i, j) = exp(-||M_i - M_j||_1). The sum of c over the other
-    images of the batch is an additional input of D's last layer. So D detects images that are too similar. Real and
-    generated images are separate batches. A discriminator with a network for each class compares images of one class.
-    Memory is proportional to kernels, dims and the square of the batch size.
+    images of the batch is an additional input of D's last layer, so D detects images that are too similar. Real and
+    generated images are separate batches. A per-class discriminator compares only images of the same class. Memory is
+    proportional to kernels, dims and the square of the batch size.
 
-    When to use: samples are too similar, while real images are not.
-    When not: with a gradient penalty, which is for single images; `minibatch_stddev` is cheaper and often enough.
+    When to use: if samples are too similar, while real images are not.
+    When not: with a gradient penalty, which assumes that D's logit depends on a single image. `minibatch_stddev` is
+    cheaper and often enough.
     """
 
     name = "minibatch_discrimination"

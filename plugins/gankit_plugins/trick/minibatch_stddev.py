@@ -9,18 +9,18 @@ from gankit import Player, Plugin, Run, hookimpl
 from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
 
 EPS = 1e-8
-"""Addend under the root, so that a batch of equal images has a finite gradient."""
+"""Number added to the variance before the square root, so that the gradient for a batch of equal images is finite."""
 
 
 def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
     """Return the standard deviation of each feature over a batch, averaged over the features (Karras 2017, section 3).
 
     Args:
-        features: (B, F).
-        compared: (B, B) bool, pairs of images of the same group. None: one group.
+        features: features of the images, (B, F).
+        compared: bool tensor (B, B), True for pairs of images of the same class; None to use the whole batch.
 
     Returns:
-        (B, 1), in float32 or a wider type, equal for all images of a group.
+        The average, (B, 1), in float32 or a wider type. It is equal for all images that are compared with each other.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     if compared is None:
@@ -29,13 +29,13 @@ def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         share = compared.to(features.dtype)
         share = share / share.sum(1, keepdim=True)
-        # All images of a group have the same mean.
+        # Row i of `share @ features` is the mean of the features over all images that image i is compared with.
         variance = share @ (features - share @ features).square()
         return (variance + EPS).sqrt().mean(1, keepdim=True)
 
 
 class Deviation(nn.Module):
-    """Standard deviation of the features within the batch: from (B, F) to (B, 1)."""
+    """Module that maps features (B, F) to their standard deviation within the batch, averaged over features, (B, 1)."""
 
     def __init__(self, per_class: bool) -> None:
         super().__init__()
@@ -47,14 +47,15 @@ class Deviation(nn.Module):
 
 
 class MinibatchStddev(Plugin):
-    """Adds the variation within the batch to D's features, as one number.
+    """Gives D one additional feature that measures the variation within the batch.
 
     Source: Karras 2017, section 3: the standard deviation of each feature over the batch, averaged over all features,
-    is an additional feature. Here the features are the input of D's last layer. A discriminator with a network for each
-    class computes it over images of one class.
+    is an additional feature. Here the features are the input of D's last layer. A per-class discriminator computes it
+    over images of the same class.
 
-    When to use: samples are too similar, while real images are not; cheaper than `minibatch_discrimination`.
-    When not: with a gradient penalty, which is for single images; in batches of very few images.
+    When to use: if samples are too similar, while real images are not; it is cheaper than `minibatch_discrimination`.
+    When not: with a gradient penalty, which assumes that D's logit depends on a single image; with batches of very few
+    images.
     """
 
     name = "minibatch_stddev"

@@ -13,16 +13,17 @@ from gankit import Plugin, Run, Settings, hookimpl
 
 
 def decay_at(t: int, decay: float, start: int = 0) -> float:
-    """Return the average's decay at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
+    """Return the decay of the average at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
 
-    It is 0 before `start`, so the average is G itself. Low decays at the beginning remove the initial weights quickly.
+    Before step `start` the decay is 0, so the average is equal to G. At first the decay is low, so the average forgets
+    the initial weights quickly.
     """
     s = t - start
     return 0.0 if s < 0 else min(decay, (1 + s) / (10 + s))
 
 
 def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> None:
-    """Update average = decay average + (1 - decay) newest, in place. Both have tensors of the same shapes."""
+    """Set average = decay average + (1 - decay) newest, in place. Both lists have tensors of equal shapes."""
     torch._foreach_lerp_(average, newest, 1 - decay)
 
 
@@ -33,7 +34,7 @@ class MovingAverage(Plugin):
     statistics is updated after each G step. The training does not change. Grids, metrics and the saved generator use
     the average.
 
-    When to use: nearly always. The weights oscillate, and their average is nearer to the centre.
+    When to use: nearly always. The weights oscillate around a centre, and their average is nearer to it.
     When not: in runs of a few hundred iterations with a decay near 1: early weights dominate the average.
     """
 
@@ -77,7 +78,10 @@ class MovingAverage(Plugin):
 
 
 def _float_pairs(average: nn.Module, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the floating-point parameters and buffers of two equal networks. This excludes integer counters."""
+    """Return the floating-point parameters and buffers of `average`, and those of `network` in the same order.
+
+    Integer buffers, such as the batch counters of batch norm, cannot be averaged and are left out.
+    """
     names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
     averaged, trained = average.state_dict(), network.state_dict()
     return [averaged[name] for name in names], [trained[name] for name in names]

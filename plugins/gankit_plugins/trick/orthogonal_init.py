@@ -12,9 +12,9 @@ from gankit_plugins.layers.weights import BOTH, LAYERS, Players
 
 
 def make_orthogonal(layer: nn.Module, gain: float) -> None:
-    """Initialise a layer's weight W so that W^T W = gain^2 I, or W W^T if W has more columns than rows.
+    """Initialise a layer's weight W so that W^T W = gain^2 I, or W W^T = gain^2 I if W has more columns than rows.
 
-    W has one row for each output channel, or for each input channel of a transposed convolution. Each group of a
+    W has one row for each output channel, or, in a transposed convolution, for each input channel. Each group of a
     grouped convolution has its own W.
     """
     weight = layer.weight
@@ -24,7 +24,7 @@ def make_orthogonal(layer: nn.Module, gain: float) -> None:
         nn.init.orthogonal_(group, gain)
     with torch.no_grad():
         if parametrize.is_parametrized(layer, "weight"):
-            # Assignment also updates the original weight of a parametrisation, such as spectral norm.
+            # Assignment to a parametrised weight (for example with spectral norm) also updates the original weight.
             layer.weight = initial
         else:
             weight.copy_(initial)
@@ -34,10 +34,10 @@ class OrthogonalInit(Plugin):
     """Initialises weights as random orthogonal matrices.
 
     Source: Saxe 2013 (Exact solutions to the nonlinear dynamics of learning in deep linear neural networks), section 3;
-    for GANs Brock 2018, section 3. It initialises all convolutions and linear layers, but not biases. Networks of
-    several classes in one layer have separate orthogonal matrices.
+    for GANs Brock 2018, section 3. It initialises all convolutions and linear layers, but not biases. Per-class
+    networks have separate orthogonal matrices.
 
-    When to use: deep networks without normalisation, whose initial signals would vanish or explode.
+    When to use: in deep networks without normalisation, where signals would otherwise vanish or explode.
     When not: in networks that have an initialisation of their own.
     """
 

@@ -11,32 +11,32 @@ from torch import Tensor
 from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 
 PIXELWISE = ("instance_noise",)
-"""Tricks that act on single values, so they have the same effect on images and on packs."""
+"""Names of tricks that act on each pixel separately, so they may be applied to packs as well as to single images."""
 
 
 def packs(images: Tensor, size: int) -> Tensor:
-    """Return packs of m = `size` consecutive images: from (B, C, R, R) to (B / m, m C, R, R)."""
+    """Concatenate every m = `size` consecutive images along the channels: from (B, C, R, R) to (B / m, m C, R, R)."""
     return images.reshape(len(images) // size, size * images.shape[1], *images.shape[2:])
 
 
 def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
-    """Return indices (B,) of the images, in an order in which every `size` consecutive images have the same class.
+    """Return indices (B,) that sort the images into packs: each `size` consecutive images have the same class.
 
-    Images of a class keep their order. The classes of the packs are 0, 1, 2, ..., 0, 1, 2, ...
+    Images of the same class stay in their order. The classes of consecutive packs are 0, 1, 2, ..., 0, 1, 2, ...
 
     Args:
-        labels: (B,) int64, with the same number of images for each class, a multiple of `size`.
-        classes: N.
-        size: images in a pack.
+        labels: labels (B,) int64. Each class has the same number of images, a multiple of `size`.
+        classes: number of classes.
+        size: number of images in a pack.
     """
     by_class = torch.argsort(labels, stable=True)
     return by_class.reshape(classes, -1, size).transpose(0, 1).flatten()
 
 
 def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
-    """Raise a ValueError if the number of images in a batch, or in its parts with accumulation, is not a multiple.
+    """Raise a ValueError unless `train.batch_size` is a multiple of `multiple` times `train.accumulate`.
 
-    `purpose` is a noun phrase for the message.
+    `purpose` says what a batch is split into, for the error message, for example "packs of 2".
     """
     train = recipe.train
     whole = multiple * train.accumulate
@@ -49,15 +49,15 @@ def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
 
 
 class Packing(Plugin):
-    """Combines several images to one input of D, so that D detects a lack of variety.
+    """Combines several images into one input of D, so that D detects a lack of variety.
 
     Source: Lin 2018 (PacGAN), section 2: the images of a pack are concatenated along the channels, and D has one output
-    for all of them. With classes, a pack has images of one class and its label, and every batch has the same number of
+    for all of them. With classes, all images of a pack have the same class, and every batch has the same number of
     images of each class. Each pack has one logit, one target, one weight and one penalty.
 
-    When to use: mode collapse: the samples are good but miss some modes of the data.
-    When not: with small batches, which have few packs; together with `minibatch_discrimination` or
-    `minibatch_stddev`, with which D already detects a lack of variety.
+    When to use: against mode collapse: the samples are good but miss some modes of the data.
+    When not: with small batches, which have few packs; together with `minibatch_discrimination` or `minibatch_stddev`,
+    with which D already detects a lack of variety.
     """
 
     name = "packing"

@@ -12,21 +12,21 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 
 
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Return C(x_r) - C(x_f) for each pair of images, and its negative, (B,) each, in float32 or a wider type."""
+    """Return C(x_r) - C(x_f) and C(x_f) - C(x_r) for each pair of images, (B,) each, in float32 or a wider type."""
     wide = torch.promote_types(real.dtype, torch.float32)
     margin = real.to(wide) - fake.to(wide)
     return margin, -margin
 
 
 class Relativistic(Plugin):
-    """Trains D to compare each real image with a fake one, under any loss (RGAN).
+    """Trains D to compare each real image with a fake one, with any loss (RGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.1, equations 10 and 11: C(x_r) - C(x_f) and C(x_f) - C(x_r) replace D's
-    logits C(x_r) and C(x_f), pair by pair. G's loss is D's with the two sides exchanged, so it also depends on real
-    images. It acts on the terms of the plugin in the slot `loss`.
+    logits C(x_r) and C(x_f), pair by pair. G's loss is D's with real and fake images exchanged, so it also depends on
+    real images. The trick changes only the terms of the recipe's `loss`.
 
-    When to use: with `non_saturating` (RSGAN) or `hinge`, where a D that is certain of both sides gives G no gradient.
-    When not: where G steps must be cheap: they include a pass of D over the real images.
+    When to use: with `non_saturating` (RSGAN) or `hinge`, if D separates all images and G gets no useful gradient.
+    When not: if G steps must be cheap: they include a forward pass of D over the real images.
     """
 
     name = "relativistic"

@@ -13,9 +13,9 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 
 
 def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
-    """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)] of logits C (B,), in float32 or a wider type.
+    """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)] for logits C, (B,) each, in float32 or a wider type.
 
-    `mean` is the mean over the ranks that share the batch.
+    `mean` is a function that averages a tensor over the ranks that share the batch.
     """
     wide = torch.promote_types(real.dtype, torch.float32)
     real, fake = real.to(wide), fake.to(wide)
@@ -24,17 +24,17 @@ def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = 
 
 
 class RelativisticAverage(Plugin):
-    """Trains D to compare each image with the average image of the other side, under any loss (RaGAN).
+    """Trains D to compare each image with the average image of the opposite kind, real or fake, with any loss (RaGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.2, equations 14 and 15: C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)]
-    replace D's logits C(x_r) and C(x_f), with means over the batch. G's loss is D's with the two sides exchanged. It
-    acts on the terms of the plugin in the slot `loss`.
+    replace D's logits C(x_r) and C(x_f). The means E are over the batch. G's loss is D's with real and fake images
+    exchanged. The trick changes only the terms of the recipe's `loss`.
 
-    The targets of `least_squares` are 1 and 0, those of RaLSGAN are 1 and -1. With `least_squares` the loss is that of
-    RaLSGAN with 2 C in place of C, up to a constant factor and a constant.
+    The targets of `least_squares` are 1 and 0, those of RaLSGAN are 1 and -1. With `least_squares`, the loss is that of
+    RaLSGAN for logits C' = 2 C, except for a constant factor and an additive constant.
 
     When to use: for stability, with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN).
-    When not: in very small batches, whose means are noisy.
+    When not: with very small batches, whose means are noisy.
     """
 
     name = "relativistic_average"

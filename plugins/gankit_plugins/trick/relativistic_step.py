@@ -10,11 +10,14 @@ from torch import Tensor
 from gankit import LossTerm, Player, RecipeInfo, Step
 
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Function from C(x_r) and C(x_f), (B,) each, to the relative logits of real and of fake images, (B,) each."""
+"""Function that maps D's logits of real and of fake images, (B,) each, to their relative logits, (B,) each."""
 
 
 def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
-    """Raise a ValueError if feature_matching comes before a relativistic trick, which would replace its term for G."""
+    """Raise a ValueError if `feature_matching` comes before the relativistic trick `name` in the recipe.
+
+    The relativistic trick would then replace the feature-matching loss of G.
+    """
     names = [component.plugin_class.name for component in recipe.components.values()]
     if "feature_matching" in names and names.index("feature_matching") < names.index(name):
         raise ValueError(
@@ -24,7 +27,7 @@ def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
 
 
 def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> dict[Player, list[LossTerm]]:
-    """Return the terms of a loss with relative logits instead of D's own (Jolicoeur-Martineau 2018, section 4).
+    """Return the terms of a loss, computed from relative logits (Jolicoeur-Martineau 2018, section 4).
 
     The terms of G are those of D with real and fake images exchanged.
     """
@@ -42,13 +45,13 @@ def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> d
 
 
 def with_relative_logits(step: Step, relation: Relation) -> Step:
-    """Return the step with relative logits in place of D's logits. The features do not change."""
+    """Return a copy of the step with relative logits in place of D's logits. D's features do not change."""
     real, fake = relation(step.real_output.logits, step.fake_output.logits)
     return step.with_outputs(step.real_output._replace(logits=real), step.fake_output._replace(logits=fake))
 
 
 def exchange_sides(step: Step) -> Step:
-    """Return the step with real and fake images exchanged, which turns D's loss into G's."""
+    """Return a copy of the step with the roles of real and fake images exchanged, so that D's loss becomes G's loss."""
     return step.with_outputs(
         step.fake_output,
         step.real_output,

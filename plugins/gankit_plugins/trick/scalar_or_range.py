@@ -16,11 +16,11 @@ def _low_first(ends: tuple[float, float]) -> tuple[float, float]:
 
 
 def _single_message(allowed: str) -> WrapValidator:
-    """Return a validator with one message. pydantic alone reports one message for each type of the union."""
+    """Return a validator that raises one error, instead of pydantic's separate errors for a number and for a range."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
-            # TOML and JSON have lists in place of tuples.
+            # TOML and JSON have lists, so convert a list to the tuple that the type of a range requires.
             return handler(tuple(value) if isinstance(value, list) else value)
         except ValidationError:
             raise ValueError(f"it must be a number {allowed}, or a range [low, high] of two such numbers") from None
@@ -41,16 +41,16 @@ Weight = Annotated[
     _Weight | Annotated[tuple[_Weight, _Weight], AfterValidator(_low_first)],
     _single_message("of 0 or more"),
 ]
-"""Number of 0 or more, or a range of such numbers."""
+"""Number greater than or equal to 0, or a range of such numbers."""
 
 
 def ends(value: float | tuple[float, float]) -> tuple[float, float]:
-    """Return the lowest and the highest possible number."""
+    """Return the lowest and the highest number of a setting that is a number or a range."""
     return value if isinstance(value, tuple) else (value, value)
 
 
 def draw(value: float | tuple[float, float], count: int, device: torch.device) -> Tensor | float:
-    """Return the number itself, or numbers (count,) drawn uniformly from the range, on `device`."""
+    """Return `value` if it is a number. If it is a range, return a tensor of `count` uniform draws on `device`."""
     if not isinstance(value, tuple):
         return value
     low, high = value

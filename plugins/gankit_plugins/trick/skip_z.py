@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from gankit import InputError, Player, Plugin, RecipeInfo, Spec, hookimpl
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
-"""Activations of hidden layers, before which z is added."""
+"""Activation modules before which z can be added."""
 
 
 class Latent:
-    """Container of z during a forward pass of the generator."""
+    """Container that holds z during a forward pass of the generator, for all activations that use it."""
 
     z: Tensor
 
 
 class ActivationWithLatent(nn.Module):
-    """Activation that first adds a linear function of one part of z to every pixel."""
+    """Activation that first adds a linear function of one part of z to every pixel of its input."""
 
     def __init__(self, activation: nn.Module, source: Latent, part: slice, channels: int) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class ActivationWithLatent(nn.Module):
         self.from_z = nn.Linear(part.stop - part.start, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape, (B, C, H, W) or (B, C)."""
+        """Add the linear function of z to x, (B, C, H, W) or (B, C), apply the activation and return the result."""
         share = self.from_z(self.source.z[:, self.part]).to(x.dtype)
         return self.activation(x + share.view(*share.shape, *[1] * (x.dim() - 2)))
 
 
 class SkipZGenerator(nn.Module):
-    """Generator in which an `ActivationWithLatent` replaces the first activation at each level."""
+    """Generator in which an `ActivationWithLatent` replaces the first activation at each size of the feature maps."""
 
     def __init__(self, network: nn.Module, spec: Spec) -> None:
         super().__init__()
@@ -57,19 +57,19 @@ class SkipZGenerator(nn.Module):
         self.network = network
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) of z (B, latent_size) and labels (B,) or None."""
+        """Return images (B, C, R, R), generated from z (B, latent_size) and labels, (B,) or None."""
         self.source.z = z
         images = self.network(z, labels)
-        # z is part of the graph of this pass. torch cannot copy a module with such a tensor.
+        # Remove z, which may belong to the autograd graph: `deepcopy` fails for a module with such a tensor.
         del self.source.z
         return images
 
 
 def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
-    """Return the name and the channels of the first activation at each size of the feature maps.
+    """Return the name and the number of channels of the first activation module at each size of the feature maps.
 
-    All activations of vectors are included. A network without activations, or with one that is used several times,
-    raises an InputError.
+    All activation modules with vectors (B, C) as inputs are included. If the network has no activation modules, or
+    calls one of them several times, raise an InputError.
     """
     calls: list[tuple[str, torch.Size]] = []
     hooks = [
@@ -106,11 +106,11 @@ class SkipZ(Plugin):
     """Adds z at every level of the generator instead of only at its first layer.
 
     Source: Brock 2018, section 3: z is split into one part for each size of the feature maps. A linear function of the
-    part is added to every pixel of a map, before the level's first activation. BigGAN computes scale and shift of a
-    conditional batch norm from z. This trick computes the shift only, so it works with every normalisation.
+    part is added to every pixel of a map, before the first activation at this size. BigGAN computes scale and shift of
+    a conditional batch norm from z. This trick computes only a shift, so it works with every normalisation.
 
-    When to use: deep generators with a long path from z to the last levels.
-    When not: with a generator that has a branch for each class (`igan_vn`), which is an error.
+    When to use: for deep generators with a long path from z to the last levels.
+    When not: with a generator that has a branch for each class (`igan_vn`); the recipe is then rejected.
     """
 
     name = "skip_z"
@@ -126,7 +126,7 @@ class SkipZ(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> None:
-        """Store the sizes. This hook is also called when a saved generator is rebuilt."""
+        """Store `spec` for `wrap_network`. This hook is also called when a saved generator is rebuilt."""
         self.spec = spec
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""Warnings about problems in a run, with remedies from papers."""
+"""Warnings about training problems, with remedies from papers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gankit import Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import describe_logits, excess_loss, has_probability_logits
 
 WINDOW = 20
-"""Number of the latest checks that are tested for an oscillation."""
+"""Number of the most recent checks whose losses are tested for oscillation."""
 
 MESSAGES = {
     "not finite": (
@@ -37,19 +37,20 @@ MESSAGES = {
         "average. Small oscillations are harmless"
     ),
 }
-"""Messages by problem."""
+"""Texts of the warnings, by problem."""
 
 
 def pairwise_distance(images: Tensor) -> Tensor:
-    """Return the mean distance between two different images of a batch (B, ...) with B >= 2, a scalar."""
+    """Return the mean Euclidean distance over all pairs of images of a batch (B, ...), as a scalar. B is at least 2."""
     return torch.pdist(images.detach().float().flatten(1)).mean()
 
 
 def oscillates(values: Tensor, strength: float = 0.5) -> bool:
-    """Return whether values (N,) oscillate, with a period of at most N / 2.
+    """Return True if values (N,) oscillate, with a period of at most N / 2 values.
 
-    The linear trend is removed first. The criterion: at some lag the autocorrelation is below -strength, and at twice
-    the lag it is above strength. The standard deviation must be more than a tenth of the mean absolute value.
+    The linear trend is removed first. The values oscillate if two conditions are met. At some lag the autocorrelation
+    is below -strength, and at twice this lag it is above strength. The standard deviation exceeds a tenth of the mean
+    absolute value.
     """
     y = values.double()
     time = torch.arange(len(y), dtype=torch.float64) - (len(y) - 1) / 2
@@ -64,13 +65,14 @@ def oscillates(values: Tensor, strength: float = 0.5) -> bool:
 
 
 class TrainingMonitor(Plugin):
-    """Warns of collapse, a D loss near 0, oscillations and NaN, and names remedies from papers.
+    """Warns of mode collapse, a D loss near 0, oscillating losses and NaN, and names remedies from papers.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
     section 3.3, for oscillation. A warning is printed and logged in log.jsonl. The same warning is repeated after
-    `repeat_after` checks or later. The training does not change. The check of D's loss needs a cross entropy.
+    `repeat_after` checks at the earliest. The training does not change. D's loss is checked only if it is a cross
+    entropy.
 
-    When to use: first runs of a new recipe.
+    When to use: in the first runs of a new recipe.
     When not: for the highest speed: at each check the CPU waits for the device.
     """
 
@@ -92,7 +94,7 @@ class TrainingMonitor(Plugin):
         self.excess: Tensor | None = None
         self.diversity: Tensor | None = None
         self.history = torch.zeros(0, 2, dtype=torch.float64)
-        """(checks, 2): the sums of D's and of G's terms."""
+        """Losses of D and of G at the most recent checks, (checks, 2): sums of all loss terms of the player."""
 
         self.checks = 0
         self.next_warning: dict[str, int] = {}

@@ -10,18 +10,18 @@ from torch import Tensor
 from gankit import Plugin, RecipeInfo, Settings, hookimpl, truncated
 
 ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
-"""Penalties with which more generators suit truncation (Brock 2018, section 3.1)."""
+"""Names of penalties that make more generators suitable for truncation (Brock 2018, section 3.1)."""
 
 
 class Truncation(Plugin):
     """Samples z near the centre of the prior: less variety, better images.
 
     Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within it. It acts
-    on grids and on samples of the saved generator. Training uses the whole prior. `gankit sample --truncation` has the
-    same effect for one command.
+    on image grids and on samples of the saved generator. Training uses the whole prior. The command
+    `gankit sample --truncation` truncates z without this trick.
 
-    When to use: typical images for a presentation, of a generator trained with orthogonal regularisation.
-    When not: for metrics, which should cover all images of a generator.
+    When to use: to show typical images of a generator that was trained with orthogonal regularisation.
+    When not: to compute metrics, which should cover all images that a generator can produce.
     """
 
     name = "truncation"

@@ -1,4 +1,4 @@
-"""Training of G against D after some simulated steps of D."""
+"""Training of G against a copy of D after several simulated training steps."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def unroll(
     The result is differentiable with respect to everything that the losses depend on.
 
     Args:
-        theta: theta_0, tensors by name that require gradients.
+        theta: initial parameters theta_0 by name; they require gradients.
         loss: differentiable function from theta to a scalar; called once per step.
         lr: eta, learning rate of the steps.
-        steps: K.
-        mean: mean over the ranks that share the batch.
+        steps: number of steps, K.
+        mean: function that averages a tensor over the ranks that share the batch.
     """
     for _ in range(steps):
         value = loss(theta)
-        # The types of the backward pass follow from the forward pass. Autocast would change them.
+        # Switch autocast off for the gradient: the backward pass must use the same data types as the forward pass.
         with torch.autocast(value.device.type, enabled=False):
             gradients = torch.autograd.grad(value, list(theta.values()), create_graph=True, materialize_grads=True)
             theta = {name: t - lr * mean(g) for (name, t), g in zip(theta.items(), gradients, strict=True)}
@@ -46,12 +46,12 @@ def unroll(
 
 
 def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
-    """Return a function from images and labels to the network's output with the parameters theta."""
+    """Return a function that maps images and labels to the output of the network with the parameters `theta`."""
 
     def discriminator(images: Tensor, labels: Tensor | None) -> Any:
-        # The call must not change buffers such as the statistics of batch norm, so it uses copies.
+        # Call the network with copies of its buffers, so that a simulated step does not change batch norm's statistics.
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        # Some of torch's norms have wrong third derivatives.
+        # Replace torch's batch, instance and layer norm, because their third derivatives are wrong.
         with DifferentiableNorms():
             return functional_call(network, {**buffers, **theta}, (images, labels))
 
@@ -59,16 +59,16 @@ def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
 
 
 class UnrolledDiscriminator(Plugin):
-    """Trains G against D after some simulated steps of D, with the gradient through those steps.
+    """Trains G against a copy of D after several simulated steps, and backpropagates through these steps.
 
     Source: Metz 2016, equations 7 to 9. In a G step, a copy of D takes `steps` steps of gradient descent on the images
-    of the step, with all terms of D's loss. G's gradient includes the dependence of the copy's weights on G's images.
-    D itself does not change. Terms with `every` act in every simulated step, with their plain weight. The simulation
-    has no momentum and no gradient clipping, and terms that depend on D's weights have no effect in it.
+    of the step, with all terms of D's loss. G's gradient includes the dependence of the copy's weights on G's images. D
+    itself does not change. Terms with a setting `every` act in every simulated step, and are not multiplied by the
+    interval. The simulation has no momentum and no gradient clipping. Terms that depend on D's weights have no effect.
 
-    When to use: mode collapse on small problems, where G moves from mode to mode.
-    When not: with a large D. Each simulated step costs about as much as three D steps, and all of them stay in memory
-    until the backward pass. With a penalty on D's gradient, third derivatives make the steps more expensive.
+    When to use: against mode collapse on small problems, where G moves from mode to mode.
+    When not: with a large D. Each simulated step costs about as much as three D steps, and the graphs of all steps stay
+    in memory until the backward pass. With a penalty on D's gradient, third derivatives make the steps more expensive.
     """
 
     name = "unrolled_discriminator"
@@ -90,10 +90,11 @@ class UnrolledDiscriminator(Plugin):
         if self.config.steps == 0:
             return
         lookahead = Step(run, "discriminator", step.real, step.labels, step.z, step.fake, simulated=True)
-        # A plugin may call D in its hook, which must not change D's buffers.
+        # Plugins may call D in their hook. In a simulated step, give them a D that works on copies of its buffers, so
+        # that these calls do not change the running statistics of the real D.
         lookahead.discriminator = with_parameters(run.discriminator, {})
         run.before_step["discriminator"](run, lookahead)
-        # The hooks of D steps set targets and weights. Changes of the images must have no effect here.
+        # Keep the targets and weights that the plugins set for the D step, but undo their changes to the images.
         lookahead.real, lookahead.fake = step.real, step.fake
 
         def loss(theta: Parameters) -> Tensor:
@@ -104,7 +105,7 @@ class UnrolledDiscriminator(Plugin):
             )
 
         trained_ids = {id(p) for p in run.parameters["discriminator"]}
-        # D's own parameters require no gradients in a G step, and must not change.
+        # Unroll copies of D's parameters: in a G step the real ones do not require gradients, and must not change.
         theta = {
             name: p.detach().clone().requires_grad_()
             for name, p in run.discriminator.named_parameters()
@@ -118,7 +119,7 @@ class UnrolledDiscriminator(Plugin):
 
 
 def _check_gradient(theta: Parameters, fake: Tensor) -> None:
-    """Raise an InputError if torch cannot differentiate D's steps with respect to the images."""
+    """Raise an InputError if torch cannot differentiate the parameters `theta` with respect to the generated images."""
     try:
         with torch.autocast(fake.device.type, enabled=False):
             total = sum((t.sum() for t in theta.values()), torch.zeros((), device=fake.device))

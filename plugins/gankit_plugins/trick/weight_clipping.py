@@ -12,7 +12,7 @@ from gankit import Plugin, RecipeInfo, Run, Settings, hookimpl
 
 
 def clip_weights(weights: Sequence[Tensor], c: float) -> None:
-    """Clip w to min(max(w, -c), c), in place (Arjovsky 2017, algorithm 1, line 7)."""
+    """Clip all parameters w to [-c, c], in place (Arjovsky 2017, algorithm 1, line 7)."""
     with torch.no_grad():
         torch._foreach_clamp_min_(list(weights), -c)
         torch._foreach_clamp_max_(list(weights), c)
@@ -22,10 +22,10 @@ class WeightClipping(Plugin):
     """Clips every parameter of D to [-c, c] after each D step.
 
     Source: Arjovsky 2017 (Wasserstein GAN), algorithm 1, with c = 0.01. It is the simplest bound on D's slope, which
-    the Wasserstein loss needs. It also clips biases and scales of norms.
+    the Wasserstein loss needs. The trick also clips biases and the scales of normalisations.
 
     When to use: to reproduce the first Wasserstein GAN, with `wasserstein` and `rmsprop`.
-    When not: otherwise; `gradient_penalty` and `spectral_norm` bound the slope with less loss of capacity.
+    When not: in other cases prefer `gradient_penalty` or `spectral_norm`, which reduce D's capacity less.
     """
 
     name = "weight_clipping"

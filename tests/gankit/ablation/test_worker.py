@@ -1,22 +1,28 @@
-"""The worker, in this process: runs that are resumed, started again, or complete."""
+"""The worker: runs that are resumed, started again, or complete, in this process; the reason of a failed process."""
 
 import json
 
 import pytest
 
-from gankit import Plugin, hookimpl
+from gankit import Plugin, Recipe, hookimpl
+from gankit.ablation.local_executor import LocalExecutor
+from gankit.ablation.scheduler import StudyReporter, run_study
+from gankit.ablation.study import Study
+from gankit.ablation.variants import add_each
 from gankit.ablation.worker import train_run
 from gankit.storage.run_dir import RunDir
 
 
 class Bug(Plugin):
-    """Plugin that fails in the fifth iteration until it is fixed."""
+    """Plugin that warns in the fourth iteration, and fails in the fifth until it is fixed."""
 
     name = "Bug"
     fixed = False
 
     @hookimpl
     def after_iteration(self, run):
+        if run.iteration == 4:
+            run.warn("a warning")
         if run.iteration == 5 and not self.fixed:
             raise ZeroDivisionError("a bug")
 
@@ -53,3 +59,14 @@ def test_a_run_is_started_again_after_a_change_of_a_plugin(toy_recipe, shelf, tm
         record.write_text(json.dumps(environment))
     assert train_run(file, 0, path)["iterations"] == 6
     assert [process.get("from") for process in RunDir(path).read_processes()] == ([None] if changed else [None, 4])
+
+
+def test_the_reason_of_a_failed_process_is_its_error_and_not_a_warning(toy_file, tmp_path, monkeypatch):
+    """PYTHONUNBUFFERED is unset, because stdout would have no buffer with it, and the test would always pass."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    recipe = Recipe.load(toy_file(tricks={"Bug": {"use": f"{__file__}:Bug"}}))
+    study = Study(tmp_path / "s", add_each(recipe, []), [0], 1)
+    study.write()
+    (failure,) = run_study(study, LocalExecutor(1, 1, []), StudyReporter()).failures
+    assert "a warning\n" in failure.run.output_file.read_text()
+    assert str(failure.error).startswith("ZeroDivisionError: a bug (full output: ")

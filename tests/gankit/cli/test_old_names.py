@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gankit import Step
+
 
 def write_plugin(body):
     """Write old.py with a plugin."""
@@ -47,10 +49,16 @@ def test_plugins(gankit, toy, key, body, expected):
     assert expected in answer.err
 
 
+def test_a_method_may_have_the_old_name_of_an_attribute(gankit, toy):
+    write_plugin("def spherical(self): ...")
+    assert gankit("validate", "toy.toml", "tricks.x.use=./old.py:Old").code == 0
+
+
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
         ("step.shown_real", "error: a step has no 'shown_real'; it is called 'real_inputs' now\n"),
+        ("step.game", "error: a step has no 'game'; it is called 'run' now\n"),
         ("step.answers = 3", "error: a step has no 'answers'; it is called 'num_logits' now; state of a plugin"),
     ],
 )
@@ -59,6 +67,11 @@ def test_fields_of_a_step(gankit, toy, statement, expected):
     answer = gankit("run", "toy.toml", "--out", "run", "tricks.x.use=./old.py:Old")
     assert answer.code == 2
     assert answer.err.startswith(expected)
+
+
+def test_a_step_does_not_have_its_old_fields():
+    step = Step(run=None, player="generator", real=None, labels=None, z=None, fake=None)
+    assert not hasattr(step, "judge")
 
 
 @pytest.mark.parametrize(

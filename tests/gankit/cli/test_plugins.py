@@ -38,7 +38,7 @@ class Fine(Plugin):
         pass
 
 class Misspelt(Plugin):
-    """Never called."""
+    """Never called by an executor."""
 
     name = "misspelt"
     @hookimpl
@@ -85,6 +85,10 @@ class Bare(Plugin):
 HEIR = '''
 import kit as base
 from . import marks
+try:
+    from ..beyond_the_package import Missing
+except ImportError:
+    pass
 
 class Inherits(base.Fine):
     """More of it."""
@@ -108,6 +112,7 @@ ENTRY_POINTS = {
     "trick.worded": "kit:Worded",
     "trick.static": "kit:Static",
     "trick.absent": "kit:Absent",
+    "trick.part_of_a_word": "kit:Fin",
     "loss.indirect": "kit:Indirect",
     "trick.garbled": "garbled:Garbled",
     "trick.inherits": "heirs:Inherits",
@@ -151,6 +156,7 @@ SEEN_BY_READING = {
     "worded": "api_version is '2'; it must be a whole number",
     "garbled": "is not valid Python: ",
     "absent": "kit has no class 'Absent'",
+    "part_of_a_word": "kit has no class 'Fin'",
     "static": "has no argument 'stage'",
 }
 
@@ -160,6 +166,7 @@ SEEN_BY_IMPORTING = {
     "crash": "SystemExit: over [and] out",
     "garbled": "SyntaxError",
     "absent": "module 'kit' has no attribute 'Absent'",
+    "part_of_a_word": "module 'kit' has no attribute 'Fin'",
     "nameless": "has no name",
     "no_class": "kit:Path.cwd is not a class",
 }

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from gankit.cli import main
 from gankit.cli.progress import STOPPING
 from gankit.runtime.signals import Interrupt
 from tests.gankit.cli.conftest import Terminal
@@ -105,9 +104,13 @@ def test_errors_are_one_line_each(gankit, toy, arguments, code, expected):
     assert expected in answer.err
 
 
-def test_a_bug_keeps_its_traceback(toy):
-    with pytest.raises(ZeroDivisionError, match="a bug in a plugin"):
-        main(["run", "toy.toml", "--out", "run", "tricks.b.use='./bug.py:Bug'"])
+def test_a_bug_keeps_its_traceback_and_has_a_report(start_process, toy):
+    process = start_process("run", "toy.toml", "--out", "run", "tricks.b.use='./bug.py:Bug'")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback (most recent call last)" in err
+    assert err.endswith("ZeroDivisionError: a bug in a plugin\n")
+    assert "failed at iteration 0: ZeroDivisionError: a bug in a plugin" in (toy / "run" / "report.html").read_text()
 
 
 def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_to_resume(gankit, toy):

@@ -50,6 +50,9 @@ def test_plugins_are_called_in_the_order_of_the_recipe():
             ("i", "l", "s", "d", "run"),
         ),
         (lambda self, run, player, source, labels, images: (run, player), ("run", "d")),
+        (lambda this, run: run, "run"),
+        (staticmethod(hookimpl(lambda run: run)), "run"),
+        (classmethod(hookimpl(lambda cls, run: run)), "run"),
     ],
 )
 def test_an_implementation_takes_any_of_the_arguments_in_any_order(function, expected):
@@ -63,6 +66,7 @@ def test_an_implementation_takes_any_of_the_arguments_in_any_order(function, exp
         ("before_d_stp", lambda self: None, "there is no such hook point; did you mean 'before_d_step'?"),
         ("qqq", lambda self: None, "there is no such hook point; gankit.plugin.hookspecs lists them"),
         ("before_d_step", lambda self, stp: None, "before_d_step has no argument 'stp'; it can take run, step"),
+        ("before_d_step", staticmethod(hookimpl(lambda stp: None)), "before_d_step has no argument 'stp'"),
         ("before_d_step", lambda self, step=None: None, "'step' has a default, so it would always have that value"),
         ("before_d_step", lambda self, *, step: None, "arguments are passed by position; write 'step' without *"),
         ("before_d_step", lambda self, *all: None, "arguments are passed by position; write 'all' without *"),

@@ -141,6 +141,15 @@ def test_markup_is_escaped_and_a_bad_ending_is_first(nasty, train_toy):
         assert body.index("stopped at iteration 4") < body.index("<table" if "runs</h1>" in body else "<dl")
 
 
+def test_a_state_of_an_older_version_is_an_error(tmp_path):
+    path = write_log(tmp_path / "run", [2])
+    ended = {"state": "broken down", "iteration": 2, "reason": "iteration 2: D's real is nan"}
+    (path / "environment.json").write_text(json.dumps({"ended": ended | {"seconds": 1.0, "peak_memory": {}}}))
+    text = page_of(path)
+    assert 'class="status error"' in text
+    assert "broken down at iteration 2: D's real is nan" in Page(text).text("strong")
+
+
 def test_a_report_that_cannot_be_written_is_a_message(train_toy, monkeypatch):
     def fail(directory):
         raise OSError("no\nroom")

@@ -102,6 +102,7 @@ def test_the_time_of_all_processes_is_added(shelf, train_toy, resume_toy):
     again = read_run(resume_toy("run").path)
     assert again.ending == Ending("finished", 6)
     assert [process.get("from") for process in again.processes] == [None, 3]
+    assert again.processes[0] == first.processes[0]
     assert again.seconds == pytest.approx(first.seconds + again.processes[1]["ended"]["seconds"])
     assert again.images_per_second > 0
 

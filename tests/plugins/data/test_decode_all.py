@@ -73,7 +73,7 @@ def test_few_files_are_decoded_without_a_process(pools):
     assert not pools
 
 
-def test_a_few_files_are_read_ahead(pools):
+def test_a_few_files_are_read_ahead_and_no_process_is_left(pools):
     opened = []
 
     def open_file(name):
@@ -83,9 +83,10 @@ def test_a_few_files_are_read_ahead(pools):
     stream = decode_all((str(i) for i in range(2000)), open_file, 4, 1)
     for _ in range(10):
         next(stream)
+    processes = list(pools[0]._processes.values())
     stream.close()
     assert 10 <= len(opened) <= (2 + module.AHEAD * 2 + 1) * module.BATCH
-    assert not pools[0]._processes
+    assert {process.exitcode for process in processes} == {0}
 
 
 def test_files_above_a_mebibyte_are_batches_of_their_own():
@@ -141,11 +142,14 @@ finally:
 def script(tmp_path):
     """A script that decodes images, and the ids of its worker processes."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    # Modules in the current folder must not be imported.
-    (tmp_path / "PIL.py").write_text("raise SystemExit('imported')")
+    # Modules in the current folder must not be imported. Python itself imports those in the folder of the script.
+    current = tmp_path / "current"
+    current.mkdir()
+    for name in ("PIL.py", "pickle.py"):
+        (current / name).write_text("raise SystemExit('imported')")
     with subprocess.Popen(
-        [sys.executable, "-P", "script.py"],
-        cwd=tmp_path,
+        [sys.executable, "../script.py"],
+        cwd=current,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -184,6 +188,7 @@ def test_ctrl_c_ends_all_processes_without_their_tracebacks(script):
     process, workers = script
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=10)
+    assert "imported" not in error
     assert error.count("Traceback") == 1
     assert error.strip().endswith("KeyboardInterrupt")
     wait_until_gone(workers)

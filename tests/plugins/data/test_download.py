@@ -66,3 +66,12 @@ def test_the_error_lists_all_mirrors_and_no_file_is_written(tmp_path, server):
     ]
     assert refused.startswith("http://127.0.0.1:1/x.gz: ")
     assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("scheme", ["file://", "ftp://", "data://", "", "http://["])
+def test_only_valid_http_and_https_addresses_are_opened(tmp_path, scheme):
+    (tmp_path / "x.gz").write_bytes(CONTENT)
+    message = "Invalid IPv6 URL" if scheme == "http://[" else "only http and https are supported"
+    with pytest.raises(GankitError, match=message):
+        fetch("x.gz", [f"{scheme}{tmp_path}/"], MD5, tmp_path / "target")
+    assert not (tmp_path / "target").exists()

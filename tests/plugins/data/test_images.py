@@ -167,9 +167,10 @@ def test_five_bad_files_are_named_and_the_rest_counted(tmp_path, capsys):
         (2, 0, (0, 1), r"none of the images in .* can be used: 0000"),
         (2, 2, (0, 1), r"none of the images in .* can be used: class0/0000"),
         (12, 6, (4, 5), "none of the images of class class2 in"),
+        (30, 0, range(4), "more than 3 of the 30"),
     ],
 )
-def test_images_or_classes_of_bad_files_only_are_refused(tmp_path, count, classes, bad, message):
+def test_too_many_bad_files_leave_no_prepared_file(tmp_path, count, classes, bad, message):
     with pytest.raises(InputError, match=message):
         prepare(dataset(damage(write_images(tmp_path / "x", count, classes), *bad)), tmp_path / "x.safetensors", "test")
     assert os.listdir(tmp_path) == ["x"]

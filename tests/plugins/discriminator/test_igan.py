@@ -145,6 +145,14 @@ def test_classes_at_once_are_classes_one_by_one(spec_of, tensors_of_class, pertu
             close(value, network.state_dict()[name])
 
 
+def test_each_network_receives_only_images_of_its_class(spec_of):
+    """The outputs for other classes are equal bit for bit, even with batch norm in training mode."""
+    network = per_class(spec_of("batch_norm", channels=1, resolution=8, classes=3), width=2)
+    images, changed = images_of(12, 1, 8), torch.tensor(ORDER) == 1
+    before, after = (network(x, torch.tensor(ORDER)).logits for x in (images, images + changed[:, None, None, None]))
+    assert torch.equal(before != after, changed)
+
+
 def test_without_classes_or_with_one_it_is_one_network(spec_of):
     plain = one(spec_of(channels=1, resolution=8), width=2)
     x = images_of(4, 1, 8)

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -71,3 +72,16 @@ def test_learning_rate_follows_equation_6_in_proportion_to_that_of_the_optimiser
     expected = float(Fraction(end_lr) + 1 / (Fraction(init_set) + Fraction(gamma) * t))
     assert end_lr * factor == pytest.approx(expected, rel=1e-9)
     assert 1.5 * end_lr * factor == pytest.approx(1.5 * expected, rel=1e-9)
+
+
+def test_igan_dynamic_for_mnist_starts_at_2e_3():
+    assert 2e-4 * plugin(IganDynamic, init_set=555.56).lr_schedule()(0) == pytest.approx(0.002, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [(StepDecay, {"every": 3}), (Inverse, {"gamma": 0.1}), (IganDynamic, {})]
+)
+def test_rates_never_rise_and_stay_positive(kind, settings):
+    rates = [plugin(kind, **settings).lr_schedule()(t) for t in range(300)]
+    assert all(a >= b > 0 for a, b in pairwise(rates))
+    assert rates[0] > rates[-1]

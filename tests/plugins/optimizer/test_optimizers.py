@@ -85,6 +85,22 @@ def test_steps_equal_the_algorithm(plugin, algorithm, settings, weight_decay, de
         assert weight.tolist() == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("plugin", "defaults"),
+    [
+        # Radford 2015, section 4.
+        (Adam, {"lr": 2e-4, "betas": (0.5, 0.999), "weight_decay": 0.0}),
+        (AdamW, {"lr": 2e-4, "betas": (0.5, 0.999), "weight_decay": 0.01}),
+        # Arjovsky 2017, algorithm 1.
+        (RMSProp, {"lr": 5e-5, "alpha": 0.99, "momentum": 0.0, "weight_decay": 0.0}),
+        (SGD, {"lr": 0.01, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}),
+    ],
+)
+def test_defaults(plugin, defaults):
+    group = build(plugin, [nn.Parameter(torch.zeros(2))]).param_groups[0]
+    assert {name: group[name] for name in defaults} == defaults
+
+
 def test_nesterovs_steps_are_those_at_the_point_ahead():
     """Sutskever 2013, equations 3 and 4, whose gradient is taken at theta + mu v, on f(x) = x^2 / 2.
 

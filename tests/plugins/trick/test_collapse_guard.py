@@ -8,7 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gankit import Recipe
 from gankit.recipe.toml import merge
+from gankit.training.launch import resume, start
+from gankit.training.reporter import Reporter
 from gankit_plugins.trick.collapse_guard import CollapseGuard
 from gankit_plugins.trick.discriminator_confidence import excess
 
@@ -61,6 +64,16 @@ def test_run_stops_after_enough_checks_with_a_low_loss():
 @pytest.mark.parametrize("logit", [0, 0.5, 3])
 def test_constant_loss_does_not_stop_the_run(logit):
     assert train(guard(), [logit] * 30, 3).stopped is None
+
+
+def test_counter_continues_after_a_resume_and_starts_again_after_a_stop(plain_recipe, tmp_path):
+    """With this threshold, D's loss is low at every check. The run ends after two checks and is resumed twice."""
+    guarded = {"tricks": {"collapse_guard": {"every": 1, "patience": 4, "threshold": 1000.0}}}
+    recipe = Recipe.from_dict(merge(plain_recipe("igan"), guarded | {"train": {"iterations": 2}}))
+    start(recipe, tmp_path / "run", Reporter())
+    outcomes = [resume(tmp_path / "run", changes, Reporter())[1] for changes in (["train.iterations=9"], [])]
+    assert [outcome.iterations for outcome in outcomes] == [4, 8]
+    assert all("below 1000 for 4 iterations: it separates all images" in outcome.stop_reason for outcome in outcomes)
 
 
 def test_loss_without_cross_entropy_causes_a_warning(assembled):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit import Spec, Step
+from gankit.testing import check_resume
 from gankit_plugins.trick.experience_replay import ExperienceReplay, ReplayBuffer
 
 CPU = torch.device("cpu")
@@ -214,3 +215,10 @@ def test_buffer_of_one_step_causes_a_warning():
 def test_capacity_below_the_number_of_classes_is_refused():
     with pytest.raises(ValueError, match="capacity = 9 is below the number of classes; set 10 or more"):
         ExperienceReplay(ExperienceReplay.Config(capacity=9)).adjust_spec(Spec(classes=10))
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_resume_with_gradient_accumulation_and_bf16_is_exact(classes):
+    """The buffer changes twice in each D step, once for each part of the batch."""
+    train = {"accumulate": 2, "precision": "bf16", "discriminator_steps": 2}
+    check_resume({ExperienceReplay: {"capacity": 16}}, {"train": train, "data": {"classes": classes}})
