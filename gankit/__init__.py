@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gankit.version import API_VERSION as API_VERSION
 from gankit.version import __version__ as __version__
 
-if TYPE_CHECKING:  # `X as X` marks a name as re-exported. isort is off: it would write one statement for each name.
+if TYPE_CHECKING:  # `X as X` marks a name as re-exported.
+    # isort is disabled, because it would write a separate import statement for each name.
     # isort: off
     from gankit.api import Session as Session, Trained as Trained, resume as resume, train as train
     from gankit.data.prepared import read_prepared as read_prepared
@@ -58,7 +59,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would accept the import of any name
+if not TYPE_CHECKING:  # hidden from type checkers, because with `__getattr__` they would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:
@@ -66,6 +67,6 @@ if not TYPE_CHECKING:  # a type checker that saw `__getattr__` would accept the 
         from gankit.suggest import new_name
 
         if (new := new_name(name, _HOME)) is not None:
-            # ImportError is raised, because `from gankit import NAME` would replace the message of an AttributeError.
+            # Raise ImportError, because `from gankit import NAME` would replace the message of an AttributeError.
             raise ImportError(f"gankit.{name} is called gankit.{new} now")
         raise AttributeError(f"module 'gankit' has no attribute {name!r}")

@@ -212,7 +212,7 @@ class Session:
 
         Args:
             count: number of images.
-            wanted: image class to draw, as its name or index, or None to cycle through the classes.
+            wanted: name or index of the image class to draw, or None to cycle through all classes.
             seed: random seed of z.
 
         Raises:
@@ -222,7 +222,7 @@ class Session:
         return sampler.sample(count, seed, _class_index(sampler, count, wanted))
 
     def grid(self, count: int = 64, wanted: str | int | None = None, seed: int = 0) -> Image.Image:
-        """Return an image grid with about `count` samples, drawn as by `gankit sample`.
+        """Return an image grid with about `count` samples, with the same layout as from `gankit sample`.
 
         For a conditional generator without `wanted`, each row shows one image class. The arguments and
         errors are the same as those of `images`.

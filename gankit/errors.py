@@ -1,4 +1,4 @@
-"""Exceptions that are reported to the user. Each exception class has the exit code that the command returns."""
+"""Exceptions that are reported to the user. Each exception class defines the exit code of the command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class GankitError(Exception):
     exit_code = 1
 
     rank = 0
-    """Number of the rank that reports the error when several ranks train together."""
+    """Number of the rank that reports the error, if several ranks train together."""
 
 
 class NonFiniteError(GankitError):
@@ -53,7 +53,7 @@ class RecipeError(InputError):
 
 @contextmanager
 def recipe_errors(source: Path | str, key: str) -> Iterator[None]:
-    """Convert a ValueError that is raised in the block to a RecipeError for `key` of the recipe `source`."""
+    """Catch a ValueError from the block, and raise a RecipeError for the key `key` of the recipe `source` instead."""
     try:
         yield
     except RecipeError:

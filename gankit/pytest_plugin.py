@@ -31,7 +31,7 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "cuda"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Return a device name. A test that uses it runs with `cpu`, and with `cuda` if the machine has a CUDA device."""
+    """Return the name of a device. Tests with this fixture run on `cpu`, and also on `cuda` if there is a CUDA GPU."""
     from gankit.testing import devices
 
     if request.param not in devices():

@@ -1,4 +1,4 @@
-"""Suggestions for unknown names. An old name gives its new name, any other name the most similar known name."""
+"""Suggestions for unknown names: the new name if the name has been renamed, otherwise the most similar known name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RENAMED = {
 
 
 def new_name(word: str, words: Iterable[str]) -> str | None:
-    """Return the new name for an old name `word`. Return None if there is no new name, or if it is not in `words`."""
+    """Return the first new name of the old name `word` that is in `words`, or None if there is none."""
     return next((new for new in RENAMED.get(word, "").split() if new in words), None)
 
 
@@ -53,6 +53,6 @@ def nearest(word: str, words: Iterable[str]) -> str:
     known = list(words)
     if (new := new_name(word, known)) is not None:
         return f"it is called {new!r} now; "
-    # For short names, require less similarity. For example, suggest `r1` for `rl`.
+    # Short names need less similarity: `rl` and `r1` share only half of their characters.
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6 if len(word) > 3 else 0.5)
     return f"did you mean {close[0]!r}? " if close else ""

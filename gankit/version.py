@@ -1,4 +1,4 @@
-"""Version of gankit, and version of its hook points."""
+"""Version of gankit, and version of its set of hook points."""
 
 from __future__ import annotations
 

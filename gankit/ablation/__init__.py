@@ -1,1 +1,1 @@
-"""Ablation studies: runs of one recipe with and without each trick, with several seeds, and their comparison."""
+"""Ablation studies: train a recipe with and without each trick, with several seeds, and compare the runs."""

@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs of one variant that have no usable value of one metric, and the reason."""
+    """Runs of a variant that lack a usable value for a metric, and the reason."""
 
     metric: str
     variant: str
@@ -49,7 +49,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """Effect and cost of each trick of a study, and the state of its runs."""
+    """Comparison of the runs of a study: the effect and the cost of each trick, and the state of the runs."""
 
     rows: list[Row]
     costs: list[Cost]
@@ -61,7 +61,7 @@ class StudyComparison:
 
     ended_early: dict[str, list[int]]  # for each variant, seeds of the runs that a plugin ended early
 
-    unequal: dict[str, list[int]]  # for each trick, seeds whose two runs have different numbers of iterations
+    unequal: dict[str, list[int]]  # for each trick, seeds whose runs with and without it ended at different iterations
     left_out: list[LeftOut]
 
     @property
@@ -70,7 +70,7 @@ class StudyComparison:
         return sum(row.effect.p is not None for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as a dictionary, as it is written to the study's `table.json`."""
+        """Return the comparison as a dictionary, in the format of the study's `table.json`."""
         return {"confidence": CONFIDENCE, "comparisons": self.comparisons, **asdict(self)}
 
 
@@ -99,7 +99,7 @@ def compare(study: Study) -> StudyComparison:
     """Compare the runs with and without each trick, by their metrics at the last iteration.
 
     Runs that have not ended are left out. Runs that failed with NaN are counted but not compared, even if they have
-    metrics of earlier iterations.
+    metrics from earlier iterations.
 
     Raises:
         InputError: two runs computed a metric with different protocols.
@@ -146,14 +146,14 @@ def compare(study: Study) -> StudyComparison:
 
 
 def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
-    """Return the results of the runs without and with the variant's trick, for each seed that has both."""
+    """Return two results for each seed: without and with the variant's trick. Seeds that lack a result are omitted."""
     without, with_trick = (study.base, variant) if variant.adds else (variant, study.base)
     both = {seed: (results.get((without.folder, seed)), results.get((with_trick.folder, seed))) for seed in study.seeds}
     return {s: (before, after) for s, (before, after) in both.items() if before is not None and after is not None}
 
 
 def _left_out(study: Study, results: Results) -> list[LeftOut]:
-    """List for each metric the runs in which it is NaN or infinite, or was computed only before the last iteration."""
+    """Return, for each metric, the runs in which it is not finite or was not computed at the last iteration."""
     seeds: dict[tuple[str, str, Reason], list[int]] = {}
     for variant in study.variants:
         for seed in study.seeds:

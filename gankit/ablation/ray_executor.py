@@ -25,9 +25,9 @@ ENVIRONMENT = {
     "RAY_agent_register_timeout_ms": "300000",
 }
 
-TASK_POLL_SECONDS = 0.2  # interval in seconds between two checks for the end of a run's process
+TASK_POLL_SECONDS = 0.2  # interval, in seconds, at which a task checks whether its run's process has ended
 
-START_POLL_SECONDS = 1.0  # interval in seconds between two checks for submitted runs that have started
+START_POLL_SECONDS = 1.0  # minimum interval, in seconds, between two checks of which runs have started
 
 FOLDER_NOT_VISIBLE = -1000  # exit code that a task returns if its machine cannot access the study's folder
 
@@ -44,7 +44,7 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
     # This machine's Python interpreter is used, because its path may differ between the machines of the cluster.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
-        # The process is polled. Ray cancels a task with a KeyboardInterrupt, which a blocking `wait` would delay.
+        # Poll the process, because Ray cancels a task with a KeyboardInterrupt, which a blocking `wait` would delay.
         while (code := process.poll()) is None:
             time.sleep(TASK_POLL_SECONDS)
         return code
@@ -96,7 +96,7 @@ class RayExecutor:
         return True
 
     def start(self, run: StudyRun) -> None:
-        # The output file shows that the process of the run has started, so the file of an earlier process is deleted.
+        # `running` takes the output file as a sign that the run has started, so delete the file of an earlier process.
         run.output_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})

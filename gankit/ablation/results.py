@@ -49,8 +49,8 @@ def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
 
     Each time is measured between two consecutive log rows with losses. Few of these intervals include the writing of a
     grid or a checkpoint, so the median is hardly affected. The time until the first row includes the slow start of
-    training, so it is used only if there is no other. An interval that contains a resume is ignored, because the
-    recorded time restarts at 0.
+    training, so it is used only if there is no other interval. An interval that contains a resume is ignored, because
+    the recorded time restarts at 0.
     """
     times = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]
     paces = [

@@ -33,7 +33,10 @@ class Executor(Protocol):
         """Return the runs that are training. Runs that wait in a queue are not included."""
 
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
-        """Return the runs that ended since the last call, each with its exit code, or an error if there is none."""
+        """Return the runs that ended since the last call, each with its exit code.
+
+        If a run has no exit code, an error is returned in its place.
+        """
 
     def stop(self) -> None:
         """Request that all runs write a checkpoint and end."""
@@ -123,7 +126,7 @@ def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> Stud
 def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bool:
     """Return whether a run of the base variant and one of another variant failed with the same error.
 
-    The cause is then not a trick but, for example, a full disk or missing data, so all other runs would fail too.
+    The cause is then independent of the trick, for example a full disk, so all other runs would fail too.
     """
     base_errors = {_error_kind(failure) for failure in recent_failures if failure.run.variant == base}
     return any(_error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)
@@ -137,7 +140,7 @@ def _error_kind(failure: Failure) -> str:
 
 
 def combined_error(failures: Sequence[Failure]) -> GankitError:
-    """Return one error with a line for each failure. It is an InputError if all failures are InputErrors."""
+    """Return one error whose message has a line for each failure: an InputError if all failures are InputErrors."""
     wrong_input = all(isinstance(failure.error, InputError) for failure in failures)
     lines = [
         f"{failure.run.name}: {failure.error}; after a fix, `gankit ablate {failure.run.study}` trains it again"

@@ -1,8 +1,8 @@
 """Effect of a trick on a metric, with a confidence interval, from differences between runs with the same seed.
 
 Two runs with the same seed start from the same random numbers, so part of the random variation cancels in their
-difference. The interval is that of the paired t-test. It assumes that the n differences are independent and normally
-distributed.
+difference. The confidence interval is that of a paired t-test. It assumes that the n differences are independent and
+normally distributed.
 
 Other methods need more seeds. Bootstrap intervals of three to ten differences are too narrow, as the tests of this
 module show. The smallest p-value of a permutation test is 2 / 2^n, so with five seeds no effect could be significant
@@ -55,7 +55,10 @@ def student_t_cdf(t: float, df: int) -> float:
 
 @cache
 def student_t_quantile(p: float, df: int) -> float:
-    """Compute by bisection the quantile t of Student's t-distribution, with P(T <= t) = p, for 0.5 <= p < 1."""
+    """Return the quantile t of Student's t-distribution, where P(T <= t) = p, for 0.5 <= p < 1.
+
+    It is computed by bisection.
+    """
     low, high = 0.0, 1.0
     while student_t_cdf(high, df) < p:
         high *= 2
@@ -69,9 +72,9 @@ def paired_effect(differences: Sequence[float]) -> Effect:
     """Return the mean of the n differences, one for each seed, and its confidence interval.
 
     The interval is mean -+ t_{n-1} s / sqrt(n). Here s is the standard deviation of the differences, and t_{n-1} is the
-    quantile of Student's t-distribution for n - 1 degrees of freedom. If all differences are equal, s is 0. No interval
-    is returned then, because an interval of zero width would suggest certainty. This happens with metrics that have few
-    possible values, such as the number of modes.
+    quantile of Student's t-distribution for n - 1 degrees of freedom. If all differences are equal, s is 0 and
+    no interval is returned, because an interval of zero width would suggest certainty. This happens with metrics that
+    have few possible values, such as the number of modes.
 
     Source: Student 1908 (The Probable Error of a Mean), for paired differences.
     """
@@ -94,7 +97,7 @@ def ratio_effect(pairs: Sequence[tuple[float, float]]) -> Effect:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return the p-values in the same order, adjusted for multiple comparisons.
+    """Return the p-values, adjusted for multiple comparisons, in the order of `ps`.
 
     If no trick has a real effect, the probability that any adjusted p-value is below 0.05 is at most 5%.
 

@@ -38,7 +38,7 @@ class StudyRun:
 
     @property
     def path(self) -> Path:
-        """Run directory, in the folder of the study."""
+        """Run directory, inside the study's folder."""
         return self.study / self.variant.folder / f"seed-{self.seed}"
 
     @property
@@ -117,7 +117,7 @@ class Study:
     def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
         """Create a study in a folder, or add variants and seeds to the existing study.
 
-        The folder is locked, and the study is written to it.
+        Lock the folder and write the study to it.
         """
         existing = cls.open(path) if cls.exists(path) else None
         if existing is not None:

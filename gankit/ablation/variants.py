@@ -80,7 +80,7 @@ def read_only_tricks(recipe: Recipe) -> list[str]:
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """Return the base variant, and for each entry of `added` a variant with the changes in this entry.
+    """Return the base variant, and one variant per entry of `added`: the base recipe with the entry's changes.
 
     Args:
         recipe: base recipe.
@@ -121,7 +121,7 @@ def _override(word: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return the name with each group of characters that are not safe in a path replaced by `_`."""
+    """Return the name as a folder name: characters that may be unsafe in a path are replaced by `_`."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 
@@ -150,7 +150,7 @@ def _check_different(variants: list[Variant]) -> list[Variant]:
 
 @contextmanager
 def variant_errors(variant: str, help_text: str = "") -> Iterator[None]:
-    """Add the variant's name before the message of each InputError from the block, and the help text after it."""
+    """Add the variant's name and the help text to the message of each InputError that the block raises."""
     try:
         yield
     except InputError as error:

@@ -42,7 +42,7 @@ def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None
     If the run failed with NaN, the outcome contains the error message in `failed`.
     """
     directory = RunDir(path)
-    # If the study was killed, the earlier process of this run may still be writing a checkpoint.
+    # If the study was killed, the earlier process of this run may still be writing a checkpoint. Wait for its end.
     while directory.is_locked():
         time.sleep(LOCK_POLL_SECONDS)
     recipe = Recipe.load(recipe_file, [f"seed={seed}"])
@@ -77,7 +77,7 @@ class _PrintingReporter(Reporter):
 
 
 def can_resume(directory: RunDir, recipe: Recipe) -> bool:
-    """Return whether the directory contains a run that used the same versions of all plugins.
+    """Return whether the directory contains a run whose plugins have not changed since it was last trained.
 
     If a plugin has changed, the run starts again from the beginning. A run that used two versions of a plugin could not
     be compared with other runs.
@@ -113,7 +113,7 @@ def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    # The study reads the reason of a failure from the last line of the output, so stdout must not be written later.
+    # The study reads the error from the last line of the output, so no text may remain in the buffer of stdout.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
     sys.exit(run_worker(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

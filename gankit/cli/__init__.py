@@ -1,4 +1,7 @@
-"""Command-line interface. The module of a verb is imported only when the verb is called: `gankit --help` stays fast."""
+"""Command-line interface.
+
+The module of a subcommand is imported only when the subcommand is called, so that `gankit --help` stays fast.
+"""
 
 import os
 import sys
@@ -32,16 +35,16 @@ VERBS = {
     "schema": "Write the JSON Schema of recipes, for editors.",
     "prepare": "Convert images to one file that loads fast.",
 }
-"""Verbs and their help texts. The click command of each verb is `command` in the module of the same name."""
+"""Subcommands and their help texts. Each one's click command is `command` in the module of the same name."""
 
 FOR_RANKS = ("run", "resume", "ablate")
-"""Verbs that handle a start on several ranks themselves. For all other verbs, such a start is an error."""
+"""Subcommands that handle a start on several ranks themselves. gankit's other subcommands reject it."""
 
 FAILED, INTERRUPTED = 1, 130  # exit codes of a command that failed, and of one that was interrupted
 
 
 class CommandLine(click.Group):
-    """Command group with gankit's own verbs and the verbs of plugins. Only the called verb is imported."""
+    """Command group with gankit's own subcommands and those of plugins. Only the called subcommand is imported."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*VERBS, *sorted({entry.name for entry in _plugin_verbs()} - VERBS.keys())]
@@ -56,7 +59,7 @@ class CommandLine(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verb = arguments[0]
-        # The list of plugins is not read for gankit's own verbs, because reading it is slow.
+        # The list of plugins is not read for gankit's own subcommands, because reading it is slow.
         known = verb in VERBS or verb.startswith("-")
         if not known and verb not in (verbs := self.list_commands(context)):
             context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
@@ -93,7 +96,7 @@ def _plugin_verbs() -> list[Entry]:
 
 
 def _plugin_verb(entries: list[Entry]) -> click.Command:
-    """Import the plugin of a verb and return the click command that it registers."""
+    """Import the plugin of a subcommand and return the click command that the plugin registers."""
     from gankit.plugin.hooks import Hooks
     from gankit.plugin.registry import ResolvedPlugin
     from gankit.plugin.resolve import as_plugin_class
@@ -137,7 +140,7 @@ def cli(context: click.Context) -> None:
     gankit VERB --help      show the help of a verb
     """
     verb = context.invoked_subcommand
-    # Verbs of plugins are not checked, because they may run on several ranks.
+    # Subcommands of plugins are not checked, because they may run on several ranks.
     if verb in VERBS and verb not in FOR_RANKS and place_of_process().size > 1:
         raise InputError(
             f"gankit {verb} runs in one process, but RANK and WORLD_SIZE are set for several; start it without torchrun"
@@ -165,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             click.echo("interrupted", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes stdout again when it exits. stdout becomes the null device, so that this cannot fail.
+        # The interpreter flushes stdout again at exit. Redirect it to the null device, so that this flush cannot fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs share, and a check of output files."""
+"""Arguments and options that several subcommands share, and a check of output paths."""
 
 from pathlib import Path
 

@@ -57,7 +57,7 @@ def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
 
 
 def _suggestion(name: str, registry: Registry) -> str:
-    """Return a hint for an unknown name: similar names, or the correct label if its kind is wrong, as in `trick.r1`."""
+    """Return a hint for an unknown plugin name: similar names, or the correct KIND.NAME if only the kind is wrong."""
     _, dot, last = name.rpartition(".")
     labels = [e.label for e in registry.entries if dot and e.name == RENAMED.get(last, last)]
     if labels:

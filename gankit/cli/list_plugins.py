@@ -90,11 +90,11 @@ def read(entry: Entry, scanner: ClassScanner) -> Row:
 
 
 def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]]:
-    """Return the kind and the hook points of a plugin's scanned class. Raise PluginError if the class is not valid."""
+    """Return the kind and the hook points of a plugin from its scanned source. Raise PluginError if it is not valid."""
     from gankit.plugin.hooks import unknown_arguments, unknown_hook
     from gankit.plugin.resolve import check_api_version
 
-    if not scanned.is_plugin:  # the registered class is a network, not a plugin
+    if not scanned.is_plugin:  # the registered class is a network (`nn.Module`), not a plugin class
         return entry.kind or "", [f"build_{entry.kind}"] if entry.kind in ("generator", "discriminator") else []
     for name, arguments in scanned.hooks.items():
         if name not in KIND_OF_HOOK:

@@ -42,12 +42,12 @@ class LiveBars(Progress):
 
 
 def live_console(quiet: bool) -> Console | None:
-    """Return the console for a live display, or None if `quiet` or if stdout is not a terminal that supports it."""
+    """Return a console, or None if `quiet` is true or if stdout is not a terminal that supports live displays."""
     console = Console(highlight=False)
     # `isatty` is checked too, because rich treats a pipe as a terminal if FORCE_COLOR is set.
     return None if quiet or not sys.stdout.isatty() or not console.is_interactive else console
 
 
 def write_from_signal_handler(line: str) -> None:
-    """Write a line to stderr without Python's buffer, because the interrupted code may be using that buffer."""
+    """Write a line directly to stderr, because the interrupted code may be using the buffer of `sys.stderr`."""
     os.write(STDERR, f"{line}\n".encode())

@@ -1,4 +1,4 @@
-"""Suggestions for the next command, printed at the end of a verb."""
+"""Suggestions for the next command, printed at the end of a subcommand."""
 
 import math
 import os

@@ -27,7 +27,7 @@ STOPPING = "stopping after this iteration, with a checkpoint; a second Ctrl-C st
 
 
 class Pace:
-    """Training speed over the last 30 seconds, so that the slow first iterations of a process soon no longer count."""
+    """Training speed over the last 30 seconds, so that the slow first iterations affect it only for a short time."""
 
     WINDOW = 30.0
     SPACING = 0.5
@@ -37,7 +37,7 @@ class Pace:
         self.marks: deque[tuple[float, int, int]] = deque()
 
     def mark(self, iterations: int, images: int) -> None:
-        """Record the current time with the total numbers of iterations and images.
+        """Record the current time and the numbers of iterations and images so far.
 
         Calls within half a second share one record, so that only a few records are stored.
         """
@@ -192,11 +192,14 @@ class LiveProgress(RunProgress):
 
 
 def _values(values: dict[str, float]) -> list[Text]:
-    """Return one `Text` for each value: its name, a non-breaking space and the value."""
+    """Return one rich `Text` for each value, with its name, a non-breaking space and the value."""
     return [Text.assemble((f"{name}\u00a0", "dim"), number(value)) for name, value in values.items()]
 
 
 def run_progress(quiet: bool, status: StatusLine | None = None) -> RunProgress:
-    """Return the live display, or the plain display if `quiet` or if stdout is not a terminal that can show it."""
+    """Return a live display if stdout is a terminal that can show it and `quiet` is false.
+
+    Otherwise, return a plain-text display.
+    """
     console = live_console(quiet)
     return PlainProgress(status) if console is None else LiveProgress(console, status)

@@ -42,7 +42,7 @@ def copy(name: str, destination: Path) -> None:
     target = destination / recipe.name if destination.is_dir() else destination
     copies = {target: recipe} | {target.parent / base.name: base for base in bases}
     texts = {path: source.read_text(encoding="utf-8") for path, source in copies.items()}
-    # A base recipe that an earlier copy has already written is accepted if its text is identical.
+    # An earlier command may have copied the same base recipe. Accept the existing file if its text is identical.
     new = {p: t for p, t in texts.items() if p == target or not p.exists() or p.read_text(encoding="utf-8") != t}
     for path in new:
         if path.exists():

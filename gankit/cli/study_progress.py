@@ -24,10 +24,9 @@ STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a
 
 
 class StudyProgress(StudyReporter):
-    """Base class of the two progress displays of an ablation study, live and plain text.
+    """Base class of the two progress displays of an ablation study: live bars and plain text.
 
-    It is a context manager: the study trains its runs in the block. `now` is a function that returns the time in
-    seconds.
+    Use it as a context manager around `run_study`. `now` is a function that returns the time in seconds.
     """
 
     def __init__(self, study: Study, now: Callable[[], float] = time.monotonic) -> None:
@@ -150,7 +149,7 @@ class LiveStudyProgress(StudyProgress):
         self.stop_requested = False
         name = f"[bold]{escape(study.base.recipe.name)}"
         self.task = self.bars.add_task(name, total=sum(self.totals.values()), count="", left="")
-        # All bars are added here. `update` runs during a redraw, and adding a bar there would start another redraw.
+        # All bars are added here, because `update` runs during a redraw, and adding a bar would start another redraw.
         self.tasks = {
             run: self.bars.add_task(f"[cyan]{escape(run.name)}", total=total, visible=False, count="", left="")
             for run, total in self.totals.items()

@@ -33,7 +33,7 @@ def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
     """Return `tensor[index]`, of shape (n, ...), for a tensor (N, ...) and row numbers (n,).
 
     On the CPU, the rows are copied with NumPy if possible, in the calling thread. torch would start a thread pool for
-    each calling thread. Training is slower if there are more threads than CPU cores.
+    each calling thread, and training is slower if there are more threads than CPU cores.
     """
     # NumPy has no bfloat16, and would first copy the whole tensor if it is not contiguous. In these cases, use torch.
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
@@ -52,8 +52,8 @@ def permutation(length: int, generator: torch.Generator) -> Tensor:
     """Return the random permutation of 0, ..., length - 1 that `torch.randperm` returns for this generator."""
     if length < SINGLE_THREAD_LENGTH:
         return torch.randperm(length, generator=generator)
-    # For a long permutation, torch starts a thread pool for the calling thread. It is called in a temporary thread
-    # here, so that the thread pool ends together with this thread.
+    # For a long permutation, torch starts a thread pool for the calling thread. The calling thread is a temporary one
+    # here, so that its thread pool ends with it.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(torch.randperm, length, generator=generator).result()
 
@@ -95,7 +95,7 @@ class Batches:
         classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch has
             B / classes images of each class. Their classes are 0, 1, 2, ..., 0, 1, 2, ... in this order.
         seed: seed of the shuffled order.
-        ranks: ranks that share each batch in equal slices. `next` returns the slice of this rank.
+        ranks: ranks among which each batch is divided equally. `next` returns this rank's part.
 
     Raises:
         InputError: there are no images, or a class has no images.
@@ -135,8 +135,8 @@ class Batches:
     def next(self) -> tuple[Tensor, Tensor | None]:
         """Return the next batch: images (B, C, R, R) uint8, and labels (B,) int64 or None.
 
-        With several ranks, the batch has B / (number of ranks) images. It is on the same device as the images of the
-        dataset.
+        With several ranks, the batch has B / (number of ranks) images. Its tensors are on the device of the dataset's
+        images.
         """
         return self._gather(self._next_indices())
 

@@ -1,8 +1,8 @@
-"""Detection of memory-mapped images, and hints to the kernel about the order of access (madvise).
+"""Detection of memory-mapped images, and advice to the kernel about how they are read (madvise).
 
-By default, the kernel reads a page of a mapped file at its first access, and neighbouring pages with it. If images are
-read in shuffled order, the neighbouring pages are not needed. With MADV_RANDOM, the kernel does not read them. With
-MADV_WILLNEED, the kernel reads all images of a batch in parallel, before they are used.
+By default, when a page of a mapped file is first accessed, the kernel reads this page and neighbouring pages. If images
+are read in shuffled order, the neighbouring pages are not needed. With MADV_RANDOM, the kernel does not read
+neighbouring pages. With MADV_WILLNEED, the kernel reads all images of a batch in parallel, before they are used.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 MAPS = Path("/proc/self/maps")
-"""File in which Linux lists the mapped memory ranges of this process."""
+"""File in which Linux lists the memory mappings of this process."""
 
 LINUX = sys.platform == "linux"
-"""True on Linux. On other systems, madvise is not called."""
+"""True on Linux, the only system on which madvise is called."""
 
 PROCESS_MADVISE = 440
 """System call number of process_madvise, which is the same on all processor architectures."""
@@ -39,9 +39,11 @@ def is_mapped(images: Tensor) -> bool:
     if not MAPS.exists():
         return True
     address = images.data_ptr()
-    # `splitlines` would also split at form feeds and similar characters, which file names may contain.
+    # `splitlines` is not used here, because it also splits at form feeds and similar characters, which file names may
+    # contain.
     for line in MAPS.read_text(errors="replace").rstrip("\n").split("\n"):
-        # Format of a line: begin-end permissions offset device inode path. The inode is 0 for memory without a file.
+        # Format of a line: begin-end permissions offset device inode path. The inode is 0 for anonymous memory (not
+        # backed by a file).
         span, _, _, _, inode, *_ = line.split()
         begin, end = (int(bound, 16) for bound in span.split("-"))
         if begin <= address < end:
@@ -50,13 +52,13 @@ def is_mapped(images: Tensor) -> bool:
 
 
 def expect_random_access(images: Tensor) -> None:
-    """Advise the kernel not to read neighbouring pages of memory-mapped images (N, ...)."""
+    """Advise the kernel to read only the accessed pages of memory-mapped images (N, ...)."""
     _advise_all(images, "MADV_RANDOM")
 
 
 @contextmanager
 def sequential_access(images: Tensor) -> Iterator[None]:
-    """Advise the kernel to read ahead in memory-mapped images (N, ...) during a block that reads them in order."""
+    """Advise the kernel to read ahead in memory-mapped images (N, ...), because the block reads them in order."""
     _advise_all(images, "MADV_NORMAL")
     try:
         yield
@@ -72,7 +74,7 @@ def _advise_all(images: Tensor, advice: str) -> None:
 
 
 def read_ahead(images: Tensor, index: Tensor) -> None:
-    """Advise the kernel to start reading some of the memory-mapped images. Return without waiting for them.
+    """Advise the kernel to start reading some of the memory-mapped images. Do not wait until they are read.
 
     Args:
         images: (N, ...). If they are in memory already, there is no effect.
@@ -96,10 +98,10 @@ def _advise(address: int, size: int, advice: int) -> None:
 
 
 def _advise_in_one_call(ranges: Tensor) -> bool:
-    """Advise the kernel to read n memory ranges (MADV_WILLNEED), with a single system call (process_madvise).
+    """Advise the kernel to read n memory ranges (MADV_WILLNEED). Use one system call (process_madvise) for all of them.
 
-    A single call releases the GIL only once. Return False if process_madvise is not available. It needs Linux 5.10, and
-    administrator rights before Linux 6.13.
+    With one call, the GIL is released only once. Return False if process_madvise is not available. This system call
+    requires Linux 5.10 or newer, and administrator rights before Linux 6.13.
 
     Args:
         ranges: (n, 2) int64, the address and the size in bytes of each range.

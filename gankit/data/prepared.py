@@ -1,4 +1,4 @@
-"""Files of prepared images: safetensors files of decoded images, which are memory-mapped for training.
+"""Reading and writing of prepared images: decoded images in a safetensors file, which is memory-mapped for training.
 
 A file contains the tensor `images`, (N, C, R, R) uint8, and, if there are classes, the tensor `labels`, (N,) int64. Its
 metadata contains the class names, the number of images of each class and the source of the images. The metadata is
@@ -28,7 +28,7 @@ from gankit.version import __version__
 FORMAT = "gankit-images-1"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Number of images that are written at a time, if the dataset has no function `stream`."""
+"""Maximum number of images in a written chunk, if the dataset has no function `stream`."""
 
 Chunks = Iterable[tuple[Tensor, Tensor | None]]
 Card = dict[str, Any]
@@ -80,21 +80,23 @@ def write_prepared(
 
     Args:
         path: file to write.
-        chunks: images (n, C, R, R) uint8 with labels (n,) int64, or with None if `card` has no classes.
+        chunks: pairs `(images, labels)`, of shapes (n, C, R, R) uint8 and (n,) int64. The labels are None if `card` has
+            no classes.
         at_most: upper limit for the total number of images in all chunks.
         shape: (C, R), the number of channels and the resolution of the images.
-        card: metadata with the key `class_names`. This function adds the number of images, in total and of each class.
+        card: metadata with the key `class_names`. This function adds the total number of images and the number in each
+            class.
         progress: function called after each written chunk with the number of images in this chunk.
     """
     classes = len(card["class_names"])
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    # The number of images is known only after the last chunk, so the header and the labels are written last. They go
-    # into a gap at the start of the file. The gap is long enough for the header and labels of `at_most` images, and
-    # the format allows spaces after the header.
+    # The number of images is known only after the last chunk, so the header and the labels are written last. Space for
+    # them is left at the start of the file, enough for the header and labels of `at_most` images. The header is padded
+    # with spaces, which the format allows.
     longest = _header(at_most, shape, card, [at_most] * classes)
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
-    # One tensor for all labels is allocated before the loop. Small allocations between the chunks would prevent the
-    # allocator from reusing the memory of earlier chunks.
+    # One tensor for all labels is allocated before the loop, because small allocations between the chunks would prevent
+    # the allocator from reusing the memory of earlier chunks.
     labels = torch.empty(at_most if classes else 0, dtype=torch.int64)
     counts = torch.zeros(classes, dtype=torch.int64)
     count = 0
@@ -184,13 +186,13 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
     try:
         yield file
     finally:
-        # On a full disk, closing the file fails too, because it tries again to write the buffer.
+        # If the disk is full, `close` fails too, because it tries again to write the buffered data.
         with disk_errors(path):
             file.close()
 
 
 def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -> bytes:
-    """Return the safetensors header. The labels come first, so that they are aligned for any image size."""
+    """Return the safetensors header. The labels precede the images, so that they are aligned for any image size."""
     channels, side = shape
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
     begin = 8 * count if counts else 0

@@ -21,7 +21,7 @@ class Budget:
         self.start = clock()
         self.spent = 0.0  # seconds spent so far on evaluations and their preparation
 
-        self.expected = 0.0  # estimate in seconds for the next evaluation: last duration without one-time work
+        self.expected = 0.0  # estimated seconds for the next evaluation: time of the last one, without one-time work
         self._one_time = 0.0
         self.skipped = 0  # number of evaluations that were skipped because of the budget
 
@@ -58,7 +58,7 @@ class Budget:
 
     @contextmanager
     def one_time_work(self) -> Iterator[None]:
-        """Measure one-time work in an evaluation. The estimate for the next evaluation excludes this time."""
+        """Measure the time of one-time work in the block. The estimate for the next evaluation excludes this time."""
         start = self.clock()
         try:
             yield
@@ -66,9 +66,9 @@ class Budget:
             self._one_time += self.clock() - start
 
     def account(self) -> dict[str, Any]:
-        """Return the evaluation time in seconds, its fraction of the run's time and the number of skipped evaluations.
+        """Return the evaluation time in seconds, its fraction of the run's time, and the number of skipped evaluations.
 
-        These facts are written to `environment.json`.
+        These values are written to `environment.json`.
         """
         return {"seconds": round(self.spent, 3), "share": round(self.spent / self.elapsed, 4), "left_out": self.skipped}
 

@@ -1,4 +1,4 @@
-"""Evaluation of the generator during a run: schedule, real samples, metrics, and their rows in log.jsonl."""
+"""Evaluation of the generator during a run: schedule, real samples, metrics, and rows for log.jsonl."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
 
-LONG_PREPARATION = 5.0  # seconds; a message is printed if the preparation of the metrics takes longer
+LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longer, a message is printed
 
 MIN_TRIAL = 32
-"""Minimum number of images in a trial evaluation. With fewer, its duration would not be a useful estimate."""
+"""Minimum number of images in a trial evaluation. With fewer images, its duration would not be a useful estimate."""
 
 DATA_LABELS, EVEN_LABELS = "as in the data", "even shares"
 """Values of the entry `labels` in the protocol of a metric.
@@ -97,7 +97,7 @@ class Evaluator:
         """Compute the metrics, and return a row for log.jsonl.
 
         The row contains the metrics, their protocol, their settings and the computation time in seconds. If a metric
-        fails and `strict` is true, raise InputError. If `strict` is false, give one warning for each different reason.
+        fails, raise InputError when `strict` is true, and otherwise give one warning for each different reason.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -128,12 +128,12 @@ class Evaluator:
             try:
                 comparison = reference.compare(fake, facts)
             except GankitError as error:
-                # If there are too few images for a comparison, for example, all metrics fail with the same error.
+                # For example, all metrics fail with the same error if there are too few images for a comparison.
                 return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Give one warning for each reason why metrics failed or do not apply. The warning names these metrics."""
+        """Give one warning for each reason why metrics failed or do not apply. Each warning names its metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
@@ -147,7 +147,7 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Reference:
-    """Real samples with which generated samples are compared, and the features of the real samples."""
+    """Real samples for the comparison with generated samples, and the features of the real samples."""
 
     samples: Samples
     extractor: Extractor | None = None
@@ -163,9 +163,9 @@ class Reference:
         return replace(self, samples=samples, features=features)
 
     def compare(self, fake: Samples, facts: MetricProtocol) -> Comparison:
-        """Return a `Comparison` of the real samples with generated samples.
+        """Return a `Comparison` of the real samples with the generated samples `fake`.
 
-        `facts` are the facts for the protocol of the metrics.
+        `facts` are written to the protocol of the metrics.
 
         Raises:
             InputError: there are too few images.
@@ -182,10 +182,10 @@ def with_features(
     component: Component,
     one_time_work: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reference:
-    """Return a `Reference` with the samples `real` and their features.
+    """Return a `Reference` that holds the real samples `real` and their features.
 
-    `dataset` must be a dataset that `Dataset.loaded_once` returned. The features of the whole dataset are computed when
-    they are first needed, in the context manager `one_time_work`.
+    `dataset` must come from `loaded_once`. The features of the whole dataset are computed at first use, inside the
+    context manager `one_time_work`.
     """
     images, labels = dataset.load()
 
@@ -217,7 +217,7 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
 
 
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
-    """Return the facts about a comparison that belong to the protocol of its metrics.
+    """Return facts about a comparison, for the protocol of its metrics.
 
     They include the hash of the extractor's source code, the hash of the real images, the numbers of images and the
     seed.
@@ -235,7 +235,7 @@ def comparison_facts(components: Mapping[str, Component], real: Samples, fake: S
 
 
 def generator_facts(sampler: Sampler, real: Samples, name: str) -> dict[str, Fact]:
-    """Return the facts about a generator that belong to the protocol of the metrics.
+    """Return facts about a generator, for the protocol of the metrics.
 
     `name` is the name of the plugin that provides the generator for sampling, or `newest` for the trained generator.
     """
@@ -286,13 +286,13 @@ def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]
 def select(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
     """Return `count` randomly selected images and their labels. If there are fewer images, return all in random order.
 
-    The evaluation during a run selects the same images for the same seed.
+    With the same seed, an evaluation during a run selects the same images.
     """
     return labelled(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
 
 
 def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
-    """Return `count` generated samples: uint8 images, or floating point if the real samples are."""
+    """Return `count` generated samples. They are floating point if the real samples are, and uint8 otherwise."""
     labels = labels_for(sampler, count, real)
     z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
     outputs = sampler.outputs if real.images.is_floating_point() else sampler.images

@@ -63,7 +63,7 @@ def _read(path: Path) -> CacheEntry | None:
 
 @contextmanager
 def _one_process(path: Path) -> Iterator[None]:
-    """Lock a cache file while the block runs. If the folder is read-only or does not support locks, use no lock."""
+    """Lock a cache file while the block runs. If the folder is read-only or does not support locks, do not lock."""
     lock_file = path.with_suffix(".lock")
     with ExitStack() as stack:
         # filelock raises NotImplementedError for a file system without locks.

@@ -1,4 +1,4 @@
-"""Computation of all metrics of a comparison, by the plugins that implement `compute_metrics`."""
+"""Computation of all metrics of a comparison. Plugins compute them in the hook `compute_metrics`."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> Metric
             results.not_applicable.append(key)
             continue
         for name, value in numbers.items():
-            # A recipe may use the same metric plugin under two keys. The names of the second plugin's results then
-            # start with its key.
+            # A recipe may use the same metric plugin under two keys. So that the result names differ, those of the
+            # second plugin start with its key.
             unique = f"{key}.{name}" if name in results.numbers else name
             results.numbers[unique], results.keys[unique] = value, key
     return results

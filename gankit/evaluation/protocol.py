@@ -15,7 +15,7 @@ Fact = str | int | float
 def protocol_of(row: Mapping[str, Any], name: str) -> dict[str, Fact]:
     """Return the protocol of the metric `name` in a row of log.jsonl: the row's protocol and the metric's settings.
 
-    Settings of other metrics are not included, so that an additional metric does not change the protocol.
+    The settings of other metrics are not included, so that adding a metric to the recipe does not change this protocol.
     """
     return {**row.get("protocol", {}), **row.get("settings", {}).get(name, {})}
 
@@ -31,8 +31,8 @@ def settings_of(component: Component) -> dict[str, Fact]:
 
 
 def source_of(component: Component) -> dict[str, Fact]:
-    """Return `{"source": HASH}` for a plugin from a file or a module, or else an empty dict.
+    """Return `{"source": HASH}` for a plugin from a file or a module, and an empty dict for other plugins.
 
-    The name of such a plugin does not identify its code.
+    The hash is needed because the name of such a plugin does not identify its code.
     """
     return {"source": component.resolved.source_digest[:12]} if ":" in component.use else {}

@@ -1,4 +1,4 @@
-"""Evaluation of a run, a generator file or a folder of images, for `gankit eval`."""
+"""Evaluation of a run, a generator file or images, for `gankit eval`."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -37,7 +37,7 @@ from gankit.storage.run_dir import RunDir
 from gankit.suggest import nearest
 
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
-"""Metrics that are computed if neither the user nor the recipe names any."""
+"""Metrics that are computed if neither the user nor the recipe names metrics."""
 
 TABLES = ("data", "extractor", "metrics", "evaluation")  # tables of a recipe that affect how metrics are computed
 
@@ -54,16 +54,16 @@ def evaluate(
 
     Args:
         target: run directory, generator.safetensors file, or images: a folder, a zip file or a file of prepared images.
-        against: name of a data plugin, or path to real images. None for the training data of the generator.
+        against: name of a data plugin, or path to real images. If None, the training data of the generator are used.
         changes: settings from the user, in the tables `data`, `extractor`, `metrics` and `evaluation` of a recipe. They
-            override the defaults and the settings of the generator's recipe.
+            replace the defaults and the settings of the generator's recipe.
         device: device to use.
         trust: allow the generator file to import Python files and modules, and to load network files.
         metrics: names of the metrics to compute. Default: those of the generator's recipe, or `DEFAULT_METRICS`.
 
     Returns:
-        The entries of a row of log.jsonl: iteration, metrics, protocol, settings and seconds. There are two more
-        entries: `target`, and `left_out`, a sentence that names the requested metrics that do not apply.
+        The entries of a row of log.jsonl: iteration, metrics, protocol, settings and seconds. Another entry is
+        `target`. The last entry, `left_out`, is a sentence that names the requested metrics that do not apply.
 
     Raises:
         InputError: an argument cannot be used, a metric failed, or no metric applies.
@@ -124,8 +124,8 @@ def check_tables(changes: Raw) -> None:
 def default_tables(sampler: Sampler | None, against: str | None) -> Raw:
     """Return the recipe tables for the evaluation: those of the generator's recipe, completed with default metrics.
 
-    If `against` is given, the table `data` is replaced by one that loads the images from there. The setting `download`
-    is removed, because only the user may request a download.
+    If `against` is given, the table `data` is replaced by one for the real images that `against` names. The setting
+    `download` is removed, because only the user may request a download.
     """
     if against is None and sampler is None:
         raise InputError("--against: missing; name the real images to compare with: a dataset, a folder or a zip file")
@@ -153,7 +153,7 @@ def data_table(against: str) -> Raw:
 
 
 def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
-    """Return the tables with only the named metrics. A name is that of a metric's recipe table or of its plugin."""
+    """Return the tables with only the named metrics. A metric is named by its recipe table or by its plugin."""
     known = tables["metrics"]
     if not names or not isinstance(known, dict):
         return tables
@@ -166,10 +166,10 @@ def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
 
 
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
-    """Return the plugins, by key, and the evaluation settings that the recipe tables define.
+    """Return the plugins and the evaluation settings that recipe tables define. The plugins are a dict by key.
 
     Args:
-        target: target of the evaluation, named in error messages.
+        target: target of the evaluation, for error messages.
         tables: recipe tables, with settings from the generator file and from the user.
         changes: the settings in `tables` that come from the user.
         trusted: allow settings from the generator file to import code and to load files.
@@ -189,7 +189,7 @@ def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dic
 
 
 def settings_from_user(changes: Raw, key: str) -> set[str]:
-    """Return the names of the settings that the user gave for the plugin at `key`, including `use`."""
+    """Return the names of the settings, including `use`, that the user gave for the plugin at `key`."""
     table: Any = changes
     for name in key.split(".", 1):
         table = table.get(name, {}) if isinstance(table, dict) else {}
@@ -217,7 +217,7 @@ def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw
 
 
 def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
-    """Return a sampler of the generator in a run or in a generator file, or None if the target contains images."""
+    """Return a sampler for the generator in a run or in a generator file. Return None if the target contains images."""
     if (target / "recipe.toml").exists():
         file = RunDir.open(target).generator_file
         if not file.exists():
@@ -262,7 +262,7 @@ def fake_samples(
 
 
 def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
-    """Return the images of a folder, a zip file or a file of prepared images, and a note.
+    """Return images and a note about them. The images come from a folder, a zip file or a file of prepared images.
 
     The note describes how the images were processed. Prepared images are not resized. Other images get the resolution
     and channels of `dataset`.

@@ -1,6 +1,6 @@
-"""Animated GIF of the image grids of a run.
+"""Animated GIF that shows the image grids of a run.
 
-Frames are written one at a time. Pillow would keep all frames in memory.
+This module writes frames one at a time, because Pillow would keep all frames in memory.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MIN_WIDTH = 120
 """Minimum width of a frame, in pixels, so that every caption fits."""
 
 DURATION = 8.0
-"""Time in seconds from the first to the last frame.
+"""Intended time in seconds from the first to the last frame.
 
-It differs from this value if a frame would be shorter than SHORTEST or longer than LONGEST.
+The time is longer or shorter if a frame would otherwise be shorter than SHORTEST or longer than LONGEST.
 """
 
 SHORTEST, LONGEST, LAST = 0.04, 0.5, 3.0
-"""Minimum and maximum duration of a frame before the last, and duration of the last frame, in seconds."""
+"""Durations in seconds: minimum and maximum for each frame before the last, and the value for the last frame."""
 
 PAPER, INK = "#ffffff", "#282828"
 
@@ -41,7 +41,7 @@ COLOURS = 256
 """Maximum number of colours of a GIF frame."""
 
 HAS_TABLE, TABLE_SIZE = 0x80, 0x07
-"""Bit masks for GIF descriptors: a flag for a colour table, and its field `size`.
+"""Bit masks for GIF descriptors: the colour table flag, and the field `size` of the colour table.
 
 The table has 2^(1 + size) colours.
 """
@@ -55,7 +55,7 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def durations(frames: int) -> list[float]:
-    """Return the duration in seconds of each of `frames` frames of an animation. The last frame is shown longer."""
+    """Return the durations of the `frames` frames of an animation, in seconds. The last frame is shown longer."""
     each = min(LONGEST, max(SHORTEST, DURATION / frames))
     return [each] * (frames - 1) + [LAST]
 
@@ -79,7 +79,7 @@ def grid_frames(grids: Iterable[Path]) -> Iterator[Image.Image]:
 
 
 def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[bytes]:
-    """Yield the bytes of an animated GIF in parts. The animation loops forever.
+    """Yield the bytes of an animated GIF, in several parts. The animation loops forever.
 
     The bytes of a frame are yielded before the next frame is read. Grey frames are stored exactly. Each colour frame is
     reduced to 256 colours.
@@ -101,7 +101,8 @@ def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[byt
 
 def _image_block(frame: Image.Image) -> bytes:
     """Return the bytes of one GIF frame: an image descriptor, a local colour table and the compressed pixels."""
-    # Octree quantisation keeps colours that only a few pixels have. Median cut, Pillow's default, loses them.
+    # Octree quantisation is used because it keeps colours of only a few pixels. Median cut, Pillow's default, loses
+    # such colours.
     indexed = frame if frame.mode == "L" else frame.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
     # Pillow writes a complete GIF of this frame. Its colour table and its pixels are copied below.

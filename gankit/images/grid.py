@@ -40,7 +40,7 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a Pillow image that shows images in a grid, row by row, with optional names to the left of the rows.
+    """Return a Pillow image that shows images in a grid, row by row. Rows may have names, which are shown on the left.
 
     Args:
         images: (N, C, R, R) uint8.

@@ -1,4 +1,4 @@
-"""Groups of image grids that were generated from the same z. This module does not import torch.
+"""Grouping of image grids by the z that they were generated from. This module does not import torch.
 
 The PNG metadata of a grid contains a hash of its z.
 """

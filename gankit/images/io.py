@@ -14,9 +14,9 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import write_bytes
 
 FORMATS = ("PNG", "GIF", "JPEG", "BMP")
-"""Image formats that are read, whatever the file suffix.
+"""Image formats that are read. The suffix of a file does not determine its format.
 
-Pillow's readers of other formats start external programs or are hardly tested.
+Pillow can read other formats, but some need external programs (Ghostscript for EPS), and others are not well tested.
 """
 
 

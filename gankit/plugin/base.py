@@ -61,13 +61,13 @@ class Plugin:
     """Minimum version of gankit's hook points (`gankit.API_VERSION`) that the plugin needs."""
 
     uses_targets: ClassVar[bool] = False
-    """True for a loss that uses `step.real_target` and `step.fake_target`. Label smoothing and flips change them."""
+    """True for a loss that uses `step.real_target` and `step.fake_target`. Label smoothing and flips change these."""
 
     cross_entropy: ClassVar[bool] = False
     """True for a loss that trains D so that the sigmoid of its logit is the probability that an image is real."""
 
     relativistic_logits: ClassVar[bool] = False
-    """True for a trick whose loss terms use only differences between D's logits. A single logit has no meaning then."""
+    """True for a trick whose loss terms use only differences between D's logits. A single logit then has no meaning."""
 
     uses_weights: ClassVar[bool] = False
     """True for a loss that uses the sample weights `step.real_weight` and `step.fake_weight`."""
@@ -82,7 +82,7 @@ class Plugin:
     """
 
     spherical_prior: ClassVar[bool] = False
-    """True for a prior whose z lies near a sphere around 0. `gankit sample --interpolate` then uses an arc."""
+    """True for a prior whose z lies near a sphere around 0. `gankit sample --interpolate` then follows an arc."""
 
     state_scope: ClassVar[State] = "shared"
     """Scope of the plugin's state when several ranks train together.
@@ -98,7 +98,7 @@ class Plugin:
     """
 
     Config: ClassVar[type[Settings]] = Settings
-    """Class of the plugin's settings: their names, types, bounds and defaults in a recipe."""
+    """Settings class of the plugin. It defines the names, types, bounds and defaults of the settings in a recipe."""
 
     config: Any
     """Validated settings of this instance."""

@@ -17,7 +17,7 @@ from gankit.plugin.spec import Spec
 
 
 def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
-    """Build all plugins of a recipe. Return them by key, in the order of the recipe, together with their hooks.
+    """Build all plugins of a recipe. Return a dict of the plugins by key, in the order of the recipe, and their hooks.
 
     Args:
         components: the recipe's plugins with their settings, by key.

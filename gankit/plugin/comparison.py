@@ -22,7 +22,7 @@ class Samples:
     """N images with their class labels. For generated images, these are the labels that the generator received."""
 
     images: Tensor
-    """Images, (N, C, R, R): uint8 on the CPU. Data that are not images are floating point in [-1, 1]."""
+    """Images, (N, C, R, R) uint8, on the CPU. Data that are not images are floating point in [-1, 1]."""
 
     labels: Tensor | None = None
     """Class labels, (N,) int64. None for images without labels."""
@@ -54,7 +54,7 @@ class Comparison:
         facts: facts about how the metrics are computed, such as the seed. The facts of the extractor are added.
         real_features: features of the real images, if they are already computed.
         dataset_features: function that returns the features of all images of the dataset. None if `real` contains all
-            of them.
+            images.
 
     Raises:
         InputError: there are fewer than 2 real or generated images.
@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def extractor(self) -> Extractor:
-        """Feature extractor of the recipe. Raises InputError if the recipe has none."""
+        """Feature extractor of the recipe. Raises InputError if the recipe has no extractor."""
         if self._extractor is None:
             raise InputError("this metric needs features; choose an extractor: extractor.use = NAME")
         return self._extractor
@@ -115,7 +115,7 @@ class Comparison:
 
     @cached_property
     def dataset_features(self) -> Features:
-        """Features of all images of the dataset. The real images of this comparison may be a subset of it."""
+        """Features of all images of the dataset. The real images of this comparison may be a subset of the dataset."""
         return self.real_features if self._dataset_features is None else self._dataset_features()
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""Component of a recipe: one plugin with its settings."""
+"""Component of a recipe: a plugin and its settings."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class Component:
         return plugin
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plugin's recipe table as a dictionary, with default values but without settings that are None."""
+        """Return the plugin's recipe table as a dict. It includes default values, but not settings that are None."""
         return {"use": self.use, **self.config.model_dump(mode="json", exclude_none=True)}

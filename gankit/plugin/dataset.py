@@ -13,8 +13,8 @@ from torch import Tensor
 class Dataset:
     """Description of a dataset of square images and their labels. The hook `load_data` returns it.
 
-    The function `load` reads the images. It is called only once, when training begins. A recipe can be checked, and a
-    network can be built, without the images.
+    The function `load` reads the images. It is called only once, when training begins, so that recipes can be checked
+    and networks built without the images.
     """
 
     channels: int
@@ -31,10 +31,10 @@ class Dataset:
     """
 
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
-    """Function that yields the images and labels in chunks, in the same order as `load`, or None.
+    """Function that yields the images and labels in chunks, in the order of `load`. None if there is no such function.
 
-    A chunk is a pair: n images, and their labels (n,) or None. With `stream`, `gankit prepare` holds only one chunk in
-    memory at a time.
+    A chunk is a pair: n images, and their labels (n,) or None. If `stream` is set, `gankit prepare` holds only one
+    chunk in memory at a time.
     """
 
     at_most: int | None = None

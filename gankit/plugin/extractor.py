@@ -28,12 +28,12 @@ class Features(NamedTuple):
     """Features, (N, F). An `Extractor` converts them to float32 on the CPU."""
 
     logits: Tensor | None = None
-    """Logits for the extractor's own K classes, (N, K). None if there are none, or if they are computed separately."""
+    """Logits (N, K) for the extractor's K classes. None if it has no classes or if `Extractor.logits` computes them."""
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Feature extractor: a function that computes features of images, and facts that are logged with every metric."""
+    """Feature extractor. It holds a function that computes features of images, and facts to log with every metric."""
 
     facts: MetricProtocol
     """Facts that are logged with every metric, such as the extractor's name and a hash of its weights."""
@@ -45,10 +45,10 @@ class Extractor:
     """
 
     class_names: tuple[str, ...] = ()
-    """Names of the classes that the logits are for, if they are the classes of the dataset. Otherwise empty."""
+    """Class names for the logits, if the extractor's classes are the classes of the dataset. Otherwise empty."""
 
     logits: Callable[[Tensor], Tensor] | None = None
-    """Function that computes logits (B, K) of images, if `function` returns none.
+    """Function that computes logits (B, K) of images, if `function` returns no logits.
 
     It is called only if a metric needs logits.
     """
@@ -113,7 +113,7 @@ class Extractor:
 
 
 def _reason(error: Exception) -> str:
-    """Return the cause of an error in one line. In a TorchScript message, the cause is the last line."""
+    """Return one line that states the cause of an error. In a TorchScript message, this is the last line."""
     lines = [line.removeprefix("RuntimeError: ") for line in str(error).strip().splitlines()]
     if not lines:
         return type(error).__name__
@@ -124,7 +124,7 @@ def to_rgb(images: Tensor) -> Tensor:
     """Return uint8 images as RGB images (B, 3, R, R). The channel of grey images (B, 1, R, R) is repeated.
 
     Raises:
-        InputError: the data are floating point, so they are points and not images.
+        InputError: the data are floating point, so they are not images.
     """
     if images.is_floating_point():
         raise InputError("extractor: it needs images, and the data are points; choose an extractor for points")
@@ -148,8 +148,8 @@ def network_extractor(
         device: device of the network.
         name: name of the extractor, with a hash of the weights. It is logged with every metric.
         size: height and width in pixels to which images are resized (bilinear, antialiased). None: no resizing.
-        class_names: names of the dataset's classes, if the logits are for these classes. If the network returns only
-            one tensor, it is then used both as features and as logits.
+        class_names: names of the dataset's classes, if the logits are for these classes. If the names are given and the
+            network returns only one tensor, this tensor is used both as features and as logits.
     """
 
     def extract(images: Tensor) -> Features:

@@ -69,8 +69,8 @@ class Hooks:
     def of(self, name: str, player: Player | None = None) -> list[Implementation]:
         """Return the implementations of a hook point, in the order of the recipe.
 
-        If `player` is given, plugins for the other player are left out. For the discriminator, this includes the plugin
-        at the key `optimizer.generator`.
+        If `player` is given, plugins for the other player are omitted. For the discriminator, for example, the plugin
+        at the key `optimizer.generator` is omitted.
         """
         implementations = self._implementations[name]
         if player is None:
@@ -122,7 +122,10 @@ class Hooks:
 
 
 class _Manager(pluggy.PluginManager):
-    """Plugin manager that finds hooks in the plugin's class. Reading properties of the instance could run code."""
+    """Plugin manager that looks for hooks in the plugin's class instead of the instance.
+
+    The reason is that reading a property of the instance could run code.
+    """
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         marked = hasattr(getattr(_class_of(plugin), name, None), "gankit_impl")
@@ -144,7 +147,7 @@ def check_hooks(plugin_class: type[Plugin], label: str) -> None:
 
 
 def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that accepts all `passed` arguments and calls `function` with only the `taken` ones."""
+    """Return a function that accepts all `passed` arguments and calls `function` with only those in `taken`."""
     if tuple(taken) == tuple(passed):
         return function
     positions = [passed.index(name) for name in taken]
@@ -190,7 +193,8 @@ def _check_hooks(key: str, plugin_class: type) -> None:
                     f"{key}: {name}: {parameter.name!r} has a default, so it would always have that value; remove "
                     "the default"
                 )
-        # The first parameter of a method is the instance. A static method has none; a class method is already bound.
+        # The first parameter of a method is the instance. A static method has no such parameter, and in a class method
+        # the class is already bound.
         bound = isinstance(inspect.getattr_static(plugin_class, name), (staticmethod, classmethod))
         taken = [parameter.name for parameter in parameters[0 if bound else 1 :]]
         if wrong := unknown_arguments(plugin_class.__name__, name, taken):
@@ -208,9 +212,9 @@ def unknown_hook(owner: str, name: str) -> str:
 
 
 def unknown_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
-    """Return the error message for the arguments in `taken` that the hook point does not have.
+    """Return an error message that names the arguments in `taken` that the hook point does not have.
 
-    None if the hook point has all of them.
+    Return None if the hook point has all arguments in `taken`.
     """
     available = tuple(inspect.signature(getattr(hookspecs, name)).parameters)
     unknown = [argument for argument in taken if argument not in available]

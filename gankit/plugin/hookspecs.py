@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 HookKind = Literal["exactly one", "at most one", "event", "chain", "list", "merged"]
 
 KIND_OF_HOOK: dict[str, HookKind] = {}
-"""Kind of every hook point, in the order of their declarations below."""
+"""Kind of each hook point, by name, in the order in which the hook points are declared below."""
 
 _hookspec = pluggy.HookspecMarker("gankit")
 
@@ -89,8 +89,8 @@ def _hook(
 
     Args:
         kind: how the returned values are combined.
-        deprecated: text that names the replacement of a deprecated hook point. A plugin that implements it causes a
-            warning.
+        deprecated: text that names the replacement of a deprecated hook point. A plugin that implements the deprecated
+            hook point causes a warning.
         deprecated_arguments: texts that name the replacements of deprecated arguments, by argument. A plugin that takes
             such an argument causes a warning.
     """
@@ -150,9 +150,9 @@ def adjust_spec(spec: Spec) -> None:
 
 @_hook("exactly one")
 def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module | None:
-    """Return a layer with its normalisation: batch norm after it, spectral norm on it, or the layer alone.
+    """Return a layer with its normalisation: followed by batch norm, with spectral norm, or unchanged.
 
-    The networks call it, through `spec.normalize`, for each convolution and linear layer that may be normalised.
+    The networks call this hook through `spec.normalize`, for each convolution and linear layer that may be normalised.
     `features` is the layer's number of output channels. The plugin in the slot `normalization.generator` is called for
     the generator's layers, and the plugin in `normalization.discriminator` for the discriminator's layers.
 
@@ -193,8 +193,8 @@ def build_discriminator(spec: Spec) -> nn.Module | None:
 def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Module | None:
     """Initialise, change or wrap a network. Return the new network, or None if the network object is not replaced.
 
-    It is called again, with None for `run`, when a saved generator is rebuilt. The parameters and buffers are then
-    loaded from the file.
+    This hook is called again, with None for `run`, when a saved generator is rebuilt. The parameters and buffers are
+    then loaded from the file.
 
     Example:
 
@@ -231,7 +231,7 @@ def lr_schedule(player: Player, run: Run) -> Callable[[int], float] | None:
 
 @_hook("chain")
 def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]] | None:
-    """Return other loss terms instead of those of the plugin in the slot `loss`, or None to keep them.
+    """Return loss terms that replace those of the plugin in the slot `loss`, or None to keep them.
 
     The terms of all other plugins are added afterwards.
 
@@ -254,12 +254,12 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
     """
 
 
-# The hook points below are called from the start of training on.
+# The hook points below are called after the run is built, or by other commands such as `gankit eval`.
 
 
 @_hook("event")
 def on_start(run: Run) -> None:
-    """Run code before the first iteration of this process. A resumed run has already loaded its checkpoint.
+    """Run code before the first iteration of this process. If the run is resumed, its checkpoint is already loaded.
 
     `run.directory` is None when no files are written, as in a `Session` or a test.
 
@@ -301,7 +301,7 @@ def sample_latent(
 
 @_hook("chain")
 def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type: ignore[empty-body]
-    """Return a changed z, (count, latent_size), for samples of a generator. Not called in training.
+    """Return a changed z, (count, latent_size), for drawing samples of a generator. Not called in training steps.
 
     `redraw()` returns another z of the same shape from the prior.
 
@@ -314,7 +314,7 @@ def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type:
 
 @_hook("event")
 def before_d_step(run: Run, step: Step) -> None:
-    """Change a D step before D is called: assign to the images, targets or weights of `step`.
+    """Change a D step before D is called, by assigning to the images, targets or weights of `step`.
 
     Example:
 
@@ -325,7 +325,7 @@ def before_d_step(run: Run, step: Step) -> None:
 
 @_hook("event")
 def before_g_step(run: Run, step: Step) -> None:
-    """Change a G step before D is called: assign to the fields of `step`.
+    """Change a G step before D is called, by assigning to the fields of `step`.
 
     Example:
 
@@ -428,7 +428,7 @@ def on_log(run: Run, row: dict[str, Any]) -> None:
 def on_grid(run: Run, picture: Image) -> None:
     """Receive a grid of samples that was drawn and saved after `run.iteration` iterations.
 
-    Random numbers and exceptions are handled as in `on_log`.
+    Random numbers that are drawn here do not change the training. An exception ends the run.
 
     Example:
 
@@ -453,7 +453,7 @@ def on_stop(run: Run) -> None:
 
 @_hook("at most one")
 def sampling_generator(run: Run) -> nn.Module | None:
-    """Return the generator to save and to sample from, if it is not the trained one, such as a moving average.
+    """Return the generator to save and to sample from, such as a moving average. Default: the trained generator.
 
     Its parameters have the same names and shapes as those of the trained generator.
 
@@ -468,7 +468,7 @@ def sampling_generator(run: Run) -> nn.Module | None:
 def draw_samples(images: Tensor) -> Image | None:
     """Return a plot of samples (N, C, R, R), for data that are not images.
 
-    Called in a run, and when samples of a saved generator are drawn.
+    Called for the grids of a run, and for samples of a saved generator.
 
     Example:
 
@@ -492,7 +492,7 @@ def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
 
 @_hook("merged")
 def compute_metrics(comparison: Comparison) -> Mapping[str, float] | None:
-    """Return metrics, by name, that compare generated samples with real ones, or None if they do not apply.
+    """Return a dict of metrics that compare generated samples with real samples, or None if the metrics do not apply.
 
     Features are available only if the recipe has an extractor.
 

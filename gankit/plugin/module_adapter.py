@@ -56,8 +56,8 @@ class _ModulePlayer(_ModulePlugin):
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
         hooks = Hooks({place: recipe.components[place].build()})
-        # Some plugins, such as spectral norm, wrap the finished network. They have an effect even if the network does
-        # not call `spec.normalize`.
+        # Some normalisation plugins, such as spectral norm, wrap the finished network. They therefore have an effect
+        # even if the network does not call `spec.normalize`.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
@@ -97,7 +97,7 @@ class _ModuleExtractor(_ModulePlugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.own_settings}
-        with fork_rng(device):  # fixed seed, so that initial weights without a weights file are always the same
+        with fork_rng(device):  # fixed seed: without a weights file, the initial weights are always the same
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
@@ -118,7 +118,7 @@ BASES: dict[Kind, type[_ModulePlugin]] = {
     "discriminator": _ModuleDiscriminator,
     "extractor": _ModuleExtractor,
 }
-"""Kinds of plugin that a plain `nn.Module` can be used as, with the base class of the wrapper for each kind."""
+"""Base class of the wrapper for each kind of plugin that a plain `nn.Module` can be used as."""
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -163,9 +163,9 @@ class LabelAdapter(nn.Module):
 def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
     """Return the parameter of a network's `forward` that takes the class labels, or None if there is none.
 
-    The first parameter takes z or the images. The labels go to `*args` if `forward` has it. Otherwise they go to a
-    later parameter with a usual name, such as `y`, or to the first later parameter without a default value.
-    A parameter such as `temperature=1.0` never receives labels.
+    The first parameter takes z or the images. If `forward` has `*args`, the labels are passed there. Otherwise, they
+    are passed to a later parameter with a usual name, such as `y`, or to the first later parameter without a default
+    value. A parameter such as `temperature=1.0` never receives labels.
     """
     parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
     for parameter in parameters:
@@ -218,7 +218,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Return a default value in a form that TOML can express, with tuples as lists. Otherwise return None."""
+    """Return a default value as a TOML value, with tuples as lists. Return None if TOML has no such value."""
     if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
         return [_as_toml(v) for v in value]
     return value if isinstance(value, (bool, int, float, str)) else None

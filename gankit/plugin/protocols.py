@@ -1,4 +1,4 @@
-"""Interfaces of the run and the recipe that plugins may use. All other attributes and methods are internal."""
+"""Interfaces of the run and the recipe, for plugins. Attributes and methods that are not declared here are internal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RecipeInfo(Protocol):
 
     @property
     def components(self) -> Mapping[str, Component]:
-        """Plugins with their settings, by their keys (`generator`, `tricks.r1`), in the order in which they act."""
+        """Plugins with their settings, by key (`generator`, `tricks.r1`), in the order in which they are called."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested dictionaries, with all defaults."""
@@ -61,7 +61,7 @@ class RecipeInfo(Protocol):
         """Return the class of the plugin at a key. Raise KeyError if there is none."""
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the plugins that couple the samples of a batch in the player's network."""
+        """Return the keys of the plugins that make an image's output in the player's network depend on its batch."""
 
 
 class Run(StepContext, Protocol):
@@ -85,7 +85,7 @@ class Run(StepContext, Protocol):
     """Number of completed steps of each player."""
 
     values: dict[Player, dict[str, Tensor]]
-    """Unweighted value of each loss term in the last step that used the term: scalar tensors on `device`."""
+    """Unweighted value of each loss term, from the last step that used the term. Each value is a scalar on `device`."""
 
     stop_reason: str | None
     """Reason given by the plugin that stopped the run early, or None if no plugin stopped it."""
@@ -103,7 +103,7 @@ class Run(StepContext, Protocol):
     """Loss terms of each player, with unique names."""
 
     before_step: dict[Player, Callable[[Run, Step], None]]
-    """Function for each player that calls `before_d_step` or `before_g_step` of all plugins."""
+    """One function for each player. It calls `before_d_step` or `before_g_step` of all plugins."""
 
     @property
     def generator(self) -> nn.Module:

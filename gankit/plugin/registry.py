@@ -1,4 +1,4 @@
-"""Registry of installed plugins. It is built from their entry points, without importing the plugins.
+"""Registry of installed plugins. It is built from the plugins' entry points, without importing the plugins.
 
 An entry point in the group `gankit.plugins` is named `kind.name`, such as `optimizer.adam`, so that the kind is known
 without an import. If the name contains no kind, the kind is the attribute `kind` of the plugin class.
@@ -70,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ResolvedPlugin:
-    """Plugin class that the setting `use` of a recipe refers to, and the place that it was imported from."""
+    """Plugin class that the setting `use` of a recipe refers to, and the file or module that it was imported from."""
 
     target: type
     use: str
@@ -79,7 +79,7 @@ class ResolvedPlugin:
     distribution: str
     version: str
     origin: str
-    """Place of the class: `package.module:Class`, or `FILE:Class`, where FILE is an absolute path."""
+    """Import path of the class: `package.module:Class`, or `FILE:Class`, where FILE is an absolute path."""
 
     @property
     def source_digest(self) -> str:
@@ -115,7 +115,7 @@ class Registry:
             return None
 
     def names(self, *kinds: Kind) -> list[str]:
-        """Return the sorted names of all plugins that have one of the given kinds, or an entry point without a kind."""
+        """Return the sorted names of all plugins that have one of the given kinds or whose entry point has no kind."""
         return sorted({e.name for e in self.entries if e.kind in (*kinds, None)})
 
     def find(self, use: str, kinds: tuple[Kind, ...], folder: Path, recorded: str = "") -> ResolvedPlugin:
@@ -124,7 +124,7 @@ class Registry:
         Args:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
             kinds: kinds of plugin that this table of the recipe accepts.
-            folder: folder of the recipe. A relative path in `use` starts there.
+            folder: folder of the recipe. Relative paths in `use` are relative to this folder.
             recorded: distribution that an earlier run used. It is preferred if several distributions provide the name.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Functions that check a class that a recipe refers to, and return it as a plugin class."""
+"""Check of the classes that a recipe refers to, and their conversion to plugin classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_api_version(version: Any, use: str, distribution: str) -> None:
-    """Raise PluginError if a plugin needs a newer version of the hook points, or if `version` is not an integer."""
+    """Raise PluginError if `version`, the plugin's version of the hook points, is too new or not an integer."""
     if type(version) is not int:
         raise PluginError(f"{use}: api_version is {version!r}; it must be a whole number such as gankit.API_VERSION")
     if version > API_VERSION:
@@ -32,17 +32,17 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     A plain `nn.Module` is wrapped in a plugin class if a generator, discriminator or extractor is expected.
 
     Args:
-        kinds: kinds of plugin that the table of the recipe accepts.
+        kinds: kinds of plugin that are allowed in this table of the recipe.
 
     Raises:
         PluginError: the class is not a valid plugin of one of these kinds.
     """
-    # Imported in the function, because `gankit list-plugins` checks versions without importing pydantic.
+    # This import is inside the function, because `gankit list-plugins` checks versions without importing pydantic.
     from gankit.plugin.base import Plugin, Settings
 
     plugin_class = resolved.target
     if not issubclass(plugin_class, Plugin):
-        # Imported in the function, because most recipes can be read without importing torch.
+        # This import is inside the function, because most recipes can be read without importing torch.
         from torch import nn
 
         from gankit.plugin.module_adapter import BASES, module_plugin
@@ -54,8 +54,8 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     if not isinstance(getattr(plugin_class, "name", None), str):
         raise PluginError(f'{resolved.use} has no name; write name = "..." in the class')
     for old in RENAMED.keys() & dir(plugin_class):
-        # Without this check, a class attribute that still has its former name would be ignored without a message.
-        # A method of the plugin may have such a name.
+        # Without this check, a class attribute that still has its former name would be silently ignored. Methods are
+        # not checked, because a plugin may have its own method with such a name.
         if not callable(getattr(plugin_class, old)) and (new := new_name(old, vars(Plugin))) is not None:
             raise PluginError(f"{resolved.use}: the class attribute {old} is called {new} now; rename it")
     if plugin_class.kind not in KINDS:

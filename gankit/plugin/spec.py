@@ -1,4 +1,4 @@
-"""Specification that the networks are built from."""
+"""Specification of the images and the latent space, from which the networks are built."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _without_normalization(player: Player, layer: nn.Module, features: int) -> n
 class Spec:
     """Specification of the images and the latent space, from which the networks are built.
 
-    The fields about images are set from the dataset. The hook `adjust_spec` may then change every field.
+    The fields that describe the images are set from the dataset. The hook `adjust_spec` may then change any field.
     """
 
     channels: int = 3
@@ -42,13 +42,13 @@ class Spec:
     """Size of the latent vector z."""
 
     pack: int = 1
-    """Number of images that D receives as one input, concatenated along the channels (PacGAN, Lin 2018).
+    """Number of images that are concatenated along the channels to one input of D (PacGAN, Lin 2018).
 
-    D is built for `pack` times the number of channels.
+    The input of D has `pack` times the number of channels of an image.
     """
 
     conditional: bool = False
-    """True if the generator uses the class labels. The generator's plugin sets this field in `adjust_spec`."""
+    """True if the generator uses the class labels. The generator plugin sets this field in the hook `adjust_spec`."""
 
     class_balanced: bool = False
     """True if every training batch has the same number of images of each class."""

@@ -1,8 +1,8 @@
-"""Reader of plugin classes that parses their source files instead of importing them.
+"""Information about plugin classes, read from their source files without importing them.
 
-`gankit list-plugins` shows docstrings and hook points, which entry points do not contain. Importing every package would
-run its code and import torch, which is slow. Values that are known only when the code runs are treated as unknown. An
-example is a class that is created by a function call.
+`gankit list-plugins` shows docstrings and hook points, which entry points do not contain. The packages are not
+imported, because an import would run their code and import torch, which is slow. Values that are known only when the
+code runs are treated as unknown, for example a class that is created by a function call.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from typing import Any
 from gankit.errors import PluginError
 
 _UNKNOWN = object()
-"""Placeholder for a value that is not a literal in the source, so it is unknown."""
+"""Placeholder for a value that is unknown, because it is not a literal in the source."""
 
 MAX_HOPS = 8
-"""Maximum number of modules through which an imported name is followed. The limit stops circular imports."""
+"""Maximum number of imports that are followed to find a name. The limit stops circular imports."""
 
 
 @dataclass
 class ScannedClass:
-    """Facts about a class and its base classes, read from their source. Base classes without source are left out."""
+    """Information about a class and its base classes, read from their source.
+
+    Base classes without source are left out.
+    """
 
     name: str
 
@@ -41,7 +44,7 @@ class ScannedClass:
     """Class attributes with literal values, such as `kind = "loss"`."""
 
     hooks: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names of the arguments of each method that is marked as a hook, by the name of the method."""
+    """Hooks of the class: the name of each hook method, and the names of its arguments."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class _Module:
     names: dict[str, ast.ClassDef | tuple[str, str]]
     """Classes and imported names of the module.
 
-    A class is stored with its syntax tree. An imported name is stored with its module and its name in that module:
-    `""` if the name is the module itself.
+    For a class, the value is its syntax tree. For an imported name, the value is its module and its name in that
+    module. If the imported object is the module itself, the name is `""`.
     """
 
 
@@ -60,7 +63,8 @@ class ClassScanner:
     """Reader of classes from the source files of installed packages.
 
     Args:
-        packages: top-level packages whose files are read. Base classes in other packages, such as torch, are unknown.
+        packages: top-level packages whose files are read. Base classes from other packages, such as torch, are treated
+            as unknown.
     """
 
     def __init__(self, packages: Iterable[str]) -> None:
@@ -68,7 +72,7 @@ class ClassScanner:
         self._modules: dict[str, _Module | None] = {}
 
     def of(self, value: str) -> ScannedClass | None:
-        """Return facts about the class of an entry point such as `package.module:Class`.
+        """Return information about the class of an entry point, such as `package.module:Class`.
 
         Return None if the class is not found in the source, for example because the module is compiled.
 
@@ -80,7 +84,7 @@ class ClassScanner:
         if located is None:
             module = self._module(module_name)
             sources = (name.partition(".")[0], "import *", "__getattr__", "globals", "exec")
-            # Only whole words count: the text of `HingeLoss` does not define a class `Loss`.
+            # Search for whole words only, because a module that contains `HingeLoss` need not contain a class `Loss`.
             pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, sources))})(?!\w)"
             if module is not None and re.search(pattern, module.text) is None:
                 raise PluginError(f"{module_name} has no class {name!r}")
@@ -89,8 +93,8 @@ class ClassScanner:
         constants_known = True
         for module, definition in self._with_bases(*located):
             if definition is None:
-                # A base class without readable source may set any attribute, and takes precedence over later ones. So
-                # the attributes of later base classes are unknown.
+                # A base class without readable source may set any attribute, and its attributes take precedence over
+                # those of later base classes. Therefore, the attributes of later base classes are ignored.
                 constants_known = False
                 continue
             scanned.is_plugin |= (module.name, definition.name) == ("gankit.plugin.base", "Plugin")
@@ -117,7 +121,7 @@ class ClassScanner:
                 yield module, None
 
     def _find(self, module_name: str, path: list[str], hops: int = MAX_HOPS) -> tuple[_Module, ast.ClassDef] | None:
-        """Return the class that a dotted name such as `nets.Generator` refers to in a module, or None if it is unknown.
+        """Find the class that a dotted name refers to in a module, such as `nets.Generator`. Return None if unknown.
 
         `path` contains the parts of the name: `["nets", "Generator"]`.
         """
@@ -160,7 +164,8 @@ def _parse(name: str) -> _Module | None:
             try:
                 module = importlib.util.resolve_name(origin, package) if node.level and package else origin
             except ImportError:
-                # The import goes beyond the top-level package. The module may catch the error, so it is not reported.
+                # This relative import refers to a place outside the top-level package. It is not reported as an error,
+                # because the module may catch the error.
                 continue
             names |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Data of one training step: the real and fake images, z, and the discriminator's output for the images."""
+"""Data of one training step: real images, fake images, z, and the discriminator's outputs for the images."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Source = Literal["real", "fake"]
 
 
 class RenamedFieldError(PluginError, AttributeError):
-    """Error for a former name of a field of `Step`. As an AttributeError, it makes `hasattr` return False."""
+    """Error for a field of `Step` that was renamed. It is an AttributeError, so that `hasattr` returns False."""
 
 
 class StepContext(Protocol):
-    """Interface of the run for steps and their loss terms."""
+    """The part of a run that steps and their loss terms can use."""
 
     spec: Spec
     ranks: Ranks
-    """Processes that train this run together. Usually there is only one."""
+    """The processes that train this run together. Usually, there is only one process."""
 
     @property
     def discriminator(self) -> nn.Module:
-        """Discriminator that this run trains."""
+        """The discriminator that is trained in this run."""
 
     def discriminator_inputs(
         self, images: Tensor, labels: Tensor | None, source: Source, player: Player
@@ -62,7 +62,7 @@ class LossTerm:
     weight: float = 1.0
 
     every: int = 1
-    """Interval n, in steps of the player. The term is used only in every n-th step, with n times its weight.
+    """Interval n, in steps of the player. The term is computed in every n-th step, with its weight multiplied by n.
 
     Source: lazy regularisation, Karras 2019.
     """
@@ -72,8 +72,8 @@ class LossTerm:
 class Step:
     """Images, labels and z of one training step of one player.
 
-    The outputs of D are computed when a loss term first uses them. If no term of G's loss uses the output for the real
-    images, D is not applied to them in a G step.
+    The outputs of D are computed when a loss term first uses them. For example, if G's loss has no term that uses D's
+    output for the real images, this output is not computed in a G step.
     """
 
     run: StepContext
@@ -112,10 +112,13 @@ class Step:
     """
 
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
-    """Discriminator that is used in this step instead of the run's discriminator. None: the run's discriminator."""
+    """Discriminator that is used in this step. If None, the discriminator of the run is used."""
 
     simulated: bool = False
-    """True in a simulated lookahead step. Plugins then set targets and weights, but must not update their state."""
+    """True in a simulated lookahead step.
+
+    Plugins must still set the step's targets and loss weights, but must not update their own state.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field. Raise PluginError for an unknown name, because a misspelt field would have no effect."""
@@ -126,18 +129,21 @@ class Step:
             )
         super().__setattr__(name, value)
 
-    if not TYPE_CHECKING:  # hidden from type checkers, which would then accept any attribute name
+    if not TYPE_CHECKING:  # hidden from type checkers, because with `__getattr__` they would accept any attribute name
 
         def __getattr__(self, name: str) -> Any:
             """Raise an error for a missing attribute. For a renamed field, the message contains the new name."""
             if (new := new_name(name, [*self.__dataclass_fields__, *vars(type(self))])) is not None:
                 raise RenamedFieldError(f"a step has no {name!r}; it is called {new!r} now")
-            # This call raises the original AttributeError again. The error may come from inside a property.
+            # This call raises the original AttributeError again, because the error may have occurred inside a property.
             return self.__getattribute__(name)
 
     @property
     def num_logits(self) -> int:
-        """Number of D's logits for the real images: B, or B / pack with packing. It is the same for the fake images."""
+        """Number of D's logits for the real images: B, or B / pack with packing.
+
+        The number for the fake images is the same.
+        """
         return len(self.real) // self.run.spec.pack
 
     @cached_property
@@ -166,7 +172,7 @@ class Step:
         return DiscriminatorOutput(*discriminator(images, labels))
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
-        """Return a copy of the step with the given outputs of D. Fields in `changes` get the given values."""
+        """Return a copy of the step with the given outputs of D. `changes` contains new values for other fields."""
         copy = replace(self, **changes)
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

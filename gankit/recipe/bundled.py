@@ -15,12 +15,12 @@ def recipes_folder() -> Path:
 
 
 def bundled_recipes() -> dict[str, Path]:
-    """Return the path of each recipe that comes with gankit, by name, in alphabetical order."""
+    """Return the recipes that come with gankit: name and path of each, in alphabetical order."""
     return {path.stem: path for path in sorted(recipes_folder().glob("*.toml"))}
 
 
 def bundled_recipe(name: str) -> Path:
-    """Return the path of the recipe `name` that comes with gankit.
+    """Return the path to the recipe called `name` that comes with gankit.
 
     Raises:
         InputError: gankit has no recipe of this name. The error suggests the nearest name.
@@ -32,12 +32,12 @@ def bundled_recipe(name: str) -> Path:
 
 
 def find_recipe(given: str) -> Path:
-    """Return the path of a recipe. `given` is a path or the name of a recipe that comes with gankit.
+    """Return the path to a recipe. `given` is either a path, or the name of a recipe that comes with gankit.
 
-    If both exist, the path takes precedence.
+    If `given` is both a path and a name, the path takes precedence.
 
     Raises:
-        InputError: no file has this path, and no recipe that comes with gankit has this name.
+        InputError: there is no file at this path, and gankit has no recipe of this name.
     """
     path = Path(given)
     if path.exists():
@@ -57,7 +57,7 @@ def summary(path: Path) -> str:
 
 
 def with_bases(path: Path) -> list[Path]:
-    """Return the path of a recipe and the paths of all recipes that it extends, directly or indirectly."""
+    """Return the path to a recipe, and the paths to all recipes that it extends, directly or indirectly."""
     chain = [path]
     while (base := tomllib.loads(chain[-1].read_text(encoding="utf-8")).get("extends")) is not None:
         chain.append(chain[-1].parent / base)

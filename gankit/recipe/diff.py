@@ -1,4 +1,4 @@
-"""Comparison of recipes: the settings that differ, and run labels made from these settings."""
+"""Comparison of recipes: which settings differ, and labels of runs that show these settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ WITHOUT_EFFECT = (
     *("name", "requires", "output.", "evaluation.", "extractor.", "metrics."),
     *("train.device", "train.keep_freed_memory", "train.deterministic"),
 )
-"""Key prefixes of settings that do not affect the training, for example of the device, files and metrics."""
+"""Key prefixes of settings that do not affect the training, such as the device, output files and metrics."""
 
 MAX_DIFFERENCES = 4  # maximum number of settings in a run label
 
@@ -30,10 +30,10 @@ def flattened(raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def training_settings(recipe: Raw) -> tuple[tuple[str, str], ...]:
-    """Return (key, value) pairs of the settings that affect the training, without the seed.
+    """Return the settings that affect the training, as (key, value) pairs. The seed is left out.
 
-    Two runs with equal pairs are repetitions of the same experiment. The pairs have the order of the recipe, because
-    tricks act in this order.
+    Two runs with equal pairs are repetitions of the same experiment. The pairs are in the order of the recipe, because
+    the order of the tricks affects the training.
     """
     return tuple(
         (key, repr(value))
@@ -55,7 +55,8 @@ def differing_keys(recipes: Sequence[Raw]) -> list[str]:
         if _same(flats, key):
             continue
         owner = key.rpartition(".")[0]
-        # `key` may be in a nested table of a plugin. Search upwards for the plugin's table: it has the key `use`.
+        # `key` may be in a nested table of a plugin. Therefore, search the outer tables for the plugin's own table,
+        # which has the key `use`.
         while owner and not any(f"{owner}.use" in flat for flat in flats):
             owner = owner.rpartition(".")[0]
         use = f"{owner}.use"
@@ -96,11 +97,11 @@ def format_value(value: Any) -> str:
 
 
 def distinct_labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
-    """Return a label for each recipe. It lists the settings that differ from those of at least half of the recipes.
+    """Return a label for each recipe. The label lists the settings that the recipe does not share with most recipes.
 
     `names` contains one name for each recipe. The name is appended to a label that is not unique, and replaces an empty
-    label. If a label would list more than `MAX_DIFFERENCES` settings and the recipes have distinct values of `name`,
-    these values are returned instead.
+    label. If a label would list more than `MAX_DIFFERENCES` settings, and the value of `name` differs between all
+    recipes, the values of `name` are returned instead.
     """
     keys = [key for key in differing_keys(recipes) if key not in UNNAMED]
     settings = [{key: describe_setting(recipe, key) for key in keys} for recipe in recipes]

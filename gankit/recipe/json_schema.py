@@ -1,4 +1,4 @@
-"""JSON Schema of recipes with the installed plugins. Editors use it to complete and check the keys of recipes."""
+"""JSON Schema for recipes. It includes the installed plugins. Editors use it to complete and check recipes."""
 
 import copy
 import re
@@ -26,7 +26,7 @@ The schema cannot check the settings of such a plugin.
 
 
 def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
-    """Return the JSON Schema of recipes, and an error message for each plugin that the schema does not include."""
+    """Return the JSON Schema for recipes, and an error message for each plugin that cannot be included in it."""
     plugins: dict[Kind, dict[str, type[Plugin]]] = {}
     broken = []
     for entry in entries:
@@ -68,7 +68,8 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
                 {"type": "string", "pattern": _named(of_kind)},
                 {"type": "string", "pattern": FROM_A_FILE},
                 *({"$ref": f"#/$defs/{kind}.{name}"} for name in of_kind),
-                # A table without `use` contains settings of the default plugin or of the extended recipe's plugin.
+                # A table without `use` contains settings of the default plugin, or of the plugin in the recipe that
+                # this one extends.
                 {"type": "object", "properties": keys, "additionalProperties": False},
                 _FOREIGN,
             ],

@@ -1,8 +1,8 @@
 """Recipe: validation of the tables of a TOML file, and conversion back to TOML.
 
 A recipe has three kinds of table: settings of the core (`train`, `output`, `evaluation`), slots for one plugin each
-(`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`). The plugins of `tricks` act in
-the order in which the file lists them. If the recipe is wrong, one RecipeError lists all mistakes.
+(`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`). The plugins in `tricks` are
+called in the order in which the file lists them. If the recipe is wrong, one RecipeError lists all mistakes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TOP_LEVEL = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe: settings of the core, and plugins in the order in which they act."""
+    """A validated recipe: settings of the core, and plugins in the order in which they are called."""
 
     name: str
     seed: int
@@ -61,7 +61,7 @@ class Recipe:
     evaluation: Evaluation
     components: dict[str, Component]
     source: str = "recipe"
-    """Path of the recipe file. Error messages contain it."""
+    """Path to the recipe file, for error messages."""
 
     requires: tuple[str, ...] = ()
     """Requirements in pip's format, such as `gankit-lecam >= 0.2`. They include the distributions of all plugins."""
@@ -73,9 +73,9 @@ class Recipe:
         """Read a recipe from a TOML file and validate it.
 
         Args:
-            path: path of the TOML file.
-            overrides: settings that replace those of the file, as `key.path=value`. The value is written as in TOML; a
-                string of one word needs no quotes.
+            path: path to the TOML file.
+            overrides: settings that replace those of the file, as `key.path=value`. Values are written as in TOML, but
+                a string of one word needs no quotes.
             drop: keys of tables or values that are deleted before the overrides are applied.
             registry: plugins that the recipe may use. Default: all installed plugins.
 
@@ -102,10 +102,12 @@ class Recipe:
 
         Args:
             raw: tables of the recipe.
-            source: path of the recipe file, for error messages. Paths of plugin files are relative to its folder.
+            source: path to the recipe file, for error messages. Paths to plugin files are relative to the folder of the
+                recipe.
             registry: plugins that the recipe may use. Default: all installed plugins.
-            recorded: `distribution` and `version` of each plugin in an earlier run, by the plugin's key. If several
-                distributions have a plugin of the same name, the recorded distribution is used.
+            recorded: `distribution` and `version` of each plugin, as recorded in an earlier run. The dictionary's keys
+                are the plugins' keys in the recipe. If several distributions have a plugin of the same name, the
+                recorded distribution is used.
 
         Raises:
             RecipeError: the recipe is wrong. The error lists all mistakes.
@@ -155,7 +157,7 @@ class Recipe:
         return any(component.plugin_class.name == name for component in self.components.values())
 
     def use_of(self, key: str) -> str | None:
-        """Return the name of the plugin at a key such as `normalization.discriminator`. None if there is no plugin."""
+        """Return the name of the plugin at a key, such as `loss`, or None if there is no plugin at this key."""
         return self.components[key].plugin_class.name if key in self.components else None
 
     def coupling(self, player: Player) -> list[str]:
@@ -172,14 +174,14 @@ class Recipe:
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the Python class of the plugin at a key such as `loss`. Raise KeyError if there is no plugin."""
+        """Return the Python class of the plugin at a key, such as `loss`. Raise KeyError if there is no plugin."""
         return self.components[key].plugin_class
 
 
 def with_distributions(requires: Iterable[str], components: Mapping[str, Component]) -> tuple[str, ...]:
-    """Return the requirements in `requires`. Add each other distribution that contains a plugin of the recipe.
+    """Return the requirements in `requires`, and a requirement for each other distribution with a plugin of the recipe.
 
-    An added requirement asks for the installed version or a later version: `gankit-lecam >= 0.2`.
+    An added requirement allows the installed version and later versions. Example: `gankit-lecam >= 0.2`.
     """
     required = list(requires)
     named = {"gankit", *(canonicalize_name(Requirement(one).name) for one in required)}
@@ -201,7 +203,7 @@ def _at_least(version: str) -> str:
 
 
 class RecipeParser:
-    """Parser of one recipe. It collects all mistakes before it raises an error. Arguments: see `Recipe.from_dict`."""
+    """Parser of one recipe. It collects all mistakes and then raises one error. Arguments: see `Recipe.from_dict`."""
 
     def __init__(
         self,
@@ -288,7 +290,7 @@ class RecipeParser:
             raise RecipeError(self.source, self.problems)
 
     def places(self) -> Iterable[tuple[str, tuple[Kind, ...], Any]]:
-        """Yield (key, accepted kinds, unvalidated table) for every plugin, in the order in which the plugins act."""
+        """Yield (key, allowed kinds, unvalidated table) for each plugin, in the order in which they are called."""
         for kind in SINGLE_SLOTS:
             yield kind, (kind,), self.raw.get(kind)
         for kind in PLAYER_SLOTS:
@@ -358,7 +360,8 @@ class RecipeParser:
     def settings(self, model: type[S], raw: Raw, key: str) -> S | None:
         """Validate the settings in a table and return them. If there are problems, record them and return None."""
         try:
-            # Validate JSON, because pydantic's strict mode converts lists to tuples and strings to paths only for JSON.
+            # Convert the table to JSON before validation, because pydantic's strict mode converts lists to tuples, and
+            # strings to paths, only in JSON.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):

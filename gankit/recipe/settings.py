@@ -35,7 +35,7 @@ class Train(Settings):
 
 
 class Output(Settings):
-    """Table `[output]`: settings of the files that a run writes. They do not change the training."""
+    """Table `[output]`: settings of the files that a run writes. These settings do not affect the training."""
 
     directory: Path = Field(Path("runs"), description="run directories are created as DIRECTORY/NAME/TIME")
     log_every: int = Field(30, ge=1, description="iterations between lines of log.jsonl")
@@ -49,7 +49,7 @@ PERCENT = r"^(\d+(?:\.\d+)?) ?%$"  # regular expression for percentages such as 
 
 
 class Evaluation(Settings):
-    """Table `[evaluation]`: settings that all metrics in `[metrics]` share. They do not change the training."""
+    """Table `[evaluation]`: settings for all metrics in `[metrics]`. These settings do not affect the training."""
 
     every: int = Field(500, ge=1, description="iterations between evaluations; there is always one at the end of a run")
     count: int = Field(2000, ge=2, description="number of generated images, and of real images at most")

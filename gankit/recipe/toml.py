@@ -18,14 +18,14 @@ def read_toml(path: Path) -> Raw:
     """Return the tables of a recipe file. If the recipe extends another recipe, the tables of both are merged.
 
     Raises:
-        RecipeError: the file is not valid TOML, or an extended recipe is missing, invalid or part of a cycle.
+        RecipeError: the file is not valid TOML, or a recipe that it extends is missing, invalid or part of a cycle.
         InputError: the file cannot be read.
     """
     return _read_extending(path, [])
 
 
 def _read_extending(path: Path, chain: list[Path]) -> Raw:
-    """Return the tables of a recipe. `chain` is the list of the recipes that extend it, directly or indirectly."""
+    """Return the tables of a recipe. `chain` lists the paths to the recipes that extend it, directly or indirectly."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         make_absolute(raw, path.parent)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
-    except ValueError as error:  # the file is not valid TOML, or an integer has thousands of digits
+    except ValueError as error:  # the file is not valid TOML, or it contains an integer with thousands of digits
         raise RecipeError(path, [Problem("TOML", str(error))]) from None
     base = raw.pop("extends", None)
     if base is None:
@@ -57,7 +57,8 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
-    # The lists `requires` of both recipes are combined. Any other list replaces the one in the extended recipe.
+    # The lists `requires` of both recipes are combined. Any other list replaces the list of the same key in the
+    # extended recipe.
     requires = [tables.get("requires", []), raw.get("requires", [])]
     if all(isinstance(one, list) for one in requires) and any(requires):
         raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
@@ -65,7 +66,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
 
 
 def make_absolute(raw: Raw, folder: Path) -> None:
-    """Make the paths of plugin files in a recipe absolute, in place. Relative paths are relative to `folder`."""
+    """Make the paths to plugin files in a recipe absolute, in place. Relative paths are relative to `folder`."""
     for name, value in raw.items():
         if isinstance(value, dict):
             _make_table_absolute(value, folder)
@@ -92,7 +93,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
     """Merge two recipes, or two tables of recipes, and return the result. Values in `above` replace those in `below`.
 
     If `above` replaces a plugin by another one, the settings of the old plugin in `below` are dropped. `place` contains
-    the keys of the two tables in their recipes, such as `("optimizer", "generator")`. It is empty for whole recipes.
+    the keys that lead to the table in each recipe, such as `("optimizer", "generator")`. It is empty for whole recipes.
     """
     merged = dict(below)
     for key, value in above.items():
@@ -112,7 +113,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
 
 
 def _is_plugin_table(place: tuple[str, ...]) -> bool:
-    """Return True if `place` is the place of a single plugin's table, for example `("optimizer", "generator")`."""
+    """Return True if the table at the keys `place` is that of one plugin, for example `("optimizer", "generator")`."""
     single = place[0] in (*SINGLE_SLOTS, "extractor")
     return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation")
 
@@ -144,7 +145,8 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
         for depth, name in enumerate(path[:-1], start=1):
             inner = table.setdefault(name, {})
             if isinstance(inner, str) and _is_plugin_table(tuple(path[:depth])):
-                # An earlier override used the short form `loss=hinge`, and this one changes a setting of that plugin.
+                # An earlier override used the short form `loss=hinge`, and this override changes a setting of that
+                # plugin. Therefore, convert the short form to a table.
                 inner = table[name] = {"use": inner}
             if not isinstance(inner, dict):
                 raise InputError(f"{override!r}: another override makes {name!r} a value, not a table")
@@ -159,7 +161,7 @@ def parse_overrides(overrides: Iterable[str]) -> Raw:
 
 
 def overrides_from_here(overrides: Iterable[str]) -> Raw:
-    """Convert overrides to nested tables. Relative paths of plugin files are relative to the current folder."""
+    """Convert overrides to nested tables. Relative paths to plugin files are relative to the current folder."""
     above = parse_overrides(overrides)
     make_absolute(above, Path())
     return above

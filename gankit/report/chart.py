@@ -9,15 +9,15 @@ from typing import Any
 from gankit.report.run_record import Points
 
 WIDTH, HEIGHT = 460, 260
-"""Width and height of a chart in SVG units. With a larger width, the text would be illegible on a phone."""
+"""Width and height of a chart, in SVG units. If the width were larger, the text would be illegible on a phone."""
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area, in SVG units
 
 MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
-MAX_POINTS = 4000  # maximum number of points in a chart, but each line has at least `MIN_POINTS_PER_LINE`
+MAX_POINTS = 4000  # maximum number of points in a chart, exceeded only to keep `MIN_POINTS_PER_LINE` per line
 
-MAX_MARKED_POINTS = 25  # a line with more points than this has no circles at its points
+MAX_MARKED_POINTS = 25  # maximum number of points of a line that has circles at its points
 
 NUM_STYLES = 8
 """Number of line styles. A chart with more lines repeats the styles."""
@@ -132,7 +132,8 @@ def _rounded(value: float) -> float | None:
 def tick_step(low: float, high: float, most: int = 5) -> float:
     """Return the distance between two ticks: 1, 2 or 5 times a power of ten.
 
-    It is the smallest such distance with at most `most` steps from `low` to `high`.
+    The function selects the smallest of these distances that divides the range `low` to `high` into at most `most`
+    parts.
     """
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -140,7 +141,7 @@ def tick_step(low: float, high: float, most: int = 5) -> float:
 
 
 def downsample(points: Points, most: int = MAX_POINTS_PER_LINE) -> Points:
-    """Downsample to at most `most` points. Keep the minimum and maximum of each bucket, so that no spike is lost."""
+    """Downsample to at most `most` points. Keep the minimum and maximum of each bucket, so that spikes stay visible."""
     if len(points) <= most:
         return points
     buckets, chosen = most // 2, set[int]()
@@ -165,7 +166,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 
     If `low` is positive and near 0, or if `low` and `high` are equal, the range includes 0.
     """
-    if max(abs(low), abs(high)) < 1e-300:  # with such small values, the distance between ticks would be rounded to 0
+    if max(abs(low), abs(high)) < 1e-300:  # for such small values, the distance between ticks would underflow to 0
         return (-1.0, 1.0)
     if low == high:
         return (min(0.0, 2 * low), max(0.0, 2 * high))
@@ -176,7 +177,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 
 
 def tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Return tick labels, such as `0.0` and `0.5`. All have the same number of decimals, as few as possible."""
+    """Return tick labels, such as `0.0` and `0.5`. All labels have the same, minimal number of decimals."""
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"
     exact = [f"{tick:.12g}" for tick in ticks]

@@ -1,4 +1,4 @@
-"""Comparison of runs in one table. Each metric has a column; a metric with several protocols has one for each."""
+"""Comparison of runs in one table. Each metric has one column, or one column per protocol if it has several."""
 
 import math
 import os
@@ -23,14 +23,14 @@ class Group:
 
     @property
     def label(self) -> str:
-        """Name of the group, with the seeds if it has several runs."""
+        """Name of the group. If the group has several runs, their seeds are appended."""
         if len(self.runs) == 1:
             return self.name
         return f"{self.name} (seeds {', '.join(str(seed) for seed in sorted(run.seed for run in self.runs))})"
 
     @property
     def run_names(self) -> list[str]:
-        """Names of the runs: the name of the group, with the seed of the run if the group has several runs."""
+        """Names of the runs: the name of the group and, if the group has several runs, the seed of the run."""
         return [self.name if len(self.runs) == 1 else f"{self.name}, seed {run.seed}" for run in self.runs]
 
 
@@ -45,7 +45,7 @@ class RunComparison:
 
 
 def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
-    """Group the runs that differ only in their seed: their training settings and the code of their plugins are equal.
+    """Group the runs that have the same training settings and the same plugin code, but different seeds.
 
     A group has at most one run for each seed, because a second run with the same seed is not an independent sample.
     """
@@ -59,7 +59,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
         else:
             groups.append((key, [run]))
     first = [members[0] for _, members in groups]
-    # The seed is part of a label only if each group has a single run.
+    # Labels contain the seed only if each group has a single run.
     single = all(len(members) == 1 for _, members in groups)
     recipes = [run.recipe if single else {k: v for k, v in run.recipe.items() if k != "seed"} for run in first]
     names = [str(run.path) if len(members) == 1 else run.name for run, (_, members) in zip(first, groups, strict=True)]
@@ -68,7 +68,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 
 
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
-    """Make the names of groups unique: append the code of a plugin, the folder or the paths of the runs."""
+    """Make the names of the groups unique: append a plugin's version and hash, the folder, or the paths to the runs."""
     named = list(groups)
     describe: Callable[[Group, Sequence[Group]], str]
     for describe in (_describe_code, _describe_folder, lambda group, _: " and ".join(str(r.path) for r in group.runs)):
@@ -102,7 +102,7 @@ def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
 
 
 def differing_plugins(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return a (key, name) pair for each plugin whose code differs between the runs that use it."""
+    """Return a (recipe key, plugin name) pair for each plugin whose code differs between the runs with this plugin."""
     plugins = dict.fromkeys(plugin for run in runs for plugin in run.code)
     return [plugin for plugin in plugins if len({run.code[plugin] for run in runs if plugin in run.code}) > 1]
 
@@ -119,7 +119,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
         iterations = _newest_iterations(runs, metric)
         return lambda group: format_newest(group.runs, metric, iterations)
 
-    # A dictionary would lose columns, because a metric may have the name of another column, such as `time`.
+    # The columns are a list, because in a dictionary a metric called `time` would replace the column `time`.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
         ("state", lambda group: format_states(group.runs)),
@@ -144,9 +144,9 @@ def transpose(comparison: RunComparison) -> RunComparison:
 
 
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
-    """Return a column heading for each metric: its name, and the protocol facts that differ: `fid (count 2000)`.
+    """Return a column heading for each metric: its name and the differing protocol values, such as `fid (count 2000)`.
 
-    The facts are added only if the metric has several protocols.
+    The protocol values are added only if the metric has several protocols.
     """
     headings = {}
     for metric in dict.fromkeys(metrics):
@@ -187,7 +187,10 @@ def comparison_notes(runs: Sequence[RunRecord], groups: Sequence[Group], heading
 
 
 def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
-    """Return a note for each run that lacks a metric of the group's other runs. The mean is then over fewer seeds."""
+    """Return a note for each run that lacks a metric of other runs in its group.
+
+    The mean of this metric is then computed over fewer seeds.
+    """
     present = [metric for metric in headings if any(metric in run.metrics for run in group.runs)]
     missing = [(run, [headings[metric] for metric in present if metric not in run.metrics]) for run in group.runs]
     return [
@@ -211,10 +214,10 @@ def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
 
 
 def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequence[int]) -> str:
-    """Return the newest values of a metric in a group of runs, as text. Only values of the same iteration are averaged.
+    """Return the newest values of a metric in a group of runs, as text. Values are averaged for each iteration.
 
-    `iterations` contains the iteration of the newest value of each run in the table. If these differ, the text includes
-    the iteration: `7.5 at 500`.
+    `iterations` contains the iteration of the newest value for each run in the table. If these iterations differ, they
+    are part of the text: `7.5 at 500`.
     """
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
@@ -232,7 +235,8 @@ def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequenc
 def format_spread(values: Sequence[float | None], text: Callable[[float], str]) -> str:
     """Return the mean, range and number of values as text: `7.5 (7 to 8), n 2`, or `8, n 2` if all values are equal.
 
-    NaN and infinite values are only counted: `8, n 1, 1 not finite`. A single value is returned without its number.
+    NaN and infinite values are not averaged, but counted: `8, n 1, 1 not finite`. If there is only one value, `n` is
+    left out.
     """
     known = [value for value in values if value is not None]
     if len(values) == 1 and known:
@@ -253,7 +257,7 @@ def format_counts(counts: Sequence[int | None]) -> str:
 
 
 def format_states(runs: Sequence[RunRecord]) -> str:
-    """Return the state of one run, `finished at 450`, or count the runs in each state: `2 finished at 450`."""
+    """Return the state of a single run, `finished at 450`, or the number of runs per state: `2 finished at 450`."""
     states = [f"{run.ending.state} at {run.ending.iteration}" for run in runs]
     if len(runs) == 1:
         return states[0]
@@ -275,7 +279,7 @@ def format_ending(run: RunRecord) -> str:
             return f"cut short after iteration {ending.iteration}, with no reason recorded; {command}"
         case "running":
             return f"running, at iteration {ending.iteration} or later"
-        case _:  # failed, or a state that only older versions recorded
+        case _:  # failed, or a state from an older version of gankit
             # The message of a NonFiniteError starts with the iteration, which the text contains already.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"{ending.state} at iteration {ending.iteration}: {reason}"
@@ -283,7 +287,7 @@ def format_ending(run: RunRecord) -> str:
 
 @dataclass(frozen=True)
 class RepeatedWarning:
-    """A warning of a plugin during training, and all iterations at which it occurred."""
+    """A warning that a plugin gave during training, and all iterations at which the warning occurred."""
 
     sentence: str  # text of the warning at its newest iteration
     iterations: list[int]

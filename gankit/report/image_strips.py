@@ -14,7 +14,7 @@ from gankit.images.grid_metadata import group_by_z
 from gankit.images.io import read_image
 from gankit.report.run_record import RunRecord
 
-MAX_IMAGES = 48  # maximum number of images on a page; pages with more than 24 runs may exceed it
+MAX_IMAGES = 48  # maximum number of images on a page; a page with more than 24 runs may have more images
 
 MAX_ITERATIONS = 24  # maximum number of positions of the slider over iterations
 
@@ -22,12 +22,15 @@ MAX_SIDE = 560
 """Maximum length of the longer side of an image, in pixels. Larger grids are downsized."""
 
 MAX_BYTES = 4_000_000
-"""Approximate maximum total size of the images on a page, in bytes. Above it, images are left out or downsized."""
+"""Approximate maximum total size of the images on a page, in bytes.
+
+Images are left out or downsized to stay below this size.
+"""
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
-"""Pairs (number of iterations, longer side of an image in pixels), from large to small.
+"""Pairs (number of iterations, longer side of an image in pixels), in decreasing order.
 
-They are used if the images of more iterations are too large for the page.
+They are used if the page would be too large with the images of more iterations.
 """
 
 JPEG_QUALITY = 85
@@ -57,7 +60,7 @@ class ImageStrips:
     """Sample grids of several runs, for the slider over iterations on the page."""
 
     iterations: list[int]
-    """Positions of the slider. At each position, the page shows every run's newest grid up to this iteration."""
+    """Iterations at the positions of the slider. The page shows each run's newest grid up to the selected iteration."""
 
     images: list[list[EncodedImage]]  # encoded images of each run, oldest first
 
@@ -66,7 +69,7 @@ class ImageStrips:
     num_other_z: int  # number of grids left out because their z differs from the z of the run's newest grid
 
     same_z: bool | None
-    """True if the grids of all runs use the same z in the same order, None if the z of a run is not recorded."""
+    """True if the grids of all runs use the same z in the same order. None if the z of any run is not recorded."""
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
@@ -90,7 +93,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield pairs (number of iterations, longer side of an image in pixels), from large to small pages."""
+    """Yield pairs (number of iterations, longer side of an image in pixels), in decreasing order of the page size."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE
@@ -99,7 +102,7 @@ def sizes(runs: int) -> Iterator[tuple[int, int]]:
 
 
 def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[int]:
-    """Return the iteration of the newest grid at or before each of `iterations`. Remove duplicates."""
+    """For each of `iterations`, find the newest grid up to it. Return the distinct iterations of these grids."""
     newest = (max((i for i in grids if i <= iteration), default=None) for iteration in iterations)
     return list(dict.fromkeys(iteration for iteration in newest if iteration is not None))
 
@@ -107,7 +110,7 @@ def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[i
 def _encode_once(
     path: Path, side: int, encoded: dict[tuple[Path, int], EncodedImage], damaged: dict[Path, None]
 ) -> EncodedImage | None:
-    """Return an encoded image, if possible from the cache `encoded`. If the file is unreadable, add it to `damaged`."""
+    """Return an encoded image. Use the cache `encoded` if possible. If the file is unreadable, add it to `damaged`."""
     if (path, side) not in encoded and path not in damaged:
         try:
             encoded[path, side] = encode(int(path.stem), read_image(path), side)
@@ -117,7 +120,7 @@ def _encode_once(
 
 
 def encode(iteration: int, image: Image.Image, side: int = MAX_SIDE) -> EncodedImage:
-    """Downsize and encode an image. Images with few colours, such as plots, become PNG, all other images JPEG."""
+    """Downsize and encode an image. Images with few colours, such as plots, are encoded as PNG, others as JPEG."""
     scale = min(1.0, side / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     resized = image.resize(size, Image.Resampling.LANCZOS) if scale < 1 else image

@@ -1,4 +1,4 @@
-"""HTML pages of runs, with charts, sample grids, metrics, warnings and recipes. A page is one file for offline use."""
+"""HTML pages of runs, with charts, sample grids, metrics, warnings and recipes. Each page is a single file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SAME_Z_NOTES = {
 def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
     """Write the HTML report of a run that has ended. If this fails, call `tell` with a message and raise no error.
 
-    The failure is not an error of the run, because the run is complete without the report.
+    A missing report is not an error, because the run itself is complete.
     """
     try:
         write_report(directory)
@@ -81,7 +81,7 @@ def page(runs: Sequence[RunRecord]) -> str:
 @cache
 def templates() -> Environment:
     """Return the jinja2 environment with the templates of the page."""
-    # A global import of jinja2 would delay every command, but only HTML pages need it.
+    # jinja2 is imported here, because a global import would delay every command, but only HTML pages need it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -169,7 +169,7 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 def severity(run: RunRecord) -> str:
     """Return the severity of a run: `good`, `warning` or `error`. A run with warnings is never `good`."""
-    ended = SEVERITY.get(run.ending.state, "error")  # older versions recorded other states
+    ended = SEVERITY.get(run.ending.state, "error")  # a run of an older gankit version may have another state
     return "warning" if ended == "good" and run.warnings else ended
 
 
@@ -185,7 +185,7 @@ def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
 
 
 def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
-    """Return the facts about a run as text, by name: newest metrics, time, numbers of parameters, memory and others.
+    """Return facts about a run as texts by name, such as newest metrics, time, numbers of parameters, and memory.
 
     Facts that are not recorded are left out.
     """

@@ -1,4 +1,4 @@
-"""Reader of run directories: recipe, log, metrics, sample grids and final state."""
+"""Reading of run directories: recipe, log, metrics, sample grids and final state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,9 +65,9 @@ class RunRecord:
 
     @cached_property
     def code(self) -> dict[tuple[str, str], str]:
-        """Version and source hash of each plugin that affects the training, by (recipe key, plugin name).
+        """Version and source hash of each plugin that affects the training. The keys are (recipe key, plugin name).
 
-        If the code of a plugin changed between two processes of the run, the text lists all versions.
+        If the code of a plugin changed when the run was resumed, the value lists all versions.
         """
         sources: dict[tuple[str, str], dict[str, None]] = {}
         for process in self.processes:
@@ -78,7 +78,7 @@ class RunRecord:
 
     @property
     def recipe_warnings(self) -> list[str]:
-        """Warnings about the recipe that plugins gave before the training."""
+        """Warnings about the recipe, which plugins gave before the training."""
         return list(self.environment.get("warnings", []))
 
     def parameters(self, player: str) -> int | None:
@@ -112,7 +112,10 @@ class RunRecord:
 
     @cached_property
     def seconds(self) -> float | None:
-        """Total training time of the run's processes, in seconds. A killed process counts up to its last log row."""
+        """Total training time of the run's processes, in seconds.
+
+        For a killed process, the time until its last log row is counted.
+        """
         starts = [process.get("from", 0) for process in self.processes]
         ends = [*starts[1:], float("inf")]
         total = 0.0
@@ -126,7 +129,7 @@ class RunRecord:
         """Number of real images that D receives per second, averaged over the whole run."""
         images = seconds = before = 0.0
         for row in self.rows:
-            # The field `seconds` of the log starts at 0 again when a run is resumed.
+            # When a run is resumed, the field `seconds` of the log restarts at 0.
             passed = row["seconds"] - before if row["seconds"] > before else row["seconds"]
             images, seconds, before = images + row["images_per_second"] * passed, seconds + passed, row["seconds"]
         return images / seconds if seconds else None
@@ -162,7 +165,7 @@ def read_run(path: str | Path) -> RunRecord:
 
 
 def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
-    """Return (iteration, value) pairs for each metric. If several rows have the same iteration, the last row counts."""
+    """Return (iteration, value) pairs for each metric. If several rows have the same iteration, use the last row."""
     curves: dict[Metric, dict[int, float]] = {}
     for row in rows:
         for name, value in row.get("metrics", {}).items():
@@ -179,7 +182,7 @@ def as_protocol(values: Mapping[str, Any]) -> Protocol:
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
     """Return how the last process of the run ended, as recorded in `environment.json`.
 
-    If this is not recorded, the state is `running` or `cut short`, and the iteration is the newest one in the log.
+    If this is not recorded, the state is `running` or `cut short`, and the iteration is the newest in the log.
     """
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])

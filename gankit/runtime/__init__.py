@@ -1,1 +1,1 @@
-"""Runtime of a training process: random state, device, signals, memory and ranks."""
+"""Runtime environment of a training process: random state, device, signals, memory and ranks."""

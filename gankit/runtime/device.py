@@ -1,4 +1,4 @@
-"""Selection of the device for a run, and a check whether the device supports bfloat16."""
+"""Selection of the device for a run, and detection of bfloat16 support."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return True if the device supports bfloat16 in hardware. Without it, bfloat16 is slower than float32."""
+    """Return True if the device supports bfloat16 in hardware. Otherwise, bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Older versions of torch do not have `torch.cpu.get_capabilities`.

@@ -16,11 +16,11 @@ It is more accurate than `getrusage`, which may include the memory of the progra
 """
 
 GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Number of bytes in one unit of the memory size from `getrusage`: 1 on macOS, 1024 elsewhere."""
+"""Unit of the memory size that `getrusage` returns, in bytes: 1 on macOS, 1024 on other systems."""
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Return the peak memory in bytes: key `process` for the whole process and, on a GPU, key `gpu` for tensors."""
+    """Return the peak memory in bytes: `process` for the whole process and, if a GPU is used, `gpu` for its tensors."""
     peak = {"process": peak_of_process()}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device)

@@ -1,7 +1,7 @@
 """Ranks: the processes that train one run together, and their communication.
 
-torchrun starts the processes. Each rank trains on a part of every batch, and has a copy of the networks and its own
-random state. A process that was started without torchrun is the only rank, and needs no communication.
+torchrun starts the processes. Each rank has a copy of the networks and its own random state, and trains on a part of
+every batch. A process that was started without torchrun is the only rank and needs no communication.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ COLLECTIVE_TIMEOUT = timedelta(days=1)
 """Timeout of collective operations. It is long, because all other ranks wait while rank 0 computes metrics."""
 
 SHARED_FAILURE_SECONDS = 2.0
-"""Maximum time in seconds that a failed rank waits for the error messages of the other ranks."""
+"""Maximum time in seconds that a failed rank waits for error messages from the other ranks."""
 
 RESPONSE_SECONDS = 5.0
-"""Maximum time in seconds that a rank waits for messages of the other ranks after a rank has ended."""
+"""Maximum time in seconds that a rank waits for messages from the other ranks after a rank has ended."""
 
 
 class LostRankError(GankitError):
@@ -45,7 +45,7 @@ class Ranks:
     """The rank of this process, and its communication with the other ranks.
 
     Args:
-        place: rank of this process and number of ranks, in total and on this machine.
+        place: rank of this process and number of ranks, for all machines together and for this machine.
         store: key-value store for messages about failures. It works even when collective operations fail. None for a
             single process.
     """
@@ -54,7 +54,7 @@ class Ranks:
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
         self.run_number = 0
-        """Number of runs started so far. Keys in the store contain it, so that messages of earlier runs are ignored."""
+        """Number of runs started so far. It is part of the store's keys, so that old messages are ignored."""
 
         self._depth = 0
 
@@ -103,7 +103,7 @@ class Ranks:
     # Collective operations. All ranks must call them, in the same order.
 
     def mean(self, x: Tensor) -> Tensor:
-        """Return the mean of x over all ranks. The result has derivatives of any order.
+        """Return the mean of x over all ranks. The operation can be differentiated any number of times.
 
         All ranks must call this method, so do not call it in hooks that run only on rank 0, such as `on_log`. In a run
         with a single process, the result is x itself.
@@ -136,7 +136,7 @@ class Ranks:
         return flag if self.size == 1 else bool(_sum_(torch.tensor(int(flag))).item())
 
     def all_gather(self, text: str) -> list[str]:
-        """Return a list with the `text` of each rank, in the order of the ranks. The list is the same on all ranks."""
+        """Collect the `text` of each rank, and return the list of texts on all ranks, in the order of the ranks."""
         if self.size == 1:
             return [text]
         padded, lengths = self._pad(text.encode())
@@ -146,7 +146,7 @@ class Ranks:
         return [data.decode() for data in _unpad(gathered, lengths)]
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Return a list of the `data` of all ranks on rank 0, in the order of the ranks. Return [] on other ranks."""
+        """Collect the `data` of all ranks on rank 0. Return it there, in the order of the ranks, and [] elsewhere."""
         if self.size == 1:
             return [data]
         padded, lengths = self._pad(data)
@@ -171,10 +171,10 @@ class Ranks:
         return padded, lengths
 
     def run_on_all_ranks(self, act: Callable[[], T]) -> T:
-        """Call a function on all ranks and return the result on this rank. If one rank fails, all ranks raise an error.
+        """Call a function on all ranks and return this rank's result. If one call fails, all ranks raise an error.
 
-        On each machine, the first rank calls the function before the other ranks do. These then find any files that the
-        function has downloaded.
+        On each machine, the first rank calls the function before the other ranks do. If the function downloads files,
+        the other ranks can then use these files.
         """
         if self.size == 1:
             return act()
@@ -194,14 +194,15 @@ class Ranks:
 
         Each rank raises either its own error or the error of the lowest rank that has failed.
         """
-        # A rank without an error sends an empty text. A failed rank sends `1` for InputError or `0`, and its message.
+        # A rank without an error sends an empty text. A failed rank sends `1` for an InputError or `0` for another
+        # error, followed by the error message.
         flag = int(isinstance(failure, InputError))
         texts = self.all_gather("" if failure is None else f"{flag}{_message(failure)}")
         failed = [rank for rank, text in enumerate(texts) if text]
         if not failed:
             return
-        # A user's mistake usually causes the same error on all ranks, and rank 0 reports it. An unexpected exception is
-        # raised unchanged, to keep its traceback.
+        # A mistake of the user usually causes the same error on all ranks, and then rank 0 reports it. Unexpected
+        # exceptions are raised unchanged, so that their traceback is kept.
         if failure is not None and (failed[0] == 0 or not isinstance(failure, GankitError)):
             raise failure
         kind, text = texts[failed[0]][0], texts[failed[0]][1:]
@@ -230,7 +231,7 @@ class Ranks:
 
         Raises:
             LostRankError: another rank has ended. The error names the rank and the cause.
-            GankitError: the ranks have disconnected after an earlier failure.
+            GankitError: the ranks are no longer connected, because of an earlier failure.
         """
         if self.size > 1 and self._depth == 0 and not dist.is_initialized():
             raise GankitError("the ranks have disconnected after an error; start torchrun again")
@@ -264,11 +265,12 @@ class Ranks:
         return _stop_at_once if self.size > 1 else None
 
     def _leave(self, error: Exception) -> None:
-        """Send the error message to the other ranks and disconnect. Set `error.rank` to the rank that reports it."""
+        """Send the error message to the other ranks and disconnect. `error.rank` is set to the reporting rank."""
         self._post("failed", _message(error))
-        # Wait for the other ranks' messages, so that an error on all ranks, such as a NaN loss, is reported only once.
+        # Wait for the messages of the other ranks, so that an error that occurs on all ranks, such as a NaN loss, is
+        # reported only once.
         self._wait(SHARED_FAILURE_SECONDS, lambda: all(self._posted("failed", rank) for rank in range(self.size)))
-        # Ranks that wait for this one in a collective operation now get a RuntimeError.
+        # After this call, ranks that wait for this rank in a collective operation get a RuntimeError.
         _disconnect()
         if isinstance(error, GankitError):
             # If rank 0 failed with the same message, only rank 0 reports the error.
@@ -277,11 +279,11 @@ class Ranks:
             error.add_note(f"This was rank {self.rank}.")
 
     def _lost_rank_error(self) -> LostRankError:
-        """Return an error that names the lowest rank that has ended, and why it ended."""
-        # When this rank disconnects, all ranks that wait for it fail too, so that the error reaches every rank.
+        """Return an error that contains the number of the lowest rank that has ended, and the reason why it ended."""
+        # Disconnect, so that all ranks that wait for this rank also fail. In this way, every rank detects the error.
         self._post("running", "yes")
         _disconnect()
-        # A rank that has posted no message after `RESPONSE_SECONDS` seconds was killed.
+        # If a rank has posted no message after `RESPONSE_SECONDS` seconds, assume that it was killed.
         ranks = range(self.size)
         self._wait(
             RESPONSE_SECONDS, lambda: all(self._posted("running", r) or self._posted("failed", r) for r in ranks)
@@ -298,13 +300,14 @@ class Ranks:
         return self._posted("failed", rank) or "it left no message, so it was killed or its machine is gone"
 
     def _post(self, topic: str, text: str) -> None:
-        # If torchrun has ended, the store no longer exists. This error is ignored, because no rank needs the message.
+        # If torchrun has ended, the store no longer exists and the call fails. Ignore this error, because no rank needs
+        # the message.
         with suppress(RuntimeError):
             assert self.store is not None
             self.store.set(f"{self.run_number}/{topic}/{self.rank}", text)
 
     def _posted(self, topic: str, rank: int) -> str | None:
-        """Return the message of a rank for a topic, such as `failed`, or None if there is no message."""
+        """Return the message that a rank has posted for a topic, such as `failed`, or None if there is no message."""
         with suppress(RuntimeError):
             assert self.store is not None
             key = f"{self.run_number}/{topic}/{rank}"
@@ -345,7 +348,7 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Return the mean of x over all ranks, like `Ranks.mean`. Layers use it, because they have no `Ranks` object.
+    """Return the mean of x over all ranks, like `Ranks.mean`. It is for layers, which have no `Ranks` object.
 
     Call it only with several ranks.
     """
@@ -377,13 +380,13 @@ def _message(error: Exception) -> str:
 
 
 def _disconnect() -> None:
-    """Destroy torch's process group. Ranks that wait for this one in a collective operation then get an error."""
+    """Destroy torch's process group. Ranks that wait for this rank in a collective operation then get an error."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _stop_at_once() -> NoReturn:
-    # After the second Ctrl-C, torchrun sends SIGTERM, which would end this rank before it reports its error.
+    # Ignore SIGTERM, which torchrun sends after the second Ctrl-C. It would end this rank before the error is reported.
     _ignore_signals()
     raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Random state: seeding, saving and restoring of all global random generators."""
+"""Random state: functions that seed, save and restore all global random generators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def derived_seed(seed: int, purpose: str) -> int:
     """Derive a seed for one purpose, such as `training`, from `seed`.
 
-    Random numbers for different purposes are independent of each other.
+    The random numbers for different purposes are then independent of each other.
     """
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7])
 
@@ -41,7 +41,7 @@ class RandomState:
     python: tuple[Any, ...]
     numpy_state: tuple[Any, ...]
     torch_states: dict[str, Tensor]
-    """States of torch's generators: key `cpu`, and for a run on a GPU also key `cuda`."""
+    """States of torch's generators: `cpu` and, for a run on a GPU, `cuda`."""
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
@@ -57,7 +57,8 @@ class RandomState:
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])
-        # A state saved on a CPU has no key `cuda`. If it is restored on a GPU, the GPU's generator stays unchanged.
+        # A state that was saved in a run on the CPU has no key `cuda`. If it is restored in a run on a GPU, the GPU's
+        # generator stays unchanged.
         if device.type == "cuda" and "cuda" in self.torch_states:
             torch.cuda.set_rng_state(self.torch_states["cuda"], device)
 
@@ -87,7 +88,7 @@ def fork_rng(device: torch.device, seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def eval_mode(network: nn.Module) -> Iterator[None]:
-    """Set a network to evaluation mode for the `with` block. Restore the mode of each module afterwards."""
+    """Set a network to evaluation mode for the `with` block. Afterwards, restore the mode of each of its modules."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 
 
 class Interrupt:
-    """Context manager that handles SIGINT and SIGTERM. The first signal sets `requested`, a later one ends the process.
+    """Context manager that handles SIGINT and SIGTERM. The first signal sets `requested`, the second ends the process.
 
     Args:
-        on_request: called in the signal handler at the first signal.
-        leave: called at a later signal. It must raise KeyboardInterrupt and install handlers for further signals.
-            If None, the previous handlers are restored, and the signal is raised again.
+        on_request: function that the signal handler calls at the first signal.
+        leave: function that the signal handler calls at the second signal. It must raise KeyboardInterrupt and install
+            handlers for further signals. If None, the previous handlers are restored, and the signal is raised again.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,7 +24,7 @@ class Interrupt:
     DEBOUNCE_SECONDS = 1.0
     """Number of seconds after a handled signal during which further signals are ignored.
 
-    `timeout` and shells send a signal both to the process and to its process group, so it may arrive twice.
+    `timeout` and shells send a signal both to the process and to its process group, so a signal may arrive twice.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Interrupt:
         self._previous_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        # Python allows signal handlers only in the main thread. In any other thread, no handlers are installed.
+        # Python can install signal handlers only in the main thread. In any other thread, signals are not handled here.
         if threading.current_thread() is threading.main_thread():
             self._previous_handlers = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
         return self
@@ -51,7 +51,7 @@ class Interrupt:
             self.requested, self._last_signal = True, time.monotonic()
             self.on_request()
         elif time.monotonic() - self._last_signal > self.DEBOUNCE_SECONDS:
-            # The second signal may arrive twice, too. Reset the time, so that the duplicate is ignored.
+            # The second signal may also arrive twice. Reset the time, so that its duplicate is ignored.
             self._last_signal = time.monotonic()
             if self.leave is not None:
                 # `leave` sets its own signal handlers, so __exit__ must not restore the previous ones.

@@ -9,7 +9,7 @@ from gankit.errors import InputError
 
 
 class Place(NamedTuple):
-    """Rank of a process and number of ranks, in the whole run and on its machine."""
+    """Rank of a process and number of ranks, both in the whole run and on the machine of the process."""
 
     rank: int = 0
     size: int = 1
@@ -46,7 +46,7 @@ def place_of_process() -> Place:
 
 
 def rank_of_process() -> int:
-    """Return the rank of this process. If torchrun's variables are contradictory, return 0, to show the error."""
+    """Return the rank of this process. If torchrun's variables contradict each other, return 0, to show the error."""
     try:
         return place_of_process().rank
     except InputError:

@@ -1,1 +1,1 @@
-"""Sampling of images from the generator of a run or of a generator file."""
+"""Sampling of images from a generator, which belongs to a run or is loaded from a file."""

@@ -26,7 +26,7 @@ SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_l
 
 
 class SampledRun(Protocol):
-    """Attributes and methods of a run that sampling uses."""
+    """The part of a run that sampling uses."""
 
     recipe: Recipe
     hooks: Hooks
@@ -40,7 +40,7 @@ class SampledRun(Protocol):
 
 
 def save_generator(run: SampledRun, path: Path) -> None:
-    """Write a generator file: the weights of the run's generator for sampling, and metadata to rebuild the network."""
+    """Write the weights of the generator that the run samples from, and metadata to rebuild it, to a generator file."""
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)} | {"normalization.generator"}
     spec = {k: v for k, v in vars(run.spec).items() if k != "normalize"}
     card = {
@@ -59,13 +59,13 @@ def save_generator(run: SampledRun, path: Path) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """Return the required plugins that a generator file names by module or path. `card` is the metadata of the file."""
+    """Return the plugins that a generator file requires and names by module or path. `card` is the file's metadata."""
     parser = RecipeParser(card["recipe"], "generator", Registry([]))
     return [use for use in parser.uses_at(card["needed"]) if ":" in use]
 
 
 def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
-    """Raise InputError if a generator file names plugins by module or path. Only the user can permit their import."""
+    """Raise InputError if a generator file names plugins by module or path. Importing them could run unknown code."""
     if untrusted := sorted({use for use in uses if ":" in use}):
         raise InputError(f"{path} imports {', '.join(untrusted)}; if you trust it, add --trust")
 

@@ -21,7 +21,7 @@ Names = tuple[str, ...]
 
 
 def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) -> tuple[int, int, Tensor | None, Names]:
-    """Return the number of images, number of columns, labels and row names of a grid with about `count` images.
+    """Return the number of images, number of columns, labels and row names for a grid of about `count` images.
 
     For a conditional generator, each row shows one class and has at least one image. With `class_index`, or for an
     unconditional generator, the grid is almost square and has no row names.
@@ -35,7 +35,7 @@ def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) ->
 
 
 def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
-    """Return z and labels of a grid in which each row is an interpolation from its first to its last z.
+    """Replace each row of z by an interpolation from its first to its last vector. Return the new z and the labels.
 
     An incomplete last row is removed. Raise InputError if a row has fewer than 3 images.
     """
@@ -48,9 +48,9 @@ def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns
 def truncation_rows(
     sampler: Sampler, count: int, thresholds: Sequence[float], seed: int, class_index: int | None = None
 ) -> tuple[Tensor, Tensor | None, int, Names]:
-    """Return z, labels, number of columns and row names of a grid with one row per truncation threshold.
+    """Return z, labels, number of columns and row names for a grid with one row per truncation threshold.
 
-    All rows use the same z before truncation. Elements whose absolute value exceeds the row's threshold are redrawn.
+    Before truncation, all rows have the same z. In each row, elements with |z| above the row's threshold are redrawn.
     """
     columns = max(1, count // len(thresholds))
     labels = sampler.labels(columns, class_index)
@@ -67,7 +67,7 @@ def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, 
 
 
 class GridSampler:
-    """Sampler of a run's grids, which all use the same z. For a conditional generator, each row shows one class."""
+    """Sampler for the sample grids of a run. All grids use the same z. If G is conditional, each row has one class."""
 
     def __init__(self, run: SampledRun) -> None:
         self.run = run
@@ -79,5 +79,5 @@ class GridSampler:
         """SHA-256 hash of z, labels and number of columns. Grids with equal hashes can be compared image by image."""
 
     def draw(self) -> Image.Image:
-        """Return the grid of samples from the generator in its current state."""
+        """Generate the samples with the current weights of the generator, and return them as a grid."""
         return draw_grid(Sampler.of_run(self.run), self.z, self.labels, self.columns, self.row_names)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 MIN_SINE = 1e-6
-"""Minimum sine of the angle between two vectors. Below this value, `slerp` interpolates linearly."""
+"""Threshold of `slerp`: if the sine of the angle between two vectors is smaller, the interpolation is linear."""
 
 
 def lerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
@@ -18,8 +18,8 @@ def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
     """Return the spherical linear interpolation from p (at t = 0) to q (at t = 1).
 
     Vectors of a normal prior with many dimensions lie near a sphere. A straight line between two of them contains
-    shorter vectors, on which the generator was not trained. The arc stays near the sphere. If p and q are parallel or
-    opposite, the interpolation is linear.
+    shorter vectors, on which the generator was not trained. Spherical interpolation follows an arc near the sphere
+    instead. If p and q are parallel or opposite, the interpolation is linear.
 
     Args:
         p: start vectors, (..., L).
@@ -36,7 +36,7 @@ def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
 
 
 def rows_of_paths(z: Tensor, columns: int, spherical: bool) -> Tensor:
-    """Replace each row in a grid of z by an interpolation in equal steps from the first to the last vector of the row.
+    """Replace each row of a grid of z by an interpolation, in equal steps, from its first to its last vector.
 
     Args:
         z: latent vectors of the grid, (rows * columns, L), row by row.

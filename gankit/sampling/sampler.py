@@ -24,20 +24,20 @@ from gankit.sampling.generator_file import SampledRun, read_generator_file, refu
 from gankit.storage.atomic_io import disk_errors
 
 CHUNK = 64
-"""Maximum number of images in one call of the generator."""
+"""Maximum number of images that one call of the generator generates."""
 
 REDRAWS = 10_000
-"""Maximum number of times that z is redrawn for truncation. A normal prior with threshold 0.01 needs about 1,000."""
+"""Maximum number of redraws of z for truncation. With a normal prior and threshold 0.01, about 1,000 are needed."""
 
 
 class Sampler:
-    """Generator with the prior from which z is drawn.
+    """Generator and its prior, from which z is drawn.
 
     Args:
         generator: network, called as G(z, labels).
         hooks: hooks of the plugins that sampling needs.
         spec: image size, latent size and other facts from which the network was built.
-        device: device of the network.
+        device: device on which the generator runs.
     """
 
     def __init__(self, generator: nn.Module, hooks: Hooks, spec: Spec, device: torch.device) -> None:
@@ -45,7 +45,7 @@ class Sampler:
         self.spec = spec
         self.device = device
         self.card: dict[str, Any] = {}
-        """Metadata of the generator file. Empty if the generator belongs to a run."""
+        """Metadata of the generator file. The dictionary is empty if the generator belongs to a run."""
 
         self.class_names = spec.class_names if spec.conditional else ()
         """Names of the image classes. Empty for an unconditional generator, even if its dataset has classes."""
@@ -53,10 +53,10 @@ class Sampler:
         assert sample_latent is not None, "the prior is among the plugins that the generator file names as needed"
         self._sample_latent = sample_latent
         self.spherical_prior = hooks.of("sample_latent")[0].plugin.spherical_prior
-        """True if the vectors of the prior lie near a sphere. Interpolation between them is then spherical."""
+        """True if the vectors of the prior lie near a sphere, so that interpolation must be spherical."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
-        """Function that plots samples (N, C, R, R), for data that are not images. None if no plugin provides it."""
+        """Function that plots samples (N, C, R, R) of data that are not images, or None if no plugin provides one."""
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
@@ -67,14 +67,14 @@ class Sampler:
     def load(
         cls, path: str | Path, device: str = "auto", trust: bool = False, registry: Registry | None = None
     ) -> Sampler:
-        """Rebuild the generator of a generator file, and return a sampler for it.
+        """Load a generator from its file, and return a sampler for it.
 
         Args:
             path: path of the generator file.
-            device: device of the network.
-            trust: True to import plugins that the file names by module or by path. If False, such a file is
-                refused, because the import could run unknown code.
-            registry: plugins that the file may name. Default: the installed plugins.
+            device: device on which the generator runs.
+            trust: if True, plugins that the file names by module or by path are imported. If False, such a file
+                causes an InputError, because the import could run unknown code.
+            registry: plugins that the file may use. Default: the installed plugins.
 
         Raises:
             InputError: the file cannot be read, or needs plugins that are not trusted, not installed or incompatible.
@@ -111,7 +111,7 @@ class Sampler:
         return sampler
 
     def class_index(self, requested: str) -> int:
-        """Return the index of an image class, given by name or number. Raise InputError if there is no such class."""
+        """Return the index of the image class with the given name or number. Raise InputError if it does not exist."""
         names = self.class_names
         if requested in names:
             return names.index(requested)
@@ -124,7 +124,7 @@ class Sampler:
     def labels(self, count: int, class_index: int | None = None) -> Tensor | None:
         """Return class labels (count,), or None for an unconditional generator.
 
-        All labels are `class_index`. If it is None, the labels cycle through the classes: 0, 1, 2, ..., 0, 1, ...
+        All labels are `class_index`. If `class_index` is None, the labels cycle through the classes: 0, 1, 2, 0, 1, ...
         """
         if not self.class_names:
             return None
@@ -133,9 +133,9 @@ class Sampler:
         return torch.arange(count) % len(self.class_names)
 
     def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
-        """Return latent vectors (count, latent_size) on the CPU. They do not depend on the device of the generator.
+        """Draw latent vectors (count, latent_size) on the CPU, so that they do not depend on the generator's device.
 
-        `truncation` is the threshold for the function `truncated`, or None to return z without truncation.
+        `truncation` is the truncation threshold (see the function `truncated`). If it is None, z is not truncated.
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
@@ -151,7 +151,7 @@ class Sampler:
     def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size) and labels (N,) or None.
 
-        Yield uint8 tensors (n, C, R, R) on the CPU, with n at most `CHUNK`.
+        Yield them in uint8 tensors (n, C, R, R) on the CPU. n is at most `CHUNK`.
         """
         yield from (to_bytes(chunk) for chunk in self.outputs(z, labels))
 
@@ -159,8 +159,8 @@ class Sampler:
     def outputs(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size) and labels (N,) or None.
 
-        Yield float32 tensors (n, C, R, R) in [-1, 1] on the CPU, with n at most `CHUNK`. The generator runs in
-        evaluation mode. Its previous mode and the random state are restored afterwards.
+        Yield them in float32 tensors (n, C, R, R), in [-1, 1], on the CPU. n is at most `CHUNK`. The generator runs in
+        evaluation mode. Afterwards, its previous mode and the random state are restored.
         """
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
@@ -171,17 +171,17 @@ class Sampler:
     def sample(
         self, count: int, seed: int = 0, class_index: int | None = None, truncation: float | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return uint8 images (count, C, R, R) and labels (count,). Labels are None for an unconditional generator."""
+        """Return images, (count, C, R, R) uint8, and labels, (count,). The labels are None if G is unconditional."""
         labels = self.labels(count, class_index)
         return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
 
 
 def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-    """Redraw the elements of z whose absolute value exceeds the threshold, until none exceeds it. Return the new z.
+    """Redraw the elements of z with an absolute value above the threshold until there are none. Return the new z.
 
     Args:
         z: latent vectors of any shape.
-        redraw: function that returns another z of the same shape from the prior.
+        redraw: function that draws a new z of the same shape from the prior.
         threshold: maximum absolute value, positive.
 
     Raises:
@@ -198,8 +198,8 @@ def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tens
 
 
 def save_images(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
-    """Write images as numbered PNG files, with the class name in the file name. Return the number of files."""
-    # Class names come from the generator file, which may be untrusted. A '/' would write the file into another folder.
+    """Write images as PNG files. Each file name contains a number and the class name. Return the number of files."""
+    # Class names may come from an untrusted generator file. With a '/' in a name, the image would be written elsewhere.
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     number = 0
     with disk_errors(folder):

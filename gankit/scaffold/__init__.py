@@ -25,7 +25,7 @@ PACKAGE = {
 """Files of a new plugin package: the path of each file and the name of its template."""
 
 MAX_LENGTH = 60
-"""Maximum length of a plugin name. File names contain it, and file systems limit the length of file names."""
+"""Maximum length of a plugin name. File names contain plugin names, and file systems limit their length."""
 
 
 def names_for(name: str) -> dict[str, str]:

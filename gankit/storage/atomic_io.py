@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
-"""Prefix of the names of incomplete files and folders. They remain on disk if the process is killed."""
+"""Prefix of the names of incomplete files and folders. If the process is killed, they remain on disk."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
         path: path of the file.
         data: new content of the file.
         shared: True if several processes may write the file at the same time. Each then has its own temporary file.
-            If False, the next write replaces any temporary file that a killed process has left.
+            If False, the name of the temporary file is fixed, so the next write replaces one left by a killed process.
     """
     write_parts(path, [data], shared)
 
@@ -72,7 +72,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def tensors_to_bytes(tensors: dict[str, Tensor], card: dict[str, Any] | None = None) -> bytes:
-    """Return tensors as bytes in safetensors format. The metadata key `gankit` contains `card`, if given, as JSON."""
+    """Return tensors as bytes in safetensors format, with `card` (if given) as JSON under the metadata key `gankit`."""
     from safetensors.torch import save
 
     # safetensors does not accept tensors that share memory, so every tensor is copied.

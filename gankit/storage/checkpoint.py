@@ -23,13 +23,13 @@ FILES = tuple(f"{part}.safetensors" for part in ("generator", "discriminator", "
 
 
 class DamagedError(InputError):
-    """Error for a damaged checkpoint: the content of a file differs from what was written."""
+    """Error for a damaged checkpoint: a file is missing, or its content has changed since it was written."""
 
 
 def write_checkpoint(place: Path, files: Iterable[tuple[str, bytes]], state: dict[str, Any]) -> None:
     """Write the folder of a checkpoint under a temporary name, and rename the folder when it is complete.
 
-    `files` yields the name and content of each tensor file. Each file is written before the next one is generated.
+    `files` yields the name and content of each tensor file. Each file is written before `files` yields the next one.
     `state` contains the values for `state.json`.
     """
     temporary = place.with_name(TEMPORARY + place.name)
@@ -57,7 +57,7 @@ def verify(place: Path) -> dict[str, Any]:
     """Check the size and SHA-256 hash of every file in a checkpoint. Return the content of `state.json`.
 
     Raises:
-        DamagedError: a file is missing or differs from what was written. The message names the first such file.
+        DamagedError: a file is missing or its content has changed. The message names the first such file.
         InputError: another version of gankit wrote the checkpoint in a different format.
     """
     path = place / "state.json"
@@ -81,7 +81,10 @@ def verify(place: Path) -> dict[str, Any]:
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """Return the path of the newest undamaged checkpoint or None, and a message for each newer, damaged checkpoint."""
+    """Return the path of the newest undamaged checkpoint. Also return a message for each newer (damaged) checkpoint.
+
+    If there is no undamaged checkpoint, the path is None.
+    """
     damaged = []
     for place in reversed(directory.saved_checkpoints()):
         try:

@@ -10,7 +10,7 @@ from gankit.storage.atomic_io import disk_errors
 
 
 class Lock:
-    """Lock on the file `.lock` of a folder. It is released when its process ends, even if the process is killed.
+    """Lock on the file `.lock` of a folder. The lock is released when its process ends, even if the process is killed.
 
     `what` describes the content of the folder in error messages, for example "run".
     """

@@ -22,8 +22,8 @@ from gankit.storage.lock import Lock
 State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "running"]
 """State of a run.
 
-`stopped`: ended early by a plugin. `interrupted`: ended by a signal. `failed`: ended by an error. `cut short`: the
-process was killed.
+`stopped`: a plugin ended the run early. `interrupted`: a signal ended the run. `failed`: an error ended the run.
+`cut short`: the process was killed.
 """
 
 
@@ -49,7 +49,7 @@ class RunDir:
         If `out` is None, the directory is `NAME/TIME` in the recipe's `output.directory`.
 
         Raises:
-            InputError: `out` is a file or a folder that is not empty.
+            InputError: `out` is a file or a non-empty folder.
         """
         if out is None:
             path = _unused(recipe.output.directory / recipe.name / time.strftime("%Y-%m-%dT%H-%M-%S"))
@@ -66,7 +66,7 @@ class RunDir:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raise InputError if a path cannot be used for a new run: it is a file or a folder that is not empty."""
+        """Raise InputError if a path cannot be used for a new run, because it is a file or a non-empty folder."""
         if path.is_file():
             raise InputError(f"--out {path}: a file of that name is in the way; name a new or an empty folder")
         if (path / "recipe.toml").exists():
@@ -98,7 +98,7 @@ class RunDir:
         self._lock.release()
 
     def is_locked(self) -> bool:
-        """Return True if a process has locked the directory, which means that it is training the run."""
+        """Return True if a process has locked the directory. This means that the process is training the run."""
         return self._lock.is_held()
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -154,7 +154,7 @@ class RunDir:
         _append(self.evaluations_file, row)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Return the rows of `log.jsonl`, except for truncated rows."""
+        """Return the rows of `log.jsonl`. Truncated rows are skipped."""
         return read_rows(self.log_file)
 
     def has_metrics_at(self, iteration: int) -> bool:
@@ -164,7 +164,7 @@ class RunDir:
     def rewind(self, iteration: int) -> None:
         """Prepare to resume from an iteration: remove all later log rows and all temporary files.
 
-        The run resumes from its newest undamaged checkpoint, so all later checkpoints are damaged. They are renamed to
+        A run resumes from its newest undamaged checkpoint, so all later checkpoints are damaged. These are renamed to
         `damaged-ITERATION`, so that `prune` does not count them.
         """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
@@ -211,7 +211,7 @@ class RunDir:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON Lines file. Truncated rows are skipped. A missing file has no rows."""
+    """Return the rows of a JSON Lines file. Truncated rows are skipped. If there is no file, return an empty list."""
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -228,7 +228,7 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def _unused(path: Path) -> Path:
-    """Return an unused path: the given path or, if that exists, the path with the suffix `-2`, `-3`, ..."""
+    """Return a path that does not exist yet: the given path, or this path with the suffix `-2`, `-3`, ..."""
     number, candidate = 2, path
     while candidate.exists():
         candidate = path.with_name(f"{path.name}-{number}")

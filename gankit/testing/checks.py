@@ -38,7 +38,7 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"train": {"batch_size": 4}},
     {"data": {"channels": 1}},
 )
-"""Changes to the tiny run's recipe. For each change, a plugin must either work or raise an InputError."""
+"""Changes to the recipe of the tiny run. With each of these changes, a plugin must work or raise an InputError."""
 
 
 def devices() -> list[str]:
@@ -61,7 +61,7 @@ def check_plugin(
         settings: settings of the plugin, if the default settings do not work in a tiny run.
         changes: tables that are merged into the recipe of the tiny run.
         classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
-        affects: True if the plugin must change the training. False if it must not change it, for example a logger.
+        affects: True if the plugin must change the training. False for a plugin that must not, such as a logger.
     """
     check_documentation(plugin_class)
     if plugin_class.kind == "command":
@@ -75,7 +75,7 @@ def check_plugin(
     # A dataset plugin sets the number of image classes itself, so the checks do not change this number.
     is_data = plugin_class.kind == "data"
     tables: list[Raw] = [{}] if is_data else [{"data": {"classes": count}} for count in classes]
-    # `check_repeat` compares two runs. Call it first: earlier runs might leave state that hides a difference.
+    # `check_repeat` compares two runs. It comes first, because earlier runs might leave state that hides a difference.
     check_repeat(parts, merge(tables[-1], changes or {}))
     for table in tables:
         class_changes = merge(table, changes or {})
@@ -166,8 +166,8 @@ def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, a
 
     Args:
         before: number of iterations before the checkpoint.
-        after: number of iterations after the checkpoint. For a plugin that acts only at every k-th step, use at least
-            k, and a value of `before` that is not a multiple of k.
+        after: number of iterations after the checkpoint. If the plugin acts only at every k-th step, `after` must be at
+            least k, and `before` must not be a multiple of k.
     """
     run = train_iterations(tiny_run(parts, changes), before)
     state_at_checkpoint = state_of(run)
@@ -205,7 +205,7 @@ def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
 
 
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
-    """Check that a saved and loaded generator gives the same images, and that sample grids and metrics work."""
+    """Check that a saved generator gives the same images after loading, and that sample grids and metrics work."""
     run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
@@ -248,7 +248,7 @@ def check_dataset(dataset: Dataset) -> None:
 
 
 def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
-    """Check that metrics are finite and repeatable, and that computing them leaves the run unchanged. Return them.
+    """Check that metrics are finite and repeatable, and that their computation does not change the run. Return them.
 
     A metric plugin is tested with the pixels as features. An extractor plugin is tested with one simple metric.
     """

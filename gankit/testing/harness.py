@@ -1,4 +1,4 @@
-"""Functions that build and train tiny runs with the plugins under test, and return the state of a run as bytes."""
+"""Functions to build and train tiny runs with the plugins under test, and to read the state of a run as bytes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 
 
 def tiny_registry(parts: Parts) -> Registry:
-    """Return a registry of the plugins under test, the tiny plugins, and installed plugins with other names."""
+    """Return a registry of the plugins under test, the tiny plugins, and all installed plugins with different names."""
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
     names = {(c.name, kind) for c in classes for kind in (c.kind, None)}
@@ -81,7 +81,7 @@ def tiny_registry(parts: Parts) -> Registry:
 
 
 def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
-    """Return the table that makes a recipe use the plugin with these settings, when it is merged into the recipe."""
+    """Return a recipe table. When it is merged into a recipe, the recipe uses the plugin with these settings."""
     if isinstance(plugin, str):
         return {"tricks": {plugin: dict(settings)}}
     kind, table = plugin.kind, {"use": plugin.name, **settings}
@@ -119,13 +119,13 @@ def train_iterations(run: TrainingRun, iterations: int = 1) -> TrainingRun:
 
 
 def state_of(run: TrainingRun) -> dict[str, bytes]:
-    """Return the files of a run's checkpoint as bytes, by name. If these are equal, two runs continue identically."""
+    """Return the files of a run's checkpoint as bytes, by name. Two runs with equal files continue identically."""
     tensors, values = capture(run)
     files = {name: tensors_to_bytes(content, {}) for name, content in tensors.items()}
     return files | {"state.json": json.dumps(values, sort_keys=True).encode()}
 
 
 def weights_of(run: TrainingRun) -> tuple[bytes, bytes]:
-    """Return the weights of the generator and those of the discriminator, as bytes."""
+    """Return the weights of the generator and the weights of the discriminator, as bytes."""
     state = state_of(run)
     return state["generator.safetensors"], state["discriminator.safetensors"]

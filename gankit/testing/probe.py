@@ -51,7 +51,7 @@ class Watch:
         return count
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
-        """Return real images and labels from `TrainingRun.draw`. Record the images' `_version`."""
+        """Return the real images and labels from `TrainingRun.draw`, and record the `_version` of the images."""
         images, labels = self._draw()
         self._versions.append((images, images._version))
         return images, labels

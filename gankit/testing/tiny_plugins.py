@@ -118,7 +118,7 @@ class TinyDiscriminatorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
-        # With stride 2, the bfloat16 gradient for images of 1x1 pixels reads out of bounds in torch 2.13.
+        # Images of 1x1 pixels need stride 1: with stride 2, the bfloat16 gradient reads out of bounds in torch 2.13.
         stride = 2 if spec.resolution > 1 else 1
         conv = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
         self.conv = spec.normalize("discriminator", conv, width)

@@ -29,7 +29,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     Args:
         recipe: recipe of the run.
         device: device to use instead of the recipe's `train.device`.
-        ranks: ranks that train the run together. Default: a single process.
+        ranks: processes that train the run together. Default: a single process.
 
     Raises:
         RecipeError: a plugin refuses the recipe, or the plugins' networks do not fit together.
@@ -77,7 +77,7 @@ def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
 
 
 def rank_warnings(recipe: Recipe, ranks: int) -> list[str]:
-    """Return a warning for each plugin whose result differs if several ranks share a batch, such as batch norm."""
+    """Return a warning for each plugin, such as batch norm, whose result changes if several ranks share a batch."""
     if ranks == 1:
         return []
     synced = recipe.train.sync_batch_norm
@@ -170,7 +170,7 @@ def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
         for implementation in run.hooks.of("loss_terms", player):
             is_loss = implementation.key == "loss"
             for term in loss[player] if is_loss else implementation.call(player, run) or ():
-                # If a recipe uses the same penalty twice, prefix the second term's name with the plugin's key.
+                # If a recipe uses the same penalty twice, the second term's name starts with the key of its plugin.
                 others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(named) + 2)))
                 name = next(n for n in (term.name, *others) if n not in named)
                 named[name] = LossTerm(name, term.function, term.weight, term.every)
@@ -181,7 +181,7 @@ def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
 
 
 def wrapped_loss(run: TrainingRun) -> dict[Player, list[LossTerm]]:
-    """Return each player's loss terms from the plugin in the slot `loss`, after changes by `wrap_loss` hooks."""
+    """Return the loss plugin's terms for each player, after all `wrap_loss` hooks have changed them."""
     terms: dict[Player, list[LossTerm]] = {player: [] for player in PLAYERS}
     for implementation in run.hooks.of("loss_terms"):
         if implementation.key == "loss":
@@ -264,5 +264,5 @@ def _shape(value: Any) -> str:
 
 
 def refusal(recipe: Recipe, key: str, message: str) -> RecipeError:
-    """Return a RecipeError that reports a single mistake at the given key of the recipe."""
+    """Return a RecipeError that reports one mistake, at the given key of the recipe."""
     return RecipeError(recipe.source, [Problem(key, message)])

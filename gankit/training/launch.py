@@ -1,4 +1,4 @@
-"""Start of a run from its recipe, and resume from its newest checkpoint."""
+"""Functions to start a run from its recipe, and to resume a run from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RESUMABLE = ("train.iterations", "train.device", "output.")
 def start(
     recipe: Recipe, out: str | Path | None, reporter: Reporter, device: str | None = None
 ) -> tuple[RunDir, Outcome]:
-    """Build the run of a recipe and train it to the end. Complete all checks before the first file is written.
+    """Build the run of a recipe and train it to the end. All checks are done before the first file is written.
 
     Args:
         recipe: recipe of the run.
@@ -96,7 +96,13 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tu
 def _new_run(
     recipe: Recipe, out: str | Path | None, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a new run with its data loaded, and its evaluator, if any. Raise InputError if `out` cannot be used."""
+    """Return a new run with its data loaded, and its evaluator.
+
+    The evaluator is None if there are no metrics or this is not the first rank.
+
+    Raises:
+        InputError: `out` cannot be used.
+    """
     prepare_torch(recipe)
     if out is not None:
         RunDir.check_free(Path(out))
@@ -131,10 +137,10 @@ def prepare_torch(recipe: Recipe) -> None:
         keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = recipe.train.tf32
     torch.backends.cudnn.allow_tf32 = recipe.train.tf32
-    # cuDNN's benchmark mode selects the fastest kernel for each shape. The selection may differ between runs.
+    # cuDNN's benchmark mode measures which kernel is fastest for each shape. The selection may differ between runs.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
     if recipe.train.deterministic:
-        # cuBLAS is deterministic only with a fixed workspace size, which it reads from this variable when it starts.
+        # cuBLAS is deterministic only with a fixed workspace size. It reads the size from this variable when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
 
@@ -155,7 +161,10 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
 def _resumed_run(
     directory: RunDir, overrides: list[str], ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a run with its data loaded and its newest undamaged checkpoint restored, and its evaluator, if any."""
+    """Return a run and its evaluator. The data are loaded, and the newest undamaged checkpoint is restored.
+
+    The evaluator is None if there are no metrics or this is not the first rank.
+    """
     recipe = _recipe_to_resume(directory, overrides)
     prepare_torch(recipe)
     reporter.preparing("assembling the networks")
@@ -163,7 +172,7 @@ def _resumed_run(
     before, now = directory.read_last_environment(), environment_record(run)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
-    # Loading the data may draw random numbers. So load the checkpoint afterwards, to restore the random state.
+    # Load the checkpoint after the data, because loading the data may draw random numbers and change the random state.
     evaluator = _load_data(run, reporter)
     checkpoint, damaged = newest_whole_checkpoint(directory)
     for sentence in damaged:
@@ -220,7 +229,7 @@ def _record_resume(run: TrainingRun, directory: RunDir) -> None:
 
 
 def _facts(run: TrainingRun) -> dict[str, Any]:
-    """Return the facts that must be equal on all ranks: settings, source hashes and number of images.
+    """Return the values that must be equal on all ranks: settings, source hashes and number of images.
 
     Paths are omitted, because they may differ between machines.
     """
@@ -278,7 +287,7 @@ def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory:
 
 
 def _failure(error: BaseException) -> tuple[State, str | None]:
-    """Return the final state of a run that ended with an error, and its message: None for KeyboardInterrupt."""
+    """Return the final state of a run that ended with `error`, and the error message, or None for KeyboardInterrupt."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", None
     return "failed", str(error) if isinstance(error, GankitError) else f"{type(error).__name__}: {error}"
@@ -293,7 +302,7 @@ def conclude(
     reason: str | None,
     reporter: Reporter,
 ) -> None:
-    """Record in `environment.json` how the run ended. If writing fails, report a message and raise no error."""
+    """Record in `environment.json` how the run ended. If this fails, report a message instead of raising an error."""
     ended: dict[str, Any] = {
         "state": state,
         "reason": reason,

@@ -72,9 +72,9 @@ def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evalua
                 evaluate(run, directory, evaluator, reporter)
         save(run, directory)
         save_grid(run, directory, grids)
-        # If a finished run is resumed, its last metrics exist already.
+        # If a finished run is resumed, the metrics of its last iteration exist already.
         missing = evaluator is not None and not directory.has_metrics_at(run.iteration)
-        # An interrupted run ends without its last metrics. They are computed when the run is resumed.
+        # An interrupted run ends without final metrics. These are computed when the run is resumed.
         if evaluator is not None and missing and not interrupt.requested:
             evaluate(run, directory, evaluator, reporter)
             missing = False
@@ -96,7 +96,7 @@ def follow(run: TrainingRun) -> Outcome:
             while run.iteration < total and not must_end(run, interrupt):
                 train_iteration(run)
                 run.after_iteration(run)
-                # Every rank has the same warnings, and only the first rank shows them.
+                # Only the first rank shows the warnings, because they are the same on every rank.
                 run.pending_warnings.clear()
                 if run.iteration % output.log_every == 0:
                     check_finite(run)
@@ -135,7 +135,7 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
 
 
 def check_finite(run: TrainingRun) -> None:
-    """Raise NonFiniteError if a loss or a parameter is NaN or infinite. Synchronise with the GPU."""
+    """Raise NonFiniteError if a loss or a parameter is NaN or infinite. This synchronises the CPU with the GPU."""
     # Report D's loss terms first, because a NaN in D makes all loss terms of G NaN one step later.
     broken = {
         f"the {player}'s {name}": value.item()
@@ -168,7 +168,7 @@ def pass_on_warnings(
     run: TrainingRun, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
     """Show the pending warnings of the plugins and write them to the log."""
-    # Empty the list first: a warning added by an `on_log` hook is shown at the next call.
+    # Empty the list first, because `on_log` hooks may add warnings to it. These are shown at the next call.
     pending, run.pending_warnings = run.pending_warnings, []
     for sentence in pending:
         row = {"iteration": run.iteration, "warning": sentence}
@@ -194,7 +194,7 @@ def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter
 
 
 def save(run: TrainingRun, directory: RunDir) -> None:
-    """Write a checkpoint and the generator file, then delete old checkpoints. First check for NaN and infinity."""
+    """Check for NaN and infinity, write a checkpoint and the generator file, and delete old checkpoints."""
     check_finite(run)
     save_checkpoint(run, directory)
     save_generator(run, directory.generator_file)
@@ -216,9 +216,9 @@ class Clock:
         return self.now() - self.start
 
     def row(self) -> dict[str, Any]:
-        """Return a row of `log.jsonl`: losses, learning rates, and real images per second since the last row.
+        """Return a row for `log.jsonl`: losses, learning rates, and real images per second since the last row.
 
-        This synchronises with the GPU.
+        This synchronises the CPU with the GPU.
         """
         run = self.run
         losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}

@@ -15,7 +15,7 @@ from gankit.version import __version__
 
 
 def environment_record(run: TrainingRun) -> dict[str, Any]:
-    """Return the content of `environment.json`: among others, the versions, device, seeds and plugins of a run."""
+    """Return the content of `environment.json`, which includes the versions, device, seeds and plugins of a run."""
     recipe, device = run.recipe, run.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -37,7 +37,7 @@ def environment_record(run: TrainingRun) -> dict[str, Any]:
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Compare two environment records. Return a message for each difference that may change the result numerically."""
+    """Compare two environment records. Return a message for each difference that may change numerical results."""
     facts = ("torch", "device_name", "threads", "precision")
     return [
         f"{fact.replace('_', ' ')}: the run was on {before[fact]} and is now on {now[fact]}; the bytes may differ"

@@ -1,4 +1,4 @@
-"""Base class of objects that receive a run's events, such as the progress display, and class for a run's outcome."""
+"""Base class of objects that receive the events of a run, and class for the outcome of a run."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ from gankit.runtime.ranks import Ranks
 from gankit.runtime.rng import derived_seed, fork_rng
 
 Event = Callable[..., None]
-"""Function that calls a particular hook of all plugins that implement it. The hook returns no value."""
+"""Function that calls one hook in all plugins that implement this hook. The hook returns no value."""
 
 
 class TrainingRun(Run):
     """State of one training run. `assemble` builds it, the training loop updates it, and checkpoints save it.
 
-    Plugins may use the attributes and methods of `gankit.Run`. All others are for the core only.
+    Plugins may use the attributes and methods that `gankit.Run` declares. All others are for the core only.
 
     Args:
         recipe: recipe of the run.
@@ -189,7 +189,7 @@ class TrainingRun(Run):
         return images, labels
 
     def sampled_generator(self) -> nn.Module:
-        """Return the generator for grids and metrics: the one of a plugin, such as an EMA, or the trained generator."""
+        """Return the generator for grids and metrics: a plugin's generator (such as an EMA) or the trained one."""
         chosen = self.sampling_generator(self) if self.sampling_generator is not None else None
         return self.generator if chosen is None else chosen
 

@@ -1,6 +1,6 @@
 """Functions that save the state of a run to a checkpoint, and restore it.
 
-The state is everything that affects the rest of the training, so a resumed run continues exactly.
+The state includes everything that affects later iterations, so a resumed run gives the same result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
     """
     tensors, state = capture(run)
     rank_files = gather_rank_states(run)
-    # Serialise the files one by one, so that only one of them at a time is in memory in serialised form.
+    # Serialise one file at a time, to use less memory.
     files = ((name, tensors_to_bytes(content)) for name, content in tensors.items())
     place = directory.checkpoint(run.iteration)
     write_checkpoint(place, chain(files, rank_files.items()), state)
@@ -106,7 +106,7 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     run.discriminator.load_state_dict(tensors["discriminator.safetensors"])
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
-    # The file also contains plugin state of the first rank alone. It is restored only on this rank.
+    # The file also contains plugin state that belongs only to the first rank, so it is restored only there.
     own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
     shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
     _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])
@@ -121,8 +121,8 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
 def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
     """Send the random states and plugin states of all other ranks to the first rank.
 
-    Return the content of one file for each other rank, by file name. On other ranks, return an empty dictionary. Every
-    rank must call this function when the first rank saves a checkpoint.
+    On the first rank, return the content of one file for each other rank, by file name. On all other ranks, return an
+    empty dictionary. Every rank must call this function when the first rank saves a checkpoint.
     """
     if run.ranks.size == 1:
         return {}
@@ -136,7 +136,7 @@ def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
 def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
     """Restore the random state and the plugin state that belong only to this rank. Call it after `restore`.
 
-    `ranks` is the number of ranks that wrote the checkpoint. If it differs from the current one, set a new seed.
+    `ranks` is the number of ranks that wrote the checkpoint. If the run now has another number, set a new seed.
     """
     rank = run.ranks.rank
     if ranks != run.ranks.size:
@@ -213,6 +213,6 @@ def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, sa
 
 
 def _split(values: Mapping[str, Any]) -> tuple[TensorFile, dict[str, Any]]:
-    """Split a dictionary into one of its tensors and one of its other values."""
+    """Split a dictionary into two: one with its tensors, and one with its other values."""
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     return tensors, {name: value for name, value in values.items() if name not in tensors}

@@ -55,7 +55,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     run.after_backward(run, step, player)
     apply_gradients(run, player)
     run.step_counts[player] += 1
-    # A lazy term is not computed in every step. For other steps, keep its value from its last step.
+    # A lazy term is not computed in every step. In the steps between, its last value is kept.
     run.values[player] = run.values[player] | values
     run.after_step[player](run, step)
 
@@ -63,8 +63,8 @@ def train_step(run: TrainingRun, player: Player) -> None:
 def due_terms(terms: list[LossTerm], count: int, parts: int) -> list[LossTerm]:
     """Return the loss terms of a player's next step, with their weights. `count` is the number of completed steps.
 
-    The weights are those for one of `parts` parts of the batch. The weight of a lazy term (`every` above 1) is
-    multiplied by `every`, because the term acts less often.
+    Each weight is divided by `parts`, the number of gradient-accumulation parts of the batch. It is multiplied by
+    `every`, because a lazy term (`every` above 1) is computed only in every `every`-th step.
     """
     return [LossTerm(t.name, t.function, t.weight * t.every / parts, t.every) for t in terms if count % t.every == 0]
 
@@ -88,7 +88,7 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
         # Skip the multiplication by a weight of 1. It would launch two more kernels: one forward, one backward.
         weighted = [values[t.name] if t.weight == 1 else t.weight * values[t.name] for t in terms]
         loss = reduce(add, weighted) if weighted else None
-    # PyTorch recommends to run the backward pass outside of autocast. It uses the data types of the forward pass.
+    # PyTorch recommends running the backward pass outside of autocast. Its data types are those of the forward pass.
     if loss is not None and loss.requires_grad:
         loss.backward()
     return {name: value.detach() for name, value in values.items()}
@@ -109,7 +109,7 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
     Afterwards these values are equal on all ranks, so the updates and the decisions of plugins are equal too.
     """
     parameters = run.parameters[player]
-    # A rank without images of an image class has no gradient for the network of this class. It sends zeros.
+    # A rank without images of a class has no gradient for the network of this class, so it sends zeros.
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     has_gradient = [float(p.grad is not None) for p in parameters]
     # torch.ones creates values on the device. Copying Python numbers to the device would make the CPU wait.
@@ -117,7 +117,7 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
         share = torch.ones(len(has_gradient), device=run.device)
     else:
         share = torch.tensor(has_gradient, device=run.device)
-    # Average all tensors in one all-reduce, because its duration hardly depends on the size of the data.
+    # Average all tensors in one all-reduce, because the duration of an all-reduce hardly depends on the data size.
     run.ranks.mean_([*gradients, share, *values.values(), *network_statistics(run)])
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
         # Set the gradient if at least one rank has one. Otherwise it stays None, and the parameter is not updated.

@@ -1,1 +1,1 @@
-"""Augmentation plugins. They change real and generated images before D."""
+"""Augmentation plugins. They change real and generated images before the images enter D."""

@@ -34,7 +34,7 @@ def overfitting(real_logits: Tensor) -> Tensor:
 
 
 def direction(real_target: Tensor | float, fake_target: Tensor | float, device: torch.device) -> Tensor:
-    """Return the sign of the logits that D should give real images: 1, or -1 if the targets are swapped."""
+    """Return the sign that D's logits should have for real images: 1, or -1 if the targets are swapped."""
     # torch.full creates the scalar on the device. Copying a Python number would synchronise the CPU with the GPU.
     real, fake = (
         t.float().mean() if isinstance(t, Tensor) else torch.full((), t, dtype=torch.float32, device=device)
@@ -57,7 +57,7 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
 
     Each transformation is applied to each image with probability p, in this order: horizontal flip; rotation by a
     multiple of 90 degrees; shift by whole pixels, up to an eighth of the image; scaling by 2^N(0, 0.2^2); rotation by
-    any angle before and after anisotropic scaling by 2^N(0, 0.2^2); shift by N(0, 0.125^2) of the image's width.
+    any angle before and after anisotropic scaling by 2^N(0, 0.2^2); shift by N(0, 0.125^2) image widths.
 
     Source:
         Karras 2020, appendix B.
@@ -79,7 +79,7 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     maps = shifts(*(distance * (2 / resolution) for distance in pixels)) @ maps
     scale = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(scale, scale) @ maps
-    # Each of the two rotations has this probability, so that at least one of them is applied with probability p.
+    # With this probability for each of the two rotations, at least one of them is applied with probability p.
     p_rotation = 1 - (1 - p).sqrt()
     maps = rotations(torch.where(happens(p_rotation), (uniform() * 2 - 1) * math.pi, 0.0)) @ maps
     stretch = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
@@ -93,7 +93,7 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
 def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Draw random changes of contrast and brightness. Return the factor and the offset, each (count, 1, 1, 1).
 
-    N(0, 0.2^2) is added to the brightness; then the contrast is multiplied by 2^N(0, 0.5^2).
+    A value from N(0, 0.2^2) is added to the brightness. Then the contrast is multiplied by 2^N(0, 0.5^2).
     The changed images are images * factor + offset. Each change has probability p.
     """
     device = p.device
@@ -159,7 +159,7 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
 
 
 class Ada(ImageAugmentation):
-    """Augments real and generated images before D, with a strength that adapts to D's overfitting.
+    """Augments real and generated images before they enter D. The strength adapts to D's overfitting.
 
     For each image, each geometric or colour change is applied with probability p. The changes are differentiable, so
     gradients reach G. p increases while r = E[sign(D(x))] on real images is above the target, and decreases while r is

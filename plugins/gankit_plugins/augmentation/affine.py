@@ -11,12 +11,12 @@ BLACK = -1.0
 
 
 def matrices(rows: list[list[Tensor]]) -> Tensor:
-    """Return a batch of matrices (B, 3, 3). `rows` contains the rows; each entry of a row is a tensor (B,)."""
+    """Build a batch of matrices (B, 3, 3) from their rows. Each entry of a row is a tensor (B,)."""
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def rotations(angle: Tensor) -> Tensor:
-    """Return the maps (B, 3, 3) that rotate images counter-clockwise by angles (B,), in radians."""
+    """Return maps (B, 3, 3) that rotate images counter-clockwise by angles (B,), in radians."""
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     cos, sin = angle.cos(), angle.sin()
     # The y axis points down, so the signs of the sines are opposite to those in the usual rotation matrix.
@@ -24,13 +24,13 @@ def rotations(angle: Tensor) -> Tensor:
 
 
 def scalings(x: Tensor, y: Tensor) -> Tensor:
-    """Return the maps (B, 3, 3) that scale the width by x, (B,), and the height by y, (B,). Negative factors flip."""
+    """Return maps (B, 3, 3) that scale the width by x and the height by y, both (B,). Negative factors also flip."""
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     return matrices([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
 
 
 def shifts(right: Tensor, down: Tensor) -> Tensor:
-    """Return the maps (B, 3, 3) that shift images to the right and down. A distance (B,) of 1 is half the width."""
+    """Return maps (B, 3, 3) that shift images right and down by distances (B,). A distance of 1 is half the width."""
     zero, one = torch.zeros_like(right), torch.ones_like(right)
     return matrices([[one, zero, right], [zero, one, down], [zero, zero, one]])
 
@@ -40,8 +40,8 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
 
     Args:
         images: (B, C, R, R) in [-1, 1].
-        maps: (B, 3, 3), which map the old position of a point to its new position, in homogeneous coordinates. An image
-            extends from -1 to 1 in x and y, and y points down.
+        maps: matrices (B, 3, 3). They map the old position of a point to its new position, in homogeneous coordinates.
+            An image extends from -1 to 1 in x and y, and y points down.
     """
     with torch.autocast(images.device.type, enabled=False):
         inverse = torch.linalg.inv_ex(maps.float())[0][:, :2]

@@ -38,7 +38,7 @@ class Crop(ImageAugmentation):
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
     When to use: few images, of objects that need not be centred.
-    When not: images with bright edges; with a large padding, G learns to draw the black border.
+    When not: images with bright edges. With a large padding, G learns to draw the black border.
     """
 
     name = "crop"

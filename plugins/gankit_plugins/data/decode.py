@@ -1,4 +1,4 @@
-"""Functions that decode an image file to a square image, and that run in the worker processes.
+"""Functions that decode image files to square images. They run in worker processes.
 
 This module does not import torch, so that the worker processes start fast.
 """
@@ -22,7 +22,7 @@ NOTE = "upright by EXIF, centre square, over white, Lanczos"
 """Short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
 
 MAX_PIXELS = 178_956_970
-"""Largest accepted number of pixels in an image: half a GiB in RGB. Even a small file can contain a huge image."""
+"""Maximum number of pixels in an image (half a GiB in RGB), because even a small file can contain a huge image."""
 
 MAX_BYTES = 1 << 30
 """Largest accepted size of an image file, in bytes. For files in a zip file, the uncompressed size counts."""
@@ -33,7 +33,7 @@ SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """Pillow's names of the accepted file formats.
 
-Pillow can read other formats, but they start external programs (EPS starts Ghostscript) or are little tested.
+Pillow can read other formats, but some need external programs (Ghostscript for EPS), and others are not well tested.
 """
 
 ImageFile = str | bytes
@@ -66,7 +66,7 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
-            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Its side stays at least 2 * resolution.
+            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Both sides stay at least 2 * resolution.
             scale = 2 * resolution / min(width, height)
             image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
             upright = ImageOps.exif_transpose(image)
@@ -98,7 +98,7 @@ def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError("the pixels are floating-point numbers of an unknown range")
     if image.mode in SIXTEEN_BITS:
-        # 0.5 is added to round to the nearest integer, because the conversion to mode L truncates.
+        # Add 0.5 to round to the nearest integer, because the conversion to mode L truncates.
         return image.convert("I").convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L").convert(mode)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
@@ -132,7 +132,7 @@ def _exit_with_parent() -> None:
 def decode_batch(
     files: Sequence[ImageFile | ImageError], resolution: int, channels: Literal[1, 3]
 ) -> list[bytes | ImageError]:
-    """Decode several files. Return a list with the pixels of each file, or an error if the file cannot be used."""
+    """Decode several files. The result has an entry for each file: its pixels, or an error if it cannot be used."""
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -151,5 +151,5 @@ def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Li
             file = Path(file).read_bytes()
         return decode(file, resolution, channels)
     except (ImageError, OSError) as error:
-        # A new error without the original cause is returned, because the cause may not be picklable.
+        # Return a new error without the original cause, because the cause may not be picklable.
         return ImageError(str(error))

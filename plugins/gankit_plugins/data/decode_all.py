@@ -1,4 +1,4 @@
-"""Functions that decode many image files in parallel on all CPU cores, in order and in bounded memory."""
+"""Functions that decode many image files in parallel on all CPU cores. The order is kept, and memory use is bounded."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ BATCH = 32
 """Largest number of files in a batch, which one worker process decodes. Smaller batches have more overhead."""
 
 BATCH_BYTES = 1 << 20
-"""Approximate maximum size, in bytes, of a batch's decoded images. Its file contents have the same limit."""
+"""Approximate maximum size, in bytes, of the decoded images in a batch. Its file contents have the same limit."""
 
 AHEAD = 3
-"""Number of batches per CPU core that are decoded ahead, before the caller needs them."""
+"""Number of batches per CPU core that are decoded in advance, before the caller needs them."""
 
 DecodedFile = tuple[str, Tensor | ImageError]
 """Name of a file with its image (channels, resolution, resolution) uint8, or with an error if it is unusable."""
@@ -63,11 +63,11 @@ def decode_all(
             yield from tensors(batch, decode_batch(list(batch.values()), resolution, channels))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Spawn the processes. Forked processes would inherit the memory of torch, and locks that its threads hold.
+    # Spawn the processes, because forked ones would inherit torch's memory and the locks that its threads hold.
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(ctypes.c_bool, False)
     pending: deque[tuple[list[str], Future[list[bytes | ImageError]]]] = deque()
-    # Create the pool in this context, because it starts the resource tracker of multiprocessing, another process.
+    # Create the pool in this context, because its constructor starts a process: multiprocessing's resource tracker.
     with starting_processes():
         pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
     batches = chain(first, batches)
@@ -121,7 +121,8 @@ def split_into_batches(
 ) -> Iterator[dict[str, ImageFile | ImageError]]:
     """Open the files, and yield batches of at most `BATCH` files. A batch maps names to opened files or errors.
 
-    `image_bytes` is the size of a decoded image. `BATCH_BYTES` limits the images and the file contents of a batch.
+    `image_bytes` is the size of a decoded image. In a batch, the total size of the decoded images is at most about
+    `BATCH_BYTES`, and so is that of the file contents.
     """
     size = max(1, min(BATCH, BATCH_BYTES // image_bytes))
     batch: dict[str, ImageFile | ImageError] = {}

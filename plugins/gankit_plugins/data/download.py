@@ -1,4 +1,4 @@
-"""Download of files. The MD5 digest of a file is checked, and the file is written completely or not at all."""
+"""Download of files. The MD5 digest of each file is checked. A file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gankit_plugins.data.progress_bar import progress_bar
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0
-"""Time in seconds without new data after which a download fails."""
+"""Timeout in seconds. A download fails if no new data arrives for this time."""
 
 
 def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:
-    """Download a file into a folder, from the first mirror that has it undamaged. Return the path of the file.
+    """Download a file into a folder, from the first mirror that has an undamaged copy. Return the path of the file.
 
     Args:
         name: name of the file on the mirrors and in the folder.

@@ -20,7 +20,7 @@ EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp
 SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS.split())
 
 NAMES_IN_MEMORY = 1_000_000
-"""Number of file names of one folder that are held in memory at a time."""
+"""Maximum number of file names of a folder that are in memory at the same time."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Folder:
 def _entries(folder: Path) -> Iterator[str]:
     """Yield the names of the image files and subfolders in a folder. Hidden files and folders are left out.
 
-    Names of subfolders end in a slash, so that they are sorted in the order of the paths of their files.
+    The names of subfolders end in a slash, so that sorting the names also sorts the paths of the files.
     """
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -68,7 +68,7 @@ def _entries(folder: Path) -> Iterator[str]:
 
 
 def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Yield names in sorted order, in bounded memory.
+    """Yield names in sorted order, with bounded memory use.
 
     `names` is called once for each block of at most `NAMES_IN_MEMORY` names, and only one block is in memory.
 
@@ -84,7 +84,7 @@ def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 
 class Zip:
-    """Image files in a zip file, without hidden files. If all are in one top folder, it is left out of their names.
+    """Image files in a zip file, without hidden files. If all files are in one top-level folder, their names omit it.
 
     Args:
         archive: zip file, open for reading.
@@ -143,7 +143,8 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
 def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> tuple[int, dict[str, int]]:
     """Return the number of image files, and a dictionary that maps each class folder to its label.
 
-    Each top-level folder is a class, with all files at any depth below it. Without classes, the dictionary is empty.
+    Each top-level folder is a class. It contains all files at any depth below the folder. Without classes, the
+    dictionary is empty.
 
     Args:
         names: paths of the files relative to the top.
@@ -151,7 +152,7 @@ def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> tupl
         path: path of the folder or zip file, for error messages.
 
     Raises:
-        InputError: there are no files, or there are classes and a file is outside of their folders.
+        InputError: there are no files, or there are class folders and a file is outside of them.
     """
     count, loose = 0, ""
     folders: set[str] = set()

@@ -16,7 +16,7 @@ def grid(side: int, extent: float) -> Tensor:
 
 
 class GaussianGrid(GaussianMixture):
-    """Points in the plane, from Gaussians on a square grid, to count how many modes a generator covers.
+    """Points in the plane from a mixture of Gaussians on a square grid, for counting the modes that a generator covers.
 
     The metrics are `modes`, the number of modes with at least one point within three standard deviations, and `good`,
     the proportion of generated points within three standard deviations of a mode. A warning is given if a run ends with
@@ -25,7 +25,7 @@ class GaussianGrid(GaussianMixture):
     Source: Srivastava 2017, section 4.1, with 5 by 5 modes of standard deviation 0.05 at a distance of 2. Here
     all lengths are divided by 5, so that the points lie within [-1, 1].
 
-    When to use: tests of mode collapse, and of tricks against it, that take only seconds.
+    When to use: quick tests of mode collapse, and of tricks against it. They take only seconds.
     When not: conclusions about images.
     """
 

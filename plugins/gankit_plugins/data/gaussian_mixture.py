@@ -18,7 +18,7 @@ SIDE = 256
 """Height and width of the scatter plot, in pixels."""
 
 SUPERSAMPLING = 4
-"""Factor of the antialiasing: the scatter plot is drawn larger by this factor and then reduced."""
+"""Antialiasing factor. The scatter plot is drawn larger by this factor and then downsampled."""
 
 BACKGROUND, MODE, POINT = (255, 255, 255), (200, 200, 200), (30, 90, 170)
 """RGB colours of the background, the modes and the points in the scatter plot."""
@@ -51,7 +51,7 @@ class GaussianMixture(Plugin):
         return Dataset(2, 1, (), self.draw_all)
 
     def draw_all(self) -> tuple[Tensor, None]:
-        """Draw the points (count, 2, 1, 1), float32. Return them and None, because the dataset has no labels."""
+        """Draw the points, (count, 2, 1, 1) float32. Return the points, and None in place of labels."""
         return draw_points(self.modes, self.config.std, self.config.count, self.config.seed), None
 
     @hookimpl
@@ -89,7 +89,7 @@ def mode_metrics(points: Tensor, modes: Tensor, std: float) -> dict[str, float]:
     Source:
         Srivastava 2017, section 4.1.
     """
-    # Do not use matrix products in cdist. They are inexact for distances much smaller than the coordinates.
+    # Do not use matrix products in cdist, because they are inexact for distances much smaller than the coordinates.
     distance, nearest = torch.cdist(points, modes, compute_mode="donot_use_mm_for_euclid_dist").min(1)
     good = distance <= 3 * std
     return {"modes": float(nearest[good].unique().numel()), "good": good.double().mean().item()}

@@ -18,7 +18,7 @@ def ring(modes: int, radius: float) -> Tensor:
 
 
 class GaussianRing(GaussianMixture):
-    """Points in the plane, from Gaussians on a circle, to count how many modes a generator covers.
+    """Points in the plane from a mixture of Gaussians on a circle, for counting the modes that a generator covers.
 
     The metrics are `modes`, the number of modes with at least one point within three standard deviations, and `good`,
     the proportion of generated points within three standard deviations of a mode. A warning is given if a run ends with
@@ -28,7 +28,7 @@ class GaussianRing(GaussianMixture):
     standard deviation 0.01 on a circle of radius 1. Here all lengths are multiplied by 0.8, so that the points lie
     within [-1, 1].
 
-    When to use: tests of mode collapse, and of tricks against it, that take only seconds.
+    When to use: quick tests of mode collapse, and of tricks against it. They take only seconds.
     When not: conclusions about images.
     """
 

@@ -46,7 +46,7 @@ def read_idx(path: Path) -> Tensor:
         raise InputError(
             f"{path}: has {len(values)} bytes of values, but its header declares {expected}; replace the file"
         )
-    # Without values, use torch.empty, because torch.frombuffer does not accept an empty buffer.
+    # If there are no values, use torch.empty, because torch.frombuffer does not accept an empty buffer.
     flat = torch.frombuffer(values, dtype=torch.uint8) if values else torch.empty(0, dtype=torch.uint8)
     return flat.reshape(shape)
 

@@ -1,4 +1,4 @@
-"""Datasets in the format of MNIST: an idx file of images and one of labels for each split, train and test."""
+"""Datasets in the format of MNIST. Each split (train, test) has an idx file of images and an idx file of labels."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Collection:
     """MD5 digests of the four compressed files, by file name."""
 
     def dataset(self, settings: IdxSettings) -> Dataset:
-        """Return the dataset of one split. Its `load` reads the files, and downloads missing ones if allowed.
+        """Return the dataset of one split. Its `load` reads the files, and downloads missing files if this is allowed.
 
         Before `load` is called, only the headers of existing files are read.
 
@@ -118,7 +118,7 @@ class Collection:
 
 
 def check_headers(images: Path, labels: Path) -> None:
-    """Raise `InputError` unless the first idx file has images of 28x28 pixels and the second has a label for each."""
+    """Raise `InputError` unless the first idx file has 28x28 images and the second idx file has one label per image."""
     image_shape, label_shape = idx_shape(images), idx_shape(labels)
     if len(image_shape) != 3 or image_shape[1:] != (SIDE, SIDE):
         raise InputError(f"{images}: has values of shape {image_shape}; it must have images of 28x28")
@@ -175,9 +175,9 @@ def _stems(split: str) -> tuple[str, str]:
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    """Return the path of a file, compressed or not, or None if the folder lacks it. `stem` is its name without `.gz`.
+    """Return the path of the file with the name `stem` or `stem`.gz, or None if the folder has neither.
 
-    In some archives, file names have a dot instead of the hyphen before `idx`.
+    In some archives, file names have a dot instead of the hyphen before `idx`. Such names are also accepted.
     """
     names = [name + ending for name in (stem, stem.replace("-idx", ".idx")) for ending in ("", ".gz")]
     return next((folder / name for name in names if (folder / name).is_file()), None)

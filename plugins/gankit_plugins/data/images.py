@@ -33,7 +33,7 @@ ALWAYS_ALLOWED = 3
 """Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
 
 MAX_NAMED = 5
-"""Largest number of unusable files whose names a message lists."""
+"""Maximum number of unusable files that a message names."""
 
 SLOW = 10.0
 """Decoding time in seconds above which a message recommends `gankit prepare`."""
@@ -112,7 +112,7 @@ def prepared_dataset(config: Images.Config) -> Dataset:
 
 
 class UnpreparedImages:
-    """Images in a folder or a zip file that are decoded at each use. The constructor counts the files and classes.
+    """Images in a folder or a zip file. They are decoded at each use. The constructor counts the files and classes.
 
     Raises:
         InputError: the path cannot be read, there are no images, or an image is outside of the class folders.
@@ -133,7 +133,7 @@ class UnpreparedImages:
         )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
-        """Decode all images. Return images (N, C, R, R) uint8 and labels (N,) int64, or None without classes.
+        """Return images, (N, C, R, R) uint8, and labels, (N,) int64. The labels are None if there are no classes.
 
         A progress bar is shown if stderr is a terminal.
         """
@@ -155,7 +155,7 @@ class UnpreparedImages:
         return images[:count], torch.cat(labels) if labels else None
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Decode the images, and yield them in chunks with their labels. They are the same as those from `load`.
+        """Decode the images, and yield images and labels in chunks. The data are the same as those from `load`.
 
         Raises:
             InputError: too many files are unusable, an image class has no usable file, or files were added or removed.
@@ -189,7 +189,7 @@ class UnpreparedImages:
             yield chunk()
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield the file names. Raise InputError if files or classes differ from those that were counted before."""
+        """Yield the file names. Raise InputError if files or classes differ from those that the constructor counted."""
         # The names are not stored for this check, because ten million names take much memory.
         count = 0
         for count, name in enumerate(names, 1):
@@ -203,7 +203,7 @@ class UnpreparedImages:
 
 
 class BadFiles:
-    """Counter of unusable files in a folder or zip file. `limit` is their accepted proportion of all `total` files."""
+    """Counter of unusable files among `total` files in a folder or zip file. `limit` is their accepted proportion."""
 
     def __init__(self, path: Path, total: int, limit: float) -> None:
         self.path, self.total, self.limit = path, total, limit
@@ -212,7 +212,7 @@ class BadFiles:
         self.named: list[str] = []
 
     def add(self, file: str, error: ImageError) -> None:
-        """Count an unusable file. Raise `InputError` if there are more unusable files than accepted."""
+        """Count an unusable file. Raise `InputError` if too many files are unusable."""
         self.count += 1
         if len(self.named) < MAX_NAMED:
             self.named.append(f"{file} ({error})")
@@ -223,7 +223,7 @@ class BadFiles:
             )
 
     def finish(self, empty_classes: list[str]) -> None:
-        """Print which files were skipped. Raise `InputError` if no file, or no file of an image class, is usable."""
+        """Print the names of skipped files. Raise `InputError` if no file, or no file of an image class, is usable."""
         if empty_classes or self.count == self.total:
             some = f"of class {', '.join(empty_classes)} " if self.count < self.total else ""
             raise InputError(f"path: none of the images {some}in {self.path} can be used: {self._names()}")

@@ -17,7 +17,7 @@ Radius = Annotated[float, Field(gt=0, le=0.95)]
 Kind = Literal["circle", "square", "triangle", "star", "ring", "cross", "crescent", "bar"]
 
 CHUNK = 500
-"""Number of images whose random numbers are drawn together. A different number gives different images per seed."""
+"""Number of images whose random numbers are drawn together. If it is changed, the same seed gives different images."""
 
 MAX_PIXELS = 1 << 19
 """Approximate number of pixels that are drawn at a time. It limits the memory use at any resolution."""
@@ -183,14 +183,14 @@ class Sketch(NamedTuple):
     def random(
         cls, labels: Tensor, size_range: tuple[float, float], max_angle: float, generator: torch.Generator
     ) -> Sketch:
-        """Draw random properties for images with labels (N,). How many random numbers are drawn depends only on N."""
+        """Draw random properties for images with labels (N,). The number of random draws depends only on N."""
 
         def uniform(low: float, high: float, *more: int) -> Tensor:
             return low + (high - low) * torch.rand(len(labels), *more, generator=generator)
 
         size = uniform(*size_range)[:, None, None]
         angle = uniform(-1, 1)[:, None, None] * math.radians(max_angle)
-        # The circle of radius `size` lies inside the image, and the shape lies inside the circle.
+        # Draw the centre such that the circle of radius `size` around the shape lies inside the image.
         x, y = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)
         background = hsv_to_rgb(uniform(0, 1), uniform(0.2, 0.6), uniform(0.05, 0.25))
         colour = hsv_to_rgb(uniform(0, 1), uniform(0.3, 0.9), uniform(0.8, 1.0))
@@ -227,6 +227,6 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 
 
 def grey(images: Tensor) -> Tensor:
-    """Convert RGB images (N, 3, R, R) uint8 to grey, (N, 1, R, R) uint8, by the luma weights of ITU-R BT.601."""
+    """Convert RGB images (N, 3, R, R) uint8 to grey, (N, 1, R, R) uint8, with the luma weights of ITU-R BT.601."""
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     return (images.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)

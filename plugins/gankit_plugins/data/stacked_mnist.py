@@ -1,4 +1,4 @@
-"""The Stacked MNIST dataset: colour images with a digit in each channel, so that there are 1,000 modes to count."""
+"""The Stacked MNIST dataset: colour images with a digit in each channel, which gives 10^3 = 1,000 modes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
 
 
 class StackedMnist(Plugin):
-    """MNIST digits in the three channels of colour images, to count how many of 1,000 modes a generator covers.
+    """Colour images with an MNIST digit in each channel, for counting how many of 1,000 modes a generator covers.
 
     The stacked images depend only on the setting `seed` of this plugin. To count modes, use
     `extractor.use = "classifier"` with `by_channel = true`, and the metric `modes`. A mode is covered if at least one

@@ -12,7 +12,7 @@ from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
 class CganDiscriminatorNetwork(nn.Module):
-    """Network with one maxout layer each for the image, the class and both together, then a linear layer to a logit."""
+    """Network with three maxout layers (for the image, the class and both together) and a linear layer to one logit."""
 
     def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized
 
 
 class DcganDiscriminatorNetwork(nn.Module):
-    """Network of strided convolutions that halve an image to a small feature map, and a linear layer to one logit.
+    """Network of strided convolutions, which downsample the image, and a linear layer to one logit.
 
     With `classes` > 0, label planes are appended to the image. With `classes` = 0, labels are unused.
     """
@@ -48,8 +48,8 @@ class DcganDiscriminator(Plugin):
     The paper has no figure of the discriminator. The default `width` is that of the authors' code for faces. Images may
     have any size from 4x4, as in the generator.
 
-    When to use: with the generator `dcgan`. For losses that need a bounded slope, set `normalization.discriminator` to
-    `none`, `layer_norm` or `spectral_norm`.
+    When to use: with the generator `dcgan`. For losses that need a bounded slope of D, set
+    `normalization.discriminator` to `none`, `layer_norm` or `spectral_norm`.
     When not: with a generator that takes requested classes, use `conditional_dcgan`.
     """
 

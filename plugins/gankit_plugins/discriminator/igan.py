@@ -10,7 +10,7 @@ from gankit_plugins.layers.igan import SLOPE, activated, convolution
 from gankit_plugins.layers.per_class import from_groups, route, to_groups
 
 SMALLEST = 7
-"""Largest side of the last feature map, in pixels. Feature maps are downsampled by 2 until they reach it."""
+"""Maximum side of the last feature map, in pixels. Blocks downsample by 2 until this limit is met."""
 
 WIDEST = 8
 """Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class IganDiscriminatorNetwork(nn.Module):
-    """Residual networks, one for each of N = `classes` classes, computed as one network of grouped convolutions.
+    """Residual networks, one for each of the N classes, computed as one network of grouped convolutions.
 
     Each image is processed by the network of its class. With `classes` = 1 there is one network for all images, and
     labels are unused.

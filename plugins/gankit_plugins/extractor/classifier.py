@@ -1,4 +1,4 @@
-"""Feature extractor from a small classifier that is trained on the dataset itself."""
+"""Feature extractor that is a small classifier, trained on the dataset itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from gankit import Dataset, Extractor, Features, Plugin, Settings, disk_cache, hookimpl
 
 BATCH, LEARNING_RATE = 128, 2e-3
-"""Batch size in training, and highest learning rate of the one-cycle schedule."""
+"""Batch size in training, and maximum learning rate of the one-cycle schedule."""
 
 TEST_PROPORTION, MAX_IMAGES = 0.1, 60_000
 """Proportion of images in the test set, and maximum total number of images in the training and test sets."""
@@ -24,15 +24,15 @@ VERSION = 4
 """Version of this module. Cached classifiers of other versions are not used."""
 
 MAX_RESOLUTION = 32
-"""Largest side of images before the first convolution, in pixels. Larger images are reduced by average pooling.
-Without it, training on 64x64 images would take minutes on a CPU, four times as long as on 32x32 images."""
+"""Maximum image size, in pixels per side, at the first convolution. Larger images are downsampled by average pooling.
+Without this limit, training on 64x64 images would take minutes on a CPU, four times as long as on 32x32 images."""
 
 ROTATIONS = ("0", "90", "180", "270")
 """Class names for a dataset without labels: the rotations of an image, in degrees."""
 
 
 class SmallClassifier(nn.Module):
-    """Convolutional classifier: strided convolutions to at most 7x7 pixels, 128 features, and K logits."""
+    """Classifier of strided convolutions, down to at most 7x7 pixels. It has 128 features and K logits."""
 
     def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
@@ -94,8 +94,9 @@ class ClassifierData:
     def examples(self, index: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return the inputs at indices (B,), and their targets (B,).
 
-        In training, `generator` draws new rotations for each batch: a few images in fixed rotations would be memorised.
-        Without `generator`, the index determines the rotation, so that the test is always the same.
+        In training, `generator` draws new rotations for each batch, because a classifier would memorise
+        a few images with fixed rotations. Without `generator`, the index determines the rotation, so that the test is
+        always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)
@@ -143,11 +144,11 @@ def train_test_split(groups: Tensor, generator: torch.Generator) -> tuple[Tensor
 def train_classifier(
     data: ClassifierData, rows: Tensor, steps: int, device: torch.device, seed: int
 ) -> tuple[SmallClassifier, dict[str, float]]:
-    """Train a classifier; return it and its accuracies on the test set.
+    """Train a classifier, and return it with its accuracies on the test set.
 
-    `accuracy` is the accuracy on single inputs. With `by_channel` there is also `whole`: the proportion of images of
-    which all channels are classified correctly. Only images without any channel in the training set are counted; if
-    there are none, `whole` is missing.
+    `accuracy` is the accuracy on single inputs. With `by_channel` there is also `whole`: the proportion of images whose
+    channels are all classified correctly. Only images without any channel in the training set are counted; if there are
+    none, `whole` is missing.
 
     Only images at the indices `rows` (n,) are used. Training and `accuracy` use only the first input of each image.
     """
@@ -233,7 +234,7 @@ class DatasetClassifier(Plugin):
         target = "quarter turns" if data.labels is None else "channels" if data.by_channel else "classes"
 
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
-            # A message is printed because training may take minutes.
+            # Print a message, because training may take minutes.
             print("training the small classifier of the metrics; it is cached for later runs", file=sys.stderr)
             classifier, accuracy = train_classifier(data, rows, steps, device, seed)
             return {name: t.cpu() for name, t in classifier.state_dict().items()}, accuracy

@@ -43,10 +43,11 @@ def fetch(path: Path) -> None:
 
 
 class Inception(Plugin):
-    """Features of the Inception network of 2015, as papers use it for FID, KID and Inception score.
+    """Features of the Inception network of 2015, which papers use for FID, KID and Inception score.
 
-    The network resizes images to 299x299 as the first FID did. Grey images are repeated in three channels. gankit does
-    not contain the network: set its path, or let gankit download it (95,607,719 bytes, checked by SHA-256).
+    The network resizes images to 299x299 in the same way as the original FID. Grey images are repeated in three
+    channels. gankit does not contain the network: set its path, or let gankit download it (95,607,719 bytes, checked by
+    SHA-256).
 
     Source: Szegedy 2016; TorchScript version of the original network by Karras 2020.
 

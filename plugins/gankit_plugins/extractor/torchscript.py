@@ -1,4 +1,4 @@
-"""Feature extractor from a TorchScript file."""
+"""Feature extractor with a network from a TorchScript file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gankit import Dataset, Extractor, InputError, Plugin, Settings, hookimpl, n
 
 
 def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]:
-    """Return the network of a TorchScript file in evaluation mode, and the SHA-256 of the file.
+    """Load a network from a TorchScript file. Return it in evaluation mode, with the SHA-256 of the file.
 
     Raises:
         InputError: the file cannot be read, or is not a TorchScript file.

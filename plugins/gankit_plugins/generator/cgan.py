@@ -11,7 +11,7 @@ from gankit_plugins.layers.conditioning import one_hot, require_labels
 
 
 class CganGenerator(nn.Module):
-    """Fully connected network with one layer each for z, the class, both together, and the image."""
+    """Fully connected network with four layers: for z, for the class, for both together, and for the image."""
 
     def __init__(self, spec: Spec, config: Cgan.Config) -> None:
         super().__init__()

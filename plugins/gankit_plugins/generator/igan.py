@@ -58,7 +58,7 @@ class Igan(Plugin):
     LeakyReLU 0.02 follows, and tanh after the last convolution.
 
     When to use: for images without classes, where the single path of DCGAN trains badly.
-    When not: to generate requested classes, use `igan_vn`; or with very little memory.
+    When not: with very little memory. To generate requested classes, use `igan_vn`.
     """
 
     name = "igan"

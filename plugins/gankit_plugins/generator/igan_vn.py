@@ -23,10 +23,11 @@ from gankit_plugins.layers.per_class import from_groups, route, to_groups
 class IganVnGenerator(nn.Module):
     """Network with a trunk for all classes and branches for each class.
 
-    All classes share the two sets of features of `IganGenerator`, and the long path and the shortcut of the smaller
-    set. Each class has two branches, whose outputs are added. One branch processes the sum of the shared paths. The
-    other one (the paper's IBlock) enlarges the larger set from R/4 to R/2 to R. A convolution follows every enlargement
-    except the shortcut. The branches of all N classes are computed as grouped convolutions.
+    All classes share a trunk. It maps z to two sets of feature maps, a small set of 4x4 and a large set of R/4 x R/4.
+    It then enlarges the small set to R x R by a long path and by a shortcut, and adds their outputs. Each class has two
+    branches, whose outputs are added. The first branch applies a convolution to the enlarged small set. The second
+    branch (the paper's IBlock) enlarges the large set to R/2 and then to R. In the long path and in this branch, a
+    convolution follows every enlargement. The branches of all N classes are computed as grouped convolutions.
     """
 
     def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:

@@ -14,13 +14,13 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def append_label_planes(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return images with one plane per class appended, (B, C + N, H, W): 1 for the image's class, 0 for the others."""
+    """Append N planes to each image, one per class: ones for its class, else zeros. Return (B, C + N, H, W)."""
     B, _, H, W = images.shape
     planes = one_hot(labels, classes).to(images.dtype)[:, :, None, None].expand(B, classes, H, W)
     return torch.cat([images, planes], dim=1)
 
 
 def require_labels(spec: Spec, name: str, alternative: str) -> None:
-    """Raise an InputError if the data has no classes. It recommends `alternative`, a network that needs no labels."""
+    """Raise an InputError if the data has no classes. Its message recommends `alternative`, another network."""
     if not spec.classes:
         raise InputError(f"{name} needs labels, and the dataset has none; use {alternative}")

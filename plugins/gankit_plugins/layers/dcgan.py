@@ -24,7 +24,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def sides(resolution: int) -> list[int]:
-    """Return the sides of all feature maps, starting with the image. Each is half of the one before, rounded up.
+    """Return the sides of all feature maps, starting with the image. Each side is half of the previous one, rounded up.
 
     For an image of 64 pixels they are [64, 32, 16, 8, 4], as in the paper; for 28 pixels they are [28, 14, 7, 4]. The
     last side is 3 or 4, or 2 for an image of 4 pixels. Smaller images raise an InputError.

@@ -8,7 +8,7 @@ from gankit import Spec
 
 
 def maxout(x: Tensor, pieces: int) -> Tensor:
-    """Return the maximum of each unit's pieces, (B, units), for x (B, units * pieces): h_i = max over j of z_ij.
+    """Return the maximum over the pieces of each unit, (B, units), for x (B, units * pieces): h_i = max over j of z_ij.
 
     Source:
         Goodfellow 2013, section 3.

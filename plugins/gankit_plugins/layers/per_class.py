@@ -51,7 +51,7 @@ def to_groups(x: Tensor, routing: Route | None) -> Tensor:
     """Rearrange x (B, C, ...) to (rows, N * C, ...), with one group of channels for each class.
 
     If `routing` is None, there is one class, and x is returned unchanged. A training batch with unequal numbers of
-    images per class raises an InputError on the CPU, and causes a failed device-side assertion on a GPU.
+    images per class raises an InputError on the CPU, and causes a device-side assertion failure on a GPU.
     """
     if routing is None:
         return x

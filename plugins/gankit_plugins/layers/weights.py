@@ -1,4 +1,4 @@
-"""Types of layers with weights, functions that return the weights as matrices, and type of the setting `players`."""
+"""Types of layers with weights, functions that return weights as matrices, and the type of the setting `players`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Csv(Logger):
 
     A column's name is the path of its number in log.jsonl: `loss/discriminator/adversarial`, `metrics/fid`. The whole
     table is written again from log.jsonl when a run starts or resumes, and when it logs metrics or a number without a
-    column. It contains all numbers of log.jsonl, but not the warnings.
+    column. The table contains all numbers of log.jsonl, but not the warnings.
 
     Source: RFC 4180 (2005).
 

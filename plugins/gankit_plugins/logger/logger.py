@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gankit import Run
 
 Row = dict[str, Any]
-"""A row of log.jsonl: an iteration, with its losses and learning rates, or its metrics, or a warning."""
+"""Row of log.jsonl. It contains an iteration and one of these: losses and learning rates, metrics, or a warning."""
 
 
 def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """Return the numbers in a row of log.jsonl, by path. The iteration and the evaluation protocol are left out.
+    """Return the numbers in a row of log.jsonl, with paths as keys. Omit the iteration and the evaluation protocol.
 
     In a row of metrics, `seconds` is the duration of the evaluation; its key here is `evaluation/seconds`. In a row of
     losses, `seconds` is the time since the start of the run.
@@ -82,12 +82,12 @@ class Logger(Plugin):
         raise NotImplementedError
 
     def catch_up(self, directory: Path) -> None:
-        """Write all rows of log.jsonl, in case some were missed. An `UploadState` skips rows already sent."""
+        """Write all rows of log.jsonl, because some may be missing. With `UploadState`, rows are not sent twice."""
         rows = read_rows(directory)
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # Write only the last warning, because for each warning a logger writes all warnings of the run.
+        # Write only the last warning, because a logger writes all warnings of the run whenever it writes one.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 

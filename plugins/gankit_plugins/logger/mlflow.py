@@ -39,7 +39,7 @@ class Mlflow(Logger):
     Source: the library `mlflow`.
 
     When to use: if you keep experiments in MLflow.
-    When not: to view a run on this machine only, use `tensorboard`, which is smaller.
+    When not: to view a run on this machine only, use `tensorboard`, which is a smaller package.
     """
 
     name = "mlflow"

@@ -26,8 +26,8 @@ def pixels(image: Image) -> Tensor:
 class TensorBoard(Logger):
     """Logs a run for TensorBoard: numbers, grids, warnings, and the recipe as text and as hyperparameters.
 
-    `tensorboard --logdir runs` shows all runs side by side. When a run is resumed, TensorBoard discards the values
-    after the checkpoint that the earlier process wrote (`purge_step`), so no value is shown twice. Requires
+    `tensorboard --logdir runs` shows all runs side by side. When a run is resumed, TensorBoard discards the values that
+    the earlier process wrote after the checkpoint (`purge_step`), so no value is shown twice. Requires
     `pip install 'gankit[tensorboard]'`.
 
     Source: TensorBoard's event files, as `torch.utils.tensorboard` writes them.

@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 
 FLUSH_SECONDS = 0.1
-"""Time in seconds until wandb writes a row to disk (wandb's default: 15). A killed process loses unwritten rows."""
+"""Delay in seconds before wandb writes a row to disk (wandb's default: 15). A killed process loses unwritten rows."""
 
 
 class WeightsAndBiases(Logger):
-    """Logs a run to Weights & Biases: numbers, grids, warnings and recipe, on the disk or to the service.
+    """Logs the numbers, image grids, warnings and recipe of a run to Weights & Biases, online or offline.
 
-    Offline, no data leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb's error reports are
-    off; set the environment variable WANDB_ERROR_REPORTING to change this. The x-axis of plots is `iteration`; wandb's
-    own step counts rows and images. Requires `pip install 'gankit[wandb]'`.
+    In offline mode, no data leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb does not
+    report its own errors to its developers, unless the environment variable WANDB_ERROR_REPORTING is set to true. The
+    x-axis of plots is `iteration`, because wandb's own step number counts rows and images instead of iterations.
+    Requires `pip install 'gankit[wandb]'`.
 
-    A resumed run has the same id; offline it has another folder. Rows that wandb already has cannot be removed and are
-    not sent again. They are identical to the rows of the resumed run, because resume is exact; on another machine the
-    last digits may differ. If the process is killed, the rows of its last 0.1 s may be lost.
+    A resumed run has the same id in wandb; in offline mode it is written to a new folder. Rows that wandb already has
+    cannot be removed and are not sent again. They are identical to the rows of the resumed run, because resume is
+    exact; on another machine the last digits may differ. If the process is killed, the rows of its last 0.1 s may be
+    lost.
 
     Source: the library `wandb`.
 
@@ -68,14 +70,14 @@ class WeightsAndBiases(Logger):
             dir=folder,
             id=self.uploaded.run_id or self.uploaded.set_run_id(secrets.token_hex(4)),
             resume="allow",
-            # Create a new wandb run, so that other runs of this process stay active.
+            # Create a new wandb run, so that other wandb runs in this process stay active.
             reinit="create_new",
             project=self.config.project or run.recipe.name,
             entity=self.config.entity,
             name=self.config.run or directory.resolve().name,
             config=run.recipe.to_dict(),
             settings=wandb.Settings(
-                console="off",  # do not capture the terminal, which gankit's progress display uses
+                console="off",  # do not capture terminal output, because it includes gankit's progress display
                 silent=self.config.mode == "offline",
                 allow_val_change=True,  # a resumed run may have a larger `train.iterations`
                 x_transaction_log_flush_interval=FLUSH_SECONDS,
@@ -102,7 +104,8 @@ class WeightsAndBiases(Logger):
 
     def _send(self, kind: str, iteration: int, values: dict[str, Any]) -> None:
         if self.uploaded.lacks(kind, iteration):
-            # Commit each row, so that it is not lost if the process is killed. Each row needs its own step number.
+            # Commit each row immediately, because a killed process loses uncommitted rows. Each row therefore needs its
+            # own step number.
             self.run.log({"iteration": iteration} | values, step=self.uploaded.count, commit=True)
             self.uploaded.record(kind, iteration)
 

@@ -1,4 +1,4 @@
-"""Base class of losses that consist of one function of D's logits for each player."""
+"""Base class for losses that are computed from D's logits, by one function for each player."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gankit import LossTerm, Player, Plugin, Step, hookimpl
 
 
 class AdversarialLoss(Plugin):
-    """Base class of losses that consist of one function of D's logits for each player.
+    """Base class for losses that are computed from D's logits, by one function for each player.
 
     If `uses_targets` is True, the functions also take the step's targets. If `uses_weights` is True, they also take
     the step's weights.
@@ -20,10 +20,10 @@ class AdversarialLoss(Plugin):
     kind = "loss"
 
     discriminator_loss: ClassVar[Callable[..., Tensor]]
-    """D's loss: scalar from (real_logits, fake_logits[, real_target, fake_target[, real_weight, fake_weight]])."""
+    """D's loss, a scalar: f(real_logits, fake_logits[, real_target, fake_target[, real_weight, fake_weight]])."""
 
     generator_loss: ClassVar[Callable[..., Tensor]]
-    """G's loss, a scalar, from (fake_logits[, generator_target[, fake_weight]])."""
+    """G's loss, a scalar: f(fake_logits[, generator_target[, fake_weight]])."""
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:

@@ -1,7 +1,8 @@
 """Label loss of IGAN: cross entropy with a target and a weight for real and for generated images.
 
-Meng 2021 prints four forms of the same expression. Equations 7 and 8 are equal if D(z) means D(G(z)). Some forms
-use logarithms to base 2, others natural logarithms, which differ by a constant factor. Here all logarithms are natural.
+Meng 2021 prints four forms of the same expression. Equations 7 and 8 are equal if D(z) means D(G(z)). Some forms use
+logarithms to base 2, others use natural logarithms; the two differ by a constant factor. Here all logarithms are
+natural.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ class IganLabel(AdversarialLoss):
     """IGAN's cross entropy, with a target and a weight for the real and for the generated images.
 
     Source: Meng 2021, equations 1, 7, 8 and 11. Without tricks, D's loss is equation 1, and G's loss is the same cross
-    entropy with the target of real images, which does not saturate. With the trick `label_weights` D's loss is equation
-    8. With the trick `label_smoothing`, and real targets near 0 and fake targets near 1, it is equation 11. Targets and
-    weights are `step.real_target`, `step.fake_target`, `step.generator_target`, `step.real_weight` and
-    `step.fake_weight`, which is also the weight of G's loss.
+    entropy with the target of real images, which does not saturate. With the trick `label_weights`, D's loss is
+    equation 8. With the trick `label_smoothing`, D's loss is equation 11 if the targets are near 0 for real images and
+    near 1 for generated images. Targets and weights are `step.real_target`, `step.fake_target`,
+    `step.generator_target`, `step.real_weight` and `step.fake_weight`. The weight `step.fake_weight` also applies to
+    G's loss.
 
     When to use: for the IGAN family, or for different weights of real and of generated images.
     When not: without weights, use `non_saturating`, which is then the same loss.
@@ -41,12 +43,12 @@ class IganLabel(AdversarialLoss):
     ) -> Tensor:
         """Return the weighted cross entropy of real images plus that of generated images, a scalar.
 
-        It is in float32 or a wider type.
+        The result is in float32 or a wider type.
 
         -E[alpha (t ln D(x) + (1 - t) ln(1 - D(x)))] - E[beta (u ln D(G(z)) + (1 - u) ln(1 - D(G(z))))]
 
-        The negative of this sum is equations 1, 7 and 8 for t = 1 and u = 0, and equation 11 for t = 0 and u = 1.
-        Equation 9 is the optimal D of equation 8: alpha p_data / (alpha p_data + beta p_g).
+        The negative of this sum is equal to equations 1, 7 and 8 for t = 1 and u = 0, and to equation 11 for t = 0 and
+        u = 1. Equation 9 gives the optimal D for equation 8: alpha p_data / (alpha p_data + beta p_g).
 
         Args:
             real_logits: logits of D for real images x, (B,).

@@ -1,4 +1,4 @@
-"""Minimax loss of the first GAN."""
+"""Minimax loss of the original GAN."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from gankit_plugins.loss.non_saturating import NonSaturating
 class Minimax(NonSaturating):
     """Zero-sum loss: G minimises ln(1 - D(G(z))), which D maximises.
 
-    Source: Goodfellow 2014, equation 1. The targets of D are `step.real_target` and `step.fake_target`. G maximises its
-    cross entropy with 1 - `step.generator_target`. If D is certain that images are generated, G's gradient vanishes.
+    Source: Goodfellow 2014, equation 1. The targets of D are `step.real_target` and `step.fake_target`. G maximises the
+    cross entropy of D's logits with the target 1 - `step.generator_target`. If D is certain that images are generated,
+    G's gradient vanishes.
 
     When to use: to study the theory, or to show how G's gradient vanishes.
     When not: for good images, use `non_saturating`: it has the same fixed point, and its gradient does not vanish.
@@ -22,5 +23,5 @@ class Minimax(NonSaturating):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return the negative cross entropy of logits (B,) with 1 - target: E[ln(1 - D(G(z)))] for the target 1."""
+        """Return the negative cross entropy of logits (B,) with 1 - target. For target 1, it is E[ln(1 - D(G(z)))]."""
         return -cross_entropy(fake_logits, 1 - target).mean()

@@ -1,4 +1,4 @@
-"""Non-saturating loss of the first GAN."""
+"""Non-saturating loss of the original GAN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gankit_plugins.loss.cross_entropy import cross_entropy
 
 
 class NonSaturating(AdversarialLoss):
-    """Cross entropy for both players; G maximises ln D(G(z)), whose gradient does not vanish if D detects its images.
+    """Cross entropy for both players; G maximises ln D(G(z)), whose gradient does not vanish if D detects all fakes.
 
     Source: Goodfellow 2014, equation 1 and the remark on G's gradient at the end of section 3. The targets of D are
     `step.real_target` and `step.fake_target`, the target of G is `step.generator_target`.
@@ -34,5 +34,5 @@ class NonSaturating(AdversarialLoss):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return the mean cross entropy of logits (B,) with the target: -E[ln D(G(z))] for the target 1."""
+        """Return the mean cross entropy of logits (B,) with the target. For the target 1 it is -E[ln D(G(z))]."""
         return cross_entropy(fake_logits, target).mean()

@@ -11,7 +11,7 @@ from gankit import RecipeInfo, hookimpl
 from gankit_plugins.loss.adversarial import AdversarialLoss
 
 BOUNDS = ("weight_clipping", "gradient_penalty")
-"""Names of plugins that bound the critic's gradient. Spectral normalisation of D, not listed here, also does."""
+"""Names of plugins that bound the critic's gradient. Spectral normalisation also bounds it, but is not listed here."""
 
 
 def mean(logits: Tensor) -> Tensor:
@@ -20,10 +20,11 @@ def mean(logits: Tensor) -> Tensor:
 
 
 class Wasserstein(AdversarialLoss):
-    """Difference of the critic's mean outputs: an estimate of the distance between two distributions (WGAN).
+    """Difference between the critic's mean outputs for generated images and for real images (WGAN).
 
-    Source: Arjovsky 2017 (Wasserstein GAN), equations 2 and 3. D is a critic with a bounded slope. The negative of its
-    loss estimates the Wasserstein distance, up to a factor, and falls as the images improve.
+    Source: Arjovsky 2017 (Wasserstein GAN), equations 2 and 3. D is a critic with a bounded slope. The negative of D's
+    loss estimates the Wasserstein distance between the two distributions, up to a constant factor. It falls as the
+    images improve.
 
     When to use: for a loss that shows progress, with `gradient_penalty` and several D steps per iteration.
     When not: without a bound on D's slope: the loss then falls without limit.

@@ -16,7 +16,7 @@ def mean_and_covariance(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Tensor:
-    """Return the Frechet distance of two Gaussians, |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
+    """Return the Frechet distance between two Gaussians, |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
 
     Source:
         Heusel 2017, equation 6; Dowson and Landau 1982.
@@ -32,7 +32,8 @@ def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
     """Return the Frechet distance between features (N, F) and (M, F), without computing an F x F matrix.
 
     Let A and B be the centred features divided by sqrt(N - 1) and sqrt(M - 1). Then S_a S_b = A^T A B^T B, whose
-    nonzero eigenvalues are those of A B^T (A B^T)^T. The trace of its root is the sum of the singular values of A B^T.
+    nonzero eigenvalues are those of A B^T (A B^T)^T. The trace of (S_a S_b)^(1/2) is therefore the sum of the singular
+    values of A B^T.
     """
     a, b = a.double(), b.double()
     A, B = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
@@ -41,7 +42,7 @@ def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
 
 
 def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Frechet distance between features (N, F) and (M, F). Choose the method with the smaller matrices."""
+    """Return the Frechet distance between features (N, F) and (M, F), computed with the smaller matrices."""
     if min(len(a), len(b)) < a.shape[1]:
         return frechet_distance_by_svd(a, b)
     return frechet_distance(*mean_and_covariance(a), *mean_and_covariance(b))

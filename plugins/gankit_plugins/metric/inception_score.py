@@ -9,7 +9,7 @@ from gankit import Comparison, Plugin, hookimpl
 
 
 def inception_score(logits: Tensor) -> Tensor:
-    """Return the score exp(E_x KL(p(y|x) || p(y))), between 1 and K, of logits (N, K) (Salimans 2016, section 4)."""
+    """Return the score exp(E_x KL(p(y|x) || p(y))), from 1 to K, for logits (N, K) (Salimans 2016, section 4)."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     log_marginal = p.mean(0).log()
@@ -21,8 +21,8 @@ def inception_score(logits: Tensor) -> Tensor:
 class InceptionScore(Plugin):
     """The confidence and the variety of the extractor's class predictions; higher is better.
 
-    Source: Salimans 2016, section 4. The score is computed over all images; the authors average ten splits. Real images
-    are not used. If the extractor returns no logits, there is no value.
+    Source: Salimans 2016, section 4. The score is computed over all images; the authors average it over ten splits of
+    the images. Real images are not used. If the extractor returns no logits, there is no value.
 
     When to use: to compare with old papers.
     When not: for any other purpose. A generator with one perfect image of each class has the best score (Barratt 2018).

@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of features, without an assumption about their distribution."""
+"""Kernel distance between two sets of features, which makes no assumption about their distribution."""
 
 from __future__ import annotations
 

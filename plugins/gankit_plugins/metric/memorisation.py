@@ -1,4 +1,4 @@
-"""Metrics of memorisation: generated images that are copies of real ones."""
+"""Memorisation metrics, which detect generated images that are copies of real images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gankit import Comparison, Plugin, hookimpl
 from gankit_plugins.metric.neighbours import nearest, neighbours_in
 
 NEAR_COPY_QUANTILE = 1 - 0.99
-"""Quantile of the distances from real images to their nearest real neighbours: largest distance of a near copy."""
+"""Order of the quantile of real nearest-neighbour distances below which a generated image is a near copy."""
 
 
 def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
-    """Return the distances of generated images, and of real images, to their nearest real neighbours.
+    """Return the distances from generated images, and from real images, to their nearest real neighbours.
 
     A real image is not its own neighbour.
     """
@@ -27,7 +27,7 @@ def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
 
 
 class Memorisation(Plugin):
-    """The distance of generated images to the nearest real ones, compared with distances between real images.
+    """Distances from generated images to the nearest real images, compared with distances between real images.
 
     `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, far above 1
     for images unlike the real ones. `near_copies` is the proportion of generated images that are nearer to a real image

@@ -1,4 +1,4 @@
-"""Metrics of a generator's classes: coverage, distribution, and agreement with the requested classes."""
+"""Class metrics: number of covered classes, class distribution, and agreement with the requested classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def num_covered(predicted: Tensor, classes: int, share: float) -> Tensor:
 def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
     """Return KL(generated || real), in nats, for predicted classes of generated images (M,) and real images (N,).
 
-    A class without a real image is counted as half an image, so that the divergence is finite.
+    A class without real images is counted as if it had half a real image, so that the divergence is finite.
 
     Source:
         Metz 2016, section 3.3; Srivastava 2017.
@@ -60,12 +60,12 @@ def class_accuracies(
 class Modes(Plugin):
     """The number of classes among the generated images, their distribution, and agreement with the requested classes.
 
-    `modes` is the number of covered classes. A class is covered if it has one image, as in the papers, or more
-    (`share`). `mode_divergence` is the Kullback-Leibler divergence of the generated images' class histogram from that
-    of the real images, both predicted by the classifier. For conditional generators, `as_asked` is the proportion of
-    images that are classified as the requested class, averaged over the classes that both generator and classifier
-    have. `as_asked_worst` is the proportion for the worst class. A run that ends with fewer than half of the classes
-    logs a warning.
+    `modes` is the number of covered classes. A class is covered if it has at least one image, as in the papers; the
+    setting `share` can require more images. `mode_divergence` is the Kullback-Leibler divergence KL(generated || real)
+    of the class histograms. Both histograms are computed from the classifier's predictions. For conditional generators,
+    `as_asked` is the proportion of images that are classified as the requested class, averaged over the classes that
+    both generator and classifier have. `as_asked_worst` is the proportion for the worst class. If the last evaluation
+    of a run finds fewer than half of the classes, a warning is logged.
 
     Source: Metz 2016, section 3.3; Srivastava 2017, section 4.1; Lin 2018.
 
@@ -89,7 +89,7 @@ class Modes(Plugin):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.last_coverage: tuple[int, int] | None = None
-        """Number of covered image classes in the last evaluation, and its largest possible value."""
+        """Number of covered image classes in the last evaluation, and the largest possible number."""
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:

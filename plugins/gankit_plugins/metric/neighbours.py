@@ -1,4 +1,4 @@
-"""Distances to nearest neighbours in feature space, computed once for all metrics, in blocks of bounded memory.
+"""Distances to nearest neighbours in feature space, computed once for all metrics, in blocks that limit the memory use.
 
 The k-nearest-neighbour ball of an image is centred at its features. Its radius is the distance to the k-th nearest
 other image of the same set (real or generated).
@@ -15,7 +15,7 @@ from torch import Tensor
 from gankit import Comparison
 
 BLOCK = 2048
-"""Largest number of rows and of columns of a block of the distance matrix. One block is in memory at a time."""
+"""Maximum number of rows and columns in a block of the distance matrix. Only one block is in memory at a time."""
 
 DEFAULT_MAX_ORDER = 5
 """Number of nearest neighbours that are always computed, so that metrics with different k share one computation."""
@@ -23,7 +23,7 @@ DEFAULT_MAX_ORDER = 5
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
     """Return the Euclidean distances (N, M) between features x (N, F) and y (M, F), in double precision."""
-    # `torch.cdist` may compute distances by matrix products, which is fast, but only exact enough in double precision.
+    # `torch.cdist` may use matrix products, which are fast. Their results are exact enough only in double precision.
     return torch.cdist(x.double(), y.double())
 
 
@@ -59,7 +59,7 @@ def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
 
 
 class Neighbours(NamedTuple):
-    """Neighbours of N real and M generated images: which images are in which k-nearest-neighbour balls, for k = 1 to K.
+    """Membership of N real and M generated images in k-nearest-neighbour balls, for k = 1 to K, and nearest distances.
 
     The value K + 1 means that no ball with k up to K contains the image.
     """
@@ -86,7 +86,7 @@ class Neighbours(NamedTuple):
 def neighbours(real: Tensor, fake: Tensor, max_order: int) -> Neighbours:
     """Compute the neighbours of real images, with features (N, F), and of generated images, with features (M, F).
 
-    The largest k of the k-nearest-neighbour balls is `max_order`, but at most the size of the set minus 1.
+    The largest k of the balls is `max_order`, or the number of images in the set minus 1 if that is smaller.
     """
     N, M = len(real), len(fake)
     real_radii, fake_radii = nearest_others(real, min(max_order, N - 1)), nearest_others(fake, min(max_order, M - 1))
@@ -112,7 +112,7 @@ def blocks(count: int) -> Iterator[slice]:
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the neighbours in a comparison, for balls up to at least k. The result is cached and shared by metrics."""
+    """Return the `Neighbours` of a comparison, with K at least k if possible. Metrics share the cached result."""
     max_order = max(k, DEFAULT_MAX_ORDER)
     real, fake = comparison.real_features.values, comparison.fake_features.values
     return comparison.cached(("neighbours", max_order), lambda: neighbours(real, fake, max_order))

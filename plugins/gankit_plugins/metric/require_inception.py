@@ -1,4 +1,4 @@
-"""Check of the feature extractor, for metrics that are defined only for the features of Inception."""
+"""Check that the feature extractor is Inception, for metrics that are defined only for its features."""
 
 from __future__ import annotations
 

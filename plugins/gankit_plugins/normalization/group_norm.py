@@ -12,10 +12,10 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 
 
 class GroupNorm(Plugin):
-    """Normalises a layer's output for each image over groups of channels.
+    """Normalises a layer's output over groups of channels, separately for each image.
 
-    Source: Wu 2018. One group is equivalent to `layer_norm`, and one group per channel to `instance_norm`. Per-class
-    networks have separate groups.
+    Source: Wu 2018. One group is equivalent to `layer_norm`, and one group per channel to `instance_norm`. In per-class
+    networks, each class has its own groups.
 
     When to use: with small batches, whose batch statistics are unreliable.
     When not: if the number of channels has no suitable divisor: a layer with three channels gets one group. If every

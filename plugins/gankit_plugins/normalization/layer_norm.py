@@ -10,10 +10,10 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 
 
 class LayerNorm(Plugin):
-    """Normalises a layer's output for each image over all channels and pixels.
+    """Normalises a layer's output over all channels and pixels, separately for each image.
 
     Source: Ba 2016; for critics with a gradient penalty Gulrajani 2017, section 4. Each channel has a learnt scale and
-    shift. Per-class networks are normalised separately.
+    shift. In per-class networks, each class is normalised separately.
 
     When to use: in a discriminator with a gradient penalty, where batch norm would make the images of a batch depend on
     each other.

@@ -12,10 +12,10 @@ from gankit import Player, Plugin, Run, Settings, hookimpl
 from gankit_plugins.layers.weights import LAYERS, TRANSPOSED, as_matrices
 
 INITIAL_ITERATIONS = 30
-"""Number of power iterations when a weight is set. In training, a few per forward pass are then enough."""
+"""Number of power iterations when a weight is set. After that, a few per forward pass are enough in training."""
 
 EPS = 1e-12
-"""Lower bound of every divisor, so that a weight matrix of zeros stays zero instead of becoming NaN."""
+"""Lower bound for all divisors, so that a weight matrix of zeros stays zero instead of becoming NaN."""
 
 
 def power_iteration(W: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ def power_iteration(W: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def singular_value(W: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return the largest singular value u^T W v, (groups, 1, 1), of each matrix W with first singular vectors u, v."""
+    """Return the largest singular value u^T W v, (groups, 1, 1), of each matrix W with singular vectors u and v."""
     return u.transpose(1, 2) @ W @ v
 
 
@@ -88,12 +88,12 @@ class SpectralNorm(Plugin):
     """Divides the weight of each layer by its largest singular value, which limits the layer's Lipschitz constant.
 
     Source: Miyato 2018, equation 8 and algorithm 1. It normalises all convolutions, linear layers and embeddings of the
-    player's network, including layers without other normalisations, but not layers that tricks add. In training, one
-    power iteration per forward pass estimates the singular value. While the weights change, the estimate has a small
-    error. Per-class networks have separate singular values.
+    player's network, including layers that have no other normalisation, but not layers that tricks add. In training,
+    one power iteration per forward pass estimates the singular value. While the weights change, the estimate has a
+    small error. In per-class networks, the weight of each class has its own singular value.
 
     When to use: in the discriminator, with `hinge` or cross entropy. It bounds D's slope at almost no cost.
-    When not: with weight clipping or a strong gradient penalty, which bound the slope a second time.
+    When not: with weight clipping or a strong gradient penalty, which already bound D's slope.
     """
 
     name = "spectral_norm"

@@ -47,7 +47,7 @@ class VirtualBatchNormLayer(nn.Module):
         self.m = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, (B, C, H, W) or (B, C), normalised, scaled and shifted, in the data type of x.
+        """Normalise, scale and shift x, (B, C, H, W) or (B, C). Return the result in the data type of x.
 
         The statistics are computed in float32 or a wider type.
         """
@@ -65,7 +65,7 @@ class VirtualBatchNormLayer(nn.Module):
 
 
 class WithReference(nn.Module):
-    """Wrapper of a network with virtual batch norm. It runs the reference batch through the network before each batch.
+    """Wrapper that runs the reference batch of virtual batch norm through a network before each batch.
 
     Args:
         network: network with layers of virtual batch norm, called with inputs and labels.
@@ -113,9 +113,9 @@ class VirtualBatchNorm(Plugin):
 
     Source: Salimans 2016, section 3.5. The reference batch is drawn once: z for a generator, real images for a
     discriminator. The file of a saved generator contains its reference batch. Before each batch, the reference batch
-    passes through the network, which doubles the cost if both have the same size. The statistics are over m reference
-    examples and the example itself, each with weight 1 / (m + 1). Per-class networks have reference examples of their
-    own class.
+    passes through the network. This doubles the cost if both batches have the same size. The statistics are over m
+    reference examples and the example itself, each with weight 1 / (m + 1). Per-class networks have reference examples
+    of their own class.
 
     When to use: if batch norm helps, but makes the images of a batch similar.
     When not: if time is limited, use `layer_norm`, which also normalises each image separately and costs almost

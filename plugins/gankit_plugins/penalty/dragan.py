@@ -37,9 +37,9 @@ def perturb(
 class Dragan(InputGradientPenalty):
     """Pulls the norm of D's gradient towards 1 near real images (DRAGAN).
 
-    Source: Kodali 2017 (On Convergence and Stability of GANs), section 2.3. The points lie between the real images that
-    enter D and copies with noise of up to half a standard deviation. If D has no steep slopes around the data, there
-    are fewer bad equilibria in which G collapses.
+    Source: Kodali 2017 (On Convergence and Stability of GANs), section 2.3. The penalty is computed at points between
+    the real images that enter D and noisy copies of them, with noise of up to half a standard deviation. If D has no
+    steep slopes around the data, there are fewer bad equilibria in which G collapses.
 
     When to use: with cross-entropy losses, where `gradient_penalty` between real and generated images is too strong.
     When not: with a Wasserstein loss: its critic also needs a bounded slope around the generated images.

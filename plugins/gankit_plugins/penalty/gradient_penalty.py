@@ -13,8 +13,8 @@ class GradientPenalty(InputGradientPenalty):
     """Pulls the norm of D's gradient towards 1 between real and generated images (WGAN-GP).
 
     Source: Gulrajani 2017, equation 3; Meng 2021, equation 12, with weight 5. The penalty is computed in D steps, at
-    random points on the lines between generated and real images, after noise and augmentation of these images. It needs
-    an additional forward pass of D.
+    random points on the lines between generated and real images, after noise and augmentation of these images. The
+    penalty needs an additional forward pass of D.
 
     When to use: with a Wasserstein loss, which needs a bound on D's slope. With most other losses it keeps D from
     becoming too steep for G to learn. Setting `every = 16` saves most of its cost.

@@ -15,18 +15,18 @@ from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
-    """Return ||theta - mean||^2 over all parameters, as a scalar. `theta` and `mean` have tensors of equal shapes."""
+    """Return ||theta - mean||^2, summed over all parameters. `theta` and `mean` have tensors of equal shapes."""
     differences = torch._foreach_sub(list(theta), list(mean))
     return torch.stack(torch._foreach_norm(differences, 2)).square().sum()
 
 
 def update_mean(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None:
-    """Update the mean of t earlier parameters with theta, in place: mean += (theta - mean) / (t + 1)."""
+    """Include theta in the mean of t earlier parameter values, in place: mean += (theta - mean) / (t + 1)."""
     torch._foreach_lerp_(list(mean), [p.detach() for p in theta], 1 / (t + 1))
 
 
 class HistoricalAveraging(ParameterPenalty):
-    """Keeps each player near the mean of all its past parameters.
+    """Pulls each player's parameters towards the mean of all their past values.
 
     Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, with theta[i] the
     parameters after step i. The mean is updated in place, so the memory for it does not grow. Before the first step,

@@ -18,7 +18,7 @@ Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 Interval = Annotated[
     int, Field(ge=1, description="interval in D steps; the penalty acts with this times its weight (Karras 2019)")
 ]
-"""Type of the setting `every`: the penalty is computed once every this many D steps (lazy regularisation)."""
+"""Type of the setting `every`: number of D steps between two computations of the penalty (lazy regularisation)."""
 
 
 def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -51,7 +51,7 @@ def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
 
 
 class InputGradientPenalty(Plugin):
-    """Base class of penalties on D's gradient with respect to its input images."""
+    """Base class for penalties on D's gradient with respect to its input images."""
 
     kind = "penalty"
 

@@ -21,8 +21,9 @@ def l1(weights: Sequence[Tensor]) -> Tensor:
 class L1Regularization(ParameterPenalty):
     """Adds the sum of the weights' absolute values to a player's loss.
 
-    Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). It moves small weights to exactly 0. It
-    acts only on parameters with two or more dimensions, which excludes biases and scales of normalisations.
+    Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). The penalty drives small weights to
+    exactly 0. It applies only to parameters with two or more dimensions, so not to biases or the scale parameters of
+    normalisation layers.
 
     When to use: to get a sparse network.
     When not: against a D that is too strong; a penalty on D's input gradient is more direct.

@@ -21,12 +21,13 @@ def l2(weights: Sequence[Tensor]) -> Tensor:
 class L2Regularization(ParameterPenalty):
     """Adds half the sum of the weights' squares to a player's loss.
 
-    Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent it is
-    equal to weight decay, but not with Adam (Loshchilov 2017); `adamw` has a decay that does not depend on the
-    gradient. It acts only on parameters with two or more dimensions, so not on biases and scales of normalisations.
+    Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent the
+    penalty is equivalent to weight decay, but not with Adam (Loshchilov 2017); `adamw` has a decay that does not depend
+    on the gradient. The penalty applies only to parameters with two or more dimensions, so not to biases or the scale
+    parameters of normalisation layers.
 
     When to use: with few images, where D would memorise the images and its weights would grow.
-    When not: with a normalisation after the layers, which cancels the scale of the weights.
+    When not: with a normalisation after each layer, which cancels the scale of the weights.
     """
 
     name = "l2_regularization"

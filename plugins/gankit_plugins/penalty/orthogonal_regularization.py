@@ -32,8 +32,8 @@ class OrthogonalRegularization(ParameterPenalty):
     layers with more filters than weights per filter.
 
     When to use: for networks whose signal vanishes or explodes with depth.
-    When not: to train a generator for truncation: it also fixes the lengths of the filters, which is too strong (Brock
-    2018); use `relaxed_orthogonal_regularization`.
+    When not: for a generator that will be sampled with truncation. The penalty also fixes the lengths of the filters,
+    which is too strong (Brock 2018); use `relaxed_orthogonal_regularization`.
     """
 
     name = "orthogonal_regularization"

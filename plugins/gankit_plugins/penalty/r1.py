@@ -13,7 +13,8 @@ class R1(InputGradientPenalty):
     """Pulls D's gradient towards 0 on real images.
 
     Source: Mescheder 2018, equation 9: gamma / 2 times the mean squared norm of the gradient, at the real images that
-    enter D. When G matches the data, D becomes flat and does not move G away again, so training converges locally.
+    enter D. When G matches the data, the penalty makes D flat. D then does not move G away again, so training converges
+    locally.
 
     When to use: with cross-entropy losses, without other penalties, for stable long runs; setting `every = 16` saves
     most of its cost.

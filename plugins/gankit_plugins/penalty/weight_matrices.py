@@ -1,4 +1,4 @@
-"""Base class of penalties on the parameters of networks."""
+"""Base class for penalties on the parameters of networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ParameterPenalty(Plugin):
-    """Base class of penalties on the parameters of the players in the setting `players`."""
+    """Base class for penalties on network parameters. The setting `players` selects the networks."""
 
     kind = "penalty"
     config: Any

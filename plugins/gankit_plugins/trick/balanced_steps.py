@@ -14,7 +14,7 @@ from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
 
 
 def player_behind(accuracy: float, low: float, high: float) -> Player | None:
-    """Return the only player to train: D if `accuracy` is below `low`, G if it is above `high`; None for both players.
+    """Return the player to train: D if `accuracy` is below `low`, G if it is above `high`, None if both are trained.
 
     `accuracy` is the proportion of pairs of a real and a fake image that D ranks correctly, 0.5 for random logits.
     """
@@ -26,10 +26,11 @@ def player_behind(accuracy: float, low: float, high: float) -> Player | None:
 class BalancedSteps(Plugin):
     """Trains only the weaker player while the other player is too far ahead.
 
-    Source: the balance of D and G that Goodfellow 2016 (NIPS tutorial, section 4.3) discusses and does not recommend.
-    The balance is the proportion of pairs of a real and a fake image that D ranks correctly, averaged over recent D
-    steps. Above `high` only G is trained, below `low` only D, otherwise both. After `patience` iterations with one
-    player, both are trained once, to update the average. The CPU waits for the device once per iteration.
+    Source: Goodfellow 2016 (NIPS tutorial, section 4.3) discusses balancing D and G, but does not recommend it. Here
+    D's accuracy is the proportion of pairs of a real and a fake image that D ranks correctly, averaged over recent D
+    steps. If it is above `high`, only G is trained; if it is below `low`, only D; otherwise both. After `patience`
+    iterations with one player, both are trained once, to update the average. The CPU waits for the device once per
+    iteration.
 
     When to use: if one player wins early, and no fixed number of D steps suits the whole run.
     When not: with a Wasserstein loss, whose critic should be trained as well as possible.

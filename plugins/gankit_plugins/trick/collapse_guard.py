@@ -1,4 +1,4 @@
-"""Early stop of a run in which D's loss stays near 0."""
+"""Early stopping of a run in which D's loss stays near 0."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gankit_plugins.trick.discriminator_confidence import describe_logits, exces
 class CollapseGuard(Plugin):
     """Stops the run when D's loss stays near 0.
 
-    Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G no longer learns. D's loss is its cross
-    entropy minus the smallest possible value, which is above 0 with smoothed labels. A loss that is constant but not
-    near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops only after
-    `patience` further checks.
+    Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G no longer learns. Here D's loss means its
+    cross entropy minus the smallest possible cross entropy, which is above 0 with smoothed labels. A loss that is
+    constant but not near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops
+    only after `patience` further checks.
 
     When to use: in long unattended runs.
-    When not: with losses other than cross entropies, whose logits do not show how confident D is.
+    When not: with losses that are not cross entropies, because D's logits then do not show how confident D is.
     """
 
     name = "collapse_guard"

@@ -1,4 +1,4 @@
-"""Estimates of the confidence of D, from its logits and its targets."""
+"""Estimates of D's confidence, computed from its logits and its targets."""
 
 from __future__ import annotations
 

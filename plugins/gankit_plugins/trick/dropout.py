@@ -38,9 +38,10 @@ def drop(x: Tensor, p: float, training: bool) -> Tensor:
 class Dropout(Plugin):
     """Sets random hidden activations of the generator to zero in training.
 
-    Source: Srivastava 2014; for GANs Meng 2021, section 2.2.4, which does not name layers or rates. In feature maps it
-    drops whole channels, in vectors single values. It acts on the outputs of the network's activation modules, numbered
-    from 0 in the order of `modules()`. The names of the parameters do not change. Samples are drawn without dropout.
+    Source: Srivastava 2014; for GANs Meng 2021, section 2.2.4, which does not name layers or rates. In feature maps,
+    dropout sets whole channels to zero, in vectors single values. It acts on the outputs of the network's activation
+    modules, which are numbered from 0 in the order of `modules()`. The names of the parameters do not change. Samples
+    are drawn without dropout.
 
     When to use: for a generator whose images are too similar, in a few layers: `layers = [0, 1]`.
     When not: for a generator with too little capacity, or if the training is already noisy.

@@ -80,7 +80,7 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
     """
     fake = fake.detach()
     order = torch.rand(len(fake), device=fake.device).argsort()
-    # Store images that are not replaced, as far as possible: the two slices overlap only if `count` is above B / 2.
+    # Store images that are not replaced, if there are enough: the two slices overlap only if `count` is above B / 2.
     replaced, stored = order[:count], order[-count:]
     past, available = buffer.sample(classes[replaced])
     # Keep the new image if the buffer has no image of its class yet.
@@ -93,9 +93,9 @@ class ExperienceReplay(Plugin):
     """Mixes past fake images into the inputs of D, so that D does not forget them.
 
     Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images comes from a buffer of past
-    ones. The same number of new images is then stored in the buffer. An image is replaced by one of its own class, and
-    each class has an equal part of the buffer. Images are stored in float32: D could distinguish images rounded to 256
-    levels from new ones. The buffer is part of every checkpoint, with 4 bytes for each value.
+    ones. The same number of new images is then stored in the buffer. An image is replaced by a past image of the same
+    class, and each class has an equal part of the buffer. Images are stored in float32, because D could distinguish
+    images rounded to 256 levels from new ones. Every checkpoint contains the buffer, with 4 bytes for each pixel value.
 
     When to use: if G moves from mode to mode, and D forgets the earlier modes.
     When not: late in a good run, because past images are then easy for D and teach it little.
@@ -118,7 +118,7 @@ class ExperienceReplay(Plugin):
         self.saved: dict[str, Tensor] | None = None
 
     def count(self, batch: int) -> int:
-        """Return the number of images in a batch that are replaced, and that are stored in the buffer, in each step."""
+        """Return the number of images replaced per batch. As many new images are stored in the buffer."""
         return max(1, round(self.config.share * batch))
 
     @hookimpl

@@ -19,7 +19,7 @@ class LabelWeights(Plugin):
 
     When to use: to follow the printed equations, or, with numbers near 1, to emphasise real or generated images.
     When not: with the printed ranges, real images have little effect: D's output is 0.05 where real and generated
-    images are equally likely. The smoothed labels in the paper's text are the trick `label_smoothing`.
+    images are equally likely. For the smoothed labels that the paper's text describes, use `label_smoothing`.
     """
 
     name = "label_weights"

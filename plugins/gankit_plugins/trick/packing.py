@@ -1,4 +1,4 @@
-"""Packs of several images as one input of D."""
+"""Packing, which combines several images into one input of D."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
 def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
     """Raise a ValueError unless `train.batch_size` is a multiple of `multiple` times `train.accumulate`.
 
-    `purpose` says what a batch is split into, for the error message, for example "packs of 2".
+    `purpose` describes the parts of a batch in the error message, for example "packs of 2".
     """
     train = recipe.train
     whole = multiple * train.accumulate
@@ -57,7 +57,7 @@ class Packing(Plugin):
 
     When to use: against mode collapse: the samples are good but miss some modes of the data.
     When not: with small batches, which have few packs; together with `minibatch_discrimination` or `minibatch_stddev`,
-    with which D already detects a lack of variety.
+    because D then already detects a lack of variety.
     """
 
     name = "packing"

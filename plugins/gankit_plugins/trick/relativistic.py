@@ -19,13 +19,14 @@ def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Relativistic(Plugin):
-    """Trains D to compare each real image with a fake one, with any loss (RGAN).
+    """Trains D to compare each real image with a fake image, in combination with any loss (RGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.1, equations 10 and 11: C(x_r) - C(x_f) and C(x_f) - C(x_r) replace D's
-    logits C(x_r) and C(x_f), pair by pair. G's loss is D's with real and fake images exchanged, so it also depends on
-    real images. The trick changes only the terms of the recipe's `loss`.
+    logits C(x_r) and C(x_f), pair by pair. G's loss is D's loss with real and fake images exchanged, so it also depends
+    on real images. The trick changes only the terms of the recipe's `loss`.
 
-    When to use: with `non_saturating` (RSGAN) or `hinge`, if D separates all images and G gets no useful gradient.
+    When to use: with `non_saturating` (RSGAN) or `hinge`, if D separates real from fake images perfectly, so that G
+    gets no useful gradient.
     When not: if G steps must be cheap: they include a forward pass of D over the real images.
     """
 

@@ -24,10 +24,10 @@ def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = 
 
 
 class RelativisticAverage(Plugin):
-    """Trains D to compare each image with the average image of the opposite kind, real or fake, with any loss (RaGAN).
+    """Trains D to compare each real image with the average fake image, and vice versa, with any loss (RaGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.2, equations 14 and 15: C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)]
-    replace D's logits C(x_r) and C(x_f). The means E are over the batch. G's loss is D's with real and fake images
+    replace D's logits C(x_r) and C(x_f). The means E are over the batch. G's loss is D's loss with real and fake images
     exchanged. The trick changes only the terms of the recipe's `loss`.
 
     The targets of `least_squares` are 1 and 0, those of RaLSGAN are 1 and -1. With `least_squares`, the loss is that of

@@ -1,4 +1,4 @@
-"""Loss terms on differences of D's logits."""
+"""Loss terms computed from differences of D's logits."""
 
 from __future__ import annotations
 

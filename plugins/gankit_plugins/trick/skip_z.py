@@ -106,8 +106,8 @@ class SkipZ(Plugin):
     """Adds z at every level of the generator instead of only at its first layer.
 
     Source: Brock 2018, section 3: z is split into one part for each size of the feature maps. A linear function of the
-    part is added to every pixel of a map, before the first activation at this size. BigGAN computes scale and shift of
-    a conditional batch norm from z. This trick computes only a shift, so it works with every normalisation.
+    part is added to every pixel of a map, before the first activation at this size. BigGAN computes the scale and the
+    shift of a conditional batch norm from z. This trick computes only a shift, so it works with every normalisation.
 
     When to use: for deep generators with a long path from z to the last levels.
     When not: with a generator that has a branch for each class (`igan_vn`); the recipe is then rejected.

@@ -37,7 +37,7 @@ MESSAGES = {
         "average. Small oscillations are harmless"
     ),
 }
-"""Texts of the warnings, by problem."""
+"""Text of the warning for each problem."""
 
 
 def pairwise_distance(images: Tensor) -> Tensor:
@@ -48,9 +48,9 @@ def pairwise_distance(images: Tensor) -> Tensor:
 def oscillates(values: Tensor, strength: float = 0.5) -> bool:
     """Return True if values (N,) oscillate, with a period of at most N / 2 values.
 
-    The linear trend is removed first. The values oscillate if two conditions are met. At some lag the autocorrelation
-    is below -strength, and at twice this lag it is above strength. The standard deviation exceeds a tenth of the mean
-    absolute value.
+    The linear trend is removed first. The values oscillate if two conditions are met. First, at some lag the
+    autocorrelation is below -strength, and at twice this lag it is above strength. Second, the standard deviation
+    exceeds a tenth of the mean absolute value.
     """
     y = values.double()
     time = torch.arange(len(y), dtype=torch.float64) - (len(y) - 1) / 2
@@ -94,7 +94,7 @@ class TrainingMonitor(Plugin):
         self.excess: Tensor | None = None
         self.diversity: Tensor | None = None
         self.history = torch.zeros(0, 2, dtype=torch.float64)
-        """Losses of D and of G at the most recent checks, (checks, 2): sums of all loss terms of the player."""
+        """Losses of D and of G at the most recent checks, (checks, 2). Each is the sum of the player's loss terms."""
 
         self.checks = 0
         self.next_warning: dict[str, int] = {}

@@ -16,8 +16,8 @@ ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
 class Truncation(Plugin):
     """Samples z near the centre of the prior: less variety, better images.
 
-    Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within it. It acts
-    on image grids and on samples of the saved generator. Training uses the whole prior. The command
+    Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within it. The
+    trick acts on image grids and on samples of the saved generator. Training uses the whole prior. The command
     `gankit sample --truncation` truncates z without this trick.
 
     When to use: to show typical images of a generator that was trained with orthogonal regularisation.

@@ -63,8 +63,8 @@ class UnrolledDiscriminator(Plugin):
 
     Source: Metz 2016, equations 7 to 9. In a G step, a copy of D takes `steps` steps of gradient descent on the images
     of the step, with all terms of D's loss. G's gradient includes the dependence of the copy's weights on G's images. D
-    itself does not change. Terms with a setting `every` act in every simulated step, and are not multiplied by the
-    interval. The simulation has no momentum and no gradient clipping. Terms that depend on D's weights have no effect.
+    itself does not change. Terms with a setting `every` act in every simulated step, and are not multiplied by `every`.
+    The simulation has no momentum and no gradient clipping. Terms that depend on D's weights have no effect.
 
     When to use: against mode collapse on small problems, where G moves from mode to mode.
     When not: with a large D. Each simulated step costs about as much as three D steps, and the graphs of all steps stay

@@ -21,8 +21,8 @@ def clip_weights(weights: Sequence[Tensor], c: float) -> None:
 class WeightClipping(Plugin):
     """Clips every parameter of D to [-c, c] after each D step.
 
-    Source: Arjovsky 2017 (Wasserstein GAN), algorithm 1, with c = 0.01. It is the simplest bound on D's slope, which
-    the Wasserstein loss needs. The trick also clips biases and the scales of normalisations.
+    Source: Arjovsky 2017 (Wasserstein GAN), algorithm 1, with c = 0.01. Clipping is the simplest way to bound D's
+    slope, as the Wasserstein loss requires. The trick also clips biases and the scales of normalisations.
 
     When to use: to reproduce the first Wasserstein GAN, with `wasserstein` and `rmsprop`.
     When not: in other cases prefer `gradient_penalty` or `spectral_norm`, which reduce D's capacity less.
