@@ -42,7 +42,8 @@ def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None
     If the run failed with NaN, the outcome contains the error message in `failed`.
     """
     directory = RunDir(path)
-    # If the study was killed, the earlier process of this run may still be writing a checkpoint. Wait for its end.
+    # If the study was killed, the earlier process of this run may still be writing a checkpoint.
+    # Wait until that process has exited.
     while directory.is_locked():
         time.sleep(LOCK_POLL_SECONDS)
     recipe = Recipe.load(recipe_file, [f"seed={seed}"])

@@ -289,7 +289,7 @@ def sample_latent(
 ) -> Tensor | None:
     """Return z from the prior, (count, latent_size), on `device`.
 
-    `generator` is the random generator to use, on `device`, or None for torch's default generator. Exactly one
+    `generator` is the random number generator to use, on `device`, or None for torch's default one. Exactly one
     plugin of a recipe implements this hook point, usually the one in the slot `latent`.
 
     Example:

@@ -61,7 +61,10 @@ class RecipeInfo(Protocol):
         """Return the class of the plugin at a key. Raise KeyError if there is none."""
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the plugins that make an image's output in the player's network depend on its batch."""
+        """Return the keys of the plugins that couple the images of a batch in the player's network.
+
+        With such a plugin, the network's output for one image depends on the other images of the batch.
+        """
 
 
 class Run(StepContext, Protocol):

@@ -1,4 +1,4 @@
-"""Check of the classes that a recipe refers to, and their conversion to plugin classes."""
+"""Functions that check the classes named in a recipe and turn them into plugin classes."""
 
 from __future__ import annotations
 

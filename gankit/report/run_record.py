@@ -1,4 +1,4 @@
-"""Reading of run directories: recipe, log, metrics, sample grids and final state."""
+"""Functions that read a run directory: recipe, log, metrics, sample grids and final state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Random state: functions that seed, save and restore all global random generators."""
+"""Random state: functions that seed, save and restore all global random number generators."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def training_seed(seed: int, rank: int) -> int:
 
 
 def seed_all(seed: int) -> None:
-    """Seed all global random generators: those of torch on all devices, of Python and of NumPy."""
+    """Seed all global random number generators: those of torch on all devices, of Python and of NumPy."""
     torch.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
@@ -36,7 +36,7 @@ def seed_all(seed: int) -> None:
 
 @dataclass(frozen=True)
 class RandomState:
-    """State of the global random generators of Python, NumPy and torch."""
+    """State of the global random number generators of Python, NumPy and torch."""
 
     python: tuple[Any, ...]
     numpy_state: tuple[Any, ...]
@@ -45,7 +45,7 @@ class RandomState:
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
-        """Return the current state of all random generators. If `device` is a GPU, its generator is included."""
+        """Return the current state of all random number generators, including that of `device` if it is a GPU."""
         states = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(device)
@@ -53,7 +53,7 @@ class RandomState:
         return cls(random.getstate(), state, states)
 
     def restore(self, device: torch.device) -> None:
-        """Set all random generators to this state. If `device` is a GPU, set its generator too."""
+        """Set all random number generators to this state. If `device` is a GPU, set its random number generator too."""
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])
@@ -77,7 +77,7 @@ class RandomState:
 
 @contextmanager
 def fork_rng(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """Seed all random generators for the `with` block, and restore their states afterwards."""
+    """Seed all random number generators for the `with` block, and restore their states afterwards."""
     before = RandomState.capture(device)
     try:
         seed_all(seed)

@@ -1,4 +1,4 @@
-"""Tools that observe a tiny run during training, or seed its random generators before each step."""
+"""Tools that observe a tiny run during training, or seed its random number generators before each step."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def counting_backward_passes() -> Iterator[list[None]]:
 
 
 def reseeded_steps(run: TrainingRun) -> TrainingRun:
-    """Make a run seed all random generators before every step, and return the run.
+    """Make a run seed all random number generators before every step, and return the run.
 
     Random numbers that a plugin draws in one step then do not change the random numbers in later steps.
     """

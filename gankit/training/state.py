@@ -176,7 +176,7 @@ def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
 
 
 def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Mapping[str, Any]) -> None:
-    """Load the state of each plugin from values under the names `PLUGIN KEY/NAME`."""
+    """Load the state of each plugin. Its values have the names `KEY/NAME`, for example `tricks.ada/p`."""
     for key, plugin in plugins.items():
         own = {
             name.removeprefix(f"{key}/"): value.to(run.device) if isinstance(value, Tensor) else value

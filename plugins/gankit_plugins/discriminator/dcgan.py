@@ -50,7 +50,7 @@ class DcganDiscriminator(Plugin):
 
     When to use: with the generator `dcgan`. For losses that need a bounded slope of D, set
     `normalization.discriminator` to `none`, `layer_norm` or `spectral_norm`.
-    When not: with a generator that takes requested classes, use `conditional_dcgan`.
+    When not: with a class-conditional generator; use `conditional_dcgan` instead.
     """
 
     name = "dcgan"

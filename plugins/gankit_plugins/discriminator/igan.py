@@ -82,7 +82,7 @@ class IganDiscriminator(Plugin):
     doubles the channels, until the side of the feature map is at most 7. Labels are unused.
 
     When to use: with `igan`, or another generator for which other discriminators are too strong.
-    When not: with a generator that takes requested classes, use `igan_per_class`.
+    When not: with a class-conditional generator; use `igan_per_class` instead.
     """
 
     name = "igan"

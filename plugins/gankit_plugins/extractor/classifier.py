@@ -153,7 +153,7 @@ def train_classifier(
     Only images at the indices `rows` (n,) are used. Training and `accuracy` use only the first input of each image.
     """
     generator = torch.Generator().manual_seed(seed)
-    # Draw rotations from a separate random generator, so that the batches do not depend on them.
+    # Draw rotations from a separate random number generator, so that the batches do not depend on them.
     rotations = torch.Generator().manual_seed(seed + 1)
     index = rows[:, None] * data.inputs_per_image + torch.arange(data.inputs_per_image)
     groups = data.groups(index.flatten()).view_as(index)

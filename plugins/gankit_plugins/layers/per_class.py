@@ -19,7 +19,7 @@ class Route(NamedTuple):
     """Row and channel group of each image of a batch, in the input of the combined network."""
 
     slots: Tensor
-    """Position of each image, row * N + class, (B,) int64."""
+    """Index of each image in the flattened (rows, N) layout, (B,) int64: row * N + class, for N classes."""
 
     rows: int
     classes: int

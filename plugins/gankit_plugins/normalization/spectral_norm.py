@@ -92,8 +92,9 @@ class SpectralNorm(Plugin):
     one power iteration per forward pass estimates the singular value. While the weights change, the estimate has a
     small error. In per-class networks, the weight of each class has its own singular value.
 
-    When to use: in the discriminator, with `hinge` or cross entropy. It bounds D's slope at almost no cost.
-    When not: with weight clipping or a strong gradient penalty, which already bound D's slope.
+    When to use: in the discriminator, with `hinge` or cross entropy. It bounds D's Lipschitz
+    constant at almost no cost.
+    When not: with weight clipping or a strong gradient penalty, which already bound it.
     """
 
     name = "spectral_norm"

@@ -42,7 +42,7 @@ class Dragan(InputGradientPenalty):
     steep slopes around the data, there are fewer bad equilibria in which G collapses.
 
     When to use: with cross-entropy losses, where `gradient_penalty` between real and generated images is too strong.
-    When not: with a Wasserstein loss: its critic also needs a bounded slope around the generated images.
+    When not: with a Wasserstein loss: its critic must also be Lipschitz continuous around the generated images.
     """
 
     name = "dragan"
