@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py --out DIR [--only speed,memory,resume,waits,tests]
 
-Writes DIR/gpu.md and DIR/gpu.json. On an H100 all sections take less than 10 minutes:
+Writes DIR/gpu.md and DIR/gpu.json. All sections run with this command:
 
 - speed: real images per second of gankit's loop and of the hand-written loop (benchmarks/by_hand.py), interleaved
 - memory: peak of the GPU memory that tensors take, of both loops

@@ -36,7 +36,7 @@ def seen(row: Row, seeds: int) -> str:
     """Return the verdict of a row, with the number of compared seeds if some are missing: `lower, in 4 of 5 seeds`."""
     if row.effect.pairs == seeds:
         return row.verdict
-    others = "; others broke down" if row.failed else ""
+    others = "; others failed" if row.failed else ""
     return f"{row.verdict}, in {row.effect.pairs} of {plural(seeds, 'seed')}{others}"
 
 
@@ -90,7 +90,7 @@ def notes(comparison: StudyComparison) -> list[str]:
         )
     total = len(comparison.seeds)
     lines += [
-        f"{name}: {len(seeds)} of {total} broke down ({which(seeds)}); they are not compared."
+        f"{name}: {len(seeds)} of {total} failed ({which(seeds)}); they are not compared."
         for name, seeds in comparison.failed.items()
     ]
     lines += [

@@ -34,7 +34,7 @@ class StudyProgress(StudyReporter):
         self.totals = {run: run.variant.recipe.train.iterations for run in study.runs}
         outcomes = {run: outcome for run in study.runs if (outcome := run.outcome()) is not None}
         self.done = set(outcomes)
-        self.broke_down = sum(outcome["failed"] is not None for outcome in outcomes.values())
+        self.failed_runs = sum(outcome["failed"] is not None for outcome in outcomes.values())
         self.failures: set[StudyRun] = set()
         # If the study was interrupted, its unfinished runs are resumed. Count the iterations that they have already
         # completed.
@@ -59,7 +59,7 @@ class StudyProgress(StudyReporter):
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         self.done.add(run)
         self.iterations[run] = outcome["iterations"] or self.iterations[run]
-        self.broke_down += outcome["failed"] is not None
+        self.failed_runs += outcome["failed"] is not None
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         self.failures.add(run)
@@ -100,7 +100,7 @@ class StudyProgress(StudyReporter):
         """Return the state of the study as text: `4 of 9 runs done, 2 running, 3 waiting  12 min 3 s left`."""
         waiting = len(self.totals) - len(self.done) - len(self.failures) - len(self.running)
         parts = [f"{len(self.done)} of {plural(len(self.totals), 'run')} done"]
-        parts += [f"{self.broke_down} broke down"] if self.broke_down else []
+        parts += [f"{self.failed_runs} failed"] if self.failed_runs else []
         parts += [f"{len(self.failures)} failed"] if self.failures else []
         parts += [f"{len(self.running)} running", f"{waiting} waiting"]
         left = self.seconds_left()
@@ -205,9 +205,9 @@ def _iteration(rows: list[dict[str, Any]]) -> int:
 
 
 def format_outcome(outcome: dict[str, Any]) -> str:
-    """Return the outcome of a run as text: `done`, `broke down, REASON` or `ended at iteration 60: REASON`."""
+    """Return the outcome of a run as text: `done`, `failed, REASON` or `ended at iteration 60: REASON`."""
     if outcome["failed"] is not None:
-        return f"broke down, {outcome['failed'].partition('. ')[0]}"
+        return f"failed, {outcome['failed'].partition('. ')[0]}"
     if outcome["stop_reason"] is not None:
         return f"ended at iteration {outcome['iterations']}: {outcome['stop_reason']}"
     return "done"

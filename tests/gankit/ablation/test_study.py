@@ -177,8 +177,8 @@ def test_effects_without_failed_pairs_are_marked(tmp_path):
     }
     write_runs(study, values, failed=[("with-r1", seed) for seed in (1, 2, 4)])
     comparison = compare(study)
-    assert [row[5] for row in cells(comparison)] == ["higher", "higher, in 2 of 5 seeds; others broke down"]
-    assert "with r1: 3 of 5 broke down (seeds 1, 2, 4); they are not compared." in notes(comparison)
+    assert [row[5] for row in cells(comparison)] == ["higher", "higher, in 2 of 5 seeds; others failed"]
+    assert "with r1: 3 of 5 failed (seeds 1, 2, 4); they are not compared." in notes(comparison)
 
 
 def test_pairs_that_differ_in_length_or_lack_a_metric_are_listed(tmp_path):

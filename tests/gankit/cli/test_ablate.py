@@ -177,10 +177,10 @@ def test_a_run_that_breaks_down_is_counted_and_the_others_are_compared(gankit, t
     breaks_one = "breaks_one.use=./toy.py:BreaksOne"
     answer = gankit("ablate", "toy.toml", "--add", breaks_one, SCORED, "--seeds", "0,1", "--out", "s")
     assert answer.code == 0, answer.err
-    assert re.search(r"BreaksOne, seed 1: broke down, iteration 4: the discriminator's .*\bis nan", answer.out)
-    assert "with breaks_one.use=./toy.py:BreaksOne: 1 of 2 broke down (seed 1); they are not compared." in answer.out
+    assert re.search(r"BreaksOne, seed 1: failed, iteration 4: the discriminator's .*\bis nan", answer.out)
+    assert "with breaks_one.use=./toy.py:BreaksOne: 1 of 2 failed (seed 1); they are not compared." in answer.out
     assert [row["effect"]["pairs"] for row in effects(toy / "s")] == [1, 1]
-    assert "| no interval, in 1 of 2 seeds; others broke down |" in (toy / "s" / "table.md").read_text()
+    assert "| no interval, in 1 of 2 seeds; others failed |" in (toy / "s" / "table.md").read_text()
 
 
 def test_a_bug_in_one_trick_leaves_a_table_of_the_others_and_can_be_fixed(gankit, toy, this_process):

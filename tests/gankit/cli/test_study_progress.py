@@ -55,7 +55,7 @@ def test_the_display_fits_its_terminal_and_shows_the_time_left(study, clock, wid
     assert "60/100 20 s left" in lines[1]
     assert "0 of 8 runs done, 2 running, 6 waiting" in " ".join(" ".join(lines).split())
     progress.ended(first, {"iterations": 60, "stop_reason": None, "failed": "iteration 60: it is nan. Help"})
-    assert progress.state().startswith("1 of 8 runs done, 1 broke down")
+    assert progress.state().startswith("1 of 8 runs done, 1 failed")
     progress.stopping()
     assert " ".join(" ".join(lines_of(progress)).split()).endswith(STOPPING)
 
