@@ -208,8 +208,8 @@ def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw
             safe = key == "data" or isinstance(value, bool | int | float | None) or value == default
             if not safe and name not in settings_from_user(changes, key):
                 raise InputError(
-                    f"{target} names {key}.{name} = {value}, which may run code; if you trust the file, add --trust, or "
-                    f"name your own: {key}.{name}=..."
+                    f"{target} names {key}.{name} = {value}, which may run code; if you trust the file, add "
+                    f"--trust, or name your own: {key}.{name}=..."
                 )
 
 

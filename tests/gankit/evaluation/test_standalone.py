@@ -217,10 +217,10 @@ def test_a_generator_file_imports_no_code_and_downloads_nothing(untrusted, tmp_p
 def test_a_generator_file_names_no_path_of_a_network(untrusted, ring, use):
     net = str(ring.path / "net.pt")
     file = untrusted(extractor={"use": use, "path": net})
-    with pytest.raises(InputError, match=r"names extractor\.path = .*net\.pt, which may lead to code; .*--trust"):
+    with pytest.raises(InputError, match=r"names extractor\.path = .*net\.pt, which may run code; .*--trust"):
         evaluate(file, None, {})
     # If the user chooses the same plugin, the path still comes from the file.
-    with pytest.raises(InputError, match="may lead to code"):
+    with pytest.raises(InputError, match="may run code"):
         evaluate(file, None, {"extractor": {"use": use}})
     with pytest.raises(ImportedError):
         evaluate(file, None, {}, trust=True)
