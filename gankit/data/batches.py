@@ -264,7 +264,8 @@ class PrefetchedBatches:
                 items = self.batches.next_several(self.depth)
                 if self.pin:
                     items = [self._pin_memory(*item) for item in items]
-            except BaseException as error:  # put into the queue, so that `next` raises it in the training thread
+            except BaseException as error:
+                # The exception goes into the queue, so that `next` raises it in the training thread.
                 items = [error]
             for item in items:
                 if not self.stopping.is_set():

@@ -101,8 +101,7 @@ def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[byt
 
 def _image_block(frame: Image.Image) -> bytes:
     """Return the bytes of one GIF frame: an image descriptor, a local colour table and the compressed pixels."""
-    # Octree quantisation is used because it keeps colours of only a few pixels. Median cut, Pillow's default, loses
-    # such colours.
+    # Octree quantisation keeps colours that occur in only a few pixels. Median cut, Pillow's default, loses them.
     indexed = frame if frame.mode == "L" else frame.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
     # Pillow writes a complete GIF of this frame. Its colour table and its pixels are copied below.

@@ -118,7 +118,7 @@ BASES: dict[Kind, type[_ModulePlugin]] = {
     "discriminator": _ModuleDiscriminator,
     "extractor": _ModuleExtractor,
 }
-"""Base class of the wrapper for each kind of plugin that a plain `nn.Module` can be used as."""
+"""Base class of the wrapper that makes a plain `nn.Module` a plugin, for each kind that supports this."""
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

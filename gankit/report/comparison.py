@@ -289,7 +289,7 @@ def format_ending(run: RunRecord) -> str:
 class RepeatedWarning:
     """A warning that a plugin gave during training, and all iterations at which the warning occurred."""
 
-    sentence: str  # text of the warning at its newest iteration
+    sentence: str  # text of the warning at the last iteration at which it was logged
     iterations: list[int]
 
 

@@ -33,7 +33,7 @@ ALWAYS_ALLOWED = 3
 """Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
 
 MAX_NAMED = 5
-"""Maximum number of unusable files that a message names."""
+"""Maximum number of unusable files that are listed in one error message or warning."""
 
 SLOW = 10.0
 """Decoding time in seconds above which a message recommends `gankit prepare`."""

@@ -77,7 +77,7 @@ class Neighbours(NamedTuple):
     """For each k, (K,): number of generated images in a real image's ball, summed over all real images."""
 
     fake_to_real: Tensor
-    """For each generated image, (M,): the distance to its nearest real image."""
+    """Distance of each generated image to its nearest real image, (M,)."""
 
     real_to_real: Tensor
     """For each real image, (N,): the distance to its nearest other real image."""
