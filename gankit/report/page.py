@@ -169,9 +169,8 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 def severity(run: RunRecord) -> str:
     """Return the severity of a run: `good`, `warning` or `error`. A run with warnings is never `good`."""
-    ended = SEVERITY.get(
-        run.ending.state, "error"
-    )  # an older gankit version may have written a state that is not in the table
+    # An older version of gankit may have written a state that is not in the table.
+    ended = SEVERITY.get(run.ending.state, "error")
     return "warning" if ended == "good" and run.warnings else ended
 
 
