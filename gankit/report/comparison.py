@@ -83,9 +83,9 @@ def distinct_names(groups: Sequence[Group]) -> list[Group]:
 
 
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the key and code of the first plugin whose code differs between `namesakes`: `loss of source 3f2a91c0`.
+    """Return a text that distinguishes a group from the other groups with the same name, which are `namesakes`.
 
-    `namesakes` are the groups with the same name.
+    It names the first plugin whose code differs between them, and its code: `loss of source 3f2a91c0`.
     """
     plugins = differing_plugins([run for other in namesakes for run in other.runs])
     return " ".join(f"{plugin[0]} of {group.runs[0].code.get(plugin, 'unknown code')}" for plugin in plugins[:1])

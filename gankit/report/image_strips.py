@@ -28,9 +28,9 @@ Images are left out or downsized to stay below this size.
 """
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
-"""Pairs (number of iterations, longer side of an image in pixels), in decreasing order.
+"""Fallback limits (number of iterations, longer side of an image in pixels), in decreasing order.
 
-They are used if the page would be too large with the images of more iterations.
+If the report page is too large with one pair, the next pair is tried.
 """
 
 JPEG_QUALITY = 85
@@ -93,7 +93,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield pairs (number of iterations, longer side of an image in pixels), in decreasing order of the page size."""
+    """Yield pairs (number of iterations, longer side of an image in pixels). The largest page comes first."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE

@@ -51,7 +51,7 @@ class Interrupt:
             self.requested, self._last_signal = True, time.monotonic()
             self.on_request()
         elif time.monotonic() - self._last_signal > self.DEBOUNCE_SECONDS:
-            # The second signal may also arrive twice. Reset the time, so that its duplicate is ignored.
+            # The second signal may be delivered twice, like the first. Store its time, so that a duplicate is ignored.
             self._last_signal = time.monotonic()
             if self.leave is not None:
                 # `leave` sets its own signal handlers, so __exit__ must not restore the previous ones.

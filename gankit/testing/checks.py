@@ -248,7 +248,7 @@ def check_dataset(dataset: Dataset) -> None:
 
 
 def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
-    """Check that metrics are finite and repeatable, and that their computation does not change the run. Return them.
+    """Check that metrics are finite and repeatable, and that computing them does not change the run. Return the values.
 
     A metric plugin is tested with the pixels as features. An extractor plugin is tested with one simple metric.
     """

@@ -182,9 +182,9 @@ def _resumed_run(
         reporter.informed(f"resuming from {checkpoint}")
         if (then := verify(checkpoint).get("ranks", 1)) != ranks.size:
             reporter.informed(_changed_ranks(run, then))
-        # The checkpoint may contain a plugin's reason to stop. If the directory records that the run stopped for this
-        # reason, the user now wants to train further, so the reason is cleared. If the process was killed before the
-        # stop was recorded, the reason is kept, and the run stops again.
+        # The checkpoint may contain a plugin's reason to stop. If the run directory records this stop, the user has
+        # resumed a stopped run on purpose, so the reason is cleared. Otherwise the process was killed before the stop
+        # was recorded. Then the reason is kept, and the run stops again.
         if directory.has_stopped_at(run.iteration):
             run.stop_reason = None
     elif damaged:

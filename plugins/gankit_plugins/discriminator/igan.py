@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, groups * wider, H // 2, W // 2) for x (B, groups * channels, H, W)."""
+        """Return feature maps of half the size for x, (B, groups * channels, H, W). Each group has `wider` channels."""
         return self.activation(self.long_way(x) + self.short_cut(x))
 
 

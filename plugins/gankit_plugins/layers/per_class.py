@@ -16,7 +16,10 @@ from gankit import InputError
 
 
 class Route(NamedTuple):
-    """Row and channel group of each image of a batch, in the input of the combined network."""
+    """Position of each image of a batch in the input of the combined network, which holds the networks of all classes.
+
+    The channel group is the image's class, and the row is its index among the images of this class.
+    """
 
     slots: Tensor
     """Index of each image in the flattened (rows, N) layout, (B,) int64: row * N + class, for N classes."""

@@ -107,8 +107,8 @@ class SpectralNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module) -> nn.Module:
-        # Return the layer unchanged. `wrap_network` normalises all layers later, also those for which networks do not
-        # call this hook.
+        # Return the layer unchanged. `wrap_network` normalises all layers later, including layers that
+        # were built without a call to this hook.
         return layer
 
     @hookimpl
