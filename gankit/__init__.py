@@ -1,7 +1,7 @@
 """gankit: a plugin-based toolkit for generative adversarial networks.
 
-This package exports the classes and functions for plugins, and `Session`, `train` and `resume` for scripts and
-notebooks. Each name is imported at its first use, so that `gankit --help` does not import torch.
+For plugin authors, this package exports `Plugin`, `hookimpl` and related classes. For scripts and notebooks, it exports
+`Session`, `train` and `resume`. Each name is imported at its first use, so that `gankit --help` does not import torch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gankit.version import API_VERSION as API_VERSION
 from gankit.version import __version__ as __version__
 
-if TYPE_CHECKING:  # `X as X` marks a name as re-exported.
-    # isort is disabled, because it would write a separate import statement for each name.
+if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
+    # Disable isort, because it would write a separate import statement for each name.
     # isort: off
     from gankit.api import Session as Session, Trained as Trained, resume as resume, train as train
     from gankit.data.prepared import read_prepared as read_prepared
@@ -59,7 +59,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # hidden from type checkers, because with `__getattr__` they would accept any name
+if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:
@@ -67,6 +67,6 @@ if not TYPE_CHECKING:  # hidden from type checkers, because with `__getattr__` t
         from gankit.suggest import new_name
 
         if (new := new_name(name, _HOME)) is not None:
-            # Raise ImportError, because `from gankit import NAME` would replace the message of an AttributeError.
+            # Raise ImportError, because `from gankit import NAME` discards the message of an AttributeError.
             raise ImportError(f"gankit.{name} is called gankit.{new} now")
         raise AttributeError(f"module 'gankit' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Python API for scripts and notebooks. The recipes and results are the same as on the command line."""
+"""Python API for scripts and notebooks. Recipes and results are the same as with the command-line interface."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from gankit.training.update import train_iteration
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of a run that has ended."""
+    """Result of a run that has ended, returned by `train` and `resume`."""
 
     path: Path
-    """Run directory, with the same files as after `gankit run`."""
+    """Run directory. It contains the same files as after `gankit run`."""
 
     iterations: int
     seconds: float
-    """Duration of the run in this process, in seconds. Earlier processes of a resumed run are not included."""
+    """Training time in this process, in seconds. For a resumed run, earlier processes are not included."""
 
     stop_reason: str | None
     """Reason given by the plugin that ended the run early, or None if no plugin ended it."""
@@ -48,11 +48,11 @@ class Trained:
     """Warnings about the recipe and the run."""
 
     metrics: dict[str, float]
-    """Metrics of the last evaluation in this process, by name."""
+    """Metrics of the last evaluation in this process, by name. Empty if there was no evaluation."""
 
     @property
     def generator_file(self) -> Path:
-        """File with the generator and everything that is needed to draw samples from it."""
+        """File with the trained generator and all data that is needed to draw samples from it."""
         return RunDir(self.path).generator_file
 
 
@@ -64,8 +64,8 @@ def train(
 ) -> Trained:
     """Train from a recipe and write the same files as `gankit run`.
 
-    After Ctrl-C, the current iteration is finished, a checkpoint is written, and KeyboardInterrupt is raised. `resume`
-    continues the run.
+    After Ctrl-C, this function finishes the current iteration, writes a checkpoint and raises KeyboardInterrupt. Call
+    `resume` to continue the run.
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
@@ -97,7 +97,7 @@ def resume(run: str | Path, overrides: Iterable[str] = ()) -> Trained:
 
 
 def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-    """Load a recipe from a file, or a bundled recipe by its name. A `Recipe` is returned unchanged.
+    """Load a recipe from a file, or a bundled recipe by its name. Return a `Recipe` object unchanged.
 
     Raises:
         InputError: there is no such recipe, or overrides are given for a `Recipe`.
@@ -110,10 +110,10 @@ def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Ite
 
 
 class Session:
-    """Training run in this process, without a run directory. `save` writes the generator to a file.
+    """Training run without a run directory, for scripts and notebooks. Call `save` to write the generator to a file.
 
     Each session has its own random state, so several sessions can be trained alternately. Use a session as a context
-    manager, so that plugins close their files:
+    manager. At the end of the `with` block, the session closes the files of its plugins:
 
         with Session("igan_vn") as session:
             session.train(100)
@@ -141,7 +141,7 @@ class Session:
             before.restore(device)
 
     def train(self, iterations: int | None = None) -> Session:
-        """Train for more iterations. Stop early if a plugin ends the run.
+        """Train for more iterations, and return the session. Stop early if a plugin ends the run.
 
         Args:
             iterations: number of additional iterations, or None to train until `train.iterations` is reached.
@@ -165,7 +165,7 @@ class Session:
 
     @contextmanager
     def _random_state(self) -> Iterator[None]:
-        """Run a block with the random state of this session, then restore the random state of the process."""
+        """Run the `with` block with the random state of this session, then restore the random state of the process."""
         device, before = self.run.device, RandomState.capture(self.run.device)
         self._random.restore(device)
         try:
@@ -222,10 +222,10 @@ class Session:
         return sampler.sample(count, seed, _class_index(sampler, count, wanted))
 
     def grid(self, count: int = 64, wanted: str | int | None = None, seed: int = 0) -> Image.Image:
-        """Return an image grid with about `count` samples, with the same layout as from `gankit sample`.
+        """Return an image grid with about `count` samples, in the same layout as `gankit sample`.
 
-        For a conditional generator without `wanted`, each row shows one image class. The arguments and
-        errors are the same as those of `images`.
+        If the generator is conditional and `wanted` is None, each row shows one image class. The arguments and errors
+        are the same as for `images`.
         """
         sampler = Sampler.of_run(self.run)
         count, columns, labels, names = grid_layout(sampler, count, _class_index(sampler, count, wanted))

@@ -1,4 +1,4 @@
-"""Exceptions that are reported to the user. Each exception class defines the exit code of the command."""
+"""Exceptions that gankit reports to the user. Each exception class defines the exit code of the command."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from pathlib import Path
 
 
 class GankitError(Exception):
-    """Failure during a run, such as a full disk or a loss that became NaN."""
+    """Base class of gankit's exceptions. The base class itself is used for failures of a run, such as a full disk."""
 
     exit_code = 1
 
     rank = 0
-    """Number of the rank that reports the error, if several ranks train together."""
+    """Rank that reports the error, if several ranks train together."""
 
 
 class NonFiniteError(GankitError):
-    """Error for a loss or a parameter that is NaN or infinite. The same run would fail again if it were repeated."""
+    """Error for a loss or a parameter that is NaN or infinite. A repetition of the run would fail again."""
 
 
 class InputError(GankitError, ValueError):
-    """Error for user input that cannot be used: a recipe, a folder, a file or an option."""
+    """Error for invalid user input: a recipe, a folder, a file or an option."""
 
     exit_code = 2
 
 
 class PluginError(InputError):
-    """Error for a plugin that is missing or faulty, or that cannot be used at its place in the recipe."""
+    """Error for a plugin that is missing, faulty, or of the wrong kind for its key in the recipe."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Mistake in a recipe."""
+    """One mistake in a recipe: the key and the message."""
 
     key: str
     """Key of the setting in the recipe, such as `train.iterations`."""
@@ -43,7 +43,7 @@ class Problem:
 
 
 class RecipeError(InputError):
-    """Error that lists all mistakes in one recipe. Its message has one line for each mistake."""
+    """Error for a recipe with mistakes. Its message has one line for each mistake."""
 
     def __init__(self, source: Path | str, problems: list[Problem]) -> None:
         self.source = source
@@ -53,7 +53,7 @@ class RecipeError(InputError):
 
 @contextmanager
 def recipe_errors(source: Path | str, key: str) -> Iterator[None]:
-    """Catch a ValueError from the block, and raise a RecipeError for the key `key` of the recipe `source` instead."""
+    """Convert a ValueError in the `with` block to a RecipeError for the key `key` of the recipe `source`."""
     try:
         yield
     except RecipeError:

@@ -1,4 +1,4 @@
-"""Formatting of numbers and durations as text, and first lines of docstrings."""
+"""Functions that format numbers and durations as text, and `first_line`, which reads a docstring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as text with three decimals, or in scientific notation if it is very small or large.
+    """Return a number as text with three decimals, or in scientific notation if the number is very small or large.
 
     Examples: `0.693`, `1.20e-05`, `3.00e+07`.
     """

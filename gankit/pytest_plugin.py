@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from gankit.training.run import TrainingRun
 
-# gankit.testing is imported inside each fixture, so that a test suite without these fixtures does not import torch.
+# Each fixture imports gankit.testing itself, so that a test suite without these fixtures does not import torch.
 
 
 @pytest.fixture

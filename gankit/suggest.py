@@ -1,4 +1,4 @@
-"""Suggestions for unknown names: the new name if the name has been renamed, otherwise the most similar known name."""
+"""Suggestions for unknown names: the new name of a renamed setting or class, otherwise the most similar name."""
 
 from __future__ import annotations
 
@@ -40,19 +40,23 @@ RENAMED = {
     "shown_fake": "fake_inputs",
     "shown_real": "real_inputs",
 }
-"""Table from old names to new names. One old name may have several new names, separated by a space."""
+"""New name of each renamed thing, by its old name. One old name may have several new names, separated by a space."""
 
 
 def new_name(word: str, words: Iterable[str]) -> str | None:
-    """Return the first new name of the old name `word` that is in `words`, or None if there is none."""
+    """Return the new name of the renamed `word`, or None if `words` does not contain a new name of it."""
     return next((new for new in RENAMED.get(word, "").split() if new in words), None)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return a hint: `"did you mean 'x'? "` or `"it is called 'x' now; "`. Return "" if no known name is similar."""
+    """Return a hint for the unknown name `word`, to be added to an error message.
+
+    The hint is `"it is called 'x' now; "` for a renamed thing, `"did you mean 'x'? "` if `words` contains a similar
+    name, and otherwise an empty string.
+    """
     known = list(words)
     if (new := new_name(word, known)) is not None:
         return f"it is called {new!r} now; "
-    # Short names need less similarity: `rl` and `r1` share only half of their characters.
+    # Use a lower cutoff for short names, because `rl` and `r1` share only half of their characters.
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6 if len(word) > 3 else 0.5)
     return f"did you mean {close[0]!r}? " if close else ""

@@ -26,12 +26,12 @@ class Row:
 
     adjusted_p: float | None  # p-value after Holm's correction; None if there is no confidence interval
     verdict: Verdict
-    failed: int  # number of seeds that are not compared, because a run with or without the trick failed with NaN
+    failed: int  # number of seeds left out, because a run with or without the trick failed with a NaN or infinite value
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs of a variant that lack a usable value for a metric, and the reason."""
+    """Runs of a variant without a finite value of a metric at the last iteration, and the reason."""
 
     metric: str
     variant: str
@@ -41,7 +41,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Cost:
-    """Training time per iteration with a trick, divided by the time without it."""
+    """Training cost of a trick: time per iteration with the trick, divided by the time without the trick."""
 
     trick: str
     ratio: Effect | None  # None if no seed has a measured time both with and without the trick
@@ -53,20 +53,20 @@ class StudyComparison:
 
     rows: list[Row]
     costs: list[Cost]
-    ended: int  # number of runs that have ended, including those that failed with NaN
+    ended: int  # number of runs that have ended, including runs that failed with a NaN or infinite value
 
-    runs: int  # number of runs in the study, including those that have not ended
+    runs: int  # number of runs in the study, including runs that have not ended
     seeds: list[int]
     failed: dict[str, list[int]]  # for each variant, seeds of the runs whose loss or parameters became NaN or infinite
 
     ended_early: dict[str, list[int]]  # for each variant, seeds of the runs that a plugin ended early
 
-    unequal: dict[str, list[int]]  # for each trick, seeds whose runs with and without it ended at different iterations
+    unequal: dict[str, list[int]]  # seeds whose runs with and without a trick ended at different iterations, by trick
     left_out: list[LeftOut]
 
     @property
     def comparisons(self) -> int:
-        """Number of rows with a confidence interval."""
+        """Number of rows with a confidence interval. Holm's correction depends on this number."""
         return sum(row.effect.p is not None for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,10 +76,10 @@ class StudyComparison:
 
 @dataclass(frozen=True)
 class _Result:
-    """Metrics and speed of a run that ended without an error."""
+    """Metrics and training time of a run that ended without an error."""
 
     iterations: int
-    metrics: dict[str, MetricValue]  # metrics at the last iteration, by name; only these are compared
+    metrics: dict[str, MetricValue]  # metrics at the last iteration, by name; earlier values are not compared
 
     earlier: set[str]  # names of the metrics that were computed before the last iteration
     seconds: float | None
@@ -90,7 +90,7 @@ class _Result:
         return result.value if result is not None and math.isfinite(result.value) else None
 
 
-Results = dict[tuple[str, int], _Result]  # result of each run; the key is (folder of the variant, seed)
+Results = dict[tuple[str, int], _Result]  # result of each run, by (folder name of the variant, seed)
 
 Pair = tuple[_Result, _Result]  # results of two runs with the same seed: first without a trick, then with it
 
@@ -98,11 +98,11 @@ Pair = tuple[_Result, _Result]  # results of two runs with the same seed: first 
 def compare(study: Study) -> StudyComparison:
     """Compare the runs with and without each trick, by their metrics at the last iteration.
 
-    Runs that have not ended are left out. Runs that failed with NaN are counted but not compared, even if they have
-    metrics from earlier iterations.
+    Runs that have not ended are left out. Runs that failed with a NaN or infinite value are counted but not compared,
+    even if they have metrics from earlier iterations.
 
     Raises:
-        InputError: two runs computed a metric with different protocols.
+        InputError: two runs computed a metric with different protocols, for example with different numbers of images.
     """
     results: Results = {}
     failed: dict[str, list[int]] = {}
@@ -146,14 +146,17 @@ def compare(study: Study) -> StudyComparison:
 
 
 def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
-    """Return two results for each seed: without and with the variant's trick. Seeds that lack a result are omitted."""
+    """Return two results for each seed: without and with the variant's trick.
+
+    A seed is omitted if one of its two results is missing.
+    """
     without, with_trick = (study.base, variant) if variant.adds else (variant, study.base)
     both = {seed: (results.get((without.folder, seed)), results.get((with_trick.folder, seed))) for seed in study.seeds}
     return {s: (before, after) for s, (before, after) in both.items() if before is not None and after is not None}
 
 
 def _left_out(study: Study, results: Results) -> list[LeftOut]:
-    """Return, for each metric, the runs in which it is not finite or was not computed at the last iteration."""
+    """Return the runs that have no finite value of a metric at the last iteration, grouped by metric and reason."""
     seeds: dict[tuple[str, str, Reason], list[int]] = {}
     for variant in study.variants:
         for seed in study.seeds:
@@ -168,7 +171,7 @@ def _left_out(study: Study, results: Results) -> list[LeftOut]:
 
 
 def _check_protocols(study: Study, results: Results) -> None:
-    """Check that each metric has the same protocol in all runs, or raise InputError."""
+    """Raise InputError if two runs computed the same metric with different protocols."""
     first: dict[str, tuple[str, str]] = {}
     for (folder, seed), result in results.items():
         for name, metric in result.metrics.items():

@@ -13,7 +13,7 @@ from gankit.storage.atomic_io import disk_errors
 
 CORES_PER_RUN = 2
 """Default number of CPU cores for each run. With one core per run, more runs would train at the same time and
-need more memory. With more than two, the threads of a small network would mostly wait for each other."""
+need more memory. With more than two cores, the threads of a small network would mostly wait for each other."""
 
 
 def available_cores() -> int:
@@ -27,19 +27,22 @@ def default_jobs(gpus: int) -> int:
 
 
 def threads_per_run(jobs: int) -> int:
-    """Return the number of threads for each run: OMP_NUM_THREADS if set, otherwise the CPU cores divided by `jobs`."""
+    """Return the number of CPU threads for each run.
+
+    Use OMP_NUM_THREADS if it is set. Otherwise, divide the number of CPU cores by `jobs`, the number of parallel runs.
+    """
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else max(1, available_cores() // jobs)
 
 
 def visible_gpus(count: int) -> list[str]:
-    """Return the identifiers of the first `count` visible GPUs, in the form used by CUDA_VISIBLE_DEVICES."""
+    """Return the identifiers of the first `count` visible GPUs, as used in CUDA_VISIBLE_DEVICES: `["0", "1"]`."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     return given.split(",")[:count] if given else [str(number) for number in range(count)]
 
 
 def worker_command(run: StudyRun) -> list[str]:
-    """Return the command that starts the process of a run, as a list of arguments."""
+    """Return the command that starts the process of a run, as a list of arguments for `subprocess.Popen`."""
     files = [str(path.absolute()) for path in (run.recipe_file, run.path)]
     return [sys.executable, "-m", "gankit.ablation.worker", files[0], str(run.seed), files[1]]
 
@@ -49,8 +52,8 @@ def start_worker(
 ) -> subprocess.Popen[bytes]:
     """Start the process of a run in the working directory `folder`, and write its stdout and stderr to `output`.
 
-    The run stops when its stdin is closed. The process is started in a new session, so that Ctrl-C sends a signal only
-    to the study's process. The study then stops each run once.
+    To stop the run, close the stdin of the process. The process runs in a new session, so it does not receive the
+    signal of Ctrl-C. Only the study's process receives this signal, and then stops each run.
     """
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +71,7 @@ def start_worker(
 
 
 def close(stream: IO[bytes] | None) -> None:
-    """Close a pipe of a process. Do nothing if `stream` is None."""
+    """Close a pipe to a process. Do nothing if `stream` is None."""
     if stream is not None:
         stream.close()
 
@@ -77,8 +80,8 @@ def close(stream: IO[bytes] | None) -> None:
 class LocalExecutor:
     """Executor that trains up to `jobs` runs at a time on this machine, each with `threads` CPU threads.
 
-    The runs are distributed over `gpus`, a list of GPU identifiers: CUDA_VISIBLE_DEVICES is set to one of them for each
-    run. If `gpus` is empty, CUDA_VISIBLE_DEVICES is not changed.
+    `gpus` is a list of GPU identifiers. For each run, the executor sets CUDA_VISIBLE_DEVICES to one of these GPUs. If
+    `gpus` is empty, CUDA_VISIBLE_DEVICES is not changed.
     """
 
     jobs: int

@@ -1,8 +1,8 @@
 """Executor that trains the runs of a study on a Ray cluster.
 
-For each run, a Ray task starts the process `gankit.ablation.worker`, as on a single machine, and waits until it ends.
-The study's folder must be accessible at the same path on all machines. Every machine needs gankit, the
-same plugins, and the data at the path in the recipe.
+For each run, a Ray task starts a process with the module `gankit.ablation.worker` and waits until the process ends.
+The study's folder must be accessible at the same path on all machines. Every machine needs gankit, the same plugins,
+and the data at the path in the recipe.
 """
 
 import logging
@@ -17,19 +17,19 @@ from gankit.ablation.study import StudyRun
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 
-# Environment variables of Ray. They disable telemetry and set longer timeouts than Ray's defaults, which are too short
-# for a busy machine.
+# Environment variables of Ray. They disable telemetry and increase timeouts, because Ray's default timeouts are too
+# short for a busy machine.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
 }
 
-TASK_POLL_SECONDS = 0.2  # interval, in seconds, at which a task checks whether its run's process has ended
+TASK_POLL_SECONDS = 0.2  # interval, in seconds, at which a Ray task checks whether the process of its run has ended
 
-START_POLL_SECONDS = 1.0  # minimum interval, in seconds, between two checks of which runs have started
+START_POLL_SECONDS = 1.0  # minimum time, in seconds, between two checks for newly started runs
 
-FOLDER_NOT_VISIBLE = -1000  # exit code that a task returns if its machine cannot access the study's folder
+FOLDER_NOT_VISIBLE = -1000  # exit code that a Ray task returns if its machine cannot access the study's folder
 
 
 def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
@@ -41,7 +41,7 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
         return FOLDER_NOT_VISIBLE
     # The run starts in the folder in which the user started the study. Data paths in the recipe may be relative to it.
     cwd = Path(folder) if Path(folder).is_dir() else None
-    # This machine's Python interpreter is used, because its path may differ between the machines of the cluster.
+    # Use the Python interpreter of this machine, because its path may differ between the machines of the cluster.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
         # Poll the process, because Ray cancels a task with a KeyboardInterrupt, which a blocking `wait` would delay.
@@ -96,7 +96,7 @@ class RayExecutor:
         return True
 
     def start(self, run: StudyRun) -> None:
-        # `running` takes the output file as a sign that the run has started, so delete the file of an earlier process.
+        # `running` lists a run once its output file exists, so delete the output file of an earlier process.
         run.output_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
@@ -116,7 +116,7 @@ class RayExecutor:
         return [(runs[task], self._result(task, runs[task])) for task in ready]
 
     def _result(self, task: Any, run: StudyRun) -> int | GankitError:
-        """Return the exit code of a run whose Ray task has ended, or an error if there is no exit code."""
+        """Return the exit code of a run whose Ray task has ended, or an error if the run was lost or did not start."""
         try:
             code: int = self.ray.get(task)
         except self.ray.exceptions.TaskCancelledError:
@@ -141,6 +141,9 @@ class RayExecutor:
 
 
 def error_summary(error: Exception) -> str:
-    """Return the line of a Ray error that names its cause: the last line if it has a traceback, otherwise the first."""
+    """Return the line of a Ray error message that names the cause.
+
+    If the message contains a traceback, this is the last line. Otherwise, it is the first line.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1] if any(line.startswith("File ") for line in lines) else lines[0]

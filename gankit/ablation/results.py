@@ -12,22 +12,22 @@ from typing import Any
 from gankit.evaluation.protocol import protocol_of
 
 VARIANT_FACTS = ("generator", "labels")
-"""Keys of a metric's protocol that may differ between the variants of a study, because a trick may change them."""
+"""Keys of a metric's protocol that are ignored when variants are compared, because a trick may change their values."""
 
 TAIL_BYTES = 32_768
-"""Number of bytes that are read from the end of a log file. This is enough for many rows."""
+"""Number of bytes that `read_last_rows` reads from the end of a log file. They contain many rows."""
 
 
 @dataclass(frozen=True)
 class MetricValue:
-    """Value of a metric, which may be NaN, and the protocol with which it was computed."""
+    """Value of a metric, which may be NaN, and its protocol: the settings and data with which it was computed."""
 
     value: float
     protocol: str  # protocol as a JSON string, without the keys in `VARIANT_FACTS`
 
 
 def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:
-    """Return the metrics at an iteration, by name. If a metric was computed twice, return the newer value."""
+    """Return the metrics at an iteration, by name. If a metric has two values, use the newer value."""
     newest: dict[str, MetricValue] = {}
     for row in rows:
         if row["iteration"] == iteration:
@@ -47,10 +47,10 @@ def _protocol(row: dict[str, Any], name: str) -> str:
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
     """Return the median training time per iteration, in seconds, or None if the log has no times.
 
-    Each time is measured between two consecutive log rows with losses. Few of these intervals include the writing of a
-    grid or a checkpoint, so the median is hardly affected. The time until the first row includes the slow start of
-    training, so it is used only if there is no other interval. An interval that contains a resume is ignored, because
-    the recorded time restarts at 0.
+    The median is taken over the intervals between consecutive log rows with losses. It is robust to the few intervals
+    in which a grid or a checkpoint was written. The time until the first row includes the slow start of training, so
+    it is used only if there is no other interval. An interval in which the run was resumed is ignored, because the
+    time in the log restarts at 0.
     """
     times = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]
     paces = [
@@ -64,7 +64,7 @@ def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
 
 
 def read_last_rows(log_file: Path) -> list[dict[str, Any]]:
-    """Return the last rows of a run's log without reading the whole file. A run may still be writing to it."""
+    """Return the last rows of a run's log without reading the whole file. The run may still be writing to the file."""
     if not log_file.exists():
         return []
     with open(log_file, "rb") as file:

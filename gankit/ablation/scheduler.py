@@ -1,4 +1,4 @@
-"""Scheduler of a study. It trains all runs of the study that have not ended."""
+"""Scheduler of an ablation study. It starts the runs that have not ended and handles runs that fail."""
 
 import re
 import signal
@@ -14,17 +14,20 @@ from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 from gankit.runtime.signals import Interrupt
 
-POLL_SECONDS = 0.1  # interval in seconds between two checks of the state of the runs
+POLL_SECONDS = 0.1  # interval, in seconds, at which `run_study` checks the state of the runs
 
 STOP_CODES = (INTERRUPTED, -signal.SIGTERM)
-"""Exit codes of a stopped run: INTERRUPTED if it wrote a checkpoint, -SIGTERM if its training had not started."""
+"""Exit codes of a run that the study stopped.
+
+The code is INTERRUPTED if the run wrote a checkpoint, and -SIGTERM if its training had not started.
+"""
 
 
 class Executor(Protocol):
-    """Interface of executors, as a `typing.Protocol`. An executor trains each run in its own process."""
+    """Interface of an executor, which trains each run of a study in a separate process."""
 
     def has_room(self) -> bool:
-        """Return whether another run can be started."""
+        """Return whether another run can be started now."""
 
     def start(self, run: StudyRun) -> None:
         """Start a run, or submit it to the queue of a cluster."""
@@ -35,7 +38,7 @@ class Executor(Protocol):
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
         """Return the runs that ended since the last call, each with its exit code.
 
-        If a run has no exit code, an error is returned in its place.
+        If a run has no exit code, the method returns an error instead of the code.
         """
 
     def stop(self) -> None:
@@ -52,18 +55,18 @@ class StudyReporter:
         """Update the display. Called every `POLL_SECONDS` seconds with the runs that are training."""
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        """Show that a run has ended: complete, ended early by a plugin, or failed with NaN."""
+        """Show the outcome of a run that has ended: complete, ended early by a plugin, or failed with NaN."""
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
-        """Show that a run has failed for a reason other than NaN."""
+        """Show the error of a run that has failed for a reason other than NaN."""
 
     def stopping(self) -> None:
-        """Show that all runs are being stopped because of a signal, such as Ctrl-C. Called from the signal handler."""
+        """Show a message that the study is stopping after a signal, such as Ctrl-C. Called by the signal handler."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Run that failed for a reason other than NaN, and its error. It is trained again when the study is resumed."""
+    """Run that failed for a reason other than NaN, and its error. A resumed study trains this run again."""
 
     run: StudyRun
     error: GankitError
@@ -71,7 +74,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class StudyEnding:
-    """Result of `run_study`: the runs that failed or were stopped, and the reason if the study ended early."""
+    """Result of `run_study`: the runs that failed or were stopped, and whether the study ended early."""
 
     failures: list[Failure]
     stopped: list[StudyRun]  # runs that were stopped before they were complete
@@ -84,8 +87,8 @@ class StudyEnding:
 def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> StudyEnding:
     """Train all runs of a study that have not ended.
 
-    A run whose loss or parameters became NaN counts as ended. If a run fails with another error, the other runs
-    continue. If runs with and without a trick fail with the same error, all runs are stopped.
+    A run whose loss or parameters became NaN counts as ended. If one run fails with another error, all other runs
+    continue. If a run with a trick and a run without it fail with the same error, all runs are stopped.
     """
     waiting = deque(run for run in study.runs if run.outcome() is None)
     submitted: set[StudyRun] = set()
@@ -124,23 +127,27 @@ def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> Stud
 
 
 def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bool:
-    """Return whether a run of the base variant and one of another variant failed with the same error.
+    """Return whether a run of the base variant and a run of another variant failed with the same error.
 
-    The cause is then independent of the trick, for example a full disk, so all other runs would fail too.
+    The two variants differ only in a trick, so the trick is not the cause. The cause, for example a full disk, would
+    make all other runs fail too.
     """
     base_errors = {_error_kind(failure) for failure in recent_failures if failure.run.variant == base}
     return any(_error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)
 
 
 def _error_kind(failure: Failure) -> str:
-    """Return the error message of a failure, without the paths and numbers that differ between runs."""
+    """Return the error message of a failure without paths and numbers, so that errors of two runs can be compared."""
     folder = failure.run.variant.folder
     text = str(failure.error).replace(f"{folder}/seed-", "").replace(f"{folder}.toml", "")
     return re.sub(r"\d+", "", text)
 
 
 def combined_error(failures: Sequence[Failure]) -> GankitError:
-    """Return one error whose message has a line for each failure: an InputError if all failures are InputErrors."""
+    """Return one error whose message has a line for each failure.
+
+    If all failures are InputErrors, the result is an InputError. Otherwise, it is a GankitError.
+    """
     wrong_input = all(isinstance(failure.error, InputError) for failure in failures)
     lines = [
         f"{failure.run.name}: {failure.error}; after a fix, `gankit ablate {failure.run.study}` trains it again"
@@ -150,7 +157,7 @@ def combined_error(failures: Sequence[Failure]) -> GankitError:
 
 
 def _process_error(run: StudyRun, code: int) -> GankitError:
-    """Return an error that explains why the process of a run failed, from its exit code and its output."""
+    """Return an error with the reason why the process of a run failed, taken from its exit code and its output."""
     file = run.output_file
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

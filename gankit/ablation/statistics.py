@@ -1,12 +1,12 @@
 """Effect of a trick on a metric, with a confidence interval, from differences between runs with the same seed.
 
-Two runs with the same seed start from the same random numbers, so part of the random variation cancels in their
-difference. The confidence interval is that of a paired t-test. It assumes that the n differences are independent and
-normally distributed.
+Two runs with the same seed use the same random numbers at the start, so part of the random variation cancels in their
+difference. The confidence interval is computed as in a paired t-test, which assumes that the n differences are
+independent and normally distributed.
 
 Other methods need more seeds. Bootstrap intervals of three to ten differences are too narrow, as the tests of this
-module show. The smallest p-value of a permutation test is 2 / 2^n, so with five seeds no effect could be significant
-at 5%.
+module show. The smallest p-value of a permutation test is 2 / 2^n. With five seeds, no effect could be significant at
+5%.
 """
 
 import math
@@ -23,13 +23,13 @@ Verdict = Literal["higher", "lower", "higher?", "lower?", "no effect seen", "sam
 
 @dataclass(frozen=True)
 class Effect:
-    """Mean difference, or geometric mean of ratios, with its confidence interval and p-value."""
+    """Effect of a trick: a mean difference or a geometric mean of ratios, with its confidence interval and p-value."""
 
     mean: float
     pairs: int
     low: float | None  # lower end of the interval; None for one pair, or if all differences are equal
     high: float | None
-    p: float | None  # two-sided p-value of the null hypothesis that there is no effect
+    p: float | None  # two-sided p-value for the null hypothesis of no effect
 
 
 def student_t_cdf(t: float, df: int) -> float:
@@ -57,7 +57,7 @@ def student_t_cdf(t: float, df: int) -> float:
 def student_t_quantile(p: float, df: int) -> float:
     """Return the quantile t of Student's t-distribution, where P(T <= t) = p, for 0.5 <= p < 1.
 
-    It is computed by bisection.
+    The quantile is computed by bisection.
     """
     low, high = 0.0, 1.0
     while student_t_cdf(high, df) < p:
@@ -71,10 +71,10 @@ def student_t_quantile(p: float, df: int) -> float:
 def paired_effect(differences: Sequence[float]) -> Effect:
     """Return the mean of the n differences, one for each seed, and its confidence interval.
 
-    The interval is mean -+ t_{n-1} s / sqrt(n). Here s is the standard deviation of the differences, and t_{n-1} is the
-    quantile of Student's t-distribution for n - 1 degrees of freedom. If all differences are equal, s is 0 and
-    no interval is returned, because an interval of zero width would suggest certainty. This happens with metrics that
-    have few possible values, such as the number of modes.
+    The interval is mean +- t_{n-1} s / sqrt(n). Here s is the standard deviation of the differences, and t_{n-1} is the
+    quantile of Student's t-distribution for n - 1 degrees of freedom. If all differences are equal, s is 0 and no
+    interval is returned, because an interval of zero width would suggest certainty. Equal differences occur for
+    metrics with few possible values, such as the number of modes.
 
     Source: Student 1908 (The Probable Error of a Mean), for paired differences.
     """
@@ -89,7 +89,7 @@ def paired_effect(differences: Sequence[float]) -> Effect:
 def ratio_effect(pairs: Sequence[tuple[float, float]]) -> Effect:
     """Return the geometric mean of the ratios first / second, with its confidence interval.
 
-    Both are computed by `paired_effect` from the logarithms of the ratios.
+    `paired_effect` computes the mean and the interval of the logarithms of the ratios. Both are then exponentiated.
     """
     logs = paired_effect([math.log(first / second) for first, second in pairs])
     low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
@@ -97,7 +97,7 @@ def ratio_effect(pairs: Sequence[tuple[float, float]]) -> Effect:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return the p-values, adjusted for multiple comparisons, in the order of `ps`.
+    """Adjust p-values for multiple comparisons with Holm's method. The result has the same order as `ps`.
 
     If no trick has a real effect, the probability that any adjusted p-value is below 0.05 is at most 5%.
 
@@ -113,8 +113,8 @@ def holm(ps: Sequence[float]) -> list[float]:
 def verdict(effect: Effect, adjusted_p: float | None) -> Verdict:
     """Return the verdict on an effect, such as `higher` or `no effect seen`.
 
-    `adjusted_p` is None if the effect has no interval. A `?` marks an effect whose interval excludes zero,
-    but whose adjusted p-value is not significant.
+    `adjusted_p` is the p-value after Holm's correction, or None if the effect has no interval. The verdict `higher?` or
+    `lower?` means that the interval excludes zero, but the adjusted p-value is not significant.
     """
     if effect.low is None or effect.high is None:
         if effect.pairs == 1:

@@ -1,7 +1,11 @@
-"""Folder of a study: its definition, a recipe for each variant, and a run directory for each variant and seed.
+"""Folder of an ablation study: study.json, a recipe for each variant, and a run directory for each variant and seed.
+
+Example:
 
 runs/gaussian_ring/ablation/
-  study.json  recipe.toml  without-r1.toml
+  study.json              variants and seeds of the study
+  recipe.toml             recipe of the base variant
+  without-r1.toml         recipe of the variant without the trick r1
   recipe/seed-0/          a run directory, with outcome.json once the run has ended
   recipe/seed-0.log       stdout and stderr of the process that trains this run
   without-r1/seed-0/
@@ -30,7 +34,7 @@ from gankit.version import __version__
 
 @dataclass(frozen=True)
 class StudyRun:
-    """Run of a study: one variant, trained with one seed."""
+    """Run of an ablation study: one variant of the recipe, trained with one seed."""
 
     variant: Variant
     seed: int
@@ -53,7 +57,7 @@ class StudyRun:
 
     @property
     def outcome_file(self) -> Path:
-        """File with the outcome of the run. It exists only if the run has ended."""
+        """File with the outcome of the run. The file exists only if the run has ended."""
         return self.path / "outcome.json"
 
     @property
@@ -62,15 +66,19 @@ class StudyRun:
         return f"{self.variant.name}, seed {self.seed}"
 
     def outcome(self) -> dict[str, Any] | None:
-        """Return the outcome: `iterations`, `stop_reason` and `failed`. Return None if the run has not ended."""
+        """Return the outcome of the run as a dictionary, or None if the run has not ended.
+
+        The keys are `iterations`, `stop_reason` (why a plugin ended the run early, or None) and `failed` (the error
+        message, or None).
+        """
         return json.loads(self.outcome_file.read_text(encoding="utf-8")) if self.outcome_file.exists() else None
 
 
 class Study:
     """Ablation study, stored in a folder. Each variant is trained with each seed.
 
-    The first variant is the base. The number of CPU threads of a run is recorded, because it affects the rounding of
-    floating-point sums.
+    The first variant is the base, with which all other variants are compared. `threads` is the number of CPU threads of
+    each run. It is recorded, because it affects the rounding of floating-point sums.
     """
 
     def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
@@ -79,7 +87,7 @@ class Study:
 
     @property
     def runs(self) -> list[StudyRun]:
-        """All runs, ordered by seed, so that an interrupted study contains all variants for its first seeds."""
+        """All runs, ordered by seed, so that an interrupted study has trained all variants with its first seeds."""
         return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
@@ -117,11 +125,11 @@ class Study:
     def begin(cls, path: Path, variants: list[Variant], seeds: Sequence[int], threads: int) -> Study:
         """Create a study in a folder, or add variants and seeds to the existing study.
 
-        Lock the folder and write the study to it.
+        The folder is locked until `release` is called, so that only one process trains the study.
         """
         existing = cls.open(path) if cls.exists(path) else None
         if existing is not None:
-            # An existing study is replaced if none of its runs has started.
+            # If no run of the existing study has started, the study is replaced and need not be checked.
             if existing.has_begun():
                 _check_extends(existing, variants, seeds)
                 threads = existing.threads
@@ -148,9 +156,9 @@ class Study:
             for v in self.variants
         ]
         record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
-        # study.json is written first, because it identifies the folder as a study. If the process is killed before the
-        # recipes are written, they are written when the study is resumed. The JSON keys are not sorted, because tricks
-        # are applied in the order of the recipe.
+        # study.json is written first, because it identifies the folder as a study. If the process is then killed, the
+        # recipes are written when the study is resumed. The JSON keys are not sorted, because tricks are applied in
+        # the order of the recipe.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
@@ -161,7 +169,7 @@ class Study:
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Check that the request contains all variants and seeds of the existing study, or raise InputError."""
+    """Raise InputError if `variants` or `seeds` lacks a variant or seed of the existing study, or changes a variant."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:
@@ -181,7 +189,7 @@ def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int
 
 
 def _value(recipe: Raw, key: str) -> str:
-    """Return the value of a recipe's key as text, for error messages."""
+    """Return the value of a recipe's key as text, for error messages. For the key `tricks`, return their order."""
     if key == "tricks":
         return f"in the order {', '.join(recipe['tricks'])}"
     flat = flattened(recipe)

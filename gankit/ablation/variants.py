@@ -1,4 +1,4 @@
-"""Variants of a study: the base recipe, and for each trick a recipe that differs from the base only in this trick."""
+"""Variants of an ablation study: the base recipe, and for each trick a recipe that differs only in this trick."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from gankit.recipe.recipe import TOP_LEVEL, Recipe
 from gankit.suggest import nearest
 
 READ_ONLY_HOOKS = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
-"""Names of the hook points that cannot affect the training."""
+"""Names of the hook points (methods that a plugin can implement) that cannot affect the training."""
 
 BASE = "recipe"  # name of the base variant and of its folder
 
@@ -24,7 +24,7 @@ class Variant:
     """Name of the folder that contains the variant's runs. The variant's recipe, FOLDER.toml, is beside this folder."""
 
     trick: str
-    """Trick in which the variant differs from the base, as shown in the table. Empty for the base."""
+    """Trick in which the variant differs from the base, or changes given to --add. Empty for the base."""
 
     adds: bool
     """True if the variant adds the trick to the base. False if it leaves out a trick of the base."""
@@ -38,15 +38,15 @@ class Variant:
 
 
 def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
-    """Return the base variant with all tricks, and for each trick a variant without it.
+    """Return the base variant with all tricks, and for each trick a variant without this trick.
 
     Args:
         recipe: base recipe.
-        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. If empty, each
-            trick that can affect the training is left out in one variant.
+        only: tricks to leave out, or other optional keys such as `normalization.discriminator`. If empty, all tricks
+            that can affect the training are left out, each in its own variant.
 
     Raises:
-        InputError: there is no trick to leave out, or the recipe is not valid without one of them.
+        InputError: there is no trick to leave out, or the recipe is not valid without one of the tricks.
     """
     tricks = [key.removeprefix("tricks.") for key in recipe.components if key.startswith("tricks.")]
     read_only = read_only_tricks(recipe)
@@ -80,12 +80,12 @@ def read_only_tricks(recipe: Recipe) -> list[str]:
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """Return the base variant, and one variant per entry of `added`: the base recipe with the entry's changes.
+    """Return the base variant, and one variant with the changes of each string in `added`.
 
     Args:
         recipe: base recipe.
-        added: one string for each variant: its changes, separated by spaces. A change is a trick (`r1`), a setting of
-            a trick (`packing.size=2`) or another key of the recipe (`loss=hinge`).
+        added: strings of changes, separated by spaces. A change is a trick (`r1`), a setting of a trick
+            (`packing.size=2`) or another key of the recipe (`loss=hinge`).
 
     Raises:
         InputError: a trick is unknown, is already in the recipe, or cannot be combined with the recipe.
@@ -108,25 +108,28 @@ def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
 
 
 def _key(name: str, tricks: Sequence[str]) -> str:
-    """Return the recipe's key for a value of --only: `tricks.r1` for the trick `r1`. A full key is not changed."""
+    """Return the recipe key for a value of --only: `tricks.r1` for the trick `r1`. A full key is returned unchanged."""
     is_key = name.partition(".")[0] in TOP_LEVEL and name not in tricks
     return name if is_key else f"tricks.{name}"
 
 
 def _override(word: str) -> str:
-    """Return the override for one change of --add: `tricks.r1={}` for `r1`, `tricks.r1.gamma=1` for `r1.gamma=1`."""
+    """Return the recipe override for one change given to --add.
+
+    For example, `r1` becomes `tricks.r1={}`, and `r1.gamma=1` becomes `tricks.r1.gamma=1`.
+    """
     key, equals, value = word.partition("=")
     full_key = key if key.partition(".")[0] in TOP_LEVEL else f"tricks.{key}"
     return f"{full_key}={value}" if equals else f"{full_key}={{}}"
 
 
 def _slug(name: str) -> str:
-    """Return the name as a folder name: characters that may be unsafe in a path are replaced by `_`."""
+    """Return a folder name for a variant's name: replace characters that may be unsafe in a path by `_`."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 
 def _check_unique(names: Sequence[str], flag: str) -> None:
-    """Check that all variants have different folder names, or raise InputError."""
+    """Raise InputError if two variants would have the same folder name."""
     slugs = [_slug(name) for name in names]
     repeated = next((name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1), None)
     if repeated is not None:
@@ -137,7 +140,7 @@ def _check_different(variants: list[Variant]) -> list[Variant]:
     """Return the variants, or raise InputError if two of them have the same recipe."""
     first: dict[str, Variant] = {}
     for variant in variants:
-        # The TOML texts are compared, because dictionaries are equal even if the tricks have a different order.
+        # Compare the TOML texts, because two dictionaries are equal even if their tricks are in a different order.
         same = first.setdefault(variant.recipe.to_toml(), variant)
         if same is variants[0] and variant is not same:
             raise InputError(
@@ -150,7 +153,7 @@ def _check_different(variants: list[Variant]) -> list[Variant]:
 
 @contextmanager
 def variant_errors(variant: str, help_text: str = "") -> Iterator[None]:
-    """Add the variant's name and the help text to the message of each InputError that the block raises."""
+    """Add the variant's name and `help_text` to the message of each InputError that the `with` block raises."""
     try:
         yield
     except InputError as error:

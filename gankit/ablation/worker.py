@@ -1,8 +1,8 @@
 """Process that trains one run of a study: `python -m gankit.ablation.worker RECIPE SEED RUN`.
 
-The process starts or resumes the run and writes outcome.json at the end. When its stdin is closed, it finishes the
-current iteration, writes a checkpoint and ends. stdin is closed when the study stops its runs, and when the
-study's process is killed.
+The process starts or resumes the run and writes outcome.json at the end. When its stdin is closed, the process finishes
+the current iteration, writes a checkpoint and ends. The study closes stdin to stop the run. If the study's process is
+killed, the operating system closes stdin.
 """
 
 import os
@@ -37,9 +37,9 @@ def stop_when_stdin_closes() -> None:
 
 
 def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:
-    """Start or resume a run and return its outcome, or None if it was interrupted.
+    """Start or resume a run and return its outcome, or None if the run was interrupted.
 
-    If the run failed with NaN, the outcome contains the error message in `failed`.
+    If a loss or a parameter became NaN or infinite, the outcome contains the error message in `failed`.
     """
     directory = RunDir(path)
     # If the study was killed, the earlier process of this run may still be writing a checkpoint.
@@ -67,8 +67,8 @@ class _PrintingReporter(Reporter):
     """Reporter that prints warnings and messages, and writes the HTML report at the end."""
 
     def informed(self, sentence: str) -> None:
-        # stdout and stderr are written to the same file. Without a flush, this text could follow a traceback, and the
-        # last line of the file would not be the error.
+        # stdout and stderr are written to the same file, and the study reads the error from its last line. Without the
+        # flush, this text could be written after the error.
         print(sentence, flush=True)
 
     warned = informed
@@ -78,10 +78,10 @@ class _PrintingReporter(Reporter):
 
 
 def can_resume(directory: RunDir, recipe: Recipe) -> bool:
-    """Return whether the directory contains a run whose plugins have not changed since it was last trained.
+    """Return whether the directory contains a run whose plugins have not changed since the run was last trained.
 
-    If a plugin has changed, the run starts again from the beginning. A run that used two versions of a plugin could not
-    be compared with other runs.
+    If a plugin has changed, the run must start again from the beginning. A run that used two versions of a plugin
+    could not be compared with other runs.
     """
     before = directory.read_last_environment()
     return directory.recipe_file.exists() and not changed_plugins(before, plugin_record(recipe.components))
@@ -90,8 +90,8 @@ def can_resume(directory: RunDir, recipe: Recipe) -> bool:
 def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
     """Return the outcome of a run from its environment.json, or None if its training has not ended.
 
-    The run may have ended although outcome.json is missing, if its process was killed before it wrote the file. A run
-    that a plugin ended early must not be resumed.
+    outcome.json may be missing although the training has ended, if the process was killed before it wrote the file.
+    Such a run must not be resumed, because a plugin may have ended it early.
     """
     ended = directory.read_last_environment().get("ended", {})
     if ended.get("state") not in ("finished", "stopped"):
@@ -114,7 +114,7 @@ def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    # The study reads the error from the last line of the output, so no text may remain in the buffer of stdout.
+    # The study reads the error from the last line of the output. Line buffering writes all other text before it.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
     sys.exit(run_worker(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

@@ -1,6 +1,6 @@
-"""Command-line interface.
+"""Command-line interface of gankit.
 
-The module of a subcommand is imported only when the subcommand is called, so that `gankit --help` stays fast.
+The module of a subcommand is imported only when the subcommand is called, so that `gankit --help` is fast.
 """
 
 import os
@@ -35,16 +35,16 @@ VERBS = {
     "schema": "Write the JSON Schema of recipes, for editors.",
     "prepare": "Convert images to one file that loads fast.",
 }
-"""Subcommands and their help texts. Each one's click command is `command` in the module of the same name."""
+"""Help texts of gankit's own subcommands. Each subcommand is the function `command` in the module of the same name."""
 
 FOR_RANKS = ("run", "resume", "ablate")
-"""Subcommands that handle a start on several ranks themselves. gankit's other subcommands reject it."""
+"""Subcommands that check the number of ranks themselves. gankit's other subcommands run only with a single rank."""
 
-FAILED, INTERRUPTED = 1, 130  # exit codes of a command that failed, and of one that was interrupted
+FAILED, INTERRUPTED = 1, 130  # exit codes of a failed command and of an interrupted command
 
 
 class CommandLine(click.Group):
-    """Command group with gankit's own subcommands and those of plugins. Only the called subcommand is imported."""
+    """Command group with the subcommands of gankit and of plugins. Only the called subcommand is imported."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*VERBS, *sorted({entry.name for entry in _plugin_verbs()} - VERBS.keys())]
@@ -59,7 +59,7 @@ class CommandLine(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verb = arguments[0]
-        # The list of plugins is not read for gankit's own subcommands, because reading it is slow.
+        # For gankit's own subcommands, skip the list of installed plugins, because reading this list is slow.
         known = verb in VERBS or verb.startswith("-")
         if not known and verb not in (verbs := self.list_commands(context)):
             context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
@@ -74,7 +74,7 @@ class CommandLine(click.Group):
 
 
 def print_error(error: GankitError) -> None:
-    """Write an error to stderr, one line for each problem. With several ranks, only rank `error.rank` writes it."""
+    """Write an error to stderr, with one line for each problem. With several ranks, only rank `error.rank` writes."""
     if error.rank != rank_of_process():
         return
     prefix = f"rank {error.rank}: " if error.rank else ""
@@ -83,7 +83,7 @@ def print_error(error: GankitError) -> None:
 
 
 def _show_usage_error(error: click.ClickException) -> None:
-    """Write a usage error to stderr. For a renamed option, the message contains the new name."""
+    """Write a usage error to stderr. If the user gave an option that was renamed, the message contains the new name."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         options = [option for parameter in error.ctx.command.params for option in parameter.opts]
         if (new := new_name(error.option_name, options)) is not None:
@@ -96,7 +96,7 @@ def _plugin_verbs() -> list[Entry]:
 
 
 def _plugin_verb(entries: list[Entry]) -> click.Command:
-    """Import the plugin of a subcommand and return the click command that the plugin registers."""
+    """Import the plugin that provides a subcommand and return the click command that the plugin registers."""
     from gankit.plugin.hooks import Hooks
     from gankit.plugin.registry import ResolvedPlugin
     from gankit.plugin.resolve import as_plugin_class
@@ -136,8 +136,8 @@ def cli(context: click.Context) -> None:
 
     \b
     gankit recipes          list the bundled recipes
-    gankit run igan_vn      train
-    gankit VERB --help      show the help of a verb
+    gankit run igan_vn      train from the recipe igan_vn
+    gankit VERB --help      show the help of a verb, such as run
     """
     verb = context.invoked_subcommand
     # Subcommands of plugins are not checked, because they may run on several ranks.
@@ -148,13 +148,13 @@ def cli(context: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line, then exit. Expected errors are printed without a traceback.
+    """Run gankit with the given arguments, then exit. Expected errors are printed without a traceback.
 
     Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted.
     """
     try:
         code = cli.main(arguments, prog_name="gankit", standalone_mode=False)
-        # If stdout is a closed pipe, this flush raises BrokenPipeError here and not later, when the interpreter exits.
+        # If stdout is a closed pipe, raise BrokenPipeError here, where it is handled, and not at interpreter exit.
         sys.stdout.flush()
     except GankitError as error:
         print_error(error)
@@ -168,11 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             click.echo("interrupted", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes stdout again at exit. Redirect it to the null device, so that this flush cannot fail.
+        # The interpreter flushes stdout again at exit. Redirect stdout to the null device, so that the flush succeeds.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     except RuntimeError as error:
-        # `torch.OutOfMemoryError` is compared by name, because importing torch takes two seconds.
+        # `torch.OutOfMemoryError` is compared by name, because the import of torch takes two seconds.
         if type(error).__name__ != "OutOfMemoryError":
             raise
         click.echo(

@@ -1,4 +1,4 @@
-"""`gankit ablate`: measure the effect of each trick of a recipe, with a confidence interval, and its training cost."""
+"""`gankit ablate`: measure the effect of each trick of a recipe on the metrics and on the training time."""
 
 from __future__ import annotations
 
@@ -68,14 +68,15 @@ def command(
 ) -> None:
     """Train RECIPE with and without each of its tricks, with several seeds, and print the effect of each trick.
 
-    With --add, RECIPE is compared with and without each given trick instead. The result is a table with the effect of
-    each trick on each metric, its confidence interval and its cost in time. After Ctrl-C, every run writes a checkpoint
-    and ends. The same command, or `gankit ablate STUDY` with the study's folder, resumes the study.
+    With --add, each given trick is added to RECIPE instead. The printed table contains the effect of each trick on each
+    metric, with a confidence interval, and the training time per iteration with the trick relative to the time without
+    it. After Ctrl-C, every run writes a checkpoint and ends. To resume the study, repeat the command, or use
+    `gankit ablate STUDY`, where STUDY is the folder of the study.
 
     \b
-    gankit ablate igan_vn                                       leave out each of its tricks
-    gankit ablate igan_vn --only r1 --seeds 3                   leave out one trick
-    gankit ablate gaussian_ring --add packing --add r1.gamma=1  add two tricks, one by one
+    gankit ablate igan_vn                                       leave out each trick, one at a time
+    gankit ablate igan_vn --only r1 --seeds 3                   leave out only the trick r1
+    gankit ablate gaussian_ring --add packing --add r1.gamma=1  add two tricks, one at a time
     gankit ablate gaussian_ring --add "loss=wasserstein weight_clipping.c=0.1"
     """
     from gankit.ablation.study import Study
@@ -117,7 +118,7 @@ def command(
         folder = out or base.output.directory / base.name / "ablation"
         if Study.exists(folder):
             existing = Study.open(folder)
-    # Floating-point sums depend on the number of threads, so a resumed study uses the same number as before.
+    # Floating-point sums depend on the number of threads, so a resumed study keeps its number of threads.
     threads = existing.threads if existing is not None and existing.has_begun() else None
     executor = _executor(variants[0].recipe, jobs, address, threads)
     seeds = seeds or (existing.seeds if existing is not None else list(range(DEFAULT_SEEDS)))
@@ -130,7 +131,7 @@ def command(
 
 
 def _warnings(variant: Variant) -> list[str]:
-    """Return the warnings about the recipe of a variant. Error messages start with the variant's name."""
+    """Return the warnings about the recipe of a variant. If the recipe is not valid, the error names the variant."""
     from dataclasses import replace
 
     from gankit.ablation.variants import variant_errors
@@ -158,7 +159,7 @@ def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: in
 
         return RayExecutor(address, threads or local.threads_per_run(local.default_jobs(0)), device != "cpu")
     choose_device(device)
-    # The runs are distributed over all GPUs, unless the recipe names a single one, such as `cuda:1`.
+    # Distribute the runs over all GPUs, unless the recipe selects one GPU, such as `cuda:1`.
     gpus = local.visible_gpus(torch.cuda.device_count()) if device in ("auto", "cuda") else []
     jobs = jobs or (1 if ":" in device else local.default_jobs(len(gpus)))
     return local.LocalExecutor(jobs, threads or local.threads_per_run(jobs), gpus)
@@ -167,7 +168,8 @@ def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: in
 def _train(study: Study, executor: Executor, quiet: bool) -> None:
     """Train the runs of a study and print its table. Exit with code 130 if the study was interrupted.
 
-    If runs failed, raise an error with one line for each failed run.
+    Raises:
+        GankitError: runs have failed; the message has one line for each failed run.
     """
     from gankit.ablation.scheduler import combined_error, run_study
     from gankit.cli import INTERRUPTED, print_error
@@ -200,7 +202,7 @@ def _train(study: Study, executor: Executor, quiet: bool) -> None:
 
 
 def _checkpoints(stopped: list[StudyRun]) -> str:
-    """Return a message that lists the stopped runs without a checkpoint. Runs that had not started are ignored."""
+    """Return a message about the checkpoints of the stopped runs. It lists started runs that have no checkpoint."""
     from gankit.storage.run_dir import RunDir
 
     started = [run for run in stopped if run.path.exists()]
@@ -224,7 +226,7 @@ def _show_table(study: Study) -> None:
     write_json(study.path / "table.json", comparison.to_dict())
     console = Console(highlight=False)
     if not console.is_terminal:
-        # A large width avoids line wrapping if stdout is a file or a pipe.
+        # If stdout is a file or a pipe, a large width prevents line wrapping.
         console = Console(highlight=False, width=1000)
     console.print(terminal_table(comparison))
     for note in notes(comparison):

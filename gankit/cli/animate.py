@@ -11,11 +11,11 @@ from gankit.cli.arguments import check_output_file
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", metavar="X.gif", required=True, type=click.Path(path_type=Path), help="File to write.")
 def command(run: Path, out: Path) -> None:
-    """Write the image grids of RUN as an animated GIF. It shows how the images of the same z change.
+    """Write the image grids of RUN as an animated GIF, which shows how the samples change during training.
 
     The caption of each frame is the iteration of its grid. The setting output.sample_every is the number of iterations
-    between two grids. Damaged grids are left out. Grids whose z differs from that of the newest grid are also left out,
-    for example after a change of output.sample_count.
+    between two grids. All frames use the z of the newest grid. Grids with a different z are left out, for example grids
+    from before a change of output.sample_count. Damaged grids are left out, too.
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
@@ -28,10 +28,10 @@ def command(run: Path, out: Path) -> None:
     check_output_file("--out", out, ".gif")
     grids = RunDir.open(run).grids()
     groups = group_by_z(grids)
-    # All frames of a GIF must have the same size, but the size of grids that a plugin draws may change.
+    # All frames of a GIF must have the same size, but a plugin may draw grids of different sizes.
     same_size = [path for path in groups.same_z if image_size(path) == image_size(groups.same_z[-1])]
     chosen = spread(same_size, MOST_FRAMES)
-    # All grids are checked before writing, because the duration of a frame depends on the number of undamaged grids.
+    # Check all grids before the GIF is written, because the duration of a frame depends on the number of frames.
     frames = [path for path in chosen if is_whole(path)]
     for path in [*groups.damaged, *(path for path in chosen if path not in frames)]:
         click.echo(f"{path}: damaged, and left out")

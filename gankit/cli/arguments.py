@@ -11,7 +11,7 @@ drop_option = click.option(
 )
 
 overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-"""Command-line argument that overrides settings of the recipe. The value is TOML, as in `train.iterations=100`."""
+"""Command-line argument that overrides settings of the recipe, such as `train.iterations=100`. VALUE is TOML."""
 
 quiet_option = click.option("--quiet", is_flag=True, help="Print a line for each row of log.jsonl; no live display.")
 
@@ -19,7 +19,7 @@ device_option = click.option("--device", metavar="D", help="auto (a GPU if there
 
 
 def check_output_file(option: str, out: Path, suffix: str) -> None:
-    """Check that the name of an output file ends in `suffix` and is not a folder's name, or raise InputError."""
+    """Raise InputError if the name of an output file does not end in `suffix`, or if a folder has this name."""
     if out.suffix.lower() != suffix:
         raise InputError(f"{option} {out}: unknown file type; the name of the file must end in {suffix}")
     if out.is_dir():

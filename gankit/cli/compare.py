@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from gankit.report.comparison import RunComparison
 
 
-MAX_WIDTH = 10_000  # console width in characters at which a table is measured, so that its lines are not wrapped
+MAX_WIDTH = 10_000  # console width, in characters, that is used to measure a table without line wrapping
 
 
 @click.command("compare")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--html", metavar="X.html", type=click.Path(path_type=Path), help="Write a page with curves and images.")
 def command(runs: tuple[Path, ...], html: Path | None) -> None:
-    """Compare RUNs in a table: state, metrics, time, speed, parameters and memory of each.
+    """Compare runs in a table with the state, metrics, time, speed, parameters and memory of each run.
 
-    A run is named by the settings in which it differs from the other runs. Runs that differ only in the seed share a
-    row with the mean, the minimum and the maximum of their values. Values of a metric with different protocols
-    are in different columns.
+    The name of a run consists of the settings in which it differs from the other runs. Runs that differ only in the
+    seed share a row with the mean, the minimum and the maximum of their values. If a metric was computed with different
+    protocols, such as different numbers of images, it has a column for each protocol.
 
-    The page of --html needs no network connection.
+    The HTML page that --html writes needs no network connection.
     """
     from rich.console import Console
     from rich.measure import Measurement

@@ -1,4 +1,4 @@
-"""`gankit describe`: documentation, origin and settings of a plugin."""
+"""`gankit describe`: show the documentation, source and settings of a plugin."""
 
 import inspect
 from pathlib import Path
@@ -14,7 +14,7 @@ from gankit.suggest import RENAMED, nearest
 @click.command("describe")
 @click.argument("plugin")
 def command(plugin: str) -> None:
-    """Show the documentation, origin, hooks and settings of PLUGIN.
+    """Show the documentation, package, source file, hooks and settings of PLUGIN.
 
     PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. If several plugins have the name, all are shown.
     """
@@ -25,11 +25,10 @@ def command(plugin: str) -> None:
 
 
 def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
-    """Return all plugins with the given name. Usually there is one.
+    """Return all plugins with the given name. Usually there is only one.
 
     Raises:
-        PluginError: no plugin has the name, or no plugin of that name can be imported. The message suggests
-            similar names.
+        PluginError: no plugin has the name, or no plugin with this name can be imported.
     """
     if ":" in name:
         return [registry.find(name, ("trick",), Path())]
@@ -57,7 +56,7 @@ def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
 
 
 def _suggestion(name: str, registry: Registry) -> str:
-    """Return a hint for an unknown plugin name: similar names, or the correct KIND.NAME if only the kind is wrong."""
+    """Return a hint for an unknown plugin name: a similar name, or the correct KIND.NAME if only the kind is wrong."""
     _, dot, last = name.rpartition(".")
     labels = [e.label for e in registry.entries if dot and e.name == RENAMED.get(last, last)]
     if labels:
@@ -66,7 +65,7 @@ def _suggestion(name: str, registry: Registry) -> str:
 
 
 def describe(resolved: ResolvedPlugin) -> None:
-    """Print the documentation, origin, hooks and settings of a plugin."""
+    """Print the documentation, package, source file, hooks and settings of a plugin."""
     from gankit.cli.settings_help import setting_rows
     from gankit.plugin.base import Plugin
     from gankit.plugin.hooks import check_hooks, hooks_of

@@ -1,4 +1,4 @@
-"""`gankit eval`: compute metrics that compare generated images with real ones."""
+"""`gankit eval`: compute metrics that compare generated images with real images."""
 
 import json
 import math
@@ -44,8 +44,8 @@ def command(
 
     The real images are the training data, unless --against is given. KEY=VALUE overrides settings of the recipe's
     tables data, extractor, metrics and evaluation, for example extractor.path=FILE or data.resolution=64. The protocol
-    is printed with the metrics; metrics with different protocols are not comparable. If TARGET is a run, the metrics
-    are added to its evaluations.jsonl and report.html.
+    (data, number of images, extractor and other facts that affect a metric) is also printed. Compare metrics only if
+    their protocols are equal. If TARGET is a run, the metrics are added to its evaluations.jsonl and report.html.
 
     \b
     gankit eval RUN
@@ -67,7 +67,7 @@ def command(
         directory.log_evaluation(row)
         write_report(directory)
     if as_json:
-        # NaN and infinity are written as null, because JSON does not have them.
+        # Write NaN and infinity as null, because JSON has no values for them.
         finite = {name: value if math.isfinite(value) else None for name, value in row["metrics"].items()}
         click.echo(json.dumps(row | {"metrics": finite}))
         return

@@ -19,15 +19,15 @@ from gankit.suggest import nearest
 
 @dataclass(frozen=True)
 class Row:
-    """Row of one plugin in the list of plugins. The names of the fields are the keys in the output of `--json`."""
+    """Row of the plugin list: the facts about one plugin. The field names are the keys in the output of `--json`."""
 
     name: str
-    kind: str  # kind of the plugin; empty if it cannot be read from the source code
+    kind: str  # kind of the plugin, such as `penalty`; empty if the source code does not contain it
     hooks: list[str]
     distribution: str
     version: str
     summary: str
-    error: str = ""  # reason why the plugin cannot be used; empty if it can be used
+    error: str = ""  # reason why the plugin cannot be used, or empty
 
 
 @click.command("list-plugins")
@@ -68,14 +68,14 @@ def command(long: bool, as_json: bool, kind: str | None, hook: str | None, check
 
 
 def _truncated(line: str) -> str:
-    """Return the line, truncated to the width of the terminal if stdout is a terminal."""
+    """Truncate a line to the width of the terminal. If stdout is not a terminal, return the line unchanged."""
     if not sys.stdout.isatty() or len(line) <= (width := shutil.get_terminal_size().columns):
         return line
     return f"{line[: width - 1]}…"
 
 
 def read(entry: Entry, scanner: ClassScanner) -> Row:
-    """Return the row of a plugin in the list of plugins. Read the plugin's source code without importing it."""
+    """Return the row of a plugin in the plugin list. Read the plugin's source code without importing the plugin."""
     try:
         if entry.kind not in (*KINDS, None):
             raise PluginError(
@@ -90,11 +90,15 @@ def read(entry: Entry, scanner: ClassScanner) -> Row:
 
 
 def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]]:
-    """Return the kind and the hook points of a plugin from its scanned source. Raise PluginError if it is not valid."""
+    """Return the kind and the hook points of a plugin class from its source code, without importing it.
+
+    Raises:
+        PluginError: a hook point, the kind or the API version of the class is not valid.
+    """
     from gankit.plugin.hooks import unknown_arguments, unknown_hook
     from gankit.plugin.resolve import check_api_version
 
-    if not scanned.is_plugin:  # the registered class is a network (`nn.Module`), not a plugin class
+    if not scanned.is_plugin:  # networks (`nn.Module`) can be registered without a plugin class
         return entry.kind or "", [f"build_{entry.kind}"] if entry.kind in ("generator", "discriminator") else []
     for name, arguments in scanned.hooks.items():
         if name not in KIND_OF_HOOK:
@@ -110,7 +114,7 @@ def _kind_and_hooks(entry: Entry, scanned: ScannedClass) -> tuple[str, list[str]
 
 
 def imported(entry: Entry) -> Row:
-    """Import a plugin and return its row in the list of plugins."""
+    """Import a plugin and return its row in the plugin list. The row contains the error if the import fails."""
     from gankit.plugin.base import Plugin
     from gankit.plugin.hooks import check_hooks, hooks_of
     from gankit.plugin.resolve import as_plugin_class

@@ -13,11 +13,11 @@ STDERR = 2
 
 
 class LiveBars(Progress):
-    """Progress bars and lines of text. rich redraws them in a thread, so that training does not wait for the terminal.
+    """Progress bars and lines of text below them. A thread of the library rich redraws both while the run trains.
 
-    Each rich task has one bar. The task's description is written in rich's markup. The task's fields `count` and `left`
-    are shown to the right of the bar. Before each redraw, the thread calls `update`, which updates the tasks and
-    returns the lines below the bars.
+    Each task of `rich.progress` has one bar. The task's description is written in rich's markup. The task's fields
+    `count` and `left` are shown to the right of the bar. Before each redraw, the thread calls `update`, which updates
+    the tasks and returns the lines below the bars.
     """
 
     def __init__(self, console: Console, update: Callable[[], Sequence[RenderableType]]) -> None:
@@ -34,7 +34,7 @@ class LiveBars(Progress):
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        # rich also calls this method before the first task is added, when there is nothing to show.
+        # rich also calls this method before the first task is added. There is nothing to show then.
         if self.tasks:
             lines = self.update_tasks()
             yield self.make_tasks_table(self.tasks)
@@ -42,12 +42,15 @@ class LiveBars(Progress):
 
 
 def live_console(quiet: bool) -> Console | None:
-    """Return a console, or None if `quiet` is true or if stdout is not a terminal that supports live displays."""
+    """Return a console for a live display. Return None if `quiet` is true or stdout does not support live displays."""
     console = Console(highlight=False)
     # `isatty` is checked too, because rich treats a pipe as a terminal if FORCE_COLOR is set.
     return None if quiet or not sys.stdout.isatty() or not console.is_interactive else console
 
 
 def write_from_signal_handler(line: str) -> None:
-    """Write a line directly to stderr, because the interrupted code may be using the buffer of `sys.stderr`."""
+    """Write a line to the file descriptor of stderr.
+
+    A signal handler must not use `sys.stderr`, because the interrupted code may be using its buffer.
+    """
     os.write(STDERR, f"{line}\n".encode())

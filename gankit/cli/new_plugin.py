@@ -1,4 +1,4 @@
-"""`gankit new-plugin`: write a template for a plugin."""
+"""`gankit new-plugin`: write the template of a new plugin."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def command(name: str, single_file: bool, out: Path | None) -> None:
     if single_file:
         path = write_file(name, out or Path())
         click.echo(f"written: {path}")
-        # `./` is added, because a relative path in an override must start with a dot.
+        # Add `./`, because a relative path in a recipe override must start with a dot.
         location = str(path) if path.is_absolute() else f"./{path}"
         override = f"tricks.{name}.use={location}:{names['class_name']}"
         print_next(f"gankit run gaussian_ring {quoted(override)}")

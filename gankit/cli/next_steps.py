@@ -1,4 +1,4 @@
-"""Suggestions for the next command, printed at the end of a subcommand."""
+"""Suggestions of next commands, which subcommands print at their end."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from gankit.runtime.torchrun_env import place_of_process
 
 
 def print_next(*commands: str) -> None:
-    """Print suggestions for the next command, one on each line."""
+    """Print commands that the user may want to run next, one on each line."""
     click.echo("next:")
     for command in commands:
         click.echo(f"  {command}")

@@ -1,4 +1,4 @@
-"""`gankit prepare`: convert a dataset to one file that loads fast."""
+"""`gankit prepare`: convert a dataset to a single file that loads fast."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     """Convert the images of DATA to one file that loads fast.
 
-    DATA is the name of a data plugin or a class in a file, as in data.use of a recipe: images, mnist or
-    ./my_data.py:MyData. KEY=VALUE is a setting of this plugin; `gankit describe DATA` lists its settings.
+    DATA is the name of a data plugin (images, mnist) or a class in a file (./my_data.py:MyData), as in data.use of a
+    recipe. KEY=VALUE is a setting of this plugin; `gankit describe DATA` lists its settings.
     """
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
@@ -45,7 +45,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # The bar starts when the first image is written, because an earlier download may show its own bar.
+            # Start the bar when the first image is written, because a download before it may show its own bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)
@@ -76,7 +76,7 @@ def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
 
 
 def progress_bar() -> Progress:
-    """Return a progress bar on stderr. It is disabled if stderr is not a terminal."""
+    """Return a progress bar on stderr. The bar is disabled if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

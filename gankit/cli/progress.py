@@ -1,4 +1,4 @@
-"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
+"""Progress display of a run: a live display on a terminal, plain lines of text otherwise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STOPPING = "stopping after this iteration, with a checkpoint; a second Ctrl-C st
 
 
 class Pace:
-    """Training speed over the last 30 seconds, so that the slow first iterations affect it only for a short time."""
+    """Training speed over the last 30 seconds. The slow first iterations affect this speed only for a short time."""
 
     WINDOW = 30.0
     SPACING = 0.5
@@ -39,7 +39,7 @@ class Pace:
     def mark(self, iterations: int, images: int) -> None:
         """Record the current time and the numbers of iterations and images so far.
 
-        Calls within half a second share one record, so that only a few records are stored.
+        Calls within half a second share one record, which limits the number of stored records.
         """
         marks, now = self.marks, self.now()
         if len(marks) > 1 and now - marks[-2][0] < self.SPACING:
@@ -50,7 +50,7 @@ class Pace:
             marks.popleft()
 
     def images_per_second(self) -> float | None:
-        """Return the number of images per second, or None before the first iteration is done."""
+        """Return the training speed in real images per second, or None before the first iteration is done."""
         (start, _, before), (end, _, after) = self.marks[0], self.marks[-1]
         return (after - before) / (end - start) if end > start else None
 
@@ -67,9 +67,9 @@ class Pace:
 
 
 class RunProgress(Reporter):
-    """Base class of the live and the plain progress display of a run. Use it as a context manager around the run.
+    """Base class of the live and the plain progress display of a run. Train the run inside the `with` block.
 
-    `status` is a line in the terminal that shows the current stage before the run starts.
+    `status` is the line in the terminal that shows the current stage, such as `importing torch`, before the run starts.
     """
 
     def __init__(self, status: StatusLine | None = None) -> None:
@@ -178,7 +178,7 @@ class LiveProgress(RunProgress):
         self.bars.stop()
 
     def update(self) -> Sequence[RenderableType]:
-        """Update the progress bar and return the lines of text below it."""
+        """Update the progress bar and return the lines of text below the bar."""
         self.bars.update(self.task, completed=self.iteration, count=f"{100 * self.iteration // self.total}%")
         lines = Table.grid(padding=(0, 2))
         for player in PLAYERS:
@@ -187,19 +187,19 @@ class LiveProgress(RunProgress):
         if self.metrics:
             lines.add_row(Text("metrics", "cyan"), Text("   ").join(_values(self.metrics)))
         state = f"iteration {self.iteration}/{self.total}  {self.speed_and_time_left()}"
-        # The shortest line is the last one, so that it does not wrap when the terminal appends "^C" to it.
+        # The last line is short, so that it does not wrap when the terminal appends "^C" to it.
         return lines, Text(STOPPING if self.stop_requested else state)
 
 
 def _values(values: dict[str, float]) -> list[Text]:
-    """Return one rich `Text` for each value, with its name, a non-breaking space and the value."""
+    """Return a `rich.text.Text` for each value: its name, a non-breaking space and the number."""
     return [Text.assemble((f"{name}\u00a0", "dim"), number(value)) for name, value in values.items()]
 
 
 def run_progress(quiet: bool, status: StatusLine | None = None) -> RunProgress:
-    """Return a live display if stdout is a terminal that can show it and `quiet` is false.
+    """Return the progress display of a run.
 
-    Otherwise, return a plain-text display.
+    This is a live display if `quiet` is false and stdout is a terminal that supports it, otherwise a plain display.
     """
     console = live_console(quiet)
     return PlainProgress(status) if console is None else LiveProgress(console, status)

@@ -1,4 +1,4 @@
-"""`gankit recipes`: list, show and copy the bundled recipes."""
+"""`gankit recipes`: list, show and copy the recipes that are installed with gankit."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def copy(name: str, destination: Path) -> None:
     target = destination / recipe.name if destination.is_dir() else destination
     copies = {target: recipe} | {target.parent / base.name: base for base in bases}
     texts = {path: source.read_text(encoding="utf-8") for path, source in copies.items()}
-    # An earlier command may have copied the same base recipe. Accept the existing file if its text is identical.
+    # An earlier command may have copied a recipe that NAME extends. Accept the existing file if the text is identical.
     new = {p: t for p, t in texts.items() if p == target or not p.exists() or p.read_text(encoding="utf-8") != t}
     for path in new:
         if path.exists():

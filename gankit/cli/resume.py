@@ -13,7 +13,8 @@ from gankit.cli.status_line import StatusLine
 def command(directory: str, quiet: bool, overrides: tuple[str, ...]) -> None:
     """Resume the run in DIR. The result is the same as that of an uninterrupted run.
 
-    KEY=VALUE may change train.iterations, train.device and output.*. All other settings are fixed when a run starts.
+    KEY=VALUE may change train.iterations, train.device and the settings of output. No other setting can be changed
+    after the start of a run.
     """
     with StatusLine(quiet) as status:
         status.show("importing torch")

@@ -1,4 +1,4 @@
-"""Common part of `gankit run` and `gankit resume`: train with a progress display, and print how the run ended."""
+"""Code shared by `gankit run` and `gankit resume`: train with a progress display, and print how the run ended."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from gankit.training.reporter import Outcome
 
 
 def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, status: StatusLine) -> None:
-    """Call `begin`, which trains. Then print how the run ended, where its files are and which commands to use next.
+    """Train by calling `begin`. Then print how the run ended, the paths of its files and suggested next commands.
 
     Exit with code 130 if the user interrupted the run.
     """
@@ -31,7 +31,7 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
         print_next(resume_command(progress.directory.path))
         raise SystemExit(INTERRUPTED) from None
     if place_of_process().rank:
-        # Only rank 0 prints how the run ended. The other ranks exit with code 0.
+        # Only rank 0 prints how the run ended.
         return
     resume = resume_command(directory.path)
     if outcome.interrupted:

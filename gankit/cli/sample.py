@@ -1,4 +1,4 @@
-"""`gankit sample`: draw images, interpolations and truncation sweeps from a generator file."""
+"""`gankit sample`: draw images from a generator file, also as interpolations or with several truncation thresholds."""
 
 import math
 from pathlib import Path
@@ -10,9 +10,9 @@ from click.core import ParameterSource
 from gankit.cli.arguments import check_output_file, device_option
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes of image formats that cannot be written. With such a suffix, the path in `--out` is rejected."""
+"""Suffixes of image formats that cannot be written. A path in `--out` with one of them is an error."""
 
-SWEEP_COLUMNS = 10  # default number of images in each row of a truncation sweep
+SWEEP_COLUMNS = 10  # default number of images for each threshold of a truncation sweep
 
 
 class Thresholds(click.ParamType):
@@ -28,7 +28,7 @@ class Thresholds(click.ParamType):
         above_zero = click.FloatRange(min=0, min_open=True)
         thresholds = tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
         if any(math.isnan(threshold) for threshold in thresholds):
-            # click.FloatRange accepts NaN, so NaN is rejected here.
+            # Reject NaN here, because click.FloatRange accepts it.
             self.fail(f"{value!r} contains NaN; use 'inf' for the whole prior.", parameter, context)
         return thresholds
 
@@ -71,12 +71,12 @@ def command(
 ) -> None:
     """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
 
-    If PATH ends in .png, write one grid, with a row for each class. Otherwise, create the folder PATH and write one PNG
-    file for each image. The images cycle through the classes.
+    If the path of --out ends in .png, write one grid, with a row for each class. Otherwise, create a folder with this
+    path and write one PNG file for each image. The images cycle through the classes.
 
     \b
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
-    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf: no truncation
+    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is no truncation
     """
     from gankit.errors import InputError
     from gankit.formatting import plural

@@ -13,10 +13,10 @@ SIZES = {"min_length": "at least {} long", "max_length": "at most {} long", "pat
 
 
 def setting_rows(config: type[BaseModel], prefix: str = "") -> list[tuple[str, str]]:
-    """Return the name and the help text of each setting.
+    """Return the name and the help text of each setting in the class `config`.
 
-    The help text contains the type, the bounds, the default value and the description. The name of a nested setting is
-    `table.name`.
+    The help text contains the type, the bounds, the default value and the description. A setting in a nested table has
+    the name `table.setting`.
     """
     rows = []
     for name, field in config.model_fields.items():
@@ -48,7 +48,7 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(json.dumps(value) for value in arguments)
     if origin in (Union, types.UnionType):
-        # None is left out of the list of types, because TOML has no null value.
+        # Leave out the type None, because TOML has no null value.
         return " or ".join(typed(a) for a in arguments if a is not type(None))
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"[{', '.join(typed(a) for a in arguments)}]"

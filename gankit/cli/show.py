@@ -1,4 +1,4 @@
-"""`gankit show`: show an image in the terminal."""
+"""`gankit show`: show the newest image grid of a run in the terminal."""
 
 from pathlib import Path
 

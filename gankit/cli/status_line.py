@@ -18,8 +18,8 @@ CLEAR_LINE = "\r\x1b[K"
 class StatusLine:
     """Context manager that shows a status line on stderr and clears it at the end.
 
-    Only rank 0 shows the line, and only on a terminal. This module does not import torch, because the line must be
-    visible while torch is imported.
+    The line is visible only if `quiet` is false, the process has rank 0, and stderr is a terminal. This module does not
+    import torch, because the line must be visible while torch is imported.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -33,7 +33,7 @@ class StatusLine:
         self.clear()
 
     def show(self, stage: str) -> None:
-        """Show the name of a stage.
+        """Show the name of the current stage, such as `importing torch`.
 
         The cursor then returns to the start of the line, so that later output overwrites the name.
         """

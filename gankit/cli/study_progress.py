@@ -18,15 +18,15 @@ from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handl
 from gankit.errors import GankitError
 from gankit.formatting import duration, plural
 
-READ_EVERY = 0.5  # seconds between two reads of the runs' log files
+READ_EVERY = 0.5  # minimum time, in seconds, between two reads of the log files
 
 STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a second Ctrl-C stops at once"
 
 
 class StudyProgress(StudyReporter):
-    """Base class of the two progress displays of an ablation study: live bars and plain text.
+    """Base class of the live and the plain progress display of an ablation study.
 
-    Use it as a context manager around `run_study`. `now` is a function that returns the time in seconds.
+    Call `run_study` inside the `with` block. `now` is a function that returns the time in seconds.
     """
 
     def __init__(self, study: Study, now: Callable[[], float] = time.monotonic) -> None:
@@ -36,13 +36,12 @@ class StudyProgress(StudyReporter):
         self.done = set(outcomes)
         self.failed_runs = sum(outcome["failed"] is not None for outcome in outcomes.values())
         self.failures: set[StudyRun] = set()
-        # If the study was interrupted, its unfinished runs are resumed. Count the iterations that they have already
-        # completed.
+        # If the study is resumed, count the iterations that its unfinished runs have already completed.
         self.iterations = {
             run: self.totals[run] if run in self.done else _iteration(read_last_rows(run.path / "log.jsonl"))
             for run in study.runs
         }
-        self.paces: dict[StudyRun, float | None] = {}  # seconds per iteration of each run that is training
+        self.paces: dict[StudyRun, float | None] = {}  # seconds per iteration of each run, or None if not yet known
         self.started_at: dict[StudyRun, float] = {}
         self.running: list[StudyRun] = []
         self._read_at = -READ_EVERY
@@ -92,7 +91,7 @@ class StudyProgress(StudyReporter):
         return (self.now() - start) / (trained - before) * left
 
     def run_seconds_left(self, run: StudyRun) -> float | None:
-        """Return the estimated time in seconds until a run ends, or None if its speed is not known yet."""
+        """Return the estimated time in seconds until a run ends, or None if the speed of the run is not known yet."""
         pace = self.paces.get(run)
         return None if pace is None else pace * self._left(run)
 
@@ -114,7 +113,7 @@ class StudyProgress(StudyReporter):
 
 
 class PlainStudyProgress(StudyProgress):
-    """Plain-text display: one line whenever a run starts or ends."""
+    """Plain display: one line of text whenever a run starts or ends."""
 
     def polled(self, running: list[StudyRun]) -> None:
         before = set(self.started_at)
@@ -149,7 +148,8 @@ class LiveStudyProgress(StudyProgress):
         self.stop_requested = False
         name = f"[bold]{escape(study.base.recipe.name)}"
         self.task = self.bars.add_task(name, total=sum(self.totals.values()), count="", left="")
-        # All bars are added here, because `update` runs during a redraw, and adding a bar would start another redraw.
+        # Add the bars of all runs here. `update` must not add bars, because it is called during a redraw, and each new
+        # bar starts another redraw.
         self.tasks = {
             run: self.bars.add_task(f"[cyan]{escape(run.name)}", total=total, visible=False, count="", left="")
             for run, total in self.totals.items()
@@ -179,11 +179,11 @@ class LiveStudyProgress(StudyProgress):
         total, running = sum(self.totals.values()), self.running
         done = total - sum(self._left(run) for run in self.totals)
         self.bars.update(self.task, completed=done, count=f"{100 * done // total}%")
-        # Terminals print "^C" at the end of the last line. A progress bar leaves no room for it, so the last line is a
-        # short text.
+        # After Ctrl-C, the terminal prints "^C" at the end of the last line. A progress bar has no room for it, so the
+        # last line is a short text.
         last = Text(STOPPING if self.stop_requested else self.state())
-        # rich crops a display that has more lines than the terminal. One line is reserved for the bar of the whole
-        # study, and one for the cursor.
+        # rich crops a display that has more lines than the terminal, so a small terminal shows only some runs.
+        # Reserve one line for the bar of the whole study, and one for the cursor.
         room = max(0, self.console.height - 2 - len(last.wrap(self.console, self.console.width)))
         shown = running if len(running) <= room else running[: max(0, room - 1)]
         for run, task in self.tasks.items():
@@ -200,7 +200,7 @@ class LiveStudyProgress(StudyProgress):
 
 
 def _iteration(rows: list[dict[str, Any]]) -> int:
-    """Return the iteration of the last of these rows of log.jsonl, or 0 if there are no rows."""
+    """Return the iteration of the last row, or 0 if there are no rows. `rows` are rows of log.jsonl."""
     return rows[-1]["iteration"] if rows else 0
 
 
@@ -214,9 +214,9 @@ def format_outcome(outcome: dict[str, Any]) -> str:
 
 
 def study_progress(study: Study, quiet: bool) -> StudyProgress:
-    """Return a live display if stdout is a terminal that can show it and `quiet` is false.
+    """Return the progress display of an ablation study.
 
-    Otherwise, return a plain-text display.
+    This is a live display if `quiet` is false and stdout is a terminal that supports it, otherwise a plain display.
     """
     console = live_console(quiet)
     return PlainStudyProgress(study) if console is None else LiveStudyProgress(study, console)

@@ -22,7 +22,8 @@ from gankit.runtime.ranks import ALONE, Ranks
 State = dict[str, list[int]]
 """Position in the shuffled order, for a checkpoint: a dictionary with two lists, `epoch` and `position`.
 
-Each list has one entry, or one entry for each class if the batches are class-balanced.
+Each list has one entry. If the batches are class-balanced (equal numbers of images of each class), each list has one
+entry for each class.
 """
 
 BatchAndState = tuple[Tensor, Tensor | None, State]
@@ -32,10 +33,10 @@ BatchAndState = tuple[Tensor, Tensor | None, State]
 def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
     """Return `tensor[index]`, of shape (n, ...), for a tensor (N, ...) and row numbers (n,).
 
-    On the CPU, the rows are copied with NumPy if possible, in the calling thread. torch would start a thread pool for
-    each calling thread, and training is slower if there are more threads than CPU cores.
+    On the CPU, NumPy copies the rows in the calling thread if possible. torch would start a thread pool for each thread
+    that calls it, and more threads than CPU cores make the training slower.
     """
-    # NumPy has no bfloat16, and would first copy the whole tensor if it is not contiguous. In these cases, use torch.
+    # NumPy cannot read GPU memory, has no bfloat16, and would first copy a non-contiguous tensor as a whole.
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
         return tensor[index]
     rows = torch.empty(len(index), *tensor.shape[1:], dtype=tensor.dtype)
@@ -49,11 +50,11 @@ SINGLE_THREAD_LENGTH = 1 << 15
 
 
 def permutation(length: int, generator: torch.Generator) -> Tensor:
-    """Return the random permutation of 0, ..., length - 1 that `torch.randperm` returns for this generator."""
+    """Return `torch.randperm(length, generator=generator)`, without starting a thread pool for the calling thread."""
     if length < SINGLE_THREAD_LENGTH:
         return torch.randperm(length, generator=generator)
-    # For a long permutation, torch starts a thread pool for the calling thread. The calling thread is a temporary one
-    # here, so that its thread pool ends with it.
+    # For a long permutation, torch starts a thread pool, which ends with the thread that called torch. Therefore, call
+    # torch in a temporary thread.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(torch.randperm, length, generator=generator).result()
 
@@ -73,7 +74,7 @@ class ShuffledIndices:
         self.order = take_rows(self.indices, permutation(len(self.indices), generator))
 
     def take(self, count: int) -> Tensor:
-        """Return the next `count` indices, (count,) int64. They continue into the next epochs if needed."""
+        """Return the next `count` indices, (count,) int64. After the last index of an epoch, the next epoch begins."""
         pieces = []
         while count:
             if self.position == len(self.order):
@@ -93,7 +94,7 @@ class Batches:
         labels: (N,) int64 or None, on the device of the images.
         batch_size: B, the number of images in a batch. With several ranks, it counts the images of all ranks together.
         classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch has
-            B / classes images of each class. Their classes are 0, 1, 2, ..., 0, 1, 2, ... in this order.
+            B / classes images of each class. The classes of its images are 0, 1, 2, ..., 0, 1, 2, ... in this order.
         seed: seed of the shuffled order.
         ranks: ranks among which each batch is divided equally. `next` returns this rank's part.
 
@@ -133,10 +134,9 @@ class Batches:
         return len(self.images)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """Return the next batch: images (B, C, R, R) uint8, and labels (B,) int64 or None.
+        """Return this rank's part of the next batch: images (n, C, R, R) uint8, and labels (n,) int64 or None.
 
-        With several ranks, the batch has B / (number of ranks) images. Its tensors are on the device of the dataset's
-        images.
+        n is `batch_size` divided by the number of ranks. The tensors are on the device of the dataset's images.
         """
         return self._gather(self._next_indices())
 
@@ -158,8 +158,8 @@ class Batches:
         per_class = self.batch_size // len(self.sequences)
         index = torch.stack([sequence.take(per_class) for sequence in self.sequences], dim=1).flatten()
         if self.ranks.size > 1:
-            # Each rank draws the indices of the whole batch, so that the state is equal on all ranks. Then it takes its
-            # own slice.
+            # Each rank draws the indices of the whole batch, so that the state is equal on all ranks. Then each rank
+            # takes its own slice.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 
@@ -167,15 +167,15 @@ class Batches:
         if self.mapped:
             read_ahead(self.images, index)
         if self.images.is_cuda:
-            # The index is pinned, because copying it from pageable memory would make the CPU wait for the GPU.
+            # Pin the index, because a copy from pageable memory would make the CPU wait for the GPU.
             index = index.pin_memory()
         index = index.to(self.images.device, non_blocking=True)
         return take_rows(self.images, index), None if self.labels is None else take_rows(self.labels, index)
 
     def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """Return a separate batch of `count` images and labels, drawn with `seed`.
+        """Return a fixed batch of `count` real images and labels, for example to compute metrics.
 
-        This call does not affect the batches that `next` returns.
+        `classes` and `seed` have the same meaning as for `Batches`. The batches that `next` returns do not change.
         """
         return Batches(self.images, self.labels, count, classes, seed).next()
 
@@ -201,9 +201,9 @@ class PrefetchedBatches:
 
     Args:
         batches: source of the batches.
-        depth: number of batches that the thread gathers in one call, and maximum number of batches in the queue. The
+        depth: number of batches that the thread copies in one call, and maximum number of batches in the queue. The
             thread itself holds up to `depth` more batches.
-        pin: copy each batch to pinned memory, so that the CPU need not wait for its copy to the GPU.
+        pin: True to copy each batch to pinned memory. The CPU then does not wait while a batch is copied to the GPU.
     """
 
     def __init__(self, batches: Batches, depth: int = 4, pin: bool = False) -> None:
@@ -218,7 +218,7 @@ class PrefetchedBatches:
         return self.batches.size
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        # The thread starts at the first call, because `load_state_dict` may change the position before that.
+        # Start the thread at the first call of `next`, because `load_state_dict` may change the position before it.
         if self.thread is None:
             self._start()
         item = self.queue.get()
@@ -289,7 +289,7 @@ def make_batch_source(
     prefetch: bool | None = None,
     ranks: Ranks = ALONE,
 ) -> BatchSource:
-    """Return the batches for a run on `device`, with or without prefetching.
+    """Return the source of batches for a run on `device`: `PrefetchedBatches` if `prefetch` is true, else `Batches`.
 
     If `prefetch` is None, batches are prefetched in two cases: on a GPU, if the images need more than a quarter of the
     free GPU memory; on a CPU, if the images are memory-mapped. The other arguments are those of `Batches`.

@@ -1,4 +1,4 @@
-"""Detection of memory-mapped images, and advice to the kernel about how they are read (madvise).
+"""Detection of memory-mapped images, and advice to the kernel about how this process reads them (madvise).
 
 By default, when a page of a mapped file is first accessed, the kernel reads this page and neighbouring pages. If images
 are read in shuffled order, the neighbouring pages are not needed. With MADV_RANDOM, the kernel does not read
@@ -58,7 +58,7 @@ def expect_random_access(images: Tensor) -> None:
 
 @contextmanager
 def sequential_access(images: Tensor) -> Iterator[None]:
-    """Advise the kernel to read ahead in memory-mapped images (N, ...), because the block reads them in order."""
+    """Advise the kernel to read ahead in memory-mapped images (N, ...) while the `with` block reads them in order."""
     _advise_all(images, "MADV_NORMAL")
     try:
         yield

@@ -28,7 +28,7 @@ from gankit.version import __version__
 FORMAT = "gankit-images-1"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Maximum number of images in a written chunk, if the dataset has no function `stream`."""
+"""Maximum number of images that are written at once, for datasets without `stream`, a function that yields chunks."""
 
 Chunks = Iterable[tuple[Tensor, Tensor | None]]
 Card = dict[str, Any]
@@ -38,7 +38,7 @@ Card = dict[str, Any]
 def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], None] = lambda count: None) -> int:
     """Write the images of a dataset to a file of prepared images. Return the number of images.
 
-    An existing file is replaced only when the new one is complete. After an error, it is unchanged.
+    An existing file is replaced only when the new one is complete. After an error, the existing file is unchanged.
 
     Args:
         dataset: dataset whose images are written.
@@ -135,7 +135,7 @@ def write_prepared(
 
 
 def read_prepared(path: Path) -> Dataset:
-    """Return the dataset in a file of prepared images. Only the header is read now; `load` memory-maps the images.
+    """Return the dataset in a file of prepared images. Only the header is read. `Dataset.load` memory-maps the images.
 
     Raises:
         InputError: the file is missing or truncated, or `prepare` did not write it.

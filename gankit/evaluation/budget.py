@@ -21,7 +21,8 @@ class Budget:
         self.start = clock()
         self.spent = 0.0  # seconds spent so far on evaluations and their preparation
 
-        self.expected = 0.0  # estimated seconds for the next evaluation: time of the last one, without one-time work
+        # Estimated seconds for the next evaluation: the time of the last one, without work that is done only once.
+        self.expected = 0.0
         self._one_time = 0.0
         self.skipped = 0  # number of evaluations that were skipped because of the budget
 
@@ -58,7 +59,10 @@ class Budget:
 
     @contextmanager
     def one_time_work(self) -> Iterator[None]:
-        """Measure the time of one-time work in the block. The estimate for the next evaluation excludes this time."""
+        """Measure the time of a block with work that is done only once, such as computing features of real images.
+
+        The estimate for the next evaluation excludes this time.
+        """
         start = self.clock()
         try:
             yield
@@ -73,7 +77,10 @@ class Budget:
         return {"seconds": round(self.spent, 3), "share": round(self.spent / self.elapsed, 4), "left_out": self.skipped}
 
     def in_words(self) -> str:
-        """Return a sentence with the evaluation time, its percentage of the run's time and the skipped evaluations."""
+        """Return a sentence about the evaluation time and the skipped evaluations.
+
+        Example: `evaluation took 3.1 s, 4.9% of the time; 2 evaluations skipped to keep evaluation.budget = 5%`.
+        """
         sentence = f"evaluation took {self.spent:.1f} s, {self.spent / self.elapsed:.1%} of the time"
         skipped = f"; {plural(self.skipped, 'evaluation')} skipped to keep evaluation.budget = {100 * self.share:g}%"
         return sentence + (skipped if self.skipped else "")

@@ -31,10 +31,10 @@ from gankit.sampling.sampler import Sampler
 LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longer, a message is printed
 
 MIN_TRIAL = 32
-"""Minimum number of images in a trial evaluation. With fewer images, its duration would not be a useful estimate."""
+"""Minimum number of images in a trial evaluation, whose duration is used to estimate that of a full evaluation."""
 
 DATA_LABELS, EVEN_LABELS = "as in the data", "even shares"
-"""Values of the entry `labels` in the protocol of a metric.
+"""Values of the entry `labels` in the protocol of a metric, which lists the facts that affect the metric's value.
 
 `DATA_LABELS`: the generated samples have the labels of the real samples. `EVEN_LABELS`: each class is generated equally
 often.
@@ -59,7 +59,7 @@ class EvaluatedRun(SampledRun, Protocol):
 
 
 class Evaluator:
-    """Evaluator of one run. The run must have loaded its data. Evaluations do not affect training."""
+    """Evaluator that computes the metrics of one run, whose data must be loaded. Evaluations do not affect training."""
 
     def __init__(self, run: EvaluatedRun) -> None:
         assert run.batches is not None, "load_data comes first"
@@ -76,7 +76,7 @@ class Evaluator:
                 extractor, plugin = run.build_extractor(), run.recipe.components["extractor"]
                 self.reference = with_features(real, run.dataset, extractor, plugin, self.budget.one_time_work)
         if (seconds := time.perf_counter() - start) > LONG_PREPARATION:
-            # This message is not a warning, because the report of the run would show a warning as a problem.
+            # Print the message instead of giving a warning, because the report of the run shows warnings as problems.
             sentence = f"preparing the metrics took {seconds:.0f} s; the result is cached for later runs"
             print(sentence, file=sys.stderr, flush=True)
         self._tried = False
@@ -128,12 +128,12 @@ class Evaluator:
             try:
                 comparison = reference.compare(fake, facts)
             except GankitError as error:
-                # For example, all metrics fail with the same error if there are too few images for a comparison.
+                # All metrics fail with the same error, for example if there are too few images for a comparison.
                 return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Give one warning for each reason why metrics failed or do not apply. Each warning names its metrics."""
+        """Warn once for each reason why metrics failed or do not apply. The warning names these metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
@@ -184,8 +184,8 @@ def with_features(
 ) -> Reference:
     """Return a `Reference` that holds the real samples `real` and their features.
 
-    `dataset` must come from `loaded_once`. The features of the whole dataset are computed at first use, inside the
-    context manager `one_time_work`.
+    `dataset` must come from `loaded_once`, so that its images are not read again. The features of the whole dataset are
+    computed at first use, inside the context manager `one_time_work`.
     """
     images, labels = dataset.load()
 
@@ -200,7 +200,7 @@ def with_features(
 
 
 def cached_features(real: Samples, extractor: Extractor, component: Component) -> Features:
-    """Return the features of real images. They are cached on disk.
+    """Return the features of real images from the disk cache. If the cache does not contain them, compute them.
 
     The cache key includes the version, source and settings of `component`, the extractor's plugin.
     """
@@ -262,10 +262,10 @@ def metrics_row(
 
 
 def has_even_labels(sampler: Sampler, real: Samples) -> bool:
-    """Return True if all classes are generated equally often, and False if the labels are those of the real images.
+    """Return True if an evaluation generates all classes equally often, instead of as often as in the real images.
 
-    The result is True if training used balanced batches, or if the class names of the real images differ from the
-    generator's. It is False for an unconditional generator.
+    This is the case if training used balanced batches, or if the class names of the real images differ from the
+    generator's. For an unconditional generator, the result is False.
     """
     return bool(sampler.class_names) and (sampler.spec.class_balanced or sampler.class_names != real.class_names)
 
@@ -286,13 +286,13 @@ def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]
 def select(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
     """Return `count` randomly selected images and their labels. If there are fewer images, return all in random order.
 
-    With the same seed, an evaluation during a run selects the same images.
+    An evaluation during a run with the same seed selects the same images.
     """
     return labelled(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
 
 
 def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
-    """Return `count` generated samples. They are floating point if the real samples are, and uint8 otherwise."""
+    """Return `count` generated samples: floating point if the real samples are floating point, otherwise uint8."""
     labels = labels_for(sampler, count, real)
     z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
     outputs = sampler.outputs if real.images.is_floating_point() else sampler.images

@@ -63,14 +63,17 @@ def _read(path: Path) -> CacheEntry | None:
 
 @contextmanager
 def _one_process(path: Path) -> Iterator[None]:
-    """Lock a cache file while the block runs. If the folder is read-only or does not support locks, do not lock."""
+    """Lock a cache file while the `with` block runs, so that only one process computes the result.
+
+    If the folder is read-only or does not support locks, the block runs without a lock.
+    """
     lock_file = path.with_suffix(".lock")
     with ExitStack() as stack:
         # filelock raises NotImplementedError for a file system without locks.
         with suppress(OSError, NotImplementedError):
             lock_file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(lock_file))
-            # The lock file is deleted before the lock is released. Waiting processes still have the deleted file open;
-            # processes that start later create a new file.
+            # Delete the lock file before the lock is released. Waiting processes still have the deleted file open.
+            # Processes that start later create a new file.
             stack.callback(lock_file.unlink, missing_ok=True)
         yield

@@ -1,4 +1,4 @@
-"""Computation of all metrics of a comparison. Plugins compute them in the hook `compute_metrics`."""
+"""Computation of all metrics that compare generated with real samples. Plugins implement `compute_metrics`."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> Metric
             results.not_applicable.append(key)
             continue
         for name, value in numbers.items():
-            # A recipe may use the same metric plugin under two keys. So that the result names differ, those of the
-            # second plugin start with its key.
+            # If a recipe uses the same metric plugin under two keys, the names of their results are equal. Therefore,
+            # put the second key before the names of its results.
             unique = f"{key}.{name}" if name in results.numbers else name
             results.numbers[unique], results.keys[unique] = value, key
     return results

@@ -50,20 +50,21 @@ def evaluate(
     trust: bool = False,
     metrics: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Compute metrics of a target against real images, with the same protocol as during a run.
+    """Compute metrics that compare generated images with real images, in the same way as during a run.
 
     Args:
-        target: run directory, generator.safetensors file, or images: a folder, a zip file or a file of prepared images.
+        target: source of the generated images: a run directory, a generator.safetensors file, or images in a folder, a
+            zip file or a file of prepared images.
         against: name of a data plugin, or path to real images. If None, the training data of the generator are used.
         changes: settings from the user, in the tables `data`, `extractor`, `metrics` and `evaluation` of a recipe. They
             replace the defaults and the settings of the generator's recipe.
         device: device to use.
-        trust: allow the generator file to import Python files and modules, and to load network files.
+        trust: True if settings in the generator file may import Python files and modules, and load network files.
         metrics: names of the metrics to compute. Default: those of the generator's recipe, or `DEFAULT_METRICS`.
 
     Returns:
-        The entries of a row of log.jsonl: iteration, metrics, protocol, settings and seconds. Another entry is
-        `target`. The last entry, `left_out`, is a sentence that names the requested metrics that do not apply.
+        A dictionary with the entries of a row of log.jsonl: iteration, metrics, protocol, settings and seconds. Two
+        entries are added: `target`, and `left_out`, a sentence that names the requested metrics that do not apply.
 
     Raises:
         InputError: an argument cannot be used, a metric failed, or no metric applies.
@@ -113,7 +114,7 @@ def not_applicable(results: MetricResults) -> str:
 
 
 def check_tables(changes: Raw) -> None:
-    """Raise InputError if a key of `changes` is not in `TABLES`."""
+    """Raise InputError if `changes` contains a table that is not in `TABLES`, because it would have no effect."""
     for key in changes:
         if key in Evaluation.model_fields:
             raise InputError(f"{key}: unknown key; did you mean 'evaluation.{key}'?")
@@ -122,10 +123,11 @@ def check_tables(changes: Raw) -> None:
 
 
 def default_tables(sampler: Sampler | None, against: str | None) -> Raw:
-    """Return the recipe tables for the evaluation: those of the generator's recipe, completed with default metrics.
+    """Return the recipe tables for the evaluation: those of the generator's recipe, if there is a generator.
 
-    If `against` is given, the table `data` is replaced by one for the real images that `against` names. The setting
-    `download` is removed, because only the user may request a download.
+    If they contain no metrics, `DEFAULT_METRICS` are added. If `against` is given, the table `data` is replaced by one
+    for the real images that `against` names. The setting `download` is removed, because only the user may request a
+    download.
     """
     if against is None and sampler is None:
         raise InputError("--against: missing; name the real images to compare with: a dataset, a folder or a zip file")
@@ -153,7 +155,7 @@ def data_table(against: str) -> Raw:
 
 
 def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
-    """Return the tables with only the named metrics. A metric is named by its recipe table or by its plugin."""
+    """Return the tables with only the metrics in `names`. Each name is that of a metric's table or plugin."""
     known = tables["metrics"]
     if not names or not isinstance(known, dict):
         return tables
@@ -166,13 +168,13 @@ def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
 
 
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
-    """Return the plugins and the evaluation settings that recipe tables define. The plugins are a dict by key.
+    """Return the plugins, by their keys in the recipe, and the evaluation settings that recipe tables define.
 
     Args:
         target: target of the evaluation, for error messages.
         tables: recipe tables, with settings from the generator file and from the user.
         changes: the settings in `tables` that come from the user.
-        trusted: allow settings from the generator file to import code and to load files.
+        trusted: True if settings from the generator file may import code and load files.
     """
     parser = RecipeParser(tables, target, Registry.installed())
     keys = ["data", "extractor", *(f"metrics.{name}" for name in parser.table("metrics"))]
@@ -199,8 +201,8 @@ def settings_from_user(changes: Raw, key: str) -> set[str]:
 def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw) -> None:
     """Raise InputError if a setting from a generator file could execute code, such as the path of a network.
 
-    Only numbers, booleans and default values are accepted from the file. All settings of `data` are accepted, because
-    reading images executes no code.
+    Only numbers, booleans, None and default values are accepted from the file. All settings of `data` are accepted,
+    because reading images executes no code.
     """
     for key, component in components.items():
         for name, field in type(component.config).model_fields.items():

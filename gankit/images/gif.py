@@ -29,7 +29,7 @@ MIN_WIDTH = 120
 DURATION = 8.0
 """Intended time in seconds from the first to the last frame.
 
-The time is longer or shorter if a frame would otherwise be shorter than SHORTEST or longer than LONGEST.
+The actual time differs if each frame would otherwise be shorter than `SHORTEST` or longer than `LONGEST`.
 """
 
 SHORTEST, LONGEST, LAST = 0.04, 0.5, 3.0
@@ -55,7 +55,7 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def durations(frames: int) -> list[float]:
-    """Return the durations of the `frames` frames of an animation, in seconds. The last frame is shown longer."""
+    """Return the duration in seconds of each frame of an animation with `frames` frames. The last one is longer."""
     each = min(LONGEST, max(SHORTEST, DURATION / frames))
     return [each] * (frames - 1) + [LAST]
 
@@ -104,7 +104,7 @@ def _image_block(frame: Image.Image) -> bytes:
     # Octree quantisation keeps colours that occur in only a few pixels. Median cut, Pillow's default, loses them.
     indexed = frame if frame.mode == "L" else frame.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
-    # Pillow writes a complete GIF of this frame. Its colour table and its pixels are copied below.
+    # Pillow writes a complete GIF of this frame. The code below copies the colour table and the pixels from this GIF.
     indexed.save(buffer, format="GIF", optimize=False, interlace=False)
     whole = buffer.getvalue()
     screen = whole[10]

@@ -1,4 +1,4 @@
-"""Grouping of image grids by the z that they were generated from. This module does not import torch.
+"""Grouping of image grids by the latent vectors z of their samples. This module does not import torch.
 
 The PNG metadata of a grid contains a hash of its z.
 """
@@ -15,7 +15,7 @@ from gankit.images.io import read_note
 
 @dataclass(frozen=True)
 class Grids:
-    """Image grids of a run, grouped by their z. Grids with the same z can be compared image by image."""
+    """Image grids of a run, grouped by their latent vectors z. Grids with the same z can be compared image by image."""
 
     z: str | None
     """Hash of the z of the newest undamaged grid, or None if its metadata has no such hash."""

@@ -14,7 +14,7 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import write_bytes
 
 FORMATS = ("PNG", "GIF", "JPEG", "BMP")
-"""Image formats that are read. The suffix of a file does not determine its format.
+"""Image formats that gankit reads. The format is detected from the content of a file, not from its suffix.
 
 Pillow can read other formats, but some need external programs (Ghostscript for EPS), and others are not well tested.
 """

@@ -28,7 +28,7 @@ def half_blocks(pixels: Image.Image) -> Text:
     lines = []
     for top in range(0, pixels.height, 2):
         line = Text()
-        # One escape sequence is written for neighbouring characters with the same colours, so that the text is shorter.
+        # Write one escape sequence for neighbouring characters with the same colours, so that the text is shorter.
         for style, run in groupby(_style(pixels, x, top) for x in range(pixels.width)):
             line.append(UPPER * len(list(run)), style)
         lines.append(line)

@@ -1,6 +1,6 @@
 """Base class of plugins: a class with a name, a kind, settings and hook implementations.
 
-Complete example of a trick, in a Python file in the folder of the recipe:
+Example of a complete plugin of kind `trick`. Its Python file is in the folder of the recipe:
 
     from pydantic import Field
     from gankit import Plugin, Settings, hookimpl
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 State = Literal["shared", "per_rank"]
 
 hookimpl = pluggy.HookimplMarker("gankit")
-"""Decorator for a plugin's method that implements the hook point of the same name."""
+"""Decorator that marks a method of a plugin as an implementation of the hook point with the same name."""
 
 
 class Settings(BaseModel):
-    """Base class of every plugin's `Config`. Unknown keys, NaN and infinite numbers raise a validation error."""
+    """Base class of every plugin's settings class `Config`. Unknown keys, NaN and infinite numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -47,8 +47,8 @@ class Settings(BaseModel):
 class Plugin:
     """Base class of every plugin.
 
-    A run creates one instance of each of its plugins from the validated settings, before it builds the networks.
-    Objects that are created later, such as the networks, are passed to the hooks of the plugin.
+    A run creates one instance of each plugin in its recipe, before it builds the networks. Objects that are created
+    later, such as the networks, are passed to the plugin's hooks.
     """
 
     name: ClassVar[str]
@@ -58,43 +58,53 @@ class Plugin:
     """Kind of the plugin. It determines in which tables of a recipe the plugin can be used."""
 
     api_version: ClassVar[int] = 1
-    """Minimum version of gankit's hook points (`gankit.API_VERSION`) that the plugin needs."""
+    """Minimum version of gankit's hook points that the plugin needs. The installed version is `gankit.API_VERSION`."""
 
     uses_targets: ClassVar[bool] = False
-    """True for a loss that uses `step.real_target` and `step.fake_target`. Label smoothing and flips change these."""
+    """True for a loss that uses the targets `step.real_target` and `step.fake_target`.
+
+    Tricks such as label smoothing change these targets, so they have no effect on other losses.
+    """
 
     cross_entropy: ClassVar[bool] = False
-    """True for a loss that trains D so that the sigmoid of its logit is the probability that an image is real."""
+    """True for a loss that trains D with cross-entropy. The sigmoid of D's logit is then the probability of "real"."""
 
     relativistic_logits: ClassVar[bool] = False
-    """True for a trick whose loss terms use only differences between D's logits. A single logit then has no meaning."""
+    """True for a trick whose loss terms use only differences between D's logits, as in relativistic GANs.
+
+    The value of a single logit then has no meaning.
+    """
 
     uses_weights: ClassVar[bool] = False
     """True for a loss that uses the sample weights `step.real_weight` and `step.fake_weight`."""
 
     batch_coupled: ClassVar[bool] = False
-    """True for a plugin, such as batch norm, that makes the output for an image depend on the rest of its batch."""
+    """True for a plugin, such as batch norm, that makes a network's output for one image depend on the whole batch."""
 
     per_class_networks: ClassVar[bool] = False
     """True for a plugin that builds a separate network for each class.
 
-    Features of different classes are then not comparable.
+    Features of images from different classes then come from different networks, so they are not comparable.
     """
 
     spherical_prior: ClassVar[bool] = False
-    """True for a prior whose z lies near a sphere around 0. `gankit sample --interpolate` then follows an arc."""
+    """True for a prior whose samples lie near a sphere around 0, such as a normal distribution.
+
+    `gankit sample --interpolate` then interpolates z along an arc of the sphere (slerp) instead of a straight line.
+    """
 
     state_scope: ClassVar[State] = "shared"
-    """Scope of the plugin's state when several ranks train together.
+    """Scope of the plugin's state in a run with several ranks, the processes that train the run together.
 
-    "shared": the state is equal on all ranks, because it is computed from networks, `run.values` or `run.ranks.mean`.
+    "shared": the state is computed only from values that are equal on all ranks, so it is equal on all ranks too.
     "per_rank": the state differs between ranks, because it depends on a rank's own images or random numbers.
     """
 
     read_only: ClassVar[bool] = False
-    """True for a trick that implements training hooks but does not affect training. `gankit ablate` does not remove it.
+    """True for a trick that implements training hooks but does not affect the training, such as a monitor.
 
-    A plugin that implements only hook points for logs, grids and metrics is read-only even if this is False.
+    `gankit ablate` repeats the training without one trick at a time, but never removes a read-only trick. A plugin that
+    implements only hook points for logs, sample grids and metrics counts as read-only even if this is False.
     """
 
     Config: ClassVar[type[Settings]] = Settings
@@ -111,6 +121,6 @@ class Plugin:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state that `state_dict` returned. Tensors are on the device of the run."""
+        """Restore the state that `state_dict` returned. The tensors in `state` are on the device of the run."""
         if state:
             raise ValueError(f"{type(self).__name__} has a state_dict but no load_state_dict")

@@ -17,14 +17,14 @@ from gankit.plugin.spec import Spec
 
 
 def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
-    """Build all plugins of a recipe. Return a dict of the plugins by key, in the order of the recipe, and their hooks.
+    """Build all plugins of a recipe. Return them as a dict by recipe key, in the order of the recipe, and their hooks.
 
     Args:
-        components: the recipe's plugins with their settings, by key.
+        components: the plugin classes of the recipe with their settings, by recipe key.
         source: name of the recipe's file, for error messages.
 
     Raises:
-        RecipeError: a plugin cannot be built, or one of its hooks does not fit its hook point.
+        RecipeError: a plugin cannot be built, or one of its hooks has an unknown name or argument.
     """
     plugins = {}
     for key, component in components.items():
@@ -38,7 +38,7 @@ def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dic
 
 
 def build_network(hooks: Hooks, player: Player, spec: Spec, run: Run | None, source: str) -> nn.Module:
-    """Build the network of one player, apply all `wrap_network` hooks to it, and return the result.
+    """Build the network of one player (generator or discriminator), and apply all `wrap_network` hooks to it.
 
     Args:
         run: the run that the network is built for. None when a saved generator is rebuilt.

@@ -1,4 +1,4 @@
-"""Real and generated images that metrics compare."""
+"""Input of the metrics: real images, generated images, and their features."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """N images with their class labels. For generated images, these are the labels that the generator received."""
+    """N real or generated images, with class labels. The generator received the labels of generated images as input."""
 
     images: Tensor
-    """Images, (N, C, R, R) uint8, on the CPU. Data that are not images are floating point in [-1, 1]."""
+    """Images, (N, C, R, R) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
 
     labels: Tensor | None = None
     """Class labels, (N,) int64. None for images without labels."""
@@ -43,7 +43,7 @@ class Samples:
 
 
 class Comparison:
-    """Real and generated images with their features, as input of the metrics.
+    """Input of the metrics: real images, generated images, and their features.
 
     A value that several metrics need, such as the features, is computed only once.
 
@@ -51,10 +51,10 @@ class Comparison:
         real: real images.
         fake: generated images.
         extractor: feature extractor of the recipe, or None.
-        facts: facts about how the metrics are computed, such as the seed. The facts of the extractor are added.
+        facts: information about how the metrics are computed, such as the seed. The facts of the extractor are added.
         real_features: features of the real images, if they are already computed.
-        dataset_features: function that returns the features of all images of the dataset. None if `real` contains all
-            images.
+        dataset_features: function that returns the features of all images of the dataset. None if `real` already
+            contains all images of the dataset.
 
     Raises:
         InputError: there are fewer than 2 real or generated images.
@@ -119,9 +119,9 @@ class Comparison:
         return self.real_features if self._dataset_features is None else self._dataset_features()
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return the cached value for `key`. The first call with this key computes it by calling `compute()`.
+        """Return the result of `compute()`, which is called only once for each key.
 
-        Metrics that use the same key share the value.
+        Several metrics can use the same key to share a slow computation, such as the distances between features.
         """
         if key not in self._cache:
             self._cache[key] = compute()

@@ -1,4 +1,4 @@
-"""Component of a recipe: a plugin and its settings."""
+"""Component of a recipe: a plugin class and its settings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Component:
     resolved: ResolvedPlugin
 
     def build(self) -> Plugin:
-        """Return a new plugin instance. Raise PluginError if its `__init__` does not call `Plugin.__init__`."""
+        """Create an instance of the plugin. Raise PluginError if its `__init__` does not call `Plugin.__init__`."""
         plugin = self.plugin_class(self.config)
         if not hasattr(plugin, "config"):
             raise PluginError(f"{self.plugin_class.__name__}.__init__ does not call super().__init__(config)")
         return plugin
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plugin's recipe table as a dict. It includes default values, but not settings that are None."""
+        """Return the plugin's recipe table as a dict, with default values and without settings that are None."""
         return {"use": self.use, **self.config.model_dump(mode="json", exclude_none=True)}

@@ -1,4 +1,4 @@
-"""Description of the images that a run trains on."""
+"""Description of a dataset: image size, class names, and the function that loads the images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 class Dataset:
     """Description of a dataset of square images and their labels. The hook `load_data` returns it.
 
-    The function `load` reads the images. It is called only once, when training begins, so that recipes can be checked
-    and networks built without the images.
+    The description does not contain the images. The function `load` reads them, after the networks are built.
+    Therefore, gankit can check a recipe and build its networks without the images.
     """
 
     channels: int
@@ -25,23 +25,23 @@ class Dataset:
     load: Callable[[], tuple[Tensor, Tensor | None]]
     """Function that returns the images and their labels.
 
-    Images: (N, channels, resolution, resolution) uint8 on the CPU, possibly memory-mapped. Data that are not images may
-    be floating point in [-1, 1]; they are used unchanged. Labels: class indices (N,) int64, or None. The function
-    raises `InputError` if a file cannot be used.
+    Images: (N, channels, resolution, resolution) uint8 on the CPU, possibly memory-mapped. Other data, such as 2D
+    points, may be floating point in [-1, 1]. They are used unchanged. Labels: class indices (N,) int64, or None. The
+    function raises `InputError` if a file cannot be used.
     """
 
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
-    """Function that yields the images and labels in chunks, in the order of `load`. None if there is no such function.
+    """Optional function that yields the same images and labels as `load`, in the same order, but in chunks.
 
-    A chunk is a pair: n images, and their labels (n,) or None. If `stream` is set, `gankit prepare` holds only one
-    chunk in memory at a time.
+    A chunk is a pair: n images, and their labels (n,) or None. `gankit prepare`, which writes the dataset to one file,
+    then needs memory for only one chunk at a time.
     """
 
     at_most: int | None = None
-    """Upper limit for the number of images that `stream` yields. Required if `stream` is set."""
+    """Upper bound on the number of images that `stream` yields. Required if `stream` is set."""
 
     note: str = ""
-    """Description of how the source images were processed, such as cropping. `gankit prepare` stores it in the file."""
+    """Text that says how the source images were processed, such as cropping. `gankit prepare` stores it in its file."""
 
 
 def loaded_once(dataset: Dataset) -> Dataset:

@@ -18,22 +18,28 @@ CHUNK = 256
 """Maximum number of images that are passed to an extractor's function in one call."""
 
 MetricProtocol = Mapping[str, str | int | float]
-"""Facts about how a metric was computed, by name. Values of a metric are comparable only if these facts are equal."""
+"""Facts about how a metric was computed, such as the extractor and the seed, by name.
+
+Two values of a metric are comparable only if these facts are equal.
+"""
 
 
 class Features(NamedTuple):
     """Output of an extractor for N images."""
 
     values: Tensor
-    """Features, (N, F). An `Extractor` converts them to float32 on the CPU."""
+    """Features, (N, F). When an `Extractor` returns them, they are float32 on the CPU."""
 
     logits: Tensor | None = None
-    """Logits (N, K) for the extractor's K classes. None if it has no classes or if `Extractor.logits` computes them."""
+    """Logits (N, K) for the extractor's K classes.
+
+    None if the extractor has no classes, or if the function `Extractor.logits` computes the logits.
+    """
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Feature extractor. It holds a function that computes features of images, and facts to log with every metric."""
+    """Feature extractor: a function that computes features of images, and facts that are logged with every metric."""
 
     facts: MetricProtocol
     """Facts that are logged with every metric, such as the extractor's name and a hash of its weights."""
@@ -41,16 +47,16 @@ class Extractor:
     function: Callable[[Tensor], Features]
     """Function that computes the features of images (B, C, R, R).
 
-    The images are uint8. Data that are not images are floating point in [-1, 1].
+    The images are uint8. Other data, such as 2D points, are floating point in [-1, 1].
     """
 
     class_names: tuple[str, ...] = ()
-    """Class names for the logits, if the extractor's classes are the classes of the dataset. Otherwise empty."""
+    """Names of the extractor's classes, if they are the classes of the dataset. Otherwise empty."""
 
     logits: Callable[[Tensor], Tensor] | None = None
-    """Function that computes logits (B, K) of images, if `function` returns no logits.
+    """Function that computes logits (B, K) of images. Needed only if `function` returns no logits.
 
-    It is called only if a metric needs logits.
+    This function is called only if a metric needs logits.
     """
 
     @property
@@ -113,7 +119,7 @@ class Extractor:
 
 
 def _reason(error: Exception) -> str:
-    """Return one line that states the cause of an error. In a TorchScript message, this is the last line."""
+    """Return the line of an error message that states the cause: the first line, or the last line for TorchScript."""
     lines = [line.removeprefix("RuntimeError: ") for line in str(error).strip().splitlines()]
     if not lines:
         return type(error).__name__
@@ -146,8 +152,9 @@ def network_extractor(
     Args:
         network: the network, in evaluation mode on `device`.
         device: device of the network.
-        name: name of the extractor, with a hash of the weights. It is logged with every metric.
-        size: height and width in pixels to which images are resized (bilinear, antialiased). None: no resizing.
+        name: name of the extractor, followed by a hash of the weights. The name is logged with every metric.
+        size: height and width in pixels to which images are resized (bilinear, antialiased). If None, images keep
+            their size.
         class_names: names of the dataset's classes, if the logits are for these classes. If the names are given and the
             network returns only one tensor, this tensor is used both as features and as logits.
     """

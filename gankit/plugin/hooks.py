@@ -1,8 +1,8 @@
 """Hook implementations of a run's plugins, as plain functions in the order of the recipe.
 
-pluggy calls plugins in the reverse order of their registration. With its option `firstresult`, it stops at the
-first result, so a second one would not be detected. Therefore gankit uses pluggy only to register plugins, and calls
-their functions itself.
+gankit uses the library pluggy only to register plugins, and calls the functions of the plugins itself. The reason is
+that pluggy calls plugins in the reverse order of their registration. With its option `firstresult`, pluggy also stops
+at the first result, so it does not detect that two plugins return a result.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Hooks:
     def of(self, name: str, player: Player | None = None) -> list[Implementation]:
         """Return the implementations of a hook point, in the order of the recipe.
 
-        If `player` is given, plugins for the other player are omitted. For the discriminator, for example, the plugin
-        at the key `optimizer.generator` is omitted.
+        If `player` is given, plugins that belong only to the other player are left out. For `discriminator`, for
+        example, the plugin `optimizer.generator` is left out.
         """
         implementations = self._implementations[name]
         if player is None:
@@ -122,9 +122,9 @@ class Hooks:
 
 
 class _Manager(pluggy.PluginManager):
-    """Plugin manager that looks for hooks in the plugin's class instead of the instance.
+    """Plugin manager of pluggy that finds hooks in the plugin's class instead of the instance.
 
-    The reason is that reading a property of the instance could run code.
+    Reading the attributes of the instance would run the code of its properties.
     """
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
@@ -138,7 +138,7 @@ def hooks_of(plugin_class: type) -> list[str]:
 
 
 def check_hooks(plugin_class: type[Plugin], label: str) -> None:
-    """Check the hooks of a plugin class. No settings of the plugin are needed.
+    """Check the names and arguments of the hooks of a plugin class. The plugin's settings are not needed.
 
     Raises:
         PluginError: a hook is invalid. The message starts with `label`.
@@ -160,7 +160,7 @@ def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Cal
 def _check_hooks(key: str, plugin_class: type) -> None:
     """Check that each hook of a plugin class has a valid name and valid arguments, and is marked with `@hookimpl`.
 
-    The mark must not have pluggy options, such as `tryfirst`.
+    The decorator must be used without pluggy's options, such as `tryfirst`.
 
     Raises:
         PluginError: a hook is invalid. The message starts with `key`.
@@ -193,8 +193,8 @@ def _check_hooks(key: str, plugin_class: type) -> None:
                     f"{key}: {name}: {parameter.name!r} has a default, so it would always have that value; remove "
                     "the default"
                 )
-        # The first parameter of a method is the instance. A static method has no such parameter, and in a class method
-        # the class is already bound.
+        # Leave out `self`, the first parameter of an ordinary method. The signature of a static method or of a bound
+        # class method has no such parameter.
         bound = isinstance(inspect.getattr_static(plugin_class, name), (staticmethod, classmethod))
         taken = [parameter.name for parameter in parameters[0 if bound else 1 :]]
         if wrong := unknown_arguments(plugin_class.__name__, name, taken):
@@ -206,13 +206,13 @@ def _class_of(plugin: Any) -> type:
 
 
 def unknown_hook(owner: str, name: str) -> str:
-    """Return the error message for a method that is marked as a hook, but whose name is not a hook point."""
+    """Return an error message for a method that is marked with `@hookimpl`, although no hook point has its name."""
     hint = nearest(name, hookspecs.KIND_OF_HOOK) or "gankit.plugin.hookspecs lists them"
     return f"{owner} marks {name!r} as a hook, but there is no such hook point; {hint}".rstrip("; ")
 
 
 def unknown_arguments(owner: str, name: str, taken: Iterable[str]) -> str | None:
-    """Return an error message that names the arguments in `taken` that the hook point does not have.
+    """Return an error message for arguments that a hook implementation takes but its hook point does not have.
 
     Return None if the hook point has all arguments in `taken`.
     """

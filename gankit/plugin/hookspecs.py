@@ -1,6 +1,6 @@
-"""Hook points: when each is called, with which arguments, and what it may return.
+"""Hook points of gankit: when each one is called, which arguments it has, and what it may return.
 
-A run calls the hook points at these places:
+This pseudocode shows where a run calls the hook points:
 
     check_recipe(recipe)                                      # returns warnings, or raises ValueError
     dataset = load_data(spec)
@@ -11,8 +11,8 @@ A run calls the hook points at these places:
         network = wrap_network(player, network, run)
     for player in generator, discriminator:
         optimizer = build_optimizer(player, parameters)
-    terms = wrap_loss(loss_terms(player, run) of the slot `loss`, run)
-    terms += loss_terms(player, run)                          # of all other plugins
+    terms = wrap_loss(loss_terms(player, run), run)           # terms of the `loss` plugin
+    terms += loss_terms(player, run)                          # terms of all other plugins
     schedules = lr_schedule(player, run)
     extractor = build_extractor(dataset, device)              # if the recipe has metrics
     on_start(run)
@@ -22,12 +22,12 @@ A run calls the hook points at these places:
                 z = sample_latent(count, labels, device, generator)
                 step = Step(real, labels, z, fake=G(z, labels))
                 before_d_step(run, step) or before_g_step(run, step)
-                # The loss terms use step.real_output and step.fake_output. For each of them:
+                # The loss terms use step.real_output and step.fake_output. Each is computed once, by the call
                 #     D(discriminator_inputs(images, labels, source, player, run))
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
-            after_backward(run, step, player)                 # the step of the last part
-            # The optimiser steps at its learning rate times all schedules.
+            after_backward(run, step, player)                 # `step` of the last part
+            # The optimiser updates the network. Its learning rate is multiplied by all schedules.
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
         after_iteration(run)
@@ -39,13 +39,13 @@ A run calls the hook points at these places:
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
 
-An implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run` is
-the `gankit.Run` that is trained.
+A hook implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run`
+is the training run, a `gankit.Run`.
 
 Kinds of hook point:
 
-- *exactly one*: each plugin may return a value or None. Exactly one plugin must return a value; otherwise, an error is
-  raised.
+- *exactly one*: each plugin may return a value or None. It is an error if no plugin or more than one plugin returns a
+  value.
 - *at most one*: at most one plugin of a recipe may implement the hook point.
 - *event*: all plugins are called. Nothing is returned.
 - *chain*: each plugin gets the value that the plugin before it returned.
@@ -85,20 +85,20 @@ _hookspec = pluggy.HookspecMarker("gankit")
 def _hook(
     kind: HookKind, *, deprecated: str | None = None, deprecated_arguments: Mapping[str, str] | None = None
 ) -> Callable[[Callable], Callable]:
-    """Declare a hook point.
+    """Return a decorator that declares a function as a hook point.
 
     Args:
-        kind: how the returned values are combined.
+        kind: kind of the hook point, which defines how the returned values are combined.
         deprecated: text that names the replacement of a deprecated hook point. A plugin that implements the deprecated
             hook point causes a warning.
-        deprecated_arguments: texts that name the replacements of deprecated arguments, by argument. A plugin that takes
-            such an argument causes a warning.
+        deprecated_arguments: dict from each deprecated argument to a text that names its replacement. A plugin that
+            takes a deprecated argument causes a warning.
     """
 
     def declare(function: Callable) -> Callable:
         name = function.__name__
         KIND_OF_HOOK[name] = kind
-        # Python hides a DeprecationWarning from users of a recipe, but shows a FutureWarning.
+        # Use FutureWarning, because by default Python does not show a DeprecationWarning from imported modules.
         whole = FutureWarning(f"the hook point {name} is deprecated: {deprecated}") if deprecated else None
         single = {
             argument: FutureWarning(f"the argument {argument!r} of {name} is deprecated: {instead}")
@@ -109,7 +109,7 @@ def _hook(
     return declare
 
 
-# The hook points below are called once, in this order, when the run is built.
+# The hook points below are called while a run is built, in this order.
 
 
 @_hook("list")
@@ -150,11 +150,11 @@ def adjust_spec(spec: Spec) -> None:
 
 @_hook("exactly one")
 def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module | None:
-    """Return a layer with its normalisation: followed by batch norm, with spectral norm, or unchanged.
+    """Add normalisation to a layer and return the result, for example the layer followed by batch norm.
 
     The networks call this hook through `spec.normalize`, for each convolution and linear layer that may be normalised.
-    `features` is the layer's number of output channels. The plugin in the slot `normalization.generator` is called for
-    the generator's layers, and the plugin in `normalization.discriminator` for the discriminator's layers.
+    `features` is the layer's number of output channels. The plugin `normalization.generator` is called only for the
+    generator's layers, and the plugin `normalization.discriminator` only for the discriminator's layers.
 
     Example:
 
@@ -167,7 +167,7 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 def build_generator(spec: Spec) -> nn.Module | None:
     """Return the generator `G(z, labels)`, whose output is images (B, C, R, R) in [-1, 1].
 
-    Its inputs are z, (B, latent_size), and labels, (B,) or None.
+    The inputs of the generator are z, (B, latent_size), and labels, (B,) or None.
 
     Example:
 
@@ -180,7 +180,7 @@ def build_generator(spec: Spec) -> nn.Module | None:
 def build_discriminator(spec: Spec) -> nn.Module | None:
     """Return the discriminator `D(images, labels)`, whose output is logits (B,) and features (B, F).
 
-    The features are the input of its last layer.
+    The features are the input of the discriminator's last layer.
 
     Example:
 
@@ -191,10 +191,10 @@ def build_discriminator(spec: Spec) -> nn.Module | None:
 
 @_hook("chain")
 def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Module | None:
-    """Initialise, change or wrap a network. Return the new network, or None if the network object is not replaced.
+    """Initialise, change or wrap a network. Return the network to use instead, or None to keep `network`.
 
-    This hook is called again, with None for `run`, when a saved generator is rebuilt. The parameters and buffers are
-    then loaded from the file.
+    When a saved generator is rebuilt, this hook is called with None for `run`. Afterwards, the generator's parameters
+    and buffers are loaded from the file.
 
     Example:
 
@@ -207,7 +207,9 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Modu
 
 @_hook("exactly one")
 def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer | None:
-    """Return the optimiser of one player. The plugin in `optimizer.generator` is called for the generator.
+    """Return the optimiser of one player.
+
+    For the generator, only the plugin `optimizer.generator` of the recipe is called.
 
     Example:
 
@@ -231,9 +233,9 @@ def lr_schedule(player: Player, run: Run) -> Callable[[int], float] | None:
 
 @_hook("chain")
 def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]] | None:
-    """Return loss terms that replace those of the plugin in the slot `loss`, or None to keep them.
+    """Return new loss terms that replace `terms`, the terms of the recipe's `loss` plugin. Return None to keep `terms`.
 
-    The terms of all other plugins are added afterwards.
+    The terms of all other plugins are added later.
 
     Example:
 
@@ -244,7 +246,7 @@ def wrap_loss(terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, lis
 
 @_hook("list")
 def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
-    """Return terms of the player's loss. The run adds all weighted terms and calls backward once.
+    """Return terms to add to the player's loss. The loss is the weighted sum of the terms of all plugins.
 
     Example:
 
@@ -259,9 +261,9 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
 
 @_hook("event")
 def on_start(run: Run) -> None:
-    """Run code before the first iteration of this process. If the run is resumed, its checkpoint is already loaded.
+    """Run code before the first iteration. In a resumed run, this hook is called after the checkpoint is loaded.
 
-    `run.directory` is None when no files are written, as in a `Session` or a test.
+    `run.directory` is None in a run that writes no files, such as a `gankit.Session`.
 
     Example:
 
@@ -287,10 +289,10 @@ def step_order(run: Run) -> Sequence[Player] | None:
 def sample_latent(
     count: int, labels: Tensor | None, device: torch.device, generator: torch.Generator | None
 ) -> Tensor | None:
-    """Return z from the prior, (count, latent_size), on `device`.
+    """Draw latent vectors z from the prior, (count, latent_size), and return them on `device`.
 
-    `generator` is the random number generator to use, on `device`, or None for torch's default one. Exactly one
-    plugin of a recipe implements this hook point, usually the one in the slot `latent`.
+    `generator` is the random number generator to use. If it is None, PyTorch's default generator is used. Exactly one
+    plugin of a recipe implements this hook point, usually the `latent` plugin.
 
     Example:
 
@@ -301,9 +303,9 @@ def sample_latent(
 
 @_hook("chain")
 def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type: ignore[empty-body]
-    """Return a changed z, (count, latent_size), for drawing samples of a generator. Not called in training steps.
+    """Change the latent vectors z, (count, latent_size), before samples are generated from them. Return the new z.
 
-    `redraw()` returns another z of the same shape from the prior.
+    This hook is not called in training steps. `redraw()` draws another z of the same shape from the prior.
 
     Example:
 
@@ -314,7 +316,7 @@ def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type:
 
 @_hook("event")
 def before_d_step(run: Run, step: Step) -> None:
-    """Change a D step before D is called, by assigning to the images, targets or weights of `step`.
+    """Change the data of a D step before D is called: assign to the images, targets or weights of `step`.
 
     Example:
 
@@ -325,7 +327,7 @@ def before_d_step(run: Run, step: Step) -> None:
 
 @_hook("event")
 def before_g_step(run: Run, step: Step) -> None:
-    """Change a G step before D is called, by assigning to the fields of `step`.
+    """Change the data of a G step before D is called: assign to the fields of `step`.
 
     Example:
 
@@ -338,7 +340,7 @@ def before_g_step(run: Run, step: Step) -> None:
 def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Run
 ) -> tuple[Tensor, Tensor | None]:
-    """Change images (B, C, R, R) and labels (B,) before they enter D, in the steps of both players.
+    """Change images (B, C, R, R) and labels (B,) before they enter D. This hook is called in D steps and in G steps.
 
     Example:
 
@@ -351,20 +353,20 @@ def discriminator_inputs(  # type: ignore[empty-body]
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
-    `term.weight` includes the interval of a lazy term and the division by `train.accumulate`.
+    The weight of each term is already multiplied by its interval `every` and divided by `train.accumulate`.
 
     Example:
 
         def backward(self, run, step, player, terms):
             values = {term.name: term.function(step) for term in terms}
-            ...
+            ...  # add the gradients to the `.grad` of the parameters
             return values
     """
 
 
 @_hook("event")
 def after_backward(run: Run, step: Step, player: Player) -> None:
-    """Change the player's accumulated gradients before its optimiser steps.
+    """Change the player's accumulated gradients before its optimiser uses them.
 
     Example:
 
@@ -410,11 +412,11 @@ def after_iteration(run: Run) -> None:
 
 @_hook("event")
 def on_log(run: Run, row: dict[str, Any]) -> None:
-    """Receive a row of `log.jsonl`: losses, learning rates and images per second, or metrics, or a warning.
+    """Receive a new row of `log.jsonl`. The row contains losses and learning rates, or metrics, or a warning.
 
-    Random numbers that a plugin draws here do not change the training. A resumed run removes the rows after its
-    checkpoint and logs them again. An exception ends the run, as in any hook. A plugin that writes to a server should
-    catch the exceptions of the connection and call `run.warn`.
+    Random numbers that are drawn in this hook do not affect the training. A resumed run removes the rows after its
+    checkpoint and logs them again. An exception in this hook ends the run. Therefore, a plugin that writes to a server
+    should catch connection errors and call `run.warn`.
 
     Example:
 
@@ -426,9 +428,9 @@ def on_log(run: Run, row: dict[str, Any]) -> None:
 
 @_hook("event")
 def on_grid(run: Run, picture: Image) -> None:
-    """Receive a grid of samples that was drawn and saved after `run.iteration` iterations.
+    """Receive a new grid of sample images. The run has already saved it as a file.
 
-    Random numbers that are drawn here do not change the training. An exception ends the run.
+    Random numbers that are drawn in this hook do not affect the training. An exception in this hook ends the run.
 
     Example:
 
@@ -439,9 +441,9 @@ def on_grid(run: Run, picture: Image) -> None:
 
 @_hook("event")
 def on_stop(run: Run) -> None:
-    """Close files and connections. Called after the last checkpoint, or after an error with the message `run.failure`.
+    """Close files and connections at the end of a run: after the last checkpoint, or after an error.
 
-    `run.warn` still works, unless the run ended with an error.
+    After an error, `run.failure` is the error message, and warnings from `run.warn` are not shown.
 
     Example:
 
@@ -455,7 +457,7 @@ def on_stop(run: Run) -> None:
 def sampling_generator(run: Run) -> nn.Module | None:
     """Return the generator to save and to sample from, such as a moving average. Default: the trained generator.
 
-    Its parameters have the same names and shapes as those of the trained generator.
+    The parameters of the returned generator have the same names and shapes as those of the trained generator.
 
     Example:
 
@@ -466,9 +468,9 @@ def sampling_generator(run: Run) -> nn.Module | None:
 
 @_hook("at most one")
 def draw_samples(images: Tensor) -> Image | None:
-    """Return a plot of samples (N, C, R, R), for data that are not images.
+    """Return a plot of samples (N, C, R, R), for data that cannot be shown as images, such as 2D points.
 
-    Called for the grids of a run, and for samples of a saved generator.
+    This hook is called for the sample grids of a run, and for samples of a saved generator.
 
     Example:
 
@@ -479,9 +481,9 @@ def draw_samples(images: Tensor) -> Image | None:
 
 @_hook("exactly one")
 def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
-    """Return the feature extractor of the metrics, for the slot `extractor`.
+    """Return the feature extractor that the metrics use.
 
-    Called when a run with metrics begins, and by `gankit eval`.
+    This hook is called when a run with metrics begins, and by `gankit eval`.
 
     Example:
 
@@ -492,7 +494,7 @@ def build_extractor(dataset: Dataset, device: torch.device) -> Extractor | None:
 
 @_hook("merged")
 def compute_metrics(comparison: Comparison) -> Mapping[str, float] | None:
-    """Return a dict of metrics that compare generated samples with real samples, or None if the metrics do not apply.
+    """Compare generated samples with real samples. Return a dict of metrics, or None if the metrics do not apply.
 
     Features are available only if the recipe has an extractor.
 
@@ -506,7 +508,7 @@ def compute_metrics(comparison: Comparison) -> Mapping[str, float] | None:
 
 @_hook("event")
 def register_commands(cli: click.Group) -> None:
-    """Add a command to gankit's command line. Only for plugins of kind `command`.
+    """Add a command to gankit's command line. This hook is called only for plugins of kind `command`.
 
     The name of the plugin's entry point must be the name of the command.
 

@@ -1,7 +1,7 @@
 """Adapters that make a plain `nn.Module` usable as a generator, discriminator or extractor.
 
-Example for a recipe: `use = "some_package.nets:Generator"`. The arguments of its `__init__` are settings in the same
-table of the recipe.
+Example for a recipe: `use = "some_package.nets:Generator"`. The same table of the recipe contains the arguments of the
+class's `__init__`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _ModulePlugin(Plugin):
     module_class: type[nn.Module]
 
     own_settings: ClassVar[dict[str, Any]] = {}
-    """Settings that gankit adds to the arguments of the module's `__init__`, by name.
+    """Settings of the plugin that are not arguments of the module's `__init__`, such as `weights`, by name.
 
     A setting is left out if `__init__` has an argument of the same name.
     """
@@ -56,8 +56,8 @@ class _ModulePlayer(_ModulePlugin):
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
         hooks = Hooks({place: recipe.components[place].build()})
-        # Some normalisation plugins, such as spectral norm, wrap the finished network. They therefore have an effect
-        # even if the network does not call `spec.normalize`.
+        # Return no warning if the normalisation is `none`, or if it wraps the finished network, as spectral norm does.
+        # Wrapping has an effect even if the network does not call `spec.normalize`.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
@@ -97,7 +97,7 @@ class _ModuleExtractor(_ModulePlugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.own_settings}
-        with fork_rng(device):  # fixed seed: without a weights file, the initial weights are always the same
+        with fork_rng(device):  # fixed seed, so that without a weights file, all runs have the same weights
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
@@ -118,7 +118,7 @@ BASES: dict[Kind, type[_ModulePlugin]] = {
     "discriminator": _ModuleDiscriminator,
     "extractor": _ModuleExtractor,
 }
-"""Base class of the wrapper that makes a plain `nn.Module` a plugin, for each kind that supports this."""
+"""Base class of plugins that wrap a plain `nn.Module`, for each kind of plugin that supports this."""
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -180,7 +180,7 @@ def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
 class DiscriminatorAdapter(nn.Module):
     """Wrapper for a discriminator network that returns logits, or a tuple of logits and features.
 
-    The wrapper always returns both. If the network returns no features, the logits are used as features.
+    The wrapper always returns logits and features. If the network returns no features, the logits are used as features.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -203,7 +203,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
     for parameter in list(inspect.signature(module_class.__init__).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             any_setting = True
-        # Arguments with a leading underscore are internal, and pydantic does not allow such names for settings.
+        # Skip arguments with a leading underscore. They are internal, and pydantic does not allow such names.
         elif parameter.kind is not parameter.VAR_POSITIONAL and not parameter.name.startswith("_"):
             default = ... if parameter.default is parameter.empty else _as_toml(parameter.default)
             fields[parameter.name] = (Any, Field(default))
@@ -218,7 +218,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Return a default value as a TOML value, with tuples as lists. Return None if TOML has no such value."""
+    """Convert a default value to a TOML value, for example a tuple to a list. Return None if TOML has no such value."""
     if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
         return [_as_toml(v) for v in value]
     return value if isinstance(value, (bool, int, float, str)) else None

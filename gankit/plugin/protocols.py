@@ -1,4 +1,4 @@
-"""Interfaces of the run and the recipe, for plugins. Attributes and methods that are not declared here are internal."""
+"""Interfaces of the run and the recipe that plugins may use. Attributes and methods not declared here are internal."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class RecipeInfo(Protocol):
 
     @property
     def components(self) -> Mapping[str, Component]:
-        """Plugins with their settings, by key (`generator`, `tricks.r1`), in the order in which they are called."""
+        """Plugins with their settings, by key (`generator`, `tricks.r1`), in the order in which plugins are called."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as nested dictionaries, with all defaults."""
+        """Return the recipe as nested dictionaries, including default values."""
 
     def to_toml(self) -> str:
-        """Return the recipe as TOML, with all defaults."""
+        """Return the recipe as TOML text, including default values."""
 
     def uses(self, name: str) -> bool:
         """Return True if the recipe contains a plugin with this name."""
@@ -61,7 +61,7 @@ class RecipeInfo(Protocol):
         """Return the class of the plugin at a key. Raise KeyError if there is none."""
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the plugins that couple the images of a batch in the player's network.
+        """Return the keys of plugins, such as batch norm, that couple the images of a batch in the player's network.
 
         With such a plugin, the network's output for one image depends on the other images of the batch.
         """
@@ -70,8 +70,8 @@ class RecipeInfo(Protocol):
 class Run(StepContext, Protocol):
     """State of one training run, with the attributes and methods that plugins may use.
 
-    Hooks receive it as the argument `run`. Networks, optimisers and loss terms exist only after the hooks that build
-    them have been called.
+    Hooks receive this object as the argument `run`. Its networks, optimisers and loss terms exist only after the hooks
+    that build them have been called.
     """
 
     recipe: RecipeInfo
@@ -79,7 +79,7 @@ class Run(StepContext, Protocol):
     """Device of the networks and batches of this process."""
 
     directory: Path | None
-    """Run directory, or None when no files are written, as in a `Session`."""
+    """Directory for the files of the run. None if the run writes no files, such as a `gankit.Session`."""
 
     iteration: int
     """Number of completed iterations."""
@@ -88,7 +88,7 @@ class Run(StepContext, Protocol):
     """Number of completed steps of each player."""
 
     values: dict[Player, dict[str, Tensor]]
-    """Unweighted value of each loss term, from the last step that used the term. Each value is a scalar on `device`."""
+    """Unweighted value of each loss term, from the last step that computed it. Each value is a scalar on `device`."""
 
     stop_reason: str | None
     """Reason given by the plugin that stopped the run early, or None if no plugin stopped it."""
@@ -106,7 +106,10 @@ class Run(StepContext, Protocol):
     """Loss terms of each player, with unique names."""
 
     before_step: dict[Player, Callable[[Run, Step], None]]
-    """One function for each player. It calls `before_d_step` or `before_g_step` of all plugins."""
+    """Function for each player that calls the hook `before_d_step` or `before_g_step` of all plugins.
+
+    Plugins that run additional steps, such as simulated D steps, call this function.
+    """
 
     @property
     def generator(self) -> nn.Module:
@@ -119,12 +122,13 @@ class Run(StepContext, Protocol):
         """Show a warning to the user and write it to `log.jsonl`. The run continues."""
 
     def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        """Return z from the prior, (count, latent_size), on the device."""
+        """Draw latent vectors z from the prior, (count, latent_size), on the device of the run."""
 
     def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return real images, (count, C, R, R) in [-1, 1], and their labels (count,). They depend only on the seed.
+        """Return a fixed set of real images, (count, C, R, R) in [-1, 1], and their labels, (count,) or None.
 
-        This call does not affect the order of the training batches.
+        The choice of images depends only on the seed of the recipe. Virtual batch norm, for example, uses them as its
+        reference batch. This call does not affect the order of the training batches.
 
         Raises:
             InputError: batches are class-balanced and `count` is not a multiple of the number of classes.

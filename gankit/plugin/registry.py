@@ -1,4 +1,4 @@
-"""Registry of installed plugins. It is built from the plugins' entry points, without importing the plugins.
+"""Registry of installed plugins. It is built from their entry points, without importing the plugins.
 
 An entry point in the group `gankit.plugins` is named `kind.name`, such as `optimizer.adam`, so that the kind is known
 without an import. If the name contains no kind, the kind is the attribute `kind` of the plugin class.
@@ -70,11 +70,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class ResolvedPlugin:
-    """Plugin class that the setting `use` of a recipe refers to, and the file or module that it was imported from."""
+    """Plugin class that the setting `use` of a recipe refers to, with its distribution, version and import path."""
 
     target: type
     use: str
-    """Value of `use` in the recipe. The path of a file is absolute, so that the value is valid in any folder."""
+    """Value of `use` in the recipe. A path to a file is absolute here, so that the value is valid in any folder."""
 
     distribution: str
     version: str
@@ -100,9 +100,11 @@ class Registry:
         return cls(_installed_entries())
 
     def named(self, name: str, kinds: tuple[Kind, ...]) -> list[Entry]:
-        """Return the entry points of all plugins called `name` that have one of the given kinds."""
+        """Return the entry points of all plugins called `name` that have one of the given kinds.
+
+        If there are none, return the entry points called `name` that have no kind.
+        """
         exact = [e for e in self.entries if e.name == name and e.kind in kinds]
-        # An entry point without a kind is used only if no entry point has both this name and one of these kinds.
         return exact or [e for e in self.entries if e.name == name and e.kind is None]
 
     def version_of(self, distribution: str) -> str | None:
@@ -125,10 +127,12 @@ class Registry:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
             kinds: kinds of plugin that this table of the recipe accepts.
             folder: folder of the recipe. Relative paths in `use` are relative to this folder.
-            recorded: distribution that an earlier run used. It is preferred if several distributions provide the name.
+            recorded: distribution that an earlier run used. It is preferred if several distributions have a plugin of
+                this name.
 
         Raises:
-            PluginError: the class does not exist or cannot be imported, or several distributions provide the name.
+            PluginError: the class does not exist or cannot be imported, or several distributions have a plugin
+                of this name.
         """
         location, colon, class_name = use.rpartition(":")
         if colon and location.endswith(".py"):
@@ -190,16 +194,16 @@ def _from(entries: Iterable[Entry], distribution: str) -> list[Entry]:
 
 def _cause(error: BaseException) -> str:
     """Return the error message for an exception that was raised during the import of a plugin."""
-    # A plain ImportError, unlike ModuleNotFoundError, means that gankit was found but does not have the imported name.
+    # An ImportError that is not a ModuleNotFoundError means that gankit exists, but does not have the imported name.
     too_old = type(error) is ImportError and error.name == "gankit"
     hint = "; it may need a newer gankit: `pip install -U gankit`" if too_old else ""
     return f"{type(error).__name__}: {error}{hint}"
 
 
 def _places(kind: str) -> list[str]:
-    """Return the fixed recipe keys for a plugin of this kind, such as `optimizer.generator`.
+    """Return the recipe keys that a plugin of this kind can have, such as `optimizer.generator`.
 
-    Plugins in `[tricks]` and `[metrics]` have no fixed key, so the list is empty.
+    The list is empty for plugins in `[tricks]` and `[metrics]`, because the user chooses their keys.
     """
     if kind in PLAYER_SLOTS:
         return [f"{kind}.generator", f"{kind}.discriminator"]
@@ -213,21 +217,22 @@ def _installed_entries() -> list[Entry]:
         try:
             points = [p for p in distribution.entry_points if p.group == GROUP]
             if not points:
-                # Skip distributions without plugins, because reading the name and version of each would be slow.
+                # Skip distributions without plugins, because reading the metadata of every distribution is slow.
                 continue
             owner, version = str(distribution.name), str(distribution.version)
-        except Exception:  # the type of error for a broken package depends on the Python version
+        except Exception:  # for a broken package, the type of the error depends on the Python version
             continue
         for point in points:
             kind, _, name = point.name.rpartition(".")
             entry = Entry(kind or None, name, owner, version, point.value)
-            # A distribution can be found twice, for example as an editable install and in its build folder.
+            # Keep only one of two equal entries. Python may find a distribution twice, for example as an editable
+            # install and in its build folder.
             entries.setdefault((entry.label, entry.distribution), entry)
     return list(entries.values())
 
 
 def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
-    # Path.is_file raises an error for an invalid file name. os.path.isfile returns False.
+    # For an invalid file name, os.path.isfile returns False, whereas Path.is_file raises an error.
     if not os.path.isfile(path):
         raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
     path = path.resolve()
@@ -244,8 +249,8 @@ def _module_of(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # The file may import modules from its own folder. The folder comes last in `sys.path`, so that these modules do
-    # not hide others of the same name.
+    # The file may import modules from its own folder, so add this folder to `sys.path`. It comes last, so that its
+    # modules do not hide installed modules of the same name.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[module_name] = module

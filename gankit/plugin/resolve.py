@@ -1,4 +1,4 @@
-"""Functions that check the classes named in a recipe and turn them into plugin classes."""
+"""Functions that check the classes that a recipe refers to, and convert them to plugin classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def check_api_version(version: Any, use: str, distribution: str) -> None:
-    """Raise PluginError if `version`, the plugin's version of the hook points, is too new or not an integer."""
+    """Check the attribute `api_version` of a plugin: the version of gankit's hook points that the plugin needs.
+
+    Raises:
+        PluginError: the version is not an integer, or it is newer than `gankit.API_VERSION`.
+    """
     if type(version) is not int:
         raise PluginError(f"{use}: api_version is {version!r}; it must be a whole number such as gankit.API_VERSION")
     if version > API_VERSION:
@@ -54,8 +58,8 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     if not isinstance(getattr(plugin_class, "name", None), str):
         raise PluginError(f'{resolved.use} has no name; write name = "..." in the class')
     for old in RENAMED.keys() & dir(plugin_class):
-        # Without this check, a class attribute that still has its former name would be silently ignored. Methods are
-        # not checked, because a plugin may have its own method with such a name.
+        # Without this check, gankit would silently ignore a class attribute that still has its former name. Methods
+        # are not checked, because a plugin may use a former name for its own method.
         if not callable(getattr(plugin_class, old)) and (new := new_name(old, vars(Plugin))) is not None:
             raise PluginError(f"{resolved.use}: the class attribute {old} is called {new} now; rename it")
     if plugin_class.kind not in KINDS:

@@ -1,8 +1,8 @@
 """Information about plugin classes, read from their source files without importing them.
 
-`gankit list-plugins` shows docstrings and hook points, which entry points do not contain. The packages are not
-imported, because an import would run their code and import torch, which is slow. Values that are known only when the
-code runs are treated as unknown, for example a class that is created by a function call.
+`gankit list-plugins` shows the docstring and the hook points of each plugin. It reads them from the source, because
+importing the plugins would run their code and import torch, which is slow. Values that are known only when the code
+runs are treated as unknown, for example a class that is created by a function call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_HOPS = 8
 class ScannedClass:
     """Information about a class and its base classes, read from their source.
 
-    Base classes without source are left out.
+    Base classes whose source cannot be read are left out.
     """
 
     name: str
@@ -60,7 +60,7 @@ class _Module:
 
 
 class ClassScanner:
-    """Reader of classes from the source files of installed packages.
+    """Scanner that reads information about classes from the source files of installed packages.
 
     Args:
         packages: top-level packages whose files are read. Base classes from other packages, such as torch, are treated
@@ -84,7 +84,8 @@ class ClassScanner:
         if located is None:
             module = self._module(module_name)
             sources = (name.partition(".")[0], "import *", "__getattr__", "globals", "exec")
-            # Search for whole words only, because a module that contains `HingeLoss` need not contain a class `Loss`.
+            # If the source contains one of these words, the class may exist although the scanner did not find it.
+            # Search for whole words, because a module with `HingeLoss` need not have a class `Loss`.
             pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, sources))})(?!\w)"
             if module is not None and re.search(pattern, module.text) is None:
                 raise PluginError(f"{module_name} has no class {name!r}")
@@ -121,9 +122,9 @@ class ClassScanner:
                 yield module, None
 
     def _find(self, module_name: str, path: list[str], hops: int = MAX_HOPS) -> tuple[_Module, ast.ClassDef] | None:
-        """Find the class that a dotted name refers to in a module, such as `nets.Generator`. Return None if unknown.
+        """Find the class that a dotted name, such as `nets.Generator`, refers to in a module.
 
-        `path` contains the parts of the name: `["nets", "Generator"]`.
+        Return None if the class is not found. `path` contains the parts of the name: `["nets", "Generator"]`.
         """
         if not hops or not path or module_name.partition(".")[0] not in self.packages:
             return None
@@ -164,8 +165,8 @@ def _parse(name: str) -> _Module | None:
             try:
                 module = importlib.util.resolve_name(origin, package) if node.level and package else origin
             except ImportError:
-                # This relative import refers to a place outside the top-level package. It is not reported as an error,
-                # because the module may catch the error.
+                # This relative import goes beyond the top-level package, so it fails. Do not report it, because the
+                # module may catch the ImportError.
                 continue
             names |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):

@@ -21,19 +21,19 @@ Source = Literal["real", "fake"]
 
 
 class RenamedFieldError(PluginError, AttributeError):
-    """Error for a field of `Step` that was renamed. It is an AttributeError, so that `hasattr` returns False."""
+    """Error for the former name of a `Step` field. It is an AttributeError, so that `hasattr` returns False."""
 
 
 class StepContext(Protocol):
-    """The part of a run that steps and their loss terms can use."""
+    """Attributes and methods of a run that training steps and their loss terms use."""
 
     spec: Spec
     ranks: Ranks
-    """The processes that train this run together. Usually, there is only one process."""
+    """Processes that train this run together. Usually, there is only one process."""
 
     @property
     def discriminator(self) -> nn.Module:
-        """The discriminator that is trained in this run."""
+        """Discriminator that this run trains."""
 
     def discriminator_inputs(
         self, images: Tensor, labels: Tensor | None, source: Source, player: Player
@@ -115,9 +115,9 @@ class Step:
     """Discriminator that is used in this step. If None, the discriminator of the run is used."""
 
     simulated: bool = False
-    """True in a simulated lookahead step.
+    """True in a simulated step, which trains only a temporary copy of D, as in unrolled GANs.
 
-    Plugins must still set the step's targets and loss weights, but must not update their own state.
+    In such a step, plugins set targets and loss weights as usual, but must not update their own state.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -135,14 +135,14 @@ class Step:
             """Raise an error for a missing attribute. For a renamed field, the message contains the new name."""
             if (new := new_name(name, [*self.__dataclass_fields__, *vars(type(self))])) is not None:
                 raise RenamedFieldError(f"a step has no {name!r}; it is called {new!r} now")
-            # This call raises the original AttributeError again, because the error may have occurred inside a property.
+            # Raise the original AttributeError again, because its true cause may be an error inside a property.
             return self.__getattribute__(name)
 
     @property
     def num_logits(self) -> int:
-        """Number of D's logits for the real images: B, or B / pack with packing.
+        """Number of logits that D returns for B real or B fake images: B, or B / pack with packing.
 
-        The number for the fake images is the same.
+        With packing (PacGAN), D takes `pack` images as one input.
         """
         return len(self.real) // self.run.spec.pack
 
@@ -172,7 +172,7 @@ class Step:
         return DiscriminatorOutput(*discriminator(images, labels))
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
-        """Return a copy of the step with the given outputs of D. `changes` contains new values for other fields."""
+        """Return a copy of the step with other outputs of D. `changes` contains new values for fields of the step."""
         copy = replace(self, **changes)
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

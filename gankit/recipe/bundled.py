@@ -15,7 +15,7 @@ def recipes_folder() -> Path:
 
 
 def bundled_recipes() -> dict[str, Path]:
-    """Return the recipes that come with gankit: name and path of each, in alphabetical order."""
+    """Return the paths to the recipes that come with gankit, by name, in alphabetical order."""
     return {path.stem: path for path in sorted(recipes_folder().glob("*.toml"))}
 
 
@@ -23,7 +23,7 @@ def bundled_recipe(name: str) -> Path:
     """Return the path to the recipe called `name` that comes with gankit.
 
     Raises:
-        InputError: gankit has no recipe of this name. The error suggests the nearest name.
+        InputError: gankit has no recipe of this name. The error message suggests a similar name.
     """
     recipes = bundled_recipes()
     if name not in recipes:

@@ -1,4 +1,4 @@
-"""Comparison of recipes: which settings differ, and labels of runs that show these settings."""
+"""Comparison of recipes: the settings that differ, and run labels that contain these settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from gankit.recipe.toml import Raw
 
 SEED = "seed"
 UNNAMED = ("name", "requires", "output.directory", "output.log_every", "output.sample_every")
-"""Keys of settings that are never used in run labels."""
+"""Keys of settings that never appear in run labels, the short names of runs in a report."""
 
 WITHOUT_EFFECT = (
     *("name", "requires", "output.", "evaluation.", "extractor.", "metrics."),
@@ -78,9 +78,10 @@ def _same(flats: Sequence[Mapping[str, Any]], key: str) -> bool:
 
 
 def describe_setting(recipe: Raw, key: str) -> str:
-    """Return a setting of a recipe as text: `loss hinge`, `tricks.packing`, or `no tricks.packing`.
+    """Return a short text for a setting in a run label, such as `loss hinge` for the key `loss.use`.
 
-    If the recipe does not have the setting, the text is empty.
+    For a plugin that the recipe does not contain, the text is, for example, `no tricks.packing`. For any other missing
+    setting, the text is empty.
     """
     flat, table = flattened(recipe), key.removesuffix(".use")
     if key == "tricks":
@@ -97,11 +98,11 @@ def format_value(value: Any) -> str:
 
 
 def distinct_labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
-    """Return a label for each recipe. The label lists the settings that the recipe does not share with most recipes.
+    """Return a label for each recipe. The label lists the settings that differ from those of most other recipes.
 
     `names` contains one name for each recipe. The name is appended to a label that is not unique, and replaces an empty
-    label. If a label would list more than `MAX_DIFFERENCES` settings, and the value of `name` differs between all
-    recipes, the values of `name` are returned instead.
+    label. If a label would list more than `MAX_DIFFERENCES` settings, the values of the setting `name` in the recipes
+    are returned instead, provided that they are all different.
     """
     keys = [key for key in differing_keys(recipes) if key not in UNNAMED]
     settings = [{key: describe_setting(recipe, key) for key in keys} for recipe in recipes]

@@ -1,4 +1,4 @@
-"""JSON Schema for recipes. It includes the installed plugins. Editors use it to complete and check recipes."""
+"""JSON Schema for recipes with the installed plugins. Editors use it to complete and check recipes."""
 
 import copy
 import re
@@ -58,7 +58,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
     }
 
     def place(kind: Kind) -> Schema:
-        """Return the JSON Schema of a slot that takes one plugin of the given kind."""
+        """Return the JSON Schema of a recipe table that contains one plugin of the given kind."""
         of_kind = plugins.get(kind, {})
         keys: Schema = {key: {} for plugin in of_kind.values() for key in settings_of(plugin.Config)["properties"]}
         return {
@@ -68,8 +68,8 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
                 {"type": "string", "pattern": _named(of_kind)},
                 {"type": "string", "pattern": FROM_A_FILE},
                 *({"$ref": f"#/$defs/{kind}.{name}"} for name in of_kind),
-                # A table without `use` contains settings of the default plugin, or of the plugin in the recipe that
-                # this one extends.
+                # A table without `use` contains settings of the default plugin. If the recipe extends another recipe,
+                # they are settings of the other recipe's plugin.
                 {"type": "object", "properties": keys, "additionalProperties": False},
                 _FOREIGN,
             ],
@@ -135,7 +135,7 @@ _FOREIGN: Schema = {
 
 
 def _named(names: Iterable[str]) -> str:
-    """Return a regular expression for plugin names with or without a distribution: `hinge` or `hinge@gankit`."""
+    """Return a regular expression that matches plugin names, such as `hinge` or `hinge@gankit`."""
     return rf"^({'|'.join(map(re.escape, names))})(@[\w.-]+)?$"
 
 

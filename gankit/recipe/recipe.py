@@ -1,8 +1,8 @@
 """Recipe: validation of the tables of a TOML file, and conversion back to TOML.
 
-A recipe has three kinds of table: settings of the core (`train`, `output`, `evaluation`), slots for one plugin each
-(`data`, `generator`, ...), and tables of any number of plugins (`tricks`, `metrics`). The plugins in `tricks` are
-called in the order in which the file lists them. If the recipe is wrong, one RecipeError lists all mistakes.
+A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`), tables for one plugin
+each (`data`, `generator`, ...), and tables for any number of plugins (`tricks`, `metrics`). The plugins in `tricks` are
+called in the order in which the file lists them. If the recipe is invalid, one RecipeError lists all mistakes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TOP_LEVEL = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe: settings of the core, and plugins in the order in which they are called."""
+    """Validated recipe: settings of gankit itself, and plugins in the order in which they are called."""
 
     name: str
     seed: int
@@ -64,7 +64,10 @@ class Recipe:
     """Path to the recipe file, for error messages."""
 
     requires: tuple[str, ...] = ()
-    """Requirements in pip's format, such as `gankit-lecam >= 0.2`. They include the distributions of all plugins."""
+    """Requirements in pip's format, such as `gankit-lecam >= 0.2`.
+
+    They include the distribution of every plugin, except for gankit itself.
+    """
 
     @classmethod
     def load(
@@ -74,13 +77,13 @@ class Recipe:
 
         Args:
             path: path to the TOML file.
-            overrides: settings that replace those of the file, as `key.path=value`. Values are written as in TOML, but
-                a string of one word needs no quotes.
+            overrides: settings that replace those of the file, such as `train.iterations=100`. Values are written as in
+                TOML, but simple strings, such as `hinge`, need no quotes.
             drop: keys of tables or values that are deleted before the overrides are applied.
             registry: plugins that the recipe may use. Default: all installed plugins.
 
         Raises:
-            RecipeError: the recipe is wrong. The error lists all mistakes.
+            RecipeError: the recipe is invalid. The error lists all mistakes.
             InputError: the file cannot be read.
         """
         path = Path(path)
@@ -110,12 +113,12 @@ class Recipe:
                 recorded distribution is used.
 
         Raises:
-            RecipeError: the recipe is wrong. The error lists all mistakes.
+            RecipeError: the recipe is invalid. The error lists all mistakes.
         """
         return RecipeParser(raw, source, registry or Registry.installed(), recorded).parse()
 
     def to_dict(self) -> Raw:
-        """Return the recipe as nested dictionaries with all default values. `from_dict` converts them back."""
+        """Return the recipe as nested dictionaries with all default values. `from_dict` is the inverse."""
         resolved: Raw = {
             "name": self.name,
             "seed": self.seed,
@@ -140,7 +143,7 @@ class Recipe:
         """Return a changed copy of this recipe, validated again. The arguments have the same meaning as in `load`.
 
         Raises:
-            RecipeError: the new recipe is wrong. The error lists all mistakes.
+            RecipeError: the new recipe is invalid. The error lists all mistakes.
             InputError: an override is not `key=value`, or a key to drop does not exist.
         """
         raw = self.to_dict()
@@ -161,10 +164,10 @@ class Recipe:
         return self.components[key].plugin_class.name if key in self.components else None
 
     def coupling(self, player: Player) -> list[str]:
-        """Return the keys of the plugins that make a player's outputs depend on the whole batch, such as batch norm.
+        """Return the keys of the plugins that make a player's output for one image depend on the whole batch.
 
-        With such a plugin, the network's output for one image depends on the other images of the batch. The plugin sets
-        `batch_coupled = True`. A trick with this attribute affects only the discriminator.
+        These plugins, such as batch norm, have the class attribute `batch_coupled = True`. A trick with this attribute
+        affects only the discriminator.
         """
         return [
             key
@@ -179,9 +182,10 @@ class Recipe:
 
 
 def with_distributions(requires: Iterable[str], components: Mapping[str, Component]) -> tuple[str, ...]:
-    """Return the requirements in `requires`, and a requirement for each other distribution with a plugin of the recipe.
+    """Add a requirement to `requires` for each distribution with a plugin of the recipe, and return the result.
 
-    An added requirement allows the installed version and later versions. Example: `gankit-lecam >= 0.2`.
+    An added requirement allows the installed version and later versions, for example `gankit-lecam >= 0.2`. No
+    requirement is added for gankit itself, or for a distribution that `requires` already contains.
     """
     required = list(requires)
     named = {"gankit", *(canonicalize_name(Requirement(one).name) for one in required)}
@@ -269,15 +273,15 @@ class RecipeParser:
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
-        """Return the value of `use` for each plugin at the given keys. The plugins are not loaded."""
+        """Return the value of `use` for each plugin at the given keys. The plugins are not imported."""
         requested = set(keys)
         uses = [_use(raw, kinds) for key, kinds, raw in self.places() if key in requested]
         return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
-        """Return the plugins at the given keys with their settings. Raise RecipeError if they are wrong.
+        """Return the plugins at the given keys with their settings. Raise RecipeError if they are invalid.
 
-        Plugins at other keys are not loaded.
+        Plugins at other keys are not imported.
         """
         requested = [place for place in self.places() if place[0] in set(keys)]
         components = {key: component for key, kinds, raw in requested if (component := self.component(key, kinds, raw))}
@@ -290,7 +294,7 @@ class RecipeParser:
             raise RecipeError(self.source, self.problems)
 
     def places(self) -> Iterable[tuple[str, tuple[Kind, ...], Any]]:
-        """Yield (key, allowed kinds, unvalidated table) for each plugin, in the order in which they are called."""
+        """Yield (key, allowed kinds, unvalidated table) for each plugin, in the order in which plugins are called."""
         for kind in SINGLE_SLOTS:
             yield kind, (kind,), self.raw.get(kind)
         for kind in PLAYER_SLOTS:
@@ -361,7 +365,7 @@ class RecipeParser:
         """Validate the settings in a table and return them. If there are problems, record them and return None."""
         try:
             # Convert the table to JSON before validation, because pydantic's strict mode converts lists to tuples, and
-            # strings to paths, only in JSON.
+            # strings to paths, only for JSON input.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
@@ -385,7 +389,7 @@ def _fits(version: str, required: Requirement) -> bool:
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return the value of `use` in an unvalidated table, or the default plugin. The value may have any type."""
+    """Return the value of `use` in an unvalidated table, or the default plugin. The value is not checked."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)

@@ -1,4 +1,4 @@
-"""Settings of the core: the tables `[train]`, `[output]` and `[evaluation]` of a recipe."""
+"""Settings of gankit itself: the tables `[train]`, `[output]` and `[evaluation]` of a recipe."""
 
 import re
 from pathlib import Path

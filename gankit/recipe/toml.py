@@ -57,8 +57,8 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
-    # The lists `requires` of both recipes are combined. Any other list replaces the list of the same key in the
-    # extended recipe.
+    # Combine the lists `requires` of both recipes. Any other list replaces the list with the same key in the extended
+    # recipe.
     requires = [tables.get("requires", []), raw.get("requires", [])]
     if all(isinstance(one, list) for one in requires) and any(requires):
         raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
@@ -92,8 +92,8 @@ def _absolute(use: str, folder: Path) -> str:
 def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
     """Merge two recipes, or two tables of recipes, and return the result. Values in `above` replace those in `below`.
 
-    If `above` replaces a plugin by another one, the settings of the old plugin in `below` are dropped. `place` contains
-    the keys that lead to the table in each recipe, such as `("optimizer", "generator")`. It is empty for whole recipes.
+    If `above` replaces a plugin by another plugin, the settings of the old plugin are dropped. `place` contains the
+    keys of the tables, such as `("optimizer", "generator")`. It is empty for whole recipes.
     """
     merged = dict(below)
     for key, value in above.items():
@@ -113,7 +113,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
 
 
 def _is_plugin_table(place: tuple[str, ...]) -> bool:
-    """Return True if the table at the keys `place` is that of one plugin, for example `("optimizer", "generator")`."""
+    """Return True if the table at the keys `place`, such as `("optimizer", "generator")`, belongs to one plugin."""
     single = place[0] in (*SINGLE_SLOTS, "extractor")
     return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation")
 

@@ -1,1 +1,1 @@
-"""Reports: HTML pages and tables of one or several runs, from run directories. The package does not import torch."""
+"""Reports of one or several runs, as HTML pages and tables. The package reads run directories without torch."""

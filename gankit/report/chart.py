@@ -9,25 +9,25 @@ from typing import Any
 from gankit.report.run_record import Points
 
 WIDTH, HEIGHT = 460, 260
-"""Width and height of a chart, in SVG units. If the width were larger, the text would be illegible on a phone."""
+"""Width and height of a chart, in SVG units. With a larger width, the text would be too small on a phone."""
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area, in SVG units
 
 MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
-MAX_POINTS = 4000  # maximum number of points in a chart, exceeded only to keep `MIN_POINTS_PER_LINE` per line
+MAX_POINTS = 4000  # maximum number of points in a chart, unless the lines need more for `MIN_POINTS_PER_LINE`
 
-MAX_MARKED_POINTS = 25  # maximum number of points of a line that has circles at its points
+MAX_MARKED_POINTS = 25  # lines with more points than this have no circles at their points
 
 NUM_STYLES = 8
-"""Number of line styles. A chart with more lines repeats the styles."""
+"""Number of line styles. If a chart has more lines, several lines have the same style."""
 
 LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and span more than this many decades
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart. The number `style` determines its colour and dash pattern."""
+    """Line of a chart. The number `style` determines its colour and dash pattern."""
 
     name: str
     points: Points
@@ -55,7 +55,7 @@ class Axis:
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Return the values of the ticks: at most six round numbers."""
+        """Return the values at which the axis has ticks: at most six round numbers."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             every = max(1, math.ceil((last - first) / 5))
@@ -73,7 +73,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with one or several lines, a title and a note."""
+    """Line chart over iterations, with one or several lines, a title and a note."""
 
     title: str
     lines: Sequence[Line]
@@ -81,7 +81,7 @@ class Chart:
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:
-        """The x axis (iterations) and the y axis (values). Their ranges include every finite point of the lines."""
+        """Axes of the chart: x (iterations) and y (values). Their ranges include every finite point of the lines."""
         points = [point for line in self.lines for point in finite(line.points)]
         xs, ys = [x for x, _ in points] or [0], [y for _, y in points] or [0.0]
         logarithmic = min(ys) > 0 and max(ys) / min(ys) > 10.0**LOG_SCALE_DECADES
@@ -96,12 +96,12 @@ class Chart:
 
     @cached_property
     def sampled_lines(self) -> list[Line]:
-        """The lines of the chart, downsampled to the points that are drawn."""
+        """Lines of the chart, downsampled to the points that are drawn."""
         most = points_per_line(len(self.lines))
         return [Line(line.name, downsample(line.points, most), line.style) for line in self.lines]
 
     def path(self, line: Line) -> str:
-        """Return the attribute `d` of the SVG path for a line. The path has a gap at each value that is not finite."""
+        """Return the attribute `d` of the SVG path for a line. The path has a gap at each NaN or infinite value."""
         x, y = self.axes
         parts, command = [], "M"
         for iteration, value in line.points:
@@ -113,14 +113,14 @@ class Chart:
         return " ".join(parts)
 
     def marks(self, line: Line) -> list[tuple[float, float]]:
-        """Return the positions of the circles that mark the points of a line. A line with many points has none."""
+        """Return the (x, y) positions of the circles at the points of a line. For many points, return an empty list."""
         x, y = self.axes
         if len(line.points) > MAX_MARKED_POINTS:
             return []
         return [(x.position(iteration), y.position(value)) for iteration, value in finite(line.points)]
 
     def numbers(self) -> list[dict[str, list[Any]]]:
-        """Return the coordinates of each line's points, after downsampling. NaN and infinity become None, for JSON."""
+        """Return the coordinates of the drawn points of each line, for JSON. NaN and infinite values become None."""
         lines = [line.points for line in self.sampled_lines]
         return [{"x": [x for x, _ in points], "y": [_rounded(y) for _, y in points]} for points in lines]
 
@@ -132,8 +132,7 @@ def _rounded(value: float) -> float | None:
 def tick_step(low: float, high: float, most: int = 5) -> float:
     """Return the distance between two ticks: 1, 2 or 5 times a power of ten.
 
-    The function selects the smallest of these distances that divides the range `low` to `high` into at most `most`
-    parts.
+    The result is the smallest such distance that divides the range from `low` to `high` into at most `most` parts.
     """
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -141,7 +140,10 @@ def tick_step(low: float, high: float, most: int = 5) -> float:
 
 
 def downsample(points: Points, most: int = MAX_POINTS_PER_LINE) -> Points:
-    """Downsample to at most `most` points. Keep the minimum and maximum of each bucket, so that spikes stay visible."""
+    """Downsample a line to at most `most` points.
+
+    Divide the points into buckets and keep the minimum and the maximum of each bucket, so that spikes stay visible.
+    """
     if len(points) <= most:
         return points
     buckets, chosen = most // 2, set[int]()
@@ -157,16 +159,17 @@ def points_per_line(lines: int) -> int:
 
 
 def finite(points: Points) -> Points:
-    """Return the points with a finite value."""
+    """Return the points whose value is not NaN or infinite."""
     return [(x, y) for x, y in points if math.isfinite(y)]
 
 
 def padded_range(low: float, high: float) -> tuple[float, float]:
-    """Return the range of an axis: `low` to `high` with margins of 5%.
+    """Return the range of an axis for values from `low` to `high`, with margins of 5%.
 
-    If `low` is positive and near 0, or if `low` and `high` are equal, the range includes 0.
+    If `low` is small compared with `high` and not negative, the range starts at 0. If `low` and `high` are equal, the
+    range includes 0.
     """
-    if max(abs(low), abs(high)) < 1e-300:  # for such small values, the distance between ticks would underflow to 0
+    if max(abs(low), abs(high)) < 1e-300:  # for smaller values, the distance between ticks would underflow to 0
         return (-1.0, 1.0)
     if low == high:
         return (min(0.0, 2 * low), max(0.0, 2 * high))
@@ -177,7 +180,10 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 
 
 def tick_labels(ticks: Sequence[float]) -> list[str]:
-    """Return tick labels, such as `0.0` and `0.5`. All labels have the same, minimal number of decimals."""
+    """Return the labels of ticks, such as `0.0` and `0.5`.
+
+    All labels have the same number of decimals: the smallest number with which all labels are exact.
+    """
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"
     exact = [f"{tick:.12g}" for tick in ticks]

@@ -1,4 +1,4 @@
-"""Comparison of runs in one table. Each metric has one column, or one column per protocol if it has several."""
+"""Comparison of runs in one table. If a metric was computed with several protocols, each protocol has a column."""
 
 import math
 import os
@@ -11,32 +11,32 @@ from gankit.formatting import brief, duration, megabytes, plural
 from gankit.recipe.diff import distinct_labels, training_settings
 from gankit.report.run_record import Metric, RunRecord
 
-NOTHING = "-"  # text of a table cell whose value is not recorded
+NOTHING = "-"  # text of a table cell if its value is not recorded
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of runs with the same training settings and plugin code, but different seeds."""
+    """Group of runs with the same training settings and plugin code, but different seeds."""
 
     name: str
     runs: list[RunRecord]
 
     @property
     def label(self) -> str:
-        """Name of the group. If the group has several runs, their seeds are appended."""
+        """Name of the group, followed by the seeds if the group has several runs: `base (seeds 0, 1)`."""
         if len(self.runs) == 1:
             return self.name
         return f"{self.name} (seeds {', '.join(str(seed) for seed in sorted(run.seed for run in self.runs))})"
 
     @property
     def run_names(self) -> list[str]:
-        """Names of the runs: the name of the group and, if the group has several runs, the seed of the run."""
+        """Names of the runs: the group's name, followed by the seed if the group has several runs: `base, seed 0`."""
         return [self.name if len(self.runs) == 1 else f"{self.name}, seed {run.seed}" for run in self.runs]
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """A table that compares groups of runs, with one row for each group and notes for the reader."""
+    """Table that compares groups of runs, with one row for each group, and notes for the reader of the table."""
 
     groups: list[Group]
     headings: list[str]
@@ -59,7 +59,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
         else:
             groups.append((key, [run]))
     first = [members[0] for _, members in groups]
-    # Labels contain the seed only if each group has a single run.
+    # If any group has several runs, leave the seed out of all names, because such a group has several seeds.
     single = all(len(members) == 1 for _, members in groups)
     recipes = [run.recipe if single else {k: v for k, v in run.recipe.items() if k != "seed"} for run in first]
     names = [str(run.path) if len(members) == 1 else run.name for run, (_, members) in zip(first, groups, strict=True)]
@@ -68,7 +68,11 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 
 
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
-    """Make the names of the groups unique: append a plugin's version and hash, the folder, or the paths to the runs."""
+    """Make the names of the groups unique.
+
+    To a name that several groups share, append the code of a plugin. If the names are still equal, append the folder,
+    and then the paths of the runs.
+    """
     named = list(groups)
     describe: Callable[[Group, Sequence[Group]], str]
     for describe in (_describe_code, _describe_folder, lambda group, _: " and ".join(str(r.path) for r in group.runs)):
@@ -83,16 +87,20 @@ def distinct_names(groups: Sequence[Group]) -> list[Group]:
 
 
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return a text that distinguishes a group from the other groups with the same name, which are `namesakes`.
+    """Return the plugin code of a group, to distinguish it from other groups with the same name.
 
-    It names the first plugin whose code differs between them, and its code: `loss of source 3f2a91c0`.
+    `namesakes` are all groups with this name. The text contains the first plugin whose code differs between them, and
+    the hash of its source code in this group: `loss of source 3f2a91c0`.
     """
     plugins = differing_plugins([run for other in namesakes for run in other.runs])
     return " ".join(f"{plugin[0]} of {group.runs[0].code.get(plugin, 'unknown code')}" for plugin in plugins[:1])
 
 
 def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the folder of the group's runs, relative to the common folder of the groups in `namesakes`: `in old`."""
+    """Return the folder of a group's runs, to distinguish it from other groups with the same name: `in old`.
+
+    `namesakes` are all groups with this name. The folder is relative to their common folder.
+    """
 
     def common(groups: Sequence[Group]) -> str:
         return os.path.commonpath([os.path.abspath(run.path.parent) for other in groups for run in other.runs])
@@ -102,7 +110,7 @@ def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
 
 
 def differing_plugins(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return a (recipe key, plugin name) pair for each plugin whose code differs between the runs with this plugin."""
+    """Return a (recipe key, plugin name) pair for each plugin whose code is not the same in all runs that use it."""
     plugins = dict.fromkeys(plugin for run in runs for plugin in run.code)
     return [plugin for plugin in plugins if len({run.code[plugin] for run in runs if plugin in run.code}) > 1]
 
@@ -119,7 +127,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
         iterations = _newest_iterations(runs, metric)
         return lambda group: format_newest(group.runs, metric, iterations)
 
-    # The columns are a list, because in a dictionary a metric called `time` would replace the column `time`.
+    # Use a list, because in a dictionary a metric called `time` would replace the column `time`.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
         ("state", lambda group: format_states(group.runs)),
@@ -144,9 +152,10 @@ def transpose(comparison: RunComparison) -> RunComparison:
 
 
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
-    """Return a column heading for each metric: its name and the differing protocol values, such as `fid (count 2000)`.
+    """Return a column heading for each metric, such as `fid`.
 
-    The protocol values are added only if the metric has several protocols.
+    If a metric has several protocols, the heading of each one also contains the protocol values that differ, such as
+    `fid (count 2000)`.
     """
     headings = {}
     for metric in dict.fromkeys(metrics):
@@ -187,9 +196,9 @@ def comparison_notes(runs: Sequence[RunRecord], groups: Sequence[Group], heading
 
 
 def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
-    """Return a note for each run that lacks a metric of other runs in its group.
+    """Return a note for each run that lacks a metric which other runs of its group have.
 
-    The mean of this metric is then computed over fewer seeds.
+    The table then shows a mean over fewer seeds for this metric.
     """
     present = [metric for metric in headings if any(metric in run.metrics for run in group.runs)]
     missing = [(run, [headings[metric] for metric in present if metric not in run.metrics]) for run in group.runs]
@@ -209,15 +218,15 @@ def describe_machine(run: RunRecord) -> str:
 
 
 def _newest_iterations(runs: Sequence[RunRecord], metric: Metric) -> list[int]:
-    """Return the iteration of the newest value of a metric, for each run that has the metric."""
+    """Return the iteration at which each run last computed a metric. Runs without the metric are left out."""
     return [run.metrics[metric][-1][0] for run in runs if metric in run.metrics]
 
 
 def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequence[int]) -> str:
-    """Return the newest values of a metric in a group of runs, as text. Values are averaged for each iteration.
+    """Return the table cell for a metric of a group of runs: the mean of the newest values, as in `7.5 (7 to 8), n 2`.
 
-    `iterations` contains the iteration of the newest value for each run in the table. If these iterations differ, they
-    are part of the text: `7.5 at 500`.
+    `iterations` contains the iteration of the newest value for each run in the table. If these iterations differ, the
+    cell contains them, as in `7.5 at 500`, and has one line for each iteration of the group.
     """
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
@@ -233,10 +242,10 @@ def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequenc
 
 
 def format_spread(values: Sequence[float | None], text: Callable[[float], str]) -> str:
-    """Return the mean, range and number of values as text: `7.5 (7 to 8), n 2`, or `8, n 2` if all values are equal.
+    """Return the mean, range and number n of values as text: `7.5 (7 to 8), n 2`, or `8, n 2` if all values are equal.
 
-    NaN and infinite values are not averaged, but counted: `8, n 1, 1 not finite`. If there is only one value, `n` is
-    left out.
+    NaN and infinite values are counted, but not averaged: `8, n 1, 1 not finite`. None means that a run has no value.
+    For a group of a single run, the text is only the value: `8`.
     """
     known = [value for value in values if value is not None]
     if len(values) == 1 and known:
@@ -252,12 +261,16 @@ def format_spread(values: Sequence[float | None], text: Callable[[float], str]) 
 
 
 def format_counts(counts: Sequence[int | None]) -> str:
-    """Return the distinct numbers of parameters of the runs in a group, as text. Normally there is only one."""
+    """Return the numbers of parameters of the runs in a group as text, without duplicates: usually one, `1,234,567`."""
     return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 
 
 def format_states(runs: Sequence[RunRecord]) -> str:
-    """Return the state of a single run, `finished at 450`, or the number of runs per state: `2 finished at 450`."""
+    """Return the states of runs and their last iterations as text.
+
+    The text for a single run is `finished at 450`. For several runs, it contains the number of runs in each state:
+    `2 finished at 450, 1 failed at 300`.
+    """
     states = [f"{run.ending.state} at {run.ending.iteration}" for run in runs]
     if len(runs) == 1:
         return states[0]
@@ -265,7 +278,7 @@ def format_states(runs: Sequence[RunRecord]) -> str:
 
 
 def format_ending(run: RunRecord) -> str:
-    """Return a sentence about how a run ended. If the run was interrupted or killed, add the command to resume it."""
+    """Return a text about how a run ended. If the run was interrupted or killed, add the command that resumes it."""
     ending = run.ending
     command = f"`gankit resume {run.path}` continues it"
     match ending.state:
@@ -280,21 +293,21 @@ def format_ending(run: RunRecord) -> str:
         case "running":
             return f"running, at iteration {ending.iteration} or later"
         case _:  # failed, or a state from an older version of gankit
-            # The message of a NonFiniteError starts with the iteration, which the text contains already.
+            # The message of a NonFiniteError starts with the iteration, which the text would then contain twice.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"{ending.state} at iteration {ending.iteration}: {reason}"
 
 
 @dataclass(frozen=True)
 class RepeatedWarning:
-    """A warning that a plugin gave during training, and all iterations at which the warning occurred."""
+    """Warning that a plugin logged during training, and all iterations at which the plugin logged it."""
 
-    sentence: str  # text of the warning at the last iteration at which it was logged
+    sentence: str  # text of the warning at the last of the iterations
     iterations: list[int]
 
 
 def merge_warnings(run: RunRecord) -> list[RepeatedWarning]:
-    """Return the warnings of a run, newest first. Warnings whose texts differ only in numbers are merged."""
+    """Return the warnings of a run, newest first. Warnings that differ only in numbers are merged into one."""
     merged: dict[str, RepeatedWarning] = {}
     for iteration, sentence in run.warnings:
         key = re.sub(r"[-+]?\d[\d.,e+-]*", "", sentence)

@@ -1,4 +1,4 @@
-"""Sample grids of runs for an HTML page: selected, downsized, and encoded as data URIs."""
+"""Selection, downsizing and encoding of sample grids for an HTML page."""
 
 import base64
 import io
@@ -14,12 +14,12 @@ from gankit.images.grid_metadata import group_by_z
 from gankit.images.io import read_image
 from gankit.report.run_record import RunRecord
 
-MAX_IMAGES = 48  # maximum number of images on a page; a page with more than 24 runs may have more images
+MAX_IMAGES = 48  # maximum number of images on a page; exceeded if the page has more than 24 runs
 
-MAX_ITERATIONS = 24  # maximum number of positions of the slider over iterations
+MAX_ITERATIONS = 24  # maximum number of positions of the page's slider, which selects an iteration
 
 MAX_SIDE = 560
-"""Maximum length of the longer side of an image, in pixels. Larger grids are downsized."""
+"""Maximum length of the longer side of an image, in pixels. Larger images are downsized."""
 
 MAX_BYTES = 4_000_000
 """Approximate maximum total size of the images on a page, in bytes.
@@ -28,9 +28,9 @@ Images are left out or downsized to stay below this size.
 """
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
-"""Fallback limits (number of iterations, longer side of an image in pixels), in decreasing order.
+"""Pairs (number of iterations, longer side of an image in pixels) for pages with many runs or large images.
 
-If the report page is too large with one pair, the next pair is tried.
+`image_strips` uses the first pair with which the images need at most `MAX_BYTES`.
 """
 
 JPEG_QUALITY = 85
@@ -41,7 +41,7 @@ MAX_PNG_COLOURS = 64
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A sample grid encoded as PNG or JPEG, with its size in pixels."""
+    """Sample grid encoded as PNG or JPEG, with its size in pixels."""
 
     iteration: int
     kind: str
@@ -51,13 +51,13 @@ class EncodedImage:
 
     @property
     def uri(self) -> str:
-        """Data URI that contains the encoded image."""
+        """Data URI with the encoded image, for an `img` element."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True)
 class ImageStrips:
-    """Sample grids of several runs, for the slider over iterations on the page."""
+    """Sample grids of one or several runs for a page. A slider on the page selects the iteration."""
 
     iterations: list[int]
     """Iterations at the positions of the slider. The page shows each run's newest grid up to the selected iteration."""
@@ -66,14 +66,14 @@ class ImageStrips:
 
     damaged: list[Path]  # image files that cannot be read
 
-    num_other_z: int  # number of grids left out because their z differs from the z of the run's newest grid
+    num_other_z: int  # number of grids that are left out, because their z is not the z of the run's newest grid
 
     same_z: bool | None
     """True if the grids of all runs use the same z in the same order. None if the z of any run is not recorded."""
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
-    """Return sample grids of the runs at evenly spaced iterations: as many and as large as the page's limits allow."""
+    """Return sample grids of the runs at evenly spaced iterations, within the page's limits for images."""
     groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
     grids = [{int(path.stem): path for path in group.same_z} for group in groups]
     every = sorted({iteration for own in grids for iteration in own})
@@ -93,7 +93,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield pairs (number of iterations, longer side of an image in pixels). The largest page comes first."""
+    """Yield pairs (number of iterations, longer side of an image in pixels), from the largest to the smallest page."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE
@@ -102,7 +102,10 @@ def sizes(runs: int) -> Iterator[tuple[int, int]]:
 
 
 def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[int]:
-    """For each of `iterations`, find the newest grid up to it. Return the distinct iterations of these grids."""
+    """Return the iterations of a run's grids that the page shows, without duplicates.
+
+    For each position of the slider, this is the newest grid up to the iteration of this position.
+    """
     newest = (max((i for i in grids if i <= iteration), default=None) for iteration in iterations)
     return list(dict.fromkeys(iteration for iteration in newest if iteration is not None))
 
@@ -110,7 +113,10 @@ def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[i
 def _encode_once(
     path: Path, side: int, encoded: dict[tuple[Path, int], EncodedImage], damaged: dict[Path, None]
 ) -> EncodedImage | None:
-    """Return an encoded image. Use the cache `encoded` if possible. If the file is unreadable, add it to `damaged`."""
+    """Read and encode an image file, or return the encoded image from the cache `encoded`.
+
+    If the file cannot be read, add it to `damaged` and return None.
+    """
     if (path, side) not in encoded and path not in damaged:
         try:
             encoded[path, side] = encode(int(path.stem), read_image(path), side)
@@ -120,7 +126,7 @@ def _encode_once(
 
 
 def encode(iteration: int, image: Image.Image, side: int = MAX_SIDE) -> EncodedImage:
-    """Downsize and encode an image. Images with few colours, such as plots, are encoded as PNG, others as JPEG."""
+    """Downsize and encode an image. Use PNG for images with few colours, such as plots, and JPEG for other images."""
     scale = min(1.0, side / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     resized = image.resize(size, Image.Resampling.LANCZOS) if scale < 1 else image

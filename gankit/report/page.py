@@ -1,4 +1,4 @@
-"""HTML pages of runs, with charts, sample grids, metrics, warnings and recipes. Each page is a single file."""
+"""HTML pages about runs, with charts, sample grids, metrics, warnings and recipes. Each page is a single file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SEVERITY = {
     "stopped": "error",
     "failed": "error",
 }
-"""Severity of each state of a run. It determines the colour of the status on the page."""
+"""Severity of each state of a run. The severity determines the colour of the run's status on the page."""
 
 SAME_Z_NOTES = {
     True: "All images show the same z, of the same class, in the same place.",
@@ -52,9 +52,9 @@ SAME_Z_NOTES = {
 
 
 def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
-    """Write the HTML report of a run that has ended. If this fails, call `tell` with a message and raise no error.
+    """Write the HTML report of a run that has ended. If this fails, pass a message to `tell` and raise no error.
 
-    A missing report is not an error, because the run itself is complete.
+    A failure to write the report must not make the run fail, because the training is complete.
     """
     try:
         write_report(directory)
@@ -69,9 +69,9 @@ def write_report(directory: RunDir) -> None:
 
 
 def page(runs: Sequence[RunRecord]) -> str:
-    """Return the HTML page of one run, or of several runs side by side. Text from run directories is HTML-escaped."""
+    """Return the HTML page about one run or several runs. Text from run directories is HTML-escaped."""
     script, style = _asset("page.js"), _asset("page.css")
-    # The content security policy of the page allows only the script with this digest, and blocks all other files.
+    # The content security policy of the page allows only the script with this digest, and blocks all network requests.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
     template = templates().get_template("page.html.jinja")
@@ -80,8 +80,8 @@ def page(runs: Sequence[RunRecord]) -> str:
 
 @cache
 def templates() -> Environment:
-    """Return the jinja2 environment with the templates of the page."""
-    # jinja2 is imported here, because a global import would delay every command, but only HTML pages need it.
+    """Return the jinja2 environment that loads the templates of the page."""
+    # Import jinja2 here, because only HTML pages need it, and a global import would delay every command.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -106,7 +106,10 @@ def _asset(name: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page, with the row names in the first column. With a `summary`, it is collapsed unless `open`."""
+    """Table of the page, with the row names in the first column.
+
+    If `summary` is not empty, the table can be collapsed to this text. `open` is true if it is initially expanded.
+    """
 
     headings: list[str]
     rows: list[list[str]]
@@ -116,7 +119,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page: a title, charts and tables. A section without charts and tables is left out."""
+    """Section of the page: a title, charts and tables. The page omits a section without charts and tables."""
 
     title: str
     charts: list[Chart]
@@ -150,7 +153,7 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
     comparison = compare_runs(runs)
     names = [name for group in comparison.groups for name in group.run_names]
     ordered = [run for group in comparison.groups for run in group.runs]
-    # Runs of the same group, which differ only in the seed, have the same line style.
+    # Runs that differ only in the seed are in the same group and have the same line style.
     styles = [style for style, group in enumerate(comparison.groups) for _ in group.runs]
     lines = list(zip(ordered, names, styles, strict=True))
     headings = metric_headings([metric for run in runs for metric in run.metrics])
@@ -169,15 +172,16 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 def severity(run: RunRecord) -> str:
     """Return the severity of a run: `good`, `warning` or `error`. A run with warnings is never `good`."""
-    # An older version of gankit may have written a state that is not in the table.
+    # An older version of gankit may have written a state that is not in SEVERITY.
     ended = SEVERITY.get(run.ending.state, "error")
     return "warning" if ended == "good" and run.warnings else ended
 
 
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
-    """Return the status of a run for the template: severity, text and warnings.
+    """Return the status of a run as variables of the jinja2 template: severity, text and warnings.
 
-    `name` is given on a page of several runs. The text then starts with it, and the warnings are collapsed.
+    `name` is the name of the run on a page with several runs. If it is given, the text starts with the name, and the
+    list of warnings is collapsed.
     """
     warnings = [format_warning(warning) for warning in merge_warnings(run)]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
@@ -186,7 +190,7 @@ def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
 
 
 def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
-    """Return facts about a run as texts by name, such as newest metrics, time, numbers of parameters, and memory.
+    """Return facts about a run as text, by name: newest metrics, time, numbers of parameters, memory and others.
 
     Facts that are not recorded are left out.
     """
@@ -211,14 +215,14 @@ def _format(number: int | None, text: Callable[[int], str]) -> str:
 
 
 def _chart(title: str, curves: Mapping[str, Points], note: str = "") -> Chart:
-    """Return a chart of the given curves. Each curve has a name and its own line style."""
+    """Return a chart of the given curves, with one line style for each curve. The keys are the names of the curves."""
     return Chart(title, [Line(name, points, style) for style, (name, points) in enumerate(curves.items())], note)
 
 
 def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
-    """Return the section of the metrics: charts, a table of all values, and a table of the protocols.
+    """Return the section "Metrics" of a run: a chart of each metric, a table of all values, and a table of protocols.
 
-    Each metric with several values has a chart.
+    Metrics with a single value have no chart.
     """
     charts = _metric_charts([(run, run.name, 0)], headings)
     values = {metric: dict(points) for metric, points in run.metrics.items()}
@@ -231,7 +235,7 @@ def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
 
 
 def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
-    """Return a table of the protocol of each metric, or an empty list if there are no metrics."""
+    """Return a list with one table, which contains the protocol of each metric. It is empty if there are no metrics."""
     rows = [
         [heading, "\n".join(f"{key} {value}" for key, value in metric.protocol) or NOTHING]
         for metric, heading in headings.items()
@@ -242,7 +246,7 @@ def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
 def _metric_charts(runs: Sequence[tuple[RunRecord, str, int]], headings: Mapping[Metric, str]) -> list[Chart]:
     """Return a chart for each metric that has several values in at least one run.
 
-    `runs` contains (run, name, line style) for each run.
+    `runs` contains a tuple (run, name, line style) for each run.
     """
     return [
         Chart(heading, [Line(name, run.metrics[m], style) for run, name, style in runs if m in run.metrics])
@@ -266,7 +270,7 @@ def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
 
 
 def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
-    """Return the sample grids of the runs for the template, with notes about their z and about omitted grids."""
+    """Return the variables of the jinja2 template for the sample grids: encoded grids, names of the runs, and notes."""
     strips = image_strips(runs)
     notes = [f"{SAME_Z_NOTES[strips.same_z]} The iteration of each image is under it."] if len(runs) > 1 else []
     if strips.damaged:

@@ -18,7 +18,7 @@ Protocol = tuple[tuple[str, str], ...]  # sorted (name, value) pairs of the fact
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and its protocol: the facts that affect its value. Compare values only if the protocols are equal."""
+    """Metric and its protocol: the facts that affect its value. Compare values only if the protocols are equal."""
 
     name: str
     protocol: Protocol
@@ -35,7 +35,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Contents of a run directory, except the checkpoints."""
+    """Contents of a run directory, except the checkpoints and the generator file."""
 
     path: Path
     recipe: Raw
@@ -78,7 +78,7 @@ class RunRecord:
 
     @property
     def recipe_warnings(self) -> list[str]:
-        """Warnings about the recipe, which plugins gave before the training."""
+        """Warnings about the recipe, which plugins gave before the training started."""
         return list(self.environment.get("warnings", []))
 
     def parameters(self, player: str) -> int | None:
@@ -96,7 +96,7 @@ class RunRecord:
 
     @cached_property
     def losses(self) -> dict[tuple[str, str], Points]:
-        """Points (iteration, value) of each loss term. The keys are (player, name of the loss term)."""
+        """Curve of each loss term, as (iteration, value) pairs. The keys are (player, name of the loss term)."""
         curves: dict[tuple[str, str], Points] = {}
         for row in self.rows:
             for player, terms in row["loss"].items():
@@ -106,7 +106,7 @@ class RunRecord:
 
     @cached_property
     def learning_rates(self) -> dict[str, Points]:
-        """Points (iteration, learning rate) of each player."""
+        """Curve of the learning rate, as (iteration, learning rate) pairs, for the generator and the discriminator."""
         players = dict.fromkeys(player for row in self.rows for player in row["learning_rate"])
         return {p: [(row["iteration"], row["learning_rate"][p]) for row in self.rows] for p in players}
 
@@ -114,7 +114,7 @@ class RunRecord:
     def seconds(self) -> float | None:
         """Total training time of the run's processes, in seconds.
 
-        For a killed process, the time until its last log row is counted.
+        For a killed process, only the time until its last log row is known.
         """
         starts = [process.get("from", 0) for process in self.processes]
         ends = [*starts[1:], float("inf")]
@@ -126,7 +126,7 @@ class RunRecord:
 
     @cached_property
     def images_per_second(self) -> float | None:
-        """Number of real images that D receives per second, averaged over the whole run."""
+        """Number of real images per second on which the discriminator is trained, averaged over the whole run."""
         images = seconds = before = 0.0
         for row in self.rows:
             # When a run is resumed, the field `seconds` of the log restarts at 0.
@@ -138,7 +138,7 @@ class RunRecord:
 def describe_code(plugin: Mapping[str, str]) -> str:
     """Return a plugin's distribution, version and source hash as text: `kit 1.5, source 3f2a91c0`.
 
-    The path of the source file is left out, because a moved file still has the same code.
+    The path of the source file is left out, because two files with different paths can contain the same code.
     """
     distribution = f"{plugin['distribution']} {plugin['version']}, " if plugin["distribution"] else ""
     return f"{distribution}source {plugin['sha256'][:8]}"
@@ -165,7 +165,7 @@ def read_run(path: str | Path) -> RunRecord:
 
 
 def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
-    """Return (iteration, value) pairs for each metric. If several rows have the same iteration, use the last row."""
+    """Return the (iteration, value) pairs of each metric. If an iteration has several values, use the last one."""
     curves: dict[Metric, dict[int, float]] = {}
     for row in rows:
         for name, value in row.get("metrics", {}).items():
@@ -182,7 +182,8 @@ def as_protocol(values: Mapping[str, Any]) -> Protocol:
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
     """Return how the last process of the run ended, as recorded in `environment.json`.
 
-    If this is not recorded, the state is `running` or `cut short`, and the iteration is the newest in the log.
+    If the end is not recorded, the iteration is the newest in the log. The state is then `running` if a process holds
+    the lock of the directory, or `cut short` if the process was killed.
     """
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])

@@ -8,7 +8,7 @@ from gankit.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the torch device for a name. `auto` selects a GPU if there is one, otherwise the CPU.
+    """Return the PyTorch device with the given name. `auto` selects a GPU if there is one, otherwise the CPU.
 
     Raises:
         InputError: the device cannot be used.

@@ -16,14 +16,14 @@ ONE_GIB = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Set glibc to allocate blocks below 1 GiB on the heap and keep freed heap memory, for the whole process.
+    """Configure glibc to keep freed memory of this process for later allocations of less than 1 GiB.
 
     Return True if the options are set. Return False with other C libraries, which do not have these options.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # glibc maps blocks above this threshold separately. Older versions of glibc accept at most 32 MiB as the threshold,
-    # so retry with 32 MiB.
+    # glibc does not keep blocks above this threshold. Older versions of glibc accept a threshold of at most 32 MiB, so
+    # retry with 32 MiB.
     mapped = mallopt(M_MMAP_THRESHOLD, ONE_GIB) or mallopt(M_MMAP_THRESHOLD, 32 << 20)
     return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1) and mapped)

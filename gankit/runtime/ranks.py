@@ -28,7 +28,7 @@ from gankit.runtime.torchrun_env import Place, place_of_process
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(days=1)
-"""Timeout of collective operations. It is long, because all other ranks wait while rank 0 computes metrics."""
+"""Timeout of collective operations. It is long, because the other ranks wait while rank 0 computes metrics."""
 
 SHARED_FAILURE_SECONDS = 2.0
 """Maximum time in seconds that a failed rank waits for error messages from the other ranks."""
@@ -42,7 +42,7 @@ class LostRankError(GankitError):
 
 
 class Ranks:
-    """The rank of this process, and its communication with the other ranks.
+    """Rank of this process, and its communication with the other ranks.
 
     Args:
         place: rank of this process and number of ranks, for all machines together and for this machine.
@@ -54,16 +54,16 @@ class Ranks:
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
         self.run_number = 0
-        """Number of runs started so far. It is part of the store's keys, so that old messages are ignored."""
+        """Number of runs started so far. It is part of the store's keys, to ignore messages of earlier runs."""
 
         self._depth = 0
 
     @classmethod
     def connect(cls, place: Place) -> Ranks:
-        """Wait for all other ranks and connect to them.
+        """Connect to the other ranks, and return the `Ranks` object of this process. Wait until all are connected.
 
         Raises:
-            InputError: `MASTER_ADDR` or `MASTER_PORT`, the address of rank 0, is not set.
+            InputError: the environment variable `MASTER_ADDR` or `MASTER_PORT`, the address of rank 0, is not set.
         """
         if place.size == 1:
             return cls()
@@ -75,7 +75,7 @@ class Ranks:
         if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
             torch.cuda.set_device(place.local_rank)
         store, rank, size = next(dist.rendezvous("env://"))
-        # Short messages are sent as CPU tensors through gloo, so that they do not wait for GPU kernels.
+        # Use gloo for CPU tensors. Short messages are CPU tensors, so that they do not wait for GPU kernels.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
             backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT
@@ -146,7 +146,10 @@ class Ranks:
         return [data.decode() for data in _unpad(gathered, lengths)]
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Collect the `data` of all ranks on rank 0. Return it there, in the order of the ranks, and [] elsewhere."""
+        """Collect the `data` of all ranks on rank 0.
+
+        Rank 0 returns a list with the data of all ranks, in the order of the ranks. Other ranks return an empty list.
+        """
         if self.size == 1:
             return [data]
         padded, lengths = self._pad(data)
@@ -158,7 +161,7 @@ class Ranks:
     def _pad(self, data: bytes) -> tuple[Tensor, list[int]]:
         """Return `data` as a uint8 tensor, and a list with the length of each rank's `data` in bytes.
 
-        The tensor is padded with zeros to the largest length.
+        The tensor is padded with zeros to the largest length, because `all_gather` needs tensors of equal size.
         """
         own = torch.tensor([len(data)])
         gathered = [torch.empty_like(own) for _ in range(self.size)]
@@ -166,7 +169,7 @@ class Ranks:
             dist.all_gather(gathered, own)
         lengths = [int(length) for length in gathered]
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
-        # torch.frombuffer raises an error for an empty buffer.
+        # torch.frombuffer does not accept an empty buffer, so replace it by one byte, which the slice removes again.
         padded[: len(data)] = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
         return padded, lengths
 
@@ -201,8 +204,8 @@ class Ranks:
         failed = [rank for rank, text in enumerate(texts) if text]
         if not failed:
             return
-        # A mistake of the user usually causes the same error on all ranks, and then rank 0 reports it. Unexpected
-        # exceptions are raised unchanged, so that their traceback is kept.
+        # A user's mistake usually causes an error on all ranks. Then each rank raises its own error, and rank 0 reports
+        # it. Unexpected exceptions are always raised unchanged, to keep their traceback.
         if failure is not None and (failed[0] == 0 or not isinstance(failure, GankitError)):
             raise failure
         kind, text = texts[failed[0]][0], texts[failed[0]][1:]
@@ -210,7 +213,11 @@ class Ranks:
         raise error_class(f"rank {failed[0]}: {text}" if failed[0] else text) from failure
 
     def check_same(self, facts: dict[str, Any]) -> None:
-        """Check that `facts` (JSON values by name) are equal on all ranks. Otherwise raise InputError on all ranks."""
+        """Check that `facts`, a dict of JSON values such as settings, is equal on all ranks.
+
+        Raises:
+            InputError: a value differs. The error is raised on all ranks.
+        """
         if self.size == 1:
             return
         first, *others = (json.loads(text) for text in self.all_gather(json.dumps(facts)))
@@ -227,7 +234,7 @@ class Ranks:
     def shared_failures(self) -> Iterator[None]:
         """Run the `with` block. If the block fails on one rank, raise an error on all ranks.
 
-        The error's attribute `rank` is the number of the rank that reports the error to the user.
+        The attribute `rank` of the error is the number of the rank that reports it to the user.
 
         Raises:
             LostRankError: another rank has ended. The error names the rank and the cause.
@@ -261,11 +268,17 @@ class Ranks:
 
     @property
     def leave_at_once(self) -> Callable[[], NoReturn] | None:
-        """Function that ends this rank immediately after the second Ctrl-C or SIGTERM. None for a single process."""
+        """Function that a signal handler calls at the second Ctrl-C or SIGTERM to end this rank immediately.
+
+        None for a run with a single process.
+        """
         return _stop_at_once if self.size > 1 else None
 
     def _leave(self, error: Exception) -> None:
-        """Send the error message to the other ranks and disconnect. `error.rank` is set to the reporting rank."""
+        """Send the error message to the other ranks and disconnect.
+
+        Set `error.rank` to the number of the rank that reports the error to the user.
+        """
         self._post("failed", _message(error))
         # Wait for the messages of the other ranks, so that an error that occurs on all ranks, such as a NaN loss, is
         # reported only once.
@@ -332,7 +345,7 @@ ALONE = Ranks()
 
 
 class _Mean(torch.autograd.Function):
-    """Mean of a tensor over all ranks. The backward pass averages the gradients and can be differentiated again."""
+    """Mean of a tensor over all ranks. Its backward pass averages the gradients, and is differentiable again."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -348,9 +361,9 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Return the mean of x over all ranks, like `Ranks.mean`. It is for layers, which have no `Ranks` object.
+    """Return the mean of x over all ranks, like `Ranks.mean`. For use in network layers.
 
-    Call it only with several ranks.
+    Network layers have no `Ranks` object. Call this function only with several ranks.
     """
     return _Mean.apply(x)
 
@@ -386,7 +399,7 @@ def _disconnect() -> None:
 
 
 def _stop_at_once() -> NoReturn:
-    # Ignore SIGTERM, which torchrun sends after the second Ctrl-C. It would end this rank before the error is reported.
+    # After the second Ctrl-C, torchrun sends SIGTERM, which would end this rank before it reports the error.
     _ignore_signals()
     raise KeyboardInterrupt
 

@@ -41,7 +41,7 @@ class RandomState:
     python: tuple[Any, ...]
     numpy_state: tuple[Any, ...]
     torch_states: dict[str, Tensor]
-    """States of torch's generators: `cpu` and, for a run on a GPU, `cuda`."""
+    """States of PyTorch's random number generators: `cpu` and, for a run on a GPU, `cuda`."""
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
@@ -58,19 +58,19 @@ class RandomState:
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])
         # A state that was saved in a run on the CPU has no key `cuda`. If it is restored in a run on a GPU, the GPU's
-        # generator stays unchanged.
+        # random state stays unchanged.
         if device.type == "cuda" and "cuda" in self.torch_states:
             torch.cuda.set_rng_state(self.torch_states["cuda"], device)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the states of the Python and NumPy generators as JSON values. The states of torch are not included."""
+        """Return the random states of Python and NumPy as JSON values. The states of PyTorch are not included."""
         version, numbers, gauss = self.python
         kind, keys, *rest = self.numpy_state
         return {"python_random": [version, list(numbers), gauss], "numpy_random": [kind, keys.tolist(), *rest]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], torch_states: dict[str, Tensor]) -> RandomState:
-        """Rebuild the random state from the result of `to_json` and the states of torch's generators."""
+        """Rebuild the random state from the result of `to_json` and PyTorch's random states."""
         version, numbers, gauss = values["python_random"]
         return cls((version, tuple(numbers), gauss), tuple(values["numpy_random"]), torch_states)
 

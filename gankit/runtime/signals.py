@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM. The first signal ends the run after the current iteration, the second immediately."""
+"""Handling of Ctrl-C and SIGTERM. The first signal ends the run after the current iteration, the second at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ class Interrupt:
 
     Args:
         on_request: function that the signal handler calls at the first signal.
-        leave: function that the signal handler calls at the second signal. It must raise KeyboardInterrupt and install
-            handlers for further signals. If None, the previous handlers are restored, and the signal is raised again.
+        leave: function that the signal handler calls at the second signal. It must install handlers for further
+            signals and raise KeyboardInterrupt. If None, the previous handlers are restored and the signal is raised
+            again.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,7 +25,7 @@ class Interrupt:
     DEBOUNCE_SECONDS = 1.0
     """Number of seconds after a handled signal during which further signals are ignored.
 
-    `timeout` and shells send a signal both to the process and to its process group, so a signal may arrive twice.
+    The command `timeout` and shells send a signal to the process and also to its process group, so it may arrive twice.
     """
 
     def __init__(

@@ -28,10 +28,10 @@ class SharedBatchNorm(_BatchNorm):
         self.train(layer.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Accept inputs of any dimension, because this class replaces BatchNorm1d, BatchNorm2d and BatchNorm3d."""
+        """Accept any number of dimensions, because this class replaces BatchNorm1d, BatchNorm2d and BatchNorm3d."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x (B, C, ...). Keep its shape and dtype. The statistics are computed in float32 or a wider type."""
+        """Normalise x (B, C, ...). Keep its shape and dtype. Compute the statistics in float32 or float64."""
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):

@@ -46,7 +46,10 @@ def place_of_process() -> Place:
 
 
 def rank_of_process() -> int:
-    """Return the rank of this process. If torchrun's variables contradict each other, return 0, to show the error."""
+    """Return the rank of this process.
+
+    If torchrun's variables contradict each other, return 0, because only rank 0 shows errors.
+    """
     try:
         return place_of_process().rank
     except InputError:

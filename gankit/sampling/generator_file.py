@@ -26,7 +26,7 @@ SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_l
 
 
 class SampledRun(Protocol):
-    """The part of a run that sampling uses."""
+    """Interface (`typing.Protocol`) with the attributes and methods of a run that sampling uses."""
 
     recipe: Recipe
     hooks: Hooks
@@ -40,7 +40,7 @@ class SampledRun(Protocol):
 
 
 def save_generator(run: SampledRun, path: Path) -> None:
-    """Write the weights of the generator that the run samples from, and metadata to rebuild it, to a generator file."""
+    """Write a generator file: the weights of the generator from which the run samples, and metadata to rebuild it."""
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)} | {"normalization.generator"}
     spec = {k: v for k, v in vars(run.spec).items() if k != "normalize"}
     card = {
@@ -59,7 +59,10 @@ def save_generator(run: SampledRun, path: Path) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """Return the plugins that a generator file requires and names by module or path. `card` is the file's metadata."""
+    """Return the required plugins that a generator file names by module or path, such as `./trick.py:MyTrick`.
+
+    `card` is the metadata of the file.
+    """
     parser = RecipeParser(card["recipe"], "generator", Registry([]))
     return [use for use in parser.uses_at(card["needed"]) if ":" in use]
 

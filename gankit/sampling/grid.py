@@ -35,7 +35,7 @@ def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) ->
 
 
 def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
-    """Replace each row of z by an interpolation from its first to its last vector. Return the new z and the labels.
+    """Interpolate z in each row of a grid, from the first to the last vector. Return the new z and the labels.
 
     An incomplete last row is removed. Raise InputError if a row has fewer than 3 images.
     """
@@ -50,7 +50,8 @@ def truncation_rows(
 ) -> tuple[Tensor, Tensor | None, int, Names]:
     """Return z, labels, number of columns and row names for a grid with one row per truncation threshold.
 
-    Before truncation, all rows have the same z. In each row, elements with |z| above the row's threshold are redrawn.
+    Before truncation, all rows have the same z. Elements of z whose absolute value exceeds their row's threshold are
+    redrawn.
     """
     columns = max(1, count // len(thresholds))
     labels = sampler.labels(columns, class_index)
@@ -60,7 +61,7 @@ def truncation_rows(
 
 
 def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
-    """Generate samples from z and labels. Return them as an image grid, or as the plot from a `draw_samples` hook."""
+    """Generate samples from z and labels. Return an image grid, or the plot that a plugin's `draw_samples` returns."""
     images = torch.cat(list(sampler.outputs(z, labels)))
     plot = sampler.draw_samples(images) if sampler.draw_samples is not None else None
     return grid(to_bytes(images), columns, row_names) if plot is None else plot

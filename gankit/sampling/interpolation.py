@@ -36,7 +36,7 @@ def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
 
 
 def rows_of_paths(z: Tensor, columns: int, spherical: bool) -> Tensor:
-    """Replace each row of a grid of z by an interpolation, in equal steps, from its first to its last vector.
+    """Return latent vectors that interpolate, in each row of a grid, from the first to the last vector of the row.
 
     Args:
         z: latent vectors of the grid, (rows * columns, L), row by row.

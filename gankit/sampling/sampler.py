@@ -31,7 +31,7 @@ REDRAWS = 10_000
 
 
 class Sampler:
-    """Generator and its prior, from which z is drawn.
+    """Sampler of images: a generator, and the prior from which z is drawn.
 
     Args:
         generator: network, called as G(z, labels).
@@ -56,7 +56,7 @@ class Sampler:
         """True if the vectors of the prior lie near a sphere, so that interpolation must be spherical."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
-        """Function that plots samples (N, C, R, R) of data that are not images, or None if no plugin provides one."""
+        """Function that plots samples (N, C, R, R) of data such as 2-D points, or None if no plugin provides one."""
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
@@ -177,7 +177,7 @@ class Sampler:
 
 
 def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-    """Redraw the elements of z with an absolute value above the threshold until there are none. Return the new z.
+    """Redraw the elements of z that exceed the threshold in absolute value, until none does. Return the new z.
 
     Args:
         z: latent vectors of any shape.
@@ -199,7 +199,7 @@ def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tens
 
 def save_images(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
     """Write images as PNG files. Each file name contains a number and the class name. Return the number of files."""
-    # Class names may come from an untrusted generator file. With a '/' in a name, the image would be written elsewhere.
+    # Class names may come from an untrusted generator file. A '/' in a name would put the image in another folder.
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     number = 0
     with disk_errors(folder):

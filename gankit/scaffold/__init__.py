@@ -22,14 +22,14 @@ PACKAGE = {
     ".github/workflows/test.yml": "ci.yml.template",
     ".gitignore": "gitignore.template",
 }
-"""Files of a new plugin package: the path of each file and the name of its template."""
+"""Files of a new plugin package: path of each file in the package, and file name of its template."""
 
 MAX_LENGTH = 60
-"""Maximum length of a plugin name. File names contain plugin names, and file systems limit their length."""
+"""Maximum length of a plugin name. File names contain the plugin name, and file systems limit their length."""
 
 
 def names_for(name: str) -> dict[str, str]:
-    """Return the values of the template variables for a plugin name.
+    """Return the values of the template variables, such as the class name, for a new plugin.
 
     Raises:
         InputError: the name is not valid for a plugin.
@@ -103,7 +103,7 @@ def write_package(name: str, folder: Path) -> list[Path]:
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Write the files to a temporary folder, then move them. If the disk is full, no incomplete package remains.
+        # Write the files to a temporary folder first, so that no incomplete package remains if the disk is full.
         with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
                 (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")

@@ -39,7 +39,7 @@ def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
         path: path of the file.
         data: new content of the file.
         shared: True if several processes may write the file at the same time. Each then has its own temporary file.
-            If False, the name of the temporary file is fixed, so the next write replaces one left by a killed process.
+            If False, the temporary file has a fixed name, so the next write replaces a file left by a killed process.
     """
     write_parts(path, [data], shared)
 
@@ -72,11 +72,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def tensors_to_bytes(tensors: dict[str, Tensor], card: dict[str, Any] | None = None) -> bytes:
-    """Return tensors as bytes in safetensors format, with `card` (if given) as JSON under the metadata key `gankit`."""
+    """Return tensors as bytes in safetensors format.
+
+    `card` contains JSON values that describe the tensors. It is stored in the metadata, under the key `gankit`.
+    """
     from safetensors.torch import save
 
     # safetensors does not accept tensors that share memory, so every tensor is copied.
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # Use a single metadata key, because the order of several keys would differ between processes.
+    # Use a single metadata key. The order of several keys would differ between processes, and so would the bytes.
     metadata = {"gankit": json.dumps(card, sort_keys=True)} if card is not None else None
     return save(contiguous, metadata)

@@ -1,4 +1,4 @@
-"""Checkpoints: folders with tensors in safetensors files and all other values in `state.json`."""
+"""Checkpoints: folders with tensors in safetensors files, and all other values in `state.json`."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ class DamagedError(InputError):
 def write_checkpoint(place: Path, files: Iterable[tuple[str, bytes]], state: dict[str, Any]) -> None:
     """Write the folder of a checkpoint under a temporary name, and rename the folder when it is complete.
 
-    `files` yields the name and content of each tensor file. Each file is written before `files` yields the next one.
+    `files` yields the name and content of each tensor file. Each file is written before the next one is requested.
     `state` contains the values for `state.json`.
     """
     temporary = place.with_name(TEMPORARY + place.name)
@@ -41,7 +41,7 @@ def write_checkpoint(place: Path, files: Iterable[tuple[str, bytes]], state: dic
             state = state | {"format": FORMAT, "files": written}
             _write_synced(temporary / "state.json", json.dumps(state | {"sha256": _digest(state)}, indent=1).encode())
             if _same_checkpoint(temporary, place):
-                # An identical checkpoint exists already. Replacing it would leave no checkpoint for a moment.
+                # Keep an identical checkpoint that exists already. Replacing it would leave no checkpoint for a moment.
                 shutil.rmtree(temporary)
                 return
             if place.exists():
@@ -81,7 +81,7 @@ def verify(place: Path) -> dict[str, Any]:
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """Return the path of the newest undamaged checkpoint. Also return a message for each newer (damaged) checkpoint.
+    """Return the path of the newest undamaged checkpoint, and a message for each damaged checkpoint after it.
 
     If there is no undamaged checkpoint, the path is None.
     """
@@ -97,7 +97,7 @@ def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
 
 
 def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
-    """Return the tensors of a safetensors file by name, and the JSON values in its metadata.
+    """Return the tensors of a safetensors file by name, and the `card` that `tensors_to_bytes` stored in it.
 
     Raises:
         InputError: the file cannot be read.

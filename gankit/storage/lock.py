@@ -17,7 +17,7 @@ class Lock:
 
     def __init__(self, folder: Path, what: str) -> None:
         self.path, self.what = folder / ".lock", what
-        # The lock is not thread-local, so that a thread may release a lock that another thread has acquired.
+        # A lock that is not thread-local allows a thread to release a lock that another thread has acquired.
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:
@@ -38,7 +38,7 @@ class Lock:
         """Return True if a process holds the lock. The check needs no write permission and creates no file."""
         try:
             with open(self.path) as file:
-                # FileLock would need write permission. A shared lock with `flock` needs only read permission.
+                # Request a shared lock with `flock`, which needs only read permission. FileLock needs write permission.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

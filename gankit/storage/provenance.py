@@ -36,7 +36,7 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
 
 
 def _described(record: dict[str, str]) -> str:
-    """Return a text such as `hinge of gankit 0.1.0`. Without a distribution, return the origin of the Python class."""
+    """Return a text such as `hinge of gankit 0.1.0`. Without a distribution, return the class's import path."""
     if not record.get("distribution"):
         return record.get("origin", "")
     return f"{record.get('use')} of {record['distribution']} {record.get('version')}"

@@ -1,5 +1,7 @@
 """Run directory: the paths of its files, and methods that read and write them.
 
+Example of a run directory:
+
 runs/igan_vn/2026-11-20T12-00-00/
   recipe.toml  environment.json  log.jsonl  evaluations.jsonl  report.html  generator.safetensors
   samples/000100.png
@@ -23,7 +25,7 @@ State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "ru
 """State of a run.
 
 `stopped`: a plugin ended the run early. `interrupted`: a signal ended the run. `failed`: an error ended the run.
-`cut short`: the process was killed.
+`cut short`: the process was killed. `running`: a process is training the run.
 """
 
 
@@ -66,7 +68,7 @@ class RunDir:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raise InputError if a path cannot be used for a new run, because it is a file or a non-empty folder."""
+        """Check that a new run can use a path. Raise InputError if the path is a file or a non-empty folder."""
         if path.is_file():
             raise InputError(f"--out {path}: a file of that name is in the way; name a new or an empty folder")
         if (path / "recipe.toml").exists():
@@ -102,11 +104,11 @@ class RunDir:
         return self._lock.is_held()
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Write the resolved recipe to `recipe.toml`."""
+        """Write the recipe, with all default values, to `recipe.toml`."""
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copy the source files of plugins without a distribution into `sources/`. The copies are never imported."""
+        """Copy the files of plugins that are not in an installed package into `sources/`, as a record of the run."""
         for component in recipe.components.values():
             file = Path(component.resolved.origin.rpartition(":")[0])
             copy = self.path / "sources" / file.name
@@ -126,7 +128,7 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the record of each process that trained the run: the first process, and one for each resume."""
+        """Return the records in `environment.json`: one of the process that started the run, and one of each resume."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
@@ -164,7 +166,7 @@ class RunDir:
     def rewind(self, iteration: int) -> None:
         """Prepare to resume from an iteration: remove all later log rows and all temporary files.
 
-        A run resumes from its newest undamaged checkpoint, so all later checkpoints are damaged. These are renamed to
+        A run resumes from its newest undamaged checkpoint, so all later checkpoints are damaged. Rename them to
         `damaged-ITERATION`, so that `prune` does not count them.
         """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
@@ -204,7 +206,7 @@ class RunDir:
     def prune(self, keep: int) -> None:
         """Delete all checkpoints except the newest `keep` checkpoints."""
         for old in self.saved_checkpoints()[:-keep]:
-            # Rename the checkpoint before deleting it, so that no incomplete checkpoint keeps a valid name.
+            # Rename the checkpoint first. If the process is then killed, no incomplete checkpoint has a valid name.
             doomed = old.with_name(TEMPORARY + old.name)
             old.rename(doomed)
             shutil.rmtree(doomed)

@@ -8,9 +8,10 @@
 
     def test_the_equation():
         run = tiny_run({LouderFakes: {"gain": 2.0}})
-        ...
+        ...  # compare a value in the run with the equation
 
-In pytest, `tiny_run`, `check_plugin` and `gankit_device` are also available as fixtures, without an import.
+In this example, `LouderFakes` is the plugin under test, and `gain` is one of its settings. In pytest, `tiny_run`,
+`check_plugin` and `gankit_device` are also available as fixtures, without an import.
 """
 
 from gankit.testing.checks import (

@@ -288,8 +288,8 @@ def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None
 def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = True) -> None:
     """Check that the plugins change the trained weights. With `affects=False`, check that they do not change them.
 
-    A plugin that draws random numbers also changes all random numbers that are drawn later. This alone does not count
-    as an effect, but with `affects=False` it makes the check fail.
+    A plugin that draws random numbers also changes all random numbers that are drawn later. This change alone
+    does not count as an effect, but it makes a check with `affects=False` fail.
     """
 
     def trained_weights(active: Parts) -> tuple[bytes, bytes]:
@@ -307,7 +307,7 @@ def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = Tr
 def check_order(parts: Parts, changes: Raw | None = None, *, matters: bool = True) -> None:
     """Check that the trained weights depend on the order of the tricks. With `matters=False`, check that they do not.
 
-    Example:
+    Example for `LouderFakes`, a trick under test:
 
         check_order({LouderFakes: {}, "instance_noise": {"sigma": 0.1}})
     """

@@ -73,7 +73,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 
 
 def tiny_registry(parts: Parts) -> Registry:
-    """Return a registry of the plugins under test, the tiny plugins, and all installed plugins with different names."""
+    """Return a registry of the plugins under test, the tiny plugins, and all installed plugins with other names."""
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
     names = {(c.name, kind) for c in classes for kind in (c.kind, None)}
@@ -88,7 +88,7 @@ def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw
     for place, kinds in NAMED_TABLES.items():
         if kind in kinds:
             return {place: {plugin.name: table}}
-    # `use` names a new plugin, so `merge` deletes the settings of the slot's previous plugin.
+    # If `use` names another plugin than the recipe, `merge` removes the settings of the plugin that it replaces.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
 
 

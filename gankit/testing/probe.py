@@ -37,7 +37,7 @@ class Watch:
         self.largest_pixel = 0.0
         """Largest absolute pixel value in all generated images so far."""
 
-        # Record each batch with its `_version`, which PyTorch increases at every in-place change of a tensor.
+        # Batches of real images, each with its `_version`, which PyTorch increases at every in-place change.
         self._versions: list[tuple[Tensor, int]] = []
         self._draw, self._after_backward = run.draw, run.after_backward
         run.draw, run.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]
@@ -86,7 +86,7 @@ def counting_backward_passes() -> Iterator[list[None]]:
 
 
 def reseeded_steps(run: TrainingRun) -> TrainingRun:
-    """Make a run seed all random number generators before every step, and return the run.
+    """Change a run so that it seeds all random number generators before every step, and return the run.
 
     Random numbers that a plugin draws in one step then do not change the random numbers in later steps.
     """

@@ -32,7 +32,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
         ranks: processes that train the run together. Default: a single process.
 
     Raises:
-        RecipeError: a plugin refuses the recipe, or the plugins' networks do not fit together.
+        RecipeError: a plugin rejects the recipe, or the plugins' networks do not fit together.
         InputError: the device or the data cannot be used.
     """
     chosen = choose_device(ranks.device(device or recipe.train.device))
@@ -58,7 +58,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
 
 
 def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
-    """Return the plugins' warnings about the recipe. If plugins refuse it, raise one RecipeError with all reasons."""
+    """Return the plugins' warnings about the recipe. If plugins reject it, raise one RecipeError with all reasons."""
     warnings, problems = [], []
     for implementation in hooks.of("check_recipe"):
         try:
@@ -119,7 +119,7 @@ def describe_data(run: TrainingRun) -> None:
 
 
 def check_batch_size(recipe: Recipe, spec: Spec, ranks: int) -> None:
-    """Raise RecipeError if a batch cannot be divided evenly into image classes, accumulation steps and ranks."""
+    """Raise RecipeError if a batch cannot be divided evenly among accumulation steps, ranks and balanced classes."""
     train = recipe.train
     if spec.class_balanced and not spec.classes:
         raise refusal(recipe, "train.class_balanced", "the images have no classes, so batches cannot be balanced")
@@ -193,7 +193,7 @@ def wrapped_loss(run: TrainingRun) -> dict[Player, list[LossTerm]]:
 
 
 def collect_schedules(run: TrainingRun, player: Player) -> list[Callable[[int], float]]:
-    """Return the learning-rate schedules of a player. Each maps an iteration to a factor for the learning rate."""
+    """Return the learning-rate schedules of a player. Each schedule maps an iteration to a factor."""
     schedules = []
     for implementation in run.hooks.of("lr_schedule", player):
         schedule = implementation.call(player, run)

@@ -32,7 +32,7 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 RESUMABLE = ("train.iterations", "train.device", "output.")
-"""Settings that `resume` may change. All other settings must stay the same, because they affect the training."""
+"""Settings that `resume` may change; `output.` stands for the whole table. All other settings must stay the same."""
 
 
 def start(
@@ -43,7 +43,7 @@ def start(
     Args:
         recipe: recipe of the run.
         out: run directory. If None, it is named after the recipe and the time.
-        reporter: receives the events of the run.
+        reporter: object that receives the events of the run.
         device: device to use instead of `train.device`.
 
     Raises:
@@ -73,7 +73,8 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tu
     Args:
         path: run directory.
         overrides: changed settings such as `train.iterations=2000`. Only settings in `RESUMABLE` are accepted.
-        reporter: receives the events of the run, and messages about damaged checkpoints and changed plugins.
+        reporter: object that receives the events of the run, and messages about damaged checkpoints and changed
+            plugins.
 
     Raises:
         InputError: there is no run, another process is training it, or its checkpoint does not fit its recipe.
@@ -101,7 +102,7 @@ def _new_run(
     The evaluator is None if there are no metrics or this is not the first rank.
 
     Raises:
-        InputError: `out` cannot be used.
+        InputError: the recipe, the data or `out` cannot be used.
     """
     prepare_torch(recipe)
     if out is not None:
@@ -137,7 +138,7 @@ def prepare_torch(recipe: Recipe) -> None:
         keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = recipe.train.tf32
     torch.backends.cudnn.allow_tf32 = recipe.train.tf32
-    # cuDNN's benchmark mode measures which kernel is fastest for each shape. The selection may differ between runs.
+    # cuDNN's benchmark mode measures which kernel is fastest. The chosen kernel may differ between runs.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
     if recipe.train.deterministic:
         # cuBLAS is deterministic only with a fixed workspace size. It reads the size from this variable when it starts.
@@ -220,7 +221,7 @@ def _changed_ranks(run: TrainingRun, then: int) -> str:
 
 
 def _record_resume(run: TrainingRun, directory: RunDir) -> None:
-    """Remove log rows newer than the checkpoint, write the recipe, and add this process to `environment.json`."""
+    """Prepare the run directory of a resumed run: remove later log rows, update the recipe and `environment.json`."""
     began, now = directory.read_environment(), environment_record(run)
     directory.rewind(run.iteration)
     directory.write_recipe(run.recipe)
@@ -229,7 +230,7 @@ def _record_resume(run: TrainingRun, directory: RunDir) -> None:
 
 
 def _facts(run: TrainingRun) -> dict[str, Any]:
-    """Return the values that must be equal on all ranks: settings, source hashes and number of images.
+    """Return the values that must be equal on all ranks: settings, hashes of source code, and number of images.
 
     Paths are omitted, because they may differ between machines.
     """
@@ -270,7 +271,7 @@ def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory:
     try:
         outcome = train(run, directory, reporter, evaluator)
     except BaseException as error:
-        # The caller reports the error, so `conclude` gets a reporter that does nothing.
+        # The caller reports the error, so call `conclude` with a reporter that does nothing.
         conclude(run, evaluator, directory, began, *_failure(error), reporter=Reporter())
         # Suppress an error of the reporter, because it would hide the error of the run.
         with suppress(Exception):

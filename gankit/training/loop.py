@@ -32,13 +32,13 @@ def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Ev
 
     Raises:
         NonFiniteError: a loss or a parameter is NaN or infinite.
-        GankitError: the disk is full.
+        GankitError: a file cannot be written, for example because the disk is full.
     """
     with closing_plugins(run), run.ranks.shared_failures():
         outcome = train_to_end(run, directory, reporter, evaluator)
     pass_on_warnings(run, directory, reporter)
     run.on_stop(run)
-    # `on_stop` may add warnings. The plugins have closed their files, so `on_log` is not called for these warnings.
+    # `on_stop` may add warnings. The plugins have closed their files, so do not call `on_log` for these warnings.
     pass_on_warnings(run, directory, reporter, directory.log)
     reporter.ended(outcome)
     return outcome
@@ -74,7 +74,7 @@ def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evalua
         save_grid(run, directory, grids)
         # If a finished run is resumed, the metrics of its last iteration exist already.
         missing = evaluator is not None and not directory.has_metrics_at(run.iteration)
-        # An interrupted run ends without final metrics. These are computed when the run is resumed.
+        # Skip the final metrics after an interruption: the resumed run computes them.
         if evaluator is not None and missing and not interrupt.requested:
             evaluate(run, directory, evaluator, reporter)
             missing = False
@@ -92,7 +92,7 @@ def follow(run: TrainingRun) -> Outcome:
     with closing_plugins(run), run.ranks.shared_failures():
         run.start()
         with Interrupt(leave=run.ranks.leave_at_once) as interrupt:
-            # This loop mirrors `train_to_end`, because all ranks must make the same collective calls in the same order.
+            # Match the loop in `train_to_end`, because all ranks must make the same collective calls in the same order.
             while run.iteration < total and not must_end(run, interrupt):
                 train_iteration(run)
                 run.after_iteration(run)
@@ -135,7 +135,7 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
 
 
 def check_finite(run: TrainingRun) -> None:
-    """Raise NonFiniteError if a loss or a parameter is NaN or infinite. This synchronises the CPU with the GPU."""
+    """Raise NonFiniteError if a loss or a parameter is NaN or infinite. This call makes the CPU wait for the GPU."""
     # Report D's loss terms first, because a NaN in D makes all loss terms of G NaN one step later.
     broken = {
         f"the {player}'s {name}": value.item()
@@ -168,7 +168,7 @@ def pass_on_warnings(
     run: TrainingRun, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
     """Show the pending warnings of the plugins and write them to the log."""
-    # Empty the list first, because `on_log` hooks may add warnings to it. These are shown at the next call.
+    # Empty the list first, because `on_log` hooks may add warnings. The next call shows the added warnings.
     pending, run.pending_warnings = run.pending_warnings, []
     for sentence in pending:
         row = {"iteration": run.iteration, "warning": sentence}
@@ -218,7 +218,7 @@ class Clock:
     def row(self) -> dict[str, Any]:
         """Return a row for `log.jsonl`: losses, learning rates, and real images per second since the last row.
 
-        This synchronises the CPU with the GPU.
+        This call makes the CPU wait for the GPU.
         """
         run = self.run
         losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}

@@ -15,7 +15,7 @@ from gankit.version import __version__
 
 
 def environment_record(run: TrainingRun) -> dict[str, Any]:
-    """Return the content of `environment.json`, which includes the versions, device, seeds and plugins of a run."""
+    """Return the content of `environment.json`, which lists software versions, device, seeds and plugins of a run."""
     recipe, device = run.recipe, run.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {

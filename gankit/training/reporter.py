@@ -1,4 +1,4 @@
-"""Base class of objects that receive the events of a run, and class for the outcome of a run."""
+"""Base class of reporters, which receive the events of a run, and class for the outcome of a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Reporter:
         """Handle the start of the training, before the first iteration of this process."""
 
     def trained(self, run: TrainingRun) -> None:
-        """Handle the end of an iteration. Called after every iteration, so it must not synchronise with the GPU."""
+        """Handle the end of an iteration. This method must be fast: it must not make the CPU wait for the GPU."""
 
     def logged(self, row: dict[str, Any]) -> None:
         """Handle a row of losses. The row has already been written to `log.jsonl`."""
@@ -52,10 +52,10 @@ class Reporter:
         """Handle a message about the run, such as the name of the checkpoint from which it resumes."""
 
     def stopping(self) -> None:
-        """Handle a request to stop, such as Ctrl-C. The run ends after this iteration. Called in the signal handler."""
+        """Handle a request to stop, such as Ctrl-C, inside the signal handler. The run ends after this iteration."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Handle the end of the training. Not called if the training ends with an error."""
+        """Handle the end of the training. This method is not called if the training ends with an error."""
 
     def concluded(self, directory: RunDir) -> None:
         """Handle the end of the run, with or without an error. The run directory already records how it ended."""

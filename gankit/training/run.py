@@ -60,9 +60,9 @@ class TrainingRun(Run):
     terms: dict[Player, list[LossTerm]]
     schedules: dict[Player, list[Callable[[int], float]]]
     base_rates: dict[Player, list[float]]
-    """Learning rate of each parameter group of a player's optimiser, before it is multiplied by the schedules."""
+    """Learning rate of each parameter group of a player's optimiser, before multiplication by schedule factors."""
 
-    # Hooks that the training loop calls. Each attribute is a function that calls the hook in all plugins.
+    # Functions that call the hooks of the plugins. An `Event` calls its hook in all plugins.
 
     before_step: dict[Player, Event]
     after_step: dict[Player, Event]
@@ -118,7 +118,7 @@ class TrainingRun(Run):
         self.pending_warnings.append(sentence)
 
     def load_data(self) -> None:
-        """Read the real images, and create `batches`, which draws batches of them."""
+        """Read the real images, and create `batches`, the source of their batches."""
         images, labels = self.dataset.load()
         train = self.recipe.train
         self.batches = make_batch_source(
@@ -132,7 +132,7 @@ class TrainingRun(Run):
         )
 
     def build_extractor(self) -> Extractor:
-        """Build the recipe's feature extractor for metrics. Raise RecipeError if a file or package is missing."""
+        """Build the recipe's feature extractor for metrics. Raise RecipeError if its file or package is missing."""
         with recipe_errors(self.recipe.source, "extractor"):
             return self.hooks.one("build_extractor", self.dataset, self.device)
 
@@ -175,7 +175,7 @@ class TrainingRun(Run):
         return self.base_rates[player][0] * self.rate_factor(player)
 
     def rate_factor(self, player: Player) -> float:
-        """Return the product of the player's learning-rate schedules at the current iteration."""
+        """Return the product of the factors from the player's learning-rate schedules at the current iteration."""
         factor = 1.0
         for schedule in self.schedules[player]:
             factor *= schedule(self.iteration)
@@ -189,7 +189,7 @@ class TrainingRun(Run):
         return images, labels
 
     def sampled_generator(self) -> nn.Module:
-        """Return the generator for grids and metrics: a plugin's generator (such as an EMA) or the trained one."""
+        """Return the generator for grids and metrics: the trained one, or a plugin's, such as a moving average."""
         chosen = self.sampling_generator(self) if self.sampling_generator is not None else None
         return self.generator if chosen is None else chosen
 

@@ -29,7 +29,7 @@ RANDOM = "random/"
 def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
     """Save the state of a run to the folder `checkpoints/ITERATION/`, and return its path.
 
-    Called on the first rank only. All other ranks must call `gather_rank_states` at the same iteration.
+    Only the first rank calls this function. All other ranks must call `gather_rank_states` at the same iteration.
     """
     tensors, state = capture(run)
     rank_files = gather_rank_states(run)
@@ -97,7 +97,7 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
 
 
 def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[str, Any]) -> None:
-    """Restore the state that `capture` returned.
+    """Restore the state of a run from `tensors` and `state`, which `capture` returned.
 
     Call `restore_rank_state` afterwards, for the state that differs between ranks.
     """
@@ -106,7 +106,8 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     run.discriminator.load_state_dict(tensors["discriminator.safetensors"])
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
-    # The file also contains plugin state that belongs only to the first rank, so it is restored only there.
+    # The file also contains the first rank's own plugin state. Restore it only on the first rank, and only if the
+    # number of ranks is the same.
     own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
     shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
     _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])
@@ -136,7 +137,7 @@ def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
 def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
     """Restore the random state and the plugin state that belong only to this rank. Call it after `restore`.
 
-    `ranks` is the number of ranks that wrote the checkpoint. If the run now has another number, set a new seed.
+    `ranks` is the number of ranks that wrote the checkpoint. If the number has changed, set a new seed.
     """
     rank = run.ranks.rank
     if ranks != run.ranks.size:
@@ -158,7 +159,7 @@ def _rank_file(rank: int) -> str:
 
 
 def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
-    """Return all values of the plugins' state dictionaries, under the names `PLUGIN KEY/NAME`.
+    """Return all values of the plugins' state dictionaries. Their names start with the plugin's key: `tricks.ada/p`.
 
     Raises:
         PluginError: a value cannot be saved.
@@ -176,7 +177,7 @@ def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
 
 
 def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Mapping[str, Any]) -> None:
-    """Load the state of each plugin. Its values have the names `KEY/NAME`, for example `tricks.ada/p`."""
+    """Load the state of each plugin from `values`, whose names start with the plugin's key: `tricks.ada/p`."""
     for key, plugin in plugins.items():
         own = {
             name.removeprefix(f"{key}/"): value.to(run.device) if isinstance(value, Tensor) else value
@@ -205,7 +206,7 @@ def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, sa
             # A fused optimiser requires that a parameter and its state have the same memory layout (strides).
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
-    # JSON turns tuples, such as `betas`, into lists.
+    # JSON has changed tuples, such as `betas`, into lists. Change them back.
     groups = [
         {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in saved["groups"]
     ]

@@ -55,7 +55,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     run.after_backward(run, step, player)
     apply_gradients(run, player)
     run.step_counts[player] += 1
-    # A lazy term is not computed in every step. In the steps between, its last value is kept.
+    # A lazy loss term is not computed in every step. In all other steps, keep its last value.
     run.values[player] = run.values[player] | values
     run.after_step[player](run, step)
 
@@ -64,7 +64,7 @@ def due_terms(terms: list[LossTerm], count: int, parts: int) -> list[LossTerm]:
     """Return the loss terms of a player's next step, with their weights. `count` is the number of completed steps.
 
     Each weight is divided by `parts`, the number of gradient-accumulation parts of the batch. It is multiplied by
-    `every`, because a lazy term (`every` above 1) is computed only in every `every`-th step.
+    `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
     """
     return [LossTerm(t.name, t.function, t.weight * t.every / parts, t.every) for t in terms if count % t.every == 0]
 
@@ -88,14 +88,15 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
         # Skip the multiplication by a weight of 1. It would launch two more kernels: one forward, one backward.
         weighted = [values[t.name] if t.weight == 1 else t.weight * values[t.name] for t in terms]
         loss = reduce(add, weighted) if weighted else None
-    # PyTorch recommends running the backward pass outside of autocast. Its data types are those of the forward pass.
+    # PyTorch recommends running the backward pass outside of autocast. The backward pass uses the data types of the
+    # forward pass.
     if loss is not None and loss.requires_grad:
         loss.backward()
     return {name: value.detach() for name, value in values.items()}
 
 
 def value_of(term: LossTerm, step: Step) -> Tensor:
-    """Return the value of a loss term. Raise PluginError if it is not a scalar tensor."""
+    """Return the value of a loss term. Raise PluginError if the value is not a scalar tensor."""
     value = term.function(step)
     if not isinstance(value, Tensor) or value.dim():
         returned = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
@@ -120,7 +121,7 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
     # Average all tensors in one all-reduce, because the duration of an all-reduce hardly depends on the data size.
     run.ranks.mean_([*gradients, share, *values.values(), *network_statistics(run)])
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-        # Set the gradient if at least one rank has one. Otherwise it stays None, and the parameter is not updated.
+        # Set the gradient if at least one rank has one. Otherwise the optimiser must skip the parameter.
         if parameter.grad is None and share[index] > 0:
             parameter.grad = gradient
 

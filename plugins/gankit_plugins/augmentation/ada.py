@@ -1,4 +1,4 @@
-"""ADA: adaptive discriminator augmentation."""
+"""Adaptive discriminator augmentation (ADA)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ LOSSES_WITHOUT_SIGN = ("least_squares", "wasserstein")
 
 
 def overfitting(real_logits: Tensor) -> Tensor:
-    """Return r_t = E[sign(D(x))], a scalar, for D's logits (B,) of real images (Karras 2020, equation 1).
+    """Return ADA's measure of D's overfitting, E[sign(D(x))], for the logits (B,) of real images.
 
-    0 means no overfitting: half of the logits are positive. 1 means strong overfitting: all logits are positive.
+    The result is a scalar, which Karras 2020 calls r_t (equation 1). 0 means no overfitting: half of the logits are
+    positive. 1 means strong overfitting: all logits are positive.
     """
     return real_logits.float().sign().mean()
 
 
 def direction(real_target: Tensor | float, fake_target: Tensor | float, device: torch.device) -> Tensor:
-    """Return the sign that D's logits should have for real images: 1, or -1 if the targets are swapped."""
+    """Return the sign that D's logits should have for real images.
+
+    The sign is 1 if the target of real images is above that of generated images, and -1 if it is below.
+    """
     # torch.full creates the scalar on the device. Copying a Python number would synchronise the CPU with the GPU.
     real, fake = (
         t.float().mean() if isinstance(t, Tensor) else torch.full((), t, dtype=torch.float32, device=device)
@@ -55,9 +59,18 @@ def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> T
 def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     """Draw one random affine map for each image, (count, 3, 3): a product of geometric transformations.
 
-    Each transformation is applied to each image with probability p, in this order: horizontal flip; rotation by a
-    multiple of 90 degrees; shift by whole pixels, up to an eighth of the image; scaling by 2^N(0, 0.2^2); rotation by
-    any angle before and after anisotropic scaling by 2^N(0, 0.2^2); shift by N(0, 0.125^2) image widths.
+    Each transformation is applied to each image with probability p, in this order:
+
+    - horizontal flip
+    - rotation by a multiple of 90 degrees
+    - shift by whole pixels, up to an eighth of the image
+    - scaling by 2^N(0, 0.2^2)
+    - rotation by any angle
+    - anisotropic scaling by 2^N(0, 0.2^2)
+    - second rotation by any angle
+    - shift by N(0, 0.125^2) image widths
+
+    The exception is the rotation by any angle: at least one of its two rotations is applied with probability p.
 
     Source:
         Karras 2020, appendix B.
@@ -79,7 +92,7 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     maps = shifts(*(distance * (2 / resolution) for distance in pixels)) @ maps
     scale = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(scale, scale) @ maps
-    # With this probability for each of the two rotations, at least one of them is applied with probability p.
+    # Each of the two rotations by any angle has this probability, so at least one is applied with probability p.
     p_rotation = 1 - (1 - p).sqrt()
     maps = rotations(torch.where(happens(p_rotation), (uniform() * 2 - 1) * math.pi, 0.0)) @ maps
     stretch = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
@@ -106,8 +119,11 @@ def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def colour_matrices(p: Tensor, count: int) -> Tensor:
     """Draw one random 3x3 matrix for the RGB colours of each image, (count, 3, 3): a product of colour changes.
 
-    Each change is applied to each image with probability p, in this order: luma flip; rotation of the hue by any
-    angle around the grey axis; scaling of the saturation by 2^N(0, 1).
+    Each change is applied to each image with probability p, in this order:
+
+    - luma flip
+    - rotation of the hue by any angle around the grey axis
+    - scaling of the saturation by 2^N(0, 1)
     """
     device = p.device
     axis = torch.full((3,), LUMA, device=device)
@@ -126,7 +142,7 @@ def colour_matrices(p: Tensor, count: int) -> Tensor:
 def hue_rotations(angle: Tensor) -> Tensor:
     """Return the matrices (B, 3, 3) that rotate RGB colours around the grey axis by angles (B,), in radians.
 
-    They are computed by Rodrigues' rotation formula.
+    The matrices are computed by Rodrigues' rotation formula.
     """
     zero, one = torch.zeros_like(angle), torch.full_like(angle, LUMA)
     cross = matrices([[zero, -one, one], [one, zero, -one], [-one, one, zero]])
@@ -138,7 +154,7 @@ def hue_rotations(angle: Tensor) -> Tensor:
 def augment(images: Tensor, p: Tensor) -> Tensor:
     """Apply the geometric and colour changes of ADA, each with probability p for each image.
 
-    Images without any change are returned unchanged, bit for bit.
+    If no change is applied to an image, its values stay exactly the same.
 
     Args:
         images: (B, C, R, R) in [-1, 1]. Hue, saturation and luma change only if C is 3.
@@ -159,18 +175,18 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
 
 
 class Ada(ImageAugmentation):
-    """Augments real and generated images before they enter D. The strength adapts to D's overfitting.
+    """ADA: augmentation of real and generated images before they enter D. Its strength adapts to D's overfitting.
 
-    For each image, each geometric or colour change is applied with probability p. The changes are differentiable, so
-    gradients reach G. p increases while r = E[sign(D(x))] on real images is above the target, and decreases while r is
-    below it. Images without three channels have no changes of hue, saturation and luma. The area outside of the image
-    is black; in the paper it is filled with the image's reflection.
+    Each geometric or colour change is applied to each image with probability p. The changes are differentiable, so
+    gradients reach G. The mean sign of D's logits on real images, r = E[sign(D(x))], measures overfitting: p increases
+    while r is above the target, and decreases while r is below it. Hue, saturation and luma change only in images with
+    three channels. The area outside of the image is black; in the paper, it is filled with the image's reflection.
 
     Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), sections 2 and 3, appendix B.
 
     When to use: a few hundred to tens of thousands of images, which D would memorise.
-    When not: hundreds of thousands of images or more; data in which colour or orientation matters, because with p near
-    1 the changes appear in the generated images.
+    When not: hundreds of thousands of images or more. Also not if colour or orientation matters: with p near 1, the
+    changes appear in the generated images.
     """
 
     name = "ada"

@@ -13,7 +13,7 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float = BLACK) -> Tensor:
-    """Pad images with a border, and crop them to their original size. Each image has its own crop position.
+    """Pad images with a border, then crop them to their original size, each image at its own position.
 
     Args:
         images: (B, C, R, R).
@@ -31,7 +31,7 @@ def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float
 
 
 class Crop(ImageAugmentation):
-    """Shifts real and generated images by a random number of pixels before D.
+    """Random shift of real and generated images, by whole pixels, before they enter D.
 
     The area outside of the image is black. The shift is differentiable, so gradients reach G.
 

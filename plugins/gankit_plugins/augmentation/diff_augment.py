@@ -84,11 +84,12 @@ POLICIES: dict[Policy, Callable[[Tensor], Tensor]] = {
 
 
 class DiffAugment(ImageAugmentation):
-    """Changes the colours of real and generated images before D, shifts the images, and cuts a square out of each.
+    """Random colour changes, shifts and cutouts of real and generated images before they enter D.
 
-    Brightness, saturation and contrast change; images with one channel have no saturation. The shift is at most an
-    eighth of the image. The cut-out square is half as wide as the image. The square and the area outside of the image
-    are middle grey. All changes are differentiable, so gradients reach G. D can memorise a small dataset less easily.
+    The colour changes are those of brightness, saturation and contrast; images with one channel have no saturation.
+    The shift is at most an eighth of the image. The cutout is a square, half as wide as the image. The square and the
+    area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The changes make it
+    harder for D to memorise a small dataset.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3 and appendix.
 

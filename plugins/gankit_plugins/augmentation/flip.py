@@ -16,7 +16,7 @@ def flip(images: Tensor, flipped: Tensor) -> Tensor:
 
 
 class Flip(ImageAugmentation):
-    """Flips real and generated images horizontally at random before D.
+    """Random horizontal flip of real and generated images before they enter D.
 
     The flip is differentiable, so gradients reach G.
 

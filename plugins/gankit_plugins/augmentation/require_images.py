@@ -1,4 +1,4 @@
-"""Base class of augmentations. It raises an error if the data are points instead of images."""
+"""Base class of augmentation plugins, which require images instead of points."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gankit import Plugin, Spec, hookimpl
 
 
 class ImageAugmentation(Plugin):
-    """Base class of plugins that change images before D. It raises an error for points (images of one pixel)."""
+    """Base class of augmentation plugins. It raises an error if the data are points, which are images of one pixel."""
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:

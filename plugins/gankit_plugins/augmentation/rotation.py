@@ -14,7 +14,7 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 class Rotation(ImageAugmentation):
-    """Rotates real and generated images by random angles before D.
+    """Random rotation of real and generated images before they enter D.
 
     The area outside of the image is black. The rotation is differentiable, so gradients reach G.
 

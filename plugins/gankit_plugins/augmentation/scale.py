@@ -17,7 +17,7 @@ Factor = Annotated[float, Field(gt=0)]
 
 
 class Scale(ImageAugmentation):
-    """Scales real and generated images by random factors before D.
+    """Random scaling of real and generated images before they enter D.
 
     The logarithm of the factor is uniformly distributed. The area outside of the image is black. The scaling is
     differentiable, so gradients reach G.

@@ -22,13 +22,13 @@ NOTE = "upright by EXIF, centre square, over white, Lanczos"
 """Short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
 
 MAX_PIXELS = 178_956_970
-"""Maximum number of pixels in an image (half a GiB in RGB), because even a small file can contain a huge image."""
+"""Maximum number of pixels in an image (half a GiB in RGB). Even a small file can contain a huge image."""
 
 MAX_BYTES = 1 << 30
-"""Largest accepted size of an image file, in bytes. For files in a zip file, the uncompressed size counts."""
+"""Largest accepted size of an image file, in bytes. For a file in a zip file, this is the uncompressed size."""
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's names of the image modes with 16 bits per pixel."""
+"""Pillow's names of the image modes for 16-bit values. Mode `I` has 32 bits, but also holds 16-bit values."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """Pillow's names of the accepted file formats.
@@ -82,7 +82,7 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
         raise ImageError(f"the image is too large; at most {MAX_PIXELS} pixels are read") from None
     except Image.UnidentifiedImageError:
         raise ImageError("not an image, or not of a supported format") from None
-    except Exception as error:  # Pillow raises exceptions of many types for damaged files
+    except Exception as error:  # for damaged files, Pillow raises exceptions of many types
         raise ImageError(" ".join(str(error).split()) or type(error).__name__) from error
     return b"".join(band.tobytes() for band in pixels.split())
 
@@ -115,14 +115,14 @@ _stop = ctypes.c_bool(False)
 
 
 def start_worker(stop: ctypes.c_bool) -> None:
-    """Initialise a worker process. It shares the flag `stop` with its parent, and exits when the parent dies."""
+    """Initialise a worker process. The worker shares the flag `stop` with its parent, and exits if the parent dies."""
     global _stop
     _stop = stop
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def _exit_with_parent() -> None:
-    """Wait until the parent process has ended, then exit. Otherwise an idle worker would wait forever."""
+    """Wait until the parent process has ended, then exit. Without this, an idle worker would run forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "called in worker processes only"
     parent.join()
@@ -132,7 +132,7 @@ def _exit_with_parent() -> None:
 def decode_batch(
     files: Sequence[ImageFile | ImageError], resolution: int, channels: Literal[1, 3]
 ) -> list[bytes | ImageError]:
-    """Decode several files. The result has an entry for each file: its pixels, or an error if it cannot be used."""
+    """Decode several files. Return the pixels of each file, or an error if the file cannot be used."""
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -1,4 +1,4 @@
-"""Functions that decode many image files in parallel on all CPU cores. The order is kept, and memory use is bounded."""
+"""Functions that decode many image files in parallel, in the given order and with bounded memory use."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from gankit import GankitError
 from gankit_plugins.data.decode import ImageError, ImageFile, decode_batch, start_worker
 
 BATCH = 32
-"""Largest number of files in a batch, which one worker process decodes. Smaller batches have more overhead."""
+"""Largest number of files in a batch. One worker process decodes a batch. Smaller batches have more overhead."""
 
 BATCH_BYTES = 1 << 20
-"""Approximate maximum size, in bytes, of the decoded images in a batch. Its file contents have the same limit."""
+"""Approximate maximum size, in bytes, of all decoded images in a batch, and also of all file contents in a batch."""
 
 AHEAD = 3
 """Number of batches per CPU core that are decoded in advance, before the caller needs them."""
@@ -40,7 +40,7 @@ def decode_all(
 ) -> Generator[DecodedFile, None, None]:
     """Decode all files in parallel, and yield each name with its image or error, in the order of `names`.
 
-    There is one worker process per CPU core. If there is only one batch of files, it is decoded in this process.
+    One worker process per CPU core decodes the files. A single batch of files is decoded in this process instead.
     `open_file` returns the path or the content of a file, or raises `ImageError`. Memory use is bounded.
 
     Raises:
@@ -67,7 +67,7 @@ def decode_all(
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(ctypes.c_bool, False)
     pending: deque[tuple[list[str], Future[list[bytes | ImageError]]]] = deque()
-    # Create the pool in this context, because its constructor starts a process: multiprocessing's resource tracker.
+    # Create the pool in this context, because creating it already starts a process: multiprocessing's resource tracker.
     with starting_processes():
         pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
     batches = chain(first, batches)
@@ -90,16 +90,16 @@ def decode_all(
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Context in which a process pool starts its processes.
+    """Prepare this process for a process pool that starts its worker processes (a context manager).
 
-    The processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
+    The worker processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
     """
     # Block SIGINT, so that new processes inherit the blocked signal. Only this process handles Ctrl-C.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
     safe_path = os.environ.get("PYTHONSAFEPATH")
     try:
-        # multiprocessing runs `python -c`. Without this variable, it would import a `pickle.py` in the current folder.
+        # multiprocessing runs `python -c`, which would import a file such as `pickle.py` from the current folder.
         os.environ["PYTHONSAFEPATH"] = "1"
         # A spawned process imports the main module of its parent, and with it torch, which is slow. A script without
         # `if __name__ == "__main__"` would even run a second time. An empty main module prevents both.
@@ -119,10 +119,10 @@ def starting_processes() -> Iterator[None]:
 def split_into_batches(
     names: Iterable[str], open_file: Callable[[str], ImageFile], image_bytes: int
 ) -> Iterator[dict[str, ImageFile | ImageError]]:
-    """Open the files, and yield batches of at most `BATCH` files. A batch maps names to opened files or errors.
+    """Open the files, and yield batches of at most `BATCH` files. A batch maps each name to its file or to an error.
 
-    `image_bytes` is the size of a decoded image. In a batch, the total size of the decoded images is at most about
-    `BATCH_BYTES`, and so is that of the file contents.
+    `image_bytes` is the size of a decoded image. The decoded images of a batch have at most about `BATCH_BYTES` bytes
+    in total. The same limit applies to the file contents of a batch.
     """
     size = max(1, min(BATCH, BATCH_BYTES // image_bytes))
     batch: dict[str, ImageFile | ImageError] = {}

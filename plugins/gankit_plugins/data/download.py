@@ -1,4 +1,4 @@
-"""Download of files. The MD5 digest of each file is checked. A file is written completely or not at all."""
+"""Function that downloads a file and checks its MD5 digest. It writes the file completely or not at all."""
 
 from __future__ import annotations
 

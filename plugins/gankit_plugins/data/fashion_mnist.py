@@ -20,7 +20,7 @@ FASHION_MNIST = Collection(
         "bag",
         "ankle boot",
     ),
-    # The mirror is unencrypted. This is safe, because each file is compared with the digest in the authors' README.
+    # The second mirror is unencrypted (http). This is safe, because gankit checks the MD5 digest of each file.
     mirrors=(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",

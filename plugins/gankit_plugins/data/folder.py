@@ -32,13 +32,13 @@ class Folder:
     def names(self) -> Iterator[str]:
         """Return the paths of all image files relative to `top`, sorted. Hidden files are left out.
 
-        The folder is read again at each call.
+        Each call reads the folder again.
         """
         return self._below(self.top, "", ())
 
     def open(self, name: str) -> str:
         """Return the path of a file. `name` is its path relative to `top`."""
-        # os.path.join is much faster than Path, and this is called for every file.
+        # Use os.path.join, because it is much faster than Path, and this method is called for every file.
         return os.path.join(self.top, name)
 
     def _below(self, folder: Path, prefix: str, parents: tuple[str, ...]) -> Iterator[str]:
@@ -119,7 +119,7 @@ class Zip:
 
 @contextmanager
 def open_files(path: Path) -> Iterator[Folder | Zip]:
-    """Open a folder or a zip file of images, as a context manager. It closes the zip file at the end.
+    """Open a folder or a zip file of images (a context manager). At the end, a zip file is closed.
 
     Raises:
         InputError: `path` is not a folder or a zip file, or cannot be read.
@@ -143,8 +143,8 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
 def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> tuple[int, dict[str, int]]:
     """Return the number of image files, and a dictionary that maps each class folder to its label.
 
-    Each top-level folder is a class. It contains all files at any depth below the folder. Without classes, the
-    dictionary is empty.
+    Each top-level folder is a class. All files in this folder and its subfolders belong to the class. Without classes,
+    the dictionary is empty.
 
     Args:
         names: paths of the files relative to the top.

@@ -25,7 +25,7 @@ BACKGROUND, MODE, POINT = (255, 255, 255), (200, 200, 200), (30, 90, 170)
 
 
 class MixtureSettings(Settings):
-    """Settings that all datasets of Gaussian mixtures have."""
+    """Settings that all datasets of Gaussian mixtures share."""
 
     std: float = Field(0.01, gt=0, le=1, description="standard deviation of each Gaussian")
     count: int = Field(50_000, ge=1, le=10_000_000, description="number of points")
@@ -35,7 +35,8 @@ class MixtureSettings(Settings):
 class GaussianMixture(Plugin):
     """Base class of datasets of points in the plane, without labels, from a mixture of equally weighted Gaussians.
 
-    A point is an image of one pixel with two channels. A subclass passes the means of the Gaussians, `modes`, (K, 2).
+    A point is an image of one pixel with two channels. A subclass calls the constructor with `modes`, (K, 2), the means
+    of the Gaussians.
     """
 
     config: MixtureSettings
@@ -83,13 +84,13 @@ def draw_points(modes: Tensor, std: float, count: int, seed: int) -> Tensor:
 def mode_metrics(points: Tensor, modes: Tensor, std: float) -> dict[str, float]:
     """Return the metrics `good` and `modes` of generated points (N, 2), for Gaussians with means (K, 2).
 
-    `good` is the proportion of good points, which lie within three standard deviations of a mean. `modes` is the number
-    of Gaussians that have at least one good point. A good point belongs to the nearest Gaussian.
+    A good point lies within three standard deviations of a mean, and belongs to the Gaussian with the nearest mean.
+    `good` is the proportion of good points. `modes` is the number of Gaussians that have at least one good point.
 
     Source:
         Srivastava 2017, section 4.1.
     """
-    # Do not use matrix products in cdist, because they are inexact for distances much smaller than the coordinates.
+    # Do not let cdist use matrix products: they are inexact for distances much smaller than the coordinates.
     distance, nearest = torch.cdist(points, modes, compute_mode="donot_use_mm_for_euclid_dist").min(1)
     good = distance <= 3 * std
     return {"modes": float(nearest[good].unique().numel()), "good": good.double().mean().item()}

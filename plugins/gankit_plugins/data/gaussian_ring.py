@@ -20,15 +20,16 @@ def ring(modes: int, radius: float) -> Tensor:
 class GaussianRing(GaussianMixture):
     """Points in the plane from a mixture of Gaussians on a circle, for counting the modes that a generator covers.
 
-    The metrics are `modes`, the number of modes with at least one point within three standard deviations, and `good`,
-    the proportion of generated points within three standard deviations of a mode. A warning is given if a run ends with
-    fewer than half of the modes covered. A point is stored as an image of one pixel with two channels.
+    A generated point covers a mode if it lies within three standard deviations of this mode. The metric `good` is the
+    proportion of points that cover a mode, and the metric `modes` is the number of covered modes. If a run ends with
+    fewer than half of the modes covered, it logs a warning. A point is stored as an image of one pixel with two
+    channels.
 
     Source: Metz 2016, section 3.1; Srivastava 2017, section 4.1, with the sizes of Lin 2018: 8 modes of
     standard deviation 0.01 on a circle of radius 1. Here all lengths are multiplied by 0.8, so that the points lie
     within [-1, 1].
 
-    When to use: quick tests of mode collapse, and of tricks against it. They take only seconds.
+    When to use: tests of mode collapse and of tricks against mode collapse, which take only seconds.
     When not: conclusions about images.
     """
 

@@ -19,14 +19,14 @@ from gankit_plugins.data.paths import AbsolutePath
 
 SIDE = 28
 CHUNK = 1000
-"""Number of images that are resized at a time."""
+"""Number of images that are resized together. It limits the memory use."""
 
 CACHE = Path("~/.cache/gankit")
 VARIABLE = "GANKIT_DATA"
 
 
 class IdxSettings(Settings):
-    """Settings that all datasets in the format of MNIST have."""
+    """Settings that all datasets in the format of MNIST share."""
 
     folder: AbsolutePath | None = Field(
         None,
@@ -50,13 +50,13 @@ class IdxSettings(Settings):
 
 @dataclass(frozen=True)
 class Collection:
-    """Description of a dataset in the format of MNIST: its names, mirrors and digests."""
+    """Description of a dataset in the format of MNIST: its names, download mirrors and digests."""
 
     name: str
     """Name of the plugin and of its folder in $GANKIT_DATA."""
 
     raw: str
-    """Name of the folder of this dataset in torchvision. Its subfolder `raw` contains the files."""
+    """Name of the folder in which torchvision stores this dataset. Its subfolder `raw` contains the files."""
 
     class_names: tuple[str, ...]
     mirrors: tuple[str, ...]

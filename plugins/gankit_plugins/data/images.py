@@ -40,17 +40,18 @@ SLOW = 10.0
 
 
 class Images(Plugin):
-    """Your own images: a folder, a folder with a subfolder for each class, a zip file, or a prepared file.
+    """Your own images, from a folder (with or without a subfolder for each class), a zip file or a prepared file.
 
     Images may have any common format, size and aspect ratio. The largest centred square is cropped and resized to
     `resolution` with the Lanczos filter. Transparent areas become white. Hidden files and files that are not images are
     ignored. Damaged files are skipped up to a limit, and a message names them. Zip files are not unpacked to disk.
-    Files that `gankit prepare images --out FILE path=...` wrote are memory-mapped, so training starts immediately.
+    The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
+    training starts immediately.
 
     Source: none; there is nothing to cite.
 
     When to use: any images of your own.
-    When not: images that must not be cropped; pad them to squares first. For images that do not fit into memory, run
+    When not: if images must not be cropped, pad them to squares first. If they do not fit into memory, run
     `gankit prepare` first.
     """
 
@@ -135,7 +136,7 @@ class UnpreparedImages:
     def load(self) -> tuple[Tensor, Tensor | None]:
         """Return images, (N, C, R, R) uint8, and labels, (N,) int64. The labels are None if there are no classes.
 
-        A progress bar is shown if stderr is a terminal.
+        If stderr is a terminal, show a progress bar.
         """
         start = time.monotonic()
         images = torch.empty(self.total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
@@ -203,7 +204,7 @@ class UnpreparedImages:
 
 
 class BadFiles:
-    """Counter of unusable files among `total` files in a folder or zip file. `limit` is their accepted proportion."""
+    """Counter of unusable image files. `limit` is the largest accepted proportion of them among `total` files."""
 
     def __init__(self, path: Path, total: int, limit: float) -> None:
         self.path, self.total, self.limit = path, total, limit
@@ -223,7 +224,10 @@ class BadFiles:
             )
 
     def finish(self, empty_classes: list[str]) -> None:
-        """Print the names of skipped files. Raise `InputError` if no file, or no file of an image class, is usable."""
+        """Print the names of the skipped files. Raise `InputError` if no file is usable.
+
+        `InputError` is also raised if there are empty classes, which are image classes without a usable file.
+        """
         if empty_classes or self.count == self.total:
             some = f"of class {', '.join(empty_classes)} " if self.count < self.total else ""
             raise InputError(f"path: none of the images {some}in {self.path} can be used: {self._names()}")

@@ -1,4 +1,4 @@
-"""Type of recipe settings that are paths. Paths become absolute, so that a resumed run finds the files."""
+"""Type of path settings in a recipe. Relative paths become absolute, so that a resumed run finds the files."""
 
 from __future__ import annotations
 

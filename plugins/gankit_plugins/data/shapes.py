@@ -1,4 +1,4 @@
-"""Dataset of simple shapes. They are drawn by code, so no files or downloads are needed."""
+"""Dataset of simple shapes that this module draws, so no files or downloads are needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def square(u: Tensor, v: Tensor) -> Tensor:
 def triangle(u: Tensor, v: Tensor) -> Tensor:
     """Return the signed distance of points (u, v) from an equilateral triangle.
 
-    Its corners are on the unit circle, one of them at the top.
+    The corners are on the unit circle, one of them at the top.
     """
     sloped = math.sqrt(3) / 2 * u.abs() - v / 2
     return torch.maximum(sloped, v) - 0.5
@@ -71,7 +71,7 @@ def cross(u: Tensor, v: Tensor) -> Tensor:
 def crescent(u: Tensor, v: Tensor) -> Tensor:
     """Return the signed distance of points (u, v) from a crescent.
 
-    It is a disc of radius 0.9 without the disc of radius 0.75 around (0.5, 0).
+    The crescent is a disc of radius 0.9 around the origin, without the disc of radius 0.75 around (0.5, 0).
     """
     return torch.maximum(torch.hypot(u, v) - 0.9, 0.75 - torch.hypot(u - 0.5, v))
 
@@ -86,8 +86,8 @@ DISTANCE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Signed distance functions by name of the shape. Each returns the distance of points (u, v) from the outline.
 
-The distance is negative inside, and approximate near corners. The outline is inside the unit circle. u increases to the
-right and v downwards. u and v are tensors of the same shape, and so is the distance.
+The distance is negative inside the outline, and approximate near corners. The outline lies inside the unit circle. u
+increases to the right, and v increases downwards. u, v and the distance are tensors of the same shape.
 """
 
 

@@ -42,7 +42,8 @@ class StackedMnist(Plugin):
     Source: Metz 2016, section 3.3.1; Srivastava 2017, section 4.2; Lin 2018, section 4.1.
 
     When to use: to measure mode collapse on images.
-    When not: with `class_balanced`, or with networks that have a branch for each class: the data has 1,000 classes.
+    When not: with `train.class_balanced`, or with networks that have a branch for each class: the data has 1,000
+    classes.
     """
 
     name = "stacked_mnist"

@@ -1,1 +1,1 @@
-"""Discriminators."""
+"""Discriminator plugins."""

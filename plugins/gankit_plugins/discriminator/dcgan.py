@@ -13,7 +13,8 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized
 class DcganDiscriminatorNetwork(nn.Module):
     """Network of strided convolutions, which downsample the image, and a linear layer to one logit.
 
-    With `classes` > 0, label planes are appended to the image. With `classes` = 0, labels are unused.
+    With `classes` > 0, the one-hot label is appended to the image, as one plane for each class. With `classes` = 0,
+    labels are unused.
     """
 
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
@@ -45,8 +46,8 @@ class DcganDiscriminator(Plugin):
     Source: Radford 2015, sections 3 and 4: the feature maps have the generator's sizes in reverse order, with LeakyReLU
     0.2, kernel 5 and stride 2. The setting `normalization.discriminator` applies to every convolution except the first
     (paper: batch norm). A linear layer maps the last feature map to one logit. Initial weights are from N(0, 0.02^2).
-    The paper has no figure of the discriminator. The default `width` is that of the authors' code for faces. Images may
-    have any size from 4x4, as in the generator.
+    The paper has no figure of the discriminator. The default `width` is that of the authors' code for faces. As in
+    the generator, images may have any size of at least 4x4.
 
     When to use: with the generator `dcgan`. For losses that need a bounded slope of D, set
     `normalization.discriminator` to `none`, `layer_norm` or `spectral_norm`.
@@ -74,7 +75,7 @@ class ConditionalDcganDiscriminator(DcganDiscriminator):
     for MNIST also appends the planes in every further layer.
 
     When to use: with the generator of the same name.
-    When not: for images without labels, or with a generator that takes no requested classes, use `dcgan`.
+    When not: for images without labels, or with a generator that has no class input, use `dcgan`.
     """
 
     name = "conditional_dcgan"

@@ -81,7 +81,7 @@ class IganDiscriminator(Plugin):
     convolutions in place of pooling. The sizes in the figures are unreadable. Here each block downsamples by 2 and
     doubles the channels, until the side of the feature map is at most 7. Labels are unused.
 
-    When to use: with `igan`, or another generator for which other discriminators are too strong.
+    When to use: with the generator `igan`, or another generator for which other discriminators are too strong.
     When not: with a class-conditional generator; use `igan_per_class` instead.
     """
 
@@ -104,9 +104,9 @@ class IganPerClass(Plugin):
     Source: Meng 2021, section 1.2, figure 8. The networks of the N classes are computed together as grouped
     convolutions. If the data has no classes, there is one network.
 
-    Batches must have the same number of images of each class: `train.batch_size` must be a multiple of N.
+    Each batch must have the same number of images of each class, so `train.batch_size` must be a multiple of N.
 
-    When to use: with `igan_vn`.
+    When to use: with the generator `igan_vn`.
     When not: with many classes that have few images each, because each network would memorise its images.
     """
 

@@ -1,1 +1,1 @@
-"""Feature extractors."""
+"""Feature extractor plugins. Metrics compare the features that an extractor computes from images."""

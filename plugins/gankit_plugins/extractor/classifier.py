@@ -1,4 +1,4 @@
-"""Feature extractor that is a small classifier, trained on the dataset itself."""
+"""Feature extractor that is a small classifier, which gankit trains on the dataset itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROTATIONS = ("0", "90", "180", "270")
 
 
 class SmallClassifier(nn.Module):
-    """Classifier of strided convolutions, down to at most 7x7 pixels. It has 128 features and K logits."""
+    """Convolutional classifier with 128 features and K logits. It downsamples images to at most 7x7 pixels."""
 
     def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
@@ -66,15 +66,15 @@ def rotate(images: Tensor, quarters: Tensor) -> Tensor:
 class ClassifierData:
     """Inputs and targets of a classifier.
 
-    An input is an image or, with `by_channel`, one channel of it: channel c of image n has the index n C + c. Inputs
-    are read from `images` only when they are used, because `images` may be a large file on the disk.
+    An input is an image. With `by_channel`, an input is one channel of an image: channel c of image n has the index
+    n C + c. Inputs are read from `images` only when they are used, because `images` may be a large file on the disk.
     """
 
     images: Tensor
     """Images of the dataset, (N, C, R, R) uint8."""
 
     labels: Tensor | None
-    """Labels of the images, (N,). If it is None, the targets are rotations."""
+    """Labels of the images, (N,). Without labels, it is None, and the targets are rotations."""
 
     classes: int
     """K, the number of classes. With `by_channel`, it is the number of classes of one channel."""
@@ -94,9 +94,9 @@ class ClassifierData:
     def examples(self, index: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return the inputs at indices (B,), and their targets (B,).
 
-        In training, `generator` draws new rotations for each batch, because a classifier would memorise
-        a few images with fixed rotations. Without `generator`, the index determines the rotation, so that the test is
-        always the same.
+        Without labels, each input is rotated, and its rotation is the target. `generator` draws new rotations for each
+        training batch, because a classifier would memorise a few images with fixed rotations. Without `generator`, the
+        index determines the rotation, so that the test set is always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)
@@ -107,13 +107,13 @@ class ClassifierData:
         return self.inputs(index), self.labels[index // self.inputs_per_image] // self.classes**place % self.classes
 
     def groups(self, index: Tensor) -> Tensor:
-        """Return a group number (B,) for the input at each index (B,). Identical inputs have the same number."""
+        """Return a group number (B,) for the input at each index (B,). Only identical inputs have the same number."""
         numbers: dict[bytes, int] = {}
         inputs = (one for some in index.split(BATCH) for one in self.inputs(some))
         return torch.tensor([numbers.setdefault(sha256(one), len(numbers)) for one in inputs])
 
     def digest(self, rows: Tensor) -> str:
-        """Return a hash of the images and labels at indices (n,)."""
+        """Return a hash of the images and labels at indices (n,), which identifies the data in the cache."""
         digest = hashlib.sha256()
         for some in rows.split(BATCH):
             digest.update(sha256(self.images[some]))
@@ -130,8 +130,8 @@ def sha256(tensor: Tensor) -> bytes:
 def train_test_split(groups: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the indices of the training set and of the test set, each in random order.
 
-    Inputs with the same number in `groups` (N,) are in the same set. The test set has a tenth of the groups, and at
-    least one. If there is only one group, it is in both sets.
+    Inputs with the same number in `groups` (N,) are in the same set. The test set has a tenth of the groups, but at
+    least one group. If there is only one group, it is in both sets.
     """
     unique, group = groups.unique(return_inverse=True)
     count = len(unique)
@@ -147,13 +147,13 @@ def train_classifier(
     """Train a classifier, and return it with its accuracies on the test set.
 
     `accuracy` is the accuracy on single inputs. With `by_channel` there is also `whole`: the proportion of images whose
-    channels are all classified correctly. Only images without any channel in the training set are counted; if there are
-    none, `whole` is missing.
+    channels are all classified correctly. `whole` is computed from the images whose channels are all absent from the
+    training set. If there are none of these images, `whole` is missing.
 
     Only images at the indices `rows` (n,) are used. Training and `accuracy` use only the first input of each image.
     """
     generator = torch.Generator().manual_seed(seed)
-    # Draw rotations from a separate random number generator, so that the batches do not depend on them.
+    # Draw rotations with a second random number generator, so that they do not change the order of the images.
     rotations = torch.Generator().manual_seed(seed + 1)
     index = rows[:, None] * data.inputs_per_image + torch.arange(data.inputs_per_image)
     groups = data.groups(index.flatten()).view_as(index)
@@ -205,9 +205,9 @@ class DatasetClassifier(Plugin):
     """Features of a small classifier that is trained once on the dataset and cached.
 
     The classifier learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at
-    most 60,000 random images. A tenth of them, without copies of training images, is the test set. The protocol of the
-    metrics contains the accuracy on the test set. With `by_channel`, each channel is classified separately. The
-    protocol then also contains the accuracy of whole labels, on images without any channel in the training set.
+    most 60,000 random images. A tenth of them, without copies of training images, is the test set. The accuracy on the
+    test set is logged with the metrics. With `by_channel`, each channel is classified separately. The accuracy on whole
+    images is then logged too. It is computed from images whose channels are all absent from the training set.
 
     Source: the practice of Lucic 2018 and Binkowski 2018 for MNIST, whose digits Inception was not trained on.
 
@@ -234,7 +234,7 @@ class DatasetClassifier(Plugin):
         target = "quarter turns" if data.labels is None else "channels" if data.by_channel else "classes"
 
         def train() -> tuple[dict[str, Tensor], dict[str, float]]:
-            # Print a message, because training may take minutes.
+            # Training may take minutes, so explain the delay to the user.
             print("training the small classifier of the metrics; it is cached for later runs", file=sys.stderr)
             classifier, accuracy = train_classifier(data, rows, steps, device, seed)
             return {name: t.cpu() for name, t in classifier.state_dict().items()}, accuracy
@@ -265,7 +265,7 @@ class DatasetClassifier(Plugin):
         return Extractor(facts, extract, dataset.class_names)
 
     def data(self, dataset: Dataset) -> ClassifierData:
-        """Return the inputs and targets of a dataset."""
+        """Return the classifier's inputs and targets for a dataset."""
         images, labels = dataset.load()
         if images.dtype != torch.uint8:
             raise ValueError('the data are points, but a classifier requires images; set extractor = "pixels"')

@@ -1,4 +1,4 @@
-"""Feature extractor of the FID: the Inception network of 2015."""
+"""Feature extractor that the FID uses: the Inception network of 2015."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 def fetch(path: Path) -> None:
-    """Download the network to `path`, and check its SHA-256. Raise an InputError if the download or check fails."""
+    """Download the network to `path`, and check its SHA-256. Raise InputError if the download or the check fails."""
     try:
         with urllib.request.urlopen(URL, timeout=60) as response:
             data = response.read()
@@ -77,7 +77,7 @@ class Inception(Plugin):
                 raise InputError(f"path: {path} does not exist; set download = true to download it (96 MB) from {URL}")
             fetch(path)
         network, digest = load(path, device)
-        # Check only the default file. A file that the user set may be another network; its hash is in the protocol.
+        # Check only the default file. A file set by the user may be another network, so its hash is logged.
         if given is None and digest != SHA256:
             raise InputError(f"path: {path} is not the expected file; remove it and set download = true")
 
@@ -87,7 +87,7 @@ class Inception(Plugin):
 
         def logits(images: Tensor) -> Tensor:
             with torch.no_grad():
-                # The Inception score of 2016 omits the bias of the last layer.
+                # Omit the bias of the last layer, as the original Inception score does.
                 probabilities = network(to_rgb(images.to(device)), no_output_bias=True)
             log_p: Tensor = probabilities.clamp(min=1e-20).log()
             return log_p

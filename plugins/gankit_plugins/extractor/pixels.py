@@ -20,7 +20,7 @@ class Pixels(Plugin):
     Source: none.
 
     When to use: for points, and for images of a few pixels.
-    When not: for larger images: two images that look similar may differ in every pixel.
+    When not: for larger images, because two images that look similar may differ in every pixel.
     """
 
     name = "pixels"

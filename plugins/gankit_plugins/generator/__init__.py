@@ -1,1 +1,1 @@
-"""Generators."""
+"""Generator plugins."""

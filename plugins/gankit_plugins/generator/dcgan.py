@@ -50,13 +50,13 @@ class Dcgan(Plugin):
     except the last (paper: batch norm). ReLU follows, and tanh after the last layer. Initial weights are from
     N(0, 0.02^2), section 4.
 
-    Here images may have any size from 4x4. The image's side is halved, rounded up, until it is at most 4. This gives
-    the sides of the feature maps. For MNIST they are 28, 14, 7 and 4. A layer has at most 8 times `width` channels.
+    Here images may have any size of at least 4x4. The sides of the feature maps result from halving the image's side,
+    rounded up, until it is at most 4. For MNIST they are 28, 14, 7 and 4. A layer has at most 8 times `width` channels.
     Transposed convolutions have the exact output size, without cropping. The initial scales of normalisation layers are
     1; the authors' code draws them around 1.
 
     When to use: as a baseline, with or without classes in the data.
-    When not: to generate requested classes, use `conditional_dcgan`; for points, use `mlp`.
+    When not: to generate requested classes, use `conditional_dcgan`. For points, use `mlp`.
     """
 
     name = "dcgan"

@@ -21,9 +21,9 @@ from gankit_plugins.layers.igan import (
 class IganGenerator(nn.Module):
     """Network of three parallel paths from z to the image, whose outputs are added.
 
-    z is mapped to two sets of feature maps, one of 4x4 and one of R/4 x R/4; the resolution R is a multiple of 4. The
-    first set is enlarged to R x R by a long path and by a shortcut, the second set by one layer. With enough `channels`
-    the two sets have more values than the image, which the paper calls overcomplete.
+    For images of R x R pixels, z is mapped to two sets of feature maps: one of 4x4 and one of R/4 x R/4. R must be a
+    multiple of 4. A long path and a shortcut enlarge the first set to R x R, and one layer enlarges the second set.
+    With enough `channels`, both sets together have more values than the image. The paper calls this overcomplete.
     """
 
     def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
@@ -53,12 +53,12 @@ class Igan(Plugin):
 
     Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels. Here the side R of an image may be any
     multiple of 4. The long path enlarges the side from 4 to R by the prime factors of R/4, with a 3x3 convolution
-    before each enlargement. The shortcut is one transposed convolution with kernel and stride R/4. It has a gradient
-    even if that of the long path vanishes. The setting `normalization.generator` applies to every convolution.
+    before each enlargement. The shortcut is one transposed convolution with kernel and stride R/4. It passes
+    gradients even if those of the long path vanish. The setting `normalization.generator` applies to every convolution.
     LeakyReLU 0.02 follows, and tanh after the last convolution.
 
     When to use: for images without classes, where the single path of DCGAN trains badly.
-    When not: with very little memory. To generate requested classes, use `igan_vn`.
+    When not: if memory is scarce. To generate requested classes, use `igan_vn`.
     """
 
     name = "igan"

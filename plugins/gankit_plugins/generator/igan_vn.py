@@ -23,10 +23,10 @@ from gankit_plugins.layers.per_class import from_groups, route, to_groups
 class IganVnGenerator(nn.Module):
     """Network with a trunk for all classes and branches for each class.
 
-    All classes share a trunk. It maps z to two sets of feature maps, a small set of 4x4 and a large set of R/4 x R/4.
-    It then enlarges the small set to R x R by a long path and by a shortcut, and adds their outputs. Each class has two
+    The trunk maps z to two sets of feature maps: a small set of 4x4 and a large set of R/4 x R/4, for images of R x R.
+    Then a long path and a shortcut enlarge the small set to R x R, and their outputs are added. Each class has two
     branches, whose outputs are added. The first branch applies a convolution to the enlarged small set. The second
-    branch (the paper's IBlock) enlarges the large set to R/2 and then to R. In the long path and in this branch, a
+    branch (the paper's IBlock) enlarges the large set to R/2 and then to R. In the long path and the second branch, a
     convolution follows every enlargement. The branches of all N classes are computed as grouped convolutions.
     """
 
@@ -80,7 +80,8 @@ class IganVn(Plugin):
     own last convolution. The branches are grouped convolutions, so a batch costs about the same for N classes as for
     one. With one class, or images without classes, it is a deeper IGAN.
 
-    Batches must have the same number of images of each class: `train.batch_size` must be a multiple of N.
+    Each batch must have the same number of images of each of the N classes, so `train.batch_size` must be a multiple of
+    N.
 
     When to use: for 2 to about 50 classes whose images should not mix.
     When not: for hundreds of classes, with few images for each branch, use a conditional network, such as
@@ -112,8 +113,8 @@ class IganV2(IganVn):
 
     Source: Meng 2021, section 1.2, figure 5.
 
-    When to use: to reproduce the paper's two-class experiments; other numbers of classes are an error.
-    When not: in other cases prefer `igan_vn`, the same network for any number of classes.
+    When to use: to reproduce the paper's two-class experiments. Other numbers of classes raise an error.
+    When not: in all other cases; use `igan_vn`, the same network for any number of classes.
     """
 
     name = "igan_v2"

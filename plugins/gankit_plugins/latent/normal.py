@@ -10,9 +10,9 @@ from gankit import Plugin, Settings, Spec, hookimpl
 
 
 class Normal(Plugin):
-    """Draws z from a standard normal distribution.
+    """Standard normal prior: each component of z is drawn from N(0, 1).
 
-    Source: the usual prior; Meng 2021, section 1.2, with 100 dimensions.
+    Source: Meng 2021, section 1.2, with 100 dimensions. Most other papers use this prior too.
 
     When to use: nearly always. Truncation and spherical interpolation require it.
     When not: to reproduce a paper with a uniform prior, such as Radford 2015, use `uniform`.

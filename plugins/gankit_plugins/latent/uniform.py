@@ -10,11 +10,11 @@ from gankit import Plugin, Settings, Spec, hookimpl
 
 
 class Uniform(Plugin):
-    """Draws z from a uniform distribution on [low, high) in each dimension.
+    """Uniform prior: each component of z is drawn from the uniform distribution on [low, high).
 
     Source: Goodfellow 2014; Radford 2015, with 100 dimensions in [-1, 1].
 
-    When to use: to reproduce a paper that uses it.
+    When to use: to reproduce a paper that uses this prior.
     When not: with truncation or spherical interpolation, which require `normal`.
     """
 

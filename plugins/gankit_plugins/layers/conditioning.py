@@ -14,13 +14,16 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def append_label_planes(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Append N planes to each image, one per class: ones for its class, else zeros. Return (B, C + N, H, W)."""
+    """Append one plane for each of the N classes to images (B, C, H, W). Return (B, C + N, H, W).
+
+    The plane of the image's own class contains ones, and all other planes contain zeros.
+    """
     B, _, H, W = images.shape
     planes = one_hot(labels, classes).to(images.dtype)[:, :, None, None].expand(B, classes, H, W)
     return torch.cat([images, planes], dim=1)
 
 
 def require_labels(spec: Spec, name: str, alternative: str) -> None:
-    """Raise an InputError if the data has no classes. Its message recommends `alternative`, another network."""
+    """Raise InputError if the data has no classes. The message recommends the network `alternative` instead."""
     if not spec.classes:
         raise InputError(f"{name} needs labels, and the dataset has none; use {alternative}")

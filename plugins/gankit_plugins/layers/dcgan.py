@@ -26,8 +26,8 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 def sides(resolution: int) -> list[int]:
     """Return the sides of all feature maps, starting with the image. Each side is half of the previous one, rounded up.
 
-    For an image of 64 pixels they are [64, 32, 16, 8, 4], as in the paper; for 28 pixels they are [28, 14, 7, 4]. The
-    last side is 3 or 4, or 2 for an image of 4 pixels. Smaller images raise an InputError.
+    For images of 64x64, the sides are [64, 32, 16, 8, 4], as in the paper. For 28x28, they are [28, 14, 7, 4]. The last
+    side is 3 or 4, except for images of 4x4, where it is 2. Images smaller than 4x4 raise an InputError.
     """
     if resolution < SMALLEST:
         raise InputError(f"data: images are {resolution} pixels wide, and dcgan needs {SMALLEST} or more; use mlp")

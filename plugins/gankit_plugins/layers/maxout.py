@@ -1,4 +1,4 @@
-"""Maxout, the activation in the discriminators of the first GANs."""
+"""Maxout, an activation that the discriminators of the first GANs use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gankit import Spec
 
 
 def maxout(x: Tensor, pieces: int) -> Tensor:
-    """Return the maximum over the pieces of each unit, (B, units), for x (B, units * pieces): h_i = max over j of z_ij.
+    """Return the maximum over the pieces of each unit, (B, units), for x of shape (B, units * pieces).
 
     Source:
         Goodfellow 2013, section 3.

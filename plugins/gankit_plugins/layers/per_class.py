@@ -29,7 +29,7 @@ class Route(NamedTuple):
 
 
 def route(labels: Tensor, classes: int, balanced: bool) -> Route:
-    """Return the row and the channel group of each image of a batch.
+    """Return the position of each image in the input of the combined network: its row and its channel group.
 
     Args:
         labels: labels of the images, (B,) int64.

@@ -1,4 +1,4 @@
-"""Types of layers with weights, functions that return weights as matrices, and the type of the setting `players`."""
+"""Layers with weights, functions that return weights as matrices, and the type of the setting `players`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def filters(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer as one matrix per group, (groups, m, n); see `as_matrices`."""
+    """Return the weight of a layer as one matrix per group, (groups, m, n). Each of the m rows is a filter."""
     assert isinstance(layer.weight, Tensor)
     return as_matrices(layer.weight, getattr(layer, "groups", 1), isinstance(layer, TRANSPOSED))
 

@@ -1,1 +1,1 @@
-"""Loggers."""
+"""Logger plugins."""

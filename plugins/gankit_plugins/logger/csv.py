@@ -1,4 +1,4 @@
-"""Logger that writes one CSV table."""
+"""Logger that writes the numbers of a run to a CSV table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the column names, in order of first occurrence, and one table row for each iteration that logs numbers."""
+    """Convert rows of log.jsonl to a table. Return its column names, and one table row for each logged iteration.
+
+    Columns are in the order of their first occurrence. Rows without numbers, such as warnings, are left out.
+    """
     merged: dict[int, dict[str, Any]] = {}
     for row in rows:
         if numbers := scalars(row):
@@ -26,16 +29,17 @@ def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 class Csv(Logger):
-    """Writes all numbers of a run to `log.csv`: a row for each logged iteration, a column for each number.
+    """Logger that writes `log.csv`: a row for each logged iteration, a column for each number.
 
-    A column's name is the path of its number in log.jsonl: `loss/discriminator/adversarial`, `metrics/fid`. The whole
-    table is written again from log.jsonl when a run starts or resumes, and when it logs metrics or a number without a
-    column. The table contains all numbers of log.jsonl, but not the warnings.
+    A column's name is the path of its number in log.jsonl, for example `loss/discriminator/adversarial` or
+    `metrics/fid`. Losses are appended as a new row. The whole table is written again when a run starts or resumes, when
+    metrics are logged, and when a new column is needed. The table contains all numbers of log.jsonl, but not the
+    warnings.
 
     Source: RFC 4180 (2005).
 
     When to use: to open a run in a spreadsheet, or with `pandas.read_csv`.
-    When not: if your programs can read log.jsonl.
+    When not: if your programs can read log.jsonl, which has the same numbers.
     """
 
     name = "csv"
@@ -61,7 +65,7 @@ class Csv(Logger):
 
     def write(self, row: Row) -> None:
         numbers = scalars(row)
-        # Metrics are added to the row of the same iteration's losses, which is already in the file.
+        # Metrics belong in the row of the same iteration's losses, which is already written: write the file again.
         if "metrics" in row or not numbers.keys() <= set(self.columns):
             self._rewrite()
         elif numbers:
@@ -70,4 +74,4 @@ class Csv(Logger):
                 csv.DictWriter(file, self.columns, lineterminator="\n").writerow(values)
 
     def close(self, run: Run) -> None:
-        """Do nothing: the file is opened and closed for each row."""
+        """Do nothing, because the file is opened and closed for each row."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gankit import Run
 
 Row = dict[str, Any]
-"""Row of log.jsonl. It contains an iteration and one of these: losses and learning rates, metrics, or a warning."""
+"""Row of log.jsonl: an iteration, with either losses and learning rates, or metrics, or a warning."""
 
 
 def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
@@ -44,22 +44,22 @@ def kind_of(row: Row) -> str:
 
 
 def read_rows(directory: Path) -> list[Row]:
-    """Return all rows of a run's log.jsonl. A resumed run first removes the rows after its checkpoint from the file."""
+    """Return all rows of log.jsonl in a run directory, or an empty list if the file does not exist."""
     log = directory / "log.jsonl"
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 def all_warnings(directory: Path) -> str:
-    """Return all warnings of a run as text, one per line: the iteration, a colon, and the warning."""
+    """Return all warnings of a run as text. Each line has an iteration and its warning: `1200: D's loss is near 0`."""
     return "".join(f"{row['iteration']}: {row['warning']}\n" for row in read_rows(directory) if "warning" in row)
 
 
 class Logger(Plugin):
     """Base class of plugins that log a run to a file or service besides log.jsonl.
 
-    A subclass implements `open`, `write` and `close`. Without a run directory, as in a `Session`, nothing is logged.
-    An error in `open` ends the run before the first iteration. A later error causes one warning, and the run continues
-    without the logger, because log.jsonl has all rows.
+    A subclass implements `open`, `write` and `close`. A run without a directory, such as a `gankit.Session`, logs
+    nothing. An error in `open` ends the run before the first iteration. After a later error, the run logs one warning
+    and continues without the logger, because log.jsonl still contains all rows.
     """
 
     library: ClassVar[tuple[str, ...]] = ()
@@ -78,16 +78,19 @@ class Logger(Plugin):
         raise NotImplementedError
 
     def close(self, run: Run) -> None:
-        """End the log of a run. This method is also called if the run ends with an error."""
+        """Close the log of a run. This method is also called if the run ends with an error."""
         raise NotImplementedError
 
     def catch_up(self, directory: Path) -> None:
-        """Write all rows of log.jsonl, because some may be missing. With `UploadState`, rows are not sent twice."""
+        """Write all rows of log.jsonl to the logger's service, because some of them may be missing there.
+
+        A subclass with an `UploadState` skips the rows that its service already has.
+        """
         rows = read_rows(directory)
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # Write only the last warning, because a logger writes all warnings of the run whenever it writes one.
+        # Write only the last warning: whenever these loggers write a warning, they write all warnings of the run.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 

@@ -26,14 +26,15 @@ SQLITE = "sqlite:///"
 
 
 class Mlflow(Logger):
-    """Logs a run to MLflow: numbers, grids, warnings and recipe, to an SQLite file in the run directory or to a server.
+    """Logger for MLflow: numbers, image grids, warnings and recipe of a run.
 
-    `mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db` shows the file, if the full `mlflow` is installed.
-    `uri` names a server or a store for all runs. MLflow's telemetry is off; set the environment variable
-    MLFLOW_DISABLE_TELEMETRY to change this. Requires `pip install 'gankit[mlflow]'`.
+    By default, the logger writes an SQLite file in the run directory. If the full package `mlflow` is installed,
+    `mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db` shows the file. Set `uri` to use a server, or one
+    store for all runs. MLflow's telemetry is off; set the environment variable MLFLOW_DISABLE_TELEMETRY to change this.
+    Requires `pip install 'gankit[mlflow]'`.
 
-    A resumed run continues the same run in MLflow. Rows that MLflow already has cannot be removed and are not sent
-    again. They are identical to the rows of the resumed run, because resume is exact; on another machine the last
+    A resumed run continues the same run in MLflow. The resumed run repeats the iterations after its checkpoint. Rows
+    that MLflow already has are not sent again, because the repeated rows are identical. On another machine, their last
     digits may differ.
 
     Source: the library `mlflow`.
@@ -71,7 +72,7 @@ class Mlflow(Logger):
         uri = self.config.uri or f"{SQLITE}{folder / 'mlflow.db'}"
         self.client = MlflowClient(uri)
         if self.uploaded.run_id is None:
-            # Store artifacts beside the SQLite file. MLflow's default is the current folder.
+            # Store artifacts beside the SQLite file, because MLflow's default is the current folder.
             beside = Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts"
             artifacts = beside.as_uri() if uri.startswith(SQLITE) else None
             self.run_id = self.uploaded.set_run_id(self._create_run(self.client, run, artifacts))

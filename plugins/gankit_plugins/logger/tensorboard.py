@@ -24,7 +24,7 @@ def pixels(image: Image) -> Tensor:
 
 
 class TensorBoard(Logger):
-    """Logs a run for TensorBoard: numbers, grids, warnings, and the recipe as text and as hyperparameters.
+    """Logger for TensorBoard: numbers, image grids, warnings, and the recipe as text and as hyperparameters.
 
     `tensorboard --logdir runs` shows all runs side by side. When a run is resumed, TensorBoard discards the values that
     the earlier process wrote after the checkpoint (`purge_step`), so no value is shown twice. Requires
@@ -63,7 +63,7 @@ class TensorBoard(Logger):
             self.writer.add_scalar(name, value, row["iteration"])
         if "warning" in row:
             self.writer.add_text("warning", row["warning"], row["iteration"])
-        # Flush after every row, so that TensorBoard has the same rows as log.jsonl even if the process is killed.
+        # Flush after every row, so that no row is lost if the process is killed.
         self.writer.flush()
 
     @hookimpl

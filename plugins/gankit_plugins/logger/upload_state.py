@@ -1,4 +1,4 @@
-"""Record of the rows that were sent to a service, so that a resumed run sends no row twice."""
+"""Record of the rows that a logger has sent to a service, so that a resumed run sends no row twice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 class UploadState:
     """Record of the rows and images that a service already has, in a file of the run directory.
 
-    A killed run resumes from its last checkpoint and trains the iterations after it again. Resume is exact, so the rows
-    of these iterations have been sent already. The checkpoint is older than these rows, so it cannot contain the
-    record.
+    A killed run resumes from its last checkpoint, and trains the iterations after this checkpoint again. The service
+    may already have the rows of these iterations, so the record prevents sending them twice. The record is not in the
+    checkpoint, because the checkpoint is older than these rows.
 
     Args:
         file: file of the record; its folder is created.
@@ -29,7 +29,7 @@ class UploadState:
         """Number of rows and images sent so far."""
 
         self.last: dict[str, int] = state.get("last", {})
-        """Iteration of the last row or image that was sent, by kind."""
+        """Iteration of the last row or image that was sent, for each kind: `loss`, `metrics` or `grid`."""
 
     def set_run_id(self, run_id: str) -> str:
         """Store the run's identifier, and return it."""

@@ -23,17 +23,17 @@ FLUSH_SECONDS = 0.1
 
 
 class WeightsAndBiases(Logger):
-    """Logs the numbers, image grids, warnings and recipe of a run to Weights & Biases, online or offline.
+    """Logger for Weights & Biases, online or offline: numbers, image grids, warnings and recipe of a run.
 
     In offline mode, no data leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb does not
     report its own errors to its developers, unless the environment variable WANDB_ERROR_REPORTING is set to true. The
     x-axis of plots is `iteration`, because wandb's own step number counts rows and images instead of iterations.
     Requires `pip install 'gankit[wandb]'`.
 
-    A resumed run has the same id in wandb; in offline mode it is written to a new folder. Rows that wandb already has
-    cannot be removed and are not sent again. They are identical to the rows of the resumed run, because resume is
-    exact; on another machine the last digits may differ. If the process is killed, the rows of its last 0.1 s may be
-    lost.
+    A resumed run has the same id in wandb; in offline mode, it is written to a new folder. The resumed run repeats the
+    iterations after its checkpoint. Rows that wandb already has are not sent again, because the repeated rows are
+    identical. On another machine, their last digits may differ. If the process is killed, the rows of its last 0.1 s
+    may be lost.
 
     Source: the library `wandb`.
 
@@ -104,8 +104,8 @@ class WeightsAndBiases(Logger):
 
     def _send(self, kind: str, iteration: int, values: dict[str, Any]) -> None:
         if self.uploaded.lacks(kind, iteration):
-            # Commit each row immediately, because a killed process loses uncommitted rows. Each row therefore needs its
-            # own step number.
+            # Commit each row immediately, because a killed process loses uncommitted rows. Each commit needs a new step
+            # number, so the step is the number of rows and images instead of the iteration.
             self.run.log({"iteration": iteration} | values, step=self.uploaded.count, commit=True)
             self.uploaded.record(kind, iteration)
 

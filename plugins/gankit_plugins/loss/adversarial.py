@@ -1,4 +1,4 @@
-"""Base class for losses that are computed from D's logits, by one function for each player."""
+"""Base class for losses that are computed from D's logits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gankit import LossTerm, Player, Plugin, Step, hookimpl
 
 
 class AdversarialLoss(Plugin):
-    """Base class for losses that are computed from D's logits, by one function for each player.
+    """Base class for losses that are computed from D's logits.
 
-    If `uses_targets` is True, the functions also take the step's targets. If `uses_weights` is True, they also take
-    the step's weights.
+    A subclass defines two functions: `discriminator_loss` and `generator_loss`. If `uses_targets` is True, both
+    functions also take the step's targets. If `uses_weights` is True, they also take the step's weights.
     """
 
     kind = "loss"

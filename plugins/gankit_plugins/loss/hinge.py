@@ -10,10 +10,10 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 
 
 class Hinge(AdversarialLoss):
-    """Hinge loss: D is not trained on images that it classifies with a margin of at least 1; G increases D's logits.
+    """Hinge loss for D, with a margin of 1 for real and for generated images; G maximises D's logits.
 
-    Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. An image with a logit beyond the margin (1 or
-    -1) on the correct side has no gradient for D, so the logits do not grow without bound.
+    Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. D gets no gradient from real images with logits
+    above 1, or from generated images with logits below -1. The logits therefore do not grow without bound.
 
     When to use: with spectral normalisation, for large and for conditional GANs.
     When not: with label smoothing, which has no effect on this loss.

@@ -1,8 +1,8 @@
 """Label loss of IGAN: cross entropy with a target and a weight for real and for generated images.
 
 Meng 2021 prints four forms of the same expression. Equations 7 and 8 are equal if D(z) means D(G(z)). Some forms use
-logarithms to base 2, others use natural logarithms; the two differ by a constant factor. Here all logarithms are
-natural.
+logarithms to base 2, others use natural logarithms. The base changes the loss only by a constant factor. Here all
+logarithms are natural.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class IganLabel(AdversarialLoss):
     G's loss.
 
     When to use: for the IGAN family, or for different weights of real and of generated images.
-    When not: without weights; use `non_saturating` instead, which is the same loss then.
+    When not: without weights, use `non_saturating`, which is then the same loss.
     """
 
     name = "igan_label"

@@ -22,7 +22,7 @@ class LeastSquares(AdversarialLoss):
     side of D's decision boundary still have a gradient.
 
     When to use: where cross entropy saturates; this loss is stable at small learning rates.
-    When not: with a D whose outputs grow without bound: their squares dominate the loss.
+    When not: with a discriminator whose outputs grow without bound, because their squares dominate the loss.
     """
 
     name = "least_squares"

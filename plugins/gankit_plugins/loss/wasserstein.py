@@ -27,7 +27,7 @@ class Wasserstein(AdversarialLoss):
     This estimate falls as the images improve.
 
     When to use: for a loss that shows progress, with `gradient_penalty` and several D steps per iteration.
-    When not: without a Lipschitz constraint on D: the loss then falls without limit.
+    When not: without a Lipschitz constraint on D, because the loss then falls without limit.
     """
 
     name = "wasserstein"

@@ -1,1 +1,1 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedule plugins."""

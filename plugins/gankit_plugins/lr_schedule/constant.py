@@ -13,7 +13,7 @@ def constant(t: int, init_lr: float) -> float:
 
 
 class Constant(Plugin):
-    """Keeps the optimiser's learning rate constant.
+    """Constant learning rate: the optimiser's `lr` in every iteration.
 
     Source: Meng 2021, equation 2.
 

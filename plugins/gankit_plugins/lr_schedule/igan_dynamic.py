@@ -15,7 +15,7 @@ def igan_dynamic(t: int, end_lr: float, init_set: float, gamma: float) -> float:
 
 
 class IganDynamic(Plugin):
-    """Starts with a high learning rate, which falls quickly to the optimiser's setting `lr`.
+    """Learning rate of IGAN, which starts high and falls quickly to the optimiser's setting `lr`.
 
     Source: Meng 2021, equation 6: LR(t) = end_lr + 1 / (init_set + gamma t). The optimiser's `lr` is multiplied by
     LR(t) / end_lr, so `lr` is the final learning rate. With lr = end_lr the learning rate is LR(t), which starts at

@@ -19,7 +19,7 @@ def inverse(t: int, init_lr: float, gamma: float, power: float) -> float:
 
 
 class Inverse(Plugin):
-    """Lowers the optimiser's learning rate like a power of 1/t, towards zero.
+    """Learning rate that falls like a power of 1/t, from the optimiser's `lr` towards zero.
 
     Source: Meng 2021, equation 5. The defaults are those of LeNet in Caffe.
 

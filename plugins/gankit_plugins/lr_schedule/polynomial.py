@@ -19,13 +19,13 @@ def polynomial(t: int, init_lr: float, T: int, power: float) -> float:
 
 
 class Polynomial(Plugin):
-    """Lowers the optimiser's learning rate to zero at the end of the run, like (1 - t/T)^power.
+    """Learning rate that falls like (1 - t/T)^power, from the optimiser's `lr` to zero at the end of the run.
 
     Source: Meng 2021, equation 4, with a misprint corrected.
 
     When to use: for runs of fixed length.
-    When not: for a run that may get more iterations later: `iterations` defaults to train.iterations, so a longer run
-    has different learning rates from its first iteration on.
+    When not: for a run that may get more iterations later. T defaults to `train.iterations`, so a longer run has
+    different learning rates from its first iteration on.
     """
 
     name = "polynomial"

@@ -10,12 +10,12 @@ from gankit import Plugin, Settings, hookimpl
 
 
 def step(t: int, init_lr: float, gamma: float, every: int) -> float:
-    """Return init_lr gamma^floor(t / every), at iteration t = 0, 1, ... (Meng 2021, equation 3)."""
+    """Return LR(t) = init_lr gamma^floor(t / every), at iteration t = 0, 1, ... (Meng 2021, equation 3)."""
     return init_lr * gamma ** (t // every)
 
 
 class StepDecay(Plugin):
-    """Multiplies the optimiser's learning rate by gamma at regular intervals.
+    """Learning rate that starts at the optimiser's `lr` and is multiplied by gamma at regular intervals.
 
     Source: Meng 2021, equation 3.
 

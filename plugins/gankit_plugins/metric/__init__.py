@@ -1,1 +1,1 @@
-"""Metrics."""
+"""Metric plugins."""

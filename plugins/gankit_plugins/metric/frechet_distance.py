@@ -49,14 +49,14 @@ def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
 
 
 class FrechetDistance(Plugin):
-    """The Frechet distance between the features of generated and real images; lower is better.
+    """Frechet distance between the features of generated and real images; lower is better.
 
     Source: Heusel 2017, equation 6. With the extractor `inception` it is the FID. For the same generator, the distance
-    decreases as the number of images increases (Chong 2020, section 3), so compare values for equal numbers of images
-    only; see docs/metrics.md.
+    decreases as the number of images increases (Chong 2020, section 3). Therefore compare values only for equal numbers
+    of images; see docs/metrics.md.
 
-    When to use: to compare with papers; it measures quality and variety at once.
-    When not: with far fewer images than features; to distinguish poor quality from poor variety, use
+    When to use: to compare with papers, or for one number that combines quality and variety.
+    When not: with far fewer images than features. To distinguish poor quality from poor variety, use
     `precision_recall`.
     """
 
@@ -70,7 +70,7 @@ class FrechetDistance(Plugin):
 
 
 class Fid(FrechetDistance):
-    """FID: the Frechet distance between the Inception features of generated and real images; lower is better.
+    """FID: Frechet distance between the Inception features of generated and real images; lower is better.
 
     Source: Heusel 2017, equation 6. The value is that of `frechet_distance`, for the extractor `inception` only.
 

@@ -19,7 +19,7 @@ def inception_score(logits: Tensor) -> Tensor:
 
 
 class InceptionScore(Plugin):
-    """The confidence and the variety of the extractor's class predictions; higher is better.
+    """Confidence and variety of the extractor's class predictions; higher is better.
 
     Source: Salimans 2016, section 4. The score is computed over all images; the authors average it over ten splits of
     the images. Real images are not used. If the extractor returns no logits, there is no value.

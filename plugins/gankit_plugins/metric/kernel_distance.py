@@ -35,7 +35,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 
 
 class KernelDistance(Plugin):
-    """The squared kernel distance between the features of generated and real images; lower is better.
+    """Squared kernel distance between the features of generated and real images; lower is better.
 
     Source: Binkowski 2018, section 4: the unbiased estimate with a cubic kernel, averaged over blocks of images. With
     the extractor `inception` it is the KID. Unlike the Frechet distance, its expectation does not depend on the number
@@ -63,7 +63,7 @@ class KernelDistance(Plugin):
 
 
 class Kid(KernelDistance):
-    """KID: the squared kernel distance between the Inception features of generated and real images; lower is better.
+    """KID: squared kernel distance between the Inception features of generated and real images; lower is better.
 
     Source: Binkowski 2018, section 4. The value is that of `kernel_distance`, for the extractor `inception` only.
 

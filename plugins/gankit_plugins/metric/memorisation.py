@@ -9,13 +9,13 @@ from gankit import Comparison, Plugin, hookimpl
 from gankit_plugins.metric.neighbours import nearest, neighbours_in
 
 NEAR_COPY_QUANTILE = 1 - 0.99
-"""Order of the quantile of real nearest-neighbour distances below which a generated image is a near copy."""
+"""Quantile of the distances between nearest real images, below which a generated image counts as a near copy."""
 
 
 def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
-    """Return the distances from generated images, and from real images, to their nearest real neighbours.
+    """Return the distances of the generated images, and of the real images, to their nearest real images.
 
-    A real image is not its own neighbour.
+    The nearest real image of a real image is another image.
     """
     if comparison.real_is_whole_dataset:
         neighbours = neighbours_in(comparison, 1)
@@ -31,11 +31,12 @@ class Memorisation(Plugin):
 
     `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, far above 1
     for images unlike the real ones. `near_copies` is the proportion of generated images that are nearer to a real image
-    than 99% of the real images are to other real images: about 0.01 for new images, 1 for copies. It also detects
-    a few copies, which do not change the medians. Neighbours are searched in the whole dataset.
+    than 99% of the real images are to other real images: about 0.01 for new images, 1 for copies. `near_copies` also
+    detects a few copies among many new images, which do not change the medians. Neighbours are searched in the whole
+    dataset.
 
-    Source: Meehan 2020 compares distances to the nearest training image with those of held-out images; here every real
-    image is held out in turn.
+    Source: Meehan 2020 compares the distances of generated images to the nearest training image with the distances of
+    held-out images. Here every real image is held out in turn.
 
     When to use: with few real images and long training.
     When not: as a proof, because an extractor may give different images the same features. With `split = "test"`,

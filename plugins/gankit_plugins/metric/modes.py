@@ -42,9 +42,9 @@ def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
 def class_accuracies(
     predicted: Tensor, requested: Tensor, requested_names: Sequence[str], names: Sequence[str]
 ) -> list[float]:
-    """Return the proportion of images with the requested class, for each requested class that the classifier has.
+    """Return an accuracy for each requested class: the proportion of its images that are classified correctly.
 
-    Classes are compared by name.
+    Classes are compared by name. Requested classes that the classifier does not have are left out.
 
     Args:
         predicted: predicted classes (N,), indices into `names`, the classifier's classes.
@@ -58,14 +58,14 @@ def class_accuracies(
 
 
 class Modes(Plugin):
-    """The number of classes among the generated images, their distribution, and agreement with the requested classes.
+    """Number and distribution of the classes of generated images, and agreement with the requested classes.
 
     `modes` is the number of covered classes. A class is covered if it has at least one image, as in the papers; the
     setting `share` can require more images. `mode_divergence` is the Kullback-Leibler divergence KL(generated || real)
     of the class histograms. Both histograms are computed from the classifier's predictions. For conditional generators,
     `as_asked` is the proportion of images that are classified as the requested class, averaged over the classes that
-    both generator and classifier have. `as_asked_worst` is the proportion for the worst class. If the last evaluation
-    of a run finds fewer than half of the classes, a warning is logged.
+    both generator and classifier have. `as_asked_worst` is the proportion for the worst class. If fewer than half of
+    the classes are covered in the last evaluation, the run logs a warning.
 
     Source: Metz 2016, section 3.3; Srivastava 2017, section 4.1; Lin 2018.
 

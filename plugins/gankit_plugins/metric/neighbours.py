@@ -46,9 +46,9 @@ def nearest_others(x: Tensor, k: int) -> Tensor:
 
 
 def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
-    """Return, for each pair (x_i, y_j), the smallest k for which the ball around y_j contains x_i; K + 1 if none does.
+    """Return the smallest k for which the k-nearest-neighbour ball around y_j contains x_i, for each pair (x_i, y_j).
 
-    The ball is the k-nearest-neighbour ball, with k from 1 to K. The result has the shape (I, J).
+    k is from 1 to K. If no ball contains x_i, the value is K + 1. The result has the shape (I, J).
 
     Args:
         distances: distances between x_i and y_j, (I, J).
@@ -59,9 +59,9 @@ def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
 
 
 class Neighbours(NamedTuple):
-    """Membership of N real and M generated images in k-nearest-neighbour balls, for k = 1 to K, and nearest distances.
+    """Neighbourhoods of N real and M generated images: which k-nearest-neighbour balls contain which images.
 
-    The value K + 1 means that no ball with k up to K contains the image.
+    k is from 1 to K. The value K + 1 means that no ball contains the image.
     """
 
     fake_in_real: Tensor
@@ -71,7 +71,7 @@ class Neighbours(NamedTuple):
     """For each real image, (N,): the smallest k for which the ball of some generated image contains it."""
 
     nonempty_order: Tensor
-    """For each real image, (N,): the smallest k for which its ball contains at least one generated image."""
+    """For each real image, (N,): the smallest k for which the ball of this image contains a generated image."""
 
     num_pairs: Tensor
     """For each k, (K,): number of generated images in a real image's ball, summed over all real images."""
@@ -84,9 +84,9 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(real: Tensor, fake: Tensor, max_order: int) -> Neighbours:
-    """Compute the neighbours of real images, with features (N, F), and of generated images, with features (M, F).
+    """Compute the `Neighbours` of real images, with features (N, F), and generated images, with features (M, F).
 
-    The largest k of the balls is `max_order`, or the number of images in the set minus 1 if that is smaller.
+    The largest k is `max_order`, or the number of images minus 1 if that is smaller.
     """
     N, M = len(real), len(fake)
     real_radii, fake_radii = nearest_others(real, min(max_order, N - 1)), nearest_others(fake, min(max_order, M - 1))
@@ -112,7 +112,7 @@ def blocks(count: int) -> Iterator[slice]:
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the `Neighbours` of a comparison, with K at least k if possible. Metrics share the cached result."""
+    """Return the `Neighbours` of a comparison computed for k and smaller values. The cached result is shared."""
     max_order = max(k, DEFAULT_MAX_ORDER)
     real, fake = comparison.real_features.values, comparison.fake_features.values
     return comparison.cached(("neighbours", max_order), lambda: neighbours(real, fake, max_order))

@@ -30,7 +30,8 @@ class PrecisionRecall(Plugin):
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
         k = min(self.config.k, len(comparison.real.images) - 1, len(comparison.fake.images) - 1)
         neighbours = neighbours_in(comparison, k)
-        # Each is the proportion of one set's images in a k-nearest-neighbour ball of the other set (equations 1 and 2).
+        # Precision is the proportion of generated images in balls of real images. Recall is the proportion of real
+        # images in balls of generated images (equations 1 and 2).
         precision = (neighbours.fake_in_real <= k).double().mean()
         recall = (neighbours.real_in_fake <= k).double().mean()
         return {"precision": precision.item(), "recall": recall.item()}

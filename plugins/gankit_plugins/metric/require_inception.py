@@ -9,7 +9,7 @@ def require_inception(comparison: Comparison, metric: str, general: str) -> None
     """Raise an InputError unless the feature extractor is Inception.
 
     Args:
-        comparison: comparison that the metric is computed for.
+        comparison: real and generated images to compare, with their extractor.
         metric: name of the metric, for the error message.
         general: name of a similar metric for any extractor, which the error message recommends.
     """

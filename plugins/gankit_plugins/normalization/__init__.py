@@ -1,1 +1,1 @@
-"""Normalisation methods."""
+"""Normalisation plugins."""

@@ -9,7 +9,7 @@ from gankit import Plugin, Settings, hookimpl
 
 
 class BatchNorm(Plugin):
-    """Normalises each channel of a layer's output over the batch.
+    """Batch norm: normalisation of each channel over all images and pixels of a batch.
 
     Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by `nn.BatchNorm2d`, linear layers by
     `nn.BatchNorm1d`. The layer keeps its bias, although batch norm removes its effect. In training, the output for an

@@ -12,14 +12,14 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 
 
 class GroupNorm(Plugin):
-    """Normalises a layer's output over groups of channels, separately for each image.
+    """Group norm: normalisation over groups of channels, separately for each image.
 
     Source: Wu 2018. One group is equivalent to `layer_norm`, and one group per channel to `instance_norm`. In per-class
     networks, each class has its own groups.
 
     When to use: with small batches, whose batch statistics are unreliable.
-    When not: if the number of channels has no suitable divisor: a layer with three channels gets one group. If every
-    channel is its own group, the normalised value of a feature map of one pixel is always 0.
+    When not: if the number of channels has no suitable divisor: a layer with three channels gets one group. Also not
+    for feature maps of one pixel if each channel is a group, because their normalised values are always 0.
     """
 
     name = "group_norm"

@@ -9,7 +9,7 @@ from gankit import InputError, Plugin, Settings, hookimpl
 
 
 class InstanceNorm(Plugin):
-    """Normalises each channel of each image separately, over the pixels of a layer's output.
+    """Instance norm: normalisation over the pixels of a feature map, separately for each channel of each image.
 
     Source: Ulyanov 2016. Each channel has a learnt scale and shift. The normalisation removes a channel's mean over the
     image, which is a part of the image's style.

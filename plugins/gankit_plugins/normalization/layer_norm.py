@@ -10,7 +10,7 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 
 
 class LayerNorm(Plugin):
-    """Normalises a layer's output over all channels and pixels, separately for each image.
+    """Layer norm: normalisation over all channels and pixels, separately for each image.
 
     Source: Ba 2016; for critics with a gradient penalty Gulrajani 2017, section 4. Each channel has a learnt scale and
     shift. In per-class networks, each class is normalised separately.

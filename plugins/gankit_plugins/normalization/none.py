@@ -1,4 +1,4 @@
-"""No normalisation."""
+"""Plugin for networks without normalisation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gankit import Plugin, hookimpl
 
 
 class NoNormalization(Plugin):
-    """Does not normalise any layer.
+    """No normalisation: the layers stay unchanged.
 
     Source: none.
 

@@ -12,7 +12,7 @@ from gankit import Player, Plugin, Run, Settings, hookimpl
 from gankit_plugins.layers.weights import LAYERS, TRANSPOSED, as_matrices
 
 INITIAL_ITERATIONS = 30
-"""Number of power iterations when a weight is set. After that, a few per forward pass are enough in training."""
+"""Number of power iterations when a weight is set. Later, in training, one or a few per forward pass are enough."""
 
 EPS = 1e-12
 """Lower bound for all divisors, so that a weight matrix of zeros stays zero instead of becoming NaN."""
@@ -58,7 +58,7 @@ class Spectral(nn.Module):
         return as_matrices(weight, self.groups, self.transposed)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Update the singular vectors, and return the weight unchanged. torch calls this when the weight is set."""
+        """Update the singular vectors, and return the weight unchanged. PyTorch calls this when the weight is set."""
         with torch.no_grad():
             self._update_vectors(self.matrices(weight.detach()), INITIAL_ITERATIONS)
         return weight
@@ -85,16 +85,16 @@ class Spectral(nn.Module):
 
 
 class SpectralNorm(Plugin):
-    """Divides the weight of each layer by its largest singular value, which limits the layer's Lipschitz constant.
+    """Spectral norm: division of each layer's weight by its largest singular value.
 
-    Source: Miyato 2018, equation 8 and algorithm 1. It normalises all convolutions, linear layers and embeddings of the
-    player's network, including layers that have no other normalisation, but not layers that tricks add. In training,
-    one power iteration per forward pass estimates the singular value. While the weights change, the estimate has a
-    small error. In per-class networks, the weight of each class has its own singular value.
+    Source: Miyato 2018, equation 8 and algorithm 1. The division limits each layer's Lipschitz constant. All
+    convolutions, linear layers and embeddings of the player's network are normalised, including layers that have no
+    other normalisation, but not layers that tricks add. In training, one power iteration per forward pass estimates the
+    singular value. While the weights change, the estimate has a small error. In per-class networks, the weight of each
+    class has its own singular value.
 
-    When to use: in the discriminator, with `hinge` or cross entropy. It bounds D's Lipschitz
-    constant at almost no cost.
-    When not: with weight clipping or a strong gradient penalty, which already bound it.
+    When to use: in the discriminator, with `hinge` or cross entropy, to bound D's Lipschitz constant at almost no cost.
+    When not: with weight clipping or a strong gradient penalty, which already bound D's Lipschitz constant.
     """
 
     name = "spectral_norm"
@@ -107,8 +107,8 @@ class SpectralNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module) -> nn.Module:
-        # Return the layer unchanged. `wrap_network` normalises all layers later, including layers that
-        # were built without a call to this hook.
+        # Return the layer unchanged, because `wrap_network` later normalises all layers of the network. It also reaches
+        # layers that were built without a call to this hook.
         return layer
 
     @hookimpl

@@ -103,13 +103,13 @@ class WithReference(nn.Module):
             layer.recording = False
         output = self.network(inputs, labels)
         for layer in layers:
-            # Remove the moments, which belong to the autograd graph: `deepcopy` fails for a module with such tensors.
+            # Remove the moments: they belong to the autograd graph, and `deepcopy` would fail for this module.
             layer.reference = None
         return output
 
 
 class VirtualBatchNorm(Plugin):
-    """Normalises each image with statistics of a fixed reference batch and of the image itself, not of its own batch.
+    """Virtual batch norm: normalisation with the statistics of a fixed reference batch and of the image itself.
 
     Source: Salimans 2016, section 3.5. The reference batch is drawn once: z for a generator, real images for a
     discriminator. The file of a saved generator contains its reference batch. Before each batch, the reference batch
@@ -117,7 +117,7 @@ class VirtualBatchNorm(Plugin):
     reference examples and the example itself, each with weight 1 / (m + 1). Per-class networks have reference examples
     of their own class.
 
-    When to use: if batch norm helps, but makes the images of a batch similar.
+    When to use: if batch norm helps, but makes the generated images of a batch similar to each other.
     When not: if time is limited, use `layer_norm`, which also normalises each image separately and costs almost
     nothing.
     """

@@ -1,1 +1,1 @@
-"""Optimisers."""
+"""Optimiser plugins."""

@@ -1,4 +1,4 @@
-"""Adam."""
+"""Adam optimiser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gankit import Plugin, Settings, hookimpl
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 FUSED_DEVICES = {"cpu", "cuda"}
-"""Device types with fused kernels for Adam, AdamW and SGD. On other devices, torch chooses the implementation."""
+"""Device types with fused kernels for Adam, AdamW and SGD. On other devices, PyTorch chooses the implementation."""
 
 
 def fused(parameters: Sequence[nn.Parameter]) -> bool | None:
@@ -23,7 +23,7 @@ def fused(parameters: Sequence[nn.Parameter]) -> bool | None:
 
 
 class Adam(Plugin):
-    """Adam, with the usual settings for GANs.
+    """Adam with the usual settings for GANs.
 
     Source: Kingma 2014. The first beta is 0.5 instead of 0.9, as Radford 2015 recommends for GANs: with more momentum
     the training oscillates. `weight_decay` is L2 regularisation, added to the gradient. Learning-rate schedules

@@ -1,4 +1,4 @@
-"""RMSProp."""
+"""RMSProp optimiser."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gankit import Plugin, Settings, hookimpl
 
 
 class RMSProp(Plugin):
-    """Divides the gradient by the running root mean square of recent gradients.
+    """RMSProp: gradient descent with the gradient divided by the root mean square of recent gradients.
 
     Source: Tieleman 2012 (lecture 6.5 of Neural Networks for Machine Learning); for GANs Arjovsky 2017, algorithm 1,
     whose learning rate of 0.00005 is the default. Learning-rate schedules multiply `lr`.
 
     When to use: with weight clipping (Arjovsky 2017), where momentum makes the critic unstable.
-    When not: in other cases prefer `adam`, for which most GANs are tuned.
+    When not: in all other cases; use `adam`, for which most GANs are tuned.
     """
 
     name = "rmsprop"

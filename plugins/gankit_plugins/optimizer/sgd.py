@@ -13,7 +13,7 @@ from gankit_plugins.optimizer.adam import fused
 
 
 class SGD(Plugin):
-    """Gradient descent, optionally with momentum.
+    """Stochastic gradient descent, optionally with momentum.
 
     Source: Robbins 1951; Polyak 1964 for momentum, Nesterov 1983 for Nesterov's momentum. Learning-rate schedules
     multiply `lr`.

@@ -1,1 +1,1 @@
-"""Penalties."""
+"""Penalties: plugins that add a term to the loss of D or G."""

@@ -22,10 +22,10 @@ def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> T
 def perturb(
     real: Tensor, noise: Tensor, t: Tensor, spread: float, mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """Return points x + t spread std(x) u between real images x (B, C, R, R) and noisy copies of them.
+    """Return points x + t * spread * std(x) * u between real images x and noisy copies of them.
 
     Args:
-        real: real images x.
+        real: real images x, (B, C, R, R).
         noise: noise u of the same shape, uniform in [0, 1).
         t: position of each point, (B, 1, 1, 1): 0 is the real image, 1 is its noisy copy.
         spread: largest noise, in standard deviations of the images.
@@ -35,7 +35,7 @@ def perturb(
 
 
 class Dragan(InputGradientPenalty):
-    """Pulls the norm of D's gradient towards 1 near real images (DRAGAN).
+    """Penalty that pulls the norm of D's gradient towards 1 near real images (DRAGAN).
 
     Source: Kodali 2017 (On Convergence and Stability of GANs), section 2.3. The penalty is computed at points between
     the real images that enter D and noisy copies of them, with noise of up to half a standard deviation. If D has no

@@ -10,7 +10,7 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 
 
 class GradientPenalty(InputGradientPenalty):
-    """Pulls the norm of D's gradient towards 1 between real and generated images (WGAN-GP).
+    """Penalty that pulls the norm of D's gradient towards 1 between real and generated images (WGAN-GP).
 
     Source: Gulrajani 2017, equation 3; Meng 2021, equation 12, with weight 5. The penalty is computed in D steps, at
     random points on the lines between generated and real images, after noise and augmentation of these images. The

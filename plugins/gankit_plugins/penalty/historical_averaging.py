@@ -1,4 +1,4 @@
-"""Historical averaging."""
+"""Historical averaging: a penalty on the distance between parameters and the mean of their past values."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
 
 
 def update_mean(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None:
-    """Include theta in the mean of t earlier parameter values, in place: mean += (theta - mean) / (t + 1)."""
+    """Include theta in the mean of t earlier values of the parameters, in place: mean += (theta - mean) / (t + 1)."""
     torch._foreach_lerp_(list(mean), [p.detach() for p in theta], 1 / (t + 1))
 
 
 class HistoricalAveraging(ParameterPenalty):
-    """Pulls each player's parameters towards the mean of all their past values.
+    """Penalty that pulls each player's parameters towards the mean of all their past values.
 
     Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, with theta[i] the
     parameters after step i. The mean is updated in place, so the memory for it does not grow. Before the first step,

@@ -46,7 +46,7 @@ def norm_deviation(discriminator: Discriminator, x: Tensor, labels: Tensor | Non
 
 
 def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
-    """Return points t real + (1 - t) fake between real and fake images (B, C, R, R). t, (B, 1, 1, 1), is in [0, 1]."""
+    """Return points t * real + (1 - t) * fake between images (B, C, R, R). t, (B, 1, 1, 1), is in [0, 1]."""
     return t * real + (1 - t) * fake
 
 

@@ -19,7 +19,7 @@ def l1(weights: Sequence[Tensor]) -> Tensor:
 
 
 class L1Regularization(ParameterPenalty):
-    """Adds the sum of the weights' absolute values to a player's loss.
+    """Penalty on the sum of the absolute values of a player's weights.
 
     Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). The penalty drives small weights to
     exactly 0. It applies only to parameters with two or more dimensions, so not to biases or the scale parameters of

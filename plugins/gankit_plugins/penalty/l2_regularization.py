@@ -19,10 +19,10 @@ def l2(weights: Sequence[Tensor]) -> Tensor:
 
 
 class L2Regularization(ParameterPenalty):
-    """Adds half the sum of the weights' squares to a player's loss.
+    """Penalty on half the sum of the squares of a player's weights.
 
     Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent the
-    penalty is equivalent to weight decay, but not with Adam (Loshchilov 2017); `adamw` has a decay that does not depend
+    penalty is equivalent to weight decay, but not with Adam (Loshchilov 2017). `adamw` has a decay that does not depend
     on the gradient. The penalty applies only to parameters with two or more dimensions, so not to biases or the scale
     parameters of normalisation layers.
 

@@ -10,7 +10,7 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 
 
 class R1(InputGradientPenalty):
-    """Pulls D's gradient towards 0 on real images.
+    """Penalty that pulls D's gradient towards 0 on real images.
 
     Source: Mescheder 2018, equation 9: gamma / 2 times the mean squared norm of the gradient, at the real images that
     enter D. When G matches the data, the penalty makes D flat. D then does not move G away again, so training converges

@@ -10,7 +10,7 @@ from gankit_plugins.penalty.r1 import R1
 
 
 class R2(R1):
-    """Pulls D's gradient towards 0 on generated images.
+    """Penalty that pulls D's gradient towards 0 on generated images.
 
     Source: Mescheder 2018, equation 10. It is the penalty of `r1`, but on the generated images that enter D, including
     past images from `experience_replay`.

@@ -20,10 +20,10 @@ def not_orthogonal(W: Tensor) -> Tensor:
 
 
 class RelaxedOrthogonalRegularization(OrthogonalRegularization):
-    """Makes the filters of every layer more orthogonal to each other, without an effect on their lengths.
+    """Penalty that makes the filters of every layer more orthogonal to each other, whatever their lengths are.
 
-    Source: Brock 2018, equation 3, with beta = 0.0001: `orthogonal_regularization` without the diagonal. Per-class
-    networks are regularised separately.
+    Source: Brock 2018, equation 3, with beta = 0.0001: `orthogonal_regularization` without the diagonal of W W^T. If a
+    player has one network per class, the networks are regularised separately.
 
     When to use: for a generator that will be sampled with truncation. With this penalty, truncation gives good images
     for more generators (Brock 2018).

@@ -10,7 +10,7 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 
 
 class ZeroCenteredPenalty(InputGradientPenalty):
-    """Pulls D's gradient towards 0 between real and generated images.
+    """Penalty that pulls D's gradient towards 0 between real and generated images.
 
     Source: Thanh-Tung 2019 (Improving Generalization and Stability of Generative Adversarial Networks), section 5. The
     points are those of `gradient_penalty`, and the target norm is 0.

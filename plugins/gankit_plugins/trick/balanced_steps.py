@@ -24,13 +24,13 @@ def player_behind(accuracy: float, low: float, high: float) -> Player | None:
 
 
 class BalancedSteps(Plugin):
-    """Trains only the weaker player while the other player is too far ahead.
+    """Training of the weaker player alone while the other player is too far ahead.
 
     Source: Goodfellow 2016 (NIPS tutorial, section 4.3) discusses balancing D and G, but does not recommend it. Here
     D's accuracy is the proportion of pairs of a real and a fake image that D ranks correctly, averaged over recent D
-    steps. If it is above `high`, only G is trained; if it is below `low`, only D; otherwise both. After `patience`
-    iterations with one player, both are trained once, to update the average. The CPU waits for the device once per
-    iteration.
+    steps. If the accuracy is above `high`, only G is trained. If it is below `low`, only D is trained. Otherwise both
+    are trained. After `patience` iterations with one player, both are trained once, to update the average. The CPU
+    waits for the device once per iteration.
 
     When to use: if one player wins early, and no fixed number of D steps suits the whole run.
     When not: with a Wasserstein loss, whose critic should be trained as well as possible.

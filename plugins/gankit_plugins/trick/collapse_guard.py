@@ -13,11 +13,11 @@ from gankit_plugins.trick.discriminator_confidence import describe_logits, exces
 
 
 class CollapseGuard(Plugin):
-    """Stops the run when D's loss stays near 0.
+    """Early end of the run when D's loss stays near 0.
 
-    Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G no longer learns. Here D's loss means its
-    cross entropy minus the smallest possible cross entropy, which is above 0 with smoothed labels. A loss that is
-    constant but not near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops
+    Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G no longer learns. Here D's loss is its
+    cross entropy minus the smallest possible cross entropy. With smoothed labels, this minimum is above 0. A loss that
+    is constant but not near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops
     only after `patience` further checks.
 
     When to use: in long unattended runs.

@@ -24,12 +24,12 @@ def has_probability_logits(recipe: RecipeInfo) -> bool:
 
 
 def describe_logits(recipe: RecipeInfo) -> str:
-    """Return the beginning of a warning about D's outputs, for example "with the loss 'hinge' D's outputs"."""
+    """Return the first words of a warning, which name the trick or loss: "with the loss 'hinge' D's outputs"."""
     return f"with {relativistic_trick(recipe) or 'the loss ' + repr(recipe.use_of('loss'))} D's outputs"
 
 
 def as_target(target: Tensor | float, device: torch.device) -> Tensor:
-    """Return a target of D as a float32 tensor. A number becomes a scalar tensor on `device`."""
+    """Return a target of D, such as 1 for real images, as a float32 tensor. A number becomes a scalar on `device`."""
     if isinstance(target, Tensor):
         return target.float()
     # `torch.full` creates the tensor on the device. A copy from the CPU would make the CPU wait for the device.
@@ -47,9 +47,10 @@ def excess(logits: Tensor, target: Tensor | float) -> Tensor:
 
 
 def excess_loss(step: Step) -> Tensor:
-    """Return D's cross entropy minus its smallest possible value, as a scalar: the sum for real and for fake images.
+    """Return D's cross entropy minus its smallest possible value, as a scalar.
 
-    A value near 0 means that D separates real from fake images almost perfectly.
+    The values for real and for fake images are added. A sum near 0 means that D separates real from fake images almost
+    perfectly.
     """
     real = excess(step.real_output.logits.detach(), step.real_target)
     return real + excess(step.fake_output.logits.detach(), step.fake_target)
@@ -58,8 +59,8 @@ def excess_loss(step: Step) -> Tensor:
 def ranking_accuracy(step: Step) -> Tensor:
     """Return the proportion of pairs of a real and a fake image that D ranks correctly, as a scalar.
 
-    A pair is correct if the real image has the higher logit, or, with flipped labels, the lower logit. Ties count half.
-    The proportion needs no threshold, so it has the same meaning with every loss.
+    A pair is correct if the real image has the higher logit, or, with flipped labels, the lower logit. A tie counts as
+    half a correct pair. The proportion needs no threshold, so it has the same meaning with every loss.
     """
     real, fake = step.real_output.logits.detach(), step.fake_output.logits.detach()
     real_target, fake_target = (

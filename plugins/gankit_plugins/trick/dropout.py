@@ -36,10 +36,10 @@ def drop(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 class Dropout(Plugin):
-    """Sets random hidden activations of the generator to zero in training.
+    """Dropout in the generator: random hidden activations are set to zero in training.
 
-    Source: Srivastava 2014; for GANs Meng 2021, section 2.2.4, which does not name layers or rates. In feature maps,
-    dropout sets whole channels to zero, in vectors single values. It acts on the outputs of the network's activation
+    Source: Srivastava 2014; for GANs Meng 2021, section 2.2.4, which does not name layers or rates. Dropout sets whole
+    channels of feature maps, or single values of vectors, to zero. It acts on the outputs of the network's activation
     modules, which are numbered from 0 in the order of `modules()`. The names of the parameters do not change. Samples
     are drawn without dropout.
 

@@ -43,7 +43,7 @@ class ReplayBuffer:
             is False, the image is a placeholder and must not be used.
         """
         filled = self.filled[classes]
-        # With float64, `chance * filled` is always below `filled`. Rounding to float32 could give an empty slot.
+        # With float64, `chance * filled` is always below `filled`. With float32, rounding could select an empty slot.
         chance = torch.rand(len(classes), dtype=torch.float64, device=classes.device)
         slot = (chance * filled).long()
         return self.rows[classes * self.slots + slot], filled > 0
@@ -75,12 +75,12 @@ class ReplayBuffer:
 def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> Tensor:
     """Return a copy of fake images (B, C, R, R) with `count` random images replaced by past images of the same class.
 
-    `classes` (B,) contains the classes of the images. Then `count` random images of `fake` are stored in the buffer.
-    The result is detached from the autograd graph.
+    `classes` (B,) contains the classes of the images. After the replacement, `count` random images of `fake` are stored
+    in the buffer. The result is detached from the autograd graph.
     """
     fake = fake.detach()
     order = torch.rand(len(fake), device=fake.device).argsort()
-    # Store images that are not replaced, if there are enough: the two slices overlap only if `count` is above B / 2.
+    # Store images that are not replaced, if there are enough: the slices overlap only if `count` is above B / 2.
     replaced, stored = order[:count], order[-count:]
     past, available = buffer.sample(classes[replaced])
     # Keep the new image if the buffer has no image of its class yet.
@@ -90,15 +90,16 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
 
 
 class ExperienceReplay(Plugin):
-    """Mixes past fake images into the inputs of D, so that D does not forget them.
+    """Past fake images among the inputs of D, so that D does not forget them.
 
-    Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images comes from a buffer of past
-    ones. The same number of new images is then stored in the buffer. An image is replaced by a past image of the same
-    class, and each class has an equal part of the buffer. Images are stored in float32, because D could distinguish
-    images rounded to 256 levels from new ones. Every checkpoint contains the buffer, with 4 bytes for each pixel value.
+    Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images is replaced by past ones from
+    a buffer. The same number of new images is then stored in the buffer. An image is replaced by a past image of the
+    same class, and each class has an equal part of the buffer. Images are stored in float32, because D could
+    distinguish images rounded to 256 levels from new ones. Every checkpoint contains the buffer, with 4 bytes for each
+    pixel value.
 
     When to use: if G moves from mode to mode, and D forgets the earlier modes.
-    When not: late in a good run, because past images are then easy for D and teach it little.
+    When not: late in a good run, because D then recognises past images easily and learns little from them.
     """
 
     name = "experience_replay"
@@ -118,7 +119,7 @@ class ExperienceReplay(Plugin):
         self.saved: dict[str, Tensor] | None = None
 
     def count(self, batch: int) -> int:
-        """Return the number of images replaced per batch. As many new images are stored in the buffer."""
+        """Return the number of images to replace in a batch. The same number of new images is stored in the buffer."""
         return max(1, round(self.config.share * batch))
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""Discriminator with additional features for its last layer."""
+"""Discriminator with additional features as inputs of its last layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gankit import DiscriminatorOutput, Run
 class ExtendedFeatures(nn.Module):
     """Discriminator with additional features and a linear layer that adds their contribution to the logits.
 
-    If D's last layer is linear, this is equivalent to a linear last layer over the original and additional features.
+    If D's last layer is linear, the logits are those of one linear layer over the original and additional features.
 
     Args:
         network: D, with logits (B,) and features (B, F).
@@ -38,7 +38,7 @@ class ExtendedFeatures(nn.Module):
 
 
 def feature_count(network: nn.Module, run: Run) -> int:
-    """Return F, the number of D's features per input. D's running statistics are not updated."""
+    """Return F, the number of features that D returns for each input. D's running statistics are not updated."""
     spec, weight = run.spec, next(network.parameters())
     count = max(2, spec.classes)
     images = torch.zeros(count, spec.channels * spec.pack, spec.resolution, spec.resolution, device=weight.device)

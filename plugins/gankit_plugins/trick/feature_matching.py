@@ -1,4 +1,4 @@
-"""Feature matching."""
+"""Feature matching: a loss of G that compares mean features of D."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def feature_matching(
 
 
 def batch_mean_warnings(recipe: RecipeInfo, name: str, values: str) -> Iterable[str]:
-    """Yield warnings for the trick `name`, which averages D's `values` ("features" or "logits") over the batch."""
+    """Yield a warning for each setting of the recipe that makes means over the batch less useful.
+
+    The trick `name` computes these means. `values` is "features" or "logits", the outputs of D that it averages.
+    """
     if recipe.train.accumulate > 1:
         yield (
             f"with train.accumulate the means are over one of {recipe.train.accumulate} parts of the batch, so the "
@@ -44,11 +47,11 @@ def batch_mean_warnings(recipe: RecipeInfo, name: str, values: str) -> Iterable[
 
 
 class FeatureMatching(Plugin):
-    """Trains G to match the mean of D's features on real images.
+    """Loss for G: distance between the means of D's features on generated and on real images.
 
     Source: Salimans 2016, section 3.1. The features are the input of D's last layer. The term replaces the terms of the
     recipe's `loss` for G, unless `adversarial_weight` is above 0. The training of D does not change. The means are over
-    the batch. With gradient accumulation (`train.accumulate`), they are over each part of it.
+    the batch. With gradient accumulation (`train.accumulate`), they are over each part of the batch.
 
     When to use: if training is unstable because G overfits to the current D.
     When not: for sharp images: bad images can have the same mean features as real ones.

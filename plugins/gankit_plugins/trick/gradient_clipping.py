@@ -10,11 +10,11 @@ from gankit_plugins.layers.weights import BOTH, Players
 
 
 class GradientNormClipping(Plugin):
-    """Scales a player's gradient down if its norm over all parameters exceeds a limit.
+    """Limit for the norm of a player's gradient over all parameters. A longer gradient is scaled down.
 
-    Source: Pascanu 2013 (On the difficulty of training recurrent neural networks), algorithm 1. The direction does not
-    change. Clipping limits rare large gradients, which would distort Adam's averages for a long time. Otherwise it has
-    little effect with Adam, whose updates hardly depend on the scale of the gradient.
+    Source: Pascanu 2013 (On the difficulty of training recurrent neural networks), algorithm 1. The direction of the
+    gradient does not change. Clipping limits rare large gradients, which would distort Adam's averages for a long time.
+    Clipping other gradients has little effect with Adam, whose updates hardly depend on their scale.
 
     When to use: with losses that sometimes jump, especially with penalties on D's gradient.
     When not: against a learning rate that is too high: clipping hides the problem.
@@ -35,7 +35,7 @@ class GradientNormClipping(Plugin):
 
 
 class GradientValueClipping(Plugin):
-    """Clips every value of a player's gradient to [-value, value].
+    """Limit for every value of a player's gradient: values are clipped to [-value, value].
 
     Source: Mikolov 2012 (Statistical Language Models Based on Neural Networks), section 3.3. Clipping changes the
     direction of the gradient.

@@ -20,14 +20,14 @@ def variance(t: int, sigma: float, final_sigma: float, over: int | None) -> floa
 
 
 class InstanceNoise(Plugin):
-    """Adds Gaussian noise to real and generated images before they enter D.
+    """Gaussian noise on real and generated images before they enter D.
 
     Source: Sønderby 2016 (Amortised MAP Inference for Image Super-resolution), section on instance noise; Arjovsky 2017
     (Towards Principled Methods for Training GANs); Meng 2021, section 2.2.4. Real and generated images lie on thin
     manifolds that hardly overlap, so D can separate them without a useful gradient for G. With noise on both, their
-    distributions overlap everywhere. The noise acts in the steps of both players. `sigma` is for images in [-1, 1].
+    distributions overlap everywhere. The noise is added in D steps and G steps. `sigma` is for images in [-1, 1].
 
-    When to use: if D's loss falls to nearly 0 early in training. Reduce the noise to 0 (`over`) if fine details matter.
+    When to use: if D's loss falls to nearly 0 early in training. Set `over` to reduce the noise to 0 if details matter.
     When not: together with a strong gradient penalty. Too much noise hides details from D.
     """
 

@@ -11,16 +11,16 @@ from gankit_plugins.trick.scalar_or_range import Probability, draw, ends
 
 
 class LabelSmoothing(Plugin):
-    """Replaces D's targets 1 and 0 by softer targets: constants, or random numbers drawn for each image and step.
+    """Softer targets for D than 1 and 0: constants, or random numbers drawn for each image and step.
 
     Source: Salimans 2016, section 3.4, for the default: 0.9 for real images, so that D is not overconfident, and 0 for
     generated ones. With targets a for real and b for generated images, the optimal D is
     (a p_data + b p_g) / (p_data + p_g). If b is above 0, D outputs b where there are only generated images, so G's
     gradient there is weaker. Therefore the default does not smooth the targets of generated images.
 
-    Meng 2021, equations 7 to 11, smooths both sides and flips them: real = [0.0, 0.1], fake = [0.9, 1.0]. If the
-    targets for real images are lower than those for generated images, labels are flipped and G's target is 0. Otherwise
-    G's target is 1.
+    Meng 2021, equations 7 to 11, smooths the targets of real and of generated images, and flips them: real =
+    [0.0, 0.1], fake = [0.9, 1.0]. If the targets are flipped (lower for real than for generated images), G's target
+    is 0. Otherwise G's target is 1.
 
     When to use: if D becomes overconfident with a cross-entropy loss.
     When not: with a loss without targets (hinge, Wasserstein), where it has no effect.

@@ -11,7 +11,7 @@ from gankit_plugins.trick.scalar_or_range import Weight, draw
 
 
 class LabelWeights(Plugin):
-    """Multiplies the loss of real images by alpha and the loss of generated images by beta.
+    """Factors of D's loss: alpha for real images, beta for generated images.
 
     Source: Meng 2021, equations 8 and 9 as printed, with the printed ranges as defaults. If a setting is a range, a new
     number is drawn from it for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), where

@@ -1,4 +1,4 @@
-"""Minibatch standard deviation."""
+"""Minibatch standard deviation: a feature that measures how different the images of a batch are."""
 
 from __future__ import annotations
 
@@ -47,13 +47,14 @@ class Deviation(nn.Module):
 
 
 class MinibatchStddev(Plugin):
-    """Gives D one additional feature that measures the variation within the batch.
+    """Additional feature for D that measures the variation within the batch.
 
     Source: Karras 2017, section 3: the standard deviation of each feature over the batch, averaged over all features,
-    is an additional feature. Here the features are the input of D's last layer. A per-class discriminator computes it
-    over images of the same class.
+    is an additional feature. Here the features are the input of D's last layer. A discriminator with one network per
+    class computes the standard deviation over images of the same class.
 
-    When to use: if samples are too similar, while real images are not; it is cheaper than `minibatch_discrimination`.
+    When to use: if samples are too similar, while real images are not; this trick is cheaper than
+    `minibatch_discrimination`.
     When not: with a gradient penalty, which assumes that D's logit depends on a single image; with batches of very few
     images.
     """

@@ -15,20 +15,20 @@ from gankit import Plugin, Run, Settings, hookimpl
 def decay_at(t: int, decay: float, start: int = 0) -> float:
     """Return the decay of the average at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
 
-    Before step `start` the decay is 0, so the average is equal to G. At first the decay is low, so the average forgets
-    the initial weights quickly.
+    Before step `start` the decay is 0, so the average is equal to G. Afterwards the decay is low at first, so that the
+    initial weights soon have little effect on the average.
     """
     s = t - start
     return 0.0 if s < 0 else min(decay, (1 + s) / (10 + s))
 
 
 def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> None:
-    """Set average = decay average + (1 - decay) newest, in place. Both lists have tensors of equal shapes."""
+    """Set average = decay * average + (1 - decay) * newest, in place. Both lists have tensors of equal shapes."""
     torch._foreach_lerp_(average, newest, 1 - decay)
 
 
 class MovingAverage(Plugin):
-    """Samples with the exponential moving average of G's weights instead of the newest weights.
+    """Exponential moving average of G's weights, used for samples instead of the newest weights.
 
     Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of parameters and of batch norm's running
     statistics is updated after each G step. The training does not change. Grids, metrics and the saved generator use

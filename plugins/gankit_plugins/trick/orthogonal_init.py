@@ -31,11 +31,11 @@ def make_orthogonal(layer: nn.Module, gain: float) -> None:
 
 
 class OrthogonalInit(Plugin):
-    """Initialises weights as random orthogonal matrices.
+    """Initialisation of weights as random orthogonal matrices.
 
     Source: Saxe 2013 (Exact solutions to the nonlinear dynamics of learning in deep linear neural networks), section 3;
-    for GANs Brock 2018, section 3. It initialises all convolutions and linear layers, but not biases. In per-class
-    networks, the weights of each class are initialised separately.
+    for GANs Brock 2018, section 3. The trick initialises all convolutions and linear layers, but not biases. If a
+    player has one network per class, the weights of each class are initialised separately.
 
     When to use: in deep networks without normalisation, where signals would otherwise vanish or explode.
     When not: in networks that define their own initialisation, which this trick would replace.

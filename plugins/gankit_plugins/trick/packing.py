@@ -11,7 +11,7 @@ from torch import Tensor
 from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 
 PIXELWISE = ("instance_noise",)
-"""Names of tricks that act on each pixel separately, so they may be applied to packs as well as to single images."""
+"""Names of tricks that act on each pixel separately, so they may be applied before or after packing."""
 
 
 def packs(images: Tensor, size: int) -> Tensor:
@@ -20,7 +20,7 @@ def packs(images: Tensor, size: int) -> Tensor:
 
 
 def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
-    """Return indices (B,) that sort the images into packs: each `size` consecutive images have the same class.
+    """Return indices (B,) that sort the images into packs: every `size` consecutive images have the same class.
 
     Images of the same class stay in their order. The classes of consecutive packs are 0, 1, 2, ..., 0, 1, 2, ...
 
@@ -49,7 +49,7 @@ def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
 
 
 class Packing(Plugin):
-    """Combines several images into one input of D, so that D detects a lack of variety.
+    """Several images as one input of D, so that D detects a lack of variety.
 
     Source: Lin 2018 (PacGAN), section 2: the images of a pack are concatenated along the channels, and D has one output
     for all of them. With classes, all images of a pack have the same class, and every batch has the same number of

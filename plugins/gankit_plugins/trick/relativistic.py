@@ -1,4 +1,4 @@
-"""Relativistic losses."""
+"""Relativistic losses, which compare the logits of real and fake images in pairs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 
 
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Return C(x_r) - C(x_f) and C(x_f) - C(x_r) for each pair of images, (B,) each, in float32 or a wider type."""
+    """Return C(x_r) - C(x_f) and C(x_f) - C(x_r) for each pair of a real image x_r and a fake image x_f.
+
+    `real` and `fake`, (B,) each, are D's logits C(x_r) and C(x_f). The results are (B,), in float32 or a wider type.
+    """
     wide = torch.promote_types(real.dtype, torch.float32)
     margin = real.to(wide) - fake.to(wide)
     return margin, -margin
 
 
 class Relativistic(Plugin):
-    """Trains D to compare each real image with a fake image, in combination with any loss (RGAN).
+    """Relativistic loss: D compares each real image with a fake image. Works with any loss (RGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.1, equations 10 and 11: C(x_r) - C(x_f) and C(x_f) - C(x_r) replace D's
     logits C(x_r) and C(x_f), pair by pair. G's loss is D's loss with real and fake images exchanged, so it also depends

@@ -1,4 +1,4 @@
-"""Relativistic average losses."""
+"""Relativistic average losses, which compare each logit with the mean logit of the other images (real or fake)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 
 
 def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
-    """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)] for logits C, (B,) each, in float32 or a wider type.
+    """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)] for real images x_r and fake images x_f.
 
+    `real` and `fake`, (B,) each, are D's logits C(x_r) and C(x_f). The results are (B,), in float32 or a wider type.
     `mean` is a function that averages a tensor over the ranks that share the batch.
     """
     wide = torch.promote_types(real.dtype, torch.float32)
@@ -24,14 +25,14 @@ def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = 
 
 
 class RelativisticAverage(Plugin):
-    """Trains D to compare each real image with the average fake image, and vice versa, with any loss (RaGAN).
+    """Relativistic average loss: D compares each image with the average image of the other kind (RaGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.2, equations 14 and 15: C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)]
     replace D's logits C(x_r) and C(x_f). The means E are over the batch. G's loss is D's loss with real and fake images
     exchanged. The trick changes only the terms of the recipe's `loss`.
 
-    The targets of `least_squares` are 1 and 0, those of RaLSGAN are 1 and -1. With `least_squares`, the loss is that of
-    RaLSGAN for logits C' = 2 C, except for a constant factor and an additive constant.
+    The targets of `least_squares` are 1 and 0, but the targets of RaLSGAN are 1 and -1. With `least_squares`, the loss
+    is equal to RaLSGAN's loss for logits 2 C, except for a constant factor and an additive constant.
 
     When to use: for stability, with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN).
     When not: with very small batches, whose means are noisy.

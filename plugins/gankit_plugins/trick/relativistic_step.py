@@ -10,7 +10,7 @@ from torch import Tensor
 from gankit import LossTerm, Player, RecipeInfo, Step
 
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Function that maps D's logits of real and of fake images, (B,) each, to their relative logits, (B,) each."""
+"""Function that maps D's logits of real and of fake images, (B,) each, to differences of logits, (B,) each."""
 
 
 def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
@@ -27,7 +27,7 @@ def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
 
 
 def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> dict[Player, list[LossTerm]]:
-    """Return the terms of a loss, computed from relative logits (Jolicoeur-Martineau 2018, section 4).
+    """Return the terms of a loss, computed from differences of logits (Jolicoeur-Martineau 2018, section 4).
 
     The terms of G are those of D with real and fake images exchanged.
     """
@@ -45,7 +45,7 @@ def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> d
 
 
 def with_relative_logits(step: Step, relation: Relation) -> Step:
-    """Return a copy of the step with relative logits in place of D's logits. D's features do not change."""
+    """Return a copy of the step with differences of logits in place of D's logits. D's features do not change."""
     real, fake = relation(step.real_output.logits, step.fake_output.logits)
     return step.with_outputs(step.real_output._replace(logits=real), step.fake_output._replace(logits=fake))
 

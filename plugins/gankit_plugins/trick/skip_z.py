@@ -14,7 +14,7 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 
 class Latent:
-    """Container that holds z during a forward pass of the generator, for all activations that use it."""
+    """Container that holds z during a forward pass of the generator, so that its activations can use z."""
 
     z: Tensor
 
@@ -103,7 +103,7 @@ def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
 
 
 class SkipZ(Plugin):
-    """Adds z at every level of the generator instead of only at its first layer.
+    """z as an input of every level of the generator instead of only its first layer.
 
     Source: Brock 2018, section 3: z is split into one part for each size of the feature maps. A linear function of the
     part is added to every pixel of a map, before the first activation at this size. BigGAN computes the scale and the

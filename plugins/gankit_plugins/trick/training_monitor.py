@@ -14,7 +14,7 @@ from gankit import Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import describe_logits, excess_loss, has_probability_logits
 
 WINDOW = 20
-"""Number of the most recent checks whose losses are tested for oscillation."""
+"""Number of losses that are tested for oscillation. Each check records one loss of each player."""
 
 MESSAGES = {
     "not finite": (
@@ -65,11 +65,11 @@ def oscillates(values: Tensor, strength: float = 0.5) -> bool:
 
 
 class TrainingMonitor(Plugin):
-    """Warns of mode collapse, a D loss near 0, oscillating losses and NaN, and names remedies from papers.
+    """Warnings of mode collapse, a D loss near 0, oscillating losses and NaN, with remedies from papers.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
-    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. The same warning is repeated after
-    `repeat_after` checks at the earliest. The training does not change. D's loss is checked only if it is a cross
+    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. The same warning is repeated only
+    after `repeat_after` further checks. The training does not change. D's loss is checked only if it is a cross
     entropy.
 
     When to use: in the first runs of a new recipe.

@@ -1,4 +1,4 @@
-"""Truncation trick."""
+"""Truncation trick: samples are generated from z near the centre of the prior."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from gankit import Plugin, RecipeInfo, Settings, hookimpl, truncated
 
 ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
-"""Names of penalties that make more generators suitable for truncation (Brock 2018, section 3.1)."""
+"""Names of penalties with which more generators give good images under truncation (Brock 2018, section 3.1)."""
 
 
 class Truncation(Plugin):
-    """Samples z near the centre of the prior: less variety, better images.
+    """Samples from z near the centre of the prior: better images but less variety.
 
     Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within it. The
-    trick acts on image grids and on samples of the saved generator. Training uses the whole prior. The command
+    trick acts on image grids, metrics and samples of the saved generator. Training uses the whole prior. The command
     `gankit sample --truncation` truncates z without this trick.
 
     When to use: to show typical images of a generator that was trained with orthogonal regularisation.

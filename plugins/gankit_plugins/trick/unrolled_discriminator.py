@@ -25,15 +25,15 @@ def unroll(
     steps: int,
     mean: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Parameters:
-    """Return theta after `steps` steps theta_{i+1} = theta_i - lr grad loss(theta_i) (Metz 2016, equations 7 and 8).
+    """Return parameters theta after gradient steps theta_{i+1} = theta_i - lr grad loss(theta_i) (Metz 2016, eq. 7, 8).
 
     The result is differentiable with respect to everything that the losses depend on.
 
     Args:
         theta: initial parameters theta_0 by name; they require gradients.
         loss: differentiable function from theta to a scalar; called once per step.
-        lr: eta, learning rate of the steps.
-        steps: number of steps, K.
+        lr: learning rate of the steps, eta in the paper.
+        steps: number of steps, K in the paper.
         mean: function that averages a tensor over the ranks that share the batch.
     """
     for _ in range(steps):
@@ -59,12 +59,12 @@ def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
 
 
 class UnrolledDiscriminator(Plugin):
-    """Trains G against a copy of D after several simulated steps, and backpropagates through these steps.
+    """Training of G against a copy of D after several simulated D steps, with backpropagation through these steps.
 
     Source: Metz 2016, equations 7 to 9. In a G step, a copy of D takes `steps` steps of gradient descent on the images
     of the step, with all terms of D's loss. G's gradient includes the dependence of the copy's weights on G's images. D
     itself does not change. Terms with a setting `every` act in every simulated step, and are not multiplied by `every`.
-    The simulation has no momentum and no gradient clipping. Terms that depend on D's weights have no effect.
+    The simulation has no momentum and no gradient clipping. Penalties on D's weights have no effect in the simulation.
 
     When to use: against mode collapse on small problems, where G moves from mode to mode.
     When not: with a large D. Each simulated step costs about as much as three D steps, and the graphs of all steps stay
@@ -90,8 +90,8 @@ class UnrolledDiscriminator(Plugin):
         if self.config.steps == 0:
             return
         lookahead = Step(run, "discriminator", step.real, step.labels, step.z, step.fake, simulated=True)
-        # Plugins may call D in their hook. In a simulated step, give them a D that works on copies of its buffers, so
-        # that these calls do not change the running statistics of the real D.
+        # The hook `before_d_step` of a plugin may call D. Use a D with copies of its buffers, so that such calls in a
+        # simulated step do not change the running statistics of D itself.
         lookahead.discriminator = with_parameters(run.discriminator, {})
         run.before_step["discriminator"](run, lookahead)
         # Keep the targets and weights that the plugins set for the D step, but undo their changes to the images.
@@ -105,7 +105,7 @@ class UnrolledDiscriminator(Plugin):
             )
 
         trained_ids = {id(p) for p in run.parameters["discriminator"]}
-        # Unroll copies of D's parameters: in a G step the real ones do not require gradients, and must not change.
+        # Unroll copies of D's parameters: in a G step, D's own parameters have no gradients and must not change.
         theta = {
             name: p.detach().clone().requires_grad_()
             for name, p in run.discriminator.named_parameters()

@@ -19,7 +19,7 @@ def clip_weights(weights: Sequence[Tensor], c: float) -> None:
 
 
 class WeightClipping(Plugin):
-    """Clips every parameter of D to [-c, c] after each D step.
+    """Clipping of every parameter of D to [-c, c] after each D step.
 
     Source: Arjovsky 2017 (Wasserstein GAN), algorithm 1, with c = 0.01. Clipping is the simplest way to bound D's
     slope, as the Wasserstein loss requires. The trick also clips biases and the scales of normalisations.
