@@ -81,19 +81,24 @@ def train(
     return collector.result(*launch.start(loaded(recipe, overrides, drop), out, collector))
 
 
-def resume(run: str | Path, overrides: Iterable[str] = ()) -> Trained:
+def resume(
+    run: str | Path, overrides: Iterable[str] = (), restart: bool = False, allow_changed_data: bool = False
+) -> Trained:
     """Continue a run from its newest checkpoint, as `gankit resume` does.
 
     Args:
         run: run directory.
-        overrides: new values of `train.iterations`, `train.device` and settings of `output`, as `key=value`.
+        overrides: new values of `train.iterations`, `train.device`, settings of `output` and paths to moved files, as
+            `key=value`.
+        restart: whether to move the results to a folder `before-N` and to start again from the beginning.
+        allow_changed_data: whether the images or labels may have changed since the checkpoint was written.
 
     Raises:
         InputError: the directory contains no run, or the run cannot be resumed.
         GankitError: the training failed.
     """
     collector = _Collector()
-    return collector.result(*launch.resume(run, overrides, collector))
+    return collector.result(*launch.resume(run, overrides, collector, restart, allow_changed_data))
 
 
 def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:

@@ -15,7 +15,7 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import TEMPORARY, disk_errors
 from gankit.storage.run_dir import RunDir
 
-FORMAT = 2
+FORMAT = 3
 TensorFile = dict[str, Tensor]
 
 FILES = tuple(f"{part}.safetensors" for part in ("generator", "discriminator", "optimizer", "plugins", "random"))

@@ -111,9 +111,26 @@ class RunDir:
         """Copy the files of plugins that are not in an installed package into `sources/`, as a record of the run."""
         for component in recipe.components.values():
             file = Path(component.resolved.origin.rpartition(":")[0])
-            copy = self.path / "sources" / file.name
+            copy = self.kept_source(file)
             if not component.resolved.distribution and file.suffix == ".py" and not copy.exists():
                 write_bytes(copy, file.read_bytes())
+
+    def kept_source(self, file: Path) -> Path:
+        """Return the path of the run's copy of a plugin file. The copy may not exist."""
+        return self.path / "sources" / file.name
+
+    def set_results_aside(self) -> Path:
+        """Move all results to a new folder `before-N`, so that the run can start again. Return the folder's path."""
+        number = 1
+        while (aside := self.path / f"before-{number}").exists():
+            number += 1
+        with disk_errors(self.path):
+            aside.mkdir()
+            for entry in sorted(self.path.iterdir()):
+                if not entry.name.startswith("before-") and entry.name not in ("recipe.toml", "sources", ".lock"):
+                    entry.rename(aside / entry.name)
+            shutil.copy(self.recipe_file, aside)
+        return aside
 
     def write_environment(self, record: dict[str, Any]) -> None:
         """Write the record of versions, device and plugins to `environment.json`."""

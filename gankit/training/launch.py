@@ -17,7 +17,7 @@ from gankit.errors import GankitError, InputError
 from gankit.evaluation.evaluator import Evaluator
 from gankit.recipe.diff import flattened
 from gankit.recipe.recipe import Recipe
-from gankit.recipe.toml import merge, parse_overrides, read_toml
+from gankit.recipe.toml import overrides_from_here, read_toml
 from gankit.runtime.malloc import keep_freed_memory
 from gankit.runtime.peak_memory import peak_memory
 from gankit.runtime.ranks import Ranks, current_ranks
@@ -28,11 +28,18 @@ from gankit.training.assembly import assemble
 from gankit.training.loop import follow, train
 from gankit.training.provenance import changed_machine, environment_record
 from gankit.training.reporter import Outcome, Reporter
+from gankit.training.resume_checks import (
+    check_data,
+    check_no_results,
+    check_overrides,
+    check_settings,
+    find_moved_plugins,
+    fixed_settings,
+    hint_at_moved_data,
+    replace_setting,
+)
 from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
-
-RESUMABLE = ("train.iterations", "train.device", "output.")
-"""Settings that `resume` may change; `output.` stands for the whole table. All other settings must stay the same."""
 
 
 def start(
@@ -67,14 +74,22 @@ def start(
         return directory, train_on_ranks(run, evaluator, directory, reporter)
 
 
-def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tuple[RunDir, Outcome]:
+def resume(
+    path: str | Path,
+    overrides: Iterable[str],
+    reporter: Reporter,
+    restart: bool = False,
+    allow_changed_data: bool = False,
+) -> tuple[RunDir, Outcome]:
     """Continue a run from its newest undamaged checkpoint. The result is the same as without the interruption.
 
     Args:
         path: run directory.
-        overrides: changed settings such as `train.iterations=2000`. Only settings in `RESUMABLE` are accepted.
+        overrides: changed settings such as `train.iterations=2000`. Settings in `RESUMABLE` and paths are accepted.
         reporter: object that receives the events of the run, and messages about damaged checkpoints and changed
             plugins.
+        restart: whether to move the results to a folder `before-N` and to start again from the beginning.
+        allow_changed_data: whether the images or labels may have changed since the checkpoint was written.
 
     Raises:
         InputError: there is no run, another process is training it, or its checkpoint does not fit its recipe.
@@ -85,7 +100,12 @@ def resume(path: str | Path, overrides: Iterable[str], reporter: Reporter) -> tu
     reporter = reporter if first else Reporter()
     with ranks.shared_failures():
         directory = ranks.run_on_all_ranks(lambda: _opened(path, ranks))
-        run, evaluator = ranks.run_on_all_ranks(lambda: _resumed_run(directory, overrides, ranks, reporter))
+        if restart:
+            aside = ranks.run_on_all_ranks(lambda: directory.set_results_aside() if first else None)
+            reporter.informed(f"the results are now in {aside}; starting again from the beginning")
+        run, evaluator = ranks.run_on_all_ranks(
+            lambda: _resumed_run(directory, overrides, allow_changed_data, ranks, reporter)
+        )
         ranks.check_same(_facts(run) | _checkpoint_facts(directory, run.iteration))
         if first:
             _record_resume(run, directory)
@@ -160,36 +180,44 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
 
 
 def _resumed_run(
-    directory: RunDir, overrides: list[str], ranks: Ranks, reporter: Reporter
+    directory: RunDir, overrides: list[str], allow_changed_data: bool, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
     """Return a run and its evaluator. The data are loaded, and the newest undamaged checkpoint is restored.
 
     The evaluator is None if there are no metrics or this is not the first rank.
     """
-    recipe = _recipe_to_resume(directory, overrides)
+    recipe = _recipe_to_resume(directory, overrides, reporter)
+    checkpoint, damaged = newest_whole_checkpoint(directory)
+    source = directory.recipe_file
+    if checkpoint is None:
+        check_no_results(directory, damaged, recipe.output.checkpoint_every)
+    else:
+        saved = verify(checkpoint)
+        check_settings(saved["settings"], recipe, source)
     prepare_torch(recipe)
     reporter.preparing("assembling the networks")
-    run = assemble(recipe, ranks=ranks)
+    with hint_at_moved_data(directory):
+        run = assemble(recipe, ranks=ranks)
     before, now = directory.read_last_environment(), environment_record(run)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
     # Load the checkpoint after the data, because loading the data may draw random numbers and change the random state.
-    evaluator = _load_data(run, reporter)
-    checkpoint, damaged = newest_whole_checkpoint(directory)
-    for sentence in damaged:
-        reporter.informed(f"{sentence}; using the checkpoint before it")
+    with hint_at_moved_data(directory):
+        evaluator = _load_data(run, reporter)
     if checkpoint is not None:
+        for sentence in damaged:
+            reporter.informed(f"{sentence}; using the checkpoint before it")
+        if changed := check_data(saved["data"], run.data_record, source, allow_changed_data):
+            reporter.informed(changed)
         load_checkpoint(run, checkpoint)
         reporter.informed(f"resuming from {checkpoint}")
-        if (then := verify(checkpoint).get("ranks", 1)) != ranks.size:
+        if (then := saved.get("ranks", 1)) != ranks.size:
             reporter.informed(_changed_ranks(run, then))
         # The checkpoint may contain a plugin's reason to stop. If the run directory records this stop, the user has
         # resumed a stopped run on purpose, so the reason is cleared. Otherwise the process was killed before the stop
         # was recorded. Then the reason is kept, and the run stops again.
         if directory.has_stopped_at(run.iteration):
             run.stop_reason = None
-    elif damaged:
-        reporter.informed("no checkpoint is whole: starting again from the beginning")
     iterations = recipe.train.iterations
     if overrides and iterations < run.iteration:
         raise InputError(
@@ -198,14 +226,13 @@ def _resumed_run(
     return run, evaluator
 
 
-def _recipe_to_resume(directory: RunDir, overrides: list[str]) -> Recipe:
-    for override in overrides:
-        key = override.partition("=")[0]
-        if not key.startswith(RESUMABLE):
-            raise InputError(
-                f"{key}: a resumed run keeps its recipe; only train.iterations, train.device and output.* may change"
-            )
-    raw = merge(read_toml(directory.recipe_file), parse_overrides(overrides))
+def _recipe_to_resume(directory: RunDir, overrides: list[str], reporter: Reporter) -> Recipe:
+    raw, changes = read_toml(directory.recipe_file), overrides_from_here(overrides)
+    check_overrides(changes, raw, directory.recipe_file)
+    for key, value in flattened(changes).items():
+        replace_setting(raw, key, value)
+    for sentence in find_moved_plugins(raw, directory):
+        reporter.informed(sentence)
     recorded = directory.read_last_environment().get("plugins", {})
     return Recipe.from_dict(raw, source=directory.recipe_file, recorded=recorded)
 
@@ -226,7 +253,9 @@ def _record_resume(run: TrainingRun, directory: RunDir) -> None:
     directory.rewind(run.iteration)
     directory.write_recipe(run.recipe)
     directory.keep_sources(run.recipe)
-    directory.write_environment(began | {"resumed": [*began.get("resumed", []), now | {"from": run.iteration}]})
+    resumed = {"resumed": [*began.get("resumed", []), now | {"from": run.iteration}]}
+    # After a restart there is no record of the start.
+    directory.write_environment(began | resumed if began else now)
 
 
 def _facts(run: TrainingRun) -> dict[str, Any]:
@@ -235,14 +264,8 @@ def _facts(run: TrainingRun) -> dict[str, Any]:
     Paths are omitted, because they may differ between machines.
     """
     assert run.batches is not None
-    settings = {
-        # For a plugin from a file, use only the Python class name, because the path may differ between machines.
-        key: value.rpartition(":")[2] if key.endswith(".use") else value
-        for key, value in flattened(run.recipe.to_dict()).items()
-        if key.endswith(".use") or not (isinstance(value, str) and os.sep in value)
-    }
     sources = {f"the source of {key}": c.resolved.source_digest[:12] for key, c in run.recipe.components.items()}
-    return settings | sources | {"the number of images": run.batches.size}
+    return fixed_settings(run.recipe) | sources | {"the number of images": run.batches.size}
 
 
 def _checkpoint_facts(directory: RunDir, iteration: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from gankit.data.batches import BatchSource, make_batch_source
+from gankit.data.record import DataRecord, data_record
 from gankit.errors import InputError, recipe_errors
 from gankit.images.grid import to_float
 from gankit.plugin.base import Plugin
@@ -83,6 +84,9 @@ class TrainingRun(Run):
     batches: BatchSource | None
     """Source of the batches of real images. None until `load_data` is called."""
 
+    data_record: DataRecord
+    """Facts about the data, set by `load_data`. Checkpoints contain it."""
+
     def __init__(
         self,
         recipe: Recipe,
@@ -130,6 +134,7 @@ class TrainingRun(Run):
             derived_seed(self.recipe.seed, "data"),
             ranks=self.ranks,
         )
+        self.data_record = data_record(images, labels, self.dataset.class_names)
 
     def build_extractor(self) -> Extractor:
         """Build the recipe's feature extractor for metrics. Raise RecipeError if its file or package is missing."""

@@ -20,6 +20,7 @@ from gankit.runtime.rng import RandomState, derived_seed, seed_all
 from gankit.storage.atomic_io import tensors_to_bytes
 from gankit.storage.checkpoint import FILES, TensorFile, read_tensors, verify, write_checkpoint
 from gankit.storage.run_dir import RunDir
+from gankit.training.resume_checks import fixed_settings
 from gankit.training.run import TrainingRun
 
 RANDOM = "random/"
@@ -87,6 +88,8 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         "step_counts": run.step_counts,
         "stop_reason": run.stop_reason,
         "batches": run.batches.state_dict(),
+        "data": run.data_record,
+        "settings": fixed_settings(run.recipe),
         "optimizer": optimizer_values,
         "plugins": plugin_values,
         **random_state.to_json(),

@@ -199,9 +199,9 @@ def train_toy(toy_recipe, tmp_path: Path):
 def resume_toy(shelf: Shelf, tmp_path: Path):
     """Return a function that resumes a run of `train_toy`."""
 
-    def call(out: str = "run", *overrides: str) -> TrainedRun:
+    def call(out: str = "run", *overrides: str, **options: bool) -> TrainedRun:
         reporter = RecordingReporter()
-        resume(tmp_path / out, overrides, reporter)
+        resume(tmp_path / out, overrides, reporter, **options)
         return TrainedRun(tmp_path / out, reporter)
 
     return call

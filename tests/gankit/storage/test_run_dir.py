@@ -216,7 +216,9 @@ def test_resume_with_more_iterations(train_toy, resume_toy):
 def test_resume_refuses_settings_that_decide_the_training(train_toy, resume_toy, override):
     run = train_toy()
     before = (run.path / "recipe.toml").read_bytes()
-    with pytest.raises(InputError, match=r"a resumed run keeps its recipe; only train\.iterations, train\.device and"):
+    with pytest.raises(
+        InputError, match=r"a resumed run keeps its recipe; only train\.iterations, train\.device, output"
+    ):
         resume_toy("run", override)
     assert (run.path / "recipe.toml").read_bytes() == before
 
