@@ -3,7 +3,6 @@
 The module of a subcommand is imported only when the subcommand is called, so that `gankit --help` is fast.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,6 +12,9 @@ import click
 
 from gankit.errors import GankitError, InputError, PluginError
 from gankit.plugin.registry import Entry, Registry
+from gankit.runtime.memory_limit import is_out_of_memory
+from gankit.runtime.signals import raise_on_signals
+from gankit.runtime.standard_streams import lost_output, protect_standard_streams
 from gankit.runtime.torchrun_env import place_of_process, rank_of_process
 from gankit.suggest import nearest, new_name
 from gankit.version import __version__
@@ -39,6 +41,9 @@ VERBS = {
 
 FOR_RANKS = ("run", "resume", "ablate")
 """Subcommands that check the number of ranks themselves. gankit's other subcommands run only with a single rank."""
+
+TRAINING = ("run", "resume", "ablate")
+"""Subcommands that write their results to files. They succeed even if their output is lost."""
 
 FAILED, INTERRUPTED = 1, 130  # exit codes of a failed command and of an interrupted command
 
@@ -150,35 +155,44 @@ def cli(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run gankit with the given arguments, then exit. Expected errors are printed without a traceback.
 
+    If stdout or stderr is closed or full, a run goes on without output. SIGTERM, SIGHUP and SIGUSR1 end the program as
+    Ctrl-C does.
+
     Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted.
     """
+    stdout = protect_standard_streams()
+    with raise_on_signals():
+        code = run_command_line(arguments)
+    sys.stdout.flush()
+    verb = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in VERBS), None)
+    # The results of a training are its files. The result of every other verb may be its output.
+    if code == 0 and verb not in TRAINING and (sentence := lost_output(stdout)) is not None:
+        click.echo(f"error: {sentence}", err=True)
+        code = FAILED
+    sys.exit(code)
+
+
+def run_command_line(arguments: Sequence[str] | None) -> int:
+    """Run gankit with the given arguments. Print expected errors without a traceback, and return the exit code."""
     try:
-        code = cli.main(arguments, prog_name="gankit", standalone_mode=False)
-        # If stdout is a closed pipe, raise BrokenPipeError here, where it is handled, and not at interpreter exit.
-        sys.stdout.flush()
+        return cli.main(arguments, prog_name="gankit", standalone_mode=False) or 0
     except GankitError as error:
         print_error(error)
-        code = error.exit_code
+        return error.exit_code
     except click.ClickException as error:
         if rank_of_process() == 0:
             _show_usage_error(error)
-        code = error.exit_code
-    except click.Abort:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
         if rank_of_process() == 0:
             click.echo("interrupted", err=True)
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # The interpreter flushes stdout again at exit. Redirect stdout to the null device, so that the flush succeeds.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAILED
-    except RuntimeError as error:
-        # `torch.OutOfMemoryError` is compared by name, because the import of torch takes two seconds.
-        if type(error).__name__ != "OutOfMemoryError":
+        return INTERRUPTED
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         click.echo(
-            "error: the device is out of memory; reduce train.batch_size, or set train.accumulate to split the batch, "
+            "error: the memory is full; reduce train.batch_size, or set train.accumulate to split the batch, "
             'or train.precision = "bf16"',
             err=True,
         )
-        code = FAILED
-    sys.exit(code)
+        return FAILED

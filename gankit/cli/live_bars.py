@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
@@ -53,4 +54,6 @@ def write_from_signal_handler(line: str) -> None:
 
     A signal handler must not use `sys.stderr`, because the interrupted code may be using its buffer.
     """
-    os.write(STDERR, f"{line}\n".encode())
+    # If the terminal is closed, the line is lost.
+    with suppress(OSError):
+        os.write(STDERR, f"{line}\n".encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,8 +36,6 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
 
-    # SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that the incomplete file is removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     dataset = load_dataset(data, overrides)
     bar = progress_bar()
     task = bar.add_task("preparing", total=dataset.at_most)

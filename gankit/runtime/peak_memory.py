@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import sys
 from pathlib import Path
 
@@ -29,6 +28,12 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def peak_of_process() -> int:
-    """Return the peak resident memory (RAM) of this process in bytes."""
+    """Return the peak resident memory (RAM) of this process in bytes, or 0 if the system does not report it."""
     match = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
-    return int(match[1]) * 1024 if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GETRUSAGE_UNIT
+    if match:
+        return int(match[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GETRUSAGE_UNIT

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gankit.errors import GankitError, InputError
+from gankit.runtime.signals import SIGNALS
 from gankit.runtime.torchrun_env import Place, place_of_process
 
 T = TypeVar("T")
@@ -409,5 +410,5 @@ def _ignore_signals() -> None:
     # When one rank has ended, torchrun sends SIGTERM to the other ranks. Also, each rank receives every Ctrl-C twice:
     # from the terminal and from torchrun.
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -1,17 +1,41 @@
-"""Handling of Ctrl-C and SIGTERM. The first signal ends the run after the current iteration, the second at once."""
+"""Signals that end a run, such as Ctrl-C: the first one after the current iteration, the second at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+"""Signals that end a run with a checkpoint. The system sends SIGHUP when the terminal is closed. Clusters send SIGUSR1
+before the time of a job ends. Windows has neither."""
+
+
+def handled_signals() -> list[signal.Signals]:
+    """Return the signals to handle: all of `SIGNALS`, but not SIGHUP if it is ignored, as with `nohup`."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return [n for n in SIGNALS if n != hangup or signal.getsignal(n) != signal.SIG_IGN]
+
+
+@contextmanager
+def raise_on_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt at each of `SIGNALS` in the `with` block, so that a program cleans up as after Ctrl-C."""
+    # Python can install signal handlers only in the main thread.
+    numbers = handled_signals() if threading.current_thread() is threading.main_thread() else []
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
 
 class Interrupt:
-    """Context manager that handles SIGINT and SIGTERM. The first signal sets `requested`, the second ends the process.
+    """Context manager that handles `SIGNALS`. The first signal sets `requested`, the second ends the process.
 
     Args:
         on_request: function that the signal handler calls at the first signal.
@@ -19,8 +43,6 @@ class Interrupt:
             signals and raise KeyboardInterrupt. If None, the previous handlers are restored and the signal is raised
             again.
     """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     DEBOUNCE_SECONDS = 1.0
     """Number of seconds after a handled signal during which further signals are ignored.
@@ -41,7 +63,7 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         # Python can install signal handlers only in the main thread. In any other thread, signals are not handled here.
         if threading.current_thread() is threading.main_thread():
-            self._previous_handlers = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+            self._previous_handlers = {number: signal.signal(number, self._handle) for number in handled_signals()}
         return self
 
     def __exit__(self, *error: object) -> None:

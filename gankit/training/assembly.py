@@ -20,6 +20,7 @@ from gankit.runtime.device import choose_device, computes_in_bf16
 from gankit.runtime.ranks import ALONE, Ranks
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng, seed_all, training_seed
 from gankit.runtime.sync_batch_norm import convert_sync_batch_norm
+from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
 
 
@@ -42,6 +43,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     warnings = [*check_recipe(recipe, hooks), *rank_warnings(recipe, ranks.size)]
     run = TrainingRun(recipe, ranks, chosen, bf16, plugins, hooks, warnings)
     describe_data(run)
+    check_memory(recipe, run.spec, chosen, ranks.size)
     build_networks(run)
     run.optimizers = {}
     for player in PLAYERS:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from gankit.cli.progress import STOPPING
+from gankit.runtime.signals import SIGNALS as SIGNALS_THAT_END
 from gankit.runtime.signals import Interrupt
 from tests.gankit.cli.conftest import Terminal
 
@@ -142,12 +143,37 @@ def test_a_second_signal_counts_only_if_it_comes_later(gankit, toy, monkeypatch,
     assert answer.out.endswith(f"{ending}next:\n  gankit resume run\n")
 
 
-def test_ctrl_c_before_the_run_begins(start_process, toy):
-    (toy / "late.py").write_text("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)")
+@pytest.mark.parametrize("number", SIGNALS_THAT_END)
+def test_a_signal_before_the_run_begins(start_process, toy, number):
+    (toy / "late.py").write_text(f"import os, time; os.kill(os.getpid(), {int(number)}); time.sleep(60)")
     process = start_process("run", "toy.toml", "--out", "run", "data.use='./late.py:Late'")
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err.strip()) == (130, "", "interrupted")
     assert not (toy / "run").exists()
+
+
+def test_nohup_ignores_a_closed_terminal(start_process, toy):
+    settings = ["tricks.slow.use=./toy.py:Slow", f"tricks.signals.number={int(signal.SIGHUP)}", SIGNALS]
+    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    process = start_process("run", "toy.toml", "--out", "run", *settings, **ignore)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "done: 12 iterations" in out
+
+
+@pytest.mark.parametrize("where", ["closed pipe", "full disk"])
+def test_a_run_goes_on_without_output(start_process, toy, where):
+    slow = "tricks.slow.use=./toy.py:Slow"
+    if where == "closed pipe":
+        process = start_process("run", "toy.toml", "--out", "run", slow)
+        process.stdout.readline()
+        process.stdout.close()
+    else:
+        with open("/dev/full", "w") as full:
+            process = start_process("run", "toy.toml", "--out", "run", slow, stdout=full)
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == ""
+    assert (toy / "run" / "checkpoints" / "000012").is_dir()
 
 
 def test_on_a_terminal_there_is_a_live_display(gankit, toy, monkeypatch):

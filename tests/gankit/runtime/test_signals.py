@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from gankit import Plugin, hookimpl
-from gankit.runtime.signals import Interrupt
+from gankit.runtime.signals import SIGNALS, Interrupt
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_finishes_the_iteration_and_a_resumed_run_ends_with_the_same_bytes(
     shelf, train_toy, resume_toy, number
 ):
@@ -27,12 +27,12 @@ def test_a_signal_finishes_the_iteration_and_a_resumed_run_ends_with_the_same_by
     changes = {"tricks": {"s": {"use": "Signals"}, "w": {"use": "Wander"}}, "output": {"checkpoint_every": 100}}
     whole = train_toy("whole", **changes)
     Signals.enabled = True
-    before = [signal.getsignal(n) for n in Interrupt.SIGNALS]
+    before = [signal.getsignal(n) for n in SIGNALS]
     run = train_toy(**changes)
     assert run.reporter.outcome.interrupted
     assert run.reporter.outcome.iterations == 3
     assert run.checkpoints == ["000003"]
-    assert [signal.getsignal(n) for n in Interrupt.SIGNALS] == before
+    assert [signal.getsignal(n) for n in SIGNALS] == before
     again = resume_toy()
     assert not again.reporter.outcome.interrupted
     assert again.generator == whole.generator
@@ -52,17 +52,17 @@ def test_the_first_signal_is_a_request_and_a_later_one_acts(monkeypatch, another
     assert requests == [1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_leave_decides_how_further_signals_are_handled(monkeypatch, number):
     monkeypatch.setattr(Interrupt, "DEBOUNCE_SECONDS", 0.0)
     reached = []
 
     def leave():
-        for following in Interrupt.SIGNALS:
+        for following in SIGNALS:
             signal.signal(following, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = [signal.getsignal(n) for n in Interrupt.SIGNALS]
+    before = [signal.getsignal(n) for n in SIGNALS]
     try:
         with pytest.raises(KeyboardInterrupt), Interrupt(leave=leave):  # noqa: PT012
             signal.raise_signal(signal.SIGINT)
@@ -70,7 +70,7 @@ def test_leave_decides_how_further_signals_are_handled(monkeypatch, number):
         signal.raise_signal(signal.SIGTERM)
         reached.append("the end")
     finally:
-        for n, handler in zip(Interrupt.SIGNALS, before, strict=True):
+        for n, handler in zip(SIGNALS, before, strict=True):
             signal.signal(n, handler)
     assert reached == ["the end"]
 

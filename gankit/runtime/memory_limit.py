@@ -1,0 +1,44 @@
+"""Memory that a process may use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Files with the memory limit of a container, in version 2 and version 1 of Linux's control groups."""
+
+
+def memory_limit() -> int | None:
+    """Return the largest number of bytes that this process can use, or None if it is unknown.
+
+    It is the smallest of the memory that is available now, with swap space, the limit of the container, and the limit
+    of the process (`ulimit -v`).
+    """
+    limits = [_address_space()]
+    if MEMINFO.exists():
+        sizes = {name: int(kib) * 1024 for name, kib in re.findall(r"(\w+):\s+(\d+) kB", MEMINFO.read_text())}
+        if "MemAvailable" in sizes:
+            limits.append(sizes["MemAvailable"] + sizes.get("SwapFree", 0))
+    limits += [int(text) for path in CGROUP_LIMITS if path.exists() and (text := path.read_text().strip()).isdigit()]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _address_space() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if an error means that memory cannot be allocated, on the CPU or on a GPU."""
+    # `torch.OutOfMemoryError` is compared by name, because the import of torch takes two seconds.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and bool(re.search(r"can't allocate memory|bad_alloc", str(error))))
+    )

@@ -1,0 +1,89 @@
+"""Standard streams whose loss does not end the program: a closed pipe, a full disk or a closed terminal."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import TextIO
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+class LossyFile(io.RawIOBase):
+    """Output file descriptor that drops everything after the first write error.
+
+    Args:
+        descriptor: file descriptor to write to.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.error: OSError | None = None
+        """First error of a write, or None."""
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        view = memoryview(data).cast("B")
+        if self.error is None:
+            try:
+                return os.write(self.descriptor, view)
+            except BlockingIOError:
+                # A slow reader: drop only this text.
+                return len(view)
+            except OSError as error:
+                self.error = error
+        return len(view)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self.descriptor)
+
+
+def protect_standard_streams() -> LossyFile | None:
+    """Replace stdout and stderr by streams that drop output after a write error.
+
+    If the program was started without a standard stream, the null device takes its place. Otherwise the next file that
+    is opened would get its descriptor, and output of libraries would be written to that file. Streams that do not write
+    to the standard descriptors, such as those of a test, are kept.
+
+    Returns:
+        The file of stdout, or None if the stream is kept.
+    """
+    for descriptor in (STDIN, STDOUT, STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # `open` returns the lowest free descriptor, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+    sys.stderr = _protected(sys.stderr, STDERR)
+    sys.stdout = _protected(sys.stdout, STDOUT)
+    file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return file if isinstance(file, LossyFile) else None
+
+
+def _protected(stream: TextIO | None, descriptor: int) -> TextIO:
+    if stream is None:
+        # The stream was closed at the start. Another file may have its descriptor by now.
+        return open(os.devnull, "w", encoding="utf-8")
+    try:
+        if stream.fileno() != descriptor:
+            return stream
+    except (OSError, ValueError):
+        return stream
+    stream.flush()
+    file = LossyFile(descriptor)
+    line_buffering = descriptor == STDERR or file.isatty()
+    return io.TextIOWrapper(io.BufferedWriter(file), stream.encoding, stream.errors, line_buffering=line_buffering)
+
+
+def lost_output(file: LossyFile | None) -> str | None:
+    """Return a message if output was lost, or None. A closed pipe is no loss: its reader wants no more output."""
+    if file is None or file.error is None or file.error.errno == errno.EPIPE:
+        return None
+    return f"standard output cannot be written: {file.error.strerror}; the output is incomplete"
