@@ -6,43 +6,37 @@ import errno
 import io
 import os
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-class LossyFile(io.RawIOBase):
+class LossyFile(io.FileIO):
     """Output file descriptor that drops everything after the first write error.
 
     Args:
-        descriptor: file descriptor to write to.
+        descriptor: file descriptor to write to. It is not closed with this object.
     """
 
     def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+        super().__init__(descriptor, "w", closefd=False)
         self.error: OSError | None = None
         """First error of a write, or None."""
 
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
-        view = memoryview(data).cast("B")
+    def write(self, data: Buffer, /) -> int:
         if self.error is None:
             try:
-                return os.write(self.descriptor, view)
-            except BlockingIOError:
-                # A slow reader: drop only this text.
-                return len(view)
+                written = super().write(data)
             except OSError as error:
                 self.error = error
-        return len(view)
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self.descriptor
-
-    def isatty(self) -> bool:
-        return os.isatty(self.descriptor)
+            else:
+                if written is not None:
+                    return written
+        # None means that a descriptor that does not block is full. Only this text is dropped then.
+        return memoryview(data).nbytes
 
 
 def protect_standard_streams() -> LossyFile | None:
