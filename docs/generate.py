@@ -249,6 +249,7 @@ PLUGIN_NAMES = [
     "to_rgb",
     "truncated",
     "disk_cache",
+    "progress_bar",
     "cache_folder",
     "write_bytes",
 ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput, LossTerm as LossTerm
     from gankit.plugin.step import Source as Source, Step as Step
     from gankit.recipe.recipe import Recipe as Recipe
+    from gankit.runtime.progress_bar import progress_bar as progress_bar
     from gankit.sampling.sampler import truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
 
@@ -47,6 +48,7 @@ _MODULES = {
     "plugin.spec": ("Spec",),
     "plugin.step": ("DiscriminatorOutput", "LossTerm", "Source", "Step"),
     "recipe.recipe": ("Recipe",),
+    "runtime.progress_bar": ("progress_bar",),
     "sampling.sampler": ("truncated",),
     "storage.atomic_io": ("write_bytes",),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gankit.cli.arguments import device_option, overrides_argument
+from gankit.cli.status_line import StatusLine
 
 
 @click.command("eval")
@@ -18,7 +19,7 @@ from gankit.cli.arguments import device_option, overrides_argument
 @click.option(
     "--extractor",
     metavar="E",
-    help="Feature extractor: classifier, inception, pixels, torchscript, or your own plugin.",
+    help="Feature extractor: bundled, classifier, inception, pixels, torchscript, or your own plugin.",
 )
 @click.option("--count", metavar="N", type=click.IntRange(min=2), help="Number of real and of generated images.")
 @click.option(
@@ -52,16 +53,20 @@ def command(
     gankit eval RUN --metric frechet_distance --count 10000 --extractor inception extractor.download=true
     gankit eval samples/ --against photos/ data.resolution=64
     """
-    from gankit.evaluation.standalone import evaluate
     from gankit.recipe.toml import Raw, merge, overrides_from_here
-    from gankit.report.page import write_report
-    from gankit.storage.run_dir import RunDir
 
     given = {"count": count, "seed": seed}
     changes: Raw = {"evaluation": {key: value for key, value in given.items() if value is not None}}
     if extractor is not None:
         changes |= overrides_from_here([f"extractor.use={extractor}"])
-    row = evaluate(target, against, merge(changes, overrides_from_here(overrides)), device or "auto", trust, metrics)
+    changes = merge(changes, overrides_from_here(overrides))
+    with StatusLine(quiet=as_json) as status:
+        status.show("importing torch")
+        from gankit.evaluation.standalone import evaluate
+        from gankit.report.page import write_report
+        from gankit.storage.run_dir import RunDir
+
+        row = evaluate(target, against, changes, device or "auto", trust, metrics, status.show)
     if (target / "recipe.toml").exists():
         directory = RunDir.open(target)
         directory.log_evaluation(row)

@@ -1,7 +1,7 @@
 """Evaluation of a run, a generator file or images, for `gankit eval`."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from gankit.data.prepared import read_prepared
 from gankit.errors import InputError, recipe_errors
 from gankit.evaluation.evaluator import (
     DATA_LABELS,
+    Reference,
     comparison_facts,
     generate,
     generator_facts,
@@ -49,6 +50,7 @@ def evaluate(
     device: str = "auto",
     trust: bool = False,
     metrics: Iterable[str] = (),
+    preparing: Callable[[str], None] = lambda stage: None,
 ) -> dict[str, Any]:
     """Compute metrics that compare generated images with real images, in the same way as during a run.
 
@@ -61,6 +63,7 @@ def evaluate(
         device: device to use.
         trust: True if settings in the generator file may import Python files and modules, and load network files.
         metrics: names of the metrics to compute. Default: those of the generator's recipe, or `DEFAULT_METRICS`.
+        preparing: function that is called with the name of each stage when the stage begins.
 
     Returns:
         A dictionary with the entries of a row of log.jsonl: iteration, metrics, protocol, settings and seconds. Two
@@ -83,13 +86,23 @@ def evaluate(
     if sampler is None and real.images.is_floating_point():
         name = components["data"].plugin_class.name
         raise InputError(f"{target}: holds images, and {name} has points; name images with --against")
-    with recipe_errors(str(target), "extractor"):
-        extractor: Extractor = hooks.one("build_extractor", dataset, choose_device(device))
-    fake, fake_facts = fake_samples(target, sampler, dataset, real, settings)
-    facts = comparison_facts(components, real, fake, settings.seed) | fake_facts
-    comparison = with_features(real, dataset, extractor, components["extractor"]).compare(fake, facts)
     # The data plugin may compute metrics too. Its metrics are omitted if the user has requested specific metrics.
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
+    own = {key: call for key, call in calls.items() if not key.startswith("metrics.")}
+    if own and real.images.is_floating_point() and not chosen(sampler, changes):
+        # The data plugin compares points directly, without an extractor, and a run without metrics does the same.
+        calls, components = own, {key: c for key, c in components.items() if key != "extractor"}
+        reference = Reference(real)
+    else:
+        preparing("computing the features of the real images")
+        with recipe_errors(str(target), "extractor"):
+            extractor: Extractor = hooks.one("build_extractor", dataset, choose_device(device))
+        reference = with_features(real, dataset, extractor, components["extractor"])
+    preparing(f"generating {settings.count} images")
+    fake, fake_facts = fake_samples(target, sampler, dataset, real, settings)
+    facts = comparison_facts(components, real, fake, settings.seed) | fake_facts
+    preparing("computing the metrics")
+    comparison = reference.compare(fake, facts)
     results = compute_all(calls, comparison).checked()
     if not results.numbers:
         raise InputError(
@@ -102,12 +115,21 @@ def evaluate(
     return row | {"target": str(target), "left_out": not_applicable(results) if requested else ""}
 
 
+def chosen(sampler: Sampler | None, changes: Raw) -> bool:
+    """Return True if the user or the generator's recipe names metrics or an extractor."""
+    recipe = sampler.card["recipe"] if sampler is not None else {}
+    return any(tables.get(name) for tables in (recipe, changes) for name in ("metrics", "extractor"))
+
+
 def not_applicable(results: MetricResults) -> str:
     """Return a sentence that names the metrics that do not apply, or an empty string if all metrics apply."""
     if not results.not_applicable:
         return ""
     names = ", ".join(key.removeprefix("metrics.") for key in results.not_applicable)
-    return f"{names}: not applicable to images without classes, or to an extractor without these classes"
+    return (
+        f"{names}: not applicable to images without classes, to an extractor without these classes, or to real images "
+        "of which most are copies"
+    )
 
 
 # Functions that build and check the tables of the recipe

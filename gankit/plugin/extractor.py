@@ -71,9 +71,11 @@ class Extractor:
             InputError: the extractor's function raises an error for these images, or does not return `Features`.
             GankitError: a feature is NaN or infinite.
         """
-        parts = [self._features(chunk) for chunk in images.split(CHUNK)]
-        values = torch.cat([self._checked(part.values, "features", "F") for part in parts])
-        logits = [self._checked(part.logits, "logits", "K") for part in parts if part.logits is not None]
+        chunks = images.split(CHUNK)
+        parts = [self._features(chunk) for chunk in chunks]
+        pairs = list(zip(parts, map(len, chunks), strict=True))
+        values = torch.cat([self._checked(part.values, rows, "features", "F") for part, rows in pairs])
+        logits = [self._checked(part.logits, rows, "logits", "K") for part, rows in pairs if part.logits is not None]
         if not values.isfinite().all():
             count = int((~values.isfinite()).any(1).sum())
             raise GankitError(f"{self.name}: features of {count} of {len(values)} images are NaN or infinite")
@@ -86,7 +88,7 @@ class Extractor:
         """
         if features.logits is not None or self.logits is None:
             return features.logits
-        chunks = [self._checked(self._apply(self.logits, c), "logits", "K") for c in images.split(CHUNK)]
+        chunks = [self._checked(self._apply(self.logits, c), len(c), "logits", "K") for c in images.split(CHUNK)]
         return self._without_nan(torch.cat(chunks))
 
     def _features(self, images: Tensor) -> Features:
@@ -104,11 +106,13 @@ class Extractor:
             shape = "x".join(map(str, images.shape[1:]))
             raise InputError(f"{self.name} does not accept images of shape {shape}: {_reason(error)}") from error
 
-    def _checked(self, output: Any, name: str, width: str) -> Tensor:
-        """Check that an output is a tensor with two dimensions, and return it as float32 on the CPU."""
+    def _checked(self, output: Any, rows: int, name: str, width: str) -> Tensor:
+        """Check that an output is a tensor of `rows` rows. Return it as float32 on the CPU."""
         if not isinstance(output, Tensor) or output.dim() != 2:
             what = f"of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"as {type(output).__name__}"
             raise InputError(f"{self.name} returns {name} {what}; it must return a tensor (images, {width})")
+        if len(output) != rows:
+            raise InputError(f"{self.name} returns {name} of {len(output)} images for {rows} images")
         return output.float().cpu()
 
     def _without_nan(self, logits: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ DEFAULT_USE: dict[str, str] = {
     "lr_schedule": "constant",
     "normalization": "none",
     "optimizer": "adam",
-    "extractor": "classifier",
+    "extractor": "bundled",
 }
 """Name of the default plugin for each table that a recipe may leave out, such as `[loss]`."""
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from rich.progress import DownloadColumn
 
-from gankit import GankitError, write_bytes
-from gankit_plugins.data.progress_bar import progress_bar
+from gankit import GankitError, progress_bar, write_bytes
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0

@@ -15,12 +15,11 @@ from pydantic import Field
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
-from gankit import Dataset, InputError, Plugin, Settings, hookimpl, read_prepared
+from gankit import Dataset, InputError, Plugin, Settings, hookimpl, progress_bar, read_prepared
 from gankit_plugins.data.decode import NOTE, ImageError
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.folder import list_classes, open_files
 from gankit_plugins.data.paths import AbsolutePath
-from gankit_plugins.data.progress_bar import progress_bar
 
 RESOLUTION = 64
 CHANNELS: Literal[1, 3] = 3

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from pydantic import Field
+from rich.progress import MofNCompleteColumn
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gankit import Dataset, Extractor, Features, Plugin, Settings, disk_cache, hookimpl
+from gankit import Dataset, Extractor, Features, Plugin, Settings, disk_cache, hookimpl, progress_bar
+from gankit_plugins.extractor.class_head import is_at_chance
 
 BATCH, LEARNING_RATE = 128, 2e-3
 """Batch size in training, and maximum learning rate of the one-cycle schedule."""
@@ -20,7 +22,7 @@ TEST_PROPORTION, MAX_IMAGES = 0.1, 60_000
 """Proportion of images in the test set, and maximum total number of images in the training and test sets."""
 
 WIDTH, FEATURES = 32, 128
-VERSION = 4
+VERSION = 5
 """Version of this module. Cached classifiers of other versions are not used."""
 
 MAX_RESOLUTION = 32
@@ -146,9 +148,10 @@ def train_classifier(
 ) -> tuple[SmallClassifier, dict[str, float]]:
     """Train a classifier, and return it with its accuracies on the test set.
 
-    `accuracy` is the accuracy on single inputs. With `by_channel` there is also `whole`: the proportion of images whose
-    channels are all classified correctly. `whole` is computed from the images whose channels are all absent from the
-    training set. If there are none of these images, `whole` is missing.
+    `accuracy` is the accuracy on single inputs. `at_chance` is 1 if it is not significantly above chance. With
+    `by_channel` there is also `whole`: the proportion of images whose channels are all classified correctly. `whole` is
+    computed from the images whose channels are all absent from the training set. If there are none of these images,
+    `whole` is missing.
 
     Only images at the indices `rows` (n,) are used. Training and `accuracy` use only the first input of each image.
     """
@@ -163,16 +166,20 @@ def train_classifier(
     classifier = SmallClassifier(shape[1], shape[-1], data.classes).to(device)
     optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in range(steps):
-        batch = train[torch.randint(len(train), (BATCH,), generator=generator)]
-        images, targets = data.examples(index[batch, 0], rotations)
-        _, logits = classifier(images.to(device))
-        optimizer.zero_grad()
-        cross_entropy(logits, targets.to(device)).backward()
-        optimizer.step()
-        schedule.step()
+    with progress_bar("training the classifier of the metrics", steps, MofNCompleteColumn()) as bar:
+        for _ in range(steps):
+            batch = train[torch.randint(len(train), (BATCH,), generator=generator)]
+            images, targets = data.examples(index[batch, 0], rotations)
+            _, logits = classifier(images.to(device))
+            optimizer.zero_grad()
+            cross_entropy(logits, targets.to(device)).backward()
+            optimizer.step()
+            schedule.step()
+            bar.advance(bar.task_ids[0])
     classifier.eval()
-    accuracy = {"accuracy": correct(classifier, data, index[test, 0], device).double().mean().item()}
+    right = correct(classifier, data, index[test, 0], device)
+    targets = torch.cat([data.examples(some)[1] for some in index[test, 0].split(BATCH)])
+    accuracy = {"accuracy": right.double().mean().item(), "at_chance": float(is_at_chance(right, targets))}
     unknown = ~torch.isin(groups, groups[train, 0]).any(1)
     if data.by_channel and unknown.any():
         by_channel = correct(classifier, data, index[unknown].flatten(), device).view(-1, data.inputs_per_image)
@@ -206,8 +213,9 @@ class DatasetClassifier(Plugin):
 
     The classifier learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at
     most 60,000 random images. A tenth of them, without copies of training images, is the test set. The accuracy on the
-    test set is logged with the metrics. With `by_channel`, each channel is classified separately. The accuracy on whole
-    images is then logged too. It is computed from images whose channels are all absent from the training set.
+    test set is logged with the metrics. If it is at chance, there are no metrics of classes. With `by_channel`, each
+    channel is classified separately. The accuracy on whole images is then logged too. It is computed from images whose
+    channels are all absent from the training set.
 
     Source: the practice of Lucic 2018 and Binkowski 2018 for MNIST, whose digits Inception was not trained on.
 
@@ -262,6 +270,9 @@ class DatasetClassifier(Plugin):
         }
         if "whole" in accuracy:
             facts["classifier accuracy, whole label"] = round(accuracy["whole"], 4)
+        if accuracy["at_chance"]:
+            facts["classes"] = "accuracy at chance: no class metrics"
+            return Extractor(facts, lambda images: Features(extract(images).values))
         return Extractor(facts, extract, dataset.class_names)
 
     def data(self, dataset: Dataset) -> ClassifierData:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from gankit import Comparison, Plugin, Settings, hookimpl
-from gankit_plugins.metric.neighbours import neighbours_in
+from gankit_plugins.metric.neighbours import neighbours_in, real_images_are_copies
 
 
 class DensityCoverage(Plugin):
@@ -30,9 +30,11 @@ class DensityCoverage(Plugin):
     config: Config
 
     @hookimpl
-    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         k = min(self.config.k, len(comparison.real.images) - 1)
         neighbours = neighbours_in(comparison, k)
+        if real_images_are_copies(neighbours):
+            return None
         # Naeem 2020: density is equation 3, coverage is equation 4.
         density = neighbours.num_pairs[k - 1].double() / (k * len(comparison.fake.images))
         coverage = (neighbours.nonempty_order <= k).double().mean()

@@ -42,10 +42,15 @@ def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
 
 
 def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Frechet distance between features (N, F) and (M, F), computed with the smaller matrices."""
+    """Return the Frechet distance between features (N, F) and (M, F), computed with the smaller matrices.
+
+    Rounding may make the distance of equal features slightly negative. It is then 0.
+    """
     if min(len(a), len(b)) < a.shape[1]:
-        return frechet_distance_by_svd(a, b)
-    return frechet_distance(*mean_and_covariance(a), *mean_and_covariance(b))
+        distance = frechet_distance_by_svd(a, b)
+    else:
+        distance = frechet_distance(*mean_and_covariance(a), *mean_and_covariance(b))
+    return distance.clamp(min=0)
 
 
 class FrechetDistance(Plugin):

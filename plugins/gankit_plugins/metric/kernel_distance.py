@@ -39,7 +39,7 @@ class KernelDistance(Plugin):
 
     Source: Binkowski 2018, section 4: the unbiased estimate with a cubic kernel, averaged over blocks of images. With
     the extractor `inception` it is the KID. Unlike the Frechet distance, its expectation does not depend on the number
-    of images.
+    of images. The estimate for nearly equal distributions may be negative; its value is then 0.
 
     When to use: with few images.
     When not: to compare with papers that report the FID only.
@@ -59,7 +59,7 @@ class KernelDistance(Plugin):
         block = min(self.config.block, len(real), len(fake))
         pairs = zip(real.split(block), fake.split(block), strict=False)
         estimates = [squared_mmd(x, y) for x, y in pairs if len(x) == len(y) == block]
-        return {self.name: torch.stack(estimates).mean().item()}
+        return {self.name: max(0.0, torch.stack(estimates).mean().item())}
 
 
 class Kid(KernelDistance):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gankit import Comparison, Plugin, hookimpl
@@ -47,8 +46,11 @@ class Memorisation(Plugin):
     kind = "metric"
 
     @hookimpl
-    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         fake_to_real, real_to_real = nearest_distances(comparison)
-        ratio = fake_to_real.median() / real_to_real.median().clamp(min=torch.finfo(torch.float32).tiny)
+        if not (typical := real_to_real.median()):
+            # At least half of the real images are copies of other ones, so the ratio has no meaning.
+            return None
+        ratio = fake_to_real.median() / typical
         near_copies = (fake_to_real <= real_to_real.quantile(NEAR_COPY_QUANTILE)).double().mean()
         return {"nearest_ratio": ratio.item(), "near_copies": near_copies.item()}

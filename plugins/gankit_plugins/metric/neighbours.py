@@ -116,3 +116,11 @@ def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
     max_order = max(k, DEFAULT_MAX_ORDER)
     real, fake = comparison.real_features.values, comparison.fake_features.values
     return comparison.cached(("neighbours", max_order), lambda: neighbours(real, fake, max_order))
+
+
+def real_images_are_copies(neighbours: Neighbours) -> bool:
+    """Return True if at least half of the real images equal another one. Metrics of neighbours then have no meaning.
+
+    The nearest-neighbour balls of these images have radius 0, so they contain no generated image.
+    """
+    return neighbours.real_to_real.median().item() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from gankit import Comparison, Plugin, Settings, hookimpl
-from gankit_plugins.metric.neighbours import neighbours_in
+from gankit_plugins.metric.neighbours import neighbours_in, real_images_are_copies
 
 
 class PrecisionRecall(Plugin):
@@ -27,9 +27,11 @@ class PrecisionRecall(Plugin):
     config: Config
 
     @hookimpl
-    def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
+    def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         k = min(self.config.k, len(comparison.real.images) - 1, len(comparison.fake.images) - 1)
         neighbours = neighbours_in(comparison, k)
+        if real_images_are_copies(neighbours):
+            return None
         # Precision is the proportion of generated images in balls of real images. Recall is the proportion of real
         # images in balls of generated images (equations 1 and 2).
         precision = (neighbours.fake_in_real <= k).double().mean()

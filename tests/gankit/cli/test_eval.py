@@ -89,6 +89,12 @@ def test_settings_of_metrics_are_printed(gankit, ring):
     assert any(line.split() == ["precision", "precision_recall.k", "5"] for line in answer.out.splitlines())
 
 
+def test_points_without_a_choice_have_the_metrics_of_their_data(gankit, ring):
+    answer = gankit("eval", "ring")
+    assert answer.code == 0, answer.err
+    assert [line.split()[0] for line in answer.out.splitlines()[:3]] == ["modes", "good", "protocol:"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -96,7 +102,7 @@ def test_settings_of_metrics_are_printed(gankit, ring):
         (["ring", "--count", "1"], "--count"),
         (["ring", "--extractor", "pixls"], "extractor.use: no extractor called 'pixls' is installed; did you mean"),
         (["ring", "--extractor", "pixels", "evaluation.cuont=3"], "did you mean 'count'"),
-        (["ring"], "the data are points"),
+        (["ring", "--extractor", "bundled"], "the data are points"),
         (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: not applicable to images without classes"),
         (["ring", "extractr.x=1", "count=3"], "extractr: unknown key; did you mean 'extractor'?"),
         (["ring", "count=3"], "count: unknown key; did you mean 'evaluation.count'?"),

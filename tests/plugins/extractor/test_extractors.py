@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import Dataset, InputError
+from gankit import Dataset, Extractor, Features, InputError
 from gankit_plugins.extractor import inception
 from gankit_plugins.extractor.classifier import (
     ClassifierData,
@@ -136,7 +136,7 @@ def test_large_datasets_are_sampled_at_random(monkeypatch):
 
     def untrained(data, rows, *_):
         samples.append(rows)
-        return SmallClassifier(1, 9, 3), {"accuracy": 0.5}
+        return SmallClassifier(1, 9, 3), {"accuracy": 0.5, "at_chance": 0.0}
 
     monkeypatch.setattr("gankit_plugins.extractor.classifier.train_classifier", untrained)
     monkeypatch.setattr("gankit_plugins.extractor.classifier.MAX_IMAGES", 60)
@@ -148,6 +148,15 @@ def test_large_datasets_are_sampled_at_random(monkeypatch):
         assert len(rows.unique()) == 60
         assert labels[order][rows].bincount().min() > 10
     assert not torch.equal(*samples)
+
+
+def test_a_classifier_at_chance_has_no_classes():
+    images, labels = brightness_classes()
+    noise = torch.randint(0, 255, images.shape, generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    extractor = DatasetClassifier(DatasetClassifier.Config(steps=3)).build_extractor(dataset(noise, labels), CPU)
+    assert extractor.class_names == ()
+    assert extractor(noise[:4]).logits is None
+    assert extractor.facts["classes"] == "accuracy at chance: no class metrics"
 
 
 def test_a_classifier_is_trained_once_and_cached(monkeypatch):
@@ -327,3 +336,9 @@ def test_the_default_file_in_the_cache_is_checked(cache, monkeypatch):
         build()
     monkeypatch.setattr(inception, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
     assert build().facts["extractor"] == f"inception {inception.SHA256[:12]}"
+
+
+def test_a_wrong_number_of_rows_is_refused():
+    extractor = Extractor({"extractor": "short"}, lambda images: Features(torch.zeros(len(images) - 1, 3)))
+    with pytest.raises(InputError, match="short returns features of 3 images for 4 images"):
+        extractor(torch.zeros(4, 1, 8, 8, dtype=torch.uint8))

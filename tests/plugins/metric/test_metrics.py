@@ -352,3 +352,29 @@ def test_separate_logits_are_computed_on_demand():
     for _ in range(2):
         assert computed(pair, InceptionScore)["inception_score"] >= 1
     logits.assert_called_once()
+
+
+# Values without a meaning
+
+
+def same_features(features):
+    images = torch.arange(len(features)).to(torch.uint8).view(-1, 1, 1, 1)
+    lookup = Extractor({"extractor": "lookup"}, lambda x: Features(features[x.flatten().long()]))
+    return Comparison(Samples(images), Samples(images), lookup, {})
+
+
+@pytest.mark.parametrize("count", [40, 200])
+def test_distances_of_equal_images_are_not_negative(count):
+    comparison = same_features(cloud(count, 64, seed=1).float())
+    for metric in (FrechetDistance(FrechetDistance.Config()), KernelDistance(KernelDistance.Config(block=count))):
+        value = metric.compute_metrics(comparison)[metric.name]
+        assert 0 <= value < 1e-3
+
+
+def test_neighbours_of_copies_have_no_metrics():
+    distinct = cloud(10, 4, seed=2).float()
+    comparison = same_features(distinct[torch.arange(40) % 10])
+    for plugin in (PrecisionRecall, DensityCoverage, Memorisation):
+        assert plugin(plugin.Config()).compute_metrics(comparison) is None
+    few = torch.cat([cloud(30, 4, seed=3).float(), distinct[:1].expand(10, -1)])
+    assert PrecisionRecall(PrecisionRecall.Config()).compute_metrics(same_features(few))["precision"] == 1

@@ -1,4 +1,4 @@
-"""Progress bar for downloading files and decoding images."""
+"""Progress bar for long work of plugins, such as downloads, decoding and the training of a classifier."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 
 def progress_bar(description: str, total: int | None, counter: ProgressColumn) -> Progress:
-    """Return a progress bar with one task. It is visible only if stderr is a terminal."""
+    """Return a progress bar with one task. It is visible only if stderr is a terminal.
+
+    Use it as a context manager, and call `bar.advance(bar.task_ids[0])` after each unit of work.
+
+    Args:
+        description: text before the bar.
+        total: number of units of work, or None if it is unknown.
+        counter: column after the bar, such as `rich.progress.MofNCompleteColumn()`.
+    """
     columns = TextColumn("{task.description}", markup=False), BarColumn(), counter, TimeRemainingColumn()
     # Use isatty, because rich treats a pipe as a terminal if FORCE_COLOR is set.
     progress = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())

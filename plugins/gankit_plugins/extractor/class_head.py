@@ -1,0 +1,51 @@
+"""Linear classifier on features: classes of the dataset for an extractor that was trained on other images."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+SHRINKAGE = 0.01
+"""Share of the identity matrix in the covariance, relative to its mean variance. It keeps the covariance invertible."""
+
+
+def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Return the weight (K, F) and the bias (K,) of linear discriminant analysis with K classes.
+
+    All classes have the same covariance and the same prior probability. A class without features gets a bias of minus
+    infinity.
+
+    Args:
+        features: features (N, F).
+        labels: class of each feature vector, (N,).
+        classes: K.
+
+    Source:
+        Fisher 1936; Hastie 2009, equation 4.10.
+    """
+    features = features.double()
+    counts = labels.bincount(minlength=classes)
+    means = torch.zeros(classes, features.shape[1], dtype=torch.float64).index_add_(0, labels, features)
+    means /= counts.clamp(min=1)[:, None]
+    within = features - means[labels]
+    covariance = within.T @ within / max(1, len(features) - int((counts > 0).sum()))
+    F = len(covariance)
+    covariance += (SHRINKAGE * covariance.trace() / F + 1e-12) * torch.eye(F, dtype=torch.float64)
+    weight = torch.linalg.solve(covariance, means.T).T
+    bias = -(weight * means).sum(1) / 2
+    return weight, bias.masked_fill(counts == 0, -torch.inf)
+
+
+def is_at_chance(correct: Tensor, labels: Tensor) -> bool:
+    """Return True if an accuracy is not significantly above that of always predicting the commonest class.
+
+    The limit is two standard deviations of the accuracy of that prediction.
+
+    Args:
+        correct: for each test image, True if its predicted class is correct, (N,).
+        labels: classes of the test images, (N,).
+    """
+    chance = labels.bincount().max().item() / len(labels)
+    return correct.double().mean().item() <= chance + 2 * math.sqrt(chance * (1 - chance) / len(labels))
