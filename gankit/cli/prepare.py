@@ -51,7 +51,9 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
         bar.update(task, total=count)
     shape = f"{dataset.channels}x{dataset.resolution}x{dataset.resolution}"
     classes = plural(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"
-    click.echo(f"{plural(count, 'image')} of {shape}, {classes}, {out.stat().st_size / 1e6:.1f} MB: {out}")
+    size = f"{out.stat().st_size / 1e6:.1f} MB"
+    contents = f"; from {dataset.contents}" if dataset.contents else ""
+    click.echo(f"{plural(count, 'image')} of {shape}, {classes}, {size}: {out}{contents}")
 
 
 def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:

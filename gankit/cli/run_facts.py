@@ -15,14 +15,18 @@ NAMES_SHOWN = 10
 
 
 def describe_images(run: TrainingRun) -> str:
-    """Return the image shape and the classes of a run as text: `1x28x28, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9`."""
+    """Return the image shape, the classes and the contents of a run's data as text.
+
+    Example: `1x28x28, 3 classes: 0, 1, 2; 300 images of 301 files (others: 1 .txt)`.
+    """
     data = run.dataset
     shape = f"{data.channels}x{data.resolution}x{data.resolution}"
     names = data.class_names
+    contents = f"; {data.contents}" if data.contents else ""
     if not names:
-        return f"{shape}, no classes"
+        return f"{shape}, no classes{contents}"
     more = ", ..." if len(names) > NAMES_SHOWN else ""
-    return f"{shape}, {plural(len(names), 'class', 'classes')}: {', '.join(names[:NAMES_SHOWN])}{more}"
+    return f"{shape}, {plural(len(names), 'class', 'classes')}: {', '.join(names[:NAMES_SHOWN])}{more}{contents}"
 
 
 def describe_parameters(network: nn.Module) -> str:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gankit.errors import InputError
+from gankit.formatting import plural
 from gankit.plugin.dataset import Dataset
 from gankit.storage.atomic_io import TEMPORARY, disk_errors
 from gankit.version import __version__
@@ -58,10 +59,10 @@ def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], 
     card |= {"source": source, "note": dataset.note}
     if dataset.stream is not None:
         assert dataset.at_most is not None, "a stream goes with at_most"
-        chunks: Chunks = dataset.stream()
+        chunks: Chunks = dataset.read_chunks()
         at_most = dataset.at_most
     else:
-        images, labels = dataset.load()
+        images, labels = dataset.read()
         chunks, at_most = _in_chunks(images, labels), len(images)
     return write_prepared(out, chunks, at_most, (dataset.channels, dataset.resolution), card, progress)
 
@@ -106,8 +107,6 @@ def write_prepared(
             for images, chunk_labels in chunks:
                 if images.dtype != torch.uint8:
                     raise InputError(f"{card['source']}: the data are not images, and need no preparing")
-                assert images.shape[1:] == (shape[0], shape[1], shape[1]), "chunks must have the shape of the dataset"
-                assert (chunk_labels is not None) == bool(classes), "labels and classes must come together"
                 assert count + len(images) <= at_most, "there are more images than at_most"
                 with disk_errors(path):
                     file.write(images.contiguous().numpy().data)
@@ -158,7 +157,7 @@ def read_prepared(path: Path) -> Dataset:
     names: list[str] = card.get("class_names", [])
     if not _consistent(shapes, names):
         raise InputError(f"{path} is damaged: its header is inconsistent; prepare it again")
-    _, (_, channels, resolution, _) = shapes["images"]
+    _, (count, channels, resolution, _) = shapes["images"]
 
     def load() -> tuple[Tensor, Tensor | None]:
         try:
@@ -170,7 +169,8 @@ def read_prepared(path: Path) -> Dataset:
             raise InputError(f"{path} is damaged: it has labels without a class; prepare it again")
         return tensors["images"], labels
 
-    return Dataset(channels, resolution, tuple(names), load, note=str(card.get("note", "")))
+    note, contents = str(card.get("note", "")), plural(count, "image")
+    return Dataset(channels, resolution, tuple(names), load, note=note, contents=contents)
 
 
 @contextmanager

@@ -187,7 +187,7 @@ def with_features(
     `dataset` must come from `loaded_once`, so that its images are not read again. The features of the whole dataset are
     computed at first use, inside the context manager `one_time_work`.
     """
-    images, labels = dataset.load()
+    images, labels = dataset.read()
 
     @cache
     def dataset_features() -> Features:

@@ -82,7 +82,7 @@ def evaluate(
 
     with recipe_errors(str(target), "data"):
         dataset = loaded_once(hooks.one("load_data", Spec()))
-    real = select(*dataset.load(), settings.count, settings.seed, dataset.class_names)
+    real = select(*dataset.read(), settings.count, settings.seed, dataset.class_names)
     if sampler is None and real.images.is_floating_point():
         name = components["data"].plugin_class.name
         raise InputError(f"{target}: holds images, and {name} has points; name images with --against")
@@ -298,7 +298,7 @@ def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
     _, hooks = build_plugins(parser.components_at(["data"]), str(target))
     with recipe_errors(str(target), "data"):
         images: Dataset = hooks.one("load_data", Spec())
-        return images.load()[0], images.note
+        return images.read()[0], images.note
 
 
 def shape(samples: Samples) -> str:

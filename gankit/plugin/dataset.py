@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
+import torch
 from torch import Tensor
+
+from gankit.errors import InputError
+from gankit.formatting import plural
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,56 @@ class Dataset:
 
     note: str = ""
     """Text that says how the source images were processed, such as cropping. `gankit prepare` stores it in its file."""
+
+    contents: str = ""
+    """Text about the number of images and the files that are not used. Commands show it beside the image size."""
+
+    def read(self) -> tuple[Tensor, Tensor | None]:
+        """Load the images and labels, and check that they match the description.
+
+        Raises:
+            InputError: they do not match, or a file cannot be used.
+        """
+        return checked(self, *self.load())
+
+    def read_chunks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the images and labels of `stream` in chunks, and check each chunk as `read` does."""
+        assert self.stream is not None, "the dataset has no stream"
+        for images, labels in self.stream():
+            yield checked(self, images, labels)
+
+
+def checked(dataset: Dataset, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return images and labels unchanged if they match the description of their dataset.
+
+    Raises:
+        InputError: shape, data type, values or labels differ from the description.
+    """
+    described = (dataset.channels, dataset.resolution, dataset.resolution)
+    if images.shape[1:] != described:
+        raise _mismatch(f"the images have shape {tuple(images.shape)}", f"(N, {', '.join(map(str, described))})")
+    if not len(images):
+        raise InputError("the data plugin has loaded no images")
+    if images.dtype != torch.uint8:
+        if not images.is_floating_point():
+            raise _mismatch(f"the images are {images.dtype}", "uint8, or floating point from -1 to 1")
+        low, high = images.min().item(), images.max().item()
+        if not -1 <= low <= high <= 1:
+            raise _mismatch(f"the images have values from {low:g} to {high:g}", "floating point from -1 to 1")
+    if (labels is None) == bool(dataset.class_names):
+        described_labels = plural(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"
+        raise _mismatch("there are no labels" if labels is None else "there are labels", described_labels)
+    if labels is not None:
+        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+            raise _mismatch(f"the labels are {labels.dtype} of shape {tuple(labels.shape)}", f"int64 ({len(images)},)")
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0 or highest >= len(dataset.class_names):
+            raise _mismatch(f"the labels are from {lowest} to {highest}", f"from 0 to {len(dataset.class_names) - 1}")
+    return images, labels
+
+
+def _mismatch(found: str, described: str) -> InputError:
+    return InputError(f"{found}, but the data plugin describes them as {described}")
 
 
 def loaded_once(dataset: Dataset) -> Dataset:

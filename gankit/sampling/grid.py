@@ -19,19 +19,29 @@ from gankit.sampling.sampler import Sampler
 
 Names = tuple[str, ...]
 
+MAX_ROWS = 20
+"""Maximum number of classes that a grid always shows. Each class is a row."""
+
 
 def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) -> tuple[int, int, Tensor | None, Names]:
     """Return the number of images, number of columns, labels and row names for a grid of about `count` images.
 
-    For a conditional generator, each row shows one class and has at least one image. With `class_index`, or for an
-    unconditional generator, the grid is almost square and has no row names.
+    For a conditional generator, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
+    classes, the grid is almost square and shows evenly spaced classes from the first to the last. With `class_index`,
+    or for an unconditional generator, the grid is almost square and has no row names.
     """
     classes = len(sampler.class_names)
     if not classes or class_index is not None:
         return count, max(1, round(count**0.5)), sampler.labels(count, class_index), ()
-    columns = max(1, count // classes)
-    labels = torch.arange(classes).repeat_interleave(columns)
-    return columns * classes, columns, labels, sampler.class_names
+    shown = some_classes(classes, classes if classes <= MAX_ROWS else min(classes, max(1, round(count**0.5))))
+    columns = max(1, count // len(shown))
+    names = tuple(sampler.class_names[label] for label in shown.tolist())
+    return columns * len(shown), columns, shown.repeat_interleave(columns), names
+
+
+def some_classes(classes: int, count: int) -> Tensor:
+    """Return `count` class indices, evenly spaced from the first to the last class."""
+    return torch.linspace(0, classes - 1, count, dtype=torch.float64).round().long()
 
 
 def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:

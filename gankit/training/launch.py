@@ -15,6 +15,7 @@ import torch
 
 from gankit.errors import GankitError, InputError
 from gankit.evaluation.evaluator import Evaluator
+from gankit.formatting import plural
 from gankit.recipe.diff import flattened
 from gankit.recipe.recipe import Recipe
 from gankit.recipe.toml import overrides_from_here, read_toml
@@ -40,6 +41,9 @@ from gankit.training.resume_checks import (
 )
 from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
+
+IMBALANCE = 10
+"""Ratio of the sizes of two classes from which a warning recommends balanced batches."""
 
 
 def start(
@@ -132,14 +136,31 @@ def _new_run(
     for sentence in run.warnings:
         reporter.warned(sentence)
     evaluator = _load_data(run, reporter)
-    assert run.batches is not None
-    images, batch = run.batches.size, recipe.train.batch_size
-    if images < batch:
-        reporter.warned(
-            f"data: there are {images} images, and train.batch_size = {batch}, so each of them is several times in a "
-            "batch; D memorises them soon, and G learns to copy them"
-        )
+    for sentence in data_warnings(run):
+        reporter.warned(sentence)
     return run, evaluator
+
+
+def data_warnings(run: TrainingRun) -> list[str]:
+    """Return warnings about the data of a run: fewer images than a batch has, and classes of very unequal size."""
+    assert run.batches is not None, "load_data comes first"
+    images, train, counts = run.batches.size, run.recipe.train, run.class_counts
+    warnings = []
+    if images < train.batch_size:
+        warnings.append(
+            f"data: there are {images} images, and train.batch_size = {train.batch_size}, so each of them is several "
+            "times in a batch; D memorises them soon, and G learns to copy them"
+        )
+    if run.spec.conditional and not train.class_balanced and max(counts) >= IMBALANCE * min(counts):
+        rare, common = (
+            f"{run.spec.class_names[counts.index(count)]} has {plural(count, 'image')}"
+            for count in (min(counts), max(counts))
+        )
+        warnings.append(
+            f"data: class {rare}, and class {common}, so G learns little about rare classes; the usual advice is "
+            f"train.class_balanced = true, with a batch size that is a multiple of {len(counts)}"
+        )
+    return warnings
 
 
 def _load_data(run: TrainingRun, reporter: Reporter) -> Evaluator | None:

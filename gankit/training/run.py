@@ -87,6 +87,9 @@ class TrainingRun(Run):
     data_record: DataRecord
     """Facts about the data, set by `load_data`. Checkpoints contain it."""
 
+    class_counts: list[int]
+    """Number of images of each class, set by `load_data`. Empty if the images have no classes."""
+
     def __init__(
         self,
         recipe: Recipe,
@@ -123,7 +126,8 @@ class TrainingRun(Run):
 
     def load_data(self) -> None:
         """Read the real images, and create `batches`, the source of their batches."""
-        images, labels = self.dataset.load()
+        with recipe_errors(self.recipe.source, "data"):
+            images, labels = self.dataset.read()
         train = self.recipe.train
         self.batches = make_batch_source(
             images,
@@ -135,6 +139,7 @@ class TrainingRun(Run):
             ranks=self.ranks,
         )
         self.data_record = data_record(images, labels, self.dataset.class_names)
+        self.class_counts = [] if labels is None else labels.bincount(minlength=self.spec.classes).tolist()
 
     def build_extractor(self) -> Extractor:
         """Build the recipe's feature extractor for metrics. Raise RecipeError if its file or package is missing."""

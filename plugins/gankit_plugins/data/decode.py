@@ -14,9 +14,11 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from PIL import Image, ImageOps
+
+from gankit_plugins.data.brightness import ImageError, eight_bits, file_values, largest_value
 
 NOTE = "upright by EXIF, centre square, over white, Lanczos"
 """Short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
@@ -26,9 +28,6 @@ MAX_PIXELS = 178_956_970
 
 MAX_BYTES = 1 << 30
 """Largest accepted size of an image file, in bytes. For a file in a zip file, this is the uncompressed size."""
-
-SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's names of the image modes for 16-bit values. Mode `I` has 32 bits, but also holds 16-bit values."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """Pillow's names of the accepted file formats.
@@ -40,8 +39,12 @@ ImageFile = str | bytes
 """Path of an image file (str), or its content (bytes)."""
 
 
-class ImageError(Exception):
-    """Error for an image file that cannot be used, such as a damaged file."""
+class Decoded(NamedTuple):
+    """Pixels of a decoded image, (channels, resolution, resolution), and a fact about the file."""
+
+    pixels: bytes
+    peak: int | None
+    """Largest value of an image with 16-bit values. None for all other images."""
 
 
 def check_size(size: int) -> None:
@@ -50,22 +53,23 @@ def check_size(size: int) -> None:
         raise ImageError(f"the file has {size} bytes; at most {MAX_BYTES} are read")
 
 
-def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
-    """Decode the content of an image file. Return the pixels as bytes of shape (channels, resolution, resolution).
+def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Decoded:
+    """Decode the content of an image file to a square.
 
     The image is rotated according to its EXIF data, and its largest centred square is cropped. Transparent areas become
     white. The square is resized with Pillow's Lanczos filter, which is antialiased when it shrinks an image. Smaller
     images are enlarged. 16-bit values are divided by 257 to get 8 bits. Colours are converted to grey by ITU-R BT.601.
-    Only the first frame of an animation is used.
+    Only the first frame of an animation is used. Colour profiles are ignored.
 
     Raises:
-        ImageError: the file is not an image, is damaged or too large, or has floating-point pixels.
+        ImageError: the file is not an image, is damaged or too large, or its values have no known range.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
+            values = file_values(image, data)
             # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Both sides stay at least 2 * resolution.
             scale = 2 * resolution / min(width, height)
             image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
@@ -74,7 +78,8 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
             side = min(width, height)
             left, top = (width - side) // 2, (height - side) // 2
             square = upright.crop((left, top, left + side, top + side))
-            pixels = _eight_bits(square, "L" if channels == 1 else "RGB")
+            peak = largest_value(square) if values.sixteen_bits else None
+            pixels = eight_bits(square, values, "L" if channels == 1 else "RGB")
             pixels = pixels.resize((resolution, resolution), Image.Resampling.LANCZOS)
     except ImageError:
         raise
@@ -84,7 +89,7 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> bytes:
         raise ImageError("not an image, or not of a supported format") from None
     except Exception as error:  # for damaged files, Pillow raises exceptions of many types
         raise ImageError(" ".join(str(error).split()) or type(error).__name__) from error
-    return b"".join(band.tobytes() for band in pixels.split())
+    return Decoded(b"".join(band.tobytes() for band in pixels.split()), peak)
 
 
 @cache
@@ -92,20 +97,6 @@ def _formats() -> list[str]:
     """Return the names of the accepted file formats that the installed Pillow can read."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
-
-
-def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F":
-        raise ImageError("the pixels are floating-point numbers of an unknown range")
-    if image.mode in SIXTEEN_BITS:
-        # Add 0.5 to round to the nearest integer, because the conversion to mode L truncates.
-        return image.convert("I").convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L").convert(mode)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(mode)
-    if image.mode == "LAB":  # Pillow can convert LAB only to RGB
-        image = image.convert("RGB")
-    return image.convert(mode)
 
 
 # Functions for worker processes. `decode_batch` also runs in the parent process if there is only one batch.
@@ -131,8 +122,8 @@ def _exit_with_parent() -> None:
 
 def decode_batch(
     files: Sequence[ImageFile | ImageError], resolution: int, channels: Literal[1, 3]
-) -> list[bytes | ImageError]:
-    """Decode several files. Return the pixels of each file, or an error if the file cannot be used."""
+) -> list[Decoded | ImageError]:
+    """Decode several files. Return each decoded image, or an error if the file cannot be used."""
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -140,7 +131,7 @@ def decode_batch(
         return [_decode_or_error(file, resolution, channels) for file in files]
 
 
-def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Literal[1, 3]) -> bytes | ImageError:
+def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Literal[1, 3]) -> Decoded | ImageError:
     if isinstance(file, ImageError):
         return file
     try:

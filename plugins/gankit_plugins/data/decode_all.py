@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from gankit import GankitError
-from gankit_plugins.data.decode import ImageError, ImageFile, decode_batch, start_worker
+from gankit_plugins.data.brightness import ImageError
+from gankit_plugins.data.decode import Decoded, ImageFile, decode_batch, start_worker
 
 BATCH = 32
 """Largest number of files in a batch. One worker process decodes a batch. Smaller batches have more overhead."""
@@ -31,8 +32,8 @@ BATCH_BYTES = 1 << 20
 AHEAD = 3
 """Number of batches per CPU core that are decoded in advance, before the caller needs them."""
 
-DecodedFile = tuple[str, Tensor | ImageError]
-"""Name of a file with its image (channels, resolution, resolution) uint8, or with an error if it is unusable."""
+DecodedFile = tuple[str, Tensor | ImageError, int | None]
+"""Name of a file, its image (channels, resolution, resolution) uint8 or an error, and the peak of 16-bit values."""
 
 
 def decode_all(
@@ -47,14 +48,14 @@ def decode_all(
         GankitError: a worker process cannot be started, or has died.
     """
 
-    def tensors(names: Iterable[str], decoded: list[bytes | ImageError]) -> Iterator[DecodedFile]:
-        for name, pixels in zip(names, decoded, strict=True):
-            if isinstance(pixels, ImageError):
-                yield name, pixels
+    def tensors(names: Iterable[str], decoded: list[Decoded | ImageError]) -> Iterator[DecodedFile]:
+        for name, result in zip(names, decoded, strict=True):
+            if isinstance(result, ImageError):
+                yield name, result, None
             else:
                 # Copy the pixels to a bytearray, which is writable. PyTorch gives a warning for read-only `bytes`.
-                image = torch.frombuffer(bytearray(pixels), dtype=torch.uint8)
-                yield name, image.view(channels, resolution, resolution)
+                image = torch.frombuffer(bytearray(result.pixels), dtype=torch.uint8)
+                yield name, image.view(channels, resolution, resolution), result.peak
 
     batches = split_into_batches(names, open_file, channels * resolution**2)
     first = list(islice(batches, 2))
@@ -66,7 +67,7 @@ def decode_all(
     # Spawn the processes, because forked ones would inherit torch's memory and the locks that its threads hold.
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(ctypes.c_bool, False)
-    pending: deque[tuple[list[str], Future[list[bytes | ImageError]]]] = deque()
+    pending: deque[tuple[list[str], Future[list[Decoded | ImageError]]]] = deque()
     # Create the pool in this context, because creating it already starts a process: multiprocessing's resource tracker.
     with starting_processes():
         pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from heapq import nsmallest
 from pathlib import Path
 
 from gankit import InputError
-from gankit_plugins.data.decode import ImageError, check_size
+from gankit_plugins.data.brightness import ImageError
+from gankit_plugins.data.decode import check_size
 
 EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
 """Extensions of image files, in lower case. Files with other extensions are ignored."""
 
 SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS.split())
+
+UTF8_FLAG = 0x800
+"""Flag of a zip entry whose name is UTF-8."""
 
 NAMES_IN_MEMORY = 1_000_000
 """Maximum number of file names of a folder that are in memory at the same time."""
@@ -29,12 +35,25 @@ class Folder:
 
     top: Path
 
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Number of files that are not images, by extension. `names` counts them."""
+
     def names(self) -> Iterator[str]:
-        """Return the paths of all image files relative to `top`, sorted. Hidden files are left out.
+        """Yield the paths of all image files relative to `top`, sorted. Hidden files are left out.
 
         Each call reads the folder again.
         """
-        return self._below(self.top, "", ())
+        self.passed_over.clear()
+        yield from self._below(self.top, "", ())
+
+    def subfolders(self, prefix: str) -> set[str]:
+        """Return the names of the folders directly below the folder `prefix`, which is empty or ends in a slash."""
+        return {name[:-1] for name in _entries(self.top / prefix) if name.endswith("/")}
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file that is not an image, or None if it does not exist."""
+        path = self.top / name
+        return path.read_bytes() if path.is_file() else None
 
     def open(self, name: str) -> str:
         """Return the path of a file. `name` is its path relative to `top`."""
@@ -48,12 +67,14 @@ class Folder:
         for name in sorted_names(lambda: _entries(folder)):
             if name.endswith("/"):
                 yield from self._below(folder / name, prefix + name, (*parents, real))
-            else:
+            elif is_image(name):
                 yield prefix + name
+            else:
+                self.passed_over[extension_of(name)] += 1
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Yield the names of the image files and subfolders in a folder. Hidden files and folders are left out.
+    """Yield the names of the files and subfolders in a folder. Hidden files and folders are left out.
 
     The names of subfolders end in a slash, so that sorting the names also sorts the paths of the files.
     """
@@ -63,7 +84,7 @@ def _entries(folder: Path) -> Iterator[str]:
                 continue
             if entry.is_dir():
                 yield f"{entry.name}/"
-            elif is_image(entry.name) and entry.is_file():
+            elif entry.is_file():
                 yield entry.name
 
 
@@ -84,7 +105,7 @@ def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 
 class Zip:
-    """Image files in a zip file, without hidden files. If all files are in one top-level folder, their names omit it.
+    """Image files in a zip file, without hidden files.
 
     Args:
         archive: zip file, open for reading.
@@ -92,19 +113,34 @@ class Zip:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive
-        self.entries = {
-            info.filename: info
-            for info in archive.infolist()
-            if is_image(info.filename)
-            and not any(part.startswith(".") or part == "__MACOSX" for part in info.filename.split("/"))
-        }
-        tops = {name.partition("/")[0] if "/" in name else None for name in self.entries}
-        if len(tops) == 1 and None not in tops:
-            self.entries = {name.partition("/")[2]: info for name, info in self.entries.items()}
+        self.passed_over: Counter[str] = Counter()
+        self.entries: dict[str, zipfile.ZipInfo] = {}
+        self.folders: set[str] = set()
+        self.others: dict[str, zipfile.ZipInfo] = {}
+        for info in archive.infolist():
+            name = _name_in_zip(info)
+            if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+                continue
+            if name.endswith("/"):
+                self.folders.add(name)
+            elif is_image(name):
+                self.entries[name] = info
+            else:
+                self.others[name] = info
+                self.passed_over[extension_of(name)] += 1
 
     def names(self) -> Iterator[str]:
         """Return the names of all image files, sorted. Hidden files are left out."""
         return iter(sorted(self.entries))
+
+    def subfolders(self, prefix: str) -> set[str]:
+        """Return the names of the folders directly below the folder `prefix`, which is empty or ends in a slash."""
+        below = (name.removeprefix(prefix) for name in (*self.folders, *self.entries) if name.startswith(prefix))
+        return {name.partition("/")[0] for name in below if "/" in name}
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file that is not an image, or None if it does not exist."""
+        return self.archive.read(self.others[name]) if name in self.others else None
 
     def open(self, name: str) -> bytes:
         """Return the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
@@ -140,41 +176,22 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
         raise InputError(f"path: {error.filename or path} cannot be read: {error.strerror or error}") from error
 
 
-def list_classes(names: Iterable[str], classes: bool | None, path: Path) -> tuple[int, dict[str, int]]:
-    """Return the number of image files, and a dictionary that maps each class folder to its label.
-
-    Each top-level folder is a class. All files in this folder and its subfolders belong to the class. Without classes,
-    the dictionary is empty.
-
-    Args:
-        names: paths of the files relative to the top.
-        classes: True if folders are image classes, False if not. None means True if there are folders.
-        path: path of the folder or zip file, for error messages.
-
-    Raises:
-        InputError: there are no files, or there are class folders and a file is outside of them.
-    """
-    count, loose = 0, ""
-    folders: set[str] = set()
-    for name in names:
-        count += 1
-        folder, slash, _ = name.partition("/")
-        if slash:
-            folders.add(folder)
-        else:
-            loose = loose or name
-    if not count:
-        raise InputError(f"path: {path} contains no images; the extensions are {EXTENSIONS.replace(' ', ', ')}")
-    if classes is False or (classes is None and not folders):
-        return count, {}
-    if loose:
-        raise InputError(
-            f"path: {path}: {loose} is not in the folder of a class; move all images into such folders, or set "
-            "`classes = false` for images without classes"
-        )
-    return count, {name: label for label, name in enumerate(sorted(folders))}
-
-
 def is_image(name: str) -> bool:
     """Return True if a file name has the extension of an image format."""
     return name.lower().endswith(SUFFIXES)
+
+
+def extension_of(name: str) -> str:
+    """Return the extension of a file name in lower case, such as `.heic`, or `no extension`."""
+    return os.path.splitext(name)[1].lower() or "no extension"
+
+
+def _name_in_zip(info: zipfile.ZipInfo) -> str:
+    """Return the path of an entry in the form that a folder would have: with slashes, relative, in Unicode."""
+    name = info.filename
+    if not info.flag_bits & UTF8_FLAG:
+        # zipfile decodes such names by code page 437. Many programs write UTF-8 without setting the flag.
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    name = name.replace("\\", "/")
+    return posixpath.normpath(name).lstrip("/") + ("/" if name.endswith("/") else "")

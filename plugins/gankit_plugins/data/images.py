@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +17,11 @@ from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, Settings, hookimpl, progress_bar, read_prepared
-from gankit_plugins.data.decode import NOTE, ImageError
+from gankit_plugins.data.brightness import MAXIMUM, ImageError
+from gankit_plugins.data.decode import NOTE
 from gankit_plugins.data.decode_all import decode_all
-from gankit_plugins.data.folder import list_classes, open_files
+from gankit_plugins.data.folder import open_files
+from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
 from gankit_plugins.data.paths import AbsolutePath
 
 RESOLUTION = 64
@@ -31,9 +34,6 @@ CHUNK_BYTES = 1 << 24
 ALWAYS_ALLOWED = 3
 """Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
 
-MAX_NAMED = 5
-"""Maximum number of unusable files that are listed in one error message or warning."""
-
 SLOW = 10.0
 """Decoding time in seconds above which a message recommends `gankit prepare`."""
 
@@ -42,8 +42,15 @@ class Images(Plugin):
     """Your own images, from a folder (with or without a subfolder for each class), a zip file or a prepared file.
 
     Images may have any common format, size and aspect ratio. The largest centred square is cropped and resized to
-    `resolution` with the Lanczos filter. Transparent areas become white. Hidden files and files that are not images are
-    ignored. Damaged files are skipped up to a limit, and a message names them. Zip files are not unpacked to disk.
+    `resolution` with the Lanczos filter. Transparent areas become white. 16-bit images are scaled to 8 bits. Images
+    whose values have no known range (floating-point numbers, signed or 32-bit integers) are not used. Colour profiles
+    are ignored. Damaged files are skipped up to a limit, and a message names them. Hidden files are ignored. Files that
+    are not images are counted by their extensions.
+
+    Each folder in `path` is a class. A folder that contains all others is skipped. Classes are in natural order (2
+    before 10). If there is a file `dataset.json` of StyleGAN, its class numbers are the classes instead. A zip file has
+    the same classes as its unpacked folder. It is not unpacked to disk.
+
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.
 
@@ -71,7 +78,7 @@ class Images(Plugin):
             None, description=f"1 for grey, 3 for colour; default: {CHANNELS}, or the prepared file's channels"
         )
         classes: bool | None = Field(
-            None, description="whether each folder is a class; default: true if there are folders with images"
+            None, description="true if the images have classes; default: true if there are labels or several folders"
         )
         bad_limit: float = Field(
             0.01,
@@ -107,7 +114,7 @@ def prepared_dataset(config: Images.Config) -> Dataset:
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {path} was prepared without classes; remove it, or prepare the images again")
     if config.classes is False:
-        return Dataset(dataset.channels, dataset.resolution, (), lambda: (dataset.load()[0], None), note=dataset.note)
+        return replace(dataset, class_names=(), load=lambda: (dataset.load()[0], None))
     return dataset
 
 
@@ -124,12 +131,19 @@ class UnpreparedImages:
         self.channels: Literal[1, 3] = config.channels or CHANNELS
         self.bad_limit = config.bad_limit
         with open_files(self.path) as files:
-            self.total, self.labels = list_classes(files.names(), config.classes, self.path)
+            self.listing = list_images(files, config.classes, self.path)
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
         return Dataset(
-            self.channels, self.resolution, tuple(self.labels), self.load, self.stream, self.total, note=NOTE
+            self.channels,
+            self.resolution,
+            self.listing.class_names,
+            self.load,
+            self.stream,
+            self.listing.total,
+            note=NOTE,
+            contents=self.listing.contents,
         )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
@@ -138,10 +152,11 @@ class UnpreparedImages:
         If stderr is a terminal, show a progress bar.
         """
         start = time.monotonic()
-        images = torch.empty(self.total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
+        total = self.listing.total
+        images = torch.empty(total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
         labels: list[Tensor] = []
         count = 0
-        with progress_bar(f"reading {self.path.name}", self.total, MofNCompleteColumn()) as bar:
+        with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
             for chunk, chunk_labels in self.stream():
                 images[count : count + len(chunk)] = chunk
                 count += len(chunk)
@@ -151,7 +166,7 @@ class UnpreparedImages:
         if (seconds := time.monotonic() - start) > SLOW:
             settings = f"path={self.path}", f"resolution={self.resolution}", f"channels={self.channels}"
             command = shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings])
-            _print(f"reading the images took {seconds:.0f} s; `{command}` saves this time")
+            print(f"reading the images took {seconds:.0f} s; `{command}` saves this time", file=sys.stderr, flush=True)
         return images[:count], torch.cat(labels) if labels else None
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -160,83 +175,107 @@ class UnpreparedImages:
         Raises:
             InputError: too many files are unusable, an image class has no usable file, or files were added or removed.
         """
-        bad_files = BadFiles(self.path, self.total, self.bad_limit)
+        listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * self.resolution**2))
-        empty_classes = set(self.labels)
+        label_of = {name: label for label, name in enumerate(listing.class_names)}
         images: list[Tensor] = []
         labels: list[int] = []
 
         def chunk() -> tuple[Tensor, Tensor | None]:
-            return torch.stack(images), torch.tensor(labels) if self.labels else None
+            return torch.stack(images), torch.tensor(labels) if label_of else None
 
         with open_files(self.path) as files:
             decoded_files = decode_all(self._as_listed(files.names()), files.open, self.resolution, self.channels)
             with closing(decoded_files):
-                for file, image in decoded_files:
+                for file, image, peak in decoded_files:
                     if isinstance(image, ImageError):
-                        bad_files.add(file, image)
+                        outcome.add_unusable(file, image)
                         continue
+                    name = listing.class_of(file) if label_of else None
+                    outcome.add(name, peak)
                     images.append(image)
-                    if self.labels:
-                        folder = file.partition("/")[0]
-                        labels.append(self.labels[folder])
-                        empty_classes.discard(folder)
+                    if name is not None:
+                        labels.append(label_of[name])
                     if len(images) == chunk_size:
                         yield chunk()
                         images, labels = [], []
-        bad_files.finish(sorted(empty_classes))
+        outcome.finish()
         if images:
             yield chunk()
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
         """Yield the file names. Raise InputError if files or classes differ from those that the constructor counted."""
         # The names are not stored for this check, because ten million names take much memory.
+        listing, known = self.listing, set(self.listing.class_names)
         count = 0
         for count, name in enumerate(names, 1):
-            if count > self.total or (self.labels and name.partition("/")[0] not in self.labels):
+            if count > listing.total or (known and listing.class_of(name) not in known):
                 break
             yield name
         else:
-            if count == self.total:
+            if count == listing.total:
                 return
         raise InputError(f"path: files in {self.path} were added or removed while it was read; run the command again")
 
 
-class BadFiles:
-    """Counter of unusable image files. `limit` is the largest accepted proportion of them among `total` files."""
+class Outcome:
+    """Record of the images that were read and of the files that were not, for messages to the user.
 
-    def __init__(self, path: Path, total: int, limit: float) -> None:
-        self.path, self.total, self.limit = path, total, limit
-        self.allowed = max(ALWAYS_ALLOWED, int(limit * total)) if limit else 0
-        self.count = 0
+    Args:
+        path: folder or zip file of the images.
+        listing: its image files.
+        limit: largest accepted proportion of unusable files.
+    """
+
+    def __init__(self, path: Path, listing: Listing, limit: float) -> None:
+        self.path, self.listing, self.limit = path, listing, limit
+        self.allowed = max(ALWAYS_ALLOWED, int(limit * listing.total)) if limit else 0
+        self.taken = self.unusable = 0
         self.named: list[str] = []
+        self.empty_classes = set(listing.class_names)
+        self.sixteen_bits = self.peak = 0
 
-    def add(self, file: str, error: ImageError) -> None:
+    def add(self, class_name: str | None, peak: int | None) -> None:
+        """Count an image. `peak` is its largest value if it has 16-bit values, otherwise None."""
+        self.taken += 1
+        if class_name is not None:
+            self.empty_classes.discard(class_name)
+        if peak is not None:
+            self.sixteen_bits += 1
+            self.peak = max(self.peak, peak)
+
+    def add_unusable(self, file: str, error: ImageError) -> None:
         """Count an unusable file. Raise `InputError` if too many files are unusable."""
-        self.count += 1
+        self.unusable += 1
         if len(self.named) < MAX_NAMED:
             self.named.append(f"{file} ({error})")
-        if self.count > self.allowed:
+        if self.unusable > self.allowed:
             raise InputError(
-                f"path: more than {self.allowed} of the {self.total} images in {self.path} cannot be used: "
+                f"path: more than {self.allowed} of the {self.listing.total} images in {self.path} cannot be used: "
                 f"{self._names()}; remove them, or raise data.bad_limit from {self.limit:g}"
             )
 
-    def finish(self, empty_classes: list[str]) -> None:
-        """Print the names of the skipped files. Raise `InputError` if no file is usable.
+    def finish(self) -> None:
+        """Print what may surprise the user: skipped files, folders that are not classes, dark images.
 
-        `InputError` is also raised if there are empty classes, which are image classes without a usable file.
+        Raises:
+            InputError: no file is usable, or an image class has no usable file.
         """
-        if empty_classes or self.count == self.total:
-            some = f"of class {', '.join(empty_classes)} " if self.count < self.total else ""
+        if self.empty_classes or not self.taken:
+            some = f"of class {', '.join(sorted(self.empty_classes))} " if self.taken else ""
             raise InputError(f"path: none of the images {some}in {self.path} can be used: {self._names()}")
-        if self.count:
-            _print(f"skipped {self.count} of the {self.total} images in {self.path}: {self._names()}")
+        messages = list(self.listing.messages)
+        if self.unusable:
+            messages.append(f"skipped {self.unusable} of the {self.listing.total} images: {self._names()}")
+        if self.sixteen_bits and 0 < self.peak <= MAXIMUM // 2:
+            bits = self.peak.bit_length()
+            messages.append(
+                f"the largest 16-bit value in {self.sixteen_bits} images is {self.peak}, so they are dark; if the "
+                f"values have {bits} bits, multiply them by {2 ** (16 - bits)} to use all 16 bits"
+            )
+        for message in messages:
+            print(f"{self.path}: {message}", file=sys.stderr, flush=True)
 
     def _names(self) -> str:
-        rest = self.count - len(self.named)
+        rest = self.unusable - len(self.named)
         return ", ".join(self.named) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _print(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)

@@ -36,7 +36,7 @@ def test_a_dataset_is_written_to_a_file(prepare, toy):
     [
         ("Blobs", "resolution=0", "error: gankit prepare: data.resolution: 0 given; "),
         ("Blobs", "resolutoin=8", "did you mean 'resolution'?"),
-        ("Blobs", "count=0", "there are no images to write"),
+        ("Blobs", "count=0", "the data plugin has loaded no images"),
         ("Slow", "count=1", "is a plugin for trick, not for data"),
     ],
 )

@@ -56,6 +56,24 @@ def test_a_grid_has_a_row_for_each_class(file, classes, count, class_index, layo
     assert names == (("a", "b", "c")[:classes] if class_index is None else ())
 
 
+@pytest.mark.parametrize(
+    ("classes", "count", "shown", "columns"),
+    [
+        (20, 20, list(range(20)), 1),
+        (21, 64, [0, 3, 6, 9, 11, 14, 17, 20], 8),
+        (1000, 9, [0, 500, 999], 3),
+        (30, 1, [0], 1),
+    ],
+)
+def test_a_grid_of_many_classes_is_square_and_shows_some_of_them(file, classes, count, shown, columns):
+    sampler = Sampler.load(file())
+    sampler.class_names = tuple(map(str, range(classes)))
+    number, width, labels, names = grid_layout(sampler, count)
+    assert (number, width) == (len(shown) * columns, columns)
+    assert labels.view(-1, columns).tolist() == [[label] * columns for label in shown]
+    assert names == tuple(map(str, shown))
+
+
 def test_rows_of_an_interpolation_are_outputs_for_interpolated_z(file, toys, monkeypatch):
     """Compare with interpolations computed one by one in a loop."""
     for spherical, interpolate in [

@@ -318,21 +318,9 @@ def test_values_out_of_range_are_detected():
         check_training({Loud: {}})
 
 
-@pytest.mark.parametrize(
-    ("images", "labels", "names", "message"),
-    [
-        (torch.zeros(4, 1, 2, 2), torch.zeros(4), ("a",), "labels are torch.float32; they must be int64"),
-        (50 * torch.ones(4, 1, 2, 2), None, (), "values up to 50"),
-        (torch.zeros(4, 1, 2, 2, dtype=torch.int64), None, (), "images are torch.int64; they must be uint8"),
-        (torch.zeros(4, 3, 2, 2), None, (), "the dataset declares"),
-        (torch.zeros(4, 1, 2, 2), None, ("a",), "both labels and class_names"),
-        (torch.zeros(4, 1, 2, 2), torch.full((4,), 2), ("a", "b"), "a label is 2"),
-        (torch.zeros(4, 1, 2, 2), torch.zeros(3, dtype=torch.int64), ("a",), "for 4 images"),
-    ],
-)
-def test_a_dataset_that_differs_from_its_description_is_detected(images, labels, names, message):
-    with pytest.raises(AssertionError, match=message):
-        check_dataset(Dataset(1, 2, names, lambda: (images, labels)))
+def test_a_dataset_that_differs_from_its_description_is_detected():
+    with pytest.raises(InputError, match=r"the images have shape \(4, 3, 2, 2\), but the data plugin describes"):
+        check_dataset(Dataset(1, 2, (), lambda: (torch.zeros(4, 3, 2, 2), None)))
 
 
 def test_a_stream_in_another_order_is_detected():

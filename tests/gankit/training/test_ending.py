@@ -1,12 +1,15 @@
 """End of a run, and a resume after a run that was killed while it ended."""
 
+import re
 import signal
 
 import pytest
+import torch
 
-from gankit import GankitError, Plugin, hookimpl
+from gankit import Dataset, GankitError, InputError, Plugin, hookimpl
 from gankit.storage.run_dir import RunDir
-from gankit.training import loop
+from gankit.training import assembly, loop
+from gankit.training.run import TrainingRun
 from tests.gankit.training.test_loop import tricks
 
 WITH_METRICS = {
@@ -122,3 +125,56 @@ def test_on_stop_gets_the_failure_of_a_run(plugins, train_toy):
 def test_fewer_images_than_a_batch_are_a_warning(train_toy, count, warned):
     warnings = train_toy(train={"batch_size": 4}, data={"count": count, "classes": 0}).reporter.warnings
     assert [s.startswith("data: there are 3 images, and train.batch_size = 4") for s in warnings] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("sizes", "balanced", "expected"),
+    [
+        ((40, 4), False, "class b has 4 images, and class a has 40 images, so .* a multiple of 2"),
+        ((1, 30, 90), False, "class a has 1 image, and class c has 90 images, so .* a multiple of 3"),
+        ((39, 4), False, None),
+        ((40, 4), True, None),
+    ],
+)
+def test_classes_of_unequal_size_are_a_warning(shelf, train_toy, sizes, balanced, expected):
+    class Unequal(Plugin):
+        name, kind = "unequal", "data"
+
+        @hookimpl
+        def load_data(self):
+            labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+            images = torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8)
+            return Dataset(1, 8, tuple("abc"[: len(sizes)]), lambda: (images, labels))
+
+    shelf.add(Unequal)
+    train = {"class_balanced": balanced, "batch_size": 6}
+    run = train_toy(data={"use": "Unequal"}, train=train)
+    warnings = [sentence for sentence in run.reporter.warnings if "class_balanced" in sentence]
+    assert len(warnings) == (expected is not None)
+    assert all(re.search(expected, sentence) for sentence in warnings)
+
+
+def test_data_that_differ_from_their_description_are_refused_before_training(shelf, train_toy, tmp_path):
+    class Broken(Plugin):
+        name, kind = "broken", "data"
+
+        @hookimpl
+        def load_data(self):
+            return Dataset(1, 8, ("a", "b"), lambda: (torch.zeros(8, 1, 8, 8), torch.arange(8)))
+
+    shelf.add(Broken)
+    with pytest.raises(InputError, match=r"toy\.toml: data: the labels are from 0 to 7, but the data plugin describes"):
+        train_toy(data={"use": "Broken"})
+    assert not list(tmp_path.rglob("log.jsonl"))
+
+
+@pytest.mark.parametrize(("balanced", "seen"), [(False, [0, 3, 6, 9]), (True, list(range(10)))])
+def test_networks_are_checked_with_a_few_of_many_classes(toy_run, monkeypatch, balanced, seen):
+    labels = []
+    monkeypatch.setattr(assembly, "CHECKED_CLASSES", 4)
+    original = TrainingRun.draw_latent
+    monkeypatch.setattr(
+        TrainingRun, "draw_latent", lambda run, n, y, *rest: labels.append(y) or original(run, n, y, *rest)
+    )
+    toy_run(data={"classes": 10}, train={"batch_size": 10, "class_balanced": balanced})
+    assert labels[0].tolist() == seen

@@ -1,5 +1,8 @@
 """Conversion of image files to squares of pixels."""
 
+import io
+import struct
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,12 +11,12 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from gankit_plugins.data import decode as module
-from gankit_plugins.data.decode import ImageError
-from tests.plugins.data.image_files import colour, encoded, plain, png_of_size
+from gankit_plugins.data.brightness import ImageError, eight_bits, file_values
+from tests.plugins.data.image_files import colour, encoded, plain, png, png_of_size, tga, tiff
 
 
 def decode(data, resolution, channels):
-    values = bytearray(module.decode(data, resolution, channels))
+    values = bytearray(module.decode(data, resolution, channels).pixels)
     return torch.frombuffer(values, dtype=torch.uint8).view(channels, resolution, resolution)
 
 
@@ -43,6 +46,63 @@ def decode(data, resolution, channels):
 )
 def test_all_modes_become_eight_bit_rgb(data, expected):
     assert colour(decode(data, 4, 3)) == expected
+
+
+def brightness(data, width=2):
+    """Return the grey values of an image of `width` x 1 pixels that is decoded without a change of its size."""
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (width, 1)
+        values = file_values(image, data)
+        return list(eight_bits(image, values, "L").tobytes())
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (tiff(struct.pack("<2H", 0, 65535), 16, (2, 1)), [0, 255]),
+        (tiff(struct.pack("<2H", 0, 257 * 55), 16, (2, 1), photometric=0), [255, 200]),
+        (tiff(bytes([0x00, 0x0F, 0xFF]), 12, (2, 1)), [0, 255]),  # 12 bits: 0 and 4095
+        (tiff(bytes([0x80, 0x04, 0x01]), 12, (2, 1)), [128, 64]),  # 12 bits: 2048 and 1025
+        (tiff(bytes([0, 200]), 8, (2, 1), photometric=0), [255, 55]),
+        (b"P5 2 1 4095\n" + struct.pack(">2H", 4095, 2048), [255, 128]),
+        (b"P2 2 1 15\n15 3\n", [255, 51]),
+        (tga(32, bytes([9, 9, 9, 0, 7, 7, 7, 0]), alpha_bits=0), [9, 7]),
+        (tga(32, bytes([9, 9, 9, 0, 7, 7, 7, 255]), alpha_bits=8), [255, 7]),
+        (tiff(bytes([0, 0, 100, 255]), 8, (2, 1), alpha=1), [255, 100]),
+        (tiff(bytes([50, 0, 100, 255]), 8, (2, 1), alpha=2), [255, 100]),
+        (tiff(bytes([50, 0, 100, 255]), 8, (2, 1), alpha=0), [50, 100]),
+    ],
+)
+def test_values_have_the_brightness_that_the_file_specifies(data, expected):
+    assert brightness(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "key", "expected"),
+    [
+        (1, b"\x40", 1, [0, 255]),  # values 0 and 1; all others below likewise: the key is the second value
+        (1, b"\x40", 0, [255, 255]),
+        (2, b"\x60", 2, [85, 255]),
+        (4, b"\x5a", 10, [85, 255]),
+        (8, b"\x05\xa5", 165, [5, 255]),
+        (16, struct.pack(">2H", 257 * 10, 257 * 20), 257 * 20, [10, 255]),
+        (16, struct.pack(">2H", 257 * 20 + 1, 257 * 20), 257 * 20, [20, 255]),
+    ],
+)
+def test_the_transparent_value_of_a_grey_png_is_put_on_white_at_all_depths(depth, row, key, expected):
+    assert brightness(png(depth, 0, row, key=(key,))) == expected
+
+
+def test_the_largest_value_of_16_bit_images_is_recorded():
+    def peak(data):
+        return module.decode(data, 4, 1).peak
+
+    assert peak(encoded(plain("I;16", 4095))) == 4095
+    assert peak(encoded(plain("I;16B", 300), "TIFF")) == 300
+    assert peak(png(16, 2, struct.pack(">6H", 0, 4000, 0, 0, 0, 0))) == 4095  # the lower 8 bits are not read
+    assert peak(png(16, 4, struct.pack(">4H", 900, 65535, 800, 65535))) == 1023  # without alpha
+    assert peak(encoded(plain("L", 200))) is None
+    assert peak(tiff(bytes(3), 12, (2, 1))) is None
 
 
 def test_jpegs_of_print_colours():
@@ -136,6 +196,14 @@ NOISE = encoded(Image.effect_noise((64, 64), 60))
         (NOISE[:500], "truncated|Truncated|broken"),
         (NOISE[:-200] + bytes(150) + NOISE[-50:], "."),
         (encoded(plain("F", 0.5), "TIFF"), "floating-point numbers of an unknown range"),
+        (encoded(plain("I", 200), "TIFF"), "signed integers of an unknown range; convert the file to unsigned 8-bit"),
+        (tiff(struct.pack("<4I", *range(4)), 32, sample_format=1), "32-bit integers of an unknown range"),
+        (tiff(struct.pack("<4h", *range(4)), 16, sample_format=2), "signed integers of an unknown range"),
+        (tiff(bytes(4), 8, sample_format=2), "signed integers of an unknown range"),
+        (
+            png(16, 2, struct.pack(">6H", *range(6)), key=(0, 1, 2)),
+            "a transparent colour with 16 bits for each channel",
+        ),
         (png_of_size(2**31 - 1, 2**31 - 1), "at most 178956970 pixels are read"),
         (png_of_size(0, 5), "."),
     ],

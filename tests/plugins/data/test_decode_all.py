@@ -14,7 +14,8 @@ from PIL import Image
 
 from gankit import GankitError
 from gankit_plugins.data import decode_all as module
-from gankit_plugins.data.decode import ImageError, decode
+from gankit_plugins.data.brightness import ImageError
+from gankit_plugins.data.decode import decode
 from gankit_plugins.data.decode_all import decode_all
 from tests.plugins.data.image_files import colour, encoded, plain, png_of_size
 
@@ -28,8 +29,8 @@ def decode_files(files, resolution=4, channels=1):
         return files[name]
 
     results = list(decode_all(files, open_file, resolution, channels))
-    assert [name for name, _ in results] == list(files)
-    return [image for _, image in results]
+    assert [name for name, _, _ in results] == list(files)
+    return [image for _, image, _ in results]
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_many_files_are_decoded_in_order_as_by_decode(pools, tmp_path):
     files = {f"{i}.png": encoded(plain("L", i)) for i in range(40)} | {"photo": photo, "path": str(path)} | bad
     *images, from_bytes, from_path, text, gone, unreadable = decode_files(files)
     assert [colour(image) for image in images] == [[i] for i in range(40)]
-    assert bytes(from_bytes.flatten().tolist()) == bytes(from_path.flatten().tolist()) == decode(photo, 4, 1)
+    assert bytes(from_bytes.flatten().tolist()) == bytes(from_path.flatten().tolist()) == decode(photo, 4, 1).pixels
     assert [type(error) for error in (text, gone, unreadable)] == [ImageError] * 3
     assert str(text) == "not an image, or not of a supported format"
     assert str(gone) == f"[Errno 2] No such file or directory: '{tmp_path}/gone.png'"

@@ -10,8 +10,8 @@ import pytest
 
 from gankit import InputError
 from gankit_plugins.data import folder
-from gankit_plugins.data.decode import ImageError
-from gankit_plugins.data.folder import list_classes, open_files, sorted_names
+from gankit_plugins.data.brightness import ImageError
+from gankit_plugins.data.folder import open_files, sorted_names
 
 
 def tree(top, *names):
@@ -61,19 +61,41 @@ def test_zip_entries_that_cannot_be_read_are_image_errors(tmp_path, monkeypatch)
             files.open("a.png")
 
 
-@pytest.mark.parametrize(
-    ("entries", "expected"),
-    [
-        (["faces/1.png", "faces/2.png"], ["1.png", "2.png"]),
-        (["pets/cats/1.png", "pets/dogs/2.png", "README.txt"], ["cats/1.png", "dogs/2.png"]),
-        (["cats/1.png", "dogs/2.png"], ["cats/1.png", "dogs/2.png"]),
-        (["a/1.png", "2.png"], ["2.png", "a/1.png"]),
-    ],
-)
-def test_a_single_top_folder_of_a_zip_file_is_skipped(tmp_path, entries, expected):
-    with open_files(zipped(tmp_path / "x.zip", *entries)) as files:
-        assert list(files.names()) == expected
-        assert all(files.open(name).decode().endswith(name) for name in expected)
+def test_names_in_zip_files_of_any_origin(tmp_path):
+    """Backslashes of Windows, a leading ./ or /, and UTF-8 names without the flag for them."""
+    names = ["cats\\1.png", "./cats/2.png", "/cats/3.png", "schön/4.png", "schön\\5.png"]
+
+    class WithoutFlag(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self):  # noqa: N802
+            return self.filename.encode(), 0
+
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in names:
+            archive.writestr(WithoutFlag(name), b"")
+    assert "schön/4.png" not in zipfile.ZipFile(tmp_path / "x.zip").namelist()
+    expected = ["cats/1.png", "cats/2.png", "cats/3.png", "schön/4.png", "schön/5.png"]
+    assert names_in(tmp_path / "x.zip") == expected
+    assert names_in(zipped(tmp_path / "flag.zip", *names)) == expected
+
+
+def test_files_that_are_not_images_are_counted_by_extension(tmp_path):
+    expected = {".txt": 1, ".csv": 1, "no extension": 2, ".bak": 1}
+    for path in (tree(tmp_path / "x", *MIXED, *IGNORED), zipped(tmp_path / "x.zip", *MIXED, *IGNORED)):
+        with open_files(path) as files:
+            for _ in range(2):
+                list(files.names())
+                assert files.passed_over == expected
+
+
+def test_subfolders_and_other_files(tmp_path):
+    names = ["a/b/1.png", "a/c/2.png", "top.png", "a/d/notes.txt"]
+    (tree(tmp_path / "x", *names) / "a/e").mkdir()
+    for path in (tmp_path / "x", zipped(tmp_path / "x.zip", "a/", "a/d/", "a/e/", *names)):
+        with open_files(path) as files:
+            assert files.subfolders("") == {"a"}
+            assert files.subfolders("a/") == {"b", "c", "d", "e"}
+            assert files.read("a/d/notes.txt") == b"a/d/notes.txt"
+            assert files.read("a/d/no.txt") is None
 
 
 def test_links_are_followed_without_cycles(tmp_path):
@@ -106,37 +128,6 @@ def test_a_removed_folder_is_an_input_error(tmp_path):
 
     with pytest.raises(InputError, match=r"path: .*gone does not exist"):
         list_removed()
-
-
-@pytest.mark.parametrize(
-    ("names", "classes", "expected"),
-    [
-        (["1.png", "2.png"], None, []),
-        (["cats/1.png", "cats/2.png", "dogs/1.png"], True, ["cats", "dogs"]),
-        (["cats/1.png", "dogs/1.png"], False, []),
-        (["cats/in/2.png", "cats/out/1.png", "dogs/3.png"], None, ["cats", "dogs"]),
-        (["1.png", "cats/1.png"], False, []),
-        (["only/1.png"], None, ["only"]),
-        (["Zoo/1.png", "zoo-1/3.png", "zoo/2.png"], None, ["Zoo", "zoo", "zoo-1"]),
-    ],
-)
-def test_folders_are_classes(names, classes, expected):
-    count, labels = list_classes(names, classes, Path("x"))
-    assert count == len(names)
-    assert labels == {name: label for label, name in enumerate(expected)}
-
-
-@pytest.mark.parametrize(
-    ("names", "classes", "message"),
-    [
-        (["1.png", "cats/2.png"], None, r"x: 1\.png is not in the folder of a class; .*`classes = false`"),
-        (["1.png", "2.png"], True, r"x: 1\.png is not in the folder of a class"),
-        ([], False, "path: x contains no images; the extensions are png, jpg"),
-    ],
-)
-def test_unusable_folders_are_refused(names, classes, message):
-    with pytest.raises(InputError, match=message):
-        list_classes(names, classes, Path("x"))
 
 
 def test_files_are_in_the_order_of_their_paths(tmp_path, monkeypatch):

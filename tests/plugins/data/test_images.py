@@ -23,7 +23,9 @@ def image_of(number):
     width, height = 6 + number % 9, 6 + number % 7
     image = Image.new("RGB", (width, height), (number % 256, number * 7 % 256, number // 256 * 40))
     image.putpixel((3, 3), (255, 255, 255))
-    return image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
+    if mode == "I;16":
+        return image.convert("L").convert("I").point(lambda value: value * 257).convert("I;16")
+    return image.convert(mode)
 
 
 def write_images(top, count, classes=0):
@@ -137,10 +139,48 @@ def test_bad_files_are_named_counted_and_skipped(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        f"skipped 3 of the 20 images in {top}: class0/0000.png (not an image, or not of a supported format), "
+        f"{top}: skipped 3 of the 20 images: class0/0000.png (not an image, or not of a supported format), "
         "class0/0014.png (not an image, or not of a supported format), "
         "class1/0019.png (not an image, or not of a supported format)\n"
     )
+
+
+def test_other_files_and_surprising_folders_are_named(tmp_path, capsys):
+    top = write_images(tmp_path / "x", 4, classes=2)
+    (top / "class2").mkdir()
+    for name in ("a.HEIC", "b.heic", "class0/c.txt"):
+        (top / name).write_bytes(b"")
+    data = dataset(top, resolution=8)
+    assert data.contents == "4 images of 7 files (others: 2 .heic, 1 .txt)"
+    data.load()
+    assert capsys.readouterr().err == f"{top}: empty folders are not classes: class2\n"
+
+
+def test_dark_16_bit_images_are_named(tmp_path, capsys):
+    """12 bits in 16. A single bright image in the folder shows that all 16 bits are used."""
+    top = write_images(tmp_path / "x", 1)
+    for number, peak in enumerate((4095, 1000)):
+        Image.new("I;16", (8, 8), peak).save(top / f"deep{number}.png")
+    dataset(top, resolution=8).load()
+    assert capsys.readouterr().err == (
+        f"{top}: the largest 16-bit value in 2 images is 4095, so they are dark; if the values have 12 bits, multiply "
+        "them by 16 to use all 16 bits\n"
+    )
+    Image.new("I;16", (8, 8), 40000).save(top / "bright.png")
+    dataset(top, resolution=8).load()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("wrapped", ["", "a/", "a/b/"])
+def test_a_zip_file_has_the_labels_of_its_folder(tmp_path, wrapped):
+    """Labels are in natural order, and do not depend on a folder around everything."""
+    top = tmp_path / "x"
+    for number in range(12):
+        (folder := top / wrapped / str(number)).mkdir(parents=True)
+        Image.new("L", (8, 8), 10 * number).save(folder / "i.png")
+    (images, labels), other = dataset(top, resolution=8).load(), dataset(zipped(top), resolution=8).load()
+    assert_same((images, labels), other)
+    assert torch.equal(images[:, 0, 0, 0].long(), 10 * labels)
 
 
 @pytest.mark.parametrize(("limit", "allowed"), [(0.01, 3), (0.2, 4), (0, 0)])

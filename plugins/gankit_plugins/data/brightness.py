@@ -1,0 +1,120 @@
+"""Conversion of Pillow images of any mode to 8 bits, with the brightness that the file specifies.
+
+This module does not import torch, because worker processes import it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from PIL import Image, ImageMath
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's names of the image modes for 16-bit values. Mode `I` has 32 bits, and holds 16-bit values of PNM files."""
+
+MAXIMUM = 65535
+
+# Tags of TIFF files, and their values.
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+WHITE_IS_ZERO = 0
+UNSIGNED = 1
+
+# Positions of single bytes in files.
+PNG_BIT_DEPTH, TGA_DESCRIPTOR = 24, 17
+TGA_ALPHA_BITS = 0b1111
+
+
+class ImageError(Exception):
+    """Error for an image file that cannot be used, such as a damaged file."""
+
+
+class Values(NamedTuple):
+    """Meaning of the values in an image file."""
+
+    white: int
+    """Value of white in a mode of `SIXTEEN_BITS`."""
+
+    inverted: bool
+    """True if 0 is white and `white` is black."""
+
+    sixteen_bits: bool
+    """True if the values in the file have 16 bits, in any mode."""
+
+    opaque: bool
+    """True if the alpha channel has no meaning."""
+
+
+def file_values(image: ImageFile, content: bytes) -> Values:
+    """Return the meaning of the values in an image file, and correct its transparent colour.
+
+    Pillow scales the pixels of a PNG file with 2 or 4 bits to 8 bits, but not the transparent colour.
+
+    Args:
+        image: image as opened by Pillow, before its pixels are read.
+        content: content of the file.
+
+    Raises:
+        ImageError: the values have no known range, or a transparent colour has 16 bits for each channel.
+    """
+    white, inverted, opaque = MAXIMUM, False, False
+    sixteen_bits = image.mode in SIXTEEN_BITS or any(";16" in str(tile.args) for tile in image.tile)
+    if image.mode == "F":
+        raise _no_range("floating-point numbers")
+    if isinstance(image, TiffImageFile):
+        bits = max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+        if set(image.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))) - {UNSIGNED}:
+            raise _no_range("signed integers")
+        if bits > 16:
+            raise _no_range(f"{bits}-bit integers")
+        white, sixteen_bits = 2**bits - 1, bits == 16
+        inverted = image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    elif image.format == "TGA":
+        opaque = not content[TGA_DESCRIPTOR] & TGA_ALPHA_BITS
+    elif image.format == "PNG" and "transparency" in image.info:
+        depth = content[PNG_BIT_DEPTH]
+        if image.mode == "RGB" and depth == 16:
+            raise ImageError(
+                "a transparent colour with 16 bits for each channel is not supported; use an alpha channel"
+            )
+        if image.mode == "L":
+            image.info["transparency"] *= 255 // (2**depth - 1)
+    return Values(white, inverted, sixteen_bits, opaque)
+
+
+def largest_value(image: Image.Image) -> int:
+    """Return the largest 16-bit value of an image, without its alpha channel.
+
+    Of 16-bit colours, Pillow reads only the upper 8 bits. The lower 8 bits are taken to be 1.
+    """
+    if image.mode in SIXTEEN_BITS:
+        return int(image.convert("I").getextrema()[1])  # type: ignore[arg-type]
+    return max(256 * int(band.getextrema()[1]) + 255 for band in image.convert("RGB").split())  # type: ignore[arg-type]
+
+
+def eight_bits(image: Image.Image, values: Values, mode: str) -> Image.Image:
+    """Return the image in mode `L` or `RGB`, over white where it is transparent."""
+    if image.mode in SIXTEEN_BITS:
+        wide, key = image.convert("I"), image.info.get("transparency")
+        factor, offset = (-255 / values.white, 255) if values.inverted else (255 / values.white, 0)
+        # Add 0.5 to round to the nearest integer, because the conversion to mode L truncates.
+        grey = wide.convert("F").point(lambda value: value * factor + (offset + 0.5)).convert("L")
+        if key is not None:
+            visible = ImageMath.lambda_eval(lambda of: of["convert"]((of["wide"] != key) * 255, "L"), wide=wide)
+            grey = Image.composite(grey, Image.new("L", grey.size, 255), visible)
+        return grey.convert(mode)
+    if image.mode == "La":  # Pillow can convert La only to LA
+        image = image.convert("LA")
+    if image.has_transparency_data and not values.opaque:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(mode)
+    if image.mode == "LAB":  # Pillow can convert LAB only to RGB
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def _no_range(values: str) -> ImageError:
+    return ImageError(
+        f"the pixels are {values} of an unknown range; convert the file to unsigned 8-bit or 16-bit integers"
+    )

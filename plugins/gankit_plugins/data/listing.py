@@ -1,0 +1,195 @@
+"""Listing of the image files in a folder or a zip file, with the class of each file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gankit import InputError
+from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
+
+LABELS_FILE = "dataset.json"
+"""Name of the file with the labels in StyleGAN's datasets."""
+
+PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
+"""Names of folders that contain parts of a dataset. They are unusual as names of image classes."""
+
+MAX_NAMED = 5
+"""Maximum number of names that are listed in one message."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Number of image files in a folder or a zip file, and their classes."""
+
+    total: int
+    class_names: tuple[str, ...]
+    """Names of the classes, in the order of their labels. Empty if the images have no classes."""
+
+    outer: str
+    """Folder that contains all class folders. It is empty or ends in a slash."""
+
+    classes: Mapping[str, str] | None
+    """Class of each file, from a file with labels. None if the folders are the classes."""
+
+    passed_over: Counter[str]
+    """Number of files that are not images, by extension."""
+
+    messages: tuple[str, ...]
+    """Messages about folders that may not be what the user expects."""
+
+    @property
+    def contents(self) -> str:
+        """Number of images and of other files as text, such as `20 images of 422 files (others: 400 .heic, 2 .txt)`."""
+        others = f" (others: {extensions(self.passed_over)})" if self.passed_over else ""
+        return f"{self.total:,} images of {self.total + self.passed_over.total():,} files{others}"
+
+    def class_of(self, name: str) -> str | None:
+        """Return the class of a file, or None if the file was not listed."""
+        if self.classes is not None:
+            return self.classes.get(name)
+        return name.removeprefix(self.outer).partition("/")[0] if name.startswith(self.outer) else None
+
+
+def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listing:
+    """Count the image files, and find their classes.
+
+    A folder that contains all images is skipped. Each folder in it is a class, with all files in its subfolders. If
+    there is a file `dataset.json` of StyleGAN, its labels are the classes instead. Classes are in natural order: 2
+    before 10.
+
+    Args:
+        files: files in a folder or a zip file.
+        classes: True if the images have classes, False if not. None means True if there are labels or class folders.
+        path: path of the folder or zip file, for messages.
+
+    Raises:
+        InputError: there are no images, an image has no class, or the file with labels cannot be used.
+    """
+    total, folders = 0, dict[str, str]()
+    for name in files.names():
+        total += 1
+        folders.setdefault(name.rpartition("/")[0], name)
+    if not total:
+        raise InputError(
+            f"path: {path} contains no images; the extensions are {EXTENSIONS.replace(' ', ', ')}"
+            + (f", and these files are {extensions(files.passed_over)}" if files.passed_over else "")
+        )
+    outer = common_folder(folders)
+    counts = Counter(files.passed_over)
+    if classes is False:
+        return Listing(total, (), outer, None, counts, ())
+    if (found := find_labels(files, outer, path)) is not None:
+        counts[".json"] -= 1
+        return _labelled(files, found, total, +counts, path)
+    if classes and outer and len(folders) == 1:  # the only folder is the only class
+        outer = outer[: outer.rstrip("/").rfind("/") + 1]
+    names = {name.removeprefix(outer).partition("/")[0] for name in folders if name != outer.rstrip("/")}
+    if not names and not classes:
+        return Listing(total, (), outer, None, counts, ())
+    if outer.rstrip("/") in folders:
+        raise InputError(
+            f"path: {path}: {folders[outer.rstrip('/')]} is not in the folder of a class; move all images into such "
+            "folders, or set `classes = false` for images without classes"
+        )
+    messages = []
+    if empty := files.subfolders(outer) - names:
+        messages.append(f"empty folders are not classes: {shortened(sorted(empty, key=natural_order))}")
+    if parts := {name for name in names if name.lower() in PARTS}:
+        messages.append(
+            f"the classes include {shortened(sorted(parts))}, which look like parts of a dataset; give the path of one "
+            "part, or set data.classes=false for images without classes"
+        )
+    return Listing(total, tuple(sorted(names, key=natural_order)), outer, None, counts, tuple(messages))
+
+
+def _labelled(files: Folder | Zip, labels: dict[str, int], total: int, counts: Counter[str], path: Path) -> Listing:
+    """Return the listing of images whose labels are in a file."""
+    without = [name for name in files.names() if name not in labels]
+    if without:
+        raise InputError(
+            f"path: {path}: {LABELS_FILE} has no label for {shortened(without)}; add the labels, or set "
+            "`classes = false` for images without classes"
+        )
+    names = tuple(map(str, sorted({labels[name] for name in files.names()})))
+    messages = [] if names == tuple(map(str, range(len(names)))) else [_numbers_missing(names)]
+    return Listing(total, names, "", {name: str(label) for name, label in labels.items()}, counts, tuple(messages))
+
+
+def _numbers_missing(names: tuple[str, ...]) -> str:
+    return f"the labels in {LABELS_FILE} are not 0 to {len(names) - 1}; the classes are named by their labels: " + (
+        shortened(names)
+    )
+
+
+def find_labels(files: Folder | Zip, outer: str, path: Path) -> dict[str, int] | None:
+    """Return the label of each file from `dataset.json`, or None if there is no such file or it has no labels.
+
+    The file is in the top folder or in a folder that contains all images. Labels are class numbers or one-hot vectors.
+
+    Raises:
+        InputError: the file is not as StyleGAN's dataset tool writes it, or a label is not a class.
+    """
+    parts = outer.split("/")[:-1]
+    for prefix in ("".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)):
+        content = files.read(prefix + LABELS_FILE)
+        if content is not None:
+            source = f"path: {path}: {prefix}{LABELS_FILE}"
+            labels = _labels_in(content, source)
+            return {prefix + name.replace("\\", "/"): _label(label, source) for name, label in labels} or None
+    return None
+
+
+def _labels_in(content: bytes, source: str) -> list[tuple[str, Any]]:
+    """Return the pairs of file and label in the content of `dataset.json`."""
+    try:
+        labels = json.loads(content)["labels"]
+        pairs = labels.items() if isinstance(labels, dict) else labels or ()
+        return [(str(name), label) for name, label in pairs]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f'{source} cannot be read as labels of StyleGAN, {{"labels": [["FILE", NUMBER], ...]}}; correct it, or set '
+            "`classes = false` for images without classes"
+        ) from None
+
+
+def _label(label: Any, source: str) -> int:
+    """Return the class number of a label, which is a class number or a one-hot vector."""
+    if isinstance(label, int) and label >= 0:
+        return int(label)
+    if isinstance(label, list) and (label.count(0), label.count(1)) == (len(label) - 1, 1):
+        return label.index(1)
+    raise InputError(
+        f"{source} has the label {label!r}; labels are class numbers from 0 or one-hot vectors. Correct it, or set "
+        "`classes = false` for images without classes"
+    )
+
+
+def common_folder(folders: Iterable[str]) -> str:
+    """Return the deepest folder that contains all given folders. It is empty or ends in a slash."""
+    first, last = min(split := [folder.split("/") for folder in folders]), max(split)
+    depth = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), min(map(len, split)))
+    return "".join(f"{part}/" for part in first[:depth] if part)
+
+
+def natural_order(name: str) -> tuple[tuple[tuple[str, int], ...], str]:
+    """Return a sort key by which numbers in names are in the order of their values: `class2` before `class10`."""
+    pairs = re.findall(r"([^0-9]*)([0-9]*)", name)
+    return tuple((text, int(digits or -1)) for text, digits in pairs), name
+
+
+def extensions(counts: Counter[str]) -> str:
+    """Return the number of files with each extension as text, such as `400 .heic, 2 .txt`."""
+    return shortened(f"{count:,} {extension}" for extension, count in counts.most_common())
+
+
+def shortened(names: Iterable[str]) -> str:
+    """Return names as a list in the given order, shortened after `MAX_NAMED` names."""
+    ordered = list(names)
+    more = len(ordered) - MAX_NAMED
+    return ", ".join(ordered[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,45 @@
+"""Data that differ from their description are refused when they are read."""
+
+import pytest
+import torch
+
+from gankit import Dataset, InputError
+from gankit.data.prepared import prepare
+
+FLOATS = torch.zeros(4, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "names", "message"),
+    [
+        (FLOATS, torch.zeros(4), ("a",), r"the labels are torch.float32 of shape \(4,\), but .* int64 \(4,\)"),
+        (FLOATS, torch.zeros(3, dtype=torch.int64), ("a",), r"the labels are torch.int64 of shape \(3,\), but"),
+        (FLOATS, torch.full((4,), 2), ("a", "b"), "the labels are from 2 to 2, but .* from 0 to 1"),
+        (FLOATS, torch.full((4,), -1), ("a", "b"), "the labels are from -1 to -1, but .* from 0 to 1"),
+        (FLOATS, None, ("a",), "there are no labels, but the data plugin describes them as 1 class"),
+        (FLOATS, torch.zeros(4).long(), (), "there are labels, but the data plugin describes them as no classes"),
+        (50 + FLOATS, None, (), "the images have values from 50 to 50, but .* floating point from -1 to 1"),
+        (FLOATS * torch.nan, None, (), "the images have values from nan to nan, but"),
+        (FLOATS.long(), None, (), "the images are torch.int64, but .* uint8, or floating point from -1 to 1"),
+        (torch.zeros(4, 3, 2, 2), None, (), r"the images have shape \(4, 3, 2, 2\), but .* \(N, 1, 2, 2\)"),
+        (torch.zeros(1, 2, 2), None, (), r"the images have shape \(1, 2, 2\), but"),
+        (FLOATS[:0], None, (), "the data plugin has loaded no images"),
+    ],
+)
+def test_data_that_differ_from_their_description_are_refused(images, labels, names, message, tmp_path):
+    dataset = Dataset(1, 2, names, lambda: (images, labels), lambda: iter([(images, labels)]), 10)
+    with pytest.raises(InputError, match=message):
+        dataset.read()
+    with pytest.raises(InputError, match=message):
+        list(dataset.read_chunks())
+    with pytest.raises(InputError, match=message):
+        prepare(dataset, tmp_path / "x.safetensors", "test")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("images", [FLOATS, FLOATS - 1, FLOATS.byte() + 255])
+def test_data_that_match_are_unchanged(images):
+    labels = torch.tensor([0, 1, 1, 0])
+    read, read_labels = Dataset(1, 2, ("a", "b"), lambda: (images, labels)).read()
+    assert read is images
+    assert read_labels is labels

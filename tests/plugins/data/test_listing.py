@@ -1,0 +1,153 @@
+"""Listing of image files: classes from folders and from StyleGAN's dataset.json."""
+
+import json
+import zipfile
+
+import pytest
+
+from gankit import InputError
+from gankit_plugins.data.folder import open_files
+from gankit_plugins.data.listing import common_folder, list_images, natural_order
+from tests.plugins.data.test_folder import tree, zipped
+
+
+def listings(top, names, classes=None):
+    """Yield the listing of the same files in a folder and in a zip file."""
+    for path in (tree(top / "folder", *names), zipped(top / "file.zip", *names)):
+        with open_files(path) as files:
+            yield list_images(files, classes, path)
+
+
+def with_labels(top, names, content, at="dataset.json"):
+    """Return the paths of a folder and of a zip file with a dataset.json."""
+    folder = tree(top / "folder", *names)
+    (folder / at).write_text(content if isinstance(content, str) else json.dumps(content))
+    path = zipped(top / "file.zip", *names)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.write(folder / at, at)
+    return folder, path
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "expected"),
+    [
+        (["1.png", "2.png"], None, []),
+        (["cats/1.png", "cats/2.png", "dogs/1.png"], True, ["cats", "dogs"]),
+        (["cats/1.png", "dogs/1.png"], False, []),
+        (["cats/in/2.png", "cats/out/1.png", "dogs/3.png"], None, ["cats", "dogs"]),
+        (["1.png", "cats/1.png"], False, []),
+        (["Zoo/1.png", "zoo-1/3.png", "zoo/2.png"], None, ["Zoo", "zoo", "zoo-1"]),
+        # A folder that contains everything is skipped.
+        (["only/1.png"], None, []),
+        (["only/1.png"], True, ["only"]),
+        (["images/1.png", "images/2.png", "README.txt"], None, []),
+        (["pets/cats/1.png", "pets/dogs/2.png", "README.txt"], None, ["cats", "dogs"]),
+        (["x/pets/cats/1.png", "x/pets/dogs/2.png"], None, ["cats", "dogs"]),
+        # Numbers are in natural order.
+        ([f"{k}/a.png" for k in range(12)], None, [str(k) for k in range(12)]),
+        (["class10/a.png", "class9/a.png", "b/a.png"], None, ["b", "class9", "class10"]),
+    ],
+)
+def test_folders_are_classes_in_folders_and_zip_files(tmp_path, names, classes, expected):
+    for listing in listings(tmp_path, names, classes):
+        assert listing.total == sum(name.endswith(".png") for name in names)
+        assert listing.class_names == tuple(expected)
+        if expected:
+            found = [listing.class_of(name) for name in names if name.endswith(".png")]
+            assert sorted(set(found), key=natural_order) == expected
+            assert all(f"{one}/" in name for one, name in zip(found, names, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "message"),
+    [
+        (["1.png", "cats/2.png"], None, r"1\.png is not in the folder of a class; .*`classes = false`"),
+        (["1.png", "2.png"], True, r"1\.png is not in the folder of a class"),
+        (["a/x/1.png", "a/2.png"], None, r"a/2\.png is not in the folder of a class"),
+        (["a.heic", "b.heic", "c.txt"], None, r"contains no images; .*, and these files are 2 \.heic, 1 \.txt"),
+    ],
+)
+def test_unusable_folders_are_refused(tmp_path, names, classes, message):
+    with pytest.raises(InputError, match=message):
+        list(listings(tmp_path, names, classes))
+
+
+def test_empty_folders_and_parts_of_a_dataset_are_named(tmp_path):
+    for listing in listings(tmp_path, ["train/1.png", "val/2.png", "notes/x.txt"]):
+        assert listing.class_names == ("train", "val")
+        (parts,) = [message for message in listing.messages if "parts of a dataset" in message]
+        assert parts.startswith("the classes include train, val, which look like parts of a dataset")
+    folder = tree(tmp_path / "y", "a/1.png", "c/1.png")
+    (folder / "b").mkdir()
+    for path in (folder, zipped(tmp_path / "y.zip", "a/1.png", "b/", "c/1.png")):
+        with open_files(path) as files:
+            assert list_images(files, None, path).messages == ("empty folders are not classes: b",)
+            assert list_images(files, False, path).messages == ()
+
+
+# StyleGAN's dataset.json
+
+FILES = ["00000/img0.png", "00000/img1.png", "00001/img2.png"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([[FILES[0], 2], [FILES[1], 0], [FILES[2], 1]], {"0": 1, "1": 2, "2": 0}),
+        ({FILES[0]: 0, FILES[1]: 10, FILES[2]: 9}, {"0": 0, "9": 2, "10": 1}),
+        ([["00000\\img0.png", 0], ["00000\\img1.png", 1], ["00001\\img2.png", 2]], {"0": 0, "1": 1, "2": 2}),
+        ([[FILES[0], [0, 1.0]], [FILES[1], [1, 0]], [FILES[2], [1.0, 0]], ["gone.png", [1, 0]]], {"0": 1, "1": 0}),
+    ],
+)
+@pytest.mark.parametrize("outer", ["", "wrapped/"])
+def test_labels_of_stylegan(tmp_path, labels, expected, outer):
+    content = {"labels": labels}
+    for path in with_labels(tmp_path, [outer + file for file in FILES], content, f"{outer}dataset.json"):
+        with open_files(path) as files:
+            listing = list_images(files, None, path)
+            assert listing.class_names == tuple(expected)
+            for name, number in expected.items():
+                assert listing.class_of(outer + FILES[number]) == name
+            assert not listing.passed_over
+            assert list_images(files, False, path).class_names == ()
+
+
+def test_missing_numbers_are_named(tmp_path):
+    content = {"labels": [[file, number] for file, number in zip(FILES, (0, 5, 5), strict=True)]}
+    for path in with_labels(tmp_path, FILES, content):
+        with open_files(path) as files:
+            (message,) = list_images(files, None, path).messages
+            assert message == "the labels in dataset.json are not 0 to 1; the classes are named by their labels: 0, 5"
+
+
+def test_without_labels_the_folders_of_stylegan_are_classes(tmp_path):
+    for path in with_labels(tmp_path, FILES, {"labels": None}):
+        with open_files(path) as files:
+            assert list_images(files, None, path).class_names == ("00000", "00001")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "dataset.json cannot be read as labels of StyleGAN"),
+        ([1], "dataset.json cannot be read as labels of StyleGAN"),
+        ({"labels": [1]}, "dataset.json cannot be read as labels of StyleGAN"),
+        ({"labels": [[FILES[0], 0]]}, "has no label for 00000/img1.png, 00001/img2.png; add the labels, or set"),
+        ({"labels": [[file, -1] for file in FILES]}, "has the label -1; labels are class numbers from 0 or one-hot"),
+        ({"labels": [[file, [0.5, 0.5]] for file in FILES]}, r"has the label \[0.5, 0.5\]"),
+    ],
+)
+def test_unusable_labels_are_refused(tmp_path, content, message):
+    for path in with_labels(tmp_path, FILES, content):
+        with open_files(path) as files:
+            with pytest.raises(InputError, match=message):
+                list_images(files, None, path)
+            assert list_images(files, False, path).total == 3
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [([""], ""), (["", "a"], ""), (["a"], "a/"), (["a/b", "a/c/d"], "a/"), (["a", "a/c"], "a/"), (["ab", "a"], "")],
+)
+def test_common_folder(folders, expected):
+    assert common_folder(folders) == expected
