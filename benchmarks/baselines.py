@@ -58,8 +58,8 @@ def trained(recipe: str, out: Path) -> RunDir:
     folder = out / recipe
     if folder.exists() and RunDir.open(folder).read_last_environment().get("ended", {}).get("state") == "finished":
         return RunDir.open(folder)
-    verb = ["resume", str(folder)] if (folder / "recipe.toml").exists() else ["run", recipe, "--out", str(folder)]
-    subprocess.run([sys.executable, "-m", "gankit", *verb, "--quiet"], check=True)
+    command = ["resume", str(folder)] if (folder / "recipe.toml").exists() else ["run", recipe, "--out", str(folder)]
+    subprocess.run([sys.executable, "-m", "gankit", *command, "--quiet"], check=True)
     return RunDir.open(folder)
 
 

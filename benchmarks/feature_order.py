@@ -3,8 +3,9 @@
     GANKIT_DATA=... python benchmarks/feature_order.py [--count 2000]
 
 GANKIT_DATA contains `cifar10/test.zip` and `mnist/`. Half of the test images are degraded more and more and compared
-with the other half: by blur, by noise, by missing classes, and by copies of a few images. A row is in order if every
-distance is larger than the one before it.
+with the other half: by blur, by noise, by missing classes, and by copies of a few images. The last row of each dataset
+compares samples of one DCGAN after fewer and fewer iterations. A row is in order if every distance is larger than the
+one before it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from timing import parser_of, table
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from gankit import Dataset, Extractor
+from gankit import Dataset, Extractor, Session
+from gankit.plugin.hooks import Hooks
 from gankit_plugins.data.images import Images
 from gankit_plugins.data.mnist import Mnist
 from gankit_plugins.extractor.bundled import Bundled
@@ -62,28 +64,48 @@ DEGRADATIONS: dict[str, tuple[Callable[[Tensor, Tensor, float], Tensor], tuple[f
 }
 
 
+ITERATIONS = (400, 200, 100, 50, 20)
+
+
 def datasets(data: Path) -> dict[str, Dataset]:
     """Return the test images of CIFAR-10 and of MNIST."""
     colour = Images(Images.Config(path=data / "cifar10" / "test.zip", resolution=32)).load_data()
     return {"CIFAR-10": colour, "MNIST": Mnist(Mnist.Config(folder=data / "mnist", split="test")).load_data()}
 
 
-def rows_of(name: str, dataset: Dataset, extractor: Extractor, label: str, count: int) -> list[list[str]]:
-    """Return a row of distances for each degradation."""
+def samples_by_iterations(data: Path, count: int) -> dict[str, dict[int, Tensor]]:
+    """Return samples (count, C, 32, 32) uint8 of a DCGAN of each dataset after each number of `ITERATIONS`."""
+    cifar = [f"data.path={data / 'cifar10' / 'train.zip'}", "data.channels=3", "data.resolution=32"]
+    samples: dict[str, dict[int, Tensor]] = {}
+    for name, settings in {"CIFAR-10": ["data.use=images", *cifar], "MNIST": [f"data.folder={data / 'mnist'}"]}.items():
+        with Session("dcgan_mnist", settings) as session:
+            samples[name] = {}
+            for iterations in sorted(ITERATIONS):
+                session.train(iterations - session.run.iteration)
+                samples[name][iterations] = session.images(count)[0]
+    return samples
+
+
+def rows_of(
+    name: str, dataset: Dataset, samples: dict[int, Tensor], extractor: Extractor, label: str, count: int
+) -> list[list[str]]:
+    """Return a row of distances for each degradation, and one for the generator."""
     images, labels = dataset.load()
     assert labels is not None
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     real, other = order[:count], order[count : 2 * count]
     expected = extractor(images[real]).values
+
+    def row(what: str, fakes: dict[float, Tensor]) -> list[str]:
+        values = [frechet_distance_between(expected, extractor(fake).values).item() for fake in fakes.values()]
+        in_order = all(a < b for a, b in pairwise(values))
+        levels = ", ".join(f"{strength:g}: {value:.3g}" for strength, value in zip(fakes, values, strict=True))
+        return [name, what, label, levels, "yes" if in_order else "no"]
+
     rows = []
     for what, (degrade, strengths) in DEGRADATIONS.items():
-        values = [
-            frechet_distance_between(expected, extractor(degrade(images[other], labels[other], s)).values).item()
-            for s in strengths
-        ]
-        in_order = all(a < b for a, b in pairwise(values))
-        levels = ", ".join(f"{strength:g}: {value:.3g}" for strength, value in zip(strengths, values, strict=True))
-        rows.append([name, what, label, levels, "yes" if in_order else "no"])
+        rows.append(row(what, {s: degrade(images[other], labels[other], s) for s in strengths}))
+    rows.append(row("iterations of a generator", {number: samples[number] for number in ITERATIONS}))
     return rows
 
 
@@ -93,10 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="bundled,classifier,pixels", help="extractors, separated by commas")
     given = parser.parse_args(arguments)
     rows: list[list[str]] = []
-    for name, dataset in datasets(Path(os.environ["GANKIT_DATA"])).items():
+    data = Path(os.environ["GANKIT_DATA"])
+    samples = samples_by_iterations(data, given.count)
+    for name, dataset in datasets(data).items():
         for plugin in [plugin for plugin in EXTRACTORS if plugin.name in given.only.split(",")]:
-            extractor = plugin(plugin.Config()).build_extractor(dataset, torch.device("cpu"))
-            rows += rows_of(name, dataset, extractor, plugin.name, given.count)
+            hooks = Hooks({"extractor": plugin(plugin.Config())})
+            extractor = hooks.one("build_extractor", dataset, torch.device("cpu"))
+            rows += rows_of(name, dataset, samples[name], extractor, plugin.name, given.count)
     print("\n".join(table(("images", "degradation", "extractor", "distance by strength", "in order"), rows)))
 
 

@@ -344,7 +344,7 @@ def _larger_scale(found: Result) -> list[str]:
     of_a_class, order = found["parameters of a class"], found["order"]
     batch, classes = _grown(found, "images in the batch"), _grown(found, "classes, 2 images of each")
     epoch, idle = _grown(found, "images in the data", "a new epoch's order"), _grown(found, "plugins that do nothing")
-    listing, helping = (_grown(found, "plugins installed", f"`gankit {verb}`") for verb in ("list-plugins", "--help"))
+    listing, helping = (_grown(found, "plugins installed", f"`gankit {name}`") for name in ("list-plugins", "--help"))
     log, rewind = _grown(found, "rows of the log", "the report"), _grown(found, "rows of the log", "a resume's rewind")
     compared = _grown(found, "runs", "a comparison's page")
     thousand = 1_000 * of_a_class

@@ -251,14 +251,14 @@ def test_python_code_runs(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize("command", [line for line in commands(README) if line.startswith("gankit ")])
 def test_command_exists(command):
-    """The verb and its options exist, a recipe is a bundled one, and each override is well formed."""
-    _, verb, *arguments = shlex.split(command)
+    """The command and its options exist, a recipe is a bundled one, and each override is well formed."""
+    _, name, *arguments = shlex.split(command)
     context = click.Context(cli)
-    found = cli.get_command(context, verb)
+    found = cli.get_command(context, name)
     assert found is not None
-    parameters = found.make_context(verb, arguments, parent=context).params
+    parameters = found.make_context(name, arguments, parent=context).params
     parse_overrides(parameters.get("overrides", ()))
-    if verb in ("run", "validate", "ablate"):
+    if name in ("run", "validate", "ablate"):
         find_recipe(parameters["recipe"])
 
 

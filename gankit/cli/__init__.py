@@ -19,7 +19,7 @@ from gankit.runtime.torchrun_env import place_of_process, rank_of_process
 from gankit.suggest import nearest, new_name
 from gankit.version import __version__
 
-VERBS = {
+COMMANDS = {
     "run": "Train from a recipe.",
     "resume": "Resume a run that was interrupted, or extend a complete one.",
     "ablate": "Measure the effect and the cost of each trick of a recipe.",
@@ -52,29 +52,30 @@ class CommandLine(click.Group):
     """Command group with the subcommands of gankit and of plugins. Only the called subcommand is imported."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*VERBS, *sorted({entry.name for entry in _plugin_verbs()} - VERBS.keys())]
+        return [*COMMANDS, *sorted({entry.name for entry in _plugin_commands()} - COMMANDS.keys())]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name in VERBS:
+        if name in COMMANDS:
             return import_module(f"gankit.cli.{name.replace('-', '_')}").command
-        entries = [entry for entry in _plugin_verbs() if entry.name == name]
-        return _plugin_verb(entries) if entries else None
+        entries = [entry for entry in _plugin_commands() if entry.name == name]
+        return _plugin_command(entries) if entries else None
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        verb = arguments[0]
+        command = arguments[0]
         # For gankit's own subcommands, skip the list of installed plugins, because reading this list is slow.
-        known = verb in VERBS or verb.startswith("-")
-        if not known and verb not in (verbs := self.list_commands(context)):
-            context.fail(f"there is no verb {verb!r}; {nearest(verb, verbs)}there are {', '.join(verbs)}")
+        known = command in COMMANDS or command.startswith("-")
+        if not known and command not in (commands := self.list_commands(context)):
+            near = nearest(command, commands)
+            context.fail(f"there is no command {command!r}; {near}there are {', '.join(commands)}")
         return super().resolve_command(context, arguments)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
-        if others := [e for e in _plugin_verbs() if e.name not in VERBS]:
-            with formatter.section("Verbs of plugins"):
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+        if others := [e for e in _plugin_commands() if e.name not in COMMANDS]:
+            with formatter.section("Commands of plugins"):
                 formatter.write_dl([(e.name, f"from {e.distribution} {e.version}") for e in others])
 
 
@@ -96,11 +97,11 @@ def _show_usage_error(error: click.ClickException) -> None:
     error.show()
 
 
-def _plugin_verbs() -> list[Entry]:
+def _plugin_commands() -> list[Entry]:
     return [entry for entry in Registry.installed().entries if entry.kind == "command"]
 
 
-def _plugin_verb(entries: list[Entry]) -> click.Command:
+def _plugin_command(entries: list[Entry]) -> click.Command:
     """Import the plugin that provides a subcommand and return the click command that the plugin registers."""
     from gankit.plugin.hooks import Hooks
     from gankit.plugin.registry import ResolvedPlugin
@@ -109,7 +110,7 @@ def _plugin_verb(entries: list[Entry]) -> click.Command:
     entry = entries[0]
     if len(entries) > 1:
         both = " and ".join(e.distribution for e in entries)
-        raise PluginError(f"{both} both have the verb {entry.name!r}; uninstall all but one")
+        raise PluginError(f"{both} both have the command {entry.name!r}; uninstall all but one")
     resolved = ResolvedPlugin(entry.load(), entry.name, entry.distribution, entry.version, entry.value)
     plugin_class = as_plugin_class(resolved, ("command",))
     group = click.Group()
@@ -120,19 +121,19 @@ def _plugin_verb(entries: list[Entry]) -> click.Command:
         raise
     except Exception as error:
         raise PluginError(
-            f"the verb {entry.name!r} of {entry.distribution} {entry.version} cannot be set up: "
+            f"the command {entry.name!r} of {entry.distribution} {entry.version} cannot be set up: "
             f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     if entry.name not in group.commands:
         raise PluginError(
-            f"the plugin {entry.label!r} of {entry.distribution} {entry.version} does not register the verb "
+            f"the plugin {entry.label!r} of {entry.distribution} {entry.version} does not register the command "
             f"{entry.name!r}; it registers {', '.join(group.commands) or 'none'}"
         )
     return group.commands[entry.name]
 
 
 @click.group(
-    cls=CommandLine, subcommand_metavar="VERB [ARGS]...", context_settings={"help_option_names": ["-h", "--help"]}
+    cls=CommandLine, subcommand_metavar="COMMAND [ARGS]...", context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, prog_name="gankit", message="%(prog)s %(version)s")
 @click.pass_context
@@ -142,13 +143,14 @@ def cli(context: click.Context) -> None:
     \b
     gankit recipes          list the bundled recipes
     gankit run igan_vn      train from the recipe igan_vn
-    gankit VERB --help      show the help of a verb, such as run
+    gankit COMMAND --help      show the help of a command, such as run
     """
-    verb = context.invoked_subcommand
+    command = context.invoked_subcommand
     # Subcommands of plugins are not checked, because they may run on several ranks.
-    if verb in VERBS and verb not in FOR_RANKS and place_of_process().size > 1:
+    if command in COMMANDS and command not in FOR_RANKS and place_of_process().size > 1:
         raise InputError(
-            f"gankit {verb} runs in one process, but RANK and WORLD_SIZE are set for several; start it without torchrun"
+            f"gankit {command} runs in one process, but RANK and WORLD_SIZE are set for several; start it without "
+            "torchrun"
         )
 
 
@@ -164,9 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     with raise_on_signals():
         code = run_command_line(arguments)
     sys.stdout.flush()
-    verb = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in VERBS), None)
-    # The results of a training are its files. The result of every other verb may be its output.
-    if code == 0 and verb not in TRAINING and (sentence := lost_output(stdout)) is not None:
+    command = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in COMMANDS), None)
+    # The results of a training are its files. The result of every other command may be its output.
+    if code == 0 and command not in TRAINING and (sentence := lost_output(stdout)) is not None:
         click.echo(f"error: {sentence}", err=True)
         code = FAILED
     sys.exit(code)

@@ -68,7 +68,7 @@ def command(
 ) -> None:
     """Train RECIPE with and without each of its tricks, with several seeds, and print the effect of each trick.
 
-    With --add, each given trick is added to RECIPE instead. The printed table contains the effect of each trick on each
+    With --add, each given trick is added to RECIPE instead. The table contains the effect of each trick on each
     metric, with a confidence interval, and the training time per iteration with the trick relative to the time without
     it. After Ctrl-C, every run writes a checkpoint and ends. To resume the study, repeat the command, or use
     `gankit ablate STUDY`, where STUDY is the folder of the study.

@@ -515,5 +515,5 @@ def register_commands(cli: click.Group) -> None:
     Example:
 
         def register_commands(self, cli):
-            cli.add_command(my_verb, "my-verb")
+            cli.add_command(my_command, "my-command")
     """

@@ -100,7 +100,7 @@ def follow(run: TrainingRun) -> Outcome:
                 run.pending_warnings.clear()
                 if run.iteration % output.log_every == 0:
                     check_finite(run)
-                # At this point, the first rank writes a checkpoint and waits for the state of this rank.
+                # The first rank now writes a checkpoint. It needs the random state of every rank.
                 if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
                     check_finite(run)
                     gather_rank_states(run)

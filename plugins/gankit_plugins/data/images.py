@@ -35,7 +35,7 @@ ALWAYS_ALLOWED = 3
 """Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
 
 SLOW = 10.0
-"""Decoding time in seconds above which a message recommends `gankit prepare`."""
+"""Time in seconds. If reading all images takes longer, a message recommends `gankit prepare`."""
 
 
 class Images(Plugin):
@@ -57,7 +57,7 @@ class Images(Plugin):
     Source: none; there is nothing to cite.
 
     When to use: any images of your own.
-    When not: if images must not be cropped, pad them to squares first. If they do not fit into memory, run
+    When not: if images must not be cropped; pad them to squares first. If they do not fit into memory, run
     `gankit prepare` first.
     """
 

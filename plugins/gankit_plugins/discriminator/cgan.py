@@ -45,7 +45,7 @@ class CganDiscriminator(Plugin):
     is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden layer (paper: none).
 
     When to use: with the generator of the same name, on small images.
-    When not: for images larger than about 64x64, use `conditional_dcgan`. For images without labels, use `maxout`.
+    When not: for images larger than about 64x64; use `conditional_dcgan`. For images without labels, use `maxout`.
     """
 
     name = "cgan"

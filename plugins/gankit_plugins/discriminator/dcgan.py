@@ -75,7 +75,7 @@ class ConditionalDcganDiscriminator(DcganDiscriminator):
     for MNIST also appends the planes in every further layer.
 
     When to use: with the generator of the same name.
-    When not: for images without labels, or with a generator that has no class input, use `dcgan`.
+    When not: for images without labels, or with a generator that has no class input; use `dcgan`.
     """
 
     name = "conditional_dcgan"

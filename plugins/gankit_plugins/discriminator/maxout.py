@@ -41,7 +41,7 @@ class MaxoutDiscriminator(Plugin):
     layer, before the maximum. Initial weights are torch's defaults; the authors' code draws them from [-0.005, 0.005].
 
     When to use: with the generator `mlp`, to reproduce the first GAN.
-    When not: for images larger than about 64x64, use `dcgan`, because convolutions suit large images better.
+    When not: for images larger than about 64x64; use `dcgan`, because convolutions suit large images better.
     """
 
     name = "maxout"

@@ -52,7 +52,7 @@ class Inception(Plugin):
     Source: Szegedy 2016; TorchScript version of the original network by Karras 2020.
 
     When to use: for photographs, and to compare with papers.
-    When not: for digits, drawings and other images unlike those of ImageNet, use `classifier`.
+    When not: for digits, drawings and other images unlike those of ImageNet; use `classifier`.
     """
 
     name = "inception"

@@ -44,7 +44,7 @@ class Cgan(Plugin):
     paper's dropout of 0.5 in G is available as the trick `dropout`.
 
     When to use: with the discriminator of the same name, on small images.
-    When not: for images larger than about 64x64, use `conditional_dcgan`. For images without labels, use `mlp`.
+    When not: for images larger than about 64x64; use `conditional_dcgan`. For images without labels, use `mlp`.
     """
 
     name = "cgan"

@@ -56,7 +56,7 @@ class Dcgan(Plugin):
     1; the authors' code draws them around 1.
 
     When to use: as a baseline, with or without classes in the data.
-    When not: to generate requested classes, use `conditional_dcgan`. For points, use `mlp`.
+    When not: to generate requested classes; use `conditional_dcgan`. For points, use `mlp`.
     """
 
     name = "dcgan"
@@ -79,7 +79,7 @@ class ConditionalDcgan(Dcgan):
     Radford's code for MNIST also appends it in every further layer.
 
     When to use: to generate requested classes, with the discriminator of the same name.
-    When not: for images without labels, use `dcgan`.
+    When not: for images without labels; use `dcgan`.
     """
 
     name = "conditional_dcgan"

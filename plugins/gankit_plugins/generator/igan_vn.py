@@ -84,7 +84,7 @@ class IganVn(Plugin):
     N.
 
     When to use: for 2 to about 50 classes whose images should not mix.
-    When not: for hundreds of classes, with few images for each branch, use a conditional network, such as
+    When not: for hundreds of classes, with few images for each branch; use a conditional network, such as
     `conditional_dcgan`.
     """
 

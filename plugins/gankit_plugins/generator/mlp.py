@@ -38,7 +38,7 @@ class MlpGenerator(Plugin):
     ReLU. The activation of the last layer is tanh.
 
     When to use: for points, for small images, and to reproduce the first GAN.
-    When not: for images larger than about 64x64, use `dcgan`, because convolutions suit large images better.
+    When not: for images larger than about 64x64; use `dcgan`, because convolutions suit large images better.
     """
 
     name = "mlp"

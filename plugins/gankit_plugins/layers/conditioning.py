@@ -23,7 +23,7 @@ def append_label_planes(images: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.cat([images, planes], dim=1)
 
 
-def require_labels(spec: Spec, name: str, alternative: str) -> None:
-    """Raise InputError if the data has no classes. The message recommends the network `alternative` instead."""
+def require_labels(spec: Spec, name: str, other: str) -> None:
+    """Raise InputError if the data has no classes. The message recommends the network `other` instead."""
     if not spec.classes:
-        raise InputError(f"{name} needs labels, and the dataset has none; use {alternative}")
+        raise InputError(f"{name} needs labels, and the dataset has none; use {other}")

@@ -15,7 +15,7 @@ DEVIATION = 0.02
 """Standard deviation of the initial weights (Radford 2015, section 4)."""
 
 SMALLEST = 4
-"""Maximum side of the smallest feature map, and also minimum side of an image, in pixels."""
+"""Largest side, in pixels, of the feature map that D ends with and G begins with. Images must be at least as large."""
 
 WIDEST = 8
 """Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""

@@ -29,6 +29,7 @@ def as_matrices(weight: Tensor, groups: int, transposed: bool) -> Tensor:
     """
     if not transposed:
         return weight.reshape(groups, weight.shape[0] // groups, -1)
-    # A transposed convolution's weight has the shape (in, out / groups, ...): the groups divide its input channels.
+    # The weight of a transposed convolution has the shape (inputs, outputs / groups, ...). Its first dimension contains
+    # the groups, so split that dimension.
     inputs, outputs = weight.shape[0] // groups, weight.shape[1]
     return weight.reshape(groups, inputs, outputs, -1).transpose(1, 2).reshape(groups, outputs, -1)

@@ -40,7 +40,7 @@ class Mlflow(Logger):
     Source: the library `mlflow`.
 
     When to use: if you keep experiments in MLflow.
-    When not: to view a run on this machine only, use `tensorboard`, which is a smaller package.
+    When not: to view a run on this machine only; use `tensorboard`, which is a smaller package.
     """
 
     name = "mlflow"

@@ -38,7 +38,7 @@ class WeightsAndBiases(Logger):
     Source: the library `wandb`.
 
     When to use: if you keep and share runs in Weights & Biases.
-    When not: to view a run on this machine only, use `tensorboard`, whose viewer needs no account.
+    When not: to view a run on this machine only; use `tensorboard`, whose viewer needs no account.
     """
 
     name = "wandb"

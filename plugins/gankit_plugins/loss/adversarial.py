@@ -20,10 +20,16 @@ class AdversarialLoss(Plugin):
     kind = "loss"
 
     discriminator_loss: ClassVar[Callable[..., Tensor]]
-    """D's loss, a scalar: f(real_logits, fake_logits[, real_target, fake_target[, real_weight, fake_weight]])."""
+    """Function that returns the loss of D as a scalar.
+
+    Arguments: real_logits, fake_logits, and optionally real_target, fake_target, real_weight, fake_weight.
+    """
 
     generator_loss: ClassVar[Callable[..., Tensor]]
-    """G's loss, a scalar: f(fake_logits[, generator_target[, fake_weight]])."""
+    """Function that returns the loss of G as a scalar.
+
+    Arguments: fake_logits, and optionally generator_target, fake_weight.
+    """
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:

@@ -24,7 +24,7 @@ class IganLabel(AdversarialLoss):
     G's loss.
 
     When to use: for the IGAN family, or for different weights of real and of generated images.
-    When not: without weights, use `non_saturating`, which is then the same loss.
+    When not: without weights; use `non_saturating`, which is then the same loss.
     """
 
     name = "igan_label"

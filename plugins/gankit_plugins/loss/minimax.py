@@ -16,7 +16,7 @@ class Minimax(NonSaturating):
     G's gradient vanishes.
 
     When to use: to study the theory, or to show how G's gradient vanishes.
-    When not: for good images, use `non_saturating`, which has the same fixed point and a gradient that does not vanish.
+    When not: for good images; use `non_saturating`, which has the same fixed point and a gradient that does not vanish.
     """
 
     name = "minimax"

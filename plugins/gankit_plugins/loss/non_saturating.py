@@ -15,7 +15,7 @@ class NonSaturating(AdversarialLoss):
     `step.real_target` and `step.fake_target`, the target of G is `step.generator_target`.
 
     When to use: as the first choice for most GANs, with a penalty on D's gradient or spectral normalisation.
-    When not: if the loss of G must be the negative of the loss of D (a zero-sum game), use `minimax`.
+    When not: if the loss of G must be the negative of the loss of D (a zero-sum game); use `minimax`.
     """
 
     name = "non_saturating"

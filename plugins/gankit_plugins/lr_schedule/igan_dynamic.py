@@ -24,7 +24,7 @@ class IganDynamic(Plugin):
     For MNIST and Fashion-MNIST the paper starts at 0.002: init_set = 1 / (0.002 - end_lr) = 555.56.
 
     When to use: for the IGAN family, and for runs of unknown length.
-    When not: if the learning rate should fall to zero, use `polynomial`.
+    When not: if the learning rate should fall to zero; use `polynomial`.
     """
 
     name = "igan_dynamic"

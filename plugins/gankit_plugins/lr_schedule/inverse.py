@@ -24,7 +24,7 @@ class Inverse(Plugin):
     Source: Meng 2021, equation 5. The defaults are those of LeNet in Caffe.
 
     When to use: for runs of unknown length.
-    When not: if the learning rate needs a lower bound, use `igan_dynamic`.
+    When not: if the learning rate needs a lower bound; use `igan_dynamic`.
     """
 
     name = "inverse"

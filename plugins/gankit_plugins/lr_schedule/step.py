@@ -20,7 +20,7 @@ class StepDecay(Plugin):
     Source: Meng 2021, equation 3.
 
     When to use: when the iterations at which training stalls are known.
-    When not: for a first run, prefer a smooth schedule, which has no interval to choose.
+    When not: for a first run; prefer a smooth schedule, which has no interval to choose.
     """
 
     name = "step"

@@ -118,7 +118,7 @@ class VirtualBatchNorm(Plugin):
     of their own class.
 
     When to use: if batch norm helps, but makes the generated images of a batch similar to each other.
-    When not: if time is limited, use `layer_norm`, which also normalises each image separately and costs almost
+    When not: if time is limited; use `layer_norm`, which also normalises each image separately and costs almost
     nothing.
     """
 

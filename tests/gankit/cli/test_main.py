@@ -1,4 +1,4 @@
-"""The program as a whole: help, speed, exit codes and the verbs of plugins."""
+"""The program as a whole: help, speed, exit codes and the commands of plugins."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import gankit as package
-from gankit.cli import VERBS
+from gankit.cli import COMMANDS
 
 GREETER = '''
 import click
@@ -62,7 +62,7 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def test_fast_verbs_import_no_torch(toy_run):
+def test_fast_commands_import_no_torch(toy_run):
     toy_run("run", "train.iterations=2")
     before = os.times()
     command = [sys.executable, "-c", IMPORTED, json.dumps(FAST)]
@@ -72,28 +72,28 @@ def test_fast_verbs_import_no_torch(toy_run):
     assert fast == ["[] 0"] * 4
     assert "torch" not in report + compare
     assert (report[-1], compare[-1]) == ("0", "0")
-    # 0.1 s for each verb on an idle machine. CPU time, because it does not depend on other load.
+    # 0.1 s for each command on an idle machine. CPU time, because it does not depend on other load.
     assert after.children_user + after.children_system - before.children_user - before.children_system < 2
 
 
-def test_help_lists_every_verb_and_version_prints_the_version(gankit):
+def test_help_lists_every_command_and_version_prints_the_version(gankit):
     answer = gankit("--help")
     assert answer.code == 0
-    assert all(verb in answer.out and text in answer.out for verb, text in VERBS.items())
+    assert all(command in answer.out and text in answer.out for command, text in COMMANDS.items())
     assert gankit("--version").out == f"gankit {package.__version__}\n"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(gankit, verb):
-    answer = gankit(verb, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(gankit, command):
+    answer = gankit(command, "--help")
     assert answer.code == 0
-    assert answer.out.startswith(f"Usage: gankit {verb}")
+    assert answer.out.startswith(f"Usage: gankit {command}")
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["rnu"], "there is no verb 'rnu'; did you mean 'run'?"),
+        (["rnu"], "there is no command 'rnu'; did you mean 'run'?"),
         (["--nonsense"], "No such option"),
         (["run"], "Missing argument 'RECIPE'"),
         (["sample", "x"], "Missing option '--out'"),
@@ -117,7 +117,7 @@ def test_closed_stdout_prints_no_error(start_process):
     assert process.stderr.read() == ""
 
 
-def test_a_plugin_adds_a_verb_that_no_other_has(gankit, install):
+def test_a_plugin_adds_a_command_that_no_other_has(gankit, install):
     install("greeting-kit", {"command.greet": "greeter:Greeter"}, {"greeter": GREETER})
     assert "greet  from greeting-kit 1.5" in " ".join(gankit("--help").out.split(" "))
     assert gankit("greet", "you").out == "hello you\n"
@@ -127,28 +127,28 @@ def test_a_plugin_adds_a_verb_that_no_other_has(gankit, install):
     install("greeting-kit-2", {"command.greet": "greeter:Greeter"}, {})
     answer = gankit("greet", "you")
     assert answer.code == 2
-    assert "greeting-kit and greeting-kit-2 both have the verb 'greet'" in answer.err
+    assert "greeting-kit and greeting-kit-2 both have the command 'greet'" in answer.err
 
 
 @pytest.mark.parametrize(
-    ("verb", "value", "expected"),
+    ("command", "value", "expected"),
     [
         ("gone", "no_such_module:Gone", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("shy", "greeter:Shy", "does not register the verb 'shy'; it registers bold"),
+        ("shy", "greeter:Shy", "does not register the command 'shy'; it registers bold"),
         ("clumsy", "greeter:Clumsy", "cannot be set up: KeyError: 'dropped it'"),
         ("plain", "greeter:click", "greeter:click is not a class"),
     ],
 )
-def test_a_broken_verb_prints_one_line_and_does_not_affect_others(gankit, install, verb, value, expected):
-    install("broken-kit", {f"command.{verb}": value}, {"greeter": GREETER})
+def test_a_broken_command_prints_one_line_and_does_not_affect_others(gankit, install, command, value, expected):
+    install("broken-kit", {f"command.{command}": value}, {"greeter": GREETER})
     assert gankit("--help").code == 0
-    answer = gankit(verb)
+    answer = gankit(command)
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert answer.err.startswith("error: ")
     assert expected in answer.err
 
 
-def test_a_plugin_cannot_replace_a_verb_of_gankit(gankit, install):
+def test_a_plugin_cannot_replace_a_command_of_gankit(gankit, install):
     install("thief", {"command.run": "greeter:Greeter"}, {"greeter": GREETER})
     assert gankit("run", "--help").out.startswith("Usage: gankit run [OPTIONS] RECIPE")

@@ -36,8 +36,8 @@ def test_list_and_show(gankit, shelf):
         "toy    Noise in two classes",
     ]
     assert gankit("recipes", "show", "toy").out == (shelf / "toy.toml").read_text()
-    for verb in ("show", "copy"):
-        assert "did you mean 'short'?" in gankit("recipes", verb, "shrt").err
+    for command in ("show", "copy"):
+        assert "did you mean 'short'?" in gankit("recipes", command, "shrt").err
 
 
 def test_copy_includes_base_recipes_and_overwrites_nothing(gankit, shelf, tmp_path):

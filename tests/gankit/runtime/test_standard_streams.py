@@ -48,7 +48,7 @@ def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path):
 @pytest.mark.parametrize(
     ("redirect", "code"), [(">&-", 0), (">/dev/full", 1), ("2>&-", 0), ("2>/dev/full", 0), ("<&- >&- 2>&-", 0)]
 )
-def test_a_verb_ends_without_a_traceback(redirect, code):
+def test_a_command_ends_without_a_traceback(redirect, code):
     command = f'"{sys.executable}" -m gankit list-plugins {redirect}'
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert ended.returncode == code
