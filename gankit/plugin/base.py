@@ -93,6 +93,13 @@ class Plugin:
     `gankit sample --interpolate` then interpolates z along an arc of the sphere (slerp) instead of a straight line.
     """
 
+    independent_prior: ClassVar[bool] = False
+    """True for a prior whose components are independent numbers around 0, so that each may be drawn again alone.
+
+    Truncation redraws the components that exceed a threshold. It is refused for other priors, such as one with a
+    one-hot code, which would be destroyed.
+    """
+
     state_scope: ClassVar[State] = "shared"
     """Scope of the plugin's state in a run with several ranks, the processes that train the run together.
 

@@ -37,8 +37,13 @@ def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dic
         raise RecipeError(source, [Problem(key, message)]) from error
 
 
-def build_network(hooks: Hooks, player: Player, spec: Spec, run: Run | None, source: str) -> nn.Module:
+def build_network(
+    hooks: Hooks, player: Player, spec: Spec, run: Run | None, source: str
+) -> tuple[nn.Module, list[str]]:
     """Build the network of one player (generator or discriminator), and apply all `wrap_network` hooks to it.
+
+    Return the network and the recipe keys of the plugins whose `wrap_network` has changed its structure. A plugin that
+    only sets initial weights has not.
 
     Args:
         run: the run that the network is built for. None when a saved generator is rebuilt.
@@ -51,8 +56,30 @@ def build_network(hooks: Hooks, player: Player, spec: Spec, run: Run | None, sou
     with recipe_errors(source, player):
         own_spec = spec if player == "generator" else replace(spec, channels=spec.channels * spec.pack)
         network = hooks.one(hook, own_spec)
+    wrapped_by = []
     for implementation in hooks.of("wrap_network", player):
+        before = structure(network)
         with recipe_errors(source, implementation.key):
             wrapped = implementation.call(player, network, run)
         network = network if wrapped is None else wrapped
-    return network
+        if structure(network) != before:
+            wrapped_by.append(implementation.key)
+    return network, wrapped_by
+
+
+def structure(network: nn.Module) -> list[tuple[object, ...]]:
+    """Return what distinguishes a network from another with other outputs, except for the values of its weights.
+
+    These are its modules with their types and attributes, the names of their parameters and buffers, and the number of
+    their hooks.
+    """
+    return [
+        (
+            name,
+            type(module),
+            [(k, v if isinstance(v, (bool, int, float, str)) else id(v)) for k, v in vars(module).items()],
+            [*module._parameters, *module._buffers],
+            len(module._forward_hooks) + len(module._forward_pre_hooks),
+        )
+        for name, module in network.named_modules()
+    ]

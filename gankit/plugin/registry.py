@@ -241,8 +241,11 @@ def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
 
 
 def _module_of(path: Path) -> ModuleType:
-    """Import a Python file and return its module. The file is imported again only if its content has changed."""
-    module_name = f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
+    """Import a Python file and return its module. The file is imported again only if its content has changed.
+
+    Files in the same folder may import each other by name. Such a file and a file that a recipe names are one module.
+    """
+    module_name = _name_of_file(path)
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -253,15 +256,36 @@ def _module_of(path: Path) -> ModuleType:
     # modules do not hide installed modules of the same name.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
+    before = dict(sys.modules)
     sys.modules[module_name] = module
+    if _file_of_import(path.stem) == path:
+        sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        del sys.modules[module_name]
+        for name in [name for name, one in sys.modules.items() if one is module]:
+            del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
         raise PluginError(f"{path} cannot be imported: {_cause(error)}") from error
+    for name in sys.modules.keys() - before.keys():
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and (neighbour := Path(file).resolve()).parent == path.parent:
+            sys.modules.setdefault(_name_of_file(neighbour), sys.modules[name])
     return module
+
+
+def _file_of_import(name: str) -> Path | None:
+    """Return the file that `import name` would execute or has executed, or None if there is none."""
+    if not name.isidentifier():
+        return None
+    spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
+    return Path(spec.origin).resolve() if spec is not None and spec.has_location and spec.origin else None
+
+
+def _name_of_file(path: Path) -> str:
+    """Return the name of the module of a file. It depends on the path and the content."""
+    return f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
 
 
 def _from_module(module_name: str, class_name: str) -> ResolvedPlugin:

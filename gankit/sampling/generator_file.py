@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gankit.errors import InputError
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
+from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import Recipe, RecipeParser
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
@@ -21,8 +22,11 @@ from gankit.version import __version__
 
 FORMAT = 1
 
-SHAPING_HOOKS = ("build_generator", "wrap_network", "sample_latent", "sampling_latent", "draw_samples")
-"""Hook points that affect the samples of a saved generator. Sampling needs the plugins that implement them."""
+SHAPING_HOOKS = ("build_generator", "sample_latent", "sampling_latent", "draw_samples")
+"""Hook points that affect the samples of a saved generator. Sampling needs the plugins that implement them.
+
+It also needs the plugins that change the structure of the generator in `wrap_network`.
+"""
 
 
 class SampledRun(Protocol):
@@ -33,6 +37,7 @@ class SampledRun(Protocol):
     spec: Spec
     device: torch.device
     iteration: int
+    wrapped_by: dict[Player, list[str]]
 
     def sampled_generator(self) -> nn.Module: ...
 
@@ -41,7 +46,8 @@ class SampledRun(Protocol):
 
 def save_generator(run: SampledRun, path: Path) -> None:
     """Write a generator file: the weights of the generator from which the run samples, and metadata to rebuild it."""
-    shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)} | {"normalization.generator"}
+    shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)}
+    shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
     spec = {k: v for k, v in vars(run.spec).items() if k != "normalize"}
     card = {
         "format": FORMAT,

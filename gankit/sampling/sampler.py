@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +53,8 @@ class Sampler:
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "the prior is among the plugins that the generator file names as needed"
         self._sample_latent = sample_latent
-        self.spherical_prior = hooks.of("sample_latent")[0].plugin.spherical_prior
+        self._prior = hooks.of("sample_latent")[0].plugin
+        self.spherical_prior = self._prior.spherical_prior
         """True if the vectors of the prior lie near a sphere, so that interpolation must be spherical."""
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
@@ -93,7 +95,7 @@ class Sampler:
         spec.normalize = lambda player, layer, features: hooks.one(
             "normalization", player, layer, features, player=player
         )
-        generator = build_network(hooks, "generator", spec, None, str(path))
+        generator, _ = build_network(hooks, "generator", spec, None, str(path))
         try:
             generator.load_state_dict(tensors)
         except RuntimeError as error:
@@ -136,7 +138,15 @@ class Sampler:
         """Draw latent vectors (count, latent_size) on the CPU, so that they do not depend on the generator's device.
 
         `truncation` is the truncation threshold (see the function `truncated`). If it is None, z is not truncated.
+
+        Raises:
+            InputError: a threshold is given, and the components of the prior are not independent numbers.
         """
+        if truncation not in (None, math.inf) and not self._prior.independent_prior:
+            raise InputError(
+                f"truncation: the prior {self._prior.name!r} does not allow it, because its components are not "
+                "independent numbers; leave it out"
+            )
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
 

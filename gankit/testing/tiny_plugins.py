@@ -53,6 +53,7 @@ class TinyLatent(Plugin):
 
     name = "tiny"
     kind = "latent"
+    independent_prior = True
 
     class Config(Settings):
         size: int = Field(4, ge=1, description="length of z")

@@ -155,16 +155,23 @@ def _multiples_near(number: int, unit: int) -> str:
 def build_networks(run: TrainingRun) -> None:
     """Build both networks. Set `run.networks`, and set `run.parameters` to their trainable parameters."""
     recipe = run.recipe
-    run.networks = {}
+    run.networks, run.wrapped_by = {}, {}
     for player in PLAYERS:
         seed_all(derived_seed(recipe.seed, player))
-        network = build_network(run.hooks, player, run.spec, run, recipe.source)
+        network, run.wrapped_by[player] = build_network(run.hooks, player, run.spec, run, recipe.source)
         if recipe.train.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            to_channels_last(network)
         if recipe.train.sync_batch_norm and run.ranks.size > 1:
             network = convert_sync_batch_norm(network, run.ranks.size)
         run.networks[player] = network.to(run.device).train()
     run.parameters = {player: [p for p in run.networks[player].parameters() if p.requires_grad] for player in PLAYERS}
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Convert the 4-dimensional parameters and buffers of a network to the channels-last memory format."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:

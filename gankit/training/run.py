@@ -56,6 +56,9 @@ class TrainingRun(Run):
     dataset: Dataset
     spec: Spec
     networks: dict[Player, nn.Module]
+    wrapped_by: dict[Player, list[str]]
+    """Recipe keys of the plugins whose `wrap_network` changed the structure of a player's network."""
+
     parameters: dict[Player, list[nn.Parameter]]
     optimizers: dict[Player, torch.optim.Optimizer]
     terms: dict[Player, list[LossTerm]]
@@ -174,7 +177,7 @@ class TrainingRun(Run):
     def _to_device(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         images = images.to(self.device, non_blocking=True)
         images = images if images.is_floating_point() else to_float(images)
-        if self.recipe.train.channels_last:
+        if self.recipe.train.channels_last and images.dim() == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, None if labels is None else labels.to(self.device, non_blocking=True)
 

@@ -44,6 +44,7 @@ class Normal(Plugin):
     """Normal prior."""
 
     name, kind = "toy_normal", "latent"
+    independent_prior = True
 
     class Config(Settings):
         size: int = Field(4, ge=1, description="length of z")

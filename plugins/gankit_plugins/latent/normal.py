@@ -20,6 +20,7 @@ class Normal(Plugin):
 
     name = "normal"
     kind = "latent"
+    independent_prior = True
     spherical_prior = True
 
     class Config(Settings):

@@ -20,6 +20,7 @@ class Uniform(Plugin):
 
     name = "uniform"
     kind = "latent"
+    independent_prior = True
 
     class Config(Settings):
         size: int = Field(100, ge=1, description="number of dimensions of z")

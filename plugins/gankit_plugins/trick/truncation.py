@@ -33,6 +33,11 @@ class Truncation(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if not recipe.components["latent"].plugin_class.independent_prior:
+            raise ValueError(
+                f"the prior {recipe.use_of('latent')} does not allow truncation, because its components are not "
+                "independent numbers; remove the trick, or set latent = normal"
+            )
         if recipe.use_of("latent") != "normal":
             yield (
                 f"truncation needs a normal prior, with most z near the centre, and the prior is "

@@ -1,6 +1,7 @@
 """Registry: plugins are listed without imports, and a broken package does not affect the others."""
 
 import hashlib
+import importlib
 import sys
 from pathlib import Path
 
@@ -201,6 +202,29 @@ def test_a_file_may_import_files_beside_it_without_hiding_other_modules(tmp_path
     (tmp_path / "json.py").write_text("1 / 0")
     (tmp_path / "mine.py").write_text("import json\nfrom module_beside import GAIN\nclass Mine:\n    gain = GAIN\n")
     assert find("./mine.py:Mine", folder=tmp_path).target.gain == 3
+
+
+@pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
+def test_files_that_import_each_other_are_imported_once(tmp_path, monkeypatch, order):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    (tmp_path / "one.py").write_text("class A: pass\n")
+    (tmp_path / "two.py").write_text("from one import A\nclass B(A): pass\n")
+    classes = {name: find(f"{name}.py:{'A' if name == 'one' else 'B'}", folder=tmp_path).target for name in order}
+    assert issubclass(classes["two"], classes["one"])
+    (tmp_path / "one.py").write_text("class A:\n    changed = True\n")
+    assert find("one.py:A", folder=tmp_path).target.changed
+    assert importlib.import_module("one").A.changed
+    (tmp_path / "two.py").write_text("from one import A\nclass B(A):\n    changed_too = True\n")
+    assert issubclass(find("two.py:B", folder=tmp_path).target, find("one.py:A", folder=tmp_path).target)
+
+
+def test_a_file_that_fails_leaves_no_module(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "broken_file.py").write_text("1 / 0\n")
+    with pytest.raises(PluginError, match="division by zero"):
+        find("broken_file.py:A", folder=tmp_path)
+    assert not [name for name in sys.modules if "broken_file" in name]
 
 
 def test_classes_of_one_file_share_a_module_until_it_changes(tmp_path):

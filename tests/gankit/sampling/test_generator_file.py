@@ -75,6 +75,45 @@ def test_a_plugin_that_wraps_the_generator_is_needed(shelf, file):
     assert Sampler.load(path).sample(2)[0].shape == (2, 1, 8, 8)
 
 
+def test_plugins_that_do_not_change_the_generator_are_not_needed(shelf, file):
+    """One wraps D, one sets initial weights of G, and three change G in place."""
+
+    def wrapper(label, act):
+        @hookimpl
+        def wrap_network(self, player, network):
+            return act(player, network)
+
+        shelf.add(type(label, (Plugin,), {"name": label, "wrap_network": wrap_network, "__doc__": "Wraps."}))
+
+    def initial(player, network):
+        for parameter in network.parameters():
+            torch.nn.init.constant_(parameter, 0.1)
+
+    def on_generator(act):
+        return lambda player, network: act(network) if player == "generator" else None
+
+    class Same(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images, labels):
+            return self.network(images, labels)
+
+    wrapper("OnlyD", lambda player, network: Same(network) if player == "discriminator" else None)
+    wrapper("Initial", initial)
+    wrapper("Hook", on_generator(lambda network: network.register_forward_hook(lambda *a: None) and None))
+    wrapper("Attribute", on_generator(lambda network: setattr(network, "slope", 0.5)))
+    wrapper("Child", on_generator(lambda network: network.add_module("extra", torch.nn.ReLU())))
+    names = ["OnlyD", "Initial", "Hook", "Attribute", "Child"]
+    card = card_of(file(tricks={name.lower(): {"use": name} for name in names}))
+    assert [key for key in card["needed"] if key.startswith("tricks.")] == [
+        "tricks.hook",
+        "tricks.attribute",
+        "tricks.child",
+    ]
+
+
 def test_metadata(file):
     card = card_of(file(seed=9))
     assert card["recipe"]["seed"] == 9

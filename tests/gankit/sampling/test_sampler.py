@@ -1,5 +1,7 @@
 """Tests of sampling: seeds, classes, truncation, image files."""
 
+import math
+
 import pytest
 import torch
 
@@ -64,6 +66,15 @@ def test_a_truncation_that_is_too_small_is_refused(file, truncation, monkeypatch
     with pytest.raises(InputError, match=f"truncation {truncation}: .*use a larger truncation"):
         Sampler.load(file()).latent(2, None, 0, truncation=truncation)
     assert REDRAWS > 20
+
+
+def test_a_prior_with_dependent_components_refuses_truncation(file, toys, monkeypatch):
+    """A one-hot code would be destroyed. Without a threshold, and with an infinite one, nothing is refused."""
+    sampler = Sampler.load(file())
+    monkeypatch.setattr(toys.Normal, "independent_prior", False)
+    assert torch.equal(sampler.latent(3, None, 0, truncation=math.inf), sampler.latent(3, None, 0))
+    with pytest.raises(InputError, match="truncation: the prior 'toy_normal' does not allow it, because"):
+        sampler.latent(3, None, 0, truncation=0.5)
 
 
 def test_sampling_latent_acts_in_order_and_is_needed_by_the_file(shelf, train_toy):

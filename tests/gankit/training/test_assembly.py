@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from gankit import Dataset, DiscriminatorOutput, InputError, LossTerm, Plugin, hookimpl
+from gankit.training.assembly import to_channels_last
 from gankit.training.update import draw_step
 
 
@@ -132,3 +133,14 @@ def test_points_are_used_unchanged_and_drawn_by_their_plugin(shelf, train_toy, t
     run = train_toy(data={"use": "Points"})
     with Image.open(run.path / "samples" / "000006.png") as grid:
         assert grid.size == (run.run.recipe.output.sample_count, 5)
+
+
+def test_only_tensors_of_four_dimensions_become_channels_last():
+    network = torch.nn.ModuleList([torch.nn.Conv2d(3, 4, 3), torch.nn.Conv3d(3, 4, 3), torch.nn.Linear(3, 4)])
+    network.register_buffer("mask", torch.zeros(2, 3, 4, 4))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    to_channels_last(network)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.is_contiguous() == (value.dim() != 4)
+        assert value.dim() != 4 or value.is_contiguous(memory_format=torch.channels_last)

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from gankit import InputError, truncated
+from gankit.errors import RecipeError
 from gankit.recipe.toml import merge
 from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
+from gankit_plugins.latent.normal import Normal
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.5, 2.0])
@@ -54,3 +56,9 @@ def test_warnings_about_the_recipe(assembled, change, expected):
     assert all(
         f"tricks.truncation: {message}" in sentence for message, sentence in zip(expected, warnings, strict=True)
     )
+
+
+def test_a_prior_with_dependent_components_is_refused(assembled, monkeypatch):
+    monkeypatch.setattr(Normal, "independent_prior", False)
+    with pytest.raises(RecipeError, match=r"tricks\.truncation: the prior normal does not allow truncation, because"):
+        assembled({"tricks": {"truncation": {}}})
