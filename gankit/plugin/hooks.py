@@ -8,7 +8,7 @@ at the first result, so it does not detect that two plugins return a result.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,13 @@ class Hooks:
             arguments = caller.spec.argnames
             self._implementations[name] = [
                 Implementation(
-                    impl.plugin_name, _select_arguments(arguments, impl.argnames, impl.function), impl.plugin
+                    impl.plugin_name,
+                    _checked(
+                        name,
+                        f"{_class_of(impl.plugin).__name__}.{name} ({impl.plugin_name})",
+                        _select_arguments(arguments, impl.argnames, impl.function),
+                    ),
+                    impl.plugin,
                 )
                 for impl in implementations
             ]
@@ -102,23 +108,39 @@ class Hooks:
         if len(values) == 1:
             return values[0][1]
         if values:
-            keys = " and ".join(key for key, _ in values)
-            raise PluginError(f"{keys} provide `{name}`; only one plugin can; remove the others from the recipe")
+            raise PluginError(_several([key for key, _ in values], name))
         keys = ", ".join(i.key for i in self.of(name, player))
         detail = f"implemented by {keys}, without a value" if keys else "no plugin of the recipe implements it"
         raise PluginError(f"no plugin provides `{name}`; exactly one must ({detail})")
 
     def sole(self, name: str) -> Callable[..., Any] | None:
-        """Return the only function that implements a hook point, or None if no plugin implements it.
+        """Return a function that calls all implementations of a hook point. It returns the only value that is not None.
+
+        Return None if no plugin implements the hook point. The function raises PluginError if more than one plugin
+        returns a value.
 
         Raises:
-            PluginError: more than one plugin implements it.
+            PluginError: more than one plugin implements a hook point whose implementations must return a value.
         """
+        from gankit.plugin.hook_values import EXPECTED
+
         implementations = self.of(name)
-        if len(implementations) > 1:
-            keys = " and ".join(i.key for i in implementations)
-            raise PluginError(f"{keys} implement `{name}`; only one plugin can; remove the others from the recipe")
-        return implementations[0].call if implementations else None
+        if len(implementations) < 2:
+            return implementations[0].call if implementations else None
+        if not EXPECTED[name].or_none:
+            raise PluginError(_several([i.key for i in implementations], name))
+
+        def call(*arguments: Any) -> Any:
+            values = [(i.key, value) for i in implementations if (value := i.call(*arguments)) is not None]
+            if len(values) > 1:
+                raise PluginError(_several([key for key, _ in values], name))
+            return values[0][1] if values else None
+
+        return call
+
+
+def _several(keys: Iterable[str], name: str) -> str:
+    return f"{' and '.join(keys)} provide `{name}`; only one plugin can; remove the others from the recipe"
 
 
 class _Manager(pluggy.PluginManager):
@@ -155,6 +177,29 @@ def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Cal
         only = positions[0]
         return lambda *arguments: function(arguments[only])
     return lambda *arguments: function(*[arguments[p] for p in positions])
+
+
+def _checked(hook: str, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls an implementation of a hook point, and checks the value that it returns.
+
+    If the implementation raises an exception, a note contains `place`, the name of the implementation.
+    """
+
+    def call(*arguments: Any) -> Any:
+        # This import is inside the function, because `gankit list-plugins` checks hooks without importing torch.
+        from gankit.plugin.hook_values import check_value
+
+        try:
+            value = function(*arguments)
+            if isinstance(value, Iterator):  # run the body of a generator function here, so that its errors get a note
+                value = list(value)
+        except Exception as error:
+            error.add_note(f"raised by {place}")
+            raise
+        check_value(value, hook, place)
+        return value
+
+    return call
 
 
 def _check_hooks(key: str, plugin_class: type) -> None:

@@ -46,7 +46,7 @@ Kinds of hook point:
 
 - *exactly one*: each plugin may return a value or None. It is an error if no plugin or more than one plugin returns a
   value.
-- *at most one*: at most one plugin of a recipe may implement the hook point.
+- *at most one*: each plugin may return a value or None. It is an error if more than one plugin returns a value.
 - *event*: all plugins are called. Nothing is returned.
 - *chain*: each plugin gets the value that the plugin before it returned.
 - *list*: the returned values are collected in a list.
@@ -350,7 +350,7 @@ def discriminator_inputs(  # type: ignore[empty-body]
 
 
 @_hook("at most one")
-def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
+def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor]:  # type: ignore[empty-body]
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
     The weight of each term is already multiplied by its interval `every` and divided by `train.accumulate`.

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import PluginError, Problem, RecipeError, recipe_errors
+from gankit.errors import Problem, RecipeError, recipe_errors
 from gankit.plugin.build import build_network, build_plugins
 from gankit.plugin.dataset import loaded_once
+from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.slots import PLAYERS, Player
 from gankit.plugin.spec import Spec
@@ -210,9 +211,6 @@ def collect_schedules(run: TrainingRun, player: Player) -> list[Callable[[int], 
     schedules = []
     for implementation in run.hooks.of("lr_schedule", player):
         schedule = implementation.call(player, run)
-        if schedule is not None and not callable(schedule):
-            message = f"lr_schedule returns {schedule!r}; it must return a function of the iteration"
-            raise refusal(run.recipe, implementation.key, message)
         if schedule is not None:
             schedules.append(schedule)
     return schedules
@@ -228,14 +226,12 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.on_log, run.on_grid, run.on_stop = hooks.event("on_log"), hooks.event("on_grid"), hooks.event("on_stop")
     run.input_hooks = hooks.calls("discriminator_inputs")
     run.metrics = {implementation.key: implementation.call for implementation in hooks.of("compute_metrics")}
-    try:
+    run.step_order = hooks.sole("step_order")
+    run.sampling_generator = hooks.sole("sampling_generator")
+    run.draw_samples = hooks.sole("draw_samples")
+    sample_latent = hooks.sole("sample_latent")
+    with recipe_errors(run.recipe.source, "recipe"):
         run.backward = hooks.sole("backward")
-        run.step_order = hooks.sole("step_order")
-        run.sampling_generator = hooks.sole("sampling_generator")
-        run.draw_samples = hooks.sole("draw_samples")
-        sample_latent = hooks.sole("sample_latent")
-    except PluginError as error:
-        raise refusal(run.recipe, "recipe", str(error)) from error
     if sample_latent is None:
         message = f"{run.recipe.use_of('latent')!r} does not implement sample_latent, so there is no z"
         raise refusal(run.recipe, "latent", message)
@@ -257,13 +253,13 @@ def check_networks(run: TrainingRun) -> None:
         images = _call(run, "generator", lambda: run.generator(z, labels), f"z of shape {tuple(z.shape)}")
         expected = (count, run.dataset.channels, spec.resolution, spec.resolution)
         if not isinstance(images, Tensor) or images.shape != expected:
-            message = f"returns {_shape(images)}; it must return images of shape {expected}"
+            message = f"returns {describe(images)}; it must return images of shape {expected}"
             raise refusal(run.recipe, "generator", message)
         inputs = images.float().repeat(1, spec.pack, 1, 1)
         given = f"images of shape {tuple(inputs.shape)}"
         output = _call(run, "discriminator", lambda: run.discriminator(inputs, labels), given)
         if not (isinstance(output, tuple) and len(output) == 2 and output[0].shape == (count,)):
-            message = f"returns {_shape(output)}; it must return logits of shape {(count,)} and features (B, F)"
+            message = f"returns {describe(output)}; it must return logits of shape {(count,)} and features (B, F)"
             raise refusal(run.recipe, "discriminator", message)
 
 
@@ -273,12 +269,6 @@ def _call(run: TrainingRun, player: Player, network: Callable[[], Any], given: s
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         message = f"does not accept {given}: {' '.join(str(error).split())[:200]}"
         raise refusal(run.recipe, player, message) from error
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"({', '.join(_shape(v) for v in value)})"
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def refusal(recipe: Recipe, key: str, message: str) -> RecipeError:

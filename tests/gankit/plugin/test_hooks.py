@@ -7,8 +7,9 @@ from typing import ClassVar
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from gankit import Extractor, Features, Plugin, Settings, hookimpl
+from gankit import Dataset, Extractor, Features, LossTerm, Plugin, Settings, hookimpl
 from gankit.errors import PluginError
 from gankit.plugin import hookspecs
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
@@ -37,27 +38,24 @@ def test_plugins_are_called_in_the_order_of_the_recipe():
     Recording.seen.clear()
     hooks.event("after_iteration")("run")
     assert [i.key for i in hooks.of("after_iteration")] == list("cabzd")
-    assert [plugin for plugin, _ in Recording.seen] == [i.call.__self__ for i in hooks.of("after_iteration")]
+    assert [plugin for plugin, _ in Recording.seen] == [i.plugin for i in hooks.of("after_iteration")]
 
 
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
         (lambda self: "none", "none"),
-        (lambda self, source, labels, images: (source, labels, images), ("s", "l", "i")),
-        (
-            lambda self, images, labels, source, player, run: (images, labels, source, player, run),
-            ("i", "l", "s", "d", "run"),
-        ),
-        (lambda self, run, player, source, labels, images: (run, player), ("run", "d")),
+        (lambda self, player, run: (player, run), ("d", "run")),
+        (lambda self, run, step, player: (run, step, player), ("run", "s", "d")),
+        (lambda self, player, step, run: (run, player), ("run", "d")),
         (lambda this, run: run, "run"),
         (staticmethod(hookimpl(lambda run: run)), "run"),
         (classmethod(hookimpl(lambda cls, run: run)), "run"),
     ],
 )
 def test_an_implementation_takes_any_of_the_arguments_in_any_order(function, expected):
-    hooks = active(a=plugin_with(discriminator_inputs=function))
-    assert hooks.calls("discriminator_inputs")[0]("i", "l", "s", "d", "run") == expected
+    hooks = active(a=plugin_with(after_backward=function))
+    assert hooks.calls("after_backward")[0]("run", "s", "d") == expected
 
 
 @pytest.mark.parametrize(
@@ -101,8 +99,9 @@ def returning(hook, value):
 
 def test_exactly_one_plugin_returns_a_value():
     hook = "build_generator"
-    nothing, one, two = (returning(hook, value) for value in (None, 1, 2))
-    assert active(a=nothing, b=one).one(hook, "spec") == 1
+    networks = [nn.Identity(), nn.Identity()]
+    nothing, one, two = (returning(hook, value) for value in (None, *networks))
+    assert active(a=nothing, b=one).one(hook, "spec") is networks[0]
     for plugins, message in [
         ({"a": nothing, "b": one, "c": two}, f"b and c provide `{hook}`; only one plugin can; remove the others"),
         ({"a": nothing, "b": nothing}, f"no plugin provides `{hook}`; exactly one must (implemented by a, b"),
@@ -114,14 +113,115 @@ def test_exactly_one_plugin_returns_a_value():
 
 def test_at_most_one_plugin_returns_a_value():
     hook = "step_order"
-    nothing, one, two = (returning(hook, value) for value in (None, [1], [2]))
-    assert active(a=nothing, b=one).one(hook, "run") == [1]
+    orders = [["generator"], ["discriminator"]]
+    nothing, one, two = (returning(hook, value) for value in (None, *orders))
+    assert active(a=nothing, b=one).one(hook, "run") == orders[0]
     with pytest.raises(PluginError, match="a and b provide `step_order`"):
         active(a=two, b=one).one(hook, "run")
     assert active(a=Recording).sole(hook) is None
-    assert active(a=one).sole(hook)("run") == [1]
-    with pytest.raises(PluginError, match="a and b implement `step_order`"):
-        active(a=nothing, b=nothing).sole(hook)
+    assert active(a=one).sole(hook)("run") == orders[0]
+    assert active(a=nothing, b=nothing).sole(hook)("run") is None
+    assert active(a=nothing, b=one, c=nothing).sole(hook)("run") == orders[0]
+    with pytest.raises(PluginError, match="b and c provide `step_order`; only one plugin can"):
+        active(a=nothing, b=one, c=two).sole(hook)("run")
+
+
+def test_two_backward_passes_are_refused_before_the_training():
+    """Each implementation must return values, so two of them would add their gradients before the error."""
+    with pytest.raises(PluginError, match="a and b provide `backward`; only one plugin can"):
+        active(a=returning("backward", {}), b=returning("backward", {})).sole("backward")
+
+
+IMAGES = torch.zeros(2, 1, 4, 4)
+TERM = LossTerm("x", lambda step: step.z.mean())
+
+VALUES = {
+    "check_recipe": ([["words"], [], None], ["words", [1], 5], "a list of sentences"),
+    "load_data": ([Dataset(1, 4, (), lambda: (IMAGES, None)), None], [(IMAGES, None)], "a gankit.Dataset"),
+    "normalization": ([nn.Identity(), None], [nn.Identity, "conv"], "an nn.Module"),
+    "build_generator": ([nn.Identity(), None], [lambda z, labels: z], "an nn.Module"),
+    "build_discriminator": ([nn.Identity(), None], [nn.Identity], "an nn.Module"),
+    "wrap_network": ([nn.Identity(), None], [nn.Identity], "an nn.Module"),
+    "build_optimizer": (
+        [torch.optim.SGD([nn.Parameter(IMAGES)], 0.1), None],
+        [torch.optim.SGD],
+        "a torch.optim.Optimizer",
+    ),
+    "lr_schedule": ([lambda t: 1.0, None], [0.5], "a function of the iteration"),
+    "wrap_loss": (
+        [{"generator": [], "discriminator": []}, None],
+        [[TERM], {}, {"generator": []}],
+        "a dict with the terms of each player",
+    ),
+    "loss_terms": ([[TERM], (TERM,), [], None], [TERM, [TERM.function]], "a list of gankit.LossTerm"),
+    "step_order": (
+        [["generator"], ("discriminator", "generator"), [], None],
+        [["critic"], "generator", 2],
+        'a list of "generator" and "discriminator"',
+    ),
+    "sample_latent": ([IMAGES, None], [[0.0]], "a tensor z"),
+    "sampling_latent": ([IMAGES], [None, [0.0]], "a tensor z"),
+    "discriminator_inputs": (
+        [(IMAGES, None), (IMAGES, torch.zeros(2))],
+        [None, IMAGES, (IMAGES,), (IMAGES, None, None), (None, None)],
+        "a tuple (images, labels)",
+    ),
+    "backward": (
+        [{"x": torch.zeros(())}, {}],
+        [None, {"x": 0.5}, torch.zeros(())],
+        "a dict with the value of each term, a tensor",
+    ),
+    "sampling_generator": ([nn.Identity(), None], ["average"], "an nn.Module"),
+    "draw_samples": ([Image.new("L", (2, 2)), None], [IMAGES], "a PIL image"),
+    "build_extractor": ([Extractor({}, lambda images: None), None], [lambda images: images], "a gankit.Extractor"),
+    "compute_metrics": ([{"x": 1.0}, {}, None], [1.0, [("x", 1.0)]], "a dict of numbers by name"),
+}
+"""Allowed values, values that are refused, and the description in the error message, for each hook with a value."""
+
+
+def test_the_values_of_all_hooks_but_the_events_are_checked():
+    assert set(VALUES) == {name for name, kind in hookspecs.KIND_OF_HOOK.items() if kind != "event"}
+
+
+@pytest.mark.parametrize("hook", VALUES)
+def test_wrong_values_name_the_plugin_and_the_hook(hook):
+    allowed, wrong, description = VALUES[hook]
+    arguments = [None] * len(inspect.signature(getattr(hookspecs, hook)).parameters)
+    for value in allowed:
+        assert active(a=returning(hook, value)).calls(hook)[0](*arguments) is value
+    for value in wrong:
+        with pytest.raises(PluginError) as error:
+            active(a=returning(hook, value)).calls(hook)[0](*arguments)
+        assert re.match(rf"\w+\.{hook} \(a\) returns .*; it must return ", str(error.value))
+        assert str(error.value).endswith(description)
+
+
+def test_generator_functions_are_lists():
+    def loss_terms(self):
+        yield TERM
+
+    def wrong(self):
+        yield TERM
+        yield 5
+
+    assert active(a=plugin_with(loss_terms=loss_terms)).calls("loss_terms")[0]("generator", None) == [TERM]
+    with pytest.raises(PluginError, match=r"must return a list of gankit\.LossTerm"):
+        active(a=plugin_with(loss_terms=wrong)).calls("loss_terms")[0]("generator", None)
+
+
+def test_an_exception_has_a_note_with_the_plugin_and_the_hook():
+    def failing(self):
+        raise KeyError("z")
+
+    def failing_later(self):
+        yield TERM
+        raise KeyError("z")
+
+    for hook, function in (("before_d_step", failing), ("loss_terms", failing_later)):
+        with pytest.raises(KeyError) as error:
+            active(a=plugin_with(**{hook: function})).calls(hook)[0]("run", "step")
+        (note,) = error.value.__notes__
+        assert re.fullmatch(rf"raised by \w+\.{hook} \(a\)", note)
 
 
 def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only():
@@ -130,12 +230,13 @@ def test_a_plugin_in_a_slot_of_one_player_is_called_for_that_player_only():
 
         @hookimpl
         def normalization(self, player, layer):
-            return f"{layer} for {player}"
+            return nn.ModuleDict({player: layer})
 
     hooks = active(normalization__generator=Normalizer, normalization__discriminator=Normalizer)
-    assert hooks.one("normalization", "generator", "conv", 3, player="generator") == "conv for generator"
+    conv = nn.Conv2d(1, 1, 1)
+    assert hooks.one("normalization", "generator", conv, 3, player="generator")["generator"] is conv
     with pytest.raises(PluginError, match=r"normalization\.generator and normalization\.discriminator"):
-        hooks.one("normalization", "generator", "conv", 3)
+        hooks.one("normalization", "generator", conv, 3)
     # A trick is called for both players, whatever its name.
     both = active(**{"normalization.generator": Normalizer, "tricks.x.discriminator": Recording})
     assert [i.key for i in both.of("after_iteration", "generator")] == ["tricks.x.discriminator"]

@@ -199,7 +199,7 @@ def only_eight(self, images, labels):
 
 
 def without_a_run(self, run, player, network):
-    assert run.recipe.name
+    network.recipe = run.recipe.name
     return network
 
 
@@ -265,7 +265,10 @@ BROKEN = {
         "the metric 'x' is 'good'",
     ),
     "fails at the end": (broken({"discriminator_inputs": louder, "on_stop": failing}), "this hook failed"),
-    "a rate": (broken({"lr_schedule": lambda self: 0.5}), "lr_schedule returns 0.5; it must return a function"),
+    "a rate": (
+        broken({"lr_schedule": lambda self: 0.5}),
+        r"X.lr_schedule \(tricks.x\) returns 0.5; it must return a function",
+    ),
     "no super": (
         broken({"discriminator_inputs": louder}, __init__=lambda self, config: None),
         r"does not call super\(\).__init__\(config\)",

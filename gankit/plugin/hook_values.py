@@ -1,0 +1,112 @@
+"""Checks of the values that hook implementations return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from gankit.errors import PluginError
+from gankit.plugin.dataset import Dataset
+from gankit.plugin.extractor import Extractor
+from gankit.plugin.slots import PLAYERS
+from gankit.plugin.step import LossTerm
+
+LONGEST = 80
+"""Maximum length of a value in an error message."""
+
+
+class Expected(NamedTuple):
+    """Values that implementations of one hook point may return."""
+
+    description: str
+    """Description of the values, for error messages."""
+
+    allows: Callable[[Any], bool]
+    or_none: bool = True
+    """True if None is allowed too. It means that the plugin leaves the decision to other plugins or to the default."""
+
+
+def _instance(description: str, *types: type) -> Expected:
+    return Expected(description, lambda value: isinstance(value, types))
+
+
+def _list_of(description: str, item: type) -> Expected:
+    def allows(value: Any) -> bool:
+        return isinstance(value, Iterable) and not isinstance(value, str) and all(isinstance(v, item) for v in value)
+
+    return Expected(description, allows)
+
+
+def _is_step_order(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(player in PLAYERS for player in value)
+
+
+def _is_pair_of_images_and_labels(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], Tensor)
+        and (value[1] is None or isinstance(value[1], Tensor))
+    )
+
+
+def _is_tensors_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, Tensor) for one in value.values())
+
+
+def _is_terms_by_player(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == set(PLAYERS)
+
+
+MODULE = _instance("an nn.Module", nn.Module)
+
+EXPECTED: dict[str, Expected] = {
+    "check_recipe": _list_of("a list of sentences", str),
+    "load_data": _instance("a gankit.Dataset", Dataset),
+    "normalization": MODULE,
+    "build_generator": MODULE,
+    "build_discriminator": MODULE,
+    "wrap_network": MODULE,
+    "build_optimizer": _instance("a torch.optim.Optimizer", torch.optim.Optimizer),
+    "lr_schedule": Expected("a function of the iteration", callable),
+    "wrap_loss": Expected("a dict with the terms of each player", _is_terms_by_player),
+    "loss_terms": _list_of("a list of gankit.LossTerm", LossTerm),
+    "step_order": Expected('a list of "generator" and "discriminator"', _is_step_order),
+    "sample_latent": _instance("a tensor z", Tensor),
+    "sampling_latent": Expected("a tensor z", lambda value: isinstance(value, Tensor), or_none=False),
+    "discriminator_inputs": Expected("a tuple (images, labels)", _is_pair_of_images_and_labels, or_none=False),
+    "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name, or_none=False),
+    "sampling_generator": MODULE,
+    "draw_samples": _instance("a PIL image", Image),
+    "build_extractor": _instance("a gankit.Extractor", Extractor),
+    "compute_metrics": _instance("a dict of numbers by name", Mapping),
+}
+"""Values that implementations may return, by hook point. Values of all other hook points are ignored."""
+
+
+def check_value(value: Any, hook: str, place: str) -> None:
+    """Check the value that an implementation of a hook point returns. `place` is the name of the implementation.
+
+    Raises:
+        PluginError: the value is not as the hook point requires.
+    """
+    expected = EXPECTED.get(hook)
+    if expected is None or (expected.allows(value) if value is not None else expected.or_none):
+        return
+    raise PluginError(f"{place} returns {describe(value)}; it must return {expected.description}")
+
+
+def describe(value: Any) -> str:
+    """Return a short description of a value for an error message: tensors by their shape, tuples by their parts."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, tuple):
+        return f"({', '.join(describe(v) for v in value)})"
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"a {type(value).__name__}"
