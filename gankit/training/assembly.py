@@ -160,12 +160,23 @@ def build_networks(run: TrainingRun) -> None:
     for player in PLAYERS:
         seed_all(derived_seed(recipe.seed, player))
         network, run.wrapped_by[player] = build_network(run.hooks, player, run.spec, run, recipe.source)
+        check_state(recipe, player, network)
         if recipe.train.channels_last:
             to_channels_last(network)
         if recipe.train.sync_batch_norm and run.ranks.size > 1:
             network = convert_sync_batch_norm(network, run.ranks.size)
         run.networks[player] = network.to(run.device).train()
     run.parameters = {player: [p for p in run.networks[player].parameters() if p.requires_grad] for player in PLAYERS}
+
+
+def check_state(recipe: Recipe, player: Player, network: nn.Module) -> None:
+    """Check that the state of a network consists of tensors. Raise RecipeError if a module has another state."""
+    for module in network.modules():
+        if type(module).get_extra_state is not nn.Module.get_extra_state:
+            message = (
+                f"{type(module).__name__} has get_extra_state, and checkpoints contain tensors only; keep the state "
+            )
+            raise refusal(recipe, player, message + "in a buffer (register_buffer), or in the plugin's state_dict")
 
 
 def to_channels_last(network: nn.Module) -> None:

@@ -35,7 +35,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     terms = due_terms(run.terms[player], run.step_counts[player], parts)
     values: dict[str, Tensor] = {}
     # The G step does not update D. Without gradients for D's weights, D's backward pass takes a third less time.
-    frozen = run.parameters["discriminator"] if player == "generator" else []
+    frozen = [w for w in run.parameters["discriminator"] if w.requires_grad] if player == "generator" else []
     for weight in frozen:
         weight.requires_grad_(False)
     try:

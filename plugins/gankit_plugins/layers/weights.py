@@ -16,6 +16,11 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
+def trainable_layers(network: nn.Module, types: tuple[type[nn.Module], ...] = LAYERS) -> list[nn.Module]:
+    """Return the layers of a network whose weight is trained. Tricks leave the weights of other layers unchanged."""
+    return [module for module in network.modules() if isinstance(module, types) and module.weight.requires_grad]
+
+
 def filters(layer: nn.Module) -> Tensor:
     """Return the weight of a layer as one matrix per group, (groups, m, n). Each of the m rows is a filter."""
     assert isinstance(layer.weight, Tensor)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gankit import Player, Plugin, Run, Settings, hookimpl
-from gankit_plugins.layers.weights import LAYERS, TRANSPOSED, as_matrices
+from gankit_plugins.layers.weights import LAYERS, TRANSPOSED, as_matrices, trainable_layers
 
 INITIAL_ITERATIONS = 30
 """Number of power iterations when a weight is set. Later, in training, one or a few per forward pass are enough."""
@@ -89,9 +89,9 @@ class SpectralNorm(Plugin):
 
     Source: Miyato 2018, equation 8 and algorithm 1. The division limits each layer's Lipschitz constant. All
     convolutions, linear layers and embeddings of the player's network are normalised, including layers that have no
-    other normalisation, but not layers that tricks add. In training, one power iteration per forward pass estimates the
-    singular value. While the weights change, the estimate has a small error. In per-class networks, the weight of each
-    class has its own singular value.
+    other normalisation, but not frozen layers and layers that tricks add. In training, one power iteration per forward
+    pass estimates the singular value. While the weights change, the estimate has a small error. In per-class networks,
+    the weight of each class has its own singular value.
 
     When to use: in the discriminator, with `hinge` or cross entropy, to bound D's Lipschitz constant at almost no cost.
     When not: with weight clipping or a strong gradient penalty, which already bound D's Lipschitz constant.
@@ -113,7 +113,6 @@ class SpectralNorm(Plugin):
 
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
-        for module in list(network.modules()):
-            if isinstance(module, (*LAYERS, nn.Embedding)):
-                parametrize.register_parametrization(module, "weight", Spectral(module, self.config.iterations))
+        for layer in trainable_layers(network, (*LAYERS, nn.Embedding)):
+            parametrize.register_parametrization(layer, "weight", Spectral(layer, self.config.iterations))
         return network

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from gankit import InputError, LossTerm, Player, Plugin, Run, Step, hookimpl
-from gankit_plugins.layers.weights import LAYERS
 from gankit_plugins.layers.weights import filters as filters
+from gankit_plugins.layers.weights import trainable_layers
 
 T = TypeVar("T")
 
@@ -31,9 +31,8 @@ class ParameterPenalty(Plugin):
             yield LossTerm(self.name, self.penalty(player, run), weight=self.config.weight)
 
     def layers(self, player: Player, run: Run) -> list[nn.Module]:
-        """Return the convolutions and linear layers of a player's network. Raise an InputError if it has none."""
-        layers: list[nn.Module] = [module for module in run.networks[player].modules() if isinstance(module, LAYERS)]
-        return self._not_empty(layers, player, "no convolution or linear layer")
+        """Return the trained convolutions and linear layers of a network. Raise an InputError if there are none."""
+        return self._not_empty(trainable_layers(run.networks[player]), player, "no trained convolution or linear layer")
 
     def weights(self, player: Player, run: Run) -> list[nn.Parameter]:
         """Return a player's parameters with two or more dimensions, and raise an InputError if there are none.

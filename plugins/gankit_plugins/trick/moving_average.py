@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from gankit import Plugin, Run, Settings, hookimpl
 
+STATISTICS = ("running_mean", "running_var", "u", "v")
+"""Names of buffers that are averaged: means and variances of batch norm, singular vectors of spectral norm."""
+
 
 def decay_at(t: int, decay: float, start: int = 0) -> float:
     """Return the decay of the average at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
@@ -30,9 +33,9 @@ def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> N
 class MovingAverage(Plugin):
     """Exponential moving average of G's weights, used for samples instead of the newest weights.
 
-    Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of parameters and of batch norm's running
-    statistics is updated after each G step. The training does not change. Grids, metrics and the saved generator use
-    the average.
+    Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of the trained parameters and of the
+    statistics of normalisations is updated after each G step. Other buffers and frozen weights are copied. The training
+    does not change. Grids, metrics and the saved generator use the average.
 
     When to use: nearly always. The weights oscillate around a centre, and their average is nearer to it.
     When not: in runs of a few hundred iterations with a decay near 1: early weights dominate the average.
@@ -57,19 +60,34 @@ class MovingAverage(Plugin):
         self.average = copy.deepcopy(run.generator).requires_grad_(False)
         if self.saved is not None:
             self.average.load_state_dict(self.saved)
-        self.pairs = _float_pairs(self.average, run.generator)
+        averaged, copied = averaged_and_copied(run.generator)
+        self.averages, self.newest = self._pairs(run, averaged)
+        self.copies, self.originals = self._pairs(run, copied)
 
     @hookimpl
     def after_g_step(self) -> None:
-        average_into(*self.pairs, decay_at(self.steps, self.config.decay, self.config.start))
+        average_into(self.averages, self.newest, decay_at(self.steps, self.config.decay, self.config.start))
         self.steps += 1
 
     @hookimpl
     def sampling_generator(self) -> nn.Module | None:
+        self._copy()
         return self.average
+
+    def _pairs(self, run: Run, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the tensors of the average and of G with the given names."""
+        assert self.average is not None, "on_start sets the average first"
+        average, newest = self.average.state_dict(), run.generator.state_dict()
+        return [average[name] for name in names], [newest[name] for name in names]
+
+    def _copy(self) -> None:
+        """Copy the tensors that are not averaged. They are needed only when the average is used."""
+        for copied, original in zip(self.copies, self.originals, strict=True):
+            copied.copy_(original)
 
     def state_dict(self) -> dict[str, Any]:
         assert self.average is not None, "on_start is called before the first checkpoint"
+        self._copy()
         return {"steps": self.steps, **{f"average.{name}": t for name, t in self.average.state_dict().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -77,11 +95,13 @@ class MovingAverage(Plugin):
         self.saved = {name.removeprefix("average."): tensor for name, tensor in state.items()}
 
 
-def _float_pairs(average: nn.Module, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the floating-point parameters and buffers of `average`, and those of `network` in the same order.
+def averaged_and_copied(network: nn.Module) -> tuple[list[str], list[str]]:
+    """Return the names of a network's tensors that are averaged, and of those that are copied.
 
-    Integer buffers, such as the batch counters of batch norm, cannot be averaged and are left out.
+    Averaged are the trained parameters, and buffers with the statistics of a normalisation (`STATISTICS`). All others,
+    such as counters, masks and frozen weights, are copied, because an average of them has no meaning.
     """
-    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
-    averaged, trained = average.state_dict(), network.state_dict()
-    return [averaged[name] for name in names], [trained[name] for name in names]
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    names = list(network.state_dict())
+    averaged = [name for name in names if name in trained or name.rpartition(".")[2] in STATISTICS]
+    return averaged, [name for name in names if name not in averaged]

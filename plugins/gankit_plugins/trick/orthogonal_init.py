@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gankit import Player, Plugin, Settings, hookimpl
-from gankit_plugins.layers.weights import BOTH, LAYERS, Players
+from gankit_plugins.layers.weights import BOTH, Players, trainable_layers
 
 
 def make_orthogonal(layer: nn.Module, gain: float) -> None:
@@ -34,7 +34,8 @@ class OrthogonalInit(Plugin):
     """Initialisation of weights as random orthogonal matrices.
 
     Source: Saxe 2013 (Exact solutions to the nonlinear dynamics of learning in deep linear neural networks), section 3;
-    for GANs Brock 2018, section 3. The trick initialises all convolutions and linear layers, but not biases. If a
+    for GANs Brock 2018, section 3. The trick initialises all convolutions and linear layers, but not biases and frozen
+    weights. If a
     player has one network per class, the weights of each class are initialised separately.
 
     When to use: in deep networks without normalisation, where signals would otherwise vanish or explode.
@@ -52,7 +53,6 @@ class OrthogonalInit(Plugin):
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module) -> nn.Module:
         if player in self.config.players:
-            for module in list(network.modules()):
-                if isinstance(module, LAYERS):
-                    make_orthogonal(module, self.config.gain)
+            for layer in trainable_layers(network):
+                make_orthogonal(layer, self.config.gain)
         return network

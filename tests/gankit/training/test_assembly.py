@@ -144,3 +144,23 @@ def test_only_tensors_of_four_dimensions_become_channels_last():
         assert torch.equal(value, before[name])
         assert value.is_contiguous() == (value.dim() != 4)
         assert value.dim() != 4 or value.is_contiguous(memory_format=torch.channels_last)
+
+
+class ExtraState(Plugin):
+    name = "extra_state"
+
+    @hookimpl
+    def wrap_network(self, player, network):
+        class Extra(torch.nn.Identity):
+            def get_extra_state(self):
+                return {"level": 3}
+
+        if player == "discriminator":
+            network.extra = Extra()
+
+
+def test_a_network_with_a_state_other_than_tensors_is_refused(shelf, toy_run):
+    shelf.add(ExtraState)
+    message = r"discriminator: Extra has get_extra_state, and checkpoints contain tensors only; .*register_buffer"
+    with pytest.raises(InputError, match=message):
+        toy_run(tricks={"e": {"use": "ExtraState"}})

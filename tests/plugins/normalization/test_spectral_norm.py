@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from gankit.training.update import train_iteration
+from gankit_plugins.layers.weights import LAYERS, filters
 from gankit_plugins.normalization.spectral_norm import Spectral, SpectralNorm, power_iteration, singular_value
-from gankit_plugins.penalty.weight_matrices import LAYERS, filters
 
 
 def test_power_method_finds_the_largest_singular_value_of_each_matrix():

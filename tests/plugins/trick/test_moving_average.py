@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gankit.testing import train_iterations
-from gankit_plugins.trick.moving_average import average_into, decay_at
+from gankit_plugins.trick.moving_average import average_into, averaged_and_copied, decay_at
 
 
 @pytest.mark.parametrize(("t", "decay", "expected"), [(0, 0.99, 0.1), (90, 0.99, 0.91), (10**6, 0.99, 0.99), (3, 0, 0)])
@@ -44,3 +44,44 @@ def test_sampled_generator_is_the_average_over_all_steps(start_run):
         expected = d * expected + (1 - d) * weight.double()
     average = run.sampled_generator().to_small.weight.detach()
     torch.testing.assert_close(average.double(), expected, atol=1e-7, rtol=1e-5)
+
+
+class Counting(torch.nn.Module):
+    """A network with every kind of tensor: trained and frozen weights, statistics, a counter, a mask and a schedule."""
+
+    def __init__(self):
+        super().__init__()
+        self.trained = torch.nn.Linear(1, 1)
+        self.frozen = torch.nn.Linear(1, 1).requires_grad_(False)
+        self.norm = torch.nn.BatchNorm1d(1)
+        self.register_buffer("mask", torch.ones(1))
+        self.register_buffer("alpha", torch.zeros(()))
+
+
+def test_only_trained_parameters_and_statistics_are_averaged():
+    averaged, copied = averaged_and_copied(Counting())
+    assert averaged == [
+        *("trained.weight", "trained.bias"),
+        *("norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"),
+    ]
+    assert copied == ["mask", "alpha", "frozen.weight", "frozen.bias", "norm.num_batches_tracked"]
+
+
+def test_other_tensors_are_copied_when_the_average_is_used(start_run):
+    """A fade-in factor that a plugin raises from 0 to 1 must be 1 in the samples, not its average."""
+    run = start_run({"tricks": {"moving_average": {"decay": 0.9}}})
+    plugin = run.plugins["tricks.moving_average"]
+    run.generator.register_buffer("alpha", torch.zeros(()))
+    frozen = next(run.generator.parameters()).requires_grad_(False)
+    plugin.on_start(run)
+    train_iterations(run)
+    with torch.no_grad():
+        run.generator.alpha.fill_(1.0)
+        frozen.fill_(0.25)
+    counters = [b for name, b in run.generator.named_buffers() if name.endswith("num_batches_tracked")]
+    for average in (run.sampled_generator().state_dict(), plugin.state_dict()):
+        at = "average." if "steps" in average else ""
+        assert average[f"{at}alpha"] == 1
+        assert (average[f"{at}{next(iter(dict(run.generator.named_parameters())))}"] == 0.25).all()
+        copied = [value for name, value in average.items() if name.endswith("num_batches_tracked")]
+        assert [int(c) for c in copied] == [int(c) for c in counters] != [0] * len(counters)

@@ -1,0 +1,38 @@
+"""No plugin changes frozen weights, and no step makes them trainable."""
+
+from pathlib import Path
+
+import pytest
+
+from gankit.plugin.registry import Registry
+from gankit.recipe.toml import merge
+from gankit.testing import train_iterations
+from tests.plugins.frozen_networks import VALUE, first_layer
+from tests.plugins.test_every_plugin import REQUIRED, SMALL
+
+FILE = Path(__file__).parent / "frozen_networks.py"
+FROZEN = {
+    "generator": {"use": f"{FILE}:FrozenGenerator", "channels": 2},
+    "discriminator": {"use": f"{FILE}:FrozenDiscriminator", "width": 2},
+}
+ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit" and e.kind in ("penalty", "trick")]
+
+
+def check(run):
+    train_iterations(run, 2)
+    for network in run.networks.values():
+        layer = first_layer(network)
+        assert (layer.weight == VALUE).all()
+        assert not layer.weight.requires_grad
+    layer = first_layer(run.sampled_generator())
+    assert (layer.weight == VALUE).all()
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.label)
+def test_tricks_and_penalties(entry, start_run):
+    trick = {"tricks": {entry.name: SMALL.get(entry.name, {})}}
+    check(start_run(merge(merge(FROZEN, trick), REQUIRED.get(entry.name, {}))))
+
+
+def test_spectral_norm(start_run):
+    check(start_run(FROZEN | {"normalization": {"generator": "spectral_norm", "discriminator": "spectral_norm"}}))
