@@ -197,8 +197,12 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
         "",
         "- a name: `hinge`;",
         "- `name@distribution`, if two distributions have a plugin of this name;",
-        "- `./file.py:Class`, relative to the recipe; on the command line, relative to the current folder;",
+        "- `./file.py:Class`;",
         "- `package.module:Class`.",
+        "",
+        "All relative paths, of plugin files and of data, are relative to the folder of the file in which they stand. On "
+        "the command line, and in a recipe that comes with gankit, they are relative to the current folder. A run stores "
+        "absolute paths, so it can be resumed from any folder.",
         "",
         "In the slots `generator` and `discriminator` the class may be any `nn.Module`. Its arguments stand next to `use`.",
         "",
@@ -247,6 +251,8 @@ PLUGIN_NAMES = [
     "Features",
     "network_extractor",
     "to_rgb",
+    "RecipePath",
+    "Sampler",
     "truncated",
     "disk_cache",
     "progress_bar",

@@ -29,9 +29,10 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.plugin.spec import Spec as Spec
     from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput, LossTerm as LossTerm
     from gankit.plugin.step import Source as Source, Step as Step
+    from gankit.recipe.path import RecipePath as RecipePath
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.runtime.progress_bar import progress_bar as progress_bar
-    from gankit.sampling.sampler import truncated as truncated
+    from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
 
 _MODULES = {
@@ -47,9 +48,10 @@ _MODULES = {
     "plugin.slots": ("Player",),
     "plugin.spec": ("Spec",),
     "plugin.step": ("DiscriminatorOutput", "LossTerm", "Source", "Step"),
+    "recipe.path": ("RecipePath",),
     "recipe.recipe": ("Recipe",),
     "runtime.progress_bar": ("progress_bar",),
-    "sampling.sampler": ("truncated",),
+    "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
 }
 _HOME = {name: f"gankit.{module}" for module, names in _MODULES.items() for name in names}

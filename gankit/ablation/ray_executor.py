@@ -16,6 +16,7 @@ from gankit.ablation.local_executor import close, start_worker, worker_command
 from gankit.ablation.study import StudyRun
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
+from gankit.plugin.hooks import NOTE
 
 # Environment variables of Ray. They disable telemetry and increase timeouts, because Ray's default timeouts are too
 # short for a busy machine.
@@ -145,5 +146,6 @@ def error_summary(error: Exception) -> str:
 
     If the message contains a traceback, this is the last line. Otherwise, it is the first line.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(NOTE)]
+    lines = lines or [type(error).__name__]
     return lines[-1] if any(line.startswith("File ") for line in lines) else lines[0]

@@ -12,6 +12,7 @@ from gankit.ablation.study import Study, StudyRun
 from gankit.ablation.variants import Variant
 from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
+from gankit.plugin.hooks import NOTE
 from gankit.runtime.signals import Interrupt
 
 POLL_SECONDS = 0.1  # interval, in seconds, at which `run_study` checks the state of the runs
@@ -166,5 +167,6 @@ def _process_error(run: StudyRun, code: int) -> GankitError:
     if code < 0 or code == INTERRUPTED:
         signal_name = f"signal {-code}" if code < 0 else "a signal"
         return GankitError(f"its process was stopped by {signal_name}; fewer --jobs need less memory")
+    lines = [line for line in lines if not line.startswith(NOTE)]
     reason = " ".join(errors) or (lines[-1] if lines else f"its process ended with exit code {code}")
     return GankitError(f"{reason} (full output: {file})")

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from gankit.plugin.slots import Player
 
 
+NOTE = "raised by "
+"""First words of the note in an exception that a plugin raised. The note follows the message of the exception."""
+
+
 @dataclass(frozen=True)
 class Implementation:
     """Implementation of one hook point by one plugin."""
@@ -194,7 +198,7 @@ def _checked(hook: str, place: str, function: Callable[..., Any]) -> Callable[..
             if isinstance(value, Iterator):  # run the body of a generator function here, so that its errors get a note
                 value = list(value)
         except Exception as error:
-            error.add_note(f"raised by {place}")
+            error.add_note(f"{NOTE}{place}")
             raise
         check_value(value, hook, place)
         return value

@@ -269,9 +269,9 @@ def _module_of(path: Path) -> ModuleType:
             raise
         raise PluginError(f"{path} cannot be imported: {_cause(error)}") from error
     for name in sys.modules.keys() - before.keys():
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and (neighbour := Path(file).resolve()).parent == path.parent:
-            sys.modules.setdefault(_name_of_file(neighbour), sys.modules[name])
+        file = _file_of_import(name)
+        if file is not None and file.parent == path.parent:
+            sys.modules.setdefault(_name_of_file(file), sys.modules[name])
     return module
 
 
@@ -279,7 +279,7 @@ def _file_of_import(name: str) -> Path | None:
     """Return the file that `import name` would execute or has executed, or None if there is none."""
     if not name.isidentifier():
         return None
-    spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
+    spec = getattr(sys.modules[name], "__spec__", None) if name in sys.modules else importlib.util.find_spec(name)
     return Path(spec.origin).resolve() if spec is not None and spec.has_location and spec.origin else None
 
 

@@ -35,6 +35,7 @@ from gankit.plugin.slots import (
     Kind,
     Player,
 )
+from gankit.recipe.path import folders_of
 from gankit.recipe.settings import Evaluation, Output, Train
 from gankit.recipe.toml import Raw, drop_key, merge, overrides_from_here, read_toml
 from gankit.suggest import nearest
@@ -366,7 +367,8 @@ class RecipeParser:
         try:
             # Convert the table to JSON before validation, because pydantic's strict mode converts lists to tuples, and
             # strings to paths, only for JSON input.
-            return model.model_validate_json(json.dumps(raw, default=str), strict=True)
+            # JSON has no `LocatedText`, so the folders of relative paths are passed separately.
+            return model.model_validate_json(json.dumps(raw, default=str), strict=True, context=folders_of(raw))
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 self.problem(*_message(detail, key, model))

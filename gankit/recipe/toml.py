@@ -9,6 +9,8 @@ from typing import Any
 
 from gankit.errors import InputError, Problem, RecipeError
 from gankit.plugin.slots import DEFAULT_USE, NAMED_TABLES, PLAYER_SLOTS, PLAYERS, SINGLE_SLOTS
+from gankit.recipe.bundled import recipes_folder
+from gankit.recipe.path import locate
 from gankit.suggest import nearest
 
 Raw = dict[str, Any]
@@ -40,8 +42,10 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         circle = " -> ".join(p.name for p in [*chain, path])
         raise RecipeError(path, [Problem("extends", f"the recipes extend each other in a circle: {circle}")])
     try:
-        raw = tomllib.loads(text)
-        make_absolute(raw, path.parent)
+        # Bundled recipes contain no files. A path in them is a suggestion for the current folder.
+        folder = Path() if path.parent == recipes_folder() else path.parent
+        raw = locate(tomllib.loads(text), folder.absolute())
+        make_absolute(raw, folder)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
     except ValueError as error:  # the file is not valid TOML, or it contains an integer with thousands of digits

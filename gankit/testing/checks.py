@@ -59,7 +59,8 @@ def check_plugin(
     Args:
         plugin_class: Python class of the plugin.
         settings: settings of the plugin, if the default settings do not work in a tiny run.
-        changes: tables that are merged into the recipe of the tiny run.
+        changes: tables that are merged into the recipe of the tiny run. They may name other plugins that this one
+            needs, also by path: `{"discriminator": {"use": "./critic.py:Critic"}}`.
         classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
         affects: True if the plugin must change the training. False for a plugin that must not, such as a logger.
     """

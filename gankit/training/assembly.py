@@ -260,7 +260,8 @@ def check_networks(run: TrainingRun) -> None:
     count = max(2, classes)
     labels = some_classes(spec.classes, count).to(run.device) if spec.classes else None
     with torch.no_grad(), fork_rng(run.device), eval_mode(run.generator), eval_mode(run.discriminator):
-        z = run.draw_latent(count, labels)
+        with recipe_errors(run.recipe.source, "latent"):
+            z = run.draw_latent(count, labels)
         images = _call(run, "generator", lambda: run.generator(z, labels), f"z of shape {tuple(z.shape)}")
         expected = (count, run.dataset.channels, spec.resolution, spec.resolution)
         if not isinstance(images, Tensor) or images.shape != expected:

@@ -208,9 +208,10 @@ class TrainingRun(Run):
 
     def sampled_generator_name(self) -> str:
         """Return the name of the plugin whose generator is sampled, or `newest` if the trained generator is sampled."""
-        chosen = self.sampled_generator()
-        providers = [i.plugin.name for i in self.hooks.of("sampling_generator") if i.call(self) is chosen]
-        return "newest" if chosen is self.generator else providers[0]
+        for implementation in self.hooks.of("sampling_generator"):
+            if implementation.call(self) not in (None, self.generator):
+                return implementation.plugin.name
+        return "newest"
 
     def autocast(self) -> torch.autocast:
         """Return the autocast context for networks and losses. It has no effect unless `bf16` is true."""

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from gankit import Dataset, InputError, Settings
+from gankit import Dataset, InputError, RecipePath, Settings
 from gankit_plugins.data.download import fetch
 from gankit_plugins.data.idx import idx_shape, read_idx
-from gankit_plugins.data.paths import AbsolutePath
 
 SIDE = 28
 CHUNK = 1000
@@ -28,7 +27,7 @@ VARIABLE = "GANKIT_DATA"
 class IdxSettings(Settings):
     """Settings that all datasets in the format of MNIST share."""
 
-    folder: AbsolutePath | None = Field(
+    folder: RecipePath | None = Field(
         None,
         description="folder of the idx files, compressed (.gz) or not; default: the folder of this plugin's name in "
         "$GANKIT_DATA, then in ~/.cache/gankit",

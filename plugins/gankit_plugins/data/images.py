@@ -16,13 +16,12 @@ from pydantic import Field
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
-from gankit import Dataset, InputError, Plugin, Settings, hookimpl, progress_bar, read_prepared
+from gankit import Dataset, InputError, Plugin, RecipePath, Settings, hookimpl, progress_bar, read_prepared
 from gankit_plugins.data.brightness import MAXIMUM, ImageError
 from gankit_plugins.data.decode import NOTE
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.folder import open_files
 from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
-from gankit_plugins.data.paths import AbsolutePath
 
 RESOLUTION = 64
 CHANNELS: Literal[1, 3] = 3
@@ -65,9 +64,7 @@ class Images(Plugin):
     kind = "data"
 
     class Config(Settings):
-        path: AbsolutePath = Field(
-            description="a folder, a zip file or a prepared .safetensors file; relative to the current folder"
-        )
+        path: RecipePath = Field(description="a folder, a zip file or a prepared .safetensors file")
         resolution: int | None = Field(
             None,
             ge=4,

@@ -17,6 +17,7 @@ from gankit import (
     Features,
     InputError,
     Plugin,
+    RecipePath,
     Settings,
     cache_folder,
     hookimpl,
@@ -59,9 +60,9 @@ class Inception(Plugin):
     kind = "extractor"
 
     class Config(Settings):
-        path: Path | None = Field(
+        path: RecipePath | None = Field(
             None,
-            description="TorchScript file of this network, or of one with the same interface; ~ is the home folder; "
+            description="TorchScript file of this network, or of one with the same interface; "
             f"default: {NAME} in $GANKIT_CACHE, or in ~/.cache/gankit",
         )
         download: bool = Field(False, description="whether to download the file from its publisher if it is missing")
@@ -71,7 +72,7 @@ class Inception(Plugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         given = self.config.path
-        path = cache_folder() / NAME if given is None else given.expanduser()
+        path = cache_folder() / NAME if given is None else given
         if not path.exists():
             if not self.config.download:
                 raise InputError(f"path: {path} does not exist; set download = true to download it (96 MB) from {URL}")

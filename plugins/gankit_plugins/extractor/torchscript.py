@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from gankit import Dataset, Extractor, InputError, Plugin, Settings, hookimpl, network_extractor
+from gankit import Dataset, Extractor, InputError, Plugin, RecipePath, Settings, hookimpl, network_extractor
 
 
 def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]:
@@ -44,7 +44,7 @@ class TorchScript(Plugin):
     kind = "extractor"
 
     class Config(Settings):
-        path: Path = Field(description="path of the file, relative to the current folder")
+        path: RecipePath = Field(description="path of the file")
         size: int | None = Field(None, ge=1, description="height and width to which images are resized, bilinearly")
         dataset_classes: bool = Field(
             False,

@@ -54,6 +54,8 @@ class MovingAverage(Plugin):
         self.steps = 0
         self.saved: dict[str, Tensor] | None = None
         self.average: nn.Module | None = None
+        self.copies: list[Tensor] = []
+        self.originals: list[Tensor] = []
 
     @hookimpl
     def on_start(self, run: Run) -> None:

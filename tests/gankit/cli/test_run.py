@@ -110,7 +110,7 @@ def test_a_bug_keeps_its_traceback_and_has_a_report(start_process, toy):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback (most recent call last)" in err
-    assert err.endswith("ZeroDivisionError: a bug in a plugin\n")
+    assert err.endswith("ZeroDivisionError: a bug in a plugin\nraised by Bug.on_start (tricks.b)\n")
     assert "failed at iteration 0: ZeroDivisionError: a bug in a plugin" in (toy / "run" / "report.html").read_text()
 
 

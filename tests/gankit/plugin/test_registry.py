@@ -219,6 +219,23 @@ def test_files_that_import_each_other_are_imported_once(tmp_path, monkeypatch, o
     assert issubclass(find("two.py:B", folder=tmp_path).target, find("one.py:A", folder=tmp_path).target)
 
 
+def test_modules_without_a_real_file_are_left_alone(tmp_path, monkeypatch):
+    """torch.ops has the relative file name _ops.py, which is a file in no folder or in that of the plugin."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maker.py").write_text(
+        "import sys, types\n"
+        "for name in ('without_file', 'pkg.below'):\n"
+        "    module = types.ModuleType(name)\n"
+        "    module.__file__ = '_ops.py'\n"
+        "    sys.modules[name] = module\n"
+        "class A: pass\n"
+    )
+    assert find("maker.py:A", folder=tmp_path).target.__name__ == "A"
+    for name in ("without_file", "pkg.below"):
+        del sys.modules[name]
+
+
 def test_a_file_that_fails_leaves_no_module(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "broken_file.py").write_text("1 / 0\n")

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import Field, field_validator
 
 from gankit import Dataset, InputError, Plugin, Recipe, Settings, hookimpl
@@ -205,7 +206,7 @@ WRONG = [
     wrong("NoLatent", "latent"),
     wrong("NoG", "generator"),
     wrong("SecondData", load_data=lambda self: Dataset(1, 8, (), lambda: None)),
-    wrong("SecondZ", sample_latent=lambda self, count: None),
+    wrong("SecondZ", sample_latent=lambda self, count: torch.zeros(count, 4)),
     wrong("Misspelt", before_d_stp=lambda self: None),
     wrong("Picky", check_recipe=refuse),
     wrong("BadOptimizer", "optimizer", build_optimizer=refuse),
@@ -227,7 +228,7 @@ CLASSES = {"class_balanced": True}
         ({"latent": {"use": "NoLatent"}}, "latent", "'nolatent' does not implement sample_latent"),
         ({"generator": {"use": "NoG"}}, "generator", "no plugin provides `build_generator`"),
         ({"tricks": {"SecondData": {}}}, "data", "data and tricks.SecondData provide `load_data`"),
-        ({"tricks": {"SecondZ": {}}}, "recipe", "latent and tricks.SecondZ implement `sample_latent`"),
+        ({"tricks": {"SecondZ": {}}}, "latent", "latent and tricks.SecondZ provide `sample_latent`"),
         ({"tricks": {"Misspelt": {}}}, "tricks.Misspelt", "did you mean 'before_d_step'?"),
         ({"tricks": {"Picky": {}}}, "tricks.Picky", "not here"),
         ({"optimizer": {"generator": {"use": "BadOptimizer"}}}, "optimizer.generator", "not here"),

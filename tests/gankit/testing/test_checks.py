@@ -316,6 +316,57 @@ class Loud(Plugin):
         return Generator()
 
 
+PARTNER = '''
+from torch import nn
+
+from gankit import DiscriminatorOutput, Plugin, hookimpl
+
+
+class Critic(Plugin):
+    """Discriminator that only its partner can train."""
+
+    name, kind = "critic", "discriminator"
+
+    @hookimpl
+    def build_discriminator(self, spec):
+        class Network(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Linear(spec.channels * spec.resolution**2, 8)
+                self.head = nn.Linear(8, 1)
+
+            def forward(self, images, labels):
+                features = self.body(images.flatten(1)).relu()
+                return DiscriminatorOutput(self.head(features).flatten(), features)
+
+        return Network()
+'''
+
+
+class Partner(Plugin):
+    """Trick that needs the plugin `critic`.
+
+    Source: none.
+    """
+
+    name = "partner"
+
+    @hookimpl
+    def check_recipe(self, recipe):
+        if recipe.use_of("discriminator") != "critic":
+            raise ValueError("this trick needs the critic")
+
+    @hookimpl
+    def before_d_step(self, step):
+        step.real_target = 0.5
+
+
+def test_a_partner_is_given_by_path(tmp_path, monkeypatch):
+    (tmp_path / "critic.py").write_text(PARTNER)
+    monkeypatch.chdir(tmp_path)
+    check_plugin(Partner, changes={"discriminator": {"use": "./critic.py:Critic"}}, classes=[0])
+
+
 def test_values_out_of_range_are_detected():
     with pytest.raises(AssertionError, match=r"G returns values up to .*; images are in \[-1, 1\]"):
         check_training({Loud: {}})

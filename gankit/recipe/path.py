@@ -1,0 +1,67 @@
+"""Paths in recipes: the folder that a relative path is relative to, and the type of path settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationInfo
+
+
+class LocatedText(str):
+    """Text of a recipe file, with the folder that a relative path in it is relative to."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, text: str, folder: Path) -> LocatedText:
+        """Return `text` with its folder."""
+        located = cls(text)
+        located.folder = folder
+        return located
+
+
+def locate(value: Any, folder: Path) -> Any:
+    """Return a value of a recipe, in which each text is a `LocatedText`. Dictionaries and lists are converted too."""
+    if isinstance(value, dict):
+        return {key: locate(one, folder) for key, one in value.items()}
+    if isinstance(value, list):
+        return [locate(one, folder) for one in value]
+    if isinstance(value, str) and not isinstance(value, LocatedText):
+        return LocatedText.of(value, folder)
+    return value
+
+
+def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
+    """Return the folder of each `LocatedText` in the settings of a plugin, by the name of the setting and the text."""
+
+    def located(value: Any) -> Iterator[LocatedText]:
+        if isinstance(value, (dict, list)):
+            for one in value.values() if isinstance(value, dict) else value:
+                yield from located(one)
+        elif isinstance(value, LocatedText):
+            yield value
+
+    return {(name, text): text.folder for name, value in settings.items() for text in located(value)}
+
+
+def absolute_path(value: Any, info: ValidationInfo) -> Any:
+    """Return a path setting as an absolute path. `~` is the home folder. Symbolic links are not resolved.
+
+    `info.context` contains the folders of relative paths, from `folders_of`. Without a folder, a path is relative to
+    the current folder.
+    """
+    if not isinstance(value, (str, Path)):
+        return value
+    folder = (info.context or {}).get((info.field_name, str(value)), Path())
+    return os.path.abspath(folder / Path(value).expanduser())
+
+
+RecipePath = Annotated[Path, BeforeValidator(absolute_path)]
+"""Type of a path setting of a plugin.
+
+In a recipe file, a relative path is relative to the folder of this file. On the command line, it is relative to the
+current folder. A run stores absolute paths, so a resumed run finds the file from any folder.
+"""
