@@ -33,7 +33,7 @@ def stop_when_stdin_closes() -> None:
     """Wait until stdin is closed, then stop the run by sending SIGTERM to this process."""
     while os.read(STDIN, 1024):
         continue
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # on Windows, os.kill would end the process without a checkpoint
 
 
 def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None:

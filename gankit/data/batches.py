@@ -6,6 +6,7 @@ the epoch number. A checkpoint therefore stores only the epoch number and the po
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from gankit.data.mmap_advice import expect_random_access, is_mapped, read_ahead
 from gankit.errors import InputError
+from gankit.runtime.device import free_memory
+from gankit.runtime.memory_limit import memory_limit
 from gankit.runtime.ranks import ALONE, Ranks
 
 State = dict[str, list[int]]
@@ -278,6 +281,9 @@ class PrefetchedBatches:
 
 BatchSource = Batches | PrefetchedBatches
 
+PINNED = ("cuda", "xpu")
+"""Types of devices to which PyTorch copies faster from pinned (page-locked) memory."""
+
 
 def make_batch_source(
     images: Tensor,
@@ -291,18 +297,18 @@ def make_batch_source(
 ) -> BatchSource:
     """Return the source of batches for a run on `device`: `PrefetchedBatches` if `prefetch` is true, else `Batches`.
 
-    If `prefetch` is None, batches are prefetched in two cases: on a GPU, if the images need more than a quarter of the
-    free GPU memory; on a CPU, if the images are memory-mapped. The other arguments are those of `Batches`.
+    If `prefetch` is None, batches are prefetched in two cases: on an accelerator, if the images need more than a
+    quarter of its free memory; on a CPU, if the images are memory-mapped. The other arguments are those of `Batches`.
     """
     if prefetch is None:
-        prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > gpu_memory_for_images(device)
+        prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > memory_for_images(device)
     if prefetch:
         expect_random_access(images)
-        return PrefetchedBatches(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type == "cuda")
+        return PrefetchedBatches(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type in PINNED)
     on_device = images.to(device), None if labels is None else labels.to(device)
     return Batches(*on_device, batch_size, classes, seed, ranks)
 
 
-def gpu_memory_for_images(device: torch.device) -> int:
-    """Return the number of bytes of GPU memory that the images may use: a quarter of the free memory."""
-    return torch.cuda.mem_get_info(device)[0] // 4
+def memory_for_images(device: torch.device) -> float:
+    """Return the number of bytes of an accelerator's memory that the images may use: a quarter of the free memory."""
+    return (free_memory(device) or memory_limit() or math.inf) // 4

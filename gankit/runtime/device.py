@@ -1,33 +1,67 @@
-"""Selection of the device for a run, and detection of bfloat16 support."""
+"""Selection of the device for a run, and facts about devices: CPUs, and accelerators of any type."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import torch
 
 from gankit.errors import InputError
 
 
+def accelerators() -> list[str]:
+    """Return the type of this machine's accelerator, such as `cuda`, `mps` or `xpu`, as a list that may be empty.
+
+    A GPU of AMD with ROCm is called `cuda` in PyTorch.
+    """
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return [] if device is None else [device.type]
+
+
 def choose_device(name: str) -> torch.device:
-    """Return the PyTorch device with the given name. `auto` selects a GPU if there is one, otherwise the CPU.
+    """Return the PyTorch device with the given name. `auto` selects an accelerator if there is one, otherwise the CPU.
 
     Raises:
         InputError: the device cannot be used.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device((accelerators() or ["cpu"])[0])
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        # PyTorch lists all types of devices, or all backends of an operator.
+        internal = str(error).startswith(("Expected one of", "Could not run", "PyTorch is not linked"))
+        module = accelerator_module(name.partition(":")[0])
+        missing = internal or (module is not None and not module.is_available())
+        reason = f"this machine has no {name}" if missing else str(error).splitlines()[0]
         raise InputError(f"train.device: {name!r} cannot be used here ({reason}); cpu always can") from error
     return device
+
+
+def accelerator_module(device_type: str) -> ModuleType | None:
+    """Return PyTorch's module for a type of accelerator, such as `torch.cuda`. None for the CPU and unknown types."""
+    if device_type == "cpu":
+        return None
+    try:
+        return torch.get_device_module(device_type)
+    except RuntimeError:
+        return None
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the free memory of an accelerator in bytes. None if it is unknown or shared with the CPU (`mps`)."""
+    mem_get_info = getattr(accelerator_module(device.type), "mem_get_info", None)
+    return None if mem_get_info is None else int(mem_get_info(device)[0])
 
 
 def computes_in_bf16(device: torch.device) -> bool:
     """Return True if the device supports bfloat16 in hardware. Otherwise, bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Older versions of torch do not have `torch.cpu.get_capabilities`.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    if device.type == "cpu":
+        # Older versions of torch do not have `torch.cpu.get_capabilities`.
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    supported = getattr(accelerator_module(device.type), "is_bf16_supported", None)
+    return bool(supported is not None and supported())

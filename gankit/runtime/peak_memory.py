@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from gankit.runtime.device import accelerator_module
+
 STATUS = Path("/proc/self/status")
 """Path to the file in which Linux reports the peak memory of this process.
 
@@ -22,8 +24,9 @@ GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
 def peak_memory(device: torch.device) -> dict[str, int]:
     """Return the peak memory in bytes: `process` for the whole process and, if a GPU is used, `gpu` for its tensors."""
     peak = {"process": peak_of_process()}
-    if device.type == "cuda":
-        peak["gpu"] = torch.cuda.max_memory_allocated(device)
+    max_memory_allocated = getattr(accelerator_module(device.type), "max_memory_allocated", None)
+    if max_memory_allocated is not None:
+        peak["gpu"] = max_memory_allocated(device)
     return peak
 
 

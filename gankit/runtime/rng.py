@@ -13,6 +13,8 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from gankit.runtime.device import accelerator_module
+
 
 def derived_seed(seed: int, purpose: str) -> int:
     """Derive a seed for one purpose, such as `training`, from `seed`.
@@ -41,26 +43,27 @@ class RandomState:
     python: tuple[Any, ...]
     numpy_state: tuple[Any, ...]
     torch_states: dict[str, Tensor]
-    """States of PyTorch's random number generators: `cpu` and, for a run on a GPU, `cuda`."""
+    """States of PyTorch's random number generators, by device type: `cpu` and the accelerator's, such as `cuda`."""
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
-        """Return the current state of all random number generators, including that of `device` if it is a GPU."""
+        """Return the state of all random number generators, including that of `device` if it is an accelerator."""
         states = {"cpu": torch.get_rng_state()}
-        if device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(device)
+        if (module := accelerator_module(device.type)) is not None:
+            states[device.type] = module.get_rng_state(device)
         state: Any = numpy.random.get_state()
         return cls(random.getstate(), state, states)
 
     def restore(self, device: torch.device) -> None:
-        """Set all random number generators to this state. If `device` is a GPU, set its random number generator too."""
+        """Set all random number generators to this state. If `device` is an accelerator, set its generator too."""
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])
-        # A state that was saved in a run on the CPU has no key `cuda`. If it is restored in a run on a GPU, the GPU's
-        # random state stays unchanged.
-        if device.type == "cuda" and "cuda" in self.torch_states:
-            torch.cuda.set_rng_state(self.torch_states["cuda"], device)
+        # A state that was saved in a run on the CPU has no state of an accelerator. If it is restored in a run on one,
+        # the accelerator's random state stays unchanged.
+        module = accelerator_module(device.type)
+        if module is not None and device.type in self.torch_states:
+            module.set_rng_state(self.torch_states[device.type], device)
 
     def to_json(self) -> dict[str, Any]:
         """Return the random states of Python and NumPy as JSON values. The states of PyTorch are not included."""

@@ -1,6 +1,5 @@
 """Lock that allows only one process at a time to use a folder."""
 
-import fcntl
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -35,13 +34,21 @@ class Lock:
         self._lock.release(force=True)
 
     def is_held(self) -> bool:
-        """Return True if a process holds the lock. The check needs no write permission and creates no file."""
+        """Return True if a process holds the lock. The check creates no file. On Windows it needs write permission."""
+        if not self.path.exists():
+            return False
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            try:
+                FileLock(self.path, thread_local=False).acquire(blocking=False).lock.release()
+            except Timeout:
+                return True
+            return False
         try:
             with open(self.path) as file:
                 # Request a shared lock with `flock`, which needs only read permission. FileLock needs write permission.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except FileNotFoundError:
-            return False
         return False

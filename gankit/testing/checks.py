@@ -22,6 +22,7 @@ from gankit.plugin.dataset import Dataset
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
 from gankit.plugin.slots import KINDS, PLAYERS, TRICK_KINDS
 from gankit.recipe.toml import Raw, merge
+from gankit.runtime.device import accelerators
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
@@ -42,8 +43,8 @@ OTHER_RUNS: tuple[Raw, ...] = (
 
 
 def devices() -> list[str]:
-    """Return the devices to test on: `cpu`, and `cuda` if there is a GPU."""
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    """Return the devices to test on: `cpu`, and the type of the machine's accelerator, such as `cuda`, if any."""
+    return ["cpu", *accelerators()]
 
 
 def check_plugin(

@@ -7,6 +7,7 @@ import torch
 from gankit.errors import Problem, RecipeError
 from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import Recipe
+from gankit.runtime.device import free_memory
 from gankit.runtime.memory_limit import memory_limit
 
 FLOAT_BYTES = 4
@@ -28,7 +29,7 @@ def check_memory(recipe: Recipe, spec: Spec, device: torch.device, ranks: int) -
     Raises:
         RecipeError: the images of one step alone need more than the available memory.
     """
-    limit = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_limit()
+    limit = free_memory(device) or memory_limit()
     needed = least_bytes(recipe, spec, ranks)
     if limit is not None and needed > limit:
         message = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gankit.runtime.device import accelerator_module
 from gankit.runtime.rng import training_seed
 from gankit.storage.provenance import plugin_record
 from gankit.training.run import TrainingRun
@@ -17,7 +18,8 @@ from gankit.version import __version__
 def environment_record(run: TrainingRun) -> dict[str, Any]:
     """Return the content of `environment.json`, which lists software versions, device, seeds and plugins of a run."""
     recipe, device = run.recipe, run.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    get_name = getattr(accelerator_module(device.type), "get_device_name", None)
+    name = get_name(device) if get_name is not None else platform.processor() or platform.machine()
     return {
         "gankit": __version__,
         "torch": torch.__version__,

@@ -95,8 +95,10 @@ def starting_processes() -> Iterator[None]:
 
     The worker processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
     """
-    # Block SIGINT, so that new processes inherit the blocked signal. Only this process handles Ctrl-C.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Block SIGINT, so that new processes inherit the blocked signal. Only this process handles Ctrl-C. Windows has no
+    # such mask.
+    set_mask = getattr(signal, "pthread_sigmask", None)
+    mask = set_mask(signal.SIG_BLOCK, {signal.SIGINT}) if set_mask is not None else None
     main = sys.modules["__main__"]
     safe_path = os.environ.get("PYTHONSAFEPATH")
     try:
@@ -114,7 +116,8 @@ def starting_processes() -> Iterator[None]:
             os.environ.pop("PYTHONSAFEPATH", None)
         else:
             os.environ["PYTHONSAFEPATH"] = safe_path
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if set_mask is not None and mask is not None:
+            set_mask(signal.SIG_SETMASK, mask)
 
 
 def split_into_batches(

@@ -43,9 +43,9 @@ class ReplayBuffer:
             is False, the image is a placeholder and must not be used.
         """
         filled = self.filled[classes]
-        # With float64, `chance * filled` is always below `filled`. With float32, rounding could select an empty slot.
-        chance = torch.rand(len(classes), dtype=torch.float64, device=classes.device)
-        slot = (chance * filled).long()
+        # Rounding may make `chance * filled` equal to `filled`, which would select an empty slot.
+        chance = torch.rand(len(classes), device=classes.device)
+        slot = (chance * filled).long().minimum(filled - 1).clamp(min=0)
         return self.rows[classes * self.slots + slot], filled > 0
 
     def store(self, images: Tensor, classes: Tensor) -> None:
@@ -62,8 +62,8 @@ class ReplayBuffer:
         # Sorting by this key puts the free slots of a class first, in order, and then its filled slots in random order.
         key = torch.where(
             position < self.filled[:, None],
-            torch.rand(self.classes, self.slots, dtype=torch.float64, device=device),
-            position.double() - self.slots,
+            torch.rand(self.classes, self.slots, device=device),
+            position.float() - self.slots,
         )
         order = key.argsort(dim=1, stable=True)
         slot = order[classes, rank.clamp(max=self.slots - 1)]

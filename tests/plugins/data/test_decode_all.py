@@ -66,6 +66,14 @@ def test_many_files_are_decoded_in_order_as_by_decode(pools, tmp_path):
     assert not pools[0]._processes
 
 
+def test_many_files_are_decoded_without_signal_masks(pools, monkeypatch):
+    """Windows has none."""
+    monkeypatch.delattr(module.signal, "pthread_sigmask")
+    images = decode_files({f"{i}.png": encoded(plain("L", i)) for i in range(20)})
+    assert [colour(image) for image in images] == [[i] for i in range(20)]
+    assert len(pools) == 1
+
+
 def test_few_files_are_decoded_without_a_process(pools):
     first, bad = decode_files({"a.png": encoded(plain("L", 1)), "b.png": b"text"})
     assert colour(first) == [1]
