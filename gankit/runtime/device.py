@@ -30,10 +30,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
-        # PyTorch lists all types of devices, or all backends of an operator.
-        internal = str(error).startswith(("Expected one of", "Could not run", "PyTorch is not linked"))
         module = accelerator_module(name.partition(":")[0])
-        missing = internal or (module is not None and not module.is_available())
+        missing = module is None or not module.is_available()
         reason = f"this machine has no {name}" if missing else str(error).splitlines()[0]
         raise InputError(f"train.device: {name!r} cannot be used here ({reason}); cpu always can") from error
     return device

@@ -13,9 +13,9 @@ WITHOUT = """
 import os, signal, sys
 for name in ("fcntl", "resource", "termios", "tty", "pwd", "grp", "pty"):
     sys.modules[name] = None
-for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGALRM", "SIGCHLD", "SIGSTOP", "pthread_sigmask", "setitimer"):
+for name in "SIGHUP SIGUSR1 SIGUSR2 SIGKILL SIGALRM SIGCHLD SIGSTOP pthread_sigmask setitimer".split():
     vars(signal).pop(name)
-for name in ("fork", "forkpty", "killpg", "getuid", "geteuid", "setsid", "getpgid", "sched_getaffinity", "posix_fadvise", "O_DIRECTORY"):
+for name in "fork forkpty killpg getuid geteuid setsid getpgid sched_getaffinity posix_fadvise O_DIRECTORY".split():
     vars(os).pop(name, None)
 open_file = os.open
 def open_no_folder(path, flags, *more, **names):
