@@ -7,6 +7,8 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +29,7 @@ from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
 from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_registry, tiny_run, train_iterations, weights_of
-from gankit.testing.probe import Watch, counting_backward_passes, reseeded_steps
+from gankit.testing.probe import Watch, counting_backward_passes, deterministic_algorithms, reseeded_steps
 from gankit.training.assembly import assemble
 from gankit.training.run import TrainingRun
 from gankit.training.state import capture, restore
@@ -82,9 +84,9 @@ def check_plugin(
     for table in tables:
         class_changes = merge(table, changes or {})
         check_effect(parts, class_changes, affects=affects)
-        for device in devices():
-            for precision in PRECISIONS:
-                train = {"train": {"device": device, "precision": precision, "deterministic": True}}
+        for device, precision in product(devices(), PRECISIONS):
+            train = {"train": {"device": device, "precision": precision, "deterministic": True}}
+            with nullcontext() if device == "cpu" else deterministic_algorithms():
                 check_training(parts, merge(class_changes, train))
                 check_resume(parts, merge(class_changes, train))
     usual = merge(tables[-1], changes or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -98,3 +99,15 @@ def reseeded_steps(run: TrainingRun) -> TrainingRun:
 
     run.draw = seeded  # type: ignore[method-assign]
     return run
+
+
+@contextmanager
+def deterministic_algorithms() -> Iterator[None]:
+    """Let PyTorch use deterministic algorithms in the `with` block, as `train.deterministic` does for a run."""
+    before = torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

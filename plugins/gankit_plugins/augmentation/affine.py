@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,5 +48,29 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
     with torch.autocast(images.device.type, enabled=False):
         inverse = torch.linalg.inv_ex(maps.float())[0][:, :2]
         grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
-        # grid_sample pads with 0, but black is -1. Add 1 to all pixel values before, and subtract it afterwards.
-        return (F.grid_sample(images.float() - BLACK, grid, align_corners=False) + BLACK).to(images.dtype)
+        # On CUDA, the gradient of grid_sample is not deterministic.
+        deterministic = images.is_cuda and torch.are_deterministic_algorithms_enabled()
+        sample = gather_sample if deterministic else partial(F.grid_sample, align_corners=False)
+        # Both functions pad with 0, but black is -1. Add 1 to all pixel values before, and subtract it afterwards.
+        return (sample(images.float() - BLACK, grid) + BLACK).to(images.dtype)
+
+
+def gather_sample(images: Tensor, grid: Tensor) -> Tensor:
+    """Return `F.grid_sample(images, grid, align_corners=False)`, with a deterministic gradient on CUDA.
+
+    Args:
+        images: (B, C, H, W).
+        grid: positions (B, H', W', 2) in the images, x before y. An image extends from -1 to 1.
+    """
+    B, C, H, W = images.shape
+    x, y = (((grid[..., i] + 1) * side - 1) / 2 for i, side in enumerate((W, H)))
+    left, top = x.floor(), y.floor()
+    flat = images.flatten(2)
+    result = torch.zeros(B, C, *grid.shape[1:3], dtype=images.dtype, device=images.device)
+    for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
+        weight = (1 - (x - column).abs()) * (1 - (y - row).abs())
+        inside = (column >= 0) & (column < W) & (row >= 0) & (row < H)
+        index = (row.clamp(0, H - 1) * W + column.clamp(0, W - 1)).long().flatten(1)
+        values = flat.gather(2, index[:, None].expand(-1, C, -1)).view_as(result)
+        result = result + values * (weight * inside)[:, None]
+    return result
