@@ -30,6 +30,7 @@ from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
 from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_registry, tiny_run, train_iterations, weights_of
 from gankit.testing.probe import Watch, counting_backward_passes, deterministic_algorithms, reseeded_steps
+from gankit.testing.stand_in import STAND_IN, stand_in_accelerator
 from gankit.training.assembly import assemble
 from gankit.training.run import TrainingRun
 from gankit.training.state import capture, restore
@@ -56,8 +57,11 @@ def check_plugin(
     *,
     classes: Iterable[int] = (0, 2),
     affects: bool = True,
+    stand_in: bool = True,
 ) -> None:
     """Run all checks for the kind of the plugin: with and without labels, in fp32 and bf16, on CPU and GPU.
+
+    A part of them also runs on the stand-in accelerator, which finds tensors on the wrong device without a GPU.
 
     Args:
         plugin_class: Python class of the plugin.
@@ -66,6 +70,7 @@ def check_plugin(
             needs, also by path: `{"discriminator": {"use": "./critic.py:Critic"}}`.
         classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
         affects: True if the plugin must change the training. False for a plugin that must not, such as a logger.
+        stand_in: False for a plugin with operators that the stand-in accelerator cannot run.
     """
     check_documentation(plugin_class)
     if plugin_class.kind == "command":
@@ -90,6 +95,9 @@ def check_plugin(
                 check_training(parts, merge(class_changes, train))
                 check_resume(parts, merge(class_changes, train))
     usual = merge(tables[-1], changes or {})
+    if stand_in:
+        with stand_in_accelerator():
+            check_training(parts, merge(usual, {"train": {"device": STAND_IN}}))
     check_resume(parts, usual, before=3, after=8)
     check_samples(parts, usual)
     for other in OTHER_RUNS:

@@ -1,0 +1,143 @@
+"""Stand-in accelerator: a device on which tests find device mistakes without a GPU.
+
+PyTorch's CPU build knows the device type `lazy`, has no kernels for it, and runs its autograd in the calling thread.
+Here a fallback for its dispatch key runs each operator on data in the CPU's memory. It refuses operands on two devices,
+as a GPU does. It also records each value that is copied to the host, because the CPU would have to wait for a GPU.
+
+Not simulated: streams, pinned memory, memory limits, and a random number generator of the device. Random numbers come
+from the generator of the CPU. Autocast is accepted and has no effect, because it acts above the fallback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
+
+STAND_IN = "lazy"
+"""Name of the device type."""
+
+SIZE_FROM_VALUES = ("aten.nonzero", "aten.masked_select", "aten.unique", "aten._unique", "aten.bincount")
+"""Operators whose result has a size that depends on values. A GPU must be waited for to know the size."""
+
+_host_reads: list[str] = []
+
+
+class StandInTensor(Tensor):
+    """Tensor that reports the stand-in device. Its data are in the CPU's memory."""
+
+    data_on_cpu: Tensor
+
+    @staticmethod
+    def __new__(cls: type[StandInTensor], data: Tensor) -> StandInTensor:
+        wrapped = Tensor._make_wrapper_subclass(
+            cls,
+            data.size(),
+            strides=data.stride(),
+            storage_offset=data.storage_offset(),
+            dtype=data.dtype,
+            device=torch.device(STAND_IN),
+        )
+        wrapped.data_on_cpu = data
+        return wrapped
+
+    def __init__(self, data: Tensor) -> None: ...
+
+    @classmethod
+    def __torch_dispatch__(cls, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        return run_on_cpu(operator, args, kwargs or {})
+
+
+def run_on_cpu(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run an operator on the data of its operands. Its result is on the stand-in if an operand or `device` is.
+
+    As on CUDA, a tensor on the CPU may be an operand if it has no dimensions or is an index.
+
+    Raises:
+        RuntimeError: operands are on two devices.
+    """
+    name, device = str(operator), kwargs.get("device")
+    if name.startswith("aten._to_copy"):
+        source = args[0]
+        copied = operator(_unwrap(source), **{key: value for key, value in kwargs.items() if key != "device"})
+        to_stand_in = _on_stand_in(source.device if device is None else device)
+        if isinstance(source, StandInTensor) and not to_stand_in:
+            _host_reads.append(name)
+        return StandInTensor(copied) if to_stand_in else copied
+    if name.startswith("aten.copy_"):
+        target, source = args[:2]
+        if isinstance(source, StandInTensor) and not isinstance(target, StandInTensor):
+            _host_reads.append(name)
+        _unwrap(target).copy_(_unwrap(source))
+        return target
+    tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+    wrapped = [tensor for tensor in tensors if isinstance(tensor, StandInTensor)]
+    if wrapped and "index" not in name and any(t.dim() for t in tensors if not isinstance(t, StandInTensor)):
+        raise RuntimeError(f"{name}: expected all tensors to be on the same device, but found {STAND_IN} and cpu")
+    by_mask = name.startswith("aten.index.") and any(tensor.dtype == torch.bool for tensor in wrapped[1:])
+    if "_local_scalar_dense" in name or name.startswith(SIZE_FROM_VALUES) or by_mask:
+        _host_reads.append(name)
+    options = tree_map(_unwrap, kwargs)
+    options |= {key: value for key, value in (("device", torch.device("cpu")), ("pin_memory", False)) if key in options}
+    result = operator(*tree_map(_unwrap, args), **options)
+    in_place = {id(tensor.data_on_cpu): tensor for tensor in wrapped}
+
+    def rewrap(value: Any) -> Any:
+        if not isinstance(value, Tensor) or isinstance(value, StandInTensor):
+            return value
+        if id(value) in in_place:
+            return in_place[id(value)]
+        return StandInTensor(value) if wrapped or _on_stand_in(device) else value
+
+    return tree_map(rewrap, result)
+
+
+def _unwrap(value: Any) -> Any:
+    return value.data_on_cpu if isinstance(value, StandInTensor) else value
+
+
+def _on_stand_in(device: Any) -> bool:
+    return device is not None and torch.device(device).type == STAND_IN
+
+
+@contextmanager
+def stand_in_accelerator() -> Iterator[list[str]]:
+    """Make the device `lazy` usable in the `with` block. Return a list that gets the name of each read by the host."""
+    _register()
+    _host_reads.clear()
+    autocast = torch.autocast.__init__
+
+    def autocast_on_cpu(self: torch.autocast, device_type: str, *more: Any, **options: Any) -> None:
+        autocast(self, "cpu" if device_type == STAND_IN else device_type, *more, **options)
+
+    with (
+        mock.patch.object(torch.autocast, "__init__", autocast_on_cpu),
+        mock.patch.object(torch, "tensor", _created_on_cpu(torch.tensor)),
+        mock.patch.object(torch, "as_tensor", _created_on_cpu(torch.as_tensor)),
+    ):
+        yield _host_reads
+
+
+def _created_on_cpu(create: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return `torch.tensor` or `torch.as_tensor` for the stand-in. PyTorch's own function bypasses the fallback."""
+
+    def created(data: Any, *, device: Any = None, **options: Any) -> Tensor:
+        if not _on_stand_in(device):
+            return create(data, device=device, **options)
+        return create(data, **options).to(device)
+
+    return created
+
+
+@cache
+def _register() -> torch.library.Library:
+    """Register the fallback for all operators. It stays registered as long as the returned library exists."""
+    library = torch.library.Library("_", "IMPL")
+    library.fallback(lambda operator, *args, **kwargs: run_on_cpu(operator, args, kwargs), "Lazy")
+    return library
