@@ -53,7 +53,7 @@ class Images:
 
 
 def dcgan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iteration:
-    """Return the iteration of `dcgan_mnist`."""
+    """Return a function that trains one iteration of the recipe `dcgan_mnist` by hand."""
     g_adam, d_adam = adam(G, 2e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
 
     def iteration() -> None:
@@ -78,7 +78,7 @@ def dcgan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Itera
 
 
 def wgan_gp(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iteration:
-    """Return the iteration of `wgan_gp_mnist`."""
+    """Return a function that trains one iteration of the recipe `wgan_gp_mnist` by hand."""
     g_adam, d_adam = adam(G, 1e-4, (0.0, 0.9)), adam(D, 1e-4, (0.0, 0.9))
 
     def iteration() -> None:
@@ -105,7 +105,7 @@ def wgan_gp(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Ite
 
 
 def igan_vn(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iteration:
-    """Return the iteration of `igan_vn_mnist`."""
+    """Return a function that trains one iteration of the recipe `igan_vn_mnist` by hand."""
     g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
     average = copy.deepcopy(G).requires_grad_(False)
     names = [name for name, tensor in G.state_dict().items() if tensor.is_floating_point()]

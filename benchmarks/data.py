@@ -117,7 +117,7 @@ def limited(limit: int) -> Iterator[Path | None]:
 
 
 def measured_process(arguments: list[str], group: Path | None = None) -> Result:
-    """Return the result of this program in a process of its own, in a control group if there is one."""
+    """Run this program in a separate process, in the control group `group`, and return its result."""
     enter = "" if group is None else f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); "
     program = f"{enter}import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__measured__')"
     command = [sys.executable, "-c", program, __file__, *arguments]
@@ -399,7 +399,7 @@ finally:
 
 
 def section(found: Result) -> str:
-    """Return the section of the page."""
+    """Return the section of docs/performance.md about this benchmark, as Markdown."""
     all_limited = all(one["limit"] is not None for one in found["training"].values())
     rows = []
     for name, one in found["training"].items():

@@ -144,7 +144,7 @@ def allocator(pairs: int) -> Result:
 
 
 def seconds_in_process(keep: bool) -> float:
-    """Return the seconds of an iteration in a process of its own."""
+    """Return the time in seconds of an iteration in a process of its own."""
     recipe, overrides = LARGE
     settings = [*overrides, f"train.keep_freed_memory={str(keep).lower()}"]
     program = (

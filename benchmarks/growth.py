@@ -412,7 +412,7 @@ def _larger_scale(found: Result) -> list[str]:
 
 
 def _grown(found: Result, quantity: str, what: str = "an iteration") -> dict[str, Any]:
-    """Return the measured growth of a quantity."""
+    """Return the growth of a quantity, as measured for several sizes."""
     return next(g for g in found["growths"] if (g["what"], g["quantity"]) == (what, quantity))
 
 

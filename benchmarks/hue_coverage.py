@@ -47,7 +47,10 @@ def hue_shares(images: Tensor) -> Tensor:
 
 
 def coverage(real: Tensor, fake: Tensor) -> float:
-    """Return the share of bins that are covered, of those with real images. Both arguments are shares (12,)."""
+    """Return the proportion of hue bins that are covered. Bins without real images do not count.
+
+    Both arguments are proportions of images in each bin, (12,).
+    """
     present = real > 0
     return (fake >= SHARE * real)[present].float().mean().item()
 

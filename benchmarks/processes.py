@@ -39,7 +39,7 @@ def seconds_until(command: Command, beginning: str, variables: dict[str, str]) -
 
 
 def seconds_of(command: Command, variables: dict[str, str]) -> float:
-    """Return the seconds of a program that must succeed."""
+    """Run a program, and return how many seconds it took. Raise an error if the program fails."""
     began = time.perf_counter()
     output_of(command, variables)
     return time.perf_counter() - began

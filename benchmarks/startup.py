@@ -71,7 +71,7 @@ def measure(quick: bool) -> Result:
 
 
 def help_seconds(variables: dict[str, str], processes: int) -> list[float]:
-    """Return the seconds of `gankit --help`."""
+    """Return the time of `gankit --help` in seconds."""
     command = [*GANKIT, "--help"]
     seconds_of(command, variables)  # writes the bytecode
     return [seconds_of(command, variables) for _ in range(processes)]
@@ -172,7 +172,7 @@ def checkpoint_costs(names: list[str], place: Path, rounds: int) -> dict[str, di
 
 
 def checkpoint_cost(run: TrainingRun, path: Path, rounds: int) -> dict[str, Any]:
-    """Return the seconds of an iteration and of each act of writing, round by round."""
+    """Return the time in seconds of an iteration and of each act of writing, round by round."""
     directory = RunDir.create(run.recipe, path)
     grids, clock = GridSampler(run), Clock(run)
     run.start()

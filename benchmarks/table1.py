@@ -88,9 +88,10 @@ def on_mnist(out: Path) -> list[System]:
 
 
 def two_halves(out: Path) -> Path:
-    """Write MNIST's training images in two classes, 0 to 4 and 5 to 9, for IGAN_v2; return the folder.
+    """Write MNIST's training images to a folder with two classes, digits 0 to 4 and 5 to 9, and return the folder.
 
-    The paper does not give the two classes of its table. With these, all systems learn from the same images.
+    IGAN_v2 needs two classes, and the paper does not say which classes it used for table 1. With these two classes, all
+    systems learn from the same images.
     """
     files = MNIST.find(IdxSettings())
     if files is None:
@@ -137,7 +138,7 @@ def clock() -> float:
 
 
 def timed(system: System, threads: int) -> tuple[float, int, int]:
-    """Return the seconds of an iteration, and the numbers of parameters of G and of D."""
+    """Return the time of an iteration in seconds, and the numbers of parameters of G and of D."""
     torch.set_num_threads(threads)
     run = assemble(Recipe.load(find_recipe(system.recipe), system.overrides))
     run.load_data()

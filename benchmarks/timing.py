@@ -68,7 +68,7 @@ class Rounds:
     """Calls of each loop in a round."""
 
     def ratio(self, name: str, to: str, clock: Clock = "wall") -> Ratio:
-        """Return the time of one loop over that of another."""
+        """Return the time of one loop divided by the time of another."""
         seconds = self.wall if clock == "wall" else self.cpu
         return quartiles([a / b for a, b in zip(seconds[name], seconds[to], strict=True)])
 

@@ -221,7 +221,7 @@ def page(rows: dict[str, list[Result]]) -> str:
 
 
 def table(results: dict[str, Result], head: str) -> list[str]:
-    """Return a table of sentences, each with all plugins or pairs that cause it."""
+    """Return a table of error messages. Each row has the plugins, or pairs of plugins, that cause the message."""
     causes: dict[str, list[str]] = {}
     for name, result in results.items():
         for sentence in result.sentences:

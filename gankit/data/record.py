@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 HASHED_BYTES = 64 * 2**20
-"""Number of bytes up to which all images are hashed. Of larger data, evenly spaced images are hashed."""
+"""Maximum size of a dataset, in bytes, whose images are all hashed. Of a larger one, only some images are hashed."""
 
 IDENTITY = ("shape", "dtype", "class names")
 """Facts that must be equal to resume a run: its networks and labels do not fit other data."""

@@ -87,7 +87,7 @@ def distinct_names(groups: Sequence[Group]) -> list[Group]:
 
 
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the plugin code of a group, to distinguish it from other groups with the same name.
+    """Return a short text about the plugin code of a group. It distinguishes groups with the same name.
 
     `namesakes` are all groups with this name. The text contains the first plugin whose code differs between them, and
     the hash of its source code in this group: `loss of source 3f2a91c0`.

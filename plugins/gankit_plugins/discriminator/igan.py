@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps of half the size for x, (B, groups * channels, H, W). Each group has `wider` channels."""
+        """Map x, (B, groups * channels, H, W), to feature maps (B, groups * wider, H / 2, W / 2), and return them."""
         return self.activation(self.long_way(x) + self.short_cut(x))
 
 

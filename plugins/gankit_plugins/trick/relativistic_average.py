@@ -25,14 +25,14 @@ def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = 
 
 
 class RelativisticAverage(Plugin):
-    """Relativistic average loss: D compares each image with the average image of the other kind (RaGAN).
+    """Relativistic average loss: D compares each logit with the mean logit of the other kind of images (RaGAN).
 
     Source: Jolicoeur-Martineau 2018, section 4.2, equations 14 and 15: C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)]
     replace D's logits C(x_r) and C(x_f). The means E are over the batch. G's loss is D's loss with real and fake images
     exchanged. The trick changes only the terms of the recipe's `loss`.
 
     The targets of `least_squares` are 1 and 0, but the targets of RaLSGAN are 1 and -1. With `least_squares`, the loss
-    is equal to RaLSGAN's loss for logits 2 C, except for a constant factor and an additive constant.
+    is RaLSGAN's loss with 2 C in place of C, up to a constant factor and an additive constant.
 
     When to use: for stability, with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN).
     When not: with very small batches, whose means are noisy.
