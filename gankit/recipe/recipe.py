@@ -35,6 +35,7 @@ from gankit.plugin.slots import (
     Kind,
     Player,
 )
+from gankit.recipe.bundled import recipes_folder
 from gankit.recipe.path import folders_of
 from gankit.recipe.settings import Evaluation, Output, Train
 from gankit.recipe.toml import Raw, drop_key, merge, overrides_from_here, read_toml
@@ -89,10 +90,12 @@ class Recipe:
         """
         path = Path(path)
         raw = read_toml(path)
+        # In messages, a recipe that comes with gankit has its name, which the user has given, instead of its path.
+        source = Path(path.stem) if path.parent == recipes_folder() else path
         for key in drop:
-            drop_key(raw, key, path)
+            drop_key(raw, key, source)
         raw = merge(raw, overrides_from_here(overrides))
-        return cls.from_dict(raw, source=path, registry=registry)
+        return cls.from_dict(raw, source=source, registry=registry)
 
     @classmethod
     def from_dict(

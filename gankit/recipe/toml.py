@@ -43,7 +43,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         raise RecipeError(path, [Problem("extends", f"the recipes extend each other in a circle: {circle}")])
     try:
         # Bundled recipes contain no files. A path in them is a suggestion for the current folder.
-        folder = Path() if path.parent == recipes_folder() else path.parent
+        folder = Path() if path.resolve().parent == recipes_folder().resolve() else path.parent
         raw = locate(tomllib.loads(text), folder.absolute())
         make_absolute(raw, folder)
     except RecursionError:

@@ -242,3 +242,8 @@ def test_errors_of_the_assembly(shelf, toy_recipe, changes, key, message):
         assemble(recipe)
     assert f"{key}: " in str(error.value)
     assert message in str(error.value)
+
+
+def test_messages_name_a_bundled_recipe_as_the_user_does():
+    with pytest.raises(RecipeError, match=r"^igan_vn: train\.foo: unknown key"):
+        Recipe.load(bundled_recipe("igan_vn"), ["train.foo=1"])
