@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from gankit import Dataset, InputError, Plugin, Recipe, Settings, hookimpl
 from gankit.errors import RecipeError
+from gankit.recipe.bundled import bundled_recipe
 from gankit.training.assembly import assemble
 
 
