@@ -90,7 +90,7 @@ class Recipe:
         """
         path = Path(path)
         raw = read_toml(path)
-        # In messages, a recipe that comes with gankit has its name, which the user has given, instead of its path.
+        # Messages contain the name of a recipe that comes with gankit, because the user has given it, and not its path.
         source = Path(path.stem) if path.parent == recipes_folder() else path
         for key in drop:
             drop_key(raw, key, source)

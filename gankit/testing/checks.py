@@ -95,9 +95,6 @@ def check_plugin(
                 check_training(parts, merge(class_changes, train))
                 check_resume(parts, merge(class_changes, train))
     usual = merge(tables[-1], changes or {})
-    if stand_in:
-        with stand_in_accelerator():
-            check_training(parts, merge(usual, {"train": {"device": STAND_IN}}))
     check_resume(parts, usual, before=3, after=8)
     check_samples(parts, usual)
     for other in OTHER_RUNS:
@@ -105,6 +102,9 @@ def check_plugin(
             check_supported_or_refused(parts, merge(usual, other))
     if is_data:
         check_dataset(tiny_run(parts, usual).dataset)
+    if stand_in:
+        with stand_in_accelerator():
+            check_training(parts, merge(usual, {"train": {"device": STAND_IN}}))
 
 
 def check_documentation(plugin_class: type[Plugin]) -> None:

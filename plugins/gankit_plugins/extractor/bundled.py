@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -70,14 +71,15 @@ class Bundled(Plugin):
                 f"the images have {dataset.channels} channels, and the bundled networks take 1 or 3; set extractor = "
                 '"classifier"'
             )
-        network, facts, digest = load_network(dataset.channels)
+        loaded, facts, digest = load_network(dataset.channels)
         name, size = NETWORKS[dataset.channels]
-        network.to(device)
+        network = deepcopy(loaded).to(device)  # the loaded network is cached, and may be needed on another device
 
         def features_of(images: Tensor) -> Tensor:
             with torch.no_grad():
                 inputs = (resize(part.to(device), size) for part in images.split(CHUNK))
-                return torch.cat([network(part.contiguous(memory_format=torch.channels_last))[0] for part in inputs])
+                parts = (network(part.contiguous(memory_format=torch.channels_last))[0] for part in inputs)
+                return torch.cat(list(parts)).cpu()
 
         protocol: dict[str, str | int | float] = {
             "extractor": f"bundled {name} {facts['version']} {digest[:12]}",
@@ -92,7 +94,7 @@ class Bundled(Plugin):
             return Extractor(protocol, lambda images: Features(features_of(images)))
 
         def extract(images: Tensor) -> Features:
-            values = features_of(images).cpu()
+            values = features_of(images)
             return Features(values, (values.double() @ weight.T + bias).float())
 
         return Extractor(protocol, extract, dataset.class_names)
@@ -125,7 +127,7 @@ def class_head(
     chosen, targets = images[rows], labels[rows]
 
     def compute() -> tuple[dict[str, Tensor], dict[str, float | bool]]:
-        features = features_of(chosen).cpu().double()
+        features = features_of(chosen).double()
         # Equal images are in the same set, so that copies do not raise the accuracy.
         numbers: dict[bytes, int] = {}
         groups = torch.tensor([numbers.setdefault(sha256(image), len(numbers)) for image in chosen])

@@ -9,6 +9,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 import gankit_plugins.extractor
 from gankit import Dataset
+from gankit.testing.stand_in import STAND_IN, stand_in_accelerator
 from gankit_plugins.extractor.bundled import NETWORKS, Bundled, load_network, resize
 from gankit_plugins.extractor.class_head import discriminant, is_at_chance
 from gankit_plugins.extractor.feature_network import FeatureNetwork
@@ -147,3 +148,17 @@ def test_the_limit_of_chance():
     for right, expected in ((50, True), (int(100 * (0.5 + 2 * deviation)), True), (61, False)):
         assert is_at_chance(torch.arange(100) < right, labels) is expected
     assert is_at_chance(torch.ones(5, dtype=torch.bool), torch.zeros(5, dtype=torch.long))
+
+
+def test_one_process_may_use_two_devices():
+    """The network is cached. Building an extractor for another device must not move the network of the first one."""
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    dataset = Dataset(3, 32, (), lambda: (images, None))
+    plugin = Bundled(Bundled.Config())
+    on_cpu = plugin.build_extractor(dataset, torch.device("cpu"))
+    expected = on_cpu(images).values
+    with stand_in_accelerator():
+        values = plugin.build_extractor(dataset, torch.device(STAND_IN))(images).values
+    assert values.device.type == "cpu"
+    torch.testing.assert_close(values, expected)
+    assert torch.equal(on_cpu(images).values, expected)
