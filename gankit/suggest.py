@@ -44,7 +44,7 @@ RENAMED = {
 
 
 def new_name(word: str, words: Iterable[str]) -> str | None:
-    """Return the present name of something that was called `word`, or None if it is not among `words`."""
+    """Return the present name of something that was called `word`, or None if `words` has no such name."""
     return next((new for new in RENAMED.get(word, "").split() if new in words), None)
 
 

@@ -209,7 +209,8 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Modu
 def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer | None:
     """Return the optimiser of one player.
 
-    For the generator, only the plugin `optimizer.generator` of the recipe is called.
+    gankit calls the plugin `optimizer.generator` of the recipe for the generator, and `optimizer.discriminator` for the
+    discriminator.
 
     Example:
 

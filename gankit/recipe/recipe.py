@@ -203,7 +203,10 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return ` >= 0.2` for the version `0.2` or `0.2+cu126`. Return an empty string for an invalid version."""
+    """Return a minimum version as text, without its local part: ` >= 0.2` for `0.2` or `0.2+cu126`.
+
+    For an invalid version, the text is empty.
+    """
     try:
         return f" >= {Version(version).public}"
     except InvalidVersion:

@@ -346,7 +346,7 @@ ALONE = Ranks()
 
 
 class _Mean(torch.autograd.Function):
-    """Mean of a tensor over all ranks. Its backward pass averages the gradients, and is differentiable again."""
+    """Mean of a tensor over all ranks. Its backward pass averages the gradients, and can be differentiated too."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:

@@ -36,7 +36,10 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
 
 
 def _described(record: dict[str, str]) -> str:
-    """Return a text such as `hinge of gankit 0.1.0`. Without a distribution, return the class's import path."""
+    """Return the name, package and version of a plugin as text, such as `hinge of gankit 0.1.0`.
+
+    If the plugin belongs to no installed package, return the import path of its class.
+    """
     if not record.get("distribution"):
         return record.get("origin", "")
     return f"{record.get('use')} of {record['distribution']} {record.get('version')}"

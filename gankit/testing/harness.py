@@ -73,7 +73,10 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 
 
 def tiny_registry(parts: Parts) -> Registry:
-    """Return a registry of the plugins under test, the tiny plugins, and all installed plugins with other names."""
+    """Return a registry of the plugins under test, the tiny plugins and the installed plugins.
+
+    If two plugins have the same name, the first of these groups is used.
+    """
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
     names = {(c.name, kind) for c in classes for kind in (c.kind, None)}

@@ -108,7 +108,7 @@ def _on_stand_in(device: Any) -> bool:
 
 @contextmanager
 def stand_in_accelerator() -> Iterator[list[str]]:
-    """Make the device `lazy` usable in the `with` block. Return a list that gets the name of each read by the host."""
+    """Make the device `lazy` usable in the `with` block. Return the list of operators that copied values to the CPU."""
     _register()
     _host_reads.clear()
     autocast = torch.autocast.__init__

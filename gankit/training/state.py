@@ -140,7 +140,8 @@ def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
 def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
     """Restore the random state and the plugin state that belong only to this rank. Call it after `restore`.
 
-    `ranks` is the number of ranks that wrote the checkpoint. If the number has changed, set a new seed.
+    `ranks` is the number of ranks that wrote the checkpoint. If the run now has another number of ranks, this function
+    sets a new seed instead.
     """
     rank = run.ranks.rank
     if ranks != run.ranks.size:

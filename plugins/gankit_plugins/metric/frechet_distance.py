@@ -77,7 +77,7 @@ class FrechetDistance(Plugin):
 class Fid(FrechetDistance):
     """FID: Frechet distance between the Inception features of generated and real images; lower is better.
 
-    Source: Heusel 2017, equation 6. The value is that of `frechet_distance`, for the extractor `inception` only.
+    Source: Heusel 2017, equation 6. It equals `frechet_distance`, but accepts only the extractor `inception`.
 
     When to use: to compare with papers.
     When not: with another extractor, or far fewer images than the 2048 features.

@@ -65,7 +65,7 @@ class KernelDistance(Plugin):
 class Kid(KernelDistance):
     """KID: squared kernel distance between the Inception features of generated and real images; lower is better.
 
-    Source: Binkowski 2018, section 4. The value is that of `kernel_distance`, for the extractor `inception` only.
+    Source: Binkowski 2018, section 4. It equals `kernel_distance`, but accepts only the extractor `inception`.
 
     When to use: to compare with papers; with few images.
     When not: with another extractor.

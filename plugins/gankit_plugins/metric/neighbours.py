@@ -119,8 +119,9 @@ def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
 
 
 def real_images_are_copies(neighbours: Neighbours) -> bool:
-    """Return True if at least half of the real images equal another one. Metrics of neighbours then have no meaning.
+    """Return True if at least half of the real images equal another one.
 
-    The nearest-neighbour balls of these images have radius 0, so they contain no generated image.
+    Metrics based on neighbours then have no meaning. The nearest-neighbour balls of these images have radius 0, so they
+    contain no generated image.
     """
     return neighbours.real_to_real.median().item() == 0
