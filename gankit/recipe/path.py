@@ -35,16 +35,24 @@ def locate(value: Any, folder: Path) -> Any:
 
 
 def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
-    """Return the folder of each `LocatedText` in the settings of a plugin, by the name of the setting and the text."""
+    """Return the folder of each `LocatedText` in the settings of a plugin, by key and text.
 
-    def located(value: Any) -> Iterator[LocatedText]:
-        if isinstance(value, (dict, list)):
-            for one in value.values() if isinstance(value, dict) else value:
-                yield from located(one)
+    A text in nested tables has an entry for the key of each table. In a nested model, pydantic passes the name of the
+    inner setting to the validator. In a dictionary of paths, it passes the name of the outer setting.
+    """
+
+    def located(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], Path]]:
+        if isinstance(value, dict):
+            for key, one in value.items():
+                yield from located(one, (*keys, key))
+        elif isinstance(value, list):
+            for one in value:
+                yield from located(one, keys)
         elif isinstance(value, LocatedText):
-            yield value
+            for key in keys:
+                yield (key, str(value)), value.folder
 
-    return {(name, text): text.folder for name, value in settings.items() for text in located(value)}
+    return dict(located(settings, ()))
 
 
 def absolute_path(value: Any, info: ValidationInfo) -> Any:
@@ -63,5 +71,6 @@ RecipePath = Annotated[Path, BeforeValidator(absolute_path)]
 """Type of a path setting of a plugin.
 
 In a recipe file, a relative path is relative to the folder of this file. On the command line, it is relative to the
-current folder. A run stores absolute paths, so a resumed run finds the file from any folder.
+current folder. A run stores absolute paths, so a resumed run finds the file from any folder. A field with a
+relative default needs `validate_default=True`; the default is then relative to the current folder.
 """

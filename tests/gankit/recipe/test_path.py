@@ -12,6 +12,10 @@ from gankit.recipe import toml
 from gankit.recipe.path import LocatedText, folders_of, locate
 
 
+class Table(Settings):
+    file: RecipePath = Field(description="a file")
+
+
 class Reader(Plugin):
     """Trick with path settings, as a stranger writes it."""
 
@@ -21,6 +25,9 @@ class Reader(Plugin):
         file: RecipePath = Field(description="a file")
         more: list[RecipePath] = Field([], description="more files")
         default: RecipePath = Field(Path("default.txt"), description="a file", validate_default=True)
+        table: Table | None = Field(None, description="a table")
+        tables: list[Table] = Field([], description="tables")
+        named: dict[str, RecipePath] = Field({}, description="files by name")
 
     @hookimpl
     def on_start(self, run):
@@ -54,6 +61,14 @@ def test_a_path_in_a_file_is_relative_to_the_file(recipe, tmp_path):
     assert config.file == tmp_path / "recipes" / "x.csv"
     assert config.more == [tmp_path / "y", Path("/z")]
     assert config.default == tmp_path / "work" / "default.txt"
+
+
+def test_a_path_in_a_nested_table_is_relative_to_the_file(recipe, tmp_path):
+    nested = {"table": {"file": "t.csv"}, "tables": [{"file": "l.csv"}], "named": {"a": "n.csv"}}
+    path = recipe("recipes/a.toml", tricks={"reader": {"use": "Reader", "file": "x.csv", **nested}})
+    config = reader_of(Recipe.load(path))
+    found = [config.table.file, config.tables[0].file, config.named["a"]]
+    assert found == [tmp_path / "recipes" / name for name in ("t.csv", "l.csv", "n.csv")]
 
 
 def test_a_path_on_the_command_line_is_relative_to_the_current_folder(recipe, tmp_path):
