@@ -44,8 +44,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
     try:
         # Bundled recipes contain no files. A path in them is a suggestion for the current folder.
         folder = Path() if path.resolve().parent == recipes_folder().resolve() else path.parent
-        raw = locate(tomllib.loads(text), folder.absolute())
-        make_absolute(raw, folder)
+        raw = with_folder(tomllib.loads(text), folder)
     except RecursionError:
         raise RecipeError(path, [Problem("TOML", "nested too deeply")]) from None
     except ValueError as error:  # the file is not valid TOML, or it contains an integer with thousands of digits
@@ -67,6 +66,13 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
     if all(isinstance(one, list) for one in requires) and any(requires):
         raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
     return merge(tables, raw)
+
+
+def with_folder(raw: Raw, folder: Path) -> Raw:
+    """Return the tables of a recipe with their folder: all relative paths in them are relative to `folder`."""
+    located: Raw = locate(raw, folder.absolute())
+    make_absolute(located, folder)
+    return located
 
 
 def make_absolute(raw: Raw, folder: Path) -> None:

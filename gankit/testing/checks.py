@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from itertools import product
@@ -23,7 +24,7 @@ from gankit.plugin.base import Plugin
 from gankit.plugin.dataset import Dataset
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
 from gankit.plugin.slots import KINDS, PLAYERS, TRICK_KINDS
-from gankit.recipe.toml import Raw, merge
+from gankit.recipe.toml import Raw, merge, with_folder
 from gankit.runtime.device import accelerators
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
@@ -67,7 +68,8 @@ def check_plugin(
         plugin_class: Python class of the plugin.
         settings: settings of the plugin, if the default settings do not work in a tiny run.
         changes: tables that are merged into the recipe of the tiny run. They may name other plugins that this one
-            needs, also by path: `{"discriminator": {"use": "./critic.py:Critic"}}`.
+            needs, also by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path is relative to
+            the folder of this plugin's file.
         classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
         affects: True if the plugin must change the training. False for a plugin that must not, such as a logger.
         stand_in: False for a plugin with operators that the stand-in accelerator cannot run.
@@ -77,24 +79,25 @@ def check_plugin(
         check_command(plugin_class, settings)
         return
     parts: Parts = {plugin_class: dict(settings or {})}
+    changes = with_folder(dict(changes or {}), folder_of(plugin_class))
     if plugin_class.kind in ("metric", "extractor"):
         for count in classes:
-            check_metric(parts, merge({"data": {"classes": count}}, changes or {}))
+            check_metric(parts, merge({"data": {"classes": count}}, changes))
         return
     # A dataset plugin sets the number of image classes itself, so the checks do not change this number.
     is_data = plugin_class.kind == "data"
     tables: list[Raw] = [{}] if is_data else [{"data": {"classes": count}} for count in classes]
     # `check_repeat` compares two runs. It comes first, because earlier runs might leave state that hides a difference.
-    check_repeat(parts, merge(tables[-1], changes or {}))
+    check_repeat(parts, merge(tables[-1], changes))
     for table in tables:
-        class_changes = merge(table, changes or {})
+        class_changes = merge(table, changes)
         check_effect(parts, class_changes, affects=affects)
         for device, precision in product(devices(), PRECISIONS):
             train = {"train": {"device": device, "precision": precision, "deterministic": True}}
             with nullcontext() if device == "cpu" else deterministic_algorithms():
                 check_training(parts, merge(class_changes, train))
                 check_resume(parts, merge(class_changes, train))
-    usual = merge(tables[-1], changes or {})
+    usual = merge(tables[-1], changes)
     check_resume(parts, usual, before=3, after=8)
     check_samples(parts, usual)
     for other in OTHER_RUNS:
@@ -105,6 +108,12 @@ def check_plugin(
     if stand_in:
         with stand_in_accelerator():
             check_training(parts, merge(usual, {"train": {"device": STAND_IN}}))
+
+
+def folder_of(plugin_class: type[Plugin]) -> Path:
+    """Return the folder of the file that defines a plugin. A notebook has no file, so it is the current folder."""
+    file = getattr(sys.modules.get(plugin_class.__module__), "__file__", None)
+    return Path(file).parent if file else Path()
 
 
 def check_documentation(plugin_class: type[Plugin]) -> None:

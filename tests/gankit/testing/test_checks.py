@@ -1,6 +1,8 @@
 """Checks for authors of plugins: a good plugin passes, and each broken rule is named."""
 
+import importlib
 import math
+from pathlib import Path
 
 import click
 import pytest
@@ -316,7 +318,7 @@ class Loud(Plugin):
         return Generator()
 
 
-PARTNER = '''
+CRITIC = '''
 from torch import nn
 
 from gankit import DiscriminatorOutput, Plugin, hookimpl
@@ -343,6 +345,10 @@ class Critic(Plugin):
 '''
 
 
+PARTNER = '''
+from gankit import Plugin, hookimpl
+
+
 class Partner(Plugin):
     """Trick that needs the plugin `critic`.
 
@@ -359,12 +365,20 @@ class Partner(Plugin):
     @hookimpl
     def before_d_step(self, step):
         step.real_target = 0.5
+'''
 
 
 def test_a_partner_is_given_by_path(tmp_path, monkeypatch):
-    (tmp_path / "critic.py").write_text(PARTNER)
-    monkeypatch.chdir(tmp_path)
-    check_plugin(Partner, changes={"discriminator": {"use": "./critic.py:Critic"}}, classes=[0])
+    (tmp_path / "critic.py").write_text(CRITIC)
+    (tmp_path / "partner_of_critic.py").write_text(PARTNER)
+    monkeypatch.syspath_prepend(tmp_path)
+    partner = importlib.import_module("partner_of_critic").Partner
+    check_plugin(partner, changes={"discriminator": {"use": "./critic.py:Critic"}}, classes=[0])
+
+
+def test_a_plugin_without_a_file_may_name_a_path(monkeypatch):
+    monkeypatch.setattr(Louder, "__module__", "__notebook__")
+    assert gankit.testing.checks.folder_of(Louder) == Path()
 
 
 def test_values_out_of_range_are_detected():
