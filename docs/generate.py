@@ -243,6 +243,7 @@ PLUGIN_NAMES = [
     "Source",
     "LossTerm",
     "DiscriminatorOutput",
+    "match_logits",
     "Spec",
     "Dataset",
     "Comparison",

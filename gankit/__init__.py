@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.plugin.slots import Player as Player
     from gankit.plugin.spec import Spec as Spec
     from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput, LossTerm as LossTerm
-    from gankit.plugin.step import Source as Source, Step as Step
+    from gankit.plugin.step import Source as Source, Step as Step, match_logits as match_logits
     from gankit.recipe.path import RecipePath as RecipePath
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.runtime.progress_bar import progress_bar as progress_bar
@@ -47,7 +47,7 @@ _MODULES = {
     "plugin.protocols": ("RecipeInfo", "Run"),
     "plugin.slots": ("Player",),
     "plugin.spec": ("Spec",),
-    "plugin.step": ("DiscriminatorOutput", "LossTerm", "Source", "Step"),
+    "plugin.step": ("DiscriminatorOutput", "LossTerm", "Source", "Step", "match_logits"),
     "recipe.path": ("RecipePath",),
     "recipe.recipe": ("Recipe",),
     "runtime.progress_bar": ("progress_bar",),

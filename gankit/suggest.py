@@ -34,7 +34,7 @@ RENAMED = {
     "spherical": "spherical_prior",
     "state_is": "state_scope",
     # Renamed fields of the class `Step`.
-    "answers": "num_logits",
+    "answers": "num_inputs",
     "game": "run",
     "judge": "discriminate",
     "shown_fake": "fake_inputs",

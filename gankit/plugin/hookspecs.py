@@ -178,9 +178,10 @@ def build_generator(spec: Spec) -> nn.Module | None:
 
 @_hook("exactly one")
 def build_discriminator(spec: Spec) -> nn.Module | None:
-    """Return the discriminator `D(images, labels)`, whose output is logits (B,) and features (B, F).
+    """Return the discriminator `D(images, labels)`, whose output is a `DiscriminatorOutput`.
 
-    The features are the input of the discriminator's last layer.
+    The output has logits, (B,) or (B, ...) with several logits for each image, features (B, F), and optionally further
+    outputs by name. The features are the input of the discriminator's last layer.
 
     Example:
 

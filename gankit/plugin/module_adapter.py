@@ -178,9 +178,10 @@ def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
 
 
 class DiscriminatorAdapter(nn.Module):
-    """Wrapper for a discriminator network that returns logits, or a tuple of logits and features.
+    """Wrapper for a discriminator network that returns logits, or a tuple: logits, features and further outputs.
 
-    The wrapper always returns logits and features. If the network returns no features, the logits are used as features.
+    The wrapper always returns a `DiscriminatorOutput`. If the network returns no features, the logits are used as
+    features. One logit per image, such as (B, 1), becomes (B,).
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -189,8 +190,10 @@ class DiscriminatorAdapter(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         output = self.network(images, labels)
-        logits, features = output if isinstance(output, tuple) else (output, output)
-        return DiscriminatorOutput(logits.flatten(), features.flatten(1) if features.dim() > 1 else features[:, None])
+        logits, features, *extra = output if isinstance(output, tuple) else (output, output)
+        if logits.numel() == logits.shape[:1].numel():
+            logits = logits.flatten()
+        return DiscriminatorOutput(logits, features.flatten(1) if features.dim() > 1 else features[:, None], *extra)
 
 
 def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -45,10 +46,31 @@ class DiscriminatorOutput(NamedTuple):
     """Output of a discriminator for B inputs."""
 
     logits: Tensor
-    """Logits (B,), before any sigmoid. A large value means that the image is probably real."""
+    """Logits (B,), before any sigmoid. A large value means that the image is probably real.
+
+    A discriminator of patches, or of several scales, returns several logits for each image: (B, ...). A loss is the
+    mean over all of them.
+    """
 
     features: Tensor
     """Features (B, F): the input of the discriminator's last layer."""
+
+    extra: Mapping[str, Tensor] = MappingProxyType({})
+    """Further outputs by name, such as the class logits (B, K) of an auxiliary classifier.
+
+    The first dimension of each output is B.
+    """
+
+
+def match_logits(value: Tensor | float, logits: Tensor) -> Tensor | float:
+    """Return a value of each input in a shape that broadcasts over D's logits (B, ...).
+
+    A tensor (B,), such as `step.real_target`, is returned as (B, 1, ...). Numbers and other tensors are returned as
+    they are.
+    """
+    if isinstance(value, Tensor) and value.dim() == 1:
+        return value.view(-1, *(1,) * (logits.dim() - 1))
+    return value
 
 
 @dataclass(frozen=True)
@@ -91,22 +113,25 @@ class Step:
     """Fake images, (B, C, R, R) in [-1, 1]. In a D step, they are detached from the graph of G."""
 
     real_target: Tensor | float = 1.0
-    """Target probability for D's output on real images: a number, or a tensor with one value per logit."""
+    """Target probability for D's output on real images: a number, or a tensor with one value for each input of D."""
 
     fake_target: Tensor | float = 0.0
-    """Target probability for D's output on fake images: a number, or a tensor with one value per logit."""
+    """Target probability for D's output on fake images: a number, or a tensor with one value for each input of D."""
 
     generator_target: Tensor | float = 1.0
-    """Target probability for D's output on fake images in G's loss: a number, or a tensor with one value per logit."""
+    """Target probability for D's output on fake images in G's loss.
+
+    A number, or a tensor with one value for each input of D.
+    """
 
     real_weight: Tensor | float = 1.0
-    """Weight of the real images in the loss: a number, or a tensor with one value per logit.
+    """Weight of the real images in the loss: a number, or a tensor with one value for each input of D.
 
     Source: alpha in Meng 2021, equation 8.
     """
 
     fake_weight: Tensor | float = 1.0
-    """Weight of the fake images in the loss: a number, or a tensor with one value per logit.
+    """Weight of the fake images in the loss: a number, or a tensor with one value for each input of D.
 
     Source: beta in Meng 2021, equation 8.
     """
@@ -139,8 +164,8 @@ class Step:
             return self.__getattribute__(name)
 
     @property
-    def num_logits(self) -> int:
-        """Number of logits that D returns for B real or B fake images: B, or B / pack with packing.
+    def num_inputs(self) -> int:
+        """Number of inputs of D for B real or B fake images: B, or B / pack with packing.
 
         With packing (PacGAN), D takes `pack` images as one input.
         """
@@ -158,12 +183,12 @@ class Step:
 
     @cached_property
     def real_output(self) -> DiscriminatorOutput:
-        """Output of D for the real images: logits and features."""
+        """Output of D for the real images: logits, features and further outputs."""
         return self.discriminate(*self.real_inputs)
 
     @cached_property
     def fake_output(self) -> DiscriminatorOutput:
-        """Output of D for the fake images: logits and features."""
+        """Output of D for the fake images: logits, features and further outputs."""
         return self.discriminate(*self.fake_inputs)
 
     def discriminate(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:

@@ -15,7 +15,7 @@ from gankit.plugin.dataset import Dataset
 from gankit.plugin.extractor import Extractor, Features
 from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
-from gankit.plugin.step import DiscriminatorOutput, LossTerm, Step
+from gankit.plugin.step import DiscriminatorOutput, LossTerm, Step, match_logits
 
 
 class TinyData(Plugin):
@@ -176,7 +176,7 @@ def _generator_loss(step: Step) -> Tensor:
 
 
 def _cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
-    logits = logits.float()
+    logits, target = logits.float(), match_logits(target, logits)
     return (F.softplus(-logits) * target + F.softplus(logits) * (1 - target)).mean()
 
 

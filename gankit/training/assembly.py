@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.slots import PLAYERS, Player
 from gankit.plugin.spec import Spec
-from gankit.plugin.step import LossTerm
+from gankit.plugin.step import DiscriminatorOutput, LossTerm
 from gankit.recipe.recipe import Recipe
 from gankit.runtime.device import choose_device, computes_in_bf16
 from gankit.runtime.ranks import ALONE, Ranks
@@ -270,9 +270,22 @@ def check_networks(run: TrainingRun) -> None:
         inputs = images.float().repeat(1, spec.pack, 1, 1)
         given = f"images of shape {tuple(inputs.shape)}"
         output = _call(run, "discriminator", lambda: run.discriminator(inputs, labels), given)
-        if not (isinstance(output, tuple) and len(output) == 2 and output[0].shape == (count,)):
-            message = f"returns {describe(output)}; it must return logits of shape {(count,)} and features (B, F)"
+        if not is_discriminator_output(output, count):
+            message = (
+                f"returns {describe(output)}; it must return a DiscriminatorOutput: logits of shape {(count,)} or "
+                f"{(count,)} with more dimensions, features (B, F), and further outputs by name"
+            )
             raise refusal(run.recipe, "discriminator", message)
+
+
+def is_discriminator_output(output: Any, count: int) -> bool:
+    """Return True if `output` has the shapes of a `DiscriminatorOutput` for `count` inputs."""
+    if not (isinstance(output, tuple) and len(output) in (2, 3)):
+        return False
+    logits, features, extra = DiscriminatorOutput(*output)
+    if not isinstance(extra, Mapping):
+        return False
+    return all(isinstance(x, Tensor) and x.shape[:1] == (count,) for x in (logits, features, *extra.values()))
 
 
 def _call(run: TrainingRun, player: Player, network: Callable[[], Any], given: str) -> Any:

@@ -13,6 +13,51 @@ from torch.nn import functional as F
 from gankit import Dataset, DiscriminatorOutput, LossTerm, Plugin, Settings, hookimpl
 
 
+class PatchNet(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.body = nn.Conv2d(spec.channels * spec.pack, 6, 4, 2, 1)
+        self.head = nn.Conv2d(6, 1, 3, padding=1)
+        self.shade = nn.Linear(6, 1)
+
+    def forward(self, images, labels):
+        maps = F.leaky_relu(self.body(images), 0.1)
+        features = maps.mean((2, 3))
+        return DiscriminatorOutput(self.head(maps), features, {"shade": self.shade(features)})
+
+
+class Patches(Plugin):
+    """Discriminator with a logit for each patch, and an auxiliary output for the mean brightness.
+
+    Source: none.
+    """
+
+    name, kind = "patches", "discriminator"
+
+    @hookimpl
+    def build_discriminator(self, spec):
+        return PatchNet(spec)
+
+
+class Shade(Plugin):
+    """Auxiliary loss of both players: D estimates the brightness of real images, and G aims at bright images.
+
+    Source: none.
+    """
+
+    name = "shade"
+
+    @hookimpl
+    def loss_terms(self, player):
+        def of_real(step):
+            return F.mse_loss(step.real_output.extra["shade"].flatten(), step.real.mean((1, 2, 3)))
+
+        def of_fake(step):
+            return -step.fake_output.extra["shade"].float().mean()
+
+        yield LossTerm("shade", of_real if player == "discriminator" else of_fake, weight=0.5)
+
+
 class Blobs(Plugin):
     """Random images whose brightness depends on the class."""
 

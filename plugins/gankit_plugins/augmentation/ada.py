@@ -26,7 +26,7 @@ LOSSES_WITHOUT_SIGN = ("least_squares", "wasserstein")
 
 
 def overfitting(real_logits: Tensor) -> Tensor:
-    """Return ADA's measure of D's overfitting, E[sign(D(x))], for the logits (B,) of real images.
+    """Return ADA's measure of D's overfitting, E[sign(D(x))], for the logits (B, ...) of real images.
 
     The result is a scalar, which Karras 2020 calls r_t (equation 1). 0 means no overfitting: half of the logits are
     positive. 1 means strong overfitting: all logits are positive.

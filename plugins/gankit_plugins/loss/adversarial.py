@@ -7,14 +7,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, Step, hookimpl, match_logits
 
 
 class AdversarialLoss(Plugin):
     """Base class for losses that are computed from D's logits.
 
     A subclass defines two functions: `discriminator_loss` and `generator_loss`. If `uses_targets` is True, both
-    functions also take the step's targets. If `uses_weights` is True, they also take the step's weights.
+    functions also take the step's targets. If `uses_weights` is True, they also take the step's weights. The losses
+    are means over all logits (B, ...).
     """
 
     kind = "loss"
@@ -36,11 +37,13 @@ class AdversarialLoss(Plugin):
         return [LossTerm("adversarial", self._discriminator if player == "discriminator" else self._generator)]
 
     def _discriminator(self, step: Step) -> Tensor:
+        real, fake = step.real_output.logits, step.fake_output.logits
         targets = (step.real_target, step.fake_target) if self.uses_targets else ()
         weights = (step.real_weight, step.fake_weight) if self.uses_weights else ()
-        return self.discriminator_loss(step.real_output.logits, step.fake_output.logits, *targets, *weights)
+        return self.discriminator_loss(real, fake, *(match_logits(x, real) for x in (*targets, *weights)))
 
     def _generator(self, step: Step) -> Tensor:
         target = (step.generator_target,) if self.uses_targets else ()
         weight = (step.fake_weight,) if self.uses_weights else ()
-        return self.generator_loss(step.fake_output.logits, *target, *weight)
+        logits = step.fake_output.logits
+        return self.generator_loss(logits, *(match_logits(x, logits) for x in (*target, *weight)))

@@ -8,9 +8,10 @@ from torch import Tensor
 
 
 def cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return the cross entropy of each image, (B,): -(t ln D + (1 - t) ln(1 - D)) with D = sigmoid(logits).
+    """Return the cross entropy of each logit, (B, ...): -(t ln D + (1 - t) ln(1 - D)) with D = sigmoid(logits).
 
-    The target t is a probability: one number, or (B,). The result is in float32 or a wider type.
+    The target t is a probability: one number, or a tensor that broadcasts over the logits. The result is in float32 or
+    a wider type.
     """
     # Use float32, because bfloat16 rounds all probabilities above 0.998 to 1. Use `logsigmoid`, because the logarithm
     # of a sigmoid may be infinite for logits far from 0.

@@ -23,11 +23,11 @@ class Hinge(AdversarialLoss):
 
     @staticmethod
     def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] for logits (B,) (Miyato 2018, equation 16, negated)."""
+        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] for logits (B, ...) (Miyato 2018, equation 16)."""
         real, fake = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (real_logits, fake_logits))
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
     @staticmethod
     def generator_loss(fake_logits: Tensor) -> Tensor:
-        """Return -E[D(G(z))] for logits (B,) (Miyato 2018, equation 17)."""
+        """Return -E[D(G(z))] for logits (B, ...) (Miyato 2018, equation 17)."""
         return -fake_logits.to(torch.promote_types(fake_logits.dtype, torch.float32)).mean()

@@ -51,8 +51,8 @@ class IganLabel(AdversarialLoss):
         u = 1. Equation 9 gives the optimal D for equation 8: alpha p_data / (alpha p_data + beta p_g).
 
         Args:
-            real_logits: logits of D for real images x, (B,).
-            fake_logits: logits of D for generated images G(z), (B,).
+            real_logits: logits of D for real images x, (B, ...).
+            fake_logits: logits of D for generated images G(z), (B, ...).
             real_target: t, target probability for x: one number, or (B,).
             fake_target: u, target probability for G(z): one number, or (B,).
             alpha: weight of the real images: one number, or (B,).
@@ -64,7 +64,7 @@ class IganLabel(AdversarialLoss):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0, beta: Tensor | float = 1.0) -> Tensor:
-        """Return -E[beta (g ln D(G(z)) + (1 - g) ln(1 - D(G(z))))] for logits (B,).
+        """Return -E[beta (g ln D(G(z)) + (1 - g) ln(1 - D(G(z))))] for logits (B, ...).
 
         The target g and the weight beta are each one number, or (B,). The result is a scalar in float32 or a wider
         type.

@@ -9,7 +9,7 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 
 
 def squared_error(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return 1/2 E[(D(x) - t)^2] for logits (B,) and targets t. The result is a scalar in float32 or a wider type."""
+    """Return 1/2 E[(D(x) - t)^2] for logits (B, ...) and targets t, as a scalar in float32 or a wider type."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return (logits - target).square().mean() / 2
 
@@ -32,7 +32,7 @@ class LeastSquares(AdversarialLoss):
     def discriminator_loss(
         real_logits: Tensor, fake_logits: Tensor, b: Tensor | float = 1.0, a: Tensor | float = 0.0
     ) -> Tensor:
-        """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] for logits (B,) (Mao 2017, equation 2).
+        """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] for logits (B, ...) (Mao 2017, equation 2).
 
         b is the target for real images, and a the target for generated images. Each is a number or a tensor (B,).
         """
@@ -40,5 +40,5 @@ class LeastSquares(AdversarialLoss):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, c: Tensor | float = 1.0) -> Tensor:
-        """Return 1/2 E[(D(G(z)) - c)^2] for logits (B,), with the target c of G (Mao 2017, equation 2)."""
+        """Return 1/2 E[(D(G(z)) - c)^2] for logits (B, ...), with the target c of G (Mao 2017, equation 2)."""
         return squared_error(fake_logits, c)

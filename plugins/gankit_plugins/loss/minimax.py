@@ -23,5 +23,5 @@ class Minimax(NonSaturating):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return the negative cross entropy of logits (B,) with 1 - target. For target 1, it is E[ln(1 - D(G(z)))]."""
+        """Return the negative cross entropy of logits (B, ...) with 1 - target. For 1, it is E[ln(1 - D(G(z)))]."""
         return -cross_entropy(fake_logits, 1 - target).mean()

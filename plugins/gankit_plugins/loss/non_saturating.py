@@ -26,7 +26,7 @@ class NonSaturating(AdversarialLoss):
     def discriminator_loss(
         real_logits: Tensor, fake_logits: Tensor, real_target: Tensor | float = 1.0, fake_target: Tensor | float = 0.0
     ) -> Tensor:
-        """Return the mean cross entropy of the real logits (B,) with their target, plus that of the fake logits.
+        """Return the mean cross entropy of the real logits (B, ...) with their target, plus that of the fake logits.
 
         Each target is one number, or (B,). For the targets 1 and 0 the sum is -E[ln D(x)] - E[ln(1 - D(G(z)))].
         """
@@ -34,5 +34,5 @@ class NonSaturating(AdversarialLoss):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return the mean cross entropy of logits (B,) with the target. For the target 1 it is -E[ln D(G(z))]."""
+        """Return the mean cross entropy of logits (B, ...) with the target. For the target 1 it is -E[ln D(G(z))]."""
         return cross_entropy(fake_logits, target).mean()

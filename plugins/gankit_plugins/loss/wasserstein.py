@@ -15,7 +15,7 @@ BOUNDS = ("weight_clipping", "gradient_penalty")
 
 
 def mean(logits: Tensor) -> Tensor:
-    """Return E[D(x)], the mean of logits (B,). The result is a scalar in float32 or a wider type."""
+    """Return E[D(x)], the mean of logits (B, ...). The result is a scalar in float32 or a wider type."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).mean()
 
 
@@ -34,12 +34,12 @@ class Wasserstein(AdversarialLoss):
 
     @staticmethod
     def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Return E[D(G(z))] - E[D(x)] for logits (B,) (Arjovsky 2017, equation 2, negated)."""
+        """Return E[D(G(z))] - E[D(x)] for logits (B, ...) (Arjovsky 2017, equation 2, negated)."""
         return mean(fake_logits) - mean(real_logits)
 
     @staticmethod
     def generator_loss(fake_logits: Tensor) -> Tensor:
-        """Return -E[D(G(z))] for logits (B,) (Arjovsky 2017, theorem 3)."""
+        """Return -E[D(G(z))] for logits (B, ...) (Arjovsky 2017, theorem 3)."""
         return -mean(fake_logits)
 
     @hookimpl

@@ -13,7 +13,7 @@ from torch import Tensor
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
-"""Function that maps images (B, C, R, R) and labels, (B,) or None, to D's logits (B,)."""
+"""Function that maps images (B, C, R, R) and labels, (B,) or None, to D's logits (B, ...)."""
 
 Interval = Annotated[
     int, Field(ge=1, description="interval in D steps; the penalty acts with this times its weight (Karras 2019)")
@@ -24,13 +24,16 @@ Interval = Annotated[
 def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
     """Return the gradient of D's logits with respect to the images x, (B, C, R, R), in float32 or a wider type.
 
-    The result is differentiable with respect to D's parameters.
+    If D has several logits for each image, the result is the gradient of their mean. It is differentiable with respect
+    to D's parameters.
     """
     # Do not detach an x that requires a gradient: with an unrolled D, the penalty's gradient also flows to G through x.
     x = x if x.requires_grad else x.detach().requires_grad_()
+    logits = discriminator(x, labels)
+    if logits.dim() > 1:
+        logits = logits.flatten(1).mean(1)
     # Each logit depends on its own image only, so the gradient of the sum contains the gradient of each logit.
-    total = discriminator(x, labels).sum()
-    (gradient,) = torch.autograd.grad(total, x, create_graph=True)
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit import RecipeInfo, Step
+from gankit import RecipeInfo, Step, match_logits
 
 
 def relativistic_trick(recipe: RecipeInfo) -> str | None:
@@ -37,11 +37,11 @@ def as_target(target: Tensor | float, device: torch.device) -> Tensor:
 
 
 def excess(logits: Tensor, target: Tensor | float) -> Tensor:
-    """Return the mean cross entropy of logits (B,) minus its smallest possible value for the target, as a scalar.
+    """Return the mean cross entropy of logits (B, ...) minus its smallest possible value for the target, as a scalar.
 
     The target t is a probability: one number, or a tensor (B,). The smallest possible value is the entropy of t.
     """
-    t = as_target(target, logits.device).expand(len(logits))
+    t = as_target(match_logits(target, logits), logits.device).expand_as(logits)
     entropy = -(torch.xlogy(t, t) + torch.xlogy(1 - t, 1 - t))
     return (F.binary_cross_entropy_with_logits(logits.float(), t, reduction="none") - entropy).mean()
 

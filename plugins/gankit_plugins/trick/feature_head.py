@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gankit import DiscriminatorOutput, Run
+from gankit import DiscriminatorOutput, Run, match_logits
 
 
 class ExtendedFeatures(nn.Module):
@@ -14,7 +14,7 @@ class ExtendedFeatures(nn.Module):
     If D's last layer is linear, the logits are those of one linear layer over the original and additional features.
 
     Args:
-        network: D, with logits (B,) and features (B, F).
+        network: D, with logits (B, ...) and features (B, F).
         further: module that maps features (B, F) and labels, (B,) or None, to additional features (B, K).
         count: K, number of additional features.
     """
@@ -28,12 +28,13 @@ class ExtendedFeatures(nn.Module):
         nn.init.zeros_(self.share.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F + K) for images (B, C, R, R) and labels, (B,) or None."""
-        logits, features = self.network(images, labels)
+        """Return logits (B, ...) and features (B, F + K) for images (B, C, R, R) and labels, (B,) or None."""
+        output = DiscriminatorOutput(*self.network(images, labels))
+        logits, features = output.logits, output.features
         more = self.further(features, labels)
-        share = self.share(more.to(self.share.weight.dtype))
-        return DiscriminatorOutput(
-            logits + share.flatten().to(logits.dtype), torch.cat([features, more.to(features.dtype)], 1)
+        share = self.share(more.to(self.share.weight.dtype)).flatten().to(logits.dtype)
+        return output._replace(
+            logits=logits + match_logits(share, logits), features=torch.cat([features, more.to(features.dtype)], 1)
         )
 
 
@@ -46,9 +47,9 @@ def feature_count(network: nn.Module, run: Run) -> int:
     training = network.training
     network.eval()
     with torch.no_grad():
-        _, features = network(images, labels)
+        output = DiscriminatorOutput(*network(images, labels))
     network.train(training)
-    return features.shape[1]
+    return output.features.shape[1]
 
 
 def same_class(labels: Tensor) -> Tensor:

@@ -57,8 +57,8 @@ class LabelSmoothing(Plugin):
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
-        step.real_target = draw(self.config.real, step.num_logits, step.real.device)
-        step.fake_target = draw(self.config.fake, step.num_logits, step.fake.device)
+        step.real_target = draw(self.config.real, step.num_inputs, step.real.device)
+        step.fake_target = draw(self.config.fake, step.num_inputs, step.fake.device)
 
     @hookimpl
     def before_g_step(self, step: Step) -> None:

@@ -40,8 +40,8 @@ class LabelWeights(Plugin):
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
-        step.real_weight = draw(self.config.alpha, step.num_logits, step.real.device)
-        step.fake_weight = draw(self.config.beta, step.num_logits, step.fake.device)
+        step.real_weight = draw(self.config.alpha, step.num_inputs, step.real.device)
+        step.fake_weight = draw(self.config.beta, step.num_inputs, step.fake.device)
 
     @hookimpl
     def before_g_step(self, step: Step) -> None:

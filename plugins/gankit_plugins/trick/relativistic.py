@@ -14,7 +14,8 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Return C(x_r) - C(x_f) and C(x_f) - C(x_r) for each pair of a real image x_r and a fake image x_f.
 
-    `real` and `fake`, (B,) each, are D's logits C(x_r) and C(x_f). The results are (B,), in float32 or a wider type.
+    `real` and `fake`, (B, ...) each, are D's logits C(x_r) and C(x_f). The results have the same shape. Their type is
+    float32 or wider.
     """
     wide = torch.promote_types(real.dtype, torch.float32)
     margin = real.to(wide) - fake.to(wide)

@@ -15,7 +15,8 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
     """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)] for real images x_r and fake images x_f.
 
-    `real` and `fake`, (B,) each, are D's logits C(x_r) and C(x_f). The results are (B,), in float32 or a wider type.
+    `real` and `fake`, (B, ...) each, are D's logits C(x_r) and C(x_f). The results have the same shape. Their type is
+    float32 or wider.
     `mean` is a function that averages a tensor over the ranks that share the batch.
     """
     wide = torch.promote_types(real.dtype, torch.float32)

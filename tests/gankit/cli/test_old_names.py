@@ -59,7 +59,7 @@ def test_a_method_may_have_the_old_name_of_an_attribute(gankit, toy):
     [
         ("step.shown_real", "error: a step has no 'shown_real'; it is called 'real_inputs' now\n"),
         ("step.game", "error: a step has no 'game'; it is called 'run' now\n"),
-        ("step.answers = 3", "error: a step has no 'answers'; it is called 'num_logits' now; state of a plugin"),
+        ("step.answers = 3", "error: a step has no 'answers'; it is called 'num_inputs' now; state of a plugin"),
     ],
 )
 def test_fields_of_a_step(gankit, toy, statement, expected):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import capture
 from gankit.training.update import train_iteration
 
+TOYS = Path(__file__).parents[1] / "toys.py"
 BATCH = 8
 ITERATIONS = 2
 SGD = {player: {"use": "sgd", "lr": 0.05} for player in PLAYERS}
@@ -117,7 +119,8 @@ def recipes() -> dict[str, Recipe]:
         if entry.distribution == "gankit" and (entry.kind in ("loss", "penalty") or entry.name in OTHERS):
             settings = OTHERS.get(entry.name, {})
             recipes[entry.name] = tiny_recipe({entry.load(): settings}, plain)
-    return recipes
+    patches = {"discriminator": {"use": f"{TOYS}:Patches"}, "tricks": {"shade": {"use": f"{TOYS}:Shade"}}}
+    return recipes | {"patches": tiny_recipe({}, plain | patches)}
 
 
 @contextmanager

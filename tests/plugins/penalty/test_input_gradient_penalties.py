@@ -40,6 +40,16 @@ def test_values_for_a_linear_discriminator(length, channels):
     assert norm_deviation(linear(w), real, None, 1.0).item() == pytest.approx((length - 1) ** 2, abs=1e-12)
 
 
+def test_several_logits_of_an_image_count_as_their_mean():
+    w, real = images(0, 5, 2, 4, 4), images(1)
+
+    def patches(x, labels):
+        return torch.einsum("bcij,kcij->bk", x, w).view(-1, 1, 5)
+
+    gradient = sum(w[k] for k in range(5)) / 5
+    assert squared_norm(patches, real, None).item() == pytest.approx(gradient.square().sum().item())
+
+
 def test_values_are_means_over_the_images():
     real, fake = images(1), images(2)
     t = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64).view(3, 1, 1, 1)

@@ -19,7 +19,7 @@ def new_step(count=6):
     images = torch.zeros(count, 1, 2, 2)
     return SimpleNamespace(
         real=images,
-        num_logits=len(images),
+        num_inputs=len(images),
         fake=images,
         labels=None,
         real_target=1.0,

@@ -32,7 +32,7 @@ def weights(**settings):
 
 def new_step(count=6):
     images = torch.zeros(count, 1, 2, 2)
-    return SimpleNamespace(real=images, num_logits=len(images), fake=images, real_weight=1.0, fake_weight=1.0)
+    return SimpleNamespace(real=images, num_inputs=len(images), fake=images, real_weight=1.0, fake_weight=1.0)
 
 
 def recipe(loss):
