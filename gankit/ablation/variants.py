@@ -10,7 +10,16 @@ from gankit.plugin.hooks import hooks_of
 from gankit.recipe.recipe import TOP_LEVEL, Recipe
 from gankit.suggest import nearest
 
-READ_ONLY_HOOKS = ("check_recipe", "on_start", "on_log", "on_grid", "on_stop", "draw_samples", "compute_metrics")
+READ_ONLY_HOOKS = (
+    "check_recipe",
+    "on_start",
+    "log_values",
+    "on_log",
+    "on_grid",
+    "on_stop",
+    "draw_samples",
+    "compute_metrics",
+)
 """Names of the hook points (methods that a plugin can implement) that cannot affect the training."""
 
 BASE = "recipe"  # name of the base variant and of its folder

@@ -58,6 +58,12 @@ def _is_tensors_by_name(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(one, Tensor) for one in value.values())
 
 
+def _is_numbers_by_name(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(one, int | float) or (isinstance(one, Tensor) and one.dim() == 0) for one in value.values()
+    )
+
+
 def _is_terms_by_player(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == set(PLAYERS)
 
@@ -79,11 +85,12 @@ EXPECTED: dict[str, Expected] = {
     "sample_latent": _instance("a tensor z", Tensor),
     "sampling_latent": Expected("a tensor z", lambda value: isinstance(value, Tensor), or_none=False),
     "discriminator_inputs": Expected("a tuple (images, labels)", _is_pair_of_images_and_labels, or_none=False),
-    "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name, or_none=False),
+    "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name),
     "sampling_generator": MODULE,
     "draw_samples": _instance("a PIL image", Image),
     "build_extractor": _instance("a gankit.Extractor", Extractor),
     "compute_metrics": _instance("a dict of numbers by name", Mapping),
+    "log_values": Expected("a dict of numbers or scalar tensors by name", _is_numbers_by_name),
 }
 """Values that implementations may return, by hook point. Values of all other hook points are ignored."""
 

@@ -122,17 +122,10 @@ class Hooks:
 
         Return None if no plugin implements the hook point. The function raises PluginError if more than one plugin
         returns a value.
-
-        Raises:
-            PluginError: more than one plugin implements a hook point whose implementations must return a value.
         """
-        from gankit.plugin.hook_values import EXPECTED
-
         implementations = self.of(name)
         if len(implementations) < 2:
             return implementations[0].call if implementations else None
-        if not EXPECTED[name].or_none:
-            raise PluginError(_several([i.key for i in implementations], name))
 
         def call(*arguments: Any) -> Any:
             values = [(i.key, value) for i in implementations if (value := i.call(*arguments)) is not None]

@@ -17,6 +17,7 @@ This pseudocode shows where a run calls the hook points:
     extractor = build_extractor(dataset, device)              # if the recipe has metrics
     on_start(run)
     while run.iteration < train.iterations:
+        before_iteration(run)
         for player in step_order(run):                        # default: the D steps, then one G step
             for part in range(train.accumulate):              # gradient accumulation over the parts of a batch
                 z = sample_latent(count, labels, device, generator)
@@ -31,8 +32,9 @@ This pseudocode shows where a run calls the hook points:
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
         after_iteration(run)
-        every output.log_every:     on_log(run, row)
-        every output.sample_every:  generator = sampling_generator(run)
+        every output.log_every:     row = losses, learning rates, log_values(run)
+                                    on_log(run, row)
+        every output.sample_every:  generator = sampling_generator(G, run)
                                     z = sampling_latent(sample_latent(...), redraw)
                                     picture = draw_samples(images)
                                     on_grid(run, picture)
@@ -274,6 +276,19 @@ def on_start(run: Run) -> None:
     """
 
 
+@_hook("event")
+def before_iteration(run: Run) -> None:
+    """Act before the steps of an iteration: change a schedule, grow a network, exchange weights.
+
+    `run.iteration` is the number of completed iterations.
+
+    Example:
+
+        def before_iteration(self, run):
+            self.level.fill_(level_at(run.iteration))
+    """
+
+
 @_hook("at most one")
 def step_order(run: Run) -> Sequence[Player] | None:
     """Return the players of the next iteration, in the order of their steps.
@@ -352,10 +367,11 @@ def discriminator_inputs(  # type: ignore[empty-body]
 
 
 @_hook("at most one")
-def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor]:  # type: ignore[empty-body]
+def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
-    The weight of each term is already multiplied by its interval `every` and divided by `train.accumulate`.
+    Return None to keep the default, for example for the other player. The weight of each term is already multiplied by
+    its interval `every` and divided by `train.accumulate`.
 
     Example:
 
@@ -412,6 +428,20 @@ def after_iteration(run: Run) -> None:
     """
 
 
+@_hook("merged")
+def log_values(run: Run) -> Mapping[str, float | Tensor] | None:
+    """Return numbers for the log, such as the strength of an augmentation, by name. A tensor must be a scalar.
+
+    The numbers are in the log, in the report and in what loggers send. With several ranks, only the first one calls
+    this hook.
+
+    Example:
+
+        def log_values(self):
+            return {"privacy_epsilon": self.epsilon}
+    """
+
+
 @_hook("event")
 def on_log(run: Run, row: dict[str, Any]) -> None:
     """Receive a new row of `log.jsonl`. The row contains losses and learning rates, or metrics, or a warning.
@@ -455,16 +485,17 @@ def on_stop(run: Run) -> None:
     """
 
 
-@_hook("at most one")
-def sampling_generator(run: Run) -> nn.Module | None:
-    """Return the generator to save and to sample from, such as a moving average. Default: the trained generator.
+@_hook("chain")
+def sampling_generator(network: nn.Module, run: Run) -> nn.Module | None:
+    """Return the generator to save and to sample from, such as a moving average, or None to keep `network`.
 
-    The parameters of the returned generator have the same names and shapes as those of the trained generator.
+    The first plugin gets the trained generator, and each other plugin gets the network of the plugin before it. The
+    parameters of the returned network have the same names and shapes. `network` itself must not change.
 
     Example:
 
-        def sampling_generator(self, run):
-            return self.average
+        def sampling_generator(self, network):
+            return with_new_statistics(copy.deepcopy(network))
     """
 
 

@@ -141,6 +141,7 @@ def _one_run(run: RunRecord) -> dict[str, Any]:
         "sections": [
             _metrics(run, headings),
             Section("Losses", [_chart(p, curves, "Each term before its weight.") for p, curves in losses.items()]),
+            Section("Values", [_chart(name, {name: points}) for name, points in run.plugin_values.items()]),
             Section("Learning rates", [_chart("learning rate", run.learning_rates)] if run.learning_rates else []),
         ],
         "recipe": tomli_w.dumps(run.recipe),

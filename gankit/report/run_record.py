@@ -105,6 +105,15 @@ class RunRecord:
         return curves
 
     @cached_property
+    def plugin_values(self) -> dict[str, Points]:
+        """Curve of each number that a plugin logged, as (iteration, value) pairs, by name."""
+        curves: dict[str, Points] = {}
+        for row in self.rows:
+            for name, value in row.get("values", {}).items():
+                curves.setdefault(name, []).append((row["iteration"], value))
+        return curves
+
+    @cached_property
     def learning_rates(self) -> dict[str, Points]:
         """Curve of the learning rate, as (iteration, learning rate) pairs, for the generator and the discriminator."""
         players = dict.fromkeys(player for row in self.rows for player in row["learning_rate"])

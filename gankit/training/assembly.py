@@ -233,16 +233,15 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.before_step = {"discriminator": hooks.event("before_d_step"), "generator": hooks.event("before_g_step")}
     run.after_step = {"discriminator": hooks.event("after_d_step"), "generator": hooks.event("after_g_step")}
     run.after_backward = hooks.event("after_backward")
+    run.before_iteration = hooks.event("before_iteration")
     run.after_iteration = hooks.event("after_iteration")
     run.on_log, run.on_grid, run.on_stop = hooks.event("on_log"), hooks.event("on_grid"), hooks.event("on_stop")
     run.input_hooks = hooks.calls("discriminator_inputs")
     run.metrics = {implementation.key: implementation.call for implementation in hooks.of("compute_metrics")}
     run.step_order = hooks.sole("step_order")
-    run.sampling_generator = hooks.sole("sampling_generator")
+    run.backward = hooks.sole("backward")
     run.draw_samples = hooks.sole("draw_samples")
     sample_latent = hooks.sole("sample_latent")
-    with recipe_errors(run.recipe.source, "recipe"):
-        run.backward = hooks.sole("backward")
     if sample_latent is None:
         message = f"{run.recipe.use_of('latent')!r} does not implement sample_latent, so there is no z"
         raise refusal(run.recipe, "latent", message)

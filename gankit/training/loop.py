@@ -156,6 +156,21 @@ def check_finite(run: TrainingRun) -> None:
             raise NonFiniteError(f"iteration {run.iteration}: the {player}'s parameters are not finite. {hint}")
 
 
+def plugin_values(run: TrainingRun) -> dict[str, float]:
+    """Return the numbers from the `log_values` hooks. This call makes the CPU wait for the GPU.
+
+    If two plugins use the same name, the second name starts with the key of its plugin. NaN and infinite numbers are
+    left out, because JSON does not have them.
+    """
+    values: dict[str, float] = {}
+    with fork_rng(run.device):
+        for implementation in run.hooks.of("log_values"):
+            for name, value in (implementation.call(run) or {}).items():
+                if math.isfinite(number := float(value)):
+                    values[f"{implementation.key}.{name}" if name in values else name] = number
+    return values
+
+
 def log(run: TrainingRun, directory: RunDir, row: dict[str, Any]) -> None:
     """Write a row to `log.jsonl`, and pass it to the plugins' `on_log` hooks."""
     directory.log(row)
@@ -216,11 +231,14 @@ class Clock:
         return self.now() - self.start
 
     def row(self) -> dict[str, Any]:
-        """Return a row for `log.jsonl`: losses, learning rates, and real images per second since the last row.
+        """Return a row for `log.jsonl`: losses, learning rates, numbers of plugins, and real images per second.
+
+        The speed is that since the last row.
 
         This call makes the CPU wait for the GPU.
         """
         run = self.run
+        values = plugin_values(run)
         losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}
         now, steps = self.now(), run.step_counts["discriminator"]
         images = (steps - self.steps) * run.recipe.train.batch_size
@@ -231,5 +249,7 @@ class Clock:
             "learning_rate": {player: run.learning_rate(player) for player in PLAYERS},
             "loss": losses,
         }
+        if values:
+            row["values"] = values
         self.last, self.steps = now, steps
         return row

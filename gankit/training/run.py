@@ -68,6 +68,7 @@ class TrainingRun(Run):
 
     # Functions that call the hooks of the plugins. An `Event` calls its hook in all plugins.
 
+    before_iteration: Event
     before_step: dict[Player, Event]
     after_step: dict[Player, Event]
     after_backward: Event
@@ -76,9 +77,8 @@ class TrainingRun(Run):
     on_grid: Event
     on_stop: Event
     step_order: Callable[[Run], StepOrder | None] | None
-    backward: Callable[[Run, Step, Player, Sequence[LossTerm]], dict[str, Tensor]] | None
+    backward: Callable[[Run, Step, Player, Sequence[LossTerm]], dict[str, Tensor] | None] | None
     sample_latent: Callable[[int, Tensor | None, torch.device, torch.Generator | None], Tensor]
-    sampling_generator: Callable[[Run], nn.Module | None] | None
     draw_samples: Callable[[Tensor], Image | None] | None
     input_hooks: list[Callable[..., tuple[Tensor, Tensor | None]]]
     metrics: dict[str, Callable[[Comparison], Mapping[str, float] | None]]
@@ -203,15 +203,21 @@ class TrainingRun(Run):
 
     def sampled_generator(self) -> nn.Module:
         """Return the generator for grids and metrics: the trained one, or a plugin's, such as a moving average."""
-        chosen = self.sampling_generator(self) if self.sampling_generator is not None else None
-        return self.generator if chosen is None else chosen
+        return self._sampled()[0]
 
     def sampled_generator_name(self) -> str:
-        """Return the name of the plugin whose generator is sampled, or `newest` if the trained generator is sampled."""
+        """Return the names of the plugins whose generator is sampled, or `newest` for the trained generator."""
+        return ", ".join(self._sampled()[1]) or "newest"
+
+    def _sampled(self) -> tuple[nn.Module, list[str]]:
+        """Return the generator after all `sampling_generator` hooks, and the names of the plugins that replaced it."""
+        network, names = self.generator, []
         for implementation in self.hooks.of("sampling_generator"):
-            if implementation.call(self) not in (None, self.generator):
-                return implementation.plugin.name
-        return "newest"
+            chosen = implementation.call(network, self)
+            if chosen is not None and chosen is not network:
+                network = chosen
+                names.append(implementation.plugin.name)
+        return network, names
 
     def autocast(self) -> torch.autocast:
         """Return the autocast context for networks and losses. It has no effect unless `bf16` is true."""

@@ -17,6 +17,7 @@ from gankit.training.run import TrainingRun
 
 def train_iteration(run: TrainingRun) -> None:
     """Run all steps of one training iteration."""
+    run.before_iteration(run)
     order = run.step_order(run) if run.step_order is not None else None
     for player in order if order is not None else default_step_order(run):
         train_step(run, player)
@@ -82,7 +83,9 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
     """Add the gradient of the weighted sum of the terms to the parameters' `.grad`. Return the value of each term."""
     if run.backward is not None:
         with run.autocast():
-            return run.backward(run, step, player, terms)
+            own_values = run.backward(run, step, player, terms)
+        if own_values is not None:
+            return own_values
     with run.autocast():
         values = {term.name: value_of(term, step) for term in terms}
         # Skip the multiplication by a weight of 1. It would launch two more kernels: one forward, one backward.

@@ -248,6 +248,11 @@ class Ada(ImageAugmentation):
             self.p = adapt(self.p, self.r_sum / c.every, c.target, size, c.most)
             self.r_sum = torch.zeros_like(self.r_sum)
 
+    @hookimpl
+    def log_values(self) -> dict[str, Tensor]:
+        assert self.p is not None
+        return {"ada_p": self.p}
+
     def state_dict(self) -> dict[str, Any]:
         return {"p": self.p, "r_sum": self.r_sum, "steps": self.steps}
 

@@ -126,10 +126,11 @@ def test_at_most_one_plugin_returns_a_value():
         active(a=nothing, b=one, c=two).sole(hook)("run")
 
 
-def test_two_backward_passes_are_refused_before_the_training():
-    """Each implementation must return values, so two of them would add their gradients before the error."""
+def test_two_backward_passes_are_refused_unless_one_declines():
+    values, nothing = returning("backward", {}), returning("backward", None)
     with pytest.raises(PluginError, match="a and b provide `backward`; only one plugin can"):
-        active(a=returning("backward", {}), b=returning("backward", {})).sole("backward")
+        active(a=values, b=values).sole("backward")("run", "step", "generator", [])
+    assert active(a=nothing, b=values).sole("backward")("run", "step", "generator", []) == {}
 
 
 IMAGES = torch.zeros(2, 1, 4, 4)
@@ -167,13 +168,18 @@ VALUES = {
         "a tuple (images, labels)",
     ),
     "backward": (
-        [{"x": torch.zeros(())}, {}],
-        [None, {"x": 0.5}, torch.zeros(())],
+        [{"x": torch.zeros(())}, {}, None],
+        [{"x": 0.5}, torch.zeros(())],
         "a dict with the value of each term, a tensor",
     ),
     "sampling_generator": ([nn.Identity(), None], ["average"], "an nn.Module"),
     "draw_samples": ([Image.new("L", (2, 2)), None], [IMAGES], "a PIL image"),
     "build_extractor": ([Extractor({}, lambda images: None), None], [lambda images: images], "a gankit.Extractor"),
+    "log_values": (
+        [{"p": 1.0, "n": 2, "t": torch.zeros(())}, {}, None],
+        [1.0, {"p": "high"}, {"p": torch.zeros(2)}],
+        "a dict of numbers or scalar tensors by name",
+    ),
     "compute_metrics": ([{"x": 1.0}, {}, None], [1.0, [("x", 1.0)]], "a dict of numbers by name"),
 }
 """Allowed values, values that are refused, and the description in the error message, for each hook with a value."""
@@ -318,7 +324,7 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     _call = f"CALLS.append(({_name!r}, dict({', '.join(f'{a}={a}' for a in _arguments)})))"
     _namespace = {"CALLS": CALLS, "torch": torch}
     exec(f"def {_name}(self, {', '.join(_arguments)}):\n    {_call}\n    return {RESULTS.get(_name)}", _namespace)
-    _class = SoleRecorder if _name in ("step_order", "sample_latent", "sampling_generator") else Recorder
+    _class = SoleRecorder if _name in ("step_order", "sample_latent") else Recorder
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
@@ -373,7 +379,8 @@ def test_every_hook_point_is_called_in_order(recorded):
     assert list(dict.fromkeys(one)) == ["step_order", *d_step, "before_g_step", "after_g_step"]
     assert one.count("before_d_step") == 2
     assert one.count("before_g_step") == 1
-    assert loop.count("after_iteration") == 2
+    assert loop.count("before_iteration") == loop.count("after_iteration") == 2
+    assert loop.index("before_iteration") < loop.index("step_order")
     # After the last iteration: losses, grid, metrics, a warning that no metric applies, and the row of the metrics.
     outputs = ("on_log", "on_grid", "compute_metrics")
     assert [n for n in loop if n in outputs] == ["on_log", "on_grid", "compute_metrics", "on_log", "on_log"]

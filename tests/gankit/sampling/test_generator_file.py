@@ -1,5 +1,6 @@
 """Tests of generator files: content, damage, and files of unknown origin."""
 
+import copy
 import json
 import struct
 import subprocess
@@ -139,6 +140,30 @@ def test_the_generator_to_sample_from_is_saved(shelf, toy_run, tmp_path):
     chosen = run.plugins["tricks.other"].network.state_dict()
     assert all(torch.equal(saved[name], chosen[name]) for name in saved)
     assert not torch.equal(saved["paint.weight"], run.generator.paint.weight)
+
+
+def test_each_plugin_changes_the_generator_of_the_plugin_before_it(shelf, toy_run, tmp_path):
+    class Doubled(Plugin):
+        name = "doubled"
+
+        @hookimpl
+        def sampling_generator(self, network):
+            network = copy.deepcopy(network)
+            with torch.no_grad():
+                network.paint.weight.mul_(2)
+            return network
+
+    class Kept(Plugin):
+        name = "kept"
+        sampling_generator = hookimpl(lambda self: None)
+
+    shelf.add(Doubled)
+    shelf.add(Kept)
+    run = toy_run(tricks={"a": {"use": "Doubled"}, "kept": {"use": "Kept"}, "b": {"use": "Doubled"}})
+    save_generator(run, tmp_path / "g")
+    assert torch.equal(load_file(tmp_path / "g")["paint.weight"], 4 * run.generator.paint.weight)
+    assert run.sampled_generator_name() == "doubled, doubled"
+    assert toy_run().sampled_generator_name() == "newest"
 
 
 def test_files_that_are_not_generator_files(tmp_path, file):

@@ -12,6 +12,9 @@ from safetensors.torch import load_file
 from waits import Waits
 
 from gankit import GankitError, LossTerm, Plugin, hookimpl
+from gankit.plugin.slots import PLAYERS
+from gankit.report.page import page
+from gankit.report.run_record import read_run
 from gankit.training.loop import Clock
 from gankit.training.update import average_over_ranks, due_terms, train_iteration, train_step
 
@@ -92,6 +95,50 @@ def test_a_plugin_chooses_the_step_order(shelf, toy_run):
     train_iteration(run)
     train_iteration(run)
     assert "".join(player[0] for player in run.plugins["tricks.Recorder"].players) == "gdddg"
+
+
+def test_a_backward_pass_of_a_plugin_for_one_player(shelf, toy_run):
+    """With SGD, half of D's loss gives half of its update. G's step is the first one, so it is the same."""
+
+    @shelf.add
+    class Half(Plugin):
+        name = "half"
+
+        @hookimpl
+        def backward(self, step, player, terms):
+            if player == "generator":
+                return None
+            values = {term.name: term.function(step) for term in terms}
+            (sum(term.weight * values[term.name] for term in terms) / 2).backward()
+            return {name: value.detach() for name, value in values.items()}
+
+    moved = []
+    for used in ((), (Half,)):
+        run = toy_run(tricks=tricks(*used), train={"discriminator_steps": 1}, **PLAIN)
+        before = {player: [p.detach().clone() for p in run.parameters[player]] for player in PLAYERS}
+        for player in PLAYERS:
+            train_step(run, player)
+        moved.append({p: [new - old for new, old in zip(run.parameters[p], before[p], strict=True)] for p in PLAYERS})
+    plain, half = moved
+    torch.testing.assert_close(half["generator"], plain["generator"], rtol=0, atol=0)
+    torch.testing.assert_close(half["discriminator"], [change / 2 for change in plain["discriminator"]])
+
+
+def test_a_plugin_acts_before_each_iteration(shelf, train_toy):
+    @shelf.add
+    class Before(Plugin):
+        name = "before"
+
+        def __init__(self, config):
+            super().__init__(config)
+            self.seen = []
+
+        @hookimpl
+        def before_iteration(self, run):
+            self.seen.append((run.iteration, run.step_counts["discriminator"]))
+
+    run = train_toy(tricks=tricks(Before), train={"iterations": 3, "discriminator_steps": 2}).run
+    assert run.plugins["tricks.Before"].seen == [(0, 0), (1, 2), (2, 4)]
 
 
 def test_the_discriminator_is_frozen_only_in_the_g_step(recorder):
@@ -319,6 +366,32 @@ class Notes(Plugin):
     @hookimpl
     def on_stop(self, run):
         run.warn("over")
+
+
+def test_numbers_of_plugins_are_in_the_log_and_in_the_report(shelf, train_toy):
+    @shelf.add
+    class Level(Plugin):
+        name = "level"
+
+        @hookimpl
+        def log_values(self, run):
+            torch.rand(1)
+            return {"level": torch.tensor(run.iteration / 4), "steps": run.step_counts["discriminator"], "no": math.inf}
+
+    plain = train_toy("plain")
+    run = train_toy("logged", tricks={"a": {"use": "Level"}, "b": {"use": "Level"}})
+    rows = [row for row in map(json.loads, (run.path / "log.jsonl").read_text().splitlines()) if "loss" in row]
+    names = ["level", "steps", "tricks.b.level", "tricks.b.steps"]
+    assert [list(row["values"]) for row in rows] == [names] * 3
+    assert [row["values"]["level"] for row in rows] == [0.5, 1.0, 1.5]
+    record = read_run(run.path)
+    assert record.plugin_values["steps"] == [(2, 2.0), (4, 4.0), (6, 6.0)]
+    text = page([record])
+    assert all(name in text for name in names)
+    assert '"values"' not in (plain.path / "log.jsonl").read_text()
+    # The random number that a plugin draws for the log does not change the training.
+    finals = [load_file(r.path / "generator.safetensors") for r in (plain, run)]
+    assert same(*finals)
 
 
 def test_plugins_get_every_row_and_every_grid(shelf, train_toy):

@@ -82,6 +82,7 @@ def test_p_follows_the_sign_of_the_mean():
             step = SimpleNamespace(real_output=output, real_target=1.0, fake_target=0.0)
             plugin.after_d_step(run=run, step=step)
         assert plugin.p.item() == pytest.approx(expected)
+        assert plugin.log_values() == {"ada_p": plugin.p}
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_singular_values_of_a_moving_average_are_1(run):
     run = run("generator", tricks={"moving_average": {"decay": 0.9}}, optimizer={"generator": {"lr": 0.01}})
     for _ in range(30):
         train_iteration(run)
-    average = run.sampling_generator(run).eval()
+    average = run.sampled_generator().eval()
     spectral = [m for m in average.modules() if isinstance(m, Spectral)]
     assert min(m.u.norm(dim=1).min().item() for m in spectral) < 0.9
     for layer in (m for m in average.modules() if isinstance(m, LAYERS)):
