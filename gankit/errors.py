@@ -18,7 +18,7 @@ class GankitError(Exception):
 
 
 class NonFiniteError(GankitError):
-    """Error for a loss or a parameter that is NaN or infinite. A repetition of the run would fail again."""
+    """Error for a loss or a parameter that is NaN or infinite. Repeating the run would give the same error."""
 
 
 class InputError(GankitError, ValueError):

@@ -217,10 +217,10 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
 
 
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
-    """Return facts about a comparison, for the protocol of its metrics.
+    """Return facts about a comparison of real and generated images. They are logged with its metrics.
 
-    They include the hash of the extractor's source code, the hash of the real images, the numbers of images and the
-    seed.
+    The facts are the source of the extractor, the name and the hash of the real images, their split, the numbers of
+    images, and the seed.
     """
     data = components["data"]
     source = source_of(components["extractor"]) if "extractor" in components else {}

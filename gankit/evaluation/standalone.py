@@ -190,10 +190,12 @@ def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
 
 
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
-    """Return the plugins, by their keys in the recipe, and the evaluation settings that recipe tables define.
+    """Parse the recipe tables of an evaluation. Return its plugins by recipe key, and its evaluation settings.
+
+    The plugins are the dataset, the extractor and the metrics, as components that are not built yet.
 
     Args:
-        target: target of the evaluation, for error messages.
+        target: path of what is evaluated, for error messages.
         tables: recipe tables, with settings from the generator file and from the user.
         changes: the settings in `tables` that come from the user.
         trusted: True if settings from the generator file may import code and load files.

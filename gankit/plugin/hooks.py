@@ -118,10 +118,10 @@ class Hooks:
         raise PluginError(f"no plugin provides `{name}`; exactly one must ({detail})")
 
     def sole(self, name: str) -> Callable[..., Any] | None:
-        """Return a function that calls all implementations of a hook point. It returns the only value that is not None.
+        """Return a function that calls all implementations of a hook point, or None if no plugin implements it.
 
-        Return None if no plugin implements the hook point. The function raises PluginError if more than one plugin
-        returns a value.
+        The returned function returns the only value that is not None, or None if all values are None. It raises
+        PluginError if more than one plugin returns a value.
         """
         implementations = self.of(name)
         if len(implementations) < 2:

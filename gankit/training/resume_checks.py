@@ -60,10 +60,10 @@ def check_overrides(overrides: Raw, recipe: Raw, source: Path) -> None:
 
 
 def check_settings(recorded: dict[str, Any], recipe: Recipe, source: Path) -> None:
-    """Compare a run's recipe with the settings in its checkpoint.
+    """Check that the fixed settings of a run's recipe are equal to those in its checkpoint.
 
     Raises:
-        InputError: somebody has changed `recipe.toml` since the checkpoint was written.
+        InputError: a fixed setting in `recipe.toml` is not the same as when the checkpoint was written.
     """
     now = fixed_settings(recipe)
     for key in sorted(recorded.keys() | now.keys()):
@@ -144,7 +144,10 @@ def find_moved_plugins(recipe: Raw, directory: RunDir) -> list[str]:
 
 
 def replace_setting(recipe: Raw, key: str, value: Any) -> None:
-    """Set the value at a dotted key of a recipe, in place. Unlike an override, it keeps the settings of the plugin."""
+    """Set the value at a dotted key of a recipe, in place.
+
+    If the value is the name of a plugin, the other settings in its table are kept. An override would remove them.
+    """
     *tables, name = key.split(".")
     table = recipe
     for part in tables:

@@ -128,12 +128,14 @@ def _numbers_missing(names: tuple[str, ...]) -> str:
 
 
 def find_labels(files: Folder | Zip, outer: str, path: Path) -> dict[str, int] | None:
-    """Return the label of each file from `dataset.json`, or None if there is no such file or it has no labels.
+    """Return the class number of each image file, by name, from `dataset.json`.
 
-    The file is in the top folder or in a folder that contains all images. Labels are class numbers or one-hot vectors.
+    Return None if there is no such file or it has no labels. It is in the top folder or in a folder that contains all
+    images. The labels in it are class numbers or one-hot vectors.
 
     Raises:
-        InputError: the file is not as StyleGAN's dataset tool writes it, or a label is not a class.
+        InputError: the file does not have the format of StyleGAN's dataset tool, or a label is neither a class number
+            nor a one-hot vector.
     """
     parts = outer.split("/")[:-1]
     for prefix in ("".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)):

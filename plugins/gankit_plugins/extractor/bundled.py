@@ -101,7 +101,7 @@ class Bundled(Plugin):
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Return uint8 images (B, C, H, W) as images (B, C, size, size) in [-1, 1] (bilinear, antialiased)."""
+    """Scale uint8 images (B, C, H, W) to [-1, 1], and resize them to (B, C, size, size), bilinear with antialiasing."""
     inputs = images.float() / 127.5 - 1
     if inputs.shape[-2:] == (size, size):
         return inputs

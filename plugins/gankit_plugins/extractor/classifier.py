@@ -189,7 +189,7 @@ def train_classifier(
 
 @torch.no_grad()
 def correct(classifier: SmallClassifier, data: ClassifierData, index: Tensor, device: torch.device) -> Tensor:
-    """Return a bool tensor (B,): True where the prediction for the input at an index (B,) is correct."""
+    """Return a bool tensor (B,) for the inputs with the indices (B,): True where the predicted class is correct."""
     examples = (data.examples(some) for some in index.split(BATCH))
     return torch.cat([classifier(images.to(device))[1].argmax(1).cpu() == targets for images, targets in examples])
 

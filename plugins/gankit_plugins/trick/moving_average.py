@@ -98,10 +98,10 @@ class MovingAverage(Plugin):
 
 
 def averaged_and_copied(network: nn.Module) -> tuple[list[str], list[str]]:
-    """Return the names of a network's tensors that are averaged, and of those that are copied.
+    """Return two lists of names of a network's tensors: those to average and those to copy.
 
-    Averaged are the trained parameters, and buffers with the statistics of a normalisation (`STATISTICS`). All others,
-    such as counters, masks and frozen weights, are copied, because an average of them has no meaning.
+    Trained parameters and the statistics of normalisation layers (`STATISTICS`) are averaged. All other tensors, such
+    as counters, masks and frozen weights, are copied, because an average of them has no meaning.
     """
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     names = list(network.state_dict())
