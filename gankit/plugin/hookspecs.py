@@ -24,7 +24,7 @@ This pseudocode shows where a run calls the hook points:
                 step = Step(real, labels, z, fake=G(z, labels))
                 before_d_step(run, step) or before_g_step(run, step)
                 # The loss terms use step.real_output and step.fake_output. Each is computed once, by the call
-                #     D(discriminator_inputs(images, labels, source, player, run))
+                #     D(discriminator_inputs(images, labels, source, player, run, step))
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
             after_backward(run, step, player)                 # `step` of the last part
@@ -355,9 +355,11 @@ def before_g_step(run: Run, step: Step) -> None:
 
 @_hook("chain")
 def discriminator_inputs(  # type: ignore[empty-body]
-    images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Run
+    images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
     """Change images (B, C, R, R) and labels (B,) before they enter D. This hook is called in D steps and in G steps.
+
+    `step` has what else belongs to the images, such as `step.z`.
 
     Example:
 

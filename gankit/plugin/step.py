@@ -37,7 +37,7 @@ class StepContext(Protocol):
         """Discriminator that this run trains."""
 
     def discriminator_inputs(
-        self, images: Tensor, labels: Tensor | None, source: Source, player: Player
+        self, images: Tensor, labels: Tensor | None, source: Source, step: Step
     ) -> tuple[Tensor, Tensor | None]:
         """Apply all `discriminator_inputs` hooks to images (B, C, R, R) and labels (B,), and return the results."""
 
@@ -174,12 +174,12 @@ class Step:
     @cached_property
     def real_inputs(self) -> tuple[Tensor, Tensor | None]:
         """Inputs of D for the real images: the images and labels after all `discriminator_inputs` hooks."""
-        return self.run.discriminator_inputs(self.real, self.labels, "real", self.player)
+        return self.run.discriminator_inputs(self.real, self.labels, "real", self)
 
     @cached_property
     def fake_inputs(self) -> tuple[Tensor, Tensor | None]:
         """Inputs of D for the fake images: the images and labels after all `discriminator_inputs` hooks."""
-        return self.run.discriminator_inputs(self.fake, self.labels, "fake", self.player)
+        return self.run.discriminator_inputs(self.fake, self.labels, "fake", self)
 
     @cached_property
     def real_output(self) -> DiscriminatorOutput:

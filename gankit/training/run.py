@@ -195,10 +195,10 @@ class TrainingRun(Run):
         return factor
 
     def discriminator_inputs(
-        self, images: Tensor, labels: Tensor | None, source: Source, player: Player
+        self, images: Tensor, labels: Tensor | None, source: Source, step: Step
     ) -> tuple[Tensor, Tensor | None]:
         for hook in self.input_hooks:
-            images, labels = hook(images, labels, source, player, self)
+            images, labels = hook(images, labels, source, step.player, self, step)
         return images, labels
 
     def sampled_generator(self) -> nn.Module:

@@ -1,5 +1,7 @@
 """Tricks act in the order of the recipe."""
 
+from types import SimpleNamespace
+
 import torch
 
 from gankit.training.update import draw_step
@@ -12,7 +14,7 @@ def edges(run):
     """Return the share of the outermost pixels that equal the padding."""
     torch.manual_seed(0)
     images = torch.zeros(64, 3, 8, 8)
-    inputs, _ = run.discriminator_inputs(images, None, "real", "discriminator")
+    inputs, _ = run.discriminator_inputs(images, None, "real", SimpleNamespace(player="discriminator"))
     return (inputs[:, :, 0, :] == -1).float().mean().item()
 
 

@@ -16,7 +16,7 @@ from gankit.plugin.slots import PLAYERS
 from gankit.report.page import page
 from gankit.report.run_record import read_run
 from gankit.training.loop import Clock
-from gankit.training.update import average_over_ranks, due_terms, train_iteration, train_step
+from gankit.training.update import average_over_ranks, draw_step, due_terms, train_iteration, train_step
 
 PLAIN = {
     "generator": {"dropout": 0.0},
@@ -122,6 +122,24 @@ def test_a_backward_pass_of_a_plugin_for_one_player(shelf, toy_run):
     plain, half = moved
     torch.testing.assert_close(half["generator"], plain["generator"], rtol=0, atol=0)
     torch.testing.assert_close(half["discriminator"], [change / 2 for change in plain["discriminator"]])
+
+
+def test_inputs_of_the_discriminator_may_depend_on_z(shelf, toy_run):
+    """BiGAN's discriminator, for example, sees pairs of an image and its z."""
+
+    @shelf.add
+    class Tinted(Plugin):
+        name = "tinted"
+
+        @hookimpl
+        def discriminator_inputs(self, images, labels, source, step):
+            return (images + step.z.mean(1).view(-1, 1, 1, 1), labels) if source == "fake" else (images, labels)
+
+    run = toy_run(tricks=tricks(Tinted))
+    step = draw_step(run, "discriminator")
+    assert torch.equal(step.real_inputs[0], step.real)
+    for b in range(len(step.fake)):
+        assert torch.equal(step.fake_inputs[0][b], step.fake[b] + step.z[b].mean())
 
 
 def test_a_plugin_acts_before_each_iteration(shelf, train_toy):

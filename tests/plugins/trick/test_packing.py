@@ -142,7 +142,7 @@ def new_step(batch=12, classes=3, size=2, channels=2, discriminator=None):
     trick = plugin(size=size)
     run = SimpleNamespace(spec=Spec(channels=channels, classes=classes, pack=size))
     run.discriminator = discriminator or LinearDiscriminator(classes, size, channels)
-    run.discriminator_inputs = lambda images, labels, source, player: trick.discriminator_inputs(images, labels, run)
+    run.discriminator_inputs = lambda images, labels, source, step: trick.discriminator_inputs(images, labels, run)
     real, fake = torch.randn(2, batch, channels, 3, 3, dtype=torch.float64)
     return Step(run, "discriminator", real, torch.arange(batch) % classes, torch.zeros(batch, 1), fake)
 
