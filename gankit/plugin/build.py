@@ -55,12 +55,12 @@ def build_network(
     hook = "build_generator" if player == "generator" else "build_discriminator"
     with recipe_errors(source, player):
         own_spec = spec if player == "generator" else replace(spec, channels=spec.channels * spec.pack)
-        network = hooks.one(hook, own_spec)
+        network = hooks.one(hook, own_spec, run)
     wrapped_by = []
     for implementation in hooks.of("wrap_network", player):
         before = structure(network)
         with recipe_errors(source, implementation.key):
-            wrapped = implementation.call(player, network, run)
+            wrapped = implementation.call(player, network, run, own_spec)
         network = network if wrapped is None else wrapped
         if structure(network) != before:
             wrapped_by.append(implementation.key)

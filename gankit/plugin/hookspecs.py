@@ -6,9 +6,9 @@ This pseudocode shows where a run calls the hook points:
     dataset = load_data(spec)
     adjust_spec(spec)
     for player in generator, discriminator:
-        network = build_generator(spec) or build_discriminator(spec)
+        network = build_generator(spec, run) or build_discriminator(spec, run)
             normalization(player, layer, features)            # called by the network for its layers
-        network = wrap_network(player, network, run)
+        network = wrap_network(player, network, run, spec)
     for player in generator, discriminator:
         optimizer = build_optimizer(player, parameters)
     terms = wrap_loss(loss_terms(player, run), run)           # terms of the `loss` plugin
@@ -143,6 +143,8 @@ def load_data(spec: Spec) -> Dataset | None:
 def adjust_spec(spec: Spec) -> None:
     """Change fields of `spec`, the specification from which the networks are built.
 
+    This hook is not called when a saved generator is rebuilt. Its file contains the changed fields.
+
     Example:
 
         def adjust_spec(self, spec):
@@ -166,10 +168,11 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 
 @_hook("exactly one")
-def build_generator(spec: Spec) -> nn.Module | None:
+def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
     """Return the generator `G(z, labels)`, whose output is images (B, C, R, R) in [-1, 1].
 
-    The inputs of the generator are z, (B, latent_size), and labels, (B,) or None.
+    The inputs of the generator are z, (B, latent_size), and labels, (B,) or None. When a saved generator is rebuilt,
+    `run` is None, and the parameters and buffers are loaded from the file afterwards.
 
     Example:
 
@@ -179,7 +182,7 @@ def build_generator(spec: Spec) -> nn.Module | None:
 
 
 @_hook("exactly one")
-def build_discriminator(spec: Spec) -> nn.Module | None:
+def build_discriminator(spec: Spec, run: Run | None) -> nn.Module | None:
     """Return the discriminator `D(images, labels)`, whose output is a `DiscriminatorOutput`.
 
     The output has logits, (B,) or (B, ...) with several logits for each image, features (B, F), and optionally further
@@ -193,11 +196,11 @@ def build_discriminator(spec: Spec) -> nn.Module | None:
 
 
 @_hook("chain")
-def wrap_network(player: Player, network: nn.Module, run: Run | None) -> nn.Module | None:
+def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module | None:
     """Initialise, change or wrap a network. Return the network to use instead, or None to keep `network`.
 
-    When a saved generator is rebuilt, this hook is called with None for `run`. Afterwards, the generator's parameters
-    and buffers are loaded from the file.
+    `spec` is the specification from which the network was built. When a saved generator is rebuilt, this hook is called
+    with None for `run`. Afterwards, the generator's parameters and buffers are loaded from the file.
 
     Example:
 

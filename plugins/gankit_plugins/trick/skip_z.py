@@ -125,10 +125,5 @@ class SkipZ(Plugin):
         return ()
 
     @hookimpl
-    def build_generator(self, spec: Spec) -> None:
-        """Store `spec` for `wrap_network`. This hook is also called when a saved generator is rebuilt."""
-        self.spec = spec
-
-    @hookimpl
-    def wrap_network(self, player: Player, network: nn.Module) -> nn.Module:
-        return SkipZGenerator(network, self.spec) if player == "generator" else network
+    def wrap_network(self, player: Player, network: nn.Module, spec: Spec) -> nn.Module:
+        return SkipZGenerator(network, spec) if player == "generator" else network

@@ -142,6 +142,31 @@ def test_the_generator_to_sample_from_is_saved(shelf, toy_run, tmp_path):
     assert not torch.equal(saved["paint.weight"], run.generator.paint.weight)
 
 
+def test_the_hooks_that_build_a_generator_get_the_run_and_the_spec(shelf, toy_run, tmp_path, toys):
+    seen = []
+
+    class Built(toys.G):
+        name = "built"
+
+        @hookimpl
+        def build_generator(self, spec, run):
+            seen.append(("build", run, spec.latent_size))
+            return super().build_generator(spec)
+
+        @hookimpl
+        def wrap_network(self, player, run, spec):
+            seen.append((player, run, spec.latent_size))
+
+    shelf.add(Built)
+    run = toy_run(generator={"use": "Built"})
+    size = run.spec.latent_size
+    assert seen == [("build", run, size), ("generator", run, size), ("discriminator", run, size)]
+    seen.clear()
+    save_generator(run, tmp_path / "g")
+    Sampler.load(tmp_path / "g")
+    assert seen == [("build", None, size), ("generator", None, size)]
+
+
 def test_each_plugin_changes_the_generator_of_the_plugin_before_it(shelf, toy_run, tmp_path):
     class Doubled(Plugin):
         name = "doubled"
