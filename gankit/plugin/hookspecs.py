@@ -10,7 +10,7 @@ This pseudocode shows where a run calls the hook points:
             normalization(player, layer, features)            # called by the network for its layers
         network = wrap_network(player, network, run, spec)
     for player in generator, discriminator:
-        optimizer = build_optimizer(player, parameters)
+        optimizer = build_optimizer(player, parameters, network)
     terms = wrap_loss(loss_terms(player, run), run)           # terms of the `loss` plugin
     terms += loss_terms(player, run)                          # terms of all other plugins
     schedules = lr_schedule(player, run)
@@ -212,8 +212,13 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec
 
 
 @_hook("exactly one")
-def build_optimizer(player: Player, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer | None:
-    """Return the optimiser of one player.
+def build_optimizer(
+    player: Player, parameters: Sequence[nn.Parameter], network: nn.Module
+) -> torch.optim.Optimizer | None:
+    """Return the optimiser of one player, for the parameters that it trains.
+
+    `network` is the player's network. Its `named_parameters` and modules tell which parameter belongs to which layer,
+    for groups with rates of their own.
 
     gankit calls the plugin `optimizer.generator` of the recipe for the generator, and `optimizer.discriminator` for the
     discriminator.

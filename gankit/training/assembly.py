@@ -53,7 +53,9 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     run.optimizers = {}
     for player in PLAYERS:
         with recipe_errors(recipe.source, f"optimizer.{player}"):
-            run.optimizers[player] = hooks.one("build_optimizer", player, run.parameters[player], player=player)
+            run.optimizers[player] = hooks.one(
+                "build_optimizer", player, run.parameters[player], run.networks[player], player=player
+            )
     run.base_rates = {p: [group["lr"] for group in run.optimizers[p].param_groups] for p in PLAYERS}
     run.terms = collect_terms(run)
     run.schedules = {player: collect_schedules(run, player) for player in PLAYERS}

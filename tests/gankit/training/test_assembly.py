@@ -6,7 +6,7 @@ from PIL import Image
 
 from gankit import Dataset, DiscriminatorOutput, InputError, LossTerm, Plugin, hookimpl
 from gankit.training.assembly import to_channels_last
-from gankit.training.update import draw_step
+from gankit.training.update import draw_step, train_step
 
 
 class Doubled(Plugin):
@@ -43,6 +43,33 @@ def test_wrap_loss_changes_only_the_terms_of_the_loss(shelf, toy_run):
     terms = toy_run(tricks=tricks).terms
     assert [(t.name, t.weight) for t in terms["generator"]] == [("generator", 2.0), ("added", 1.0)]
     assert [(t.name, t.weight) for t in terms["discriminator"]] == [("discriminator", 2.0), ("added", 1.0)]
+
+
+def test_an_optimizer_with_a_learning_rate_for_each_layer(shelf, toy_run):
+    @shelf.add
+    class Slow(Plugin):
+        name, kind = "slow", "optimizer"
+
+        @hookimpl
+        def build_optimizer(self, parameters, network):
+            own = {id(p) for p in network.paint.parameters()}
+            groups = [[p for p in parameters if (id(p) in own) == slow] for slow in (False, True)]
+            return torch.optim.SGD([{"params": groups[0]}, {"params": groups[1], "lr": 0.01}], lr=0.1)
+
+    run = toy_run(optimizer={"generator": {"use": "Slow"}})
+    names = {id(p): name for name, p in run.generator.named_parameters()}
+    groups = [[names[id(p)] for p in group["params"]] for group in run.optimizers["generator"].param_groups]
+    assert groups[1] == ["paint.weight", "paint.bias"]
+    assert run.base_rates["generator"] == [0.1, 0.01]
+    before = {name: p.detach().clone() for name, p in run.generator.named_parameters()}
+    gradients = {}
+    run.after_backward = lambda *given: gradients.update(
+        {name: p.grad.clone() for name, p in run.generator.named_parameters()}
+    )
+    train_step(run, "generator")
+    for name, parameter in run.generator.named_parameters():
+        rate = run.rate_factor("generator") * (0.01 if name.startswith("paint") else 0.1)
+        torch.testing.assert_close(parameter, before[name] - rate * gradients[name])
 
 
 class Recorder(Plugin):
