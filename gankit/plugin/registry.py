@@ -234,7 +234,9 @@ def _installed_entries() -> list[Entry]:
 def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
     # For an invalid file name, os.path.isfile returns False, whereas Path.is_file raises an error.
     if not os.path.isfile(path):
-        raise PluginError(f"there is no file {path.absolute()}; a path is relative to the recipe that names it")
+        raise PluginError(
+            f"there is no file {path.absolute()}; a relative path starts at the folder of the file that names it"
+        )
     path = path.resolve()
     target = _class_in(_module_of(path), class_name, str(path))
     return ResolvedPlugin(target, f"{path}:{class_name}", "", "", f"{path}:{class_name}")
