@@ -311,4 +311,4 @@ def make_batch_source(
 
 def memory_for_images(device: torch.device) -> float:
     """Return the number of bytes of an accelerator's memory that the images may use: a quarter of the free memory."""
-    return (free_memory(device) or memory_limit() or math.inf) // 4
+    return (free_memory(device) or memory_limit() or math.inf) / 4

@@ -43,7 +43,7 @@ def build_network(
     """Build the network of one player (generator or discriminator), and apply all `wrap_network` hooks to it.
 
     Return the network and the recipe keys of the plugins whose `wrap_network` has changed its structure. A plugin that
-    only sets initial weights has not.
+    only sets initial weights is not listed.
 
     Args:
         run: the run that the network is built for. None when a saved generator is rebuilt.
@@ -68,10 +68,10 @@ def build_network(
 
 
 def structure(network: nn.Module) -> list[tuple[object, ...]]:
-    """Return what distinguishes a network from another with other outputs, except for the values of its weights.
+    """Return a description of a network's structure, to detect changes.
 
-    These are its modules with their types and attributes, the names of their parameters and buffers, and the number of
-    their hooks.
+    It contains the modules with their types and attributes, the names of their parameters and buffers, and the number
+    of their hooks.
     """
     return [
         (

@@ -56,7 +56,10 @@ class Dataset:
         Raises:
             InputError: they do not match, or a file cannot be used.
         """
-        return checked(self, *self.load())
+        loaded = self.load()
+        if not (isinstance(loaded, tuple) and len(loaded) == 2 and isinstance(loaded[0], Tensor)):
+            raise InputError(f"the data plugin loads {type(loaded).__name__}; it must load a tuple (images, labels)")
+        return checked(self, *loaded)
 
     def read_chunks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the images and labels of `stream` in chunks, and check each chunk as `read` does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ def _is_tensors_by_name(value: Any) -> bool:
 
 def _is_numbers_by_name(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(one, int | float) or (isinstance(one, Tensor) and one.dim() == 0) for one in value.values()
+        isinstance(one, Real) or (isinstance(one, Tensor) and one.dim() == 0) for one in value.values()
     )
 
 

@@ -217,8 +217,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer | None:
     """Return the optimiser of one player, for the parameters that it trains.
 
-    `network` is the player's network. Its `named_parameters` and modules tell which parameter belongs to which layer,
-    for groups with rates of their own.
+    `network` is the player's network. Use its `named_parameters` for parameter groups with different learning rates.
 
     gankit calls the plugin `optimizer.generator` of the recipe for the generator, and `optimizer.discriminator` for the
     discriminator.
@@ -367,7 +366,7 @@ def discriminator_inputs(  # type: ignore[empty-body]
 ) -> tuple[Tensor, Tensor | None]:
     """Change images (B, C, R, R) and labels (B,) before they enter D. This hook is called in D steps and in G steps.
 
-    `step` has what else belongs to the images, such as `step.z`.
+    `step` contains the other data of the images, such as `step.z`.
 
     Example:
 

@@ -64,7 +64,10 @@ def absolute_path(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, (str, Path)):
         return value
     folder = (info.context or {}).get((info.field_name, str(value)), Path())
-    return os.path.abspath(folder / Path(value).expanduser())
+    try:
+        return os.path.abspath(folder / Path(value).expanduser())
+    except RuntimeError:
+        raise ValueError(f"{value}: there is no such home folder") from None
 
 
 RecipePath = Annotated[Path, BeforeValidator(absolute_path)]

@@ -14,7 +14,8 @@ def accelerators() -> list[str]:
 
     A GPU of AMD with ROCm is called `cuda` in PyTorch.
     """
-    device = torch.accelerator.current_accelerator(check_available=True)
+    # In torch 2.6, `current_accelerator` raises an error without an accelerator.
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return [] if device is None else [device.type]
 
 
@@ -28,12 +29,15 @@ def choose_device(name: str) -> torch.device:
         return torch.device((accelerators() or ["cpu"])[0])
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"train.device: {name!r} is no device; use auto, cpu, cuda, cuda:1, mps or xpu") from None
+    try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         module = accelerator_module(name.partition(":")[0])
         missing = module is None or not module.is_available()
         reason = f"this machine has no {name}" if missing else str(error).splitlines()[0]
-        raise InputError(f"train.device: {name!r} cannot be used here ({reason}); cpu always can") from error
+        raise InputError(f"train.device: {name!r} cannot be used here ({reason}); use cpu") from error
     return device
 
 

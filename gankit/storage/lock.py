@@ -51,4 +51,6 @@ class Lock:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except FileNotFoundError:  # another process has deleted the folder
+            return False
         return False

@@ -1,6 +1,6 @@
 """Stand-in accelerator: a device on which tests find device mistakes without a GPU.
 
-PyTorch's CPU build knows the device type `lazy`, has no kernels for it, and runs its autograd in the calling thread.
+PyTorch's CPU build has the device type `lazy`, has no kernels for it, and runs its autograd in the calling thread.
 Here a fallback for its dispatch key runs each operator on data in the CPU's memory. It refuses operands on two devices,
 as a GPU does. It also records each value that is copied to the host, because the CPU would have to wait for a GPU.
 
@@ -24,7 +24,7 @@ STAND_IN = "lazy"
 """Name of the device type."""
 
 SIZE_FROM_VALUES = ("aten.nonzero", "aten.masked_select", "aten.unique", "aten._unique", "aten.bincount")
-"""Operators whose result has a size that depends on values. A GPU must be waited for to know the size."""
+"""Operators whose result has a size that depends on values. The CPU must wait for the GPU to get the size."""
 
 _host_reads: list[str] = []
 

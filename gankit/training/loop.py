@@ -163,11 +163,14 @@ def plugin_values(run: TrainingRun) -> dict[str, float]:
     left out, because JSON does not have them.
     """
     values: dict[str, float] = {}
+    names: set[str] = set()
     with fork_rng(run.device):
         for implementation in run.hooks.of("log_values"):
             for name, value in (implementation.call(run) or {}).items():
+                unique = f"{implementation.key}.{name}" if name in names else name
+                names.add(unique)
                 if math.isfinite(number := float(value)):
-                    values[f"{implementation.key}.{name}" if name in values else name] = number
+                    values[unique] = number
     return values
 
 
@@ -231,11 +234,9 @@ class Clock:
         return self.now() - self.start
 
     def row(self) -> dict[str, Any]:
-        """Return a row for `log.jsonl`: losses, learning rates, numbers of plugins, and real images per second.
+        """Return a row for `log.jsonl`: losses, learning rates, values logged by plugins, and real images per second.
 
-        The speed is that since the last row.
-
-        This call makes the CPU wait for the GPU.
+        The speed is measured since the last row. This call makes the CPU wait for the GPU.
         """
         run = self.run
         values = plugin_values(run)

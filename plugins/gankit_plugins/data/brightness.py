@@ -83,13 +83,14 @@ def file_values(image: ImageFile, content: bytes) -> Values:
     return Values(white, inverted, sixteen_bits, opaque)
 
 
-def largest_value(image: Image.Image) -> int:
-    """Return the largest 16-bit value of an image, without its alpha channel.
+def largest_value(image: Image.Image, values: Values) -> int:
+    """Return the largest 16-bit value of an image, without its alpha channel. Black is 0, also in inverted files.
 
     Of 16-bit colours, Pillow reads only the upper 8 bits. The lower 8 bits are taken to be 1.
     """
     if image.mode in SIXTEEN_BITS:
-        return int(image.convert("I").getextrema()[1])  # type: ignore[arg-type]
+        low, high = image.convert("I").getextrema()
+        return values.white - int(low) if values.inverted else int(high)  # type: ignore[arg-type]
     return max(256 * int(band.getextrema()[1]) + 255 for band in image.convert("RGB").split())  # type: ignore[arg-type]
 
 

@@ -78,7 +78,7 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Decoded:
             side = min(width, height)
             left, top = (width - side) // 2, (height - side) // 2
             square = upright.crop((left, top, left + side, top + side))
-            peak = largest_value(square) if values.sixteen_bits else None
+            peak = largest_value(square, values) if values.sixteen_bits else None
             pixels = eight_bits(square, values, "L" if channels == 1 else "RGB")
             pixels = pixels.resize((resolution, resolution), Image.Resampling.LANCZOS)
     except ImageError:

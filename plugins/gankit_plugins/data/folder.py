@@ -135,16 +135,31 @@ class Zip:
 
     def subfolders(self, prefix: str) -> set[str]:
         """Return the names of the folders directly below the folder `prefix`, which is empty or ends in a slash."""
-        below = (name.removeprefix(prefix) for name in (*self.folders, *self.entries) if name.startswith(prefix))
+        below = (
+            name.removeprefix(prefix)
+            for name in (*self.folders, *self.entries, *self.others)
+            if name.startswith(prefix)
+        )
         return {name.partition("/")[0] for name in below if "/" in name}
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file that is not an image, or None if it does not exist."""
-        return self.archive.read(self.others[name]) if name in self.others else None
+        """Return the content of a file that is not an image, or None if it does not exist.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        if name not in self.others:
+            return None
+        try:
+            return self._content(self.others[name])
+        except ImageError as error:
+            raise InputError(f"path: {self.archive.filename}: {name} cannot be read: {error}") from error
 
     def open(self, name: str) -> bytes:
         """Return the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
-        entry = self.entries[name]
+        return self._content(self.entries[name])
+
+    def _content(self, entry: zipfile.ZipInfo) -> bytes:
         check_size(entry.file_size)
         try:
             return self.archive.read(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -127,6 +128,8 @@ class UnpreparedImages:
         self.resolution = config.resolution or RESOLUTION
         self.channels: Literal[1, 3] = config.channels or CHANNELS
         self.bad_limit = config.bad_limit
+        given = config.model_dump(include={"classes", "bad_limit"}, exclude_defaults=True)
+        self.other_settings = [f"{name}={json.dumps(value)}" for name, value in given.items()]
         with open_files(self.path) as files:
             self.listing = list_images(files, config.classes, self.path)
 
@@ -162,7 +165,7 @@ class UnpreparedImages:
                 bar.update(bar.task_ids[0], completed=count)
         if (seconds := time.monotonic() - start) > SLOW:
             settings = f"path={self.path}", f"resolution={self.resolution}", f"channels={self.channels}"
-            command = shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings])
+            command = shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings, *self.other_settings])
             print(f"reading the images took {seconds:.0f} s; `{command}` saves this time", file=sys.stderr, flush=True)
         return images[:count], torch.cat(labels) if labels else None
 
@@ -253,7 +256,7 @@ class Outcome:
             )
 
     def finish(self) -> None:
-        """Print what may surprise the user: skipped files, folders that are not classes, dark images.
+        """Print messages about skipped files, folders that may not be classes, and dark images.
 
         Raises:
             InputError: no file is usable, or an image class has no usable file.

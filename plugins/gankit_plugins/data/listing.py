@@ -86,7 +86,10 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         return Listing(total, (), outer, None, counts, ())
     if (found := find_labels(files, outer, path)) is not None:
         counts[".json"] -= 1
-        return _labelled(files, found, total, +counts, path)
+        if found:
+            return _labelled(files, found, total, +counts, path)
+        if classes is None:  # StyleGAN's dataset without labels: its folders are parts of one dataset
+            return Listing(total, (), outer, None, +counts, ())
     if classes and outer and len(folders) == 1:  # the only folder is the only class
         outer = outer[: outer.rstrip("/").rfind("/") + 1]
     names = {name.removeprefix(outer).partition("/")[0] for name in folders if name != outer.rstrip("/")}
@@ -99,7 +102,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         )
     messages = []
     if empty := files.subfolders(outer) - names:
-        messages.append(f"empty folders are not classes: {shortened(sorted(empty, key=natural_order))}")
+        messages.append(f"folders without images are not classes: {shortened(sorted(empty, key=natural_order))}")
     if parts := {name for name in names if name.lower() in PARTS}:
         messages.append(
             f"the classes include {shortened(sorted(parts))}, which look like parts of a dataset; give the path of one "
@@ -130,8 +133,8 @@ def _numbers_missing(names: tuple[str, ...]) -> str:
 def find_labels(files: Folder | Zip, outer: str, path: Path) -> dict[str, int] | None:
     """Return the class number of each image file, by name, from `dataset.json`.
 
-    Return None if there is no such file or it has no labels. It is in the top folder or in a folder that contains all
-    images. The labels in it are class numbers or one-hot vectors.
+    Return None if there is no such file. The file is in the top folder or in a folder that contains all images. The
+    labels in it are class numbers or one-hot vectors. If it has no labels, the result is empty.
 
     Raises:
         InputError: the file does not have the format of StyleGAN's dataset tool, or a label is neither a class number
@@ -143,7 +146,7 @@ def find_labels(files: Folder | Zip, outer: str, path: Path) -> dict[str, int] |
         if content is not None:
             source = f"path: {path}: {prefix}{LABELS_FILE}"
             labels = _labels_in(content, source)
-            return {prefix + name.replace("\\", "/"): _label(label, source) for name, label in labels} or None
+            return {prefix + name.replace("\\", "/"): _label(label, source) for name, label in labels}
     return None
 
 

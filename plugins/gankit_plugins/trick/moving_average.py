@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Plugin, Run, Settings, hookimpl
+from gankit import InputError, Plugin, Run, Settings, hookimpl
 
 STATISTICS = ("running_mean", "running_var", "u", "v")
 """Names of buffers that are averaged: means and variances of batch norm, singular vectors of spectral norm."""
@@ -72,7 +72,12 @@ class MovingAverage(Plugin):
         self.steps += 1
 
     @hookimpl
-    def sampling_generator(self) -> nn.Module | None:
+    def sampling_generator(self, network: nn.Module, run: Run) -> nn.Module | None:
+        if network is not run.generator:
+            raise InputError(
+                "moving_average averages the trained generator, and another plugin has replaced it; move "
+                "moving_average before this plugin in the recipe"
+            )
         self._copy()
         return self.average
 
@@ -104,6 +109,8 @@ def averaged_and_copied(network: nn.Module) -> tuple[list[str], list[str]]:
     as counters, masks and frozen weights, are copied, because an average of them has no meaning.
     """
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    names = list(network.state_dict())
+    # Of several names of one tensor, keep the first, as `named_parameters` does. Otherwise it would also be copied.
+    first = {id(tensor): name for name, tensor in reversed(network.state_dict(keep_vars=True).items())}
+    names = [name for name, tensor in network.state_dict(keep_vars=True).items() if first[id(tensor)] == name]
     averaged = [name for name in names if name in trained or name.rpartition(".")[2] in STATISTICS]
     return averaged, [name for name in names if name not in averaged]

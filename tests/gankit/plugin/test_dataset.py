@@ -37,6 +37,12 @@ def test_data_that_differ_from_their_description_are_refused(images, labels, nam
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("loaded", [FLOATS, (FLOATS,), (FLOATS.numpy(), None), None])
+def test_other_values_than_images_and_labels_are_refused(loaded):
+    with pytest.raises(InputError, match=r"the data plugin loads \w+; it must load a tuple \(images, labels\)"):
+        Dataset(1, 2, (), lambda: loaded).read()
+
+
 @pytest.mark.parametrize("images", [FLOATS, FLOATS - 1, FLOATS.byte() + 255])
 def test_data_that_match_are_unchanged(images):
     labels = torch.tensor([0, 1, 1, 0])

@@ -394,7 +394,7 @@ def test_numbers_of_plugins_are_in_the_log_and_in_the_report(shelf, train_toy):
         @hookimpl
         def log_values(self, run):
             torch.rand(1)
-            return {"level": torch.tensor(run.iteration / 4), "steps": run.step_counts["discriminator"], "no": math.inf}
+            return {"no": math.inf, "level": torch.tensor(run.iteration / 4), "steps": run.step_counts["discriminator"]}
 
     plain = train_toy("plain")
     run = train_toy("logged", tricks={"a": {"use": "Level"}, "b": {"use": "Level"}})

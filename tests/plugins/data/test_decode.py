@@ -103,6 +103,9 @@ def test_the_largest_value_of_16_bit_images_is_recorded():
     assert peak(png(16, 4, struct.pack(">4H", 900, 65535, 800, 65535))) == 1023  # without alpha
     assert peak(encoded(plain("L", 200))) is None
     assert peak(tiff(bytes(3), 12, (2, 1))) is None
+    # White is 0, so these pixels are nearly white, and nearly black.
+    assert peak(tiff(struct.pack("<4H", *[1000] * 4), 16, photometric=0)) == 65535 - 1000
+    assert peak(tiff(struct.pack("<4H", *[64535] * 4), 16, photometric=0)) == 1000
 
 
 def test_jpegs_of_print_colours():

@@ -153,7 +153,7 @@ def test_other_files_and_surprising_folders_are_named(tmp_path, capsys):
     data = dataset(top, resolution=8)
     assert data.contents == "4 images of 7 files (others: 2 .heic, 1 .txt)"
     data.load()
-    assert capsys.readouterr().err == f"{top}: empty folders are not classes: class2\n"
+    assert capsys.readouterr().err == f"{top}: folders without images are not classes: class2\n"
 
 
 def test_dark_16_bit_images_are_named(tmp_path, capsys):
@@ -236,7 +236,9 @@ def test_slow_reading_recommends_gankit_prepare(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "SLOW", -1.0)
     dataset(top, resolution=32, channels=1).load()
     command = f"gankit prepare images --out FILE 'path={top}' resolution=32 channels=1"
-    assert command in capsys.readouterr().err
+    assert f"`{command}`" in capsys.readouterr().err
+    dataset(top, resolution=32, channels=1, classes=False, bad_limit=0.5).load()
+    assert f"`{command} classes=false bad_limit=0.5`" in capsys.readouterr().err
 
 
 def test_paths_become_absolute(tmp_path, monkeypatch):

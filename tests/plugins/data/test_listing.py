@@ -81,7 +81,7 @@ def test_empty_folders_and_parts_of_a_dataset_are_named(tmp_path):
     (folder / "b").mkdir()
     for path in (folder, zipped(tmp_path / "y.zip", "a/1.png", "b/", "c/1.png")):
         with open_files(path) as files:
-            assert list_images(files, None, path).messages == ("empty folders are not classes: b",)
+            assert list_images(files, None, path).messages == ("folders without images are not classes: b",)
             assert list_images(files, False, path).messages == ()
 
 
@@ -120,10 +120,23 @@ def test_missing_numbers_are_named(tmp_path):
             assert message == "the labels in dataset.json are not 0 to 1; the classes are named by their labels: 0, 5"
 
 
-def test_without_labels_the_folders_of_stylegan_are_classes(tmp_path):
+def test_without_labels_the_folders_of_stylegan_are_no_classes_unless_the_recipe_says_so(tmp_path):
     for path in with_labels(tmp_path, FILES, {"labels": None}):
         with open_files(path) as files:
-            assert list_images(files, None, path).class_names == ("00000", "00001")
+            assert list_images(files, None, path).class_names == ()
+            assert list_images(files, True, path).class_names == ("00000", "00001")
+
+
+def test_an_unreadable_file_of_labels_is_one_sentence(tmp_path):
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/1.png", b"")
+        archive.writestr("dataset.json", b"{}" + b" " * 100)
+    content = path.read_bytes()
+    start = content.index(b"dataset.json") + len(b"dataset.json")
+    path.write_bytes(content[:start] + b"\xff" * 4 + content[start + 4 :])
+    with open_files(path) as files, pytest.raises(InputError, match=r"damaged\.zip: dataset\.json cannot be read: "):
+        list_images(files, None, path)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from gankit import InputError
 from gankit.testing import train_iterations
 from gankit_plugins.trick.moving_average import average_into, averaged_and_copied, decay_at
 
@@ -65,6 +66,18 @@ def test_only_trained_parameters_and_statistics_are_averaged():
         *("norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"),
     ]
     assert copied == ["mask", "alpha", "frozen.weight", "frozen.bias", "norm.num_batches_tracked"]
+
+
+def test_shared_weights_are_averaged_once():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    network.first = network[0]
+    assert averaged_and_copied(network) == (["0.weight", "0.bias"], [])
+
+
+def test_it_must_be_the_first_plugin_that_replaces_the_generator(start_run):
+    second = {"again": {"use": "moving_average"}}
+    with pytest.raises(InputError, match="move moving_average before this plugin in the recipe"):
+        start_run({"tricks": {"moving_average": {}} | second}).sampled_generator()
 
 
 def test_other_tensors_are_copied_when_the_average_is_used(start_run):
