@@ -14,7 +14,7 @@ def accelerators() -> list[str]:
 
     A GPU of AMD with ROCm is called `cuda` in PyTorch.
     """
-    # In torch 2.6, `current_accelerator` raises an error without an accelerator.
+    # Without an accelerator, `current_accelerator` raises an error in torch 2.6.
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return [] if device is None else [device.type]
 

@@ -122,6 +122,15 @@ class Everything(Plugin):
         self.called.add("after_g_step")
 
     @hookimpl
+    def before_iteration(self, run):
+        self.called.add("before_iteration")
+
+    @hookimpl
+    def log_values(self, run):
+        self.called.add("log_values")
+        return {"half": run.iteration / 2}
+
+    @hookimpl
     def after_iteration(self, run):
         self.called.add("after_iteration")
         if run.iteration == 2:

@@ -109,7 +109,7 @@ def averaged_and_copied(network: nn.Module) -> tuple[list[str], list[str]]:
     as counters, masks and frozen weights, are copied, because an average of them has no meaning.
     """
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    # Of several names of one tensor, keep the first, as `named_parameters` does. Otherwise it would also be copied.
+    # If a tensor has several names, keep the first, as `named_parameters` does. Otherwise it would also be copied.
     first = {id(tensor): name for name, tensor in reversed(network.state_dict(keep_vars=True).items())}
     names = [name for name, tensor in network.state_dict(keep_vars=True).items() if first[id(tensor)] == name]
     averaged = [name for name in names if name in trained or name.rpartition(".")[2] in STATISTICS]

@@ -98,7 +98,7 @@ def test_add_each_with_settings(ring):
         ("igan", ["instance_noise", "tricks.instance_noise"], "--only instance_noise: given twice"),
         ("igan", ["instance_nose"], "--only instance_nose: .* has no such trick; did you mean 'instance_noise'"),
         ("igan", ["generator"], "without generator: generator: missing"),
-        ("igan", ["latent"], "latent: .* is the same with and without it"),
+        ("ring", ["loss"], "loss: .* is the same with and without it"),
         ("ring", [], "no tricks to leave out; --add TRICK"),
         ("ring", ["r1"], "its tricks: none"),
     ],

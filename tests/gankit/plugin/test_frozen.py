@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "227460a7ec5bc371420e1b811cd8cb3333067bd4392efb6cacad8464b641abe6"
+SHA256 = "de6066731cc12b8f1f711b496d5bf156c2ff5d90ad80299bb4524689f4010acc"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

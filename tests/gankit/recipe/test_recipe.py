@@ -218,10 +218,10 @@ CLASSES = {"class_balanced": True}
 @pytest.mark.parametrize(
     ("changes", "key", "message"),
     [
-        ({"train": {"device": "gpu"}}, "train.device", "'gpu' cannot be used here"),
-        ({"train": {"device": "cuda:99"}}, "train.device", "cpu always can"),
-        ({"train": {"device": "meta"}}, "train.device", "cpu always can"),
-        ({"train": {"device": ""}}, "train.device", "'' cannot be used here"),
+        ({"train": {"device": "gpu"}}, "train.device", "'gpu' is no device; use auto"),
+        ({"train": {"device": "cuda:99"}}, "train.device", "; use cpu"),
+        ({"train": {"device": "meta"}}, "train.device", "; use cpu"),
+        ({"train": {"device": ""}}, "train.device", "'' is no device; use auto"),
         ({"train": CLASSES | {"batch_size": 9}}, "train.batch_size", "must be a multiple of 2: 8 or 10, for instance"),
         ({"train": CLASSES | {"batch_size": 4, "accumulate": 4}}, "train.batch_size", "a multiple of 8: 8, for inst"),
         ({"train": CLASSES, "data": {"classes": 0}}, "train.class_balanced", "the images have no classes"),

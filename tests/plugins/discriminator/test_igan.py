@@ -53,7 +53,7 @@ def test_shapes_and_size_at_the_papers_resolution(spec_of, normalization, parame
     assert WITHOUT_BATCH_NORM == 2_966_241
     with torch.device("meta"):
         network = build(spec_of(normalization, channels=3, resolution=96, classes=classes))
-        logits, features = network(torch.empty(20, 3, 96, 96), torch.arange(20) % classes)
+        logits, features, _ = network(torch.empty(20, 3, 96, 96), torch.arange(20) % classes)
     assert sum(p.numel() for p in network.parameters()) == classes * parameters
     assert logits.shape == (20,)
     assert features.shape == (20, 6 * 6 * 256)
@@ -68,7 +68,7 @@ def test_shapes_and_size_at_the_papers_resolution(spec_of, normalization, parame
 @pytest.mark.parametrize("image_channels", [1, 3, 4])
 def test_every_size(spec_of, resolution, side, channels, image_channels):
     network = one(spec_of("batch_norm", channels=image_channels, resolution=resolution), width=2)
-    logits, features = network(images_of(2, image_channels, resolution), None)
+    logits, features, _ = network(images_of(2, image_channels, resolution), None)
     assert logits.shape == (2,)
     assert features.shape == (2, channels * side * side)
     assert torch.isfinite(logits).all()
@@ -78,7 +78,7 @@ def test_every_size(spec_of, resolution, side, channels, image_channels):
 def test_features_are_the_input_of_the_last_layer(spec_of, normalization):
     network = per_class(spec_of(normalization, channels=1, resolution=8, classes=3), width=2).double()
     labels = torch.tensor(ORDER)
-    logits, features = network(images_of(12, 1, 8, torch.float64), labels)
+    logits, features, _ = network(images_of(12, 1, 8, torch.float64), labels)
     heads = network.head.weight.reshape(3, -1)
     close(logits, (features * heads[labels]).sum(1) + network.head.bias[labels])
 
@@ -121,7 +121,7 @@ def test_classes_at_once_are_classes_one_by_one(spec_of, tensors_of_class, pertu
         network.load_state_dict(tensors_of_class(together.state_dict(), network.state_dict(), 3, k))
     labels = torch.tensor(ORDER)
     images = images_of(12, 3, resolution, torch.float64).requires_grad_()
-    logits, features = together(images, labels)
+    logits, features, _ = together(images, labels)
     weights = torch.randn(12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     (logits * weights).sum().backward()
     penalty = gradient_norm_penalty(together, images, labels)
@@ -129,7 +129,7 @@ def test_classes_at_once_are_classes_one_by_one(spec_of, tensors_of_class, pertu
     for k, network in enumerate(alone):
         own = labels == k
         own_images = images.detach()[own].requires_grad_()
-        own_logits, own_features = network(own_images, None)
+        own_logits, own_features, _ = network(own_images, None)
         close(logits[own], own_logits)
         close(features[own], own_features)
         (own_logits * weights[own]).sum().backward()

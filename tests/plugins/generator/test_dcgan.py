@@ -62,7 +62,7 @@ def test_papers_maps_and_size():
             for layer in body:
                 layer.register_forward_hook(lambda module, x, y, name=name: maps[name].append(tuple(y.shape[1:])))
         images = G(torch.empty(2, 100), None)
-        logits, features = D(images, None)
+        logits, features, _ = D(images, None)
     assert images.shape == (2, 3, 64, 64)
     assert maps["G"] == [(1024, 4, 4), (512, 8, 8), (256, 16, 16), (128, 32, 32)]
     assert maps["D"] == [(128, 32, 32), (256, 16, 16), (512, 8, 8), (1024, 4, 4)]

@@ -78,7 +78,7 @@ def test_logits_equal_those_of_one_last_layer_over_all_features():
     last = nn.Linear(5, 1)
     last.weight.data = torch.cat([whole.network.head.weight, whole.share.weight], dim=1)
     last.bias.data = whole.network.head.bias.data
-    logits, features = whole(x, None)
+    logits, features, _ = whole(x, None)
     torch.testing.assert_close(features, torch.cat([x, 2 * x[:, :2]], dim=1))
     torch.testing.assert_close(logits, last(features).flatten())
 
