@@ -182,7 +182,7 @@ def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
 
 
 @_hook("exactly one")
-def build_discriminator(spec: Spec, run: Run | None) -> nn.Module | None:
+def build_discriminator(spec: Spec, run: Run) -> nn.Module | None:
     """Return the discriminator `D(images, labels)`, whose output is a `DiscriminatorOutput`.
 
     The output has logits, (B,) or (B, ...) with several logits for each image, features (B, F), and optionally further

@@ -48,8 +48,8 @@ class DiscriminatorOutput(NamedTuple):
     logits: Tensor
     """Logits (B,), before any sigmoid. A large value means that the image is probably real.
 
-    A discriminator of patches, or of several scales, returns several logits for each image: (B, ...). A loss is the
-    mean over all of them.
+    A patch discriminator, for example, returns several logits for each image: (B, ...). A loss is the mean over all of
+    them.
     """
 
     features: Tensor

@@ -274,7 +274,7 @@ def check_networks(run: TrainingRun) -> None:
         if not is_discriminator_output(output, count):
             message = (
                 f"returns {describe(output)}; it must return a DiscriminatorOutput: logits of shape {(count,)} or "
-                f"{(count,)} with more dimensions, features (B, F), and further outputs by name"
+                f"({count}, ...), features ({count}, F), and further outputs by name"
             )
             raise refusal(run.recipe, "discriminator", message)
 

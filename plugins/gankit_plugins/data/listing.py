@@ -89,7 +89,11 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         if found:
             return _labelled(files, found, total, +counts, path)
         if classes is None:  # StyleGAN's dataset without labels: its folders are parts of one dataset
-            return Listing(total, (), outer, None, +counts, ())
+            message = (
+                f"{LABELS_FILE} has no labels, so the images have no classes; with `classes = true`, folders are "
+                "classes"
+            )
+            return Listing(total, (), outer, None, +counts, (message,))
     if classes and outer and len(folders) == 1:  # the only folder is the only class
         outer = outer[: outer.rstrip("/").rfind("/") + 1]
     names = {name.removeprefix(outer).partition("/")[0] for name in folders if name != outer.rstrip("/")}

@@ -23,7 +23,10 @@ class Hinge(AdversarialLoss):
 
     @staticmethod
     def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] for logits (B, ...) (Miyato 2018, equation 16)."""
+        """Return E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] for logits (B, ...).
+
+        Source: Miyato 2018, equation 16, negated.
+        """
         real, fake = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (real_logits, fake_logits))
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 

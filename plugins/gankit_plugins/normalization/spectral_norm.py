@@ -87,9 +87,9 @@ class Spectral(nn.Module):
 class SpectralNorm(Plugin):
     """Spectral norm: division of each layer's weight by its largest singular value.
 
-    Source: Miyato 2018, equation 8 and algorithm 1. The division limits each layer's Lipschitz constant. It
-    applies to all trained convolutions, linear layers and embeddings of the player's network, even if they have no
-    other normalisation. Layers that tricks add are not normalised. In training, power iterations in each forward pass
+    Source: Miyato 2018, equation 8 and algorithm 1. The division limits each layer's Lipschitz constant. It applies
+    to all trained convolutions, linear layers and embeddings of the player's network, even if they have no other
+    normalisation. Layers that tricks add are not normalised. In training, power iterations in each forward pass
     estimate the singular value. While the weights change, the estimate has a small error. In per-class networks, the
     weight of each class has its own singular value.
 

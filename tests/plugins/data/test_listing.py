@@ -123,7 +123,11 @@ def test_missing_numbers_are_named(tmp_path):
 def test_without_labels_the_folders_of_stylegan_are_no_classes_unless_the_recipe_says_so(tmp_path):
     for path in with_labels(tmp_path, FILES, {"labels": None}):
         with open_files(path) as files:
-            assert list_images(files, None, path).class_names == ()
+            listing = list_images(files, None, path)
+            assert listing.class_names == ()
+            assert listing.messages == (
+                "dataset.json has no labels, so the images have no classes; with `classes = true`, folders are classes",
+            )
             assert list_images(files, True, path).class_names == ("00000", "00001")
 
 
