@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.plugin.base import Plugin as Plugin, Settings as Settings, hookimpl as hookimpl
     from gankit.plugin.comparison import Comparison as Comparison
     from gankit.plugin.dataset import Dataset as Dataset
+    from gankit.plugin.extra_network import ExtraNetwork as ExtraNetwork
     from gankit.plugin.extractor import Extractor as Extractor, Features as Features
     from gankit.plugin.extractor import network_extractor as network_extractor, to_rgb as to_rgb
     from gankit.plugin.protocols import RecipeInfo as RecipeInfo, Run as Run
@@ -43,6 +44,7 @@ _MODULES = {
     "plugin.base": ("Plugin", "Settings", "hookimpl"),
     "plugin.comparison": ("Comparison",),
     "plugin.dataset": ("Dataset",),
+    "plugin.extra_network": ("ExtraNetwork",),
     "plugin.extractor": ("Extractor", "Features", "network_extractor", "to_rgb"),
     "plugin.protocols": ("RecipeInfo", "Run"),
     "plugin.slots": ("Player",),

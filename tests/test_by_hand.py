@@ -18,9 +18,9 @@ def test_the_hand_written_loop_ends_with_the_weights_of_gankit(monkeypatch, reci
     size = 20 if recipe == "igan_vn_mnist" else 16
     settings = [f"train.precision={precision}", f"train.batch_size={size}", "data.resolution=8"]
     run = benchmark_run(recipe, [*settings, *SMALL_NETWORKS[recipe]], idle=2)
-    batch = run.draw()
+    batch = run.draw_real()
     G, D, data, autocast = by_hand.inputs_of(run)
-    monkeypatch.setattr(run, "draw", lambda: batch)
+    monkeypatch.setattr(run, "draw_real", lambda: batch)
     monkeypatch.setattr(data, "next", lambda: batch)
     before = [p.clone() for p in G.parameters()]
     for loop in (iteration_of(run), by_hand.LOOPS[recipe](G, D, data, autocast)):

@@ -234,7 +234,7 @@ def test_trick_runs(louder):
     run.load_data()
     run.start()
     train_iteration(run)
-    images, _ = run.draw()
+    images, _ = run.draw_real()
     changed, _ = run.plugins["tricks.louder"].discriminator_inputs(images, None, "fake")
     assert changed.allclose(images * 1.2)
 

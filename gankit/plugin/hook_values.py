@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from gankit.errors import PluginError
 from gankit.plugin.dataset import Dataset
+from gankit.plugin.extra_network import ExtraNetwork
 from gankit.plugin.extractor import Extractor
 from gankit.plugin.slots import PLAYERS
-from gankit.plugin.step import LossTerm
+from gankit.plugin.step import LossTerm, Step
 
 LONGEST = 80
 """Maximum length of a value in an error message."""
@@ -65,6 +66,10 @@ def _is_numbers_by_name(value: Any) -> bool:
     )
 
 
+def _is_extra_networks(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(extra, ExtraNetwork) for extra in value.values())
+
+
 def _is_terms_by_player(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == set(PLAYERS)
 
@@ -78,6 +83,7 @@ EXPECTED: dict[str, Expected] = {
     "build_generator": MODULE,
     "build_discriminator": MODULE,
     "wrap_network": MODULE,
+    "extra_networks": Expected("a dict of gankit.ExtraNetwork by name", _is_extra_networks),
     "build_optimizer": _instance("a torch.optim.Optimizer", torch.optim.Optimizer),
     "lr_schedule": Expected("a function of the iteration", callable),
     "wrap_loss": Expected("a dict with the terms of each player", _is_terms_by_player),
@@ -85,6 +91,7 @@ EXPECTED: dict[str, Expected] = {
     "step_order": Expected('a list of "generator" and "discriminator"', _is_step_order),
     "sample_latent": _instance("a tensor z", Tensor),
     "sampling_latent": Expected("a tensor z", lambda value: isinstance(value, Tensor), or_none=False),
+    "draw_step": _instance("a gankit.Step", Step),
     "discriminator_inputs": Expected("a tuple (images, labels)", _is_pair_of_images_and_labels, or_none=False),
     "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name),
     "sampling_generator": MODULE,

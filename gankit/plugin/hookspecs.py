@@ -9,6 +9,7 @@ This pseudocode shows where a run calls the hook points:
         network = build_generator(spec, run) or build_discriminator(spec, run)
             normalization(player, layer, features)            # called by the network for its layers
         network = wrap_network(player, network, run, spec)
+    networks |= extra_networks(run)                           # such as an encoder
     for player in generator, discriminator:
         optimizer = build_optimizer(player, parameters, network)
     terms = wrap_loss(loss_terms(player, run), run)           # terms of the `loss` plugin
@@ -20,8 +21,10 @@ This pseudocode shows where a run calls the hook points:
         before_iteration(run)
         for player in step_order(run):                        # default: the D steps, then one G step
             for part in range(train.accumulate):              # gradient accumulation over the parts of a batch
-                z = sample_latent(count, labels, device, generator)
-                step = Step(real, labels, z, fake=G(z, labels))
+                step = draw_step(run, player)                 # default: the next three lines
+                    real, labels = run.draw_real()
+                    z = sample_latent(count, labels, device, generator)
+                    step = Step(run, player, real, labels, z, fake=G(z, labels))
                 before_d_step(run, step) or before_g_step(run, step)
                 # The loss terms use step.real_output and step.fake_output. Each is computed once, by the call
                 #     D(discriminator_inputs(images, labels, source, player, run, step))
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
 
     from gankit.plugin.comparison import Comparison
     from gankit.plugin.dataset import Dataset
+    from gankit.plugin.extra_network import ExtraNetwork
     from gankit.plugin.extractor import Extractor
     from gankit.plugin.protocols import RecipeInfo, Run
     from gankit.plugin.slots import Player
@@ -211,6 +215,21 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec
     """
 
 
+@_hook("merged")
+def extra_networks(run: Run) -> Mapping[str, ExtraNetwork] | None:
+    """Return further networks of the run by name, such as an encoder or a frozen feature network.
+
+    `run.networks` then contains each network under its name, beside `generator` and `discriminator`. Device, precision,
+    optimisers, several ranks and checkpoints are handled as for these two. In the step of a player that does not train
+    the network, its parameters have no gradients.
+
+    Example:
+
+        def extra_networks(self, run):
+            return {"encoder": ExtraNetwork(Encoder(run.spec), trained_by=("generator",))}
+    """
+
+
 @_hook("exactly one")
 def build_optimizer(
     player: Player, parameters: Sequence[nn.Parameter], network: nn.Module
@@ -218,6 +237,7 @@ def build_optimizer(
     """Return the optimiser of one player, for the parameters that it trains.
 
     `network` is the player's network. Use its `named_parameters` for parameter groups with different learning rates.
+    `parameters` also contains those of the `extra_networks` that the player trains.
 
     gankit calls the plugin `optimizer.generator` of the recipe for the generator, and `optimizer.discriminator` for the
     discriminator.
@@ -335,6 +355,21 @@ def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type:
 
         def sampling_latent(self, z):
             return z * self.config.temperature
+    """
+
+
+@_hook("at most one")
+def draw_step(run: Run, player: Player) -> Step | None:
+    """Return the data of a step: real images, z, and the fake images for them. Return None to keep the default.
+
+    Use this hook for another batch size, or for fake images that depend on real images. Gradients are off in a D step.
+
+    Example:
+
+        def draw_step(self, run, player):
+            real, labels = run.draw_real()
+            z = run.networks["encoder"](real)
+            return Step(run, player, real, labels, z, fake=run.generator(z, labels).float())
     """
 
 

@@ -97,9 +97,11 @@ class Run(StepContext, Protocol):
     """Message of the error that ended the run, or None if there was no error."""
 
     dataset: Dataset
-    networks: dict[Player, nn.Module]
+    networks: dict[str, nn.Module]
+    """Networks by name: `generator`, `discriminator`, and those from the hook `extra_networks`."""
+
     parameters: dict[Player, list[nn.Parameter]]
-    """Trainable parameters of each player's network."""
+    """Parameters that each player trains: those of its network, and of extra networks."""
 
     optimizers: dict[Player, torch.optim.Optimizer]
     terms: dict[Player, list[LossTerm]]
@@ -120,6 +122,12 @@ class Run(StepContext, Protocol):
 
     def warn(self, sentence: str) -> None:
         """Show a warning to the user and write it to `log.jsonl`. The run continues."""
+
+    def draw_real(self) -> tuple[Tensor, Tensor | None]:
+        """Return the next batch: real images, (B, C, R, R) in [-1, 1], and labels, (B,) or None, on `device`.
+
+        The steps of the run use the same sequence of batches.
+        """
 
     def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """Draw latent vectors z from the prior, (count, latent_size), on the device of the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +24,13 @@ Source = Literal["real", "fake"]
 
 class RenamedFieldError(PluginError, AttributeError):
     """Error for the former name of a `Step` field. It is an AttributeError, so that `hasattr` returns False."""
+
+
+BATCHED = (
+    *("real", "labels", "z", "fake"),
+    *("real_target", "fake_target", "generator_target", "real_weight", "fake_weight"),
+)
+"""Fields of a step whose tensors have one entry for each image."""
 
 
 class StepContext(Protocol):
@@ -195,6 +203,32 @@ class Step:
         """Return the output of D for images (B, C, R, R). The `discriminator_inputs` hooks are not applied."""
         discriminator = self.run.discriminator if self.discriminator is None else self.discriminator
         return DiscriminatorOutput(*discriminator(images, labels))
+
+    def slice(self, rows: builtins.slice | Tensor) -> Step:
+        """Return a step with a part of the batch: its images, labels and z, with their targets and weights.
+
+        Outputs of D that have been computed are not computed again.
+
+        Args:
+            rows: slice, or index tensor (n,), of the images to keep.
+
+        Raises:
+            PluginError: one input of D has several images, as in PacGAN.
+        """
+        if self.run.spec.pack > 1:
+            raise PluginError("a step cannot be sliced if D takes several images as one input (packing)")
+        values = {name: getattr(self, name) for name in BATCHED}
+        cut: dict[str, Any] = {n: v[rows] for n, v in values.items() if isinstance(v, Tensor) and v.dim()}
+        part = replace(self, **cut)
+        computed = vars(self)
+        for name in {"real_inputs", "fake_inputs"} & computed.keys():
+            images, labels = computed[name]
+            vars(part)[name] = (images[rows], None if labels is None else labels[rows])
+        for name in {"real_output", "fake_output"} & computed.keys():
+            logits, features, extra = computed[name]
+            extra = {key: value[rows] for key, value in extra.items()}
+            vars(part)[name] = DiscriminatorOutput(logits[rows], features[rows], extra)
+        return part
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
         """Return a copy of the step with other outputs of D. `changes` contains new values for fields of the step."""

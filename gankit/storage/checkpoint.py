@@ -18,8 +18,9 @@ from gankit.storage.run_dir import RunDir
 FORMAT = 3
 TensorFile = dict[str, Tensor]
 
-FILES = tuple(f"{part}.safetensors" for part in ("generator", "discriminator", "optimizer", "plugins", "random"))
-"""Names of the safetensors files in every checkpoint."""
+PARTS = ("generator", "discriminator", "optimizer", "plugins", "random")
+FILES = tuple(f"{part}.safetensors" for part in PARTS)
+"""Names of the safetensors files in every checkpoint. Each extra network has another file."""
 
 
 class DamagedError(InputError):

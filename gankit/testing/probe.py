@@ -40,8 +40,8 @@ class Watch:
 
         # Batches of real images, each with its `_version`, which PyTorch increases at every in-place change.
         self._versions: list[tuple[Tensor, int]] = []
-        self._draw, self._after_backward = run.draw, run.after_backward
-        run.draw, run.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]
+        self._draw, self._after_backward = run.draw_real, run.after_backward
+        run.draw_real, run.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]
         for player in PLAYERS:
             run.optimizers[player].register_step_post_hook(self._counter(player))
 
@@ -52,7 +52,7 @@ class Watch:
         return count
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
-        """Return the real images and labels from `TrainingRun.draw`, and record the `_version` of the images."""
+        """Return the real images and labels from `TrainingRun.draw_real`, and record the `_version` of the images."""
         images, labels = self._draw()
         self._versions.append((images, images._version))
         return images, labels
@@ -91,13 +91,13 @@ def reseeded_steps(run: TrainingRun) -> TrainingRun:
 
     Random numbers that a plugin draws in one step then do not change the random numbers in later steps.
     """
-    draw = run.draw
+    draw = run.draw_real
 
     def seeded() -> tuple[Tensor, Tensor | None]:
         seed_all(sum(run.step_counts.values()))
         return draw()
 
-    run.draw = seeded  # type: ignore[method-assign]
+    run.draw_real = seeded  # type: ignore[method-assign]
     return run
 
 

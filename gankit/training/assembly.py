@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from gankit.errors import Problem, RecipeError, recipe_errors
 from gankit.plugin.build import build_network, build_plugins
 from gankit.plugin.dataset import loaded_once
+from gankit.plugin.extra_network import ExtraNetwork
 from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.slots import PLAYERS, Player
@@ -22,6 +24,7 @@ from gankit.runtime.ranks import ALONE, Ranks
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng, seed_all, training_seed
 from gankit.runtime.sync_batch_norm import convert_sync_batch_norm
 from gankit.sampling.grid import some_classes
+from gankit.storage.checkpoint import FILES, PARTS
 from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
 
@@ -156,29 +159,79 @@ def _multiples_near(number: int, unit: int) -> str:
 
 
 def build_networks(run: TrainingRun) -> None:
-    """Build both networks. Set `run.networks`, and set `run.parameters` to their trainable parameters."""
+    """Build all networks. Set `run.networks`, and the parameters that each player trains or freezes."""
     recipe = run.recipe
     run.networks, run.wrapped_by = {}, {}
     for player in PLAYERS:
         seed_all(derived_seed(recipe.seed, player))
         network, run.wrapped_by[player] = build_network(run.hooks, player, run.spec, run, recipe.source)
-        check_state(recipe, player, network)
-        if recipe.train.channels_last:
-            to_channels_last(network)
-        if recipe.train.sync_batch_norm and run.ranks.size > 1:
-            network = convert_sync_batch_norm(network, run.ranks.size)
-        run.networks[player] = network.to(run.device).train()
-    run.parameters = {player: [p for p in run.networks[player].parameters() if p.requires_grad] for player in PLAYERS}
+        run.networks[player] = placed(run, player, network).train()
+    extra = collect_extra_networks(run)
+    run.networks |= {name: one.network for name, one in extra.items()}
+    run.saved_networks = (*PLAYERS, *(name for name, one in extra.items() if one.saved))
+    trained_by: dict[str, tuple[Player, ...]] = {player: (player,) for player in PLAYERS}
+    trained_by |= {name: one.trained_by for name, one in extra.items()}
+    parameters = {name: [p for p in run.networks[name].parameters() if p.requires_grad] for name in trained_by}
+    run.parameters, run.frozen_parameters = {}, {}
+    for player in PLAYERS:
+        run.parameters[player] = [p for n, players in trained_by.items() if player in players for p in parameters[n]]
+        own = {id(p) for p in run.parameters[player]}
+        # D's step needs no freezing of G, because it uses G only to draw images, without gradients.
+        others = [p for n in parameters if n != "generator" for p in parameters[n]]
+        run.frozen_parameters[player] = [p for p in others if id(p) not in own]
 
 
-def check_state(recipe: Recipe, player: Player, network: nn.Module) -> None:
+def collect_extra_networks(run: TrainingRun) -> dict[str, ExtraNetwork]:
+    """Return the networks from all `extra_networks` hooks by name, on the device of the run.
+
+    Raises:
+        RecipeError: two networks have the same name, a name is not allowed, or a trained network is not saved.
+    """
+    collected: dict[str, ExtraNetwork] = {}
+    for implementation in run.hooks.of("extra_networks"):
+        seed_all(derived_seed(run.recipe.seed, implementation.key))
+        with recipe_errors(run.recipe.source, implementation.key):
+            added = implementation.call(run) or {}
+        for name, extra in added.items():
+            if message := extra_network_mistake(name, extra, collected):
+                raise refusal(run.recipe, implementation.key, f"the extra network {name!r} {message}")
+            network = placed(run, implementation.key, extra.network)
+            network = network.train() if extra.trained_by else network.eval().requires_grad_(False)
+            collected[name] = replace(extra, network=network)
+    return collected
+
+
+def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, ExtraNetwork]) -> str | None:
+    """Return what is wrong with an extra network, or None if nothing is wrong. The message follows its name."""
+    if not name.isidentifier() or f"{name}.safetensors" in FILES:
+        return f"needs another name: letters, digits and underscores, and not one of {', '.join(PARTS)}"
+    if name in others:
+        return "exists twice; rename one, or remove one of the two plugins"
+    if unknown := [player for player in extra.trained_by if player not in PLAYERS]:
+        return f"is trained by {unknown[0]!r}; the players are {' and '.join(PLAYERS)}"
+    if extra.trained_by and not extra.saved:
+        return "is trained, so checkpoints must contain it; leave out saved=False"
+    return None
+
+
+def placed(run: TrainingRun, key: str, network: nn.Module) -> nn.Module:
+    """Check the state of a network and return it on the device of the run, in the run's memory format."""
+    check_state(run.recipe, key, network)
+    if run.recipe.train.channels_last:
+        to_channels_last(network)
+    if run.recipe.train.sync_batch_norm and run.ranks.size > 1:
+        network = convert_sync_batch_norm(network, run.ranks.size)
+    return network.to(run.device)
+
+
+def check_state(recipe: Recipe, key: str, network: nn.Module) -> None:
     """Check that the state of a network consists of tensors. Raise RecipeError if a module has another state."""
     for module in network.modules():
         if type(module).get_extra_state is not nn.Module.get_extra_state:
             message = (
                 f"{type(module).__name__} has get_extra_state, and checkpoints contain tensors only; keep the state "
             )
-            raise refusal(recipe, player, message + "in a buffer (register_buffer), or in the plugin's state_dict")
+            raise refusal(recipe, key, message + "in a buffer (register_buffer), or in the plugin's state_dict")
 
 
 def to_channels_last(network: nn.Module) -> None:
@@ -241,6 +294,7 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.input_hooks = hooks.calls("discriminator_inputs")
     run.metrics = {implementation.key: implementation.call for implementation in hooks.of("compute_metrics")}
     run.step_order = hooks.sole("step_order")
+    run.draw_step = hooks.sole("draw_step")
     run.backward = hooks.sole("backward")
     run.draw_samples = hooks.sole("draw_samples")
     sample_latent = hooks.sole("sample_latent")

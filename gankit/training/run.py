@@ -55,11 +55,17 @@ class TrainingRun(Run):
 
     dataset: Dataset
     spec: Spec
-    networks: dict[Player, nn.Module]
+    networks: dict[str, nn.Module]
+    saved_networks: tuple[str, ...]
+    """Names of the networks that checkpoints contain."""
+
     wrapped_by: dict[Player, list[str]]
     """Recipe keys of the plugins whose `wrap_network` changed the structure of a player's network."""
 
     parameters: dict[Player, list[nn.Parameter]]
+    frozen_parameters: dict[Player, list[nn.Parameter]]
+    """Parameters of other networks, which have no gradients in the steps of a player."""
+
     optimizers: dict[Player, torch.optim.Optimizer]
     terms: dict[Player, list[LossTerm]]
     schedules: dict[Player, list[Callable[[int], float]]]
@@ -76,6 +82,7 @@ class TrainingRun(Run):
     on_log: Event
     on_grid: Event
     on_stop: Event
+    draw_step: Callable[[Run, Player], Step | None] | None
     step_order: Callable[[Run], StepOrder | None] | None
     backward: Callable[[Run, Step, Player, Sequence[LossTerm]], dict[str, Tensor] | None] | None
     sample_latent: Callable[[int, Tensor | None, torch.device, torch.Generator | None], Tensor]
@@ -155,8 +162,7 @@ class TrainingRun(Run):
         with fork_rng(self.device, derived_seed(self.recipe.seed, "start")):
             self.hooks.event("on_start")(self)
 
-    def draw(self) -> tuple[Tensor, Tensor | None]:
-        """Return the next batch: real images, (B, C, R, R) in [-1, 1], and labels, (B,) or None, on `device`."""
+    def draw_real(self) -> tuple[Tensor, Tensor | None]:
         assert self.batches is not None, "load_data comes first"
         images, labels = self.batches.next()
         return self._to_device(images, labels)

@@ -50,7 +50,8 @@ def load_checkpoint(run: TrainingRun, place: Path) -> None:
         InputError: a file is missing, truncated or altered, or the checkpoint belongs to another recipe.
     """
     state = verify(place)
-    tensors = {name: read_tensors(place / name)[0] for name in FILES}
+    names = dict.fromkeys([*FILES, *network_files(run).values()])
+    tensors = {name: read_tensors(place / name)[0] for name in names}
     try:
         restore(run, tensors, state)
         restore_rank_state(run, place, state.get("ranks", 1))
@@ -77,8 +78,7 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
     plugin_tensors, plugin_values = _split(_plugin_states(run.plugins))
     random_state = RandomState.capture(run.device)
     files = {
-        "generator.safetensors": dict(run.generator.state_dict()),
-        "discriminator.safetensors": dict(run.discriminator.state_dict()),
+        **{file: dict(run.networks[name].state_dict()) for name, file in network_files(run).items()},
         "optimizer.safetensors": optimizer_tensors,
         "plugins.safetensors": plugin_tensors,
         "random.safetensors": random_state.torch_states,
@@ -99,14 +99,19 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
     return files, state
 
 
+def network_files(run: TrainingRun) -> dict[str, str]:
+    """Return the name of the checkpoint file of each saved network, by the name of the network."""
+    return {name: f"{name}.safetensors" for name in run.saved_networks}
+
+
 def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[str, Any]) -> None:
     """Restore the state of a run from `tensors` and `state`, which `capture` returned.
 
     Call `restore_rank_state` afterwards, for the state that differs between ranks.
     """
     assert run.batches is not None
-    run.generator.load_state_dict(tensors["generator.safetensors"])
-    run.discriminator.load_state_dict(tensors["discriminator.safetensors"])
+    for name, file in network_files(run).items():
+        run.networks[name].load_state_dict(tensors[file])
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
     # The file also contains the first rank's own plugin state. Restore it only on the first rank, and only if the

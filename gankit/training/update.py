@@ -36,7 +36,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     terms = due_terms(run.terms[player], run.step_counts[player], parts)
     values: dict[str, Tensor] = {}
     # The G step does not update D. Without gradients for D's weights, D's backward pass takes a third less time.
-    frozen = [w for w in run.parameters["discriminator"] if w.requires_grad] if player == "generator" else []
+    frozen = [w for w in run.frozen_parameters[player] if w.requires_grad]
     for weight in frozen:
         weight.requires_grad_(False)
     try:
@@ -72,9 +72,12 @@ def due_terms(terms: list[LossTerm], count: int, parts: int) -> list[LossTerm]:
 
 def draw_step(run: TrainingRun, player: Player) -> Step:
     """Return a step with new real images, z and fake images. The fake images have gradients only in the G step."""
-    real, labels = run.draw()
-    z = run.draw_latent(len(real), labels)
     with torch.set_grad_enabled(player == "generator"):
+        own_step = run.draw_step(run, player) if run.draw_step is not None else None
+        if own_step is not None:
+            return own_step
+        real, labels = run.draw_real()
+        z = run.draw_latent(len(real), labels)
         fake = run.generator(z, labels).float()
     return Step(run, player, real, labels, z, fake)
 
@@ -130,7 +133,7 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
 
 
 def network_statistics(run: TrainingRun) -> list[Tensor]:
-    """Return the floating-point buffers of both networks, such as the running statistics of batch norm."""
+    """Return the floating-point buffers of all networks, such as the running statistics of batch norm."""
     return [
         state
         for network in run.networks.values()

@@ -6,7 +6,7 @@ The file never changes. Every later gankit must run it.
 import torch
 from pydantic import Field
 
-from gankit import Extractor, Features, LossTerm, Plugin, Settings, hookimpl
+from gankit import Extractor, ExtraNetwork, Features, LossTerm, Plugin, Settings, hookimpl
 
 
 class Everything(Plugin):
@@ -53,6 +53,11 @@ class Everything(Plugin):
     def wrap_network(self, player, network, run):
         self.called.add("wrap_network")
         return network
+
+    @hookimpl
+    def extra_networks(self, run):
+        self.called.add("extra_networks")
+        return {"everything": ExtraNetwork(torch.nn.Linear(2, 2), trained_by=("generator",))}
 
     @hookimpl
     def build_optimizer(self, player, parameters):
@@ -120,6 +125,10 @@ class Everything(Plugin):
     @hookimpl
     def after_g_step(self, run, step):
         self.called.add("after_g_step")
+
+    @hookimpl
+    def draw_step(self, run, player):
+        self.called.add("draw_step")
 
     @hookimpl
     def before_iteration(self, run):

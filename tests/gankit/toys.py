@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from gankit import Dataset, DiscriminatorOutput, LossTerm, Plugin, Settings, hookimpl
+from gankit import Dataset, DiscriminatorOutput, ExtraNetwork, LossTerm, Plugin, Settings, Step, hookimpl
 
 
 class PatchNet(nn.Module):
@@ -56,6 +56,55 @@ class Shade(Plugin):
             return -step.fake_output.extra["shade"].float().mean()
 
         yield LossTerm("shade", of_real if player == "discriminator" else of_fake, weight=0.5)
+
+
+class Encode(Plugin):
+    """Encoder that both players train, a second one that only G trains, and a frozen network of features.
+
+    Source: none.
+    """
+
+    name = "encode"
+
+    @hookimpl
+    def extra_networks(self, run):
+        size = run.spec.channels * run.spec.resolution**2
+        networks = [nn.Sequential(nn.Flatten(), nn.Linear(size, n)) for n in (run.spec.latent_size, 2, 3)]
+        return {
+            "encoder": ExtraNetwork(networks[0], trained_by=("generator", "discriminator")),
+            "critic": ExtraNetwork(networks[1], trained_by=("generator",)),
+            "teacher": ExtraNetwork(networks[2], saved=False),
+        }
+
+    @hookimpl
+    def loss_terms(self, player, run):
+        encoder, critic, teacher = (run.networks[name] for name in ("encoder", "critic", "teacher"))
+
+        def of_generator(step):
+            code = F.mse_loss(encoder(step.fake).float(), step.z)
+            return code + F.mse_loss(teacher(step.fake), teacher(step.real)).float() + critic(step.fake).float().mean()
+
+        def of_discriminator(step):
+            return encoder(step.real).float().square().mean() + critic(step.real).float().mean()
+
+        yield LossTerm("code", of_generator if player == "generator" else of_discriminator)
+
+
+class HalfSteps(Plugin):
+    """Steps of G with half of a batch.
+
+    Source: none.
+    """
+
+    name = "half_steps"
+
+    @hookimpl
+    def draw_step(self, run, player):
+        if player == "discriminator":
+            return None
+        real, labels = run.draw_real()
+        z = run.draw_latent(len(real), labels)
+        return Step(run, player, real, labels, z, run.generator(z, labels).float()).slice(slice(len(real) // 2))
 
 
 class Blobs(Plugin):

@@ -70,7 +70,7 @@ def test_triples(part):
 
 def test_inexact_resume_is_detected(monkeypatch):
     real = together.restore
-    monkeypatch.setattr(together, "restore", lambda run, *rest: (real(run, *rest), run.draw()))
+    monkeypatch.setattr(together, "restore", lambda run, *rest: (real(run, *rest), run.draw_real()))
     with pytest.raises(AssertionError):
         together.train()
 

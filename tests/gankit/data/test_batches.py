@@ -147,7 +147,7 @@ def test_a_class_without_images_is_refused():
 
 def test_a_class_with_one_image_is_in_every_batch(toy_run):
     run = toy_run(data={"count": 3}, train={"class_balanced": True, "batch_size": 6})
-    (first, labels), (second, _) = run.draw(), run.draw()
+    (first, labels), (second, _) = run.draw_real(), run.draw_real()
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert torch.equal(first[1], first[3])
     assert torch.equal(first[1], second[5])

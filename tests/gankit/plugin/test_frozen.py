@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "de6066731cc12b8f1f711b496d5bf156c2ff5d90ad80299bb4524689f4010acc"
+SHA256 = "3030c1113701681290d9b9746f156d37944d36c6cf1b1dea5b073792c168e789"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gankit import Dataset, Extractor, Features, LossTerm, Plugin, Settings, hookimpl
+from gankit import Dataset, Extractor, ExtraNetwork, Features, LossTerm, Plugin, Settings, Step, hookimpl
 from gankit.errors import PluginError
 from gankit.plugin import hookspecs
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
@@ -143,6 +143,11 @@ VALUES = {
     "build_generator": ([nn.Identity(), None], [lambda z, labels: z], "an nn.Module"),
     "build_discriminator": ([nn.Identity(), None], [nn.Identity], "an nn.Module"),
     "wrap_network": ([nn.Identity(), None], [nn.Identity], "an nn.Module"),
+    "extra_networks": (
+        [{"encoder": ExtraNetwork(nn.Identity())}, {}, None],
+        [ExtraNetwork(nn.Identity()), {"encoder": nn.Identity()}],
+        "a dict of gankit.ExtraNetwork by name",
+    ),
     "build_optimizer": (
         [torch.optim.SGD([nn.Parameter(IMAGES)], 0.1), None],
         [torch.optim.SGD],
@@ -162,6 +167,7 @@ VALUES = {
     ),
     "sample_latent": ([IMAGES, None], [[0.0]], "a tensor z"),
     "sampling_latent": ([IMAGES], [None, [0.0]], "a tensor z"),
+    "draw_step": ([Step(None, "generator", IMAGES, None, IMAGES, IMAGES), None], [(IMAGES, None)], "a gankit.Step"),
     "discriminator_inputs": (
         [(IMAGES, None), (IMAGES, torch.zeros(2))],
         [None, IMAGES, (IMAGES,), (IMAGES, None, None), (None, None)],
@@ -375,7 +381,8 @@ def test_every_hook_point_is_called_in_order(recorded):
     assert loop[-1] == "on_stop"
     one = loop[loop.index("step_order") : loop.index("after_iteration")]
     # `discriminator_inputs` follows `backward`, because a loss term is the first to use the output of D.
-    d_step = ["sample_latent", "before_d_step", "backward", "discriminator_inputs", "after_backward", "after_d_step"]
+    d_step = ["draw_step", "sample_latent", "before_d_step", "backward", "discriminator_inputs"]
+    d_step += ["after_backward", "after_d_step"]
     assert list(dict.fromkeys(one)) == ["step_order", *d_step, "before_g_step", "after_g_step"]
     assert one.count("before_d_step") == 2
     assert one.count("before_g_step") == 1

@@ -120,7 +120,8 @@ def recipes() -> dict[str, Recipe]:
             settings = OTHERS.get(entry.name, {})
             recipes[entry.name] = tiny_recipe({entry.load(): settings}, plain)
     patches = {"discriminator": {"use": f"{TOYS}:Patches"}, "tricks": {"shade": {"use": f"{TOYS}:Shade"}}}
-    return recipes | {"patches": tiny_recipe({}, plain | patches)}
+    encode = {"tricks": {"encode": {"use": f"{TOYS}:Encode"}}}
+    return recipes | {"patches": tiny_recipe({}, plain | patches), "encode": tiny_recipe({}, plain | encode)}
 
 
 @contextmanager
@@ -159,9 +160,9 @@ def trained(recipe: Recipe, ranks: Ranks, iterations: int = ITERATIONS) -> tuple
 
     def record(run: TrainingRun, step: Any, player: Any) -> None:
         step_name = f"{player} {run.step_counts[player]}"
-        names = [name for name, p in run.networks[player].named_parameters() if p.requires_grad]
-        for name, p in zip(names, run.parameters[player], strict=True):
-            results[f"{step_name} gradient {name}"] = torch.zeros(()) if p.grad is None else p.grad.clone()
+        names = {id(p): f"{part} {n}" for part, network in run.networks.items() for n, p in network.named_parameters()}
+        for p in run.parameters[player]:
+            results[f"{step_name} gradient {names[id(p)]}"] = torch.zeros(()) if p.grad is None else p.grad.clone()
         after_backward(run, step, player)
 
     after_backward, run.after_backward = run.after_backward, record

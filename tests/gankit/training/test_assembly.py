@@ -115,7 +115,7 @@ def test_a_step_with_another_discriminator(toy_run):
 def test_reference_images_are_constant_and_do_not_change_the_order(toy_run, balanced):
     runs = [toy_run(train={"class_balanced": balanced}) for _ in range(2)]
     early, labels = runs[0].draw_reference(6)
-    first = [run.draw()[0] for run in runs]
+    first = [run.draw_real()[0] for run in runs]
     assert torch.equal(*first)
     late, _ = runs[1].draw_reference(6)
     assert torch.equal(early, late)
@@ -155,7 +155,7 @@ class Points(Plugin):
 
 def test_points_are_used_unchanged_and_drawn_by_their_plugin(shelf, train_toy, toy_run):
     shelf.add(Points)
-    batch = toy_run(data={"use": "Points"}).draw()[0].flatten()
+    batch = toy_run(data={"use": "Points"}).draw_real()[0].flatten()
     assert set(batch.tolist()) <= set(torch.linspace(-1, 1, 32).tolist())
     run = train_toy(data={"use": "Points"})
     with Image.open(run.path / "samples" / "000006.png") as grid:

@@ -11,6 +11,7 @@ from gankit_plugins.loss.hinge import Hinge
 from gankit_plugins.loss.least_squares import LeastSquares
 from gankit_plugins.loss.minimax import Minimax
 from gankit_plugins.loss.non_saturating import NonSaturating
+from gankit_plugins.loss.softmax import discriminator_loss, generator_loss, log_partition
 from gankit_plugins.loss.wasserstein import Wasserstein
 
 LOGITS = st.lists(st.floats(-8, 8), min_size=1, max_size=5)
@@ -55,6 +56,40 @@ def test_least_squares_are_equation_2_of_mao(a, b, c):
     assert LeastSquares.discriminator_loss(double(real), double(fake), b, a).item() == pytest.approx(of_d)
     assert LeastSquares.discriminator_loss(double(real), double(fake), double([b] * 3), a).item() == pytest.approx(of_d)
     assert LeastSquares.generator_loss(double(fake), c).item() == pytest.approx(sum((x - c) ** 2 for x in fake) / 6)
+
+
+@given(real=LOGITS, fake=LOGITS)
+def test_softmax_is_the_cross_entropy_between_shares_of_a_batch(real, fake):
+    """Lin 2017, section 3: the probability of an image is exp(D(x)) / Z."""
+    shares = [math.exp(x) for x in (*real, *fake)]
+    probability = [share / sum(shares) for share in shares]
+    log_z = log_partition(double(real), double(fake))
+    of_d = -mean(math.log(p) for p in probability[: len(real)])
+    assert discriminator_loss(double(real), log_z).item() == pytest.approx(of_d, abs=1e-9)
+    if len(real) == len(fake):
+        of_g = -mean(map(math.log, probability))
+        assert generator_loss(double(real), double(fake), log_z).item() == pytest.approx(of_g, abs=1e-9)
+
+
+def test_softmax_with_large_logits_and_with_two_halves_of_a_batch():
+    real, fake = torch.tensor([300.0, 200.0]), torch.tensor([250.0, -300.0])
+    whole = log_partition(real, fake)
+    assert whole.item() == pytest.approx(300.0)
+    own = [torch.cat([r, f]).logsumexp(0) for r, f in zip(real, fake, strict=True) for r, f in [(r[None], f[None])]]
+    shift = sum(own) / 2
+
+    of_both_ranks = iter([own, [(x - shift).exp() for x in own]])
+
+    def mean_of_ranks(value):
+        return sum(next(of_both_ranks)) / 2
+
+    assert log_partition(real[:1], fake[:1], mean_of_ranks, 2).item() == pytest.approx(whole.item())
+
+
+def test_g_has_no_softmax_gradient_if_all_images_have_equal_shares():
+    fake = torch.zeros(3, requires_grad=True)
+    generator_loss(torch.zeros(3), fake, log_partition(torch.zeros(3), fake)).backward()
+    torch.testing.assert_close(fake.grad, torch.zeros(3))
 
 
 def test_gradient_of_g_vanishes_only_with_the_minimax_loss():

@@ -1,0 +1,27 @@
+"""Networks of plugins that a run has beside the generator and the discriminator, such as an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gankit.plugin.slots import Player
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class ExtraNetwork:
+    """Network of a plugin. The run moves it to the device, trains it, and saves it in checkpoints."""
+
+    network: nn.Module
+
+    trained_by: tuple[Player, ...] = ()
+    """Players whose optimisers update the network: none, one or both.
+
+    A network without players is frozen: it is in evaluation mode, and its parameters have no gradients.
+    """
+
+    saved: bool = True
+    """True if checkpoints contain the network. A network that is trained must be saved."""

@@ -1,0 +1,133 @@
+"""Structured prior of InfoGAN, and the information that images keep about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import ExtraNetwork, LossTerm, Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
+
+
+def categorical_loss(logits: Tensor, code: Tensor) -> Tensor:
+    """Return -E[ln Q(c|x)] for a categorical code, as a scalar in nats (Chen 2016, equation 4).
+
+    Args:
+        logits: unnormalised log-probabilities of the K categories, (B, K).
+        code: the code c as one-hot vectors, (B, K).
+    """
+    return -(code * F.log_softmax(logits, 1)).sum(1).mean()
+
+
+def continuous_loss(mean: Tensor, log_deviation: Tensor, code: Tensor) -> Tensor:
+    """Return -E[ln Q(c|x)] for continuous codes and normal distributions Q, as a scalar in nats.
+
+    All arguments have the shape (B, n). `log_deviation` is the logarithm of the standard deviation. The n codes are
+    independent, so their logarithms are added. Source: Chen 2016, equation 4.
+    """
+    squares = ((code - mean) * (-log_deviation).exp()).square()
+    return (squares / 2 + log_deviation + math.log(2 * math.pi) / 2).sum(1).mean()
+
+
+class CodeReader(nn.Module):
+    """Network Q: reads the codes of an image from D's features. Output: (B, output_size)."""
+
+    def __init__(self, features: int, units: int, output_size: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(features, units)
+        self.output = nn.Linear(units, output_size)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.output(F.leaky_relu(self.hidden(features), 0.1))
+
+
+class InfoGan(Plugin):
+    """Prior with codes that the images must reveal: a network Q reads them from D's features (InfoGAN).
+
+    Source: Chen 2016, equations 4 and 6. z consists of noise from N(0, 1), of one-hot vectors of categorical codes, and
+    of continuous codes that are uniform on [-1, 1]. Both players minimise lambda times -E[ln Q(c|x)] on generated
+    images, which maximises a lower bound on the information about the codes. Q shares D's layers up to its features.
+
+    When to use: to find classes and factors of variation in images without labels.
+    When not: with labels: a conditional generator is more exact. With `packing` or `experience_replay`, whose images
+    do not belong to the z of the step.
+    """
+
+    name = "infogan"
+    kind = "latent"
+
+    class Config(Settings):
+        noise: int = Field(62, ge=0, description="number of dimensions without a code")
+        categorical: tuple[int, ...] = Field((10,), description="number of categories of each categorical code")
+        continuous: int = Field(2, ge=0, description="number of continuous codes")
+        weight: float = Field(1.0, gt=0, description="lambda of the categorical codes")
+        continuous_weight: float = Field(0.1, gt=0, description="lambda of the continuous codes")
+        units: int = Field(128, ge=1, description="hidden units of Q")
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        for name in ("packing", "experience_replay"):
+            if recipe.uses(name):
+                raise ValueError(f"D's images under {name} do not belong to the z of the step; remove one of the two")
+        if not (self.config.categorical or self.config.continuous):
+            raise ValueError("there is no code; set categorical or continuous, or use the prior 'normal'")
+        return ()
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.latent_size = self.config.noise + sum(self.config.categorical) + self.config.continuous
+
+    @hookimpl
+    def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        parts = [torch.randn(count, self.config.noise, device=device, generator=generator)]
+        for size in self.config.categorical:
+            chosen = torch.randint(size, (count, 1), device=device, generator=generator)
+            parts.append(torch.zeros(count, size, device=device).scatter_(1, chosen, 1.0))
+        uniform = torch.rand(count, self.config.continuous, device=device, generator=generator)
+        return torch.cat([*parts, uniform * 2 - 1], 1)
+
+    @hookimpl
+    def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
+        outputs = sum(self.config.categorical) + 2 * self.config.continuous
+        reader = CodeReader(number_of_features(run), self.config.units, outputs)
+        return {"code_reader": ExtraNetwork(reader, trained_by=("generator", "discriminator"))}
+
+    @hookimpl
+    def loss_terms(self, run: Run) -> Iterable[LossTerm]:
+        if self.config.categorical:
+            yield LossTerm("code", lambda step: self._categorical(run, step), self.config.weight)
+        if self.config.continuous:
+            yield LossTerm("continuous_code", lambda step: self._continuous(run, step), self.config.continuous_weight)
+
+    def _categorical(self, run: Run, step: Step) -> Tensor:
+        sizes = self.config.categorical
+        codes = step.z[:, self.config.noise :].split((*sizes, self.config.continuous), 1)
+        read = self.read(run, step.fake_output.features).split((*sizes, 2 * self.config.continuous), 1)
+        return torch.stack([categorical_loss(read[i], codes[i]) for i in range(len(sizes))]).sum()
+
+    def _continuous(self, run: Run, step: Step) -> Tensor:
+        count = self.config.continuous
+        mean, log_deviation = self.read(run, step.fake_output.features)[:, -2 * count :].chunk(2, 1)
+        return continuous_loss(mean, log_deviation, step.z[:, -count:])
+
+    def read(self, run: Run, features: Tensor) -> Tensor:
+        """Return Q's output for D's features (B, F): logits of the categories, then means and log deviations."""
+        return run.networks["code_reader"](features).float()
+
+
+def number_of_features(run: Run) -> int:
+    """Return the number of features F in the output of the run's discriminator."""
+    spec, network = run.spec, run.discriminator
+    images = torch.zeros(2, spec.channels, spec.resolution, spec.resolution, device=run.device)
+    labels = torch.zeros(2, dtype=torch.int64, device=run.device) if spec.classes else None
+    was_training = network.training
+    with torch.no_grad():
+        features = network.eval()(images, labels)[1]
+    network.train(was_training)
+    return features.shape[1]

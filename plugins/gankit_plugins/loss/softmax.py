@@ -1,0 +1,72 @@
+"""Loss of the softmax GAN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from gankit import LossTerm, Player, Plugin, Step, hookimpl
+
+
+def log_partition(
+    real_logits: Tensor, fake_logits: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ranks: int = 1
+) -> Tensor:
+    """Return ln Z, where Z is the sum of exp(D(x)) over all real and generated images x of the batch, as a scalar.
+
+    Args:
+        real_logits: (B, ...).
+        fake_logits: (B, ...).
+        mean: function that averages a tensor over the ranks that share the batch.
+        ranks: number of these ranks.
+    """
+    own = torch.cat([real_logits.flatten(), fake_logits.flatten()]).logsumexp(0)
+    # Shift by the mean over the ranks, because the exponential of a large logit is infinite.
+    shift = mean(own.detach())
+    return shift + (ranks * mean((own - shift).exp())).log()
+
+
+def discriminator_loss(real_logits: Tensor, log_z: Tensor) -> Tensor:
+    """Return -E[D(x)] + ln Z for real images x (Lin 2017, section 3)."""
+    return log_z - real_logits.mean()
+
+
+def generator_loss(real_logits: Tensor, fake_logits: Tensor, log_z: Tensor) -> Tensor:
+    """Return -1/2 E[D(x)] - 1/2 E[D(G(z))] + ln Z (Lin 2017, section 3)."""
+    return log_z - (real_logits.mean() + fake_logits.mean()) / 2
+
+
+class Softmax(Plugin):
+    """Cross entropy of a softmax over all images of a batch, real and generated (softmax GAN).
+
+    Source: Lin 2017, section 3, with D(x) = -mu(x): D distributes the probability 1 over the images of the batch. D's
+    target has equal shares for the real images, and nothing for the generated ones. G's target has equal shares for
+    all images. G's gradient vanishes where this is reached, and not where D is certain.
+
+    When to use: as an alternative to `non_saturating` that compares each image with the whole batch.
+    When not: with label smoothing, which has no effect on this loss, or with very small batches.
+    """
+
+    name = "softmax"
+    kind = "loss"
+
+    @hookimpl
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        return [LossTerm("adversarial", _discriminator if player == "discriminator" else _generator)]
+
+
+def _wide_logits(step: Step) -> tuple[Tensor, Tensor, Tensor]:
+    """Return D's logits of real and of fake images in float32 or a wider type, and ln Z."""
+    logits = (step.real_output.logits, step.fake_output.logits)
+    real, fake = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in logits)
+    return real, fake, log_partition(real, fake, step.run.ranks.mean, step.run.ranks.size)
+
+
+def _discriminator(step: Step) -> Tensor:
+    real, _, log_z = _wide_logits(step)
+    return discriminator_loss(real, log_z)
+
+
+def _generator(step: Step) -> Tensor:
+    return generator_loss(*_wide_logits(step))

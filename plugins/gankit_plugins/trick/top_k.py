@@ -1,0 +1,70 @@
+"""Top-k training: G learns only from the generated images that D finds most real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pydantic import Field
+
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
+
+REPLACING = ("relativistic", "relativistic_average", "feature_matching")
+"""Tricks that replace G's loss terms, and with them the choice of images, if they come after this trick."""
+
+
+def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
+    """Return the share of the batch that is kept: max(final, decay^n), where n is iteration // every."""
+    return max(final, decay ** (iteration // every))
+
+
+def top_k(step: Step, share: float) -> Step:
+    """Return the part of a step with the images to which D gives the largest logits, at least one.
+
+    If D has several logits for an image, their mean counts.
+    """
+    logits = step.fake_output.logits.detach().reshape(step.num_inputs, -1).mean(1)
+    k = max(1, int(share * len(logits)))
+    return step if k == len(logits) else step.slice(logits.topk(k).indices)
+
+
+class TopK(Plugin):
+    """Loss of G on only those generated images of a batch that have the largest logits.
+
+    Source: Sinha 2020 (Top-k Training of GANs), section 3.1. The gradients of the worst images can point away from the
+    data. The number of images k starts at the whole batch. After every `every` iterations, it is multiplied by `decay`,
+    until it reaches the share `final` of the batch. The paper reduces it once per epoch. D is trained with all images.
+
+    When to use: late in the training, to improve the images of a GAN that works.
+    When not: if modes are missing: the images of a new mode are often those with the smallest logits.
+    """
+
+    name = "top_k"
+
+    class Config(Settings):
+        final: float = Field(0.5, gt=0, le=1, description="nu, smallest share of the batch that is kept")
+        decay: float = Field(0.99, gt=0, le=1, description="gamma, factor of each reduction")
+        every: int = Field(100, ge=1, description="iterations between two reductions; paper: one epoch")
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.uses("packing"):
+            raise ValueError("packing judges several images together, so single images cannot be chosen; remove one")
+        names = [component.plugin_class.name for component in recipe.components.values()]
+        for name in names[names.index(self.name) :]:
+            if name in REPLACING:
+                raise ValueError(f"{name} comes after top_k and replaces G's loss; put top_k after it")
+        return ()
+
+    @hookimpl
+    def wrap_loss(self, terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]]:
+        def of_the_best(term: LossTerm) -> LossTerm:
+            return replace(term, function=lambda step: term.function(top_k(step, self.share(run))))
+
+        return terms | {"generator": [of_the_best(term) for term in terms["generator"]]}
+
+    def share(self, run: Run) -> float:
+        """Return the share of the batch that is kept at the run's current iteration."""
+        return kept_share(run.iteration, self.config.decay, self.config.every, self.config.final)
