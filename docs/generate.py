@@ -248,6 +248,7 @@ PLUGIN_NAMES = [
     "Dataset",
     "Comparison",
     "plugin.comparison.Samples",
+    "ExtraNetwork",
     "Extractor",
     "Features",
     "network_extractor",

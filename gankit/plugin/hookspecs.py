@@ -368,7 +368,8 @@ def draw_step(run: Run, player: Player) -> Step | None:
 
         def draw_step(self, run, player):
             real, labels = run.draw_real()
-            z = run.networks["encoder"](real)
+            encoder = run.networks["encoder"]
+            z = encoder(real)
             return Step(run, player, real, labels, z, fake=run.generator(z, labels).float())
     """
 

@@ -6,7 +6,7 @@ import torch
 from gankit.errors import RecipeError
 from gankit.testing import tiny_run
 from gankit.training.update import draw_step
-from gankit_plugins.penalty.consistency_regularization import ConsistencyRegularization, consistency
+from gankit_plugins.augmentation.consistency_regularization import ConsistencyRegularization, consistency
 
 SMALL = {"shift": 1}
 
@@ -40,7 +40,7 @@ def test_each_copy_is_one_of_the_shifts_and_flips_of_its_image():
 
 def test_a_discriminator_of_the_mean_pixel_has_no_penalty_for_flips_alone(monkeypatch):
     plugin = ConsistencyRegularization(ConsistencyRegularization.Config(shift=1, flip=1))
-    monkeypatch.setattr("gankit_plugins.penalty.consistency_regularization.crop", lambda images, *rest: images)
+    monkeypatch.setattr("gankit_plugins.augmentation.consistency_regularization.crop", lambda images, *rest: images)
     images = torch.rand(4, 1, 5, 5)
     torch.testing.assert_close(plugin.augmented(images).mean((1, 2, 3)), images.mean((1, 2, 3)))
     assert torch.equal(plugin.augmented(images), images.flip(3))

@@ -37,7 +37,7 @@ class ConsistencyRegularization(ImageAugmentation):
     """
 
     name = "consistency_regularization"
-    kind = "penalty"
+    kind = "augmentation"
 
     class Config(Settings):
         weight: float = Field(10.0, ge=0, description="weight of the penalty for real images in D's loss")
