@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtraNetwork:
-    """Network of a plugin. The run moves it to the device, trains it, and saves it in checkpoints."""
+    """Network of a plugin. The run moves it to the device, trains it, and saves it in checkpoints.
+
+    It may use the outputs of other networks, such as D's features, but must not contain their layers.
+    """
 
     network: nn.Module
 

@@ -185,7 +185,8 @@ def collect_extra_networks(run: TrainingRun) -> dict[str, ExtraNetwork]:
     """Return the networks from all `extra_networks` hooks by name, on the device of the run.
 
     Raises:
-        RecipeError: two networks have the same name, a name is not allowed, or a trained network is not saved.
+        RecipeError: a name is used twice or not allowed, a trained network is not saved, or two networks share
+            parameters.
     """
     collected: dict[str, ExtraNetwork] = {}
     for implementation in run.hooks.of("extra_networks"):
@@ -193,7 +194,8 @@ def collect_extra_networks(run: TrainingRun) -> dict[str, ExtraNetwork]:
         with recipe_errors(run.recipe.source, implementation.key):
             added = implementation.call(run) or {}
         for name, extra in added.items():
-            if message := extra_network_mistake(name, extra, collected):
+            others = run.networks | {other: one.network for other, one in collected.items()}
+            if message := extra_network_mistake(name, extra, others):
                 raise refusal(run.recipe, implementation.key, f"the extra network {name!r} {message}")
             network = placed(run, implementation.key, extra.network)
             network = network.train() if extra.trained_by else network.eval().requires_grad_(False)
@@ -201,8 +203,11 @@ def collect_extra_networks(run: TrainingRun) -> dict[str, ExtraNetwork]:
     return collected
 
 
-def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, ExtraNetwork]) -> str | None:
-    """Return what is wrong with an extra network, or None if nothing is wrong. The message follows its name."""
+def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, nn.Module]) -> str | None:
+    """Return what is wrong with an extra network, or None if nothing is wrong. The message follows its name.
+
+    `others` contains the run's other networks by name.
+    """
     if not name.isidentifier() or f"{name}.safetensors" in FILES:
         return f"needs another name: letters, digits and underscores, and not one of {', '.join(PARTS)}"
     if name in others:
@@ -211,6 +216,10 @@ def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, E
         return f"is trained by {unknown[0]!r}; the players are {' and '.join(PLAYERS)}"
     if extra.trained_by and not extra.saved:
         return "is trained, so checkpoints must contain it; leave out saved=False"
+    own = {id(p) for p in extra.network.parameters()}
+    for other, network in others.items():
+        if any(id(p) in own for p in network.parameters()):
+            return f"has parameters of the network {other!r}; let it take an output of {other!r} as its input"
     return None
 
 

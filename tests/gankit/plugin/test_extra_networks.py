@@ -107,6 +107,18 @@ def test_an_extra_network_that_cannot_work_is_refused(name, options, message):
     assert "tricks.wrong" in str(error.value)
 
 
+def test_a_network_with_layers_of_the_discriminator_is_refused():
+    class Shared(Plugin):
+        name = "shared"
+
+        @hookimpl
+        def extra_networks(self, run):
+            return {"reader": ExtraNetwork(nn.Sequential(run.discriminator, nn.Linear(2, 2)))}
+
+    with pytest.raises(RecipeError, match="'reader' has parameters of the network 'discriminator'; let it take an out"):
+        tiny_run({Shared: {}})
+
+
 def test_two_networks_with_one_name_are_refused(toys):
     class Second(Plugin):
         name = "second"
