@@ -2,7 +2,7 @@
 
     GANKIT_DATA=... python benchmarks/infogan_codes.py [RECIPE] [KEY=VALUE ...] [--seeds 0 1 2] [--picture FILE]
 
-Trains the recipe in this process for each seed. Then Q reads the code from D's features of 10,000 MNIST test images.
+Trains the recipe in this process for each seed. Then Q predicts the code from D's features of 10,000 MNIST test images.
 Each category stands for one digit, in the assignment with the most matches. The clustering accuracy is the proportion
 of images whose category stands for their digit. No label is used in training.
 """
@@ -47,12 +47,12 @@ def clustering_accuracy(session: Session, images: Tensor, labels: Tensor) -> flo
     """Return the proportion of images (N, C, R, R) uint8 whose category stands for their label (N,)."""
     run = session.run
     counts = torch.zeros(10, 10, dtype=torch.int64)
-    networks = (run.discriminator, run.networks["code_reader"])
+    networks = (run.discriminator, run.networks["code_predictor"])
     for network in networks:
         network.eval()
     for chunk, digits in zip(images.split(500), labels.split(500), strict=True):
         features = run.discriminator(to_float(chunk).to(run.device), None)[1]
-        categories = run.networks["code_reader"](features)[:, :10].argmax(1).cpu()
+        categories = run.networks["code_predictor"](features)[:, :10].argmax(1).cpu()
         counts += torch.bincount(categories * 10 + digits, minlength=100).view(10, 10)
     for network in networks:
         network.train()
@@ -63,10 +63,11 @@ def clustering_accuracy(session: Session, images: Tensor, labels: Tensor) -> flo
 def varied_codes(session: Session) -> Image.Image:
     """Return a grid with ten columns: five rows vary the category, and two rows vary each continuous code."""
     run = session.run
+    first = run.plugins["latent"].config.noise
     z = run.draw_latent(9, None, torch.Generator(run.device).manual_seed(1)).repeat_interleave(VARIED, 0)
     z = z.view(9, VARIED, -1)
-    z[:5, :, 62:72] = torch.eye(10)
-    for row, code in ((5, 72), (6, 72), (7, 73), (8, 73)):
+    z[:5, :, first : first + 10] = torch.eye(10)
+    for row, code in ((5, -2), (6, -2), (7, -1), (8, -1)):
         z[row, :, code] = torch.linspace(-1, 1, VARIED)
     run.generator.eval()
     images = run.generator(z.flatten(0, 1), None).float()

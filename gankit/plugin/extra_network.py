@@ -1,4 +1,4 @@
-"""Networks of plugins that a run has beside the generator and the discriminator, such as an encoder."""
+"""Networks of plugins, such as an encoder, that a run has in addition to the generator and the discriminator."""
 
 from __future__ import annotations
 

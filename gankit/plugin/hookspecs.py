@@ -9,7 +9,7 @@ This pseudocode shows where a run calls the hook points:
         network = build_generator(spec, run) or build_discriminator(spec, run)
             normalization(player, layer, features)            # called by the network for its layers
         network = wrap_network(player, network, run, spec)
-    networks |= extra_networks(run)                           # such as an encoder
+    networks |= extra_networks(run)                           # for example an encoder
     for player in generator, discriminator:
         optimizer = build_optimizer(player, parameters, network)
     terms = wrap_loss(loss_terms(player, run), run)           # terms of the `loss` plugin
@@ -219,9 +219,9 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec
 def extra_networks(run: Run) -> Mapping[str, ExtraNetwork] | None:
     """Return further networks of the run by name, such as an encoder or a frozen feature network.
 
-    `run.networks` then contains each network under its name, beside `generator` and `discriminator`. Device, precision,
-    optimisers, several ranks and checkpoints are handled as for these two. In the step of a player that does not train
-    the network, its parameters have no gradients.
+    `run.networks` then contains each network under its name, in addition to `generator` and `discriminator`. Device,
+    precision, optimisers, several ranks and checkpoints are handled as for these two. In the step of a player that does
+    not train the network, its parameters have no gradients.
 
     Example:
 
@@ -237,7 +237,7 @@ def build_optimizer(
     """Return the optimiser of one player, for the parameters that it trains.
 
     `network` is the player's network. Use its `named_parameters` for parameter groups with different learning rates.
-    `parameters` also contains those of the `extra_networks` that the player trains.
+    `parameters` also contains those of the `extra_networks` that the player trains. The optimiser must get all of them.
 
     gankit calls the plugin `optimizer.generator` of the recipe for the generator, and `optimizer.discriminator` for the
     discriminator.
@@ -362,14 +362,15 @@ def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type:
 def draw_step(run: Run, player: Player) -> Step | None:
     """Return the data of a step: real images, z, and the fake images for them. Return None to keep the default.
 
-    Use this hook for another batch size, or for fake images that depend on real images. Gradients are off in a D step.
+    Use this hook for another batch size, or for fake images that depend on real images. In a D step, the hook is called
+    without gradients, so a network that D trains must be called in a loss term.
 
     Example:
 
         def draw_step(self, run, player):
             real, labels = run.draw_real()
             encoder = run.networks["encoder"]
-            z = encoder(real)
+            z = encoder(real).float()
             return Step(run, player, real, labels, z, fake=run.generator(z, labels).float())
     """
 

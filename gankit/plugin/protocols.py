@@ -126,7 +126,7 @@ class Run(StepContext, Protocol):
     def draw_real(self) -> tuple[Tensor, Tensor | None]:
         """Return the next batch: real images, (B, C, R, R) in [-1, 1], and labels, (B,) or None, on `device`.
 
-        The steps of the run use the same sequence of batches.
+        Each call advances the sequence of batches that the steps of the run use.
         """
 
     def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:

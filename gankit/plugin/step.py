@@ -207,7 +207,8 @@ class Step:
     def slice(self, rows: builtins.slice | Tensor) -> Step:
         """Return a step with a part of the batch: its images, labels and z, with their targets and weights.
 
-        Outputs of D that have been computed are not computed again.
+        Outputs of D that have been computed are not computed again. They are rows of the whole outputs, and have no
+        gradient with respect to the images of the new step.
 
         Args:
             rows: slice, or index tensor (n,), of the images to keep.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
             run.optimizers[player] = hooks.one(
                 "build_optimizer", player, run.parameters[player], run.networks[player], player=player
             )
+        check_optimizer(run, player)
     run.base_rates = {p: [group["lr"] for group in run.optimizers[p].param_groups] for p in PLAYERS}
     run.terms = collect_terms(run)
     run.schedules = {player: collect_schedules(run, player) for player in PLAYERS}
@@ -67,6 +69,17 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     # Building the networks changes the random state, so the training seed is set afterwards.
     seed_all(training_seed(recipe.seed, ranks.rank))
     return run
+
+
+def check_optimizer(run: TrainingRun, player: Player) -> None:
+    """Raise RecipeError if the player's optimiser leaves out parameters that the player trains."""
+    held = {id(p) for group in run.optimizers[player].param_groups for p in group["params"]}
+    missing = {id(p) for p in run.parameters[player]} - held
+    for name, network in run.networks.items():
+        if any(id(p) in missing for p in network.parameters()):
+            use = run.recipe.use_of(f"optimizer.{player}")
+            message = f"{use} leaves out parameters of the network {name!r}; the optimiser must get all `parameters`"
+            raise refusal(run.recipe, f"optimizer.{player}", message)
 
 
 def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
@@ -169,6 +182,7 @@ def build_networks(run: TrainingRun) -> None:
     extra = collect_extra_networks(run)
     run.networks |= {name: one.network for name, one in extra.items()}
     run.saved_networks = (*PLAYERS, *(name for name, one in extra.items() if one.saved))
+    run.trained_networks = (*PLAYERS, *(name for name, one in extra.items() if one.trained_by))
     trained_by: dict[str, tuple[Player, ...]] = {player: (player,) for player in PLAYERS}
     trained_by |= {name: one.trained_by for name, one in extra.items()}
     parameters = {name: [p for p in run.networks[name].parameters() if p.requires_grad] for name in trained_by}
@@ -208,8 +222,8 @@ def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, n
 
     `others` contains the run's other networks by name.
     """
-    if not name.isidentifier() or f"{name}.safetensors" in FILES:
-        return f"needs another name: letters, digits and underscores, and not one of {', '.join(PARTS)}"
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or f"{name}.safetensors" in FILES:
+        return f"needs another name: small letters, digits and underscores, and not one of {', '.join(PARTS)}"
     if name in others:
         return "exists twice; rename one, or remove one of the two plugins"
     if unknown := [player for player in extra.trained_by if player not in PLAYERS]:

@@ -59,6 +59,9 @@ class TrainingRun(Run):
     saved_networks: tuple[str, ...]
     """Names of the networks that checkpoints contain."""
 
+    trained_networks: tuple[str, ...]
+    """Names of the networks that at least one player trains."""
+
     wrapped_by: dict[Player, list[str]]
     """Recipe keys of the plugins whose `wrap_network` changed the structure of a player's network."""
 

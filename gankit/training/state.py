@@ -51,6 +51,8 @@ def load_checkpoint(run: TrainingRun, place: Path) -> None:
     """
     state = verify(place)
     names = dict.fromkeys([*FILES, *network_files(run).values()])
+    if missing := names.keys() - state["files"].keys():
+        raise InputError(f"{place} does not fit the run's recipe.toml: it has no {', '.join(sorted(missing))}")
     tensors = {name: read_tensors(place / name)[0] for name in names}
     try:
         restore(run, tensors, state)

@@ -133,11 +133,11 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
 
 
 def network_statistics(run: TrainingRun) -> list[Tensor]:
-    """Return the floating-point buffers of all networks, such as the running statistics of batch norm."""
+    """Return the floating-point buffers of all trained networks, such as the running statistics of batch norm."""
     return [
         state
-        for network in run.networks.values()
-        for state in network.state_dict(keep_vars=True).values()
+        for name in run.trained_networks
+        for state in run.networks[name].state_dict(keep_vars=True).values()
         if not isinstance(state, nn.Parameter) and state.is_floating_point()
     ]
 

@@ -30,7 +30,7 @@ class ConsistencyRegularization(ImageAugmentation):
 
     Source: Zhang 2020, section 3.1, on the real images, with the logits as the compared layer. With `fake_weight` above
     0, it is also computed for generated images, as in bCR (Zhao 2020, Improved Consistency Regularization for GANs,
-    section 2.2). G is trained without copies, so G does not learn to draw shifted images.
+    section 2.2). G never sees the copies, so it does not learn to draw shifted images.
 
     When to use: if D overfits, in place of an augmentation of D's inputs.
     When not: for digits or letters, unless `flip` is 0.

@@ -1,9 +1,10 @@
-"""Structured prior of InfoGAN, and the information that images keep about it."""
+"""Prior of InfoGAN, with codes that a network predicts from the images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +34,8 @@ def continuous_loss(mean: Tensor, log_deviation: Tensor, code: Tensor) -> Tensor
     return (squares / 2 + log_deviation + math.log(2 * math.pi) / 2).sum(1).mean()
 
 
-class CodeReader(nn.Module):
-    """Network Q: reads the codes of an image from D's features. Output: (B, output_size)."""
+class CodePredictor(nn.Module):
+    """Network Q: predicts the codes of an image from D's features (B, F). Output: (B, output_size)."""
 
     def __init__(self, features: int, units: int, output_size: int) -> None:
         super().__init__()
@@ -46,15 +47,14 @@ class CodeReader(nn.Module):
 
 
 class InfoGan(Plugin):
-    """Prior with codes that the images must reveal: a network Q reads them from D's features (InfoGAN).
+    """Prior with codes that a network Q predicts from D's features of the image (InfoGAN).
 
     Source: Chen 2016, equations 4 and 6. z consists of noise from N(0, 1), of one-hot vectors of categorical codes, and
     of continuous codes that are uniform on [-1, 1]. Both players minimise lambda times -E[ln Q(c|x)] on generated
     images, which maximises a lower bound on the information about the codes. Q shares D's layers up to its features.
 
     When to use: to find classes and factors of variation in images without labels.
-    When not: with labels: a conditional generator is more exact. With `packing` or `experience_replay`, whose images
-    do not belong to the z of the step.
+    When not: with labels: a conditional generator is more exact.
     """
 
     name = "infogan"
@@ -62,7 +62,9 @@ class InfoGan(Plugin):
 
     class Config(Settings):
         noise: int = Field(62, ge=0, description="number of dimensions without a code")
-        categorical: tuple[int, ...] = Field((10,), description="number of categories of each categorical code")
+        categorical: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+            (10,), description="number of categories of each categorical code"
+        )
         continuous: int = Field(2, ge=0, description="number of continuous codes")
         weight: float = Field(1.0, gt=0, description="lambda of the categorical codes")
         continuous_weight: float = Field(0.1, gt=0, description="lambda of the continuous codes")
@@ -74,7 +76,9 @@ class InfoGan(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         for name in ("packing", "experience_replay"):
             if recipe.uses(name):
-                raise ValueError(f"D's images under {name} do not belong to the z of the step; remove one of the two")
+                raise ValueError(
+                    f"with {name}, D's inputs do not correspond to the z of the step; remove one of the two"
+                )
         if not (self.config.categorical or self.config.continuous):
             raise ValueError("there is no code; set categorical or continuous, or use the prior 'normal'")
         return ()
@@ -95,8 +99,8 @@ class InfoGan(Plugin):
     @hookimpl
     def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
         outputs = sum(self.config.categorical) + 2 * self.config.continuous
-        reader = CodeReader(number_of_features(run), self.config.units, outputs)
-        return {"code_reader": ExtraNetwork(reader, trained_by=("generator", "discriminator"))}
+        reader = CodePredictor(number_of_features(run), self.config.units, outputs)
+        return {"code_predictor": ExtraNetwork(reader, trained_by=("generator", "discriminator"))}
 
     @hookimpl
     def loss_terms(self, run: Run) -> Iterable[LossTerm]:
@@ -108,17 +112,17 @@ class InfoGan(Plugin):
     def _categorical(self, run: Run, step: Step) -> Tensor:
         sizes = self.config.categorical
         codes = step.z[:, self.config.noise :].split((*sizes, self.config.continuous), 1)
-        read = self.read(run, step.fake_output.features).split((*sizes, 2 * self.config.continuous), 1)
-        return torch.stack([categorical_loss(read[i], codes[i]) for i in range(len(sizes))]).sum()
+        predicted = self.predict(run, step.fake_output.features).split((*sizes, 2 * self.config.continuous), 1)
+        return torch.stack([categorical_loss(predicted[i], codes[i]) for i in range(len(sizes))]).sum()
 
     def _continuous(self, run: Run, step: Step) -> Tensor:
         count = self.config.continuous
-        mean, log_deviation = self.read(run, step.fake_output.features)[:, -2 * count :].chunk(2, 1)
+        mean, log_deviation = self.predict(run, step.fake_output.features)[:, -2 * count :].chunk(2, 1)
         return continuous_loss(mean, log_deviation, step.z[:, -count:])
 
-    def read(self, run: Run, features: Tensor) -> Tensor:
+    def predict(self, run: Run, features: Tensor) -> Tensor:
         """Return Q's output for D's features (B, F): logits of the categories, then means and log deviations."""
-        return run.networks["code_reader"](features).float()
+        return run.networks["code_predictor"](features).float()
 
 
 def number_of_features(run: Run) -> int:
@@ -126,8 +130,8 @@ def number_of_features(run: Run) -> int:
     spec, network = run.spec, run.discriminator
     images = torch.zeros(2, spec.channels, spec.resolution, spec.resolution, device=run.device)
     labels = torch.zeros(2, dtype=torch.int64, device=run.device) if spec.classes else None
-    was_training = network.training
+    # Use evaluation mode, because batch norm in training mode would update its statistics.
     with torch.no_grad():
         features = network.eval()(images, labels)[1]
-    network.train(was_training)
+    network.train()
     return features.shape[1]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Step, hookimpl
 
 
 def log_partition(
@@ -40,9 +40,9 @@ def generator_loss(real_logits: Tensor, fake_logits: Tensor, log_z: Tensor) -> T
 class Softmax(Plugin):
     """Cross entropy of a softmax over all images of a batch, real and generated (softmax GAN).
 
-    Source: Lin 2017, section 3, with D(x) = -mu(x): D distributes the probability 1 over the images of the batch. D's
-    target has equal shares for the real images, and nothing for the generated ones. G's target has equal shares for
-    all images. G's gradient vanishes where this is reached, and not where D is certain.
+    Source: Lin 2017, section 3, with D(x) = -mu(x): a softmax over D's logits gives each image of the batch a
+    probability. D's target distribution is uniform over the real images, and G's is uniform over all images. G's
+    gradient does not vanish if D separates the images perfectly.
 
     When to use: as an alternative to `non_saturating` that compares each image with the whole batch.
     When not: with label smoothing, which has no effect on this loss, or with very small batches.
@@ -50,6 +50,14 @@ class Softmax(Plugin):
 
     name = "softmax"
     kind = "loss"
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.train.accumulate > 1:
+            yield (
+                f"with train.accumulate the softmax is over one of {recipe.train.accumulate} parts of the batch, so "
+                "the result differs from that of the whole batch"
+            )
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:

@@ -1,4 +1,4 @@
-"""LeCam regularisation: D's outputs stay near the past mean outputs for the other kind of image."""
+"""LeCam regularisation: a penalty on logits far from the past mean of the opposite side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lecam(real_logits: Tensor, fake_logits: Tensor, real_anchor: Tensor, fake_an
 
 
 class LeCam(Plugin):
-    """Penalty on the distance between D's logits and the past mean logits of the other kind of image.
+    """Penalty on logits: those of real images stay near the past mean for generated images, and the reverse.
 
     Source: Tseng 2021 (Regularizing Generative Adversarial Networks under Limited Data), section 3.2. The anchors are
     exponential moving averages of D's logits for real and for generated images. They start with the means of the first
@@ -44,7 +44,11 @@ class LeCam(Plugin):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.anchors: tuple[Tensor, Tensor] | None = None
+        self.anchors: Tensor | None = None
+        """Averages of past logits for real and for fake images, (2,)."""
+
+        self.parts: list[Tensor] = []
+        """Mean logits of real and of fake images, (2,), in each part of the current batch."""
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:
@@ -52,23 +56,21 @@ class LeCam(Plugin):
             yield LossTerm("lecam", self._term, weight=self.config.weight)
 
     def _term(self, step: Step) -> Tensor:
-        anchors = mean_logits(step) if self.anchors is None else self.anchors
-        return lecam(step.real_output.logits, step.fake_output.logits, *anchors)
+        real, fake = step.real_output.logits, step.fake_output.logits
+        means = torch.stack([x.detach().float().mean() for x in (real, fake)])
+        if not step.simulated:
+            self.parts.append(means)
+        anchors = step.run.ranks.mean(means) if self.anchors is None else self.anchors
+        return lecam(real, fake, *anchors)
 
     @hookimpl
-    def after_d_step(self, run: Run, step: Step) -> None:
-        now = mean_logits(step)
-        past, weight = now if self.anchors is None else self.anchors, 1 - self.config.decay
-        self.anchors = (past[0].lerp(now[0], weight), past[1].lerp(now[1], weight))
+    def after_d_step(self, run: Run) -> None:
+        now = run.ranks.mean(torch.stack(self.parts).mean(0))
+        self.anchors = now if self.anchors is None else self.anchors.lerp(now, 1 - self.config.decay)
+        self.parts.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.anchors is None else {"real": self.anchors[0], "fake": self.anchors[1]}
+        return {} if self.anchors is None else {"anchors": self.anchors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.anchors = (state["real"], state["fake"]) if state else None
-
-
-def mean_logits(step: Step) -> tuple[Tensor, Tensor]:
-    """Return the mean logits of real and of fake images over the batches of all ranks, without gradients."""
-    real, fake = (output.logits.detach().float().mean() for output in (step.real_output, step.fake_output))
-    return step.run.ranks.mean(real), step.run.ranks.mean(fake)
+        self.anchors = state.get("anchors")

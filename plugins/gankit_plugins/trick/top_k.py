@@ -10,7 +10,7 @@ from pydantic import Field
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 
 REPLACING = ("relativistic", "relativistic_average", "feature_matching")
-"""Tricks that replace G's loss terms, and with them the choice of images, if they come after this trick."""
+"""Tricks that replace G's loss terms. After `top_k`, they would also remove the selection of images."""
 
 
 def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
@@ -34,6 +34,8 @@ class TopK(Plugin):
     Source: Sinha 2020 (Top-k Training of GANs), section 3.1. The gradients of the worst images can point away from the
     data. The number of images k starts at the whole batch. After every `every` iterations, it is multiplied by `decay`,
     until it reaches the share `final` of the batch. The paper reduces it once per epoch. D is trained with all images.
+    The images are selected in each part of the batch (`train.accumulate`) and on each rank. If G's loss also uses real
+    images, it gets the same number of them.
 
     When to use: late in the training, to improve the images of a GAN that works.
     When not: if modes are missing: the images of a new mode are often those with the smallest logits.
@@ -51,7 +53,9 @@ class TopK(Plugin):
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.uses("packing"):
-            raise ValueError("packing judges several images together, so single images cannot be chosen; remove one")
+            raise ValueError(
+                "with packing, one input of D has several images, so single images cannot be selected; remove one"
+            )
         names = [component.plugin_class.name for component in recipe.components.values()]
         for name in names[names.index(self.name) :]:
             if name in REPLACING:
@@ -60,10 +64,10 @@ class TopK(Plugin):
 
     @hookimpl
     def wrap_loss(self, terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]]:
-        def of_the_best(term: LossTerm) -> LossTerm:
+        def on_top_k(term: LossTerm) -> LossTerm:
             return replace(term, function=lambda step: term.function(top_k(step, self.share(run))))
 
-        return terms | {"generator": [of_the_best(term) for term in terms["generator"]]}
+        return terms | {"generator": [on_top_k(term) for term in terms["generator"]]}
 
     def share(self, run: Run) -> float:
         """Return the share of the batch that is kept at the run's current iteration."""

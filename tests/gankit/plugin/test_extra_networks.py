@@ -87,7 +87,7 @@ def test_a_frozen_network_is_in_evaluation_mode_and_a_checkpoint_contains_only_s
     ("name", "options", "message"),
     [
         ("generator", {}, "the extra network 'generator' needs another name"),
-        ("optimizer", {}, "'optimizer' needs another name: letters, digits and underscores"),
+        ("optimizer", {}, "'optimizer' needs another name: small letters, digits and underscores"),
         ("../encoder", {}, "'../encoder' needs another name"),
         ("encoder", {"trained_by": ("critic",)}, "is trained by 'critic'; the players are generator and discriminator"),
         ("encoder", {"trained_by": ("generator",), "saved": False}, "is trained, so checkpoints must contain it"),
@@ -105,6 +105,21 @@ def test_an_extra_network_that_cannot_work_is_refused(name, options, message):
     with pytest.raises(RecipeError, match=message) as error:
         tiny_run({Wrong: {}})
     assert "tricks.wrong" in str(error.value)
+
+
+def test_an_optimiser_without_the_extra_networks_is_refused(toys):
+    class OwnOnly(Plugin):
+        name, kind = "own_only", "optimizer"
+
+        @hookimpl
+        def build_optimizer(self, network):
+            return torch.optim.SGD(network.parameters(), 0.1)
+
+    tiny_run({OwnOnly: {}})
+    with pytest.raises(
+        RecipeError, match="own_only leaves out parameters of the network 'encoder'; the optimiser must"
+    ):
+        tiny_run({OwnOnly: {}, toys.Encode: {}})
 
 
 def test_a_network_with_layers_of_the_discriminator_is_refused():

@@ -65,7 +65,7 @@ def test_both_players_minimise_the_loss_of_the_codes_of_their_images(player):
     terms = {term.name: term for term in run.terms[player]}
     assert (terms["code"].weight, terms["continuous_code"].weight) == (2.0, 0.5)
     step = draw_step(run, player)
-    read = run.networks["code_reader"](run.discriminator(step.fake, None)[1])
+    read = run.networks["code_predictor"](run.discriminator(step.fake, None)[1])
     one, two, numbers = step.z[:, 3:].split((4, 2, 2), 1)
     expected = categorical_loss(read[:, :4], one) + categorical_loss(read[:, 4:6], two)
     torch.testing.assert_close(terms["code"].function(step), expected)
@@ -94,8 +94,8 @@ def test_the_codes_become_readable():
     ("settings", "tricks", "message"),
     [
         ({"continuous": 0, "categorical": ()}, {}, "there is no code; set categorical or continuous"),
-        ({}, {"packing": {}}, "D's images under packing do not belong to the z of the step"),
-        ({}, {"experience_replay": {"capacity": 8}}, "D's images under experience_replay do not belong"),
+        ({}, {"packing": {}}, "with packing, D's inputs do not correspond to the z"),
+        ({}, {"experience_replay": {"capacity": 8}}, "with experience_replay, D's inputs do not"),
     ],
 )
 def test_what_cannot_work_is_refused(settings, tricks, message):

@@ -35,7 +35,16 @@ def test_the_anchors_are_moving_averages_of_the_logits():
     run.after_step["discriminator"] = record
     train_iterations(run, 4)
     assert term.weight == 0.5
-    assert [x.item() for x in run.plugins["tricks.lecam"].anchors] == pytest.approx(seen[-1][1], rel=1e-5)
+    assert run.plugins["tricks.lecam"].anchors.tolist() == pytest.approx(seen[-1][1], rel=1e-5)
+
+
+def test_the_anchors_average_over_the_parts_of_a_batch():
+    run, outputs = tiny_run({LeCam: {}}, {"train": {"accumulate": 2, "discriminator_steps": 1}}), []
+    run.discriminator.register_forward_hook(lambda network, inputs, output: outputs.append(output[0].detach().mean()))
+    train_iterations(run, 1)
+    real, fake, other_real, other_fake = outputs[:4]
+    expected = torch.stack([(real + other_real) / 2, (fake + other_fake) / 2])
+    torch.testing.assert_close(run.plugins["tricks.lecam"].anchors, expected)
 
 
 def test_g_has_no_term():

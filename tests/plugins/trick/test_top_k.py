@@ -65,5 +65,5 @@ def test_a_trick_that_replaces_the_loss_must_come_first(name):
 
 
 def test_packing_is_refused():
-    with pytest.raises(RecipeError, match="packing judges several images together"):
+    with pytest.raises(RecipeError, match="with packing, one input of D has several images"):
         tiny_run({"packing": {"size": 2}, TopK: {}})
