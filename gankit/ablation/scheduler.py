@@ -1,4 +1,4 @@
-"""Scheduler of an ablation study. It starts the runs that have not ended and handles runs that fail."""
+"""Scheduler of an ablation study. It starts or resumes each run that is not finished, and handles runs that fail."""
 
 import re
 import signal

@@ -189,7 +189,7 @@ def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int
 
 
 def _value(recipe: Raw, key: str) -> str:
-    """Return the value of a recipe's key as text, for error messages. For the key `tricks`, return their order."""
+    """Return the value of a recipe's key as text, for error messages. For `tricks`, name them in order."""
     if key == "tricks":
         return f"in the order {', '.join(recipe['tricks'])}"
     flat = flattened(recipe)

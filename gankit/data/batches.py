@@ -178,7 +178,8 @@ class Batches:
     def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
         """Return a fixed batch of `count` real images and labels, for example to compute metrics.
 
-        `classes` and `seed` have the same meaning as for `Batches`. The batches that `next` returns do not change.
+        `classes` and `seed` have the same meaning as for `Batches`. This call does not affect the batches that `next`
+        returns.
         """
         return Batches(self.images, self.labels, count, classes, seed).next()
 

@@ -54,9 +54,9 @@ class Extractor:
     """Names of the extractor's classes, if they are the classes of the dataset. Otherwise empty."""
 
     logits: Callable[[Tensor], Tensor] | None = None
-    """Function that computes logits (B, K) of images. Needed only if `function` returns no logits.
+    """Function that computes logits (B, K) of images, called only if a metric needs logits.
 
-    This function is called only if a metric needs logits.
+    It can be left out if `function` returns logits.
     """
 
     @property

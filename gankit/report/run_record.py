@@ -191,8 +191,8 @@ def as_protocol(values: Mapping[str, Any]) -> Protocol:
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
     """Return how the last process of the run ended, as recorded in `environment.json`.
 
-    If the end is not recorded, the iteration is the newest in the log. The state is then `running` if a process holds
-    the lock of the directory, or `cut short` if the process was killed.
+    If the end is not recorded, return the newest iteration in the log, with the state `running` if a process holds the
+    lock of the directory, or `cut short` if the process was killed.
     """
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])

@@ -23,7 +23,7 @@ def handled_signals() -> list[signal.Signals]:
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt at each of `SIGNALS` in the `with` block, so that a program cleans up as after Ctrl-C."""
+    """Raise KeyboardInterrupt when one of `SIGNALS` arrives in the `with` block. A program then cleans up as usual."""
     # Python can install signal handlers only in the main thread.
     numbers = handled_signals() if threading.current_thread() is threading.main_thread() else []
     previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}

@@ -77,7 +77,7 @@ def _protected(stream: TextIO | None, descriptor: int) -> TextIO:
 
 
 def lost_output(file: LossyFile | None) -> str | None:
-    """Return a message if output was lost, or None. A closed pipe is no loss: its reader wants no more output."""
+    """Return a message if output was lost, or None. After a pipe is closed, nothing counts as lost."""
     if file is None or file.error is None or file.error.errno == errno.EPIPE:
         return None
     return f"standard output cannot be written: {file.error.strerror}; the output is incomplete"

@@ -55,7 +55,7 @@ class Collection:
     """Name of the plugin and of its folder in $GANKIT_DATA."""
 
     raw: str
-    """Name of the folder in which torchvision stores this dataset. Its subfolder `raw` contains the files."""
+    """Name of torchvision's folder for this dataset. The files are in the subfolder `raw` of this folder."""
 
     class_names: tuple[str, ...]
     mirrors: tuple[str, ...]

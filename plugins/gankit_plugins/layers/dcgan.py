@@ -43,12 +43,12 @@ def channels_at(level: int, width: int) -> int:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution with kernel 5 and stride 2 (Radford 2015, figure 1). It halves the side, rounded up."""
+    """Return a convolution with kernel 5 and stride 2 (Radford 2015, figure 1). It halves the size, rounding up."""
     return initialized(nn.Conv2d(before, after, 5, stride=2, padding=2))
 
 
 def doubling(before: int, after: int, side: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution to feature maps with side `side`. The input has half this side, rounded up."""
+    """Return a transposed convolution with output size side x side. Its input has half this size, rounded up."""
     return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1 - side % 2))
 
 

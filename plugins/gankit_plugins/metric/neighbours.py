@@ -61,20 +61,21 @@ def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
 class Neighbours(NamedTuple):
     """Neighbourhoods of N real and M generated images: which k-nearest-neighbour balls contain which images.
 
-    k is from 1 to K. The value K + 1 means that no ball contains the image.
+    The ball of an image reaches to its k-th nearest neighbour of the same kind (real or generated). k is from 1 to K.
+    The value K + 1 means that no ball contains the image.
     """
 
     fake_in_real: Tensor
-    """For each generated image, (M,): the smallest k for which the ball of some real image contains it."""
+    """For each generated image, (M,): the smallest k for which the ball around a real image contains it."""
 
     real_in_fake: Tensor
-    """For each real image, (N,): the smallest k for which the ball of some generated image contains it."""
+    """For each real image, (N,): the smallest k for which the ball around a generated image contains it."""
 
     nonempty_order: Tensor
-    """For each real image, (N,): the smallest k for which the ball of this image contains a generated image."""
+    """For each real image, (N,): the smallest k for which the ball around it contains a generated image."""
 
     num_pairs: Tensor
-    """For each k, (K,): number of generated images in a real image's ball, summed over all real images."""
+    """For each k, (K,): number of generated images in the ball around a real image, summed over all real images."""
 
     fake_to_real: Tensor
     """Distance of each generated image to its nearest real image, (M,)."""

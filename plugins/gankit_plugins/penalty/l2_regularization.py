@@ -19,7 +19,7 @@ def l2(weights: Sequence[Tensor]) -> Tensor:
 
 
 class L2Regularization(ParameterPenalty):
-    """Penalty on half the sum of the squares of a player's weights.
+    """Penalty equal to half the sum of the squares of a player's weights.
 
     Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent the
     penalty is equivalent to weight decay, but not with Adam (Loshchilov 2017). `adamw` has a decay that does not depend

@@ -41,7 +41,7 @@ class GradientValueClipping(Plugin):
     direction of the gradient.
 
     When to use: for networks in which the gradients of single parameters explode.
-    When not: in other cases prefer `gradient_norm_clipping`, which does not change the direction.
+    When not: if the direction of the gradient should stay the same; use `gradient_norm_clipping`.
     """
 
     name = "gradient_value_clipping"
