@@ -6,12 +6,14 @@ import math
 import re
 import sys
 import time
+from itertools import permutations
 from pathlib import Path
 
 import cost
 import data
 import gpu
 import growth
+import infogan_codes
 import memory_by_hand
 import performance
 import pytest
@@ -98,6 +100,12 @@ def test_checkpoints_are_timed(tmp_path):
         "| the first iteration of `gankit run wgan_mnist` | 4.20 (4.20 to 4.20) | 3.20 (3.20 to 3.20) | MISSED: < 3 |",
         "| DCGAN | 3 MiB | 2 MiB | 1.50 | MISSED: < 1.1 |",
     ]
+
+
+def test_categories_get_the_digits_with_the_most_matches():
+    counts = torch.randint(0, 50, (5, 5), generator=torch.Generator().manual_seed(0))
+    expected = max(sum(counts[i, j].item() for i, j in enumerate(order)) for order in permutations(range(5)))
+    assert infogan_codes.best_matches(counts) == expected
 
 
 def test_shares_are_relative_to_the_iterations_in_between():
