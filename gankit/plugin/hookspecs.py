@@ -37,8 +37,8 @@ This pseudocode shows where a run calls the hook points:
         after_iteration(run)
         every output.log_every:     row = losses, learning rates, log_values(run)
                                     on_log(run, row)
-        every output.sample_every:  generator = sampling_generator(G, run)
-                                    z = sampling_latent(sample_latent(...), redraw)
+        every output.sample_every:  network = sampling_generator(G, run)
+                                    z = sampling_latent(sample_latent(...), redraw, generator)
                                     picture = draw_samples(images)
                                     on_grid(run, picture)
         every evaluation.every:     compute_metrics(comparison)
@@ -346,10 +346,13 @@ def sample_latent(
 
 
 @_hook("chain")
-def sampling_latent(z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:  # type: ignore[empty-body]
+def sampling_latent(  # type: ignore[empty-body]
+    z: Tensor, redraw: Callable[[], Tensor], generator: torch.Generator
+) -> Tensor:
     """Change the latent vectors z, (count, latent_size), before samples are generated from them. Return the new z.
 
-    This hook is not called in training steps. `redraw()` draws another z of the same shape from the prior.
+    This hook is not called in training steps. `redraw()` draws another z of the same shape from the prior. Draw all
+    other random numbers with `generator`, on the CPU, so that equal seeds give equal samples.
 
     Example:
 

@@ -155,7 +155,7 @@ class Sampler:
 
         z = redraw()
         for change in self._changes:
-            z = change(z, redraw)
+            z = change(z, redraw, randomness)
         return z if truncation is None else truncated(z, redraw, truncation)
 
     def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:

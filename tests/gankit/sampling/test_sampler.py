@@ -89,8 +89,8 @@ def test_sampling_latent_acts_in_order_and_is_needed_by_the_file(shelf, train_to
         name = "shifted"
 
         @hookimpl
-        def sampling_latent(self, z):
-            return z + 100
+        def sampling_latent(self, z, generator):
+            return z + 100 + torch.rand(len(z), 1, generator=generator)
 
     for plugin in (Scaled, Shifted):
         shelf.add(plugin)
@@ -99,7 +99,7 @@ def test_sampling_latent_acts_in_order_and_is_needed_by_the_file(shelf, train_to
     assert run.generator[-100:] == plain.generator[-100:]  # tensors: the training is not affected
     randomness = torch.Generator().manual_seed(7)
     first, second = (torch.randn(5, 4, generator=randomness) for _ in range(2))
-    expected = torch.where(first.abs() > 1, second, first) * 0.5 + 100
+    expected = torch.where(first.abs() > 1, second, first) * 0.5 + 100 + torch.rand(5, 1, generator=randomness)
     sampler = Sampler(run.run.generator, run.run.hooks, run.run.spec, run.run.device)
     assert torch.equal(sampler.latent(5, None, 7), expected)
     card, _ = read_generator_file(run.path / "generator.safetensors")
