@@ -169,6 +169,9 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
         "| `name` | name of the run; default: the name of the file |",
         "| `seed` | seed of all random numbers; default: 0 |",
         "| `extends` | another recipe, relative to this one; the tables of this one are merged into it |",
+        '| `drop` | keys of the extended recipe that this one removes: `["tricks.r1", "metrics"]` |',
+        '| `order` | names of all tricks, in the order in which they are called: `["r1", "flip"]`; default: the order of the tables, '
+        "those of the extended recipe first |",
         '| `requires` | distributions that must be installed: `["gankit-lecam >= 0.2"]` |',
         "",
         "## [train]",

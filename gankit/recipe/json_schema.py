@@ -83,6 +83,16 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         },
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "seed of all random numbers"},
         "extends": {"type": "string", "description": "path of a recipe that this one extends, relative to this file"},
+        "drop": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": 'keys of the extended recipe that this one removes, such as "tricks.r1"',
+        },
+        "order": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "names of all tricks, in the order in which they are called",
+        },
         "requires": {
             "type": "array",
             "items": {"type": "string"},

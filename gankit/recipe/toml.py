@@ -50,8 +50,13 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
     except ValueError as error:  # the file is not valid TOML, or it contains an integer with thousands of digits
         raise RecipeError(path, [Problem("TOML", str(error))]) from None
     base = raw.pop("extends", None)
+    drop, order = (names_at(path, raw, key) for key in ("drop", "order"))
     if base is None:
-        return raw
+        if drop:
+            raise RecipeError(
+                path, [Problem("drop", "it removes keys of an extended recipe, and there is no `extends`")]
+            )
+        return in_order(path, raw, order)
     if not isinstance(base, str):
         raise RecipeError(path, [Problem("extends", f"{base!r} given; expected the path of one recipe")])
     try:
@@ -60,12 +65,45 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
+    for key in drop:
+        try:
+            drop_key(tables, key, path.parent / base)
+        except InputError as error:
+            raise RecipeError(path, [Problem("drop", str(error))]) from None
     # Combine the lists `requires` of both recipes. Any other list replaces the list with the same key in the extended
     # recipe.
     requires = [tables.get("requires", []), raw.get("requires", [])]
     if all(isinstance(one, list) for one in requires) and any(requires):
         raw["requires"] = list(dict.fromkeys(requires[0] + requires[1]))
-    return merge(tables, raw)
+    return in_order(path, merge(tables, raw), order)
+
+
+def names_at(path: Path, raw: Raw, key: str) -> list[str]:
+    """Remove a list of names from the tables of a recipe, and return it. Return an empty list if there is none.
+
+    Raises:
+        RecipeError: the value is not a list of text.
+    """
+    names = raw.pop(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        example = '["tricks.r1"]' if key == "drop" else '["r1", "flip"]'
+        raise RecipeError(path, [Problem(key, f"{names!r} given; expected a list such as {example}")])
+    return names
+
+
+def in_order(path: Path, raw: Raw, order: list[str]) -> Raw:
+    """Return the tables of a recipe with its tricks in the given order. An empty list keeps their order.
+
+    Raises:
+        RecipeError: the list does not name each trick of the recipe once.
+    """
+    tricks = raw.get("tricks", {})
+    if not order or not isinstance(tricks, dict):
+        return raw
+    if sorted(order) != sorted(tricks):
+        message = f"{order} given; it must name each trick of the recipe once: {', '.join(tricks) or 'there are none'}"
+        raise RecipeError(path, [Problem("order", message)])
+    return raw | {"tricks": {name: tricks[name] for name in order}}
 
 
 def with_folder(raw: Raw, folder: Path) -> Raw:
@@ -185,7 +223,7 @@ def drop_key(raw: Raw, key: str, source: Path) -> None:
         table = table.get(name) if isinstance(table, dict) else None
     if not isinstance(table, dict) or last not in table:
         known = [k for k in _keys(raw) if k.count(".") == len(tables)]
-        raise InputError(f"--drop {key}: {source} has no such key; {nearest(key, known)}it has {', '.join(known)}")
+        raise InputError(f"{source} has no key {key!r} to drop; {nearest(key, known)}it has {', '.join(known)}")
     del table[last]
 
 

@@ -114,7 +114,7 @@ def test_drops_are_applied_before_overrides(shelf, toy_file):
     for key in ("", "train.iterations.x", "tricks.wonder"):
         with pytest.raises(InputError) as error:
             Recipe.load(path, drop=[key])
-        assert f"--drop {key}: {path} has no such key; " in str(error.value)
+        assert f"{path} has no key {key!r} to drop; " in str(error.value)
     assert "; did you mean 'tricks.w'? it has " in str(error.value)
 
 

@@ -24,6 +24,35 @@ def test_a_chain_of_recipes_is_merged_in_order(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "tricks"),
+    [
+        ('drop = ["tricks.x"]\n[tricks.z]', {"y": {}, "z": {}}),
+        ('drop = ["tricks.x"]\n[tricks.x]\ns = 1', {"y": {}, "x": {"s": 1}}),
+        ('drop = ["tricks"]', None),
+        ('drop = ["tricks.x.r"]\norder = ["z", "y", "x"]\n[tricks.z]', {"z": {}, "y": {}, "x": {}}),
+        ('order = ["y", "x"]', {"y": {}, "x": {"r": 1}}),
+    ],
+)
+def test_an_extending_recipe_drops_and_orders_tricks(tmp_path, text, tricks):
+    (tmp_path / "base.toml").write_text("[tricks.x]\nr = 1\n[tricks.y]\n")
+    (tmp_path / "top.toml").write_text(f'extends = "base.toml"\n{text}')
+    read = read_toml(tmp_path / "top.toml")
+    assert read.get("tricks") == tricks
+    assert list(read.get("tricks") or {}) == list(tricks or {})
+    assert not {"drop", "order"} & read.keys()
+
+
+def test_a_key_to_drop_that_does_not_exist_is_named_with_both_files(tmp_path):
+    (tmp_path / "base.toml").write_text("[tricks.flip]\n")
+    (tmp_path / "top.toml").write_text('extends = "base.toml"\ndrop = ["tricks.flop"]')
+    with pytest.raises(RecipeError) as error:
+        read_toml(tmp_path / "top.toml")
+    base = tmp_path / "base.toml"
+    assert f"drop: {base} has no key 'tricks.flop' to drop; did you mean 'tricks.flip'?" in str(error.value)
+    assert "top.toml" in str(error.value)
+
+
 @pytest.mark.parametrize("chain", ["aa", "aba", "abcb"])
 def test_a_circle_of_extends_is_an_error(tmp_path, chain):
     for name, base in pairwise(chain):
@@ -128,6 +157,11 @@ def test_wrong_overrides_are_errors(overrides, message):
         ("a = " + "9" * 5000, "TOML: Exceeds the limit"),
         ("train." + ".".join("a" * 5000) + " = 1", "TOML: nested too deeply"),
         ('extends = "gone.toml"', "extends: there is no recipe"),
+        ('drop = ["tricks.x"]', "drop: it removes keys of an extended recipe, and there is no `extends`"),
+        ("drop = 'tricks.x'", "drop: 'tricks.x' given; expected a list such as [\"tricks.r1\"]"),
+        ("order = [1]", 'order: [1] given; expected a list such as ["r1", "flip"]'),
+        ('order = ["x"]\n[tricks.y]', "order: ['x'] given; it must name each trick of the recipe once: y"),
+        ('order = ["x"]', "it must name each trick of the recipe once: there are none"),
         ("extends = 3", "extends: 3 given; expected the path of one recipe"),
         ('extends = "a\\u0000b"', "extends: "),
         ('extends = "."', "extends: "),
