@@ -51,7 +51,8 @@ class InfoGan(Plugin):
 
     Source: Chen 2016, equations 4 and 6. z consists of noise from N(0, 1), of one-hot vectors of categorical codes, and
     of continuous codes that are uniform on [-1, 1]. Both players minimise lambda times -E[ln Q(c|x)] on generated
-    images, which maximises a lower bound on the information about the codes. Q shares D's layers up to its features.
+    images, which maximises a lower bound on the information about the codes. In equation 6, only G and Q minimise it.
+    Here D does too, because Q shares D's layers up to its features.
 
     When to use: to find classes and factors of variation in images without labels.
     When not: with labels: a conditional generator is more exact.
