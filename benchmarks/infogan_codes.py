@@ -21,8 +21,10 @@ from torch import Tensor
 
 from gankit import Session
 from gankit.images.grid import grid, to_bytes, to_float
+from gankit.runtime.rng import eval_mode
 
 VARIED = 10
+"""Number of values of the code that a row varies."""
 
 
 def best_matches(counts: Tensor) -> int:
@@ -47,21 +49,17 @@ def clustering_accuracy(session: Session, images: Tensor, labels: Tensor) -> flo
     """Return the proportion of images (N, C, R, R) uint8 whose category stands for their label (N,)."""
     run = session.run
     counts = torch.zeros(10, 10, dtype=torch.int64)
-    networks = (run.discriminator, run.networks["code_predictor"])
-    for network in networks:
-        network.eval()
-    for chunk, digits in zip(images.split(500), labels.split(500), strict=True):
-        features = run.discriminator(to_float(chunk).to(run.device), None)[1]
-        categories = run.networks["code_predictor"](features)[:, :10].argmax(1).cpu()
-        counts += torch.bincount(categories * 10 + digits, minlength=100).view(10, 10)
-    for network in networks:
-        network.train()
+    with eval_mode(run.discriminator):
+        for chunk, digits in zip(images.split(500), labels.split(500), strict=True):
+            features = run.discriminator(to_float(chunk).to(run.device), None)[1]
+            categories = run.networks["code_predictor"](features)[:, :10].argmax(1).cpu()
+            counts += torch.bincount(categories * 10 + digits, minlength=100).view(10, 10)
     return best_matches(counts) / len(images)
 
 
 @torch.no_grad()
 def varied_codes(session: Session) -> Image.Image:
-    """Return a grid with ten columns: five rows vary the category, and two rows vary each continuous code."""
+    """Return a grid with ten columns. Five rows vary the category, and two rows vary each of two continuous codes."""
     run = session.run
     first = run.plugins["latent"].config.noise
     z = run.draw_latent(9, None, torch.Generator(run.device).manual_seed(1)).repeat_interleave(VARIED, 0)
@@ -69,9 +67,8 @@ def varied_codes(session: Session) -> Image.Image:
     z[:5, :, first : first + 10] = torch.eye(10)
     for row, code in ((5, -2), (6, -2), (7, -1), (8, -1)):
         z[row, :, code] = torch.linspace(-1, 1, VARIED)
-    run.generator.eval()
-    images = run.generator(z.flatten(0, 1), None).float()
-    run.generator.train()
+    with eval_mode(run.generator):
+        images = run.generator(z.flatten(0, 1), None).float()
     names = (*(f"category, noise {n}" for n in range(1, 6)), *(f"continuous code {n}" for n in (1, 1, 2, 2)))
     return grid(to_bytes(images.cpu()), VARIED, names)
 
@@ -83,8 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    test = Session(arguments.recipe, ["data.split=test", "train.iterations=1"]).run.dataset.read()
-    images, labels = test
+    images, labels = Session(arguments.recipe, [*arguments.overrides, "data.split=test"]).run.dataset.read()
     assert labels is not None, "MNIST has labels"
     for seed in arguments.seeds:
         session = Session(arguments.recipe, [*arguments.overrides, f"seed={seed}"])

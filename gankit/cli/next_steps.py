@@ -1,4 +1,4 @@
-"""Suggestions of next commands, which subcommands print at their end."""
+"""Suggestions for the next command, which a subcommand prints when it ends."""
 
 import math
 import os

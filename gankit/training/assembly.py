@@ -226,6 +226,8 @@ def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, n
         return f"needs another name: small letters, digits and underscores, and not one of {', '.join(PARTS)}"
     if name in others:
         return "exists twice; rename one, or remove one of the two plugins"
+    if isinstance(extra.trained_by, str):
+        return f"has trained_by={extra.trained_by!r}; write a tuple: ({extra.trained_by!r},)"
     if unknown := [player for player in extra.trained_by if player not in PLAYERS]:
         return f"is trained by {unknown[0]!r}; the players are {' and '.join(PLAYERS)}"
     if extra.trained_by and not extra.saved:

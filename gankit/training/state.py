@@ -51,15 +51,16 @@ def load_checkpoint(run: TrainingRun, place: Path) -> None:
     """
     state = verify(place)
     names = dict.fromkeys([*FILES, *network_files(run).values()])
+    mismatch = f"{place} does not fit the run's recipe.toml and plugins"
     if missing := names.keys() - state["files"].keys():
-        raise InputError(f"{place} does not fit the run's recipe.toml: it has no {', '.join(sorted(missing))}")
+        raise InputError(f"{mismatch}: it has no {', '.join(sorted(missing))}")
     tensors = {name: read_tensors(place / name)[0] for name in names}
     try:
         restore(run, tensors, state)
         restore_rank_state(run, place, state.get("ranks", 1))
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{place} does not fit the run's recipe.toml: {reason}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"{mismatch}: {reason}. If a plugin file was changed, restore it") from error
 
 
 def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:

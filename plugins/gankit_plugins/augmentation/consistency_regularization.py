@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import LossTerm, Player, Settings, Spec, Step, hookimpl
-from gankit_plugins.augmentation.crop import crop
+from gankit_plugins.augmentation.crop import check_shift, crop
 from gankit_plugins.augmentation.flip import flip
 from gankit_plugins.augmentation.require_images import ImageAugmentation
 
@@ -26,7 +26,7 @@ def consistency(logits: Tensor, augmented_logits: Tensor) -> Tensor:
 
 
 class ConsistencyRegularization(ImageAugmentation):
-    """Penalty on the difference between D's logits for an image and for a shifted, flipped copy of it.
+    """Penalty on the difference between D's logits for an image and for a copy that is shifted and perhaps flipped.
 
     Source: Zhang 2020, section 3.1, on the real images, with the logits as the compared layer. With `fake_weight` above
     0, it is also computed for generated images, as in bCR (Zhao 2020, Improved Consistency Regularization for GANs,
@@ -40,7 +40,7 @@ class ConsistencyRegularization(ImageAugmentation):
     kind = "augmentation"
 
     class Config(Settings):
-        weight: float = Field(10.0, ge=0, description="weight of the penalty for real images in D's loss")
+        weight: float = Field(10.0, gt=0, description="weight of the penalty for real images in D's loss")
         fake_weight: float = Field(0.0, ge=0, description="weight for generated images; bCR: 10")
         shift: int = Field(4, ge=1, description="largest shift in pixels, in each direction")
         flip: float = Field(0.5, ge=0, le=1, description="probability that a copy is flipped horizontally")
@@ -50,20 +50,21 @@ class ConsistencyRegularization(ImageAugmentation):
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         super().adjust_spec(spec)
-        if self.config.shift >= spec.resolution:
-            raise ValueError(
-                f"shift = {self.config.shift} can shift an image of {spec.resolution} pixels out of view; set a "
-                f"smaller one, such as {spec.resolution // 8 or 1}"
-            )
+        check_shift("shift", self.config.shift, spec.resolution)
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:
         if player == "generator":
             return
-        if (weight := self.config.weight) > 0:
-            yield LossTerm("consistency", lambda s: self._term(s, *s.real_inputs, s.real_output.logits), weight)
-        if (weight := self.config.fake_weight) > 0:
-            yield LossTerm("fake_consistency", lambda s: self._term(s, *s.fake_inputs, s.fake_output.logits), weight)
+        yield LossTerm("consistency", self._of_real, self.config.weight)
+        if self.config.fake_weight:
+            yield LossTerm("fake_consistency", self._of_fake, self.config.fake_weight)
+
+    def _of_real(self, step: Step) -> Tensor:
+        return self._term(step, *step.real_inputs, step.real_output.logits)
+
+    def _of_fake(self, step: Step) -> Tensor:
+        return self._term(step, *step.fake_inputs, step.fake_output.logits)
 
     def _term(self, step: Step, images: Tensor, labels: Tensor | None, logits: Tensor) -> Tensor:
         return consistency(logits, step.discriminate(self.augmented(images), labels).logits)

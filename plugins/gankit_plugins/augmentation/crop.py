@@ -30,6 +30,15 @@ def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float
     return padded.gather(2, rows).gather(3, columns)
 
 
+def check_shift(setting: str, pixels: int, resolution: int) -> None:
+    """Raise ValueError if a shift by `pixels`, the value of a setting, can move a whole image out of view."""
+    if pixels >= resolution:
+        raise ValueError(
+            f"{setting} = {pixels} can shift an image of {resolution} pixels out of view; set a smaller one, such as "
+            f"{resolution // 8 or 1}"
+        )
+
+
 class Crop(ImageAugmentation):
     """Random shift of real and generated images, by whole pixels, before they enter D.
 
@@ -52,11 +61,7 @@ class Crop(ImageAugmentation):
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         super().adjust_spec(spec)
-        if self.config.padding >= spec.resolution:
-            raise ValueError(
-                f"padding = {self.config.padding} can shift an image of {spec.resolution} pixels out of view; set a "
-                f"smaller one, such as {spec.resolution // 8 or 1}"
-            )
+        check_shift("padding", self.config.padding, spec.resolution)
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""LeCam regularisation: a penalty on logits far from the past mean of the opposite side."""
+"""LeCam regularisation: a penalty on the distance between D's logits and averages of past logits."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def lecam(real_logits: Tensor, fake_logits: Tensor, real_anchor: Tensor, fake_an
 
 
 class LeCam(Plugin):
-    """Penalty on logits: those of real images stay near the past mean for generated images, and the reverse.
+    """Penalty on the distance between D's logits and averages of past logits (LeCam regularisation).
 
-    Source: Tseng 2021 (Regularizing Generative Adversarial Networks under Limited Data), section 3.2. The anchors are
-    exponential moving averages of D's logits for real and for generated images. They start with the means of the first
-    batch. With the Wasserstein or hinge loss, the regularised GAN minimises a LeCam divergence.
+    Source: Tseng 2021 (Regularizing Generative Adversarial Networks under Limited Data), section 3.2. The logits of
+    real images are pulled towards the average for generated images, and those of generated images towards the average
+    for real images. The averages are exponential moving averages, which start with the means of the first batch.
 
     When to use: with a few hundred to a few thousand images, together with an augmentation such as `diff_augment`.
     When not: with many images, where it slows D down.

@@ -89,6 +89,7 @@ def test_a_frozen_network_is_in_evaluation_mode_and_a_checkpoint_contains_only_s
         ("generator", {}, "the extra network 'generator' needs another name"),
         ("optimizer", {}, "'optimizer' needs another name: small letters, digits and underscores"),
         ("../encoder", {}, "'../encoder' needs another name"),
+        ("encoder", {"trained_by": "generator"}, r"has trained_by='generator'; write a tuple: \('generator',\)"),
         ("encoder", {"trained_by": ("critic",)}, "is trained by 'critic'; the players are generator and discriminator"),
         ("encoder", {"trained_by": ("generator",), "saved": False}, "is trained, so checkpoints must contain it"),
     ],

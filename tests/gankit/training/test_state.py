@@ -214,7 +214,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(saved, shelf, toy_run, change
     shelf.add(Stateless)
     run = toy_run(**{"tricks": EVERYTHING["tricks"]} | change)
     place = saved.path / "checkpoints" / "000006"
-    with pytest.raises(InputError, match=r"000006 does not fit the run's recipe\.toml: "):
+    with pytest.raises(InputError, match=r"000006 does not fit the run's recipe\.toml and plugins: "):
         load_checkpoint(run, place)
 
 

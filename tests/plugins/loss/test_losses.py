@@ -75,9 +75,8 @@ def test_softmax_with_large_logits_and_with_two_halves_of_a_batch():
     real, fake = torch.tensor([300.0, 200.0]), torch.tensor([250.0, -300.0])
     whole = log_partition(real, fake)
     assert whole.item() == pytest.approx(300.0)
-    own = [torch.cat([r, f]).logsumexp(0) for r, f in zip(real, fake, strict=True) for r, f in [(r[None], f[None])]]
+    own = [torch.stack(pair).logsumexp(0) for pair in zip(real, fake, strict=True)]
     shift = sum(own) / 2
-
     of_both_ranks = iter([own, [(x - shift).exp() for x in own]])
 
     def mean_of_ranks(value):
