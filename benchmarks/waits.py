@@ -66,7 +66,8 @@ def _on_gpu(loop: Loop) -> dict[str, int]:
             loop()
         finally:
             torch.cuda.set_sync_debug_mode(before)
-    waiting = [w for w in caught if "synchroniz" in str(w.message)]
+    # Torch also warns that the debug mode is a prototype.
+    waiting = [w for w in caught if "called a synchronizing" in str(w.message)]
     return dict(Counter(f"{w.filename.rpartition('site-packages/')[2]}:{w.lineno}" for w in waiting))
 
 

@@ -36,7 +36,9 @@ SMALL = {
     "discriminator.maxout": {"units": [16, 16]},
     "shapes": {"count": 24, "resolution": 8},
     "ada": {"initial": 0.5},
-    "infogan": {"noise": 3, "categorical": [3, 2], "continuous": 2, "units": 4},
+    "generator.infogan": {"width": 4, "units": 8},
+    "discriminator.infogan": {"width": 4, "units": 8},
+    "latent.infogan": {"noise": 3, "categorical": [3, 2], "continuous": 2, "units": 4},
     "top_k": {"decay": 0.5, "every": 1},
 }
 """Settings for a run of four iterations, by name or by kind and name."""

@@ -37,9 +37,9 @@ def continuous_loss(mean: Tensor, log_deviation: Tensor, code: Tensor) -> Tensor
 class CodePredictor(nn.Module):
     """Network Q: predicts the codes of an image from D's features (B, F). Output: (B, output_size)."""
 
-    def __init__(self, features: int, units: int, output_size: int) -> None:
+    def __init__(self, spec: Spec, features: int, units: int, output_size: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(features, units)
+        self.hidden = spec.normalize("discriminator", nn.Linear(features, units), units)
         self.output = nn.Linear(units, output_size)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -52,7 +52,8 @@ class InfoGan(Plugin):
     Source: Chen 2016, equations 4 and 6. z consists of noise from N(0, 1), of one-hot vectors of categorical codes, and
     of continuous codes that are uniform on [-1, 1]. Both players minimise lambda times -E[ln Q(c|x)] on generated
     images, which maximises a lower bound on the information about the codes. In equation 6, only G and Q minimise it.
-    Here D does too, because Q shares D's layers up to its features.
+    Here D does too, because Q shares D's layers up to its features. The setting `normalization.discriminator` applies
+    to Q's hidden layer (paper: batch norm).
 
     When to use: to find classes and factors of variation in images without labels.
     When not: with labels: a conditional generator is more exact.
@@ -100,7 +101,7 @@ class InfoGan(Plugin):
     @hookimpl
     def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
         outputs = sum(self.config.categorical) + 2 * self.config.continuous
-        reader = CodePredictor(number_of_features(run), self.config.units, outputs)
+        reader = CodePredictor(run.spec, number_of_features(run), self.config.units, outputs)
         return {"code_predictor": ExtraNetwork(reader, trained_by=("generator", "discriminator"))}
 
     @hookimpl
