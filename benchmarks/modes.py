@@ -58,7 +58,7 @@ def trick(name: str, **settings: Any) -> Raw:
 VARIANTS: dict[str, Raw] = {
     "plain": {},
     "label_smoothing": trick("label_smoothing"),
-    "instance_noise": trick("instance_noise", sigma=0.1, over=1500),
+    "instance_noise": trick("instance_noise", sigma={"schedule": "linear", "start": 0.1, "end": 0.0, "until": 1500}),
     "gradient_penalty": trick("gradient_penalty", weight=0.1),
     "dragan": trick("dragan", weight=0.1),
     "r1": trick("r1", gamma=0.1),

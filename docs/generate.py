@@ -24,6 +24,7 @@ from gankit.plugin import hookspecs
 from gankit.plugin.base import Plugin
 from gankit.plugin.hooks import hooks_of
 from gankit.plugin.registry import Entry, Registry
+from gankit.plugin.schedule import Schedule
 from gankit.plugin.slots import DEFAULT_USE, KINDS, PLAYER_SLOTS, SINGLE_SLOTS, TRICK_KINDS, Kind
 from gankit.recipe.settings import Evaluation, Output, Train
 
@@ -218,6 +219,18 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
         "",
         *tricks,
         "",
+        "## Schedules",
+        "",
+        "```toml\n[tricks.r1]\n"
+        'gamma = { schedule = "cosine", start = 10.0, end = 1.0 }\n'
+        "\n[tricks.instance_noise]\n"
+        'sigma = { schedule = "linear", start = 0.1, end = 0.0, until = 1500 }\n```',
+        "",
+        "A setting of type `float or schedule` may change during the training. The log, the report and loggers show its value, "
+        "as `tricks.r1.gamma`. Learning rates have their own slot, `lr_schedule`.",
+        "",
+        *settings_table(Schedule),
+        "",
         "## [metrics]",
         "",
         "```toml\n[metrics.frechet_distance]\n[metrics.precision_recall]\nk = 5\n```",
@@ -245,6 +258,9 @@ PLUGIN_NAMES = [
     "Step",
     "Source",
     "LossTerm",
+    "Scheduled",
+    "Schedule",
+    "value_at",
     "DiscriminatorOutput",
     "match_logits",
     "Spec",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.plugin.extractor import Extractor as Extractor, Features as Features
     from gankit.plugin.extractor import network_extractor as network_extractor, to_rgb as to_rgb
     from gankit.plugin.protocols import RecipeInfo as RecipeInfo, Run as Run
+    from gankit.plugin.schedule import Schedule as Schedule, Scheduled as Scheduled, value_at as value_at
     from gankit.plugin.slots import Player as Player
     from gankit.plugin.spec import Spec as Spec
     from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput, LossTerm as LossTerm
@@ -47,6 +48,7 @@ _MODULES = {
     "plugin.extra_network": ("ExtraNetwork",),
     "plugin.extractor": ("Extractor", "Features", "network_extractor", "to_rgb"),
     "plugin.protocols": ("RecipeInfo", "Run"),
+    "plugin.schedule": ("Schedule", "Scheduled", "value_at"),
     "plugin.slots": ("Player",),
     "plugin.spec": ("Spec",),
     "plugin.step": ("DiscriminatorOutput", "LossTerm", "Source", "Step", "match_logits"),

@@ -19,6 +19,8 @@ RENAMED = {
     "quiet": "repeat_after",
     "sure": "loss_threshold",
     "thousands": "kimg",
+    "final_sigma": "sigma",
+    "over": "sigma",
     # Renamed options of the command line.
     "--measure": "--metric",
     # Renamed plugins.

@@ -37,9 +37,9 @@ class Executor(Protocol):
         """Return the runs that are training. Runs that wait in a queue are not included."""
 
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
-        """Return the runs that ended since the last call, each with its exit code.
+        """Return the runs that ended since the last call, each with the exit code of its process.
 
-        If a run has no exit code, the method returns an error instead of the code.
+        A run that was lost with its machine has no exit code. It is returned with an error instead.
         """
 
     def stop(self) -> None:

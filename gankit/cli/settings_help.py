@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gankit.plugin.schedule import Scheduled
+
 BOUNDS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}", "multiple_of": "a multiple of {}"}
 SIZES = {"min_length": "at least {} long", "max_length": "at most {} long", "pattern": "matching {}"}
 
@@ -56,6 +58,8 @@ def _type_name(annotation: Any) -> str:
         return f"list of {typed(arguments[0])}"
     if origin is dict:
         return f"table of {typed(arguments[1])}"
+    if annotation is Scheduled:
+        return "float or schedule"
     if annotation is Path:
         return "path"
     if annotation is Any:

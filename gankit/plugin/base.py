@@ -94,10 +94,10 @@ class Plugin:
     """
 
     independent_prior: ClassVar[bool] = False
-    """True for a prior whose components are independent numbers around 0, so that each may be drawn again alone.
+    """True for a prior whose components are independent numbers around 0.
 
-    Truncation redraws the components that exceed a threshold. It is refused for other priors, such as one with a
-    one-hot code, which would be destroyed.
+    Truncation draws again each component that exceeds a threshold. For other priors it is an error: it would destroy a
+    one-hot code, for example.
     """
 
     state_scope: ClassVar[State] = "shared"

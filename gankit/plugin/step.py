@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from gankit.errors import PluginError
+from gankit.plugin.schedule import Schedule
 from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
 from gankit.suggest import nearest, new_name
@@ -89,7 +90,8 @@ class LossTerm:
     function: Callable[[Step], Tensor]
     """Function that takes the step and returns the unweighted value of the term, a scalar tensor."""
 
-    weight: float = 1.0
+    weight: float | Schedule = 1.0
+    """Factor of the value in the player's loss. A setting of type `Scheduled` may be passed as it is."""
 
     every: int = 1
     """Interval n, in steps of the player. The term is computed in every n-th step, with its weight multiplied by n.

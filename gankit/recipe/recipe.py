@@ -25,6 +25,7 @@ from gankit.plugin.base import Plugin, Settings
 from gankit.plugin.component import Component
 from gankit.plugin.registry import Registry
 from gankit.plugin.resolve import as_plugin_class
+from gankit.plugin.schedule import NUMBER, SCHEDULE, Schedule
 from gankit.plugin.slots import (
     DEFAULT_USE,
     NAMED_TABLES,
@@ -406,13 +407,15 @@ def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
 
 def _message(detail: Any, key: str, model: type[Settings]) -> tuple[str, str]:
     """Convert a pydantic error to the key of the wrong setting and a message for the user."""
-    path = ".".join([key, *[str(step) for step in detail["loc"]]])
-    fields = list(model.model_fields)
+    steps = [str(step) for step in detail["loc"]]
+    known_model: type[Settings] = Schedule if SCHEDULE in steps else model
+    names = [step for step in steps if step not in (NUMBER, SCHEDULE)]
+    path, fields = ".".join([key, *names]), known_model.model_fields
     if detail["type"] == "extra_forbidden":
         known = f"there are {', '.join(fields)}" if fields else "it has no settings"
-        return path, f"unknown key; {nearest(str(detail['loc'][-1]), fields)}{known}"
+        return path, f"unknown key; {nearest(names[-1], fields)}{known}"
     if detail["type"] == "missing":
-        field = model.model_fields.get(str(detail["loc"][0]))
+        field = fields.get(names[-1])
         meaning = f": {field.description}" if field is not None and field.description else ""
         return path, f"missing; it has no default{meaning}"
     message = detail["msg"].removeprefix("Value error, ")

@@ -20,16 +20,16 @@ TEMPORARY = ".tmp-"
 
 
 @contextmanager
-def disk_errors(what: Path) -> Iterator[None]:
-    """Convert an OSError in the `with` block, such as a full disk, to a GankitError that names the path `what`."""
+def disk_errors(path: Path) -> Iterator[None]:
+    """Convert an OSError in the `with` block, such as a full disk, to a GankitError that names the path."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise GankitError(
-                f"the disk is full: {what} could not be written ({error.strerror}); files written before are complete"
+                f"the disk is full: {path} could not be written ({error.strerror}); files written before are complete"
             ) from error
-        raise GankitError(f"{what} could not be written: {error.strerror or error}") from error
+        raise GankitError(f"{path} could not be written: {error.strerror or error}") from error
 
 
 def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:

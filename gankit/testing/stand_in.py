@@ -125,7 +125,11 @@ def stand_in_accelerator() -> Iterator[list[str]]:
 
 
 def _created_on_cpu(create: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return `torch.tensor` or `torch.as_tensor` for the stand-in. PyTorch's own function bypasses the fallback."""
+    """Return a replacement for `torch.tensor` or `torch.as_tensor` that can create tensors on the stand-in accelerator.
+
+    It creates the tensor on the CPU and then moves it. PyTorch's own functions do not call the fallback operators with
+    which the stand-in computes.
+    """
 
     def created(data: Any, *, device: Any = None, **options: Any) -> Tensor:
         if not _on_stand_in(device):

@@ -13,6 +13,7 @@ import torch
 from gankit.errors import NonFiniteError
 from gankit.evaluation.evaluator import Evaluator
 from gankit.images.io import save_png
+from gankit.plugin.schedule import Schedule
 from gankit.plugin.slots import PLAYERS
 from gankit.runtime.rng import fork_rng
 from gankit.runtime.signals import Interrupt
@@ -156,6 +157,16 @@ def check_finite(run: TrainingRun) -> None:
             raise NonFiniteError(f"iteration {run.iteration}: the {player}'s parameters are not finite. {hint}")
 
 
+def scheduled_values(run: TrainingRun) -> dict[str, float]:
+    """Return the present value of each setting with a schedule, by key in the recipe, such as `tricks.r1.gamma`."""
+    return {
+        f"{component.key}.{name}": setting.at(run)
+        for component in run.recipe.components.values()
+        for name, setting in component.config
+        if isinstance(setting, Schedule)
+    }
+
+
 def plugin_values(run: TrainingRun) -> dict[str, float]:
     """Return the numbers from the `log_values` hooks. This call makes the CPU wait for the GPU.
 
@@ -239,7 +250,7 @@ class Clock:
         The speed is measured since the last row. This call makes the CPU wait for the GPU.
         """
         run = self.run
-        values = plugin_values(run)
+        values = scheduled_values(run) | plugin_values(run)
         losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}
         now, steps = self.now(), run.step_counts["discriminator"]
         images = (steps - self.steps) * run.recipe.train.batch_size

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gankit.errors import PluginError
 from gankit.plugin.protocols import StepOrder
+from gankit.plugin.schedule import value_at
 from gankit.plugin.slots import Player
 from gankit.plugin.step import LossTerm, Step
 from gankit.training.run import TrainingRun
@@ -33,7 +34,7 @@ def default_step_order(run: TrainingRun) -> StepOrder:
 def train_step(run: TrainingRun, player: Player) -> None:
     """Run one training step: update the weights of one player once."""
     parts = run.recipe.train.accumulate
-    terms = due_terms(run.terms[player], run.step_counts[player], parts)
+    terms = due_terms(run, player, parts)
     values: dict[str, Tensor] = {}
     # The G step does not update D. Without gradients for D's weights, D's backward pass takes a third less time.
     frozen = [w for w in run.frozen_parameters[player] if w.requires_grad]
@@ -61,13 +62,17 @@ def train_step(run: TrainingRun, player: Player) -> None:
     run.after_step[player](run, step)
 
 
-def due_terms(terms: list[LossTerm], count: int, parts: int) -> list[LossTerm]:
-    """Return the loss terms of a player's next step, with their weights. `count` is the number of completed steps.
+def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
+    """Return the loss terms of a player's next step, with their present weights as numbers.
 
     Each weight is divided by `parts`, the number of gradient-accumulation parts of the batch. It is multiplied by
     `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
     """
-    return [LossTerm(t.name, t.function, t.weight * t.every / parts, t.every) for t in terms if count % t.every == 0]
+    return [
+        LossTerm(term.name, term.function, value_at(term.weight, run) * term.every / parts, term.every)
+        for term in run.terms[player]
+        if run.step_counts[player] % term.every == 0
+    ]
 
 
 def draw_step(run: TrainingRun, player: Player) -> Step:
@@ -92,7 +97,8 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
     with run.autocast():
         values = {term.name: value_of(term, step) for term in terms}
         # Skip the multiplication by a weight of 1. It would launch two more kernels: one forward, one backward.
-        weighted = [values[t.name] if t.weight == 1 else t.weight * values[t.name] for t in terms]
+        weights = {term.name: value_at(term.weight, run) for term in terms}
+        weighted = [value if weights[name] == 1 else weights[name] * value for name, value in values.items()]
         loss = reduce(add, weighted) if weighted else None
     # PyTorch recommends running the backward pass outside of autocast. The backward pass uses the data types of the
     # forward pass.

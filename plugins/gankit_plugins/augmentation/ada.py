@@ -50,6 +50,8 @@ def direction(real_target: Tensor | float, fake_target: Tensor | float, device: 
 def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> Tensor:
     """Return the next augmentation probability p: p + step * sign(r - target), clamped to [0, largest].
 
+    r measures how much D overfits. `step` is the change of p, and `largest` is its upper limit.
+
     Source:
         Karras 2020, section 3.1.
     """

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Settings, Spec, Step, hookimpl
+from gankit import LossTerm, Player, Scheduled, Settings, Spec, Step, hookimpl
 from gankit_plugins.augmentation.crop import check_shift, crop
 from gankit_plugins.augmentation.flip import flip
 from gankit_plugins.augmentation.require_images import ImageAugmentation
@@ -40,8 +40,8 @@ class ConsistencyRegularization(ImageAugmentation):
     kind = "augmentation"
 
     class Config(Settings):
-        weight: float = Field(10.0, gt=0, description="weight of the penalty for real images in D's loss")
-        fake_weight: float = Field(0.0, ge=0, description="weight for generated images; bCR: 10")
+        weight: Scheduled = Field(10.0, gt=0, description="weight of the penalty for real images in D's loss")
+        fake_weight: Scheduled = Field(0.0, ge=0, description="weight for generated images; bCR: 10")
         shift: int = Field(4, ge=1, description="largest shift in pixels, in each direction")
         flip: float = Field(0.5, ge=0, le=1, description="probability that a copy is flipped horizontally")
 

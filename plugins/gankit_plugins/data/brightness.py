@@ -37,7 +37,7 @@ class Values(NamedTuple):
     """Value of white in a mode of `SIXTEEN_BITS`."""
 
     inverted: bool
-    """True if 0 is white and `white` is black."""
+    """True if the value 0 means white in the file, and the largest value means black."""
 
     sixteen_bits: bool
     """True if the values in the file have 16 bits, in any mode."""

@@ -40,11 +40,11 @@ ImageFile = str | bytes
 
 
 class Decoded(NamedTuple):
-    """Pixels of a decoded image, (channels, resolution, resolution), and a fact about the file."""
+    """Pixels of a decoded image, (channels, resolution, resolution), and the largest value of a 16-bit image."""
 
     pixels: bytes
     peak: int | None
-    """Largest value of an image with 16-bit values. None for all other images."""
+    """Largest value of the file, if its values have 16 bits. None for all other images."""
 
 
 def check_size(size: int) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import ExtraNetwork, LossTerm, Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
+from gankit import ExtraNetwork, LossTerm, Plugin, RecipeInfo, Run, Scheduled, Settings, Spec, Step, hookimpl
 
 
 def categorical_loss(logits: Tensor, code: Tensor) -> Tensor:
@@ -68,8 +68,8 @@ class InfoGan(Plugin):
             (10,), description="number of categories of each categorical code"
         )
         continuous: int = Field(2, ge=0, description="number of continuous codes")
-        weight: float = Field(1.0, gt=0, description="lambda of the categorical codes")
-        continuous_weight: float = Field(0.1, gt=0, description="lambda of the continuous codes")
+        weight: Scheduled = Field(1.0, gt=0, description="lambda of the categorical codes")
+        continuous_weight: Scheduled = Field(0.1, gt=0, description="lambda of the continuous codes")
         units: int = Field(128, ge=1, description="hidden units of Q")
 
     config: Config

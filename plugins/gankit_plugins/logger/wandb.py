@@ -31,9 +31,9 @@ class WeightsAndBiases(Logger):
     Requires `pip install 'gankit[wandb]'`.
 
     A resumed run has the same id in wandb; in offline mode, it is written to a new folder. The resumed run repeats the
-    iterations after its checkpoint. Rows that wandb already has are not sent again, because the repeated rows are
-    identical. On another machine, their last digits may differ. If the process is killed, the rows of its last 0.1 s
-    may be lost.
+    iterations after its checkpoint. Rows that wandb already has are not sent again, because the resumed run computes
+    the same values. On another machine, the last digits of the values may differ. If the process is killed, the rows of
+    its last 0.1 s may be lost.
 
     Source: the library `wandb`.
 

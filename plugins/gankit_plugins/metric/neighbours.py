@@ -72,7 +72,7 @@ class Neighbours(NamedTuple):
     """For each real image, (N,): the smallest k for which the ball around a generated image contains it."""
 
     nonempty_order: Tensor
-    """For each real image, (N,): the smallest k for which the ball around it contains a generated image."""
+    """For each real image, (N,): the smallest k for which a generated image is as near as its k-th real neighbour."""
 
     num_pairs: Tensor
     """For each k, (K,): number of generated images in the ball around a real image, summed over all real images."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Settings, Step
+from gankit import Scheduled, Settings, Step
 from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPenalty, Interval, norm_deviation
 
 
@@ -48,7 +48,7 @@ class Dragan(InputGradientPenalty):
     name = "dragan"
 
     class Config(Settings):
-        weight: float = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
+        weight: Scheduled = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
         k: float = Field(1.0, ge=0, description="target norm of the gradient")
         spread: float = Field(0.5, gt=0, description="largest noise, in standard deviations of the images")
         every: Interval = 1

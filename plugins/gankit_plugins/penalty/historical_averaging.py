@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Run, Settings, Step, hookimpl
+from gankit import Player, Run, Scheduled, Settings, Step, hookimpl
 from gankit_plugins.layers.weights import BOTH, Players
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
@@ -40,7 +40,7 @@ class HistoricalAveraging(ParameterPenalty):
     name = "historical_averaging"
 
     class Config(Settings):
-        weight: float = Field(1e-3, gt=0, description="weight of the squared distance in each player's loss")
+        weight: Scheduled = Field(1e-3, gt=0, description="weight of the squared distance in each player's loss")
         players: Players = Field(BOTH, description="players that are held near their means")
 
     def __init__(self, config: Config) -> None:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Schedule, Scheduled, Settings, Step, hookimpl
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 """Function that maps images (B, C, R, R) and labels, (B,) or None, to D's logits (B, ...)."""
@@ -62,7 +62,7 @@ class InputGradientPenalty(Plugin):
     """True if the penalty does not suit a Wasserstein critic, because it may remove a slope that the critic needs."""
 
     class Config(Settings):
-        weight: float = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
+        weight: Scheduled = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
         every: Interval = 1
 
     config: Any
@@ -71,7 +71,7 @@ class InputGradientPenalty(Plugin):
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
         """Return the penalty as a scalar, before multiplication by its weight."""
 
-    def weight(self) -> float:
+    def weight(self) -> float | Schedule:
         """Return the weight of the penalty in D's loss."""
         return self.config.weight
 

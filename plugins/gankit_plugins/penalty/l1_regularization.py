@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Run, Settings, Step
+from gankit import Player, Run, Scheduled, Settings, Step
 from gankit_plugins.layers.weights import BOTH, Players
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
@@ -32,7 +32,7 @@ class L1Regularization(ParameterPenalty):
     name = "l1_regularization"
 
     class Config(Settings):
-        weight: float = Field(1e-5, gt=0, description="weight of the sum in the player's loss")
+        weight: Scheduled = Field(1e-5, gt=0, description="weight of the sum in the player's loss")
         players: Players = Field(BOTH, description="players whose weights are regularised")
 
     def penalty(self, player: Player, run: Run) -> Callable[[Step], Tensor]:

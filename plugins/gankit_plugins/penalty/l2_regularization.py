@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, RecipeInfo, Run, Settings, Step, hookimpl
+from gankit import Player, RecipeInfo, Run, Scheduled, Settings, Step, hookimpl
 from gankit_plugins.layers.weights import BOTH, Players
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
@@ -33,7 +33,7 @@ class L2Regularization(ParameterPenalty):
     name = "l2_regularization"
 
     class Config(Settings):
-        weight: float = Field(1e-4, gt=0, description="weight of the sum in the player's loss")
+        weight: Scheduled = Field(1e-4, gt=0, description="weight of the sum in the player's loss")
         players: Players = Field(BOTH, description="players whose weights are regularised")
 
     @hookimpl

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, Run, Settings, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, Run, Scheduled, Settings, Step, hookimpl
 
 
 def lecam(real_logits: Tensor, fake_logits: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class LeCam(Plugin):
     kind = "penalty"
 
     class Config(Settings):
-        weight: float = Field(0.01, gt=0, description="lambda, weight of the penalty in D's loss")
+        weight: Scheduled = Field(0.01, gt=0, description="lambda, weight of the penalty in D's loss")
         decay: float = Field(0.99, ge=0, lt=1, description="weight of the past in the averages of D's logits")
 
     config: Config

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Player, Run, Settings, Step
+from gankit import Player, Run, Scheduled, Settings, Step
 from gankit_plugins.layers.weights import Players, filters
 from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
@@ -39,7 +39,7 @@ class OrthogonalRegularization(ParameterPenalty):
     name = "orthogonal_regularization"
 
     class Config(Settings):
-        weight: float = Field(1e-4, gt=0, description="beta, weight of the sum over all layers in the player's loss")
+        weight: Scheduled = Field(1e-4, gt=0, description="beta, weight of the sum over all layers")
         players: Players = Field(["generator"], description="players whose weights are regularised")
 
     deviation: ClassVar[Callable[..., Tensor]] = staticmethod(not_orthonormal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Settings, Step
+from gankit import Schedule, Scheduled, Settings, Step
 from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPenalty, Interval, squared_norm
 
 
@@ -24,10 +24,10 @@ class R1(InputGradientPenalty):
     name = "r1"
 
     class Config(Settings):
-        gamma: float = Field(10.0, gt=0, description="weight of the penalty in D's loss, which contains gamma / 2")
+        gamma: Scheduled = Field(10.0, gt=0, description="weight of the penalty in D's loss, which contains gamma / 2")
         every: Interval = 1
 
-    def weight(self) -> float:
+    def weight(self) -> float | Schedule:
         return self.config.gamma
 
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:

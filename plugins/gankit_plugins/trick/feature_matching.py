@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Scheduled, Settings, Step, hookimpl
 from gankit_plugins.trick.discriminator_confidence import relativistic_trick
 
 
@@ -60,7 +60,7 @@ class FeatureMatching(Plugin):
     name = "feature_matching"
 
     class Config(Settings):
-        weight: float = Field(1.0, gt=0, description="weight of the squared distance in G's loss")
+        weight: Scheduled = Field(1.0, gt=0, description="weight of the squared distance in G's loss")
         adversarial_weight: float = Field(0.0, ge=0, description="factor of the loss's own terms for G; paper: 0")
 
     config: Config
@@ -77,9 +77,10 @@ class FeatureMatching(Plugin):
 
     @hookimpl
     def wrap_loss(self, terms: dict[Player, list[LossTerm]]) -> dict[Player, list[LossTerm]]:
-        adversarial = [replace(t, weight=t.weight * self.config.adversarial_weight) for t in terms["generator"]]
+        factor = self.config.adversarial_weight
+        adversarial = [replace(t, weight=t.weight * factor) for t in terms["generator"]] if factor else []
         own = LossTerm("feature_matching", _term, weight=self.config.weight)
-        return terms | {"generator": [*(t for t in adversarial if t.weight), own]}
+        return terms | {"generator": [*adversarial, own]}
 
 
 def _term(step: Step) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import InputError, Plugin, Run, Settings, hookimpl
+from gankit import InputError, Plugin, Run, Scheduled, Settings, hookimpl, value_at
 
 STATISTICS = ("running_mean", "running_var", "u", "v")
 """Names of buffers that are averaged: means and variances of batch norm, singular vectors of spectral norm."""
@@ -44,7 +44,7 @@ class MovingAverage(Plugin):
     name = "moving_average"
 
     class Config(Settings):
-        decay: float = Field(0.999, ge=0, lt=1, description="decay of the average per G step")
+        decay: Scheduled = Field(0.999, ge=0, lt=1, description="decay of the average per G step")
         start: int = Field(0, ge=0, description="number of G steps before the average starts; 20,000 in Brock 2018")
 
     config: Config
@@ -67,8 +67,9 @@ class MovingAverage(Plugin):
         self.copies, self.originals = self._pairs(run, copied)
 
     @hookimpl
-    def after_g_step(self) -> None:
-        average_into(self.averages, self.newest, decay_at(self.steps, self.config.decay, self.config.start))
+    def after_g_step(self, run: Run) -> None:
+        decay = value_at(self.config.decay, run)
+        average_into(self.averages, self.newest, decay_at(self.steps, decay, self.config.start))
         self.steps += 1
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""Relativistic average losses, which compare each logit with the mean logit of the other images (real or fake)."""
+"""Relativistic average losses, which compare each real logit with the mean fake logit, and the other way round."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 
 REPLACING = ("relativistic", "relativistic_average", "feature_matching")
-"""Tricks that replace G's loss terms. After `top_k`, they would also remove the selection of images."""
+"""Tricks that replace G's loss terms. If they follow `top_k` in a recipe, they discard its selection of images."""
 
 
 def kept_share(iteration: int, decay: float, every: int, final: float) -> float:

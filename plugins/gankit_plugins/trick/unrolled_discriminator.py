@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gankit import InputError, Plugin, Run, Settings, Step, hookimpl
+from gankit import InputError, Plugin, Run, Settings, Step, hookimpl, value_at
 from gankit_plugins.trick.differentiable_norms import DifferentiableNorms
 
 Parameters = dict[str, Tensor]
@@ -101,7 +101,8 @@ class UnrolledDiscriminator(Plugin):
             simulated = replace(lookahead, discriminator=with_parameters(run.discriminator, theta))
             terms = run.terms["discriminator"]
             return sum(
-                (term.weight * term.function(simulated) for term in terms), torch.zeros((), device=step.fake.device)
+                (value_at(term.weight, run) * term.function(simulated) for term in terms),
+                torch.zeros((), device=step.fake.device),
             )
 
         trained_ids = {id(p) for p in run.parameters["discriminator"]}

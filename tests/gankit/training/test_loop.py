@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -220,9 +221,12 @@ def test_the_update_is_the_gradient_of_the_weighted_sum_of_all_terms(shelf, toy_
 
 def test_lazy_terms_have_the_weight_of_the_steps_they_skip():
     plain, lazy = LossTerm("plain", abs), LossTerm("lazy", abs, weight=0.5, every=4)
-    due = [[(t.name, t.weight) for t in due_terms([plain, lazy], step, 1)] for step in range(9)]
+    run = SimpleNamespace(terms={"generator": [plain, lazy]}, step_counts={"generator": 0})
+    due = []
+    for run.step_counts["generator"] in range(9):
+        due.append([(t.name, t.weight) for t in due_terms(run, "generator", 1)])
     assert due == [[("plain", 1.0), ("lazy", 2.0)] if n % 4 == 0 else [("plain", 1.0)] for n in range(9)]
-    assert [t.weight for t in due_terms([plain, lazy], 0, parts=2)] == [0.5, 1.0]
+    assert [t.weight for t in due_terms(run, "generator", parts=2)] == [0.5, 1.0]
 
 
 def test_a_lazy_term_acts_on_every_nth_step_of_its_player(shelf, toy_run):

@@ -5,29 +5,28 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gankit_plugins.trick.instance_noise import InstanceNoise, variance
+from gankit_plugins.trick.instance_noise import InstanceNoise
 
 
 def noise(images, iteration=0, **settings):
     trick, labels = InstanceNoise(InstanceNoise.Config(**settings)), torch.arange(len(images))
-    noisy, labels_after = trick.discriminator_inputs(images, labels, SimpleNamespace(iteration=iteration))
+    recipe = SimpleNamespace(train=SimpleNamespace(batch_size=4, iterations=1000))
+    run = SimpleNamespace(iteration=iteration, recipe=recipe, step_counts={"discriminator": iteration})
+    noisy, labels_after = trick.discriminator_inputs(images, labels, run)
     assert labels_after is labels
     return noisy
 
 
-@pytest.mark.parametrize(("t", "sigma"), [(0, 0.5), (1, 0.46), (5, 0.3), (9, 0.14), (10, 0.1), (11, 0.1), (10**9, 0.1)])
-def test_sigma_falls_linearly_and_then_stays(t, sigma):
-    assert variance(t, 0.5, 0.1, over=10) == pytest.approx(sigma**2)
-    assert variance(t, 0.5, 0.1, over=None) == pytest.approx(0.5**2)
+FALLING = {"schedule": "linear", "start": 0.4, "end": 0.1, "until": 500}
 
 
-@pytest.mark.parametrize("iteration", [0, 250, 500, 900])
+@pytest.mark.parametrize(("iteration", "sigma"), [(0, 0.4), (250, 0.25), (500, 0.1), (900, 0.1)])
 @pytest.mark.parametrize("value", [-1.0, 0.3])
-def test_noise_is_normal_with_the_variance_of_the_iteration(iteration, value):
+def test_noise_is_normal_with_the_deviation_of_the_iteration(iteration, sigma, value):
     torch.manual_seed(iteration)
     images = torch.full((100, 3, 16, 16), value)
-    added = (noise(images, iteration, sigma=0.4, final_sigma=0.1, over=500) - images).flatten().double()
-    n, v = added.numel(), variance(iteration, 0.4, 0.1, 500)
+    added = (noise(images, iteration, sigma=FALLING) - images).flatten().double()
+    n, v = added.numel(), sigma**2
     # Five standard errors of the mean, of the variance, and of the kurtosis of a normal sample.
     assert added.mean().abs() < 5 * (v / n) ** 0.5
     assert (added.var() - v).abs() < 5 * v * (2 / n) ** 0.5
@@ -55,5 +54,5 @@ def test_type_and_memory_format_stay():
 def test_no_random_numbers_are_drawn_once_sigma_is_0():
     images = torch.randn(2, 1, 4, 4)
     before = torch.get_rng_state()
-    assert noise(images, iteration=10, sigma=1.0, over=10) is images
+    assert noise(images, iteration=10, sigma=FALLING | {"end": 0.0, "until": 10}) is images
     assert torch.equal(torch.get_rng_state(), before)
