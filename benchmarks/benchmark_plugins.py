@@ -29,7 +29,7 @@ class RandomImages(Plugin):
     @hookimpl
     def load_data(self) -> Dataset:
         c = self.config
-        return Dataset(c.channels, c.resolution, tuple(str(k) for k in range(c.classes)), self._read)
+        return Dataset((c.channels, c.resolution, c.resolution), tuple(str(k) for k in range(c.classes)), self._read)
 
     def _read(self) -> tuple[Tensor, Tensor | None]:
         c = self.config

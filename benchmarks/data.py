@@ -176,7 +176,7 @@ def in_memory(name: str) -> Dataset:
     work = WORK[name]
     shape = IN_MEMORY, work["channels"], work["resolution"], work["resolution"]
     images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return Dataset(work["channels"], work["resolution"], (), lambda: (images, None))
+    return Dataset((work["channels"], work["resolution"], work["resolution"]), (), lambda: (images, None))
 
 
 def training_loop(run: TrainingRun, iterations: int) -> Loop:

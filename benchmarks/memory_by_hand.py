@@ -91,7 +91,7 @@ def networks(name: str, resolution: int) -> tuple[nn.Module, nn.Module]:
     def normalize(player: str, layer: nn.Module, features: int) -> nn.Module:
         return nn.Sequential(layer, nn.BatchNorm2d(features)) if player == "generator" else layer
 
-    spec = Spec(1, resolution, 10, tuple("0123456789"), latent_size=100, normalize=normalize)
+    spec = Spec((1, resolution, resolution), 10, tuple("0123456789"), latent_size=100, normalize=normalize)
     G = IganVn(IganVn.Config(channels=32, normalize_output=False)).build_generator(spec)
     return G, IganPerClass(IganPerClass.Config(width=16)).build_discriminator(spec)
 

@@ -49,7 +49,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
 
         count = prepare(dataset, out, " ".join((data, *overrides)), written)
         bar.update(task, total=count)
-    shape = f"{dataset.channels}x{dataset.resolution}x{dataset.resolution}"
+    shape = "x".join(map(str, dataset.shape))
     classes = plural(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"
     size = f"{out.stat().st_size / 1e6:.1f} MB"
     contents = f"; from {dataset.contents}" if dataset.contents else ""

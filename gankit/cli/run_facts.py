@@ -20,7 +20,7 @@ def describe_images(run: TrainingRun) -> str:
     Example: `1x28x28, 3 classes: 0, 1, 2; 300 images of 301 files (others: 1 .txt)`.
     """
     data = run.dataset
-    shape = f"{data.channels}x{data.resolution}x{data.resolution}"
+    shape = "x".join(map(str, data.shape))
     names = data.class_names
     contents = f"; {data.contents}" if data.contents else ""
     if not names:

@@ -80,7 +80,9 @@ def command(
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
+    from gankit.images.grid import to_bytes
     from gankit.images.io import save_png
+    from gankit.images.picture import as_pictures
     from gankit.sampling.grid import draw_grid, grid_layout, interpolate_rows, truncation_rows
     from gankit.sampling.sampler import Sampler, save_images
     from gankit.storage.run_dir import RunDir
@@ -122,5 +124,6 @@ def command(
     else:
         labels = sampler.labels(count, index)
         z = sampler.latent(count, labels, seed, truncation)
-        save_images(sampler.images(z, labels), labels, sampler.class_names, out)
+        pictures = (to_bytes(as_pictures(chunk)) for chunk in sampler.outputs(z, labels))
+        save_images(pictures, labels, sampler.class_names, out)
     click.echo(f"{plural(len(z), 'image')}: {out}")

@@ -1,6 +1,6 @@
 """Reading and writing of prepared images: decoded images in a safetensors file, which is memory-mapped for training.
 
-A file contains the tensor `images`, (N, C, R, R) uint8, and, if there are classes, the tensor `labels`, (N,) int64. Its
+A file contains the tensor `images`, (N, C, H, W), and, if there are classes, the tensor `labels`, (N,) int64. Its
 metadata contains the class names, the number of images of each class and the source of the images. The metadata is
 JSON under the key `gankit`.
 """
@@ -8,6 +8,7 @@ JSON under the key `gankit`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,9 @@ FORMAT = "gankit-images-1"
 SUFFIX = ".safetensors"
 CHUNK = 256
 """Maximum number of images that are written at once, for datasets without `stream`, a function that yields chunks."""
+
+DTYPES = {torch.uint8: "U8", torch.uint16: "U16", torch.float32: "F32"}
+"""Data types of prepared images, and their names in a safetensors header."""
 
 Chunks = Iterable[tuple[Tensor, Tensor | None]]
 Card = dict[str, Any]
@@ -64,14 +68,14 @@ def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], 
     else:
         images, labels = dataset.read()
         chunks, at_most = _in_chunks(images, labels), len(images)
-    return write_prepared(out, chunks, at_most, (dataset.channels, dataset.resolution), card, progress)
+    return write_prepared(out, chunks, at_most, dataset.shape, card, progress)
 
 
 def write_prepared(
     path: Path,
     chunks: Chunks,
     at_most: int,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     card: Card,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
@@ -81,10 +85,10 @@ def write_prepared(
 
     Args:
         path: file to write.
-        chunks: pairs `(images, labels)`, of shapes (n, C, R, R) uint8 and (n,) int64. The labels are None if `card` has
-            no classes.
+        chunks: pairs `(images, labels)`, of shapes (n, *shape) and (n,) int64. All images have one of the data types in
+            `DTYPES`. The labels are None if `card` has no classes.
         at_most: upper limit for the total number of images in all chunks.
-        shape: (C, R), the number of channels and the resolution of the images.
+        shape: shape of an image, (C, H, W).
         card: metadata with the key `class_names`. This function adds the total number of images and the number in each
             class.
         progress: function called after each written chunk with the number of images in this chunk.
@@ -94,19 +98,21 @@ def write_prepared(
     # The number of images is known only after the last chunk, so the header and the labels are written last. Space for
     # them is left at the start of the file, enough for the header and labels of `at_most` images. The header is padded
     # with spaces, which the format allows.
-    longest = _header(at_most, shape, card, [at_most] * classes)
+    longest = _header(at_most, shape, torch.float32, card, [at_most] * classes)
     begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
     # One tensor for all labels is allocated before the loop, because small allocations between the chunks would prevent
     # the allocator from reusing the memory of earlier chunks.
     labels = torch.empty(at_most if classes else 0, dtype=torch.int64)
     counts = torch.zeros(classes, dtype=torch.int64)
-    count = 0
+    count, dtype = 0, torch.uint8
     try:
         with _temporary_file(temporary, path) as file:
             file.seek(begin)
             for images, chunk_labels in chunks:
-                if images.dtype != torch.uint8:
-                    raise InputError(f"{card['source']}: the data are not images, and need no preparing")
+                dtype = images.dtype if count == 0 else dtype
+                if images.dtype != dtype or dtype not in DTYPES:
+                    names = ", ".join(str(one).removeprefix("torch.") for one in DTYPES)
+                    raise InputError(f"{card['source']}: values of type {images.dtype}; all must be one of {names}")
                 assert count + len(images) <= at_most, "there are more images than at_most"
                 with disk_errors(path):
                     file.write(images.contiguous().numpy().data)
@@ -117,7 +123,7 @@ def write_prepared(
                 progress(len(images))
             if not count:
                 raise InputError(f"{path}: there are no images to write")
-            header = _header(count, shape, card, counts.tolist())
+            header = _header(count, shape, dtype, card, counts.tolist())
             labels = labels[:count]
             length = begin - 8 - labels.nbytes
             with disk_errors(path):
@@ -157,7 +163,7 @@ def read_prepared(path: Path) -> Dataset:
     names: list[str] = card.get("class_names", [])
     if not _consistent(shapes, names):
         raise InputError(f"{path} is damaged: its header is inconsistent; prepare it again")
-    _, (count, channels, resolution, _) = shapes["images"]
+    _, (count, *shape) = shapes["images"]
 
     def load() -> tuple[Tensor, Tensor | None]:
         try:
@@ -170,7 +176,7 @@ def read_prepared(path: Path) -> Dataset:
         return tensors["images"], labels
 
     note, contents = str(card.get("note", "")), plural(count, "image")
-    return Dataset(channels, resolution, tuple(names), load, note=note, contents=contents)
+    return Dataset(tuple(shape), tuple(names), load, note=note, contents=contents)
 
 
 @contextmanager
@@ -191,15 +197,14 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
             file.close()
 
 
-def _header(count: int, shape: tuple[int, int], card: Card, counts: list[int]) -> bytes:
+def _header(count: int, shape: tuple[int, ...], dtype: torch.dtype, card: Card, counts: list[int]) -> bytes:
     """Return the safetensors header. The labels precede the images, so that they are aligned for any image size."""
-    channels, side = shape
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
     begin = 8 * count if counts else 0
     if counts:
         tensors["labels"] = {"dtype": "I64", "shape": [count], "data_offsets": [0, begin]}
-    end = begin + count * channels * side * side
-    tensors["images"] = {"dtype": "U8", "shape": [count, channels, side, side], "data_offsets": [begin, end]}
+    end = begin + count * math.prod(shape) * dtype.itemsize
+    tensors["images"] = {"dtype": DTYPES[dtype], "shape": [count, *shape], "data_offsets": [begin, end]}
     return json.dumps(tensors).encode()
 
 
@@ -208,7 +213,7 @@ def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], names: Any) -> b
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return False
     dtype, shape = shapes.get("images", ("", ()))
-    if dtype != "U8" or len(shape) != 4 or shape[2] != shape[3] or not all(shape):
+    if dtype not in DTYPES.values() or len(shape) < 2 or not all(shape):
         return False
     labels = {"labels": ("I64", shape[:1])} if names else {}
     return shapes == {"images": (dtype, shape)} | labels

@@ -295,7 +295,8 @@ def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
     """
     table = {"use": "images", "path": str(target.absolute()), "classes": False}
     if target.suffix != ".safetensors":
-        table |= {"resolution": dataset.resolution, "channels": dataset.channels}
+        channels, *size = dataset.shape
+        table |= {"resolution": size, "channels": channels}
     parser = RecipeParser({"data": table}, str(target), Registry.installed())
     _, hooks = build_plugins(parser.components_at(["data"]), str(target))
     with recipe_errors(str(target), "data"):

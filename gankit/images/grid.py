@@ -15,10 +15,13 @@ PAPER = 255
 INK = 40
 """Grey level of the row names in a grid, in [0, 255]."""
 
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's mode for each number of channels of a picture."""
+
 
 def to_float(images: Tensor) -> Tensor:
-    """Convert images from uint8 in [0, 255] to float32 in [-1, 1]."""
-    return images.float().div_(127.5).sub_(1.0)
+    """Convert images from uint8 in [0, 255] or uint16 in [0, 65535] to float32 in [-1, 1]."""
+    return images.float().div_(32767.5 if images.dtype == torch.uint16 else 127.5).sub_(1.0)
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -27,28 +30,32 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """Convert a uint8 tensor (C, H, W) to a Pillow image.
+    """Convert a uint8 tensor (C, H, W) to a Pillow image: grey, RGB, or RGBA if C is 4.
 
-    If C >= 3, the result is an RGB image of the first three channels. Otherwise, it is a grey image of the first
-    channel.
+    If C is 2, the image shows the first channel. If C is above 4, it shows the first three.
     """
-    image = image[:3] if image.shape[0] >= 3 else image[:1]
+    image = image[: shown_channels(len(image))]
     height, width = image.shape[1:]
     pixels = image.cpu().permute(1, 2, 0).contiguous()
     data = ctypes.string_at(pixels.data_ptr(), pixels.numel())
-    return Image.frombytes("L" if len(image) == 1 else "RGB", (width, height), data)
+    return Image.frombytes(MODES[len(image)], (width, height), data)
+
+
+def shown_channels(channels: int) -> int:
+    """Return the number of channels of the picture of an image with the given number of channels: 1, 3 or 4."""
+    return channels if channels in MODES else min(channels, 3) // 3 * 2 + 1
 
 
 def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
     """Return a Pillow image that shows images in a grid, row by row. Rows may have names, which are shown on the left.
 
     Args:
-        images: (N, C, R, R) uint8.
+        images: (N, C, H, W) uint8. With four channels, the fourth is the opacity.
         columns: number of images in a row.
         row_names: one name for each row, or an empty sequence for no names.
     """
     count, channels, height, width = images.shape
-    channels = 3 if channels >= 3 else 1
+    channels = shown_channels(channels)
     images = images[:, :channels].cpu()
     gap = max(1, height // 32)
     rows = -(-count // columns)
@@ -67,10 +74,12 @@ def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.I
 def _named_rows(image: Image.Image, names: Sequence[str], top: int, row_height: int) -> Image.Image:
     font = ImageFont.load_default(size=max(10, min(16, row_height // 3)))
     margin = int(max(font.getlength(name) for name in names)) + 16
-    sheet = Image.new(image.mode, (image.width + margin, image.height), PAPER if image.mode == "L" else (PAPER,) * 3)
+    bands = len(image.getbands())
+    sheet = Image.new(image.mode, (image.width + margin, image.height), (PAPER,) * bands)
     sheet.paste(image, (margin, 0))
     pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(names):
         middle = top + row * row_height + (row_height - top) // 2
-        pen.text((margin - 8, middle), name, fill=INK if image.mode == "L" else (INK,) * 3, font=font, anchor="rm")
+        ink = (INK,) * min(bands, 3) + (255,) * (bands == 4)
+        pen.text((margin - 8, middle), name, fill=ink, font=font, anchor="rm")
     return sheet

@@ -30,12 +30,16 @@ def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = N
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return the image in a file, in grey (`L`) or colour (`RGB`). For an animation, return its first frame.
+    """Return the image in a file, in grey (`L`) or colour (`RGB`), over white where it is transparent.
+
+    For an animation, return its first frame.
 
     Raises:
         InputError: the file is missing, damaged or not an image.
     """
     with _opened(path) as image:
+        if image.mode == "RGBA":
+            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         return image.convert("L" if image.mode == "L" else "RGB")
 
 

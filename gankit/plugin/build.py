@@ -54,7 +54,7 @@ def build_network(
     """
     hook = "build_generator" if player == "generator" else "build_discriminator"
     with recipe_errors(source, player):
-        own_spec = spec if player == "generator" else replace(spec, channels=spec.channels * spec.pack)
+        own_spec = spec if player == "generator" else replace(spec, shape=(spec.channels * spec.pack, *spec.shape[1:]))
         network = hooks.one(hook, own_spec, run)
     wrapped_by = []
     for implementation in hooks.of("wrap_network", player):

@@ -1,4 +1,4 @@
-"""Description of a dataset: image size, class names, and the function that loads the images."""
+"""Description of a dataset: shape of a sample, class names, and the function that loads the samples."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from gankit.formatting import plural
 
 @dataclass(frozen=True)
 class Dataset:
-    """Description of a dataset of square images and their labels. The hook `load_data` returns it.
+    """Description of a dataset of images, or of other samples, and their labels. The hook `load_data` returns it.
 
     The description does not contain the images. The function `load` reads them, after the networks are built.
     Therefore, gankit can check a recipe and build its networks without the images.
     """
 
-    channels: int
-    resolution: int
+    shape: tuple[int, ...]
+    """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
+
     class_names: tuple[str, ...]
     """One name for each class, in the order of the labels. Empty if the images have no labels."""
 
     load: Callable[[], tuple[Tensor, Tensor | None]]
     """Function that returns the images and their labels.
 
-    Images: (N, channels, resolution, resolution) uint8 on the CPU, possibly memory-mapped. Other data, such as 2D
-    points, may be floating point in [-1, 1]. They are used unchanged. Labels: class indices (N,) int64, or None. The
-    function raises `InputError` if a file cannot be used.
+    Images: (N, *shape) on the CPU, possibly memory-mapped. Their values are uint8 in [0, 255] or uint16 in [0, 65535],
+    which become [-1, 1], or floating point in [-1, 1], which are used unchanged. Labels: class indices (N,) int64, or
+    None. The function raises `InputError` if a file cannot be used.
     """
 
     stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
@@ -49,6 +50,18 @@ class Dataset:
 
     contents: str = ""
     """Text about the number of images and the files that are not used. Commands show it beside the image size."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple):
+            raise InputError(
+                f"the data plugin returns Dataset({self.shape!r}, ...); its first argument is the shape of a sample, such "
+                "as (3, 32, 32)"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, C."""
+        return self.shape[0]
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         """Load the images and labels, and check that they match the description.
@@ -74,14 +87,13 @@ def checked(dataset: Dataset, images: Tensor, labels: Tensor | None) -> tuple[Te
     Raises:
         InputError: shape, data type, values or labels differ from the description.
     """
-    described = (dataset.channels, dataset.resolution, dataset.resolution)
-    if images.shape[1:] != described:
-        raise _mismatch(f"the images have shape {tuple(images.shape)}", f"(N, {', '.join(map(str, described))})")
+    if images.shape[1:] != dataset.shape:
+        raise _mismatch(f"the images have shape {tuple(images.shape)}", f"(N, {', '.join(map(str, dataset.shape))})")
     if not len(images):
         raise InputError("the data plugin has loaded no images")
-    if images.dtype != torch.uint8:
+    if images.dtype not in (torch.uint8, torch.uint16):
         if not images.is_floating_point():
-            raise _mismatch(f"the images are {images.dtype}", "uint8, or floating point from -1 to 1")
+            raise _mismatch(f"the images are {images.dtype}", "uint8, uint16, or floating point from -1 to 1")
         low, high = images.min().item(), images.max().item()
         if not -1 <= low <= high <= 1:
             raise _mismatch(f"the images have values from {low:g} to {high:g}", "floating point from -1 to 1")

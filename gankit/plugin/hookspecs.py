@@ -139,7 +139,7 @@ def load_data(spec: Spec) -> Dataset | None:
     Example:
 
         def load_data(self):
-            return Dataset(1, 28, tuple("0123456789"), load=self.read)
+            return Dataset((1, 28, 28), tuple("0123456789"), load=self.read)
     """
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from gankit.errors import InputError
 from gankit.plugin.slots import Player
 
 Normalize = Callable[[Player, nn.Module, int], nn.Module]
@@ -27,11 +28,8 @@ class Spec:
     The fields that describe the images are set from the dataset. The hook `adjust_spec` may then change any field.
     """
 
-    channels: int = 3
-    """Number of channels of an image."""
-
-    resolution: int = 32
-    """Height and width of an image, in pixels."""
+    shape: tuple[int, ...] = (3, 32, 32)
+    """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
 
     classes: int = 0
     """Number of classes. 0 if the images have no labels."""
@@ -58,3 +56,24 @@ class Spec:
 
     Example for a generator's layer with 64 output channels: `spec.normalize("generator", conv, 64)`.
     """
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of a sample, C."""
+        return self.shape[0]
+
+    def image_size(self, owner: str) -> tuple[int, int]:
+        """Return height and width of an image, in pixels.
+
+        Args:
+            owner: name of the plugin that needs images, for the error message.
+
+        Raises:
+            InputError: samples are no images, because their shape is not (C, H, W).
+        """
+        if len(self.shape) != 3:
+            raise InputError(
+                f"data: a sample has shape {'x'.join(map(str, self.shape))}, and {owner} needs images, with channels, "
+                "height and width; use mlp"
+            )
+        return self.shape[1], self.shape[2]

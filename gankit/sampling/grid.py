@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gankit.errors import InputError
 from gankit.images.grid import grid, to_bytes
+from gankit.images.picture import as_pictures
 from gankit.runtime.rng import derived_seed
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.interpolation import rows_of_paths
@@ -74,7 +75,7 @@ def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, 
     """Generate samples from z and labels. Return an image grid, or the plot that a plugin's `draw_samples` returns."""
     images = torch.cat(list(sampler.outputs(z, labels)))
     plot = sampler.draw_samples(images) if sampler.draw_samples is not None else None
-    return grid(to_bytes(images), columns, row_names) if plot is None else plot
+    return grid(to_bytes(as_pictures(images)), columns, row_names) if plot is None else plot
 
 
 class GridSampler:

@@ -89,7 +89,7 @@ class Sampler:
             refuse_untrusted(path, untrusted_uses(card))
         _, hooks = build_plugins(parser.components_at(needed), str(path))
         try:
-            spec = Spec(**card["spec"] | {"class_names": tuple(card["spec"]["class_names"])})
+            spec = Spec(**card["spec"] | {name: tuple(card["spec"][name]) for name in ("shape", "class_names")})
         except (TypeError, KeyError):
             raise InputError(f"{path} is not a generator file that this version of gankit can read") from None
         spec.normalize = lambda player, layer, features: hooks.one(

@@ -42,6 +42,7 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"train": {"accumulate": 2}},
     {"train": {"batch_size": 4}},
     {"data": {"channels": 1}},
+    {"data": {"width": 12}},
 )
 """Changes to the recipe of the tiny run. With each of these changes, a plugin must work or raise an InputError."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -27,21 +28,25 @@ class TinyData(Plugin):
     class Config(Settings):
         count: int = Field(32, ge=1, description="number of images")
         channels: int = Field(3, ge=1, description="channels of an image")
-        resolution: int = Field(8, ge=1, description="height and width in pixels")
+        resolution: int = Field(8, ge=1, description="height in pixels")
+        width: int | None = Field(None, ge=1, description="width in pixels; default: the height")
         classes: int = Field(0, ge=0, le=10, description="number of classes; 0: no labels")
 
     config: Config
 
     @hookimpl
     def load_data(self) -> Dataset:
+        return Dataset(self.shape, tuple("abcdefghij"[: self.config.classes]), self.read)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
         c = self.config
-        return Dataset(c.channels, c.resolution, tuple("abcdefghij"[: c.classes]), self.read)
+        return c.channels, c.resolution, c.width or c.resolution
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         c = self.config
         generator = torch.Generator().manual_seed(0)
-        shape = (c.count, c.channels, c.resolution, c.resolution)
-        images = torch.randint(0, 156, shape, generator=generator, dtype=torch.uint8)
+        images = torch.randint(0, 156, (c.count, *self.shape), generator=generator, dtype=torch.uint8)
         if not c.classes:
             return images, None
         labels = torch.arange(c.count) % c.classes
@@ -74,12 +79,12 @@ class TinyGeneratorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
-        side = (spec.resolution + 1) // 2
-        self.shape, self.size = (width, side, side), spec.resolution
+        self.size = height, columns = spec.image_size("tiny")
+        self.shape = (width, (height + 1) // 2, (columns + 1) // 2)
         self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
         self.conditional = spec.classes > 0
         inputs = spec.latent_size + spec.classes
-        self.linear = nn.Linear(inputs, width * self.shape[1] ** 2)
+        self.linear = nn.Linear(inputs, math.prod(self.shape))
         self.conv = spec.normalize("generator", nn.Conv2d(width, width, 3, padding=1), width)
         self.activation = nn.ReLU()
         self.to_pixels = nn.Conv2d(width, spec.channels, 3, padding=1)
@@ -120,11 +125,12 @@ class TinyDiscriminatorNetwork(nn.Module):
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
         # Images of 1x1 pixels need stride 1: with stride 2, the bfloat16 gradient reads out of bounds in torch 2.13.
-        stride = 2 if spec.resolution > 1 else 1
+        height, columns = spec.image_size("tiny")
+        stride = 2 if height > 1 else 1
         conv = nn.Conv2d(spec.channels, width, 3, stride=stride, padding=1)
         self.conv = spec.normalize("discriminator", conv, width)
         self.activation = nn.LeakyReLU(0.2)
-        features = width * ((spec.resolution + 1) // 2) ** 2
+        features = width * ((height + 1) // 2) * ((columns + 1) // 2)
         self.head = nn.Linear(features, 1)
         self.projection = nn.Embedding(spec.classes, features) if spec.classes else None
 

@@ -133,7 +133,7 @@ def describe_data(run: TrainingRun) -> None:
     if hooks.of("compute_metrics"):
         # Training and metrics both use the images, so they are read once and stay in memory.
         dataset = loaded_once(dataset)
-    spec.channels, spec.resolution = dataset.channels, dataset.resolution
+    spec.shape = dataset.shape
     spec.class_names, spec.classes = dataset.class_names, len(dataset.class_names)
     spec.class_balanced = recipe.train.class_balanced
     for implementation in hooks.of("adjust_spec"):
@@ -343,11 +343,11 @@ def check_networks(run: TrainingRun) -> None:
         with recipe_errors(run.recipe.source, "latent"):
             z = run.draw_latent(count, labels)
         images = _call(run, "generator", lambda: run.generator(z, labels), f"z of shape {tuple(z.shape)}")
-        expected = (count, run.dataset.channels, spec.resolution, spec.resolution)
+        expected = (count, *run.dataset.shape)
         if not isinstance(images, Tensor) or images.shape != expected:
             message = f"returns {describe(images)}; it must return images of shape {expected}"
             raise refusal(run.recipe, "generator", message)
-        inputs = images.float().repeat(1, spec.pack, 1, 1)
+        inputs = images.float().repeat(1, spec.pack, *[1] * (images.dim() - 2))
         given = f"images of shape {tuple(inputs.shape)}"
         output = _call(run, "discriminator", lambda: run.discriminator(inputs, labels), given)
         if not is_discriminator_output(output, count):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from gankit.errors import Problem, RecipeError
@@ -20,7 +22,7 @@ def least_bytes(recipe: Recipe, spec: Spec, ranks: int) -> int:
     Networks, activations and gradients are not counted, so a step needs several times as much.
     """
     images = recipe.train.batch_size // recipe.train.accumulate // ranks
-    return images * FLOAT_BYTES * (2 * spec.channels * spec.resolution**2 + spec.latent_size)
+    return images * FLOAT_BYTES * (2 * math.prod(spec.shape) + spec.latent_size)
 
 
 def check_memory(recipe: Recipe, spec: Spec, device: torch.device, ranks: int) -> None:

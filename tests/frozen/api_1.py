@@ -35,7 +35,7 @@ class Everything(Plugin):
     @hookimpl
     def adjust_spec(self, spec):
         self.called.add("adjust_spec")
-        assert (spec.channels, spec.resolution, spec.classes) == (3, 8, 2)
+        assert (spec.shape, spec.classes) == ((3, 8, 8), 2)
 
     @hookimpl
     def normalization(self, player, layer, features):

@@ -3,6 +3,7 @@
 Recipes name them as `toys.py:Class`, or by class name through the registry of `conftest.py`.
 """
 
+import math
 import random
 
 import torch
@@ -68,7 +69,7 @@ class Encode(Plugin):
 
     @hookimpl
     def extra_networks(self, run):
-        size = run.spec.channels * run.spec.resolution**2
+        size = math.prod(run.spec.shape)
         networks = [nn.Sequential(nn.Flatten(), nn.Linear(size, n)) for n in (run.spec.latent_size, 2, 3)]
         return {
             "encoder": ExtraNetwork(networks[0], trained_by=("generator", "discriminator")),
@@ -121,7 +122,7 @@ class Blobs(Plugin):
     @hookimpl
     def load_data(self):
         c = self.config
-        return Dataset(c.channels, c.resolution, tuple("abcdefghij"[: c.classes]), self.read)
+        return Dataset((c.channels, c.resolution, c.resolution), tuple("abcdefghij"[: c.classes]), self.read)
 
     def read(self):
         c = self.config
@@ -155,13 +156,13 @@ class Normal(Plugin):
 class GNet(nn.Module):
     def __init__(self, spec, width, dropout):
         super().__init__()
-        self.shape = (spec.channels, spec.resolution, spec.resolution)
+        self.shape = spec.shape
         self.classes = spec.classes
         # F.one_hot reads the labels, which makes the CPU wait for the device.
         self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
         self.lift = spec.normalize("generator", nn.Linear(spec.latent_size + spec.classes, width), width)
         self.dropout = nn.Dropout(dropout)
-        self.paint = nn.Linear(width, spec.channels * spec.resolution**2)
+        self.paint = nn.Linear(width, math.prod(spec.shape))
 
     def forward(self, z, labels):
         if self.classes:
@@ -190,7 +191,7 @@ class G(Plugin):
 class DNet(nn.Module):
     def __init__(self, spec, width):
         super().__init__()
-        pixels = spec.channels * spec.resolution**2
+        pixels = math.prod(spec.shape)
         self.look = spec.normalize("discriminator", nn.Linear(pixels, width), width)
         self.head = nn.Linear(width, 1)
 

@@ -83,8 +83,12 @@ NORMALIZATION = {
 
 @pytest.fixture
 def spec_of():
-    """Function that returns a spec with a normalisation by name."""
-    return lambda normalization="none", **facts: Spec(normalize=NORMALIZATION[normalization], **facts)
+    """Function that returns a spec of square images with a normalisation by name."""
+
+    def make(normalization="none", channels=3, resolution=32, **facts):
+        return Spec(shape=(channels, resolution, resolution), normalize=NORMALIZATION[normalization], **facts)
+
+    return make
 
 
 @pytest.fixture

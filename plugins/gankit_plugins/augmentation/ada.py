@@ -58,8 +58,10 @@ def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> T
     return (p + step * torch.sign(r - target)).clamp(0, largest)
 
 
-def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
+def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     """Draw one random affine map for each image, (count, 3, 3): a product of geometric transformations.
+
+    `height` and `width` are those of the images, in pixels.
 
     Each transformation is applied to each image with probability p, in this order:
 
@@ -70,7 +72,7 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     - rotation by any angle
     - anisotropic scaling by 2^N(0, 0.2^2)
     - second rotation by any angle
-    - shift by N(0, 0.125^2) image widths
+    - shift by N(0, 0.125^2) of the image's width and height
 
     The exception is the rotation by any angle: at least one of its two rotations is applied with probability p.
 
@@ -88,10 +90,10 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     maps = scalings(torch.where(happens(p) & (uniform() < 0.5), -one, one), one)
     quarter = torch.where(happens(p), (uniform() * 4).floor(), 0.0)
     maps = rotations(quarter * (math.pi / 2)) @ maps
-    # Coordinates of an image extend from -1 to 1, so the width of a pixel is 2 / resolution.
+    # The height of an image is 2 in the coordinates of the maps, so that of a pixel is 2 / height.
     shifted = happens(p)
-    pixels = [torch.where(shifted, ((uniform() * 2 - 1) * resolution / 8).round(), 0.0) for _ in range(2)]
-    maps = shifts(*(distance * (2 / resolution) for distance in pixels)) @ maps
+    pixels = [torch.where(shifted, ((uniform() * 2 - 1) * side / 8).round(), 0.0) for side in (width, height)]
+    maps = shifts(*(distance * (2 / height) for distance in pixels)) @ maps
     scale = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(scale, scale) @ maps
     # Each of the two rotations by any angle has this probability, so at least one is applied with probability p.
@@ -102,7 +104,7 @@ def random_maps(p: Tensor, count: int, resolution: int) -> Tensor:
     maps = rotations(torch.where(happens(p_rotation), (uniform() * 2 - 1) * math.pi, 0.0)) @ maps
     shifted = happens(p)
     distances = [torch.where(shifted, normal() * 0.125, 0.0) for _ in range(2)]
-    return shifts(*(distance * 2 for distance in distances)) @ maps
+    return shifts(distances[0] * (2 * width / height), distances[1] * 2) @ maps
 
 
 def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -159,12 +161,12 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
     If no change is applied to an image, its values stay exactly the same.
 
     Args:
-        images: (B, C, R, R) in [-1, 1]. Hue, saturation and luma change only if C is 3.
+        images: (B, C, H, W) in [-1, 1]. Hue, saturation and luma change only if C is 3.
         p: probability of each change, a scalar tensor on the images' device.
     """
-    count, channels, resolution, _ = images.shape
+    count, channels, height, width = images.shape
     with torch.autocast(images.device.type, enabled=False):
-        maps = random_maps(p, count, resolution)
+        maps = random_maps(p, count, height, width)
         unmoved = (maps == torch.eye(3, device=maps.device)).all((1, 2))[:, None, None, None]
         moved = torch.where(unmoved, images, warp(images, maps))
         factor, summand = grey_changes(p, count)

@@ -32,7 +32,7 @@ def scalings(x: Tensor, y: Tensor) -> Tensor:
 
 
 def shifts(right: Tensor, down: Tensor) -> Tensor:
-    """Return maps (B, 3, 3) that shift images right and down by distances (B,). A distance of 1 is half the width."""
+    """Return maps (B, 3, 3) that shift images right and down by distances (B,). A distance of 1 is half the height."""
     zero, one = torch.zeros_like(right), torch.ones_like(right)
     return matrices([[one, zero, right], [zero, one, down], [zero, zero, one]])
 
@@ -41,10 +41,16 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
     """Apply a separate affine map to each image, with bilinear interpolation. The area outside of the image is black.
 
     Args:
-        images: (B, C, R, R) in [-1, 1].
+        images: (B, C, H, W) in [-1, 1].
         maps: matrices (B, 3, 3). They map the old position of a point to its new position, in homogeneous coordinates.
-            An image extends from -1 to 1 in x and y, and y points down.
+            An image extends from -1 to 1 in y, which points down, and from -W/H to W/H in x.
     """
+    height, width = images.shape[2:]
+    if height != width:
+        # `affine_grid` expects coordinates from -1 to 1 in both directions.
+        stretch = torch.ones(3, device=maps.device)
+        stretch[0] = width / height
+        maps = maps * (stretch[None, :] / stretch[:, None])
     with torch.autocast(images.device.type, enabled=False):
         inverse = torch.linalg.inv_ex(maps.float())[0][:, :2]
         grid = F.affine_grid(inverse, list(images.shape), align_corners=False)

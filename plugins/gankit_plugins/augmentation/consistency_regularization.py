@@ -50,7 +50,7 @@ class ConsistencyRegularization(ImageAugmentation):
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         super().adjust_spec(spec)
-        check_shift("shift", self.config.shift, spec.resolution)
+        check_shift("shift", self.config.shift, min(spec.image_size(self.name)))
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:

@@ -16,26 +16,28 @@ def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float
     """Pad images with a border, then crop them to their original size, each image at its own position.
 
     Args:
-        images: (B, C, R, R).
+        images: (B, C, H, W).
         right: (B,) int64 from 0 to 2 * padding, the first column of each crop; `padding` means no horizontal shift.
         down: (B,) int64 from 0 to 2 * padding, the first row of each crop; `padding` means no vertical shift.
         padding: width of the border in pixels.
         value: pixel value of the border, from -1 to 1.
     """
-    B, C, R, _ = images.shape
+    B, C, H, W = images.shape
     padded = F.pad(images, [padding] * 4, value=value)
-    line = torch.arange(R, device=images.device)
-    rows = (down[:, None] + line)[:, None, :, None].expand(B, C, R, padded.shape[3])
-    columns = (right[:, None] + line)[:, None, None, :].expand(B, C, R, R)
+    rows = (down[:, None] + torch.arange(H, device=images.device))[:, None, :, None].expand(B, C, H, padded.shape[3])
+    columns = (right[:, None] + torch.arange(W, device=images.device))[:, None, None, :].expand(B, C, H, W)
     return padded.gather(2, rows).gather(3, columns)
 
 
-def check_shift(setting: str, pixels: int, resolution: int) -> None:
-    """Raise ValueError if a shift by `pixels`, the value of a setting, can move a whole image out of view."""
-    if pixels >= resolution:
+def check_shift(setting: str, pixels: int, side: int) -> None:
+    """Raise ValueError if a shift by `pixels`, the value of a setting, can move a whole image out of view.
+
+    `side` is the smaller side of an image, in pixels.
+    """
+    if pixels >= side:
         raise ValueError(
-            f"{setting} = {pixels} can shift an image of {resolution} pixels out of view; set a smaller one, such as "
-            f"{resolution // 8 or 1}"
+            f"{setting} = {pixels} can shift an image of {side} pixels out of view; set a smaller one, such as "
+            f"{side // 8 or 1}"
         )
 
 
@@ -61,7 +63,7 @@ class Crop(ImageAugmentation):
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         super().adjust_spec(spec)
-        check_shift("padding", self.config.padding, spec.resolution)
+        check_shift("padding", self.config.padding, min(spec.image_size(self.name)))
 
     @hookimpl
     def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -45,14 +45,14 @@ def cutout(images: Tensor, column: Tensor, row: Tensor, side: int) -> Tensor:
     """Set a square of each image to 0, which is middle grey.
 
     Args:
-        images: (B, C, R, R) in [-1, 1].
-        column: (B,) int64, the column of the square's centre: from 0 to R - 1, or from 0 to R if `side` is even.
-        row: (B,) int64, the row of the square's centre, in the same range.
+        images: (B, C, H, W) in [-1, 1].
+        column: (B,) int64, the column of the square's centre: from 0 to W - 1, or from 0 to W if `side` is even.
+        row: (B,) int64, the row of the square's centre: from 0 to H - 1, or from 0 to H if `side` is even.
         side: height and width of the square in pixels. The square may extend beyond the image.
     """
-    line = torch.arange(images.shape[-1], device=images.device)
-    in_column = (line - column[:, None] + side // 2 >= 0) & (line - column[:, None] + side // 2 < side)
-    in_row = (line - row[:, None] + side // 2 >= 0) & (line - row[:, None] + side // 2 < side)
+    rows, columns = (torch.arange(length, device=images.device) for length in images.shape[2:])
+    in_column = (columns - column[:, None] + side // 2 >= 0) & (columns - column[:, None] + side // 2 < side)
+    in_row = (rows - row[:, None] + side // 2 >= 0) & (rows - row[:, None] + side // 2 < side)
     inside = in_row[:, None, :, None] & in_column[:, None, None, :]
     return images.masked_fill(inside, 0.0)
 
@@ -64,15 +64,20 @@ def _color(images: Tensor) -> Tensor:
 
 
 def _translation(images: Tensor) -> Tensor:
-    padding = int(images.shape[-1] / 8 + 0.5)
+    padding = int(min(images.shape[2:]) / 8 + 0.5)
     right, down = torch.randint(2 * padding + 1, (2, len(images)), device=images.device)
     return crop(images, right, down, padding, value=0.0)
 
 
 def _cutout(images: Tensor) -> Tensor:
-    R = images.shape[-1]
-    side = int(R / 2 + 0.5)
-    column, row = torch.randint(R + (1 - side % 2), (2, len(images)), device=images.device)
+    height, width = images.shape[2:]
+    side = int(min(height, width) / 2 + 0.5)
+    if height == width:
+        column, row = torch.randint(width + (1 - side % 2), (2, len(images)), device=images.device)
+    else:
+        column, row = (
+            torch.randint(length + (1 - side % 2), (len(images),), device=images.device) for length in (width, height)
+        )
     return cutout(images, column, row, side)
 
 
@@ -87,9 +92,9 @@ class DiffAugment(ImageAugmentation):
     """Random colour changes, shifts and cutouts of real and generated images before they enter D.
 
     The colour changes are those of brightness, saturation and contrast; images with one channel have no saturation.
-    The shift is at most an eighth of the image. The cutout is a square, half as wide as the image. The square and the
-    area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The changes make it
-    harder for D to memorise a small dataset.
+    The shift is at most an eighth of the image. The cutout is a square with half of the image's smaller side. The
+    square and the area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The
+    changes make it harder for D to memorise a small dataset.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3 and appendix.
 

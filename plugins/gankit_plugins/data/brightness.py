@@ -95,7 +95,10 @@ def largest_value(image: Image.Image, values: Values) -> int:
 
 
 def eight_bits(image: Image.Image, values: Values, mode: str) -> Image.Image:
-    """Return the image in mode `L` or `RGB`, over white where it is transparent."""
+    """Return the image in mode `L` or `RGB`, over white where it is transparent, or in mode `RGBA`.
+
+    In mode `RGBA`, fully transparent pixels are black.
+    """
     if image.mode in SIXTEEN_BITS:
         wide, key = image.convert("I"), image.info.get("transparency")
         factor, offset = (-255 / values.white, 255) if values.inverted else (255 / values.white, 0)
@@ -103,12 +106,17 @@ def eight_bits(image: Image.Image, values: Values, mode: str) -> Image.Image:
         grey = wide.convert("F").point(lambda value: value * factor + (offset + 0.5)).convert("L")
         if key is not None:
             visible = ImageMath.lambda_eval(lambda of: of["convert"]((of["wide"] != key) * 255, "L"), wide=wide)
+            if mode == "RGBA":
+                return Image.merge("LA", (grey, visible)).convert("La").convert("LA").convert(mode)
             grey = Image.composite(grey, Image.new("L", grey.size, 255), visible)
         return grey.convert(mode)
     if image.mode == "La":  # Pillow can convert La only to LA
         image = image.convert("LA")
     if image.has_transparency_data and not values.opaque:
         layer = image.convert("RGBA")
+        if mode == "RGBA":
+            # The conversion to premultiplied colours and back makes transparent pixels black.
+            return layer.convert("RGBa").convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(mode)
     if image.mode == "LAB":  # Pillow can convert LAB only to RGB
         image = image.convert("RGB")

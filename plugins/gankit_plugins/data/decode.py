@@ -1,4 +1,4 @@
-"""Functions that decode image files to square images. They run in worker processes.
+"""Functions that decode image files to images of one size. They run in worker processes.
 
 This module does not import torch, so that the worker processes start fast.
 """
@@ -20,8 +20,14 @@ from PIL import Image, ImageOps
 
 from gankit_plugins.data.brightness import ImageError, eight_bits, file_values, largest_value
 
-NOTE = "upright by EXIF, centre square, over white, Lanczos"
-"""Short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+Channels = Literal[1, 3, 4]
+"""Number of channels: grey, colour, or colour with opacity."""
+
+MODES: dict[Channels, str] = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's mode for each number of channels."""
 
 MAX_PIXELS = 178_956_970
 """Maximum number of pixels in an image (half a GiB in RGB). Even a small file can contain a huge image."""
@@ -40,7 +46,7 @@ ImageFile = str | bytes
 
 
 class Decoded(NamedTuple):
-    """Pixels of a decoded image, (channels, resolution, resolution), and the largest value of a 16-bit image."""
+    """Pixels of a decoded image, (channels, height, width), and the largest value of a 16-bit image."""
 
     pixels: bytes
     peak: int | None
@@ -53,11 +59,18 @@ def check_size(size: int) -> None:
         raise ImageError(f"the file has {size} bytes; at most {MAX_BYTES} are read")
 
 
-def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Decoded:
-    """Decode the content of an image file to a square.
+def note(channels: Channels, size: Size) -> str:
+    """Return a short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
+    part = "centre square" if size[0] == size[1] else "centre rectangle"
+    return f"upright by EXIF, {part}, {'with opacity' if channels == 4 else 'over white'}, Lanczos"
 
-    The image is rotated according to its EXIF data, and its largest centred square is cropped. Transparent areas become
-    white. The square is resized with Pillow's Lanczos filter, which is antialiased when it shrinks an image. Smaller
+
+def decode(data: bytes, size: Size, channels: Channels) -> Decoded:
+    """Decode the content of an image file to an image of the given height and width.
+
+    The image is rotated according to its EXIF data, and its largest centred rectangle with the ratio of `size` is
+    cropped. Transparent areas become white; with four channels they stay transparent, and their colour is black. The
+    rectangle is resized with Pillow's Lanczos filter, which is antialiased when it shrinks an image. Smaller
     images are enlarged. 16-bit values are divided by 257 to get 8 bits. Colours are converted to grey by ITU-R BT.601.
     Only the first frame of an animation is used. Colour profiles are ignored.
 
@@ -70,17 +83,14 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Decoded:
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
             values = file_values(image, data)
-            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Both sides stay at least 2 * resolution.
-            scale = 2 * resolution / min(width, height)
+            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Both sides stay at least twice those of
+            # `size`, even if the image is rotated afterwards.
+            scale = 2 * max(size) / min(width, height)
             image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
             upright = ImageOps.exif_transpose(image)
-            width, height = upright.size
-            side = min(width, height)
-            left, top = (width - side) // 2, (height - side) // 2
-            square = upright.crop((left, top, left + side, top + side))
-            peak = largest_value(square, values) if values.sixteen_bits else None
-            pixels = eight_bits(square, values, "L" if channels == 1 else "RGB")
-            pixels = pixels.resize((resolution, resolution), Image.Resampling.LANCZOS)
+            part = upright.crop(centre_box(upright.size, size))
+            peak = largest_value(part, values) if values.sixteen_bits else None
+            pixels = eight_bits(part, values, MODES[channels]).resize(size[::-1], Image.Resampling.LANCZOS)
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -90,6 +100,18 @@ def decode(data: bytes, resolution: int, channels: Literal[1, 3]) -> Decoded:
     except Exception as error:  # for damaged files, Pillow raises exceptions of many types
         raise ImageError(" ".join(str(error).split()) or type(error).__name__) from error
     return Decoded(b"".join(band.tobytes() for band in pixels.split()), peak)
+
+
+def centre_box(image_size: tuple[int, int], size: Size) -> tuple[int, int, int, int]:
+    """Return the largest centred box with the ratio of `size`, as left, top, right and bottom in pixels.
+
+    `image_size` is the width and height of the image.
+    """
+    (width, height), (rows, columns) = image_size, size
+    factor = min(width / columns, height / rows)
+    box_width, box_height = max(1, round(columns * factor)), max(1, round(rows * factor))
+    left, top = (width - box_width) // 2, (height - box_height) // 2
+    return left, top, left + box_width, top + box_height
 
 
 @cache
@@ -120,18 +142,16 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def decode_batch(
-    files: Sequence[ImageFile | ImageError], resolution: int, channels: Literal[1, 3]
-) -> list[Decoded | ImageError]:
+def decode_batch(files: Sequence[ImageFile | ImageError], size: Size, channels: Channels) -> list[Decoded | ImageError]:
     """Decode several files. Return each decoded image, or an error if the file cannot be used."""
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        return [_decode_or_error(file, resolution, channels) for file in files]
+        return [_decode_or_error(file, size, channels) for file in files]
 
 
-def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Literal[1, 3]) -> Decoded | ImageError:
+def _decode_or_error(file: ImageFile | ImageError, size: Size, channels: Channels) -> Decoded | ImageError:
     if isinstance(file, ImageError):
         return file
     try:
@@ -140,7 +160,7 @@ def _decode_or_error(file: ImageFile | ImageError, resolution: int, channels: Li
         if isinstance(file, str):
             check_size(os.stat(file).st_size)
             file = Path(file).read_bytes()
-        return decode(file, resolution, channels)
+        return decode(file, size, channels)
     except (ImageError, OSError) as error:
         # Return a new error without the original cause, because the cause may not be picklable.
         return ImageError(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
@@ -14,14 +15,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
 from types import ModuleType
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gankit import GankitError
 from gankit_plugins.data.brightness import ImageError
-from gankit_plugins.data.decode import Decoded, ImageFile, decode_batch, start_worker
+from gankit_plugins.data.decode import Channels, Decoded, ImageFile, Size, decode_batch, start_worker
 
 BATCH = 32
 """Largest number of files in a batch. One worker process decodes a batch. Smaller batches have more overhead."""
@@ -33,11 +33,11 @@ AHEAD = 3
 """Number of batches per CPU core that are decoded in advance, before the caller needs them."""
 
 DecodedFile = tuple[str, Tensor | ImageError, int | None]
-"""Name of a file, its image (channels, resolution, resolution) uint8 or an error, and the peak of 16-bit values."""
+"""Name of a file, its image (channels, height, width) uint8 or an error, and the peak of 16-bit values."""
 
 
 def decode_all(
-    names: Iterable[str], open_file: Callable[[str], ImageFile], resolution: int, channels: Literal[1, 3]
+    names: Iterable[str], open_file: Callable[[str], ImageFile], size: Size, channels: Channels
 ) -> Generator[DecodedFile, None, None]:
     """Decode all files in parallel, and yield each name with its image or error, in the order of `names`.
 
@@ -55,13 +55,13 @@ def decode_all(
             else:
                 # Copy the pixels to a bytearray, which is writable. PyTorch gives a warning for read-only `bytes`.
                 image = torch.frombuffer(bytearray(result.pixels), dtype=torch.uint8)
-                yield name, image.view(channels, resolution, resolution), result.peak
+                yield name, image.view(channels, *size), result.peak
 
-    batches = split_into_batches(names, open_file, channels * resolution**2)
+    batches = split_into_batches(names, open_file, channels * math.prod(size))
     first = list(islice(batches, 2))
     if len(first) < 2:
         for batch in first:
-            yield from tensors(batch, decode_batch(list(batch.values()), resolution, channels))
+            yield from tensors(batch, decode_batch(list(batch.values()), size, channels))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Spawn the processes, because forked ones would inherit torch's memory and the locks that its threads hold.
@@ -76,7 +76,7 @@ def decode_all(
         while True:
             for batch in islice(batches, AHEAD * cores + 1 - len(pending)):
                 with starting_processes():
-                    future = pool.submit(decode_batch, list(batch.values()), resolution, channels)
+                    future = pool.submit(decode_batch, list(batch.values()), size, channels)
                 pending.append((list(batch), future))
             if not pending:
                 break

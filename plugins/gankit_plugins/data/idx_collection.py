@@ -88,7 +88,7 @@ class Collection:
             images, labels = select_classes(images, labels, classes)
             return resize(images, settings.resolution), labels
 
-        return Dataset(1, settings.resolution, names, load)
+        return Dataset((1, settings.resolution, settings.resolution), names, load)
 
     def find(self, settings: IdxSettings) -> tuple[Path, Path] | None:
         """Return the paths of the image file and the label file, from the first folder that has both.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 import time
@@ -10,22 +11,27 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, RecipePath, Settings, hookimpl, progress_bar, read_prepared
 from gankit_plugins.data.brightness import MAXIMUM, ImageError
-from gankit_plugins.data.decode import NOTE
+from gankit_plugins.data.decode import Channels, Size, note
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.folder import open_files
 from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
 
 RESOLUTION = 64
-CHANNELS: Literal[1, 3] = 3
+CHANNELS: Channels = 3
+
+SMALLEST, LARGEST = 4, 4096
+"""Limits of height and width, in pixels."""
+
+Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 
 PREPARED = ".safetensors"
 CHUNK_BYTES = 1 << 24
@@ -41,11 +47,12 @@ SLOW = 10.0
 class Images(Plugin):
     """Your own images, from a folder (with or without a subfolder for each class), a zip file or a prepared file.
 
-    Images may have any common format, size and aspect ratio. The largest centred square is cropped and resized to
-    `resolution` with the Lanczos filter. Transparent areas become white. 16-bit images are scaled to 8 bits. Images
-    whose values have no known range (floating-point numbers, signed or 32-bit integers) are not used. Colour profiles
-    are ignored. Damaged files are skipped up to a limit, and a message names them. Hidden files are ignored. Files that
-    are not images are counted by their extensions.
+    Images may have any common format, size and aspect ratio. The largest centred square, or rectangle with the ratio of
+    `resolution`, is cropped and resized with the Lanczos filter. Transparent areas become white. If `channels` is 4,
+    they stay transparent: the fourth channel is the opacity. 16-bit images are scaled to 8 bits. Images whose values
+    have no known range (floating-point numbers, signed or 32-bit integers) are not used. Colour profiles are ignored.
+    Damaged files are skipped up to a limit, and a message names them. Hidden files are ignored. Files that are not
+    images are counted by their extensions.
 
     Each folder in `path` is a class. A folder that contains all others is skipped. Classes are in natural order (2
     before 10). If there is a file `dataset.json` of StyleGAN, its class numbers are the classes instead. A zip file has
@@ -57,7 +64,7 @@ class Images(Plugin):
     Source: none; there is nothing to cite.
 
     When to use: any images of your own.
-    When not: if images must not be cropped; pad them to squares first. If they do not fit into memory, run
+    When not: if images must not be cropped; pad them to one ratio first. If they do not fit into memory, run
     `gankit prepare` first.
     """
 
@@ -66,14 +73,13 @@ class Images(Plugin):
 
     class Config(Settings):
         path: RecipePath = Field(description="a folder, a zip file or a prepared .safetensors file")
-        resolution: int | None = Field(
+        resolution: Side | tuple[Side, Side] | None = Field(
             None,
-            ge=4,
-            le=4096,
-            description=f"height and width in pixels; default: {RESOLUTION}, or the prepared file's resolution",
+            description=f"side in pixels, or [height, width]; default: {RESOLUTION}, or that of the prepared file",
         )
-        channels: Literal[1, 3] | None = Field(
-            None, description=f"1 for grey, 3 for colour; default: {CHANNELS}, or the prepared file's channels"
+        channels: Channels | None = Field(
+            None,
+            description=f"1: grey, 3: colour, 4: colour and opacity; default: {CHANNELS}, or that of the prepared file",
         )
         classes: bool | None = Field(
             None, description="true if the images have classes; default: true if there are labels or several folders"
@@ -85,6 +91,17 @@ class Images(Plugin):
             description=f"proportion of damaged files that are skipped; {ALWAYS_ALLOWED} always are, unless it is 0",
         )
 
+        @field_validator("resolution", mode="before")
+        @classmethod
+        def _check_sides(cls, resolution: Any) -> Any:
+            # One sentence, because pydantic would report an error for each of the two forms.
+            sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
+            if resolution is not None and not (
+                len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
+            ):
+                raise ValueError(f"expected a side from {SMALLEST} to {LARGEST}, such as 64, or [height, width]")
+            return resolution
+
     config: Config
 
     @hookimpl
@@ -95,6 +112,11 @@ class Images(Plugin):
         return UnpreparedImages(self.config).dataset()
 
 
+def size_of(resolution: int | tuple[int, int]) -> Size:
+    """Return height and width from the setting `resolution`."""
+    return (resolution, resolution) if isinstance(resolution, int) else resolution
+
+
 def prepared_dataset(config: Images.Config) -> Dataset:
     """Return the dataset of a prepared file, without labels if `classes` is false.
 
@@ -102,9 +124,14 @@ def prepared_dataset(config: Images.Config) -> Dataset:
         InputError: the file is not a prepared file, or does not match `resolution`, `channels` or `classes`.
     """
     path, dataset = config.path, read_prepared(config.path)
-    for key in ("resolution", "channels"):
-        requested, actual = getattr(config, key), getattr(dataset, key)
-        if requested not in (None, actual):
+    channels, height, width = dataset.shape
+    resolution = height if height == width else [height, width]
+    same_size = config.resolution is None or size_of(config.resolution) == (height, width)
+    for key, requested, same, actual in (
+        ("resolution", config.resolution, same_size, resolution),
+        ("channels", config.channels, config.channels in (None, channels), channels),
+    ):
+        if not same:
             raise InputError(
                 f"{key}: {path} was prepared with {key}={actual}, but {requested} is requested; set "
                 f"data.{key}={actual}, or prepare the images again"
@@ -126,7 +153,8 @@ class UnpreparedImages:
     def __init__(self, config: Images.Config) -> None:
         self.path = config.path
         self.resolution = config.resolution or RESOLUTION
-        self.channels: Literal[1, 3] = config.channels or CHANNELS
+        self.size = size_of(self.resolution)
+        self.channels: Channels = config.channels or CHANNELS
         self.bad_limit = config.bad_limit
         given = config.model_dump(include={"classes", "bad_limit"}, exclude_defaults=True)
         self.other_settings = [f"{name}={json.dumps(value)}" for name, value in given.items()]
@@ -136,24 +164,23 @@ class UnpreparedImages:
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
         return Dataset(
-            self.channels,
-            self.resolution,
+            (self.channels, *self.size),
             self.listing.class_names,
             self.load,
             self.stream,
             self.listing.total,
-            note=NOTE,
+            note=note(self.channels, self.size),
             contents=self.listing.contents,
         )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
-        """Return images, (N, C, R, R) uint8, and labels, (N,) int64. The labels are None if there are no classes.
+        """Return images, (N, C, H, W) uint8, and labels, (N,) int64. The labels are None if there are no classes.
 
         If stderr is a terminal, show a progress bar.
         """
         start = time.monotonic()
         total = self.listing.total
-        images = torch.empty(total, self.channels, self.resolution, self.resolution, dtype=torch.uint8)
+        images = torch.empty(total, self.channels, *self.size, dtype=torch.uint8)
         labels: list[Tensor] = []
         count = 0
         with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
@@ -164,7 +191,7 @@ class UnpreparedImages:
                     labels.append(chunk_labels)
                 bar.update(bar.task_ids[0], completed=count)
         if (seconds := time.monotonic() - start) > SLOW:
-            settings = f"path={self.path}", f"resolution={self.resolution}", f"channels={self.channels}"
+            settings = f"path={self.path}", f"resolution={json.dumps(self.resolution)}", f"channels={self.channels}"
             command = shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings, *self.other_settings])
             print(f"reading the images took {seconds:.0f} s; `{command}` saves this time", file=sys.stderr, flush=True)
         return images[:count], torch.cat(labels) if labels else None
@@ -176,7 +203,7 @@ class UnpreparedImages:
             InputError: too many files are unusable, an image class has no usable file, or files were added or removed.
         """
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
-        chunk_size = max(1, CHUNK_BYTES // (self.channels * self.resolution**2))
+        chunk_size = max(1, CHUNK_BYTES // (self.channels * math.prod(self.size)))
         label_of = {name: label for label, name in enumerate(listing.class_names)}
         images: list[Tensor] = []
         labels: list[int] = []
@@ -185,7 +212,7 @@ class UnpreparedImages:
             return torch.stack(images), torch.tensor(labels) if label_of else None
 
         with open_files(self.path) as files:
-            decoded_files = decode_all(self._as_listed(files.names()), files.open, self.resolution, self.channels)
+            decoded_files = decode_all(self._as_listed(files.names()), files.open, self.size, self.channels)
             with closing(decoded_files):
                 for file, image, peak in decoded_files:
                     if isinstance(image, ImageError):

@@ -142,7 +142,7 @@ class Shapes(Plugin):
     @hookimpl
     def load_data(self) -> Dataset:
         c = self.config
-        return Dataset(c.channels, c.resolution, c.kinds, self.draw_all, self.stream, c.count)
+        return Dataset((c.channels, c.resolution, c.resolution), c.kinds, self.draw_all, self.stream, c.count)
 
     def draw_all(self) -> tuple[Tensor, Tensor]:
         """Draw all images. Return images (count, channels, resolution, resolution) uint8 and labels (count,).

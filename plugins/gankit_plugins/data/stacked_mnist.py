@@ -66,4 +66,4 @@ class StackedMnist(Plugin):
             return stack(images, labels, self.config.count, len(names), self.config.seed)
 
         class_names = tuple(a + b + c for a in names for b in names for c in names)
-        return Dataset(CHANNELS, digits.resolution, class_names, load)
+        return Dataset((CHANNELS, *digits.shape[1:]), class_names, load)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ class CganDiscriminatorNetwork(nn.Module):
         super().__init__()
         c = config
         self.classes = spec.classes
-        numbers = spec.channels * spec.resolution**2
+        numbers = math.prod(spec.shape)
         self.from_image = nn.Sequential(nn.Flatten(), maxout_layer(spec, numbers, c.image_units, c.pieces))
         self.from_label = maxout_layer(spec, spec.classes, c.label_units, c.pieces)
         self.joint = nn.Sequential(

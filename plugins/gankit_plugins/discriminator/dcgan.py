@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import append_label_planes, require_labels
-from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized, sides
+from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized, sizes_of
 
 
 class DcganDiscriminatorNetwork(nn.Module):
@@ -20,7 +22,7 @@ class DcganDiscriminatorNetwork(nn.Module):
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
         super().__init__()
         self.classes = classes
-        sizes = sides(spec.resolution)
+        sizes = sizes_of(spec)
         channels = width
         layers = [nn.Sequential(halving(spec.channels + classes, width), nn.LeakyReLU(SLOPE))]
         for level in range(2, len(sizes)):
@@ -29,7 +31,7 @@ class DcganDiscriminatorNetwork(nn.Module):
             layers.append(nn.Sequential(layer, nn.LeakyReLU(SLOPE)))
             channels = more
         self.body = nn.Sequential(*layers)
-        self.head = initialized(nn.Linear(channels * sizes[-1] ** 2, 1))
+        self.head = initialized(nn.Linear(channels * math.prod(sizes[-1]), 1))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,)."""

@@ -51,14 +51,14 @@ class IganDiscriminatorNetwork(nn.Module):
         self.classes = N = classes
         first = nn.Conv2d(spec.channels * N, width * N, 3, padding=1, groups=N)
         layers: list[nn.Module] = [activated(spec, "discriminator", first, width * N)]
-        channels, side = width, spec.resolution
-        while side > SMALLEST:
+        channels, size = width, spec.image_size("igan")
+        while min(size) > SMALLEST:
             wider = min(2 * channels, WIDEST * width)
             layers.append(ResidualBlock(spec, channels, wider, N))
-            channels, side = wider, side // 2
+            channels, size = wider, (size[0] // 2, size[1] // 2)
         self.body = nn.Sequential(*layers)
         # One linear layer per class, computed as a grouped convolution. Its kernel covers the whole feature map.
-        self.head = nn.Conv2d(channels * N, N, side, groups=N)
+        self.head = nn.Conv2d(channels * N, N, size, groups=N)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,).

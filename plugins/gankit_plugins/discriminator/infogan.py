@@ -17,14 +17,15 @@ class InfoGanDiscriminatorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()
-        side = -(-spec.resolution // 4)
+        height, columns = spec.image_size("infogan")
+        pixels = (height // 4) * (columns // 4)
         self.body = nn.Sequential(
             halving(spec.channels, width),
             nn.LeakyReLU(SLOPE),
             spec.normalize("discriminator", halving(width, 2 * width), 2 * width),
             nn.LeakyReLU(SLOPE),
             nn.Flatten(),
-            spec.normalize("discriminator", initialized(nn.Linear(2 * width * side**2, units)), units),
+            spec.normalize("discriminator", initialized(nn.Linear(2 * width * pixels, units)), units),
             nn.LeakyReLU(SLOPE),
         )
         self.head = initialized(nn.Linear(units, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
@@ -19,7 +20,7 @@ class MaxoutNetwork(nn.Module):
     def __init__(self, spec: Spec, config: MaxoutDiscriminator.Config) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(config.input_dropout)]
-        inputs = spec.channels * spec.resolution**2
+        inputs = math.prod(spec.shape)
         for count in config.units:
             layers += [maxout_layer(spec, inputs, count, config.pieces), nn.Dropout(config.dropout)]
             inputs = count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
@@ -18,7 +19,7 @@ class FullyConnectedDiscriminator(nn.Module):
     def __init__(self, spec: Spec, hidden: list[int], slope: float) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
-        width = spec.channels * spec.resolution**2
+        width = math.prod(spec.shape)
         for wider in hidden:
             layers += [spec.normalize("discriminator", nn.Linear(width, wider), wider), nn.LeakyReLU(slope)]
             width = wider

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from rich.progress import MofNCompleteColumn
 from torch import Tensor, nn
@@ -57,6 +58,20 @@ class SmallClassifier(nn.Module):
         """Return features (B, 128) and logits (B, K) of images (B, C, R, R) uint8."""
         features = self.features(images.float() / 127.5 - 1)
         return features, self.head(features)
+
+
+def to_square(images: Tensor) -> Tensor:
+    """Resize images (B, C, H, W) uint8 to squares (B, C, S, S), where S is the larger side. Squares are unchanged."""
+    height, width = images.shape[2:]
+    if height == width:
+        return images
+    size = max(height, width)
+    return torch.cat(
+        [
+            F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True).round().to(torch.uint8)
+            for part in images.split(500)
+        ]
+    )
 
 
 def rotate(images: Tensor, quarters: Tensor) -> Tensor:
@@ -250,11 +265,12 @@ class DatasetClassifier(Plugin):
         key = [VERSION, data.digest(rows), target, data.classes, steps, seed, device.type]
         weights, accuracy = disk_cache("classifier", key, train)
         channels = 1 if data.by_channel else dataset.channels
-        classifier = SmallClassifier(channels, dataset.resolution, data.classes)
+        classifier = SmallClassifier(channels, data.images.shape[-1], data.classes)
         classifier.load_state_dict(weights)
         classifier.to(device).eval()
 
         def extract(images: Tensor) -> Features:
+            images = to_square(images)
             with torch.no_grad():
                 if not data.by_channel:
                     return Features(*classifier(images.to(device)))
@@ -280,6 +296,7 @@ class DatasetClassifier(Plugin):
         images, labels = dataset.load()
         if images.dtype != torch.uint8:
             raise ValueError('the data are points, but a classifier requires images; set extractor = "pixels"')
+        images = to_square(images)
         classes = len(dataset.class_names) if labels is not None else len(ROTATIONS)
         if not self.config.by_channel:
             return ClassifierData(images, labels, classes, by_channel=False)

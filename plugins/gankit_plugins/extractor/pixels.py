@@ -28,5 +28,5 @@ class Pixels(Plugin):
 
     @hookimpl
     def build_extractor(self, dataset: Dataset) -> Extractor:
-        shape = f"{dataset.channels}x{dataset.resolution}x{dataset.resolution}"
+        shape = "x".join(map(str, dataset.shape))
         return Extractor({"extractor": "pixels", "resize": f"none, {shape}"}, pixels)

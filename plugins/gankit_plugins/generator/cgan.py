@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ class CganGenerator(nn.Module):
     def __init__(self, spec: Spec, config: Cgan.Config) -> None:
         super().__init__()
         c = config
-        self.shape = (spec.channels, spec.resolution, spec.resolution)
+        self.shape = spec.shape
         self.classes = spec.classes
 
         def layer(inputs: int, units: int) -> nn.Sequential:
@@ -25,7 +27,7 @@ class CganGenerator(nn.Module):
         self.from_noise = layer(spec.latent_size, c.noise_units)
         self.from_label = layer(spec.classes, c.label_units)
         self.joint = layer(c.noise_units + c.label_units, c.joint_units)
-        self.to_image = nn.Linear(c.joint_units, spec.channels * spec.resolution**2)
+        self.to_image = nn.Linear(c.joint_units, math.prod(spec.shape))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""

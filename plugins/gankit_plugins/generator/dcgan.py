@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import one_hot, require_labels
-from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, sides
+from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, sizes_of
 
 
 class DcganGenerator(nn.Module):
@@ -20,7 +20,7 @@ class DcganGenerator(nn.Module):
     def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
         super().__init__()
         self.classes = classes
-        sizes = sides(spec.resolution)
+        sizes = sizes_of(spec)
         levels = len(sizes) - 1
         channels = channels_at(levels, width)
         # A linear layer, computed as a transposed convolution of a 1x1 map, so that normalisation gets a feature map.
@@ -50,10 +50,10 @@ class Dcgan(Plugin):
     except the last (paper: batch norm). ReLU follows, and tanh after the last layer. Initial weights are from
     N(0, 0.02^2), section 4.
 
-    Here images may have any size of at least 4x4. The sides of the feature maps result from halving the image's side,
-    rounded up, until it is at most 4. For MNIST they are 28, 14, 7 and 4. A layer has at most 8 times `width` channels.
-    Transposed convolutions have the exact output size, without cropping. The initial scales of normalisation layers are
-    1; the authors' code draws them around 1.
+    Here images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
+    rounded up, until the smaller one is at most 4. For MNIST they are 28, 14, 7 and 4. A layer has at most 8 times
+    `width` channels. Transposed convolutions have the exact output size, without cropping. The initial scales of
+    normalisation layers are 1; the authors' code draws them around 1.
 
     When to use: as a baseline, with or without classes in the data.
     When not: to generate requested classes; use `conditional_dcgan`. For points, use `mlp`.

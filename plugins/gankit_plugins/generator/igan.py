@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from gankit_plugins.layers.igan import (
     enlargement,
     image_layer,
     prime_factors,
-    quarter,
+    set_sizes,
     single_enlargement,
 )
 
@@ -29,33 +31,34 @@ class IganGenerator(nn.Module):
     def __init__(self, spec: Spec, channels: int, upsampling: Upsampling, normalize_output: bool = True) -> None:
         super().__init__()
         self.channels = channels
-        self.side = quarter(spec.resolution)
-        self.to_small = nn.Linear(spec.latent_size, 4 * 4 * channels)
-        self.to_large = nn.Linear(spec.latent_size, self.side**2 * channels)
+        self.small, self.large, factor = set_sizes(spec)
+        self.to_small = nn.Linear(spec.latent_size, math.prod(self.small) * channels)
+        self.to_large = nn.Linear(spec.latent_size, math.prod(self.large) * channels)
         layers: list[nn.Module] = []
-        for factor in prime_factors(self.side):
+        for prime in prime_factors(factor):
             layers.append(activated(spec, "generator", convolution(channels), channels))
-            layers.append(activated(spec, "generator", enlargement(channels, factor, upsampling), channels))
+            layers.append(activated(spec, "generator", enlargement(channels, prime, upsampling), channels))
         self.long_way = nn.Sequential(*layers)
-        self.short_cut = activated(spec, "generator", single_enlargement(channels, self.side), channels)
+        self.short_cut = activated(spec, "generator", single_enlargement(channels, factor), channels)
         self.from_large = activated(spec, "generator", single_enlargement(channels, 4), channels)
         self.to_image = image_layer(spec, channels, normalize_output)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""
-        small = self.to_small(z).view(-1, self.channels, 4, 4)
-        large = self.to_large(z).view(-1, self.channels, self.side, self.side)
+        small = self.to_small(z).view(-1, self.channels, *self.small)
+        large = self.to_large(z).view(-1, self.channels, *self.large)
         return self.to_image(self.long_way(small) + self.short_cut(small) + self.from_large(large))
 
 
 class Igan(Plugin):
     """IGAN's generator: two sets of features, enlarged to an image by three paths whose outputs are added.
 
-    Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels. Here the side R of an image may be any
-    multiple of 4. The long path enlarges the side from 4 to R by the prime factors of R/4, with a 3x3 convolution
-    before each enlargement. The shortcut is one transposed convolution with kernel and stride R/4. It passes
-    gradients even if those of the long path vanish. The setting `normalization.generator` applies to every convolution.
-    LeakyReLU 0.02 follows, and tanh after the last convolution.
+    Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels. Here height and width of an image may
+    be any multiples of 4. If they differ, the smaller set of features has their ratio. The long path enlarges the side
+    from 4 to R by the prime factors of R/4, with a 3x3 convolution before each enlargement. The shortcut is one
+    transposed convolution with kernel and stride R/4. It passes gradients even if those of the long path vanish. The
+    setting `normalization.generator` applies to every convolution. LeakyReLU 0.02 follows, and tanh after the last
+    convolution.
 
     When to use: for images without classes, where the single path of DCGAN trains badly.
     When not: if memory is scarce. To generate requested classes, use `igan_vn`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from gankit_plugins.layers.igan import (
     enlargement,
     image_layer,
     prime_factors,
-    quarter,
+    set_sizes,
     single_enlargement,
 )
 from gankit_plugins.layers.per_class import from_groups, route, to_groups
@@ -34,20 +36,20 @@ class IganVnGenerator(nn.Module):
         super().__init__()
         self.classes = N = max(1, spec.classes)
         self.channels = channels
-        self.side = quarter(spec.resolution)
-        self.to_small = nn.Linear(spec.latent_size, 4 * 4 * channels)
-        self.to_large = nn.Linear(spec.latent_size, self.side**2 * channels)
+        self.small, self.large, factor = set_sizes(spec)
+        self.to_small = nn.Linear(spec.latent_size, math.prod(self.small) * channels)
+        self.to_large = nn.Linear(spec.latent_size, math.prod(self.large) * channels)
 
         def step(layer: nn.Module, groups: int = 1) -> nn.Module:
             return activated(spec, "generator", layer, channels * groups)
 
         layers: list[nn.Module] = []
-        for factor in prime_factors(self.side):
+        for prime in prime_factors(factor):
             layers.append(step(convolution(channels)))
-            layers.append(step(enlargement(channels, factor, upsampling)))
+            layers.append(step(enlargement(channels, prime, upsampling)))
             layers.append(step(convolution(channels)))
         self.long_way = nn.Sequential(*layers)
-        self.short_cut = step(single_enlargement(channels, self.side))
+        self.short_cut = step(single_enlargement(channels, factor))
         self.small_branch = step(convolution(channels, N), N)
         self.large_branch = nn.Sequential(
             step(enlargement(channels, 2, upsampling, N), N),
@@ -62,8 +64,8 @@ class IganVnGenerator(nn.Module):
 
         With one class, labels are unused. In training mode, every class must have the same number of images.
         """
-        small = self.to_small(z).view(-1, self.channels, 4, 4)
-        large = self.to_large(z).view(-1, self.channels, self.side, self.side)
+        small = self.to_small(z).view(-1, self.channels, *self.small)
+        large = self.to_large(z).view(-1, self.channels, *self.large)
         shared = self.long_way(small) + self.short_cut(small)
         routing = None
         if self.classes > 1:

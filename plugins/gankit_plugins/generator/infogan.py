@@ -10,15 +10,16 @@ from gankit_plugins.layers.dcgan import initialized
 
 
 class InfoGanGeneratorNetwork(nn.Module):
-    """Network that maps z to a feature map with a quarter of the image's side, and doubles the side twice."""
+    """Network that maps z to a feature map with a quarter of the image's sides, and doubles them twice."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()
-        if spec.resolution % 4:
+        height, columns = spec.image_size("infogan")
+        if height % 4 or columns % 4:
             raise InputError(
-                f"data: images are {spec.resolution} pixels wide, and infogan needs a multiple of 4; use dcgan"
+                f"data: images are {height}x{columns}, and infogan needs sides that are multiples of 4; use dcgan"
             )
-        self.shape = (2 * width, spec.resolution // 4, spec.resolution // 4)
+        self.shape = (2 * width, height // 4, columns // 4)
         pixels = self.shape[1] * self.shape[2]
         self.hidden = nn.Sequential(
             spec.normalize("generator", initialized(nn.Linear(spec.latent_size, units)), units),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
@@ -17,14 +18,14 @@ class FullyConnectedGenerator(nn.Module):
 
     def __init__(self, spec: Spec, hidden: list[int]) -> None:
         super().__init__()
-        self.shape = (spec.channels, spec.resolution, spec.resolution)
+        self.shape = spec.shape
         layers: list[nn.Module] = []
         width = spec.latent_size
         for wider in hidden:
             layers += [spec.normalize("generator", nn.Linear(width, wider), wider), nn.ReLU()]
             width = wider
         self.hidden = nn.Sequential(*layers)
-        self.to_image = nn.Linear(width, spec.channels * spec.resolution**2)
+        self.to_image = nn.Linear(width, math.prod(spec.shape))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""

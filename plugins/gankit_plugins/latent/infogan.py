@@ -130,7 +130,7 @@ class InfoGan(Plugin):
 def number_of_features(run: Run) -> int:
     """Return the number of features F in the output of the run's discriminator."""
     spec, network = run.spec, run.discriminator
-    images = torch.zeros(2, spec.channels, spec.resolution, spec.resolution, device=run.device)
+    images = torch.zeros(2, *spec.shape, device=run.device)
     labels = torch.zeros(2, dtype=torch.int64, device=run.device) if spec.classes else None
     # Use evaluation mode, because batch norm in training mode would update its statistics.
     with torch.no_grad():

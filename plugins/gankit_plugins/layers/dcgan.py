@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from gankit import InputError
+from gankit import InputError, Spec
 
 SLOPE = 0.2
 """Negative slope of the discriminator's LeakyReLU (Radford 2015, section 4)."""
@@ -15,25 +15,35 @@ DEVIATION = 0.02
 """Standard deviation of the initial weights (Radford 2015, section 4)."""
 
 SMALLEST = 4
-"""Largest side, in pixels, of the feature map that D ends with and G begins with. Images must be at least as large."""
+"""Largest value of the smaller side, in pixels, of the feature map that D ends with and G begins with.
+
+The sides of images must be at least as large.
+"""
 
 WIDEST = 8
 """Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""
 
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-def sides(resolution: int) -> list[int]:
-    """Return the sides of all feature maps, starting with the image. Each side is half of the previous one, rounded up.
+def sizes_of(spec: Spec) -> list[Size]:
+    """Return the sizes of all feature maps, starting with the image. Each is half of the previous one, rounded up.
 
-    For images of 64x64, the sides are [64, 32, 16, 8, 4], as in the paper. For 28x28, they are [28, 14, 7, 4]. The last
-    side is 3 or 4, except for images of 4x4, where it is 2. Images smaller than 4x4 raise an InputError.
+    For images of 64x64, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, they are 28, 14, 7 and 4. The
+    smaller side of the last map is 3 or 4, except for images with a side of 4, where it is 2.
+
+    Raises:
+        InputError: a side of the image is below 4.
     """
-    if resolution < SMALLEST:
-        raise InputError(f"data: images are {resolution} pixels wide, and dcgan needs {SMALLEST} or more; use mlp")
-    sizes = [resolution]
-    while len(sizes) < 2 or sizes[-1] > SMALLEST:
-        sizes.append((sizes[-1] + 1) // 2)
+    sizes = [spec.image_size("dcgan")]
+    if (smaller := min(sizes[0])) < SMALLEST:
+        raise InputError(f"data: images are {smaller} pixels wide or high, and dcgan needs {SMALLEST} or more; use mlp")
+    while len(sizes) < 2 or min(sizes[-1]) > SMALLEST:
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
     return sizes
 
 
@@ -47,9 +57,11 @@ def halving(before: int, after: int) -> nn.Conv2d:
     return initialized(nn.Conv2d(before, after, 5, stride=2, padding=2))
 
 
-def doubling(before: int, after: int, side: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with output size side x side. Its input has half this size, rounded up."""
-    return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1 - side % 2))
+def doubling(before: int, after: int, size: Size) -> nn.ConvTranspose2d:
+    """Return a transposed convolution with the given output size. Its input has half this size, rounded up."""
+    height, width = size
+    odd = (1 - height % 2, 1 - width % 2)
+    return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=odd))
 
 
 def initialized(layer: Layer) -> Layer:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from torch import nn
 
 from gankit import InputError, Player, Spec
+
+Size = tuple[int, int]
+"""Height and width of feature maps."""
 
 Upsampling = Literal["transposed", "pixel_shuffle"]
 
@@ -63,12 +67,22 @@ def prime_factors(n: int) -> list[int]:
     return factors
 
 
-def quarter(resolution: int) -> int:
-    """Return a quarter of the resolution. Raise an InputError if the resolution is not a multiple of 4."""
-    if resolution % 4:
-        below = resolution // 4 * 4
-        near = f"{below} or {below + 4}" if below else "4"
-        raise InputError(
-            f"data: images are {resolution} pixels wide, and igan needs a multiple of 4; resize them to {near}"
-        )
-    return resolution // 4
+def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
+    """Return the sizes of the small and of the large set of feature maps, and the factor from small set to image.
+
+    The large set has a quarter of the image's height and width. The factor is the greatest common divisor of both, so
+    that one factor enlarges both sides. For square images, the small set is 4x4, as in the paper.
+
+    Raises:
+        InputError: height or width of the images is not a multiple of 4.
+    """
+    height, width = spec.image_size("igan")
+    for side, name in ((height, "high"), (width, "wide")):
+        if side % 4:
+            below = side // 4 * 4
+            near = f"{below} or {below + 4}" if below else "4"
+            raise InputError(
+                f"data: images are {side} pixels {name}, and igan needs a multiple of 4; resize them to {near}"
+            )
+    factor = math.gcd(height, width) // 4
+    return (height // factor, width // factor), (height // 4, width // 4), factor

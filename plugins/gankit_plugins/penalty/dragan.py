@@ -9,7 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Scheduled, Settings, Step
-from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPenalty, Interval, norm_deviation
+from gankit_plugins.penalty.input_gradient import (
+    Discriminator,
+    InputGradientPenalty,
+    Interval,
+    norm_deviation,
+    positions,
+)
 
 
 def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
@@ -56,6 +62,6 @@ class Dragan(InputGradientPenalty):
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
         """Return E[(||grad D(x_hat)||_2 - k)^2] at points x_hat around real images (Kodali 2017, section 2.3)."""
         real, labels = step.real_inputs
-        t = torch.rand(len(real), 1, 1, 1, device=real.device)
+        t = positions(real)
         x_hat = perturb(real, torch.rand_like(real), t, self.config.spread, step.run.ranks.mean)
         return norm_deviation(discriminator, x_hat, labels, self.config.k)

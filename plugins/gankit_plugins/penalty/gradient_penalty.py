@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gankit import Step
-from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPenalty, interpolate, norm_deviation
+from gankit_plugins.penalty.input_gradient import (
+    Discriminator,
+    InputGradientPenalty,
+    interpolate,
+    norm_deviation,
+    positions,
+)
 
 
 class GradientPenalty(InputGradientPenalty):
@@ -29,5 +34,5 @@ class GradientPenalty(InputGradientPenalty):
         """Return E[(||grad D(x_hat)||_2 - 1)^2] at random points x_hat between real and generated images."""
         real, labels = step.real_inputs
         fake, _ = step.fake_inputs
-        t = torch.rand(len(real), 1, 1, 1, device=real.device)
+        t = positions(real)
         return norm_deviation(discriminator, interpolate(real, fake, t), labels, k=1)

@@ -39,13 +39,19 @@ def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | Non
 
 def squared_norm(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
     """Return E[||grad D(x)||_2^2] as a scalar. Each norm is over all channels and pixels of an image."""
-    return input_gradient(discriminator, x, labels).square().sum((1, 2, 3)).mean()
+    gradient = input_gradient(discriminator, x, labels)
+    return gradient.square().sum(tuple(range(1, x.dim()))).mean()
 
 
 def norm_deviation(discriminator: Discriminator, x: Tensor, labels: Tensor | None, k: float) -> Tensor:
     """Return E[(||grad D(x)||_2 - k)^2] as a scalar. Each norm is over all channels and pixels of an image."""
-    norm = torch.linalg.vector_norm(input_gradient(discriminator, x, labels), dim=(1, 2, 3))
+    norm = torch.linalg.vector_norm(input_gradient(discriminator, x, labels), dim=tuple(range(1, x.dim())))
     return (norm - k).square().mean()
+
+
+def positions(real: Tensor) -> Tensor:
+    """Return one random number for each sample (B, ...), uniform in [0, 1), with the shape (B, 1, ...)."""
+    return torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
 
 
 def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gankit import Step
-from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPenalty, interpolate, squared_norm
+from gankit_plugins.penalty.input_gradient import (
+    Discriminator,
+    InputGradientPenalty,
+    interpolate,
+    positions,
+    squared_norm,
+)
 
 
 class ZeroCenteredPenalty(InputGradientPenalty):
@@ -25,5 +30,5 @@ class ZeroCenteredPenalty(InputGradientPenalty):
         """Return E[||grad D(x_hat)||_2^2] at random points x_hat between real and generated images."""
         real, labels = step.real_inputs
         fake, _ = step.fake_inputs
-        t = torch.rand(len(real), 1, 1, 1, device=real.device)
+        t = positions(real)
         return squared_norm(discriminator, interpolate(real, fake, t), labels)

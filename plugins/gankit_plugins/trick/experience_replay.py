@@ -24,7 +24,7 @@ class ReplayBuffer:
         device: device of the images.
     """
 
-    def __init__(self, classes: int, slots: int, shape: tuple[int, int, int], device: torch.device) -> None:
+    def __init__(self, classes: int, slots: int, shape: tuple[int, ...], device: torch.device) -> None:
         self.classes, self.slots = classes, slots
         # `store` writes the images that do not fit in the buffer to one additional row at the end, which is never read.
         self.rows = torch.zeros(classes * slots + 1, *shape, device=device)
@@ -84,7 +84,7 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
     replaced, stored = order[:count], order[-count:]
     past, available = buffer.sample(classes[replaced])
     # Keep the new image if the buffer has no image of its class yet.
-    mixed = fake.index_copy(0, replaced, torch.where(available[:, None, None, None], past, fake[replaced]))
+    mixed = fake.index_copy(0, replaced, torch.where(available.view(-1, *[1] * (fake.dim() - 1)), past, fake[replaced]))
     buffer.store(fake[stored], classes[stored])
     return mixed
 
@@ -142,10 +142,9 @@ class ExperienceReplay(Plugin):
     @hookimpl
     def on_start(self, run: Run) -> None:
         spec, classes = run.spec, max(1, run.spec.classes)
-        shape = (spec.channels, spec.resolution, spec.resolution)
         # The capacity is divided among the ranks, like the batch.
         slots = max(1, self.config.capacity // run.ranks.size // classes)
-        self.buffer = ReplayBuffer(classes, slots, shape, run.device)
+        self.buffer = ReplayBuffer(classes, slots, spec.shape, run.device)
         if self.saved is not None:
             self.buffer.images.copy_(self.saved["images"])
             self.buffer.filled.copy_(self.saved["filled"])

@@ -42,7 +42,7 @@ def feature_count(network: nn.Module, run: Run) -> int:
     """Return F, the number of features that D returns for each input. D's running statistics are not updated."""
     spec, weight = run.spec, next(network.parameters())
     count = max(2, spec.classes)
-    images = torch.zeros(count, spec.channels * spec.pack, spec.resolution, spec.resolution, device=weight.device)
+    images = torch.zeros(count, spec.channels * spec.pack, *spec.shape[1:], device=weight.device)
     labels = torch.arange(count, device=weight.device) if spec.classes else None
     training = network.training
     network.eval()

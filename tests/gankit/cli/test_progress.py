@@ -80,7 +80,7 @@ def run_of(names=()):
         recipe=SimpleNamespace(name="[bold]named", train=SimpleNamespace(iterations=2000, batch_size=64)),
         iteration=0,
         device="cpu",
-        dataset=Dataset(3, 32, names, load=lambda: None),
+        dataset=Dataset((3, 32, 32), names, load=lambda: None),
         generator=nn.Linear(9, 10),
         discriminator=nn.Linear(1, 1, bias=False),
         step_counts={"discriminator": 0},

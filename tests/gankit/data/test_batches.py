@@ -157,7 +157,7 @@ def test_a_class_with_one_image_is_in_every_batch(toy_run):
 def mapped_images(tmp_path):
     """Return ten numbered images in a mapped file."""
     out = tmp_path / "x.safetensors"
-    prepare(Dataset(1, 1, (), lambda: (numbered(10), None)), out, "test")
+    prepare(Dataset((1, 1, 1), (), lambda: (numbered(10), None)), out, "test")
     return read_prepared(out).load()[0]
 
 

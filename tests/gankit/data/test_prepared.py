@@ -22,7 +22,7 @@ def some_images(count, channels=3, resolution=5):
 
 
 def in_memory(images, labels=None, names=()):
-    return Dataset(images.shape[1], images.shape[2], names, lambda: (images, labels), note="drawn")
+    return Dataset(tuple(images.shape[1:]), names, lambda: (images, labels), note="drawn")
 
 
 def streamed(images, labels, names, at_most, pieces=2, fail=None):
@@ -36,7 +36,7 @@ def streamed(images, labels, names, at_most, pieces=2, fail=None):
     def never():
         raise AssertionError("load is called although there is a stream")
 
-    return Dataset(images.shape[1], images.shape[2], names, never, stream, at_most)
+    return Dataset(tuple(images.shape[1:]), names, never, stream, at_most)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_images_survive_a_round_trip(tmp_path_factory, count, missing, channels,
     assert prepare(streamed(images, labels, names, count + missing, pieces), out, "test", progress.append) == count
     assert sum(progress) == count
     dataset = read_prepared(out)
-    assert (dataset.channels, dataset.resolution, dataset.class_names) == (channels, resolution, names)
+    assert (dataset.shape, dataset.class_names) == ((channels, resolution, resolution), names)
     read, read_labels = dataset.load()
     assert read.dtype == torch.uint8
     assert torch.equal(read, images)
@@ -194,9 +194,9 @@ def test_other_files_are_refused(out):
 @pytest.mark.parametrize(
     ("tensors", "names"),
     [
-        ({"images": some_images(2).float()}, []),
-        ({"images": some_images(2)[0]}, []),
-        ({"images": some_images(2)[..., 1:].contiguous()}, []),
+        ({"images": some_images(2).double()}, []),
+        ({"images": some_images(2)[0, 0, 0]}, []),
+        ({"images": some_images(2)[..., 5:].contiguous()}, []),
         ({"pictures": some_images(2)}, []),
         ({"images": some_images(2)}, ["a"]),
         ({"images": some_images(2)}, "a"),

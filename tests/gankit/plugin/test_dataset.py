@@ -20,14 +20,14 @@ FLOATS = torch.zeros(4, 1, 2, 2)
         (FLOATS, torch.zeros(4).long(), (), "there are labels, but the data plugin describes them as no classes"),
         (50 + FLOATS, None, (), "the images have values from 50 to 50, but .* floating point from -1 to 1"),
         (FLOATS * torch.nan, None, (), "the images have values from nan to nan, but"),
-        (FLOATS.long(), None, (), "the images are torch.int64, but .* uint8, or floating point from -1 to 1"),
+        (FLOATS.long(), None, (), "the images are torch.int64, but .* uint8, uint16, or floating point from -1 to 1"),
         (torch.zeros(4, 3, 2, 2), None, (), r"the images have shape \(4, 3, 2, 2\), but .* \(N, 1, 2, 2\)"),
         (torch.zeros(1, 2, 2), None, (), r"the images have shape \(1, 2, 2\), but"),
         (FLOATS[:0], None, (), "the data plugin has loaded no images"),
     ],
 )
 def test_data_that_differ_from_their_description_are_refused(images, labels, names, message, tmp_path):
-    dataset = Dataset(1, 2, names, lambda: (images, labels), lambda: iter([(images, labels)]), 10)
+    dataset = Dataset((1, 2, 2), names, lambda: (images, labels), lambda: iter([(images, labels)]), 10)
     with pytest.raises(InputError, match=message):
         dataset.read()
     with pytest.raises(InputError, match=message):
@@ -40,12 +40,12 @@ def test_data_that_differ_from_their_description_are_refused(images, labels, nam
 @pytest.mark.parametrize("loaded", [FLOATS, (FLOATS,), (FLOATS.numpy(), None), None])
 def test_other_values_than_images_and_labels_are_refused(loaded):
     with pytest.raises(InputError, match=r"the data plugin loads \w+; it must load a tuple \(images, labels\)"):
-        Dataset(1, 2, (), lambda: loaded).read()
+        Dataset((1, 2, 2), (), lambda: loaded).read()
 
 
 @pytest.mark.parametrize("images", [FLOATS, FLOATS - 1, FLOATS.byte() + 255])
 def test_data_that_match_are_unchanged(images):
     labels = torch.tensor([0, 1, 1, 0])
-    read, read_labels = Dataset(1, 2, ("a", "b"), lambda: (images, labels)).read()
+    read, read_labels = Dataset((1, 2, 2), ("a", "b"), lambda: (images, labels)).read()
     assert read is images
     assert read_labels is labels

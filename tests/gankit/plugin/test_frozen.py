@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "3030c1113701681290d9b9746f156d37944d36c6cf1b1dea5b073792c168e789"
+SHA256 = "c2053f0fd84360da119852938b7c021c4c3c2a8bc3ebae7dda104d2c7d134bb1"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

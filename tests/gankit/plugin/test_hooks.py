@@ -138,7 +138,7 @@ TERM = LossTerm("x", lambda step: step.z.mean())
 
 VALUES = {
     "check_recipe": ([["words"], [], None], ["words", [1], 5], "a list of sentences"),
-    "load_data": ([Dataset(1, 4, (), lambda: (IMAGES, None)), None], [(IMAGES, None)], "a gankit.Dataset"),
+    "load_data": ([Dataset((1, 4, 4), (), lambda: (IMAGES, None)), None], [(IMAGES, None)], "a gankit.Dataset"),
     "normalization": ([nn.Identity(), None], [nn.Identity, "conv"], "an nn.Module"),
     "build_generator": ([nn.Identity(), None], [lambda z, labels: z], "an nn.Module"),
     "build_discriminator": ([nn.Identity(), None], [nn.Identity], "an nn.Module"),

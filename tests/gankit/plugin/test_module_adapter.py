@@ -174,7 +174,7 @@ def embedding(shelf, toy_recipe):
 
 def image_dataset(*classes):
     images = torch.randint(0, 256, (6, 3, 5, 5), dtype=torch.uint8)
-    return Dataset(3, 5, classes, lambda: (images, None))
+    return Dataset((3, 5, 5), classes, lambda: (images, None))
 
 
 def test_a_plain_network_as_extractor(embedding, tmp_path):

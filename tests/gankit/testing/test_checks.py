@@ -334,7 +334,7 @@ class Critic(Plugin):
         class Network(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.body = nn.Linear(spec.channels * spec.resolution**2, 8)
+                self.body = nn.Linear(math.prod(spec.shape), 8)
                 self.head = nn.Linear(8, 1)
 
             def forward(self, images, labels):
@@ -388,16 +388,16 @@ def test_values_out_of_range_are_detected():
 
 def test_a_dataset_that_differs_from_its_description_is_detected():
     with pytest.raises(InputError, match=r"the images have shape \(4, 3, 2, 2\), but the data plugin describes"):
-        check_dataset(Dataset(1, 2, (), lambda: (torch.zeros(4, 3, 2, 2), None)))
+        check_dataset(Dataset((1, 2, 2), (), lambda: (torch.zeros(4, 3, 2, 2), None)))
 
 
 def test_a_stream_in_another_order_is_detected():
     images = torch.rand(4, 1, 2, 2)
     check_dataset(
-        Dataset(1, 2, (), lambda: (images, None), stream=lambda: iter([(images[:1], None), (images[1:], None)]))
+        Dataset((1, 2, 2), (), lambda: (images, None), stream=lambda: iter([(images[:1], None), (images[1:], None)]))
     )
     with pytest.raises(AssertionError, match="another order"):
-        check_dataset(Dataset(1, 2, (), lambda: (images, None), stream=lambda: iter([(images.flip(0), None)])))
+        check_dataset(Dataset((1, 2, 2), (), lambda: (images, None), stream=lambda: iter([(images.flip(0), None)])))
 
 
 def test_the_effect_of_a_trick_that_the_recipe_has_twice():

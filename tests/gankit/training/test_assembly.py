@@ -146,7 +146,7 @@ class Points(Plugin):
 
     @hookimpl
     def load_data(self):
-        return Dataset(2, 1, (), lambda: (torch.linspace(-1, 1, 32).view(16, 2, 1, 1), None))
+        return Dataset((2, 1, 1), (), lambda: (torch.linspace(-1, 1, 32).view(16, 2, 1, 1), None))
 
     @hookimpl
     def draw_samples(self, images):

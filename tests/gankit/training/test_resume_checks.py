@@ -28,7 +28,7 @@ class FileData(Plugin):
         content = json.loads(self.config.path.read_text())
         images = torch.tensor(content["images"], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
         labels = torch.arange(len(images)) % len(content["names"])
-        return Dataset(1, 8, tuple(content["names"]), lambda: (images.contiguous(), labels))
+        return Dataset((1, 8, 8), tuple(content["names"]), lambda: (images.contiguous(), labels))
 
 class Half(Plugin):
     """Real images with a brightness."""

@@ -38,7 +38,7 @@ def test_p_0_changes_no_bit(channels, dtype):
 def test_the_proportion_of_unchanged_images(p):
     """Half of the flips and a quarter of the rotations change nothing, and small shifts are rounded to 0."""
     torch.manual_seed(0)
-    maps = random_maps(torch.tensor(p), 20_000, 64)
+    maps = random_maps(torch.tensor(p), 20_000, 64, 64)
     unchanged = (maps == torch.eye(3)).all((1, 2)).double().mean().item()
     rounds_to_0 = 1 / 16
     expected = (1 - p / 2) * (1 - p * 3 / 4) * (1 - p * (1 - rounds_to_0**2)) * (1 - p) ** 2 * (1 - p) * (1 - p)
@@ -109,7 +109,7 @@ def test_changes_have_the_sizes_of_the_paper():
     """Standard deviations at p = 1, from the determinants and entries of the maps."""
     torch.manual_seed(0)
     p, count = torch.tensor(1.0), 20_000
-    maps = random_maps(p, count, 64)
+    maps = random_maps(p, count, 64, 64)
     # Only isotropic scaling changes the area: (2^(0.2 N))^2.
     area = maps[:, :2, :2].det().abs().log2()
     assert area.std().item() == pytest.approx(2 * 0.2, rel=0.03)

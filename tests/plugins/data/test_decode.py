@@ -16,7 +16,7 @@ from tests.plugins.data.image_files import colour, encoded, plain, png, png_of_s
 
 
 def decode(data, resolution, channels):
-    values = bytearray(module.decode(data, resolution, channels).pixels)
+    values = bytearray(module.decode(data, (resolution, resolution), channels).pixels)
     return torch.frombuffer(values, dtype=torch.uint8).view(channels, resolution, resolution)
 
 
@@ -95,7 +95,7 @@ def test_the_transparent_value_of_a_grey_png_is_put_on_white_at_all_depths(depth
 
 def test_the_largest_value_of_16_bit_images_is_recorded():
     def peak(data):
-        return module.decode(data, 4, 1).peak
+        return module.decode(data, (4, 4), 1).peak
 
     assert peak(encoded(plain("I;16", 4095))) == 4095
     assert peak(encoded(plain("I;16B", 300), "TIFF")) == 300

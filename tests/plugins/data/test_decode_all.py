@@ -28,7 +28,7 @@ def decode_files(files, resolution=4, channels=1):
             raise files[name]
         return files[name]
 
-    results = list(decode_all(files, open_file, resolution, channels))
+    results = list(decode_all(files, open_file, (resolution, resolution), channels))
     assert [name for name, _, _ in results] == list(files)
     return [image for _, image, _ in results]
 
@@ -57,7 +57,9 @@ def test_many_files_are_decoded_in_order_as_by_decode(pools, tmp_path):
     files = {f"{i}.png": encoded(plain("L", i)) for i in range(40)} | {"photo": photo, "path": str(path)} | bad
     *images, from_bytes, from_path, text, gone, unreadable = decode_files(files)
     assert [colour(image) for image in images] == [[i] for i in range(40)]
-    assert bytes(from_bytes.flatten().tolist()) == bytes(from_path.flatten().tolist()) == decode(photo, 4, 1).pixels
+    assert (
+        bytes(from_bytes.flatten().tolist()) == bytes(from_path.flatten().tolist()) == decode(photo, (4, 4), 1).pixels
+    )
     assert [type(error) for error in (text, gone, unreadable)] == [ImageError] * 3
     assert str(text) == "not an image, or not of a supported format"
     assert str(gone) == f"[Errno 2] No such file or directory: '{tmp_path}/gone.png'"
@@ -89,7 +91,7 @@ def test_a_few_files_are_read_ahead_and_no_process_is_left(pools):
         opened.append(name)
         return encoded(plain("L", 1))
 
-    stream = decode_all((str(i) for i in range(2000)), open_file, 4, 1)
+    stream = decode_all((str(i) for i in range(2000)), open_file, (4, 4), 1)
     for _ in range(10):
         next(stream)
     processes = list(pools[0]._processes.values())
@@ -120,7 +122,7 @@ def test_large_images_cause_no_warning():
 
 
 def test_the_death_of_a_process_is_reported(pools):
-    stream = decode_all((str(i) for i in range(2000)), lambda name: encoded(plain("L", 1)), 4, 1)
+    stream = decode_all((str(i) for i in range(2000)), lambda name: encoded(plain("L", 1)), (4, 4), 1)
     next(stream)
     for process in pools[0]._processes.values():
         process.kill()
@@ -137,7 +139,7 @@ from gankit_plugins.data import decode_all as module
 file = io.BytesIO()
 Image.new("L", (8, 8)).save(file, "PNG")
 module.BATCH = 2
-stream = module.decode_all(map(str, itertools.count()), lambda name: file.getvalue(), 4, 1)
+stream = module.decode_all(map(str, itertools.count()), lambda name: file.getvalue(), (4, 4), 1)
 next(stream)
 print(*(process.pid for process in multiprocessing.active_children()), flush=True)
 try:

@@ -57,7 +57,7 @@ def test_images_and_labels_equal_the_files(tmp_path, plugin, packed, dotted):
     for split, (expected, expected_labels) in (("train", TRAIN), ("test", TEST)):
         data = dataset(plugin, folder=folder, split=split)
         images, labels = data.load()
-        assert (data.channels, data.resolution, len(data.class_names)) == (1, 28, 10)
+        assert (data.shape, len(data.class_names)) == ((1, 28, 28), 10)
         assert torch.equal(images, expected[:, None])
         assert torch.equal(labels, expected_labels.long())
 

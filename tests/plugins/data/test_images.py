@@ -60,7 +60,7 @@ def test_images_of_a_folder_and_of_a_zip_file(tmp_path):
     loaded = []
     for path in (top, top, zipped(top)):
         data = dataset(path, resolution=8)
-        assert (data.channels, data.resolution, data.at_most) == (3, 8, 100)
+        assert (data.shape, data.at_most) == ((3, 8, 8), 100)
         assert data.class_names == ("class0", "class1", "class2", "class3")
         loaded.append(data.load())
         assert_same(loaded[-1], loaded[0])
@@ -85,7 +85,7 @@ def test_prepared_images_equal_the_unprepared_ones(tmp_path, channels, classes):
     out = tmp_path / "x.safetensors"
     assert prepare(direct, out, "test") == 18
     prepared = dataset(out)
-    assert (prepared.channels, prepared.resolution, prepared.class_names) == (channels, 11, direct.class_names)
+    assert (prepared.shape, prepared.class_names) == ((channels, 11, 11), direct.class_names)
     assert_same(prepared.load(), direct.load())
     assert prepared.note == direct.note != ""
 
@@ -114,7 +114,7 @@ def test_settings_must_agree_with_a_prepared_file(tmp_path):
 
 def test_without_classes(tmp_path):
     flat = dataset(write_images(tmp_path / "flat", 4))
-    assert (flat.class_names, flat.resolution, flat.channels) == ((), 64, 3)
+    assert (flat.class_names, flat.shape) == ((), (3, 64, 64))
     images, labels = flat.load()
     assert images.shape == (4, 3, 64, 64)
     assert labels is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 from pydantic import ValidationError
 
-from gankit import InputError, Recipe
+from gankit import InputError, Recipe, read_prepared
 from gankit.cli import cli
 from gankit.data.prepared import prepare
 from gankit.plugin.dataset import Dataset
@@ -61,7 +61,7 @@ def test_points_have_the_moments_of_the_mixture(plugin):
     """Count, mean and standard deviation of every mode, and no correlation of the two directions."""
     data = build(plugin, std=0.03, count=50_000)
     dataset = data.load_data()
-    assert (dataset.channels, dataset.resolution, dataset.class_names) == (2, 1, ())
+    assert (dataset.shape, dataset.class_names) == ((2, 1, 1), ())
     points, labels = dataset.load()
     assert labels is None
     assert points.shape == (50_000, 2, 1, 1)
@@ -160,16 +160,15 @@ def test_a_run_logs_metrics_and_draws_scatter_plots(tmp_path):
     assert not (run / "folder").exists()
 
 
-def test_points_cannot_be_prepared(tmp_path):
-    points = Dataset(2, 1, (), lambda: (torch.zeros(4, 2, 1, 1), None))
-    with pytest.raises(InputError, match="points: the data are not images, and need no preparing"):
-        prepare(points, tmp_path / "x.safetensors", "points")
-    assert not list(tmp_path.iterdir())
+def test_points_can_be_prepared(tmp_path):
+    values = torch.linspace(-1, 1, 8).view(4, 2, 1, 1)
+    prepare(Dataset((2, 1, 1), (), lambda: (values, None)), tmp_path / "x.safetensors", "points")
+    assert torch.equal(read_prepared(tmp_path / "x.safetensors").read()[0], values)
 
 
 def test_convolutions_refuse_points(plain_recipe):
     raw = merge(plain_recipe("igan"), {"data": {"use": "gaussian_ring"}})
-    with pytest.raises(InputError, match="images are 1 pixels wide"):
+    with pytest.raises(InputError, match="images are 1 pixels high"):
         assemble(Recipe.from_dict(raw))
 
 

@@ -71,7 +71,7 @@ def test_modes_of_stacked_images_are_counted(folder):
 
 def test_by_channel_requires_stacked_classes(folder):
     dataset = StackedMnist(StackedMnist.Config(folder=folder, classes=(0, 1), count=30)).load_data()
-    odd = type(dataset)(3, 28, dataset.class_names[:7], dataset.load)
+    odd = type(dataset)((3, 28, 28), dataset.class_names[:7], dataset.load)
     with pytest.raises(ValueError, match="7 classes are not combinations of 3 channels"):
         DatasetClassifier(DatasetClassifier.Config(by_channel=True)).build_extractor(odd, torch.device("cpu"))
 

@@ -44,7 +44,7 @@ def brightness_classes(count=240, classes=3, size=9, channels=1):
 
 def dataset(images, labels, classes=3):
     names = tuple("abcdef"[:classes]) if labels is not None else ()
-    return Dataset(images.shape[1], images.shape[2], names, lambda: (images, labels))
+    return Dataset(tuple(images.shape[1:]), names, lambda: (images, labels))
 
 
 # Pixels

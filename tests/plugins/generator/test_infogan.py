@@ -23,9 +23,9 @@ PAPER_G = (
 PAPER_D = (1 * 64 * 4 * 4 + 64) + (64 * 128 * 4 * 4 + 3 * 128) + (7 * 7 * 128 * 1024 + 3 * 1024) + (1024 + 1)
 
 
-def built(plugin_class, **spec):
+def built(plugin_class, channels, resolution, **spec):
     plugin = plugin_class(plugin_class.Config())
-    spec = Spec(normalize=norms, **spec)
+    spec = Spec(shape=(channels, resolution, resolution), normalize=norms, **spec)
     return plugin.build_generator(spec) if plugin.kind == "generator" else plugin.build_discriminator(spec)
 
 
@@ -50,5 +50,5 @@ def test_head_is_a_linear_layer_of_the_features():
 
 
 def test_image_whose_side_is_no_multiple_of_four_is_refused():
-    with pytest.raises(InputError, match="30 pixels wide, and infogan needs a multiple of 4; use dcgan"):
+    with pytest.raises(InputError, match="images are 30x30, and infogan needs sides that are multiples of 4"):
         built(InfoGanGenerator, channels=1, resolution=30, latent_size=4)

@@ -14,7 +14,7 @@ from gankit_plugins.layers.igan import (
     enlargement,
     image_layer,
     prime_factors,
-    quarter,
+    set_sizes,
     single_enlargement,
 )
 
@@ -32,14 +32,16 @@ def test_prime_factors_are_prime_ascend_and_multiply_to_the_number(n):
 
 
 @pytest.mark.parametrize("resolution", [4, 8, 20, 28, 32, 44, 64, 96])
-def test_quarter(resolution):
-    assert quarter(resolution) * 4 == resolution
+def test_sets_of_square_images_are_those_of_the_paper(resolution):
+    small, large, factor = set_sizes(Spec(shape=(3, resolution, resolution)))
+    assert (small, large) == ((4, 4), (resolution // 4, resolution // 4))
+    assert 4 * factor == resolution
 
 
 @pytest.mark.parametrize(("resolution", "near"), [(30, "28 or 32"), (97, "96 or 100"), (7, "4 or 8"), (2, "to 4$")])
-def test_quarter_refuses_other_sizes_and_names_the_neighbours(resolution, near):
-    with pytest.raises(InputError, match=f"{resolution} pixels wide.*{near}"):
-        quarter(resolution)
+def test_sets_refuse_other_sizes_and_names_the_neighbours(resolution, near):
+    with pytest.raises(InputError, match=f"{resolution} pixels high.*{near}"):
+        set_sizes(Spec(shape=(3, resolution, resolution)))
 
 
 def reach(layer, channels, side=5):
@@ -125,7 +127,7 @@ def test_image_layer_ends_in_tanh_with_optional_normalisation(image_channels, gr
         assert player == "generator"
         return nn.Sequential(layer, nn.BatchNorm2d(features))
 
-    layer = image_layer(Spec(channels=image_channels, normalize=batch_norm), 2, normalize, groups)
+    layer = image_layer(Spec(shape=(image_channels, 32, 32), normalize=batch_norm), 2, normalize, groups)
     assert isinstance(layer[-1], nn.Tanh)
     norms = [m.num_features for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms == ([image_channels * groups] if normalize else [])

@@ -26,7 +26,7 @@ def numbers(images):
 
 def started(classes=0, channels=1, **settings):
     plugin = ExperienceReplay(ExperienceReplay.Config(**settings))
-    spec = Spec(channels=channels, resolution=2, classes=classes)
+    spec = Spec(shape=(channels, 2, 2), classes=classes)
     plugin.adjust_spec(spec)
     plugin.on_start(SimpleNamespace(spec=spec, device=CPU, ranks=SimpleNamespace(size=1)))
     return plugin

@@ -70,7 +70,7 @@ def test_without_classes_neighbours_are_packed():
 
 
 def adjusted(batch_size, classes, accumulate=1, **settings):
-    trick, spec = plugin(**settings), Spec(channels=1, classes=classes)
+    trick, spec = plugin(**settings), Spec(shape=(1, 32, 32), classes=classes)
     list(trick.check_recipe(recipe(batch_size, accumulate)))
     trick.adjust_spec(spec)
     return spec
@@ -140,7 +140,7 @@ def new_step(batch=12, classes=3, size=2, channels=2, discriminator=None):
     """Return a step in double precision with packs as inputs of D."""
     torch.manual_seed(0)
     trick = plugin(size=size)
-    run = SimpleNamespace(spec=Spec(channels=channels, classes=classes, pack=size))
+    run = SimpleNamespace(spec=Spec(shape=(channels, 32, 32), classes=classes, pack=size))
     run.discriminator = discriminator or LinearDiscriminator(classes, size, channels)
     run.discriminator_inputs = lambda images, labels, source, step: trick.discriminator_inputs(images, labels, run)
     real, fake = torch.randn(2, batch, channels, 3, 3, dtype=torch.float64)
@@ -178,7 +178,7 @@ def test_pack_has_a_gradient_penalty_of_its_own():
 
 def test_discriminators_by_class_get_balanced_packs():
     torch.manual_seed(0)
-    discriminator = IganDiscriminatorNetwork(Spec(channels=4, resolution=3), width=2, classes=3).double()
+    discriminator = IganDiscriminatorNetwork(Spec(shape=(4, 3, 3)), width=2, classes=3).double()
     step = new_step(discriminator=discriminator)
     logits = step.real_output.logits
     images, labels = step.real_inputs

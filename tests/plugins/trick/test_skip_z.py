@@ -93,7 +93,7 @@ class Reusing(nn.Module):
 
 def test_activation_used_twice_is_refused():
     with pytest.raises(InputError, match="Reusing uses its activation 'activation' several times"):
-        SkipZGenerator(Reusing(), Spec(channels=1, resolution=2, latent_size=4))
+        SkipZGenerator(Reusing(), Spec(shape=(1, 2, 2), latent_size=4))
 
 
 def test_too_small_z_is_refused(assembled):

@@ -90,7 +90,7 @@ def new_run(network, terms=None, before=lambda run, step: None):
         discriminator_inputs=lambda images, labels, source, player: (images, labels),
         terms={"discriminator": terms},
         before_step={"discriminator": before},
-        spec=Spec(channels=1),
+        spec=Spec(shape=(1, 32, 32)),
         ranks=SimpleNamespace(mean=lambda x: x),
     )
 

@@ -1,0 +1,44 @@
+"""Pictures of samples that are not images: lines for audio and rows of tables, frames side by side for video."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LINE_HEIGHT, LINE_WIDTH = 64, 128
+"""Height and width of the picture of a line, in pixels."""
+
+MAX_LINES = 4
+"""Number of channels that are drawn, one below the other."""
+
+PAPER, INK = 1.0, -1.0
+"""Values of the background and of the line."""
+
+
+def as_pictures(samples: Tensor) -> Tensor:
+    """Return pictures (N, C, H, W) of samples in [-1, 1].
+
+    Images (N, C, H, W) are returned as they are. Video (N, C, T, H, W) becomes a row of T frames. All other samples,
+    such as audio (N, C, L) or rows of a table (N, F), become lines, one for each channel.
+    """
+    if samples.dim() == 4:
+        return samples
+    if samples.dim() == 5:
+        return samples.transpose(2, 3).flatten(3)
+    return lines(samples[:, None] if samples.dim() == 2 else samples.flatten(2))
+
+
+def lines(values: Tensor) -> Tensor:
+    """Draw values (N, C, L) in [-1, 1] as lines over their index. Return pictures (N, 1, H, W).
+
+    If several values share a column, the line covers all of them, from the smallest to the largest.
+    """
+    values = values[:, :MAX_LINES].float().clamp(-1, 1)
+    highest = F.adaptive_max_pool1d(values, LINE_WIDTH)
+    lowest = -F.adaptive_max_pool1d(-values, LINE_WIDTH)
+    # The line covers at least one row: the one whose centre is nearest.
+    top, bottom = (((1 - edge) / 2 * (LINE_HEIGHT - 1)).round()[:, :, None] for edge in (highest, lowest))
+    row = torch.arange(LINE_HEIGHT, device=values.device)[:, None]
+    pictures = torch.where((row >= top) & (row <= bottom), INK, PAPER)
+    return pictures.flatten(1, 2)[:, None]
