@@ -23,7 +23,7 @@ def absolute_error(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Return the mean absolute difference of each image and its reconstruction, both (B, C, R, R), as a tensor (B,).
 
     Source:
-        Berthelot 2017, equation 1 with eta = 1, as a mean over the values of the image.
+        Berthelot 2017, section 3.1 with eta = 1, as a mean over the values of the image.
     """
     return (reconstruction - images).abs().flatten(1).mean(1)
 
@@ -80,10 +80,8 @@ class EbganDiscriminator(Autoencoder):
     Source: Zhao 2016, section 2.3 and figure 1. The features are the code. The layers are those of DCGAN (Radford
     2015): each halving of the side doubles the channels, up to 8 * `width`, with LeakyReLU 0.2. The decoder has the
     same sizes in reverse order, with ReLU. The setting `normalization.discriminator` applies to every convolution
-    except the first and the last (paper: batch norm).
-
-    The paper adds up or averages the squared differences, without a statement which one. Here the error is their mean,
-    so the margin of the loss does not depend on the size of the image.
+    except the first and the last. The error is the mean of the squared differences, so the margin of the loss does not
+    depend on the size of the image.
 
     When to use: with the loss of the same name.
     When not: with a loss that has targets, such as `non_saturating`: the logits are never positive.
@@ -117,7 +115,7 @@ class EbganDiscriminator(Autoencoder):
 class BeganDiscriminator(Autoencoder):
     """BEGAN's discriminator: an autoencoder of 3x3 convolutions with ELU, with the absolute error.
 
-    Source: Berthelot 2017, equation 1 with eta = 1, and figure 1. The features are the code h. The encoder has one
+    Source: Berthelot 2017, section 3.1 with eta = 1, and figure 1. The features are the code h. The encoder has one
     convolution to `width` channels, then two at each size. Its channels grow by `width` with each halving of the side,
     down to 8x8. Linear layers without activation lead to the code and back. The decoder has `width` channels and
     nearest-neighbour upsampling. The setting `normalization.discriminator` applies to every convolution except the
@@ -133,7 +131,7 @@ class BeganDiscriminator(Autoencoder):
     name = "began"
 
     class Config(Settings):
-        width: int = Field(64, ge=1, description="n, channels of the first feature map; paper: 64 or 128")
+        width: int = Field(64, ge=1, description="n, channels of the first feature map; paper: 128 for 128x128")
         code: int = Field(64, ge=1, description="size of the code h")
 
     config: Config

@@ -39,7 +39,7 @@ class BeganGenerator(Plugin):
     kind = "generator"
 
     class Config(Settings):
-        width: int = Field(64, ge=1, description="channels of all feature maps; paper: 64 or 128")
+        width: int = Field(64, ge=1, description="n, channels of all feature maps; paper: 128 for 128x128")
 
     config: Config
 

@@ -27,14 +27,14 @@ def next_k(k: Tensor, real_error: Tensor, fake_error: Tensor, gamma: float, rate
 
 
 def convergence_measure(real_error: Tensor, fake_error: Tensor, gamma: float) -> Tensor:
-    """Return M = L(x) + |gamma L(x) - L(G(z))|, a scalar (Berthelot 2017, section 3.4.1)."""
+    """Return M = L(x) + |gamma L(x) - L(G(z))|, a scalar (Berthelot 2017, section 3.4)."""
     return real_error + (gamma * real_error - fake_error).abs()
 
 
 class Began(ReconstructionLoss):
     """Difference of D's reconstruction errors, with a weight that balances the two players (BEGAN).
 
-    Source: Berthelot 2017, sections 3.4 and 3.4.1. D minimises L(x) - k L(G(z)), and G minimises L(G(z)). k starts at
+    Source: Berthelot 2017, section 3.4. D minimises L(x) - k L(G(z)), and G minimises L(G(z)). k starts at
     0. After each G step, it changes so that L(G(z)) approaches gamma L(x). L(x) is from the last D step, and L(G(z))
     from the G step. The log contains k as `began_k`, and the measure of convergence M as `began_convergence`. M falls
     as the images improve.

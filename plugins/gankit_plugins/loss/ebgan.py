@@ -29,8 +29,7 @@ class Ebgan(ReconstructionLoss):
 
     When to use: with the discriminator `ebgan` or `began`. With the penalty `pull_away`, the images of a batch differ
     more from each other.
-    When not: with an m below the error of real images: D then gets no gradient from images that G can improve. The
-    paper reduces m for data that are easy to reconstruct.
+    When not: with an m below the error of real images: D then gets no gradient from images that G can improve.
     """
 
     name = "ebgan"
