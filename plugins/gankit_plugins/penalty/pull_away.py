@@ -31,7 +31,7 @@ class PullAway(Plugin):
     an image is D's features, which are the output of the encoder if D is an autoencoder. The pairs are within each part
     of the batch (`train.accumulate`), and on each rank.
 
-    When to use: with the loss and the discriminator `ebgan`, against images that are all alike (EBGAN-PT).
+    When to use: with the losses `ebgan` (EBGAN-PT) or `began`, against images that are all alike.
     When not: with features that are never negative, such as those after ReLU: only few such codes can be orthogonal.
     """
 
