@@ -37,10 +37,19 @@ PLAIN: dict[str, Any] = {
 }
 """Recipe at the size of MNIST, without classes."""
 
+PARTNERS: dict[str, dict[str, Any]] = {
+    f"loss {name}": {"discriminator": {"use": name, "width": 16}} for name in ("began", "ebgan")
+}
+"""Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 
-def measured(change: dict[str, Any], pairs: int) -> Ratio:
-    """Return the time of an iteration with a change to the plain recipe over the time without it."""
-    raws = {"plain": PLAIN, "changed": merge(PLAIN, change)}
+
+def measured(change: dict[str, Any], pairs: int, partner: dict[str, Any] | None = None) -> Ratio:
+    """Return the time of an iteration with a change to the plain recipe over the time without it.
+
+    `partner` is changed in both recipes.
+    """
+    plain = merge(PLAIN, partner or {})
+    raws = {"plain": plain, "changed": merge(plain, change)}
     loops = {name: iteration_of(assembled(raw)) for name, raw in raws.items()}
     return interleaved(loops, pairs).ratio("changed", "plain")
 
@@ -59,7 +68,7 @@ def changes() -> dict[str, dict[str, Any]]:
         if kind in TRICK_KINDS:
             found[name] = {"tricks": {entry.name: {}}}
         elif kind in ("loss", "lr_schedule", "latent"):
-            found[name] = {kind: use}
+            found[name] = {kind: use} | PARTNERS.get(name, {})
         elif kind == "optimizer":
             found[name] = {kind: dict.fromkeys(PLAYERS, use)}
         elif kind == "normalization":
@@ -98,7 +107,7 @@ def page(ratios: dict[str, Ratio], control: Ratio, pairs: int) -> str:
         "one channel, batches of 64, one D step and one G step, cross entropy, Adam, batch norm in G) on "
         f"{os.cpu_count()} cores of {processor()}, torch {torch.__version__}. A plugin that fills a slot is compared "
         "with the one that fills it in the plain recipe: `non_saturating`, `adam`, `normal`, `constant`, and no "
-        "normalisation in D.",
+        "normalisation in D. The losses `began` and `ebgan` and the plain one then have the same autoencoder as D.",
         "",
         f"The plain recipe against itself: {control.median:.3f} ({control.low:.3f} to {control.high:.3f}). Differences "
         "within that spread mean nothing. Two plugins save time because they do less: `packing` gives D half as many "
@@ -125,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"control {cost(control)}", flush=True)
     ratios = {}
     for name in found if given.only is None else given.only:
-        ratios[name] = measured(found[name], given.pairs)
+        ratios[name] = measured(found[name], given.pairs, PARTNERS.get(name))
         print(f"{name} {cost(ratios[name])}", flush=True)
     if given.only is None:
         given.out.write_text(page(ratios, control, given.pairs), encoding="utf-8")

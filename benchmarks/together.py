@@ -63,6 +63,12 @@ SMALL: dict[str, Change] = {
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
 
+PARTNERS: dict[str, Change] = {
+    "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
+    "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
+}
+"""Other parts of the recipe that a loss needs."""
+
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 """Plugins that the tiny recipe has already. Loggers are left out too: without a run directory they do nothing."""
 
@@ -81,7 +87,7 @@ def changes() -> dict[str, Change]:
         if kind in TRICK_KINDS:
             found[entry.name] = {"tricks": {entry.name: table}}
         elif kind == "loss":
-            found[f"loss {entry.name}"] = {"loss": table}
+            found[f"loss {entry.name}"] = {"loss": table} | PARTNERS.get(entry.name, {})
         elif kind == "optimizer":
             found[f"optimizer {entry.name}"] = {"optimizer": dict.fromkeys(PLAYERS, table)}
         elif kind == "normalization":

@@ -17,12 +17,15 @@ import infogan_codes
 import memory_by_hand
 import performance
 import pytest
+import reconstructions
 import startup
 import torch
 from timing import Ratio, Rounds, bytes_of_tensors, command_line, interleaved, peak_of_tensors
 
+import gankit
 from gankit import Recipe
 from gankit.cli import main
+from gankit.images.grid import grid, to_bytes
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
 
@@ -33,7 +36,9 @@ def has_table(text):
     return re.search(r"^\|( --- \|)+\n\| ", text, re.MULTILINE) is not None
 
 
-PROGRAMS = "baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance table1 together"
+PROGRAMS = (
+    "baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance reconstructions table1 together"
+)
 
 
 @pytest.mark.parametrize("name", PROGRAMS.split())
@@ -106,6 +111,36 @@ def test_categories_get_the_digits_with_the_most_matches():
     counts = torch.randint(0, 50, (5, 5), generator=torch.Generator().manual_seed(0))
     expected = max(sum(counts[i, j].item() for i, j in enumerate(order)) for order in permutations(range(5)))
     assert infogan_codes.best_matches(counts) == expected
+
+
+AUTOENCODER = {
+    "train": {"iterations": 1, "batch_size": 4, "device": "cpu"},
+    "data": {"use": "shapes", "resolution": 8, "count": 12},
+    "generator": {"use": "began", "width": 2},
+    "discriminator": {"use": "began", "width": 2, "code": 3},
+    "loss": {"use": "began"},
+}
+
+
+def test_a_picture_of_reconstructions_is_drawn(tmp_path, capsys):
+    run = gankit.train(Recipe.from_dict(AUTOENCODER), tmp_path / "run").path
+    reconstructions.main([str(run), "--out", str(tmp_path / "picture.png"), "--count", "3"])
+    errors = re.fullmatch(r"real: (\S+), generated: (\S+)\n", capsys.readouterr().out)
+    assert all(float(error) > 0 for error in errors.groups())
+    restored = reconstructions.restored(str(run))
+    real, _ = restored.draw_reference(3)
+    expected = restored.discriminator.eval()(real, None).extra["reconstruction"].detach()
+    shown, values = reconstructions.reconstructions(restored, 3)
+    rows = grid(to_bytes(torch.cat([real, expected])), 3)
+    assert shown.crop((shown.width - rows.width, 0, shown.width, rows.height)).tobytes() == rows.tobytes()
+    assert values["real"] == pytest.approx((real - expected).abs().mean().item())
+
+
+def test_a_run_without_reconstructions_is_refused(tmp_path):
+    recipe = merge(AUTOENCODER, {"discriminator": {"use": "dcgan", "width": 2}, "loss": {"use": "hinge"}})
+    run = gankit.train(Recipe.from_dict(recipe), tmp_path / "run").path
+    with pytest.raises(SystemExit, match="the discriminator 'dcgan' returns no reconstruction"):
+        reconstructions.main([str(run), "--out", str(tmp_path / "picture.png")])
 
 
 def test_shares_are_relative_to_the_iterations_in_between():

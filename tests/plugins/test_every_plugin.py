@@ -40,11 +40,19 @@ SMALL = {
     "discriminator.infogan": {"width": 4, "units": 8},
     "latent.infogan": {"noise": 3, "categorical": [3, 2], "continuous": 2, "units": 4},
     "top_k": {"decay": 0.5, "every": 1},
+    "generator.began": {"width": 2},
+    "discriminator.began": {"width": 2, "code": 4},
+    "discriminator.ebgan": {"width": 2, "halvings": 2},
+    "loss.began": {"rate": 0.5, "gamma": 1.0},
 }
 """Settings for a run of four iterations, by name or by kind and name."""
 
-REQUIRED = {"label_weights": {"loss": {"use": "igan_label"}}}
-"""Other parts of the recipe that a plugin needs to have an effect."""
+REQUIRED = {
+    "label_weights": {"loss": {"use": "igan_label"}},
+    "loss.began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
+    "loss.ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
+}
+"""Other parts of the recipe that a plugin needs, by name or by kind and name."""
 
 CLASSES = {"igan_v2": (2,), "conditional_dcgan": (2,), "cgan": (2,)}
 """Supported numbers of classes, for plugins that do not support all."""
@@ -58,7 +66,7 @@ def test_plugin_passes_all_checks(entry, check_plugin):
     check_plugin(
         entry.load(),
         SMALL.get(entry.label, SMALL.get(entry.name)),
-        REQUIRED.get(entry.name),
+        REQUIRED.get(entry.label, REQUIRED.get(entry.name)),
         classes=CLASSES.get(entry.name, (2,) if entry.kind in WITHOUT_LABELS else (0, 2)),
         affects=entry.name not in NO_EFFECT,
     )

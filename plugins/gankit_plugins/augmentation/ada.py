@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LUMA = 3**-0.5
 """Value of each component of the unit vector along the grey axis, the line R = G = B in RGB space."""
 
-LOSSES_WITHOUT_SIGN = ("least_squares", "wasserstein")
+LOSSES_WITHOUT_SIGN = ("began", "ebgan", "least_squares", "wasserstein")
 """Names of losses for which the sign of D's logit does not separate real from fake images."""
 
 

@@ -1,0 +1,48 @@
+"""BEGAN's generator: the decoder of its discriminator, with convolutions and nearest-neighbour upsampling."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import Plugin, Settings, Spec, hookimpl
+from gankit_plugins.layers.began import decoder
+
+
+class BeganGeneratorNetwork(nn.Module):
+    """Network of BEGAN's decoder, followed by tanh."""
+
+    def __init__(self, spec: Spec, width: int) -> None:
+        super().__init__()
+        self.decoder = decoder(spec, "generator", width, spec.latent_size)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        return self.decoder(z).tanh()
+
+
+class BeganGenerator(Plugin):
+    """BEGAN's generator: 3x3 convolutions with ELU, and nearest-neighbour upsampling.
+
+    Source: Berthelot 2017, figure 1: a linear layer maps z to feature maps of 8x8. Two convolutions follow at each
+    size, then one to the image. All feature maps have `width` channels. The setting `normalization.generator` applies
+    to every convolution except the last (paper: none).
+
+    Here tanh follows, because images are in [-1, 1]. If the side is not 8 times a power of two, the smallest feature
+    maps have a side from 5 to 8. For images below 8x8, they have the size of the image.
+
+    When to use: with the discriminator and the loss of the same name.
+    When not: if time is short: its convolutions at full size cost several times as much as those of `dcgan`.
+    """
+
+    name = "began"
+    kind = "generator"
+
+    class Config(Settings):
+        width: int = Field(64, ge=1, description="n, channels of all feature maps; paper: 128 for 128x128")
+
+    config: Config
+
+    @hookimpl
+    def build_generator(self, spec: Spec) -> nn.Module:
+        return BeganGeneratorNetwork(spec, self.config.width)

@@ -1,0 +1,60 @@
+"""Encoder and decoder of BEGAN."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gankit import Player, Spec
+
+SMALLEST = 8
+"""Largest side, in pixels, of the feature map between the convolutions and the linear layer."""
+
+REPETITIONS = 2
+"""Number of convolutions at each size of the feature maps."""
+
+
+def sides(resolution: int) -> list[int]:
+    """Return the sides of all feature maps, starting with the image, down to a side of at most 8.
+
+    Each side is half of the previous one, rounded up: [64, 32, 16, 8] for 64x64, [28, 14, 7] for 28x28.
+    """
+    sizes = [resolution]
+    while sizes[-1] > SMALLEST:
+        sizes.append((sizes[-1] + 1) // 2)
+    return sizes
+
+
+def activated(spec: Spec, player: Player, before: int, after: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3x3 convolution with the recipe's normalisation, followed by ELU."""
+    layer = nn.Conv2d(before, after, 3, stride, padding=1)
+    return nn.Sequential(spec.normalize(player, layer, after), nn.ELU())
+
+
+def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
+    """Return an encoder that maps images (B, C, R, R) to codes (B, code), for D.
+
+    After k halvings of the side, the feature maps have (k + 1) * width channels. The first convolution after a halving
+    has stride 2. The first convolution of all has no normalisation.
+    """
+    layers = [nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), nn.ELU())]
+    sizes, channels = sides(spec.resolution), width
+    for level in range(len(sizes)):
+        more = (level + 1) * width
+        layers.append(activated(spec, "discriminator", channels, more, stride=1 if level == 0 else 2))
+        layers += [activated(spec, "discriminator", more, more) for _ in range(REPETITIONS - 1)]
+        channels = more
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * sizes[-1] ** 2, code))
+
+
+def decoder(spec: Spec, player: Player, width: int, code: int) -> nn.Sequential:
+    """Return a decoder that maps codes (B, code) to images (B, C, R, R). All feature maps have `width` channels.
+
+    Nearest-neighbour upsampling doubles the side. The last convolution has no activation.
+    """
+    small, *larger = reversed(sides(spec.resolution))
+    layers: list[nn.Module] = [nn.Linear(code, width * small**2), nn.Unflatten(1, (width, small, small))]
+    layers += [activated(spec, player, width, width) for _ in range(REPETITIONS)]
+    for side in larger:
+        layers.append(nn.Upsample(side))
+        layers += [activated(spec, player, width, width) for _ in range(REPETITIONS)]
+    return nn.Sequential(*layers, nn.Conv2d(width, spec.channels, 3, padding=1))

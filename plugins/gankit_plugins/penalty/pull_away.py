@@ -1,0 +1,69 @@
+"""Pull-away term of EBGAN: a penalty on generated images with similar codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
+
+
+def pull_away(codes: Tensor) -> Tensor:
+    """Return the mean squared cosine similarity of all pairs of different codes (N, F) (Zhao 2016, equation 4).
+
+    The result is a scalar in float32 or a wider type: 0 for orthogonal codes, 1 for parallel codes. With one code, it
+    is 0.
+    """
+    directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
+    squares = (directions @ directions.T).square()
+    pairs = len(codes) * (len(codes) - 1)
+    return (squares.sum() - squares.diagonal().sum()) / max(pairs, 1)
+
+
+class PullAway(Plugin):
+    """Penalty for G on similar codes of the generated images of a batch (pull-away term).
+
+    Source: Zhao 2016, section 2.4 and equation 4: the mean squared cosine similarity of all pairs of codes. The code of
+    an image is D's features, which are the output of the encoder if D is an autoencoder. The pairs are within each part
+    of the batch (`train.accumulate`), and on each rank.
+
+    When to use: with the losses `ebgan` (EBGAN-PT) or `began`, against images that are all alike.
+    When not: with features that are never negative, such as those after ReLU: only few such codes can be orthogonal.
+    """
+
+    name = "pull_away"
+    kind = "penalty"
+
+    class Config(Settings):
+        weight: float = Field(0.1, gt=0, description="weight of the term in G's loss")
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        train = recipe.train
+        if train.batch_size // train.accumulate < 2:
+            raise ValueError("the term compares pairs, and each part of a batch has one image; use larger batches")
+        if train.accumulate > 1:
+            yield (
+                f"with train.accumulate the pairs are within one of {train.accumulate} parts of the batch, so the "
+                "result differs from that of the whole batch"
+            )
+        if recipe.plugin_class("discriminator").per_class_networks:
+            yield (
+                f"{recipe.use_of('discriminator')} has a separate network for each class, so the features of images "
+                "from different classes are not comparable; use a discriminator for all classes"
+            )
+
+    @hookimpl
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        if player == "generator":
+            yield LossTerm("pull_away", _term, weight=self.config.weight)
+
+
+def _term(step: Step) -> Tensor:
+    return pull_away(step.fake_output.features)
