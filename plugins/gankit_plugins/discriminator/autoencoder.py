@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, RecipeInfo, Settings, Spec, hookimpl
 from gankit_plugins.layers.began import decoder, encoder
-from gankit_plugins.layers.dcgan import SLOPE, channels_at, doubling, halving
+from gankit_plugins.layers.dcgan import SLOPE, channels_at, doubling, half, halving
 
 
 def squared_error(reconstruction: Tensor, images: Tensor) -> Tensor:
@@ -97,14 +97,14 @@ class EbganDiscriminator(Autoencoder):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        sizes, channels = [spec.resolution], [spec.channels]
+        sizes, channels = [spec.image_size(self.name)], [spec.channels]
         for level in range(1, self.config.halvings + 1):
-            sizes.append((sizes[-1] + 1) // 2)
+            sizes.append(half(sizes[-1]))
             channels.append(channels_at(level, self.config.width))
         down: list[nn.Module] = [halving(*channels[:2]), nn.LeakyReLU(SLOPE)]
         for before, after in pairwise(channels[1:]):
             down += [spec.normalize("discriminator", halving(before, after), after), nn.LeakyReLU(SLOPE)]
-        up: list[nn.Module] = [nn.Unflatten(1, (channels[-1], sizes[-1], sizes[-1]))]
+        up: list[nn.Module] = [nn.Unflatten(1, (channels[-1], *sizes[-1]))]
         for level in range(self.config.halvings - 1, 0, -1):
             layer = doubling(channels[level + 1], channels[level], sizes[level])
             up += [spec.normalize("discriminator", layer, channels[level]), nn.ReLU()]

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import ExtraNetwork, LossTerm, Plugin, RecipeInfo, Run, Scheduled, Settings, Spec, Step, hookimpl
+from gankit_plugins.layers.probe import probe
 
 
 def categorical_loss(logits: Tensor, code: Tensor) -> Tensor:
@@ -101,7 +102,8 @@ class InfoGan(Plugin):
     @hookimpl
     def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
         outputs = sum(self.config.categorical) + 2 * self.config.continuous
-        reader = CodePredictor(run.spec, number_of_features(run), self.config.units, outputs)
+        features = probe(run.discriminator, run).features.shape[1]
+        reader = CodePredictor(run.spec, features, self.config.units, outputs)
         return {"code_predictor": ExtraNetwork(reader, trained_by=("generator", "discriminator"))}
 
     @hookimpl
@@ -125,15 +127,3 @@ class InfoGan(Plugin):
     def predict(self, run: Run, features: Tensor) -> Tensor:
         """Return Q's output for D's features (B, F): logits of the categories, then means and log deviations."""
         return run.networks["code_predictor"](features).float()
-
-
-def number_of_features(run: Run) -> int:
-    """Return the number of features F in the output of the run's discriminator."""
-    spec, network = run.spec, run.discriminator
-    images = torch.zeros(2, *spec.shape, device=run.device)
-    labels = torch.zeros(2, dtype=torch.int64, device=run.device) if spec.classes else None
-    # Use evaluation mode, because batch norm in training mode would update its statistics.
-    with torch.no_grad():
-        features = network.eval()(images, labels)[1]
-    network.train()
-    return features.shape[1]

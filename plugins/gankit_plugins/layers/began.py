@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from gankit import Player, Spec
+from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST = 8
 """Largest side, in pixels, of the feature map between the convolutions and the linear layer."""
@@ -13,14 +16,14 @@ REPETITIONS = 2
 """Number of convolutions at each size of the feature maps."""
 
 
-def sides(resolution: int) -> list[int]:
-    """Return the sides of all feature maps, starting with the image, down to a side of at most 8.
+def sizes_of(spec: Spec) -> list[Size]:
+    """Return the sizes of all feature maps, starting with the image, until the smaller side is at most 8.
 
-    Each side is half of the previous one, rounded up: [64, 32, 16, 8] for 64x64, [28, 14, 7] for 28x28.
+    Each size is half of the previous one, rounded up: 64, 32, 16 and 8 for images of 64x64, 28, 14 and 7 for 28x28.
     """
-    sizes = [resolution]
-    while sizes[-1] > SMALLEST:
-        sizes.append((sizes[-1] + 1) // 2)
+    sizes = [spec.image_size("began")]
+    while min(sizes[-1]) > SMALLEST:
+        sizes.append(half(sizes[-1]))
     return sizes
 
 
@@ -37,13 +40,13 @@ def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
     has stride 2. The first convolution of all has no normalisation.
     """
     layers = [nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), nn.ELU())]
-    sizes, channels = sides(spec.resolution), width
+    sizes, channels = sizes_of(spec), width
     for level in range(len(sizes)):
         more = (level + 1) * width
         layers.append(activated(spec, "discriminator", channels, more, stride=1 if level == 0 else 2))
         layers += [activated(spec, "discriminator", more, more) for _ in range(REPETITIONS - 1)]
         channels = more
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * sizes[-1] ** 2, code))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * math.prod(sizes[-1]), code))
 
 
 def decoder(spec: Spec, player: Player, width: int, code: int) -> nn.Sequential:
@@ -51,10 +54,10 @@ def decoder(spec: Spec, player: Player, width: int, code: int) -> nn.Sequential:
 
     Nearest-neighbour upsampling doubles the side. The last convolution has no activation.
     """
-    small, *larger = reversed(sides(spec.resolution))
-    layers: list[nn.Module] = [nn.Linear(code, width * small**2), nn.Unflatten(1, (width, small, small))]
+    small, *larger = reversed(sizes_of(spec))
+    layers: list[nn.Module] = [nn.Linear(code, width * math.prod(small)), nn.Unflatten(1, (width, *small))]
     layers += [activated(spec, player, width, width) for _ in range(REPETITIONS)]
-    for side in larger:
-        layers.append(nn.Upsample(side))
+    for size in larger:
+        layers.append(nn.Upsample(size))
         layers += [activated(spec, player, width, width) for _ in range(REPETITIONS)]
     return nn.Sequential(*layers, nn.Conv2d(width, spec.channels, 3, padding=1))

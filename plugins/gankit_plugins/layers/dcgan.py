@@ -42,9 +42,13 @@ def sizes_of(spec: Spec) -> list[Size]:
     if (smaller := min(sizes[0])) < SMALLEST:
         raise InputError(f"data: images are {smaller} pixels wide or high, and dcgan needs {SMALLEST} or more; use mlp")
     while len(sizes) < 2 or min(sizes[-1]) > SMALLEST:
-        height, width = sizes[-1]
-        sizes.append(((height + 1) // 2, (width + 1) // 2))
+        sizes.append(half(sizes[-1]))
     return sizes
+
+
+def half(size: Size) -> Size:
+    """Return half of a height and width, rounded up."""
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
 def channels_at(level: int, width: int) -> int:

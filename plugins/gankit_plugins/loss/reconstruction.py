@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gankit import DiscriminatorOutput, InputError, LossTerm, Player, Plugin, RecipeInfo, Run, Step, hookimpl
+from gankit_plugins.layers.probe import probe
 
 CHANGE_LOGITS = ("minibatch_discrimination", "minibatch_stddev")
 """Names of tricks that add to D's logits."""
@@ -20,16 +21,7 @@ def reconstruction_error(output: DiscriminatorOutput) -> Tensor:
 
 def require_reconstruction(run: Run, name: str) -> None:
     """Raise an InputError if the run's discriminator returns no reconstruction of its input."""
-    spec, network = run.spec, run.discriminator
-    count = max(2, spec.classes)
-    images = torch.zeros(count, spec.channels * spec.pack, spec.resolution, spec.resolution, device=run.device)
-    labels = torch.arange(count, device=run.device) if spec.classes else None
-    # Use evaluation mode, because batch norm in training mode would update its statistics.
-    network.eval()
-    with torch.no_grad():
-        output = DiscriminatorOutput(*network(images, labels))
-    network.train()
-    if "reconstruction" not in output.extra:
+    if "reconstruction" not in probe(run.discriminator, run).extra:
         raise InputError(
             f"loss: {name} needs a discriminator that reconstructs its input, and "
             f"{run.recipe.use_of('discriminator')!r} does not; use the discriminator ebgan or began"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, RecipeInfo, Settings, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Scheduled, Settings, Step, hookimpl
 
 
 def pull_away(codes: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class PullAway(Plugin):
     kind = "penalty"
 
     class Config(Settings):
-        weight: float = Field(0.1, gt=0, description="weight of the term in G's loss")
+        weight: Scheduled = Field(0.1, gt=0, description="weight of the term in G's loss")
 
     config: Config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gankit import DiscriminatorOutput, Run, match_logits
+from gankit import DiscriminatorOutput, match_logits
 
 
 class ExtendedFeatures(nn.Module):
@@ -36,20 +36,6 @@ class ExtendedFeatures(nn.Module):
         return output._replace(
             logits=logits + match_logits(share, logits), features=torch.cat([features, more.to(features.dtype)], 1)
         )
-
-
-def feature_count(network: nn.Module, run: Run) -> int:
-    """Return F, the number of features that D returns for each input. D's running statistics are not updated."""
-    spec, weight = run.spec, next(network.parameters())
-    count = max(2, spec.classes)
-    images = torch.zeros(count, spec.channels * spec.pack, *spec.shape[1:], device=weight.device)
-    labels = torch.arange(count, device=weight.device) if spec.classes else None
-    training = network.training
-    network.eval()
-    with torch.no_grad():
-        output = DiscriminatorOutput(*network(images, labels))
-    network.train(training)
-    return output.features.shape[1]
 
 
 def same_class(labels: Tensor) -> Tensor:

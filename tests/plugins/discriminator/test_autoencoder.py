@@ -12,7 +12,7 @@ from gankit_plugins.discriminator.autoencoder import (
     squared_error,
 )
 from gankit_plugins.generator.began import BeganGenerator
-from gankit_plugins.layers.began import sides
+from gankit_plugins.layers.began import sizes_of
 
 BOTH = pytest.mark.parametrize("plugin_class", [EbganDiscriminator, BeganDiscriminator])
 
@@ -51,7 +51,7 @@ EBGAN = (
 
 
 def test_sizes_at_the_resolution_of_the_paper():
-    spec = Spec(channels=3, resolution=64, latent_size=64)
+    spec = Spec(shape=(3, 64, 64), latent_size=64)
     with torch.device("meta"):
         G, D, E = (built(c, spec) for c in (BeganGenerator, BeganDiscriminator, EbganDiscriminator))
         assert G(torch.zeros(2, 64), None).shape == (2, 3, 64, 64)
@@ -66,13 +66,13 @@ def test_sizes_at_the_resolution_of_the_paper():
     [(64, [64, 32, 16, 8]), (28, [28, 14, 7]), (17, [17, 9, 5]), (9, [9, 5]), (8, [8]), (1, [1])],
 )
 def test_feature_maps_end_with_a_side_of_at_most_eight(resolution, expected):
-    assert sides(resolution) == expected
+    assert [height for height, _ in sizes_of(Spec(shape=(1, resolution, resolution)))] == expected
 
 
 @pytest.mark.parametrize("resolution", [1, 2, 5, 8, 9, 17, 28, 32])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_size_of_image(resolution, channels):
-    spec = Spec(channels=channels, resolution=resolution, latent_size=5)
+    spec = Spec(shape=(channels, resolution, resolution), latent_size=5)
     G = built(BeganGenerator, spec, width=2)
     images = G(torch.randn(3, 5), None)
     assert images.shape == (3, channels, resolution, resolution)
@@ -83,7 +83,7 @@ def test_any_size_of_image(resolution, channels):
 
 
 def test_generator_is_the_decoder_of_the_discriminator_with_tanh():
-    spec = Spec(channels=3, resolution=20, latent_size=6)
+    spec = Spec(shape=(3, 20, 20), latent_size=6)
     G, D = built(BeganGenerator, spec, width=3), built(BeganDiscriminator, spec, width=3, code=6)
     G.decoder.load_state_dict(D.decoder.state_dict())
     z = torch.randn(4, 6)
@@ -100,7 +100,7 @@ def test_errors_by_a_naive_loop(error, power):
 
 @pytest.mark.parametrize(("plugin_class", "error"), [(EbganDiscriminator, "square"), (BeganDiscriminator, "abs")])
 def test_logits_are_minus_the_error_of_the_reconstruction(plugin_class, error):
-    D = built(plugin_class, Spec(channels=2, resolution=12), width=3).double()
+    D = built(plugin_class, Spec(shape=(2, 12, 12)), width=3).double()
     images = torch.randn(5, 2, 12, 12, dtype=torch.float64)
     logits, code, extra = D(images, None)
     torch.testing.assert_close(extra["reconstruction"], D.decoder(code))
@@ -109,7 +109,7 @@ def test_logits_are_minus_the_error_of_the_reconstruction(plugin_class, error):
 
 @BOTH
 def test_error_has_full_precision_in_bfloat16(plugin_class):
-    D = built(plugin_class, Spec(channels=1, resolution=8), width=3)
+    D = built(plugin_class, Spec(shape=(1, 8, 8)), width=3)
     with torch.autocast("cpu", torch.bfloat16):
         logits, _, extra = D(torch.rand(3, 1, 8, 8), None)
     assert logits.dtype == extra["reconstruction"].dtype == torch.float32
@@ -118,7 +118,7 @@ def test_error_has_full_precision_in_bfloat16(plugin_class):
 @BOTH
 def test_gradient_of_the_image_has_two_parts(plugin_class):
     """The derivative of d(D(x), x) by x contains that by the second argument, checked by finite differences."""
-    D = built(plugin_class, Spec(channels=1, resolution=4), width=2).double()
+    D = built(plugin_class, Spec(shape=(1, 4, 4)), width=2).double()
     images = torch.randn(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: D(x, None).logits, images)
 
