@@ -43,10 +43,14 @@ SMALL = {
 }
 """Settings for a run of four iterations, by name or by kind and name."""
 
-REQUIRED = {"label_weights": {"loss": {"use": "igan_label"}}}
-"""Other parts of the recipe that a plugin needs to have an effect."""
+REQUIRED = {
+    "label_weights": {"loss": {"use": "igan_label"}},
+    "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
+}
+"""Other parts of the recipe that a plugin needs to have an effect, or that it does not refuse."""
 
-CLASSES = {"igan_v2": (2,), "conditional_dcgan": (2,), "cgan": (2,)}
+NEED_CLASSES = ("igan_v2", "conditional_dcgan", "cgan", "auxiliary_classifier", "projection", "conditional_batch_norm")
+CLASSES = dict.fromkeys(NEED_CLASSES, (2,))
 """Supported numbers of classes, for plugins that do not support all."""
 
 WITHOUT_LABELS = ("optimizer", "lr_schedule", "logger", "latent")

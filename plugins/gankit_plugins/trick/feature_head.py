@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -40,16 +42,26 @@ class ExtendedFeatures(nn.Module):
 
 def feature_count(network: nn.Module, run: Run) -> int:
     """Return F, the number of features that D returns for each input. D's running statistics are not updated."""
-    spec, weight = run.spec, next(network.parameters())
-    count = max(2, spec.classes)
-    images = torch.zeros(count, spec.channels * spec.pack, spec.resolution, spec.resolution, device=weight.device)
-    labels = torch.arange(count, device=weight.device) if spec.classes else None
+    return example_features(network, run).shape[1]
+
+
+def features_depend_on_labels(network: nn.Module, run: Run) -> bool:
+    """Return True if D's features of an image change with its label."""
+    return not torch.allclose(example_features(network, run), example_features(network, run, shift=1))
+
+
+@torch.no_grad()
+def example_features(network: nn.Module, run: Run, shift: int = 0) -> Tensor:
+    """Return D's features (B, F) of fixed images in evaluation mode. Image i has the class i + `shift`, modulo K."""
+    spec, device = run.spec, next(network.parameters()).device
+    shape = (max(2, spec.classes), spec.channels * spec.pack, spec.resolution, spec.resolution)
+    images = torch.linspace(-1, 1, math.prod(shape), device=device).view(shape)
+    labels = (torch.arange(len(images), device=device) + shift) % spec.classes if spec.classes else None
     training = network.training
     network.eval()
-    with torch.no_grad():
-        output = DiscriminatorOutput(*network(images, labels))
+    output = DiscriminatorOutput(*network(images, labels))
     network.train(training)
-    return output.features.shape[1]
+    return output.features
 
 
 def same_class(labels: Tensor) -> Tensor:
