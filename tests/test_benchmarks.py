@@ -9,6 +9,7 @@ import time
 from itertools import permutations
 from pathlib import Path
 
+import asked_classes
 import cost
 import data
 import gpu
@@ -33,7 +34,9 @@ def has_table(text):
     return re.search(r"^\|( --- \|)+\n\| ", text, re.MULTILINE) is not None
 
 
-PROGRAMS = "baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance table1 together"
+PROGRAMS = (
+    "asked_classes baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance table1 together"
+)
 
 
 @pytest.mark.parametrize("name", PROGRAMS.split())
@@ -106,6 +109,22 @@ def test_categories_get_the_digits_with_the_most_matches():
     counts = torch.randint(0, 50, (5, 5), generator=torch.Generator().manual_seed(0))
     expected = max(sum(counts[i, j].item() for i, j in enumerate(order)) for order in permutations(range(5)))
     assert infogan_codes.best_matches(counts) == expected
+
+
+def test_shares_of_images_with_the_requested_class():
+    predicted, labels = torch.tensor([0, 1, 1, 1, 3]), torch.tensor([0, 0, 1, 1, 2])
+    assert asked_classes.shares_as_asked(predicted, labels, 3) == [0.5, 1, 0]
+
+
+def test_recipes_are_compared_by_the_requested_classes(tmp_path, capsys):
+    small = ["train.iterations=2", "train.batch_size=12", "generator.channels=2", "discriminator.width=2"]
+    data = ["data.count=240", "data.resolution=16", "--test", "data.seed=1", "--count", "12"]
+    asked_classes.main(["igan_vn", *small, *data, "--seeds", "0", "1", "--pictures", str(tmp_path)])
+    _, test, *runs = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert test["as asked"] > 0.5
+    assert [(run["seed"], run["iterations"]) for run in runs] == [(0, 2), (1, 2)]
+    assert all(0 <= share <= 1 for run in runs for share in run["by class"].values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["igan_vn_0.png", "igan_vn_1.png"]
 
 
 def test_shares_are_relative_to_the_iterations_in_between():
