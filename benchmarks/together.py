@@ -63,8 +63,14 @@ SMALL: dict[str, Change] = {
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
 
+BESIDE: dict[str, Change] = {"auxiliary_classifier": {"generator": {"use": "conditional_dcgan", "width": 2}}}
+"""Other parts of the recipe for plugins that do not accept those of the tiny recipe."""
+
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 """Plugins that the tiny recipe has already. Loggers are left out too: without a run directory they do nothing."""
+
+REFUSED = ("conditional_batch_norm", "discriminator")
+"""Normalisation that is refused for a player, whatever else the recipe has."""
 
 SYMBOLS: dict[Outcome, str] = {"trains": ".", "warning": "a", "refused": "x", "slot": "-"}
 
@@ -79,14 +85,14 @@ def changes() -> dict[str, Change]:
         if (kind, entry.name) in LEFT_OUT:
             continue
         if kind in TRICK_KINDS:
-            found[entry.name] = {"tricks": {entry.name: table}}
+            found[entry.name] = {"tricks": {entry.name: table}} | BESIDE.get(entry.name, {})
         elif kind == "loss":
             found[f"loss {entry.name}"] = {"loss": table}
         elif kind == "optimizer":
             found[f"optimizer {entry.name}"] = {"optimizer": dict.fromkeys(PLAYERS, table)}
         elif kind == "normalization":
             for player in PLAYERS:
-                if TINY["normalization"][player]["use"] != entry.name:
+                if TINY["normalization"][player]["use"] != entry.name and (entry.name, player) != REFUSED:
                     found[f"{entry.name} in {player[0].upper()}"] = {"normalization": {player: table}}
     return found
 

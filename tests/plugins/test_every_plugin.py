@@ -45,6 +45,7 @@ SMALL = {
 
 REQUIRED = {
     "label_weights": {"loss": {"use": "igan_label"}},
+    "auxiliary_classifier": {"normalization": {"generator": {"use": "conditional_batch_norm"}}},
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
 }
 """Other parts of the recipe that a plugin needs to have an effect, or that it does not refuse."""
