@@ -87,14 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shares = shares_as_asked(predictions(classifier, images), labels, len(names))
             means.append(fmean(shares))
             worst.append(min(shares))
-            row = {"recipe": recipe, "seed": seed, "iterations": session.iteration, "seconds": seconds}
-            by_class = {name: round(share, 3) for name, share in zip(names, shares, strict=True)}
+            name = session.recipe.name
+            row = {"recipe": name, "seed": seed, "iterations": session.iteration, "seconds": seconds}
+            by_class = {of: round(share, 3) for of, share in zip(names, shares, strict=True)}
             print(json.dumps(row | {"as asked": round(means[-1], 4), "by class": by_class}), flush=True)
             if given.pictures:
                 given.pictures.mkdir(parents=True, exist_ok=True)
-                session.grid(10 * len(names)).save(given.pictures / f"{recipe}_{seed}.png")
+                session.grid(10 * len(names)).save(given.pictures / f"{name}_{seed}.png")
         cells = [f"{min(means):.3f} to {max(means):.3f}", f"{min(worst):.3f}"]
-        rows.append([recipe, str(len(means)), f"{fmean(means):.3f}", *cells])
+        rows.append([name, str(len(means)), f"{fmean(means):.3f}", *cells])
     print("\n".join(table(["recipe", "seeds", "as asked", "lowest to highest seed", "worst class"], rows)))
 
 

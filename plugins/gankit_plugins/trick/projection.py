@@ -23,7 +23,7 @@ class ProjectionDiscriminator(nn.Module):
         embedding: embedding of the classes, which maps labels (B,) to vectors (B, F).
     """
 
-    def __init__(self, network: nn.Module, embedding: nn.Embedding) -> None:
+    def __init__(self, network: nn.Module, embedding: nn.Module) -> None:
         super().__init__()
         self.network = network
         self.embedding = embedding
@@ -69,9 +69,10 @@ class Projection(Plugin):
         if player == "generator" or run is None:
             return network
         features = feature_count(network, run)
-        embedding = nn.Embedding(spec.classes, features)
-        nn.init.xavier_uniform_(embedding.weight)
-        # Spectral norm changes the weight of the layer itself. A normalisation of outputs, such as batch norm, returns
-        # another module, which is not used: equation 4 has no normalisation between V and the inner product.
-        spec.normalize("discriminator", embedding, features)
+        table = nn.Embedding(spec.classes, features)
+        nn.init.xavier_uniform_(table.weight)
+        embedding: nn.Module = table
+        # Normalisations of outputs, such as batch norm, would change the inner product of equation 4.
+        if run.recipe.use_of("normalization.discriminator") == "spectral_norm":
+            embedding = spec.normalize("discriminator", embedding, features)
         return ProjectionDiscriminator(network, embedding)

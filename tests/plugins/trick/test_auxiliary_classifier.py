@@ -140,7 +140,9 @@ def test_with_packing_packs_are_classified(run):
     train_iterations(run, 1)
 
 
-@pytest.mark.parametrize("name", ["projection", "minibatch_stddev", "experience_replay", "top_k", "relativistic"])
+@pytest.mark.parametrize(
+    "name", ["projection", "minibatch_stddev", "experience_replay", "top_k", "relativistic", "unrolled_discriminator"]
+)
 def test_with_other_tricks(run, name):
     for order in ({"before": [name]}, {"after": [name]}):
         train_iterations(run(**order), 1)
