@@ -7,6 +7,7 @@ from torch.nn.utils import parametrize
 
 from gankit import DiscriminatorOutput
 from gankit.errors import RecipeError
+from gankit.plugin.slots import PLAYERS
 from gankit.testing import tiny_run, train_iterations
 from gankit.testing.checks import check_resume
 from gankit_plugins.trick.projection import Projection, ProjectionDiscriminator
@@ -81,6 +82,34 @@ def test_swapped_labels_change_the_logits(start_run):
     run.discriminator.eval()
     ours, swapped = (run.discriminator(images, y).logits for y in (labels, 1 - labels))
     assert ((ours - swapped).abs() > 1e-6).all()
+
+
+def share_as_requested(run):
+    """Return the share of generated circles and rings that are nearer to the mean of their class than of the other."""
+    images, labels = run.dataset.read()
+    x = images.flatten(1) / 127.5 - 1
+    means = torch.stack([x[labels == c].mean(0) for c in (0, 1)])
+    requested = torch.arange(200) % 2
+    with torch.no_grad():
+        generated = run.generator.eval()(run.draw_latent(200, requested), requested).flatten(1)
+    return (torch.cdist(generated, means).argmin(1) == requested).double().mean().item()
+
+
+def test_generator_learns_the_requested_classes_by_the_projection_only(start_run):
+    change = {
+        "data": {"use": "shapes", "kinds": ["circle", "ring"], "resolution": 8, "count": 64},
+        "train": {"batch_size": 32},
+        "generator": {"use": "mlp", "hidden": [16]},
+        "discriminator": {"use": "mlp", "hidden": [16]},
+        "normalization": {"generator": {"use": "conditional_batch_norm"}},
+        "optimizer": {player: {"use": "adam", "lr": 0.01} for player in PLAYERS},
+    }
+    shares = [
+        share_as_requested(train_iterations(start_run(change | {"tricks": tricks}), 120))
+        for tricks in ({}, {"projection": {}})
+    ]
+    assert shares[0] < 0.65
+    assert shares[1] > 0.75
 
 
 def test_spectral_norm_divides_the_embedding_by_its_largest_singular_value(start_run):
