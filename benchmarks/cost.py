@@ -35,10 +35,14 @@ PLAIN: dict[str, Any] = {
     "discriminator": {"use": "igan", "width": 16},
     "normalization": {"generator": {"use": "batch_norm"}, "discriminator": {"use": "none"}},
 }
-"""Recipe at the size of MNIST, without classes."""
+"""Recipe at the size of MNIST, with networks that ignore the classes."""
+
+FOR_GENERATOR = "conditional_batch_norm"
+"""Normalisation that is only for the generator. The cost of all others is measured in D."""
 
 PARTNERS: dict[str, dict[str, Any]] = {
-    f"loss {name}": {"discriminator": {"use": name, "width": 16}} for name in ("began", "ebgan")
+    **{f"loss {name}": {"discriminator": {"use": name, "width": 16}} for name in ("began", "ebgan")},
+    "trick auxiliary_classifier": {"normalization": {"generator": {"use": FOR_GENERATOR}}},
 }
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 
@@ -66,13 +70,14 @@ def changes() -> dict[str, dict[str, Any]]:
     for entry in sorted(entries, key=lambda e: ("" if e.kind in TRICK_KINDS else e.kind, e.name)):
         kind, name, use = entry.kind, f"{entry.kind} {entry.name}", {"use": entry.name}
         if kind in TRICK_KINDS:
-            found[name] = {"tricks": {entry.name: {}}}
+            found[name] = {"tricks": {entry.name: {}}} | PARTNERS.get(name, {})
         elif kind in ("loss", "lr_schedule", "latent"):
             found[name] = {kind: use} | PARTNERS.get(name, {})
         elif kind == "optimizer":
             found[name] = {kind: dict.fromkeys(PLAYERS, use)}
         elif kind == "normalization":
-            found[f"{name}, in D"] = {kind: {"discriminator": use}}
+            player = "generator" if entry.name == FOR_GENERATOR else "discriminator"
+            found[f"{name}, in {player[0].upper()}"] = {kind: {player: use}}
     return found
 
 
@@ -106,8 +111,9 @@ def page(ratios: dict[str, Ratio], control: Ratio, pairs: int) -> str:
         "interleaved iterations in one process, with the quartiles. The plain recipe is IGAN at MNIST's size (28x28, "
         "one channel, batches of 64, one D step and one G step, cross entropy, Adam, batch norm in G) on "
         f"{os.cpu_count()} cores of {processor()}, torch {torch.__version__}. A plugin that fills a slot is compared "
-        "with the one that fills it in the plain recipe: `non_saturating`, `adam`, `normal`, `constant`, and no "
-        "normalisation in D. The losses `began` and `ebgan` and the plain one then have the same autoencoder as D.",
+        "with the one that fills it in the plain recipe: `non_saturating`, `adam`, `normal`, `constant`, no "
+        "normalisation in D, and `batch_norm` in G. With the losses `began` and `ebgan`, the plain recipe has the same "
+        "autoencoder as D; with `auxiliary_classifier`, it has `conditional_batch_norm` in G.",
         "",
         f"The plain recipe against itself: {control.median:.3f} ({control.low:.3f} to {control.high:.3f}). Differences "
         "within that spread mean nothing. Two plugins save time because they do less: `packing` gives D half as many "

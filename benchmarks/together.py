@@ -66,11 +66,15 @@ SMALL: dict[str, Change] = {
 PARTNERS: dict[str, Change] = {
     "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
+    "auxiliary_classifier": {"generator": {"use": "conditional_dcgan", "width": 2}},
 }
-"""Other parts of the recipe that a loss needs."""
+"""Other parts of the recipe that a plugin needs."""
 
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 """Plugins that the tiny recipe has already. Loggers are left out too: without a run directory they do nothing."""
+
+REFUSED = ("conditional_batch_norm", "discriminator")
+"""Normalisation that is refused for a player, whatever else the recipe has."""
 
 SYMBOLS: dict[Outcome, str] = {"trains": ".", "warning": "a", "refused": "x", "slot": "-"}
 
@@ -85,14 +89,14 @@ def changes() -> dict[str, Change]:
         if (kind, entry.name) in LEFT_OUT:
             continue
         if kind in TRICK_KINDS:
-            found[entry.name] = {"tricks": {entry.name: table}}
+            found[entry.name] = {"tricks": {entry.name: table}} | PARTNERS.get(entry.name, {})
         elif kind == "loss":
             found[f"loss {entry.name}"] = {"loss": table} | PARTNERS.get(entry.name, {})
         elif kind == "optimizer":
             found[f"optimizer {entry.name}"] = {"optimizer": dict.fromkeys(PLAYERS, table)}
         elif kind == "normalization":
             for player in PLAYERS:
-                if TINY["normalization"][player]["use"] != entry.name:
+                if TINY["normalization"][player]["use"] != entry.name and (entry.name, player) != REFUSED:
                     found[f"{entry.name} in {player[0].upper()}"] = {"normalization": {player: table}}
     return found
 

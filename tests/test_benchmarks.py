@@ -9,6 +9,7 @@ import time
 from itertools import permutations
 from pathlib import Path
 
+import asked_classes
 import cost
 import data
 import gpu
@@ -37,7 +38,8 @@ def has_table(text):
 
 
 PROGRAMS = (
-    "baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance reconstructions table1 together"
+    "asked_classes baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance reconstructions "
+    "table1 together"
 )
 
 
@@ -141,6 +143,22 @@ def test_a_run_without_reconstructions_is_refused(tmp_path):
     run = gankit.train(Recipe.from_dict(recipe), tmp_path / "run").path
     with pytest.raises(SystemExit, match="the discriminator 'dcgan' returns no reconstruction"):
         reconstructions.main([str(run), "--out", str(tmp_path / "picture.png")])
+
+
+def test_shares_of_images_with_the_requested_class():
+    predicted, labels = torch.tensor([0, 1, 1, 1, 3]), torch.tensor([0, 0, 1, 1, 2])
+    assert asked_classes.shares_as_asked(predicted, labels, 3) == [0.5, 1, 0]
+
+
+def test_recipes_are_compared_by_the_requested_classes(tmp_path, capsys):
+    small = ["train.iterations=2", "train.batch_size=12", "generator.channels=2", "discriminator.width=2"]
+    data = ["data.count=240", "data.resolution=16", "--test", "data.seed=1", "--count", "12"]
+    asked_classes.main(["igan_vn", *small, *data, "--seeds", "0", "1", "--pictures", str(tmp_path)])
+    _, test, *runs = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert test["as asked"] > 0.5
+    assert [(run["seed"], run["iterations"]) for run in runs] == [(0, 2), (1, 2)]
+    assert all(0 <= share <= 1 for run in runs for share in run["by class"].values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["igan_vn_0.png", "igan_vn_1.png"]
 
 
 def test_shares_are_relative_to_the_iterations_in_between():

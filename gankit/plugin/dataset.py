@@ -54,8 +54,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if not isinstance(self.shape, tuple):
             raise InputError(
-                f"the data plugin returns Dataset({self.shape!r}, ...); the first argument is the shape of a sample, as "
-                "in Dataset((3, 32, 32), ...)"
+                f"the data plugin returns Dataset({self.shape!r}, ...); the first argument is the shape of a sample, "
+                "as in Dataset((3, 32, 32), ...)"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Baseline recipes: the settings in their headers, and two iterations on synthetic shapes instead of MNIST."""
+"""Baseline recipes: the settings in their headers, and two iterations on synthetic shapes instead of the data."""
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from gankit.testing import train_iterations
 from gankit.training.assembly import assemble
 
 ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
+SAME_WEIGHTS = dict.fromkeys(("real_weight", "fake_weight", "generator_weight"), 1.0)
 WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
 
 # batch size, D steps, loss, tricks, optimiser of both players, normalisations of G and D, latent
@@ -28,9 +29,16 @@ PAPERS = {
     "ragan_mnist": (
         32, 1, "non_saturating", {"relativistic_average": {}}, ADAM, ("batch_norm", "batch_norm"), "uniform"
     ),
+    "conditional_dcgan_cifar10": (64, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "normal"),
+    "ac_gan_cifar10": (
+        64, 1, "non_saturating", {"auxiliary_classifier": SAME_WEIGHTS}, ADAM, ("batch_norm", "batch_norm"), "normal"
+    ),
+    "projection_cifar10": (
+        64, 1, "hinge", {"projection": {}}, ADAM, ("conditional_batch_norm", "spectral_norm"), "normal"
+    ),
 }  # fmt: skip
 
-CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"}
+CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"} | {name for name in PAPERS if name.endswith("_cifar10")}
 SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
 NARROW = {
     "gan_mnist": ["generator.hidden=[8, 8]", "discriminator.units=[8, 8]"],

@@ -51,10 +51,13 @@ REQUIRED = {
     "label_weights": {"loss": {"use": "igan_label"}},
     "loss.began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "loss.ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
+    "auxiliary_classifier": {"normalization": {"generator": {"use": "conditional_batch_norm"}}},
+    "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
 }
-"""Other parts of the recipe that a plugin needs, by name or by kind and name."""
+"""Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
-CLASSES = {"igan_v2": (2,), "conditional_dcgan": (2,), "cgan": (2,)}
+NEED_CLASSES = ("igan_v2", "conditional_dcgan", "cgan", "auxiliary_classifier", "projection", "conditional_batch_norm")
+CLASSES = dict.fromkeys(NEED_CLASSES, (2,))
 """Supported numbers of classes, for plugins that do not support all."""
 
 WITHOUT_LABELS = ("optimizer", "lr_schedule", "logger", "latent")

@@ -18,6 +18,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "combinations.md"
 
 PARTS = together.changes()
 
+NOT_PER_CLASS = ("skip_z", "auxiliary_classifier", "conditional_batch_norm in G")
+"""Plugins that refuse networks with a branch or a discriminator for each class."""
+
 
 def written():
     """Return the matrix of the page, a string of symbols for each plugin."""
@@ -78,5 +81,5 @@ def test_inexact_resume_is_detected(monkeypatch):
 @pytest.mark.parametrize("name", PARTS)
 def test_single_plugin_with_one_channel_another_size_and_bf16(name):
     change = {"data": {"channels": 1, "resolution": 12}, "train": {"precision": "bf16", "discriminator_steps": 2}}
-    base = together.TINY if name == "skip_z" else together.BY_CLASS
+    base = together.TINY if name in NOT_PER_CLASS else together.BY_CLASS
     assert together.train(PARTS[name], base=together.merge(base, change)).outcome != "refused"

@@ -1,6 +1,8 @@
-"""Output of a discriminator for images without content, to read its shapes."""
+"""Output of a discriminator for fixed images, to read its shapes."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import nn
@@ -9,15 +11,16 @@ from gankit import DiscriminatorOutput, Run
 
 
 @torch.no_grad()
-def probe(network: nn.Module, run: Run) -> DiscriminatorOutput:
-    """Return the output of a discriminator for grey images, one of each class. The network is not changed.
+def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
+    """Return the output of a discriminator for fixed images. Image i has the class i + `shift`, modulo K.
 
-    The network runs in evaluation mode, because batch norm in training mode would update its statistics.
+    The network is not changed: it runs in evaluation mode, because batch norm in training mode would update its
+    statistics.
     """
     spec, device = run.spec, next(network.parameters()).device
-    count = max(2, spec.classes)
-    images = torch.zeros(count, spec.channels * spec.pack, *spec.shape[1:], device=device)
-    labels = torch.arange(count, device=device) if spec.classes else None
+    shape = (max(2, spec.classes), spec.channels * spec.pack, *spec.shape[1:])
+    images = torch.linspace(-1, 1, math.prod(shape), device=device).view(shape)
+    labels = (torch.arange(len(images), device=device) + shift) % spec.classes if spec.classes else None
     training = network.training
     network.eval()
     output = DiscriminatorOutput(*network(images, labels))

@@ -89,9 +89,9 @@ class SpectralNorm(Plugin):
 
     Source: Miyato 2018, equation 8 and algorithm 1. The division limits each layer's Lipschitz constant. It applies
     to all trained convolutions, linear layers and embeddings of the player's network, even if they have no other
-    normalisation. Layers that tricks add are not normalised. In training, power iterations in each forward pass
-    estimate the singular value. While the weights change, the estimate has a small error. In per-class networks, the
-    weight of each class has its own singular value.
+    normalisation. Of the layers that tricks add, only the embedding of `projection` is normalised. In training, power
+    iterations in each forward pass estimate the singular value. While the weights change, the estimate has a small
+    error. In per-class networks, the weight of each class has its own singular value.
 
     When to use: in the discriminator, with `hinge` or cross entropy, to bound D's Lipschitz constant at almost no cost.
     When not: with weight clipping or a strong gradient penalty, which already bound D's Lipschitz constant.
@@ -105,14 +105,23 @@ class SpectralNorm(Plugin):
 
     config: Config
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.wrapped = False
+
     @hookimpl
     def normalization(self, layer: nn.Module) -> nn.Module:
-        # Return the layer unchanged, because `wrap_network` later normalises all layers of the network. It also reaches
-        # layers that were built without a call to this hook.
-        return layer
+        # Leave the layers of the network to `wrap_network`, which also reaches layers that were built without a call to
+        # this hook. Later calls are those of tricks, for layers that they add to the network.
+        return self.normalized(layer) if self.wrapped else layer
 
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         for layer in trainable_layers(network, (*LAYERS, nn.Embedding)):
-            parametrize.register_parametrization(layer, "weight", Spectral(layer, self.config.iterations))
+            self.normalized(layer)
+        self.wrapped = True
         return network
+
+    def normalized(self, layer: nn.Module) -> nn.Module:
+        """Normalise the weight of a layer, and return the layer."""
+        return parametrize.register_parametrization(layer, "weight", Spectral(layer, self.config.iterations))

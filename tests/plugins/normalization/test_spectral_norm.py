@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from gankit.training.update import train_iteration
 from gankit_plugins.layers.weights import LAYERS, filters
@@ -40,6 +41,18 @@ def test_every_matrix_has_the_largest_singular_value_1(layer):
     groups = getattr(layer, "groups", 1)
     for W in filters(layer) if isinstance(layer, LAYERS) else weight.reshape(groups, weight.shape[0] // groups, -1):
         assert torch.linalg.svdvals(W)[0].item() == pytest.approx(1, abs=1e-4)
+
+
+def test_layers_are_normalised_with_their_network_or_later_by_a_trick():
+    plugin = SpectralNorm(SpectralNorm.Config())
+    own, added = nn.Linear(4, 3), nn.Embedding(3, 4)
+    assert plugin.normalization(layer=own) is own
+    assert not is_parametrized(own)
+    plugin.wrap_network(player="discriminator", network=nn.Sequential(own), run=None)
+    assert plugin.normalization(layer=added) is added
+    for layer in (own, added):
+        assert len(layer.parametrizations.weight) == 1
+    assert torch.linalg.svdvals(added.weight)[0].item() == pytest.approx(1, abs=0.05)
 
 
 @pytest.fixture

@@ -1,0 +1,145 @@
+"""Batch normalisation with a scale and a shift for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import InputError, Plugin, RecipeInfo, Settings, Spec, hookimpl
+from gankit_plugins.layers.conditioning import require_labels
+
+
+def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
+    """Return gamma_y x + beta_y, with the shape and the data type of x (Dumoulin 2017, equation 5).
+
+    Args:
+        x: normalised feature maps (B, C, H, W) or vectors (B, C).
+        labels: classes y, (B,).
+        scales: gamma, (K, C). Row y contains the scales of class y.
+        shifts: beta, (K, C).
+    """
+    shape = (*x.shape[:2], *[1] * (x.dim() - 2))
+    scale, shift = (F.embedding(labels, values).to(x.dtype).view(shape) for values in (scales, shifts))
+    return torch.addcmul(shift, x, scale)
+
+
+class CurrentLabels:
+    """Container that holds the labels during a forward pass of the generator, so that its layers can use them."""
+
+    labels: Tensor | None = None
+
+
+class ConditionalBatchNormLayer(nn.Module):
+    """Batch norm, then the scale and the shift of each image's class.
+
+    `connect` creates the scales and shifts. The number of classes is unknown when the generator builds its layers.
+
+    Args:
+        norm: batch norm without scale and shift.
+        features: C, number of channels.
+    """
+
+    source: CurrentLabels
+
+    def __init__(self, norm: nn.Module, features: int) -> None:
+        super().__init__()
+        self.norm = norm
+        self.features = features
+        self.weight = self.bias = nn.Parameter(torch.empty(0))
+
+    def connect(self, source: CurrentLabels, classes: int) -> None:
+        """Create the scales (K, C), which are 1, and the shifts (K, C), which are 0. `source` will hold the labels."""
+        self.source = source
+        self.weight = nn.Parameter(torch.ones(classes, self.features))
+        self.bias = nn.Parameter(torch.zeros(classes, self.features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise, scale and shift x, (B, C, H, W) or (B, C)."""
+        labels = self.source.labels
+        assert labels is not None, "the layer is called by its generator, which sets the labels"
+        return scale_by_class(self.norm(x), labels, self.weight, self.bias)
+
+
+class ClassConditionalGenerator(nn.Module):
+    """Generator whose labels are set for all its `ConditionalBatchNormLayer` modules during each forward pass."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.source = CurrentLabels()
+        layers = [module for module in network.modules() if isinstance(module, ConditionalBatchNormLayer)]
+        if not layers:
+            raise InputError(
+                f"{type(network).__name__} has no layer that the recipe normalises, so its images could not depend on "
+                "the class; use another generator, such as dcgan, or another normalisation"
+            )
+        for layer in layers:
+            layer.connect(self.source, classes)
+        self.network = network
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Return images (B, C, R, R), generated from z (B, latent_size) and labels (B,)."""
+        assert labels is not None, "a conditional generator needs labels"
+        self.source.labels = labels
+        try:
+            return self.network(z, labels)
+        finally:
+            self.source.labels = None
+
+
+class ConditionalBatchNorm(Plugin):
+    """Batch norm for the generator, with a scale and a shift for each class.
+
+    Source: Dumoulin 2017, equation 5, with the statistics of an image; de Vries 2017, with those of a batch; for GANs
+    Miyato and Koyama 2018. Each normalised layer has a scale and a shift for each channel and each class. They begin as
+    1 and 0. The statistics are those of the whole batch, with all its classes. In evaluation mode, running averages
+    replace them. A generator without a class input, such as `dcgan`, becomes conditional: the class acts in every
+    normalised layer. A generator with a class input has both.
+
+    When to use: for requested classes, with `projection`, `auxiliary_classifier` or a discriminator that takes labels.
+    When not: if D does not use the labels in any way, because G then learns nothing about the classes.
+    """
+
+    name = "conditional_batch_norm"
+    kind = "normalization"
+    batch_coupled = True
+
+    class Config(Settings):
+        eps: float = Field(1e-5, gt=0, description="addend to the variance, before the square root")
+        momentum: float = Field(
+            0.1, gt=0, le=1, description="weight of the newest batch in the running averages of mean and variance"
+        )
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.use_of("normalization.discriminator") == self.name:
+            raise ValueError(
+                "conditional_batch_norm is for the generator; set normalization.discriminator to spectral_norm or "
+                "none, and give the classes to D with the trick projection"
+            )
+        if recipe.plugin_class("generator").per_class_networks:
+            raise ValueError(
+                f"{recipe.use_of('generator')} has a branch for each class, and a row of its feature maps contains "
+                "images of several classes; use batch_norm, which has scales and shifts for each branch"
+            )
+        return ()
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        require_labels(spec, self.name, "batch_norm")
+        spec.conditional = True
+
+    @hookimpl
+    def normalization(self, layer: nn.Module, features: int) -> nn.Module:
+        batch_norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
+        norm = batch_norm(features, eps=self.config.eps, momentum=self.config.momentum, affine=False)
+        return nn.Sequential(layer, ConditionalBatchNormLayer(norm, features))
+
+    @hookimpl
+    def wrap_network(self, network: nn.Module, spec: Spec) -> nn.Module:
+        return ClassConditionalGenerator(network, spec.classes)

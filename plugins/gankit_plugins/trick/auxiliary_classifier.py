@@ -1,0 +1,120 @@
+"""Auxiliary classifier: D predicts the class of its input, and G is trained for images of the requested class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import (
+    DiscriminatorOutput,
+    InputError,
+    LossTerm,
+    Player,
+    Plugin,
+    Run,
+    Scheduled,
+    Settings,
+    Spec,
+    Step,
+    hookimpl,
+)
+from gankit_plugins.layers.conditioning import require_labels
+from gankit_plugins.layers.probe import probe
+
+CLASS_LOGITS = "class_logits"
+"""Name of the class logits (B, K) in `DiscriminatorOutput.extra`."""
+
+
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return -E[ln P(C = c | X)] in nats, a scalar, for class logits (B, K) and classes c (B,) (Odena 2016, eq. 3)."""
+    return F.cross_entropy(logits.float(), labels)
+
+
+class ClassifyingDiscriminator(nn.Module):
+    """Discriminator with a linear layer from its features (B, F) to class logits (B, K), a further output."""
+
+    def __init__(self, network: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.class_head = nn.Linear(features, classes)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+        """Return the output of D for images (B, C, R, R) and labels (B,), with class logits as a further output."""
+        output = DiscriminatorOutput(*self.network(images, labels))
+        return output._replace(extra={**output.extra, CLASS_LOGITS: self.class_head(output.features)})
+
+
+class AuxiliaryClassifier(Plugin):
+    """Classifier in D, which predicts the class of an image; G is trained for images of the requested class (AC-GAN).
+
+    Source: Odena 2016, equations 2 and 3. Equation 2 is the loss of the recipe. A linear layer on D's features predicts
+    the class. D minimises the cross entropy of the class on real and on generated images, and G minimises it on its
+    images. With packing, D classifies a pack, whose images have one class. A discriminator that takes the label as an
+    input is refused, because it could classify without the image.
+
+    When to use: for requested classes, with a conditional generator and a discriminator without labels, such as
+    `dcgan`.
+    When not: with many similar classes. G then prefers images that are easy to classify, which are less varied (Miyato
+    and Koyama 2018); use `projection`.
+    """
+
+    name = "auxiliary_classifier"
+
+    class Config(Settings):
+        real_weight: Scheduled = Field(1.0, gt=0, description="weight of the class loss on real images in D's loss")
+        fake_weight: Scheduled = Field(
+            1.0, ge=0, description="weight of the class loss on generated images in D's loss"
+        )
+        generator_weight: Scheduled = Field(1.0, gt=0, description="weight of the class loss in G's loss")
+
+    config: Config
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        require_labels(spec, self.name, "the prior infogan")
+
+    @hookimpl
+    def wrap_network(self, player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module:
+        if player == "generator" or run is None:
+            return network
+        if not spec.conditional:
+            raise InputError(
+                f"the generator {run.recipe.use_of('generator')} takes no labels, so it cannot generate the requested "
+                'class; use conditional_dcgan, or set normalization.generator = "conditional_batch_norm"'
+            )
+        if not torch.allclose(probe(network, run).features, probe(network, run, shift=1).features):
+            raise InputError(
+                f"the discriminator {run.recipe.use_of('discriminator')} takes the label as an input, so it could "
+                "classify without the image; use a discriminator without labels, such as dcgan"
+            )
+        return ClassifyingDiscriminator(network, probe(network, run).features.shape[1], spec.classes)
+
+    @hookimpl
+    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+        c = self.config
+        if player == "generator":
+            yield LossTerm("class", fake_class_loss, c.generator_weight)
+            return
+        yield LossTerm("real_class", real_class_loss, c.real_weight)
+        if c.fake_weight:
+            yield LossTerm("fake_class", fake_class_loss, c.fake_weight)
+
+
+def real_class_loss(step: Step) -> Tensor:
+    """Return the class loss of D's real inputs."""
+    return loss_of(step.real_output, step.real_inputs[1])
+
+
+def fake_class_loss(step: Step) -> Tensor:
+    """Return the class loss of D's generated inputs."""
+    return loss_of(step.fake_output, step.fake_inputs[1])
+
+
+def loss_of(output: DiscriminatorOutput, labels: Tensor | None) -> Tensor:
+    """Return the class loss of D's output. `labels` entered D with the images, so packs have one label each."""
+    assert labels is not None, "adjust_spec refuses data without labels"
+    return class_loss(output.extra[CLASS_LOGITS], labels)

@@ -1,0 +1,78 @@
+"""Projection discriminator: the class of an image enters D as an inner product with D's features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from gankit import DiscriminatorOutput, InputError, Player, Plugin, RecipeInfo, Run, Spec, hookimpl, match_logits
+from gankit_plugins.layers.probe import probe
+
+
+def inner_product(embedded: Tensor, features: Tensor) -> Tensor:
+    """Return <V_y, phi(x)> of each image, (B,), for embeddings V_y and features phi(x), both (B, F)."""
+    return (embedded * features).sum(1)
+
+
+class ProjectionDiscriminator(nn.Module):
+    """Discriminator that adds the inner product of a class embedding and D's features to all logits of an image.
+
+    Args:
+        network: D, with logits (B, ...) and features (B, F).
+        embedding: embedding of the classes, which maps labels (B,) to vectors (B, F).
+    """
+
+    def __init__(self, network: nn.Module, embedding: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.embedding = embedding
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B, ...) and features (B, F) of images (B, C, R, R) and labels (B,)."""
+        assert labels is not None, "a conditional discriminator needs labels"
+        output = DiscriminatorOutput(*self.network(images, labels))
+        logits = output.logits
+        share = inner_product(self.embedding(labels), output.features).to(logits.dtype)
+        return output._replace(logits=logits + match_logits(share, logits))
+
+
+class Projection(Plugin):
+    """Class as an input of D: the inner product of a class embedding and D's features is added to the logit.
+
+    Source: Miyato and Koyama 2018, equation 4: the logit is <V_y, phi(x)> + psi(phi(x)). Here phi is the input of D's
+    last layer, and psi is this layer. If D has several logits for an image, the inner product is added to each. As in
+    the paper, `spectral_norm` in the discriminator also divides V by its largest singular value. Other normalisations
+    act on outputs of layers, and do not act on V. V begins with Glorot's uniform distribution.
+
+    When to use: with a conditional generator and a discriminator that takes no labels, such as `dcgan`.
+    When not: with a discriminator for each class, which has a last layer for each class already.
+    """
+
+    name = "projection"
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.plugin_class("discriminator").per_class_networks:
+            yield (
+                f"{recipe.use_of('discriminator')} has a last layer for each class already, so the projection adds "
+                "nothing; remove it, or use a discriminator for all classes"
+            )
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        if not spec.classes:
+            raise InputError("the dataset has no labels, and the projection needs the class of each image; remove it")
+
+    @hookimpl
+    def wrap_network(self, player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module:
+        if player == "generator" or run is None:
+            return network
+        features = probe(network, run).features.shape[1]
+        table = nn.Embedding(spec.classes, features)
+        nn.init.xavier_uniform_(table.weight)
+        embedding: nn.Module = table
+        # Normalisations of outputs, such as batch norm, would change the inner product of equation 4.
+        if run.recipe.use_of("normalization.discriminator") == "spectral_norm":
+            embedding = spec.normalize("discriminator", embedding, features)
+        return ProjectionDiscriminator(network, embedding)
