@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "3030c1113701681290d9b9746f156d37944d36c6cf1b1dea5b073792c168e789"
+SHA256 = "d978d919c96351f5b8a01f7d5d29c5c2b86755d5e9484adfebc321daba044689"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)
