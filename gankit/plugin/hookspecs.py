@@ -43,6 +43,7 @@ This pseudocode shows where a run calls the hook points:
                                     on_grid(run, picture)
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
+    z = encode(run, images)                                   # only in `gankit reconstruct`, from a checkpoint
 
 A hook implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run`
 is the training run, a `gankit.Run`.

@@ -30,11 +30,11 @@ from gankit_plugins.layers.exchange import exchange_sides
 REFUSED = {
     "packing": "one input of D has several images, but one z",
     "experience_replay": "D's images do not correspond to the z of the step",
-    "infogan": "its codes are predicted without the z of D's input",
     "gradient_penalty": "points between real and fake images have no z",
     "zero_centered_penalty": "points between real and fake images have no z",
     "minibatch_discrimination": "it compares images of equal labels, and D gets z in place of labels",
     "minibatch_stddev": "it compares images of equal labels, and D gets z in place of labels",
+    "virtual_batch_norm": "its reference batch has images without z, and does not pass through E",
 }
 """Plugins that cannot work with pairs, and the reason."""
 
@@ -96,6 +96,8 @@ class BiganDiscriminator(Plugin):
         for name, reason in REFUSED.items():
             if recipe.uses(name):
                 raise ValueError(f"D judges pairs of an image and z, and with {name}, {reason}; remove one of the two")
+        if recipe.use_of("latent") == "infogan":
+            raise ValueError("the prior infogan predicts its codes without the z that D needs; use another prior")
         if recipe.use_of("loss") == "minimax":
             yield "G's terms are D's terms with exchanged labels, so minimax has the effect of non_saturating"
         if recipe.uses("feature_matching"):

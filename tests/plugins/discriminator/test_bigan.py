@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import Plugin, Spec, hookimpl
+from gankit import Plugin, Recipe, Sampler, Spec, hookimpl
 from gankit.errors import RecipeError
 from gankit.plugin.slots import PLAYERS
 from gankit.testing import tiny_run, train_iterations
-from gankit.training.reconstruction import encode
+from gankit.training.assembly import assemble
+from gankit.training.reconstruction import encode, reconstruct
+from gankit.training.state import load_networks
 from gankit.training.update import draw_step
 from gankit_plugins.discriminator.bigan import BiganDiscriminator, Encoder
 from gankit_plugins.generator.bigan import BiganGenerator
+from tests.plugins.conftest import train
 
 SMALL = {"units": 8, "encoder_units": 6}
 
@@ -201,6 +204,26 @@ def test_away_from_the_inverse_d_separates_the_pairs():
     assert max(p.grad.abs().max() for p in run.discriminator.parameters()) > 1e-3
 
 
+def test_command_reconstruct_uses_the_encoder_and_the_generator_of_the_run(plain_recipe, tmp_path):
+    slots = {
+        "latent": {"use": "uniform", "size": 5},
+        "generator": {"use": "bigan", "units": 8},
+        "discriminator": {"use": "bigan", **SMALL},
+        "normalization": {"generator": {"use": "batch_norm"}},
+        "tricks": {"moving_average": {"decay": 0.5}},
+    }
+    path = train(plain_recipe("igan") | slots, tmp_path / "run")
+    result = reconstruct(path, (), 12, "cpu")
+    run = assemble(Recipe.load(path / "recipe.toml"))
+    load_networks(run, path / "checkpoints" / "000004")
+    real = result.originals / 127.5 - 1
+    G = Sampler.load(path / "generator.safetensors", "cpu").generator
+    with torch.no_grad():
+        fake = G(run.networks["encoder"].eval()(real), None)
+    assert result.error == pytest.approx((fake - real).square().mean().item(), rel=1e-4)
+    assert (result.reconstructions / 127.5 - 1 - fake).abs().max() < 1 / 127
+
+
 # Networks
 
 
@@ -274,16 +297,27 @@ def test_initial_weights():
 
 
 @pytest.mark.parametrize(
-    "name", ["packing", "experience_replay", "gradient_penalty", "zero_centered_penalty", "minibatch_stddev"]
+    "name",
+    [
+        *("packing", "experience_replay", "gradient_penalty", "zero_centered_penalty"),
+        *("minibatch_stddev", "minibatch_discrimination"),
+    ],
 )
 def test_plugins_that_cannot_work_with_pairs_are_refused(name):
     with pytest.raises(RecipeError, match=rf"discriminator: D judges pairs of an image and z, and with {name}, .*"):
         tiny_run({BiganDiscriminator: SMALL, name: {}})
 
 
-def test_prior_of_infogan_is_refused():
-    with pytest.raises(RecipeError, match="with infogan, its codes are predicted without the z"):
+@pytest.mark.parametrize("player", PLAYERS)
+def test_virtual_batch_norm_is_refused(player):
+    with pytest.raises(RecipeError, match="with virtual_batch_norm, its reference batch has images without z"):
+        bigan_run(normalization={player: {"use": "virtual_batch_norm", "size": 8}})
+
+
+def test_prior_of_infogan_is_refused_but_not_its_generator():
+    with pytest.raises(RecipeError, match="the prior infogan predicts its codes without the z that D needs"):
         bigan_run(latent={"use": "infogan"})
+    train_iterations(bigan_run(generator={"use": "infogan", "width": 2, "units": 4}))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +331,10 @@ def test_warnings(changes, message):
     assert any(message in sentence for sentence in bigan_run(**changes).warnings)
 
 
-@pytest.mark.parametrize("name", ["r1", "dragan", "relativistic", "diff_augment", "unrolled_discriminator", "top_k"])
+@pytest.mark.parametrize(
+    "name",
+    ["r1", "dragan", "relativistic", "diff_augment", "unrolled_discriminator", "top_k", "consistency_regularization"],
+)
 def test_tricks_that_work_with_pairs(name):
     run = train_iterations(tiny_run({BiganDiscriminator: SMALL, name: {}}, {"data": {"classes": 2}}), 2)
     assert all(torch.isfinite(p).all() for network in run.networks.values() for p in network.parameters())
