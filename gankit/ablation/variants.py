@@ -18,6 +18,7 @@ READ_ONLY_HOOKS = (
     "on_grid",
     "on_stop",
     "draw_samples",
+    "encode",
     "compute_metrics",
 )
 """Names of the hook points (methods that a plugin can implement) that cannot affect the training."""

@@ -24,6 +24,7 @@ COMMANDS = {
     "resume": "Resume a run that was interrupted, or extend a complete one.",
     "ablate": "Measure the effect and the cost of each trick of a recipe.",
     "sample": "Draw images from a trained generator.",
+    "reconstruct": "Encode images and generate them again, with a run's encoder.",
     "show": "Show the newest images of a run in the terminal.",
     "eval": "Compute metrics of a generator against real images.",
     "animate": "Write the image grids of a run as an animated GIF.",

@@ -96,6 +96,7 @@ EXPECTED: dict[str, Expected] = {
     "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name),
     "sampling_generator": MODULE,
     "draw_samples": _instance("a PIL image", Image),
+    "encode": _instance("a tensor z", Tensor),
     "build_extractor": _instance("a gankit.Extractor", Extractor),
     "compute_metrics": _instance("a dict of numbers by name", Mapping),
     "log_values": Expected("a dict of numbers or scalar tensors by name", _is_numbers_by_name),

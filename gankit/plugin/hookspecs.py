@@ -43,6 +43,7 @@ This pseudocode shows where a run calls the hook points:
                                     on_grid(run, picture)
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
+    z = encode(run, images)                                   # only in `gankit reconstruct`, from a checkpoint
 
 A hook implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run`
 is the training run, a `gankit.Run`.
@@ -190,7 +191,8 @@ def build_discriminator(spec: Spec, run: Run) -> nn.Module | None:
     """Return the discriminator `D(images, labels)`, whose output is a `DiscriminatorOutput`.
 
     The output has logits, (B,) or (B, ...) with several logits for each image, features (B, F), and optionally further
-    outputs by name. The features are the input of the discriminator's last layer.
+    outputs by name. The features are the input of the discriminator's last layer. If `spec.latent_pairs` is true, the
+    discriminator judges pairs of an image and its z: its second input is z, (B, latent_size), instead of the labels.
 
     Example:
 
@@ -406,7 +408,8 @@ def discriminator_inputs(  # type: ignore[empty-body]
 ) -> tuple[Tensor, Tensor | None]:
     """Change images (B, C, R, R) and labels (B,) before they enter D. This hook is called in D steps and in G steps.
 
-    `step` contains the other data of the images, such as `step.z`.
+    `step` contains the other data of the images, such as `step.z`. If `spec.latent_pairs` is true, the discriminator
+    plugin returns z, (B, latent_size), in place of the labels.
 
     Example:
 
@@ -558,6 +561,20 @@ def draw_samples(images: Tensor) -> Image | None:
 
         def draw_samples(self, images):
             return scatter_plot(images.flatten(1))
+    """
+
+
+@_hook("at most one")
+def encode(run: Run, images: Tensor) -> Tensor | None:
+    """Return the z of images (B, C, R, R) in [-1, 1], a tensor (B, latent_size) from which G generates similar images.
+
+    This hook is called by `gankit reconstruct`, without gradients. The networks are those of the run's newest
+    checkpoint, in evaluation mode. The plugins have their state of the checkpoint, but `on_start` is not called.
+
+    Example:
+
+        def encode(self, run, images):
+            return run.networks["encoder"](images).float()
     """
 
 

@@ -45,6 +45,13 @@ class Spec:
     The input of D has `pack` times the number of channels of an image.
     """
 
+    latent_pairs: bool = False
+    """True if D judges pairs of an image and its z, as in BiGAN. D's second input is then z, instead of the labels.
+
+    The discriminator plugin sets this field in the hook `adjust_spec`. In the hook `discriminator_inputs`, it returns
+    z, (B, latent_size), in place of the labels.
+    """
+
     conditional: bool = False
     """True if the generator uses the class labels. The generator plugin sets this field in the hook `adjust_spec`."""
 

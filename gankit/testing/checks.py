@@ -33,6 +33,7 @@ from gankit.testing.harness import Parts, state_of, tiny_recipe, tiny_registry, 
 from gankit.testing.probe import Watch, counting_backward_passes, deterministic_algorithms, reseeded_steps
 from gankit.testing.stand_in import STAND_IN, stand_in_accelerator
 from gankit.training.assembly import assemble
+from gankit.training.reconstruction import encode
 from gankit.training.run import TrainingRun
 from gankit.training.state import capture, restore
 
@@ -227,7 +228,10 @@ def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
 
 
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
-    """Check that a saved generator gives the same images after loading, and that sample grids and metrics work."""
+    """Check that a saved generator gives the same images after loading.
+
+    Check also that sample grids, metrics and the encoder of the hook `encode` work.
+    """
     run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
@@ -237,6 +241,8 @@ def check_samples(parts: Parts, changes: Raw | None = None) -> None:
     images, loaded_images = (sampler.sample(4)[0] for sampler in (own, loaded))
     assert torch.equal(images, loaded_images), "the saved generator draws other images than the generator of the run"
     GridSampler(run).draw()
+    if run.hooks.of("encode"):
+        encode(run, run.draw_real()[0])
     if run.metrics:
         check_metric_values(Evaluator(run).row()["metrics"])
     run.hooks.event("on_stop")(run)

@@ -349,7 +349,8 @@ def check_networks(run: TrainingRun) -> None:
             raise refusal(run.recipe, "generator", message)
         inputs = images.float().repeat(1, spec.pack, *[1] * (images.dim() - 2))
         given = f"images of shape {tuple(inputs.shape)}"
-        output = _call(run, "discriminator", lambda: run.discriminator(inputs, labels), given)
+        second = z if spec.latent_pairs else labels
+        output = _call(run, "discriminator", lambda: run.discriminator(inputs, second), given)
         if not is_discriminator_output(output, count):
             message = (
                 f"returns {describe(output)}; it must return a DiscriminatorOutput: logits of shape {(count,)} or "

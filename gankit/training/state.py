@@ -5,7 +5,8 @@ The state includes everything that affects later iterations, so a resumed run gi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from gankit.training.run import TrainingRun
 
 RANDOM = "random/"
 """Prefix of the names of random states in `rank-N.safetensors`. The other tensors in this file are plugin state."""
+
+MISMATCH = "does not fit the run's recipe.toml and plugins"
 
 
 def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
@@ -49,18 +52,42 @@ def load_checkpoint(run: TrainingRun, place: Path) -> None:
     Raises:
         InputError: a file is missing, truncated or altered, or the checkpoint belongs to another recipe.
     """
-    state = verify(place)
-    names = dict.fromkeys([*FILES, *network_files(run).values()])
-    mismatch = f"{place} does not fit the run's recipe.toml and plugins"
-    if missing := names.keys() - state["files"].keys():
-        raise InputError(f"{mismatch}: it has no {', '.join(sorted(missing))}")
-    tensors = {name: read_tensors(place / name)[0] for name in names}
-    try:
+    state, tensors = _read_checkpoint(place, [*FILES, *network_files(run).values()])
+    with _mismatches(place):
         restore(run, tensors, state)
         restore_rank_state(run, place, state.get("ranks", 1))
+
+
+def load_networks(run: TrainingRun, place: Path) -> None:
+    """Restore only the networks and the plugins' state from a checkpoint folder, for use without training.
+
+    The data of the run need not be loaded. Optimisers, random states and counters of the run do not change.
+
+    Raises:
+        InputError: a file is missing, truncated or altered, or the checkpoint belongs to another recipe.
+    """
+    state, tensors = _read_checkpoint(place, ["plugins.safetensors", *network_files(run).values()])
+    with _mismatches(place):
+        _restore_networks(run, tensors)
+        _restore_plugins(run, run.plugins, tensors["plugins.safetensors"] | state["plugins"])
+
+
+def _read_checkpoint(place: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, TensorFile]]:
+    """Return the content of `state.json`, and the tensors of the files with the given names."""
+    state, names = verify(place), dict.fromkeys(names)
+    if missing := names.keys() - state["files"].keys():
+        raise InputError(f"{place} {MISMATCH}: it has no {', '.join(sorted(missing))}")
+    return state, {name: read_tensors(place / name)[0] for name in names}
+
+
+@contextmanager
+def _mismatches(place: Path) -> Iterator[None]:
+    """Convert an error in the `with` block, which restores the state in a checkpoint, to an InputError."""
+    try:
+        yield
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{mismatch}: {reason}. If a plugin file was changed, restore it") from error
+        raise InputError(f"{place} {MISMATCH}: {reason}. If a plugin file was changed, restore it") from error
 
 
 def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
@@ -113,8 +140,7 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     Call `restore_rank_state` afterwards, for the state that differs between ranks.
     """
     assert run.batches is not None
-    for name, file in network_files(run).items():
-        run.networks[name].load_state_dict(tensors[file])
+    _restore_networks(run, tensors)
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
     # The file also contains the first rank's own plugin state. Restore it only on the first rank, and only if the
@@ -203,6 +229,11 @@ def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Ma
                 f"{key} cannot load the state that it saved ({', '.join(own) or 'empty'}): "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+
+def _restore_networks(run: TrainingRun, tensors: Mapping[str, TensorFile]) -> None:
+    for name, file in network_files(run).items():
+        run.networks[name].load_state_dict(tensors[file])
 
 
 def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, saved: Mapping[str, Any]) -> None:

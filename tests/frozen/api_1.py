@@ -194,6 +194,10 @@ class Prior(Plugin):
     def sample_latent(self, count, labels, device, generator):
         return torch.randn(count, 4, generator=generator, device=device)
 
+    @hookimpl
+    def encode(self, run, images):
+        return run.draw_latent(len(images), None)
+
 
 class OwnBackward(Plugin):
     """Compute the sum of the loss terms and the backward pass. Source: none."""

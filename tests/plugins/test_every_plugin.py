@@ -36,6 +36,8 @@ SMALL = {
     "discriminator.maxout": {"units": [16, 16]},
     "shapes": {"count": 24, "resolution": 8},
     "ada": {"initial": 0.5},
+    "generator.bigan": {"units": 8},
+    "discriminator.bigan": {"units": 8, "encoder_units": 8},
     "generator.infogan": {"width": 4, "units": 8},
     "discriminator.infogan": {"width": 4, "units": 8},
     "latent.infogan": {"noise": 3, "categorical": [3, 2], "continuous": 2, "units": 4},

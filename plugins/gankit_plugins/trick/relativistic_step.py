@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from gankit import LossTerm, Player, RecipeInfo, Step
+from gankit_plugins.layers.exchange import exchange_sides
 
 Relation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Function that maps D's logits of real and of fake images, (B,) each, to differences of logits, (B,) each."""
@@ -48,15 +49,3 @@ def with_relative_logits(step: Step, relation: Relation) -> Step:
     """Return a copy of the step with differences of logits in place of D's logits. D's features do not change."""
     real, fake = relation(step.real_output.logits, step.fake_output.logits)
     return step.with_outputs(step.real_output._replace(logits=real), step.fake_output._replace(logits=fake))
-
-
-def exchange_sides(step: Step) -> Step:
-    """Return a copy of the step with the roles of real and fake images exchanged, so that D's loss becomes G's loss."""
-    return step.with_outputs(
-        step.fake_output,
-        step.real_output,
-        real_target=step.generator_target,
-        fake_target=1 - step.generator_target,
-        real_weight=step.fake_weight,
-        fake_weight=step.real_weight,
-    )

@@ -101,6 +101,36 @@ class BreaksOne(Plugin):
     def loss_terms(self, player, run):
         yield LossTerm("poison", lambda step: step.fake.mean() * (float("nan") if run.recipe.seed == 1 else 0.0))
 
+class Encoding(Plugin):
+    """Encoder that G trains to find z, and a count of G's steps."""
+
+    name = "encoding"
+
+    class Config(Settings):
+        outputs: int = 4
+    def __init__(self, config):
+        super().__init__(config)
+        self.steps = 0
+    @hookimpl
+    def extra_networks(self, run):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
+        return {"encoder": ExtraNetwork(network, trained_by=("generator",))}
+    @hookimpl
+    def loss_terms(self, player, run):
+        if player == "generator":
+            encoder = run.networks["encoder"]
+            yield LossTerm("code", lambda step: F.mse_loss(encoder(step.fake).float(), step.z))
+    @hookimpl
+    def after_g_step(self):
+        self.steps += 1
+    @hookimpl
+    def encode(self, run, images):
+        return run.networks["encoder"](images)[:, : self.config.outputs]
+    def state_dict(self):
+        return {"steps": self.steps}
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
+
 class Scattered(Plugin):
     """Draws all samples as one image."""
 

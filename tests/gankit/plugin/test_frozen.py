@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "c2053f0fd84360da119852938b7c021c4c3c2a8bc3ebae7dda104d2c7d134bb1"
+SHA256 = "29e3370cd885f66c474a63df3435f93f26e8a151736727a1866c543acb514cf8"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

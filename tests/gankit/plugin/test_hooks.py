@@ -180,6 +180,7 @@ VALUES = {
     ),
     "sampling_generator": ([nn.Identity(), None], ["average"], "an nn.Module"),
     "draw_samples": ([Image.new("L", (2, 2)), None], [IMAGES], "a PIL image"),
+    "encode": ([IMAGES, None], [[0.0], (IMAGES, None)], "a tensor z"),
     "build_extractor": ([Extractor({}, lambda images: None), None], [lambda images: images], "a gankit.Extractor"),
     "log_values": (
         [{"p": 1.0, "n": 2, "t": torch.zeros(())}, {}, None],
@@ -334,8 +335,8 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
-NOT_CALLED = {"register_commands"}
-"""Hook points that a run does not call. The command line calls this one."""
+NOT_CALLED = {"register_commands", "encode"}
+"""Hook points that a run does not call. The command line calls them."""
 
 
 @pytest.fixture

@@ -258,6 +258,10 @@ BROKEN = {
         broken({"discriminator_inputs": louder, "sampling_latent": failing}),
         "this hook failed",
     ),
+    "encoder with another shape": (
+        broken({"discriminator_inputs": louder, "encode": lambda self, images: images.flatten(1)}),
+        r"tricks\.x: `encode` returns a tensor of shape \(8, 192\); it must return z of shape \(8, 4\)",
+    ),
     "fails in metrics": (
         broken({"discriminator_inputs": louder, "compute_metrics": failing}),
         "this hook failed",

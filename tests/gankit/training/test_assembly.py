@@ -72,6 +72,33 @@ def test_an_optimizer_with_a_learning_rate_for_each_layer(shelf, toy_run):
         torch.testing.assert_close(parameter, before[name] - rate * gradients[name])
 
 
+def test_a_discriminator_of_pairs_is_checked_with_z_in_place_of_the_labels(shelf, toy_run, toys):
+    seen = []
+
+    class Net(toys.DNet):
+        def forward(self, images, labels):
+            seen.append(labels)
+            return super().forward(images, labels)
+
+    @shelf.add
+    class Pairs(Plugin):
+        name, kind = "pairs", "discriminator"
+        pairs = True
+
+        @hookimpl
+        def adjust_spec(self, spec):
+            spec.latent_pairs = self.pairs
+
+        @hookimpl
+        def build_discriminator(self, spec):
+            return Net(spec, 5)
+
+    toy_run(discriminator={"use": "Pairs"})
+    Pairs.pairs = False
+    toy_run(discriminator={"use": "Pairs"})
+    assert [given.shape for given in seen] == [(2, 4), (2,)]
+
+
 class Recorder(Plugin):
     name, kind = "recorder", "normalization"
     players = []

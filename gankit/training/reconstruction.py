@@ -1,0 +1,168 @@
+"""Reconstruction of images: a plugin's encoder maps them to z, and the generator maps z back to images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gankit.errors import InputError, PluginError, recipe_errors
+from gankit.evaluation.standalone import read_images
+from gankit.formatting import plural
+from gankit.images.grid import to_bytes, to_float
+from gankit.plugin.hook_values import describe
+from gankit.plugin.hooks import hooks_of
+from gankit.plugin.registry import Registry
+from gankit.recipe.recipe import Recipe, RecipeParser
+from gankit.recipe.toml import read_toml
+from gankit.runtime.rng import eval_mode, fork_rng
+from gankit.sampling.generator_file import refuse_untrusted
+from gankit.sampling.sampler import CHUNK, Sampler
+from gankit.storage.checkpoint import newest_whole_checkpoint
+from gankit.storage.run_dir import RunDir
+from gankit.training.assembly import assemble
+from gankit.training.resume_checks import find_moved_plugins
+from gankit.training.run import TrainingRun
+from gankit.training.state import load_networks
+
+
+class Reconstruction(NamedTuple):
+    """Images and their reconstructions, (N, C, R, R) uint8 each, on the CPU."""
+
+    originals: Tensor
+    reconstructions: Tensor
+    error: float
+    """Mean squared error over all pixels, whose values are in [-1, 1]."""
+
+    iteration: int
+    """Iteration of the networks."""
+
+
+def reconstruct(
+    path: Path, sources: Sequence[Path], count: int, device: str = "auto", trust: bool = False
+) -> Reconstruction:
+    """Reconstruct images with the networks of a run's newest checkpoint, and the generator that the run saved.
+
+    Args:
+        path: run directory.
+        sources: image files, or one folder, zip file or file of prepared images. If empty, the images of the run's
+            dataset are used.
+        count: maximum number of images. If there are more, images at equal distances are chosen.
+        device: device to use.
+        trust: True if the Python files and modules that the run's recipe names may be imported.
+
+    Raises:
+        InputError: there is no run with an encoder, it has no checkpoint, or the images cannot be used.
+    """
+    directory = RunDir.open(path)
+    recipe = recipe_of(directory, trust)
+    if not any("encode" in hooks_of(component.plugin_class) for component in recipe.components.values()):
+        raise InputError(
+            f"{path}: the run has no encoder, because no plugin of its recipe provides `encode`; train with a plugin "
+            "that has one, such as the discriminator of a BiGAN"
+        )
+    checkpoint, damaged = newest_whole_checkpoint(directory)
+    if checkpoint is None:
+        reason = damaged[0] if damaged else f"{path}: no checkpoint is saved yet"
+        raise InputError(f"{reason}; `gankit resume {path}` resumes the run")
+    run = assemble(recipe, device)
+    load_networks(run, checkpoint)
+    sampler = Sampler.load(directory.generator_file, str(run.device), trust)
+    if sampler.draw_samples is not None:
+        raise InputError(f"{path}: a plugin draws all samples as one plot, so single reconstructions cannot be shown")
+    images, labels = images_to_reconstruct(run, sources)
+    if run.spec.conditional and labels is None:
+        raise InputError(
+            f"{path}: the generator needs the class of each image, and the given images have none; leave them out, to "
+            "use the images of the run's dataset"
+        )
+    chosen = spread(len(images), count)
+    images, labels = images[chosen], None if labels is None else labels[chosen]
+    real = images if images.is_floating_point() else to_float(images)
+    z = torch.cat([encode(run, chunk.to(run.device)).cpu() for chunk in real.split(CHUNK)])
+    fake = torch.cat(list(sampler.outputs(z, labels if run.spec.conditional else None)))
+    return Reconstruction(to_bytes(real), to_bytes(fake), (real - fake).square().mean().item(), int(checkpoint.name))
+
+
+@torch.no_grad()
+def encode(run: TrainingRun, images: Tensor) -> Tensor:
+    """Return the z that a plugin's encoder computes from images (B, C, R, R) in [-1, 1], (B, latent_size) in float32.
+
+    All networks of the run are in evaluation mode. Afterwards, their mode and the random state are restored.
+
+    Raises:
+        PluginError: z has another shape, or no plugin returns a value.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(fork_rng(run.device))
+        for network in run.networks.values():
+            stack.enter_context(eval_mode(network))
+        z = run.hooks.one("encode", run, images)
+    expected = (len(images), run.spec.latent_size)
+    if z.shape != expected:
+        key = " and ".join(implementation.key for implementation in run.hooks.of("encode"))
+        raise PluginError(f"{key}: `encode` returns {describe(z)}; it must return z of shape {expected}")
+    return z.float()
+
+
+def recipe_of(directory: RunDir, trust: bool) -> Recipe:
+    """Return the recipe of a run. If a plugin file does not exist, the run's own copy of it is used.
+
+    Raises:
+        InputError: the recipe is invalid, or names Python files or modules and `trust` is False.
+    """
+    raw, source = read_toml(directory.recipe_file), directory.recipe_file
+    if not trust:
+        parser = RecipeParser(raw, source, Registry([]))
+        refuse_untrusted(source, parser.uses_at([key for key, _, _ in parser.places()]))
+    find_moved_plugins(raw, directory)
+    recorded = directory.read_last_environment().get("plugins", {})
+    return Recipe.from_dict(raw, source=source, recorded=recorded)
+
+
+def images_to_reconstruct(run: TrainingRun, sources: Sequence[Path]) -> tuple[Tensor, Tensor | None]:
+    """Return images, (N, C, R, R), and their labels, (N,) or None, from `sources` or from the run's dataset.
+
+    Raises:
+        InputError: a source does not exist, is not readable, or has images of another shape than the run's.
+    """
+    if not sources:
+        with recipe_errors(run.recipe.source, "data"):
+            return run.dataset.read()
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"{source}: no such file or folder")
+        if len(sources) > 1 and source.is_dir():
+            raise InputError(f"{source}: is a folder; name either one folder or image files")
+    if len(sources) == 1 and (sources[0].is_dir() or sources[0].suffix.lower() in (".zip", ".safetensors")):
+        images, _ = read_images(sources[0], run.dataset)
+    else:
+        images = read_files(sources, run)
+    if images.shape[1:] != run.dataset.shape:
+        have, need = ("x".join(map(str, shape)) for shape in (images.shape[1:], run.dataset.shape))
+        raise InputError(f"{sources[0]}: the images are {have}, and the run's images are {need}; name other images")
+    return images, None
+
+
+def read_files(files: Sequence[Path], run: TrainingRun) -> Tensor:
+    """Return the images in files, in the given order, with the channels and size of the run's images."""
+    with TemporaryDirectory(prefix="gankit-") as folder:
+        # The data plugin for images reads a folder, in the order of the names. Numbers keep the order of the files.
+        for number, file in enumerate(files):
+            shutil.copy(file, Path(folder) / f"{number:06d}-{file.name}")
+        images, _ = read_images(Path(folder), run.dataset)
+    if len(images) < len(files):
+        raise InputError(f"{plural(len(files) - len(images), 'file')} of {len(files)} cannot be used; leave them out")
+    return images
+
+
+def spread(total: int, count: int) -> Tensor:
+    """Return the indices of at most `count` images out of `total`, at equal distances, from the first to the last."""
+    count = min(count, total)
+    return torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()

@@ -1,0 +1,131 @@
+"""BiGAN: a discriminator of pairs of an image and its z, and the encoder that it trains with G (Donahue 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import (
+    DiscriminatorOutput,
+    ExtraNetwork,
+    LossTerm,
+    Player,
+    Plugin,
+    RecipeInfo,
+    Run,
+    Settings,
+    Source,
+    Spec,
+    Step,
+    hookimpl,
+)
+from gankit_plugins.layers.bigan import SLOPE, hidden_layers
+from gankit_plugins.layers.dcgan import initialized
+from gankit_plugins.layers.exchange import exchange_sides
+
+REFUSED = {
+    "packing": "one input of D has several images, but one z",
+    "experience_replay": "D's images do not correspond to the z of the step",
+    "gradient_penalty": "points between real and fake images have no z",
+    "zero_centered_penalty": "points between real and fake images have no z",
+    "minibatch_discrimination": "it compares images of equal labels, and D gets z in place of labels",
+    "minibatch_stddev": "it compares images of equal labels, and D gets z in place of labels",
+    "virtual_batch_norm": "its reference batch has images without z, and does not pass through E",
+}
+"""Plugins that cannot work with pairs, and the reason."""
+
+
+class BiganDiscriminatorNetwork(nn.Module):
+    """Fully connected network that maps an image and a z to one logit."""
+
+    def __init__(self, spec: Spec, units: int) -> None:
+        super().__init__()
+        inputs = spec.channels * spec.resolution**2 + spec.latent_size
+        self.hidden = hidden_layers(spec, "discriminator", inputs, units, nn.LeakyReLU(SLOPE))
+        self.head = initialized(nn.Linear(units, 1))
+
+    def forward(self, images: Tensor, z: Tensor) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, units) of pairs of images (B, C, R, R) and z (B, latent_size)."""
+        features = self.hidden(torch.cat([images.flatten(1), z.to(images.dtype)], 1))
+        return DiscriminatorOutput(self.head(features).flatten(), features)
+
+
+class Encoder(nn.Module):
+    """Network E: maps images (B, C, R, R) to z (B, latent_size)."""
+
+    def __init__(self, spec: Spec, units: int) -> None:
+        super().__init__()
+        self.hidden = hidden_layers(spec, "generator", spec.channels * spec.resolution**2, units, nn.LeakyReLU(SLOPE))
+        self.to_z = initialized(nn.Linear(units, spec.latent_size))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.to_z(self.hidden(images.flatten(1)))
+
+
+class BiganDiscriminator(Plugin):
+    """Discriminator of pairs (image, z), and an encoder E that is trained with G to be its inverse (BiGAN, ALI).
+
+    Source: Donahue 2017, equation 3; Dumoulin 2017, equation 2. D separates real pairs (x, E(x)) from generated pairs
+    (G(z), z). G and E are trained with D's loss for exchanged labels, on both kinds of pairs: with cross entropy, they
+    minimise -E[ln(1 - D(x, E(x)))] - E[ln D(G(z), z)] (Donahue 2017, section 3.4). At the optimum, E is the inverse of
+    G. The terms replace those of the recipe's `loss` for G. `gankit reconstruct RUN` draws images x beside G(E(x)).
+
+    Networks: Donahue 2017, appendix C, for MNIST: D and E have two hidden layers of 1,024 units with LeakyReLU 0.2. The
+    normalisation comes before the second LeakyReLU: `normalization.discriminator` for D, `normalization.generator` for
+    E (paper: batch norm without scale and shift). Initial weights are from N(0, 0.02^2). D and E do not use labels.
+
+    When to use: to find the z of an image, with the prior `uniform` and the generator `bigan`.
+    When not: for exact reconstructions: nothing compares x with G(E(x)) pixel by pixel.
+    """
+
+    name = "bigan"
+    kind = "discriminator"
+
+    class Config(Settings):
+        units: int = Field(1024, ge=1, description="units of each hidden layer of D")
+        encoder_units: int = Field(1024, ge=1, description="units of each hidden layer of E")
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        for name, reason in REFUSED.items():
+            if recipe.uses(name):
+                raise ValueError(f"D judges pairs of an image and z, and with {name}, {reason}; remove one of the two")
+        if recipe.use_of("latent") == "infogan":
+            raise ValueError("the prior infogan predicts its codes without the z that D needs; use another prior")
+        if recipe.use_of("loss") == "minimax":
+            yield "G's terms are D's terms with exchanged labels, so minimax has the effect of non_saturating"
+        if recipe.uses("feature_matching"):
+            yield "feature_matching replaces the loss of G and E; set its adversarial_weight to keep the loss of BiGAN"
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        spec.latent_pairs = True
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return BiganDiscriminatorNetwork(spec, self.config.units)
+
+    @hookimpl
+    def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
+        return {"encoder": ExtraNetwork(Encoder(run.spec, self.config.encoder_units), trained_by=("generator",))}
+
+    @hookimpl
+    def discriminator_inputs(self, images: Tensor, source: Source, run: Run, step: Step) -> tuple[Tensor, Tensor]:
+        return images, self.encode(run, images) if source == "real" else step.z
+
+    @hookimpl
+    def wrap_loss(self, terms: dict[Player, list[LossTerm]]) -> dict[Player, list[LossTerm]]:
+        def exchanged(term: LossTerm) -> LossTerm:
+            return replace(term, function=lambda step: term.function(exchange_sides(step)))
+
+        return terms | {"generator": [exchanged(term) for term in terms["discriminator"]]}
+
+    @hookimpl
+    def encode(self, run: Run, images: Tensor) -> Tensor:
+        return run.networks["encoder"](images).float()

@@ -1,0 +1,17 @@
+"""Function that exchanges the roles of real and fake images, for losses of G that are derived from D's loss."""
+
+from __future__ import annotations
+
+from gankit import Step
+
+
+def exchange_sides(step: Step) -> Step:
+    """Return a copy of the step with the roles of real and fake images exchanged, so that D's loss becomes G's loss."""
+    return step.with_outputs(
+        step.fake_output,
+        step.real_output,
+        real_target=step.generator_target,
+        fake_target=1 - step.generator_target,
+        real_weight=step.fake_weight,
+        fake_weight=step.real_weight,
+    )
