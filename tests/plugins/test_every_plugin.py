@@ -39,6 +39,7 @@ SMALL = {
     "generator.infogan": {"width": 4, "units": 8},
     "discriminator.infogan": {"width": 4, "units": 8},
     "latent.infogan": {"noise": 3, "categorical": [3, 2], "continuous": 2, "units": 4},
+    "latent.mgan": {"generators": 3, "noise": 2, "beta": 0.5},
     "top_k": {"decay": 0.5, "every": 1},
 }
 """Settings for a run of four iterations, by name or by kind and name."""
