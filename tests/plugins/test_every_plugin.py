@@ -41,6 +41,7 @@ SMALL = {
     "generator.infogan": {"width": 4, "units": 8},
     "discriminator.infogan": {"width": 4, "units": 8},
     "latent.infogan": {"noise": 3, "categorical": [3, 2], "continuous": 2, "units": 4},
+    "latent.mgan": {"generators": 3, "noise": 2, "beta": 0.5},
     "top_k": {"decay": 0.5, "every": 1},
     "generator.began": {"width": 2},
     "discriminator.began": {"width": 2, "code": 4},

@@ -1,0 +1,135 @@
+"""Prior of MGAN: several generators that share all layers except the first, and a classifier that tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import ExtraNetwork, LossTerm, Player, Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
+from gankit_plugins.latent.infogan import categorical_loss, number_of_features
+
+Distribution = Literal["normal", "uniform"]
+
+WITHOUT_Z = ("packing", "experience_replay")
+"""Names of tricks with which D's inputs do not correspond to the z of the step."""
+
+
+def draw_noise(
+    count: int, size: int, distribution: Distribution, device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """Draw noise (count, size) from N(0, 1), or from the uniform distribution on [-1, 1)."""
+    if distribution == "normal":
+        return torch.randn(count, size, device=device, generator=generator)
+    return torch.empty(count, size, device=device).uniform_(-1, 1, generator=generator)
+
+
+def mixture_latent(noise: Tensor, choice: Tensor) -> Tensor:
+    """Return z, (B, K n + K), in which each of K generators has its own n components for the noise, and one for itself.
+
+    A row contains the noise in the components of its generator, zeros in those of the others, and the choice at the
+    end. A linear first layer G(z) = W z + b with W = [W_1 ... W_K, c_1 ... c_K] then computes W_k noise + c_k + b for
+    generator k: each generator has its own weights W_k and its own bias c_k. All other layers are shared.
+
+    Args:
+        noise: noise of the generators, (B, n).
+        choice: generator of each row as a one-hot vector, (B, K).
+    """
+    return torch.cat([(choice[:, :, None] * noise[:, None, :]).flatten(1), choice], 1)
+
+
+def split_latent(z: Tensor, generators: int) -> tuple[Tensor, Tensor]:
+    """Return the noise (B, n) and the choice (B, K) from which `mixture_latent` computes z (B, K n + K)."""
+    blocks, choice = z[:, :-generators], z[:, -generators:]
+    return blocks.unflatten(1, (generators, -1)).sum(1), choice
+
+
+class Mgan(Plugin):
+    """Mixture of several generators, and a classifier that predicts which one has generated an image (MGAN).
+
+    Source: Hoang 2018, equation 3. A generator is chosen for each sample with probability 1/K. The K generators share
+    all layers except the first. The classifier C is one linear layer on D's features, so it shares all of D's layers
+    except the last. D and C minimise the cross entropy of C on generated images. The generators minimise `beta` times
+    the same cross entropy, so that C can tell their images apart.
+
+    The first layer of any generator becomes K layers, because z has its own components for each generator, and zeros
+    in the components of the others. Normalisation of the first layer is shared: batch norm uses the images of all
+    generators. The first layer has a bias for each generator and a shared one.
+
+    When to use: against mode collapse, if the data have separate modes. Each generator then covers some of them.
+    When not: with `skip_z`, which also gives z to the shared layers; with a large `beta` on data whose modes touch:
+    generators then avoid the regions between each other.
+    """
+
+    name = "mgan"
+    kind = "latent"
+
+    class Config(Settings):
+        generators: int = Field(10, ge=1, description="K, number of generators; 1 for an ordinary GAN")
+        noise: int = Field(100, ge=1, description="number of dimensions of each generator's noise")
+        distribution: Distribution = Field(
+            "normal", description="distribution of the noise: N(0, 1), or uniform on [-1, 1)"
+        )
+        beta: float = Field(
+            0.01,
+            gt=0,
+            description="weight of the classifier's loss in the generators' loss: the larger, the more apart",
+        )
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if self.config.generators == 1:
+            yield "generators = 1 is an ordinary GAN, so beta has no effect; set generators to 2 or more"
+            return
+        for name in WITHOUT_Z:
+            if recipe.uses(name):
+                raise ValueError(
+                    f"with {name}, D's inputs do not correspond to the z of the step; remove one of the two"
+                )
+        if recipe.uses("skip_z"):
+            raise ValueError(
+                "skip_z splits z among the levels of G, and here only the first layer may differ between generators; "
+                "remove one of the two"
+            )
+        if recipe.plugin_class("discriminator").per_class_networks:
+            raise ValueError(
+                f"{recipe.use_of('discriminator')} has a network for each class, whose features one classifier of the "
+                "generators cannot compare; use a discriminator for all classes, such as dcgan"
+            )
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        K = self.config.generators
+        spec.latent_size = K * self.config.noise + K if K > 1 else self.config.noise
+
+    @hookimpl
+    def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        K = self.config.generators
+        noise = draw_noise(count, self.config.noise, self.config.distribution, device, generator)
+        if K == 1:
+            return noise
+        chosen = torch.randint(K, (count, 1), device=device, generator=generator)
+        return mixture_latent(noise, torch.zeros(count, K, device=device).scatter_(1, chosen, 1.0))
+
+    @hookimpl
+    def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
+        if self.config.generators == 1:
+            return {}
+        classifier = nn.Linear(number_of_features(run), self.config.generators)
+        return {"generator_classifier": ExtraNetwork(classifier, trained_by=("discriminator",))}
+
+    @hookimpl
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
+        if self.config.generators > 1:
+            weight = self.config.beta if player == "generator" else 1.0
+            yield LossTerm("classification", lambda step: self.classification(run, step), weight)
+
+    def classification(self, run: Run, step: Step) -> Tensor:
+        """Return the cross entropy of the classifier on the generated images of a step: -E[log C_k(G_k(z))]."""
+        logits = run.networks["generator_classifier"](step.fake_output.features).float()
+        return categorical_loss(logits, split_latent(step.z, self.config.generators)[1])
