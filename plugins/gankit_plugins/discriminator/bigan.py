@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -44,7 +45,7 @@ class BiganDiscriminatorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, units: int) -> None:
         super().__init__()
-        inputs = spec.channels * spec.resolution**2 + spec.latent_size
+        inputs = math.prod(spec.shape) + spec.latent_size
         self.hidden = hidden_layers(spec, "discriminator", inputs, units, nn.LeakyReLU(SLOPE))
         self.head = initialized(nn.Linear(units, 1))
 
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
 
     def __init__(self, spec: Spec, units: int) -> None:
         super().__init__()
-        self.hidden = hidden_layers(spec, "generator", spec.channels * spec.resolution**2, units, nn.LeakyReLU(SLOPE))
+        self.hidden = hidden_layers(spec, "generator", math.prod(spec.shape), units, nn.LeakyReLU(SLOPE))
         self.to_z = initialized(nn.Linear(units, spec.latent_size))
 
     def forward(self, images: Tensor) -> Tensor:

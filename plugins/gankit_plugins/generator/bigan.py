@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -15,9 +17,9 @@ class BiganGeneratorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, units: int) -> None:
         super().__init__()
-        self.shape = (spec.channels, spec.resolution, spec.resolution)
+        self.shape = spec.shape
         self.hidden = hidden_layers(spec, "generator", spec.latent_size, units, nn.ReLU())
-        self.to_image = initialized(nn.Linear(units, spec.channels * spec.resolution**2))
+        self.to_image = initialized(nn.Linear(units, math.prod(spec.shape)))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""

@@ -9,8 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import ExtraNetwork, LossTerm, Player, Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
-from gankit_plugins.latent.infogan import categorical_loss, number_of_features
+from gankit import ExtraNetwork, LossTerm, Player, Plugin, RecipeInfo, Run, Scheduled, Settings, Spec, Step, hookimpl
+from gankit_plugins.latent.infogan import categorical_loss
+from gankit_plugins.layers.probe import probe
 
 Distribution = Literal["normal", "uniform"]
 
@@ -73,7 +74,7 @@ class Mgan(Plugin):
         distribution: Distribution = Field(
             "normal", description="distribution of the noise: N(0, 1), or uniform on [-1, 1)"
         )
-        beta: float = Field(
+        beta: Scheduled = Field(
             0.01,
             gt=0,
             description="weight of the classifier's loss in the generators' loss: the larger, the more apart",
@@ -120,7 +121,7 @@ class Mgan(Plugin):
     def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
         if self.config.generators == 1:
             return {}
-        classifier = nn.Linear(number_of_features(run), self.config.generators)
+        classifier = nn.Linear(probe(run.discriminator, run).features.shape[1], self.config.generators)
         return {"generator_classifier": ExtraNetwork(classifier, trained_by=("discriminator",))}
 
     @hookimpl

@@ -242,7 +242,7 @@ def parameters(network):
 
 
 def test_papers_sizes():
-    spec = Spec(channels=1, resolution=28, latent_size=50, normalize=norms)
+    spec = Spec(shape=(1, 28, 28), latent_size=50, normalize=norms)
     with torch.device("meta"):
         G = BiganGenerator(BiganGenerator.Config()).build_generator(spec)
         D = BiganDiscriminator(BiganDiscriminator.Config()).build_discriminator(spec)
@@ -256,7 +256,7 @@ def test_papers_sizes():
 
 def test_layers_in_the_order_of_the_paper():
     calls = []
-    spec = Spec(channels=1, resolution=4, latent_size=5)
+    spec = Spec(shape=(1, 4, 4), latent_size=5)
     spec.normalize = lambda player, layer, features: calls.append((player, layer, features)) or layer
     G = BiganGenerator(BiganGenerator.Config(units=7)).build_generator(spec)
     D = BiganDiscriminator(BiganDiscriminator.Config(units=6)).build_discriminator(spec)
@@ -273,9 +273,7 @@ def test_layers_in_the_order_of_the_paper():
 
 
 def test_d_depends_on_the_image_and_on_z():
-    D = BiganDiscriminator(BiganDiscriminator.Config(**SMALL)).build_discriminator(
-        Spec(channels=1, resolution=4, latent_size=5)
-    )
+    D = BiganDiscriminator(BiganDiscriminator.Config(**SMALL)).build_discriminator(Spec(shape=(1, 4, 4), latent_size=5))
     for layer in (D.hidden[0], D.hidden[2], D.head):
         nn.init.normal_(layer.weight)
     images, z = torch.randn(3, 1, 4, 4), torch.randn(3, 5)
@@ -287,7 +285,7 @@ def test_d_depends_on_the_image_and_on_z():
 
 def test_initial_weights():
     torch.manual_seed(0)
-    E = Encoder(Spec(channels=1, resolution=28, latent_size=50), 256)
+    E = Encoder(Spec(shape=(1, 28, 28), latent_size=50), 256)
     for layer in (E.hidden[0], E.hidden[2], E.to_z):
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
         assert layer.bias.abs().max() == 0

@@ -33,7 +33,7 @@ def plugin(**settings):
 
 def build(name, **settings):
     """Return a generator of 8x8 grey images and its first layers. K + 1 columns of the layers belong to biases."""
-    spec = Spec(channels=1, resolution=8)
+    spec = Spec(shape=(1, 8, 8))
     plugin(**settings).adjust_spec(spec)
     network = NETWORKS[name](spec)
     return network, [network.get_submodule(layer) for layer in FIRST_LAYERS[name]]
