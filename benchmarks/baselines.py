@@ -27,7 +27,10 @@ from gankit.recipe.toml import read_toml
 from gankit.storage.atomic_io import write_json
 from gankit.storage.run_dir import RunDir
 
-RECIPES = ("gan", "dcgan", "conditional_dcgan", "cgan", "lsgan", "wgan", "wgan_gp", "rgan", "ragan")
+RECIPES = (
+    *("gan", "dcgan", "conditional_dcgan", "cgan", "lsgan", "wgan", "wgan_gp", "rgan", "ragan"),
+    *("softmax", "infogan", "ebgan", "began", "bigan"),
+)
 COUNT = 2000
 METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes")
 COLUMNS = {

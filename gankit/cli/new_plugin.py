@@ -5,12 +5,15 @@ from pathlib import Path
 import click
 
 from gankit.cli.next_steps import print_next, quoted
+from gankit.errors import InputError
 from gankit.plugin.registry import Registry
-from gankit.scaffold import check_new, names_for, write_file, write_package
+from gankit.plugin.slots import KINDS, Kind
+from gankit.scaffold import check_new, names_for, run_command, write_file, write_package
 
 
 @click.command("new-plugin")
 @click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), default="trick", show_default=True, help="What the plugin provides.")
 @click.option("--single-file", is_flag=True, help="Write one file to use beside a recipe, instead of a package.")
 @click.option(
     "--out",
@@ -18,28 +21,29 @@ from gankit.scaffold import check_new, names_for, write_file, write_package
     type=click.Path(path_type=Path),
     help="Folder of the package, or of the single file. [default: gankit-NAME, or the current folder]",
 )
-def command(name: str, single_file: bool, out: Path | None) -> None:
+def command(name: str, kind: Kind, single_file: bool, out: Path | None) -> None:
     """Write a working plugin called NAME, as a template for your own.
 
     The plugin is a package with one module, a test, a README and a workflow for continuous integration. Once the
     package is installed, gankit finds the plugin. With --single-file, only one Python file is written. NAME consists of
     lower-case words joined by '_'.
     """
-    names = names_for(name)
+    names = names_for(name, kind)
     check_new(name, Registry.installed())
     if single_file:
-        path = write_file(name, out or Path())
+        if kind == "command":
+            raise InputError("--single-file: a command is found only in an installed package; leave the option out")
+        path = write_file(name, out or Path(), kind)
         click.echo(f"written: {path}")
         # Add `./`, because a relative path in a recipe override must start with a dot.
         location = str(path) if path.is_absolute() else f"./{path}"
-        override = f"tricks.{name}.use={location}:{names['class_name']}"
-        print_next(f"gankit run gaussian_ring {quoted(override)}")
+        print_next(run_command(kind, name, quoted(f"{location}:{names['class_name']}")))
         return
     folder = out or Path(names["distribution"])
-    for path in write_package(name, folder):
+    for path in write_package(name, folder, kind):
         click.echo(f"written: {path}")
     print_next(
         f"pip install -e {quoted(f'{folder}[dev]')}",
         f"pytest {quoted(folder)}",
-        f"gankit run gaussian_ring tricks.{name}.strength=0.2",
+        names["run"],
     )

@@ -11,25 +11,29 @@ from tempfile import TemporaryDirectory
 
 from gankit.errors import InputError
 from gankit.plugin.registry import Registry
+from gankit.plugin.slots import PLAYER_SLOTS, TRICK_KINDS, Kind
 from gankit.storage.atomic_io import TEMPORARY, disk_errors, write_text
 from gankit.version import __version__
 
 PACKAGE = {
     "pyproject.toml": "pyproject.toml.template",
     "README.md": "README.md.template",
-    "{module}.py": "plugin.py.template",
-    "tests/test_{name}.py": "test.py.template",
+    "{module}.py": "plugins/{kind}.py.template",
+    "tests/test_{name}.py": "tests/{test}.py.template",
     ".github/workflows/test.yml": "ci.yml.template",
     ".gitignore": "gitignore.template",
 }
-"""Files of a new plugin package: path of each file in the package, and file name of its template."""
+"""Files of a new plugin package: path of each file in the package, and path of its template."""
+
+READ_ONLY: tuple[Kind, ...] = ("logger",)
+"""Kinds of plugin that do not change the training."""
 
 MAX_LENGTH = 60
 """Maximum length of a plugin name. File names contain the plugin name, and file systems limit their length."""
 
 
-def names_for(name: str) -> dict[str, str]:
-    """Return the values of the template variables, such as the class name, for a new plugin.
+def names_for(name: str, kind: Kind = "trick") -> dict[str, str]:
+    """Return the values of the template variables, such as the class name, for a new plugin of the given kind.
 
     Raises:
         InputError: the name is not valid for a plugin.
@@ -43,17 +47,42 @@ def names_for(name: str) -> dict[str, str]:
         )
     class_name = "".join(word.capitalize() for word in name.split("_"))
     if keyword.iskeyword(name) or keyword.iskeyword(class_name):
-        raise InputError(f"NAME: {name!r} given; it is a keyword of Python; try {name}_trick")
+        raise InputError(f"NAME: {name!r} given; it is a keyword of Python; try {name}_{kind}")
     if re.match("test(_|$)", name):
         raise InputError(f"NAME: {name!r} given; pytest would run its file as a test; choose another name")
     return {
         "name": name,
+        "kind": kind,
+        "test": "trick" if kind == "trick" else "other",
+        "check_arguments": ", affects=False" if kind in READ_ONLY else "",
+        "run": run_command(kind, name),
         "class_name": class_name,
         "module": f"gankit_{name}",
         "distribution": f"gankit-{name.replace('_', '-')}",
         "title": name.replace("_", " ").capitalize(),
         "gankit_version": ".".join(__version__.split(".")[:2]),
     }
+
+
+def run_command(kind: Kind, name: str, location: str = "") -> str:
+    """Return a command that uses a plugin, as text.
+
+    Args:
+        kind: kind of the plugin.
+        name: name of the plugin.
+        location: path and class of a plugin that is not installed: `./file.py:Class`.
+    """
+    if kind == "command":
+        return f"gankit {name} world"
+    if kind in TRICK_KINDS or kind == "metric":
+        table = f"{'metrics' if kind == 'metric' else 'tricks'}.{name}"
+        setting = f"{table}.use={location}" if location else f"{table}={{}}"
+    else:
+        key = f"{kind}.generator" if kind in PLAYER_SLOTS else kind
+        setting = f"{key}.use={location or name}"
+    shorter = "" if kind in TRICK_KINDS else " train.iterations=100"
+    other = {"extractor": " metrics.frechet_distance={}", "metric": " extractor=pixels"}.get(kind, "")
+    return f"gankit run gaussian_ring {setting}{other}{shorter}"
 
 
 def check_new(name: str, registry: Registry) -> None:
@@ -73,31 +102,31 @@ def check_new(name: str, registry: Registry) -> None:
             )
 
 
-def write_file(name: str, folder: Path) -> Path:
+def write_file(name: str, folder: Path, kind: Kind = "trick") -> Path:
     """Write a new plugin to a single file, `folder/NAME.py`, and return the path of the file.
 
     Raises:
         InputError: the file exists already, or a Python module has the same name.
     """
-    names, path = names_for(name), folder / f"{name}.py"
+    names, path = names_for(name, kind), folder / f"{name}.py"
     if path.exists():
         raise InputError(f"{path}: exists already; choose another name, or remove it")
     if name in sys.stdlib_module_names or importlib.util.find_spec(name) is not None:
         raise InputError(f"NAME: {name!r} given; {path} would hide the module {name}; choose another name")
-    write_text(path, _filled("plugin.py.template", names))
+    write_text(path, _filled(f"plugins/{kind}.py.template", names))
     return path
 
 
-def write_package(name: str, folder: Path) -> list[Path]:
+def write_package(name: str, folder: Path, kind: Kind = "trick") -> list[Path]:
     """Write a new plugin package into `folder` and return the paths of its files. The folder may exist already.
 
     Raises:
         InputError: one of the files exists already.
     """
-    names = names_for(name)
+    names = names_for(name, kind)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose another --out, or remove it")
-    paths = {folder / place.format(**names): template for place, template in PACKAGE.items()}
+    paths = {folder / place.format(**names): template.format(**names) for place, template in PACKAGE.items()}
     for path in paths:
         if path.exists():
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")

@@ -1,6 +1,7 @@
 """`gankit new-plugin`: the templates work unchanged, as a package and as a file beside a recipe."""
 
 import errno
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from gankit import InputError
+from gankit.plugin.registry import Registry
+from gankit.plugin.slots import KINDS
 from gankit.scaffold import names_for
+from gankit.testing import check_plugin
 
 
 def test_a_new_package_passes_its_own_tests(gankit, tmp_path, monkeypatch):
@@ -24,7 +28,11 @@ def test_a_new_package_passes_its_own_tests(gankit, tmp_path, monkeypatch):
         ".github/workflows/test.yml",
         ".gitignore",
     }
-    for line in ("pytest gankit-r2d2", "pip install -e 'gankit-r2d2[dev]'", "tricks.r2d2.strength="):
+    for line in (
+        "pytest gankit-r2d2",
+        "pip install -e 'gankit-r2d2[dev]'",
+        "run gaussian_ring tricks.r2d2={}",
+    ):
         assert line in answer.out
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["gankit.plugins"] == {"trick.r2d2": "gankit_r2d2:R2d2"}
@@ -117,3 +125,31 @@ def test_a_full_disk_leaves_no_files(gankit, tmp_path, monkeypatch):
     assert answer.code == 1
     assert "the disk is full" in answer.err
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "command"])
+def test_single_file_of_each_kind_passes_the_checks_and_runs(gankit, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    answer = gankit("new-plugin", f"own_{kind}", "--kind", kind, "--single-file")
+    assert answer.code == 0, answer.err
+    *_, line = answer.out.splitlines()
+    _, command, *arguments = shlex.split(line)
+    assert command == "run"
+    run = gankit("run", *arguments, "train.iterations=2", "train.device=cpu", "evaluation.count=16", "--out", "run")
+    assert run.code == 0, run.err
+    class_name = names_for(f"own_{kind}")["class_name"]
+    target = Registry.installed().find(f"./own_{kind}.py:{class_name}", (kind,), tmp_path).target
+    check_plugin(target, affects=kind != "logger", stand_in=False)
+
+
+def test_package_of_a_command(gankit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = gankit("new-plugin", "say_hello", "--kind", "command")
+    assert answer.out.splitlines()[-1].strip() == "gankit say_hello world"
+    project = tomllib.loads((tmp_path / "gankit-say-hello" / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["gankit.plugins"] == {"command.say_hello": "gankit_say_hello:SayHello"}
+    assert pytest.main(["-q", "-p", "no:cacheprovider", "gankit-say-hello"]) == 0
+    for module in ("gankit_say_hello", "test_say_hello"):
+        sys.modules.pop(module)
+    answer = gankit("new-plugin", "say_bye", "--kind", "command", "--single-file")
+    assert (answer.code, "leave the option out" in answer.err) == (2, True)
