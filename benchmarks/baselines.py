@@ -71,7 +71,8 @@ def evaluated(recipe: str, out: Path) -> Baseline:
     directory = trained(recipe, out)
     file = directory.path / "baseline.json"
     if not file.exists():
-        write_json(file, evaluate(directory.path, None, {"evaluation": {"count": COUNT}}, metrics=METRICS))
+        changes = {"evaluation": {"count": COUNT}, "extractor": {"use": "classifier"}}
+        write_json(file, evaluate(directory.path, None, changes, metrics=METRICS))
     row = json.loads(file.read_text(encoding="utf-8"))
     iterations = read_toml(directory.recipe_file)["train"]["iterations"]
     seconds = sum(p["ended"]["seconds"] for p in directory.read_processes() if "ended" in p)

@@ -19,6 +19,7 @@ READ_ONLY_HOOKS = (
     "on_stop",
     "draw_samples",
     "encode",
+    "truncate_latent",
     "compute_metrics",
 )
 """Names of the hook points (methods that a plugin can implement) that cannot affect the training."""

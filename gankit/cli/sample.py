@@ -35,6 +35,7 @@ class Thresholds(click.ParamType):
 
 @click.command("sample")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option(
     "--out",
     metavar="PATH",
@@ -60,6 +61,7 @@ class Thresholds(click.ParamType):
 def command(
     context: click.Context,
     file: Path,
+    overrides: tuple[str, ...],
     out: Path,
     count: int,
     seed: int,
@@ -74,9 +76,12 @@ def command(
     If the path of --out ends in .png, write one grid, with a row for each class. Otherwise, create a folder with this
     path and write one PNG file for each image. The images cycle through the classes.
 
+    KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation.
+
     \b
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is no truncation
+    gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
@@ -103,7 +108,7 @@ def command(
         file = RunDir.open(run).generator_file
         if not file.exists():
             raise InputError(f"{run}: no generator is saved yet; `gankit resume {run}` resumes the run")
-    sampler = Sampler.load(file, device or "auto", trust)
+    sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
     index = None if label is None else sampler.class_index(label)
     if sampler.draw_samples is not None and not as_grid:
         raise InputError(f"--out {out}: a plugin draws all samples as one image; choose a file that ends in .png")

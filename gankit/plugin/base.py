@@ -93,13 +93,6 @@ class Plugin:
     `gankit sample --interpolate` then interpolates z along an arc of the sphere (slerp) instead of a straight line.
     """
 
-    independent_prior: ClassVar[bool] = False
-    """True for a prior whose components are independent numbers around 0.
-
-    Truncation draws again each component that exceeds a threshold. For other priors it is an error: it would destroy a
-    one-hot code, for example.
-    """
-
     state_scope: ClassVar[State] = "shared"
     """Scope of the plugin's state in a run with several ranks, the processes that train the run together.
 

@@ -90,6 +90,7 @@ EXPECTED: dict[str, Expected] = {
     "loss_terms": _list_of("a list of gankit.LossTerm", LossTerm),
     "step_order": Expected('a list of "generator" and "discriminator"', _is_step_order),
     "sample_latent": _instance("a tensor z", Tensor),
+    "truncate_latent": _instance("a tensor z", Tensor),
     "sampling_latent": Expected("a tensor z", lambda value: isinstance(value, Tensor), or_none=False),
     "draw_step": _instance("a gankit.Step", Step),
     "discriminator_inputs": Expected("a tuple (images, labels)", _is_pair_of_images_and_labels, or_none=False),

@@ -38,7 +38,8 @@ This pseudocode shows where a run calls the hook points:
         every output.log_every:     row = losses, learning rates, log_values(run)
                                     on_log(run, row)
         every output.sample_every:  network = sampling_generator(G, run)
-                                    z = sampling_latent(sample_latent(...), redraw, generator)
+                                    z = sampling_latent(sample_latent(...), redraw, generator, truncate)
+                                    # `truncate` calls truncate_latent(z, redraw, threshold).
                                     picture = draw_samples(images)
                                     on_grid(run, picture)
         every evaluation.every:     compute_metrics(comparison)
@@ -347,14 +348,30 @@ def sample_latent(
     """
 
 
+@_hook("at most one")
+def truncate_latent(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor | None:
+    """Return z, (count, latent_size), whose numbers lie within a threshold of the centre of the prior.
+
+    This hook is called for `gankit sample --truncation`, and by the trick `truncation`. A prior without it does not
+    allow truncation. `redraw()` draws another z of the same shape from the prior. The function `gankit.truncated`
+    draws again each component that exceeds the threshold.
+
+    Example:
+
+        def truncate_latent(self, z, redraw, threshold):
+            return truncated(z, redraw, threshold)
+    """
+
+
 @_hook("chain")
 def sampling_latent(  # type: ignore[empty-body]
-    z: Tensor, redraw: Callable[[], Tensor], generator: torch.Generator
+    z: Tensor, redraw: Callable[[], Tensor], generator: torch.Generator, truncate: Callable[[Tensor, float], Tensor]
 ) -> Tensor:
     """Change the latent vectors z, (count, latent_size), before samples are generated from them. Return the new z.
 
-    This hook is not called in training steps. `redraw()` draws another z of the same shape from the prior. Draw all
-    other random numbers with `generator`, on the CPU, so that equal seeds give equal samples.
+    This hook is not called in training steps. `redraw()` draws another z of the same shape from the prior, and
+    `truncate(z, threshold)` calls the hook `truncate_latent`. Draw all other random numbers with `generator`, on the
+    CPU, so that equal seeds give equal samples.
 
     Example:
 

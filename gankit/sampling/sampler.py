@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import RecipeParser
+from gankit.recipe.toml import merge, overrides_from_here
 from gankit.runtime.device import choose_device
 from gankit.runtime.rng import eval_mode, fork_rng
 from gankit.sampling.generator_file import SampledRun, read_generator_file, refuse_untrusted, untrusted_uses
@@ -53,9 +54,10 @@ class Sampler:
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "the prior is among the plugins that the generator file names as needed"
         self._sample_latent = sample_latent
-        self._prior = hooks.of("sample_latent")[0].plugin
-        self.spherical_prior = self._prior.spherical_prior
+        prior = hooks.of("sample_latent")[0].plugin
+        self._prior_name, self.spherical_prior = prior.name, prior.spherical_prior
         """True if the vectors of the prior lie near a sphere, so that interpolation must be spherical."""
+        self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
         """Function that plots samples (N, C, R, R) of data such as 2-D points, or None if no plugin provides one."""
@@ -67,7 +69,12 @@ class Sampler:
 
     @classmethod
     def load(
-        cls, path: str | Path, device: str = "auto", trust: bool = False, registry: Registry | None = None
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        trust: bool = False,
+        registry: Registry | None = None,
+        overrides: Iterable[str] = (),
     ) -> Sampler:
         """Load a generator from its file, and return a sampler for it.
 
@@ -77,14 +84,19 @@ class Sampler:
             trust: if True, plugins that the file names by module or by path are imported. If False, such a file
                 causes an InputError, because the import could run unknown code.
             registry: plugins that the file may use. Default: the installed plugins.
+            overrides: settings of plugins that act when samples are drawn, such as `tricks.truncation.threshold=0.5`.
 
         Raises:
-            InputError: the file cannot be read, or needs plugins that are not trusted, not installed or incompatible.
+            InputError: the file cannot be read, or needs plugins that are not trusted, not installed or incompatible,
+                or an override is no setting of a plugin that sampling needs.
         """
-        path = Path(path)
+        path, overrides = Path(path), tuple(overrides)
         card, tensors = read_generator_file(path)
         needed = card["needed"]
-        parser = RecipeParser(card["recipe"], path, registry or Registry.installed(), card["plugins"])
+        for override in overrides:
+            check_override(override.partition("=")[0], needed, path)
+        raw = merge(card["recipe"], overrides_from_here(overrides))
+        parser = RecipeParser(raw, path, registry or Registry.installed(), card["plugins"])
         if not trust:
             refuse_untrusted(path, untrusted_uses(card))
         _, hooks = build_plugins(parser.components_at(needed), str(path))
@@ -99,6 +111,9 @@ class Sampler:
         try:
             generator.load_state_dict(tensors)
         except RuntimeError as error:
+            if overrides:
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(f"{path}: its weights do not fit {', '.join(overrides)}: {reason}") from error
             records = [(key, card["plugins"].get(key, {})) for key in needed]
             plugins = ", ".join(
                 f"{key} {r.get('distribution', '')} {r.get('version', '')}".rstrip() for key, r in records
@@ -140,23 +155,27 @@ class Sampler:
         `truncation` is the truncation threshold (see the function `truncated`). If it is None, z is not truncated.
 
         Raises:
-            InputError: a threshold is given, and the components of the prior are not independent numbers.
+            InputError: a threshold is given, and the prior does not allow truncation.
         """
-        if truncation not in (None, math.inf) and not self._prior.independent_prior:
-            raise InputError(
-                f"truncation: the prior {self._prior.name!r} does not allow it, because its components are not "
-                "independent numbers; leave it out"
-            )
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
 
         def redraw() -> Tensor:
             return self._sample_latent(count, labels, cpu, randomness)
 
+        def truncate(z: Tensor, threshold: float) -> Tensor:
+            cut = None if self._truncate_latent is None else self._truncate_latent(z, redraw, threshold)
+            if cut is None:
+                raise InputError(
+                    f"truncation: the prior {self._prior_name!r} does not allow it, because it does not implement "
+                    "truncate_latent; leave it out"
+                )
+            return cut
+
         z = redraw()
         for change in self._changes:
-            z = change(z, redraw, randomness)
-        return z if truncation is None else truncated(z, redraw, truncation)
+            z = change(z, redraw, randomness, truncate)
+        return z if truncation in (None, math.inf) else truncate(z, truncation)
 
     def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size) and labels (N,) or None.
@@ -184,6 +203,16 @@ class Sampler:
         """Return images, (count, C, R, R) uint8, and labels, (count,). The labels are None if G is unconditional."""
         labels = self.labels(count, class_index)
         return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
+
+
+def check_override(key: str, needed: Iterable[str], path: Path) -> None:
+    """Raise InputError unless `key` is a setting of one of the plugins with the keys `needed`, but not its name."""
+    if not any(key.startswith(f"{plugin}.") for plugin in needed):
+        raise InputError(
+            f"{key}: no setting of a plugin that acts when {path} draws samples; these plugins do: {', '.join(needed)}"
+        )
+    if key.endswith(".use"):
+        raise InputError(f"{key}: the plugins of {path} cannot be exchanged; set other settings of them")
 
 
 def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:

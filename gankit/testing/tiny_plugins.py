@@ -17,6 +17,7 @@ from gankit.plugin.extractor import Extractor, Features
 from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
 from gankit.plugin.step import DiscriminatorOutput, LossTerm, Step, match_logits
+from gankit.sampling.sampler import truncated
 
 
 class TinyData(Plugin):
@@ -58,7 +59,6 @@ class TinyLatent(Plugin):
 
     name = "tiny"
     kind = "latent"
-    independent_prior = True
 
     class Config(Settings):
         size: int = Field(4, ge=1, description="length of z")
@@ -72,6 +72,10 @@ class TinyLatent(Plugin):
     @hookimpl
     def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         return torch.randn(count, self.config.size, device=device, generator=generator)
+
+    @hookimpl
+    def truncate_latent(self, z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
+        return truncated(z, redraw, threshold)
 
 
 class TinyGeneratorNetwork(nn.Module):

@@ -161,7 +161,7 @@ class Everything(Plugin):
         self.called.add("sampling_generator")
 
     @hookimpl
-    def sampling_latent(self, z, redraw):
+    def sampling_latent(self, z, redraw, truncate):
         self.called.add("sampling_latent")
         return z.clamp(-2, 2)
 
@@ -193,6 +193,10 @@ class Prior(Plugin):
     @hookimpl
     def sample_latent(self, count, labels, device, generator):
         return torch.randn(count, 4, generator=generator, device=device)
+
+    @hookimpl
+    def truncate_latent(self, z, redraw, threshold):
+        return z.clamp(-threshold, threshold)
 
     @hookimpl
     def encode(self, run, images):

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from gankit import Dataset, DiscriminatorOutput, ExtraNetwork, LossTerm, Plugin, Settings, Step, hookimpl
+from gankit import Dataset, DiscriminatorOutput, ExtraNetwork, LossTerm, Plugin, Settings, Step, hookimpl, truncated
 
 
 class PatchNet(nn.Module):
@@ -139,7 +139,6 @@ class Normal(Plugin):
     """Normal prior."""
 
     name, kind = "toy_normal", "latent"
-    independent_prior = True
 
     class Config(Settings):
         size: int = Field(4, ge=1, description="length of z")
@@ -151,6 +150,10 @@ class Normal(Plugin):
     @hookimpl
     def sample_latent(self, count, device, generator):
         return torch.randn(count, self.config.size, device=device, generator=generator)
+
+    @hookimpl
+    def truncate_latent(self, z, redraw, threshold):
+        return truncated(z, redraw, threshold)
 
 
 class GNet(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import ExtraNetwork, LossTerm, Plugin, RecipeInfo, Run, Scheduled, Settings, Spec, Step, hookimpl
+from gankit import ExtraNetwork, LossTerm, Plugin, RecipeInfo, Run, Scheduled, Settings, Spec, Step, hookimpl, truncated
 from gankit_plugins.layers.probe import probe
 
 
@@ -98,6 +98,12 @@ class InfoGan(Plugin):
             parts.append(torch.zeros(count, size, device=device).scatter_(1, chosen, 1.0))
         uniform = torch.rand(count, self.config.continuous, device=device, generator=generator)
         return torch.cat([*parts, uniform * 2 - 1], 1)
+
+    @hookimpl
+    def truncate_latent(self, z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
+        """Truncate only the noise: codes stay, because one-hot vectors must not be changed."""
+        noise = self.config.noise
+        return torch.cat([truncated(z[:, :noise], lambda: redraw()[:, :noise], threshold), z[:, noise:]], 1)
 
     @hookimpl
     def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, Settings, Spec, hookimpl
+from gankit import Plugin, Settings, Spec, hookimpl, truncated
 
 
 class Normal(Plugin):
@@ -20,7 +22,6 @@ class Normal(Plugin):
 
     name = "normal"
     kind = "latent"
-    independent_prior = True
     spherical_prior = True
 
     class Config(Settings):
@@ -35,3 +36,7 @@ class Normal(Plugin):
     @hookimpl
     def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         return torch.randn(count, self.config.size, device=device, generator=generator)
+
+    @hookimpl
+    def truncate_latent(self, z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
+        return truncated(z, redraw, threshold)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gankit import Plugin, Settings, Spec, hookimpl
+from gankit import Plugin, Settings, Spec, hookimpl, truncated
 
 
 class Uniform(Plugin):
@@ -20,7 +22,6 @@ class Uniform(Plugin):
 
     name = "uniform"
     kind = "latent"
-    independent_prior = True
 
     class Config(Settings):
         size: int = Field(100, ge=1, description="number of dimensions of z")
@@ -43,3 +44,7 @@ class Uniform(Plugin):
     def sample_latent(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         z = torch.empty(count, self.config.size, device=device)
         return z.uniform_(self.config.low, self.config.high, generator=generator)
+
+    @hookimpl
+    def truncate_latent(self, z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
+        return truncated(z, redraw, threshold)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Plugin, RecipeInfo, Settings, hookimpl, truncated
+from gankit import Plugin, RecipeInfo, Settings, hookimpl
 
 ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
 """Names of penalties with which more generators give good images under truncation (Brock 2018, section 3.1)."""
@@ -33,10 +33,10 @@ class Truncation(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
-        if not recipe.components["latent"].plugin_class.independent_prior:
+        if not hasattr(recipe.components["latent"].plugin_class, "truncate_latent"):
             raise ValueError(
-                f"the prior {recipe.use_of('latent')} does not allow truncation, because its components are not "
-                "independent numbers; remove the trick, or set latent = normal"
+                f"the prior {recipe.use_of('latent')} does not allow truncation, because it does not implement "
+                "truncate_latent; remove the trick, or set latent = normal"
             )
         if recipe.use_of("latent") != "normal":
             yield (
@@ -50,5 +50,5 @@ class Truncation(Plugin):
             )
 
     @hookimpl
-    def sampling_latent(self, z: Tensor, redraw: Callable[[], Tensor]) -> Tensor:
-        return truncated(z, redraw, self.config.threshold)
+    def sampling_latent(self, z: Tensor, truncate: Callable[[Tensor, float], Tensor]) -> Tensor:
+        return truncate(z, self.config.threshold)

@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "29e3370cd885f66c474a63df3435f93f26e8a151736727a1866c543acb514cf8"
+SHA256 = "4c7edd44689d3560f85c97ff4f4a1789271052a40c173f101c09b313d9f7abae"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

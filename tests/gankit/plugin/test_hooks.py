@@ -166,6 +166,7 @@ VALUES = {
         'a list of "generator" and "discriminator"',
     ),
     "sample_latent": ([IMAGES, None], [[0.0]], "a tensor z"),
+    "truncate_latent": ([IMAGES, None], [[0.0], (IMAGES, None)], "a tensor z"),
     "sampling_latent": ([IMAGES], [None, [0.0]], "a tensor z"),
     "draw_step": ([Step(None, "generator", IMAGES, None, IMAGES, IMAGES), None], [(IMAGES, None)], "a gankit.Step"),
     "discriminator_inputs": (
@@ -335,7 +336,7 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
-NOT_CALLED = {"register_commands", "encode"}
+NOT_CALLED = {"register_commands", "encode", "truncate_latent"}
 """Hook points that a run does not call. The command line calls them."""
 
 
@@ -412,6 +413,7 @@ def test_every_hook_gets_the_documented_arguments(recorded):
         "images": lambda v: v.shape[1:] == (1, 8, 8) and len(v) in (8, 4) and v.dtype == torch.float32,
         "z": lambda v: v.shape in ((8, 4), (4, 4)),
         "redraw": lambda v: v().shape in ((8, 4), (4, 4)),
+        "truncate": callable,
         "source": lambda v: v in ("real", "fake"),
         "terms": lambda v: (
             [t.name for p in v for t in v[p]] == ["fool", "real", "fake"]

@@ -68,10 +68,10 @@ def test_a_truncation_that_is_too_small_is_refused(file, truncation, monkeypatch
     assert REDRAWS > 20
 
 
-def test_a_prior_with_dependent_components_refuses_truncation(file, toys, monkeypatch):
-    """A one-hot code would be destroyed. Without a threshold, and with an infinite one, nothing is refused."""
+def test_a_prior_without_truncate_latent_refuses_truncation(file, monkeypatch):
+    """Without a threshold, and with an infinite one, nothing is refused."""
     sampler = Sampler.load(file())
-    monkeypatch.setattr(toys.Normal, "independent_prior", False)
+    monkeypatch.setattr(sampler, "_truncate_latent", None)
     assert torch.equal(sampler.latent(3, None, 0, truncation=math.inf), sampler.latent(3, None, 0))
     with pytest.raises(InputError, match="truncation: the prior 'toy_normal' does not allow it, because"):
         sampler.latent(3, None, 0, truncation=0.5)

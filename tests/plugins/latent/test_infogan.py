@@ -101,3 +101,15 @@ def test_the_codes_become_readable():
 def test_what_cannot_work_is_refused(settings, tricks, message):
     with pytest.raises(RecipeError, match=message):
         tiny_run({InfoGan: SMALL | settings, **tricks})
+
+
+def test_truncation_keeps_the_codes():
+    plugin = InfoGan(InfoGan.Config(**SMALL))
+    randomness = torch.Generator().manual_seed(0)
+    redraw = lambda: plugin.sample_latent(500, torch.device("cpu"), randomness)  # noqa: E731
+    z = redraw()
+    cut = plugin.truncate_latent(z, redraw, 0.4)
+    assert cut[:, :3].abs().max() <= 0.4
+    assert torch.equal(cut[:, 3:], z[:, 3:])
+    kept = z[:, :3].abs() <= 0.4
+    assert torch.equal(cut[:, :3][kept], z[:, :3][kept])

@@ -6,6 +6,7 @@ import torch
 from gankit import InputError, truncated
 from gankit.errors import RecipeError
 from gankit.recipe.toml import merge
+from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
 from gankit.sampling.sampler import Sampler
 from gankit_plugins.latent.normal import Normal
@@ -58,7 +59,37 @@ def test_warnings_about_the_recipe(assembled, change, expected):
     )
 
 
-def test_a_prior_with_dependent_components_is_refused(assembled, monkeypatch):
-    monkeypatch.setattr(Normal, "independent_prior", False)
+def test_a_prior_without_truncate_latent_is_refused(assembled, monkeypatch):
+    monkeypatch.delattr(Normal, "truncate_latent")
     with pytest.raises(RecipeError, match=r"tricks\.truncation: the prior normal does not allow truncation, because"):
         assembled({"tricks": {"truncation": {}}})
+
+
+def test_settings_at_sampling_time(start_run, tmp_path):
+    run = start_run({"tricks": {"truncation": {"threshold": 0.3}}})
+    save_generator(run, path := tmp_path / "g.safetensors")
+    assert Sampler.load(path, "cpu").latent(50, None, 0).abs().max() <= 0.3
+    other = Sampler.load(path, "cpu", overrides=["tricks.truncation.threshold=0.1"])
+    assert other.latent(50, None, 0).abs().max() <= 0.1
+    own = start_run({"tricks": {"truncation": {"threshold": 0.1}}})
+    expected = Sampler(own.sampled_generator(), own.hooks, own.spec, own.device).latent(50, None, 0)
+    assert torch.equal(other.latent(50, None, 0), expected)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.generator.lr=1", "optimizer.generator.lr: no setting of a plugin that acts when .* draws samples"),
+        ("train.iterations=1", "these plugins do: latent, generator, normalization.generator, tricks.truncation"),
+        ("tricks.truncation.use=hinge", "cannot be exchanged"),
+        ("tricks.truncation.treshold=1", "unknown key; did you mean 'threshold'"),
+        ("tricks.truncation.threshold=-1", "greater than 0"),
+        ("generator.hidden=[3]", r"its weights do not fit generator.hidden=\[3\]"),
+        ("tricks.truncation.threshold", "an override is key=value"),
+    ],
+)
+def test_wrong_settings_at_sampling_time_are_refused(start_run, tmp_path, override, message):
+    changes = {"tricks": {"truncation": {}}, "generator": {"use": "mlp", "hidden": [4]}}
+    save_generator(start_run(changes), path := tmp_path / "g.safetensors")
+    with pytest.raises(InputError, match=message):
+        Sampler.load(path, "cpu", overrides=[override])
