@@ -138,7 +138,7 @@ def random_images(file: Path, name: str, size: int) -> None:
             yield chunk[: count - begin], None
 
     metadata = {"format": "gankit-images-1", "class_names": [], "source": "random", "note": ""}
-    write_prepared(file, chunks(), count, shape[:2], metadata)
+    write_prepared(file, chunks(), count, shape, metadata)
     drop_from_cache(file)
 
 

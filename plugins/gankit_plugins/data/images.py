@@ -100,7 +100,7 @@ class Images(Plugin):
                 len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
             ):
                 raise ValueError(f"expected a side from {SMALLEST} to {LARGEST}, such as 64, or [height, width]")
-            return resolution
+            return tuple(resolution) if isinstance(resolution, list) else resolution
 
     config: Config
 

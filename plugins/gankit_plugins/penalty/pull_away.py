@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -12,16 +12,24 @@ from torch import Tensor
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Scheduled, Settings, Step, hookimpl
 
 
-def pull_away(codes: Tensor) -> Tensor:
+def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ranks: int = 1) -> Tensor:
     """Return the mean squared cosine similarity of all pairs of different codes (N, F) (Zhao 2016, equation 4).
 
     The result is a scalar in float32 or a wider type: 0 for orthogonal codes, 1 for parallel codes. With one code, it
     is 0.
+
+    Args:
+        codes: codes of this rank's images.
+        mean: function that averages a tensor over the ranks that share the batch.
+        ranks: number of these ranks.
     """
     directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
-    squares = (directions @ directions.T).square()
-    pairs = len(codes) * (len(codes) - 1)
-    return (squares.sum() - squares.diagonal().sum()) / max(pairs, 1)
+    count = len(codes) * ranks
+    # The squared products of all pairs of codes c, equal ones included, sum up to the squared norm of the sum of c c^T.
+    # That sum can be averaged over the ranks, but has F x F numbers.
+    products = directions @ directions.T if ranks == 1 else ranks * mean(directions.T @ directions)
+    lengths = directions.square().sum(1).square().mean()
+    return (products.square().sum() - count * (lengths if ranks == 1 else mean(lengths))) / max(count * (count - 1), 1)
 
 
 class PullAway(Plugin):
@@ -29,7 +37,7 @@ class PullAway(Plugin):
 
     Source: Zhao 2016, section 2.4 and equation 4: the mean squared cosine similarity of all pairs of codes. The code of
     an image is D's features, which are the output of the encoder if D is an autoencoder. The pairs are within each part
-    of the batch (`train.accumulate`), and on each rank.
+    of the batch (`train.accumulate`).
 
     When to use: with the losses `ebgan` (EBGAN-PT) or `began`, against images that are all alike.
     When not: with features that are never negative, such as those after ReLU: only few such codes can be orthogonal.
@@ -66,4 +74,4 @@ class PullAway(Plugin):
 
 
 def _term(step: Step) -> Tensor:
-    return pull_away(step.fake_output.features)
+    return pull_away(step.fake_output.features, step.run.ranks.mean, step.run.ranks.size)

@@ -51,6 +51,14 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 """Plugins besides losses and penalties whose result with several ranks must equal that of one, with settings."""
 
+PARTNERS: dict[str, dict[str, Any]] = {
+    "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
+    "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
+    "auxiliary_classifier": {"data": {"classes": 2}, "discriminator": {"use": "dcgan", "width": 2}},
+    "projection": {"data": {"classes": 2}},
+}
+"""Other parts of the recipe that a loss or a trick needs."""
+
 EAGER: dict[str, dict[str, Any]] = {
     "balanced_steps": {"low": 0.5, "high": 0.51},
     "ada": {"initial": 0.5, "every": 1},
@@ -117,8 +125,9 @@ def recipes() -> dict[str, Recipe]:
     recipes = {}
     for entry in Registry.installed().entries:
         if entry.distribution == "gankit" and (entry.kind in ("loss", "penalty") or entry.name in OTHERS):
-            settings = OTHERS.get(entry.name, {})
-            recipes[entry.name] = tiny_recipe({entry.load(): settings}, plain)
+            parts = {entry.load(): OTHERS.get(entry.name, {})}
+            partner = PARTNERS.get(entry.name, {}) if entry.kind == "loss" else {}
+            recipes[entry.name] = tiny_recipe(parts, plain | partner)
     patches = {"discriminator": {"use": f"{TOYS}:Patches"}, "tricks": {"shade": {"use": f"{TOYS}:Shade"}}}
     encode = {"tricks": {"encode": {"use": f"{TOYS}:Encode"}}}
     return recipes | {"patches": tiny_recipe({}, plain | patches), "encode": tiny_recipe({}, plain | encode)}
@@ -189,9 +198,8 @@ def check_equal_on_all_ranks(ranks: Ranks) -> None:
     for entry in Registry.installed().entries:
         if entry.distribution != "gankit" or entry.kind not in TRICK_KINDS or entry.name in NEED_AN_EXTRA:
             continue
-        run = assemble(
-            tiny_recipe({entry.load(): EAGER.get(entry.name, {})}, {"train": {"batch_size": BATCH}}), ranks=ranks
-        )
+        changes = {"train": {"batch_size": BATCH}} | PARTNERS.get(entry.name, {})
+        run = assemble(tiny_recipe({entry.load(): EAGER.get(entry.name, {})}, changes), ranks=ranks)
         run.load_data()
         run.start()
         for _ in range(ITERATIONS):

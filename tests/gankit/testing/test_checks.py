@@ -323,6 +323,8 @@ class Loud(Plugin):
 
 
 CRITIC = '''
+import math
+
 from torch import nn
 
 from gankit import DiscriminatorOutput, Plugin, hookimpl

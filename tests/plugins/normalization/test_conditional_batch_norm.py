@@ -92,7 +92,7 @@ def test_initial_generator_equals_that_with_batch_norm(assembled, training):
 def test_number_of_parameters_of_a_generator_for_mnist():
     """The layers of DCGAN with width 32 for 28x28 pixels have 128, 64 and 32 channels, besides the image."""
     plugin = ConditionalBatchNorm(ConditionalBatchNorm.Config())
-    spec = Spec(1, 28, 10, normalize=lambda player, layer, features: plugin.normalization(layer, features))
+    spec = Spec((1, 28, 28), 10, normalize=lambda player, layer, features: plugin.normalization(layer, features))
     network = plugin.wrap_network(DcganGenerator(spec, 32), spec)
     norms = sum(p.numel() for name, p in network.named_parameters() if p.shape[:1] == (10,))
     assert norms == 2 * 10 * (128 + 64 + 32)

@@ -63,3 +63,11 @@ def test_single_images_are_refused_and_parts_cause_a_warning():
         tiny_run({PullAway: {}}, {"train": {"batch_size": 4, "accumulate": 4}})
     warnings = tiny_run({PullAway: {}}, {"train": {"accumulate": 2}}).warnings
     assert any("the pairs are within one of 2 parts" in warning for warning in warnings)
+
+
+def test_the_term_over_several_ranks_is_that_of_the_whole_batch():
+    codes = torch.randn(6, 3, dtype=torch.float64)
+    parts = codes.chunk(2)
+    sums = [part / part.norm(dim=1, keepdim=True) for part in parts]
+    means = iter([(sums[0].T @ sums[0] + sums[1].T @ sums[1]) / 2, torch.ones((), dtype=torch.float64)])
+    assert pull_away(parts[0], lambda x: next(means), 2).item() == pytest.approx(pull_away(codes).item())
