@@ -408,3 +408,30 @@ def test_a_stream_in_another_order_is_detected():
 
 def test_the_effect_of_a_trick_that_the_recipe_has_twice():
     check_effect({Louder: {}}, {"tricks": {"again": {"use": "louder", "gain": 2.0}}})
+
+
+class Growing(Plugin):
+    """Generator with a second layer that is used later. Source: own example."""
+
+    name, kind = "growing", "generator"
+
+    @hookimpl
+    def build_generator(self, spec):
+        class Network(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first = nn.Linear(spec.latent_size, math.prod(spec.shape))
+                self.later = nn.Linear(2, 2)
+
+            def forward(self, z, labels):
+                return self.first(z).tanh().view(-1, *spec.shape)
+
+        return Network()
+
+
+def test_parameters_that_are_used_later_are_named():
+    with pytest.raises(AssertionError, match=r"no gradient reaches the generator's later.bias, later.weight"):
+        check_plugin(Growing)
+    with pytest.raises(AssertionError, match=r"no gradient reaches the generator's later.bias\n"):
+        check_plugin(Growing, unreached=["later.w"])
+    check_plugin(Growing, unreached=["later."])
