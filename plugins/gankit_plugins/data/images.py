@@ -55,8 +55,9 @@ class Images(Plugin):
     images are counted by their extensions.
 
     Each folder in `path` is a class. A folder that contains all others is skipped. Classes are in natural order (2
-    before 10). If there is a file `dataset.json` of StyleGAN, its class numbers are the classes instead. A zip file has
-    the same classes as its unpacked folder. It is not unpacked to disk.
+    before 10). A file with labels replaces the folders: `labels.csv` with the columns `file` and `class`, `labels.json`
+    with an object `{"FILE": "CLASS"}`, or `dataset.json` of StyleGAN. A zip file has the same classes as its unpacked
+    folder. It is not unpacked to disk.
 
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gankit import InputError
 from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
-
-LABELS_FILE = "dataset.json"
-"""Name of the file with the labels in StyleGAN's datasets."""
+from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels
 
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
 """Names of folders that contain parts of a dataset. They are unusual as names of image classes."""
@@ -60,8 +56,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
     """Count the image files, and find their classes.
 
     A folder that contains all images is skipped. Each folder in it is a class, with all files in its subfolders. If
-    there is a file `dataset.json` of StyleGAN, its labels are the classes instead. Classes are in natural order: 2
-    before 10.
+    there is a file with labels, they are the classes instead. Classes are in natural order: 2 before 10.
 
     Args:
         files: files in a folder or a zip file.
@@ -85,13 +80,12 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
     if classes is False:
         return Listing(total, (), outer, None, counts, ())
     if (found := find_labels(files, outer, path)) is not None:
-        counts[".json"] -= 1
-        if found:
+        counts[Path(found.file).suffix] -= 1
+        if found.classes:
             return _labelled(files, found, total, +counts, path)
         if classes is None:  # StyleGAN's dataset without labels: its folders are parts of one dataset
             message = (
-                f"{LABELS_FILE} has no labels, so the images have no classes; with `classes = true`, folders are "
-                "classes"
+                f"{found.file} has no labels, so the images have no classes; with `classes = true`, folders are classes"
             )
             return Listing(total, (), outer, None, +counts, (message,))
     if classes and outer and len(folders) == 1:  # the only folder is the only class
@@ -115,68 +109,21 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
     return Listing(total, tuple(sorted(names, key=natural_order)), outer, None, counts, tuple(messages))
 
 
-def _labelled(files: Folder | Zip, labels: dict[str, int], total: int, counts: Counter[str], path: Path) -> Listing:
+def _labelled(files: Folder | Zip, labels: Labels, total: int, counts: Counter[str], path: Path) -> Listing:
     """Return the listing of images whose labels are in a file."""
-    without = [name for name in files.names() if name not in labels]
+    without = [name for name in files.names() if name not in labels.classes]
     if without:
         raise InputError(
-            f"path: {path}: {LABELS_FILE} has no label for {shortened(without)}; add the labels, or set "
-            "`classes = false` for images without classes"
+            f"path: {path}: {labels.file} has no label for {shortened(without)}; add the labels, or {NO_CLASSES}"
         )
-    names = tuple(map(str, sorted({labels[name] for name in files.names()})))
-    messages = [] if names == tuple(map(str, range(len(names)))) else [_numbers_missing(names)]
-    return Listing(total, names, "", {name: str(label) for name, label in labels.items()}, counts, tuple(messages))
-
-
-def _numbers_missing(names: tuple[str, ...]) -> str:
-    return f"the labels in {LABELS_FILE} are not 0 to {len(names) - 1}; the classes are named by their labels: " + (
-        shortened(names)
-    )
-
-
-def find_labels(files: Folder | Zip, outer: str, path: Path) -> dict[str, int] | None:
-    """Return the class number of each image file, by name, from `dataset.json`.
-
-    Return None if there is no such file. The file is in the top folder or in a folder that contains all images. The
-    labels in it are class numbers or one-hot vectors. If it has no labels, the result is empty.
-
-    Raises:
-        InputError: the file does not have the format of StyleGAN's dataset tool, or a label is neither a class number
-            nor a one-hot vector.
-    """
-    parts = outer.split("/")[:-1]
-    for prefix in ("".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)):
-        content = files.read(prefix + LABELS_FILE)
-        if content is not None:
-            source = f"path: {path}: {prefix}{LABELS_FILE}"
-            labels = _labels_in(content, source)
-            return {prefix + name.replace("\\", "/"): _label(label, source) for name, label in labels}
-    return None
-
-
-def _labels_in(content: bytes, source: str) -> list[tuple[str, Any]]:
-    """Return the pairs of file and label in the content of `dataset.json`."""
-    try:
-        labels = json.loads(content)["labels"]
-        pairs = labels.items() if isinstance(labels, dict) else labels or ()
-        return [(str(name), label) for name, label in pairs]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f'{source} cannot be read as labels of StyleGAN, {{"labels": [["FILE", NUMBER], ...]}}; correct it, or set '
-            "`classes = false` for images without classes"
-        ) from None
-
-
-def _label(label: Any, source: str) -> int:
-    """Return the class number of a label, which is a class number or a one-hot vector."""
-    if isinstance(label, int) and label >= 0:
-        return int(label)
-    if isinstance(label, list) and (label.count(0), label.count(1)) == (len(label) - 1, 1):
-        return label.index(1)
-    raise InputError(
-        f"{source} has the label {label!r}; labels are class numbers from 0 or one-hot vectors. Correct it, or set "
-        "`classes = false` for images without classes"
-    )
+    names = tuple(sorted({labels.classes[name] for name in files.names()}, key=natural_order))
+    messages = []
+    if labels.file == STYLEGAN and names != tuple(map(str, range(len(names)))):
+        messages.append(
+            f"the labels in {STYLEGAN} are not 0 to {len(names) - 1}; the classes are named by their labels: "
+            + shortened(names)
+        )
+    return Listing(total, names, "", labels.classes, counts, tuple(messages))
 
 
 def common_folder(folders: Iterable[str]) -> str:

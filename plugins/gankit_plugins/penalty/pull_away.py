@@ -26,7 +26,7 @@ def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ran
     directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
     count = len(codes) * ranks
     # The squared products of all pairs of codes c, equal ones included, sum up to the squared norm of the sum of c c^T.
-    # That sum can be averaged over the ranks, but has F x F numbers.
+    # The sum over all ranks has F x F numbers, so it is used only with several ranks.
     products = directions @ directions.T if ranks == 1 else ranks * mean(directions.T @ directions)
     lengths = directions.square().sum(1).square().mean()
     return (products.square().sum() - count * (lengths if ranks == 1 else mean(lengths))) / max(count * (count - 1), 1)

@@ -1,5 +1,7 @@
-"""Listing of image files: classes from folders and from StyleGAN's dataset.json."""
+"""Listing of image files: classes from folders and from files with labels."""
 
+import csv
+import io
 import json
 import zipfile
 
@@ -168,3 +170,74 @@ def test_unusable_labels_are_refused(tmp_path, content, message):
 )
 def test_common_folder(folders, expected):
     assert common_folder(folders) == expected
+
+
+# labels.csv and labels.json
+
+CLASSES = {FILES[0]: "red fox", FILES[1]: "2", FILES[2]: "10"}
+
+
+def csv_of(rows):
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", csv_of([("file", "class"), *CLASSES.items(), ("gone.png", "x")])),
+        ("labels.csv", "\ufeff" + csv_of([("class", "file"), *((c, f) for f, c in CLASSES.items())]) + "\n\n"),
+        ("labels.csv", csv_of([(" file ", "class"), *((f.replace("/", "\\"), c) for f, c in CLASSES.items())])),
+        ("labels.json", CLASSES | {"gone.png": "x"}),
+        ("labels.json", CLASSES | {FILES[1]: 2, FILES[2]: 10}),
+    ],
+)
+@pytest.mark.parametrize("outer", ["", "wrapped/"])
+def test_classes_from_a_file_with_labels(tmp_path, name, content, outer):
+    for path in with_labels(tmp_path, [outer + file for file in FILES], content, f"{outer}{name}"):
+        with open_files(path) as files:
+            listing = list_images(files, None, path)
+            assert listing.class_names == ("2", "10", "red fox")
+            assert [listing.class_of(outer + file) for file in FILES] == list(CLASSES.values())
+            assert not listing.passed_over
+            assert not listing.messages
+            assert list_images(files, False, path).class_names == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.csv", "", "labels.csv begins with nothing; its first row must be: file,class"),
+        ("labels.csv", "image,class\n", "begins with image, class; its first row must be: file,class"),
+        ("labels.csv", f"file,class\n{FILES[0]}\n", f"row 2: '{FILES[0]}' is not a file and a class"),
+        ("labels.csv", f"file,class\n{FILES[0]},\n", "row 2: .* is not a file and a class"),
+        ("labels.csv", f"file,class\n\n{FILES[0]},a,b\n", "row 3: .* is not a file and a class"),
+        ("labels.csv", f"file,class\n{FILES[0]},a\n{FILES[0]},b\n", "row 3: .* has the classes a and b; keep one"),
+        ("labels.csv", f"file,class\n{FILES[0]},a\n", "labels.csv has no label for 00000/img1.png, 00001/img2.png"),
+        ("labels.json", "{", "labels.json cannot be read as labels"),
+        ("labels.json", {FILES[0]: [1]}, "labels.json cannot be read as labels"),
+        ("labels.json", [FILES[0]], "labels.json cannot be read as labels"),
+        ("labels.json", {FILES[0]: True}, "labels.json cannot be read as labels"),
+    ],
+)
+def test_unusable_files_with_labels_are_refused(tmp_path, name, content, message):
+    for path in with_labels(tmp_path, FILES, content, name):
+        with open_files(path) as files:
+            with pytest.raises(InputError, match=message):
+                list_images(files, None, path)
+            assert list_images(files, False, path).total == 3
+
+
+def test_two_files_with_labels_are_refused(tmp_path):
+    folder, _ = with_labels(tmp_path, FILES, CLASSES, "labels.json")
+    (folder / "dataset.json").write_text("{}")
+    with open_files(folder) as files, pytest.raises(InputError, match=r"labels.json and dataset.json both have labels"):
+        list_images(files, None, folder)
+
+
+def test_labels_that_are_not_text_are_refused(tmp_path):
+    folder = tree(tmp_path / "folder", *FILES)
+    (folder / "labels.csv").write_bytes(b"file,class\n\xff\xfe")
+    with open_files(folder) as files, pytest.raises(InputError, match=r"labels.csv is not CSV in UTF-8"):
+        list_images(files, None, folder)
