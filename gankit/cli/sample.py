@@ -74,7 +74,8 @@ def command(
     """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
 
     If the path of --out ends in .png, write one grid, with a row for each class. Otherwise, create a folder with this
-    path and write one PNG file for each image. The images cycle through the classes.
+    path and write one PNG file for each image, or the files of a plugin for other data. The images cycle through the
+    classes.
 
     KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation.
 
@@ -85,11 +86,9 @@ def command(
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
-    from gankit.images.grid import to_bytes
     from gankit.images.io import save_png
-    from gankit.images.picture import as_pictures
     from gankit.sampling.grid import draw_grid, grid_layout, interpolate_rows, truncation_rows
-    from gankit.sampling.sampler import Sampler, save_images
+    from gankit.sampling.sampler import Sampler
     from gankit.storage.run_dir import RunDir
 
     as_grid = out.suffix.lower() == ".png"
@@ -129,6 +128,5 @@ def command(
     else:
         labels = sampler.labels(count, index)
         z = sampler.latent(count, labels, seed, truncation)
-        pictures = (to_bytes(as_pictures(chunk)) for chunk in sampler.outputs(z, labels))
-        save_images(pictures, labels, sampler.class_names, out)
+        sampler.save(z, labels, out)
     click.echo(f"{plural(len(z), 'image')}: {out}")

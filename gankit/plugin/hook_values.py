@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -97,6 +98,7 @@ EXPECTED: dict[str, Expected] = {
     "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name),
     "sampling_generator": MODULE,
     "draw_samples": _instance("a PIL image", Image),
+    "save_samples": _list_of("a list of paths", Path),
     "encode": _instance("a tensor z", Tensor),
     "build_extractor": _instance("a gankit.Extractor", Extractor),
     "compute_metrics": _instance("a dict of numbers by name", Mapping),

@@ -42,6 +42,7 @@ This pseudocode shows where a run calls the hook points:
                                     # `truncate` calls truncate_latent(z, redraw, threshold).
                                     picture = draw_samples(images)
                                     on_grid(run, picture)
+                                    on_samples(run, samples, labels)
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
     z = encode(run, images)                                   # only in `gankit reconstruct`, from a checkpoint
@@ -68,6 +69,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
     import torch
     from PIL.Image import Image
@@ -541,6 +544,20 @@ def on_grid(run: Run, picture: Image) -> None:
 
 
 @_hook("event")
+def on_samples(run: Run, samples: Tensor, labels: Tensor | None) -> None:
+    """Receive the samples of a grid, (N, *shape) in [-1, 1] on the CPU, and their labels, (N,) or None.
+
+    This hook is called after `on_grid`, for plugins that need the samples themselves, such as the values of audio.
+    Random numbers that are drawn in this hook do not affect the training.
+
+    Example:
+
+        def on_samples(self, run, samples):
+            self.loudest = samples.abs().max().item()
+    """
+
+
+@_hook("event")
 def on_stop(run: Run) -> None:
     """Close files and connections at the end of a run: after the last checkpoint, or after an error.
 
@@ -578,6 +595,23 @@ def draw_samples(images: Tensor) -> Image | None:
 
         def draw_samples(self, images):
             return scatter_plot(images.flatten(1))
+    """
+
+
+@_hook("at most one")
+def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequence[Path] | None:
+    """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in a folder that exists. Return their paths.
+
+    This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains a file name
+    without suffix for each sample, with its number and class. Without this hook, each sample becomes a PNG file.
+
+    Example:
+
+        def save_samples(self, samples, names, folder):
+            paths = [folder / f"{name}.csv" for name in names]
+            for path, row in zip(paths, samples.tolist()):
+                path.write_text(",".join(map(str, row)))
+            return paths
     """
 
 

@@ -22,7 +22,14 @@ from gankit.version import __version__
 
 FORMAT = 1
 
-SHAPING_HOOKS = ("build_generator", "sample_latent", "truncate_latent", "sampling_latent", "draw_samples")
+SHAPING_HOOKS = (
+    "build_generator",
+    "sample_latent",
+    "truncate_latent",
+    "sampling_latent",
+    "draw_samples",
+    "save_samples",
+)
 """Hook points that affect the samples of a saved generator. Sampling needs the plugins that implement them.
 
 It also needs the plugins that change the structure of the generator in `wrap_network`.

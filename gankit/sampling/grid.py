@@ -73,9 +73,13 @@ def truncation_rows(
 
 def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
     """Generate samples from z and labels. Return an image grid, or the plot that a plugin's `draw_samples` returns."""
-    images = torch.cat(list(sampler.outputs(z, labels)))
-    plot = sampler.draw_samples(images) if sampler.draw_samples is not None else None
-    return grid(to_bytes(as_pictures(images)), columns, row_names) if plot is None else plot
+    return picture_of(sampler, torch.cat(list(sampler.outputs(z, labels))), columns, row_names)
+
+
+def picture_of(sampler: Sampler, samples: Tensor, columns: int, row_names: Names) -> Image.Image:
+    """Return a picture of samples (N, *shape) in [-1, 1]: an image grid, or the plot of a plugin's `draw_samples`."""
+    plot = sampler.draw_samples(samples) if sampler.draw_samples is not None else None
+    return grid(to_bytes(as_pictures(samples)), columns, row_names) if plot is None else plot
 
 
 class GridSampler:
@@ -90,6 +94,8 @@ class GridSampler:
         self.digest = hashlib.sha256(repr(content).encode()).hexdigest()
         """SHA-256 hash of z, labels and number of columns. Grids with equal hashes can be compared image by image."""
 
-    def draw(self) -> Image.Image:
-        """Generate the samples with the current weights of the generator, and return them as a grid."""
-        return draw_grid(Sampler.of_run(self.run), self.z, self.labels, self.columns, self.row_names)
+    def draw(self) -> tuple[Image.Image, Tensor]:
+        """Generate the samples with the current weights of the generator. Return a picture of them, and the samples."""
+        sampler = Sampler.of_run(self.run)
+        samples = torch.cat(list(sampler.outputs(self.z, self.labels)))
+        return picture_of(sampler, samples, self.columns, self.row_names), samples

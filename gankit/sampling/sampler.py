@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gankit.errors import InputError
 from gankit.images.grid import to_bytes, to_image
 from gankit.images.io import save_png
+from gankit.images.picture import as_pictures
 from gankit.plugin.build import build_network, build_plugins
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
@@ -61,6 +62,8 @@ class Sampler:
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
         """Function that plots samples (N, C, R, R) of data such as 2-D points, or None if no plugin provides one."""
+
+        self._save_samples = hooks.sole("save_samples")
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
@@ -197,6 +200,26 @@ class Sampler:
                 some = None if labels is None else labels[chunk].to(self.device)
                 yield self.generator(z[chunk].to(self.device), some).float().cpu()
 
+    def save(self, z: Tensor, labels: Tensor | None, folder: Path) -> None:
+        """Generate samples from z and labels, and write each to its own file in a new folder.
+
+        The files are those of a plugin's `save_samples`, and otherwise PNG files. Each name contains a number and the
+        class name.
+        """
+        # Class names may come from an untrusted generator file. A '/' in a name would put the file in another folder.
+        safe = [re.sub(r"[^\w.+-]", "_", name) for name in self.class_names]
+        names = [f"{number:06d}" for number in range(len(z))]
+        if labels is not None:
+            names = [f"{name}_{safe[label]}" for name, label in zip(names, labels.tolist(), strict=True)]
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        remaining = iter(names)
+        for samples in self.outputs(z, labels):
+            chunk = [next(remaining) for _ in samples]
+            if self._save_samples is None or self._save_samples(samples, chunk, folder) is None:
+                for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
+                    save_png(to_image(picture), folder / f"{name}.png")
+
     def sample(
         self, count: int, seed: int = 0, class_index: int | None = None, truncation: float | None = None
     ) -> tuple[Tensor, Tensor | None]:
@@ -234,18 +257,3 @@ def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tens
             return z
         z = torch.where(far, redraw(), z)
     raise InputError(f"truncation {threshold}: the prior has almost no numbers below it; use a larger truncation")
-
-
-def save_images(images: Iterator[Tensor], labels: Tensor | None, names: tuple[str, ...], folder: Path) -> int:
-    """Write images as PNG files. Each file name contains a number and the class name. Return the number of files."""
-    # Class names may come from an untrusted generator file. A '/' in a name would put the image in another folder.
-    safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
-    number = 0
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for chunk in images:
-        for image in chunk:
-            suffix = f"_{safe[int(labels[number])]}" if labels is not None else ""
-            save_png(to_image(image), folder / f"{number:06d}{suffix}.png")
-            number += 1
-    return number

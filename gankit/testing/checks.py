@@ -248,6 +248,9 @@ def check_samples(parts: Parts, changes: Raw | None = None) -> None:
     images, loaded_images = (sampler.sample(4)[0] for sampler in (own, loaded))
     assert torch.equal(images, loaded_images), "the saved generator draws other images than the generator of the run"
     GridSampler(run).draw()
+    with TemporaryDirectory() as folder:
+        loaded.save(loaded.latent(2, loaded.labels(2), 0), loaded.labels(2), Path(folder))
+        assert any(Path(folder).iterdir()), "`save_samples` writes no file into the folder"
     if run.hooks.of("encode"):
         encode(run, run.draw_real()[0])
     if run.metrics:

@@ -315,7 +315,8 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.after_backward = hooks.event("after_backward")
     run.before_iteration = hooks.event("before_iteration")
     run.after_iteration = hooks.event("after_iteration")
-    run.on_log, run.on_grid, run.on_stop = hooks.event("on_log"), hooks.event("on_grid"), hooks.event("on_stop")
+    run.on_log, run.on_stop = hooks.event("on_log"), hooks.event("on_stop")
+    run.on_grid, run.on_samples = hooks.event("on_grid"), hooks.event("on_samples")
     run.input_hooks = hooks.calls("discriminator_inputs")
     run.metrics = {implementation.key: implementation.call for implementation in hooks.of("compute_metrics")}
     run.step_order = hooks.sole("step_order")

@@ -206,11 +206,12 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw a sample grid, save it, and pass it to the plugins' `on_grid` hooks."""
-    image = grids.draw()
+    """Draw a sample grid, save it, and pass it and its samples to the plugins' `on_grid` and `on_samples` hooks."""
+    image, samples = grids.draw()
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):
         run.on_grid(run, image)
+        run.on_samples(run, samples, grids.labels)
 
 
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:

@@ -84,6 +84,7 @@ class TrainingRun(Run):
     after_iteration: Event
     on_log: Event
     on_grid: Event
+    on_samples: Event
     on_stop: Event
     draw_step: Callable[[Run, Player], Step | None] | None
     step_order: Callable[[Run], StepOrder | None] | None

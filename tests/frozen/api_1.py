@@ -157,6 +157,11 @@ class Everything(Plugin):
         self.grids.append((run.iteration, picture.size))
 
     @hookimpl
+    def on_samples(self, run, samples, labels):
+        self.called.add("on_samples")
+        assert samples.shape[1:] == run.spec.shape
+
+    @hookimpl
     def sampling_generator(self, run):
         self.called.add("sampling_generator")
 
@@ -197,6 +202,10 @@ class Prior(Plugin):
     @hookimpl
     def truncate_latent(self, z, redraw, threshold):
         return z.clamp(-threshold, threshold)
+
+    @hookimpl
+    def save_samples(self, samples, names, folder):
+        return None
 
     @hookimpl
     def encode(self, run, images):

@@ -1,6 +1,7 @@
 """Samples of any shape and data type: in a run, through a resume, in grids, prepared files and saved generators."""
 
 import math
+import wave
 
 import pytest
 import tomli_w
@@ -16,8 +17,11 @@ from gankit.images.grid import grid, to_bytes, to_float
 from gankit.images.io import read_image, save_png
 from gankit.recipe.toml import parse_overrides
 from gankit.sampling.generator_file import save_generator
+from gankit.sampling.grid import GridSampler
+from gankit.storage.run_dir import RunDir
 from gankit.testing import check_plugin, tiny_run, train_iterations
 from gankit.testing.harness import tiny_registry
+from gankit.training.loop import save_grid
 from gankit_plugins.augmentation.affine import rotations, shifts, warp
 from gankit_plugins.augmentation.crop import crop
 from gankit_plugins.augmentation.diff_augment import cutout
@@ -117,6 +121,25 @@ class Waves(Plugin):
         return phase.sin()[:, None], labels
 
 
+class Recorded(Waves):
+    """Waves that are written as WAV files. Source: own example."""
+
+    name = "recorded"
+
+    @hookimpl
+    def save_samples(self, samples, names, folder):
+        paths = [folder / f"{name}.wav" for name in names]
+        for path, sample in zip(paths, samples, strict=True):
+            with wave.open(str(path), "wb") as file:
+                file.setparams((1, 2, 8000, 0, "NONE", ""))
+                file.writeframes((sample[0] * 32767).round().to(torch.int16).numpy().tobytes())
+        return paths
+
+    @hookimpl
+    def on_samples(self, run, samples, labels):
+        run.seen = (run.iteration, samples.clone(), labels)
+
+
 class DeepGrey(Waves):
     """Grey 16-bit rectangles. Source: own example."""
 
@@ -134,9 +157,9 @@ class DeepGrey(Waves):
 MLP = {"generator": {"use": "mlp"}, "discriminator": {"use": "mlp"}}
 
 
-@pytest.mark.parametrize("dataset", [Waves, DeepGrey])
+@pytest.mark.parametrize("dataset", [Waves, Recorded, DeepGrey])
 def test_data_plugins_of_other_shapes_pass_all_checks(dataset):
-    changes = MLP if dataset is Waves else {}
+    changes = {} if dataset is DeepGrey else MLP
     check_plugin(dataset, changes=changes, stand_in=False)
 
 
@@ -251,3 +274,30 @@ def test_saved_generator_of_waves_draws_the_same_waves(tmp_path):
     assert torch.equal(waves, again)
     assert waves.shape == (3, 1, 40)
     assert to_bytes(waves).dtype == torch.uint8
+
+
+def test_samples_are_written_as_files_of_their_kind(tmp_path):
+    parts = {Recorded: {}, MlpGenerator: {}, MlpDiscriminator: {}}
+    run = tiny_run(parts)
+    save_generator(run, tmp_path / "g.safetensors")
+    sampler = Sampler.load(tmp_path / "g.safetensors", "cpu", registry=tiny_registry(parts))
+    z = sampler.latent(70, None, 3)
+    sampler.save(z, None, tmp_path / "out")
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == [f"{n:06d}.wav" for n in range(70)]
+    expected = torch.cat(list(sampler.outputs(z, None)))
+    for number in (0, 69):
+        with wave.open(str(files[number]), "rb") as file:
+            values = torch.frombuffer(bytearray(file.readframes(40)), dtype=torch.int16)
+        assert torch.equal(values, (expected[number, 0] * 32767).round().to(torch.int16))
+
+
+def test_samples_of_a_grid_are_passed_on(tmp_path):
+    parts = {Recorded: {}, MlpGenerator: {}, MlpDiscriminator: {}}
+    run = tiny_run(parts)
+    grids = GridSampler(run)
+    save_grid(run, RunDir(tmp_path), grids)
+    iteration, samples, labels = run.seen
+    assert (iteration, labels, len(samples)) == (0, None, len(grids.z))
+    sampler = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
+    assert torch.equal(samples, torch.cat(list(sampler.outputs(grids.z, None))))

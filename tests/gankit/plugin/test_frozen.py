@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "4c7edd44689d3560f85c97ff4f4a1789271052a40c173f101c09b313d9f7abae"
+SHA256 = "ee0c8f8fdcf274d8728faf4cf66570e284052882511d3004cf2ed4e6e82e0b94"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -181,6 +182,7 @@ VALUES = {
     ),
     "sampling_generator": ([nn.Identity(), None], ["average"], "an nn.Module"),
     "draw_samples": ([Image.new("L", (2, 2)), None], [IMAGES], "a PIL image"),
+    "save_samples": ([[Path("a.wav")], [], None], [IMAGES, ["a.wav"]], "a list of paths"),
     "encode": ([IMAGES, None], [[0.0], (IMAGES, None)], "a tensor z"),
     "build_extractor": ([Extractor({}, lambda images: None), None], [lambda images: images], "a gankit.Extractor"),
     "log_values": (
@@ -336,7 +338,7 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
-NOT_CALLED = {"register_commands", "encode", "truncate_latent"}
+NOT_CALLED = {"register_commands", "encode", "truncate_latent", "save_samples"}
 """Hook points that a run does not call. The command line calls them."""
 
 
@@ -414,6 +416,7 @@ def test_every_hook_gets_the_documented_arguments(recorded):
         "z": lambda v: v.shape in ((8, 4), (4, 4)),
         "redraw": lambda v: v().shape in ((8, 4), (4, 4)),
         "truncate": callable,
+        "samples": lambda v: v.shape[1:] == run.run.spec.shape and -1 <= v.min() <= v.max() <= 1,
         "source": lambda v: v in ("real", "fake"),
         "terms": lambda v: (
             [t.name for p in v for t in v[p]] == ["fool", "real", "fake"]

@@ -18,7 +18,8 @@ def test_grids_do_not_change_the_run(toy_run):
     before = {name: value.clone() for name, value in run.generator.state_dict().items()}
     states = torch.get_rng_state(), random.getstate()
     grids = GridSampler(run)
-    first, second = grids.draw(), grids.draw()
+    (first, samples), (second, _) = grids.draw(), grids.draw()
+    assert samples.shape == (len(grids.z), *run.spec.shape)
     assert first.tobytes() == second.tobytes()
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]

@@ -7,7 +7,7 @@ import torch
 
 from gankit import InputError, Plugin, hookimpl
 from gankit.sampling.generator_file import read_generator_file
-from gankit.sampling.sampler import REDRAWS, Sampler, save_images
+from gankit.sampling.sampler import REDRAWS, Sampler
 
 
 def test_samples_depend_on_the_seed(file):
@@ -108,10 +108,10 @@ def test_sampling_latent_acts_in_order_and_is_needed_by_the_file(shelf, train_to
 
 def test_image_files_are_named_by_class_and_stay_in_the_folder(file, tmp_path):
     sampler = Sampler.load(file())
+    sampler.class_names = ("../a", "b c")
     labels = sampler.labels(3)
-    images = sampler.images(sampler.latent(3, labels, 0), labels)
     out = tmp_path / "x" / "y"
-    assert save_images(images, labels, ("../a", "b c"), out) == 3
+    sampler.save(sampler.latent(3, labels, 0), labels, out)
     assert sorted(p.name for p in out.iterdir()) == ["000000_.._a.png", "000001_b_c.png", "000002_.._a.png"]
 
 
