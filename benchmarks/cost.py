@@ -42,7 +42,10 @@ FOR_GENERATOR = "conditional_batch_norm"
 
 PARTNERS: dict[str, dict[str, Any]] = {
     **{f"loss {name}": {"discriminator": {"use": name, "width": 16}} for name in ("began", "ebgan")},
-    "trick auxiliary_classifier": {"normalization": {"generator": {"use": FOR_GENERATOR}}},
+    **{
+        f"trick {name}": {"normalization": {"generator": {"use": FOR_GENERATOR}}}
+        for name in ("auxiliary_classifier", "projection")
+    },
 }
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 
@@ -113,7 +116,7 @@ def page(ratios: dict[str, Ratio], control: Ratio, pairs: int) -> str:
         f"{os.cpu_count()} cores of {processor()}, torch {torch.__version__}. A plugin that fills a slot is compared "
         "with the one that fills it in the plain recipe: `non_saturating`, `adam`, `normal`, `constant`, no "
         "normalisation in D, and `batch_norm` in G. With the losses `began` and `ebgan`, the plain recipe has the same "
-        "autoencoder as D; with `auxiliary_classifier`, it has `conditional_batch_norm` in G.",
+        "autoencoder as D; with `auxiliary_classifier` and `projection`, it has `conditional_batch_norm` in G.",
         "",
         f"The plain recipe against itself: {control.median:.3f} ({control.low:.3f} to {control.high:.3f}). Differences "
         "within that spread mean nothing. Two plugins save time because they do less: `packing` gives D half as many "

@@ -66,7 +66,9 @@ SMALL: dict[str, Change] = {
 PARTNERS: dict[str, Change] = {
     "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
-    "auxiliary_classifier": {"generator": {"use": "conditional_dcgan", "width": 2}},
+    **{
+        name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
+    },
 }
 """Other parts of the recipe that a plugin needs."""
 

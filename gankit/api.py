@@ -212,7 +212,7 @@ class Session:
     def images(self, count: int, wanted: str | int | None = None, seed: int = 0) -> tuple[Tensor, Tensor | None]:
         """Return generated images and their class labels.
 
-        The images are a uint8 tensor (count, C, R, R) on the CPU. The labels are a tensor (count,), or None if the
+        The images are a uint8 tensor (count, C, H, W) on the CPU. The labels are a tensor (count,), or None if the
         generator is unconditional.
 
         Args:

@@ -93,7 +93,7 @@ class Batches:
     """Batches of real images in shuffled order.
 
     Args:
-        images: (N, C, R, R) uint8, on the device of the run or on the CPU.
+        images: (N, C, H, W) uint8, on the device of the run or on the CPU.
         labels: (N,) int64 or None, on the device of the images.
         batch_size: B, the number of images in a batch. With several ranks, it counts the images of all ranks together.
         classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch has
@@ -137,7 +137,7 @@ class Batches:
         return len(self.images)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """Return this rank's part of the next batch: images (n, C, R, R) uint8, and labels (n,) int64 or None.
+        """Return this rank's part of the next batch: images (n, C, H, W) uint8, and labels (n,) int64 or None.
 
         n is `batch_size` divided by the number of ranks. The tensors are on the device of the dataset's images.
         """

@@ -22,7 +22,7 @@ class Samples:
     """N real or generated images, with class labels. The generator received the labels of generated images as input."""
 
     images: Tensor
-    """Images, (N, C, R, R) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
+    """Images, (N, C, H, W) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
 
     labels: Tensor | None = None
     """Class labels, (N,) int64. None for images without labels."""

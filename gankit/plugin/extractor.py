@@ -45,7 +45,7 @@ class Extractor:
     """Facts that are logged with every metric, such as the extractor's name and a hash of its weights."""
 
     function: Callable[[Tensor], Features]
-    """Function that computes the features of images (B, C, R, R).
+    """Function that computes the features of images (B, C, H, W).
 
     The images are uint8. Other data, such as 2D points, are floating point in [-1, 1].
     """
@@ -65,7 +65,7 @@ class Extractor:
         return str(self.facts.get("extractor", "extractor"))
 
     def __call__(self, images: Tensor) -> Features:
-        """Return the features of images (N, C, R, R).
+        """Return the features of images (N, C, H, W).
 
         Raises:
             InputError: the extractor's function raises an error for these images, or does not return `Features`.
@@ -131,7 +131,7 @@ def _reason(error: Exception) -> str:
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Return uint8 images as RGB images (B, 3, R, R). The channel of grey images (B, 1, R, R) is repeated.
+    """Return uint8 images as RGB images (B, 3, H, W). The channel of grey images (B, 1, H, W) is repeated.
 
     Raises:
         InputError: the data are floating point, so they are not images.
@@ -150,7 +150,7 @@ def network_extractor(
 ) -> Extractor:
     """Return an extractor that computes features with a network.
 
-    The network takes RGB images (B, 3, R, R) in [-1, 1]. It returns features (B, F, ...), or a tuple of features and
+    The network takes RGB images (B, 3, H, W) in [-1, 1]. It returns features (B, F, ...), or a tuple of features and
     logits (B, K).
 
     Args:

@@ -178,7 +178,7 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 @_hook("exactly one")
 def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
-    """Return the generator `G(z, labels)`, whose output is images (B, C, R, R) in [-1, 1].
+    """Return the generator `G(z, labels)`, whose output is images (B, C, H, W) in [-1, 1].
 
     The inputs of the generator are z, (B, latent_size), and labels, (B,) or None. When a saved generator is rebuilt,
     `run` is None, and the parameters and buffers are loaded from the file afterwards.
@@ -426,7 +426,7 @@ def before_g_step(run: Run, step: Step) -> None:
 def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """Change images (B, C, R, R) and labels (B,) before they enter D. This hook is called in D steps and in G steps.
+    """Change images (B, C, H, W) and labels (B,) before they enter D. This hook is called in D steps and in G steps.
 
     `step` contains the other data of the images, such as `step.z`. If `spec.latent_pairs` is true, the discriminator
     plugin returns z, (B, latent_size), in place of the labels.
@@ -587,7 +587,7 @@ def sampling_generator(network: nn.Module, run: Run) -> nn.Module | None:
 
 @_hook("at most one")
 def draw_samples(images: Tensor) -> Image | None:
-    """Return a plot of samples (N, C, R, R), for data that cannot be shown as images, such as 2D points.
+    """Return a plot of samples (N, C, H, W), for data that cannot be shown as images, such as 2D points.
 
     This hook is called for the sample grids of a run, and for samples of a saved generator.
 
@@ -617,7 +617,7 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
 
 @_hook("at most one")
 def encode(run: Run, images: Tensor) -> Tensor | None:
-    """Return the z of images (B, C, R, R) in [-1, 1], a tensor (B, latent_size) from which G generates similar images.
+    """Return the z of images (B, C, H, W) in [-1, 1], a tensor (B, latent_size) from which G generates similar images.
 
     This hook is called by `gankit reconstruct`, without gradients. The networks are those of the run's newest
     checkpoint, in evaluation mode. The plugins have their state of the checkpoint, but `on_start` is not called.

@@ -124,7 +124,7 @@ class Run(StepContext, Protocol):
         """Show a warning to the user and write it to `log.jsonl`. The run continues."""
 
     def draw_real(self) -> tuple[Tensor, Tensor | None]:
-        """Return the next batch: real images, (B, C, R, R) in [-1, 1], and labels, (B,) or None, on `device`.
+        """Return the next batch: real images, (B, C, H, W) in [-1, 1], and labels, (B,) or None, on `device`.
 
         Each call advances the sequence of batches that the steps of the run use.
         """
@@ -133,7 +133,7 @@ class Run(StepContext, Protocol):
         """Draw latent vectors z from the prior, (count, latent_size), on the device of the run."""
 
     def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return a fixed set of real images, (count, C, R, R) in [-1, 1], and their labels, (count,) or None.
+        """Return a fixed set of real images, (count, C, H, W) in [-1, 1], and their labels, (count,) or None.
 
         The choice of images depends only on the seed of the recipe. Virtual batch norm, for example, uses them as its
         reference batch. This call does not affect the order of the training batches.

@@ -80,7 +80,7 @@ class Spec:
         """
         if len(self.shape) != 3:
             raise InputError(
-                f"data: a sample has shape {'x'.join(map(str, self.shape))}, and {owner} needs images, with channels, "
+                f"a sample has shape {'x'.join(map(str, self.shape))}, and {owner} needs images, with channels, "
                 "height and width; use mlp"
             )
         return self.shape[1], self.shape[2]

@@ -48,7 +48,7 @@ class StepContext(Protocol):
     def discriminator_inputs(
         self, images: Tensor, labels: Tensor | None, source: Source, step: Step
     ) -> tuple[Tensor, Tensor | None]:
-        """Apply all `discriminator_inputs` hooks to images (B, C, R, R) and labels (B,), and return the results."""
+        """Apply all `discriminator_inputs` hooks to images (B, C, H, W) and labels (B,), and return the results."""
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -111,7 +111,7 @@ class Step:
     run: StepContext
     player: Player
     real: Tensor
-    """Real images, (B, C, R, R) in [-1, 1]."""
+    """Real images, (B, C, H, W) in [-1, 1]."""
 
     labels: Tensor | None
     """Class labels, (B,) int64, the same for the real and the fake images. None if the data have no classes."""
@@ -120,7 +120,7 @@ class Step:
     """Latent vectors of the fake images, (B, latent_size)."""
 
     fake: Tensor
-    """Fake images, (B, C, R, R) in [-1, 1]. In a D step, they are detached from the graph of G."""
+    """Fake images, (B, C, H, W) in [-1, 1]. In a D step, they are detached from the graph of G."""
 
     real_target: Tensor | float = 1.0
     """Target probability for D's output on real images: a number, or a tensor with one value for each input of D."""
@@ -202,7 +202,7 @@ class Step:
         return self.discriminate(*self.fake_inputs)
 
     def discriminate(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return the output of D for images (B, C, R, R). The `discriminator_inputs` hooks are not applied."""
+        """Return the output of D for images (B, C, H, W). The `discriminator_inputs` hooks are not applied."""
         discriminator = self.run.discriminator if self.discriminator is None else self.discriminator
         return DiscriminatorOutput(*discriminator(images, labels))
 

@@ -61,7 +61,7 @@ class Sampler:
         self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
-        """Function that plots samples (N, C, R, R) of data such as 2-D points, or None if no plugin provides one."""
+        """Function that plots samples (N, C, H, W) of data such as 2-D points, or None if no plugin provides one."""
 
         self._save_samples = hooks.sole("save_samples")
 
@@ -183,7 +183,7 @@ class Sampler:
     def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size) and labels (N,) or None.
 
-        Yield them in uint8 tensors (n, C, R, R) on the CPU. n is at most `CHUNK`.
+        Yield them in uint8 tensors (n, C, H, W) on the CPU. n is at most `CHUNK`.
         """
         yield from (to_bytes(chunk) for chunk in self.outputs(z, labels))
 
@@ -191,7 +191,7 @@ class Sampler:
     def outputs(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size) and labels (N,) or None.
 
-        Yield them in float32 tensors (n, C, R, R), in [-1, 1], on the CPU. n is at most `CHUNK`. The generator runs in
+        Yield them in float32 tensors (n, C, H, W), in [-1, 1], on the CPU. n is at most `CHUNK`. The generator runs in
         evaluation mode. Afterwards, its previous mode and the random state are restored.
         """
         with eval_mode(self.generator), fork_rng(self.device):
@@ -223,7 +223,7 @@ class Sampler:
     def sample(
         self, count: int, seed: int = 0, class_index: int | None = None, truncation: float | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return images, (count, C, R, R) uint8, and labels, (count,). The labels are None if G is unconditional."""
+        """Return images, (count, C, H, W) uint8, and labels, (count,). The labels are None if G is unconditional."""
         labels = self.labels(count, class_index)
         return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
 

@@ -94,7 +94,7 @@ class TinyGeneratorNetwork(nn.Module):
         self.to_pixels = nn.Conv2d(width, spec.channels, 3, padding=1)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) for z (B, latent_size) and labels (B,) or None."""
+        """Return images (B, C, H, W) for z (B, latent_size) and labels (B,) or None."""
         if self.conditional:
             assert labels is not None
             assert isinstance(self.one_hot, Tensor)
@@ -139,7 +139,7 @@ class TinyDiscriminatorNetwork(nn.Module):
         self.projection = nn.Embedding(spec.classes, features) if spec.classes else None
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) for images (B, C, R, R) and labels (B,) or None."""
+        """Return logits (B,) and features (B, F) for images (B, C, H, W) and labels (B,) or None."""
         features = self.activation(self.conv(images)).flatten(1)
         logits = self.head(features).flatten()
         if self.projection is not None:

@@ -290,7 +290,8 @@ def wrapped_loss(run: TrainingRun) -> dict[Player, list[LossTerm]]:
     terms: dict[Player, list[LossTerm]] = {player: [] for player in PLAYERS}
     for implementation in run.hooks.of("loss_terms"):
         if implementation.key == "loss":
-            terms = {player: list(implementation.call(player, run) or ()) for player in PLAYERS}
+            with recipe_errors(run.recipe.source, "loss"):
+                terms = {player: list(implementation.call(player, run) or ()) for player in PLAYERS}
     for implementation in run.hooks.of("wrap_loss"):
         wrapped = implementation.call(terms, run)
         terms = terms if wrapped is None else wrapped

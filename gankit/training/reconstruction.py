@@ -33,7 +33,7 @@ from gankit.training.state import load_networks
 
 
 class Reconstruction(NamedTuple):
-    """Images and their reconstructions, (N, C, R, R) uint8 each, on the CPU."""
+    """Images and their reconstructions, (N, C, H, W) uint8 each, on the CPU."""
 
     originals: Tensor
     reconstructions: Tensor
@@ -92,7 +92,7 @@ def reconstruct(
 
 @torch.no_grad()
 def encode(run: TrainingRun, images: Tensor) -> Tensor:
-    """Return the z that a plugin's encoder computes from images (B, C, R, R) in [-1, 1], (B, latent_size) in float32.
+    """Return the z that a plugin's encoder computes from images (B, C, H, W) in [-1, 1], (B, latent_size) in float32.
 
     All networks of the run are in evaluation mode. Afterwards, their mode and the random state are restored.
 
@@ -127,7 +127,7 @@ def recipe_of(directory: RunDir, trust: bool) -> Recipe:
 
 
 def images_to_reconstruct(run: TrainingRun, sources: Sequence[Path]) -> tuple[Tensor, Tensor | None]:
-    """Return images, (N, C, R, R), and their labels, (N,) or None, from `sources` or from the run's dataset.
+    """Return images, (N, C, H, W), and their labels, (N,) or None, from `sources` or from the run's dataset.
 
     Raises:
         InputError: a source does not exist, is not readable, or has images of another shape than the run's.

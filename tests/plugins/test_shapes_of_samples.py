@@ -51,7 +51,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("shape", [(1, 32, 64), (4, 64, 32), (5, 28, 20), (3, 12, 48), (2, 8, 4)])
+@pytest.mark.parametrize("shape", [(1, 32, 64), (4, 64, 32), (5, 24, 32), (3, 12, 48), (2, 8, 4)])
 def test_networks_for_rectangles_and_any_number_of_channels(shape):
     spec = Spec(shape=shape, latent_size=5)
     for generator in (Dcgan, Igan, IganVn, InfoGanGenerator, MlpGenerator):
@@ -65,7 +65,13 @@ def test_networks_for_rectangles_and_any_number_of_channels(shape):
 def test_feature_maps_of_rectangles():
     assert sizes_of(Spec(shape=(3, 64, 28))) == [(64, 28), (32, 14), (16, 7), (8, 4)]
     assert set_sizes(Spec(shape=(3, 32, 64))) == ((4, 8), (8, 16), 8)
-    assert set_sizes(Spec(shape=(3, 96, 36))) == ((32, 12), (24, 9), 3)
+    assert set_sizes(Spec(shape=(3, 96, 128))) == ((12, 16), (24, 32), 8)
+
+
+@pytest.mark.parametrize("shape", [(3, 100, 64), (3, 256, 180), (3, 96, 36)])
+def test_sides_without_a_large_common_divisor_are_refused_by_igan(shape):
+    with pytest.raises(InputError, match=r"common factor of \d, which is too small; choose sides with a larger"):
+        set_sizes(Spec(shape=shape))
 
 
 @pytest.mark.parametrize("plugin_class", [Dcgan, Igan, InfoGanGenerator, DcganDiscriminator, IganDiscriminator])

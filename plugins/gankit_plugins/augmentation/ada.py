@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from gankit import Settings, Step, hookimpl
-from gankit_plugins.augmentation.affine import matrices, rotations, scalings, shifts, warp
+from gankit_plugins.augmentation.affine import matrices, rotations, scalings, shifts, split_opacity, warp
 from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
     If no change is applied to an image, its values stay exactly the same.
 
     Args:
-        images: (B, C, H, W) in [-1, 1]. Hue, saturation and luma change only if C is 3.
+        images: (B, C, H, W) in [-1, 1]. Hue, saturation and luma change only if C is 3, or 4 with the opacity.
         p: probability of each change, a scalar tensor on the images' device.
     """
     count, channels, height, width = images.shape
@@ -170,12 +170,13 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
         unmoved = (maps == torch.eye(3, device=maps.device)).all((1, 2))[:, None, None, None]
         moved = torch.where(unmoved, images, warp(images, maps))
         factor, summand = grey_changes(p, count)
-        changed = moved * factor + summand
-        if channels == 3:
+        coloured, opacity = split_opacity(moved)
+        changed = coloured * factor + summand
+        if channels in (3, 4):
             colours = colour_matrices(p, count)
             same_colours = (colours == torch.eye(3, device=colours.device)).all((1, 2))[:, None, None, None]
             changed = torch.where(same_colours, changed, torch.einsum("bij,bjhw->bihw", colours, changed.float()))
-        return changed.to(images.dtype)
+        return torch.cat([changed.to(images.dtype), opacity], 1)
 
 
 class Ada(ImageAugmentation):

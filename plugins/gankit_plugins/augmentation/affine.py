@@ -12,6 +12,11 @@ BLACK = -1.0
 """Value of black pixels, which fill the area outside of the image. Pixel values are in [-1, 1]."""
 
 
+def split_opacity(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the colours and the opacity of images (B, C, H, W). The opacity has no channel, unless C is 4."""
+    return (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, images[:, :0])
+
+
 def matrices(rows: list[list[Tensor]]) -> Tensor:
     """Build a batch of matrices (B, 3, 3) from their rows. Each entry of a row is a tensor (B,)."""
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)

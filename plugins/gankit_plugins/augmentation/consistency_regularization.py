@@ -70,7 +70,7 @@ class ConsistencyRegularization(ImageAugmentation):
         return consistency(logits, step.discriminate(self.augmented(images), labels).logits)
 
     def augmented(self, images: Tensor) -> Tensor:
-        """Return copies of images (B, C, R, R), each flipped and shifted at random."""
+        """Return copies of images (B, C, H, W), each flipped and shifted at random."""
         u, right, down = torch.rand(len(images), 3, device=images.device).unbind(1)
         shift, positions = self.config.shift, 2 * self.config.shift + 1
         flipped = flip(images, u < self.config.flip)

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Settings, hookimpl
+from gankit_plugins.augmentation.affine import split_opacity
 from gankit_plugins.augmentation.crop import crop
 from gankit_plugins.augmentation.require_images import ImageAugmentation
 
@@ -17,12 +18,12 @@ Policy = Literal["color", "translation", "cutout"]
 
 
 def brightness(images: Tensor, amount: Tensor) -> Tensor:
-    """Add an amount (B, 1, 1, 1) to images (B, C, R, R). DiffAugment draws the amount uniformly from [-0.5, 0.5]."""
+    """Add an amount (B, 1, 1, 1) to images (B, C, H, W). DiffAugment draws the amount uniformly from [-0.5, 0.5]."""
     return images + amount
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the saturation of images (B, C, R, R) by a factor (B, 1, 1, 1).
+    """Multiply the saturation of images (B, C, H, W) by a factor (B, 1, 1, 1).
 
     The saturation of a pixel is its difference from the mean over its channels. DiffAugment draws the factor uniformly
     from [0, 2].
@@ -32,7 +33,7 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the contrast of images (B, C, R, R) by a factor (B, 1, 1, 1).
+    """Multiply the contrast of images (B, C, H, W) by a factor (B, 1, 1, 1).
 
     The contrast is the difference of each value from the mean of its image. DiffAugment draws the factor uniformly
     from [0.5, 1.5].
@@ -59,8 +60,9 @@ def cutout(images: Tensor, column: Tensor, row: Tensor, side: int) -> Tensor:
 
 def _color(images: Tensor) -> Tensor:
     u, v, w = torch.rand(3, len(images), 1, 1, 1, device=images.device)
-    images = brightness(images, u - 0.5)
-    return contrast(saturation(images, v * 2), w + 0.5)
+    colours, opacity = split_opacity(images)
+    colours = brightness(colours, u - 0.5)
+    return torch.cat([contrast(saturation(colours, v * 2), w + 0.5), opacity], 1)
 
 
 def _translation(images: Tensor) -> Tensor:
@@ -92,8 +94,8 @@ class DiffAugment(ImageAugmentation):
     """Random colour changes, shifts and cutouts of real and generated images before they enter D.
 
     The colour changes are those of brightness, saturation and contrast; images with one channel have no saturation.
-    The shift is at most an eighth of the image. The cutout is a square with half of the image's smaller side. The
-    square and the area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The
+    The shift is at most an eighth of the smaller side. The cutout is a square with half of the smaller side. The square
+    and the area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The
     changes make it harder for D to memorise a small dataset.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3 and appendix.

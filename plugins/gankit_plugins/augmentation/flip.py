@@ -11,7 +11,7 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 def flip(images: Tensor, flipped: Tensor) -> Tensor:
-    """Flip images (B, C, R, R) horizontally where `flipped`, a bool tensor (B,), is True."""
+    """Flip images (B, C, H, W) horizontally where `flipped`, a bool tensor (B,), is True."""
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 

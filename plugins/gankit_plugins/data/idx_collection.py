@@ -158,7 +158,7 @@ def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> 
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
-    """Resize images (N, C, R, R) uint8 to (N, C, resolution, resolution), bilinearly with antialiasing."""
+    """Resize images (N, C, H, W) uint8 to (N, C, resolution, resolution), bilinearly with antialiasing."""
     if images.shape[-1] == resolution:
         return images
     resized = images.new_empty(*images.shape[:2], resolution, resolution)

@@ -227,6 +227,6 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 
 
 def grey(images: Tensor) -> Tensor:
-    """Convert RGB images (N, 3, R, R) uint8 to grey, (N, 1, R, R) uint8, with the luma weights of ITU-R BT.601."""
+    """Convert RGB images (N, 3, H, W) uint8 to grey, (N, 1, H, W) uint8, with the luma weights of ITU-R BT.601."""
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     return (images.float() * weights).sum(1, keepdim=True).round().to(torch.uint8)

@@ -17,14 +17,14 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
     """Stack random triples of grey images as the channels of colour images, and combine their labels.
 
     Args:
-        images: grey images, (N, 1, R, R) uint8.
+        images: grey images, (N, 1, H, W) uint8.
         labels: labels of the grey images, (N,), in [0, K).
         count: number of stacked images.
         classes: K, number of classes of the grey images.
         seed: random seed.
 
     Returns:
-        Images (count, 3, R, R), and labels (count,) in [0, K^3). Channels with the labels a, b and c give the label
+        Images (count, 3, H, W), and labels (count,) in [0, K^3). Channels with the labels a, b and c give the label
         (a K + b) K + c.
     """
     index = torch.randint(len(images), (count, CHANNELS), generator=torch.Generator().manual_seed(seed))

@@ -15,12 +15,12 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, doubling, half, halv
 
 
 def squared_error(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean squared difference of each image and its reconstruction, both (B, C, R, R), as a tensor (B,)."""
+    """Return the mean squared difference of each image and its reconstruction, both (B, C, H, W), as a tensor (B,)."""
     return (reconstruction - images).square().flatten(1).mean(1)
 
 
 def absolute_error(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean absolute difference of each image and its reconstruction, both (B, C, R, R), as a tensor (B,).
+    """Return the mean absolute difference of each image and its reconstruction, both (B, C, H, W), as a tensor (B,).
 
     Source:
         Berthelot 2017, section 3.1 with eta = 1, as a mean over the values of the image.
@@ -32,8 +32,8 @@ class AutoencoderNetwork(nn.Module):
     """Autoencoder whose reconstruction error is the negative logit of an image.
 
     Args:
-        encoder: network that maps images (B, C, R, R) to codes (B, F).
-        decoder: network that maps codes (B, F) to reconstructions (B, C, R, R).
+        encoder: network that maps images (B, C, H, W) to codes (B, F).
+        decoder: network that maps codes (B, F) to reconstructions (B, C, H, W).
         error: function that maps reconstructions and images to an error of each image (B,).
     """
 
@@ -44,9 +44,9 @@ class AutoencoderNetwork(nn.Module):
         self.error = error
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,), codes (B, F) and reconstructions of images (B, C, R, R); labels are unused.
+        """Return logits (B,), codes (B, F) and reconstructions of images (B, C, H, W); labels are unused.
 
-        The reconstructions are `extra["reconstruction"]`, (B, C, R, R).
+        The reconstructions are `extra["reconstruction"]`, (B, C, H, W).
         """
         code = self.encoder(images)
         reconstruction = self.decoder(code)

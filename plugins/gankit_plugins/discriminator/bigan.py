@@ -36,8 +36,20 @@ REFUSED = {
     "minibatch_discrimination": "it compares images of equal labels, and D gets z in place of labels",
     "minibatch_stddev": "it compares images of equal labels, and D gets z in place of labels",
     "virtual_batch_norm": "its reference batch has images without z, and does not pass through E",
+    "conditional_batch_norm": "E has G's normalisation, and gets no labels",
+    "projection": "D gets z in place of labels",
+    "auxiliary_classifier": "D gets z in place of labels",
 }
 """Plugins that cannot work with pairs, and the reason."""
+
+REFUSED_IN = {
+    "loss": {"ebgan": "D reconstructs no images", "began": "D reconstructs no images"},
+    "latent": {
+        "infogan": "its codes are predicted without the z that D needs",
+        "mgan": "D could read the number of the generator from z",
+    },
+}
+"""Losses and priors that cannot work with pairs, and the reason. Other plugins may have the same names."""
 
 
 class BiganDiscriminatorNetwork(nn.Module):
@@ -50,13 +62,13 @@ class BiganDiscriminatorNetwork(nn.Module):
         self.head = initialized(nn.Linear(units, 1))
 
     def forward(self, images: Tensor, z: Tensor) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, units) of pairs of images (B, C, R, R) and z (B, latent_size)."""
+        """Return logits (B,) and features (B, units) of pairs of images (B, C, H, W) and z (B, latent_size)."""
         features = self.hidden(torch.cat([images.flatten(1), z.to(images.dtype)], 1))
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class Encoder(nn.Module):
-    """Network E: maps images (B, C, R, R) to z (B, latent_size)."""
+    """Network E: maps images (B, C, H, W) to z (B, latent_size)."""
 
     def __init__(self, spec: Spec, units: int) -> None:
         super().__init__()
@@ -71,7 +83,7 @@ class BiganDiscriminator(Plugin):
     """Discriminator of pairs (image, z), and an encoder E that is trained with G to be its inverse (BiGAN, ALI).
 
     Source: Donahue 2017, equation 3; Dumoulin 2017, equation 2. D separates real pairs (x, E(x)) from generated pairs
-    (G(z), z). G and E are trained with D's loss for exchanged labels, on both kinds of pairs: with cross entropy, they
+    (G(z), z). G and E are trained with D's loss for exchanged labels, on both kinds of pairs. With cross entropy, they
     minimise -E[ln(1 - D(x, E(x)))] - E[ln D(G(z), z)] (Donahue 2017, section 3.4). At the optimum, E is the inverse of
     G. The terms replace those of the recipe's `loss` for G. `gankit reconstruct RUN` draws images x beside G(E(x)).
 
@@ -94,11 +106,15 @@ class BiganDiscriminator(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
-        for name, reason in REFUSED.items():
-            if recipe.uses(name):
-                raise ValueError(f"D judges pairs of an image and z, and with {name}, {reason}; remove one of the two")
-        if recipe.use_of("latent") == "infogan":
-            raise ValueError("the prior infogan predicts its codes without the z that D needs; use another prior")
+        refused = [(name, reason) for name, reason in REFUSED.items() if recipe.uses(name)]
+        refused += [
+            (f"the {key} {name}", reason)
+            for key, names in REFUSED_IN.items()
+            for name, reason in names.items()
+            if recipe.use_of(key) == name
+        ]
+        for name, reason in refused:
+            raise ValueError(f"D takes pairs of an image and z, and with {name}, {reason}; remove one of the two")
         if recipe.use_of("loss") == "minimax":
             yield "G's terms are D's terms with exchanged labels, so minimax has the effect of non_saturating"
         if recipe.uses("feature_matching"):

@@ -31,7 +31,7 @@ class CganDiscriminatorNetwork(nn.Module):
         self.head = nn.Linear(c.joint_units, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and the last hidden units (B, joint_units) for images (B, C, R, R) with labels (B,)."""
+        """Return logits (B,) and the last hidden units (B, joint_units) for images (B, C, H, W) with labels (B,)."""
         assert labels is not None, "a conditional discriminator needs labels"
         y = one_hot(labels, self.classes).to(images.dtype)
         features = self.joint(torch.cat([self.from_image(to_unit_interval(images)), self.from_label(y)], dim=1))

@@ -34,7 +34,7 @@ class DcganDiscriminatorNetwork(nn.Module):
         self.head = initialized(nn.Linear(channels * math.prod(sizes[-1]), 1))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,)."""
+        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,)."""
         if self.classes:
             assert labels is not None, "a conditional discriminator needs labels"
             images = append_label_planes(images, labels, self.classes)

@@ -61,7 +61,7 @@ class IganDiscriminatorNetwork(nn.Module):
         self.head = nn.Conv2d(channels * N, N, size, groups=N)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) of images (B, C, R, R) and labels (B,).
+        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,).
 
         In training mode, every class must have the same number of images.
         """

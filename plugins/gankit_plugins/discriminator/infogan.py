@@ -31,7 +31,7 @@ class InfoGanDiscriminatorNetwork(nn.Module):
         self.head = initialized(nn.Linear(units, 1))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, units) of images (B, C, R, R); labels are unused."""
+        """Return logits (B,) and features (B, units) of images (B, C, H, W); labels are unused."""
         features = self.body(images)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 

@@ -27,7 +27,7 @@ class FullyConnectedDiscriminator(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, hidden[-1]) of images (B, C, R, R); labels are unused."""
+        """Return logits (B,) and features (B, hidden[-1]) of images (B, C, H, W); labels are unused."""
         features = self.hidden(images)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 

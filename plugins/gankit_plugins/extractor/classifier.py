@@ -55,7 +55,7 @@ class SmallClassifier(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (B, 128) and logits (B, K) of images (B, C, R, R) uint8."""
+        """Return features (B, 128) and logits (B, K) of images (B, C, H, W) uint8."""
         features = self.features(images.float() / 127.5 - 1)
         return features, self.head(features)
 
@@ -75,7 +75,7 @@ def to_square(images: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, quarters: Tensor) -> Tensor:
-    """Rotate images (B, C, R, R) counter-clockwise, each by its number of quarter turns (B,) (Gidaris 2018)."""
+    """Rotate images (B, C, H, W) counter-clockwise, each by its number of quarter turns (B,) (Gidaris 2018)."""
     return torch.stack([image.rot90(int(q), (1, 2)) for image, q in zip(images, quarters, strict=True)])
 
 
@@ -88,7 +88,7 @@ class ClassifierData:
     """
 
     images: Tensor
-    """Images of the dataset, (N, C, R, R) uint8."""
+    """Images of the dataset, (N, C, H, W) uint8."""
 
     labels: Tensor | None
     """Labels of the images, (N,). Without labels, it is None, and the targets are rotations."""
@@ -103,7 +103,7 @@ class ClassifierData:
         return self.images.shape[1] if self.by_channel else 1
 
     def inputs(self, index: Tensor) -> Tensor:
-        """Return the inputs at indices (B,) without rotation: (B, C, R, R), or (B, 1, R, R) with `by_channel`."""
+        """Return the inputs at indices (B,) without rotation: (B, C, H, W), or (B, 1, H, W) with `by_channel`."""
         if self.by_channel:
             return self.images[index // self.inputs_per_image, index % self.inputs_per_image][:, None]
         return self.images[index]

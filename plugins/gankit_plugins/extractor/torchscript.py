@@ -30,7 +30,7 @@ def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]
 class TorchScript(Plugin):
     """Features of any network in a TorchScript file.
 
-    The network takes images (B, 3, R, R) in [-1, 1]; grey images are repeated in three channels. It returns features
+    The network takes images (B, 3, H, W) in [-1, 1]; grey images are repeated in three channels. It returns features
     (B, F), or features and logits (B, K). The code in the file is executed, so use only files that you trust. For a
     network in Python, use `extractor.use = "package.module:Class"`.
 

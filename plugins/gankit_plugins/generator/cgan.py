@@ -30,7 +30,7 @@ class CganGenerator(nn.Module):
         self.to_image = nn.Linear(c.joint_units, math.prod(spec.shape))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
+        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
         assert labels is not None, "a conditional generator needs labels"
         y = one_hot(labels, self.classes).to(z.dtype)
         both = torch.cat([self.from_noise(z), self.from_label(y)], dim=1)

@@ -35,7 +35,7 @@ class DcganGenerator(nn.Module):
         self.to_image = nn.Sequential(doubling(channels, spec.channels, sizes[0]), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
+        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
         if self.classes:
             assert labels is not None, "a conditional generator needs labels"
             z = torch.cat([z, one_hot(labels, self.classes).to(z.dtype)], dim=1)

@@ -17,7 +17,7 @@ class InfoGanGeneratorNetwork(nn.Module):
         height, columns = spec.image_size("infogan")
         if height % 4 or columns % 4:
             raise InputError(
-                f"data: images are {height}x{columns}, and infogan needs sides that are multiples of 4; use dcgan"
+                f"images are {height}x{columns}, and infogan needs sides that are multiples of 4; use dcgan"
             )
         self.shape = (2 * width, height // 4, columns // 4)
         pixels = self.shape[1] * self.shape[2]
@@ -32,7 +32,7 @@ class InfoGanGeneratorNetwork(nn.Module):
         self.to_image = nn.Sequential(doubling(width, spec.channels), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size); labels are unused."""
         return self.to_image(self.body(self.hidden(z).view(-1, *self.shape)))
 
 

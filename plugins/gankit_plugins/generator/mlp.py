@@ -28,7 +28,7 @@ class FullyConnectedGenerator(nn.Module):
         self.to_image = nn.Linear(width, math.prod(spec.shape))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size); labels are unused."""
         return self.to_image(self.hidden(z)).tanh().view(-1, *self.shape)
 
 

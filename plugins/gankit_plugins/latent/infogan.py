@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import ExtraNetwork, LossTerm, Plugin, RecipeInfo, Run, Scheduled, Settings, Spec, Step, hookimpl, truncated
-from gankit_plugins.layers.probe import probe
+from gankit_plugins.layers.probe import feature_count
 
 
 def categorical_loss(logits: Tensor, code: Tensor) -> Tensor:
@@ -33,6 +33,13 @@ def continuous_loss(mean: Tensor, log_deviation: Tensor, code: Tensor) -> Tensor
     """
     squares = ((code - mean) * (-log_deviation).exp()).square()
     return (squares / 2 + log_deviation + math.log(2 * math.pi) / 2).sum(1).mean()
+
+
+def refuse_other_inputs(recipe: RecipeInfo) -> None:
+    """Raise a ValueError if a trick gives D images that do not correspond to the z of the step."""
+    for name in ("packing", "experience_replay"):
+        if recipe.uses(name):
+            raise ValueError(f"with {name}, D's inputs do not correspond to the z of the step; remove one of the two")
 
 
 class CodePredictor(nn.Module):
@@ -77,11 +84,12 @@ class InfoGan(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
-        for name in ("packing", "experience_replay"):
-            if recipe.uses(name):
-                raise ValueError(
-                    f"with {name}, D's inputs do not correspond to the z of the step; remove one of the two"
-                )
+        refuse_other_inputs(recipe)
+        if recipe.use_of("normalization.discriminator") == "virtual_batch_norm":
+            raise ValueError(
+                "Q has D's normalisation, and the reference batch of virtual_batch_norm does not pass through Q; set "
+                "normalization.discriminator to batch_norm or none"
+            )
         if not (self.config.categorical or self.config.continuous):
             raise ValueError("there is no code; set categorical or continuous, or use the prior 'normal'")
         return ()
@@ -108,7 +116,7 @@ class InfoGan(Plugin):
     @hookimpl
     def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
         outputs = sum(self.config.categorical) + 2 * self.config.continuous
-        features = probe(run.discriminator, run).features.shape[1]
+        features = feature_count(run.discriminator, run)
         reader = CodePredictor(run.spec, features, self.config.units, outputs)
         return {"code_predictor": ExtraNetwork(reader, trained_by=("generator", "discriminator"))}
 

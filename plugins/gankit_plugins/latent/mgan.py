@@ -10,13 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import ExtraNetwork, LossTerm, Player, Plugin, RecipeInfo, Run, Scheduled, Settings, Spec, Step, hookimpl
-from gankit_plugins.latent.infogan import categorical_loss
-from gankit_plugins.layers.probe import probe
+from gankit_plugins.latent.infogan import categorical_loss, refuse_other_inputs
+from gankit_plugins.layers.probe import feature_count
 
 Distribution = Literal["normal", "uniform"]
-
-WITHOUT_Z = ("packing", "experience_replay")
-"""Names of tricks with which D's inputs do not correspond to the z of the step."""
 
 
 def draw_noise(
@@ -53,16 +50,17 @@ class Mgan(Plugin):
 
     Source: Hoang 2018, equation 3. A generator is chosen for each sample with probability 1/K. The K generators share
     all layers except the first. The classifier C is one linear layer on D's features, so it shares all of D's layers
-    except the last. D and C minimise the cross entropy of C on generated images. The generators minimise `beta` times
-    the same cross entropy, so that C can tell their images apart.
+    except the last. D and C minimise the cross entropy of C on generated images, with weight 1. The generators minimise
+    `beta` times the same cross entropy, so that C can tell their images apart.
 
-    The first layer of any generator becomes K layers, because z has its own components for each generator, and zeros
-    in the components of the others. Normalisation of the first layer is shared: batch norm uses the images of all
-    generators. The first layer has a bias for each generator and a shared one.
+    The first layer of any generator becomes K layers. For this, z has own components for each generator, and zeros in
+    the components of the others. Normalisation of the first layer is shared: batch norm uses the images of all
+    generators, and spectral norm divides all weights by one value. The first layer has a bias for each generator and a
+    shared one. If its initial weights depend on the size of z, as in `mlp`, they are smaller than for one generator.
 
     When to use: against mode collapse, if the data have separate modes. Each generator then covers some of them.
-    When not: with `skip_z`, which also gives z to the shared layers; with a large `beta` on data whose modes touch:
-    generators then avoid the regions between each other.
+    When not: with `skip_z`, which also gives z to the shared layers. With a large `beta` on data whose modes touch,
+    generators avoid the regions between each other.
     """
 
     name = "mgan"
@@ -87,11 +85,7 @@ class Mgan(Plugin):
         if self.config.generators == 1:
             yield "generators = 1 is an ordinary GAN, so beta has no effect; set generators to 2 or more"
             return
-        for name in WITHOUT_Z:
-            if recipe.uses(name):
-                raise ValueError(
-                    f"with {name}, D's inputs do not correspond to the z of the step; remove one of the two"
-                )
+        refuse_other_inputs(recipe)
         if recipe.uses("skip_z"):
             raise ValueError(
                 "skip_z splits z among the levels of G, and here only the first layer may differ between generators; "
@@ -121,7 +115,7 @@ class Mgan(Plugin):
     def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
         if self.config.generators == 1:
             return {}
-        classifier = nn.Linear(probe(run.discriminator, run).features.shape[1], self.config.generators)
+        classifier = nn.Linear(feature_count(run.discriminator, run), self.config.generators)
         return {"generator_classifier": ExtraNetwork(classifier, trained_by=("discriminator",))}
 
     @hookimpl

@@ -34,7 +34,7 @@ def activated(spec: Spec, player: Player, before: int, after: int, stride: int =
 
 
 def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
-    """Return an encoder that maps images (B, C, R, R) to codes (B, code), for D.
+    """Return an encoder that maps images (B, C, H, W) to codes (B, code), for D.
 
     After k halvings of the side, the feature maps have (k + 1) * width channels. The first convolution after a halving
     has stride 2. The first convolution of all has no normalisation.
@@ -50,7 +50,7 @@ def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
 
 
 def decoder(spec: Spec, player: Player, width: int, code: int) -> nn.Sequential:
-    """Return a decoder that maps codes (B, code) to images (B, C, R, R). All feature maps have `width` channels.
+    """Return a decoder that maps codes (B, code) to images (B, C, H, W). All feature maps have `width` channels.
 
     Nearest-neighbour upsampling doubles the side. The last convolution has no activation.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gankit import InputError, Spec
+from gankit import InputError, Run, Spec
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
@@ -27,3 +27,12 @@ def require_labels(spec: Spec, name: str, other: str) -> None:
     """Raise InputError if the data has no classes. The message recommends the network `other` instead."""
     if not spec.classes:
         raise InputError(f"{name} needs labels, and the dataset has none; use {other}")
+
+
+def require_conditional(spec: Spec, run: Run) -> None:
+    """Raise an InputError if the run's generator does not use the labels."""
+    if not spec.conditional:
+        raise InputError(
+            f"the generator {run.recipe.use_of('generator')} takes no labels, so it cannot generate the requested "
+            'class; use conditional_dcgan, or set normalization.generator = "conditional_batch_norm"'
+        )

@@ -40,7 +40,7 @@ def sizes_of(spec: Spec) -> list[Size]:
     """
     sizes = [spec.image_size("dcgan")]
     if (smaller := min(sizes[0])) < SMALLEST:
-        raise InputError(f"data: images are {smaller} pixels wide or high, and dcgan needs {SMALLEST} or more; use mlp")
+        raise InputError(f"images are {smaller} pixels wide or high, and dcgan needs {SMALLEST} or more; use mlp")
     while len(sizes) < 2 or min(sizes[-1]) > SMALLEST:
         sizes.append(half(sizes[-1]))
     return sizes

@@ -12,6 +12,9 @@ from gankit import InputError, Player, Spec
 Size = tuple[int, int]
 """Height and width of feature maps."""
 
+LARGEST_START = 16
+"""Largest side of the small set of feature maps. A linear layer maps z to all of its values."""
+
 Upsampling = Literal["transposed", "pixel_shuffle"]
 
 SLOPE = 0.02
@@ -81,8 +84,11 @@ def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
         if side % 4:
             below = side // 4 * 4
             near = f"{below} or {below + 4}" if below else "4"
-            raise InputError(
-                f"data: images are {side} pixels {name}, and igan needs a multiple of 4; resize them to {near}"
-            )
+            raise InputError(f"images are {side} pixels {name}, and igan needs a multiple of 4; resize them to {near}")
     factor = math.gcd(height, width) // 4
+    if max(height, width) // factor > LARGEST_START:
+        raise InputError(
+            f"images are {height}x{width}, and igan enlarges both sides by their common factor of {factor}, which is "
+            f"too small; choose sides with a larger common divisor, such as {max(height, width)}x{max(height, width)}"
+        )
     return (height // factor, width // factor), (height // 4, width // 4), factor

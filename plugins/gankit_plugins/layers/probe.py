@@ -9,6 +9,9 @@ from torch import nn
 
 from gankit import DiscriminatorOutput, Run
 
+COUNT = 2
+"""Number of images. One would be too few for layers that compare the images of a batch."""
+
 
 @torch.no_grad()
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
@@ -18,11 +21,18 @@ def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     statistics.
     """
     spec, device = run.spec, next(network.parameters()).device
-    shape = (max(2, spec.classes), spec.channels * spec.pack, *spec.shape[1:])
+    shape = (COUNT, spec.channels * spec.pack, *spec.shape[1:])
     images = torch.linspace(-1, 1, math.prod(shape), device=device).view(shape)
-    labels = (torch.arange(len(images), device=device) + shift) % spec.classes if spec.classes else None
+    second = (torch.arange(COUNT, device=device) + shift) % spec.classes if spec.classes else None
+    if spec.latent_pairs:
+        second = torch.zeros(COUNT, spec.latent_size, device=device)
     training = network.training
     network.eval()
-    output = DiscriminatorOutput(*network(images, labels))
+    output = DiscriminatorOutput(*network(images, second))
     network.train(training)
     return output
+
+
+def feature_count(network: nn.Module, run: Run) -> int:
+    """Return F, the number of features in the output of a discriminator."""
+    return probe(network, run).features.shape[1]

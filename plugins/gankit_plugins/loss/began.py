@@ -66,6 +66,8 @@ class Began(ReconstructionLoss):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.uses("feature_matching"):
             raise ValueError("feature_matching replaces G's loss, from which k is computed; remove one of the two")
+        if recipe.uses("top_k"):
+            raise ValueError("with top_k, k would be computed from the best images only; remove one of the two")
         return super().check_recipe(recipe)
 
     @hookimpl

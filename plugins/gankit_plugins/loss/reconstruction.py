@@ -10,7 +10,7 @@ from torch import Tensor
 from gankit import DiscriminatorOutput, InputError, LossTerm, Player, Plugin, RecipeInfo, Run, Step, hookimpl
 from gankit_plugins.layers.probe import probe
 
-CHANGE_LOGITS = ("minibatch_discrimination", "minibatch_stddev")
+CHANGE_LOGITS = ("minibatch_discrimination", "minibatch_stddev", "projection")
 """Names of tricks that add to D's logits."""
 
 
@@ -23,7 +23,7 @@ def require_reconstruction(run: Run, name: str) -> None:
     """Raise an InputError if the run's discriminator returns no reconstruction of its input."""
     if "reconstruction" not in probe(run.discriminator, run).extra:
         raise InputError(
-            f"loss: {name} needs a discriminator that reconstructs its input, and "
+            f"{name} needs a discriminator that reconstructs its input, and "
             f"{run.recipe.use_of('discriminator')!r} does not; use the discriminator ebgan or began"
         )
 

@@ -44,6 +44,7 @@ class ConditionalBatchNormLayer(nn.Module):
     """
 
     source: CurrentLabels
+    normalizes = True
 
     def __init__(self, norm: nn.Module, features: int) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class ClassConditionalGenerator(nn.Module):
         self.network = network
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R), generated from z (B, latent_size) and labels (B,)."""
+        """Return images (B, C, H, W), generated from z (B, latent_size) and labels (B,)."""
         assert labels is not None, "a conditional generator needs labels"
         self.source.labels = labels
         try:
@@ -95,7 +96,7 @@ class ConditionalBatchNorm(Plugin):
 
     Source: Dumoulin 2017, equation 5, with the statistics of an image; de Vries 2017, with those of a batch; for GANs
     Miyato and Koyama 2018. Each normalised layer has a scale and a shift for each channel and each class. They begin as
-    1 and 0. The statistics are those of the whole batch, with all its classes. In evaluation mode, running averages
+    1 and 0. The statistics are those of all classes together, as for `batch_norm`. In evaluation mode, running averages
     replace them. A generator without a class input, such as `dcgan`, becomes conditional: the class acts in every
     normalised layer. A generator with a class input has both.
 

@@ -89,7 +89,8 @@ class SpectralNorm(Plugin):
 
     Source: Miyato 2018, equation 8 and algorithm 1. The division limits each layer's Lipschitz constant. It applies
     to all trained convolutions, linear layers and embeddings of the player's network, even if they have no other
-    normalisation. Of the layers that tricks add, only the embedding of `projection` is normalised. In training, power
+    normalisation. Layers that tricks add are not normalised, except the embedding of `projection`. In extra networks,
+    only the layers that the recipe normalises are. In training, power
     iterations in each forward pass estimate the singular value. While the weights change, the estimate has a small
     error. In per-class networks, the weight of each class has its own singular value.
 

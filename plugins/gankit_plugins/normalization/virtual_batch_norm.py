@@ -181,9 +181,9 @@ class VirtualBatchNorm(Plugin):
 
 
 def pack(images: Tensor, labels: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:
-    """Return packs of `size` images (B, C, R, R) of the same class, and the labels of the packs.
+    """Return packs of `size` images (B, C, H, W) of the same class, and the labels of the packs.
 
-    A pack is one input of D, with the images concatenated along the channels: (B / size, size C, R, R).
+    A pack is one input of D, with the images concatenated along the channels: (B / size, size C, H, W).
     """
     if size == 1:
         return images, labels

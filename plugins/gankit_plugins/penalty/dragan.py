@@ -31,7 +31,7 @@ def perturb(
     """Return points x + t * spread * std(x) * u between real images x and noisy copies of them.
 
     Args:
-        real: real images x, (B, C, R, R).
+        real: real images x, (B, C, H, W).
         noise: noise u of the same shape, uniform in [0, 1).
         t: position of each point, (B, 1, 1, 1): 0 is the real image, 1 is its noisy copy.
         spread: largest noise, in standard deviations of the images.

@@ -13,7 +13,7 @@ from torch import Tensor
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Schedule, Scheduled, Settings, Step, hookimpl
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
-"""Function that maps images (B, C, R, R) and labels, (B,) or None, to D's logits (B, ...)."""
+"""Function that maps images (B, C, H, W) and labels, (B,) or None, to D's logits (B, ...)."""
 
 Interval = Annotated[
     int, Field(ge=1, description="interval in D steps; the penalty acts with this times its weight (Karras 2019)")
@@ -22,7 +22,7 @@ Interval = Annotated[
 
 
 def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
-    """Return the gradient of D's logits with respect to the images x, (B, C, R, R), in float32 or a wider type.
+    """Return the gradient of D's logits with respect to the images x, (B, C, H, W), in float32 or a wider type.
 
     If D has several logits for each image, the result is the gradient of their mean. It is differentiable with respect
     to D's parameters.
@@ -55,7 +55,7 @@ def positions(real: Tensor) -> Tensor:
 
 
 def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
-    """Return points t * real + (1 - t) * fake between images (B, C, R, R). t, (B, 1, 1, 1), is in [0, 1]."""
+    """Return points t * real + (1 - t) * fake between images (B, C, H, W). t, (B, 1, 1, 1), is in [0, 1]."""
     return t * real + (1 - t) * fake
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Scheduled, Settings, Step, hookimpl
 
 
-def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ranks: int = 1) -> Tensor:
+def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ranks: int = 1, rank: int = 0) -> Tensor:
     """Return the mean squared cosine similarity of all pairs of different codes (N, F) (Zhao 2016, equation 4).
 
     The result is a scalar in float32 or a wider type: 0 for orthogonal codes, 1 for parallel codes. With one code, it
@@ -22,14 +22,17 @@ def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ran
         codes: codes of this rank's images.
         mean: function that averages a tensor over the ranks that share the batch.
         ranks: number of these ranks.
+        rank: number of this rank.
     """
     directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
-    count = len(codes) * ranks
-    # The squared products of all pairs of codes c, equal ones included, sum up to the squared norm of the sum of c c^T.
-    # The sum over all ranks has F x F numbers, so it is used only with several ranks.
-    products = directions @ directions.T if ranks == 1 else ranks * mean(directions.T @ directions)
-    lengths = directions.square().sum(1).square().mean()
-    return (products.square().sum() - count * (lengths if ranks == 1 else mean(lengths))) / max(count * (count - 1), 1)
+    if ranks > 1:
+        # Gather the codes of all ranks: each rank fills its own rows, and the sum over the ranks has all of them.
+        rows = directions.new_zeros(ranks, *directions.shape)
+        rows[rank] = directions
+        directions = ranks * mean(rows).flatten(0, 1)
+    squares = (directions @ directions.T).square()
+    pairs = len(directions) * (len(directions) - 1)
+    return (squares.sum() - squares.diagonal().sum()) / max(pairs, 1)
 
 
 class PullAway(Plugin):
@@ -74,4 +77,5 @@ class PullAway(Plugin):
 
 
 def _term(step: Step) -> Tensor:
-    return pull_away(step.fake_output.features, step.run.ranks.mean, step.run.ranks.size)
+    ranks = step.run.ranks
+    return pull_away(step.fake_output.features, ranks.mean, ranks.size, ranks.rank)

@@ -37,9 +37,12 @@ class ParameterPenalty(Plugin):
     def weights(self, player: Player, run: Run) -> list[nn.Parameter]:
         """Return a player's parameters with two or more dimensions, and raise an InputError if there are none.
 
-        Biases and the scales of normalisations have one dimension, so they are excluded.
+        Biases and the scales of normalisations have one dimension, so they are excluded. A module whose attribute
+        `normalizes` is true is excluded too: its scales and shifts have a row for each class.
         """
-        weights = [p for p in run.parameters[player] if p.dim() > 1]
+        modules = (module for network in run.networks.values() for module in network.modules())
+        excluded = {id(p) for m in modules if getattr(m, "normalizes", False) for p in m.parameters(recurse=False)}
+        weights = [p for p in run.parameters[player] if p.dim() > 1 and id(p) not in excluded]
         return self._not_empty(weights, player, "no parameter of more than one dimension")
 
     def _not_empty(self, items: list[T], player: Player, problem: str) -> list[T]:

@@ -22,8 +22,8 @@ from gankit import (
     Step,
     hookimpl,
 )
-from gankit_plugins.layers.conditioning import require_labels
-from gankit_plugins.layers.probe import probe
+from gankit_plugins.layers.conditioning import require_conditional, require_labels
+from gankit_plugins.layers.probe import feature_count, probe
 
 CLASS_LOGITS = "class_logits"
 """Name of the class logits (B, K) in `DiscriminatorOutput.extra`."""
@@ -43,7 +43,7 @@ class ClassifyingDiscriminator(nn.Module):
         self.class_head = nn.Linear(features, classes)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return the output of D for images (B, C, R, R) and labels (B,), with class logits as a further output."""
+        """Return the output of D for images (B, C, H, W) and labels (B,), with class logits as a further output."""
         output = DiscriminatorOutput(*self.network(images, labels))
         return output._replace(extra={**output.extra, CLASS_LOGITS: self.class_head(output.features)})
 
@@ -81,17 +81,13 @@ class AuxiliaryClassifier(Plugin):
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module:
         if player == "generator" or run is None:
             return network
-        if not spec.conditional:
-            raise InputError(
-                f"the generator {run.recipe.use_of('generator')} takes no labels, so it cannot generate the requested "
-                'class; use conditional_dcgan, or set normalization.generator = "conditional_batch_norm"'
-            )
+        require_conditional(spec, run)
         if not torch.allclose(probe(network, run).features, probe(network, run, shift=1).features):
             raise InputError(
                 f"the discriminator {run.recipe.use_of('discriminator')} takes the label as an input, so it could "
                 "classify without the image; use a discriminator without labels, such as dcgan"
             )
-        return ClassifyingDiscriminator(network, probe(network, run).features.shape[1], spec.classes)
+        return ClassifyingDiscriminator(network, feature_count(network, run), spec.classes)
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:

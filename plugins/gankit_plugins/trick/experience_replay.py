@@ -20,7 +20,7 @@ class ReplayBuffer:
     Args:
         classes: number of classes, 1 for images without classes.
         slots: number of slots for each class.
-        shape: shape of an image, (C, R, R).
+        shape: shape of an image, (C, H, W).
         device: device of the images.
     """
 
@@ -32,14 +32,14 @@ class ReplayBuffer:
 
     @property
     def images(self) -> Tensor:
-        """Images of all slots, (classes * slots, C, R, R), sorted by class. Empty slots contain zeros."""
+        """Images of all slots, (classes * slots, C, H, W), sorted by class. Empty slots contain zeros."""
         return self.rows[:-1]
 
     def sample(self, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Draw one random stored image for each entry of `classes`, an int64 tensor (n,).
 
         Returns:
-            The images, (n, C, R, R), and a bool tensor (n,): True where the buffer has an image of the class. Where it
+            The images, (n, C, H, W), and a bool tensor (n,): True where the buffer has an image of the class. Where it
             is False, the image is a placeholder and must not be used.
         """
         filled = self.filled[classes]
@@ -49,7 +49,7 @@ class ReplayBuffer:
         return self.rows[classes * self.slots + slot], filled > 0
 
     def store(self, images: Tensor, classes: Tensor) -> None:
-        """Store images (n, C, R, R) in the slots of their classes, given by `classes` (n,).
+        """Store images (n, C, H, W) in the slots of their classes, given by `classes` (n,).
 
         Free slots are filled first. Then random stored images are overwritten. No slot is written twice in one call. If
         a class has more new images than slots, only the first images are stored.
@@ -73,7 +73,7 @@ class ReplayBuffer:
 
 
 def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> Tensor:
-    """Return a copy of fake images (B, C, R, R) with `count` random images replaced by past images of the same class.
+    """Return a copy of fake images (B, C, H, W) with `count` random images replaced by past images of the same class.
 
     `classes` (B,) contains the classes of the images. After the replacement, `count` random images of `fake` are stored
     in the buffer. The result is detached from the autograd graph.

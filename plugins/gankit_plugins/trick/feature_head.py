@@ -28,7 +28,7 @@ class ExtendedFeatures(nn.Module):
         nn.init.zeros_(self.share.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B, ...) and features (B, F + K) for images (B, C, R, R) and labels, (B,) or None."""
+        """Return logits (B, ...) and features (B, F + K) for images (B, C, H, W) and labels, (B,) or None."""
         output = DiscriminatorOutput(*self.network(images, labels))
         logits, features = output.logits, output.features
         more = self.further(features, labels)

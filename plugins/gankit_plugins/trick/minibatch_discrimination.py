@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Player, Plugin, Run, Settings, hookimpl
-from gankit_plugins.layers.probe import probe
+from gankit_plugins.layers.probe import feature_count
 from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
 
 
@@ -72,5 +72,5 @@ class MinibatchDiscrimination(Plugin):
         if player == "generator" or run is None:
             return network
         per_class, c = run.recipe.plugin_class("discriminator").per_class_networks, self.config
-        further = Closeness(probe(network, run).features.shape[1], c.kernels, c.dims, per_class)
+        further = Closeness(feature_count(network, run), c.kernels, c.dims, per_class)
         return ExtendedFeatures(network, further, count=c.kernels)

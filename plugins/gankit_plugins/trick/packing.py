@@ -15,7 +15,7 @@ PIXELWISE = ("instance_noise",)
 
 
 def packs(images: Tensor, size: int) -> Tensor:
-    """Concatenate every m = `size` consecutive images along the channels: from (B, C, R, R) to (B / m, m C, R, R)."""
+    """Concatenate every m = `size` consecutive images along the channels: from (B, C, H, W) to (B / m, m C, H, W)."""
     return images.reshape(len(images) // size, size * images.shape[1], *images.shape[2:])
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, InputError, Player, Plugin, RecipeInfo, Run, Spec, hookimpl, match_logits
-from gankit_plugins.layers.probe import probe
+from gankit_plugins.layers.conditioning import require_conditional
+from gankit_plugins.layers.probe import feature_count
 
 
 def inner_product(embedded: Tensor, features: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ class ProjectionDiscriminator(nn.Module):
         self.embedding = embedding
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B, ...) and features (B, F) of images (B, C, R, R) and labels (B,)."""
+        """Return logits (B, ...) and features (B, F) of images (B, C, H, W) and labels (B,)."""
         assert labels is not None, "a conditional discriminator needs labels"
         output = DiscriminatorOutput(*self.network(images, labels))
         logits = output.logits
@@ -68,7 +69,8 @@ class Projection(Plugin):
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module:
         if player == "generator" or run is None:
             return network
-        features = probe(network, run).features.shape[1]
+        require_conditional(spec, run)
+        features = feature_count(network, run)
         table = nn.Embedding(spec.classes, features)
         nn.init.xavier_uniform_(table.weight)
         embedding: nn.Module = table

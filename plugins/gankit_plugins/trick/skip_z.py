@@ -57,7 +57,7 @@ class SkipZGenerator(nn.Module):
         self.network = network
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, R, R), generated from z (B, latent_size) and labels, (B,) or None."""
+        """Return images (B, C, H, W), generated from z (B, latent_size) and labels, (B,) or None."""
         self.source.z = z
         images = self.network(z, labels)
         # Remove z, which may belong to the autograd graph: `deepcopy` fails for a module with such a tensor.

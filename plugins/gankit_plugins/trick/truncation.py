@@ -35,8 +35,8 @@ class Truncation(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if not hasattr(recipe.components["latent"].plugin_class, "truncate_latent"):
             raise ValueError(
-                f"the prior {recipe.use_of('latent')} does not allow truncation, because it does not implement "
-                "truncate_latent; remove the trick, or set latent = normal"
+                f"z of the prior {recipe.use_of('latent')} cannot be truncated; remove the trick, or set latent to "
+                "normal"
             )
         if recipe.use_of("latent") != "normal":
             yield (

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gankit_plugins.augmentation.diff_augment import DiffAugment, brightness, contrast, cutout, saturation
+from gankit_plugins.augmentation import ada
+from gankit_plugins.augmentation.diff_augment import POLICIES, DiffAugment, brightness, contrast, cutout, saturation
 
 
 def images(channels=3, count=3, R=8):
@@ -79,3 +80,14 @@ def test_colour_changes_have_the_ranges_of_the_paper():
 def test_the_cutout_is_half_as_wide_as_the_image():
     cut = (augment(["cutout"], torch.ones(500, 1, 16, 16)) == 0).flatten(2)
     assert cut.sum(2).max() == 8 * 8
+
+
+def test_opacity_keeps_its_values_under_changes_of_colour():
+    images = torch.rand(6, 4, 5, 5) * 2 - 1
+    changed = POLICIES["color"](images)
+    assert torch.equal(changed[:, 3], images[:, 3])
+    assert not torch.equal(changed[:, :3], images[:, :3])
+    # The fourth row of ADA's changes is the opacity too: with probability 1 it is only moved.
+    torch.manual_seed(0)
+    moved = ada.augment(torch.ones(6, 4, 5, 5), torch.tensor(1.0))
+    assert ((moved[:, 3] >= -1) & (moved[:, 3] <= 1)).all()

@@ -302,7 +302,7 @@ def test_initial_weights():
     ],
 )
 def test_plugins_that_cannot_work_with_pairs_are_refused(name):
-    with pytest.raises(RecipeError, match=rf"discriminator: D judges pairs of an image and z, and with {name}, .*"):
+    with pytest.raises(RecipeError, match=rf"discriminator: D takes pairs of an image and z, and with {name}, .*"):
         tiny_run({BiganDiscriminator: SMALL, name: {}})
 
 
@@ -313,7 +313,9 @@ def test_virtual_batch_norm_is_refused(player):
 
 
 def test_prior_of_infogan_is_refused_but_not_its_generator():
-    with pytest.raises(RecipeError, match="the prior infogan predicts its codes without the z that D needs"):
+    with pytest.raises(
+        RecipeError, match="with the latent infogan, its codes are predicted without the z that D needs"
+    ):
         bigan_run(latent={"use": "infogan"})
     train_iterations(bigan_run(generator={"use": "infogan", "width": 2, "units": 4}))
 
@@ -345,3 +347,21 @@ def test_relativistic_terms_replace_those_of_the_single_logits():
     real, fake = step.real_output.logits, step.fake_output.logits
     expected = -2 * nn.functional.logsigmoid(fake - real).mean()
     torch.testing.assert_close(term.function(step), expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latent": {"use": "mgan"}},
+        {"latent": {"use": "infogan"}},
+        {"loss": {"use": "ebgan"}},
+        {"loss": {"use": "began"}},
+        {"tricks": {"projection": {}}},
+        {"tricks": {"auxiliary_classifier": {}}},
+        {"normalization": {"generator": {"use": "conditional_batch_norm"}}},
+    ],
+    ids=str,
+)
+def test_partners_without_pairs_are_refused_in_one_sentence(change):
+    with pytest.raises(RecipeError, match=r"D takes pairs of an image and z, and with .*; remove one of the two"):
+        tiny_run({BiganDiscriminator: {"units": 4, "encoder_units": 4}}, {"data": {"classes": 2}} | change)

@@ -107,7 +107,7 @@ def test_g_step_before_the_first_d_step_changes_nothing():
     assert plugin.log_values() == {"began_k": torch.tensor(0.0)}
 
 
-def test_k_balances_the_errors_and_stays_in_its_range():
+def test_k_stays_in_its_range():
     run = train_iterations(started({"rate": 1.0}), 30)
     assert 0 <= run.plugins["loss"].k.item() <= 1
     run = train_iterations(started({"rate": 1000.0, "gamma": 1.0}), 3)
@@ -128,3 +128,12 @@ def test_state_survives_a_resume():
 def test_feature_matching_is_refused():
     with pytest.raises(RecipeError, match="feature_matching replaces G's loss, from which k is computed"):
         tiny_run({"feature_matching": {}, Began: {}}, AUTOENCODER)
+
+
+@pytest.mark.parametrize(
+    ("trick", "message"),
+    [("top_k", "with top_k, k would be computed from the best images only"), ("projection", "projection adds numbers")],
+)
+def test_tricks_that_change_the_errors_are_refused(trick, message):
+    with pytest.raises(RecipeError, match=message):
+        tiny_run({trick: {}, Began: {}}, AUTOENCODER | {"data": {"classes": 2}})

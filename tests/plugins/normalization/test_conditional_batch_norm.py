@@ -13,6 +13,7 @@ from gankit.plugin.slots import PLAYERS
 from gankit.runtime.sync_batch_norm import SharedBatchNorm, convert_sync_batch_norm
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.sampler import Sampler
+from gankit.testing import tiny_run
 from gankit.training.update import draw_step, train_iteration
 from gankit_plugins.generator.dcgan import DcganGenerator
 from gankit_plugins.normalization.conditional_batch_norm import (
@@ -84,7 +85,8 @@ def test_gradient_reaches_only_the_classes_of_the_batch():
 def test_initial_generator_equals_that_with_batch_norm(assembled, training):
     """Both have the same seed, and the scales and shifts of all classes begin as 1 and 0."""
     ours = assembled(DCGAN).generator.train(training)
-    plain = assembled(DCGAN | {"normalization": {"generator": {"use": "batch_norm"}}}).generator.train(training)
+    without = {"normalization": {"generator": {"use": "batch_norm"}}, "tricks": {}}
+    plain = assembled(DCGAN | without).generator.train(training)
     z, labels = torch.randn(4, 100), torch.tensor([0, 1, 1, 0])
     torch.testing.assert_close(ours(z, labels), plain(z, labels))
 
@@ -243,3 +245,18 @@ def test_generator_without_normalised_layers_is_refused():
 def test_what_cannot_work_is_refused(assembled, change, message):
     with pytest.raises(RecipeError, match=message):
         assembled(DCGAN | change)
+
+
+@pytest.mark.parametrize("penalty", ["l1_regularization", "l2_regularization"])
+def test_weight_penalties_leave_out_the_scales_of_the_classes(penalty):
+    changes = {
+        "data": {"classes": 2},
+        "generator": {"use": "dcgan", "width": 2},
+        "normalization": {"generator": {"use": "conditional_batch_norm"}},
+    }
+    run = tiny_run({penalty: {"players": ["generator"]}}, changes)
+    weights = {id(p) for p in run.plugins[f"tricks.{penalty}"].weights("generator", run)}
+    scales = [p for name, p in run.generator.named_parameters() if p.dim() == 2 and len(p) == 2]
+    assert scales
+    assert not weights & {id(p) for p in scales}
+    assert weights

@@ -68,6 +68,6 @@ def test_single_images_are_refused_and_parts_cause_a_warning():
 def test_the_term_over_several_ranks_is_that_of_the_whole_batch():
     codes = torch.randn(6, 3, dtype=torch.float64)
     parts = codes.chunk(2)
-    sums = [part / part.norm(dim=1, keepdim=True) for part in parts]
-    means = iter([(sums[0].T @ sums[0] + sums[1].T @ sums[1]) / 2, torch.ones((), dtype=torch.float64)])
-    assert pull_away(parts[0], lambda x: next(means), 2).item() == pytest.approx(pull_away(codes).item())
+    other = torch.zeros(2, 3, 3, dtype=torch.float64)
+    other[1] = parts[1] / parts[1].norm(dim=1, keepdim=True)
+    assert pull_away(parts[0], lambda own: (own + other) / 2, 2, 0).item() == pytest.approx(pull_away(codes).item())

@@ -179,3 +179,8 @@ def test_data_without_labels_are_refused():
 def test_discriminator_for_each_class_gives_a_warning(assembled):
     (warning,) = [w for w in assembled({"tricks": {"projection": {}}}, "igan_vn").warnings if "projection" in w]
     assert "igan_per_class has a last layer for each class already" in warning
+
+
+def test_generator_without_labels_is_refused():
+    with pytest.raises(RecipeError, match="the generator dcgan takes no labels, so it cannot"):
+        tiny_run({"projection": {}}, {"data": {"classes": 2}, "generator": {"use": "dcgan", "width": 2}})

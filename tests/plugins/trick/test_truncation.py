@@ -61,7 +61,7 @@ def test_warnings_about_the_recipe(assembled, change, expected):
 
 def test_a_prior_without_truncate_latent_is_refused(assembled, monkeypatch):
     monkeypatch.delattr(Normal, "truncate_latent")
-    with pytest.raises(RecipeError, match=r"tricks\.truncation: the prior normal does not allow truncation, because"):
+    with pytest.raises(RecipeError, match=r"tricks\.truncation: z of the prior normal cannot be truncated; remove"):
         assembled({"tricks": {"truncation": {}}})
 
 
