@@ -227,7 +227,7 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
         'sigma = { schedule = "linear", start = 0.1, end = 0.0, until = 1500 }\n```',
         "",
         "A setting of type `float or schedule` may change during the training. The log, the report and loggers show its value, "
-        "as `tricks.r1.gamma`. Learning rates have their own slot, `lr_schedule`.",
+        "as `tricks.r1.gamma`: that of the next iteration. Learning rates have their own slot, `lr_schedule`.",
         "",
         *settings_table(Schedule),
         "",

@@ -77,7 +77,8 @@ def command(
     path and write one PNG file for each image, or the files of a plugin for other data. The images cycle through the
     classes.
 
-    KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation.
+    KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation or the
+    generator.
 
     \b
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row

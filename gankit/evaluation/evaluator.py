@@ -22,7 +22,7 @@ from gankit.evaluation.metrics import Metric, MetricResults, compute_all
 from gankit.evaluation.protocol import Fact, settings_of, source_of
 from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.component import Component
-from gankit.plugin.dataset import Dataset
+from gankit.plugin.dataset import Dataset, to_eight_bits
 from gankit.plugin.extractor import Extractor, Features, MetricProtocol
 from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
@@ -279,8 +279,8 @@ def labels_for(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
 
 
 def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
-    """Return `Samples` with these images and labels. If `labels` is None, `class_names` is not used."""
-    return Samples(images, labels, class_names if labels is not None else ())
+    """Return `Samples` with these images in 8 bits and labels. If `labels` is None, `class_names` is not used."""
+    return Samples(to_eight_bits(images), labels, class_names if labels is not None else ())
 
 
 def select(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:

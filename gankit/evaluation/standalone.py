@@ -24,7 +24,7 @@ from gankit.evaluation.protocol import Fact
 from gankit.plugin.build import build_plugins
 from gankit.plugin.comparison import Samples
 from gankit.plugin.component import Component
-from gankit.plugin.dataset import Dataset, loaded_once
+from gankit.plugin.dataset import Dataset, in_eight_bits, loaded_once
 from gankit.plugin.extractor import Extractor
 from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
@@ -81,7 +81,7 @@ def evaluate(
     _, hooks = build_plugins(components, str(target))
 
     with recipe_errors(str(target), "data"):
-        dataset = loaded_once(hooks.one("load_data", Spec()))
+        dataset = loaded_once(in_eight_bits(hooks.one("load_data", Spec())))
     real = select(*dataset.read(), settings.count, settings.seed, dataset.class_names)
     if sampler is None and real.images.is_floating_point():
         name = components["data"].plugin_class.name
@@ -281,8 +281,8 @@ def fake_samples(
         facts = {"generator": "images", "generated resize": note or "none", "labels": DATA_LABELS}
     if fake.images.shape[1:] != real.images.shape[1:]:
         raise InputError(
-            f"{target}: the images are {shape(fake)}, and the real ones are {shape(real)}; set data.resolution=N, or "
-            "name other images with --against"
+            f"{target}: the images are {shape(fake)}, and the real ones are {shape(real)}; set data.resolution to "
+            "the same size, or name other images with --against"
         )
     return fake, facts
 
@@ -295,6 +295,11 @@ def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
     """
     table = {"use": "images", "path": str(target.absolute()), "classes": False}
     if target.suffix != ".safetensors":
+        if len(dataset.shape) != 3:
+            raise InputError(
+                f"{target}: has images, and a sample of the data has shape {'x'.join(map(str, dataset.shape))}; name a "
+                "prepared file of such samples"
+            )
         channels, *size = dataset.shape
         table |= {"resolution": size, "channels": channels}
     parser = RecipeParser({"data": table}, str(target), Registry.installed())

@@ -43,7 +43,7 @@ def to_image(image: Tensor) -> Image.Image:
 
 def shown_channels(channels: int) -> int:
     """Return the number of channels of the picture of an image with the given number of channels: 1, 3 or 4."""
-    return channels if channels in MODES else min(channels, 3) // 3 * 2 + 1
+    return channels if channels in MODES else 3 if channels > 4 else 1
 
 
 def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:

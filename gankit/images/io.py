@@ -38,8 +38,9 @@ def read_image(path: Path) -> Image.Image:
         InputError: the file is missing, damaged or not an image.
     """
     with _opened(path) as image:
-        if image.mode == "RGBA":
-            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        if image.has_transparency_data:
+            layer = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
         return image.convert("L" if image.mode == "L" else "RGB")
 
 

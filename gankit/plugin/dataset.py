@@ -52,10 +52,11 @@ class Dataset:
     """Text about the number of images and the files that are not used. Commands show it beside the image size."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.shape, tuple):
+        sides = self.shape if isinstance(self.shape, tuple) else ()
+        if not sides or not all(type(side) is int and side >= 1 for side in sides):
             raise InputError(
                 f"the data plugin returns Dataset({self.shape!r}, ...); the first argument is the shape of a sample, "
-                "as in Dataset((3, 32, 32), ...)"
+                "a tuple such as (3, 32, 32)"
             )
 
     @property
@@ -111,6 +112,23 @@ def checked(dataset: Dataset, images: Tensor, labels: Tensor | None) -> tuple[Te
 
 def _mismatch(found: str, described: str) -> InputError:
     return InputError(f"{found}, but the data plugin describes them as {described}")
+
+
+def to_eight_bits(images: Tensor) -> Tensor:
+    """Return uint16 images as uint8, with 257 values for each new one. Other images are returned as they are."""
+    if images.dtype != torch.uint16:
+        return images
+    return ((images.to(torch.int32) + 128) // 257).to(torch.uint8)
+
+
+def in_eight_bits(dataset: Dataset) -> Dataset:
+    """Return a copy of the dataset whose `load` returns uint8 instead of uint16. Metrics compare images in 8 bits."""
+
+    def load() -> tuple[Tensor, Tensor | None]:
+        images, labels = dataset.load()
+        return to_eight_bits(images), labels
+
+    return replace(dataset, load=load)
 
 
 def loaded_once(dataset: Dataset) -> Dataset:

@@ -165,8 +165,8 @@ def network_extractor(
 
     def extract(images: Tensor) -> Features:
         inputs = to_rgb(images.to(device)).float() / 127.5 - 1
-        if size is not None and inputs.shape[-1] != size:
-            inputs = interpolate(inputs, size, mode="bilinear", antialias=True)
+        if size is not None and inputs.shape[-2:] != (size, size):
+            inputs = interpolate(inputs, (size, size), mode="bilinear", antialias=True)
         with torch.no_grad():
             output = network(inputs)
         values, logits = output if isinstance(output, tuple) and len(output) == 2 else (output, None)

@@ -442,8 +442,9 @@ def discriminator_inputs(  # type: ignore[empty-body]
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
-    Return None to keep the default, for example for the other player. The weight of each term is already multiplied by
-    its interval `every` and divided by `train.accumulate`.
+    Return None to keep the default, for example for the other player. The weight of each term is a number, also if it
+    has a schedule. It is already multiplied by its interval `every` and divided by `train.accumulate`. With bf16, the
+    hook runs in autocast; leave it for arithmetic on gradients, with `torch.autocast(device.type, enabled=False)`.
 
     Example:
 

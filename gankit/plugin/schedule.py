@@ -32,9 +32,11 @@ class Schedule(Settings):
     start: float = Field(description="value up to `begin`")
     end: float = Field(description="value from `until` on")
     begin: int = Field(0, ge=0, description="where the change begins, in iterations or images")
-    until: int | None = Field(None, ge=1, description="where the change ends; default: train.iterations")
+    until: int | None = Field(
+        None, ge=1, description="where the change ends; default: train.iterations, so a longer run stretches the change"
+    )
     by: Literal["iterations", "images"] = Field(
-        "iterations", description="unit of begin and until; images: real images that D was trained on"
+        "iterations", description="unit of begin and until; images: D steps times train.batch_size"
     )
 
     @model_validator(mode="after")
@@ -64,6 +66,8 @@ class Schedule(Settings):
 
     def __mul__(self, factor: float) -> Schedule:
         return self.model_copy(update={"start": self.start * factor, "end": self.end * factor})
+
+    __rmul__ = __mul__
 
     def at(self, run: Progress) -> float:
         """Return the value at the run's current iteration, or at its number of images."""
@@ -98,7 +102,9 @@ else:
     class Scheduled:
         """Type of a setting that is a number, or a schedule of a number.
 
-        In a recipe, a schedule is a table: `gamma = { schedule = "cosine", start = 10.0, end = 1.0 }`.
+        In a recipe, a schedule is a table: `gamma = { schedule = "cosine", start = 10.0, end = 1.0 }`. Bounds such as
+        `ge=0` are those of all its values. With `gt=0`, one end of a schedule may be 0, so that a weight can grow from
+        0.
         """
 
         @classmethod

@@ -76,11 +76,11 @@ class Spec:
             owner: name of the plugin that needs images, for the error message.
 
         Raises:
-            InputError: samples are no images, because their shape is not (C, H, W).
+            InputError: the shape of a sample is not (C, H, W).
         """
         if len(self.shape) != 3:
             raise InputError(
-                f"a sample has shape {'x'.join(map(str, self.shape))}, and {owner} needs images, with channels, "
-                "height and width; use mlp"
+                f"{owner} needs images, with channels, height and width, and a sample of the data has shape "
+                f"{'x'.join(map(str, self.shape))}; choose other data or another plugin"
             )
         return self.shape[1], self.shape[2]

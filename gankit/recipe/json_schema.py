@@ -49,7 +49,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
 
     def settings_of(model: type[Settings]) -> Schema:
         """Return a copy of the JSON Schema of a settings class."""
-        return copy.deepcopy(shared[references[model, "validation"]["$ref"].removeprefix("#/$defs/")])
+        return _with_bounds(copy.deepcopy(shared[references[model, "validation"]["$ref"].removeprefix("#/$defs/")]))
 
     tables = {
         f"{kind}.{name}": _table(settings_of(plugin_class.Config), name, first_line(plugin_class))
@@ -142,6 +142,19 @@ _FOREIGN: Schema = {
     "properties": {"use": {"type": "string", "pattern": FROM_A_FILE}},
     "required": ["use"],
 }
+
+
+BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+"""Keywords of JSON Schema for pydantic's bounds."""
+
+
+def _with_bounds(settings: Schema) -> Schema:
+    """Return a schema in which the bounds of settings of type `Scheduled` are keywords of JSON Schema."""
+    properties = {
+        name: {BOUNDS.get(key, key) if "oneOf" in field else key: value for key, value in field.items()}
+        for name, field in settings.get("properties", {}).items()
+    }
+    return settings | ({"properties": properties} if properties else {})
 
 
 def _named(names: Iterable[str]) -> str:

@@ -155,7 +155,7 @@ class Sampler:
     def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
         """Draw latent vectors (count, latent_size) on the CPU, so that they do not depend on the generator's device.
 
-        `truncation` is the truncation threshold (see the function `truncated`). If it is None, z is not truncated.
+        `truncation` is the threshold for the prior's hook `truncate_latent`. If it is None, z is not truncated.
 
         Raises:
             InputError: a threshold is given, and the prior does not allow truncation.
@@ -176,6 +176,11 @@ class Sampler:
             return cut
 
         z = redraw()
+        if z.shape != (count, self.spec.latent_size):
+            raise InputError(
+                f"latent: z of the prior {self._prior_name!r} has shape {tuple(z.shape)}, and the generator takes "
+                f"{(count, self.spec.latent_size)}; do not change the size of z"
+            )
         for change in self._changes:
             z = change(z, redraw, randomness, truncate)
         return z if truncation in (None, math.inf) else truncate(z, truncation)
@@ -232,7 +237,7 @@ def check_override(key: str, needed: Iterable[str], path: Path) -> None:
     """Raise InputError unless `key` is a setting of one of the plugins with the keys `needed`, but not its name."""
     if not any(key.startswith(f"{plugin}.") for plugin in needed):
         raise InputError(
-            f"{key}: no setting of a plugin that acts when {path} draws samples; these plugins do: {', '.join(needed)}"
+            f"{key}: is not a setting of a plugin that acts when {path} draws samples; these do: {', '.join(needed)}"
         )
     if key.endswith(".use"):
         raise InputError(f"{key}: the plugins of {path} cannot be exchanged; set other settings of them")

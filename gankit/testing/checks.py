@@ -79,6 +79,7 @@ def check_plugin(
         unreached: beginnings of the names of parameters that no gradient reaches in the first four iterations, such as
             `"levels.3."` in a network that grows.
     """
+    assert not isinstance(unreached, str), "unreached is a list of names, such as ['levels.3.']"
     unreached = tuple(unreached)
     check_documentation(plugin_class)
     if plugin_class.kind == "command":

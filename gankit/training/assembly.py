@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from gankit.errors import Problem, RecipeError, recipe_errors
 from gankit.plugin.build import build_network, build_plugins
@@ -250,7 +251,10 @@ def placed(run: TrainingRun, key: str, network: nn.Module) -> nn.Module:
 
 
 def check_state(recipe: Recipe, key: str, network: nn.Module) -> None:
-    """Check that the state of a network consists of tensors. Raise RecipeError if a module has another state."""
+    """Check that the state of a network consists of tensors of known sizes. Raise RecipeError if not."""
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        message = "has lazy layers, whose sizes are unknown before the first call; give the sizes of these layers"
+        raise refusal(recipe, key, message)
     for module in network.modules():
         if type(module).get_extra_state is not nn.Module.get_extra_state:
             message = (

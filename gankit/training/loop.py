@@ -158,7 +158,10 @@ def check_finite(run: TrainingRun) -> None:
 
 
 def scheduled_values(run: TrainingRun) -> dict[str, float]:
-    """Return the present value of each setting with a schedule, by key in the recipe, such as `tricks.r1.gamma`."""
+    """Return the value of each setting with a schedule, by key in the recipe, such as `tricks.r1.gamma`.
+
+    As for learning rates, it is the value of the next iteration.
+    """
     return {
         f"{component.key}.{name}": setting.at(run)
         for component in run.recipe.components.values()

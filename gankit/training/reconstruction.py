@@ -16,6 +16,7 @@ from gankit.errors import InputError, PluginError, recipe_errors
 from gankit.evaluation.standalone import read_images
 from gankit.formatting import plural
 from gankit.images.grid import to_bytes, to_float
+from gankit.images.picture import as_pictures
 from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import hooks_of
 from gankit.plugin.registry import Registry
@@ -33,7 +34,7 @@ from gankit.training.state import load_networks
 
 
 class Reconstruction(NamedTuple):
-    """Images and their reconstructions, (N, C, H, W) uint8 each, on the CPU."""
+    """Pictures of images and of their reconstructions, (N, C, H, W) uint8 each, on the CPU."""
 
     originals: Tensor
     reconstructions: Tensor
@@ -74,6 +75,11 @@ def reconstruct(
     run = assemble(recipe, device)
     load_networks(run, checkpoint)
     sampler = Sampler.load(directory.generator_file, str(run.device), trust)
+    if sampler.card["iteration"] != int(checkpoint.name):
+        raise InputError(
+            f"{path}: the newest whole checkpoint is of iteration {int(checkpoint.name)}, and the generator file is of "
+            f"iteration {sampler.card['iteration']}; `gankit resume {path}` writes both again"
+        )
     if sampler.draw_samples is not None:
         raise InputError(f"{path}: a plugin draws all samples as one plot, so single reconstructions cannot be shown")
     images, labels = images_to_reconstruct(run, sources)
@@ -87,7 +93,8 @@ def reconstruct(
     real = images if images.is_floating_point() else to_float(images)
     z = torch.cat([encode(run, chunk.to(run.device)).cpu() for chunk in real.split(CHUNK)])
     fake = torch.cat(list(sampler.outputs(z, labels if run.spec.conditional else None)))
-    return Reconstruction(to_bytes(real), to_bytes(fake), (real - fake).square().mean().item(), int(checkpoint.name))
+    originals, reconstructions = (to_bytes(as_pictures(samples)) for samples in (real, fake))
+    return Reconstruction(originals, reconstructions, (real - fake).square().mean().item(), int(checkpoint.name))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from gankit.errors import InputError, recipe_errors
 from gankit.images.grid import to_float
 from gankit.plugin.base import Plugin
 from gankit.plugin.comparison import Comparison
-from gankit.plugin.dataset import Dataset
+from gankit.plugin.dataset import Dataset, in_eight_bits
 from gankit.plugin.extractor import Extractor
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.protocols import Run, StepOrder
@@ -158,7 +158,7 @@ class TrainingRun(Run):
     def build_extractor(self) -> Extractor:
         """Build the recipe's feature extractor for metrics. Raise RecipeError if its file or package is missing."""
         with recipe_errors(self.recipe.source, "extractor"):
-            return self.hooks.one("build_extractor", self.dataset, self.device)
+            return self.hooks.one("build_extractor", in_eight_bits(self.dataset), self.device)
 
     def start(self) -> None:
         """Call `on_start` of all plugins, before the first iteration of this process."""

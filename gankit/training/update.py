@@ -97,8 +97,7 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
     with run.autocast():
         values = {term.name: value_of(term, step) for term in terms}
         # Skip the multiplication by a weight of 1. It would launch two more kernels: one forward, one backward.
-        weights = {term.name: value_at(term.weight, run) for term in terms}
-        weighted = [value if weights[name] == 1 else weights[name] * value for name, value in values.items()]
+        weighted = [values[t.name] if t.weight == 1 else value_at(t.weight, run) * values[t.name] for t in terms]
         loss = reduce(add, weighted) if weighted else None
     # PyTorch recommends running the backward pass outside of autocast. The backward pass uses the data types of the
     # forward pass.

@@ -13,8 +13,10 @@ from gankit import Dataset, InputError, Plugin, Recipe, Sampler, Settings, Spec,
 from gankit.cli import cli
 from gankit.data.prepared import prepare
 from gankit.errors import RecipeError
+from gankit.evaluation.evaluator import Evaluator
 from gankit.images.grid import grid, to_bytes, to_float
 from gankit.images.io import read_image, save_png
+from gankit.plugin.dataset import to_eight_bits
 from gankit.recipe.toml import parse_overrides
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
@@ -76,7 +78,7 @@ def test_sides_without_a_large_common_divisor_are_refused_by_igan(shape):
 
 @pytest.mark.parametrize("plugin_class", [Dcgan, Igan, InfoGanGenerator, DcganDiscriminator, IganDiscriminator])
 def test_networks_for_images_refuse_other_shapes(plugin_class):
-    with pytest.raises(InputError, match=r"a sample has shape 1x400, and .* needs images"):
+    with pytest.raises(InputError, match=r"needs images, with .*, and a sample of the data has shape 1x400"):
         built(plugin_class, Spec(shape=(1, 400)))
 
 
@@ -307,3 +309,53 @@ def test_samples_of_a_grid_are_passed_on(tmp_path):
     assert (iteration, labels, len(samples)) == (0, None, len(grids.z))
     sampler = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
     assert torch.equal(samples, torch.cat(list(sampler.outputs(grids.z, None))))
+
+
+@pytest.mark.parametrize("dataset", [DeepGrey])
+def test_metrics_of_sixteen_bits_are_those_of_eight(dataset):
+    class EightBits(DeepGrey):
+        """The same images with 8 bits. Source: own example."""
+
+        name = "eight_bits"
+
+        def read(self):
+            return to_eight_bits(super().read()[0]), None
+
+    changes = {"metrics": {"frechet_distance": {}}, "extractor": {"use": "pixels"}, "evaluation": {"count": 16}}
+    rows = [Evaluator(tiny_run({data: {}}, changes)).row()["metrics"] for data in (dataset, EightBits)]
+    assert rows[0]["frechet_distance"] == pytest.approx(rows[1]["frechet_distance"], rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 50), (7,), (1, 3, 8, 8)])
+def test_prepared_samples_of_any_shape_are_read_by_the_images_plugin(tmp_path, shape):
+    values = torch.rand(6, *shape) * 2 - 1
+    prepare(Dataset(shape, (), lambda: (values, None)), path := tmp_path / "x.safetensors", "test")
+    dataset = Images(Images.Config(path=path)).load_data()
+    assert torch.equal(dataset.read()[0], values)
+    with pytest.raises(InputError, match=r"has no images, but samples of shape .*; remove resolution and channels"):
+        Images(Images.Config(path=path, channels=1)).load_data()
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4, 4), (3, "a"), [3, 4, 4], 3])
+def test_shape_of_a_dataset_is_a_tuple_of_whole_numbers(shape):
+    with pytest.raises(InputError, match="the first argument is the shape of a sample, a tuple such as"):
+        Dataset(shape, (), lambda: None)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_transparent_pictures_are_read_over_white(tmp_path, mode):
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((1, 0), (0, 0, 0, 255))
+    image.convert(mode).save(tmp_path / "x.png")
+    picture = read_image(tmp_path / "x.png")
+    assert [picture.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (0, 0, 0)]
+
+
+def test_another_size_of_z_at_sampling_time_is_refused(tmp_path):
+    parts = {Waves: {}, MlpGenerator: {}, MlpDiscriminator: {}}
+    save_generator(tiny_run(parts), tmp_path / "g.safetensors")
+    sampler = Sampler.load(
+        tmp_path / "g.safetensors", "cpu", registry=tiny_registry(parts), overrides=["latent.size=5"]
+    )
+    with pytest.raises(InputError, match=r"latent: z of the prior .* has shape .*; do not change the size of z"):
+        sampler.latent(3, None, 0)

@@ -119,12 +119,16 @@ def size_of(resolution: int | tuple[int, int]) -> Size:
 
 
 def prepared_dataset(config: Images.Config) -> Dataset:
-    """Return the dataset of a prepared file, without labels if `classes` is false.
+    """Return the dataset of a prepared file.
 
     Raises:
         InputError: the file is not a prepared file, or does not match `resolution`, `channels` or `classes`.
     """
     path, dataset = config.path, read_prepared(config.path)
+    if config.resolution is config.channels is None:
+        return with_classes(dataset, config)
+    if len(dataset.shape) != 3:
+        raise InputError(f"{path} has no images, but samples of shape {dataset.shape}; remove resolution and channels")
     channels, height, width = dataset.shape
     resolution = height if height == width else [height, width]
     same_size = config.resolution is None or size_of(config.resolution) == (height, width)
@@ -137,8 +141,17 @@ def prepared_dataset(config: Images.Config) -> Dataset:
                 f"{key}: {path} was prepared with {key}={actual}, but {requested} is requested; set "
                 f"data.{key}={actual}, or prepare the images again"
             )
+    return with_classes(dataset, config)
+
+
+def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
+    """Return the dataset of a prepared file, without labels if `classes` is false.
+
+    Raises:
+        InputError: `classes` is true, and the file has no classes.
+    """
     if config.classes and not dataset.class_names:
-        raise InputError(f"classes: {path} was prepared without classes; remove it, or prepare the images again")
+        raise InputError(f"classes: {config.path} was prepared without classes; remove it, or prepare the images again")
     if config.classes is False:
         return replace(dataset, class_names=(), load=lambda: (dataset.load()[0], None))
     return dataset

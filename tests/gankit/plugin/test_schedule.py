@@ -11,7 +11,9 @@ from pydantic import Field
 from gankit import LossTerm, Plugin, Recipe, Scheduled, Settings, hookimpl, value_at
 from gankit.cli.settings_help import setting_rows
 from gankit.errors import RecipeError
+from gankit.plugin.registry import Registry
 from gankit.plugin.schedule import Schedule, curve
+from gankit.recipe.json_schema import recipe_schema
 from gankit.testing import check_plugin, tiny_run, train_iterations
 from gankit.testing.harness import tiny_recipe
 from gankit.training.loop import Clock
@@ -159,3 +161,15 @@ def test_schedule_changes_the_training_only_from_where_it_differs():
 
 def test_scheduled_plugin_passes_all_checks():
     check_plugin(Pull, {"weight": FALLING | {"until": 8}})
+
+
+def test_json_schema_has_the_bounds_of_a_number():
+    schema, _ = recipe_schema(Registry.installed().entries)
+    gamma = schema["$defs"]["penalty.r1"]["properties"]["gamma"]
+    assert gamma["exclusiveMinimum"] == 0
+    assert not {"gt", "ge", "lt", "le"} & gamma.keys()
+
+
+def test_weight_may_stand_on_either_side_of_a_product():
+    schedule = Schedule(**FALLING)
+    assert (schedule * 2.0, 2.0 * schedule) == (Schedule(**FALLING | {"start": 8.0}),) * 2

@@ -218,3 +218,16 @@ def test_a_network_with_a_state_other_than_tensors_is_refused(shelf, toy_run):
     message = r"discriminator: Extra has get_extra_state, and checkpoints contain tensors only; .*register_buffer"
     with pytest.raises(InputError, match=message):
         toy_run(tricks={"e": {"use": "ExtraState"}})
+
+
+def test_lazy_layers_are_refused(shelf, toy_run):
+    class Lazy(Plugin):
+        name, kind = "lazy", "generator"
+
+        @hookimpl
+        def build_generator(self, spec):
+            return nn.Sequential(nn.LazyLinear(3))
+
+    shelf.add(Lazy)
+    with pytest.raises(RecipeError, match="generator: has lazy layers, whose sizes are unknown before the first call"):
+        toy_run(generator={"use": "Lazy"})

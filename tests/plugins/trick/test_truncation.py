@@ -79,8 +79,11 @@ def test_settings_at_sampling_time(start_run, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer.generator.lr=1", "optimizer.generator.lr: no setting of a plugin that acts when .* draws samples"),
-        ("train.iterations=1", "these plugins do: latent, generator, normalization.generator, tricks.truncation"),
+        (
+            "optimizer.generator.lr=1",
+            "is not a setting of a plugin that acts when .* draws",
+        ),
+        ("train.iterations=1", "these do: latent, generator, normalization.generator, tricks.truncation"),
         ("tricks.truncation.use=hinge", "cannot be exchanged"),
         ("tricks.truncation.treshold=1", "unknown key; did you mean 'threshold'"),
         ("tricks.truncation.threshold=-1", "greater than 0"),
