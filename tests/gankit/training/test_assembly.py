@@ -3,6 +3,7 @@
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from gankit import Dataset, DiscriminatorOutput, InputError, LossTerm, Plugin, hookimpl
 from gankit.training.assembly import to_channels_last
