@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from gankit.errors import PluginError, Problem, RecipeError, recipe_errors
@@ -83,3 +84,10 @@ def structure(network: nn.Module) -> list[tuple[object, ...]]:
         )
         for name, module in network.named_modules()
     ]
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Convert the 4-dimensional parameters and buffers of a network to the channels-last memory format."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ from gankit.errors import InputError
 from gankit.images.grid import to_bytes, to_image
 from gankit.images.io import save_png
 from gankit.images.picture import as_pictures
-from gankit.plugin.build import build_network, build_plugins
+from gankit.plugin.build import build_network, build_plugins, to_channels_last
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
@@ -125,6 +125,9 @@ class Sampler:
                 f"{path} was made with {plugins}, and does not fit the plugins installed now: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
+        if card["recipe"].get("train", {}).get("channels_last"):
+            # The memory format is that of the run, because random numbers inside G depend on it.
+            to_channels_last(generator)
         target = choose_device(device)
         sampler = cls(generator.to(target).eval(), hooks, spec, target)
         sampler.card = card

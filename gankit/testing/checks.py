@@ -244,7 +244,7 @@ def check_samples(parts: Parts, changes: Raw | None = None) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
         save_generator(run, path)
-        loaded = Sampler.load(path, run.device.type, registry=tiny_registry(parts))
+        loaded = Sampler.load(path, run.device.type, trust=True, registry=tiny_registry(parts))
     own = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
     images, loaded_images = (sampler.sample(4)[0] for sampler in (own, loaded))
     assert torch.equal(images, loaded_images), "the saved generator draws other images than the generator of the run"

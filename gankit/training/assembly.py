@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from gankit.errors import Problem, RecipeError, recipe_errors
-from gankit.plugin.build import build_network, build_plugins
+from gankit.plugin.build import build_network, build_plugins, to_channels_last
 from gankit.plugin.dataset import loaded_once
 from gankit.plugin.extra_network import ExtraNetwork
 from gankit.plugin.hook_values import describe
@@ -261,13 +261,6 @@ def check_state(recipe: Recipe, key: str, network: nn.Module) -> None:
                 f"{type(module).__name__} has get_extra_state, and checkpoints contain tensors only; keep the state "
             )
             raise refusal(recipe, key, message + "in a buffer (register_buffer), or in the plugin's state_dict")
-
-
-def to_channels_last(network: nn.Module) -> None:
-    """Convert the 4-dimensional parameters and buffers of a network to the channels-last memory format."""
-    for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:

@@ -6,7 +6,8 @@ from PIL import Image
 from torch import nn
 
 from gankit import Dataset, DiscriminatorOutput, InputError, LossTerm, Plugin, hookimpl
-from gankit.training.assembly import to_channels_last
+from gankit.errors import RecipeError
+from gankit.plugin.build import to_channels_last
 from gankit.training.update import draw_step, train_step
 
 
