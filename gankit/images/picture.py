@@ -12,8 +12,8 @@ LINE_HEIGHT, LINE_WIDTH = 64, 128
 MAX_LINES = 4
 """Number of channels that are drawn, one below the other."""
 
-PAPER, INK = 1.0, -1.0
-"""Values of the background and of the line."""
+PAPER, FRAME, INK = 1.0, 0.6, -1.0
+"""Values of the background, of the frame with the line at 0, and of the drawn line."""
 
 
 def as_pictures(samples: Tensor) -> Tensor:
@@ -37,8 +37,14 @@ def lines(values: Tensor) -> Tensor:
     values = values[:, :MAX_LINES].float().clamp(-1, 1)
     highest = F.adaptive_max_pool1d(values, LINE_WIDTH)
     lowest = -F.adaptive_max_pool1d(-values, LINE_WIDTH)
+    # Join each column to the one before it, so that a steep line has no gaps.
+    before_highest, before_lowest = (torch.cat([edge[..., :1], edge[..., :-1]], -1) for edge in (highest, lowest))
+    highest, lowest = torch.maximum(highest, before_lowest), torch.minimum(lowest, before_highest)
     # The line covers at least one row: the one whose centre is nearest.
     top, bottom = (((1 - edge) / 2 * (LINE_HEIGHT - 1)).round()[:, :, None] for edge in (highest, lowest))
     row = torch.arange(LINE_HEIGHT, device=values.device)[:, None]
-    pictures = torch.where((row >= top) & (row <= bottom), INK, PAPER)
+    paper = torch.full((LINE_HEIGHT, LINE_WIDTH), PAPER, device=values.device)
+    # A frame separates neighbours in a grid, and a horizontal line marks 0.
+    paper[[0, -1]] = paper[:, [0, -1]] = paper[LINE_HEIGHT // 2] = FRAME
+    pictures = torch.where((row >= top) & (row <= bottom), torch.full_like(paper, INK), paper)
     return pictures.flatten(1, 2)[:, None]

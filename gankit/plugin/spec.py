@@ -42,7 +42,8 @@ class Spec:
     pack: int = 1
     """Number of images that are concatenated along the channel dimension to one input of D (PacGAN, Lin 2018).
 
-    The input of D has `pack` times the number of channels of an image.
+    The input of D has `pack` times the number of channels of an image. `build_discriminator` gets a specification whose
+    `shape` is that of this input.
     """
 
     latent_pairs: bool = False

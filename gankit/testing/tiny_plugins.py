@@ -103,6 +103,23 @@ class TinyGeneratorNetwork(nn.Module):
         return self.to_pixels(F.interpolate(maps, self.size)).tanh()
 
 
+class FlatGeneratorNetwork(nn.Module):
+    """Generator network for samples that are not images: a linear layer from z and the one-hot label to all values."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.shape = spec.shape
+        self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
+        self.linear = nn.Linear(spec.latent_size + spec.classes, math.prod(spec.shape))
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Return samples (B, *shape) for z (B, latent_size) and labels (B,) or None."""
+        assert isinstance(self.one_hot, Tensor)
+        if labels is not None and len(self.one_hot):
+            z = torch.cat([z, self.one_hot[labels]], dim=1)
+        return self.linear(z).tanh().view(-1, *self.shape)
+
+
 class TinyGenerator(Plugin):
     """Generator with a linear layer and two convolutions. It is conditional if the dataset has image classes."""
 
@@ -120,7 +137,8 @@ class TinyGenerator(Plugin):
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return TinyGeneratorNetwork(spec, self.config.width)
+        images = len(spec.shape) == 3
+        return TinyGeneratorNetwork(spec, self.config.width) if images else FlatGeneratorNetwork(spec)
 
 
 class TinyDiscriminatorNetwork(nn.Module):
@@ -147,6 +165,24 @@ class TinyDiscriminatorNetwork(nn.Module):
         return DiscriminatorOutput(logits, features)
 
 
+class FlatDiscriminatorNetwork(nn.Module):
+    """Discriminator network for samples that are not images: two linear layers, with a projection of the labels."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(spec.shape), 8), nn.LeakyReLU(0.2))
+        self.head = nn.Linear(8, 1)
+        self.projection = nn.Embedding(spec.classes, 8) if spec.classes else None
+
+    def forward(self, samples: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, 8) for samples (B, *shape) and labels (B,) or None."""
+        features = self.hidden(samples)
+        logits = self.head(features).flatten()
+        if self.projection is not None:
+            logits = logits + (self.projection(labels) * features).mean(1)
+        return DiscriminatorOutput(logits, features)
+
+
 class TinyDiscriminator(Plugin):
     """Discriminator with a convolution and a linear layer."""
 
@@ -160,7 +196,8 @@ class TinyDiscriminator(Plugin):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return TinyDiscriminatorNetwork(spec, self.config.width)
+        images = len(spec.shape) == 3
+        return TinyDiscriminatorNetwork(spec, self.config.width) if images else FlatDiscriminatorNetwork(spec)
 
 
 class TinyLoss(Plugin):
@@ -199,7 +236,7 @@ class TinyNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
+        norm = nn.BatchNorm2d if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else nn.BatchNorm1d
         return nn.Sequential(layer, norm(features))
 
 

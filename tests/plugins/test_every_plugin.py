@@ -55,6 +55,7 @@ REQUIRED = {
     "loss.began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "loss.ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
     "auxiliary_classifier": {"normalization": {"generator": {"use": "conditional_batch_norm"}}},
+    "projection": {"normalization": {"generator": {"use": "conditional_batch_norm"}}},
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""

@@ -6,14 +6,16 @@ from pydantic import Field
 from torch import nn
 
 from gankit import Plugin, Settings, hookimpl
+from gankit_plugins.layers.dimensions import batch_norm_for
 
 
 class BatchNorm(Plugin):
     """Batch norm: normalisation of each channel over all images and pixels of a batch.
 
-    Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by `nn.BatchNorm2d`, linear layers by
-    `nn.BatchNorm1d`. The layer keeps its bias, although batch norm removes its effect. In training, the output for an
-    image depends on the other images of its batch. In evaluation mode, running averages replace batch statistics.
+    Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by the batch norm of their dimensions, linear
+    layers by `nn.BatchNorm1d`. The layer keeps its bias, although batch norm removes its effect. In training, the
+    output for an image depends on the other images of its batch. In evaluation mode, running averages replace batch
+    statistics.
 
     When to use: in generators like DCGAN and IGAN, which train poorly without it.
     When not: in a discriminator with a gradient penalty; with batches of very few images.
@@ -33,5 +35,5 @@ class BatchNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        batch_norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
+        batch_norm = batch_norm_for(layer)
         return nn.Sequential(layer, batch_norm(features, eps=self.config.eps, momentum=self.config.momentum))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gankit import InputError, Plugin, RecipeInfo, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import require_labels
+from gankit_plugins.layers.dimensions import batch_norm_for
 
 
 def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ class ConditionalBatchNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        batch_norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
+        batch_norm = batch_norm_for(layer)
         norm = batch_norm(features, eps=self.config.eps, momentum=self.config.momentum, affine=False)
         return nn.Sequential(layer, ConditionalBatchNormLayer(norm, features))
 

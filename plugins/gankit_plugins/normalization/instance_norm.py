@@ -6,6 +6,10 @@ from pydantic import Field
 from torch import nn
 
 from gankit import InputError, Plugin, Settings, hookimpl
+from gankit_plugins.layers.dimensions import dimensions_of
+
+NORMS = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+"""Class of instance norm for each number of dimensions of the feature maps."""
 
 
 class InstanceNorm(Plugin):
@@ -28,9 +32,10 @@ class InstanceNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        if isinstance(layer, nn.Linear):
+        dimensions = dimensions_of(layer)
+        if not dimensions:
             raise InputError(
                 "instance_norm: a fully connected layer has no pixels to compute statistics over; use layer_norm or "
                 "batch_norm"
             )
-        return nn.Sequential(layer, nn.InstanceNorm2d(features, eps=self.config.eps, affine=True))
+        return nn.Sequential(layer, NORMS[dimensions](features, eps=self.config.eps, affine=True))

@@ -30,9 +30,10 @@ ACTIVATIONS = (
 def drop(x: Tensor, p: float, training: bool) -> Tensor:
     """Apply dropout: in training, set values to zero with probability p, and divide the remaining values by 1 - p.
 
-    In feature maps (B, C, H, W) whole channels are set to zero, because neighbouring pixels are similar (Tompson 2015).
+    In feature maps (B, C, ...) whole channels are set to zero, because neighbouring pixels are similar (Tompson 2015).
     """
-    return F.dropout2d(x, p, training) if x.dim() == 4 else F.dropout(x, p, training)
+    by_channel = {3: F.dropout1d, 4: F.dropout2d, 5: F.dropout3d}
+    return by_channel.get(x.dim(), F.dropout)(x, p, training)
 
 
 class Dropout(Plugin):

@@ -1,5 +1,7 @@
 """Pictures of samples that are not images."""
 
+from itertools import pairwise
+
 import torch
 
 from gankit.images.picture import LINE_HEIGHT, LINE_WIDTH, MAX_LINES, as_pictures
@@ -27,9 +29,16 @@ def test_line_is_highest_for_1_and_lowest_for_minus_1():
     values = torch.linspace(-1, 1, LINE_WIDTH).view(1, 1, -1)
     columns = ink(as_pictures(values)[0])
     assert columns[0] == [LINE_HEIGHT - 1]
-    assert columns[-1] == [0]
+    assert columns[-1][0] == 0
     rows = [rows[0] for rows in columns]
     assert rows == sorted(rows, reverse=True)
+
+
+def test_steep_line_has_no_gaps():
+    values = torch.linspace(0, 40 * torch.pi, 256).sin().view(1, 1, -1)
+    columns = ink(as_pictures(values)[0])
+    for before, after in pairwise(columns):
+        assert max(before[0], after[0]) <= min(before[-1], after[-1]) + 1
 
 
 def test_line_covers_all_values_of_its_column():
