@@ -28,7 +28,11 @@ def command(name: str, kind: Kind, single_file: bool, out: Path | None) -> None:
     package is installed, gankit finds the plugin. With --single-file, only one Python file is written. NAME consists of
     lower-case words joined by '_'.
     """
+    from gankit.cli import COMMANDS
+
     names = names_for(name, kind)
+    if kind == "command" and name in COMMANDS:
+        raise InputError(f"NAME: {name!r} given; gankit has a command with that name; choose another name")
     check_new(name, Registry.installed())
     if single_file:
         if kind == "command":

@@ -151,5 +151,7 @@ def test_package_of_a_command(gankit, tmp_path, monkeypatch):
     assert pytest.main(["-q", "-p", "no:cacheprovider", "gankit-say-hello"]) == 0
     for module in ("gankit_say_hello", "test_say_hello"):
         sys.modules.pop(module)
+    answer = gankit("new-plugin", "sample", "--kind", "command")
+    assert (answer.code, "gankit has a command with that name" in answer.err) == (2, True)
     answer = gankit("new-plugin", "say_bye", "--kind", "command", "--single-file")
     assert (answer.code, "leave the option out" in answer.err) == (2, True)

@@ -220,7 +220,7 @@ def test_a_checkpoint_contains_the_classifier():
         ({}, {"packing": {}}, {}, "with packing, D's inputs do not correspond to the z"),
         ({}, {"experience_replay": {"capacity": 8}}, {}, "with experience_replay, D's inputs do not"),
         ({}, {"skip_z": {}}, {}, "skip_z splits z among the levels of G"),
-        ({}, {"truncation": {}}, {}, "the prior mgan does not allow truncation"),
+        ({}, {"truncation": {}}, {}, "z of the prior mgan cannot be truncated"),
         (
             {},
             {},
