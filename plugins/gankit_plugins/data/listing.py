@@ -100,7 +100,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         )
     messages = []
     if empty := files.subfolders(outer) - names:
-        messages.append(f"folders without images are not classes: {shortened(sorted(empty, key=natural_order))}")
+        messages.append(f"folders with no images are not classes: {shortened(sorted(empty, key=natural_order))}")
     if parts := {name for name in names if name.lower() in PARTS}:
         messages.append(
             f"the classes include {shortened(sorted(parts))}, which look like parts of a dataset; give the path of one "

@@ -153,7 +153,7 @@ def test_other_files_and_surprising_folders_are_named(tmp_path, capsys):
     data = dataset(top, resolution=8)
     assert data.contents == "4 images of 7 files (others: 2 .heic, 1 .txt)"
     data.load()
-    assert capsys.readouterr().err == f"{top}: folders without images are not classes: class2\n"
+    assert capsys.readouterr().err == f"{top}: folders with no images are not classes: class2\n"
 
 
 def test_dark_16_bit_images_are_named(tmp_path, capsys):

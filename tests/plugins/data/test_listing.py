@@ -83,7 +83,7 @@ def test_empty_folders_and_parts_of_a_dataset_are_named(tmp_path):
     (folder / "b").mkdir()
     for path in (folder, zipped(tmp_path / "y.zip", "a/1.png", "b/", "c/1.png")):
         with open_files(path) as files:
-            assert list_images(files, None, path).messages == ("folders without images are not classes: b",)
+            assert list_images(files, None, path).messages == ("folders with no images are not classes: b",)
             assert list_images(files, False, path).messages == ()
 
 
