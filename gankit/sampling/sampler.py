@@ -172,10 +172,7 @@ class Sampler:
         def truncate(z: Tensor, threshold: float) -> Tensor:
             cut = None if self._truncate_latent is None else self._truncate_latent(z, redraw, threshold)
             if cut is None:
-                raise InputError(
-                    f"truncation: the prior {self._prior_name!r} does not allow it, because it does not implement "
-                    "truncate_latent; leave it out"
-                )
+                raise InputError(f"truncation: z of the prior {self._prior_name!r} cannot be truncated; leave it out")
             return cut
 
         z = redraw()

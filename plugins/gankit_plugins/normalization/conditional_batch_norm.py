@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import InputError, Plugin, RecipeInfo, Settings, Spec, hookimpl
+from gankit import InputError, Plugin, RecipeInfo, Spec, hookimpl
 from gankit_plugins.layers.conditioning import require_labels
 from gankit_plugins.layers.dimensions import batch_norm_for
+from gankit_plugins.normalization.batch_norm import BatchNorm
 
 
 def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
@@ -109,13 +109,8 @@ class ConditionalBatchNorm(Plugin):
     kind = "normalization"
     batch_coupled = True
 
-    class Config(Settings):
-        eps: float = Field(1e-5, gt=0, description="addend to the variance, before the square root")
-        momentum: float = Field(
-            0.1, gt=0, le=1, description="weight of the newest batch in the running averages of mean and variance"
-        )
-
-    config: Config
+    Config = BatchNorm.Config
+    config: BatchNorm.Config
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:

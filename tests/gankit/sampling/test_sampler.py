@@ -73,7 +73,7 @@ def test_a_prior_without_truncate_latent_refuses_truncation(file, monkeypatch):
     sampler = Sampler.load(file())
     monkeypatch.setattr(sampler, "_truncate_latent", None)
     assert torch.equal(sampler.latent(3, None, 0, truncation=math.inf), sampler.latent(3, None, 0))
-    with pytest.raises(InputError, match="truncation: the prior 'toy_normal' does not allow it, because"):
+    with pytest.raises(InputError, match="truncation: z of the prior 'toy_normal' cannot be truncated"):
         sampler.latent(3, None, 0, truncation=0.5)
 
 

@@ -242,5 +242,5 @@ def test_one_generator_allows_all_tricks():
 
 def test_truncation_of_samples_is_refused():
     sampler = Sampler.of_run(tiny_run({Mgan: SMALL}))
-    with pytest.raises(InputError, match="the prior 'mgan' does not allow it"):
+    with pytest.raises(InputError, match="z of the prior 'mgan' cannot be truncated"):
         sampler.sample(4, truncation=0.5)
