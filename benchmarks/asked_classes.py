@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--count: {given.count} given; there are {len(names)} classes")
     print(json.dumps(dict(classifier.facts)), flush=True)
     if given.test:
-        images, labels = Session(recipes[0], [*overrides, given.test]).run.dataset.read()
+        images, labels, _ = Session(recipes[0], [*overrides, given.test]).run.dataset.read()
         assert labels is not None, "the classifier has the classes of the data"
         accuracy = (predictions(classifier, images) == labels).double().mean().item()
         print(json.dumps({"real test images": len(images), "as asked": round(accuracy, 4)}), flush=True)

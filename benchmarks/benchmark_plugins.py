@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from gankit import Dataset, DiscriminatorOutput, Player, Plugin, Settings, Step, hookimpl
+from gankit import ClassCondition, Dataset, DiscriminatorOutput, Player, Plugin, Settings, Step, hookimpl
 from gankit.training.run import TrainingRun
 
 
@@ -29,7 +29,12 @@ class RandomImages(Plugin):
     @hookimpl
     def load_data(self) -> Dataset:
         c = self.config
-        return Dataset((c.channels, c.resolution, c.resolution), tuple(str(k) for k in range(c.classes)), self._read)
+        names = tuple(str(k) for k in range(c.classes))
+        return Dataset(
+            (c.channels, c.resolution, c.resolution),
+            ClassCondition.of(names),
+            self._read,
+        )
 
     def _read(self) -> tuple[Tensor, Tensor | None]:
         c = self.config
@@ -49,8 +54,8 @@ class Idle(Plugin):
         return lambda t: 1.0
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return images, labels
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return images, condition
 
     @hookimpl
     def after_iteration(self) -> None: ...

@@ -151,7 +151,7 @@ LOOPS = {"dcgan_mnist": dcgan, "wgan_gp_mnist": wgan_gp, "igan_vn_mnist": igan_v
 
 def inputs_of(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Autocast]:
     """Return the arguments of a loop for a run: copies of its networks, its data, its autocast context."""
-    images, labels = run.dataset.load()
+    images, labels, _ = run.dataset.read()
     classes = run.spec.classes if run.spec.class_balanced else 0
     labels = labels.to(run.device) if labels is not None and classes else None
     data = Images(images.to(run.device), labels, run.recipe.train.batch_size, classes)

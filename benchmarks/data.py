@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from gankit import Dataset, Recipe, read_prepared
+from gankit import Dataset, Recipe, Rows, read_prepared
 from gankit.data.batches import BatchAndState, Batches, PrefetchedBatches, make_batch_source
 from gankit.data.prepared import write_prepared
 from gankit.training.assembly import assemble
@@ -133,11 +133,11 @@ def random_images(file: Path, name: str, size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     chunk = torch.randint(0, 256, (min(count, 1024), *shape), generator=generator, dtype=torch.uint8)
 
-    def chunks() -> Iterator[tuple[torch.Tensor, None]]:
+    def chunks() -> Iterator[Rows]:
         for begin in range(0, count, len(chunk)):
-            yield chunk[: count - begin], None
+            yield Rows(chunk[: count - begin])
 
-    metadata = {"format": "gankit-images-1", "class_names": [], "source": "random", "note": ""}
+    metadata = {"format": "gankit-images-2", "condition": None, "source": "random", "note": ""}
     write_prepared(file, chunks(), count, shape, metadata)
     drop_from_cache(file)
 
@@ -176,7 +176,7 @@ def in_memory(name: str) -> Dataset:
     work = WORK[name]
     shape = IN_MEMORY, work["channels"], work["resolution"], work["resolution"]
     images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return Dataset((work["channels"], work["resolution"], work["resolution"]), (), lambda: (images, None))
+    return Dataset((work["channels"], work["resolution"], work["resolution"]), None, lambda: (images, None))
 
 
 def training_loop(run: TrainingRun, iterations: int) -> Loop:
@@ -321,8 +321,8 @@ def from_disk(run: TrainingRun, file: Path, ahead: bool) -> Loop:
         # Mapped pages stay in the cache, so the mapping is closed first.
         run.batches = None
         drop_from_cache(file)
-        images, labels = read_prepared(file).load()
-        run.batches = batches = make_batch_source(images, labels, run.device, BATCH, 0, next(seeds), ahead)
+        rows = read_prepared(file).read()
+        run.batches = batches = make_batch_source(rows, run.device, BATCH, 0, next(seeds), ahead)
         if isinstance(batches, Batches):
             # No advice to the system: pages are read on access only.
             batches.mapped = False

@@ -50,9 +50,9 @@ def images_of(task: Task, data: Path, split: str) -> tuple[Tensor, Tensor]:
     """Return the images (N, C, H, W) uint8 and labels (N,) of a split."""
     if task.name == "colour":
         settings = Images.Config(path=data / "cifar10" / f"{split}.zip", resolution=32)
-        images, labels = Images(settings).load_data().load()
+        images, labels = Images(settings).load_data().read()[:2]
     else:
-        images, labels = Mnist(Mnist.Config(folder=data / "mnist", split=split)).load_data().load()
+        images, labels = Mnist(Mnist.Config(folder=data / "mnist", split=split)).load_data().read()[:2]
     assert labels is not None
     return images, labels
 

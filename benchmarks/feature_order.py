@@ -90,7 +90,7 @@ def rows_of(
     name: str, dataset: Dataset, samples: dict[int, Tensor], extractor: Extractor, label: str, count: int
 ) -> list[list[str]]:
     """Return a row of distances for each degradation, and one for the generator."""
-    images, labels = dataset.load()
+    images, labels, _ = dataset.read()
     assert labels is not None
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     real, other = order[:count], order[count : 2 * count]

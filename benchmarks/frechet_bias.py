@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser_of(__doc__).parse_args(arguments)
     dataset = Mnist(Mnist.Config()).load_data()
     extractor = DatasetClassifier(DatasetClassifier.Config()).build_extractor(dataset, torch.device("cpu"))
-    images, _ = dataset.load()
+    images = dataset.read().images
     features = extractor(images).values
     print(f"{extractor.facts}")
     print("\n".join(table(("images in each set", "distance, mean of 5 pairs", "range"), [])))

@@ -31,12 +31,13 @@ def samples_of_each(sampler: Sampler, columns: int, seed: int) -> Tensor:
     if latent["use"] != "mgan":
         raise InputError(f"the prior is {latent['use']}, and only mgan has several generators")
     K = latent["generators"]
-    labels = sampler.labels(columns)
-    z = sampler.latent(columns, labels, seed)
+    condition = sampler.conditions(columns, seed=seed)
+    z = sampler.latent(columns, condition, seed)
     noise = split_latent(z, K)[0] if K > 1 else z
     choice = torch.eye(K).repeat_interleave(columns, 0)
     z = mixture_latent(noise.repeat(K, 1), choice) if K > 1 else z
-    images = torch.cat(list(sampler.outputs(z, None if labels is None else labels.repeat(K))))
+    repeated = None if condition is None else torch.cat([condition] * K)
+    images = torch.cat(list(sampler.outputs(z, repeated)))
     return images.unflatten(0, (K, columns))
 
 

@@ -27,6 +27,7 @@ from workloads import PLUGINS, started
 
 from gankit import Recipe
 from gankit.data.batches import Batches, ShuffledIndices
+from gankit.plugin.dataset import Rows
 from gankit.plugin.registry import Registry
 from gankit.report.page import page
 from gankit.report.run_record import read_run
@@ -206,7 +207,7 @@ def reshuffling(images: int) -> Loop:
 def drawing(classes: int) -> Loop:
     """Return a function that draws a class-balanced batch."""
     images, labels = torch.zeros(10 * classes, 1, 8, 8, dtype=torch.uint8), torch.arange(10 * classes) % classes
-    return Batches(images, labels, classes, classes, seed=0).next
+    return Batches(Rows(images, labels), classes, classes, seed=0).next
 
 
 def size_of_order(images: int) -> dict[str, int]:

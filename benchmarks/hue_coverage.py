@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for seed in arguments.seeds:
         session = Session(arguments.recipe, [*arguments.overrides, f"seed={seed}"], drop=arguments.drop)
-        images, labels = session.run.dataset.read()
+        images, labels, _ = session.run.dataset.read()
         assert labels is not None, "the data have classes"
         real = {label: hue_shares(images[labels == label]) for label in range(len(session.run.dataset.class_names))}
         iterations, seconds = session.run.recipe.train.iterations, 0.0

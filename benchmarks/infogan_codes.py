@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    images, labels = Session(arguments.recipe, [*arguments.overrides, "data.split=test"]).run.dataset.read()
+    images, labels, _ = Session(arguments.recipe, [*arguments.overrides, "data.split=test"]).run.dataset.read()
     assert labels is not None, "MNIST has labels"
     for seed in arguments.seeds:
         session = Session(arguments.recipe, [*arguments.overrides, f"seed={seed}"])

@@ -18,6 +18,8 @@ from by_hand import LOOPS, Images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gankit.plugin.condition import ClassCondition
+
 WIDTH = 32
 ITERATIONS = 4
 CHUNK = 1000
@@ -91,7 +93,7 @@ def networks(name: str, resolution: int) -> tuple[nn.Module, nn.Module]:
     def normalize(player: str, layer: nn.Module, features: int) -> nn.Module:
         return nn.Sequential(layer, nn.BatchNorm2d(features)) if player == "generator" else layer
 
-    spec = Spec((1, resolution, resolution), 10, tuple("0123456789"), latent_size=100, normalize=normalize)
+    spec = Spec((1, resolution, resolution), ClassCondition(tuple("0123456789")), latent_size=100, normalize=normalize)
     G = IganVn(IganVn.Config(channels=32, normalize_output=False)).build_generator(spec)
     return G, IganPerClass(IganPerClass.Config(width=16)).build_discriminator(spec)
 

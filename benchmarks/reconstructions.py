@@ -46,7 +46,7 @@ def reconstructions(run: TrainingRun, count: int) -> tuple[Image.Image, dict[str
     """Return a picture with `count` columns and the rows `ROWS`, and the mean errors of real and generated images."""
     if run.spec.pack > 1:
         raise InputError("D takes several images as one input (packing); remove packing from the recipe")
-    real, labels = run.draw_reference(count)
+    real, labels, _ = run.draw_reference(count)
     with fork_rng(run.device), eval_mode(run.generator), eval_mode(run.discriminator):
         fake = run.generator(run.draw_latent(count, labels), labels).float()
         outputs = [DiscriminatorOutput(*run.discriminator(images, labels)) for images in (real, fake)]

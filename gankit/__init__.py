@@ -21,7 +21,10 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.evaluation.feature_cache import cache_folder as cache_folder, disk_cache as disk_cache
     from gankit.plugin.base import Plugin as Plugin, Settings as Settings, hookimpl as hookimpl
     from gankit.plugin.comparison import Comparison as Comparison
-    from gankit.plugin.dataset import Dataset as Dataset
+    from gankit.plugin.condition import ClassCondition as ClassCondition, Condition as Condition
+    from gankit.plugin.condition import ImageCondition as ImageCondition, TokenCondition as TokenCondition
+    from gankit.plugin.condition import VectorCondition as VectorCondition
+    from gankit.plugin.dataset import Dataset as Dataset, Rows as Rows
     from gankit.plugin.extra_network import ExtraNetwork as ExtraNetwork
     from gankit.plugin.extractor import Extractor as Extractor, Features as Features
     from gankit.plugin.extractor import network_extractor as network_extractor, to_rgb as to_rgb
@@ -44,7 +47,8 @@ _MODULES = {
     "evaluation.feature_cache": ("cache_folder", "disk_cache"),
     "plugin.base": ("Plugin", "Settings", "hookimpl"),
     "plugin.comparison": ("Comparison",),
-    "plugin.dataset": ("Dataset",),
+    "plugin.condition": ("ClassCondition", "Condition", "ImageCondition", "TokenCondition", "VectorCondition"),
+    "plugin.dataset": ("Dataset", "Rows"),
     "plugin.extra_network": ("ExtraNetwork",),
     "plugin.extractor": ("Extractor", "Features", "network_extractor", "to_rgb"),
     "plugin.protocols": ("RecipeInfo", "Run"),

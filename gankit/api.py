@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gankit.errors import InputError
 from gankit.evaluation.evaluator import Evaluator
+from gankit.plugin.condition import Requested
 from gankit.plugin.slots import Player
 from gankit.recipe.bundled import find_recipe
 from gankit.recipe.recipe import Recipe
@@ -28,6 +29,9 @@ from gankit.training.assembly import assemble
 from gankit.training.loop import check_finite
 from gankit.training.reporter import Outcome, Reporter
 from gankit.training.update import train_iteration
+
+Wanted = str | int | Requested | None
+"""Class to draw by name or index, or a condition by name. None for conditions like those of the data."""
 
 
 @dataclass(frozen=True)
@@ -209,32 +213,32 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session of {self.recipe.name} at iteration {self.iteration}>"
 
-    def images(self, count: int, wanted: str | int | None = None, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Return generated images and their class labels.
+    def images(self, count: int, wanted: Wanted = None, seed: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Return generated images and their condition.
 
-        The images are a uint8 tensor (count, C, H, W) on the CPU. The labels are a tensor (count,), or None if the
-        generator is unconditional.
+        The images are a uint8 tensor (count, C, H, W) on the CPU. The condition is a tensor, such as labels (count,),
+        or None if the generator is unconditional.
 
         Args:
             count: number of images.
-            wanted: name or index of the image class to draw, or None to cycle through all classes.
+            wanted: name or index of the image class to draw, or a dict such as `{"age": 30}` or `{"text": "a circle"}`.
+                None to cycle through all classes, or through conditions of real images.
             seed: random seed of z.
 
         Raises:
-            InputError: there is no such image class, or `count` is below 1.
+            InputError: the generator has no such condition, or `count` is below 1.
         """
-        sampler = Sampler.of_run(self.run)
-        return sampler.sample(count, seed, _class_index(sampler, count, wanted))
+        return Sampler.of_run(self.run).sample(count, seed, _requested(count, wanted))
 
-    def grid(self, count: int = 64, wanted: str | int | None = None, seed: int = 0) -> Image.Image:
+    def grid(self, count: int = 64, wanted: Wanted = None, seed: int = 0) -> Image.Image:
         """Return an image grid with about `count` samples, in the same layout as `gankit sample`.
 
-        If the generator is conditional and `wanted` is None, each row shows one image class. The arguments and errors
-        are the same as for `images`.
+        If the generator has classes and `wanted` is None, each row shows one image class. The arguments and errors are
+        the same as for `images`.
         """
         sampler = Sampler.of_run(self.run)
-        count, columns, labels, names = grid_layout(sampler, count, _class_index(sampler, count, wanted))
-        return draw_grid(sampler, sampler.latent(count, labels, seed), labels, columns, names)
+        layout = grid_layout(sampler, count, _requested(count, wanted), seed)
+        return draw_grid(sampler, sampler.latent(layout.total, layout.condition, seed), layout)
 
     def metrics(self) -> dict[str, float]:
         """Compute the recipe's metrics for the current generator and return them by name. Training is not affected."""
@@ -249,10 +253,12 @@ class Session:
         save_generator(self.run, Path(path))
 
 
-def _class_index(sampler: Sampler, count: int, wanted: str | int | None) -> int | None:
+def _requested(count: int, wanted: Wanted) -> Requested:
     if count < 1:
         raise InputError(f"count: {count} given; give the number of images, 1 or more")
-    return None if wanted is None else sampler.class_index(str(wanted))
+    if isinstance(wanted, Mapping):
+        return wanted
+    return {} if wanted is None else {"class": str(wanted)}
 
 
 class _Collector(Reporter):

@@ -130,7 +130,7 @@ def test_a_picture_of_reconstructions_is_drawn(tmp_path, capsys):
     errors = re.fullmatch(r"real: (\S+), generated: (\S+)\n", capsys.readouterr().out)
     assert all(float(error) > 0 for error in errors.groups())
     restored = reconstructions.restored(str(run))
-    real, _ = restored.draw_reference(3)
+    real = restored.draw_reference(3).images
     expected = restored.discriminator.eval()(real, None).extra["reconstruction"].detach()
     shown, values = reconstructions.reconstructions(restored, 3)
     rows = grid(to_bytes(torch.cat([real, expected])), 3)

@@ -50,10 +50,10 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
         count = prepare(dataset, out, " ".join((data, *overrides)), written)
         bar.update(task, total=count)
     shape = "x".join(map(str, dataset.shape))
-    classes = plural(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"
+    condition = dataset.condition.describe(names=False) if dataset.condition is not None else "no classes"
     size = f"{out.stat().st_size / 1e6:.1f} MB"
     contents = f"; from {dataset.contents}" if dataset.contents else ""
-    click.echo(f"{plural(count, 'image')} of {shape}, {classes}, {size}: {out}{contents}")
+    click.echo(f"{plural(count, 'image')} of {shape}, {condition}, {size}: {out}{contents}")
 
 
 def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:

@@ -11,22 +11,16 @@ if TYPE_CHECKING:
 
     from gankit.training.run import TrainingRun
 
-NAMES_SHOWN = 10
-
 
 def describe_images(run: TrainingRun) -> str:
-    """Return the image shape, the classes and the contents of a run's data as text.
+    """Return the image shape, the condition and the contents of a run's data as text.
 
     Example: `1x28x28, 3 classes: 0, 1, 2; 300 images of 301 files (others: 1 .txt)`.
     """
     data = run.dataset
     shape = "x".join(map(str, data.shape))
-    names = data.class_names
     contents = f"; {data.contents}" if data.contents else ""
-    if not names:
-        return f"{shape}, no classes{contents}"
-    more = ", ..." if len(names) > NAMES_SHOWN else ""
-    return f"{shape}, {plural(len(names), 'class', 'classes')}: {', '.join(names[:NAMES_SHOWN])}{more}{contents}"
+    return f"{shape}, {'no classes' if data.condition is None else data.condition.describe()}{contents}"
 
 
 def describe_parameters(network: nn.Module) -> str:

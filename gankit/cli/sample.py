@@ -1,13 +1,20 @@
 """`gankit sample`: draw images from a generator file, also as interpolations or with several truncation thresholds."""
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from gankit.cli.arguments import check_output_file, device_option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gankit.sampling.sampler import Sampler
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of image formats that cannot be written. A path in `--out` with one of them is an error."""
@@ -47,6 +54,17 @@ class Thresholds(click.ParamType):
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
 @click.option("--class", "label", metavar="C", help="Draw only this class, given by name or number.")
 @click.option(
+    "--set", "numbers", metavar="NAME=VALUE", multiple=True, help="Set a number of the condition, such as age=30."
+)
+@click.option("--text", metavar="TEXT", help="Draw images for this text.")
+@click.option(
+    "--input",
+    "sources",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Source images: a folder, a zip file or an image. Default of --count: their number.",
+)
+@click.option(
     "--truncation",
     "thresholds",
     metavar="T[,T]...",
@@ -66,6 +84,9 @@ def command(
     count: int,
     seed: int,
     label: str | None,
+    numbers: tuple[str, ...],
+    text: str | None,
+    sources: Path | None,
     thresholds: tuple[float, ...],
     interpolate: bool,
     device: str | None,
@@ -75,7 +96,7 @@ def command(
 
     If the path of --out ends in .png, write one grid, with a row for each class. Otherwise, create a folder with this
     path and write one PNG file for each image, or the files of a plugin for other data. The images cycle through the
-    classes.
+    classes, or have conditions from the data: attributes, texts. A grid shows each source image left of its sample.
 
     KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation or the
     generator.
@@ -84,6 +105,8 @@ def command(
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is no truncation
     gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
+    gankit sample RUN --set age=30 --set smile=1 --out p.png  condition of numbers that the data name
+    gankit sample RUN --input edges/ --out photos/            one image for each source image
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
@@ -109,7 +132,10 @@ def command(
         if not file.exists():
             raise InputError(f"{run}: no generator is saved yet; `gankit resume {run}` resumes the run")
     sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
-    index = None if label is None else sampler.class_index(label)
+    requested = requested_by(label, numbers, text)
+    given = None if sources is None else source_images(sampler, sources)
+    if given is not None and context.get_parameter_source("count") is ParameterSource.DEFAULT:
+        count = len(given)
     if sampler.draw_samples is not None and not as_grid:
         raise InputError(f"--out {out}: a plugin draws all samples as one image; choose a file that ends in .png")
     if sampler.draw_samples is not None and row_option is not None:
@@ -118,16 +144,41 @@ def command(
     if sweep:
         if context.get_parameter_source("count") is ParameterSource.DEFAULT:
             count = SWEEP_COLUMNS * len(thresholds)
-        z, labels, columns, row_names = truncation_rows(sampler, count, thresholds, seed, index)
-        save_png(draw_grid(sampler, z, labels, columns, row_names), out)
+        z, layout = truncation_rows(sampler, count, thresholds, seed, requested, given)
+        save_png(draw_grid(sampler, z, layout), out)
     elif as_grid:
-        count, columns, labels, row_names = grid_layout(sampler, count, index)
-        z = sampler.latent(count, labels, seed, truncation)
+        layout = grid_layout(sampler, count, requested, seed, given)
+        z = sampler.latent(layout.total, layout.condition, seed, truncation)
         if interpolate:
-            z, labels = interpolate_rows(sampler, z, labels, columns)
-        save_png(draw_grid(sampler, z, labels, columns, row_names), out)
+            z, condition = interpolate_rows(sampler, z, layout.condition, layout.columns)
+            layout = layout._replace(total=len(z), condition=condition)
+        save_png(draw_grid(sampler, z, layout), out)
     else:
-        labels = sampler.labels(count, index)
-        z = sampler.latent(count, labels, seed, truncation)
-        sampler.save(z, labels, out)
+        condition = sampler.conditions(count, requested, seed, given)
+        z = sampler.latent(count, condition, seed, truncation)
+        sampler.save(z, condition, out)
     click.echo(f"{plural(len(z), 'image')}: {out}")
+
+
+def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) -> dict[str, str]:
+    """Return the condition that the user asks for, by name. Raise InputError if it is not of the form NAME=VALUE."""
+    from gankit.errors import InputError
+
+    requested = {}
+    for number in numbers:
+        name, equals, value = number.partition("=")
+        if not equals or not name or not value:
+            raise InputError(f"--set {number}: give a name and a value, for example --set age=30")
+        requested[name] = value
+    return requested | {name: one for name, one in (("class", label), ("text", text)) if one is not None}
+
+
+def source_images(sampler: Sampler, path: Path) -> Tensor:
+    """Return the source images at a path, for a generator that takes them. Raise InputError if they cannot be used."""
+    from gankit.data.user_images import user_images
+    from gankit.errors import InputError
+    from gankit.plugin.condition import ImageCondition
+
+    if not isinstance(sampler.condition, ImageCondition):
+        raise InputError(f"--input {path}: the generator takes no source images; leave it out")
+    return user_images([path], sampler.condition.shape)

@@ -11,6 +11,7 @@ import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from gankit.data.mmap_advice import expect_random_access, is_mapped, read_ahead
 from gankit.errors import InputError
+from gankit.plugin.dataset import Rows
 from gankit.runtime.device import free_memory
 from gankit.runtime.memory_limit import memory_limit
 from gankit.runtime.ranks import ALONE, Ranks
@@ -29,8 +31,8 @@ Each list has one entry. If the batches are class-balanced (equal numbers of ima
 entry for each class.
 """
 
-BatchAndState = tuple[Tensor, Tensor | None, State]
-"""Images and labels of a batch, and the checkpoint state after this batch."""
+BatchAndState = tuple[Rows, State]
+"""A batch, and the checkpoint state after this batch."""
 
 
 def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
@@ -93,11 +95,11 @@ class Batches:
     """Batches of real images in shuffled order.
 
     Args:
-        images: (N, C, H, W) uint8, on the device of the run or on the CPU.
-        labels: (N,) int64 or None, on the device of the images.
+        rows: rows of the dataset, on the device of the run or on the CPU.
         batch_size: B, the number of images in a batch. With several ranks, it counts the images of all ranks together.
-        classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch has
-            B / classes images of each class. The classes of its images are 0, 1, 2, ..., 0, 1, 2, ... in this order.
+        classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch needs
+            labels as the condition of the rows. It has B / classes images of each class. The classes of its images are
+            0, 1, 2, ..., 0, 1, 2, ... in this order.
         seed: seed of the shuffled order.
         ranks: ranks among which each batch is divided equally. `next` returns this rank's part.
 
@@ -107,37 +109,36 @@ class Batches:
 
     def __init__(
         self,
-        images: Tensor,
-        labels: Tensor | None,
+        rows: Rows,
         batch_size: int,
         classes: int,
         seed: int,
         ranks: Ranks = ALONE,
     ) -> None:
-        if not len(images):
+        if not len(rows.images):
             raise InputError("data: there are no images to train on")
-        self.images, self.labels = images, labels
-        self.mapped = is_mapped(images)
+        self.rows = rows
+        self.mapped = is_mapped(rows.images)
         self.batch_size = batch_size
         self.ranks = ranks
         if classes:
-            assert labels is not None
-            labels_on_cpu = labels.cpu()
+            assert rows.condition is not None
+            labels_on_cpu = rows.condition.cpu()
             members = [(labels_on_cpu == k).nonzero().flatten() for k in range(classes)]
             empty = [str(k) for k, indices in enumerate(members) if not len(indices)]
             if empty:
                 raise InputError(f"data: no image of class {', '.join(empty)}, and every batch needs all classes")
             self.sequences = [ShuffledIndices(indices, seed + k) for k, indices in enumerate(members)]
         else:
-            self.sequences = [ShuffledIndices(torch.arange(len(images)), seed)]
+            self.sequences = [ShuffledIndices(torch.arange(len(rows.images)), seed)]
 
     @property
     def size(self) -> int:
         """Number of images in the dataset."""
-        return len(self.images)
+        return len(self.rows.images)
 
-    def next(self) -> tuple[Tensor, Tensor | None]:
-        """Return this rank's part of the next batch: images (n, C, H, W) uint8, and labels (n,) int64 or None.
+    def next(self) -> Rows:
+        """Return this rank's part of the next batch, n rows in the form of the dataset.
 
         n is `batch_size` divided by the number of ranks. The tensors are on the device of the dataset's images.
         """
@@ -153,9 +154,11 @@ class Batches:
             indices.append(self._next_indices())
             states.append(self.state_dict())
         lengths = [len(index) for index in indices]
-        images, labels = self._gather(torch.cat(indices))
-        label_parts = [None] * count if labels is None else labels.split(lengths)
-        return list(zip(images.split(lengths), label_parts, states, strict=True))
+        together = self._gather(torch.cat(indices))
+        batches = []
+        for end, length in zip(accumulate(lengths), lengths, strict=True):
+            batches.append(together.slice(end - length, end))
+        return list(zip(batches, states, strict=True))
 
     def _next_indices(self) -> Tensor:
         per_class = self.batch_size // len(self.sequences)
@@ -166,22 +169,23 @@ class Batches:
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 
-    def _gather(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _gather(self, index: Tensor) -> Rows:
+        images = self.rows.images
         if self.mapped:
-            read_ahead(self.images, index)
-        if self.images.is_cuda:
+            read_ahead(images, index)
+        if images.is_cuda:
             # Pin the index, because a copy from pageable memory would make the CPU wait for the GPU.
             index = index.pin_memory()
-        index = index.to(self.images.device, non_blocking=True)
-        return take_rows(self.images, index), None if self.labels is None else take_rows(self.labels, index)
+        index = index.to(images.device, non_blocking=True)
+        return self.rows.map(lambda tensor: take_rows(tensor, index))
 
-    def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """Return a fixed batch of `count` real images and labels, for example to compute metrics.
+    def reference(self, count: int, classes: int, seed: int) -> Rows:
+        """Return a fixed batch of `count` rows, for example to compute metrics.
 
         `classes` and `seed` have the same meaning as for `Batches`. This call does not affect the batches that `next`
         returns.
         """
-        return Batches(self.images, self.labels, count, classes, seed).next()
+        return Batches(self.rows, count, classes, seed).next()
 
     def state_dict(self) -> State:
         """Return the epoch number and the position within the epoch, for a checkpoint."""
@@ -221,17 +225,17 @@ class PrefetchedBatches:
     def size(self) -> int:
         return self.batches.size
 
-    def next(self) -> tuple[Tensor, Tensor | None]:
+    def next(self) -> Rows:
         # Start the thread at the first call of `next`, because `load_state_dict` may change the position before it.
         if self.thread is None:
             self._start()
         item = self.queue.get()
         if isinstance(item, BaseException):
             raise item
-        images, labels, self.state = item
-        return images, labels
+        rows, self.state = item
+        return rows
 
-    def reference(self, count: int, classes: int, seed: int) -> tuple[Tensor, Tensor | None]:
+    def reference(self, count: int, classes: int, seed: int) -> Rows:
         return self.batches.reference(count, classes, seed)
 
     def state_dict(self) -> State:
@@ -267,17 +271,13 @@ class PrefetchedBatches:
             try:
                 items = self.batches.next_several(self.depth)
                 if self.pin:
-                    items = [self._pin_memory(*item) for item in items]
+                    items = [(rows.map(Tensor.pin_memory), state) for rows, state in items]
             except BaseException as error:
                 # The exception goes into the queue, so that `next` raises it in the training thread.
                 items = [error]
             for item in items:
                 if not self.stopping.is_set():
                     self.queue.put(item)
-
-    @staticmethod
-    def _pin_memory(images: Tensor, labels: Tensor | None, state: State) -> BatchAndState:
-        return images.pin_memory(), None if labels is None else labels.pin_memory(), state
 
 
 BatchSource = Batches | PrefetchedBatches
@@ -287,8 +287,7 @@ PINNED = ("cuda", "xpu")
 
 
 def make_batch_source(
-    images: Tensor,
-    labels: Tensor | None,
+    rows: Rows,
     device: torch.device,
     batch_size: int,
     classes: int,
@@ -302,12 +301,17 @@ def make_batch_source(
     quarter of its free memory; on a CPU, if the images are memory-mapped. The other arguments are those of `Batches`.
     """
     if prefetch is None:
-        prefetch = is_mapped(images) if device.type == "cpu" else images.nbytes > memory_for_images(device)
+        prefetch = is_mapped(rows.images) if device.type == "cpu" else bytes_of(rows) > memory_for_images(device)
     if prefetch:
-        expect_random_access(images)
-        return PrefetchedBatches(Batches(images, labels, batch_size, classes, seed, ranks), pin=device.type in PINNED)
-    on_device = images.to(device), None if labels is None else labels.to(device)
-    return Batches(*on_device, batch_size, classes, seed, ranks)
+        expect_random_access(rows.images)
+        return PrefetchedBatches(Batches(rows, batch_size, classes, seed, ranks), pin=device.type in PINNED)
+    return Batches(rows.map(lambda tensor: tensor.to(device)), batch_size, classes, seed, ranks)
+
+
+def bytes_of(rows: Rows) -> int:
+    """Return the number of bytes of all tensors."""
+    tensors = [rows.images, *rows.fields.values(), *([] if rows.condition is None else [rows.condition])]
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def memory_for_images(device: torch.device) -> float:

@@ -1,8 +1,8 @@
 """Reading and writing of prepared images: decoded images in a safetensors file, which is memory-mapped for training.
 
-A file contains the tensor `images`, (N, C, H, W), and, if there are classes, the tensor `labels`, (N,) int64. Its
-metadata contains the class names, the number of images of each class and the source of the images. The metadata is
-JSON under the key `gankit`.
+A file contains the tensor `images`, (N, *shape), and for data with a condition the tensor `condition`, such as labels,
+(N,) int64. Further tensors (N, ...) are called `fields.NAME`. Its metadata contains the description of the condition,
+the number of images of each class and the source of the images. The metadata is JSON under the key `gankit`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,19 +23,33 @@ from torch import Tensor
 
 from gankit.errors import InputError
 from gankit.formatting import plural
-from gankit.plugin.dataset import Dataset
+from gankit.plugin.condition import ClassCondition, Condition, from_card
+from gankit.plugin.dataset import Dataset, Loaded, Rows
 from gankit.storage.atomic_io import TEMPORARY, disk_errors
 from gankit.version import __version__
 
-FORMAT = "gankit-images-1"
+FORMAT = "gankit-images-2"
 SUFFIX = ".safetensors"
 CHUNK = 256
 """Maximum number of images that are written at once, for datasets without `stream`, a function that yields chunks."""
 
-DTYPES = {torch.uint8: "U8", torch.uint16: "U16", torch.float32: "F32"}
-"""Data types of prepared images, and their names in a safetensors header."""
+DTYPES = {
+    torch.uint8: "U8",
+    torch.uint16: "U16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
+"""Data types of prepared tensors, and their names in a safetensors header."""
 
-Chunks = Iterable[tuple[Tensor, Tensor | None]]
+IMAGE_DTYPES = (torch.uint8, torch.uint16, torch.float32)
+
+FIELD = "fields."
+"""Beginning of the name of a tensor that is a field."""
+
+Chunks = Iterable[Rows]
 Card = dict[str, Any]
 """Metadata of a file of prepared images, as a JSON object."""
 
@@ -59,15 +73,15 @@ def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], 
         raise InputError(f"{out}: the name of a file of prepared images must end in {SUFFIX}")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file")
-    card = {"format": FORMAT, "gankit": __version__, "class_names": list(dataset.class_names)}
-    card |= {"source": source, "note": dataset.note}
+    card: Card = {"format": FORMAT, "gankit": __version__, "source": source, "note": dataset.note}
+    card["condition"] = None if dataset.condition is None else dataset.condition.to_card()
     if dataset.stream is not None:
         assert dataset.at_most is not None, "a stream goes with at_most"
         chunks: Chunks = dataset.read_chunks()
         at_most = dataset.at_most
     else:
-        images, labels = dataset.read()
-        chunks, at_most = _in_chunks(images, labels), len(images)
+        rows = dataset.read()
+        chunks, at_most = _in_chunks(rows), len(rows.images)
     return write_prepared(out, chunks, at_most, dataset.shape, card, progress)
 
 
@@ -79,57 +93,58 @@ def write_prepared(
     card: Card,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Write chunks of images to a file of prepared images. Return the number of images.
+    """Write chunks of rows to a file of prepared images. Return the number of images.
 
-    Only one chunk is in memory at a time.
+    Only the images of one chunk are in memory at a time. The condition and the fields of all chunks are in memory.
 
     Args:
         path: file to write.
-        chunks: pairs `(images, labels)`, of shapes (n, *shape) and (n,) int64. All images have one of the data types in
-            `DTYPES`. The labels are None if `card` has no classes.
+        chunks: rows. All their images have one of the data types in `IMAGE_DTYPES`.
         at_most: upper limit for the total number of images in all chunks.
         shape: shape of an image, (C, H, W).
-        card: metadata with the key `class_names`. This function adds the total number of images and the number in each
-            class.
+        card: metadata with the keys `condition` and `source`. This function adds the total number of images and the
+            number in each class.
         progress: function called after each written chunk with the number of images in this chunk.
     """
-    classes = len(card["class_names"])
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    # The number of images is known only after the last chunk, so the header and the labels are written last. Space for
-    # them is left at the start of the file, enough for the header and labels of `at_most` images. The header is padded
-    # with spaces, which the format allows.
-    longest = _header(at_most, shape, torch.float32, card, [at_most] * classes)
-    begin = 8 + -(-len(longest) // 8) * 8 + (8 * at_most if classes else 0)
-    # One tensor for all labels is allocated before the loop, because small allocations between the chunks would prevent
-    # the allocator from reusing the memory of earlier chunks.
-    labels = torch.empty(at_most if classes else 0, dtype=torch.int64)
-    counts = torch.zeros(classes, dtype=torch.int64)
-    count, dtype = 0, torch.uint8
+    # The number of images is known only after the last chunk, so the header and the other tensors are written last.
+    # Space for them is left at the start of the file, enough for those of `at_most` images. The header is padded with
+    # spaces, which the format allows.
+    begin, dtype, count = 0, torch.uint8, 0
+    condition = from_card(card["condition"])
+    classes = len(condition.names) if isinstance(condition, ClassCondition) else 0
+    # Each tensor is allocated once for all chunks, because small allocations between the chunks would prevent the
+    # allocator from reusing the memory of earlier chunks.
+    others: dict[str, Tensor] = {}
     try:
         with _temporary_file(temporary, path) as file:
-            file.seek(begin)
-            for images, chunk_labels in chunks:
-                dtype = images.dtype if count == 0 else dtype
-                if images.dtype != dtype or dtype not in DTYPES:
-                    names = ", ".join(str(one).removeprefix("torch.") for one in DTYPES)
-                    raise InputError(f"{card['source']}: values of type {images.dtype}; all must be one of {names}")
+            for rows in chunks:
+                images = rows.images
+                dtype = dtype if count else images.dtype
+                _check_types(images, dtype, _others(rows), card["source"])
+                if not count:
+                    others = {name: one.new_empty(at_most, *one.shape[1:]) for name, one in _others(rows).items()}
+                    longest = _header(at_most, shape, dtype, card, others, [at_most] * classes)
+                    begin = 8 + -(-len(longest) // 8) * 8 + sum(one.nbytes for one in others.values())
+                    file.seek(begin)
                 assert count + len(images) <= at_most, "there are more images than at_most"
                 with disk_errors(path):
                     file.write(images.contiguous().numpy().data)
-                if chunk_labels is not None:
-                    labels[count : count + len(images)] = chunk_labels
-                    counts += chunk_labels.bincount(minlength=classes)
+                for name, one in _others(rows).items():
+                    others[name][count : count + len(images)] = one
                 count += len(images)
                 progress(len(images))
             if not count:
                 raise InputError(f"{path}: there are no images to write")
-            header = _header(count, shape, dtype, card, counts.tolist())
-            labels = labels[:count]
-            length = begin - 8 - labels.nbytes
+            others = {name: one[:count] for name, one in others.items()}
+            counts = others["condition"].bincount(minlength=classes).tolist() if classes else []
+            header = _header(count, shape, dtype, card, others, counts)
+            length = begin - 8 - sum(one.nbytes for one in others.values())
             with disk_errors(path):
                 file.seek(0)
                 file.write(struct.pack("<Q", length) + header.ljust(length))
-                file.write(labels.numpy().data)
+                for one in others.values():
+                    file.write(one.numpy().data)
                 file.flush()
                 os.fsync(file.fileno())
         with disk_errors(path):
@@ -160,23 +175,28 @@ def read_prepared(path: Path) -> Dataset:
         raise InputError(f"{path} is not a file of `gankit prepare`")
     if card["format"] != FORMAT:
         raise InputError(f"{path} has format {card['format']!r}; this version of gankit reads {FORMAT!r}")
-    names: list[str] = card.get("class_names", [])
-    if not _consistent(shapes, names):
-        raise InputError(f"{path} is damaged: its header is inconsistent; prepare it again")
+    damaged = InputError(f"{path} is damaged: its header is inconsistent; prepare it again")
+    try:
+        condition = from_card(card["condition"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise damaged from None
+    if not _consistent(shapes, condition):
+        raise damaged
     _, (count, *shape) = shapes["images"]
+    fields = tuple(name.removeprefix(FIELD) for name in shapes if name.startswith(FIELD))
 
-    def load() -> tuple[Tensor, Tensor | None]:
+    def load() -> Loaded:
         try:
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:
             raise _unreadable(path, error) from error
-        labels = tensors.get("labels")
-        if labels is not None and (labels.min() < 0 or labels.max() >= len(names)):
-            raise InputError(f"{path} is damaged: it has labels without a class; prepare it again")
-        return tensors["images"], labels
+        rows = tensors.get("condition")
+        if condition is not None and rows is not None and (wrong := condition.mistake(rows)):
+            raise InputError(f"{path} is damaged: its condition {wrong[0]}; prepare it again")
+        return tensors["images"], rows, {name: tensors[FIELD + name] for name in fields}
 
     note, contents = str(card.get("note", "")), plural(count, "image")
-    return Dataset(tuple(shape), tuple(names), load, note=note, contents=contents)
+    return Dataset(tuple(shape), condition, load, note=note, contents=contents, fields=fields)
 
 
 @contextmanager
@@ -197,32 +217,67 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
             file.close()
 
 
-def _header(count: int, shape: tuple[int, ...], dtype: torch.dtype, card: Card, counts: list[int]) -> bytes:
-    """Return the safetensors header. The labels precede the images, so that they are aligned for any image size."""
+def _others(rows: Rows) -> dict[str, Tensor]:
+    """Return the condition and the fields by their names in a file, those with the largest values first.
+
+    Each tensor is then aligned, because the size of its values divides the sizes of all tensors before it.
+    """
+    others = {} if rows.condition is None else {"condition": rows.condition}
+    others |= {FIELD + name: field for name, field in rows.fields.items()}
+    return dict(sorted(others.items(), key=lambda item: -item[1].element_size()))
+
+
+def _check_types(images: Tensor, dtype: torch.dtype, others: Mapping[str, Tensor], source: str) -> None:
+    """Raise InputError if the images have not the type `dtype`, or a tensor has a type that a file cannot have."""
+    if images.dtype != dtype or dtype not in IMAGE_DTYPES:
+        raise InputError(f"{source}: values of type {images.dtype}; all must be one of {_types(IMAGE_DTYPES)}")
+    for name, one in others.items():
+        if one.dtype not in DTYPES:
+            raise InputError(f"{source}: {name} has the type {one.dtype}; it must be one of {_types(DTYPES)}")
+
+
+def _types(dtypes: Iterable[torch.dtype]) -> str:
+    return ", ".join(str(one).removeprefix("torch.") for one in dtypes)
+
+
+def _header(
+    count: int,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    card: Card,
+    others: Mapping[str, Tensor],
+    counts: list[int],
+) -> bytes:
+    """Return the safetensors header for images and other tensors, with the number of images of each class.
+
+    The other tensors precede the images.
+    """
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
-    begin = 8 * count if counts else 0
-    if counts:
-        tensors["labels"] = {"dtype": "I64", "shape": [count], "data_offsets": [0, begin]}
+    begin = 0
+    for name, one in others.items():
+        offsets = [begin, begin + one.nbytes]
+        tensors[name] = {"dtype": DTYPES[one.dtype], "shape": list(one.shape), "data_offsets": offsets}
+        begin += one.nbytes
     end = begin + count * math.prod(shape) * dtype.itemsize
     tensors["images"] = {"dtype": DTYPES[dtype], "shape": [count, *shape], "data_offsets": [begin, end]}
     return json.dumps(tensors).encode()
 
 
-def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], names: Any) -> bool:
-    """Return True if the tensors in a header have the names, dtypes and shapes of prepared images and labels."""
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return False
+def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], condition: Condition | None) -> bool:
+    """Return True if the tensors in a header have the names and shapes of prepared rows with this condition."""
     dtype, shape = shapes.get("images", ("", ()))
-    if dtype not in DTYPES.values() or len(shape) < 2 or not all(shape):
+    if dtype not in map(DTYPES.get, IMAGE_DTYPES) or len(shape) < 2 or not all(shape):
         return False
-    labels = {"labels": ("I64", shape[:1])} if names else {}
-    return shapes == {"images": (dtype, shape)} | labels
+    others = {name: found for name, found in shapes.items() if name != "images" and not name.startswith(FIELD)}
+    expected = {} if condition is None else {"condition": (*shape[:1], *condition.shape)}
+    return {name: found for name, (_, found) in others.items()} == expected and all(
+        found[:1] == shape[:1] for _, found in shapes.values()
+    )
 
 
-def _in_chunks(images: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    for begin in range(0, len(images), CHUNK):
-        rows = slice(begin, begin + CHUNK)
-        yield images[rows], None if labels is None else labels[rows]
+def _in_chunks(rows: Rows) -> Iterator[Rows]:
+    for begin in range(0, len(rows.images), CHUNK):
+        yield rows.slice(begin, begin + CHUNK)
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

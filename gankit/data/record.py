@@ -3,69 +3,87 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gankit.plugin.condition import Condition, evenly_spaced, from_card
+from gankit.plugin.dataset import Rows
+
 HASHED_BYTES = 64 * 2**20
 """Maximum size of a dataset, in bytes, whose images are all hashed. Of a larger one, only some images are hashed."""
 
-IDENTITY = ("shape", "dtype", "class names")
-"""Facts that must be equal to resume a run: its networks and labels do not fit other data."""
+IDENTITY = ("shape", "dtype")
+"""Facts that must be equal to resume a run, in addition to the condition: its networks do not fit other data."""
 
 DataRecord = dict[str, Any]
 
 
-def data_record(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> DataRecord:
-    """Return facts about data: number, shape and dtype of the images, class names, and hashes of images and labels.
+def data_record(rows: Rows, condition: Condition | None) -> DataRecord:
+    """Return facts about data: number, shape and dtype of the images, the condition, and hashes of all tensors.
 
-    All labels are hashed. Up to 64 MiB of images are hashed. If there are more, only evenly spaced images are hashed.
-    A change of another image is then not recognised.
+    The whole condition and all fields are hashed. Up to 64 MiB of images are hashed. If there are more, only evenly
+    spaced images are hashed. A change of another image is then not recognised.
 
     Args:
-        images: images or points, (N, ...).
-        labels: class indices (N,), or None.
-        class_names: names of the classes, in the order of the labels.
+        rows: rows of the dataset.
+        condition: description of their condition.
     """
+    images = rows.images
     count = len(images)
     size = images[:1].numel() * images.element_size()
     hashed = max(1, min(count, HASHED_BYTES // size))
-    rows = torch.linspace(0, count - 1, hashed, dtype=torch.float64).round().long()
+    chosen = evenly_spaced(count, hashed)
     digest = hashlib.sha256()
-    for some in rows.split(256):
+    for some in chosen.split(256):
         digest.update(images[some].contiguous().numpy().data)
     return {
         "count": count,
         "shape": list(images.shape[1:]),
         "dtype": str(images.dtype).removeprefix("torch."),
-        "class names": list(class_names),
+        "condition": None if condition is None else json.loads(json.dumps(condition.to_card())),
         "images": digest.hexdigest(),
-        "labels": None if labels is None else hashlib.sha256(labels.contiguous().numpy().data).hexdigest(),
+        "rows": None if rows.condition is None else _hash(rows.condition),
+        "fields": {name: _hash(field) for name, field in rows.fields.items()},
     }
+
+
+def _hash(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
 
 
 def other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return a message for each difference between two records that prevents a run from being resumed."""
     messages = []
-    for fact in IDENTITY[:2]:
+    for fact in IDENTITY:
         if before[fact] != now[fact]:
             messages.append(f"{fact} {_text(now[fact])} instead of {_text(before[fact])}")
-    old, new = before["class names"], now["class names"]
-    if old != new:
-        added, removed = ([name for name in one if name not in other] for one, other in ((new, old), (old, new)))
-        parts = [f"{what} {', '.join(names)}" for what, names in (("new", added), ("missing", removed)) if names]
-        messages.append(f"other class names ({'; '.join(parts) or 'in another order'})")
+    if before["condition"] != now["condition"]:
+        messages.append(_other_condition(before["condition"] or {}, now["condition"] or {}))
     return messages
 
 
+def _other_condition(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return a message for two different conditions, as JSON objects. An empty object is no condition."""
+    if {card.get("kind", "class") for card in (before, now)} == {"class"}:
+        old, new = before.get("names", []), now.get("names", [])
+        added, removed = ([name for name in one if name not in other] for one, other in ((new, old), (old, new)))
+        parts = [f"{what} {', '.join(names)}" for what, names in (("new", added), ("missing", removed)) if names]
+        return f"other class names ({'; '.join(parts) or 'in another order'})"
+    texts = [one.describe() if (one := from_card(dict(card) or None)) else "no condition" for card in (now, before)]
+    return f"another condition ({texts[0]}, instead of {texts[1]})"
+
+
 def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a message for each difference between the images or the labels of two records."""
+    """Return a message for each difference between the images, conditions or fields of two records."""
     if before["count"] != now["count"]:
         return [f"{now['count']} images instead of {before['count']}"]
-    changed = [fact for fact in ("images", "labels") if before[fact] != now[fact]]
-    return [f"other {fact}" for fact in changed]
+    rows = "labels" if (now["condition"] or {}).get("kind") == "class" else "conditions"
+    names = {"images": "images", "rows": rows, "fields": "fields"}
+    return [f"other {name}" for fact, name in names.items() if before[fact] != now[fact]]
 
 
 def _text(fact: Any) -> str:

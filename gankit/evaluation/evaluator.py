@@ -22,7 +22,8 @@ from gankit.evaluation.metrics import Metric, MetricResults, compute_all
 from gankit.evaluation.protocol import Fact, settings_of, source_of
 from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.component import Component
-from gankit.plugin.dataset import Dataset, to_eight_bits
+from gankit.plugin.condition import ClassCondition, Condition
+from gankit.plugin.dataset import Dataset, Rows, to_eight_bits
 from gankit.plugin.extractor import Extractor, Features, MetricProtocol
 from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
@@ -33,11 +34,11 @@ LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longe
 MIN_TRIAL = 32
 """Minimum number of images in a trial evaluation, whose duration is used to estimate that of a full evaluation."""
 
-DATA_LABELS, EVEN_LABELS = "as in the data", "even shares"
+DATA_LABELS, EVEN_LABELS, EXAMPLES = "as in the data", "even shares", "examples of the training data"
 """Values of the entry `labels` in the protocol of a metric, which lists the facts that affect the metric's value.
 
-`DATA_LABELS`: the generated samples have the labels of the real samples. `EVEN_LABELS`: each class is generated equally
-often.
+`DATA_LABELS`: the generated samples have the labels, or other conditions, of the real samples. `EVEN_LABELS`: each
+class is generated equally often. `EXAMPLES`: the generated samples have conditions from the generator's own data.
 """
 
 CACHE_VERSION = 1
@@ -68,8 +69,8 @@ class Evaluator:
         start = time.perf_counter()
         with self.budget.charged(), fork_rng(run.device):
             count = min(self.settings.count, run.batches.size)
-            images, labels = run.batches.reference(count, 0, self.settings.seed)
-            real = labelled(images.cpu(), None if labels is None else labels.cpu(), run.dataset.class_names)
+            rows = run.batches.reference(count, 0, self.settings.seed)
+            real = samples_of(rows.map(Tensor.cpu), run.dataset.condition)
             # Without an extractor, there are no features, and metrics compare the samples directly.
             self.reference = Reference(real)
             if "extractor" in run.recipe.components:
@@ -158,7 +159,8 @@ class Reference:
     def first(self, count: int) -> Reference:
         """Return a `Reference` with only the first `count` samples and their features."""
         s, f = self.samples, self.features
-        samples = Samples(s.images[:count], None if s.labels is None else s.labels[:count], s.class_names)
+        labels, condition = (None if one is None else one[:count] for one in (s.labels, s.condition))
+        samples = replace(s, images=s.images[:count], labels=labels, condition=condition)
         features = None if f is None else Features(f.values[:count], None if f.logits is None else f.logits[:count])
         return replace(self, samples=samples, features=features)
 
@@ -187,14 +189,14 @@ def with_features(
     `dataset` must come from `loaded_once`, so that its images are not read again. The features of the whole dataset are
     computed at first use, inside the context manager `one_time_work`.
     """
-    images, labels = dataset.read()
+    rows = dataset.read()
 
     @cache
     def dataset_features() -> Features:
-        with one_time_work(), sequential_access(images):
-            return cached_features(labelled(images, labels, dataset.class_names), extractor, component)
+        with one_time_work(), sequential_access(rows.images):
+            return cached_features(samples_of(rows, dataset.condition), extractor, component)
 
-    whole = len(images) == len(real.images)
+    whole = len(rows.images) == len(real.images)
     features = cached_features(real, extractor, component)
     return Reference(real, extractor, features, None if whole else dataset_features)
 
@@ -239,7 +241,10 @@ def generator_facts(sampler: Sampler, real: Samples, name: str) -> dict[str, Fac
 
     `name` is the name of the plugin that provides the generator for sampling, or `newest` for the trained generator.
     """
-    labels = EVEN_LABELS if has_even_labels(sampler, real) else DATA_LABELS
+    if sampler.condition is None or has_condition_of(sampler, real):
+        labels = DATA_LABELS
+    else:
+        labels = EVEN_LABELS if sampler.class_names else EXAMPLES
     return {"generator": name, "generated resize": "none", "labels": labels}
 
 
@@ -261,39 +266,48 @@ def metrics_row(
     }
 
 
-def has_even_labels(sampler: Sampler, real: Samples) -> bool:
-    """Return True if an evaluation generates all classes equally often, instead of as often as in the real images.
+def has_condition_of(sampler: Sampler, real: Samples) -> bool:
+    """Return True if an evaluation generates samples for the labels, or other conditions, of the real samples.
 
-    This is the case if training used balanced batches, or if the class names of the real images differ from the
-    generator's. For an unconditional generator, the result is False.
+    This is not the case if training used balanced batches, or if the real samples have another condition than the data
+    of the generator.
     """
-    return bool(sampler.class_names) and (sampler.spec.class_balanced or sampler.class_names != real.class_names)
+    if sampler.class_names:
+        return sampler.class_names == real.class_names and not sampler.spec.class_balanced
+    return real.condition is not None and real.described == sampler.condition
 
 
-def labels_for(sampler: Sampler, count: int, real: Samples) -> Tensor | None:
-    """Return the labels (count,) of the samples to generate, or None for an unconditional generator."""
-    if not sampler.class_names or has_even_labels(sampler, real):
-        return sampler.labels(count)
-    assert real.labels is not None, "data with class names have labels"
-    return real.labels[torch.arange(count) % len(real.labels)]
+def condition_for(sampler: Sampler, count: int, seed: int, real: Samples) -> Tensor | None:
+    """Return the condition (count, ...) of the samples to generate, or None for an unconditional generator."""
+    if sampler.condition is None or not has_condition_of(sampler, real):
+        return sampler.conditions(count, seed=seed)
+    condition = real.labels if sampler.class_names else real.condition
+    assert condition is not None, "data with a condition have rows of it"
+    return condition[torch.arange(count) % len(condition)]
 
 
-def labelled(images: Tensor, labels: Tensor | None, class_names: tuple[str, ...]) -> Samples:
-    """Return `Samples` with these images in 8 bits and labels. If `labels` is None, `class_names` is not used."""
-    return Samples(to_eight_bits(images), labels, class_names if labels is not None else ())
+def samples_of(rows: Rows, condition: Condition | None) -> Samples:
+    """Return `Samples` with the images of the rows in 8 bits, and their condition, if they have one."""
+    images = to_eight_bits(rows.images)
+    if rows.condition is None or condition is None:
+        return Samples(images)
+    if isinstance(condition, ClassCondition):
+        return Samples(images, rows.condition, condition.names)
+    return Samples(images, condition=rows.condition, described=condition)
 
 
-def select(images: Tensor, labels: Tensor | None, count: int, seed: int, class_names: tuple[str, ...] = ()) -> Samples:
-    """Return `count` randomly selected images and their labels. If there are fewer images, return all in random order.
+def select(rows: Rows, count: int, seed: int, condition: Condition | None = None) -> Samples:
+    """Return `count` randomly selected rows as samples. If there are fewer rows, return all in random order.
 
     An evaluation during a run with the same seed selects the same images.
     """
-    return labelled(*Batches(images, labels, min(count, len(images)), 0, seed).next(), class_names)
+    return samples_of(Batches(rows, min(count, len(rows.images)), 0, seed).next(), condition)
 
 
 def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
     """Return `count` generated samples: floating point if the real samples are floating point, otherwise uint8."""
-    labels = labels_for(sampler, count, real)
-    z = sampler.latent(count, labels, derived_seed(seed, "evaluation"))
+    condition = condition_for(sampler, count, seed, real)
+    z = sampler.latent(count, condition, derived_seed(seed, "evaluation"))
     outputs = sampler.outputs if real.images.is_floating_point() else sampler.images
-    return labelled(torch.cat(list(outputs(z, labels))), labels, sampler.class_names)
+    images = torch.cat(list(outputs(z, condition)))
+    return samples_of(Rows(images, condition), sampler.condition)

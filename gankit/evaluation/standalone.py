@@ -5,9 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from gankit.data.prepared import read_prepared
+from gankit.data.user_images import read_images
 from gankit.errors import InputError, recipe_errors
 from gankit.evaluation.evaluator import (
     DATA_LABELS,
@@ -24,7 +23,7 @@ from gankit.evaluation.protocol import Fact
 from gankit.plugin.build import build_plugins
 from gankit.plugin.comparison import Samples
 from gankit.plugin.component import Component
-from gankit.plugin.dataset import Dataset, in_eight_bits, loaded_once
+from gankit.plugin.dataset import Dataset, Rows, in_eight_bits, loaded_once
 from gankit.plugin.extractor import Extractor
 from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
@@ -82,7 +81,7 @@ def evaluate(
 
     with recipe_errors(str(target), "data"):
         dataset = loaded_once(in_eight_bits(hooks.one("load_data", Spec())))
-    real = select(*dataset.read(), settings.count, settings.seed, dataset.class_names)
+    real = select(dataset.read(), settings.count, settings.seed, dataset.condition)
     if sampler is None and real.images.is_floating_point():
         name = components["data"].plugin_class.name
         raise InputError(f"{target}: holds images, and {name} has points; name images with --against")
@@ -276,8 +275,8 @@ def fake_samples(
         fake = generate(sampler, settings.count, settings.seed, real)
         facts = generator_facts(sampler, real, sampler.card.get("generator", "newest"))
     else:
-        images, note = read_images(target, dataset)
-        fake = select(images, None, settings.count, settings.seed)
+        images, note = read_images(target, dataset.shape)
+        fake = select(Rows(images), settings.count, settings.seed)
         facts = {"generator": "images", "generated resize": note or "none", "labels": DATA_LABELS}
     if fake.images.shape[1:] != real.images.shape[1:]:
         raise InputError(
@@ -285,28 +284,6 @@ def fake_samples(
             "the same size, or name other images with --against"
         )
     return fake, facts
-
-
-def read_images(target: Path, dataset: Dataset) -> tuple[Tensor, str]:
-    """Return images and a note about them. The images come from a folder, a zip file or a file of prepared images.
-
-    The note describes how the images were processed. Prepared images are not resized. Other images get the resolution
-    and channels of `dataset`.
-    """
-    table = {"use": "images", "path": str(target.absolute()), "classes": False}
-    if target.suffix != ".safetensors":
-        if len(dataset.shape) != 3:
-            raise InputError(
-                f"{target}: has images, and a sample of the data has shape {'x'.join(map(str, dataset.shape))}; name a "
-                "prepared file of such samples"
-            )
-        channels, *size = dataset.shape
-        table |= {"resolution": size, "channels": channels}
-    parser = RecipeParser({"data": table}, str(target), Registry.installed())
-    _, hooks = build_plugins(parser.components_at(["data"]), str(target))
-    with recipe_errors(str(target), "data"):
-        images: Dataset = hooks.one("load_data", Spec())
-        return images.read()[0], images.note
 
 
 def shape(samples: Samples) -> str:

@@ -24,6 +24,14 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(32767.5 if images.dtype == torch.uint16 else 127.5).sub_(1.0)
 
 
+def as_input(tensor: Tensor) -> Tensor:
+    """Return a tensor in the form that networks take: images with whole numbers become [-1, 1], others are unchanged.
+
+    Labels and tokens are int64, and are unchanged too.
+    """
+    return to_float(tensor) if tensor.dtype in (torch.uint8, torch.uint16) else tensor
+
+
 def to_bytes(images: Tensor) -> Tensor:
     """Convert images from floating point in [-1, 1] to uint8 in [0, 255]. Values are rounded and clipped."""
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -16,8 +16,8 @@ Example of a complete plugin of kind `trick`. Its Python file is in the folder o
         config: Config
 
         @hookimpl
-        def discriminator_inputs(self, images, labels, source):
-            return (images * self.config.gain if source == "fake" else images), labels
+        def discriminator_inputs(self, images, condition, source):
+            return (images * self.config.gain if source == "fake" else images), condition
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import InputError
+from gankit.plugin.condition import Condition
 from gankit.plugin.extractor import Extractor, Features, MetricProtocol
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """N real or generated images, with class labels. The generator received the labels of generated images as input."""
+    """N real or generated images, with labels or another condition, for which the generated ones were generated."""
 
     images: Tensor
     """Images, (N, C, H, W) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
@@ -33,10 +34,16 @@ class Samples:
     If there are labels but no class names, the labels are indices of the extractor's classes.
     """
 
+    condition: Tensor | None = None
+    """Condition of the images, (N, ...), if it is not their class: vectors, tokens or source images."""
+
+    described: Condition | None = None
+    """Description of `condition`."""
+
     def digest(self) -> str:
-        """Return the SHA-256 hash of the images and labels, in hexadecimal."""
+        """Return the SHA-256 hash of the images and their labels or condition, in hexadecimal."""
         digest = hashlib.sha256(str((self.images.shape, self.images.dtype)).encode())
-        for tensor in (self.images, self.labels):
+        for tensor in (self.images, self.labels, self.condition):
             if tensor is not None:
                 digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()

@@ -1,21 +1,48 @@
-"""Description of a dataset: shape of a sample, class names, and the function that loads the samples."""
+"""Description of a dataset: shape of a sample, condition, and the function that loads the samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gankit.errors import InputError
-from gankit.formatting import plural
+from gankit.plugin.condition import ClassCondition, Condition, values_mistake
+
+Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str, Tensor]]
+"""Return value of a function that loads samples: `(images, condition)` or `(images, condition, fields)`."""
+
+
+class Rows(NamedTuple):
+    """Rows of a dataset: samples, what they are samples of, and further tensors. All have the same first dimension."""
+
+    images: Tensor
+    """Images or other samples, (N, *shape)."""
+
+    condition: Tensor | None = None
+    """Class indices (N,), vectors (N, K), tokens (N, T) or source images (N, C, H, W). None without a condition."""
+
+    fields: Mapping[str, Tensor] = MappingProxyType({})
+    """Further tensors (N, ...) by name, such as weights or masks."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        """Return rows with the result of `function` in place of each tensor."""
+        condition = None if self.condition is None else function(self.condition)
+        return Rows(function(self.images), condition, {name: function(one) for name, one in self.fields.items()})
+
+    def slice(self, begin: int, end: int) -> Rows:
+        """Return the rows with indices from `begin` to below `end`."""
+        return self.map(lambda tensor: tensor[begin:end])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Description of a dataset of images, or of other samples, and their labels. The hook `load_data` returns it.
+    """Description of a dataset of images, or of other samples, and their condition. The hook `load_data` returns it.
 
     The description does not contain the images. The function `load` reads them, after the networks are built.
     Therefore, gankit can check a recipe and build its networks without the images.
@@ -24,22 +51,23 @@ class Dataset:
     shape: tuple[int, ...]
     """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
 
-    class_names: tuple[str, ...]
-    """One name for each class, in the order of the labels. Empty if the images have no labels."""
-
-    load: Callable[[], tuple[Tensor, Tensor | None]]
-    """Function that returns the images and their labels.
-
-    Images: (N, *shape) on the CPU, possibly memory-mapped. Their values are uint8 in [0, 255] or uint16 in [0, 65535],
-    which become [-1, 1], or floating point in [-1, 1], which are used unchanged. Labels: class indices (N,) int64, or
-    None. The function raises `InputError` if a file cannot be used.
+    condition: Condition | None
+    """Description of what the samples are samples of, such as `ClassCondition(("cat", "dog"))`. None for only samples.
     """
 
-    stream: Callable[[], Iterator[tuple[Tensor, Tensor | None]]] | None = None
-    """Optional function that yields the same images and labels as `load`, in the same order, but in chunks.
+    load: Callable[[], Loaded]
+    """Function that returns `(images, condition)`, or `(images, condition, fields)` if `fields` has names.
 
-    A chunk is a pair: n images, and their labels (n,) or None. `gankit prepare`, which writes the dataset to one file,
-    then needs memory for only one chunk at a time.
+    Images: (N, *shape) on the CPU, possibly memory-mapped. Their values are uint8 in [0, 255] or uint16 in [0, 65535],
+    which become [-1, 1], or floating point in [-1, 1], which are used unchanged. Condition: rows as the attribute
+    `condition` describes them, or None. Fields: a dict from each name in `fields` to a tensor (N, ...) of any type,
+    which is handed over unchanged. The function raises `InputError` if a file cannot be used.
+    """
+
+    stream: Callable[[], Iterator[Loaded]] | None = None
+    """Optional function that yields the same rows as `load`, in the same order, but in chunks.
+
+    `gankit prepare`, which writes the dataset to one file, then needs memory for only one chunk of images at a time.
     """
 
     at_most: int | None = None
@@ -51,6 +79,9 @@ class Dataset:
     contents: str = ""
     """Text about the number of images and the files that are not used. Commands show it beside the image size."""
 
+    fields: tuple[str, ...] = ()
+    """Names of further tensors of the samples. A training step has those of its real images in `step.fields`."""
+
     def __post_init__(self) -> None:
         sides = self.shape if isinstance(self.shape, tuple) else ()
         if not sides or not all(type(side) is int and side >= 1 for side in sides):
@@ -58,60 +89,78 @@ class Dataset:
                 f"the data plugin returns Dataset({self.shape!r}, ...); the first argument is the shape of a sample, "
                 "a tuple such as (3, 32, 32)"
             )
+        if self.condition is not None and not isinstance(self.condition, Condition):
+            raise InputError(
+                f"the data plugin returns Dataset(..., {self.condition!r}, ...); the second argument is a condition, "
+                'such as ClassCondition(("cat", "dog")), or None'
+            )
 
     @property
     def channels(self) -> int:
         """Number of channels, C."""
         return self.shape[0]
 
-    def read(self) -> tuple[Tensor, Tensor | None]:
-        """Load the images and labels, and check that they match the description.
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels. Empty if the condition is not a class."""
+        return self.condition.names if isinstance(self.condition, ClassCondition) else ()
+
+    def read(self) -> Rows:
+        """Load the rows, and check that they match the description.
 
         Raises:
             InputError: they do not match, or a file cannot be used.
         """
-        loaded = self.load()
-        if not (isinstance(loaded, tuple) and len(loaded) == 2 and isinstance(loaded[0], Tensor)):
-            raise InputError(f"the data plugin loads {type(loaded).__name__}; it must load a tuple (images, labels)")
-        return checked(self, *loaded)
+        return checked(self, self.load())
 
-    def read_chunks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield the images and labels of `stream` in chunks, and check each chunk as `read` does."""
+    def read_chunks(self) -> Iterator[Rows]:
+        """Yield the rows of `stream` in chunks, and check each chunk as `read` does."""
         assert self.stream is not None, "the dataset has no stream"
-        for images, labels in self.stream():
-            yield checked(self, images, labels)
+        for loaded in self.stream():
+            yield checked(self, loaded)
 
 
-def checked(dataset: Dataset, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return images and labels unchanged if they match the description of their dataset.
+def checked(dataset: Dataset, loaded: Loaded) -> Rows:
+    """Return loaded data as rows if they match the description of their dataset.
 
     Raises:
-        InputError: shape, data type, values or labels differ from the description.
+        InputError: shape, data type, values, condition or fields differ from the description.
     """
+    if not (isinstance(loaded, tuple) and len(loaded) in (2, 3) and isinstance(loaded[0], Tensor)):
+        raise InputError(
+            f"the data plugin loads {type(loaded).__name__}; it must load a tuple (images, condition) or "
+            "(images, condition, fields)"
+        )
+    rows = Rows(*loaded)
+    images, condition = rows.images, rows.condition
     if images.shape[1:] != dataset.shape:
         raise _mismatch(f"the images have shape {tuple(images.shape)}", f"(N, {', '.join(map(str, dataset.shape))})")
     if not len(images):
         raise InputError("the data plugin has loaded no images")
-    if images.dtype not in (torch.uint8, torch.uint16):
-        if not images.is_floating_point():
-            raise _mismatch(f"the images are {images.dtype}", "uint8, uint16, or floating point from -1 to 1")
-        low, high = images.min().item(), images.max().item()
-        if not -1 <= low <= high <= 1:
-            raise _mismatch(f"the images have values from {low:g} to {high:g}", "floating point from -1 to 1")
-    if (labels is None) == bool(dataset.class_names):
-        described_labels = plural(len(dataset.class_names), "class", "classes") if dataset.class_names else "no classes"
-        raise _mismatch("there are no labels" if labels is None else "there are labels", described_labels)
-    if labels is not None:
-        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-            raise _mismatch(f"the labels are {labels.dtype} of shape {tuple(labels.shape)}", f"int64 ({len(images)},)")
-        lowest, highest = int(labels.min()), int(labels.max())
-        if lowest < 0 or highest >= len(dataset.class_names):
-            raise _mismatch(f"the labels are from {lowest} to {highest}", f"from 0 to {len(dataset.class_names) - 1}")
-    return images, labels
+    if wrong := values_mistake(images):
+        raise _mismatch(f"the images {wrong[0]}", wrong[1])
+    if condition is None or dataset.condition is None:
+        if condition is not dataset.condition:
+            described = "no condition" if dataset.condition is None else dataset.condition.describe()
+            raise _mismatch("there is no condition" if condition is None else "there is a condition", described, "it")
+    elif len(condition) != len(images):
+        raise InputError(f"the data plugin has loaded {len(images)} images, and a condition of {len(condition)} rows")
+    elif wrong := dataset.condition.mistake(condition):
+        raise _mismatch(f"the condition {wrong[0]}", wrong[1], "it")
+    if set(rows.fields) != set(dataset.fields):
+        raise _mismatch(f"the fields are {_names(rows.fields)}", _names(dataset.fields))
+    for name, field in rows.fields.items():
+        if len(field) != len(images):
+            raise InputError(f"the data plugin has loaded {len(images)} images, and {len(field)} rows of {name!r}")
+    return rows
 
 
-def _mismatch(found: str, described: str) -> InputError:
-    return InputError(f"{found}, but the data plugin describes them as {described}")
+def _names(fields: Mapping[str, Tensor] | tuple[str, ...]) -> str:
+    return ", ".join(sorted(fields)) or "none"
+
+
+def _mismatch(found: str, described: str, them: str = "them") -> InputError:
+    return InputError(f"{found}, but the data plugin describes {them} as {described}")
 
 
 def to_eight_bits(images: Tensor) -> Tensor:
@@ -124,9 +173,9 @@ def to_eight_bits(images: Tensor) -> Tensor:
 def in_eight_bits(dataset: Dataset) -> Dataset:
     """Return a copy of the dataset whose `load` returns uint8 instead of uint16. Metrics compare images in 8 bits."""
 
-    def load() -> tuple[Tensor, Tensor | None]:
-        images, labels = dataset.load()
-        return to_eight_bits(images), labels
+    def load() -> Loaded:
+        images, *others = dataset.load()
+        return to_eight_bits(images), *others
 
     return replace(dataset, load=load)
 

@@ -48,7 +48,7 @@ def _is_step_order(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and all(player in PLAYERS for player in value)
 
 
-def _is_pair_of_images_and_labels(value: Any) -> bool:
+def _is_images_and_condition(value: Any) -> bool:
     return (
         isinstance(value, tuple)
         and len(value) == 2
@@ -91,10 +91,11 @@ EXPECTED: dict[str, Expected] = {
     "loss_terms": _list_of("a list of gankit.LossTerm", LossTerm),
     "step_order": Expected('a list of "generator" and "discriminator"', _is_step_order),
     "sample_latent": _instance("a tensor z", Tensor),
+    "sampling_conditions": _instance("a tensor", Tensor),
     "truncate_latent": _instance("a tensor z", Tensor),
     "sampling_latent": Expected("a tensor z", lambda value: isinstance(value, Tensor), or_none=False),
     "draw_step": _instance("a gankit.Step", Step),
-    "discriminator_inputs": Expected("a tuple (images, labels)", _is_pair_of_images_and_labels, or_none=False),
+    "discriminator_inputs": Expected("a tuple (images, condition)", _is_images_and_condition, or_none=False),
     "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name),
     "sampling_generator": MODULE,
     "draw_samples": _instance("a PIL image", Image),

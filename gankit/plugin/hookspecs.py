@@ -22,12 +22,12 @@ This pseudocode shows where a run calls the hook points:
         for player in step_order(run):                        # default: the D steps, then one G step
             for part in range(train.accumulate):              # gradient accumulation over the parts of a batch
                 step = draw_step(run, player)                 # default: the next three lines
-                    real, labels = run.draw_real()
-                    z = sample_latent(count, labels, device, generator)
-                    step = Step(run, player, real, labels, z, fake=G(z, labels))
+                    real, condition, fields = run.draw_real()
+                    z = sample_latent(count, condition, device, generator)
+                    step = Step(run, player, real, condition, z, fake=G(z, condition), fields=fields)
                 before_d_step(run, step) or before_g_step(run, step)
                 # The loss terms use step.real_output and step.fake_output. Each is computed once, by the call
-                #     D(discriminator_inputs(images, labels, source, player, run, step))
+                #     D(discriminator_inputs(images, condition, source, player, run, step))
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
             after_backward(run, step, player)                 # `step` of the last part
@@ -38,11 +38,12 @@ This pseudocode shows where a run calls the hook points:
         every output.log_every:     row = losses, learning rates, log_values(run)
                                     on_log(run, row)
         every output.sample_every:  network = sampling_generator(G, run)
+                                    condition = sampling_conditions(count, requested, generator)
                                     z = sampling_latent(sample_latent(...), redraw, generator, truncate)
                                     # `truncate` calls truncate_latent(z, redraw, threshold).
                                     picture = draw_samples(images)
                                     on_grid(run, picture)
-                                    on_samples(run, samples, labels)
+                                    on_samples(run, samples, condition)
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
     z = encode(run, images)                                   # only in `gankit reconstruct`, from a checkpoint
@@ -144,7 +145,7 @@ def load_data(spec: Spec) -> Dataset | None:
     Example:
 
         def load_data(self):
-            return Dataset((1, 28, 28), tuple("0123456789"), load=self.read)
+            return Dataset((1, 28, 28), ClassCondition(tuple("0123456789")), load=self.read)
     """
 
 
@@ -178,10 +179,13 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 @_hook("exactly one")
 def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
-    """Return the generator `G(z, labels)`, whose output is images (B, C, H, W) in [-1, 1].
+    """Return the generator `G(z, condition)`, whose output is images (B, C, H, W) in [-1, 1].
 
-    The inputs of the generator are z, (B, latent_size), and labels, (B,) or None. When a saved generator is rebuilt,
-    `run` is None, and the parameters and buffers are loaded from the file afterwards.
+    The inputs of the generator are z, (B, latent_size), and the condition, or None for data without one. It has the
+    form that `spec.condition` describes: labels (B,), for example, or source images (B, C, H, W) in [-1, 1].
+
+    When a saved generator is rebuilt, `run` is None, and the parameters and buffers are loaded from the file
+    afterwards.
 
     Example:
 
@@ -192,11 +196,11 @@ def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
 
 @_hook("exactly one")
 def build_discriminator(spec: Spec, run: Run) -> nn.Module | None:
-    """Return the discriminator `D(images, labels)`, whose output is a `DiscriminatorOutput`.
+    """Return the discriminator `D(images, condition)`, whose output is a `DiscriminatorOutput`.
 
     The output has logits, (B,) or (B, ...) with several logits for each image, features (B, F), and optionally further
     outputs by name. The features are the input of the discriminator's last layer. If `spec.latent_pairs` is true, the
-    discriminator judges pairs of an image and its z: its second input is z, (B, latent_size), instead of the labels.
+    discriminator judges pairs of an image and its z: its second input is z, (B, latent_size), instead of the condition.
 
     Example:
 
@@ -337,7 +341,7 @@ def step_order(run: Run) -> Sequence[Player] | None:
 
 @_hook("exactly one")
 def sample_latent(
-    count: int, labels: Tensor | None, device: torch.device, generator: torch.Generator | None
+    count: int, condition: Tensor | None, device: torch.device, generator: torch.Generator | None
 ) -> Tensor | None:
     """Draw latent vectors z from the prior, (count, latent_size), and return them on `device`.
 
@@ -348,6 +352,25 @@ def sample_latent(
 
         def sample_latent(self, count, device, generator):
             return torch.randn(count, self.config.size, device=device, generator=generator)
+    """
+
+
+@_hook("at most one")
+def sampling_conditions(count: int, requested: Mapping[str, str | float], generator: torch.Generator) -> Tensor | None:
+    """Return the condition of `count` samples, in the form that G takes: what the user asks for, as a tensor.
+
+    `requested` contains what the user asks for by name, for example `{"class": "cat"}` of `gankit sample --class cat`,
+    `{"age": "30"}` of `--set age=30`, or `{"text": "a red circle"}` of `--text`. It is empty for the sample grids of a
+    run, which show all classes without this hook, if there are classes. Draw random numbers with `generator`, on the
+    CPU.
+
+    Without this hook, or if it returns None, `spec.condition` makes the rows: classes in turn, or conditions of real
+    images, with the numbers that the user asks for.
+
+    Example:
+
+        def sampling_conditions(self, count, requested):
+            return self.encoder(requested["text"]).expand(count, -1) if "text" in requested else None
     """
 
 
@@ -393,10 +416,11 @@ def draw_step(run: Run, player: Player) -> Step | None:
     Example:
 
         def draw_step(self, run, player):
-            real, labels = run.draw_real()
+            real, condition, fields = run.draw_real()
             encoder = run.networks["encoder"]
             z = encoder(real).float()
-            return Step(run, player, real, labels, z, fake=run.generator(z, labels).float())
+            fake = run.generator(z, condition).float()
+            return Step(run, player, real, condition, z, fake, fields=fields)
     """
 
 
@@ -424,17 +448,17 @@ def before_g_step(run: Run, step: Step) -> None:
 
 @_hook("chain")
 def discriminator_inputs(  # type: ignore[empty-body]
-    images: Tensor, labels: Tensor | None, source: Source, player: Player, run: Run, step: Step
+    images: Tensor, condition: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """Change images (B, C, H, W) and labels (B,) before they enter D. This hook is called in D steps and in G steps.
+    """Change images (B, C, H, W) and their condition before they enter D. This hook is called in the steps of D and G.
 
     `step` contains the other data of the images, such as `step.z`. If `spec.latent_pairs` is true, the discriminator
-    plugin returns z, (B, latent_size), in place of the labels.
+    plugin returns z, (B, latent_size), in place of the condition.
 
     Example:
 
-        def discriminator_inputs(self, images, labels):
-            return images + self.config.sigma * torch.randn_like(images), labels
+        def discriminator_inputs(self, images, condition):
+            return images + self.config.sigma * torch.randn_like(images), condition
     """
 
 
@@ -545,8 +569,8 @@ def on_grid(run: Run, picture: Image) -> None:
 
 
 @_hook("event")
-def on_samples(run: Run, samples: Tensor, labels: Tensor | None) -> None:
-    """Receive the samples of a grid, (N, *shape) in [-1, 1] on the CPU, and their labels, (N,) or None.
+def on_samples(run: Run, samples: Tensor, condition: Tensor | None) -> None:
+    """Receive the samples of a grid, (N, *shape) in [-1, 1] on the CPU, and their condition, or None.
 
     This hook is called after `on_grid`, for plugins that need the samples themselves, such as the values of audio.
     Random numbers that are drawn in this hook do not affect the training.

@@ -71,11 +71,11 @@ class _ModuleGenerator(_ModulePlayer):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        spec.conditional = spec.classes > 0 and label_parameter(self.module_class) is not None
+        spec.conditional = spec.condition is not None and condition_parameter(self.module_class) is not None
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return LabelAdapter(self.build())
+        return ConditionAdapter(self.build())
 
 
 class _ModuleDiscriminator(_ModulePlayer):
@@ -83,7 +83,7 @@ class _ModuleDiscriminator(_ModulePlayer):
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return DiscriminatorAdapter(LabelAdapter(self.build()))
+        return DiscriminatorAdapter(ConditionAdapter(self.build()))
 
 
 class _ModuleExtractor(_ModulePlugin):
@@ -139,40 +139,40 @@ def load_weights(network: nn.Module, path: Path) -> None:
         ) from error
 
 
-LABEL_NAMES = ("labels", "label", "y", "c", "classes", "class_labels")
-"""Usual names of the argument for class labels in the `forward` method of a network."""
+CONDITION_NAMES = ("condition", "cond", "labels", "label", "y", "c", "classes", "class_labels")
+"""Usual names of the argument for the condition in the `forward` method of a network."""
 
 
-class LabelAdapter(nn.Module):
-    """Wrapper that passes labels to a network only if the network's `forward` has an argument for them."""
+class ConditionAdapter(nn.Module):
+    """Wrapper that passes the condition to a network only if the network's `forward` has an argument for it."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        parameter = label_parameter(type(network))
-        self.takes_labels = parameter is not None
+        parameter = condition_parameter(type(network))
+        self.takes_condition = parameter is not None
         named = parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY
-        self.label_name = parameter.name if parameter is not None and named else None
+        self.name = parameter.name if parameter is not None and named else None
 
-    def forward(self, x: Tensor, labels: Tensor | None) -> Any:
-        if not self.takes_labels:
+    def forward(self, x: Tensor, condition: Tensor | None) -> Any:
+        if not self.takes_condition:
             return self.network(x)
-        return self.network(x, labels) if self.label_name is None else self.network(x, **{self.label_name: labels})
+        return self.network(x, condition) if self.name is None else self.network(x, **{self.name: condition})
 
 
-def label_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
-    """Return the parameter of a network's `forward` that takes the class labels, or None if there is none.
+def condition_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
+    """Return the parameter of a network's `forward` that takes the condition, or None if there is none.
 
-    The first parameter takes z or the images. If `forward` has `*args`, the labels are passed there. Otherwise, they
-    are passed to a later parameter with a usual name, such as `y`, or to the first later parameter without a default
-    value. A parameter such as `temperature=1.0` never receives labels.
+    The first parameter takes z or the images. If `forward` has `*args`, the condition is passed there. Otherwise, it is
+    passed to a later parameter with a usual name, such as `y`, or to the first later parameter without a default value.
+    A parameter such as `temperature=1.0` never receives the condition.
     """
     parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
     for parameter in parameters:
         if parameter.kind is parameter.VAR_POSITIONAL:
             return parameter.replace(kind=parameter.POSITIONAL_ONLY)
     others = [p for p in parameters[1:] if p.kind is not p.VAR_KEYWORD]
-    named = [p for p in others if p.name in LABEL_NAMES]
+    named = [p for p in others if p.name in CONDITION_NAMES]
     required = [p for p in others if p.default is p.empty]
     return next(iter(named + required), None)
 
@@ -188,8 +188,8 @@ class DiscriminatorAdapter(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        output = self.network(images, labels)
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        output = self.network(images, condition)
         logits, features, *extra = output if isinstance(output, tuple) else (output, output)
         if logits.numel() == logits.shape[:1].numel():
             logits = logits.flatten()

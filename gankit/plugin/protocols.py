@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gankit.plugin.base import Plugin
     from gankit.plugin.component import Component
-    from gankit.plugin.dataset import Dataset
+    from gankit.plugin.dataset import Dataset, Rows
     from gankit.plugin.step import LossTerm, Step
 
 
@@ -123,17 +123,19 @@ class Run(StepContext, Protocol):
     def warn(self, sentence: str) -> None:
         """Show a warning to the user and write it to `log.jsonl`. The run continues."""
 
-    def draw_real(self) -> tuple[Tensor, Tensor | None]:
-        """Return the next batch: real images, (B, C, H, W) in [-1, 1], and labels, (B,) or None, on `device`.
+    def draw_real(self) -> Rows:
+        """Return the next batch on `device`: real images, (B, C, H, W) in [-1, 1], their condition, and fields.
+
+        It is a named tuple: `real, condition, fields = run.draw_real()`.
 
         Each call advances the sequence of batches that the steps of the run use.
         """
 
-    def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+    def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """Draw latent vectors z from the prior, (count, latent_size), on the device of the run."""
 
-    def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return a fixed set of real images, (count, C, H, W) in [-1, 1], and their labels, (count,) or None.
+    def draw_reference(self, count: int) -> Rows:
+        """Return a fixed set of real images, (count, C, H, W) in [-1, 1], with their condition and fields.
 
         The choice of images depends only on the seed of the recipe. Virtual batch norm, for example, uses them as its
         reference batch. This call does not affect the order of the training batches.

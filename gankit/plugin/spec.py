@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from gankit.errors import InputError
+from gankit.plugin.condition import ClassCondition, Condition
 from gankit.plugin.slots import Player
 
 Normalize = Callable[[Player, nn.Module, int], nn.Module]
@@ -31,10 +32,8 @@ class Spec:
     shape: tuple[int, ...] = (3, 32, 32)
     """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
 
-    classes: int = 0
-    """Number of classes. 0 if the images have no labels."""
-
-    class_names: tuple[str, ...] = ()
+    condition: Condition | None = None
+    """Description of what the samples of the dataset are samples of, such as their classes. None for only samples."""
 
     latent_size: int = 100
     """Size of the latent vector z."""
@@ -47,14 +46,14 @@ class Spec:
     """
 
     latent_pairs: bool = False
-    """True if D judges pairs of an image and its z, as in BiGAN. D's second input is then z, instead of the labels.
+    """True if D judges pairs of an image and its z, as in BiGAN. D's second input is then z, instead of the condition.
 
     The discriminator plugin sets this field in the hook `adjust_spec`. In the hook `discriminator_inputs`, it returns
-    z, (B, latent_size), in place of the labels.
+    z, (B, latent_size), in place of the condition.
     """
 
     conditional: bool = False
-    """True if the generator uses the class labels. The generator plugin sets this field in the hook `adjust_spec`."""
+    """True if the generator uses the condition. The generator plugin sets this field in the hook `adjust_spec`."""
 
     class_balanced: bool = False
     """True if every training batch has the same number of images of each class."""
@@ -64,6 +63,16 @@ class Spec:
 
     Example for a generator's layer with 64 output channels: `spec.normalize("generator", conv, 64)`.
     """
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels. Empty if the condition is not a class."""
+        return self.condition.names if isinstance(self.condition, ClassCondition) else ()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes. 0 if the condition is not a class."""
+        return len(self.class_names)
 
     @property
     def channels(self) -> int:

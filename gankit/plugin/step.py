@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -28,7 +28,7 @@ class RenamedFieldError(PluginError, AttributeError):
 
 
 BATCHED = (
-    *("real", "labels", "z", "fake"),
+    *("real", "condition", "z", "fake"),
     *("real_target", "fake_target", "generator_target", "real_weight", "fake_weight"),
 )
 """Fields of a step whose tensors have one entry for each image."""
@@ -46,9 +46,9 @@ class StepContext(Protocol):
         """Discriminator that this run trains."""
 
     def discriminator_inputs(
-        self, images: Tensor, labels: Tensor | None, source: Source, step: Step
+        self, images: Tensor, condition: Tensor | None, source: Source, step: Step
     ) -> tuple[Tensor, Tensor | None]:
-        """Apply all `discriminator_inputs` hooks to images (B, C, H, W) and labels (B,), and return the results."""
+        """Apply all `discriminator_inputs` hooks to images (B, C, H, W) and their condition. Return the results."""
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -102,7 +102,7 @@ class LossTerm:
 
 @dataclass
 class Step:
-    """Images, labels and z of one training step of one player.
+    """Images, condition and z of one training step of one player.
 
     The outputs of D are computed when a loss term first uses them. For example, if G's loss has no term that uses D's
     output for the real images, this output is not computed in a G step.
@@ -113,8 +113,12 @@ class Step:
     real: Tensor
     """Real images, (B, C, H, W) in [-1, 1]."""
 
-    labels: Tensor | None
-    """Class labels, (B,) int64, the same for the real and the fake images. None if the data have no classes."""
+    condition: Tensor | None
+    """Condition of the images, the same for the real and the fake ones. None if the data have none.
+
+    Class indices (B,) int64, vectors (B, K), tokens (B, T), or source images (B, C, H, W) in [-1, 1]: what
+    `spec.condition` describes.
+    """
 
     z: Tensor
     """Latent vectors of the fake images, (B, latent_size)."""
@@ -145,6 +149,9 @@ class Step:
 
     Source: beta in Meng 2021, equation 8.
     """
+
+    fields: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further tensors (B, ...) of the real images by name, from a dataset with `fields`."""
 
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
     """Discriminator that is used in this step. If None, the discriminator of the run is used."""
@@ -181,15 +188,20 @@ class Step:
         """
         return len(self.real) // self.run.spec.pack
 
+    @property
+    def labels(self) -> Tensor | None:
+        """Class indices, (B,) int64. None if the condition of the data is not a class."""
+        return self.condition if self.run.spec.classes else None
+
     @cached_property
     def real_inputs(self) -> tuple[Tensor, Tensor | None]:
-        """Inputs of D for the real images: the images and labels after all `discriminator_inputs` hooks."""
-        return self.run.discriminator_inputs(self.real, self.labels, "real", self)
+        """Inputs of D for the real images: the images and their condition after all `discriminator_inputs` hooks."""
+        return self.run.discriminator_inputs(self.real, self.condition, "real", self)
 
     @cached_property
     def fake_inputs(self) -> tuple[Tensor, Tensor | None]:
-        """Inputs of D for the fake images: the images and labels after all `discriminator_inputs` hooks."""
-        return self.run.discriminator_inputs(self.fake, self.labels, "fake", self)
+        """Inputs of D for the fake images: the images and their condition after all `discriminator_inputs` hooks."""
+        return self.run.discriminator_inputs(self.fake, self.condition, "fake", self)
 
     @cached_property
     def real_output(self) -> DiscriminatorOutput:
@@ -201,13 +213,13 @@ class Step:
         """Output of D for the fake images: logits, features and further outputs."""
         return self.discriminate(*self.fake_inputs)
 
-    def discriminate(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+    def discriminate(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
         """Return the output of D for images (B, C, H, W). The `discriminator_inputs` hooks are not applied."""
         discriminator = self.run.discriminator if self.discriminator is None else self.discriminator
-        return DiscriminatorOutput(*discriminator(images, labels))
+        return DiscriminatorOutput(*discriminator(images, condition))
 
     def slice(self, rows: builtins.slice | Tensor) -> Step:
-        """Return a step with a part of the batch: its images, labels and z, with their targets and weights.
+        """Return a step with a part of the batch: images, condition, z and fields, with their targets and weights.
 
         Outputs of D that have been computed are not computed again. They are rows of the whole outputs, and have no
         gradient with respect to the images of the new step.
@@ -222,11 +234,11 @@ class Step:
             raise PluginError("a step cannot be sliced if D takes several images as one input (packing)")
         values = {name: getattr(self, name) for name in BATCHED}
         cut: dict[str, Any] = {n: v[rows] for n, v in values.items() if isinstance(v, Tensor) and v.dim()}
-        part = replace(self, **cut)
+        part = replace(self, **cut, fields={name: one[rows] for name, one in self.fields.items()})
         computed = vars(self)
         for name in {"real_inputs", "fake_inputs"} & computed.keys():
-            images, labels = computed[name]
-            vars(part)[name] = (images[rows], None if labels is None else labels[rows])
+            images, condition = computed[name]
+            vars(part)[name] = (images[rows], None if condition is None else condition[rows])
         for name in {"real_output", "fake_output"} & computed.keys():
             logits, features, extra = computed[name]
             extra = {key: value[rows] for key, value in extra.items()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import InputError
+from gankit.plugin.condition import ImageCondition
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
 from gankit.plugin.slots import Player
@@ -25,6 +26,7 @@ FORMAT = 1
 SHAPING_HOOKS = (
     "build_generator",
     "sample_latent",
+    "sampling_conditions",
     "truncate_latent",
     "sampling_latent",
     "draw_samples",
@@ -45,6 +47,7 @@ class SampledRun(Protocol):
     device: torch.device
     iteration: int
     wrapped_by: dict[Player, list[str]]
+    condition_examples: Tensor | None
 
     def sampled_generator(self) -> nn.Module: ...
 
@@ -55,7 +58,10 @@ def save_generator(run: SampledRun, path: Path) -> None:
     """Write a generator file: the weights of the generator from which the run samples, and metadata to rebuild it."""
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)}
     shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
-    spec = {k: v for k, v in vars(run.spec).items() if k != "normalize"}
+    spec = {k: v for k, v in vars(run.spec).items() if k not in ("normalize", "condition")}
+    condition, examples = run.spec.condition, run.condition_examples
+    # Source images stay out of the file: it would be large, and would contain parts of the data.
+    keep_examples = run.spec.conditional and not isinstance(condition, ImageCondition)
     card = {
         "format": FORMAT,
         "gankit": __version__,
@@ -63,7 +69,8 @@ def save_generator(run: SampledRun, path: Path) -> None:
         "iteration": run.iteration,
         "generator": run.sampled_generator_name(),
         "device": run.device.type,
-        "spec": spec,
+        "spec": spec | {"condition": None if condition is None else condition.to_card()},
+        "condition_examples": examples.tolist() if examples is not None and keep_examples else None,
         "recipe": run.recipe.to_dict(),
         "plugins": plugin_record(run.recipe.components),
         "needed": [key for key in run.recipe.components if key in shaping and key != "discriminator"],

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from gankit.errors import InputError
-from gankit.images.grid import grid, to_bytes
+from gankit.images.grid import as_input, grid, to_bytes
 from gankit.images.picture import as_pictures
+from gankit.plugin.condition import ImageCondition, Requested, evenly_spaced
 from gankit.runtime.rng import derived_seed
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.interpolation import rows_of_paths
@@ -24,78 +28,121 @@ MAX_ROWS = 20
 """Maximum number of classes that a grid always shows. Each class is a row."""
 
 
-def grid_layout(sampler: Sampler, count: int, class_index: int | None = None) -> tuple[int, int, Tensor | None, Names]:
-    """Return the number of images, number of columns, labels and row names for a grid of about `count` images.
+class Layout(NamedTuple):
+    """Conditions of the samples of a grid, and their order."""
 
-    For a conditional generator, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
-    classes, the grid is almost square and shows evenly spaced classes from the first to the last. With `class_index`,
-    or for an unconditional generator, the grid is almost square and has no row names.
+    total: int
+    """Number of samples."""
+
+    columns: int
+    condition: Tensor | None
+    """Condition of each sample, row by row."""
+
+    row_names: Names
+
+
+def grid_layout(
+    sampler: Sampler,
+    count: int,
+    requested: Requested = MappingProxyType({}),
+    seed: int = 0,
+    sources: Tensor | None = None,
+) -> Layout:
+    """Return the layout of a grid of about `count` images. The other arguments are those of `Sampler.conditions`.
+
+    For a generator with classes, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
+    classes, the grid is almost square and shows evenly spaced classes from the first to the last. If the user asks for
+    a class, or the generator has no classes, the grid is almost square and has no row names.
     """
     classes = len(sampler.class_names)
-    if not classes or class_index is not None:
-        return count, max(1, round(count**0.5)), sampler.labels(count, class_index), ()
-    shown = some_classes(classes, classes if classes <= MAX_ROWS else min(classes, max(1, round(count**0.5))))
+    if not classes or requested:
+        return Layout(count, max(1, round(count**0.5)), sampler.conditions(count, requested, seed, sources), ())
+    shown = evenly_spaced(classes, classes if classes <= MAX_ROWS else min(classes, max(1, round(count**0.5))))
     columns = max(1, count // len(shown))
     names = tuple(sampler.class_names[label] for label in shown.tolist())
-    return columns * len(shown), columns, shown.repeat_interleave(columns), names
+    return Layout(columns * len(shown), columns, shown.repeat_interleave(columns), names)
 
 
-def some_classes(classes: int, count: int) -> Tensor:
-    """Return `count` class indices, evenly spaced from the first to the last class."""
-    return torch.linspace(0, classes - 1, count, dtype=torch.float64).round().long()
-
-
-def interpolate_rows(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int) -> tuple[Tensor, Tensor | None]:
-    """Interpolate z in each row of a grid, from the first to the last vector. Return the new z and the labels.
+def interpolate_rows(
+    sampler: Sampler, z: Tensor, condition: Tensor | None, columns: int
+) -> tuple[Tensor, Tensor | None]:
+    """Interpolate z in each row of a grid, from the first to the last vector. Return the new z and the condition.
 
     An incomplete last row is removed. Raise InputError if a row has fewer than 3 images.
     """
     if columns < 3:
         raise InputError(f"--interpolate: rows of {columns} have nothing between their ends; use a larger --count")
     whole = len(z) - len(z) % columns
-    return rows_of_paths(z[:whole], columns, sampler.spherical_prior), None if labels is None else labels[:whole]
+    return rows_of_paths(z[:whole], columns, sampler.spherical_prior), None if condition is None else condition[:whole]
 
 
 def truncation_rows(
-    sampler: Sampler, count: int, thresholds: Sequence[float], seed: int, class_index: int | None = None
-) -> tuple[Tensor, Tensor | None, int, Names]:
-    """Return z, labels, number of columns and row names for a grid with one row per truncation threshold.
+    sampler: Sampler,
+    count: int,
+    thresholds: Sequence[float],
+    seed: int,
+    requested: Requested = MappingProxyType({}),
+    sources: Tensor | None = None,
+) -> tuple[Tensor, Layout]:
+    """Return z and the layout for a grid with one row per truncation threshold.
 
     Before truncation, all rows have the same z. Elements of z whose absolute value exceeds their row's threshold are
     redrawn.
     """
     columns = max(1, count // len(thresholds))
-    labels = sampler.labels(columns, class_index)
-    z = torch.cat([sampler.latent(columns, labels, seed, t) for t in thresholds])
+    condition = sampler.conditions(columns, requested, seed, sources)
+    z = torch.cat([sampler.latent(columns, condition, seed, t) for t in thresholds])
     names = tuple("whole prior" if math.isinf(t) else f"truncation {t:g}" for t in thresholds)
-    return z, None if labels is None else labels.repeat(len(thresholds)), columns, names
+    if condition is not None:
+        condition = condition.repeat(len(thresholds), *[1] * (condition.dim() - 1))
+    return z, Layout(len(z), columns, condition, names)
 
 
-def draw_grid(sampler: Sampler, z: Tensor, labels: Tensor | None, columns: int, row_names: Names) -> Image.Image:
-    """Generate samples from z and labels. Return an image grid, or the plot that a plugin's `draw_samples` returns."""
-    return picture_of(sampler, torch.cat(list(sampler.outputs(z, labels))), columns, row_names)
+def draw_grid(sampler: Sampler, z: Tensor, layout: Layout) -> Image.Image:
+    """Generate samples from z. Return an image grid, or the plot that a plugin's `draw_samples` returns."""
+    return picture_of(sampler, torch.cat(list(sampler.outputs(z, layout.condition))), layout)
 
 
-def picture_of(sampler: Sampler, samples: Tensor, columns: int, row_names: Names) -> Image.Image:
-    """Return a picture of samples (N, *shape) in [-1, 1]: an image grid, or the plot of a plugin's `draw_samples`."""
+def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image:
+    """Return a picture of samples (N, *shape) in [-1, 1]: an image grid, or the plot of a plugin's `draw_samples`.
+
+    If the generator takes source images, each is left of its sample.
+    """
     plot = sampler.draw_samples(samples) if sampler.draw_samples is not None else None
-    return grid(to_bytes(as_pictures(samples)), columns, row_names) if plot is None else plot
+    if plot is not None:
+        return plot
+    pictures = as_pictures(samples)
+    if isinstance(sampler.condition, ImageCondition) and layout.condition is not None and layout.condition.dim() == 4:
+        pairs = torch.stack([like(as_input(layout.condition), pictures), pictures], 1).flatten(0, 1)
+        return grid(to_bytes(pairs), 2 * layout.columns, layout.row_names)
+    return grid(to_bytes(pictures), layout.columns, layout.row_names)
+
+
+def like(sources: Tensor, pictures: Tensor) -> Tensor:
+    """Return source images (N, C, H, W) with the number of channels and the size of other pictures."""
+    channels = pictures.shape[1]
+    sources = sources[:, :1].expand(-1, channels, -1, -1) if sources.shape[1] != channels else sources
+    same_size = sources.shape[2:] == pictures.shape[2:]
+    return sources if same_size else F.interpolate(sources, pictures.shape[2:])
 
 
 class GridSampler:
-    """Sampler for the sample grids of a run. All grids use the same z. If G is conditional, each row has one class."""
+    """Sampler for the sample grids of a run. All grids use the same z and the same condition of each sample."""
 
     def __init__(self, run: SampledRun) -> None:
         self.run = run
         sampler = Sampler.of_run(run)
-        count, self.columns, self.labels, self.row_names = grid_layout(sampler, run.recipe.output.sample_count)
-        self.z = sampler.latent(count, self.labels, derived_seed(run.recipe.seed, "samples"))
-        content = (self.z.tolist(), None if self.labels is None else self.labels.tolist(), self.columns)
+        seed = derived_seed(run.recipe.seed, "samples")
+        self.layout = grid_layout(sampler, run.recipe.output.sample_count, seed=seed)
+        condition = self.layout.condition
+        self.z = sampler.latent(self.layout.total, condition, seed)
+        content = (self.z.tolist(), None if condition is None else condition.tolist(), self.layout.columns)
         self.digest = hashlib.sha256(repr(content).encode()).hexdigest()
-        """SHA-256 hash of z, labels and number of columns. Grids with equal hashes can be compared image by image."""
+        """SHA-256 hash of z, condition and number of columns. Grids with equal hashes can be compared image by image.
+        """
 
     def draw(self) -> tuple[Image.Image, Tensor]:
         """Generate the samples with the current weights of the generator. Return a picture of them, and the samples."""
         sampler = Sampler.of_run(self.run)
-        samples = torch.cat(list(sampler.outputs(self.z, self.labels)))
-        return picture_of(sampler, samples, self.columns, self.row_names), samples
+        samples = torch.cat(list(sampler.outputs(self.z, self.layout.condition)))
+        return picture_of(sampler, samples, self.layout), samples

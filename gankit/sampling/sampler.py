@@ -6,16 +6,19 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import InputError
-from gankit.images.grid import to_bytes, to_image
+from gankit.errors import InputError, PluginError
+from gankit.images.grid import as_input, to_bytes, to_image
 from gankit.images.io import save_png
 from gankit.images.picture import as_pictures
 from gankit.plugin.build import build_network, build_plugins, to_channels_last
+from gankit.plugin.condition import ClassCondition, Condition, ImageCondition, Requested, from_card
+from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
 from gankit.plugin.spec import Spec
@@ -29,6 +32,9 @@ from gankit.storage.atomic_io import disk_errors
 CHUNK = 64
 """Maximum number of images that one call of the generator generates."""
 
+LONGEST_NAME = 80
+"""Maximum length of the class name or text in the name of a file."""
+
 REDRAWS = 10_000
 """Maximum number of redraws of z for truncation. With a normal prior and threshold 0.01, about 1,000 are needed."""
 
@@ -37,21 +43,28 @@ class Sampler:
     """Sampler of images: a generator, and the prior from which z is drawn.
 
     Args:
-        generator: network, called as G(z, labels).
+        generator: network, called as G(z, condition).
         hooks: hooks of the plugins that sampling needs.
         spec: image size, latent size and other facts from which the network was built.
         device: device on which the generator runs.
+        examples: conditions of some real images, (n, ...). None for classes, or if there are none.
     """
 
-    def __init__(self, generator: nn.Module, hooks: Hooks, spec: Spec, device: torch.device) -> None:
+    def __init__(
+        self, generator: nn.Module, hooks: Hooks, spec: Spec, device: torch.device, examples: Tensor | None = None
+    ) -> None:
         self.generator = generator
         self.spec = spec
         self.device = device
         self.card: dict[str, Any] = {}
         """Metadata of the generator file. The dictionary is empty if the generator belongs to a run."""
 
-        self.class_names = spec.class_names if spec.conditional else ()
-        """Names of the image classes. Empty for an unconditional generator, even if its dataset has classes."""
+        self.condition = spec.condition if spec.conditional else None
+        """Description of the generator's condition. None for an unconditional generator, even if its dataset has one.
+        """
+
+        self._examples = examples
+        self._sampling_conditions = hooks.sole("sampling_conditions")
         sample_latent = hooks.sole("sample_latent")
         assert sample_latent is not None, "the prior is among the plugins that the generator file names as needed"
         self._sample_latent = sample_latent
@@ -65,10 +78,15 @@ class Sampler:
 
         self._save_samples = hooks.sole("save_samples")
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the image classes. Empty if the condition is not a class."""
+        return self.condition.names if isinstance(self.condition, ClassCondition) else ()
+
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
         """Return a sampler for the generator of a run."""
-        return cls(run.sampled_generator(), run.hooks, run.spec, run.device)
+        return cls(run.sampled_generator(), run.hooks, run.spec, run.device, run.condition_examples)
 
     @classmethod
     def load(
@@ -104,8 +122,10 @@ class Sampler:
             refuse_untrusted(path, untrusted_uses(card))
         _, hooks = build_plugins(parser.components_at(needed), str(path))
         try:
-            spec = Spec(**card["spec"] | {name: tuple(card["spec"][name]) for name in ("shape", "class_names")})
-        except (TypeError, KeyError):
+            fields, condition = card["spec"], from_card(card["spec"]["condition"])
+            spec = Spec(**fields | {"shape": tuple(fields["shape"]), "condition": condition})
+            examples = examples_of(condition, card["condition_examples"])
+        except (TypeError, KeyError, ValueError, AttributeError):
             raise InputError(f"{path} is not a generator file that this version of gankit can read") from None
         spec.normalize = lambda player, layer, features: hooks.one(
             "normalization", player, layer, features, player=player
@@ -129,33 +149,46 @@ class Sampler:
             # The memory format is that of the run, because random numbers inside G depend on it.
             to_channels_last(generator)
         target = choose_device(device)
-        sampler = cls(generator.to(target).eval(), hooks, spec, target)
+        sampler = cls(generator.to(target).eval(), hooks, spec, target, examples)
         sampler.card = card
         return sampler
 
-    def class_index(self, requested: str) -> int:
-        """Return the index of the image class with the given name or number. Raise InputError if it does not exist."""
-        names = self.class_names
-        if requested in names:
-            return names.index(requested)
-        if requested.isdecimal() and int(requested) < len(names):
-            return int(requested)
-        if not names:
-            raise InputError(f"class {requested!r}: the generator is unconditional; it has no classes")
-        raise InputError(f"class {requested!r}: there are {', '.join(names)}")
+    def conditions(
+        self, count: int, requested: Requested = MappingProxyType({}), seed: int = 0, sources: Tensor | None = None
+    ) -> Tensor | None:
+        """Return the condition of `count` samples, or None for an unconditional generator.
 
-    def labels(self, count: int, class_index: int | None = None) -> Tensor | None:
-        """Return class labels (count,), or None for an unconditional generator.
+        Args:
+            count: number of samples.
+            requested: what the user asks for, such as `{"class": "cat"}` or `{"age": 30}`. If it is empty, labels cycle
+                through the classes, and other conditions are those of real images.
+            seed: random seed, for plugins that draw conditions at random.
+            sources: source images, (n, C, H, W), for a generator that takes them. They are repeated if necessary.
 
-        All labels are `class_index`. If `class_index` is None, the labels cycle through the classes: 0, 1, 2, 0, 1, ...
+        Raises:
+            InputError: the generator has no such condition, or needs one that is not given.
         """
-        if not self.class_names:
+        if self.condition is None:
+            if requested or sources is not None:
+                name = next(iter(requested), "source images")
+                value = f" {requested[name]!r}" if name in requested else ""
+                raise InputError(f"{name}{value}: the generator is unconditional; leave it out")
             return None
-        if class_index is not None:
-            return torch.full((count,), class_index)
-        return torch.arange(count) % len(self.class_names)
+        if sources is not None and not isinstance(self.condition, ImageCondition):
+            raise InputError(f"source images: the generator takes {self.condition.describe()}, and no images")
+        if self._sampling_conditions is not None:
+            generator = torch.Generator().manual_seed(seed)
+            condition: Tensor | None = self._sampling_conditions(count, requested, generator)
+            if condition is not None:
+                if len(condition) != count or self.condition.mistake(condition):
+                    raise PluginError(
+                        f"`sampling_conditions` returns {describe(condition)} for {count} samples; it must return rows "
+                        f"of {self.condition.describe()}"
+                    )
+                return condition
+        return self.condition.rows(count, requested, self._examples if sources is None else sources)
 
-    def latent(self, count: int, labels: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
+    def latent(self, count: int, condition: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
         """Draw latent vectors (count, latent_size) on the CPU, so that they do not depend on the generator's device.
 
         `truncation` is the threshold for the prior's hook `truncate_latent`. If it is None, z is not truncated.
@@ -167,7 +200,7 @@ class Sampler:
         cpu = torch.device("cpu")
 
         def redraw() -> Tensor:
-            return self._sample_latent(count, labels, cpu, randomness)
+            return self._sample_latent(count, condition, cpu, randomness)
 
         def truncate(z: Tensor, threshold: float) -> Tensor:
             cut = None if self._truncate_latent is None else self._truncate_latent(z, redraw, threshold)
@@ -185,16 +218,16 @@ class Sampler:
             z = change(z, redraw, randomness, truncate)
         return z if truncation in (None, math.inf) else truncate(z, truncation)
 
-    def images(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """Generate images from z (N, latent_size) and labels (N,) or None.
+    def images(self, z: Tensor, condition: Tensor | None) -> Iterator[Tensor]:
+        """Generate images from z (N, latent_size) and their condition, or None.
 
         Yield them in uint8 tensors (n, C, H, W) on the CPU. n is at most `CHUNK`.
         """
-        yield from (to_bytes(chunk) for chunk in self.outputs(z, labels))
+        yield from (to_bytes(chunk) for chunk in self.outputs(z, condition))
 
     @torch.no_grad()
-    def outputs(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """Generate images from z (N, latent_size) and labels (N,) or None.
+    def outputs(self, z: Tensor, condition: Tensor | None) -> Iterator[Tensor]:
+        """Generate images from z (N, latent_size) and their condition, or None. Source images may be whole numbers.
 
         Yield them in float32 tensors (n, C, H, W), in [-1, 1], on the CPU. n is at most `CHUNK`. The generator runs in
         evaluation mode. Afterwards, its previous mode and the random state are restored.
@@ -202,35 +235,58 @@ class Sampler:
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
                 chunk = slice(start, start + CHUNK)
-                some = None if labels is None else labels[chunk].to(self.device)
+                some = None if condition is None else as_input(condition[chunk].to(self.device))
                 yield self.generator(z[chunk].to(self.device), some).float().cpu()
 
-    def save(self, z: Tensor, labels: Tensor | None, folder: Path) -> None:
-        """Generate samples from z and labels, and write each to its own file in a new folder.
+    def save(self, z: Tensor, condition: Tensor | None, folder: Path) -> None:
+        """Generate samples from z and their condition, and write each to its own file in a new folder.
 
-        The files are those of a plugin's `save_samples`, and otherwise PNG files. Each name contains a number and the
-        class name.
+        The files are those of a plugin's `save_samples`, and otherwise PNG files. Each name contains a number, and the
+        class name or the text.
         """
-        # Class names may come from an untrusted generator file. A '/' in a name would put the file in another folder.
-        safe = [re.sub(r"[^\w.+-]", "_", name) for name in self.class_names]
         names = [f"{number:06d}" for number in range(len(z))]
-        if labels is not None:
-            names = [f"{name}_{safe[label]}" for name, label in zip(names, labels.tolist(), strict=True)]
+        if self.condition is not None and condition is not None:
+            described = [self.condition.name_of(row) for row in condition]
+            # Names may come from an untrusted generator file. A '/' in a name would put the file in another folder.
+            safe = [re.sub(r"[^\w.+-]", "_", name)[:LONGEST_NAME] for name in described]
+            names = ["_".join(filter(None, pair)) for pair in zip(names, safe, strict=True)]
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         remaining = iter(names)
-        for samples in self.outputs(z, labels):
+        for samples in self.outputs(z, condition):
             chunk = [next(remaining) for _ in samples]
             if self._save_samples is None or self._save_samples(samples, chunk, folder) is None:
                 for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
                     save_png(to_image(picture), folder / f"{name}.png")
 
     def sample(
-        self, count: int, seed: int = 0, class_index: int | None = None, truncation: float | None = None
+        self,
+        count: int,
+        seed: int = 0,
+        requested: Requested = MappingProxyType({}),
+        truncation: float | None = None,
+        sources: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return images, (count, C, H, W) uint8, and labels, (count,). The labels are None if G is unconditional."""
-        labels = self.labels(count, class_index)
-        return torch.cat(list(self.images(self.latent(count, labels, seed, truncation), labels))), labels
+        """Return images, (count, C, H, W) uint8, and their condition, such as labels (count,).
+
+        The condition is None if G is unconditional. The arguments and errors are those of `conditions` and `latent`.
+        """
+        condition = self.conditions(count, requested, seed, sources)
+        return torch.cat(list(self.images(self.latent(count, condition, seed, truncation), condition))), condition
+
+
+def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
+    """Return the example conditions from the metadata of a generator file as a tensor, or None if there are none.
+
+    Raises:
+        TypeError, ValueError: they do not fit the condition.
+    """
+    if condition is None or rows is None:
+        return None
+    examples = torch.tensor(rows, dtype=condition.blank(1).dtype)
+    if condition.mistake(examples):
+        raise ValueError("the examples do not fit the condition")
+    return examples
 
 
 def check_override(key: str, needed: Iterable[str], path: Path) -> None:

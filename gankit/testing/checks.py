@@ -21,6 +21,7 @@ from torch import Tensor
 from gankit.errors import InputError
 from gankit.evaluation.evaluator import Evaluator
 from gankit.plugin.base import Plugin
+from gankit.plugin.condition import ImageCondition
 from gankit.plugin.dataset import Dataset
 from gankit.plugin.hooks import Hooks, check_hooks, hooks_of
 from gankit.plugin.slots import KINDS, PLAYERS, TRICK_KINDS
@@ -245,30 +246,35 @@ def check_samples(parts: Parts, changes: Raw | None = None) -> None:
         path = Path(folder) / "generator.safetensors"
         save_generator(run, path)
         loaded = Sampler.load(path, run.device.type, trust=True, registry=tiny_registry(parts))
-    own = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
-    images, loaded_images = (sampler.sample(4)[0] for sampler in (own, loaded))
+    # A generator file has no source images.
+    sources = run.condition_examples if isinstance(loaded.condition, ImageCondition) else None
+    images, loaded_images = (sampler.sample(4, sources=sources)[0] for sampler in (Sampler.of_run(run), loaded))
     assert torch.equal(images, loaded_images), "the saved generator draws other images than the generator of the run"
     GridSampler(run).draw()
     with TemporaryDirectory() as folder:
-        loaded.save(loaded.latent(2, loaded.labels(2), 0), loaded.labels(2), Path(folder))
+        condition = loaded.conditions(2, sources=sources)
+        loaded.save(loaded.latent(2, condition, 0), condition, Path(folder))
         assert any(Path(folder).iterdir()), "`save_samples` writes no file into the folder"
     if run.hooks.of("encode"):
-        encode(run, run.draw_real()[0])
+        encode(run, run.draw_real().images)
     if run.metrics:
         check_metric_values(Evaluator(run).row()["metrics"])
     run.hooks.event("on_stop")(run)
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Check shapes and dtypes of a dataset's images and labels, and that `stream` and `load` return the same data."""
-    images, labels = dataset.read()
-    if dataset.stream is not None:
-        chunks = list(dataset.read_chunks())
-        streamed = torch.cat([chunk for chunk, _ in chunks])
-        assert torch.equal(streamed, images), "stream yields other images than load, or another order"
-        if labels is not None:
-            streamed_labels = [chunk for _, chunk in chunks if chunk is not None]
-            assert torch.equal(torch.cat(streamed_labels), labels), "stream yields other labels than load"
+    """Check that a dataset's rows match its description, and that `stream` and `load` return the same data."""
+    rows = dataset.read()
+    if dataset.stream is None:
+        return
+    chunks = list(dataset.read_chunks())
+    streamed = torch.cat([chunk.images for chunk in chunks])
+    assert torch.equal(streamed, rows.images), "stream yields other images than load, or another order"
+    if rows.condition is not None:
+        conditions = torch.cat([chunk.condition for chunk in chunks if chunk.condition is not None])
+        assert torch.equal(conditions, rows.condition), "stream yields another condition than load"
+    for name, field in rows.fields.items():
+        assert torch.equal(torch.cat([chunk.fields[name] for chunk in chunks]), field), f"stream: other {name}"
 
 
 def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gankit.plugin.dataset import Rows
 from gankit.plugin.slots import PLAYERS, Player
 from gankit.plugin.step import Step
 from gankit.runtime.rng import seed_all
@@ -51,11 +52,11 @@ class Watch:
 
         return count
 
-    def draw(self) -> tuple[Tensor, Tensor | None]:
-        """Return the real images and labels from `TrainingRun.draw_real`, and record the `_version` of the images."""
-        images, labels = self._draw()
-        self._versions.append((images, images._version))
-        return images, labels
+    def draw(self) -> Rows:
+        """Return the batch from `TrainingRun.draw_real`, and record the `_version` of its images."""
+        rows = self._draw()
+        self._versions.append((rows.images, rows.images._version))
+        return rows
 
     def after_backward(self, run: TrainingRun, step: Step, player: Player) -> None:
         """Call `TrainingRun.after_backward`, and record gradients, pixel values and in-place changes."""
@@ -93,7 +94,7 @@ def reseeded_steps(run: TrainingRun) -> TrainingRun:
     """
     draw = run.draw_real
 
-    def seeded() -> tuple[Tensor, Tensor | None]:
+    def seeded() -> Rows:
         seed_all(sum(run.step_counts.values()))
         return draw()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from gankit.plugin.base import Plugin, Settings, hookimpl
 from gankit.plugin.comparison import Comparison
+from gankit.plugin.condition import ClassCondition, Condition, ImageCondition, TokenCondition, VectorCondition
 from gankit.plugin.dataset import Dataset
 from gankit.plugin.extractor import Extractor, Features
 from gankit.plugin.slots import Player
@@ -21,7 +23,7 @@ from gankit.sampling.sampler import truncated
 
 
 class TinyData(Plugin):
-    """Dataset of noise images. Each image class has a different brightness."""
+    """Dataset of noise images, with a class, or another condition, of which the brightness depends."""
 
     name = "tiny"
     kind = "data"
@@ -32,12 +34,21 @@ class TinyData(Plugin):
         resolution: int = Field(8, ge=1, description="height in pixels")
         width: int | None = Field(None, ge=1, description="width in pixels; default: the height")
         classes: int = Field(0, ge=0, le=10, description="number of classes; 0: no labels")
+        condition: Literal["vector", "tokens", "image"] | None = Field(
+            None, description="a condition instead of classes"
+        )
 
     config: Config
 
     @hookimpl
     def load_data(self) -> Dataset:
-        return Dataset(self.shape, tuple("abcdefghij"[: self.config.classes]), self.read)
+        conditions: dict[str | None, Condition | None] = {
+            "vector": VectorCondition(("brightness", "hue")),
+            "tokens": TokenCondition(("dark", "bright", "image"), 3),
+            "image": ImageCondition(self.shape),
+            None: ClassCondition.of(tuple("abcdefghij"[: self.config.classes])),
+        }
+        return Dataset(self.shape, conditions[self.config.condition], self.read)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,6 +59,14 @@ class TinyData(Plugin):
         c = self.config
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 156, (c.count, *self.shape), generator=generator, dtype=torch.uint8)
+        bright = torch.arange(c.count) % 2
+        brighter = images + (bright * 100).to(torch.uint8).view(-1, 1, 1, 1)
+        if c.condition == "vector":
+            return brighter, torch.stack([bright, 1 - bright], 1).float()
+        if c.condition == "tokens":
+            return brighter, torch.stack([1 + bright, 3 * bright, 0 * bright], 1)
+        if c.condition == "image":
+            return brighter, images
         if not c.classes:
             return images, None
         labels = torch.arange(c.count) % c.classes
@@ -78,6 +97,21 @@ class TinyLatent(Plugin):
         return truncated(z, redraw, threshold)
 
 
+class ConditionNumbers(nn.Module):
+    """Module that maps a condition of any kind to numbers, (B, size). Without a condition, `size` is 0."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.size = spec.classes if spec.condition is None or spec.classes else math.prod(spec.condition.shape)
+        self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
+
+    def forward(self, condition: Tensor | None, count: int) -> Tensor:
+        assert isinstance(self.one_hot, Tensor)
+        if condition is None or not self.size:
+            return self.one_hot.new_zeros(count, 0)
+        return self.one_hot[condition] if len(self.one_hot) else condition.flatten(1).float()
+
+
 class TinyGeneratorNetwork(nn.Module):
     """Generator network: a linear layer, a convolution at half resolution, upsampling, and a convolution to pixels."""
 
@@ -85,43 +119,36 @@ class TinyGeneratorNetwork(nn.Module):
         super().__init__()
         self.size = height, columns = spec.image_size("tiny")
         self.shape = (width, (height + 1) // 2, (columns + 1) // 2)
-        self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
-        self.conditional = spec.classes > 0
-        inputs = spec.latent_size + spec.classes
-        self.linear = nn.Linear(inputs, math.prod(self.shape))
+        self.condition = ConditionNumbers(spec)
+        self.linear = nn.Linear(spec.latent_size + self.condition.size, math.prod(self.shape))
         self.conv = spec.normalize("generator", nn.Conv2d(width, width, 3, padding=1), width)
         self.activation = nn.ReLU()
         self.to_pixels = nn.Conv2d(width, spec.channels, 3, padding=1)
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) for z (B, latent_size) and labels (B,) or None."""
-        if self.conditional:
-            assert labels is not None
-            assert isinstance(self.one_hot, Tensor)
-            z = torch.cat([z, self.one_hot[labels]], dim=1)
+    def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return images (B, C, H, W) for z (B, latent_size) and their condition, or None."""
+        z = torch.cat([z, self.condition(condition, len(z))], dim=1)
         maps = self.activation(self.conv(self.linear(z).view(-1, *self.shape)))
         return self.to_pixels(F.interpolate(maps, self.size)).tanh()
 
 
 class FlatGeneratorNetwork(nn.Module):
-    """Generator network for samples that are not images: a linear layer from z and the one-hot label to all values."""
+    """Generator network for samples that are not images: a linear layer from z and the condition to all values."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.shape = spec.shape
-        self.register_buffer("one_hot", torch.eye(spec.classes), persistent=False)
-        self.linear = nn.Linear(spec.latent_size + spec.classes, math.prod(spec.shape))
+        self.condition = ConditionNumbers(spec)
+        self.linear = nn.Linear(spec.latent_size + self.condition.size, math.prod(spec.shape))
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return samples (B, *shape) for z (B, latent_size) and labels (B,) or None."""
-        assert isinstance(self.one_hot, Tensor)
-        if labels is not None and len(self.one_hot):
-            z = torch.cat([z, self.one_hot[labels]], dim=1)
+    def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return samples (B, *shape) for z (B, latent_size) and their condition, or None."""
+        z = torch.cat([z, self.condition(condition, len(z))], dim=1)
         return self.linear(z).tanh().view(-1, *self.shape)
 
 
 class TinyGenerator(Plugin):
-    """Generator with a linear layer and two convolutions. It is conditional if the dataset has image classes."""
+    """Generator with a linear layer and two convolutions. It is conditional if the dataset has a condition."""
 
     name = "tiny"
     kind = "generator"
@@ -133,7 +160,7 @@ class TinyGenerator(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        spec.conditional = spec.classes > 0
+        spec.conditional = spec.condition is not None
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
@@ -142,7 +169,7 @@ class TinyGenerator(Plugin):
 
 
 class TinyDiscriminatorNetwork(nn.Module):
-    """Discriminator network: a convolution and a linear layer, with a projection of the class labels."""
+    """Discriminator network: a convolution and a linear layer, with a projection of the condition."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
@@ -154,32 +181,34 @@ class TinyDiscriminatorNetwork(nn.Module):
         self.activation = nn.LeakyReLU(0.2)
         features = width * ((height + 1) // 2) * ((columns + 1) // 2)
         self.head = nn.Linear(features, 1)
-        self.projection = nn.Embedding(spec.classes, features) if spec.classes else None
+        self.condition = ConditionNumbers(spec)
+        self.projection = nn.Linear(self.condition.size, features, bias=False) if self.condition.size else None
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) for images (B, C, H, W) and labels (B,) or None."""
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, F) for images (B, C, H, W) and their condition, or None."""
         features = self.activation(self.conv(images)).flatten(1)
         logits = self.head(features).flatten()
         if self.projection is not None:
-            logits = logits + (self.projection(labels) * features).mean(1)
+            logits = logits + (self.projection(self.condition(condition, len(images))) * features).mean(1)
         return DiscriminatorOutput(logits, features)
 
 
 class FlatDiscriminatorNetwork(nn.Module):
-    """Discriminator network for samples that are not images: two linear layers, with a projection of the labels."""
+    """Discriminator network for samples that are not images: two linear layers, with a projection of the condition."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(spec.shape), 8), nn.LeakyReLU(0.2))
         self.head = nn.Linear(8, 1)
-        self.projection = nn.Embedding(spec.classes, 8) if spec.classes else None
+        self.condition = ConditionNumbers(spec)
+        self.projection = nn.Linear(self.condition.size, 8, bias=False) if self.condition.size else None
 
-    def forward(self, samples: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, 8) for samples (B, *shape) and labels (B,) or None."""
+    def forward(self, samples: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, 8) for samples (B, *shape) and their condition, or None."""
         features = self.hidden(samples)
         logits = self.head(features).flatten()
         if self.projection is not None:
-            logits = logits + (self.projection(labels) * features).mean(1)
+            logits = logits + (self.projection(self.condition(condition, len(samples))) * features).mean(1)
         return DiscriminatorOutput(logits, features)
 
 

@@ -25,7 +25,6 @@ from gankit.runtime.device import choose_device, computes_in_bf16
 from gankit.runtime.ranks import ALONE, Ranks
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng, seed_all, training_seed
 from gankit.runtime.sync_batch_norm import convert_sync_batch_norm
-from gankit.sampling.grid import some_classes
 from gankit.storage.checkpoint import FILES, PARTS
 from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
@@ -135,7 +134,7 @@ def describe_data(run: TrainingRun) -> None:
         # Training and metrics both use the images, so they are read once and stay in memory.
         dataset = loaded_once(dataset)
     spec.shape = dataset.shape
-    spec.class_names, spec.classes = dataset.class_names, len(dataset.class_names)
+    spec.condition = dataset.condition
     spec.class_balanced = recipe.train.class_balanced
     for implementation in hooks.of("adjust_spec"):
         with recipe_errors(recipe.source, implementation.key):
@@ -337,18 +336,18 @@ def check_networks(run: TrainingRun) -> None:
     spec = run.spec
     classes = spec.classes if spec.class_balanced else min(spec.classes, CHECKED_CLASSES)
     count = max(2, classes)
-    labels = some_classes(spec.classes, count).to(run.device) if spec.classes else None
+    condition = None if spec.condition is None else spec.condition.blank(count).to(run.device)
     with torch.no_grad(), fork_rng(run.device), eval_mode(run.generator), eval_mode(run.discriminator):
         with recipe_errors(run.recipe.source, "latent"):
-            z = run.draw_latent(count, labels)
-        images = _call(run, "generator", lambda: run.generator(z, labels), f"z of shape {tuple(z.shape)}")
+            z = run.draw_latent(count, condition)
+        images = _call(run, "generator", lambda: run.generator(z, condition), f"z of shape {tuple(z.shape)}")
         expected = (count, *run.dataset.shape)
         if not isinstance(images, Tensor) or images.shape != expected:
             message = f"returns {describe(images)}; it must return images of shape {expected}"
             raise refusal(run.recipe, "generator", message)
         inputs = images.float().repeat(1, spec.pack, *[1] * (images.dim() - 2))
         given = f"images of shape {tuple(inputs.shape)}"
-        second = z if spec.latent_pairs else labels
+        second = z if spec.latent_pairs else condition
         output = _call(run, "discriminator", lambda: run.discriminator(inputs, second), given)
         if not is_discriminator_output(output, count):
             message = (

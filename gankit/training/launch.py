@@ -151,7 +151,7 @@ def data_warnings(run: TrainingRun) -> list[str]:
             f"data: there are {images} images, and train.batch_size = {train.batch_size}, so each of them is several "
             "times in a batch; D memorises them soon, and G learns to copy them"
         )
-    if run.spec.conditional and not train.class_balanced and max(counts) >= IMBALANCE * min(counts):
+    if run.spec.conditional and counts and not train.class_balanced and max(counts) >= IMBALANCE * min(counts):
         rare, common = (
             f"{run.spec.class_names[counts.index(count)]} has {plural(count, 'image')}"
             for count in (min(counts), max(counts))

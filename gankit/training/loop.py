@@ -214,7 +214,7 @@ def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):
         run.on_grid(run, image)
-        run.on_samples(run, samples, grids.labels)
+        run.on_samples(run, samples, grids.layout.condition)
 
 
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:

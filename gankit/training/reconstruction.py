@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gankit.data.user_images import user_images
 from gankit.errors import InputError, PluginError, recipe_errors
-from gankit.evaluation.standalone import read_images
-from gankit.formatting import plural
-from gankit.images.grid import to_bytes, to_float
+from gankit.images.grid import as_input, to_bytes
 from gankit.images.picture import as_pictures
+from gankit.plugin.condition import evenly_spaced
+from gankit.plugin.dataset import Rows
 from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import hooks_of
 from gankit.plugin.registry import Registry
@@ -82,17 +81,16 @@ def reconstruct(
         )
     if sampler.draw_samples is not None:
         raise InputError(f"{path}: a plugin draws all samples as one plot, so single reconstructions cannot be shown")
-    images, labels = images_to_reconstruct(run, sources)
-    if run.spec.conditional and labels is None:
+    rows = rows_to_reconstruct(run, sources)
+    if run.spec.conditional and rows.condition is None:
         raise InputError(
-            f"{path}: the generator needs the class of each image, and the given images have none; leave them out, to "
-            "use the images of the run's dataset"
+            f"{path}: the generator needs the condition of each image, such as its class, and the given images have "
+            "none; leave them out, to use the images of the run's dataset"
         )
-    chosen = spread(len(images), count)
-    images, labels = images[chosen], None if labels is None else labels[chosen]
-    real = images if images.is_floating_point() else to_float(images)
+    chosen = evenly_spaced(len(rows.images), min(count, len(rows.images)))
+    real, condition, _ = rows.map(lambda tensor: as_input(tensor[chosen]))
     z = torch.cat([encode(run, chunk.to(run.device)).cpu() for chunk in real.split(CHUNK)])
-    fake = torch.cat(list(sampler.outputs(z, labels if run.spec.conditional else None)))
+    fake = torch.cat(list(sampler.outputs(z, condition if run.spec.conditional else None)))
     originals, reconstructions = (to_bytes(as_pictures(samples)) for samples in (real, fake))
     return Reconstruction(originals, reconstructions, (real - fake).square().mean().item(), int(checkpoint.name))
 
@@ -133,8 +131,8 @@ def recipe_of(directory: RunDir, trust: bool) -> Recipe:
     return Recipe.from_dict(raw, source=source, recorded=recorded)
 
 
-def images_to_reconstruct(run: TrainingRun, sources: Sequence[Path]) -> tuple[Tensor, Tensor | None]:
-    """Return images, (N, C, H, W), and their labels, (N,) or None, from `sources` or from the run's dataset.
+def rows_to_reconstruct(run: TrainingRun, sources: Sequence[Path]) -> Rows:
+    """Return images and their condition, from `sources` or from the run's dataset. Images of a user have no condition.
 
     Raises:
         InputError: a source does not exist, is not readable, or has images of another shape than the run's.
@@ -142,34 +140,4 @@ def images_to_reconstruct(run: TrainingRun, sources: Sequence[Path]) -> tuple[Te
     if not sources:
         with recipe_errors(run.recipe.source, "data"):
             return run.dataset.read()
-    for source in sources:
-        if not source.exists():
-            raise InputError(f"{source}: no such file or folder")
-        if len(sources) > 1 and source.is_dir():
-            raise InputError(f"{source}: is a folder; name either one folder or image files")
-    if len(sources) == 1 and (sources[0].is_dir() or sources[0].suffix.lower() in (".zip", ".safetensors")):
-        images, _ = read_images(sources[0], run.dataset)
-    else:
-        images = read_files(sources, run)
-    if images.shape[1:] != run.dataset.shape:
-        have, need = ("x".join(map(str, shape)) for shape in (images.shape[1:], run.dataset.shape))
-        raise InputError(f"{sources[0]}: the images are {have}, and the run's images are {need}; name other images")
-    return images, None
-
-
-def read_files(files: Sequence[Path], run: TrainingRun) -> Tensor:
-    """Return the images in files, in the given order, with the channels and size of the run's images."""
-    with TemporaryDirectory(prefix="gankit-") as folder:
-        # The data plugin for images reads a folder, in the order of the names. Numbers keep the order of the files.
-        for number, file in enumerate(files):
-            shutil.copy(file, Path(folder) / f"{number:06d}-{file.name}")
-        images, _ = read_images(Path(folder), run.dataset)
-    if len(images) < len(files):
-        raise InputError(f"{plural(len(files) - len(images), 'file')} of {len(files)} cannot be used; leave them out")
-    return images
-
-
-def spread(total: int, count: int) -> Tensor:
-    """Return the indices of at most `count` images out of `total`, at equal distances, from the first to the last."""
-    count = min(count, total)
-    return torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()
+    return Rows(user_images(sources, run.dataset.shape))

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from gankit.data.batches import BatchSource, make_batch_source
 from gankit.data.record import DataRecord, data_record
 from gankit.errors import InputError, recipe_errors
-from gankit.images.grid import to_float
+from gankit.images.grid import as_input
 from gankit.plugin.base import Plugin
 from gankit.plugin.comparison import Comparison
-from gankit.plugin.dataset import Dataset, in_eight_bits
+from gankit.plugin.dataset import Dataset, Rows, in_eight_bits
 from gankit.plugin.extractor import Extractor
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.protocols import Run, StepOrder
@@ -25,6 +25,9 @@ from gankit.plugin.step import LossTerm, Source, Step
 from gankit.recipe.recipe import Recipe
 from gankit.runtime.ranks import Ranks
 from gankit.runtime.rng import derived_seed, fork_rng
+
+EXAMPLES = 64
+"""Maximum number of conditions of real images that are kept for samples."""
 
 Event = Callable[..., None]
 """Function that calls one hook in all plugins that implement this hook. The hook returns no value."""
@@ -104,6 +107,9 @@ class TrainingRun(Run):
     class_counts: list[int]
     """Number of images of each class, set by `load_data`. Empty if the images have no classes."""
 
+    condition_examples: Tensor | None
+    """Conditions of some real images, for samples, set by `load_data`. None for classes or no condition."""
+
     def __init__(
         self,
         recipe: Recipe,
@@ -123,6 +129,8 @@ class TrainingRun(Run):
         self.directory = None
         self.pending_warnings = []
         self.batches = None
+        self.class_counts = []
+        self.condition_examples = None
 
     @property
     def generator(self) -> nn.Module:
@@ -141,19 +149,24 @@ class TrainingRun(Run):
     def load_data(self) -> None:
         """Read the real images, and create `batches`, the source of their batches."""
         with recipe_errors(self.recipe.source, "data"):
-            images, labels = self.dataset.read()
+            rows = self.dataset.read()
         train = self.recipe.train
         self.batches = make_batch_source(
-            images,
-            labels,
+            rows,
             self.device,
             train.batch_size // train.accumulate,
             self._balanced_classes,
             derived_seed(self.recipe.seed, "data"),
             ranks=self.ranks,
         )
-        self.data_record = data_record(images, labels, self.dataset.class_names)
-        self.class_counts = [] if labels is None else labels.bincount(minlength=self.spec.classes).tolist()
+        self.data_record = data_record(rows, self.dataset.condition)
+        if rows.condition is not None and self.dataset.class_names:
+            self.class_counts = rows.condition.bincount(minlength=len(self.dataset.class_names)).tolist()
+        elif rows.condition is not None:
+            seed = derived_seed(self.recipe.seed, "conditions")
+            examples = self.batches.reference(min(EXAMPLES, self.batches.size), 0, seed).condition
+            assert examples is not None
+            self.condition_examples = as_input(examples.cpu())
 
     def build_extractor(self) -> Extractor:
         """Build the recipe's feature extractor for metrics. Raise RecipeError if its file or package is missing."""
@@ -166,33 +179,32 @@ class TrainingRun(Run):
         with fork_rng(self.device, derived_seed(self.recipe.seed, "start")):
             self.hooks.event("on_start")(self)
 
-    def draw_real(self) -> tuple[Tensor, Tensor | None]:
+    def draw_real(self) -> Rows:
         assert self.batches is not None, "load_data comes first"
-        images, labels = self.batches.next()
-        return self._to_device(images, labels)
+        return self._to_device(self.batches.next())
 
-    def draw_reference(self, count: int) -> tuple[Tensor, Tensor | None]:
+    def draw_reference(self, count: int) -> Rows:
         assert self.batches is not None, "load_data comes first"
         classes = self._balanced_classes
         if classes and count % classes:
             raise InputError(f"{count} reference images cannot be balanced over {classes} classes; take a multiple")
         seed = derived_seed(self.recipe.seed, "reference")
-        return self._to_device(*self.batches.reference(count, classes, seed))
+        return self._to_device(self.batches.reference(count, classes, seed))
 
     @property
     def _balanced_classes(self) -> int:
         """Number of classes if each batch has equally many images of each class, otherwise 0."""
         return self.spec.classes if self.spec.class_balanced else 0
 
-    def _to_device(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        images = images.to(self.device, non_blocking=True)
-        images = images if images.is_floating_point() else to_float(images)
+    def _to_device(self, rows: Rows) -> Rows:
+        images, condition, fields = rows.map(lambda tensor: tensor.to(self.device, non_blocking=True))
+        images = as_input(images)
         if self.recipe.train.channels_last and images.dim() == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        return images, None if labels is None else labels.to(self.device, non_blocking=True)
+        return Rows(images, None if condition is None else as_input(condition), fields)
 
-    def draw_latent(self, count: int, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        return self.sample_latent(count, labels, self.device, generator)
+    def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        return self.sample_latent(count, condition, self.device, generator)
 
     def learning_rate(self, player: Player) -> float:
         return self.base_rates[player][0] * self.rate_factor(player)
@@ -205,11 +217,11 @@ class TrainingRun(Run):
         return factor
 
     def discriminator_inputs(
-        self, images: Tensor, labels: Tensor | None, source: Source, step: Step
+        self, images: Tensor, condition: Tensor | None, source: Source, step: Step
     ) -> tuple[Tensor, Tensor | None]:
         for hook in self.input_hooks:
-            images, labels = hook(images, labels, source, step.player, self, step)
-        return images, labels
+            images, condition = hook(images, condition, source, step.player, self, step)
+        return images, condition
 
     def sampled_generator(self) -> nn.Module:
         """Return the generator for grids and metrics: the trained one, or a plugin's, such as a moving average."""

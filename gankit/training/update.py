@@ -81,10 +81,10 @@ def draw_step(run: TrainingRun, player: Player) -> Step:
         own_step = run.draw_step(run, player) if run.draw_step is not None else None
         if own_step is not None:
             return own_step
-        real, labels = run.draw_real()
-        z = run.draw_latent(len(real), labels)
-        fake = run.generator(z, labels).float()
-    return Step(run, player, real, labels, z, fake)
+        real, condition, fields = run.draw_real()
+        z = run.draw_latent(len(real), condition)
+        fake = run.generator(z, condition).float()
+    return Step(run, player, real, condition, z, fake, fields=fields)
 
 
 def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]) -> dict[str, Tensor]:

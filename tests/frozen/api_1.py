@@ -83,9 +83,10 @@ class Everything(Plugin):
     @hookimpl
     def on_start(self, run):
         self.called.add("on_start")
-        real, labels = run.draw_reference(4)
+        real, labels, fields = run.draw_reference(4)
         assert real.shape == (4, 3, 8, 8)
         assert labels.shape == (4,)
+        assert not fields
 
     @hookimpl
     def on_stop(self, run):
@@ -107,10 +108,10 @@ class Everything(Plugin):
         assert step.z.shape == (8, 4)
 
     @hookimpl
-    def discriminator_inputs(self, images, labels, source, player, run):
+    def discriminator_inputs(self, images, condition, source, player, run):
         self.called.add("discriminator_inputs")
         assert source in ("real", "fake")
-        return images + 0.01 * torch.randn_like(images), labels
+        return images + 0.01 * torch.randn_like(images), condition
 
     @hookimpl
     def after_backward(self, run, step, player):
@@ -157,7 +158,7 @@ class Everything(Plugin):
         self.grids.append((run.iteration, picture.size))
 
     @hookimpl
-    def on_samples(self, run, samples, labels):
+    def on_samples(self, run, samples, condition):
         self.called.add("on_samples")
         assert samples.shape[1:] == run.spec.shape
 
@@ -196,8 +197,12 @@ class Prior(Plugin):
         spec.latent_size = 4
 
     @hookimpl
-    def sample_latent(self, count, labels, device, generator):
+    def sample_latent(self, count, condition, device, generator):
         return torch.randn(count, 4, generator=generator, device=device)
+
+    @hookimpl
+    def sampling_conditions(self, count, requested, generator):
+        return torch.zeros(count, dtype=torch.int64) if requested else None
 
     @hookimpl
     def truncate_latent(self, z, redraw, threshold):

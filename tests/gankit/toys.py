@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gankit import Dataset, DiscriminatorOutput, ExtraNetwork, LossTerm, Plugin, Settings, Step, hookimpl, truncated
+from gankit.plugin.condition import ClassCondition
 
 
 class PatchNet(nn.Module):
@@ -103,9 +104,9 @@ class HalfSteps(Plugin):
     def draw_step(self, run, player):
         if player == "discriminator":
             return None
-        real, labels = run.draw_real()
-        z = run.draw_latent(len(real), labels)
-        return Step(run, player, real, labels, z, run.generator(z, labels).float()).slice(slice(len(real) // 2))
+        real, condition, _ = run.draw_real()
+        z = run.draw_latent(len(real), condition)
+        return Step(run, player, real, condition, z, run.generator(z, condition).float()).slice(slice(len(real) // 2))
 
 
 class Blobs(Plugin):
@@ -122,7 +123,9 @@ class Blobs(Plugin):
     @hookimpl
     def load_data(self):
         c = self.config
-        return Dataset((c.channels, c.resolution, c.resolution), tuple("abcdefghij"[: c.classes]), self.read)
+        return Dataset(
+            (c.channels, c.resolution, c.resolution), ClassCondition.of(tuple("abcdefghij"[: c.classes])), self.read
+        )
 
     def read(self):
         c = self.config
@@ -319,8 +322,8 @@ class Wander(Plugin):
         self.level = self.level * 0.9 + self.config.pace * torch.randn(3)
 
     @hookimpl
-    def discriminator_inputs(self, images, labels):
-        return images + self.level.mean() + self.offset / 100, labels
+    def discriminator_inputs(self, images, condition):
+        return images + self.level.mean() + self.offset / 100, condition
 
     def state_dict(self):
         return {"level": self.level, "steps": self.steps, "offset": self.offset}

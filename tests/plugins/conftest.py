@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gankit import Recipe, Spec
+from gankit import ClassCondition, Recipe, Spec
 from gankit.plugin.registry import Registry
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
@@ -85,7 +85,8 @@ NORMALIZATION = {
 def spec_of():
     """Function that returns a spec of square images with a normalisation by name."""
 
-    def make(normalization="none", channels=3, resolution=32, **facts):
+    def make(normalization="none", channels=3, resolution=32, classes=0, **facts):
+        facts["condition"] = ClassCondition.of(tuple(map(str, range(classes))))
         return Spec(shape=(channels, resolution, resolution), normalize=NORMALIZATION[normalization], **facts)
 
     return make

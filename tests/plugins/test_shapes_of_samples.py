@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from gankit import Dataset, InputError, Plugin, Recipe, Sampler, Settings, Spec, hookimpl, read_prepared
+from gankit import ClassCondition, Dataset, InputError, Plugin, Recipe, Sampler, Settings, Spec, hookimpl, read_prepared
 from gankit.cli import cli
 from gankit.data.prepared import prepare
 from gankit.errors import RecipeError
@@ -121,7 +121,7 @@ class Waves(Plugin):
 
     @hookimpl
     def load_data(self):
-        return Dataset((1, 40), ("low", "high"), self.read)
+        return Dataset((1, 40), ClassCondition(("low", "high")), self.read)
 
     def read(self):
         labels = torch.arange(24) % 2
@@ -144,8 +144,8 @@ class Recorded(Waves):
         return paths
 
     @hookimpl
-    def on_samples(self, run, samples, labels):
-        run.seen = (run.iteration, samples.clone(), labels)
+    def on_samples(self, run, samples, condition):
+        run.seen = (run.iteration, samples.clone(), condition)
 
 
 class DeepGrey(Waves):
@@ -155,7 +155,7 @@ class DeepGrey(Waves):
 
     @hookimpl
     def load_data(self):
-        return Dataset((1, 6, 10), (), self.read)
+        return Dataset((1, 6, 10), None, self.read)
 
     def read(self):
         values = (torch.arange(24 * 60) * 997 % 65536).view(24, 1, 6, 10)
@@ -175,7 +175,7 @@ def test_sixteen_bits_are_scaled_to_minus_1_to_1():
     values = torch.tensor([0, 1, 32768, 65535], dtype=torch.int32).to(torch.uint16)
     torch.testing.assert_close(to_float(values), torch.tensor([-1.0, 2 / 65535 - 1, 1 / 65535, 1.0]))
     run = tiny_run({DeepGrey: {}})
-    real, _ = run.draw_real()
+    real = run.draw_real().images
     assert (real.dtype, tuple(real.shape[1:])) == (torch.float32, (1, 6, 10))
     images = DeepGrey(DeepGrey.Config()).read()[0].to(torch.int64)
     known = {tuple(image.flatten().tolist()) for image in images}
@@ -187,16 +187,20 @@ def test_sixteen_bits_are_scaled_to_minus_1_to_1():
 def test_prepared_files_keep_shape_and_type(tmp_path, dtype, shape):
     values = torch.rand(5, *shape)
     values = values if dtype.is_floating_point else (values * 255).to(torch.int32).to(dtype)
-    prepare(Dataset(shape, ("a", "b"), lambda: (values, torch.arange(5) % 2)), tmp_path / "x.safetensors", "test")
+    prepare(
+        Dataset(shape, ClassCondition(("a", "b")), lambda: (values, torch.arange(5) % 2)),
+        tmp_path / "x.safetensors",
+        "test",
+    )
     dataset = read_prepared(tmp_path / "x.safetensors")
-    read, labels = dataset.read()
+    read, labels, _ = dataset.read()
     assert (dataset.shape, read.dtype) == (shape, dtype)
     assert read.numpy().tobytes() == values.numpy().tobytes()
     assert labels.tolist() == [0, 1, 0, 1, 0]
 
 
 def test_other_types_cannot_be_prepared(tmp_path):
-    data = Dataset((2,), (), lambda: (torch.zeros(3, 2, dtype=torch.float64), None))
+    data = Dataset((2,), None, lambda: (torch.zeros(3, 2, dtype=torch.float64), None))
     with pytest.raises(InputError, match=r"values of type torch\.float64; all must be one of uint8, uint16, float32"):
         prepare(data, tmp_path / "x.safetensors", "test")
     assert not list(tmp_path.iterdir())
@@ -253,11 +257,11 @@ def test_rectangles_with_opacity_from_files_to_samples(tmp_path, photos):
 
 
 def test_images_with_opacity_keep_it_and_are_black_where_transparent(photos):
-    images, _ = Images(Images.Config(path=photos, resolution=(20, 40), channels=4)).load_data().read()
+    images, _, _ = Images(Images.Config(path=photos, resolution=(20, 40), channels=4)).load_data().read()
     assert images.shape == (12, 4, 20, 40)
     assert (images[:, :, 0, 0] == 0).all()
     assert images[0, :, 10, 20].tolist() == [0, 200, 30, 255]
-    opaque, _ = Images(Images.Config(path=photos, resolution=(20, 40), channels=3)).load_data().read()
+    opaque, _, _ = Images(Images.Config(path=photos, resolution=(20, 40), channels=3)).load_data().read()
     assert (opaque[:, :, 0, 0] == 255).all()
 
 
@@ -305,8 +309,8 @@ def test_samples_of_a_grid_are_passed_on(tmp_path):
     run = tiny_run(parts)
     grids = GridSampler(run)
     save_grid(run, RunDir(tmp_path), grids)
-    iteration, samples, labels = run.seen
-    assert (iteration, labels, len(samples)) == (0, None, len(grids.z))
+    iteration, samples, condition = run.seen
+    assert (iteration, condition, len(samples)) == (0, None, len(grids.z))
     sampler = Sampler(run.sampled_generator(), run.hooks, run.spec, run.device)
     assert torch.equal(samples, torch.cat(list(sampler.outputs(grids.z, None))))
 
@@ -329,7 +333,7 @@ def test_metrics_of_sixteen_bits_are_those_of_eight(dataset):
 @pytest.mark.parametrize("shape", [(2, 50), (7,), (1, 3, 8, 8)])
 def test_prepared_samples_of_any_shape_are_read_by_the_images_plugin(tmp_path, shape):
     values = torch.rand(6, *shape) * 2 - 1
-    prepare(Dataset(shape, (), lambda: (values, None)), path := tmp_path / "x.safetensors", "test")
+    prepare(Dataset(shape, None, lambda: (values, None)), path := tmp_path / "x.safetensors", "test")
     dataset = Images(Images.Config(path=path)).load_data()
     assert torch.equal(dataset.read()[0], values)
     with pytest.raises(InputError, match=r"has no images, but samples of shape .*; remove resolution and channels"):
@@ -339,7 +343,7 @@ def test_prepared_samples_of_any_shape_are_read_by_the_images_plugin(tmp_path, s
 @pytest.mark.parametrize("shape", [(), (0, 4, 4), (3, "a"), [3, 4, 4], 3])
 def test_shape_of_a_dataset_is_a_tuple_of_whole_numbers(shape):
     with pytest.raises(InputError, match="the first argument is the shape of a sample, a tuple such as"):
-        Dataset(shape, (), lambda: None)
+        Dataset(shape, None, lambda: None)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])

@@ -15,7 +15,8 @@ sys.path.insert(0, str(HERE))
 
 
 def run_gankit(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "gankit", *map(str, arguments)], check=True, timeout=120)
+    command = [sys.executable, "-m", "gankit", *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=120, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -46,14 +47,14 @@ def killed_run_equals_whole_run(tmp_path):
 def samples_twice(tmp_path):
     """Return a function that samples twice from a copy of a generator file, compares, and returns the copy."""
 
-    def sample(file: Path) -> Path:
+    def sample(file: Path, *options: str | Path) -> Path:
         alone = tmp_path / "elsewhere" / "copy.safetensors"
         alone.parent.mkdir()
         shutil.copy(file, alone)
         shutil.rmtree(file.parent)
         pictures = [alone.parent / "a.png", alone.parent / "b.png"]
         for picture in pictures:
-            run_gankit("sample", alone, "--out", picture, "--trust", "--count", 16)
+            run_gankit("sample", alone, "--out", picture, "--trust", "--count", 16, *options)
         assert pictures[0].read_bytes() == pictures[1].read_bytes()
         return alone
 

@@ -78,7 +78,7 @@ class DpSgd(Plugin):
             raise InputError("dp_sgd needs a gradient of each image, but packing couples the images of a pack")
         count = max(2, run.spec.classes)  # balanced batches need all classes
         with torch.random.fork_rng():  # a resumed run must not draw other numbers
-            if couples_images(copy.deepcopy(run.discriminator), *run.draw_reference(count)):
+            if couples_images(copy.deepcopy(run.discriminator), *run.draw_reference(count)[:2]):
                 raise InputError(
                     "dp_sgd needs a gradient of each image, but the discriminator couples the images of a batch"
                 )

@@ -188,10 +188,10 @@ class ProgressiveDiscriminator(Plugin):
         return self.network
 
     @hookimpl
-    def discriminator_inputs(self, images, labels, source):
+    def discriminator_inputs(self, images, condition, source):
         if source == "real":
             images = seen(images, self.network.progress.item(), self.network.levels)
-        return images, labels
+        return images, condition
 
 
 class ProgressiveGrowth(Plugin):

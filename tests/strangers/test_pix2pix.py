@@ -1,23 +1,22 @@
 """Tests of pix2pix."""
 
 import math
+import subprocess
 
 import pytest
 import torch
+from PIL import Image
 from pix2pix import (
     L1,
     ColourShapes,
     PatchDiscriminator,
     PatchNetwork,
-    SourceImages,
     UNet,
     draw_sources,
     l1,
-    source_of,
-    target_of,
 )
 
-from gankit import Sampler, Session, Spec, Step
+from gankit import ImageCondition, Sampler, Session, Spec, Step
 from gankit.testing import (
     check_documentation,
     check_plugin,
@@ -27,15 +26,14 @@ from gankit.testing import (
     tiny_run,
     train_iterations,
 )
-from tests.strangers.conftest import HERE
+from tests.strangers.conftest import HERE, run_gankit
 
-LATENT = {"latent": {"use": "./pix2pix.py:SourceImages", "side": 8}}
+PAIRS = {"data": {"condition": "image"}}
 GENERATOR = {"generator": {"use": "./pix2pix.py:UNet", "width": 4}}
 DISCRIMINATOR = {"discriminator": {"use": "./pix2pix.py:PatchDiscriminator", "width": 4}}
 
 PARTS = {
     ColourShapes: {"side": 8, "count": 32},
-    SourceImages: {"side": 8},
     UNet: {"width": 4},
     PatchDiscriminator: {"width": 4},
     L1: {},
@@ -46,15 +44,14 @@ PARTS = {
     ("plugin", "settings", "changes"),
     [
         (ColourShapes, {"side": 8, "count": 32}, {}),
-        (SourceImages, {"side": 8}, {}),
-        (UNet, {"width": 4}, LATENT),
-        (PatchDiscriminator, {"width": 4}, LATENT),
-        (L1, {}, LATENT),
-        (L1, {}, LATENT | GENERATOR | DISCRIMINATOR),
+        (UNet, {"width": 4}, PAIRS),
+        (PatchDiscriminator, {"width": 4}, PAIRS),
+        (L1, {}, PAIRS),
+        (L1, {}, PAIRS | GENERATOR | DISCRIMINATOR),
     ],
 )
 def test_plugin(plugin, settings, changes):
-    check_plugin(plugin, settings, changes)
+    check_plugin(plugin, settings, changes, classes=(0,))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -67,15 +64,16 @@ def test_parts_together(precision):
     check_samples(PARTS, changes)
 
 
-def test_kill_resume_sample(killed_run_equals_whole_run, samples_twice):
-    samples_twice(killed_run_equals_whole_run("pix2pix.toml"))
+def test_kill_resume_sample(killed_run_equals_whole_run, samples_twice, sources):
+    samples_twice(killed_run_equals_whole_run("pix2pix.toml"), "--input", sources)
 
 
-def test_rule():
-    """The source of a target is the image from which the target was made."""
-    source, kinds = draw_sources(20, 16, torch.device("cpu"), torch.Generator().manual_seed(1))
-    assert set(kinds.tolist()) == {0, 1}
-    assert torch.equal((source_of(target_of(source, kinds)) > -1), source > 0)
+def test_pairs():
+    """Each target has the shape of its source, in the colour of its kind."""
+    target, source, _ = ColourShapes(ColourShapes.Config(side=16, count=20)).load_data().read()
+    inside = (source > 0).expand_as(target)
+    assert (target[~inside] == -1).all()
+    assert {tuple(image[:, 8, 8].tolist()) for image in target} == {(1, -0.5, -1), (-1, torch.tensor(0.2).item(), 1)}
 
 
 def test_l1():
@@ -89,18 +87,17 @@ def test_terms_in_run():
     """The terms of a step are those of equations 1 and 3 for pairs, with the mean over patches and images."""
     parts = {
         ColourShapes: {"side": 16, "count": 32},
-        SourceImages: {},
         UNet: {"dropout": 0.0},
         PatchDiscriminator: {},
         L1: {},
     }
     run = train_iterations(tiny_run(parts, {"loss": "non_saturating"}), 2)
-    y, _ = run.draw_real()
-    z = source_of(y).flatten(1)
-    fake = run.generator(z, None)
-    step = Step(run, "generator", y, None, z, fake)
+    y, source, _ = run.draw_real()
+    z = run.draw_latent(len(y), source)
+    fake = run.generator(z, source)
+    step = Step(run, "generator", y, source, z, fake)
     values = {t.name: t.function(step).item() for t in run.terms["generator"]}
-    patches = run.discriminator(fake, z).logits
+    patches = run.discriminator(fake, source).logits
     assert patches.shape == (len(y), 4, 4)
     fooled = [math.log(1 + math.exp(-p)) for p in patches.flatten().tolist()]
     assert values["adversarial"] == pytest.approx(sum(fooled) / len(fooled), rel=1e-5)
@@ -109,8 +106,8 @@ def test_terms_in_run():
 
 def test_patches():
     """A logit depends on the 18x18 pixels around it, of the image and of the source, and on no others."""
-    network = PatchNetwork(Spec(shape=(3, 64, 64)), 4)
-    image, source = torch.rand(1, 3, 64, 64, requires_grad=True), torch.rand(1, 64 * 64, requires_grad=True)
+    network = PatchNetwork(Spec(shape=(3, 64, 64), condition=ImageCondition((1, 64, 64))), 4)
+    image, source = (torch.rand(1, channels, 64, 64, requires_grad=True) for channels in (3, 1))
     logits = network(image, source).logits
     assert logits.shape == (1, 16, 16)
     for gradient in torch.autograd.grad(logits[0, 8, 8], (image, source)):
@@ -123,6 +120,36 @@ def test_translate_given_sources(tmp_path):
     with Session(str(HERE / "pix2pix.toml"), ["train.iterations=2"]) as session:
         session.train()
         session.save(tmp_path / "g.safetensors")
-    sources, _ = draw_sources(5, 16, torch.device("cpu"), None)
-    (images,) = Sampler.load(tmp_path / "g.safetensors", trust=True).images(sources.flatten(1), None)
+    sources, _ = draw_sources(5, 16, None)
+    sampler = Sampler.load(tmp_path / "g.safetensors", trust=True)
+    images, _ = sampler.sample(5, sources=sources)
     assert images.shape == (5, 3, 16, 16)
+    assert torch.equal(images[[1]], sampler.sample(1, sources=sources[[1]])[0])
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Folder with three source images."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    for number, source in enumerate(draw_sources(3, 16, None)[0]):
+        Image.fromarray((source[0] > 0).numpy()).convert("L").save(folder / f"{number}.png")
+    return folder
+
+
+def test_command_translates_a_folder(tmp_path, sources):
+    """`gankit sample --input` writes an image for each source image, and a grid of pairs."""
+    run_gankit("run", HERE / "pix2pix.toml", "train.iterations=2", "--out", tmp_path / "run")
+    sample = ("sample", tmp_path / "run", "--trust")
+    run_gankit(*sample, "--input", sources, "--out", tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    run_gankit(*sample, "--input", sources, "--out", tmp_path / "new.png")
+    for options, message in (
+        ((), "the generator needs source images; name a folder of them with --input"),
+        (("--input", tmp_path / "nowhere"), "no such file or folder"),
+        (("--set", "age=3"), "age: the generator has no such condition; the generator takes source images"),
+    ):
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            run_gankit(*sample, *options, "--out", tmp_path / "x.png")
+        assert failed.value.returncode == 2
+        assert message in failed.value.stderr

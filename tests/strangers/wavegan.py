@@ -11,7 +11,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from gankit import Comparison, Dataset, DiscriminatorOutput, InputError, Plugin, Settings, Spec, hookimpl
+from gankit import (
+    ClassCondition,
+    Comparison,
+    Dataset,
+    DiscriminatorOutput,
+    InputError,
+    Plugin,
+    Settings,
+    Spec,
+    hookimpl,
+)
 
 CLASSES = ("tone", "chirp")
 KERNEL = 25  # length of all filters, Donahue 2019, tables 3 and 4
@@ -57,7 +67,9 @@ class Sounds(Plugin):
     @hookimpl
     def load_data(self) -> Dataset:
         c = self.config
-        return Dataset((1, c.length), CLASSES, lambda: sounds(c.count, c.length, c.pitch, c.spread, c.seed))
+        return Dataset(
+            (1, c.length), ClassCondition(CLASSES), lambda: sounds(c.count, c.length, c.pitch, c.spread, c.seed)
+        )
 
 
 def levels(shape: tuple[int, ...], owner: str) -> tuple[int, int]:

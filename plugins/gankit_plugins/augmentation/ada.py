@@ -234,9 +234,9 @@ class Ada(ImageAugmentation):
             self.r_sum = torch.zeros((), device=run.device)
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
         assert self.p is not None, "on_start comes first"
-        return augment(images, self.p), labels
+        return augment(images, self.p), condition
 
     @hookimpl
     def after_d_step(self, run: Run, step: Step) -> None:

@@ -66,7 +66,7 @@ class Crop(ImageAugmentation):
         check_shift("padding", self.config.padding, min(spec.image_size(self.name)))
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
         padding = self.config.padding
         right, down = torch.randint(2 * padding + 1, (2, len(images)), device=images.device)
-        return crop(images, right, down, padding), labels
+        return crop(images, right, down, padding), condition

@@ -115,7 +115,7 @@ class DiffAugment(ImageAugmentation):
     config: Config
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
         for policy in self.config.policy:
             images = POLICIES[policy](images)
-        return images, labels
+        return images, condition

@@ -36,5 +36,5 @@ class Flip(ImageAugmentation):
     config: Config
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return flip(images, torch.rand(len(images), device=images.device) < self.config.p), labels
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return flip(images, torch.rand(len(images), device=images.device) < self.config.p), condition

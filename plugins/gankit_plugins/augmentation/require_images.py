@@ -1,14 +1,16 @@
-"""Base class of augmentation plugins, which require images instead of points."""
+"""Base class of augmentation plugins, which require images instead of points, and no source images."""
 
 from __future__ import annotations
 
-from gankit import Plugin, Spec, hookimpl
+from gankit import ImageCondition, Plugin, Spec, hookimpl
 
 
 class ImageAugmentation(Plugin):
-    """Base class of augmentation plugins. It raises an error if the data are not images, or points of one pixel."""
+    """Base class of augmentation plugins. It raises an error if the data are points, or have source images."""
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
         if spec.image_size(self.name) == (1, 1):
             raise ValueError("the data are points (images of one pixel), which cannot be augmented; remove this plugin")
+        if isinstance(spec.condition, ImageCondition):
+            raise ValueError("it changes an image, and not the source image that belongs to it; remove this plugin")

@@ -33,6 +33,6 @@ class Rotation(ImageAugmentation):
     config: Config
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
         angle = (torch.rand(len(images), device=images.device) * 2 - 1) * math.radians(self.config.degrees)
-        return warp(images, rotations(angle)), labels
+        return warp(images, rotations(angle)), condition

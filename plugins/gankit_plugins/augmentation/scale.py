@@ -44,7 +44,7 @@ class Scale(ImageAugmentation):
     config: Config
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
         low, high = (math.log(factor) for factor in self.config.factor)
         factor = torch.empty(len(images), device=images.device).uniform_(low, high).exp()
-        return warp(images, scalings(factor, factor)), labels
+        return warp(images, scalings(factor, factor)), condition

@@ -49,7 +49,7 @@ class GaussianMixture(Plugin):
 
     @hookimpl
     def load_data(self) -> Dataset:
-        return Dataset((2, 1, 1), (), self.draw_all)
+        return Dataset((2, 1, 1), None, self.draw_all)
 
     def draw_all(self) -> tuple[Tensor, None]:
         """Draw the points, (count, 2, 1, 1) float32. Return the points, and None in place of labels."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from gankit import Dataset, InputError, RecipePath, Settings
+from gankit import ClassCondition, Dataset, InputError, RecipePath, Settings
 from gankit_plugins.data.download import fetch
 from gankit_plugins.data.idx import idx_shape, read_idx
 
@@ -88,7 +88,7 @@ class Collection:
             images, labels = select_classes(images, labels, classes)
             return resize(images, settings.resolution), labels
 
-        return Dataset((1, settings.resolution, settings.resolution), names, load)
+        return Dataset((1, settings.resolution, settings.resolution), ClassCondition(names), load)
 
     def find(self, settings: IdxSettings) -> tuple[Path, Path] | None:
         """Return the paths of the image file and the label file, from the first folder that has both.

@@ -56,8 +56,10 @@ class Images(Plugin):
 
     Each folder in `path` is a class. A folder that contains all others is skipped. Classes are in natural order (2
     before 10). A file with labels replaces the folders: `labels.csv` with the columns `file` and `class`, `labels.json`
-    with an object `{"FILE": "CLASS"}`, or `dataset.json` of StyleGAN. A zip file has the same classes as its unpacked
-    folder. It is not unpacked to disk.
+    with an object `{"FILE": "CLASS"}`, or `dataset.json` of StyleGAN. Other columns than `class`, or an object for each
+    file such as `{"FILE": {"age": 30, "colour": "red"}}`, are attributes: numbers, and words. The condition of an image
+    is then a vector (`VectorCondition`). A zip file has the same classes as its unpacked folder. It is not unpacked to
+    disk.
 
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.
@@ -83,7 +85,9 @@ class Images(Plugin):
             description=f"1: grey, 3: colour, 4: colour and opacity; default: {CHANNELS}, or that of the prepared file",
         )
         classes: bool | None = Field(
-            None, description="true if the images have classes; default: true if there are labels or several folders"
+            None,
+            description="false to ignore labels and folders; true if a single folder is a class; default: classes if "
+            "there are labels or several folders",
         )
         bad_limit: float = Field(
             0.01,
@@ -145,7 +149,7 @@ def prepared_dataset(config: Images.Config) -> Dataset:
 
 
 def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
-    """Return the dataset of a prepared file, without labels if `classes` is false.
+    """Return the dataset of a prepared file, without its condition if `classes` is false.
 
     Raises:
         InputError: `classes` is true, and the file has no classes.
@@ -153,7 +157,7 @@ def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {config.path} was prepared without classes; remove it, or prepare the images again")
     if config.classes is False:
-        return replace(dataset, class_names=(), load=lambda: (dataset.load()[0], None))
+        return replace(dataset, condition=None, load=lambda: (dataset.load()[0], None), fields=())
     return dataset
 
 
@@ -179,7 +183,7 @@ class UnpreparedImages:
         """Return the dataset without decoding any image."""
         return Dataset(
             (self.channels, *self.size),
-            self.listing.class_names,
+            self.listing.condition,
             self.load,
             self.stream,
             self.listing.total,
@@ -188,42 +192,41 @@ class UnpreparedImages:
         )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
-        """Return images, (N, C, H, W) uint8, and labels, (N,) int64. The labels are None if there are no classes.
+        """Return images, (N, C, H, W) uint8, and their condition: labels (N,), numbers (N, K), or None.
 
         If stderr is a terminal, show a progress bar.
         """
         start = time.monotonic()
         total = self.listing.total
         images = torch.empty(total, self.channels, *self.size, dtype=torch.uint8)
-        labels: list[Tensor] = []
+        conditions: list[Tensor] = []
         count = 0
         with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
-            for chunk, chunk_labels in self.stream():
+            for chunk, condition in self.stream():
                 images[count : count + len(chunk)] = chunk
                 count += len(chunk)
-                if chunk_labels is not None:
-                    labels.append(chunk_labels)
+                if condition is not None:
+                    conditions.append(condition)
                 bar.update(bar.task_ids[0], completed=count)
         if (seconds := time.monotonic() - start) > SLOW:
             settings = f"path={self.path}", f"resolution={json.dumps(self.resolution)}", f"channels={self.channels}"
             command = shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings, *self.other_settings])
             print(f"reading the images took {seconds:.0f} s; `{command}` saves this time", file=sys.stderr, flush=True)
-        return images[:count], torch.cat(labels) if labels else None
+        return images[:count], torch.cat(conditions) if conditions else None
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Decode the images, and yield images and labels in chunks. The data are the same as those from `load`.
+        """Decode the images, and yield images and their condition in chunks. The data are those of `load`.
 
         Raises:
             InputError: too many files are unusable, an image class has no usable file, or files were added or removed.
         """
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * math.prod(self.size)))
-        label_of = {name: label for label, name in enumerate(listing.class_names)}
         images: list[Tensor] = []
-        labels: list[int] = []
+        rows: list[int | list[float]] = []
 
         def chunk() -> tuple[Tensor, Tensor | None]:
-            return torch.stack(images), torch.tensor(labels) if label_of else None
+            return torch.stack(images), torch.tensor(rows) if listing.condition is not None else None
 
         with open_files(self.path) as files:
             decoded_files = decode_all(self._as_listed(files.names()), files.open, self.size, self.channels)
@@ -232,14 +235,13 @@ class UnpreparedImages:
                     if isinstance(image, ImageError):
                         outcome.add_unusable(file, image)
                         continue
-                    name = listing.class_of(file) if label_of else None
-                    outcome.add(name, peak)
+                    outcome.add(listing.class_of(file), peak)
                     images.append(image)
-                    if name is not None:
-                        labels.append(label_of[name])
+                    if (row := listing.row_of(file)) is not None:
+                        rows.append(row)
                     if len(images) == chunk_size:
                         yield chunk()
-                        images, labels = [], []
+                        images, rows = [], []
         outcome.finish()
         if images:
             yield chunk()
@@ -247,10 +249,9 @@ class UnpreparedImages:
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
         """Yield the file names. Raise InputError if files or classes differ from those that the constructor counted."""
         # The names are not stored for this check, because ten million names take much memory.
-        listing, known = self.listing, set(self.listing.class_names)
-        count = 0
+        listing, count = self.listing, 0
         for count, name in enumerate(names, 1):
-            if count > listing.total or (known and listing.class_of(name) not in known):
+            if count > listing.total or (listing.condition is not None and listing.row_of(name) is None):
                 break
             yield name
         else:

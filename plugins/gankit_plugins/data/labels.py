@@ -1,32 +1,40 @@
-"""Files with the class of each image: `labels.csv`, `labels.json`, and `dataset.json` of StyleGAN."""
+"""Files with the class or the attributes of each image: `labels.csv`, `labels.json`, and StyleGAN's `dataset.json`."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gankit import InputError
+import torch
+
+from gankit import InputError, VectorCondition
 from gankit_plugins.data.folder import Folder, Zip
 
 NO_CLASSES = "set `classes = false` for images without classes"
 
 
+Label = str | dict[str, str]
+"""Class name of an image, or its attributes by name: numbers and words."""
+
+
 class Labels(NamedTuple):
-    """Class of each image file."""
+    """Class or attributes of each image file."""
 
     file: str
     """Name of the file with the labels, without its folder."""
 
-    classes: dict[str, str]
-    """Class name of each image file, by its path. Empty if the file has no labels."""
+    by_image: dict[str, Label]
+    """Label of each image file, by its path. Empty if the file has no labels. All labels are of one kind."""
 
 
 def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
-    """Return the classes of the image files, from a file with labels, or None if there is no such file.
+    """Return the labels of the image files, from a file with labels, or None if there is no such file.
 
     The file is in the top folder or in a folder that contains all images.
 
@@ -51,53 +59,122 @@ def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
         raise InputError(f"path: {path}: {names} both have labels; remove one of them, or {NO_CLASSES}")
     for (prefix, name), content in found.items():
         source = f"path: {path}: {prefix}{name}"
-        classes = READERS[name](content, source)
-        return Labels(name, {prefix + file.replace("\\", "/"): label for file, label in classes.items()})
+        by_image = READERS[name](content, source)
+        return Labels(name, {prefix + file.replace("\\", "/"): label for file, label in by_image.items()})
     return None
 
 
-def read_csv(content: bytes, source: str) -> dict[str, str]:
-    """Return the classes in a CSV file with the columns `file` and `class`.
+def read_csv(content: bytes, source: str) -> dict[str, Label]:
+    """Return the labels in a CSV file with the column `file`.
+
+    If `class` is the only other column, it contains the classes. Otherwise, the other columns are attributes.
 
     Raises:
-        InputError: the file has other columns, a row is incomplete, or an image has two classes.
+        InputError: the file has other columns, a row is incomplete, or an image has two different rows.
     """
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{source} is not CSV in UTF-8; correct it, or {NO_CLASSES}") from None
     head = [name.strip() for name in rows[0]] if rows else []
-    if sorted(head) != ["class", "file"]:
-        raise InputError(f"{source} begins with {', '.join(head) or 'nothing'}; its first row must be: file,class")
-    classes: dict[str, str] = {}
+    names = [name for name in head if name != "file"]
+    if head.count("file") != 1 or not names or len(set(names)) < len(names) or not all(names):
+        raise InputError(
+            f"{source} begins with {', '.join(head) or 'nothing'}; its first row must be: file,class, or file and a "
+            "different name for each attribute"
+        )
+    labels: dict[str, Label] = {}
     for number, row in enumerate(rows[1:], start=2):
         if not row:
             continue
         if len(row) != len(head) or not all(cell.strip() for cell in row):
-            raise InputError(f"{source}, row {number}: {','.join(row)!r} is not a file and a class; correct it")
-        file, label = (row[head.index(name)].strip() for name in ("file", "class"))
-        if classes.get(file, label) != label:
-            raise InputError(f"{source}, row {number}: {file} has the classes {classes[file]} and {label}; keep one")
-        classes[file] = label
-    return classes
+            raise InputError(f"{source}, row {number}: {','.join(row)!r} is not {' and '.join(head)}; correct it")
+        cells = dict(zip(head, (cell.strip() for cell in row), strict=True))
+        file = cells.pop("file")
+        label: Label = cells["class"] if names == ["class"] else cells
+        if labels.get(file, label) != label:
+            raise InputError(f"{source}, row {number}: {file} has the labels {labels[file]} and {label}; keep one")
+        labels[file] = label
+    return labels
 
 
-def read_json(content: bytes, source: str) -> dict[str, str]:
-    """Return the classes in a JSON file with an object `{"FILE": "CLASS", ...}`. A class may also be a whole number.
+def read_json(content: bytes, source: str) -> dict[str, Label]:
+    """Return the labels in a JSON file with an object `{"FILE": "CLASS", ...}`, or with an object for each file.
+
+    A class may also be a whole number. The object of a file contains its attributes: `{"FILE": {"age": 30}, ...}`.
 
     Raises:
-        InputError: the file has another content.
+        InputError: the file has another content, or the images have different attributes.
     """
     try:
         found = json.loads(content)
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not all(type(label) in (str, int) for label in found.values()):
-        raise InputError(f'{source} cannot be read as labels, {{"FILE": "CLASS", ...}}; correct it, or {NO_CLASSES}')
-    return {file: str(label) for file, label in found.items()}
+    if isinstance(found, dict) and all(type(label) in (str, int) for label in found.values()):
+        return {file: str(label) for file, label in found.items()}
+    if not isinstance(found, dict) or not all(_is_attributes(label) for label in found.values()):
+        raise InputError(
+            f'{source} cannot be read as labels, {{"FILE": "CLASS", ...}} or {{"FILE": {{"NAME": NUMBER}}, ...}}; '
+            f"correct it, or {NO_CLASSES}"
+        )
+    first = next(iter(found), "")
+    for file, attributes in found.items():
+        if set(attributes) != set(found[first]):
+            raise InputError(f"{source}: {first} and {file} have different attributes; give all images the same")
+    return {
+        file: {name: str(int(value) if isinstance(value, bool) else value) for name, value in attributes.items()}
+        for file, attributes in found.items()
+    }
 
 
-def read_stylegan(content: bytes, source: str) -> dict[str, str]:
+def _is_attributes(label: Any) -> bool:
+    return isinstance(label, dict) and bool(label) and all(isinstance(v, str | int | float) for v in label.values())
+
+
+def vectors_of(by_image: Mapping[str, Mapping[str, str]]) -> tuple[VectorCondition, dict[str, list[float]]]:
+    """Return attributes as a condition of numbers, and the numbers of each image, by its path.
+
+    The smallest and the largest value of a numeric attribute become -1 and 1. An attribute with other values becomes a
+    number for each word, `NAME=WORD`, which is 1 for the word that applies and -1 for all others.
+    """
+    names: list[str] = []
+    ranges: list[tuple[float, float]] = []
+    values: list[list[float]] = []
+    for attribute in next(iter(by_image.values())):
+        texts = [attributes[attribute] for attributes in by_image.values()]
+        numbers = [_number(text) for text in texts]
+        if all(number is not None for number in numbers):
+            known = [number for number in numbers if number is not None]
+            low, high = min(known), max(known)
+            names.append(attribute)
+            ranges.append((low, high) if low < high else (low - 1, low + 1))
+            values.append(known)
+            continue
+        for word in sorted(set(texts), key=natural_order):
+            names.append(f"{attribute}={word}")
+            ranges.append((0, 1))
+            values.append([float(text == word) for text in texts])
+    condition = VectorCondition(tuple(names), tuple(ranges))
+    rows = condition.scaled(torch.tensor(values, dtype=torch.float64).T)
+    return condition, dict(zip(by_image, rows.tolist(), strict=True))
+
+
+def _number(text: str) -> float | None:
+    """Return a text as a finite number, or None if it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def natural_order(name: str) -> tuple[tuple[tuple[str, int], ...], str]:
+    """Return a sort key by which numbers in names are in the order of their values: `class2` before `class10`."""
+    pairs = re.findall(r"([^0-9]*)([0-9]*)", name)
+    return tuple((text, int(digits or -1)) for text, digits in pairs), name
+
+
+def read_stylegan(content: bytes, source: str) -> dict[str, Label]:
     """Return the class numbers in `dataset.json` of StyleGAN. The labels are class numbers or one-hot vectors.
 
     Raises:
@@ -130,7 +207,7 @@ def _class_number(label: Any, source: str) -> int:
 
 STYLEGAN = "dataset.json"
 
-READERS: dict[str, Callable[[bytes, str], dict[str, str]]] = {
+READERS: dict[str, Callable[[bytes, str], dict[str, Label]]] = {
     "labels.csv": read_csv,
     "labels.json": read_json,
     STYLEGAN: read_stylegan,

@@ -1,16 +1,16 @@
-"""Listing of the image files in a folder or a zip file, with the class of each file."""
+"""Listing of the image files in a folder or a zip file, with the class or the attributes of each file."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from gankit import InputError
+from gankit import ClassCondition, Condition, InputError, VectorCondition
 from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
-from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels
+from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
 
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
 """Names of folders that contain parts of a dataset. They are unusual as names of image classes."""
@@ -21,7 +21,7 @@ MAX_NAMED = 5
 
 @dataclass(frozen=True)
 class Listing:
-    """Number of image files in a folder or a zip file, and their classes."""
+    """Number of image files in a folder or a zip file, and their classes or attributes."""
 
     total: int
     class_names: tuple[str, ...]
@@ -31,13 +31,35 @@ class Listing:
     """Folder that contains all class folders. It is empty or ends in a slash."""
 
     classes: Mapping[str, str] | None
-    """Class of each file, from a file with labels. None if the folders are the classes."""
+    """Class of each file, from a file with labels. None if the folders are the classes, or there are none."""
 
     passed_over: Counter[str]
     """Number of files that are not images, by extension."""
 
     messages: tuple[str, ...]
     """Messages about folders that may not be what the user expects."""
+
+    attributes: VectorCondition | None = None
+    """Description of the attributes, from a file with labels. None if there are none."""
+
+    numbers: Mapping[str, list[float]] = field(default_factory=dict)
+    """Numbers of each file that its attributes become."""
+
+    @property
+    def condition(self) -> Condition | None:
+        """Description of what the images are images of."""
+        return self.attributes or ClassCondition.of(self.class_names)
+
+    def row_of(self, name: str) -> int | list[float] | None:
+        """Return the label or the numbers of a file. Return None for an unknown file, or if there is no condition."""
+        if self.attributes is not None:
+            return self.numbers.get(name)
+        return self.label_of.get(self.class_of(name) or "")
+
+    @cached_property
+    def label_of(self) -> dict[str, int]:
+        """Label of each class, by its name."""
+        return {name: label for label, name in enumerate(self.class_names)}
 
     @property
     def contents(self) -> str:
@@ -81,7 +103,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         return Listing(total, (), outer, None, counts, ())
     if (found := find_labels(files, outer, path)) is not None:
         counts[Path(found.file).suffix] -= 1
-        if found.classes:
+        if found.by_image:
             return _labelled(files, found, total, +counts, path)
         if classes is None:  # StyleGAN's dataset without labels: its folders are parts of one dataset
             message = (
@@ -111,19 +133,25 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
 
 def _labelled(files: Folder | Zip, labels: Labels, total: int, counts: Counter[str], path: Path) -> Listing:
     """Return the listing of images whose labels are in a file."""
-    without = [name for name in files.names() if name not in labels.classes]
+    without = [name for name in files.names() if name not in labels.by_image]
     if without:
         raise InputError(
             f"path: {path}: {labels.file} has no label for {shortened(without)}; add the labels, or {NO_CLASSES}"
         )
-    names = tuple(sorted({labels.classes[name] for name in files.names()}, key=natural_order))
+    used = {name: labels.by_image[name] for name in files.names()}
+    attributes = {name: label for name, label in used.items() if isinstance(label, dict)}
+    if attributes:
+        condition, numbers = vectors_of(attributes)
+        return Listing(total, (), "", None, counts, (), condition, numbers)
+    classes = {name: label for name, label in used.items() if isinstance(label, str)}
+    names = tuple(sorted(set(classes.values()), key=natural_order))
     messages = []
     if labels.file == STYLEGAN and names != tuple(map(str, range(len(names)))):
         messages.append(
             f"the labels in {STYLEGAN} are not 0 to {len(names) - 1}; the classes are named by their labels: "
             + shortened(names)
         )
-    return Listing(total, names, "", labels.classes, counts, tuple(messages))
+    return Listing(total, names, "", classes, counts, tuple(messages))
 
 
 def common_folder(folders: Iterable[str]) -> str:
@@ -131,12 +159,6 @@ def common_folder(folders: Iterable[str]) -> str:
     first, last = min(split := [folder.split("/") for folder in folders]), max(split)
     depth = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), min(map(len, split)))
     return "".join(f"{part}/" for part in first[:depth] if part)
-
-
-def natural_order(name: str) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Return a sort key by which numbers in names are in the order of their values: `class2` before `class10`."""
-    pairs = re.findall(r"([^0-9]*)([0-9]*)", name)
-    return tuple((text, int(digits or -1)) for text, digits in pairs), name
 
 
 def extensions(counts: Counter[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from gankit import Dataset, Plugin, Settings, hookimpl
+from gankit import ClassCondition, Dataset, Plugin, Settings, hookimpl
 
 Radius = Annotated[float, Field(gt=0, le=0.95)]
 
@@ -142,7 +142,9 @@ class Shapes(Plugin):
     @hookimpl
     def load_data(self) -> Dataset:
         c = self.config
-        return Dataset((c.channels, c.resolution, c.resolution), c.kinds, self.draw_all, self.stream, c.count)
+        return Dataset(
+            (c.channels, c.resolution, c.resolution), ClassCondition(c.kinds), self.draw_all, self.stream, c.count
+        )
 
     def draw_all(self) -> tuple[Tensor, Tensor]:
         """Draw all images. Return images (count, channels, resolution, resolution) uint8 and labels (count,).

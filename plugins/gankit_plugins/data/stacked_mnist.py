@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Dataset, Plugin, hookimpl
+from gankit import ClassCondition, Dataset, Plugin, hookimpl
 from gankit_plugins.data.idx_collection import IdxSettings
 from gankit_plugins.data.mnist import MNIST
 
@@ -61,9 +61,9 @@ class StackedMnist(Plugin):
         names = digits.class_names
 
         def load() -> tuple[Tensor, Tensor]:
-            images, labels = digits.load()
+            images, labels, _ = digits.read()
             assert labels is not None, "MNIST has labels"
             return stack(images, labels, self.config.count, len(names), self.config.seed)
 
         class_names = tuple(a + b + c for a in names for b in names for c in names)
-        return Dataset((CHANNELS, *digits.shape[1:]), class_names, load)
+        return Dataset((CHANNELS, *digits.shape[1:]), ClassCondition(class_names), load)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import one_hot, require_labels
+from gankit_plugins.layers.conditioning import numbers_of, numbers_required
 from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
@@ -19,10 +19,10 @@ class CganDiscriminatorNetwork(nn.Module):
     def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
         super().__init__()
         c = config
-        self.classes = spec.classes
+        self.numbers = numbers_required(spec, "cgan", "maxout")
         numbers = math.prod(spec.shape)
         self.from_image = nn.Sequential(nn.Flatten(), maxout_layer(spec, numbers, c.image_units, c.pieces))
-        self.from_label = maxout_layer(spec, spec.classes, c.label_units, c.pieces)
+        self.from_label = maxout_layer(spec, self.numbers, c.label_units, c.pieces)
         self.joint = nn.Sequential(
             nn.Dropout(c.dropout),
             maxout_layer(spec, c.image_units + c.label_units, c.joint_units, c.joint_pieces),
@@ -30,16 +30,19 @@ class CganDiscriminatorNetwork(nn.Module):
         )
         self.head = nn.Linear(c.joint_units, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and the last hidden units (B, joint_units) for images (B, C, H, W) with labels (B,)."""
-        assert labels is not None, "a conditional discriminator needs labels"
-        y = one_hot(labels, self.classes).to(images.dtype)
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and the last hidden units (B, joint_units) for images (B, C, H, W) and their condition.
+
+        The condition is labels (B,) or vectors (B, N).
+        """
+        assert condition is not None, "a conditional discriminator needs a condition"
+        y = numbers_of(condition, self.numbers).to(images.dtype)
         features = self.joint(torch.cat([self.from_image(to_unit_interval(images)), self.from_label(y)], dim=1))
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class CganDiscriminator(Plugin):
-    """CGAN's discriminator: fully connected maxout layers, with the class as an input.
+    """CGAN's discriminator: fully connected maxout layers, with the class, or with attributes, as an input.
 
     Source: Mirza 2014, section 4.1. The image is mapped to 240 maxout units of 5 pieces, the class to 50 units of 5
     pieces, and both together to 240 units of 4 pieces. A linear layer maps these to one logit. In training, half of the
@@ -65,7 +68,7 @@ class CganDiscriminator(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        require_labels(spec, self.name, "maxout")
+        numbers_required(spec, self.name, "maxout")
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:

@@ -8,23 +8,23 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import append_label_planes, require_labels
+from gankit_plugins.layers.conditioning import append_planes, numbers_required
 from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized, sizes_of
 
 
 class DcganDiscriminatorNetwork(nn.Module):
     """Network of strided convolutions, which downsample the image, and a linear layer to one logit.
 
-    With `classes` > 0, the one-hot label is appended to the image, as one plane for each class. With `classes` = 0,
-    labels are unused.
+    With `numbers` > 0, the numbers of the condition are appended to the image, as one plane for each. The numbers of a
+    class are its one-hot vector. With `numbers` = 0, the condition is unused.
     """
 
-    def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
+    def __init__(self, spec: Spec, width: int, numbers: int = 0) -> None:
         super().__init__()
-        self.classes = classes
+        self.numbers = numbers
         sizes = sizes_of(spec)
         channels = width
-        layers = [nn.Sequential(halving(spec.channels + classes, width), nn.LeakyReLU(SLOPE))]
+        layers = [nn.Sequential(halving(spec.channels + numbers, width), nn.LeakyReLU(SLOPE))]
         for level in range(2, len(sizes)):
             more = channels_at(level, width)
             layer = spec.normalize("discriminator", halving(channels, more), more)
@@ -33,11 +33,11 @@ class DcganDiscriminatorNetwork(nn.Module):
         self.body = nn.Sequential(*layers)
         self.head = initialized(nn.Linear(channels * math.prod(sizes[-1]), 1))
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,)."""
-        if self.classes:
-            assert labels is not None, "a conditional discriminator needs labels"
-            images = append_label_planes(images, labels, self.classes)
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,) or vectors (B, N)."""
+        if self.numbers:
+            assert condition is not None, "a conditional discriminator needs a condition"
+            images = append_planes(images, condition, self.numbers)
         features = self.body(images).flatten(1)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
@@ -70,11 +70,11 @@ class DcganDiscriminator(Plugin):
 
 
 class ConditionalDcganDiscriminator(DcganDiscriminator):
-    """DCGAN's discriminator with the class as an input.
+    """DCGAN's discriminator with the class, or with attributes, as an input.
 
     Source: Mirza 2014, section 3.2, applied to the network of Radford 2015. One plane for each class is appended to the
     image's channels: a plane of ones for the image's class, and planes of zeros for the other classes. Radford's code
-    for MNIST also appends the planes in every further layer.
+    for MNIST also appends the planes in every further layer. Each number of data with several attributes has a plane.
 
     When to use: with the generator of the same name.
     When not: for images without labels, or with a generator that has no class input; use `dcgan`.
@@ -84,8 +84,8 @@ class ConditionalDcganDiscriminator(DcganDiscriminator):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        require_labels(spec, self.name, "dcgan")
+        numbers_required(spec, self.name, "dcgan")
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return DcganDiscriminatorNetwork(spec, self.config.width, spec.classes)
+        return DcganDiscriminatorNetwork(spec, self.config.width, numbers_required(spec, self.name, "dcgan"))

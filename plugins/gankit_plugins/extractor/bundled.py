@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gankit import Dataset, Extractor, Features, Plugin, disk_cache, hookimpl
-from gankit_plugins.extractor.class_head import discriminant, is_at_chance
+from gankit_plugins.extractor.class_head import discriminant, images_and_labels, is_at_chance
 from gankit_plugins.extractor.classifier import sha256, train_test_split
 from gankit_plugins.extractor.feature_network import FeatureNetwork
 
@@ -63,7 +63,7 @@ class Bundled(Plugin):
 
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
-        images, labels = dataset.load()
+        images, labels = images_and_labels(dataset)
         if images.dtype != torch.uint8:
             raise ValueError('the data are points, and the bundled networks take images; set extractor = "pixels"')
         if dataset.channels not in NETWORKS:

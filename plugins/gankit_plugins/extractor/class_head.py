@@ -7,8 +7,16 @@ import math
 import torch
 from torch import Tensor
 
+from gankit import Dataset
+
 SHRINKAGE = 0.01
 """Share of the identity matrix in the covariance, relative to its mean variance. It keeps the covariance invertible."""
+
+
+def images_and_labels(dataset: Dataset) -> tuple[Tensor, Tensor | None]:
+    """Return all images of a dataset, and their labels, or None if their condition is not a class."""
+    images, condition, _ = dataset.read()
+    return images, condition if dataset.class_names else None
 
 
 def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gankit import Dataset, Extractor, Features, Plugin, Settings, disk_cache, hookimpl, progress_bar
-from gankit_plugins.extractor.class_head import is_at_chance
+from gankit_plugins.extractor.class_head import images_and_labels, is_at_chance
 
 BATCH, LEARNING_RATE = 128, 2e-3
 """Batch size in training, and maximum learning rate of the one-cycle schedule."""
@@ -293,7 +293,7 @@ class DatasetClassifier(Plugin):
 
     def data(self, dataset: Dataset) -> ClassifierData:
         """Return the classifier's inputs and targets for a dataset."""
-        images, labels = dataset.load()
+        images, labels = images_and_labels(dataset)
         if images.dtype != torch.uint8:
             raise ValueError('the data are points, but a classifier requires images; set extractor = "pixels"')
         images = to_square(images)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import one_hot, require_labels
+from gankit_plugins.layers.conditioning import numbers_of, numbers_required
 
 
 class CganGenerator(nn.Module):
@@ -19,26 +19,26 @@ class CganGenerator(nn.Module):
         super().__init__()
         c = config
         self.shape = spec.shape
-        self.classes = spec.classes
+        self.numbers = numbers_required(spec, "cgan", "mlp")
 
         def layer(inputs: int, units: int) -> nn.Sequential:
             return nn.Sequential(spec.normalize("generator", nn.Linear(inputs, units), units), nn.ReLU())
 
         self.from_noise = layer(spec.latent_size, c.noise_units)
-        self.from_label = layer(spec.classes, c.label_units)
+        self.from_label = layer(self.numbers, c.label_units)
         self.joint = layer(c.noise_units + c.label_units, c.joint_units)
         self.to_image = nn.Linear(c.joint_units, math.prod(spec.shape))
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
-        assert labels is not None, "a conditional generator needs labels"
-        y = one_hot(labels, self.classes).to(z.dtype)
+    def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,) or vectors (B, N)."""
+        assert condition is not None, "a conditional generator needs a condition"
+        y = numbers_of(condition, self.numbers).to(z.dtype)
         both = torch.cat([self.from_noise(z), self.from_label(y)], dim=1)
         return self.to_image(self.joint(both)).tanh().view(-1, *self.shape)
 
 
 class Cgan(Plugin):
-    """CGAN's generator: fully connected, with the class as an input.
+    """CGAN's generator: fully connected, with the class, or with attributes, as an input.
 
     Source: Mirza 2014, section 4.1. z is mapped to 200 units, the class to 1,000, and both together to 1,200, each with
     ReLU. A last layer maps these to the image. Its activation in the paper is a sigmoid, for images in [0, 1]; tanh is
@@ -61,7 +61,7 @@ class Cgan(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        require_labels(spec, self.name, "mlp")
+        numbers_required(spec, self.name, "mlp")
         spec.conditional = True
 
     @hookimpl

@@ -7,24 +7,24 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import one_hot, require_labels
+from gankit_plugins.layers.conditioning import numbers_of, numbers_required
 from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, sizes_of
 
 
 class DcganGenerator(nn.Module):
-    """Network that maps z, and optionally a class, to a small feature map and upsamples it to the size of the image.
+    """Network that maps z and N numbers of a condition to a small feature map, and upsamples it to the image's size.
 
-    With `classes` = 0, labels are unused.
+    With `numbers` = N = 0, the condition is unused. The numbers of a class are its one-hot vector.
     """
 
-    def __init__(self, spec: Spec, width: int, classes: int = 0) -> None:
+    def __init__(self, spec: Spec, width: int, numbers: int = 0) -> None:
         super().__init__()
-        self.classes = classes
+        self.numbers = numbers
         sizes = sizes_of(spec)
         levels = len(sizes) - 1
         channels = channels_at(levels, width)
         # A linear layer, computed as a transposed convolution of a 1x1 map, so that normalisation gets a feature map.
-        projection = initialized(nn.ConvTranspose2d(spec.latent_size + classes, channels, sizes[-1]))
+        projection = initialized(nn.ConvTranspose2d(spec.latent_size + numbers, channels, sizes[-1]))
         layers = [nn.Sequential(spec.normalize("generator", projection, channels), nn.ReLU())]
         for level in range(levels - 1, 0, -1):
             fewer = channels_at(level, width)
@@ -34,11 +34,11 @@ class DcganGenerator(nn.Module):
         self.body = nn.Sequential(*layers)
         self.to_image = nn.Sequential(doubling(channels, spec.channels, sizes[0]), nn.Tanh())
 
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size) and labels (B,)."""
-        if self.classes:
-            assert labels is not None, "a conditional generator needs labels"
-            z = torch.cat([z, one_hot(labels, self.classes).to(z.dtype)], dim=1)
+    def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,) or vectors (B, N)."""
+        if self.numbers:
+            assert condition is not None, "a conditional generator needs a condition"
+            z = torch.cat([z, numbers_of(condition, self.numbers).to(z.dtype)], dim=1)
         return self.to_image(self.body(z[:, :, None, None]))
 
 
@@ -73,12 +73,13 @@ class Dcgan(Plugin):
 
 
 class ConditionalDcgan(Dcgan):
-    """DCGAN's generator with the class as an input.
+    """DCGAN's generator with the class, or with attributes, as an input.
 
     Source: Mirza 2014, section 3.2, applied to Radford 2015's network. The class is appended to z as a one-hot vector.
-    Radford's code for MNIST also appends it in every further layer.
+    Radford's code for MNIST also appends it in every further layer. Attributes, which are the condition of data with
+    several numbers, are appended as they are.
 
-    When to use: to generate requested classes, with the discriminator of the same name.
+    When to use: to generate requested classes or attributes, with the discriminator of the same name.
     When not: for images without labels; use `dcgan`.
     """
 
@@ -86,9 +87,9 @@ class ConditionalDcgan(Dcgan):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        require_labels(spec, self.name, "dcgan")
+        numbers_required(spec, self.name, "dcgan")
         spec.conditional = True
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return DcganGenerator(spec, self.config.width, spec.classes)
+        return DcganGenerator(spec, self.config.width, numbers_required(spec, self.name, "dcgan"))

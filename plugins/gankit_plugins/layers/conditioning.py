@@ -1,11 +1,11 @@
-"""Functions that append labels to the inputs of networks."""
+"""Functions that append a condition, such as a class, to the inputs of networks."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from gankit import InputError, Run, Spec
+from gankit import ClassCondition, InputError, Run, Spec, VectorCondition
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
@@ -13,20 +13,51 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
 
 
-def append_label_planes(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Append one plane for each of the N classes to images (B, C, H, W). Return (B, C + N, H, W).
+def numbers_of(condition: Tensor, size: int) -> Tensor:
+    """Return labels (B,) as one-hot vectors of N = `size` numbers, and vectors (B, N) as they are."""
+    return one_hot(condition, size) if condition.dim() == 1 else condition
 
-    The plane of the image's own class contains ones, and all other planes contain zeros.
+
+def append_planes(images: Tensor, condition: Tensor, size: int) -> Tensor:
+    """Append one plane for each of the N = `size` numbers of a condition to images (B, C, H, W).
+
+    Return (B, C + N, H, W). With labels, the plane of the image's own class contains ones, and all others contain
+    zeros.
     """
     B, _, H, W = images.shape
-    planes = one_hot(labels, classes).to(images.dtype)[:, :, None, None].expand(B, classes, H, W)
+    planes = numbers_of(condition, size).to(images.dtype)[:, :, None, None].expand(B, size, H, W)
     return torch.cat([images, planes], dim=1)
 
 
-def require_labels(spec: Spec, name: str, other: str) -> None:
-    """Raise InputError if the data has no classes. The message recommends the network `other` instead."""
-    if not spec.classes:
+def numbers_required(spec: Spec, name: str, other: str) -> int:
+    """Return the number of classes, or the length of the vectors that are the condition of the data.
+
+    Raises:
+        InputError: the data have another condition or none. The message recommends the network `other` instead.
+    """
+    if spec.condition is None:
         raise InputError(f"{name} needs labels, and the dataset has none; use {other}")
+    if not isinstance(spec.condition, ClassCondition | VectorCondition):
+        raise InputError(
+            f"{name} needs classes or numbers as the condition, and the data have {spec.condition.describe()}; use "
+            f"{other}, or a network that takes them"
+        )
+    return spec.classes or spec.condition.shape[0]
+
+
+def require_labels(spec: Spec, name: str, other: str) -> None:
+    """Raise InputError if the data has no classes. The message recommends the plugin `other` instead."""
+    if not spec.classes:
+        has = "none" if spec.condition is None else spec.condition.describe()
+        raise InputError(f"{name} needs labels, and the dataset has {has}; use {other}")
+
+
+def refuse_other_conditions(spec: Spec, name: str) -> None:
+    """Raise InputError if the data has a condition other than classes, which the plugin `name` would mix up."""
+    if spec.condition is not None and not spec.classes:
+        raise InputError(
+            f"{name} combines images of one class, and the data have {spec.condition.describe()}; remove it"
+        )
 
 
 def require_conditional(spec: Spec, run: Run) -> None:

@@ -68,40 +68,40 @@ class WithReference(nn.Module):
     """Wrapper that runs the reference batch of virtual batch norm through a network before each batch.
 
     Args:
-        network: network with layers of virtual batch norm, called with inputs and labels.
+        network: network with layers of virtual batch norm, called with inputs and their condition.
         inputs: reference batch.
-        labels: labels of the reference batch, or None for images without classes.
+        condition: condition of the reference batch, or None for images without one.
         persistent: whether the network's `state_dict` contains the reference batch.
         ready: whether `inputs` is the final reference batch. If not, each batch is its own reference until
             `set_reference` is called.
     """
 
     inputs: Tensor
-    labels: Tensor | None
+    condition: Tensor | None
 
     def __init__(
-        self, network: nn.Module, inputs: Tensor, labels: Tensor | None, persistent: bool, ready: bool
+        self, network: nn.Module, inputs: Tensor, condition: Tensor | None, persistent: bool, ready: bool
     ) -> None:
         super().__init__()
         self.network = network
         self.ready = ready
         self.register_buffer("inputs", inputs, persistent=persistent)
-        self.register_buffer("labels", labels, persistent=persistent)
+        self.register_buffer("condition", condition, persistent=persistent)
 
-    def set_reference(self, inputs: Tensor, labels: Tensor | None) -> None:
-        """Set the reference batch and its labels."""
-        self.inputs, self.labels, self.ready = inputs, labels, True
+    def set_reference(self, inputs: Tensor, condition: Tensor | None) -> None:
+        """Set the reference batch and its condition."""
+        self.inputs, self.condition, self.ready = inputs, condition, True
 
-    def forward(self, inputs: Tensor, labels: Tensor | None) -> Any:
+    def forward(self, inputs: Tensor, condition: Tensor | None) -> Any:
         """Run the reference batch through the network, then return the output of the network for `inputs`."""
         layers = [module for module in self.network.modules() if isinstance(module, VirtualBatchNormLayer)]
         for layer in layers:
             layer.recording = True
-        reference = (self.inputs, self.labels) if self.ready else (inputs, labels)
+        reference = (self.inputs, self.condition) if self.ready else (inputs, condition)
         self.network(*reference)
         for layer in layers:
             layer.recording = False
-        output = self.network(inputs, labels)
+        output = self.network(inputs, condition)
         for layer in layers:
             # Remove the moments: they belong to the autograd graph, and `deepcopy` would fail for this module.
             layer.reference = None
@@ -160,9 +160,8 @@ class VirtualBatchNorm(Plugin):
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None) -> nn.Module:
         self.player, size = player, self.size
         if player == "generator":
-            labels = torch.arange(size) % self.spec.classes if self.spec.classes else None
             z = torch.zeros(size, self.spec.latent_size)
-            self.wrapped = WithReference(network, z, labels, persistent=True, ready=run is None)
+            self.wrapped = WithReference(network, z, self._first_condition(size), persistent=True, ready=run is None)
         else:
             self.wrapped = WithReference(network, torch.empty(0), None, persistent=False, ready=False)
         return self.wrapped
@@ -174,10 +173,19 @@ class VirtualBatchNorm(Plugin):
             # Do not draw a new reference batch: a resumed run has loaded it from its checkpoint.
             self.wrapped.ready = True
         elif self.player == "generator":
-            labels = self.wrapped.labels
-            self.wrapped.set_reference(run.draw_latent(self.size, labels), labels)
+            condition = self.wrapped.condition
+            if condition is not None and not run.spec.classes:
+                condition = run.draw_reference(self.size).condition
+            self.wrapped.set_reference(run.draw_latent(self.size, condition), condition)
         else:
-            self.wrapped.set_reference(*pack(*run.draw_reference(self.size * run.spec.pack), run.spec.pack))
+            images, condition, _ = run.draw_reference(self.size * run.spec.pack)
+            self.wrapped.set_reference(*pack(images, condition, run.spec.pack))
+
+    def _first_condition(self, size: int) -> Tensor | None:
+        """Return the condition of a generator's reference batch: classes in turn, or rows that `on_start` replaces."""
+        if self.spec.classes:
+            return torch.arange(size) % self.spec.classes
+        return None if self.spec.condition is None else self.spec.condition.blank(size)
 
 
 def pack(images: Tensor, labels: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Plugin, RecipeInfo, Run, Settings, Spec, Step, hookimpl
+from gankit_plugins.layers.conditioning import refuse_other_conditions
 
 
 class ReplayBuffer:
@@ -133,6 +134,7 @@ class ExperienceReplay(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
+        refuse_other_conditions(spec, self.name)
         if self.config.capacity < spec.classes:
             raise ValueError(
                 f"experience_replay: capacity = {self.config.capacity} is below the number of classes; set "

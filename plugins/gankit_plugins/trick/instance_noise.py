@@ -30,8 +30,8 @@ class InstanceNoise(Plugin):
     config: Config
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None, run: Run) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None, run: Run) -> tuple[Tensor, Tensor | None]:
         sigma = value_at(self.config.sigma, run)
         if sigma == 0:
-            return images, labels
-        return torch.add(images, torch.randn_like(images), alpha=sigma), labels
+            return images, condition
+        return torch.add(images, torch.randn_like(images), alpha=sigma), condition

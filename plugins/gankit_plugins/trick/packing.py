@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
+from gankit_plugins.layers.conditioning import refuse_other_conditions
 
 PIXELWISE = ("instance_noise",)
 """Names of tricks that act on each pixel separately, so they may be applied before or after packing."""
@@ -90,6 +91,7 @@ class Packing(Plugin):
         size = self.config.size
         if spec.pack != 1:
             raise ValueError("the images are packed twice; keep one packing, with a larger size if necessary")
+        refuse_other_conditions(spec, self.name)
         spec.pack = size
         if spec.classes:
             spec.class_balanced = True
@@ -98,9 +100,9 @@ class Packing(Plugin):
             )
 
     @hookimpl
-    def discriminator_inputs(self, images: Tensor, labels: Tensor | None, run: Run) -> tuple[Tensor, Tensor | None]:
+    def discriminator_inputs(self, images: Tensor, condition: Tensor | None, run: Run) -> tuple[Tensor, Tensor | None]:
         size = self.config.size
-        if labels is None:
+        if condition is None:
             return packs(images, size), None
-        order = packing_order(labels, run.spec.classes, size)
-        return packs(images[order], size), labels[order][::size]
+        order = packing_order(condition, run.spec.classes, size)
+        return packs(images[order], size), condition[order][::size]

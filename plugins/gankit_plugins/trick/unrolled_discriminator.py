@@ -46,14 +46,14 @@ def unroll(
 
 
 def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
-    """Return a function that maps images and labels to the output of the network with the parameters `theta`."""
+    """Return a function that maps images and their condition to the network's output with the parameters `theta`."""
 
-    def discriminator(images: Tensor, labels: Tensor | None) -> Any:
+    def discriminator(images: Tensor, condition: Tensor | None) -> Any:
         # Call the network with copies of its buffers, so that a simulated step does not change batch norm's statistics.
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         # Replace torch's batch, instance and layer norm, because their third derivatives are wrong.
         with DifferentiableNorms():
-            return functional_call(network, {**buffers, **theta}, (images, labels))
+            return functional_call(network, {**buffers, **theta}, (images, condition))
 
     return discriminator
 
@@ -89,7 +89,9 @@ class UnrolledDiscriminator(Plugin):
     def before_g_step(self, run: Run, step: Step) -> None:
         if self.config.steps == 0:
             return
-        lookahead = Step(run, "discriminator", step.real, step.labels, step.z, step.fake, simulated=True)
+        lookahead = Step(
+            run, "discriminator", step.real, step.condition, step.z, step.fake, fields=step.fields, simulated=True
+        )
         # The hook `before_d_step` of a plugin may call D. Use a D with copies of its buffers, so that such calls in a
         # simulated step do not change the running statistics of D itself.
         lookahead.discriminator = with_parameters(run.discriminator, {})

@@ -70,7 +70,7 @@ def test_fields_of_a_step(gankit, toy, statement, expected):
 
 
 def test_a_step_does_not_have_its_old_fields():
-    step = Step(run=None, player="generator", real=None, labels=None, z=None, fake=None)
+    step = Step(run=None, player="generator", real=None, condition=None, z=None, fake=None)
     assert not hasattr(step, "judge")
 
 

@@ -23,7 +23,7 @@ def test_a_dataset_is_written_to_a_file(prepare, toy):
     assert size > 7 * 3 * 16 * 16
     assert answer.out == f"7 images of 3x16x16, 2 classes, {size / 1e6:.1f} MB: new/it.safetensors\n"
     dataset = read_prepared(toy / "new" / "it.safetensors")
-    images, labels = dataset.load()
+    images, labels, _ = dataset.load()
     assert dataset.class_names == ("a", "b")
     assert images.shape == (7, 3, 16, 16)
     assert torch.equal(labels, torch.arange(7) % 2)

@@ -11,6 +11,7 @@ from torch import nn
 from gankit.cli.progress import STOPPING, LiveProgress, Pace, PlainProgress, run_progress
 from gankit.cli.run_facts import describe_images
 from gankit.formatting import duration, number, plural
+from gankit.plugin.condition import ClassCondition
 from gankit.plugin.dataset import Dataset
 
 
@@ -80,7 +81,7 @@ def run_of(names=()):
         recipe=SimpleNamespace(name="[bold]named", train=SimpleNamespace(iterations=2000, batch_size=64)),
         iteration=0,
         device="cpu",
-        dataset=Dataset((3, 32, 32), names, load=lambda: None),
+        dataset=Dataset((3, 32, 32), ClassCondition.of(names), load=lambda: None),
         generator=nn.Linear(9, 10),
         discriminator=nn.Linear(1, 1, bias=False),
         step_counts={"discriminator": 0},

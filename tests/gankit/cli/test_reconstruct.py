@@ -11,7 +11,7 @@ from gankit.images.io import read_image
 from gankit.recipe.recipe import Recipe
 from gankit.training.assembly import assemble
 from gankit.training.launch import resume
-from gankit.training.reconstruction import encode, reconstruct, spread
+from gankit.training.reconstruction import encode, reconstruct
 from gankit.training.reporter import Reporter
 from gankit.training.state import load_networks
 
@@ -49,7 +49,7 @@ def cells(path, columns):
 
 def test_the_picture_has_each_image_beside_its_reconstruction(pairs, run):
     answer = pairs("--count", 3, "--out", "new/pairs.png")
-    images, _ = assemble(Recipe.load(run / "recipe.toml")).dataset.read()
+    images, _, _ = assemble(Recipe.load(run / "recipe.toml")).dataset.read()
     chosen = images[[0, 20, 39]]
     real = chosen.float() / 127.5 - 1
     trained = assemble(Recipe.load(run / "recipe.toml"))
@@ -135,7 +135,7 @@ def test_code_of_the_recipe_is_imported_only_with_trust(gankit, run):
     [
         (["nowhere"], "nowhere: no such file or folder"),
         (["pictures", "pictures/1.png"], "pictures: is a folder; name either one folder or image files"),
-        (["pictures"], "run: the generator needs the class of each image, and the given images have none"),
+        (["pictures"], "run: the generator needs the condition of each image, such as its class, and the given"),
         (["--out", "x.jpg"], "--out x.jpg: unknown file type; the name of the file must end in .png"),
     ],
 )
@@ -208,8 +208,3 @@ def test_all_images_are_encoded_in_chunks(run):
     few = reconstruct(run, (), 2, "cpu", trust=True)
     assert result.originals.shape == result.reconstructions.shape == (40, 1, 8, 8)
     assert torch.equal(result.reconstructions[[0, 39]], few.reconstructions)
-
-
-@pytest.mark.parametrize(("total", "count", "expected"), [(9, 3, [0, 4, 8]), (2, 5, [0, 1]), (7, 1, [0])])
-def test_spread(total, count, expected):
-    assert spread(total, count).tolist() == expected

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gankit import Dataset, InputError
 from gankit.data.batches import Batches, PrefetchedBatches, make_batch_source
 from gankit.data.prepared import prepare, read_prepared
+from gankit.plugin.dataset import Rows
 
 quick = settings(deadline=None, max_examples=60)
 
@@ -32,7 +33,7 @@ def next_numbers(source, times):
 @quick
 @given(count=st.integers(1, 40), batch=st.integers(1, 25), seed=st.integers(0, 2**56))
 def test_each_image_is_used_once_in_an_epoch(count, batch, seed):
-    source = Batches(numbered(count), None, batch, 0, seed)
+    source = Batches(Rows(numbered(count)), batch, 0, seed)
     sequence = [n for one in next_numbers(source, -(-3 * count // batch)) for n in one]
     for epoch in range(3):
         assert sorted(sequence[epoch * count : (epoch + 1) * count]) == list(range(count))
@@ -40,7 +41,7 @@ def test_each_image_is_used_once_in_an_epoch(count, batch, seed):
 
 def test_epochs_and_seeds_differ():
     def order(seed):
-        return next_numbers(Batches(numbered(30), None, 30, 0, seed), 2)
+        return next_numbers(Batches(Rows(numbered(30)), 30, 0, seed), 2)
 
     first, second = order(1)
     assert first != second
@@ -59,10 +60,10 @@ def test_epochs_and_seeds_differ():
 def test_balanced_batches(counts, each, times, data):
     classes = len(counts)
     labels = torch.tensor(data.draw(st.permutations([k for k, n in enumerate(counts) for _ in range(n)])))
-    source = Batches(numbered(len(labels)), labels, each * classes, classes, 5)
+    source = Batches(Rows(numbered(len(labels)), labels), each * classes, classes, 5)
     seen = {k: [] for k in range(classes)}
     for _ in range(times):
-        images, batch_labels = source.next()
+        images, batch_labels, _ = source.next()
         assert batch_labels.tolist() == list(range(classes)) * each
         for number, label in zip(numbers(images), batch_labels.tolist(), strict=True):
             assert labels[number] == label
@@ -84,7 +85,11 @@ def test_balanced_batches(counts, each, times, data):
 def test_the_order_continues_after_a_resume(count, batch, before, balanced, prefetch):
     labels = torch.arange(count) % 2 if balanced and count > 1 else None
     classes = 0 if labels is None else 2
-    make = lambda: make_batch_source(numbered(count), labels, torch.device("cpu"), 2 * batch, classes, 3, prefetch)  # noqa: E731
+
+    def make():
+        rows = Rows(numbered(count), labels)
+        return make_batch_source(rows, torch.device("cpu"), 2 * batch, classes, 3, prefetch)
+
     unbroken, broken, resumed = make(), make(), make()
     expected = next_numbers(unbroken, before + 4)
     assert next_numbers(broken, before) == expected[:before]
@@ -97,8 +102,8 @@ def test_the_order_continues_after_a_resume(count, batch, before, balanced, pref
 
 def test_prefetched_batches_equal_direct_ones():
     labels = torch.arange(11) % 2
-    direct = Batches(numbered(11), labels, 4, 2, 9)
-    ahead = PrefetchedBatches(Batches(numbered(11), labels, 4, 2, 9), depth=2)
+    direct = Batches(Rows(numbered(11), labels), 4, 2, 9)
+    ahead = PrefetchedBatches(Batches(Rows(numbered(11), labels), 4, 2, 9), depth=2)
     for _ in range(20):
         expected, got = direct.next(), ahead.next()
         assert torch.equal(expected[0], got[0])
@@ -122,7 +127,7 @@ def test_an_error_in_the_thread_is_raised_by_next():
 
 
 def test_prefetching_can_be_closed_and_started_again():
-    ahead = PrefetchedBatches(Batches(numbered(8), None, 2, 0, 1), depth=1)
+    ahead = PrefetchedBatches(Batches(Rows(numbered(8)), 2, 0, 1), depth=1)
     first = next_numbers(ahead, 2)
     state = ahead.state_dict()
     thread = ahead.thread
@@ -137,17 +142,17 @@ def test_prefetching_can_be_closed_and_started_again():
 @pytest.mark.parametrize("prefetch", [True, False])
 def test_no_images_are_refused(prefetch):
     with pytest.raises(InputError, match="there are no images to train on"):
-        make_batch_source(numbered(0), None, torch.device("cpu"), 4, 0, 1, prefetch)
+        make_batch_source(Rows(numbered(0)), torch.device("cpu"), 4, 0, 1, prefetch)
 
 
 def test_a_class_without_images_is_refused():
     with pytest.raises(InputError, match=r"no image of class 1, 3, and every batch needs all classes"):
-        Batches(numbered(4), torch.tensor([0, 2, 2, 0]), 4, 4, 1)
+        Batches(Rows(numbered(4), torch.tensor([0, 2, 2, 0])), 4, 4, 1)
 
 
 def test_a_class_with_one_image_is_in_every_batch(toy_run):
     run = toy_run(data={"count": 3}, train={"class_balanced": True, "batch_size": 6})
-    (first, labels), (second, _) = run.draw_real(), run.draw_real()
+    (first, labels, _), (second, _, _) = run.draw_real(), run.draw_real()
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert torch.equal(first[1], first[3])
     assert torch.equal(first[1], second[5])
@@ -157,13 +162,13 @@ def test_a_class_with_one_image_is_in_every_batch(toy_run):
 def mapped_images(tmp_path):
     """Return ten numbered images in a mapped file."""
     out = tmp_path / "x.safetensors"
-    prepare(Dataset((1, 1, 1), (), lambda: (numbered(10), None)), out, "test")
+    prepare(Dataset((1, 1, 1), None, lambda: (numbered(10), None)), out, "test")
     return read_prepared(out).load()[0]
 
 
 def test_only_mapped_images_are_prefetched_and_their_batches_are_the_same(mapped_images):
     mapped, direct = (
-        make_batch_source(images, None, torch.device("cpu"), 4, 0, 1)
+        make_batch_source(Rows(images), torch.device("cpu"), 4, 0, 1)
         for images in (mapped_images, mapped_images.clone())
     )
     assert isinstance(mapped, PrefetchedBatches)
@@ -173,7 +178,7 @@ def test_only_mapped_images_are_prefetched_and_their_batches_are_the_same(mapped
 
 
 def test_closing_ends_a_thread_that_waits_for_room_in_the_queue():
-    ahead = PrefetchedBatches(Batches(numbered(8), None, 2, 0, 1), depth=1)
+    ahead = PrefetchedBatches(Batches(Rows(numbered(8)), 2, 0, 1), depth=1)
     ahead.next()
     while not ahead.queue.full():
         time.sleep(0.001)
@@ -185,9 +190,10 @@ def test_closing_ends_a_thread_that_waits_for_room_in_the_queue():
 COUNT_THREADS = """
 import os, time, torch
 from gankit.data.batches import Batches, PrefetchedBatches
+from gankit.plugin.dataset import Rows
 torch.set_num_threads(4)
 torch.zeros(1_000_000).exp()  # starts the threads of the main thread
-ahead = PrefetchedBatches(Batches(torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8), None, 4000, 0, 1))
+ahead = PrefetchedBatches(Batches(Rows(torch.zeros(40_000, 1, 8, 8, dtype=torch.uint8)), 4000, 0, 1))
 time.sleep(1)  # threads that have ended disappear a moment later
 before = len(os.listdir("/proc/self/task"))
 for _ in range(25):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from gankit.data import mmap_advice
 from gankit.data.batches import make_batch_source
 from gankit.data.mmap_advice import expect_random_access, is_mapped, read_ahead, sequential_access
+from gankit.plugin.dataset import Rows
 
 ROW = mmap.PAGESIZE
 
@@ -73,7 +74,7 @@ def test_the_rows_of_a_batch_are_read_without_their_neighbours(images, monkeypat
 
 
 def test_access_to_a_row_does_not_read_its_neighbours(images):
-    make_batch_source(images, None, torch.device("cpu"), 1, 0, seed=0)
+    make_batch_source(Rows(images), torch.device("cpu"), 1, 0, seed=0)
     absent = absent_rows(images)
     # The middle of the last 100 consecutive absent rows, far from the pages near the header.
     alone = max(int(a) for a, b in zip(absent, absent[100:], strict=False) if b - a == 100) + 50

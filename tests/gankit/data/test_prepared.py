@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from gankit import Dataset, GankitError, InputError
 from gankit.data import prepared
 from gankit.data.prepared import prepare, read_prepared, write_prepared
+from gankit.plugin.condition import ClassCondition, ImageCondition, TokenCondition, VectorCondition
+from gankit.plugin.dataset import Rows
 
 
 def some_images(count, channels=3, resolution=5):
@@ -22,7 +24,7 @@ def some_images(count, channels=3, resolution=5):
 
 
 def in_memory(images, labels=None, names=()):
-    return Dataset(tuple(images.shape[1:]), names, lambda: (images, labels), note="drawn")
+    return Dataset(tuple(images.shape[1:]), ClassCondition.of(names), lambda: (images, labels), note="drawn")
 
 
 def streamed(images, labels, names, at_most, pieces=2, fail=None):
@@ -36,7 +38,7 @@ def streamed(images, labels, names, at_most, pieces=2, fail=None):
     def never():
         raise AssertionError("load is called although there is a stream")
 
-    return Dataset(tuple(images.shape[1:]), names, never, stream, at_most)
+    return Dataset(tuple(images.shape[1:]), ClassCondition.of(names), never, stream, at_most)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_images_survive_a_round_trip(tmp_path_factory, count, missing, channels,
     assert sum(progress) == count
     dataset = read_prepared(out)
     assert (dataset.shape, dataset.class_names) == ((channels, resolution, resolution), names)
-    read, read_labels = dataset.load()
+    read, read_labels, _ = dataset.load()
     assert read.dtype == torch.uint8
     assert torch.equal(read, images)
     assert read_labels is None if labels is None else torch.equal(read_labels, labels)
@@ -88,9 +90,9 @@ def test_the_metadata(out):
     assert length % 8 == 0
     card = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["gankit"])
     assert card == {
-        "format": "gankit-images-1",
+        "format": "gankit-images-2",
         "gankit": "0.1.0",
-        "class_names": ["a", "b", "c"],
+        "condition": {"kind": "class", "names": ["a", "b", "c"]},
         "source": "test images",
         "note": "drawn",
         "count": 3,
@@ -98,8 +100,8 @@ def test_the_metadata(out):
     }
     assert read_prepared(out).note == "drawn"
     tensors = load_file(out)
-    assert set(tensors) == {"images", "labels"}
-    assert torch.equal(tensors["labels"], labels)
+    assert set(tensors) == {"images", "condition"}
+    assert torch.equal(tensors["condition"], labels)
     prepare(in_memory(images, labels, ("a", "b", "c")), out, "test images")
     assert out.read_bytes() == data
 
@@ -118,7 +120,7 @@ def test_loading_maps_the_file_instead_of_reading_it(out):
             return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
 
     before = own_memory()
-    images, _ = read_prepared(out).load()
+    images = read_prepared(out).load()[0]
     assert int(images[::100].sum()) == 0
     assert own_memory() - before < 30_000  # kB; the images are 60,000
 
@@ -154,7 +156,7 @@ def test_a_full_disk_is_an_error(out, monkeypatch, resolution, writes_before):
 
 def test_no_images_are_refused(out):
     with pytest.raises(InputError, match="there are no images to write"):
-        write_prepared(out, iter(()), 5, (3, 4), {"class_names": []})
+        write_prepared(out, iter(()), 5, (3, 4), {"condition": None})
     assert list(out.parent.iterdir()) == []
 
 
@@ -187,8 +189,12 @@ def test_other_files_are_refused(out):
         with pytest.raises(InputError, match="is not a file of `gankit prepare`"):
             read_prepared(out)
     save_file({"images": images}, out, {"gankit": '{"format": "gankit-images-9"}'})
-    with pytest.raises(InputError, match="'gankit-images-9'; this version of gankit reads 'gankit-images-1'"):
+    with pytest.raises(InputError, match="'gankit-images-9'; this version of gankit reads 'gankit-images-2'"):
         read_prepared(out)
+
+
+def condition_of(names):
+    return {"kind": "class", "names": names} if names else None
 
 
 @pytest.mark.parametrize(
@@ -199,22 +205,70 @@ def test_other_files_are_refused(out):
         ({"images": some_images(2)[..., 5:].contiguous()}, []),
         ({"pictures": some_images(2)}, []),
         ({"images": some_images(2)}, ["a"]),
-        ({"images": some_images(2)}, "a"),
-        ({"images": some_images(2)}, None),
-        ({"images": some_images(2), "labels": torch.tensor([0, 0])}, []),
-        ({"images": some_images(2), "labels": torch.tensor([0])}, ["a"]),
-        ({"images": some_images(2), "labels": torch.tensor([0.0, 0.0])}, ["a"]),
+        ({"images": some_images(2), "condition": torch.tensor([0, 0])}, []),
+        ({"images": some_images(2), "condition": torch.tensor([0])}, ["a"]),
+        ({"images": some_images(2), "condition": torch.tensor([[0], [0]])}, ["a"]),
+        ({"images": some_images(2), "fields.x": torch.zeros(3)}, []),
     ],
 )
 def test_an_inconsistent_header_is_refused(out, tensors, names):
-    save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-1", "class_names": names})})
+    save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-2", "condition": condition_of(names)})})
     with pytest.raises(InputError, match="is inconsistent"):
         read_prepared(out)
 
 
 @pytest.mark.parametrize("label", [-1, 1])
 def test_labels_without_a_class_are_refused(out, label):
-    tensors = {"images": some_images(2), "labels": torch.tensor([0, label])}
-    save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-1", "class_names": ["a"]})})
-    with pytest.raises(InputError, match="labels without a class"):
+    tensors = {"images": some_images(2), "condition": torch.tensor([0, label])}
+    save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-2", "condition": condition_of(["a"])})})
+    with pytest.raises(InputError, match=r"its condition has labels from -?\d to \d; prepare it again"):
         read_prepared(out).load()
+
+
+@pytest.mark.parametrize(
+    "condition", [None, 3, {}, {"kind": "sound"}, {"kind": "class"}, {"kind": "vector", "names": []}]
+)
+def test_a_damaged_description_is_refused(out, condition):
+    tensors = {"images": some_images(2), "condition": torch.tensor([0, 0])}
+    save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-2", "condition": condition})})
+    with pytest.raises(InputError, match="is inconsistent"):
+        read_prepared(out)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        (VectorCondition(("a", "b"), ((0, 1), (2, 5))), torch.arange(14).view(7, 2) / 14),
+        (TokenCondition(("red", "blue"), 3), torch.arange(21).view(7, 3) % 3),
+        (ImageCondition((1, 3, 3)), torch.arange(63, dtype=torch.uint8).view(7, 1, 3, 3)),
+        (None, None),
+    ],
+)
+def test_every_condition_and_all_fields_are_kept(out, stream, condition, rows, monkeypatch):
+    monkeypatch.setattr(prepared, "CHUNK", 3)
+    fields = {
+        "mask": torch.arange(35, dtype=torch.uint8).view(7, 5),
+        "weight": torch.rand(7),
+        "odd": torch.arange(7) % 2 == 1,
+    }
+    whole = Rows(some_images(7), rows, fields)
+
+    def chunks():
+        return (whole.slice(i, i + 2) for i in range(0, 7, 2))
+
+    dataset = Dataset((3, 5, 5), condition, lambda: whole, chunks if stream else None, 9, fields=tuple(fields))
+    assert prepare(dataset, out, "test") == 7
+    read = read_prepared(out)
+    assert read.condition == condition
+    assert set(read.fields) == set(fields)
+    found = read.read()
+    assert torch.equal(found.images, whole.images)
+    assert found.condition is None if rows is None else torch.equal(found.condition, rows)
+    assert all(torch.equal(found.fields[name], fields[name]) for name in fields)
+
+
+def test_a_field_of_a_type_that_a_file_cannot_have_is_refused(out):
+    dataset = Dataset((3, 5, 5), None, lambda: (some_images(2), None, {"m": torch.ones(2).half()}), fields=("m",))
+    with pytest.raises(InputError, match=r"test: fields\.m has the type torch\.float16; it must be one of uint8"):
+        prepare(dataset, out, "test")

@@ -5,6 +5,8 @@ import torch
 
 from gankit.data import record
 from gankit.data.record import changed_data, data_record, other_data
+from gankit.plugin.condition import ClassCondition
+from gankit.plugin.dataset import Rows
 
 NAMES = ("cat", "dog")
 
@@ -17,8 +19,12 @@ def labels(count=12):
     return torch.arange(count) % 2
 
 
+def facts(images, labels, names):
+    return data_record(Rows(images, labels), ClassCondition.of(names))
+
+
 def test_equal_data_have_equal_records():
-    before, now = data_record(images(), labels(), NAMES), data_record(images().clone(), labels(), NAMES)
+    before, now = facts(images(), labels(), NAMES), facts(images().clone(), labels(), NAMES)
     assert before == now
     assert not other_data(before, now)
     assert not changed_data(before, now)
@@ -28,21 +34,17 @@ def test_equal_data_have_equal_records():
 def test_a_change_of_one_pixel_is_seen(row):
     changed = images()
     changed[row, 1, 2, 3] ^= 1
-    assert changed_data(data_record(images(), labels(), NAMES), data_record(changed, labels(), NAMES)) == [
-        "other images"
-    ]
+    assert changed_data(facts(images(), labels(), NAMES), facts(changed, labels(), NAMES)) == ["other images"]
 
 
 def test_a_change_of_one_label_is_seen():
     changed = labels()
     changed[5] = 0
-    assert changed_data(data_record(images(), labels(), NAMES), data_record(images(), changed, NAMES)) == [
-        "other labels"
-    ]
+    assert changed_data(facts(images(), labels(), NAMES), facts(images(), changed, NAMES)) == ["other labels"]
 
 
 def test_the_number_of_images_is_named():
-    before, now = data_record(images(), labels(), NAMES), data_record(images(20), labels(20), NAMES)
+    before, now = facts(images(), labels(), NAMES), facts(images(20), labels(20), NAMES)
     assert changed_data(before, now) == ["20 images instead of 12"]
 
 
@@ -55,20 +57,20 @@ def test_the_number_of_images_is_named():
     ],
 )
 def test_other_classes_are_named(names, message):
-    assert other_data(data_record(images(), labels(), NAMES), data_record(images(), labels(), names)) == [message]
+    assert other_data(facts(images(), labels(), NAMES), facts(images(), labels(), names)) == [message]
 
 
 def test_another_shape_or_type_is_named():
-    before = data_record(images(), None, ())
-    assert other_data(before, data_record(images()[:, :1], None, ())) == ["shape 1x4x4 instead of 3x4x4"]
-    assert other_data(before, data_record(images().float(), None, ())) == ["dtype float32 instead of uint8"]
+    before = facts(images(), None, ())
+    assert other_data(before, facts(images()[:, :1], None, ())) == ["shape 1x4x4 instead of 3x4x4"]
+    assert other_data(before, facts(images().float(), None, ())) == ["dtype float32 instead of uint8"]
 
 
 def test_of_large_data_evenly_spaced_images_are_hashed(monkeypatch):
     monkeypatch.setattr(record, "HASHED_BYTES", 4 * 48)
-    before = data_record(images(), labels(), NAMES)
+    before = facts(images(), labels(), NAMES)
     hashed, skipped = images(), images()
     hashed[[0, 4, 7, 11]] ^= 1  # round(linspace(0, 11, 4))
     skipped[[1, 2, 3, 5, 6, 8, 9, 10]] ^= 1
-    assert changed_data(before, data_record(hashed, labels(), NAMES)) == ["other images"]
-    assert not changed_data(before, data_record(skipped, labels(), NAMES))
+    assert changed_data(before, facts(hashed, labels(), NAMES)) == ["other images"]
+    assert not changed_data(before, facts(skipped, labels(), NAMES))

@@ -8,8 +8,10 @@ import torch
 
 from gankit import InputError, Plugin, Session, Settings, hookimpl
 from gankit.evaluation import evaluator
-from gankit.evaluation.evaluator import labels_for, select
+from gankit.evaluation.evaluator import condition_for, select
 from gankit.plugin.comparison import Samples
+from gankit.plugin.condition import ClassCondition
+from gankit.plugin.dataset import Rows
 from gankit.testing import tiny_recipe
 from gankit.testing.tiny_plugins import TinyData, TinyExtractor
 from gankit.training.launch import start
@@ -47,14 +49,14 @@ def metric_rows(directory):
 
 def test_select_depends_on_the_seed_alone():
     images, labels = torch.arange(20).view(20, 1, 1, 1), torch.arange(20)
-    one, same, other = (select(images, labels, 5, seed) for seed in (0, 0, 1))
+    names = ClassCondition(tuple("abcdefghijklmnopqrst"))
+    one, same, other = (select(Rows(images, labels), 5, seed, names) for seed in (0, 0, 1))
     assert torch.equal(one.images, same.images)
     assert not torch.equal(one.images, other.images)
     assert torch.equal(one.images.flatten(), one.labels)
-    assert sorted(select(images, labels, 50, 0).labels.tolist()) == list(range(20))
-    names = tuple("abcdefghijklmnopqrst")
-    assert select(images, labels, 5, 0, names).class_names == names
-    assert select(images, None, 5, 0, names).class_names == ()
+    assert sorted(select(Rows(images, labels), 50, 0, names).labels.tolist()) == list(range(20))
+    assert one.class_names == names.names
+    assert select(Rows(images), 5, 0, names).class_names == ()
 
 
 def test_rows_hold_metrics_protocol_and_time(train, capsys, monkeypatch):
@@ -138,8 +140,9 @@ def test_samples_have_the_labels_of_the_real_images(train, train_table, rule):
 def test_other_class_names_get_even_labels():
     def labels_of(names, real):
         spec = SimpleNamespace(class_balanced=False)
-        sampler = SimpleNamespace(class_names=names, spec=spec, labels=lambda count: torch.arange(count) % 2)
-        return labels_for(sampler, 5, real).tolist()
+        even = lambda count, seed: torch.arange(count) % 2  # noqa: E731
+        sampler = SimpleNamespace(condition=ClassCondition(names), class_names=names, spec=spec, conditions=even)
+        return condition_for(sampler, 5, 0, real).tolist()
 
     real = Samples(torch.zeros(3, 1, 1, 1), torch.tensor([1, 1, 0]), ("a", "b"))
     assert labels_of(("a", "b"), real) == [1, 1, 0, 1, 1]

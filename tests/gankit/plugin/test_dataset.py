@@ -5,6 +5,7 @@ import torch
 
 from gankit import Dataset, InputError
 from gankit.data.prepared import prepare
+from gankit.plugin.condition import ClassCondition
 
 FLOATS = torch.zeros(4, 1, 2, 2)
 
@@ -12,12 +13,17 @@ FLOATS = torch.zeros(4, 1, 2, 2)
 @pytest.mark.parametrize(
     ("images", "labels", "names", "message"),
     [
-        (FLOATS, torch.zeros(4), ("a",), r"the labels are torch.float32 of shape \(4,\), but .* int64 \(4,\)"),
-        (FLOATS, torch.zeros(3, dtype=torch.int64), ("a",), r"the labels are torch.int64 of shape \(3,\), but"),
-        (FLOATS, torch.full((4,), 2), ("a", "b"), "the labels are from 2 to 2, but .* from 0 to 1"),
-        (FLOATS, torch.full((4,), -1), ("a", "b"), "the labels are from -1 to -1, but .* from 0 to 1"),
-        (FLOATS, None, ("a",), "there are no labels, but the data plugin describes them as 1 class"),
-        (FLOATS, torch.zeros(4).long(), (), "there are labels, but the data plugin describes them as no classes"),
+        (
+            FLOATS,
+            torch.zeros(4),
+            ("a",),
+            "the condition is torch.float32 .*, but .* torch.int64 of shape",
+        ),
+        (FLOATS, torch.zeros(3, dtype=torch.int64), ("a",), "has loaded 4 images, and a condition of 3 rows"),
+        (FLOATS, torch.full((4,), 2), ("a", "b"), "the condition has labels from 2 to 2, but .* from 0 to 1"),
+        (FLOATS, torch.full((4,), -1), ("a", "b"), "the condition has labels from -1 to -1, but .* from 0 to 1"),
+        (FLOATS, None, ("a",), "there is no condition, but the data plugin describes it as 1 class"),
+        (FLOATS, torch.zeros(4).long(), (), "there is a condition, but the data plugin describes it as no condition"),
         (50 + FLOATS, None, (), "the images have values from 50 to 50, but .* floating point from -1 to 1"),
         (FLOATS * torch.nan, None, (), "the images have values from nan to nan, but"),
         (FLOATS.long(), None, (), "the images are torch.int64, but .* uint8, uint16, or floating point from -1 to 1"),
@@ -27,7 +33,9 @@ FLOATS = torch.zeros(4, 1, 2, 2)
     ],
 )
 def test_data_that_differ_from_their_description_are_refused(images, labels, names, message, tmp_path):
-    dataset = Dataset((1, 2, 2), names, lambda: (images, labels), lambda: iter([(images, labels)]), 10)
+    dataset = Dataset(
+        (1, 2, 2), ClassCondition.of(names), lambda: (images, labels), lambda: iter([(images, labels)]), 10
+    )
     with pytest.raises(InputError, match=message):
         dataset.read()
     with pytest.raises(InputError, match=message):
@@ -39,13 +47,13 @@ def test_data_that_differ_from_their_description_are_refused(images, labels, nam
 
 @pytest.mark.parametrize("loaded", [FLOATS, (FLOATS,), (FLOATS.numpy(), None), None])
 def test_other_values_than_images_and_labels_are_refused(loaded):
-    with pytest.raises(InputError, match=r"the data plugin loads \w+; it must load a tuple \(images, labels\)"):
-        Dataset((1, 2, 2), (), lambda: loaded).read()
+    with pytest.raises(InputError, match=r"the data plugin loads \w+; it must load a tuple \(images, condition\) or"):
+        Dataset((1, 2, 2), None, lambda: loaded).read()
 
 
 @pytest.mark.parametrize("images", [FLOATS, FLOATS - 1, FLOATS.byte() + 255])
 def test_data_that_match_are_unchanged(images):
     labels = torch.tensor([0, 1, 1, 0])
-    read, read_labels = Dataset((1, 2, 2), ("a", "b"), lambda: (images, labels)).read()
+    read, read_labels, _ = Dataset((1, 2, 2), ClassCondition(("a", "b")), lambda: (images, labels)).read()
     assert read is images
     assert read_labels is labels

@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "ee0c8f8fdcf274d8728faf4cf66570e284052882511d3004cf2ed4e6e82e0b94"
+SHA256 = "5e6cc141c7633a647a995d6daf6f140a0bca363200d036b9a8e149984b9f08f6"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

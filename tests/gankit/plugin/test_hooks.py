@@ -139,7 +139,7 @@ TERM = LossTerm("x", lambda step: step.z.mean())
 
 VALUES = {
     "check_recipe": ([["words"], [], None], ["words", [1], 5], "a list of sentences"),
-    "load_data": ([Dataset((1, 4, 4), (), lambda: (IMAGES, None)), None], [(IMAGES, None)], "a gankit.Dataset"),
+    "load_data": ([Dataset((1, 4, 4), None, lambda: (IMAGES, None)), None], [(IMAGES, None)], "a gankit.Dataset"),
     "normalization": ([nn.Identity(), None], [nn.Identity, "conv"], "an nn.Module"),
     "build_generator": ([nn.Identity(), None], [lambda z, labels: z], "an nn.Module"),
     "build_discriminator": ([nn.Identity(), None], [nn.Identity], "an nn.Module"),
@@ -167,13 +167,14 @@ VALUES = {
         'a list of "generator" and "discriminator"',
     ),
     "sample_latent": ([IMAGES, None], [[0.0]], "a tensor z"),
+    "sampling_conditions": ([IMAGES, None], [[0.0], (IMAGES, None)], "a tensor"),
     "truncate_latent": ([IMAGES, None], [[0.0], (IMAGES, None)], "a tensor z"),
     "sampling_latent": ([IMAGES], [None, [0.0]], "a tensor z"),
     "draw_step": ([Step(None, "generator", IMAGES, None, IMAGES, IMAGES), None], [(IMAGES, None)], "a gankit.Step"),
     "discriminator_inputs": (
         [(IMAGES, None), (IMAGES, torch.zeros(2))],
         [None, IMAGES, (IMAGES,), (IMAGES, None, None), (None, None)],
-        "a tuple (images, labels)",
+        "a tuple (images, condition)",
     ),
     "backward": (
         [{"x": torch.zeros(())}, {}, None],
@@ -323,7 +324,7 @@ class SoleRecorder(Plugin):
 CALLS: list[tuple[str, dict]] = []
 
 RESULTS = {
-    "discriminator_inputs": "images, labels",
+    "discriminator_inputs": "images, condition",
     "lr_schedule": "lambda t: 1.0",
     "sample_latent": "torch.randn(count, 4, device=device, generator=generator)",
     "sampling_latent": "z",
@@ -338,8 +339,8 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
-NOT_CALLED = {"register_commands", "encode", "truncate_latent", "save_samples"}
-"""Hook points that a run does not call. The command line calls them."""
+NOT_CALLED = {"register_commands", "encode", "sampling_conditions", "truncate_latent", "save_samples"}
+"""Hook points that a run with classes does not call. The command line calls them."""
 
 
 @pytest.fixture
@@ -410,7 +411,7 @@ def test_every_hook_gets_the_documented_arguments(recorded):
         "player": lambda v: v in ("generator", "discriminator"),
         "step": lambda v: v.run is run.run,
         # Two in the check of the networks at assembly, four in a grid.
-        "labels": lambda v: v.shape in ((8,), (4,), (2,)),
+        "condition": lambda v: v.shape in ((8,), (4,), (2,)),
         # Four in a grid.
         "images": lambda v: v.shape[1:] == (1, 8, 8) and len(v) in (8, 4) and v.dtype == torch.float32,
         "z": lambda v: v.shape in ((8, 4), (4, 4)),

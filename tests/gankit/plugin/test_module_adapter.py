@@ -7,7 +7,8 @@ from torch import nn
 
 from gankit import Dataset, InputError, Recipe
 from gankit.errors import RecipeError
-from gankit.plugin.module_adapter import DiscriminatorAdapter, LabelAdapter, label_parameter, module_plugin
+from gankit.plugin.condition import ClassCondition
+from gankit.plugin.module_adapter import ConditionAdapter, DiscriminatorAdapter, condition_parameter, module_plugin
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.sampler import Sampler
 from gankit.training.assembly import assemble
@@ -48,8 +49,8 @@ def with_forward(function):
 )
 def test_a_network_with_an_argument_for_labels_gets_them(forward, takes):
     net = with_forward(forward)
-    assert (label_parameter(net) is not None) == takes
-    assert LabelAdapter(net())("x", "labels") == (("x", "labels") if takes else ("x",))
+    assert (condition_parameter(net) is not None) == takes
+    assert ConditionAdapter(net())("x", "labels") == (("x", "labels") if takes else ("x",))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_network_with_an_argument_for_labels_gets_them(forward, takes):
     ],
 )
 def test_the_output_of_a_network_becomes_a_discriminator_output(output, logits, features):
-    result = DiscriminatorAdapter(LabelAdapter(with_forward(lambda self, x: output)()))(None, None)
+    result = DiscriminatorAdapter(ConditionAdapter(with_forward(lambda self, x: output)()))(None, None)
     assert result.logits.shape == logits
     assert result.features.shape == features
 
@@ -174,7 +175,7 @@ def embedding(shelf, toy_recipe):
 
 def image_dataset(*classes):
     images = torch.randint(0, 256, (6, 3, 5, 5), dtype=torch.uint8)
-    return Dataset((3, 5, 5), classes, lambda: (images, None))
+    return Dataset((3, 5, 5), ClassCondition.of(classes), lambda: (images, None))
 
 
 def test_a_plain_network_as_extractor(embedding, tmp_path):

@@ -35,7 +35,7 @@ def test_a_drawn_step_of_d_has_no_graph_of_g():
 
         @hookimpl
         def draw_step(self, run, player):
-            real, labels = run.draw_real()
+            real, labels, _ = run.draw_real()
             z = run.draw_latent(len(real), labels)
             return Step(run, player, real, labels, z, run.generator(z, labels).float())
 

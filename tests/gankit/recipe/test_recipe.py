@@ -206,7 +206,7 @@ WRONG = [
     wrong("NoLoss", "loss"),
     wrong("NoLatent", "latent"),
     wrong("NoG", "generator"),
-    wrong("SecondData", load_data=lambda self: Dataset((1, 8, 8), (), lambda: None)),
+    wrong("SecondData", load_data=lambda self: Dataset((1, 8, 8), None, lambda: None)),
     wrong("SecondZ", sample_latent=lambda self, count: torch.zeros(count, 4)),
     wrong("Misspelt", before_d_stp=lambda self: None),
     wrong("Picky", check_recipe=refuse),

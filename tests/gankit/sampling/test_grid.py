@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gankit import InputError
+from gankit.plugin.condition import ClassCondition
 from gankit.sampling.grid import GridSampler, grid_layout, interpolate_rows, truncation_rows
 from gankit.sampling.sampler import Sampler
 
@@ -52,7 +53,7 @@ def test_an_error_while_sampling_restores_modes_and_random_state(toy_run, monkey
 )
 def test_a_grid_has_a_row_for_each_class(file, classes, count, class_index, layout):
     sampler = Sampler.load(file(data={"classes": classes}))
-    number, columns, labels, names = grid_layout(sampler, count, class_index)
+    number, columns, labels, names = grid_layout(sampler, count, {} if class_index is None else {"class": class_index})
     assert (number, columns, None if labels is None else labels.tolist()) == layout
     assert names == (("a", "b", "c")[:classes] if class_index is None else ())
 
@@ -68,7 +69,7 @@ def test_a_grid_has_a_row_for_each_class(file, classes, count, class_index, layo
 )
 def test_a_grid_of_many_classes_is_square_and_shows_some_of_them(file, classes, count, shown, columns):
     sampler = Sampler.load(file())
-    sampler.class_names = tuple(map(str, range(classes)))
+    sampler.condition = ClassCondition(tuple(map(str, range(classes))))
     number, width, labels, names = grid_layout(sampler, count)
     assert (number, width) == (len(shown) * columns, columns)
     assert labels.view(-1, columns).tolist() == [[label] * columns for label in shown]
@@ -111,7 +112,8 @@ def test_an_interpolation_leaves_out_an_incomplete_row(file):
 @pytest.mark.parametrize("class_index", [None, 1])
 def test_truncation_rows(file, class_index):
     sampler = Sampler.load(file())
-    z, labels, columns, names = truncation_rows(sampler, 11, [0.5, 1.5, math.inf], 7, class_index)
+    requested = {} if class_index is None else {"class": class_index}
+    z, (_, columns, labels, names) = truncation_rows(sampler, 11, [0.5, 1.5, math.inf], 7, requested)
     assert columns == 3
     assert names == ("truncation 0.5", "truncation 1.5", "whole prior")
     assert labels.tolist() == ([0, 1, 0] if class_index is None else [1, 1, 1]) * 3
@@ -127,5 +129,5 @@ def test_truncation_rows(file, class_index):
 
 
 def test_truncation_rows_without_classes(file):
-    z, labels, columns, _ = truncation_rows(Sampler.load(file(data={"classes": 0})), 8, [1.0, 2.0], 0)
+    z, (_, columns, labels, _) = truncation_rows(Sampler.load(file(data={"classes": 0})), 8, [1.0, 2.0], 0)
     assert (len(z), labels, columns) == (8, None, 4)

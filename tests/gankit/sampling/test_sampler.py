@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gankit import InputError, Plugin, hookimpl
+from gankit.plugin.condition import ClassCondition
 from gankit.sampling.generator_file import read_generator_file
 from gankit.sampling.sampler import REDRAWS, Sampler
 
@@ -20,7 +21,7 @@ def test_samples_depend_on_the_seed(file):
 def test_chunks_do_not_change_the_images(file):
     sampler = Sampler.load(file())
     z = sampler.latent(200, None, seed=3)
-    labels = sampler.labels(200)
+    labels = sampler.conditions(200)
     in_chunks = torch.cat(list(sampler.images(z, labels)))
     one_by_one = torch.cat([next(sampler.images(z[i : i + 1], labels[i : i + 1])) for i in range(0, 200, 37)])
     assert torch.equal(in_chunks[::37], one_by_one)
@@ -28,21 +29,22 @@ def test_chunks_do_not_change_the_images(file):
 
 def test_classes_are_found_by_name_and_by_number(file):
     sampler = Sampler.load(file(data={"classes": 3}))
-    assert [sampler.class_index(w) for w in ("a", "c", "0", "2")] == [0, 2, 0, 2]
-    assert sampler.sample(4, class_index=2)[1].tolist() == [2, 2, 2, 2]
+    found = [sampler.conditions(1, {"class": wanted}).item() for wanted in ("a", "c", "0", "2")]
+    assert found == [0, 2, 0, 2]
+    assert sampler.sample(4, requested={"class": "2"})[1].tolist() == [2, 2, 2, 2]
     assert sampler.sample(4)[1].tolist() == [0, 1, 2, 0]
     for wrong in ("d", "3", "-1", ""):
         with pytest.raises(InputError, match="there are a, b, c"):
-            sampler.class_index(wrong)
-    sampler.class_names = ("1", "0")
-    assert sampler.class_index("1") == 0  # a name takes precedence over a number
+            sampler.conditions(1, {"class": wrong})
+    sampler.condition = ClassCondition(("1", "0"))
+    assert sampler.conditions(1, {"class": "1"}).item() == 0  # a name takes precedence over a number
 
 
 def test_an_unconditional_generator_has_no_classes(file):
     sampler = Sampler.load(file(data={"classes": 0}))
     assert sampler.sample(2)[1] is None
     with pytest.raises(InputError, match="class 'a': the generator is unconditional"):
-        sampler.class_index("a")
+        sampler.conditions(1, {"class": "a"})
 
 
 def test_truncation_draws_numbers_beyond_the_threshold_again(file):
@@ -108,8 +110,8 @@ def test_sampling_latent_acts_in_order_and_is_needed_by_the_file(shelf, train_to
 
 def test_image_files_are_named_by_class_and_stay_in_the_folder(file, tmp_path):
     sampler = Sampler.load(file())
-    sampler.class_names = ("../a", "b c")
-    labels = sampler.labels(3)
+    sampler.condition = ClassCondition(("../a", "b c"))
+    labels = sampler.conditions(3)
     out = tmp_path / "x" / "y"
     sampler.save(sampler.latent(3, labels, 0), labels, out)
     assert sorted(p.name for p in out.iterdir()) == ["000000_.._a.png", "000001_b_c.png", "000002_.._a.png"]

@@ -39,8 +39,8 @@ class Louder(Plugin):
         gain: float = Field(1.1, gt=0, description="factor of the fake images")
 
     @hookimpl
-    def discriminator_inputs(self, images, labels, source):
-        return (images * self.config.gain if source == "fake" else images), labels
+    def discriminator_inputs(self, images, condition, source):
+        return (images * self.config.gain if source == "fake" else images), condition
 
 
 class Shifted(Plugin):
@@ -49,8 +49,8 @@ class Shifted(Plugin):
     name = "shifted"
 
     @hookimpl
-    def discriminator_inputs(self, images, labels):
-        return images + 0.3, labels
+    def discriminator_inputs(self, images, condition):
+        return images + 0.3, condition
 
 
 class Watcher(Plugin):
@@ -135,8 +135,8 @@ def broken(hooks, **attributes):
     return type("X", (Plugin,), defaults | attributes | marked)
 
 
-def louder(self, images, labels):
-    return images * 1.1, labels
+def louder(self, images, condition):
+    return images * 1.1, condition
 
 
 def seldom(every):
@@ -145,8 +145,8 @@ def seldom(every):
     def count(self):
         self.steps = getattr(self, "steps", 0) + 1
 
-    def change(self, images, labels):
-        return images * (2.0 if getattr(self, "steps", 0) % every == 0 else 1.1), labels
+    def change(self, images, condition):
+        return images * (2.0 if getattr(self, "steps", 0) % every == 0 else 1.1), condition
 
     return {"before_d_step": count, "discriminator_inputs": change}
 
@@ -165,8 +165,8 @@ def cut_off(self, player, network):
     return Cut() if player == "generator" else network
 
 
-def in_place(self, images, labels, source):
-    return (images.mul_(0.9) if source == "real" else images), labels
+def in_place(self, images, condition, source):
+    return (images.mul_(0.9) if source == "real" else images), condition
 
 
 def zero_gradient(self, run, player):
@@ -186,18 +186,18 @@ def own_backward(step):
 CACHE = []
 
 
-def cached(self, images, labels):
+def cached(self, images, condition):
     if not CACHE:
         CACHE.append(torch.rand(1))
-    return images * CACHE[0], labels
+    return images * CACHE[0], condition
 
 
-def only_rgb(self, images, labels):
-    return images * torch.full((1, 3, 1, 1), 0.9), labels
+def only_rgb(self, images, condition):
+    return images * torch.full((1, 3, 1, 1), 0.9), condition
 
 
-def only_eight(self, images, labels):
-    return images * torch.full((8, 1, 1, 1), 0.9), labels
+def only_eight(self, images, condition):
+    return images * torch.full((8, 1, 1, 1), 0.9), condition
 
 
 def without_a_run(self, run, player, network):
@@ -394,16 +394,16 @@ def test_values_out_of_range_are_detected():
 
 def test_a_dataset_that_differs_from_its_description_is_detected():
     with pytest.raises(InputError, match=r"the images have shape \(4, 3, 2, 2\), but the data plugin describes"):
-        check_dataset(Dataset((1, 2, 2), (), lambda: (torch.zeros(4, 3, 2, 2), None)))
+        check_dataset(Dataset((1, 2, 2), None, lambda: (torch.zeros(4, 3, 2, 2), None)))
 
 
 def test_a_stream_in_another_order_is_detected():
     images = torch.rand(4, 1, 2, 2)
     check_dataset(
-        Dataset((1, 2, 2), (), lambda: (images, None), stream=lambda: iter([(images[:1], None), (images[1:], None)]))
+        Dataset((1, 2, 2), None, lambda: (images, None), stream=lambda: iter([(images[:1], None), (images[1:], None)]))
     )
     with pytest.raises(AssertionError, match="another order"):
-        check_dataset(Dataset((1, 2, 2), (), lambda: (images, None), stream=lambda: iter([(images.flip(0), None)])))
+        check_dataset(Dataset((1, 2, 2), None, lambda: (images, None), stream=lambda: iter([(images.flip(0), None)])))
 
 
 def test_the_effect_of_a_trick_that_the_recipe_has_twice():

@@ -79,9 +79,9 @@ class OnTheCpu(Plugin):
     name = "on_the_cpu"
 
     @hookimpl
-    def discriminator_inputs(self, images, labels, source):
+    def discriminator_inputs(self, images, condition, source):
         noise = torch.full((1, 1, *images.shape[2:]), 0.5)
-        return (images + noise if source == "fake" else images), labels
+        return (images + noise if source == "fake" else images), condition
 
 
 def test_check_plugin_finds_a_tensor_on_the_wrong_device():

@@ -143,10 +143,10 @@ def test_a_step_with_another_discriminator(toy_run):
 @pytest.mark.parametrize("balanced", [False, True])
 def test_reference_images_are_constant_and_do_not_change_the_order(toy_run, balanced):
     runs = [toy_run(train={"class_balanced": balanced}) for _ in range(2)]
-    early, labels = runs[0].draw_reference(6)
+    early, labels, _ = runs[0].draw_reference(6)
     first = [run.draw_real()[0] for run in runs]
     assert torch.equal(*first)
-    late, _ = runs[1].draw_reference(6)
+    late, _, _ = runs[1].draw_reference(6)
     assert torch.equal(early, late)
     assert early.shape == (6, 1, 8, 8)
     assert early.abs().max() <= 1
@@ -175,7 +175,7 @@ class Points(Plugin):
 
     @hookimpl
     def load_data(self):
-        return Dataset((2, 1, 1), (), lambda: (torch.linspace(-1, 1, 32).view(16, 2, 1, 1), None))
+        return Dataset((2, 1, 1), None, lambda: (torch.linspace(-1, 1, 32).view(16, 2, 1, 1), None))
 
     @hookimpl
     def draw_samples(self, images):

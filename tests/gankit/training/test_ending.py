@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gankit import Dataset, GankitError, InputError, Plugin, hookimpl
+from gankit.plugin.condition import ClassCondition
 from gankit.storage.run_dir import RunDir
 from gankit.training import assembly, loop
 from gankit.training.run import TrainingRun
@@ -144,7 +145,7 @@ def test_classes_of_unequal_size_are_a_warning(shelf, train_toy, sizes, balanced
         def load_data(self):
             labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
             images = torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8)
-            return Dataset((1, 8, 8), tuple("abc"[: len(sizes)]), lambda: (images, labels))
+            return Dataset((1, 8, 8), ClassCondition.of(tuple("abc"[: len(sizes)])), lambda: (images, labels))
 
     shelf.add(Unequal)
     train = {"class_balanced": balanced, "batch_size": 6}
@@ -160,10 +161,10 @@ def test_data_that_differ_from_their_description_are_refused_before_training(she
 
         @hookimpl
         def load_data(self):
-            return Dataset((1, 8, 8), ("a", "b"), lambda: (torch.zeros(8, 1, 8, 8), torch.arange(8)))
+            return Dataset((1, 8, 8), ClassCondition(("a", "b")), lambda: (torch.zeros(8, 1, 8, 8), torch.arange(8)))
 
     shelf.add(Broken)
-    with pytest.raises(InputError, match=r"toy\.toml: data: the labels are from 0 to 7, but the data plugin describes"):
+    with pytest.raises(InputError, match=r"toy\.toml: data: the condition has labels from 0 to 7, but"):
         train_toy(data={"use": "Broken"})
     assert not list(tmp_path.rglob("log.jsonl"))
 

@@ -133,8 +133,8 @@ def test_inputs_of_the_discriminator_may_depend_on_z(shelf, toy_run):
         name = "tinted"
 
         @hookimpl
-        def discriminator_inputs(self, images, labels, source, step):
-            return (images + step.z.mean(1).view(-1, 1, 1, 1), labels) if source == "fake" else (images, labels)
+        def discriminator_inputs(self, images, condition, source, step):
+            return (images + step.z.mean(1).view(-1, 1, 1, 1) if source == "fake" else images), condition
 
     run = toy_run(tricks=tricks(Tinted))
     step = draw_step(run, "discriminator")

@@ -13,6 +13,7 @@ import json
 import pathlib
 import torch
 from gankit import Dataset, Plugin, Settings, hookimpl
+from gankit.plugin.condition import ClassCondition
 
 class FileData(Plugin):
     """Data in a JSON file: class names and one number for each image."""
@@ -28,7 +29,7 @@ class FileData(Plugin):
         content = json.loads(self.config.path.read_text())
         images = torch.tensor(content["images"], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
         labels = torch.arange(len(images)) % len(content["names"])
-        return Dataset((1, 8, 8), tuple(content["names"]), lambda: (images.contiguous(), labels))
+        return Dataset((1, 8, 8), ClassCondition.of(tuple(content["names"])), lambda: (images.contiguous(), labels))
 
 class Half(Plugin):
     """Real images with a brightness."""
@@ -39,8 +40,8 @@ class Half(Plugin):
         factor: float = 0.5
 
     @hookimpl
-    def discriminator_inputs(self, images, labels):
-        return images * self.config.factor, labels
+    def discriminator_inputs(self, images, condition):
+        return images * self.config.factor, condition
 '''
 
 

@@ -43,7 +43,7 @@ def test_the_position_of_the_cutout(side):
 def augment(policy, x):
     plugin = DiffAugment(DiffAugment.Config(policy=policy))
     torch.manual_seed(0)
-    return plugin.discriminator_inputs(images=x, labels=None)[0]
+    return plugin.discriminator_inputs(images=x, condition=None)[0]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])

@@ -76,7 +76,7 @@ def test_labels_and_gradients(plugin_class, channels):
 
     def augmented(images):
         torch.manual_seed(7)
-        return plugin.discriminator_inputs(images=images, labels=labels)
+        return plugin.discriminator_inputs(images=images, condition=labels)
 
     y, same_labels = augmented(x)
     assert same_labels is labels
@@ -89,7 +89,7 @@ def test_labels_and_gradients(plugin_class, channels):
 @pytest.mark.parametrize("plugin_class", PLUGINS)
 def test_the_type_of_half_precision_images_is_kept(plugin_class):
     x = images().bfloat16()
-    y, _ = plugin_class(plugin_class.Config()).discriminator_inputs(images=x, labels=None)
+    y, _ = plugin_class(plugin_class.Config()).discriminator_inputs(images=x, condition=None)
     assert (y.shape, y.dtype) == (x.shape, torch.bfloat16)
 
 
@@ -97,7 +97,7 @@ def test_the_type_of_half_precision_images_is_kept(plugin_class):
 def test_equal_images_are_augmented_differently(plugin_class):
     plugin = plugin_class(plugin_class.Config())
     x = images(count=1).expand(32, -1, -1, -1)
-    y, _ = plugin.discriminator_inputs(images=x, labels=None)
+    y, _ = plugin.discriminator_inputs(images=x, condition=None)
     assert len(torch.unique(y.flatten(1), dim=0)) > 1
 
 
@@ -108,9 +108,9 @@ def test_angles_and_factors_cover_their_ranges(monkeypatch):
     monkeypatch.setattr("gankit_plugins.augmentation.scale.scalings", lambda x, y: drawn.update(x=x, y=y))
     monkeypatch.setattr("gankit_plugins.augmentation.scale.warp", lambda images, maps: images)
     many = torch.zeros(5000, 1, 2, 2)
-    Rotation(Rotation.Config(degrees=30)).discriminator_inputs(images=many, labels=None)
+    Rotation(Rotation.Config(degrees=30)).discriminator_inputs(images=many, condition=None)
     assert (drawn["a"].min().item(), drawn["a"].max().item()) == pytest.approx((-math.pi / 6, math.pi / 6), abs=1e-3)
-    Scale(Scale.Config(factor=(0.5, 2))).discriminator_inputs(images=many, labels=None)
+    Scale(Scale.Config(factor=(0.5, 2))).discriminator_inputs(images=many, condition=None)
     assert torch.equal(drawn["x"], drawn["y"])
     assert (drawn["x"].min().item(), drawn["x"].max().item()) == pytest.approx((0.5, 2), rel=1e-3)
     assert drawn["x"].log().mean().item() == pytest.approx(0, abs=0.02)

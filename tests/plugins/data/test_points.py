@@ -162,7 +162,7 @@ def test_a_run_logs_metrics_and_draws_scatter_plots(tmp_path):
 
 def test_points_can_be_prepared(tmp_path):
     values = torch.linspace(-1, 1, 8).view(4, 2, 1, 1)
-    prepare(Dataset((2, 1, 1), (), lambda: (values, None)), tmp_path / "x.safetensors", "points")
+    prepare(Dataset((2, 1, 1), None, lambda: (values, None)), tmp_path / "x.safetensors", "points")
     assert torch.equal(read_prepared(tmp_path / "x.safetensors").read()[0], values)
 
 

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 import torch
 
+from gankit import ClassCondition
 from gankit.plugin.comparison import Comparison, Samples
 from gankit_plugins.data.stacked_mnist import StackedMnist, stack
 from gankit_plugins.extractor.classifier import (
@@ -71,7 +72,9 @@ def test_modes_of_stacked_images_are_counted(folder):
 
 def test_by_channel_requires_stacked_classes(folder):
     dataset = StackedMnist(StackedMnist.Config(folder=folder, classes=(0, 1), count=30)).load_data()
-    odd = type(dataset)((3, 28, 28), dataset.class_names[:7], dataset.load)
+    images, labels = dataset.load()
+    some = labels < 7
+    odd = type(dataset)((3, 28, 28), ClassCondition(dataset.class_names[:7]), lambda: (images[some], labels[some]))
     with pytest.raises(ValueError, match="7 classes are not combinations of 3 channels"):
         DatasetClassifier(DatasetClassifier.Config(by_channel=True)).build_extractor(odd, torch.device("cpu"))
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
 import gankit_plugins.extractor
-from gankit import Dataset
+from gankit import ClassCondition, Dataset
 from gankit.testing.stand_in import STAND_IN, stand_in_accelerator
 from gankit_plugins.extractor.bundled import NETWORKS, Bundled, load_network, resize
 from gankit_plugins.extractor.class_head import discriminant, is_at_chance
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def dataset(images, labels=None, names=()):
-    return Dataset(tuple(images.shape[1:]), names, lambda: (images, labels))
+    return Dataset(tuple(images.shape[1:]), ClassCondition.of(names), lambda: (images, labels))
 
 
 def stripes(count=120, channels=3, size=32, seed=0):
@@ -153,7 +153,7 @@ def test_the_limit_of_chance():
 def test_one_process_may_use_two_devices():
     """The network is cached. Building an extractor for another device must not move the network of the first one."""
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
-    dataset = Dataset((3, 32, 32), (), lambda: (images, None))
+    dataset = Dataset((3, 32, 32), None, lambda: (images, None))
     plugin = Bundled(Bundled.Config())
     on_cpu = plugin.build_extractor(dataset, torch.device("cpu"))
     expected = on_cpu(images).values

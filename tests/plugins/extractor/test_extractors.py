@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import Dataset, Extractor, Features, InputError
+from gankit import ClassCondition, Dataset, Extractor, Features, InputError
 from gankit_plugins.extractor import inception
 from gankit_plugins.extractor.classifier import (
     ClassifierData,
@@ -44,7 +44,7 @@ def brightness_classes(count=240, classes=3, size=9, channels=1):
 
 def dataset(images, labels, classes=3):
     names = tuple("abcdef"[:classes]) if labels is not None else ()
-    return Dataset(tuple(images.shape[1:]), names, lambda: (images, labels))
+    return Dataset(tuple(images.shape[1:]), ClassCondition.of(names), lambda: (images, labels))
 
 
 # Pixels

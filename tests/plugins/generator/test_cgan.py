@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import Spec
+from gankit import ClassCondition, Spec
 from gankit_plugins.discriminator.cgan import CganDiscriminator
 from gankit_plugins.discriminator.maxout import MaxoutDiscriminator
 from gankit_plugins.generator.cgan import Cgan
 from gankit_plugins.layers.maxout import maxout, to_unit_interval
 
-MNIST = {"shape": (1, 28, 28), "classes": 10, "latent_size": 100}
+MNIST = {"shape": (1, 28, 28), "condition": ClassCondition(tuple("0123456789")), "latent_size": 100}
 SMALL_D = {"image_units": 4, "label_units": 3, "pieces": 2, "joint_units": 5, "joint_pieces": 3}
 
 
@@ -67,7 +67,7 @@ def test_first_gans_sizes():
 
 
 def test_generator_is_its_equation(perturbed):
-    spec = Spec(shape=(1, 2, 2), classes=3, latent_size=2)
+    spec = Spec(shape=(1, 2, 2), condition=ClassCondition(tuple("abc")), latent_size=2)
     G = perturbed(generator(spec, noise_units=3, label_units=4, joint_units=5).double())
     from_noise, from_label, joint, to_image = linears(G)
     z, labels = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 1, 0])
@@ -83,7 +83,7 @@ def test_generator_is_its_equation(perturbed):
 
 
 def test_discriminator_is_its_equation(perturbed):
-    spec = Spec(shape=(1, 2, 2), classes=3)
+    spec = Spec(shape=(1, 2, 2), condition=ClassCondition(tuple("abc")))
     D = perturbed(discriminator(spec, **SMALL_D).double()).eval()
     from_image, from_label, joint, head = linears(D)
     images, labels = torch.rand(6, 1, 2, 2, dtype=torch.float64) * 2 - 1, torch.tensor([0, 1, 2, 2, 1, 0])
@@ -109,7 +109,7 @@ def test_first_gans_discriminator_is_its_equation(perturbed):
 
 
 def test_units_are_dropped_in_training_only():
-    spec = Spec(shape=(1, 4, 4), classes=3)
+    spec = Spec(shape=(1, 4, 4), condition=ClassCondition(tuple("abc")))
     images, labels = torch.rand(4, 1, 4, 4), torch.arange(4) % 3
     for network in (discriminator(spec), discriminator(spec, MaxoutDiscriminator)):
         assert not torch.equal(network(images, labels).features, network(images, labels).features)

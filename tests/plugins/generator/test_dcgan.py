@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gankit import InputError, Spec
+from gankit import ClassCondition, InputError, Spec
 from gankit_plugins.discriminator.dcgan import (
     DcganDiscriminator,
 )
 from gankit_plugins.generator.dcgan import Dcgan, DcganGenerator
-from gankit_plugins.layers.conditioning import append_label_planes, one_hot
+from gankit_plugins.layers.conditioning import append_planes, one_hot
 from gankit_plugins.layers.dcgan import doubling, halving, sizes_of
 
 
@@ -129,7 +129,7 @@ def test_initial_weights_are_the_papers():
 @pytest.mark.parametrize("resolution", [8, 13])
 def test_generator_is_its_equation(perturbed, resolution):
     """Compare with a matrix and transposed convolutions, written out for z and a class."""
-    spec = Spec(shape=(2, resolution, resolution), latent_size=3, classes=2)
+    spec = Spec(shape=(2, resolution, resolution), latent_size=3, condition=ClassCondition(("a", "b")))
     G = perturbed(DcganGenerator(spec, 2, 2).double())
     layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
     z, labels = noise(4, 3), torch.tensor([1, 0, 0, 1])
@@ -150,7 +150,7 @@ def test_generator_is_its_equation(perturbed, resolution):
 def test_labels_as_numbers():
     labels = torch.tensor([2, 0])
     assert one_hot(labels, 3).tolist() == [[0, 0, 1], [1, 0, 0]]
-    planes = append_label_planes(torch.full((2, 1, 2, 2), 0.5), labels, 3)
+    planes = append_planes(torch.full((2, 1, 2, 2), 0.5), labels, 3)
     assert planes.shape == (2, 4, 2, 2)
     assert torch.equal(planes[:, 0], torch.full((2, 2, 2), 0.5))
     assert torch.equal(planes[:, 1:].amax((2, 3)), one_hot(labels, 3))

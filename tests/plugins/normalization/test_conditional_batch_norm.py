@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import Spec
+from gankit import ClassCondition, Spec
 from gankit.errors import RecipeError
 from gankit.plugin.slots import PLAYERS
 from gankit.runtime.sync_batch_norm import SharedBatchNorm, convert_sync_batch_norm
@@ -94,7 +94,8 @@ def test_initial_generator_equals_that_with_batch_norm(assembled, training):
 def test_number_of_parameters_of_a_generator_for_mnist():
     """The layers of DCGAN with width 32 for 28x28 pixels have 128, 64 and 32 channels, besides the image."""
     plugin = ConditionalBatchNorm(ConditionalBatchNorm.Config())
-    spec = Spec((1, 28, 28), 10, normalize=lambda player, layer, features: plugin.normalization(layer, features))
+    condition = ClassCondition(tuple("0123456789"))
+    spec = Spec((1, 28, 28), condition, normalize=lambda player, layer, features: plugin.normalization(layer, features))
     network = plugin.wrap_network(DcganGenerator(spec, 32), spec)
     norms = sum(p.numel() for name, p in network.named_parameters() if p.shape[:1] == (10,))
     assert norms == 2 * 10 * (128 + 64 + 32)
@@ -166,9 +167,9 @@ def test_generator_file_draws_the_classes(run, average, tmp_path):
     assert sampler.class_names == ("circle", "ring")
     assert sampler.card["needed"] == ["latent", "generator", "normalization.generator"]
     own = Sampler.of_run(run)
-    for wanted in (None, 0, 1):
-        assert torch.equal(sampler.sample(4, class_index=wanted)[0], own.sample(4, class_index=wanted)[0])
-    assert not torch.equal(own.sample(4, class_index=0)[0], own.sample(4, class_index=1)[0])
+    for requested in ({}, {"class": 0}, {"class": 1}):
+        assert torch.equal(sampler.sample(4, requested=requested)[0], own.sample(4, requested=requested)[0])
+    assert not torch.equal(own.sample(4, requested={"class": 0})[0], own.sample(4, requested={"class": 1})[0])
 
 
 def test_scales_shifts_and_statistics_are_averaged(start_run):

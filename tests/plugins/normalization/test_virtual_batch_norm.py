@@ -62,7 +62,7 @@ def test_image_does_not_depend_on_its_batch(run, mode):
 
 def test_logits_with_separate_networks_do_not_depend_on_other_classes(run):
     run = run("discriminator", "igan_vn")
-    x, labels = run.draw_real()
+    x, labels, _ = run.draw_real()
     changed = torch.cat([x[:2], torch.randn_like(x[2:])])
     one, other = (run.discriminator(images, labels)[0][:2] for images in (x, changed))
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -107,7 +107,7 @@ def test_reference_packs_have_one_class():
 def test_reference_has_equally_many_of_each_class(run, player):
     network = run(player, "igan_vn", size=3).networks[player]
     (reference,) = [module for module in network.modules() if isinstance(module, WithReference)]
-    assert reference.labels.bincount().tolist() == [2, 2]
+    assert reference.condition.bincount().tolist() == [2, 2]
 
 
 def test_with_packs(run):

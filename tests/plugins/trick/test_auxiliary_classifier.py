@@ -70,7 +70,7 @@ def test_class_logits_are_a_linear_function_of_the_features():
 
 def test_logits_and_features_do_not_change_and_labels_have_no_effect(run):
     run = run()
-    D, (images, labels) = run.discriminator.eval(), run.draw_real()
+    D, (images, labels, _) = run.discriminator.eval(), run.draw_real()
     output, plain = D(images, labels), D.network(images, labels)
     assert torch.equal(output.logits, plain.logits)
     assert torch.equal(output.features, plain.features)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gankit import Spec, Step
+from gankit import ClassCondition, Spec, Step
 from gankit.testing import check_resume
 from gankit_plugins.trick.experience_replay import ExperienceReplay, ReplayBuffer
 
@@ -26,14 +26,15 @@ def numbers(images):
 
 def started(classes=0, channels=1, **settings):
     plugin = ExperienceReplay(ExperienceReplay.Config(**settings))
-    spec = Spec(shape=(channels, 2, 2), classes=classes)
+    spec = Spec(shape=(channels, 2, 2), condition=ClassCondition.of(tuple("0123456789"[:classes])))
     plugin.adjust_spec(spec)
     plugin.on_start(SimpleNamespace(spec=spec, device=CPU, ranks=SimpleNamespace(size=1)))
     return plugin
 
 
 def new_step(fake, labels=None, simulated=False):
-    run = SimpleNamespace(spec=Spec())
+    classes = 0 if labels is None else int(labels.max()) + 1
+    run = SimpleNamespace(spec=Spec(condition=ClassCondition.of(tuple(map(str, range(classes))))))
     return Step(run, "discriminator", fake.clone(), labels, torch.zeros(len(fake), 1), fake, simulated=simulated)
 
 
@@ -214,7 +215,9 @@ def test_buffer_of_one_step_causes_a_warning():
 
 def test_capacity_below_the_number_of_classes_is_refused():
     with pytest.raises(ValueError, match="capacity = 9 is below the number of classes; set 10 or more"):
-        ExperienceReplay(ExperienceReplay.Config(capacity=9)).adjust_spec(Spec(classes=10))
+        ExperienceReplay(ExperienceReplay.Config(capacity=9)).adjust_spec(
+            Spec(condition=ClassCondition.of(tuple("0123456789"[:10])))
+        )
 
 
 @pytest.mark.parametrize("classes", [0, 2])

@@ -92,7 +92,7 @@ def test_logits_depend_on_the_batch_or_on_the_class(start_run, trick):
         one = start_run({"tricks": {trick: {}}}, base)
         one.discriminator.eval()
         nn.init.ones_(one.discriminator.share.weight)
-        x, labels = one.draw_real()
+        x, labels, _ = one.draw_real()
         changed = x.clone()
         changed[labels == 1] = changed[labels == 1].flip(2) * 0.3
         with torch.no_grad():
@@ -104,7 +104,7 @@ def test_logits_depend_on_the_batch_or_on_the_class(start_run, trick):
 def test_initial_logits_equal_those_without_the_trick(start_run, trick):
     """An untrained D has similar features for all images, and a share of them would outweigh its own logits."""
     one = start_run({"tricks": {trick: {}}})
-    images, labels = one.draw_real()
+    images, labels, _ = one.draw_real()
     torch.testing.assert_close(one.discriminator(images, labels)[0], one.discriminator.network(images, labels)[0])
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gankit import Plugin, Spec, Step, hookimpl
+from gankit import ClassCondition, Plugin, Spec, Step, hookimpl
 from gankit_plugins.discriminator.igan import IganDiscriminatorNetwork
 from gankit_plugins.loss.non_saturating import NonSaturating
 from gankit_plugins.penalty.gradient_penalty import GradientPenalty
@@ -23,7 +23,7 @@ def plugin(**settings):
 
 
 def run(classes=0, **changes):
-    return SimpleNamespace(spec=Spec(classes=classes), **changes)
+    return SimpleNamespace(spec=Spec(condition=ClassCondition.of(tuple("0123456789"[:classes]))), **changes)
 
 
 @settings(deadline=None)
@@ -70,7 +70,10 @@ def test_without_classes_neighbours_are_packed():
 
 
 def adjusted(batch_size, classes, accumulate=1, **settings):
-    trick, spec = plugin(**settings), Spec(shape=(1, 32, 32), classes=classes)
+    trick, spec = (
+        plugin(**settings),
+        Spec(shape=(1, 32, 32), condition=ClassCondition.of(tuple("0123456789"[:classes]))),
+    )
     list(trick.check_recipe(recipe(batch_size, accumulate)))
     trick.adjust_spec(spec)
     return spec
@@ -116,8 +119,8 @@ def test_later_input_tricks_cause_a_warning():
         name = "jitter"
 
         @hookimpl
-        def discriminator_inputs(self, images, labels):
-            return images, labels
+        def discriminator_inputs(self, images, condition):
+            return images, condition
 
     (warnings,) = plugin().check_recipe(recipe(tricks=(Packing, LabelSmoothing, Jitter, InstanceNoise)))
     assert "packing comes before jitter, whose" in warnings
@@ -140,7 +143,9 @@ def new_step(batch=12, classes=3, size=2, channels=2, discriminator=None):
     """Return a step in double precision with packs as inputs of D."""
     torch.manual_seed(0)
     trick = plugin(size=size)
-    run = SimpleNamespace(spec=Spec(shape=(channels, 32, 32), classes=classes, pack=size))
+    run = SimpleNamespace(
+        spec=Spec(shape=(channels, 32, 32), condition=ClassCondition.of(tuple("0123456789"[:classes])), pack=size)
+    )
     run.discriminator = discriminator or LinearDiscriminator(classes, size, channels)
     run.discriminator_inputs = lambda images, labels, source, step: trick.discriminator_inputs(images, labels, run)
     real, fake = torch.randn(2, batch, channels, 3, 3, dtype=torch.float64)

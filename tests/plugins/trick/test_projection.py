@@ -66,7 +66,7 @@ def test_inner_product_is_computed_in_float32():
 
 def test_logit_in_a_run(start_run):
     run = start_run(CONDITIONAL)
-    D, (images, labels) = run.discriminator.eval(), run.draw_real()
+    D, (images, labels, _) = run.discriminator.eval(), run.draw_real()
     plain = D.network(images, labels)
     expected = plain.logits + torch.einsum("bf,bf->b", D.embedding.weight[labels], plain.features)
     torch.testing.assert_close(D(images, labels).logits, expected)
@@ -78,7 +78,7 @@ def test_logit_in_a_run(start_run):
 def test_swapped_labels_change_the_logits(start_run):
     run = start_run(CONDITIONAL)
     train_iterations(run, 2)
-    images, labels = run.draw_real()
+    images, labels, _ = run.draw_real()
     run.discriminator.eval()
     ours, swapped = (run.discriminator(images, y).logits for y in (labels, 1 - labels))
     assert ((ours - swapped).abs() > 1e-6).all()
@@ -86,7 +86,7 @@ def test_swapped_labels_change_the_logits(start_run):
 
 def share_as_requested(run):
     """Return the share of generated circles and rings that are nearer to the mean of their class than of the other."""
-    images, labels = run.dataset.read()
+    images, labels, _ = run.dataset.read()
     x = images.flatten(1) / 127.5 - 1
     means = torch.stack([x[labels == c].mean(0) for c in (0, 1)])
     requested = torch.arange(200) % 2

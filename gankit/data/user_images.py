@@ -1,0 +1,76 @@
+"""Images that a user names on the command line: a folder, a zip file, a file of prepared images, or image files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+
+from gankit.errors import InputError, recipe_errors
+from gankit.formatting import plural
+from gankit.plugin.build import build_plugins
+from gankit.plugin.dataset import Dataset
+from gankit.plugin.registry import Registry
+from gankit.plugin.spec import Spec
+from gankit.recipe.recipe import RecipeParser
+
+WHOLE = (".zip", ".safetensors")
+"""Extensions of files that hold several images."""
+
+
+def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
+    """Return images of the given shape, (N, *shape), from image files or from one folder, zip or prepared file.
+
+    Raises:
+        InputError: a source does not exist, is not readable, or has images of another shape.
+    """
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"{source}: no such file or folder")
+        if len(sources) > 1 and source.is_dir():
+            raise InputError(f"{source}: is a folder; name either one folder or image files")
+    if len(sources) == 1 and (sources[0].is_dir() or sources[0].suffix.lower() in WHOLE):
+        images, _ = read_images(sources[0], shape)
+    else:
+        images = read_files(sources, shape)
+    if images.shape[1:] != shape:
+        have, need = ("x".join(map(str, one)) for one in (images.shape[1:], shape))
+        raise InputError(f"{sources[0]}: the images are {have}, and the run's images are {need}; name other images")
+    return images
+
+
+def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
+    """Return images and a note about them. The images come from a folder, a zip file or a file of prepared images.
+
+    The note describes how the images were processed. Prepared images are not resized. Other images get the channels and
+    the resolution of `shape`.
+    """
+    table = {"use": "images", "path": str(path.absolute()), "classes": False}
+    if path.suffix != ".safetensors":
+        if len(shape) != 3:
+            raise InputError(
+                f"{path}: has images, and a sample of the data has shape {'x'.join(map(str, shape))}; name a prepared "
+                "file of such samples"
+            )
+        channels, *size = shape
+        table |= {"resolution": size, "channels": channels}
+    parser = RecipeParser({"data": table}, str(path), Registry.installed())
+    _, hooks = build_plugins(parser.components_at(["data"]), str(path))
+    with recipe_errors(str(path), "data"):
+        dataset: Dataset = hooks.one("load_data", Spec())
+        return dataset.read().images, dataset.note
+
+
+def read_files(files: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
+    """Return the images in files, in the given order, with the given channels and size."""
+    with TemporaryDirectory(prefix="gankit-") as folder:
+        # The data plugin for images reads a folder, in the order of the names. Numbers keep the order of the files.
+        for number, file in enumerate(files):
+            shutil.copy(file, Path(folder) / f"{number:06d}-{file.name}")
+        images, _ = read_images(Path(folder), shape)
+    if len(images) < len(files):
+        raise InputError(f"{plural(len(files) - len(images), 'file')} of {len(files)} cannot be used; leave them out")
+    return images

@@ -1,0 +1,346 @@
+"""Kinds of condition: what a sample is generated for, such as its class, its attributes or a source image."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from gankit.errors import InputError
+from gankit.formatting import plural
+from gankit.suggest import nearest
+
+NAMES_SHOWN = 10
+"""Number of classes or numbers whose names are shown."""
+
+Requested = Mapping[str, str | float]
+"""Wish of a user: a class, numbers by name, or a text."""
+
+
+class Condition(ABC):
+    """Description of what samples are generated for. Rows of a condition are tensors with first dimension N or B.
+
+    The subclasses are the kinds of condition. `Dataset.condition` and `Spec.condition` are one of them, or None.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row, without the batch."""
+
+    @abstractmethod
+    def describe(self, names: bool = True) -> str:
+        """Return a short description for the user, such as `2 classes: cat, dog`, or `2 classes` without names."""
+
+    @abstractmethod
+    def mistake(self, rows: Tensor) -> tuple[str, str] | None:
+        """Return what rows (N, ...) are and what they should be, if they contradict the description.
+
+        The first text follows `the condition`, and the second follows `the data plugin describes it as`.
+        """
+
+    @abstractmethod
+    def blank(self, count: int) -> Tensor:
+        """Return valid rows, (count, ...), to test networks with."""
+
+    @abstractmethod
+    def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
+        """Return rows (count, ...) for what a user asks for.
+
+        Args:
+            count: number of rows.
+            requested: what the user asks for. Empty for rows like those of the data.
+            examples: rows of the data, (n, ...), in the form that networks take. None if there are none.
+
+        Raises:
+            InputError: the condition has no such name or value, or examples are needed.
+        """
+
+    def name_of(self, row: Tensor) -> str:
+        """Return a name of a row for the name of a file. It may be empty."""
+        return ""
+
+    def to_card(self) -> dict[str, Any]:
+        """Return the description as a JSON object."""
+        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class ClassCondition(Condition):
+    """Samples of a class. Rows are class indices, the labels: (N,) int64."""
+
+    names: tuple[str, ...]
+    """Names of the classes, in the order of the labels."""
+
+    kind = "class"
+    shape = ()
+
+    @classmethod
+    def of(cls, names: tuple[str, ...]) -> ClassCondition | None:
+        """Return a condition with these class names, or None if there are none."""
+        return cls(names) if names else None
+
+    def describe(self, names: bool = True) -> str:
+        return plural(len(self.names), "class", "classes") + (_some(self.names) if names else "")
+
+    def mistake(self, rows: Tensor) -> tuple[str, str] | None:
+        if wrong := _wrong_form(rows, (), torch.int64):
+            return wrong
+        lowest, highest = int(rows.min()), int(rows.max())
+        if lowest >= 0 and highest < len(self.names):
+            return None
+        return f"has labels from {lowest} to {highest}", f"labels from 0 to {len(self.names) - 1}"
+
+    def blank(self, count: int) -> Tensor:
+        return evenly_spaced(len(self.names), count)
+
+    def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
+        if not requested:
+            return torch.arange(count) % len(self.names)
+        _only_names(requested, ("class",))
+        return torch.full((count,), self.index(str(requested["class"])))
+
+    def index(self, requested: str) -> int:
+        """Return the index of the class with the given name or number. Raise InputError if there is none."""
+        if requested in self.names:
+            return self.names.index(requested)
+        if requested.isdecimal() and int(requested) < len(self.names):
+            return int(requested)
+        raise InputError(f"class {requested!r}: there are {', '.join(self.names)}")
+
+    def name_of(self, row: Tensor) -> str:
+        return self.names[int(row)]
+
+
+@dataclass(frozen=True)
+class VectorCondition(Condition):
+    """Samples with K numbers, such as attributes and ages. Rows are (N, K) float32.
+
+    A word among several, such as the colour red, is a number of its own that is called `colour=red`: the number of the
+    word that applies is the largest of its range, and all other numbers of `colour` are the smallest of theirs.
+    """
+
+    names: tuple[str, ...]
+    """Name of each number."""
+
+    ranges: tuple[tuple[float, float], ...] = ()
+    """Two values of each number, in the user's units, that are -1 and 1 in the rows. Empty if rows are in these units.
+
+    Networks learn best from numbers of similar size.
+    """
+
+    kind = "vector"
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) < len(self.names) or not self.names:
+            raise InputError(f"VectorCondition({self.names!r}): each number needs a name of its own")
+        if self.ranges and (len(self.ranges) != len(self.names) or any(low >= high for low, high in self.ranges)):
+            raise InputError(f"VectorCondition: ranges = {self.ranges!r}; each number needs a low and a higher value")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.names),)
+
+    def describe(self, names: bool = True) -> str:
+        return plural(len(self.names), "number") + (_some(self.names) if names else "")
+
+    def mistake(self, rows: Tensor) -> tuple[str, str] | None:
+        if wrong := _wrong_form(rows, self.shape, torch.float32):
+            return wrong
+        return None if bool(rows.isfinite().all()) else ("has numbers that are NaN or infinite", "finite numbers")
+
+    def blank(self, count: int) -> Tensor:
+        return torch.zeros(count, len(self.names))
+
+    def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
+        words = dict.fromkeys(name.partition("=")[0] for name in self.names if "=" in name)
+        numbers = [name for name in self.names if "=" not in name]
+        _only_names(requested, [*numbers, *words])
+        rows = self.blank(count) if examples is None else _cycled(examples, count).clone()
+        for name, value in requested.items():
+            if name in words:
+                self._set_word(rows, name, str(value))
+            else:
+                rows[:, self.names.index(name)] = self._scaled(name, value)
+        if examples is None and (missing := [name for name in (*numbers, *words) if name not in requested]):
+            raise InputError(f"the generator needs {', '.join(missing)}; set each, for example {missing[0]}=1")
+        return rows
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """Return numbers (N, K) in the user's units as rows (N, K), in float32."""
+        if not self.ranges:
+            return values.float()
+        low, high = torch.tensor(self.ranges, dtype=torch.float64).T
+        return ((2 * values.double() - low - high) / (high - low)).float()
+
+    def _scaled(self, name: str, value: str | float) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f"{name}: {value!r} is not a number")
+        low, high = self.ranges[self.names.index(name)] if self.ranges else (-1.0, 1.0)
+        return (2 * number - low - high) / (high - low)
+
+    def _set_word(self, rows: Tensor, name: str, word: str) -> None:
+        words = [column.partition("=")[2] for column in self.names if column.startswith(f"{name}=")]
+        if word not in words:
+            raise InputError(f"{name}: {word!r} is unknown; {nearest(word, words)}there are {', '.join(words)}")
+        for one in words:
+            column = f"{name}={one}"
+            rows[:, self.names.index(column)] = self._scaled(column, float(one == word))
+
+
+@dataclass(frozen=True)
+class TokenCondition(Condition):
+    """Samples for a text of at most T words. Rows are (N, T) int64: the number of each word, and 0 after the last."""
+
+    words: tuple[str, ...]
+    """Known words. The first has the number 1."""
+
+    length: int
+    """T, the largest number of words in a text."""
+
+    kind = "tokens"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    def describe(self, names: bool = True) -> str:
+        return f"texts of up to {plural(self.length, 'word')}, {plural(len(self.words), 'known word')}"
+
+    def mistake(self, rows: Tensor) -> tuple[str, str] | None:
+        if wrong := _wrong_form(rows, self.shape, torch.int64):
+            return wrong
+        lowest, highest = int(rows.min()), int(rows.max())
+        if lowest >= 0 and highest <= len(self.words):
+            return None
+        return f"has words from {lowest} to {highest}", f"numbers from 0 to {len(self.words)}"
+
+    def blank(self, count: int) -> Tensor:
+        return torch.zeros(count, self.length, dtype=torch.int64)
+
+    def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
+        if requested:
+            _only_names(requested, ("text",))
+            return self.tokens(str(requested["text"])).expand(count, -1).clone()
+        if examples is None:
+            raise InputError("the generator needs a text, and none is given")
+        return _cycled(examples, count)
+
+    def tokens(self, text: str) -> Tensor:
+        """Return the numbers (T,) of the words of a text, which spaces separate. Raise InputError for other words."""
+        words = text.split()
+        if len(words) > self.length:
+            raise InputError(f"text: {text!r} has {len(words)} words; at most {self.length} are possible")
+        for word in words:
+            if word not in self.words:
+                raise InputError(f"text: the word {word!r} is unknown; {nearest(word, self.words)}use other words")
+        numbers = [self.words.index(word) + 1 for word in words]
+        return torch.tensor(numbers + [0] * (self.length - len(numbers)))
+
+    def text(self, row: Tensor) -> str:
+        """Return the text of a row (T,)."""
+        return " ".join(self.words[number - 1] for number in row.tolist() if number)
+
+    def name_of(self, row: Tensor) -> str:
+        return self.text(row)
+
+
+@dataclass(frozen=True)
+class ImageCondition(Condition):
+    """Samples for a source image. Rows are images (N, C, H, W), with the values that images of a dataset may have."""
+
+    size: tuple[int, int, int]
+    """Channels, height and width of a source image."""
+
+    kind = "image"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.size
+
+    def describe(self, names: bool = True) -> str:
+        return f"source images of {'x'.join(map(str, self.size))}"
+
+    def mistake(self, rows: Tensor) -> tuple[str, str] | None:
+        return values_mistake(rows) or _wrong_form(rows, self.size, rows.dtype)
+
+    def blank(self, count: int) -> Tensor:
+        return torch.zeros(count, *self.size)
+
+    def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
+        _only_names(requested, ())
+        if examples is None:
+            raise InputError("the generator needs source images; name a folder of them with --input")
+        return _cycled(examples, count)
+
+
+KINDS: dict[str, type[Condition]] = {
+    one.kind: one for one in (ClassCondition, VectorCondition, TokenCondition, ImageCondition)
+}
+
+
+def from_card(card: dict[str, Any] | None) -> Condition | None:
+    """Return the condition that `to_card` has described as a JSON object.
+
+    Raises:
+        ValueError, KeyError, TypeError: the object does not describe a condition.
+    """
+    if card is None:
+        return None
+    fields = {name: _as_tuples(value) for name, value in card.items() if name != "kind"}
+    return KINDS[card["kind"]](**fields)
+
+
+def values_mistake(images: Tensor) -> tuple[str, str] | None:
+    """Return what images (N, ...) have and should have, if their type or their values are not those of images."""
+    if images.dtype in (torch.uint8, torch.uint16):
+        return None
+    if not images.is_floating_point():
+        return f"are {images.dtype}", "uint8, uint16, or floating point from -1 to 1"
+    low, high = images.min().item(), images.max().item()
+    if -1 <= low <= high <= 1:
+        return None
+    return f"have values from {low:g} to {high:g}", "floating point from -1 to 1"
+
+
+def evenly_spaced(total: int, count: int) -> Tensor:
+    """Return `count` indices out of `total`, evenly spaced from the first to the last."""
+    return torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return f": {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}"
+
+
+def _wrong_form(rows: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[str, str] | None:
+    if rows.shape[1:] == shape and rows.dtype == dtype:
+        return None
+    expected = ", ".join(map(str, (len(rows), *shape)))
+    return f"is {rows.dtype} of shape {tuple(rows.shape)}", f"{dtype} of shape ({expected}{',' if not shape else ''})"
+
+
+def _only_names(requested: Requested, names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> None:
+    for name in requested:
+        if name not in names:
+            there = f"there are {', '.join(names)}" if names else "the generator takes source images"
+            raise InputError(f"{name}: the generator has no such condition; {nearest(name, names)}{there}")
+
+
+def _cycled(rows: Tensor, count: int) -> Tensor:
+    """Return the first `count` rows. If there are fewer, they are repeated."""
+    return rows[torch.arange(count) % len(rows)]
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(one) for one in value) if isinstance(value, list) else value

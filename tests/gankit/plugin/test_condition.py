@@ -1,0 +1,139 @@
+"""Kinds of condition: what fits their description, and the rows for what a user asks for."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from gankit.errors import InputError
+from gankit.plugin.condition import (
+    ClassCondition,
+    ImageCondition,
+    TokenCondition,
+    VectorCondition,
+    evenly_spaced,
+    from_card,
+)
+
+CLASSES = ClassCondition(("cat", "dog", "10"))
+PEOPLE = VectorCondition(("age", "smile", "hair=black", "hair=red"), ((20, 60), (0, 1), (0, 1), (0, 1)))
+TEXTS = TokenCondition(("a", "red", "circle"), 4)
+IMAGES = ImageCondition((1, 2, 2))
+ALL = [CLASSES, PEOPLE, TEXTS, IMAGES]
+
+
+@pytest.mark.parametrize("condition", ALL, ids=lambda condition: condition.kind)
+def test_a_description_survives_json(condition):
+    assert from_card(json.loads(json.dumps(condition.to_card()))) == condition
+    assert from_card(None) is None
+
+
+@pytest.mark.parametrize("condition", ALL, ids=lambda condition: condition.kind)
+def test_blank_rows_and_rows_for_samples_fit_the_description(condition):
+    blank = condition.blank(5)
+    assert blank.shape == (5, *condition.shape)
+    assert condition.mistake(blank) is None
+    rows = condition.rows(7, {}, blank)
+    assert rows.shape == (7, *condition.shape)
+    assert condition.mistake(rows) is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows", "found", "expected"),
+    [
+        (CLASSES, torch.zeros(2), r"is torch.float32 of shape \(2,\)", r"torch.int64 of shape \(2,\)"),
+        (CLASSES, torch.tensor([0, 3]), "has labels from 0 to 3", "labels from 0 to 2"),
+        (CLASSES, torch.tensor([-1, 2]), "has labels from -1 to 2", "labels from 0 to 2"),
+        (PEOPLE, torch.zeros(2, 3), r"is torch.float32 of shape \(2, 3\)", r"torch.float32 of shape \(2, 4\)"),
+        (PEOPLE, torch.full((2, 4), torch.nan), "has numbers that are NaN or infinite", "finite numbers"),
+        (TEXTS, torch.tensor([[1, 2, 4, 0]]), "has words from 0 to 4", "numbers from 0 to 3"),
+        (IMAGES, torch.full((2, 1, 2, 2), 3.0), "have values from 3 to 3", "floating point from -1 to 1"),
+        (IMAGES, torch.zeros(2, 3, 2, 2), r"is torch.float32 of shape \(2, 3, 2, 2\)", r"\(2, 1, 2, 2\)"),
+    ],
+)
+def test_rows_that_contradict_the_description(condition, rows, found, expected):
+    mistake = condition.mistake(rows)
+    assert mistake is not None
+    assert re.search(found, mistake[0])
+    assert re.search(expected, mistake[1])
+
+
+def test_a_class_is_asked_for_by_name_or_number():
+    assert CLASSES.rows(2, {"class": "dog"}, None).tolist() == [1, 1]
+    assert CLASSES.rows(2, {"class": "0"}, None).tolist() == [0, 0]
+    assert CLASSES.rows(2, {"class": "10"}, None).tolist() == [2, 2]
+    assert CLASSES.rows(4, {}, None).tolist() == [0, 1, 2, 0]
+
+
+def test_numbers_are_asked_for_in_the_users_units():
+    examples = torch.tensor([[0.25, 1.0, 1.0, -1.0], [-0.5, -1.0, -1.0, 1.0]])
+    rows = PEOPLE.rows(3, {"age": "30", "hair": "red"}, examples)
+    assert rows.tolist() == [[-0.5, 1, -1, 1], [-0.5, -1, -1, 1], [-0.5, 1, -1, 1]]
+    assert examples[0].tolist() == [0.25, 1.0, 1.0, -1.0]
+    everything = PEOPLE.rows(1, {"age": 60, "smile": 0.5, "hair": "black"}, None)
+    assert everything.tolist() == [[1, 0, 1, -1]]
+    assert VectorCondition(("x",)).rows(1, {"x": 3}, None).tolist() == [[3]]
+
+
+def test_the_ranges_of_numbers_become_minus_one_and_one():
+    values = torch.tensor([[20.0, 1, 0, 1], [60, 0, 1, 0], [40, 0.5, 0.5, 0.5]])
+    assert PEOPLE.scaled(values).tolist() == [[-1, 1, -1, 1], [1, -1, 1, -1], [0, 0, 0, 0]]
+    assert VectorCondition(("x",)).scaled(torch.tensor([[7.0]])).tolist() == [[7]]
+
+
+def test_a_text_becomes_the_numbers_of_its_words():
+    assert TEXTS.rows(2, {"text": "a red  circle"}, None).tolist() == [[1, 2, 3, 0]] * 2
+    assert TEXTS.text(TEXTS.tokens("circle a")) == "circle a"
+    assert TEXTS.rows(1, {"text": ""}, None).tolist() == [[0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("condition", "requested", "message"),
+    [
+        (CLASSES, {"class": "cow"}, r"^class 'cow': there are cat, dog, 10$"),
+        (CLASSES, {"age": "3"}, r"^age: the generator has no such condition; there are class$"),
+        (PEOPLE, {"age": "old"}, r"^age: 'old' is not a number$"),
+        (PEOPLE, {"age": "nan"}, r"^age: 'nan' is not a number$"),
+        (PEOPLE, {"hair": "blue"}, r"^hair: 'blue' is unknown; there are black, red$"),
+        (PEOPLE, {"smil": "1"}, r"^smil: .*did you mean 'smile'\? there are age, smile, hair$"),
+        (PEOPLE, {"hair=red": "1"}, r"^hair=red: the generator has no such condition"),
+        (PEOPLE, {"age": "30"}, r"^the generator needs smile, hair; set each, for example smile=1$"),
+        (TEXTS, {"text": "a blue circle"}, r"^text: the word 'blue' is unknown; .*use other words$"),
+        (TEXTS, {"text": "a a a a a"}, r"has 5 words; at most 4 are possible$"),
+        (TEXTS, {}, r"^the generator needs a text, and none is given$"),
+        (IMAGES, {}, r"^the generator needs source images; name a folder of them with --input$"),
+        (IMAGES, {"class": "1"}, r"^class: the generator has no such condition; the generator takes source images$"),
+    ],
+)
+def test_what_a_generator_does_not_have_is_one_sentence(condition, requested, message):
+    with pytest.raises(InputError, match=message):
+        condition.rows(2, requested, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "ranges", "message"),
+    [
+        ((), (), "each number needs a name of its own"),
+        (("a", "a"), (), "each number needs a name of its own"),
+        (("a", "b"), ((0, 1),), "each number needs a low and a higher value"),
+        (("a",), ((1, 1),), "each number needs a low and a higher value"),
+    ],
+)
+def test_contradictory_numbers_are_refused(names, ranges, message):
+    with pytest.raises(InputError, match=message):
+        VectorCondition(names, ranges)
+
+
+def test_descriptions_for_the_user():
+    assert CLASSES.describe() == "3 classes: cat, dog, 10"
+    assert CLASSES.describe(names=False) == "3 classes"
+    assert VectorCondition(tuple("abcdefghijkl")).describe() == "12 numbers: a, b, c, d, e, f, g, h, i, j, ..."
+    assert TEXTS.describe() == "texts of up to 4 words, 3 known words"
+    assert IMAGES.describe() == "source images of 1x2x2"
+    assert [CLASSES.name_of(torch.tensor(1)), TEXTS.name_of(torch.tensor([2, 3, 0, 0]))] == ["dog", "red circle"]
+
+
+@pytest.mark.parametrize(("total", "count", "expected"), [(9, 3, [0, 4, 8]), (2, 2, [0, 1]), (7, 1, [0])])
+def test_evenly_spaced_indices(total, count, expected):
+    assert evenly_spaced(total, count).tolist() == expected
