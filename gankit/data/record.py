@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gankit.plugin.condition import Condition, evenly_spaced, from_card
 from gankit.plugin.dataset import Rows
 
 HASHED_BYTES = 64 * 2**20
-"""Maximum size of a dataset, in bytes, whose images are all hashed. Of a larger one, only some images are hashed."""
+"""Maximum size of a tensor, in bytes, whose rows are all hashed. Of a larger one, only some rows are hashed."""
 
 IDENTITY = ("shape", "dtype")
 """Facts that must be equal to resume a run, in addition to the condition: its networks do not fit other data."""
@@ -25,34 +24,32 @@ DataRecord = dict[str, Any]
 def data_record(rows: Rows, condition: Condition | None) -> DataRecord:
     """Return facts about data: number, shape and dtype of the images, the condition, and hashes of all tensors.
 
-    The whole condition and all fields are hashed. Up to 64 MiB of images are hashed. If there are more, only evenly
-    spaced images are hashed. A change of another image is then not recognised.
+    Up to 64 MiB of each tensor are hashed. Of a larger one, only evenly spaced rows are hashed. A change of another row
+    is then not recognised.
 
     Args:
         rows: rows of the dataset.
         condition: description of their condition.
     """
     images = rows.images
-    count = len(images)
-    size = images[:1].numel() * images.element_size()
-    hashed = max(1, min(count, HASHED_BYTES // size))
-    chosen = evenly_spaced(count, hashed)
-    digest = hashlib.sha256()
-    for some in chosen.split(256):
-        digest.update(images[some].contiguous().numpy().data)
     return {
-        "count": count,
+        "count": len(images),
         "shape": list(images.shape[1:]),
         "dtype": str(images.dtype).removeprefix("torch."),
         "condition": None if condition is None else json.loads(json.dumps(condition.to_card())),
-        "images": digest.hexdigest(),
+        "images": _hash(images),
         "rows": None if rows.condition is None else _hash(rows.condition),
         "fields": {name: _hash(field) for name, field in rows.fields.items()},
     }
 
 
 def _hash(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
+    size = max(1, tensor[:1].numel() * tensor.element_size())
+    chosen = evenly_spaced(len(tensor), max(1, min(len(tensor), HASHED_BYTES // size)))
+    digest = hashlib.sha256()
+    for some in chosen.split(256):
+        digest.update(tensor[some].contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -74,6 +71,8 @@ def _other_condition(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         parts = [f"{what} {', '.join(names)}" for what, names in (("new", added), ("missing", removed)) if names]
         return f"other class names ({'; '.join(parts) or 'in another order'})"
     texts = [one.describe() if (one := from_card(dict(card) or None)) else "no condition" for card in (now, before)]
+    if texts[0] == texts[1]:
+        return f"other words or ranges of the condition ({texts[0]})"
     return f"another condition ({texts[0]}, instead of {texts[1]})"
 
 

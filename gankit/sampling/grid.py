@@ -136,8 +136,11 @@ class GridSampler:
         self.layout = grid_layout(sampler, run.recipe.output.sample_count, seed=seed)
         condition = self.layout.condition
         self.z = sampler.latent(self.layout.total, condition, seed)
-        content = (self.z.tolist(), None if condition is None else condition.tolist(), self.layout.columns)
-        self.digest = hashlib.sha256(repr(content).encode()).hexdigest()
+        digest = hashlib.sha256(repr(self.layout.columns).encode())
+        for tensor in (self.z, condition):
+            if tensor is not None:
+                digest.update(tensor.contiguous().numpy().data)
+        self.digest = digest.hexdigest()
         """SHA-256 hash of z, condition and number of columns. Grids with equal hashes can be compared image by image.
         """
 

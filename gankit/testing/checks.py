@@ -45,6 +45,8 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"train": {"batch_size": 4}},
     {"data": {"channels": 1}},
     {"data": {"width": 12}},
+    {"data": {"condition": "vector"}},
+    {"data": {"condition": "image"}},
 )
 """Changes to the recipe of the tiny run. With each of these changes, a plugin must work or raise an InputError."""
 

@@ -88,7 +88,7 @@ def read_csv(content: bytes, source: str) -> dict[str, Label]:
         if not row:
             continue
         if len(row) != len(head) or not all(cell.strip() for cell in row):
-            raise InputError(f"{source}, row {number}: {','.join(row)!r} is not {' and '.join(head)}; correct it")
+            raise InputError(f"{source}, row {number}: {','.join(row)!r} needs a value for each of {', '.join(head)}")
         cells = dict(zip(head, (cell.strip() for cell in row), strict=True))
         file = cells.pop("file")
         label: Label = cells["class"] if names == ["class"] else cells

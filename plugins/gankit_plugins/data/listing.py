@@ -141,6 +141,8 @@ def _labelled(files: Folder | Zip, labels: Labels, total: int, counts: Counter[s
     used = {name: labels.by_image[name] for name in files.names()}
     attributes = {name: label for name, label in used.items() if isinstance(label, dict)}
     if attributes:
+        if wrong := [name for name in next(iter(attributes.values())) if "=" in name]:
+            raise InputError(f"path: {path}: {labels.file} has the attribute {wrong[0]!r}; rename it, without '='")
         condition, numbers = vectors_of(attributes)
         return Listing(total, (), "", None, counts, (), condition, numbers)
     classes = {name: label for name, label in used.items() if isinstance(label, str)}

@@ -5,7 +5,7 @@ import torch
 
 from gankit.data import record
 from gankit.data.record import changed_data, data_record, other_data
-from gankit.plugin.condition import ClassCondition
+from gankit.plugin.condition import ClassCondition, ImageCondition, VectorCondition
 from gankit.plugin.dataset import Rows
 
 NAMES = ("cat", "dog")
@@ -74,3 +74,35 @@ def test_of_large_data_evenly_spaced_images_are_hashed(monkeypatch):
     skipped[[1, 2, 3, 5, 6, 8, 9, 10]] ^= 1
     assert changed_data(before, facts(hashed, labels(), NAMES)) == ["other images"]
     assert not changed_data(before, facts(skipped, labels(), NAMES))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (None, ClassCondition(NAMES), "other class names (new cat, dog)"),
+        (
+            ClassCondition(NAMES),
+            VectorCondition(("age",)),
+            "another condition (1 number: age, instead of 2 classes: cat, dog)",
+        ),
+        (
+            VectorCondition(("age",), ((0, 1),)),
+            VectorCondition(("age",), ((0, 2),)),
+            "other words or ranges of the condition (1 number: age)",
+        ),
+        (ImageCondition((1, 2, 2)), None, "another condition (no condition, instead of source images of 1x2x2)"),
+    ],
+)
+def test_another_condition_prevents_a_resume(before, now, message):
+    one, two = (data_record(Rows(images()), condition) for condition in (before, now))
+    assert other_data(one, two) == [message]
+
+
+def test_changes_of_a_condition_and_of_fields_are_seen():
+    numbers = VectorCondition(("age", "size"))
+    rows, fields = torch.arange(24.0).view(12, 2), {"mask": torch.zeros(12, 3)}
+    before = data_record(Rows(images(), rows, fields), numbers)
+    assert not changed_data(before, data_record(Rows(images(), rows.clone(), fields), numbers))
+    assert changed_data(before, data_record(Rows(images(), rows.flip(0), fields), numbers)) == ["other conditions"]
+    others = {"mask": torch.ones(12, 3)}
+    assert changed_data(before, data_record(Rows(images(), rows, others), numbers)) == ["other fields"]

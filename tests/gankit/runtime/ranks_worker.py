@@ -130,6 +130,8 @@ def recipes() -> dict[str, Recipe]:
             recipes[entry.name] = tiny_recipe(parts, plain | partner)
     patches = {"discriminator": {"use": f"{TOYS}:Patches"}, "tricks": {"shade": {"use": f"{TOYS}:Shade"}}}
     encode = {"tricks": {"encode": {"use": f"{TOYS}:Encode"}}}
+    for kind in ("vector", "tokens", "image"):
+        recipes[f"condition {kind}"] = tiny_recipe({}, plain | {"data": {"condition": kind}})
     return recipes | {"patches": tiny_recipe({}, plain | patches), "encode": tiny_recipe({}, plain | encode)}
 
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from gankit import InputError
+from gankit import InputError, VectorCondition
 from gankit.data.prepared import prepare
+from gankit.testing import check_dataset
 from gankit_plugins.data import images as module
 from gankit_plugins.data.images import Images
 
@@ -119,6 +120,28 @@ def test_without_classes(tmp_path):
     assert images.shape == (4, 3, 64, 64)
     assert labels is None
     assert dataset(write_images(tmp_path / "tree", 4, classes=2), classes=False).load()[1] is None
+
+
+def test_attributes_are_the_condition_also_in_a_prepared_file(tmp_path):
+    top = write_images(tmp_path / "x", 6)
+    files = sorted(path.name for path in top.glob("*.png"))
+    rows = [("file", "age", "hair"), *((file, number, "ab"[number % 2]) for number, file in enumerate(files))]
+    (top / "labels.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+    direct = dataset(top, resolution=8)
+    assert direct.condition == VectorCondition(("age", "hair=a", "hair=b"), ((0, 5), (0, 1), (0, 1)))
+    images, condition, _ = direct.read()
+    expected = [[2 * number / 5 - 1, 1 - 2 * (number % 2), 2 * (number % 2) - 1] for number in range(6)]
+    torch.testing.assert_close(condition, torch.tensor(expected))
+    check_dataset(direct)
+    prepare(direct, tmp_path / "x.safetensors", "test")
+    prepared = dataset(tmp_path / "x.safetensors")
+    assert prepared.condition == direct.condition
+    assert all(torch.equal(one, two) for one, two in zip(prepared.read()[:2], (images, condition), strict=True))
+    assert dataset(tmp_path / "x.safetensors", classes=False).read().condition is None
+    with pytest.raises(InputError, match=r"classes: .* was prepared without classes"):
+        dataset(tmp_path / "x.safetensors", classes=True)
+    damage(top, 1)
+    assert torch.equal(dataset(top, resolution=8).read().condition, condition[[0, 2, 3, 4, 5]])
 
 
 def damage(folder, *numbers):

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from gankit import InputError
+from gankit import InputError, VectorCondition
 from gankit_plugins.data.folder import open_files
 from gankit_plugins.data.listing import common_folder, list_images, natural_order
 from tests.plugins.data.test_folder import tree, zipped
@@ -210,15 +210,27 @@ def test_classes_from_a_file_with_labels(tmp_path, name, content, outer):
     [
         ("labels.csv", "", "labels.csv begins with nothing; its first row must be: file,class"),
         ("labels.csv", "image,class\n", "begins with image, class; its first row must be: file,class"),
-        ("labels.csv", f"file,class\n{FILES[0]}\n", f"row 2: '{FILES[0]}' is not file and class"),
-        ("labels.csv", f"file,class\n{FILES[0]},\n", "row 2: .* is not file and class"),
-        ("labels.csv", f"file,class\n\n{FILES[0]},a,b\n", "row 3: .* is not file and class"),
+        ("labels.csv", f"file,class\n{FILES[0]}\n", f"row 2: '{FILES[0]}' needs a value for each of file, class"),
+        ("labels.csv", f"file,class\n{FILES[0]},\n", "row 2: .* needs a value for each of file, class"),
+        ("labels.csv", f"file,class\n\n{FILES[0]},a,b\n", "row 3: .* needs a value for each of file, class"),
         ("labels.csv", f"file,class\n{FILES[0]},a\n{FILES[0]},b\n", "row 3: .* has the labels a and b; keep one"),
         ("labels.csv", f"file,class\n{FILES[0]},a\n", "labels.csv has no label for 00000/img1.png, 00001/img2.png"),
         ("labels.json", "{", "labels.json cannot be read as labels"),
         ("labels.json", {FILES[0]: [1]}, "labels.json cannot be read as labels"),
         ("labels.json", [FILES[0]], "labels.json cannot be read as labels"),
         ("labels.json", {FILES[0]: True}, "labels.json cannot be read as labels"),
+        ("labels.csv", "file\n", "begins with file; its first row must be: file,class, or file and a different name"),
+        ("labels.csv", "file,age,age\n", "begins with file, age, age; its first row must be"),
+        ("labels.csv", f"file,age,hair\n{FILES[0]},3,\n", "row 2: .* needs a value for each of file, age, hair"),
+        ("labels.csv", f"file,age\n{FILES[0]},3\n", "labels.csv has no label for 00000/img1.png, 00001/img2.png"),
+        ("labels.json", {FILES[0]: {"age": 1}, FILES[1]: {"aeg": 1}}, "img0.png and .* have different attributes"),
+        ("labels.json", {FILES[0]: {"age": [1]}}, "labels.json cannot be read as labels"),
+        ("labels.json", {FILES[0]: {}}, "labels.json cannot be read as labels"),
+        (
+            "labels.json",
+            {file: {"a=b": 1} for file in FILES},
+            "labels.json has the attribute 'a=b'; rename it, without '='",
+        ),
     ],
 )
 def test_unusable_files_with_labels_are_refused(tmp_path, name, content, message):
@@ -227,6 +239,39 @@ def test_unusable_files_with_labels_are_refused(tmp_path, name, content, message
             with pytest.raises(InputError, match=message):
                 list_images(files, None, path)
             assert list_images(files, False, path).total == 3
+
+
+AGES = [("file", "age", "hair", "class"), *zip(FILES, ("20", "60", "30"), ("red", "black", "red"), "abb", strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", csv_of([*AGES, ("gone.png", "90", "grey", "c")])),
+        ("labels.json", {file: {"age": float(age), "hair": hair, "class": c} for file, age, hair, c in AGES[1:]}),
+    ],
+)
+def test_attributes_from_a_file_with_labels(tmp_path, name, content):
+    for path in with_labels(tmp_path, FILES, content, name):
+        with open_files(path) as files:
+            listing = list_images(files, None, path)
+            assert listing.condition == VectorCondition(
+                ("age", "hair=black", "hair=red", "class=a", "class=b"), ((20, 60), *[(0, 1)] * 4)
+            )
+            rows = [listing.row_of(file) for file in FILES]
+            assert rows == [[-1, -1, 1, 1, -1], [1, 1, -1, -1, 1], [-0.5, -1, 1, -1, 1]]
+            assert listing.row_of("gone.png") is None
+            assert listing.class_names == ()
+            assert list_images(files, False, path).condition is None
+
+
+def test_attributes_that_are_equal_in_all_images(tmp_path):
+    content = {file: {"age": 7, "smile": True, "hair": "red"} for file in FILES}
+    (path, _) = with_labels(tmp_path, FILES, content, "labels.json")
+    with open_files(path) as files:
+        listing = list_images(files, None, path)
+    assert listing.condition == VectorCondition(("age", "smile", "hair=red"), ((6, 8), (0, 2), (0, 1)))
+    assert listing.row_of(FILES[0]) == [0, 0, 1]
 
 
 def test_two_files_with_labels_are_refused(tmp_path):
