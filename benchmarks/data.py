@@ -325,7 +325,7 @@ def from_disk(run: TrainingRun, file: Path, ahead: bool) -> Loop:
         run.batches = batches = make_batch_source(rows, run.device, BATCH, 0, next(seeds), ahead)
         if isinstance(batches, Batches):
             # No advice to the system: pages are read on access only.
-            batches.mapped = False
+            batches.mapped = []
 
     return restart
 

@@ -12,8 +12,7 @@ from click.core import ParameterSource
 from gankit.cli.arguments import check_output_file, device_option
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from gankit.data.user_images import SourceImages
     from gankit.sampling.sampler import Sampler
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
@@ -62,7 +61,7 @@ class Thresholds(click.ParamType):
     "sources",
     metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Source images: a folder, a zip file or an image. Default of --count: their number.",
+    help="Source images: an image, a folder, a zip or prepared file. --count is then their number.",
 )
 @click.option(
     "--truncation",
@@ -133,17 +132,15 @@ def command(
             raise InputError(f"{run}: no generator is saved yet; `gankit resume {run}` resumes the run")
     sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
     requested = requested_by(label, numbers, text)
-    given = None if sources is None else source_images(sampler, sources)
-    if given is not None and context.get_parameter_source("count") is ParameterSource.DEFAULT:
-        count = len(given)
+    given, names = (None, []) if sources is None else sources_of(sampler, sources)
     if sampler.draw_samples is not None and not as_grid:
         raise InputError(f"--out {out}: a plugin draws all samples as one image; choose a file that ends in .png")
     if sampler.draw_samples is not None and row_option is not None:
         raise InputError(f"{row_option}: a plugin draws all samples as one image, which has no rows; leave it out")
     truncation = thresholds[0] if thresholds else None
+    if context.get_parameter_source("count") is ParameterSource.DEFAULT and (sweep or given is not None):
+        count = (SWEEP_COLUMNS if given is None else len(given)) * max(1, len(thresholds))
     if sweep:
-        if context.get_parameter_source("count") is ParameterSource.DEFAULT:
-            count = SWEEP_COLUMNS * len(thresholds)
         z, layout = truncation_rows(sampler, count, thresholds, seed, requested, given)
         save_png(draw_grid(sampler, z, layout), out)
     elif as_grid:
@@ -156,7 +153,7 @@ def command(
     else:
         condition = sampler.conditions(count, requested, seed, given)
         z = sampler.latent(count, condition, seed, truncation)
-        sampler.save(z, condition, out)
+        sampler.save(z, condition, out, names)
     click.echo(f"{plural(len(z), 'image')}: {out}")
 
 
@@ -173,12 +170,12 @@ def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) 
     return requested | {name: one for name, one in (("class", label), ("text", text)) if one is not None}
 
 
-def source_images(sampler: Sampler, path: Path) -> Tensor:
+def sources_of(sampler: Sampler, path: Path) -> SourceImages:
     """Return the source images at a path, for a generator that takes them. Raise InputError if they cannot be used."""
-    from gankit.data.user_images import user_images
+    from gankit.data.user_images import source_images
     from gankit.errors import InputError
     from gankit.plugin.condition import ImageCondition
 
     if not isinstance(sampler.condition, ImageCondition):
         raise InputError(f"--input {path}: the generator takes no source images; leave it out")
-    return user_images([path], sampler.condition.shape)
+    return source_images(path, sampler.condition.shape)

@@ -118,7 +118,9 @@ class Batches:
         if not len(rows.images):
             raise InputError("data: there are no images to train on")
         self.rows = rows
-        self.mapped = is_mapped(rows.images)
+        self.mapped = [tensor for tensor in rows.tensors() if is_mapped(tensor)]
+        """Tensors of the rows that are memory-mapped."""
+
         self.batch_size = batch_size
         self.ranks = ranks
         if classes:
@@ -171,8 +173,8 @@ class Batches:
 
     def _gather(self, index: Tensor) -> Rows:
         images = self.rows.images
-        if self.mapped:
-            read_ahead(images, index)
+        for tensor in self.mapped:
+            read_ahead(tensor, index)
         if images.is_cuda:
             # Pin the index, because a copy from pageable memory would make the CPU wait for the GPU.
             index = index.pin_memory()
@@ -301,17 +303,13 @@ def make_batch_source(
     quarter of its free memory; on a CPU, if the images are memory-mapped. The other arguments are those of `Batches`.
     """
     if prefetch is None:
-        prefetch = is_mapped(rows.images) if device.type == "cpu" else bytes_of(rows) > memory_for_images(device)
+        size = sum(tensor.nbytes for tensor in rows.tensors())
+        prefetch = is_mapped(rows.images) if device.type == "cpu" else size > memory_for_images(device)
     if prefetch:
-        expect_random_access(rows.images)
+        for tensor in rows.tensors():
+            expect_random_access(tensor)
         return PrefetchedBatches(Batches(rows, batch_size, classes, seed, ranks), pin=device.type in PINNED)
     return Batches(rows.map(lambda tensor: tensor.to(device)), batch_size, classes, seed, ranks)
-
-
-def bytes_of(rows: Rows) -> int:
-    """Return the number of bytes of all tensors."""
-    tensors = [rows.images, *rows.fields.values(), *([] if rows.condition is None else [rows.condition])]
-    return sum(tensor.nbytes for tensor in tensors)
 
 
 def memory_for_images(device: torch.device) -> float:

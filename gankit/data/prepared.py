@@ -125,7 +125,7 @@ def write_prepared(
                 if not count:
                     others = {name: one.new_empty(at_most, *one.shape[1:]) for name, one in _others(rows).items()}
                     longest = _header(at_most, shape, dtype, card, others, [at_most] * classes)
-                    begin = 8 + -(-len(longest) // 8) * 8 + sum(one.nbytes for one in others.values())
+                    begin = aligned(8 + len(longest) + sum(one.nbytes for one in others.values()))
                     file.seek(begin)
                 assert count + len(images) <= at_most, "there are more images than at_most"
                 with disk_errors(path):
@@ -190,10 +190,7 @@ def read_prepared(path: Path) -> Dataset:
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:
             raise _unreadable(path, error) from error
-        rows = tensors.get("condition")
-        if condition is not None and rows is not None and (wrong := condition.mistake(rows)):
-            raise InputError(f"{path} is damaged: its condition {wrong[0]}; prepare it again")
-        return tensors["images"], rows, {name: tensors[FIELD + name] for name in fields}
+        return tensors["images"], tensors.get("condition"), {name: tensors[FIELD + name] for name in fields}
 
     note, contents = str(card.get("note", "")), plural(count, "image")
     return Dataset(tuple(shape), condition, load, note=note, contents=contents, fields=fields)
@@ -218,13 +215,20 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
 
 
 def _others(rows: Rows) -> dict[str, Tensor]:
-    """Return the condition and the fields by their names in a file, those with the largest values first.
+    """Return the condition and the fields by their names in a file, those with the smallest values first.
 
-    Each tensor is then aligned, because the size of its values divides the sizes of all tensors before it.
+    They end where the images begin, at a multiple of 8 bytes. The place of each tensor is then a multiple of the size
+    of its values, because the sizes of all tensors after it are multiples of this size. NumPy would copy other tensors
+    as a whole.
     """
     others = {} if rows.condition is None else {"condition": rows.condition}
     others |= {FIELD + name: field for name, field in rows.fields.items()}
-    return dict(sorted(others.items(), key=lambda item: -item[1].element_size()))
+    return dict(sorted(others.items(), key=lambda item: item[1].element_size()))
+
+
+def aligned(position: int) -> int:
+    """Return the next multiple of 8."""
+    return -(-position // 8) * 8
 
 
 def _check_types(images: Tensor, dtype: torch.dtype, others: Mapping[str, Tensor], source: str) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gankit.plugin.condition import Condition, evenly_spaced, from_card
@@ -48,7 +49,7 @@ def _hash(tensor: Tensor) -> str:
     chosen = evenly_spaced(len(tensor), max(1, min(len(tensor), HASHED_BYTES // size)))
     digest = hashlib.sha256()
     for some in chosen.split(256):
-        digest.update(tensor[some].contiguous().numpy().data)
+        digest.update(tensor[some].contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+from PIL import Image
 from torch import Tensor
 
 from gankit.errors import InputError, recipe_errors
@@ -19,6 +21,36 @@ from gankit.recipe.recipe import RecipeParser
 
 WHOLE = (".zip", ".safetensors")
 """Extensions of files that hold several images."""
+
+
+class SourceImages(NamedTuple):
+    """Source images for a generator, and a name for each."""
+
+    images: Tensor
+    names: list[str]
+    """Name of the file of each image, with its folders. Empty for a zip file or a prepared file."""
+
+
+def source_images(path: Path, shape: tuple[int, ...]) -> SourceImages:
+    """Return the source images at a path: an image file, a folder with its subfolders, a zip file or a prepared file.
+
+    Images of a folder are in the order of their paths.
+
+    Raises:
+        InputError: the path does not exist, is not readable, or has no images of the given shape.
+    """
+    if not path.is_dir():
+        return SourceImages(user_images([path], shape), [] if path.suffix.lower() in WHOLE else [path.stem])
+    suffixes = Image.registered_extensions()
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in suffixes and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise InputError(f"{path}: has no images")
+    names = ["_".join(file.relative_to(path).with_suffix("").parts) for file in files]
+    return SourceImages(user_images(files, shape), names)
 
 
 def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
@@ -38,7 +70,7 @@ def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
         images = read_files(sources, shape)
     if images.shape[1:] != shape:
         have, need = ("x".join(map(str, one)) for one in (images.shape[1:], shape))
-        raise InputError(f"{sources[0]}: the images are {have}, and the run's images are {need}; name other images")
+        raise InputError(f"{sources[0]}: the images are {have}, and images of {need} are needed; name other images")
     return images
 
 
@@ -70,7 +102,11 @@ def read_files(files: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
         # The data plugin for images reads a folder, in the order of the names. Numbers keep the order of the files.
         for number, file in enumerate(files):
             shutil.copy(file, Path(folder) / f"{number:06d}-{file.name}")
-        images, _ = read_images(Path(folder), shape)
+        try:
+            images, _ = read_images(Path(folder), shape)
+        except InputError as error:
+            # The message would name the temporary folder.
+            raise InputError(f"{', '.join(map(str, files[:3]))}: cannot be used as images; name others") from error
     if len(images) < len(files):
         raise InputError(f"{plural(len(files) - len(images), 'file')} of {len(files)} cannot be used; leave them out")
     return images

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from gankit.data.batches import Batches, BatchSource
 from gankit.data.mmap_advice import sequential_access
-from gankit.errors import GankitError
+from gankit.errors import GankitError, InputError
 from gankit.evaluation.budget import Budget
 from gankit.evaluation.feature_cache import disk_cache
 from gankit.evaluation.metrics import Metric, MetricResults, compute_all
 from gankit.evaluation.protocol import Fact, settings_of, source_of
 from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.component import Component
-from gankit.plugin.condition import ClassCondition, Condition
+from gankit.plugin.condition import Condition, ImageCondition
 from gankit.plugin.dataset import Dataset, Rows, to_eight_bits
 from gankit.plugin.extractor import Extractor, Features, MetricProtocol
 from gankit.runtime.rng import derived_seed, fork_rng
@@ -159,8 +159,8 @@ class Reference:
     def first(self, count: int) -> Reference:
         """Return a `Reference` with only the first `count` samples and their features."""
         s, f = self.samples, self.features
-        labels, condition = (None if one is None else one[:count] for one in (s.labels, s.condition))
-        samples = replace(s, images=s.images[:count], labels=labels, condition=condition)
+        condition = None if s.condition is None else s.condition[:count]
+        samples = replace(s, images=s.images[:count], condition=condition)
         features = None if f is None else Features(f.values[:count], None if f.logits is None else f.logits[:count])
         return replace(self, samples=samples, features=features)
 
@@ -272,28 +272,30 @@ def has_condition_of(sampler: Sampler, real: Samples) -> bool:
     This is not the case if training used balanced batches, or if the real samples have another condition than the data
     of the generator.
     """
-    if sampler.class_names:
-        return sampler.class_names == real.class_names and not sampler.spec.class_balanced
-    return real.condition is not None and real.described == sampler.condition
+    return real.condition is not None and real.described == sampler.condition and not sampler.spec.class_balanced
 
 
 def condition_for(sampler: Sampler, count: int, seed: int, real: Samples) -> Tensor | None:
-    """Return the condition (count, ...) of the samples to generate, or None for an unconditional generator."""
-    if sampler.condition is None or not has_condition_of(sampler, real):
-        return sampler.conditions(count, seed=seed)
-    condition = real.labels if sampler.class_names else real.condition
-    assert condition is not None, "data with a condition have rows of it"
-    return condition[torch.arange(count) % len(condition)]
+    """Return the condition (count, ...) of the samples to generate, or None for an unconditional generator.
+
+    Raises:
+        InputError: the generator takes source images, and the real samples have none.
+    """
+    if sampler.condition is not None and has_condition_of(sampler, real):
+        assert real.condition is not None
+        return real.condition[torch.arange(count) % len(real.condition)]
+    if isinstance(sampler.condition, ImageCondition):
+        raise InputError(
+            f"the generator takes {sampler.condition.describe()}, and the real images have none; compare with data "
+            "that have them"
+        )
+    return sampler.conditions(count, seed=seed)
 
 
 def samples_of(rows: Rows, condition: Condition | None) -> Samples:
     """Return `Samples` with the images of the rows in 8 bits, and their condition, if they have one."""
     images = to_eight_bits(rows.images)
-    if rows.condition is None or condition is None:
-        return Samples(images)
-    if isinstance(condition, ClassCondition):
-        return Samples(images, rows.condition, condition.names)
-    return Samples(images, condition=rows.condition, described=condition)
+    return Samples(images) if rows.condition is None else Samples(images, rows.condition, condition)
 
 
 def select(rows: Rows, count: int, seed: int, condition: Condition | None = None) -> Samples:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import InputError
-from gankit.plugin.condition import Condition
+from gankit.plugin.condition import ClassCondition, Condition
 from gankit.plugin.extractor import Extractor, Features, MetricProtocol
 
 T = TypeVar("T")
@@ -20,30 +20,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """N real or generated images, with labels or another condition, for which the generated ones were generated."""
+    """N real or generated images, and their condition. Generated images are generated for it."""
 
     images: Tensor
     """Images, (N, C, H, W) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
 
-    labels: Tensor | None = None
-    """Class labels, (N,) int64. None for images without labels."""
-
-    class_names: tuple[str, ...] = ()
-    """Class names, in the order of the labels.
-
-    If there are labels but no class names, the labels are indices of the extractor's classes.
-    """
-
     condition: Tensor | None = None
-    """Condition of the images, (N, ...), if it is not their class: vectors, tokens or source images."""
+    """Condition of the images, (N, ...), such as their labels (N,) int64. None for images without a condition."""
 
     described: Condition | None = None
-    """Description of `condition`."""
+    """Description of `condition`. If it is None, the condition is the index of a class of the extractor."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Class labels, (N,) int64. None if the condition is not a class."""
+        is_class = self.described is None or isinstance(self.described, ClassCondition)
+        return self.condition if is_class else None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names, in the order of the labels. Empty if the condition is not a class, or has no description."""
+        return self.described.names if isinstance(self.described, ClassCondition) else ()
 
     def digest(self) -> str:
-        """Return the SHA-256 hash of the images and their labels or condition, in hexadecimal."""
+        """Return the SHA-256 hash of the images and their condition, in hexadecimal."""
         digest = hashlib.sha256(str((self.images.shape, self.images.dtype)).encode())
-        for tensor in (self.images, self.labels, self.condition):
+        for tensor in (self.images, self.condition):
             if tensor is not None:
                 digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()

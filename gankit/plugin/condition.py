@@ -19,16 +19,22 @@ NAMES_SHOWN = 10
 """Number of classes or numbers whose names are shown."""
 
 Requested = Mapping[str, str | float]
-"""Wish of a user: a class, numbers by name, or a text."""
+"""Condition that a user requests, by name: a class, numbers, or a text."""
+
+MAX_LENGTH = 100_000
+"""Maximum number of classes, numbers or words. It limits the memory for a damaged description."""
 
 
 class Condition(ABC):
     """Description of what samples are generated for. Rows of a condition are tensors with first dimension N or B.
 
-    The subclasses are the kinds of condition. `Dataset.condition` and `Spec.condition` are one of them, or None.
+    The subclasses are the kinds of condition. `Dataset.condition` and `Spec.condition` are one of them, or None. Each
+    refuses a wrong description with an InputError.
     """
 
     kind: ClassVar[str]
+    dtype: ClassVar[torch.dtype]
+    """Data type of the rows, in the form that networks take."""
 
     @property
     @abstractmethod
@@ -43,7 +49,7 @@ class Condition(ABC):
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
         """Return what rows (N, ...) are and what they should be, if they contradict the description.
 
-        The first text follows `the condition`, and the second follows `the data plugin describes it as`.
+        The first text follows `the condition`, and the second follows `the data plugin describes it as`. N is not 0.
         """
 
     @abstractmethod
@@ -80,7 +86,11 @@ class ClassCondition(Condition):
     """Names of the classes, in the order of the labels."""
 
     kind = "class"
+    dtype = torch.int64
     shape = ()
+
+    def __post_init__(self) -> None:
+        _check_names("ClassCondition", self.names)
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> ClassCondition | None:
@@ -104,7 +114,8 @@ class ClassCondition(Condition):
     def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
         if not requested:
             return torch.arange(count) % len(self.names)
-        _only_names(requested, ("class",))
+        if other := next((name for name in requested if name != "class"), None):
+            raise InputError(f"{other}: the generator takes classes; use --class with one of {_some(self.names)[2:]}")
         return torch.full((count,), self.index(str(requested["class"])))
 
     def index(self, requested: str) -> int:
@@ -123,8 +134,8 @@ class ClassCondition(Condition):
 class VectorCondition(Condition):
     """Samples with K numbers, such as attributes and ages. Rows are (N, K) float32.
 
-    A word among several, such as the colour red, is a number of its own that is called `colour=red`: the number of the
-    word that applies is the largest of its range, and all other numbers of `colour` are the smallest of theirs.
+    A word among several, such as the colour red, has a number of its own that is called `colour=red`. In the user's
+    units, it is 1 for the word that applies, and 0 for all others.
     """
 
     names: tuple[str, ...]
@@ -137,12 +148,16 @@ class VectorCondition(Condition):
     """
 
     kind = "vector"
+    dtype = torch.float32
 
     def __post_init__(self) -> None:
-        if len(set(self.names)) < len(self.names) or not self.names:
-            raise InputError(f"VectorCondition({self.names!r}): each number needs a name of its own")
-        if self.ranges and (len(self.ranges) != len(self.names) or any(low >= high for low, high in self.ranges)):
-            raise InputError(f"VectorCondition: ranges = {self.ranges!r}; each number needs a low and a higher value")
+        _check_names("VectorCondition", self.names)
+        if not isinstance(self.ranges, tuple) or len(self.ranges) not in (0, len(self.names)):
+            raise InputError(f"VectorCondition: {len(self.names)} names, and ranges = {self.ranges!r}")
+        for one in self.ranges:
+            numbers = isinstance(one, tuple) and len(one) == 2 and all(isinstance(x, int | float) for x in one)
+            if not numbers or not -math.inf < one[0] < one[1] < math.inf:
+                raise InputError(f"VectorCondition: the range {one!r} needs a low and a higher number")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -183,12 +198,17 @@ class VectorCondition(Condition):
     def _scaled(self, name: str, value: str | float) -> float:
         try:
             number = float(value)
-        except ValueError:
+        except (TypeError, ValueError):
             number = math.nan
-        if not math.isfinite(number):
+        if math.isnan(number):
             raise InputError(f"{name}: {value!r} is not a number")
-        low, high = self.ranges[self.names.index(name)] if self.ranges else (-1.0, 1.0)
-        return (2 * number - low - high) / (high - low)
+        column = self.names.index(name)
+        row = torch.zeros(1, len(self.names), dtype=torch.float64)
+        row[0, column] = number
+        scaled = self.scaled(row)[0, column].item()
+        if not math.isfinite(scaled):
+            raise InputError(f"{name}: {value!r} is too large")
+        return scaled
 
     def _set_word(self, rows: Tensor, name: str, word: str) -> None:
         words = [column.partition("=")[2] for column in self.names if column.startswith(f"{name}=")]
@@ -210,6 +230,12 @@ class TokenCondition(Condition):
     """T, the largest number of words in a text."""
 
     kind = "tokens"
+    dtype = torch.int64
+
+    def __post_init__(self) -> None:
+        _check_names("TokenCondition", self.words)
+        if type(self.length) is not int or not 1 <= self.length <= MAX_LENGTH:
+            raise InputError(f"TokenCondition: length = {self.length!r}; give the largest number of words, from 1")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -227,14 +253,14 @@ class TokenCondition(Condition):
         return f"has words from {lowest} to {highest}", f"numbers from 0 to {len(self.words)}"
 
     def blank(self, count: int) -> Tensor:
-        return torch.zeros(count, self.length, dtype=torch.int64)
+        return torch.ones(count, self.length, dtype=torch.int64)
 
     def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
         if requested:
             _only_names(requested, ("text",))
             return self.tokens(str(requested["text"])).expand(count, -1).clone()
         if examples is None:
-            raise InputError("the generator needs a text, and none is given")
+            raise InputError("the generator needs a text, and none is given; add --text")
         return _cycled(examples, count)
 
     def tokens(self, text: str) -> Tensor:
@@ -264,6 +290,12 @@ class ImageCondition(Condition):
     """Channels, height and width of a source image."""
 
     kind = "image"
+    dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        sides = self.size if isinstance(self.size, tuple) else ()
+        if len(sides) != 3 or not all(type(side) is int and side >= 1 for side in sides):
+            raise InputError(f"ImageCondition({self.size!r}): give channels, height and width, such as (1, 64, 64)")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -273,7 +305,9 @@ class ImageCondition(Condition):
         return f"source images of {'x'.join(map(str, self.size))}"
 
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
-        return values_mistake(rows) or _wrong_form(rows, self.size, rows.dtype)
+        if rows.shape[1:] == self.size and (wrong := values_mistake(rows)):
+            return f"has source images with {wrong[0]}", f"source images with {wrong[1]}"
+        return _wrong_form(rows, self.size, rows.dtype)
 
     def blank(self, count: int) -> Tensor:
         return torch.zeros(count, *self.size)
@@ -307,11 +341,11 @@ def values_mistake(images: Tensor) -> tuple[str, str] | None:
     if images.dtype in (torch.uint8, torch.uint16):
         return None
     if not images.is_floating_point():
-        return f"are {images.dtype}", "uint8, uint16, or floating point from -1 to 1"
+        return f"values of type {images.dtype}", "values of type uint8, uint16, or floating point from -1 to 1"
     low, high = images.min().item(), images.max().item()
     if -1 <= low <= high <= 1:
         return None
-    return f"have values from {low:g} to {high:g}", "floating point from -1 to 1"
+    return f"values from {low:g} to {high:g}", "values in floating point from -1 to 1"
 
 
 def evenly_spaced(total: int, count: int) -> Tensor:
@@ -330,10 +364,18 @@ def _wrong_form(rows: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> tup
     return f"is {rows.dtype} of shape {tuple(rows.shape)}", f"{dtype} of shape ({expected}{',' if not shape else ''})"
 
 
+def _check_names(owner: str, names: tuple[str, ...]) -> None:
+    """Raise InputError unless `names` is a tuple of different texts, and has at least one."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f'{owner}({names!r}): give a tuple of names, such as ("a", "b")')
+    if not 0 < len(names) <= MAX_LENGTH or len(set(names)) < len(names):
+        raise InputError(f"{owner}: {len(names)} names; give at least one, and each only once")
+
+
 def _only_names(requested: Requested, names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> None:
     for name in requested:
         if name not in names:
-            there = f"there are {', '.join(names)}" if names else "the generator takes source images"
+            there = f"it has {', '.join(names)}" if names else "it takes source images"
             raise InputError(f"{name}: the generator has no such condition; {nearest(name, names)}{there}")
 
 

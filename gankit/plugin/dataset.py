@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from gankit.errors import InputError
-from gankit.plugin.condition import ClassCondition, Condition, values_mistake
+from gankit.plugin.condition import KINDS, ClassCondition, Condition, values_mistake
 
 Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str, Tensor]]
 """Return value of a function that loads samples: `(images, condition)` or `(images, condition, fields)`."""
 
 
 class Rows(NamedTuple):
-    """Rows of a dataset: samples, what they are samples of, and further tensors. All have the same first dimension."""
+    """Rows of a dataset: samples, their condition, and further tensors. All have the same first dimension."""
 
     images: Tensor
     """Images or other samples, (N, *shape)."""
@@ -34,6 +34,10 @@ class Rows(NamedTuple):
         """Return rows with the result of `function` in place of each tensor."""
         condition = None if self.condition is None else function(self.condition)
         return Rows(function(self.images), condition, {name: function(one) for name, one in self.fields.items()})
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors."""
+        return [self.images, *([] if self.condition is None else [self.condition]), *self.fields.values()]
 
     def slice(self, begin: int, end: int) -> Rows:
         """Return the rows with indices from `begin` to below `end`."""
@@ -52,8 +56,7 @@ class Dataset:
     """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
 
     condition: Condition | None
-    """Description of what the samples are samples of, such as `ClassCondition(("cat", "dog"))`. None for only samples.
-    """
+    """Description of the condition of the samples, such as `ClassCondition(("cat", "dog"))`. None without one."""
 
     load: Callable[[], Loaded]
     """Function that returns `(images, condition)`, or `(images, condition, fields)` if `fields` has names.
@@ -89,7 +92,7 @@ class Dataset:
                 f"the data plugin returns Dataset({self.shape!r}, ...); the first argument is the shape of a sample, "
                 "a tuple such as (3, 32, 32)"
             )
-        if self.condition is not None and not isinstance(self.condition, Condition):
+        if self.condition is not None and type(self.condition) not in KINDS.values():
             raise InputError(
                 f"the data plugin returns Dataset(..., {self.condition!r}, ...); the second argument is a condition, "
                 'such as ClassCondition(("cat", "dog")), or None'
@@ -126,19 +129,19 @@ def checked(dataset: Dataset, loaded: Loaded) -> Rows:
     Raises:
         InputError: shape, data type, values, condition or fields differ from the description.
     """
-    if not (isinstance(loaded, tuple) and len(loaded) in (2, 3) and isinstance(loaded[0], Tensor)):
+    rows = Rows(*loaded) if isinstance(loaded, tuple) and len(loaded) in (2, 3) else None
+    if rows is None or not all(isinstance(one, Tensor) and one.dim() for one in _tensors(rows)):
         raise InputError(
             f"the data plugin loads {type(loaded).__name__}; it must load a tuple (images, condition) or "
-            "(images, condition, fields)"
+            "(images, condition, fields), with tensors, or None for no condition"
         )
-    rows = Rows(*loaded)
     images, condition = rows.images, rows.condition
     if images.shape[1:] != dataset.shape:
         raise _mismatch(f"the images have shape {tuple(images.shape)}", f"(N, {', '.join(map(str, dataset.shape))})")
     if not len(images):
         raise InputError("the data plugin has loaded no images")
     if wrong := values_mistake(images):
-        raise _mismatch(f"the images {wrong[0]}", wrong[1])
+        raise _mismatch(f"the images have {wrong[0]}", f"images with {wrong[1]}")
     if condition is None or dataset.condition is None:
         if condition is not dataset.condition:
             described = "no condition" if dataset.condition is None else dataset.condition.describe()
@@ -153,6 +156,12 @@ def checked(dataset: Dataset, loaded: Loaded) -> Rows:
         if len(field) != len(images):
             raise InputError(f"the data plugin has loaded {len(images)} images, and {len(field)} rows of {name!r}")
     return rows
+
+
+def _tensors(rows: Rows) -> list[object]:
+    """Return what should be tensors in loaded data."""
+    fields = rows.fields.values() if isinstance(rows.fields, Mapping) else [None]
+    return [rows.images, *([] if rows.condition is None else [rows.condition]), *fields]
 
 
 def _names(fields: Mapping[str, Tensor] | tuple[str, ...]) -> str:

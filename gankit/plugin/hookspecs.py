@@ -361,8 +361,8 @@ def sampling_conditions(count: int, requested: Mapping[str, str | float], genera
 
     `requested` contains what the user asks for by name, for example `{"class": "cat"}` of `gankit sample --class cat`,
     `{"age": "30"}` of `--set age=30`, or `{"text": "a red circle"}` of `--text`. It is empty for the sample grids of a
-    run, which show all classes without this hook, if there are classes. Draw random numbers with `generator`, on the
-    CPU.
+    run. Draw random numbers with `generator`, on the CPU. This hook is called without gradients, and not for source
+    images that the user gives.
 
     Without this hook, or if it returns None, `spec.condition` makes the rows: classes in turn, or conditions of real
     images, with the numbers that the user asks for.

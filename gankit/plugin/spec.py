@@ -33,7 +33,7 @@ class Spec:
     """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
 
     condition: Condition | None = None
-    """Description of what the samples of the dataset are samples of, such as their classes. None for only samples."""
+    """Description of the condition of the dataset, such as its classes. None for data without a condition."""
 
     latent_size: int = 100
     """Size of the latent vector z."""

@@ -169,6 +169,8 @@ class Step:
                 f"a step has no {name!r}; {nearest(name, [*self.__dataclass_fields__, *vars(type(self))])}state of a "
                 "plugin belongs on the plugin"
             )
+        if name == "labels":
+            raise PluginError("the labels of a step cannot be set; assign to step.condition")
         super().__setattr__(name, value)
 
     if not TYPE_CHECKING:  # hidden from type checkers, because with `__getattr__` they would accept any attribute name

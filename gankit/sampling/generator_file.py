@@ -21,7 +21,7 @@ from gankit.storage.checkpoint import read_tensors
 from gankit.storage.provenance import plugin_record
 from gankit.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 
 SHAPING_HOOKS = (
     "build_generator",

@@ -52,10 +52,11 @@ def grid_layout(
 
     For a generator with classes, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
     classes, the grid is almost square and shows evenly spaced classes from the first to the last. If the user asks for
-    a class, or the generator has no classes, the grid is almost square and has no row names.
+    a class, a plugin chooses the conditions, or the generator has no classes, the grid is almost square and has no row
+    names.
     """
     classes = len(sampler.class_names)
-    if not classes or requested:
+    if not classes or requested or sampler.conditions_of_plugin(count, requested, seed) is not None:
         return Layout(count, max(1, round(count**0.5)), sampler.conditions(count, requested, seed, sources), ())
     shown = evenly_spaced(classes, classes if classes <= MAX_ROWS else min(classes, max(1, round(count**0.5))))
     columns = max(1, count // len(shown))
@@ -68,12 +69,15 @@ def interpolate_rows(
 ) -> tuple[Tensor, Tensor | None]:
     """Interpolate z in each row of a grid, from the first to the last vector. Return the new z and the condition.
 
+    The condition of a row is that of its first image.
     An incomplete last row is removed. Raise InputError if a row has fewer than 3 images.
     """
     if columns < 3:
         raise InputError(f"--interpolate: rows of {columns} have nothing between their ends; use a larger --count")
     whole = len(z) - len(z) % columns
-    return rows_of_paths(z[:whole], columns, sampler.spherical_prior), None if condition is None else condition[:whole]
+    if condition is not None:
+        condition = condition[:whole:columns].repeat_interleave(columns, 0)
+    return rows_of_paths(z[:whole], columns, sampler.spherical_prior), condition
 
 
 def truncation_rows(
@@ -112,7 +116,7 @@ def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image
     if plot is not None:
         return plot
     pictures = as_pictures(samples)
-    if isinstance(sampler.condition, ImageCondition) and layout.condition is not None and layout.condition.dim() == 4:
+    if isinstance(sampler.condition, ImageCondition) and layout.condition is not None:
         pairs = torch.stack([like(as_input(layout.condition), pictures), pictures], 1).flatten(0, 1)
         return grid(to_bytes(pairs), 2 * layout.columns, layout.row_names)
     return grid(to_bytes(pictures), layout.columns, layout.row_names)
@@ -121,7 +125,7 @@ def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image
 def like(sources: Tensor, pictures: Tensor) -> Tensor:
     """Return source images (N, C, H, W) with the number of channels and the size of other pictures."""
     channels = pictures.shape[1]
-    sources = sources[:, :1].expand(-1, channels, -1, -1) if sources.shape[1] != channels else sources
+    sources = sources[:, :channels] if sources.shape[1] >= channels else sources[:, :1].expand(-1, channels, -1, -1)
     same_size = sources.shape[2:] == pictures.shape[2:]
     return sources if same_size else F.interpolate(sources, pictures.shape[2:])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,8 +33,8 @@ from gankit.storage.atomic_io import disk_errors
 CHUNK = 64
 """Maximum number of images that one call of the generator generates."""
 
-LONGEST_NAME = 80
-"""Maximum length of the class name or text in the name of a file."""
+LONGEST_NAME = 150
+"""Maximum length of the class name or text in the name of a file, in bytes. File systems allow 255 in all."""
 
 REDRAWS = 10_000
 """Maximum number of redraws of z for truncation. With a normal prior and threshold 0.01, about 1,000 are needed."""
@@ -176,17 +177,33 @@ class Sampler:
             return None
         if sources is not None and not isinstance(self.condition, ImageCondition):
             raise InputError(f"source images: the generator takes {self.condition.describe()}, and no images")
-        if self._sampling_conditions is not None:
+        if sources is not None:
+            if not len(sources) or self.condition.mistake(sources):
+                raise InputError(f"the source images are {tuple(sources.shape)}; give {self.condition.describe()}")
+            return self.condition.rows(count, requested, sources)
+        own = self.conditions_of_plugin(count, requested, seed)
+        return self.condition.rows(count, requested, self._examples) if own is None else own
+
+    @torch.no_grad()
+    def conditions_of_plugin(self, count: int, requested: Requested, seed: int) -> Tensor | None:
+        """Return what the hook `sampling_conditions` of a plugin returns, on the CPU. None without this hook.
+
+        The arguments are those of `conditions`. Afterwards, the random state is restored.
+        """
+        if self._sampling_conditions is None or self.condition is None:
+            return None
+        with fork_rng(self.device):
             generator = torch.Generator().manual_seed(seed)
             condition: Tensor | None = self._sampling_conditions(count, requested, generator)
-            if condition is not None:
-                if len(condition) != count or self.condition.mistake(condition):
-                    raise PluginError(
-                        f"`sampling_conditions` returns {describe(condition)} for {count} samples; it must return rows "
-                        f"of {self.condition.describe()}"
-                    )
-                return condition
-        return self.condition.rows(count, requested, self._examples if sources is None else sources)
+        if condition is None:
+            return None
+        condition = condition.detach().cpu()
+        if len(condition) != count or self.condition.mistake(condition):
+            raise PluginError(
+                f"`sampling_conditions` returns {describe(condition)} for {count} samples; it must return rows of "
+                f"{self.condition.describe()}"
+            )
+        return condition
 
     def latent(self, count: int, condition: Tensor | None, seed: int, truncation: float | None = None) -> Tensor:
         """Draw latent vectors (count, latent_size) on the CPU, so that they do not depend on the generator's device.
@@ -198,9 +215,10 @@ class Sampler:
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
+        given = None if condition is None else as_input(condition)
 
         def redraw() -> Tensor:
-            return self._sample_latent(count, condition, cpu, randomness)
+            return self._sample_latent(count, given, cpu, randomness)
 
         def truncate(z: Tensor, threshold: float) -> Tensor:
             cut = None if self._truncate_latent is None else self._truncate_latent(z, redraw, threshold)
@@ -238,18 +256,17 @@ class Sampler:
                 some = None if condition is None else as_input(condition[chunk].to(self.device))
                 yield self.generator(z[chunk].to(self.device), some).float().cpu()
 
-    def save(self, z: Tensor, condition: Tensor | None, folder: Path) -> None:
+    def save(self, z: Tensor, condition: Tensor | None, folder: Path, described: Sequence[str] = ()) -> None:
         """Generate samples from z and their condition, and write each to its own file in a new folder.
 
-        The files are those of a plugin's `save_samples`, and otherwise PNG files. Each name contains a number, and the
-        class name or the text.
+        The files are those of a plugin's `save_samples`, and otherwise PNG files. Each name contains a number, and an
+        element of `described`, by default the class name or the text. If there are more samples, they are repeated.
         """
         names = [f"{number:06d}" for number in range(len(z))]
-        if self.condition is not None and condition is not None:
+        if not described and self.condition is not None and condition is not None:
             described = [self.condition.name_of(row) for row in condition]
-            # Names may come from an untrusted generator file. A '/' in a name would put the file in another folder.
-            safe = [re.sub(r"[^\w.+-]", "_", name)[:LONGEST_NAME] for name in described]
-            names = ["_".join(filter(None, pair)) for pair in zip(names, safe, strict=True)]
+        if described:
+            names = [f"{name}_{safe_name(one)}".rstrip("_") for name, one in zip(names, cycle(described), strict=False)]
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         remaining = iter(names)
@@ -275,6 +292,14 @@ class Sampler:
         return torch.cat(list(self.images(self.latent(count, condition, seed, truncation), condition))), condition
 
 
+def safe_name(name: str) -> str:
+    """Return a name as a part of the name of a file.
+
+    The name may come from an untrusted generator file. A `/` in it would put the file in another folder.
+    """
+    return re.sub(r"[^\w.+-]", "_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
 def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
     """Return the example conditions from the metadata of a generator file as a tensor, or None if there are none.
 
@@ -283,8 +308,8 @@ def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
     """
     if condition is None or rows is None:
         return None
-    examples = torch.tensor(rows, dtype=condition.blank(1).dtype)
-    if condition.mistake(examples):
+    examples = torch.tensor(rows, dtype=condition.dtype)
+    if not examples.dim() or not len(examples) or condition.mistake(examples):
         raise ValueError("the examples do not fit the condition")
     return examples
 

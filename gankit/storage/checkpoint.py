@@ -15,7 +15,7 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import TEMPORARY, disk_errors
 from gankit.storage.run_dir import RunDir
 
-FORMAT = 3
+FORMAT = 4
 TensorFile = dict[str, Tensor]
 
 PARTS = ("generator", "discriminator", "optimizer", "plugins", "random")

@@ -46,6 +46,7 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"data": {"channels": 1}},
     {"data": {"width": 12}},
     {"data": {"condition": "vector"}},
+    {"data": {"condition": "tokens"}},
     {"data": {"condition": "image"}},
 )
 """Changes to the recipe of the tiny run. With each of these changes, a plugin must work or raise an InputError."""

@@ -23,7 +23,7 @@ from gankit.sampling.sampler import truncated
 
 
 class TinyData(Plugin):
-    """Dataset of noise images, with a class, or another condition, of which the brightness depends."""
+    """Dataset of noise images, with a class, or another condition, on which the brightness depends."""
 
     name = "tiny"
     kind = "data"

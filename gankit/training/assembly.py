@@ -17,6 +17,7 @@ from gankit.plugin.dataset import loaded_once
 from gankit.plugin.extra_network import ExtraNetwork
 from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import Hooks
+from gankit.plugin.schedule import Schedule
 from gankit.plugin.slots import PLAYERS, Player
 from gankit.plugin.spec import Spec
 from gankit.plugin.step import DiscriminatorOutput, LossTerm
@@ -49,7 +50,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     precision = recipe.train.precision
     bf16 = precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen))
     plugins, hooks = build_plugins(recipe.components, recipe.source)
-    warnings = [*check_recipe(recipe, hooks), *rank_warnings(recipe, ranks.size)]
+    warnings = [*check_recipe(recipe, hooks), *rank_warnings(recipe, ranks.size), *schedule_warnings(recipe)]
     run = TrainingRun(recipe, ranks, chosen, bf16, plugins, hooks, warnings)
     describe_data(run)
     check_memory(recipe, run.spec, chosen, ranks.size)
@@ -112,6 +113,20 @@ def rank_warnings(recipe: Recipe, ranks: int) -> list[str]:
         "that of the whole batch" + (remedy if key.startswith("normalization.") else "")
         for key in coupling_keys(recipe)
         if not (synced and key.startswith("normalization."))
+    ]
+
+
+def schedule_warnings(recipe: Recipe) -> list[str]:
+    """Return a warning for each setting whose schedule begins only after the last iteration."""
+    train = recipe.train
+    images = train.iterations * train.discriminator_steps * train.batch_size
+    return [
+        f"{component.key}.{name}: the schedule begins at {setting.begin} {setting.by}, and the run ends at {end}, so "
+        f"the value is always {setting.start}; lower begin"
+        for component in recipe.components.values()
+        for name, setting in component.config
+        if isinstance(setting, Schedule)
+        and setting.begin >= (end := train.iterations if setting.by == "iterations" else images)
     ]
 
 

@@ -174,10 +174,16 @@ class TrainingRun(Run):
             return self.hooks.one("build_extractor", in_eight_bits(self.dataset), self.device)
 
     def start(self) -> None:
-        """Call `on_start` of all plugins, before the first iteration of this process."""
+        """Call `on_start` of all plugins, before the first iteration of this process.
+
+        Raises:
+            RecipeError: a plugin cannot work with the networks or the data.
+        """
         # A resumed run calls `on_start` again. Random numbers drawn in `on_start` must not change the training.
         with fork_rng(self.device, derived_seed(self.recipe.seed, "start")):
-            self.hooks.event("on_start")(self)
+            for implementation in self.hooks.of("on_start"):
+                with recipe_errors(self.recipe.source, implementation.key):
+                    implementation.call(self)
 
     def draw_real(self) -> Rows:
         assert self.batches is not None, "load_data comes first"
@@ -198,10 +204,14 @@ class TrainingRun(Run):
 
     def _to_device(self, rows: Rows) -> Rows:
         images, condition, fields = rows.map(lambda tensor: tensor.to(self.device, non_blocking=True))
-        images = as_input(images)
-        if self.recipe.train.channels_last and images.dim() == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return Rows(images, None if condition is None else as_input(condition), fields)
+        return Rows(self._as_input(images), None if condition is None else self._as_input(condition), fields)
+
+    def _as_input(self, tensor: Tensor) -> Tensor:
+        """Return images or a condition in the form that networks take, images in the run's memory format."""
+        tensor = as_input(tensor)
+        if self.recipe.train.channels_last and tensor.dim() == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor
 
     def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         return self.sample_latent(count, condition, self.device, generator)

@@ -3,15 +3,18 @@
 import pytest
 import torch
 
+from gankit.errors import InputError, PluginError
 from gankit.evaluation.evaluator import condition_for, generate, samples_of
 from gankit.images.grid import to_bytes
 from gankit.plugin.base import Plugin, hookimpl
 from gankit.plugin.condition import VectorCondition
 from gankit.plugin.dataset import Dataset
 from gankit.plugin.step import Step
-from gankit.sampling.generator_file import save_generator
-from gankit.sampling.grid import GridSampler, like
-from gankit.sampling.sampler import Sampler
+from gankit.runtime.rng import derived_seed
+from gankit.sampling.generator_file import read_generator_file, save_generator
+from gankit.sampling.grid import GridSampler, interpolate_rows, like
+from gankit.sampling.sampler import Sampler, safe_name
+from gankit.storage.atomic_io import tensors_to_bytes
 from gankit.testing import tiny_run, train_iterations
 from gankit.testing.checks import check_resume, check_samples, check_training
 from gankit.testing.harness import tiny_registry
@@ -73,9 +76,9 @@ def test_a_generator_file_keeps_conditions_of_real_images(saved, kind):
 
 def test_numbers_and_texts_are_asked_for(saved):
     _, sampler = saved("vector")
-    rows = sampler.conditions(4, {"hue": "0.5"})
+    rows = sampler.conditions(40, {"hue": "0.5"})
     assert (rows[:, 1] == 0.5).all()
-    assert set(rows[:, 0].tolist()) <= {0.0, 1.0}
+    assert set(rows[:, 0].tolist()) == {0.0, 1.0}
     _, sampler = saved("tokens")
     assert sampler.conditions(2, {"text": "bright image"}).tolist() == [[2, 3, 0]] * 2
     with torch.no_grad():
@@ -127,6 +130,8 @@ def test_metrics_generate_samples_for_the_conditions_of_the_real_images(saved, k
     assert torch.equal(condition_for(sampler, 5, 0, real), real.condition[:5])
     fake = generate(sampler, 5, 0, real)
     assert torch.equal(fake.condition, real.condition[:5])
+    z = sampler.latent(5, real.condition[:5], derived_seed(0, "evaluation"))
+    assert torch.equal(fake.images, torch.cat(list(sampler.images(z, real.condition[:5]))))
     assert fake.labels is None
     assert fake.described == run.dataset.condition
 
@@ -193,7 +198,7 @@ def test_fields_of_the_real_images_reach_every_step(accumulate):
 
 
 class Asked(Plugin):
-    """Latent trick that answers what a user asks for.
+    """Trick with a condition of its own for samples.
 
     Source: none.
     """
@@ -204,10 +209,12 @@ class Asked(Plugin):
     def sampling_conditions(self, count, requested, generator):
         if "both" not in requested:
             return None
-        return torch.full((count, 2), float(requested["both"])) + torch.rand(count, 2, generator=generator)
+        torch.rand(())  # does not change the run
+        scale = torch.ones(2, requires_grad=True)
+        return scale * (float(requested["both"]) + torch.rand(count, 2, generator=generator))
 
 
-def test_a_plugin_answers_what_a_user_asks_for(tmp_path):
+def test_a_plugin_chooses_the_condition_of_samples(tmp_path):
     run = train_iterations(tiny_run({Asked: {}}, data("vector")), 1)
     save_generator(run, tmp_path / "generator.safetensors")
     sampler = Sampler.load(tmp_path / "generator.safetensors", trust=True, registry=tiny_registry({Asked: {}}))
@@ -216,6 +223,9 @@ def test_a_plugin_answers_what_a_user_asks_for(tmp_path):
     assert ((rows >= 4) & (rows < 5)).all()
     assert torch.equal(rows, Sampler.of_run(run).conditions(3, {"both": "4"}, seed=5))
     assert not torch.equal(rows, sampler.conditions(3, {"both": "4"}, seed=6))
+    state = torch.get_rng_state()
+    sampler.conditions(3, {"both": "4"})
+    assert torch.equal(torch.get_rng_state(), state)
     assert sampler.conditions(3, {"hue": 1})[:, 1].tolist() == [1, 1, 1]
 
 
@@ -223,3 +233,87 @@ def test_an_unconditional_generator_has_no_condition():
     run = tiny_run({})
     with pytest.raises(ValueError, match=r"^text 'a': the generator is unconditional; leave it out$"):
         Sampler.of_run(run).conditions(1, {"text": "a"})
+
+
+class LastClass(Plugin):
+    """Trick that draws samples of the last class. Source: none."""
+
+    name = "last_class"
+
+    @hookimpl
+    def sampling_conditions(self, count, requested):
+        return None if requested else torch.full((count,), 2)
+
+
+class Wrong(LastClass):
+    """Trick with a condition of the wrong shape. Source: none."""
+
+    name = "wrong"
+
+    @hookimpl
+    def sampling_conditions(self, count):
+        return torch.zeros(count, 3)
+
+
+def test_a_plugin_chooses_the_classes_of_grids_too():
+    run = tiny_run({LastClass: {}}, {"data": {"classes": 3}})
+    grid = GridSampler(run).layout
+    assert grid.condition.tolist() == [2] * grid.total
+    assert grid.row_names == ()
+    assert Sampler.of_run(run).conditions(2, {"class": "a"}).tolist() == [0, 0]
+    run = tiny_run({Wrong: {}}, {"data": {"classes": 3}})
+    with pytest.raises(
+        PluginError, match=r"returns a tensor of shape \(2, 3\) for 2 samples; it must return rows of 3 cl"
+    ):
+        Sampler.of_run(run).conditions(2)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(0, 3, 8, 8), torch.zeros(2, 1, 8, 8), torch.full((1, 3, 8, 8), 9.0)])
+def test_wrong_source_images_are_refused(saved, wrong):
+    _, sampler = saved("image")
+    with pytest.raises(InputError, match=r"the source images are \(.*\); give source images of 3x8x8"):
+        sampler.conditions(2, sources=wrong)
+
+
+def test_the_prior_gets_source_images_as_in_the_training(saved):
+    run, sampler = saved("image")
+    given = []
+    sampler._sample_latent = lambda count, condition, *rest: given.append(condition) or torch.zeros(count, 4)
+    sampler.latent(2, run.dataset.read().condition[:2], 0)
+    assert given[0].dtype == torch.float32
+    assert -1 <= given[0].min() <= given[0].max() <= 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda card: card["spec"].update(condition={"kind": "vector", "names": [1, 2]}),
+        lambda card: card["spec"].update(condition={"kind": "class", "names": 5}),
+        lambda card: card["spec"].update(condition={"kind": "tokens", "words": ["a"], "length": 10**13}),
+        lambda card: card["spec"].update(condition={"kind": "vector", "names": ["a", "b"], "ranges": [[0, 1]]}),
+        lambda card: card.update(condition_examples=[]),
+        lambda card: card.update(condition_examples=3),
+        lambda card: card.update(condition_examples=[[1, 2, 3]]),
+        lambda card: card.update(condition_examples=[["a", "b"]]),
+    ],
+)
+def test_a_damaged_condition_in_a_generator_file_is_refused(saved, tmp_path, damage):
+    saved("vector")
+    card, tensors = read_generator_file(tmp_path / "generator.safetensors")
+    damage(card)
+    (tmp_path / "damaged.safetensors").write_bytes(tensors_to_bytes(tensors, card))
+    with pytest.raises(InputError, match="is not a generator file that this version of gankit can read"):
+        Sampler.load(tmp_path / "damaged.safetensors", registry=tiny_registry({}))
+
+
+def test_a_row_of_an_interpolation_has_one_condition(saved):
+    _, sampler = saved("vector")
+    condition = sampler.conditions(8)
+    z, rows = interpolate_rows(sampler, sampler.latent(8, condition, 0), condition, 4)
+    assert torch.equal(rows, condition[[0, 0, 0, 0, 4, 4, 4, 4]])
+    assert len(z) == 8
+
+
+def test_names_of_files_are_short_and_stay_in_the_folder():
+    assert safe_name("a b/../c") == "a_b_.._c"
+    assert safe_name("\u56fe" * 200) == "\u56fe" * 50

@@ -1,6 +1,7 @@
 """The path of a user whose images have attributes: labels.csv, a run, a kill and resume, samples with an attribute."""
 
 import hashlib
+import json
 import subprocess
 import sys
 
@@ -87,8 +88,8 @@ def test_attributes_from_the_folder_to_the_samples(gankit, tmp_path):
     assert pictures["left"] != pictures["right"]
     assert gankit("sample", "whole", "--count", 3, "--out", "folder")[0] == 0
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [f"{n:06d}.png" for n in range(3)]
-    code, out, _ = gankit("eval", "whole", "evaluation.count=16")
-    assert code == 0
+    code, out, _ = gankit("eval", "whole", "evaluation.count=16", "--json")
+    assert (code, json.loads(out)["protocol"]["labels"]) == (0, "as in the data")
     for options, message in (
         (("--set", "brightness"), "error: --set brightness: give a name and a value, for example --set age=30"),
         (("--set", "side=top"), "error: side: 'top' is unknown; there are left, right"),

@@ -142,12 +142,16 @@ def test_command_translates_a_folder(tmp_path, sources):
     run_gankit("run", HERE / "pix2pix.toml", "train.iterations=2", "--out", tmp_path / "run")
     sample = ("sample", tmp_path / "run", "--trust")
     run_gankit(*sample, "--input", sources, "--out", tmp_path / "new")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "000000_0.png",
+        "000001_1.png",
+        "000002_2.png",
+    ]
     run_gankit(*sample, "--input", sources, "--out", tmp_path / "new.png")
     for options, message in (
         ((), "the generator needs source images; name a folder of them with --input"),
         (("--input", tmp_path / "nowhere"), "no such file or folder"),
-        (("--set", "age=3"), "age: the generator has no such condition; the generator takes source images"),
+        (("--set", "age=3"), "age: the generator has no such condition; it takes source images"),
     ):
         with pytest.raises(subprocess.CalledProcessError) as failed:
             run_gankit(*sample, *options, "--out", tmp_path / "x.png")

@@ -13,4 +13,4 @@ class ImageAugmentation(Plugin):
         if spec.image_size(self.name) == (1, 1):
             raise ValueError("the data are points (images of one pixel), which cannot be augmented; remove this plugin")
         if isinstance(spec.condition, ImageCondition):
-            raise ValueError("it changes an image, and not the source image that belongs to it; remove this plugin")
+            raise ValueError("an augmentation changes an image, but not its source image; remove this plugin")

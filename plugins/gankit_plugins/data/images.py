@@ -157,7 +157,7 @@ def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {config.path} was prepared without classes; remove it, or prepare the images again")
     if config.classes is False:
-        return replace(dataset, condition=None, load=lambda: (dataset.load()[0], None), fields=())
+        return replace(dataset, condition=None, load=lambda: dataset.read()._replace(condition=None))
     return dataset
 
 
@@ -223,10 +223,10 @@ class UnpreparedImages:
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * math.prod(self.size)))
         images: list[Tensor] = []
-        rows: list[int | list[float]] = []
+        indices: list[int] = []
 
         def chunk() -> tuple[Tensor, Tensor | None]:
-            return torch.stack(images), torch.tensor(rows) if listing.condition is not None else None
+            return torch.stack(images), listing.rows_of(indices)
 
         with open_files(self.path) as files:
             decoded_files = decode_all(self._as_listed(files.names()), files.open, self.size, self.channels)
@@ -237,11 +237,11 @@ class UnpreparedImages:
                         continue
                     outcome.add(listing.class_of(file), peak)
                     images.append(image)
-                    if (row := listing.row_of(file)) is not None:
-                        rows.append(row)
+                    if (index := listing.index_of(file)) is not None:
+                        indices.append(index)
                     if len(images) == chunk_size:
                         yield chunk()
-                        images, rows = [], []
+                        images, indices = [], []
         outcome.finish()
         if images:
             yield chunk()
@@ -251,7 +251,7 @@ class UnpreparedImages:
         # The names are not stored for this check, because ten million names take much memory.
         listing, count = self.listing, 0
         for count, name in enumerate(names, 1):
-            if count > listing.total or (listing.condition is not None and listing.row_of(name) is None):
+            if count > listing.total or (listing.condition is not None and listing.index_of(name) is None):
                 break
             yield name
         else:

@@ -7,14 +7,18 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from gankit import InputError, VectorCondition
 from gankit_plugins.data.folder import Folder, Zip
+
+MAX_WORDS = 100
+"""Maximum number of different words of an attribute. Each word becomes a number of the condition."""
 
 NO_CLASSES = "set `classes = false` for images without classes"
 
@@ -95,7 +99,13 @@ def read_csv(content: bytes, source: str) -> dict[str, Label]:
         if labels.get(file, label) != label:
             raise InputError(f"{source}, row {number}: {file} has the labels {labels[file]} and {label}; keep one")
         labels[file] = label
+    if len(names) == 1 and names != ["class"] and any(_number(cells[names[0]]) is None for cells in _cells(labels)):
+        raise InputError(f"{source}: the column {names[0]!r} has words; if they are classes, call it class")
     return labels
+
+
+def _cells(labels: Mapping[str, Label]) -> Iterator[dict[str, str]]:
+    return (label for label in labels.values() if isinstance(label, dict))
 
 
 def read_json(content: bytes, source: str) -> dict[str, Label]:
@@ -117,7 +127,7 @@ def read_json(content: bytes, source: str) -> dict[str, Label]:
             f'{source} cannot be read as labels, {{"FILE": "CLASS", ...}} or {{"FILE": {{"NAME": NUMBER}}, ...}}; '
             f"correct it, or {NO_CLASSES}"
         )
-    first = next(iter(found), "")
+    first = next(iter(found))
     for file, attributes in found.items():
         if set(attributes) != set(found[first]):
             raise InputError(f"{source}: {first} and {file} have different attributes; give all images the same")
@@ -131,36 +141,53 @@ def _is_attributes(label: Any) -> bool:
     return isinstance(label, dict) and bool(label) and all(isinstance(v, str | int | float) for v in label.values())
 
 
-def vectors_of(by_image: Mapping[str, Mapping[str, str]]) -> tuple[VectorCondition, dict[str, list[float]]]:
-    """Return attributes as a condition of numbers, and the numbers of each image, by its path.
+def vectors_of(by_image: Mapping[str, Mapping[str, str]], source: str) -> tuple[VectorCondition, Tensor]:
+    """Return attributes as a condition of numbers, and the numbers of each image, (N, K) in the order of `by_image`.
 
     The smallest and the largest value of a numeric attribute become -1 and 1. An attribute with other values becomes a
     number for each word, `NAME=WORD`, which is 1 for the word that applies and -1 for all others.
+
+    Raises:
+        InputError: an attribute has both numbers and words, too many words, or a name with `=`.
     """
     names: list[str] = []
     ranges: list[tuple[float, float]] = []
-    values: list[list[float]] = []
+    columns: list[Tensor] = []
     for attribute in next(iter(by_image.values())):
+        if "=" in attribute:
+            raise InputError(f"{source} has the attribute {attribute!r}; rename it, without '='")
         texts = [attributes[attribute] for attributes in by_image.values()]
         numbers = [_number(text) for text in texts]
-        if all(number is not None for number in numbers):
-            known = [number for number in numbers if number is not None]
-            low, high = min(known), max(known)
+        words = sorted({text for text, number in zip(texts, numbers, strict=True) if number is None}, key=natural_order)
+        if words and len(words) < len(set(texts)):
+            raise InputError(
+                f"{source}: the attribute {attribute!r} has numbers, and the word {words[0]!r}; give only numbers, or "
+                "only words"
+            )
+        if len(words) > MAX_WORDS:
+            raise InputError(
+                f"{source}: the attribute {attribute!r} has {len(words)} different words; at most {MAX_WORDS} are "
+                "possible; remove it"
+            )
+        if not words:
+            column = torch.tensor(numbers, dtype=torch.float64)
+            low, high = column.min().item(), column.max().item()
+            margin = 0 if low < high else max(1, 1e-6 * abs(low))
             names.append(attribute)
-            ranges.append((low, high) if low < high else (low - 1, low + 1))
-            values.append(known)
-            continue
-        for word in sorted(set(texts), key=natural_order):
-            names.append(f"{attribute}={word}")
-            ranges.append((0, 1))
-            values.append([float(text == word) for text in texts])
+            ranges.append((low - margin, high + margin))
+            columns.append(column)
+        else:
+            index = {word: number for number, word in enumerate(words)}
+            one_hot = torch.nn.functional.one_hot(torch.tensor([index[text] for text in texts]), len(words))
+            names += [f"{attribute}={word}" for word in words]
+            ranges += [(0, 1)] * len(words)
+            columns += one_hot.double().unbind(1)
     condition = VectorCondition(tuple(names), tuple(ranges))
-    rows = condition.scaled(torch.tensor(values, dtype=torch.float64).T)
-    return condition, dict(zip(by_image, rows.tolist(), strict=True))
+    return condition, condition.scaled(torch.stack(columns, 1))
 
 
 def _number(text: str) -> float | None:
-    """Return a text as a finite number, or None if it is none."""
+    """Return the finite number that a text contains, or None."""
     try:
         number = float(text)
     except ValueError:

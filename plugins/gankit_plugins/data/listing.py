@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from gankit import ClassCondition, Condition, InputError, VectorCondition
 from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
 from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
@@ -42,19 +45,30 @@ class Listing:
     attributes: VectorCondition | None = None
     """Description of the attributes, from a file with labels. None if there are none."""
 
-    numbers: Mapping[str, list[float]] = field(default_factory=dict)
-    """Numbers of each file that its attributes become."""
+    numbers: Tensor | None = None
+    """Attributes as numbers, (N, K), one row for each file."""
+
+    row: Mapping[str, int] = field(default_factory=dict)
+    """Row of each file in `numbers`, by its path."""
 
     @property
     def condition(self) -> Condition | None:
-        """Description of what the images are images of."""
+        """Description of the condition of the images, or None."""
         return self.attributes or ClassCondition.of(self.class_names)
 
-    def row_of(self, name: str) -> int | list[float] | None:
-        """Return the label or the numbers of a file. Return None for an unknown file, or if there is no condition."""
-        if self.attributes is not None:
-            return self.numbers.get(name)
-        return self.label_of.get(self.class_of(name) or "")
+    def index_of(self, name: str) -> int | None:
+        """Return the label of a file, or its row in `numbers`.
+
+        Return None for an unknown file, or if there is no condition.
+        """
+        return self.row.get(name) if self.attributes else self.label_of.get(self.class_of(name) or "")
+
+    def rows_of(self, indices: list[int]) -> Tensor | None:
+        """Return the condition of files by index: labels (n,), numbers (n, K), or None without a condition."""
+        if self.condition is None:
+            return None
+        rows = torch.tensor(indices)
+        return rows if self.numbers is None else self.numbers[rows]
 
     @cached_property
     def label_of(self) -> dict[str, int]:
@@ -141,10 +155,9 @@ def _labelled(files: Folder | Zip, labels: Labels, total: int, counts: Counter[s
     used = {name: labels.by_image[name] for name in files.names()}
     attributes = {name: label for name, label in used.items() if isinstance(label, dict)}
     if attributes:
-        if wrong := [name for name in next(iter(attributes.values())) if "=" in name]:
-            raise InputError(f"path: {path}: {labels.file} has the attribute {wrong[0]!r}; rename it, without '='")
-        condition, numbers = vectors_of(attributes)
-        return Listing(total, (), "", None, counts, (), condition, numbers)
+        condition, numbers = vectors_of(attributes, f"path: {path}: {labels.file}")
+        rows = {name: row for row, name in enumerate(attributes)}
+        return Listing(total, (), "", None, counts, (), condition, numbers, rows)
     classes = {name: label for name, label in used.items() if isinstance(label, str)}
     names = tuple(sorted(set(classes.values()), key=natural_order))
     messages = []

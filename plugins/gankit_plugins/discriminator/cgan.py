@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import numbers_of, numbers_required
+from gankit_plugins.layers.conditioning import numbers_of, require_numbers
 from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
@@ -19,7 +19,7 @@ class CganDiscriminatorNetwork(nn.Module):
     def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
         super().__init__()
         c = config
-        self.numbers = numbers_required(spec, "cgan", "maxout")
+        self.numbers = require_numbers(spec, "cgan", "maxout")
         numbers = math.prod(spec.shape)
         self.from_image = nn.Sequential(nn.Flatten(), maxout_layer(spec, numbers, c.image_units, c.pieces))
         self.from_label = maxout_layer(spec, self.numbers, c.label_units, c.pieces)
@@ -68,7 +68,7 @@ class CganDiscriminator(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        numbers_required(spec, self.name, "maxout")
+        require_numbers(spec, self.name, "maxout")
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import append_planes, numbers_required
+from gankit_plugins.layers.conditioning import append_planes, require_numbers
 from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized, sizes_of
 
 
@@ -84,8 +84,8 @@ class ConditionalDcganDiscriminator(DcganDiscriminator):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        numbers_required(spec, self.name, "dcgan")
+        require_numbers(spec, self.name, "dcgan")
 
     @hookimpl
     def build_discriminator(self, spec: Spec) -> nn.Module:
-        return DcganDiscriminatorNetwork(spec, self.config.width, numbers_required(spec, self.name, "dcgan"))
+        return DcganDiscriminatorNetwork(spec, self.config.width, require_numbers(spec, self.name, "dcgan"))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import numbers_of, numbers_required
+from gankit_plugins.layers.conditioning import numbers_of, require_numbers
 
 
 class CganGenerator(nn.Module):
@@ -19,7 +19,7 @@ class CganGenerator(nn.Module):
         super().__init__()
         c = config
         self.shape = spec.shape
-        self.numbers = numbers_required(spec, "cgan", "mlp")
+        self.numbers = require_numbers(spec, "cgan", "mlp")
 
         def layer(inputs: int, units: int) -> nn.Sequential:
             return nn.Sequential(spec.normalize("generator", nn.Linear(inputs, units), units), nn.ReLU())
@@ -61,7 +61,7 @@ class Cgan(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        numbers_required(spec, self.name, "mlp")
+        require_numbers(spec, self.name, "mlp")
         spec.conditional = True
 
     @hookimpl

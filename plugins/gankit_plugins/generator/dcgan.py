@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import numbers_of, numbers_required
+from gankit_plugins.layers.conditioning import numbers_of, require_numbers
 from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, sizes_of
 
 
@@ -87,9 +87,9 @@ class ConditionalDcgan(Dcgan):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        numbers_required(spec, self.name, "dcgan")
+        require_numbers(spec, self.name, "dcgan")
         spec.conditional = True
 
     @hookimpl
     def build_generator(self, spec: Spec) -> nn.Module:
-        return DcganGenerator(spec, self.config.width, numbers_required(spec, self.name, "dcgan"))
+        return DcganGenerator(spec, self.config.width, require_numbers(spec, self.name, "dcgan"))

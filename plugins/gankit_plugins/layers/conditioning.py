@@ -29,7 +29,7 @@ def append_planes(images: Tensor, condition: Tensor, size: int) -> Tensor:
     return torch.cat([images, planes], dim=1)
 
 
-def numbers_required(spec: Spec, name: str, other: str) -> int:
+def require_numbers(spec: Spec, name: str, other: str) -> int:
     """Return the number of classes, or the length of the vectors that are the condition of the data.
 
     Raises:
@@ -56,7 +56,8 @@ def refuse_other_conditions(spec: Spec, name: str) -> None:
     """Raise InputError if the data has a condition other than classes, which the plugin `name` would mix up."""
     if spec.condition is not None and not spec.classes:
         raise InputError(
-            f"{name} combines images of one class, and the data have {spec.condition.describe()}; remove it"
+            f"{name} works with classes or without a condition, and the data have {spec.condition.describe()}; remove "
+            "it, or load the data without the condition"
         )
 
 

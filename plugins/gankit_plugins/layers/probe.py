@@ -15,7 +15,7 @@ COUNT = 2
 
 @torch.no_grad()
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
-    """Return the output of a discriminator for fixed images. Image i has the class i + `shift`, modulo K.
+    """Return the output of a discriminator for fixed images. If there are K classes, image i has class i + shift mod K.
 
     The network is not changed: it runs in evaluation mode, because batch norm in training mode would update its
     statistics.
@@ -23,9 +23,13 @@ def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     spec, device = run.spec, next(network.parameters()).device
     shape = (COUNT, spec.channels * spec.pack, *spec.shape[1:])
     images = torch.linspace(-1, 1, math.prod(shape), device=device).view(shape)
-    second = (torch.arange(COUNT, device=device) + shift) % spec.classes if spec.classes else None
+    second = None
     if spec.latent_pairs:
         second = torch.zeros(COUNT, spec.latent_size, device=device)
+    elif spec.classes:
+        second = (torch.arange(COUNT, device=device) + shift) % spec.classes
+    elif spec.condition is not None:
+        second = spec.condition.blank(COUNT).to(device)
     training = network.training
     network.eval()
     output = DiscriminatorOutput(*network(images, second))

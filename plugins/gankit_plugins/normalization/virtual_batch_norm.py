@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import Player, Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
+from gankit import ImageCondition, InputError, Player, Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 
 Moments = tuple[Tensor, Tensor]
 """Mean and mean square of every channel, in shapes that broadcast to the feature maps."""
@@ -182,10 +182,20 @@ class VirtualBatchNorm(Plugin):
             self.wrapped.set_reference(*pack(images, condition, run.spec.pack))
 
     def _first_condition(self, size: int) -> Tensor | None:
-        """Return the condition of a generator's reference batch: classes in turn, or rows that `on_start` replaces."""
-        if self.spec.classes:
-            return torch.arange(size) % self.spec.classes
-        return None if self.spec.condition is None else self.spec.condition.blank(size)
+        """Return the condition of a generator's reference batch: classes in turn, or rows that `on_start` replaces.
+
+        Raises:
+            InputError: the condition is a source image. The file of the generator would contain the reference batch.
+        """
+        condition = self.spec.condition if self.spec.conditional else None
+        if isinstance(condition, ImageCondition):
+            raise InputError(
+                "the reference batch would put source images into the generator's file; use batch_norm or layer_norm "
+                "in the generator"
+            )
+        if condition is None:
+            return None
+        return condition.rows(size, {}, None) if self.spec.classes else condition.blank(size)
 
 
 def pack(images: Tensor, labels: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:

@@ -81,7 +81,8 @@ def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
     training = network.training
     network.eval()
     with torch.no_grad():
-        network(torch.zeros(count, spec.latent_size), torch.arange(count) if spec.classes else None)
+        condition = None if spec.condition is None else spec.condition.blank(count)
+        network(torch.zeros(count, spec.latent_size), condition)
     network.train(training)
     for hook in hooks:
         hook.remove()

@@ -221,12 +221,25 @@ def test_an_inconsistent_header_is_refused(out, tensors, names):
 def test_labels_without_a_class_are_refused(out, label):
     tensors = {"images": some_images(2), "condition": torch.tensor([0, label])}
     save_file(tensors, out, {"gankit": json.dumps({"format": "gankit-images-2", "condition": condition_of(["a"])})})
-    with pytest.raises(InputError, match=r"its condition has labels from -?\d to \d; prepare it again"):
-        read_prepared(out).load()
+    with pytest.raises(InputError, match=r"the condition has labels from -?\d to \d, but"):
+        read_prepared(out).read()
 
 
 @pytest.mark.parametrize(
-    "condition", [None, 3, {}, {"kind": "sound"}, {"kind": "class"}, {"kind": "vector", "names": []}]
+    "condition",
+    [
+        None,
+        3,
+        {},
+        {"kind": "sound"},
+        {"kind": "class"},
+        {"kind": "class", "names": 5},
+        {"kind": "class", "names": [1, 2]},
+        {"kind": "class", "names": [["a"], ["b"]]},
+        {"kind": "vector", "names": []},
+        {"kind": "tokens", "words": ["a"], "length": 10**13},
+        {"kind": "class", "names": ["a"], "more": 1},
+    ],
 )
 def test_a_damaged_description_is_refused(out, condition):
     tensors = {"images": some_images(2), "condition": torch.tensor([0, 0])}
@@ -235,6 +248,7 @@ def test_a_damaged_description_is_refused(out, condition):
         read_prepared(out)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("condition", "rows"),
@@ -245,14 +259,15 @@ def test_a_damaged_description_is_refused(out, condition):
         (None, None),
     ],
 )
-def test_every_condition_and_all_fields_are_kept(out, stream, condition, rows, monkeypatch):
+def test_every_condition_and_all_fields_are_kept(out, stream, dtype, condition, rows, monkeypatch):
     monkeypatch.setattr(prepared, "CHUNK", 3)
     fields = {
         "mask": torch.arange(35, dtype=torch.uint8).view(7, 5),
         "weight": torch.rand(7),
         "odd": torch.arange(7) % 2 == 1,
     }
-    whole = Rows(some_images(7), rows, fields)
+    images = some_images(7) if dtype == torch.uint8 else some_images(7).float() / 255
+    whole = Rows(images, rows, fields)
 
     def chunks():
         return (whole.slice(i, i + 2) for i in range(0, 7, 2))
@@ -266,6 +281,7 @@ def test_every_condition_and_all_fields_are_kept(out, stream, condition, rows, m
     assert torch.equal(found.images, whole.images)
     assert found.condition is None if rows is None else torch.equal(found.condition, rows)
     assert all(torch.equal(found.fields[name], fields[name]) for name in fields)
+    assert all(tensor.data_ptr() % tensor.element_size() == 0 for tensor in found.tensors())
 
 
 def test_a_field_of_a_type_that_a_file_cannot_have_is_refused(out):

@@ -144,7 +144,7 @@ def test_other_class_names_get_even_labels():
         sampler = SimpleNamespace(condition=ClassCondition(names), class_names=names, spec=spec, conditions=even)
         return condition_for(sampler, 5, 0, real).tolist()
 
-    real = Samples(torch.zeros(3, 1, 1, 1), torch.tensor([1, 1, 0]), ("a", "b"))
+    real = Samples(torch.zeros(3, 1, 1, 1), torch.tensor([1, 1, 0]), ClassCondition(("a", "b")))
     assert labels_of(("a", "b"), real) == [1, 1, 0, 1, 1]
     assert labels_of(("b", "a"), real) == [0, 1, 0, 1, 0]
     assert labels_of(("a", "b"), Samples(torch.zeros(3, 1, 1, 1))) == [0, 1, 0, 1, 0]

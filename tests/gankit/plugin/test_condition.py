@@ -1,6 +1,7 @@
 """Kinds of condition: what fits their description, and the rows for what a user asks for."""
 
 import json
+import math
 import re
 
 import pytest
@@ -48,7 +49,7 @@ def test_blank_rows_and_rows_for_samples_fit_the_description(condition):
         (PEOPLE, torch.zeros(2, 3), r"is torch.float32 of shape \(2, 3\)", r"torch.float32 of shape \(2, 4\)"),
         (PEOPLE, torch.full((2, 4), torch.nan), "has numbers that are NaN or infinite", "finite numbers"),
         (TEXTS, torch.tensor([[1, 2, 4, 0]]), "has words from 0 to 4", "numbers from 0 to 3"),
-        (IMAGES, torch.full((2, 1, 2, 2), 3.0), "have values from 3 to 3", "floating point from -1 to 1"),
+        (IMAGES, torch.full((2, 1, 2, 2), 3.0), "has source images with values from 3 to 3", "in floating point from"),
         (IMAGES, torch.zeros(2, 3, 2, 2), r"is torch.float32 of shape \(2, 3, 2, 2\)", r"\(2, 1, 2, 2\)"),
     ],
 )
@@ -92,18 +93,21 @@ def test_a_text_becomes_the_numbers_of_its_words():
     ("condition", "requested", "message"),
     [
         (CLASSES, {"class": "cow"}, r"^class 'cow': there are cat, dog, 10$"),
-        (CLASSES, {"age": "3"}, r"^age: the generator has no such condition; there are class$"),
+        (CLASSES, {"age": "3"}, r"^age: the generator takes classes; use --class with one of cat, dog, 10$"),
         (PEOPLE, {"age": "old"}, r"^age: 'old' is not a number$"),
         (PEOPLE, {"age": "nan"}, r"^age: 'nan' is not a number$"),
+        (PEOPLE, {"age": None}, r"^age: None is not a number$"),
+        (PEOPLE, {"age": "1e300"}, r"^age: '1e300' is too large$"),
+        (PEOPLE, {"age": "inf"}, r"^age: 'inf' is too large$"),
         (PEOPLE, {"hair": "blue"}, r"^hair: 'blue' is unknown; there are black, red$"),
-        (PEOPLE, {"smil": "1"}, r"^smil: .*did you mean 'smile'\? there are age, smile, hair$"),
+        (PEOPLE, {"smil": "1"}, r"^smil: .*did you mean 'smile'\? it has age, smile, hair$"),
         (PEOPLE, {"hair=red": "1"}, r"^hair=red: the generator has no such condition"),
         (PEOPLE, {"age": "30"}, r"^the generator needs smile, hair; set each, for example smile=1$"),
         (TEXTS, {"text": "a blue circle"}, r"^text: the word 'blue' is unknown; .*use other words$"),
         (TEXTS, {"text": "a a a a a"}, r"has 5 words; at most 4 are possible$"),
-        (TEXTS, {}, r"^the generator needs a text, and none is given$"),
+        (TEXTS, {}, r"^the generator needs a text, and none is given; add --text$"),
         (IMAGES, {}, r"^the generator needs source images; name a folder of them with --input$"),
-        (IMAGES, {"class": "1"}, r"^class: the generator has no such condition; the generator takes source images$"),
+        (IMAGES, {"class": "1"}, r"^class: the generator has no such condition; it takes source images$"),
     ],
 )
 def test_what_a_generator_does_not_have_is_one_sentence(condition, requested, message):
@@ -112,17 +116,41 @@ def test_what_a_generator_does_not_have_is_one_sentence(condition, requested, me
 
 
 @pytest.mark.parametrize(
-    ("names", "ranges", "message"),
+    ("kind", "arguments"),
     [
-        ((), (), "each number needs a name of its own"),
-        (("a", "a"), (), "each number needs a name of its own"),
-        (("a", "b"), ((0, 1),), "each number needs a low and a higher value"),
-        (("a",), ((1, 1),), "each number needs a low and a higher value"),
+        (ClassCondition, [()]),
+        (ClassCondition, ["ab"]),
+        (ClassCondition, [["a", "b"]]),
+        (ClassCondition, [("a", "a")]),
+        (ClassCondition, [("a", 1)]),
+        (ClassCondition, [("a", "")]),
+        (VectorCondition, [()]),
+        (VectorCondition, [("a", "a")]),
+        (VectorCondition, [("a", "b"), ((0, 1),)]),
+        (VectorCondition, [("a",), ((1, 1),)]),
+        (VectorCondition, [("a",), ((math.nan, 1),)]),
+        (VectorCondition, [("a",), ((0, math.inf),)]),
+        (VectorCondition, [("a",), (3,)]),
+        (VectorCondition, [("a",), (("0", "1"),)]),
+        (TokenCondition, [("a",), 0]),
+        (TokenCondition, [("a",), 10**13]),
+        (TokenCondition, [("a",), 2.0]),
+        (TokenCondition, [(("a",),), 2]),
+        (ImageCondition, [(3, 8)]),
+        (ImageCondition, [[3, 8, 8]]),
+        (ImageCondition, [(3, 8, 0)]),
     ],
 )
-def test_contradictory_numbers_are_refused(names, ranges, message):
-    with pytest.raises(InputError, match=message):
-        VectorCondition(names, ranges)
+def test_wrong_descriptions_are_refused(kind, arguments):
+    with pytest.raises(InputError, match=f"^{kind.__name__}"):
+        kind(*arguments)
+
+
+def test_words_of_numbers_without_ranges_are_ones_and_zeros():
+    condition = VectorCondition(("c=red", "c=blue", "x"))
+    assert condition.rows(1, {"c": "blue", "x": 5}, None).tolist() == [[0, 1, 5]]
+    opposite = VectorCondition(("c=red", "c=blue"), ((-1, 1), (-1, 1)))
+    assert opposite.rows(1, {"c": "red"}, None).tolist() == [[1, 0]]
 
 
 def test_descriptions_for_the_user():

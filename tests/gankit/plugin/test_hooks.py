@@ -339,8 +339,8 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
-NOT_CALLED = {"register_commands", "encode", "sampling_conditions", "truncate_latent", "save_samples"}
-"""Hook points that a run with classes does not call. The command line calls them."""
+NOT_CALLED = {"register_commands", "encode", "truncate_latent", "save_samples"}
+"""Hook points that a run does not call. The command line calls them."""
 
 
 @pytest.fixture
@@ -415,6 +415,7 @@ def test_every_hook_gets_the_documented_arguments(recorded):
         # Four in a grid.
         "images": lambda v: v.shape[1:] == (1, 8, 8) and len(v) in (8, 4) and v.dtype == torch.float32,
         "z": lambda v: v.shape in ((8, 4), (4, 4)),
+        "requested": lambda v: v == {},
         "redraw": lambda v: v().shape in ((8, 4), (4, 4)),
         "truncate": callable,
         "samples": lambda v: v.shape[1:] == run.run.spec.shape and -1 <= v.min() <= v.max() <= 1,

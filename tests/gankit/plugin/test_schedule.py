@@ -16,6 +16,7 @@ from gankit.plugin.schedule import Schedule, curve
 from gankit.recipe.json_schema import recipe_schema
 from gankit.testing import check_plugin, tiny_run, train_iterations
 from gankit.testing.harness import tiny_recipe
+from gankit.training.assembly import assemble
 from gankit.training.loop import Clock
 from gankit.training.update import due_terms
 
@@ -173,3 +174,20 @@ def test_json_schema_has_the_bounds_of_a_number():
 def test_weight_may_stand_on_either_side_of_a_product():
     schedule = Schedule(**FALLING)
     assert (schedule * 2.0, 2.0 * schedule) == (Schedule(**FALLING | {"start": 8.0}),) * 2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warning"),
+    [
+        ({"begin": 100}, "begins at 100 iterations, and the run ends at 100, so the value is always 1.0; lower begin"),
+        ({"begin": 99}, None),
+        ({"begin": 1600, "until": 1700, "by": "images"}, "begins at 1600 images, and the run ends at 1600, so"),
+        ({"begin": 1599, "until": 1700, "by": "images"}, None),
+    ],
+)
+def test_schedule_that_begins_after_the_run_is_named(schedule, warning):
+    weight = {"schedule": "linear", "start": 1.0, "end": 2.0} | schedule
+    train = {"iterations": 100, "batch_size": 8, "discriminator_steps": 2}
+    warnings = assemble(tiny_recipe({Pull: {"weight": weight}}, {"train": train})).warnings
+    assert len(warnings) == (warning is not None)
+    assert all(one.startswith(f"tricks.pull.weight: the schedule {warning}") for one in warnings)

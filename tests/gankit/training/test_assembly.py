@@ -233,3 +233,17 @@ def test_lazy_layers_are_refused(shelf, toy_run):
     shelf.add(Lazy)
     with pytest.raises(RecipeError, match="generator: has lazy layers, whose sizes are unknown before the first call"):
         toy_run(generator={"use": "Lazy"})
+
+
+def test_what_a_plugin_finds_wrong_at_the_start_names_the_recipe_and_the_plugin(shelf, toy_run):
+    @shelf.add
+    class Unhappy(Plugin):
+        name = "unhappy"
+
+        @hookimpl
+        def on_start(self):
+            raise InputError("the images are too dark")
+
+    run = toy_run(tricks={"u": {"use": "Unhappy"}})
+    with pytest.raises(RecipeError, match=r"toy\.toml: tricks\.u: the images are too dark"):
+        run.start()

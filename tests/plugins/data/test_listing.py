@@ -219,6 +219,16 @@ def test_classes_from_a_file_with_labels(tmp_path, name, content, outer):
         ("labels.json", {FILES[0]: [1]}, "labels.json cannot be read as labels"),
         ("labels.json", [FILES[0]], "labels.json cannot be read as labels"),
         ("labels.json", {FILES[0]: True}, "labels.json cannot be read as labels"),
+        (
+            "labels.csv",
+            f"file,label\n{FILES[0]},cat\n",
+            "the column 'label' has words; if they are classes, call it class",
+        ),
+        (
+            "labels.json",
+            {f: {"a": "nan" if f == FILES[0] else "3"} for f in FILES},
+            "'a' has numbers, and the word 'nan'",
+        ),
         ("labels.csv", "file\n", "begins with file; its first row must be: file,class, or file and a different name"),
         ("labels.csv", "file,age,age\n", "begins with file, age, age; its first row must be"),
         ("labels.csv", f"file,age,hair\n{FILES[0]},3,\n", "row 2: .* needs a value for each of file, age, hair"),
@@ -258,9 +268,9 @@ def test_attributes_from_a_file_with_labels(tmp_path, name, content):
             assert listing.condition == VectorCondition(
                 ("age", "hair=black", "hair=red", "class=a", "class=b"), ((20, 60), *[(0, 1)] * 4)
             )
-            rows = [listing.row_of(file) for file in FILES]
-            assert rows == [[-1, -1, 1, 1, -1], [1, 1, -1, -1, 1], [-0.5, -1, 1, -1, 1]]
-            assert listing.row_of("gone.png") is None
+            rows = listing.rows_of([listing.index_of(file) for file in FILES])
+            assert rows.tolist() == [[-1, -1, 1, 1, -1], [1, 1, -1, -1, 1], [-0.5, -1, 1, -1, 1]]
+            assert listing.index_of("gone.png") is None
             assert listing.class_names == ()
             assert list_images(files, False, path).condition is None
 
@@ -271,7 +281,7 @@ def test_attributes_that_are_equal_in_all_images(tmp_path):
     with open_files(path) as files:
         listing = list_images(files, None, path)
     assert listing.condition == VectorCondition(("age", "smile", "hair=red"), ((6, 8), (0, 2), (0, 1)))
-    assert listing.row_of(FILES[0]) == [0, 0, 1]
+    assert listing.rows_of([listing.index_of(FILES[0])]).tolist() == [[0, 0, 1]]
 
 
 def test_two_files_with_labels_are_refused(tmp_path):
@@ -285,4 +295,12 @@ def test_labels_that_are_not_text_are_refused(tmp_path):
     folder = tree(tmp_path / "folder", *FILES)
     (folder / "labels.csv").write_bytes(b"file,class\n\xff\xfe")
     with open_files(folder) as files, pytest.raises(InputError, match=r"labels.csv is not CSV in UTF-8"):
+        list_images(files, None, folder)
+
+
+def test_attributes_with_many_words_are_refused(tmp_path):
+    names = [f"{number}.png" for number in range(101)]
+    folder = tree(tmp_path / "folder", *names)
+    (folder / "labels.json").write_text(json.dumps({name: {"text": f"word {name}"} for name in names}))
+    with open_files(folder) as files, pytest.raises(InputError, match=r"'text' has 101 different words; at most 100"):
         list_images(files, None, folder)
