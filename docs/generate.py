@@ -243,7 +243,19 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
     return "\n".join(lines)
 
 
-PYTHON_NAMES = ["Session", "train", "resume", "Trained", "Recipe", "read_prepared", "GankitError", "InputError"]
+PYTHON_NAMES = [
+    "Session",
+    "train",
+    "resume",
+    "Trained",
+    "Recipe",
+    "find_recipe",
+    "prepare",
+    "read_prepared",
+    "sample_grid",
+    "GankitError",
+    "InputError",
+]
 """Names of the package for scripts and notebooks."""
 
 PLUGIN_NAMES = [
