@@ -45,14 +45,17 @@ from gankit_plugins.command.reweighting import data_weights, density_ratio, mixt
 RECORD = "adagan.json"
 """Name of the file that identifies the folder of a study."""
 
+TEMPORARY = ".tmp-"
+"""Beginning of the names of files that are not complete."""
+
 MAX_SAMPLES = 20_000
 """Maximum number of samples of the mixture on which its discriminator is trained."""
 
 CHUNK = 1024
 """Number of rows of reweighted data that are written at once."""
 
-COLUMNS, CAPTION = 12, 20
-"""Number of images in a row of samples.png, and height of the text above a plot, in pixels."""
+COLUMNS, CAPTION, GAP = 12, 20, 16
+"""Number of images in a row of samples.png, height of the text above a plot, and space between plots, in pixels."""
 
 UNIFORM = "uniform"
 """Value of beta for equal shares of all generators."""
@@ -153,7 +156,8 @@ def read_record(out: Path, settings: Settings, steps: int) -> Json | None:
     if not path.is_file():
         if out.is_file():
             raise InputError(f"--out {out}: is a file; name a new or an empty folder")
-        if out.is_dir() and any(out.iterdir()):
+        # A killed process may have left the temporary file of the record.
+        if out.is_dir() and any(not one.name.startswith(TEMPORARY) for one in out.iterdir()):
             raise InputError(f"--out {out}: the folder is not empty and holds no AdaGAN study; name another folder")
         return None
     try:
@@ -232,7 +236,7 @@ class Study:
         if step > 1:
             if not self.data_path(step).exists():
                 self.write_data(step)
-            data = f"data.path={json.dumps(str(self.data_path(step).absolute()))}"
+            data = f"data.path={json.dumps(str(self.data_path(step).absolute()), ensure_ascii=False)}"
         if (path / "recipe.toml").exists():
             self.show(f"step {step} of {steps}: resuming {path}")
             # The path of the data is given again, because the folder of the study may have moved.
@@ -325,9 +329,10 @@ def has_ended(run: Path) -> bool:
 def plots_with_names(plots: Sequence[Image.Image], names: Sequence[str]) -> Image.Image:
     """Return plots of the same size side by side, each with its name above it."""
     width, height = plots[0].size
-    sheet = Image.new("RGB", (width * len(plots), height + CAPTION), "white")
+    sheet = Image.new("RGB", ((width + GAP) * len(plots) - GAP, height + CAPTION), "white")
     pen = ImageDraw.Draw(sheet)
     for number, (plot, name) in enumerate(zip(plots, names, strict=True)):
-        sheet.paste(plot, (number * width, CAPTION))
-        pen.text((number * width + width // 2, CAPTION // 2), name, fill="black", anchor="mm")
+        left = number * (width + GAP)
+        sheet.paste(plot, (left, CAPTION))
+        pen.text((left + width // 2, CAPTION // 2), name, fill="black", anchor="mm")
     return sheet

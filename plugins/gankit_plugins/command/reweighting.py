@@ -39,7 +39,7 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
     cost = (1 - beta) * h.double().sort().values
     rank = torch.arange(1, len(cost) + 1, dtype=torch.float64, device=cost.device)
     levels = (len(cost) * beta + cost.cumsum(0)) / rank
-    # A level is above the r-th cost for every r up to the number of positive weights, and for no r above it.
+    # The level of r is above the r-th cost for each r up to the number of positive weights, and for no larger r.
     positive = int((levels > cost).sum())
     return levels[max(positive, 1) - 1]
 
@@ -57,9 +57,10 @@ def data_weights(h: Tensor, beta: float) -> Tensor:
     Source:
         Tolstikhin 2017, section 3.
     """
-    level = weight_level(h, beta)
-    weights = (level - (1 - beta) * h.double()).clamp(min=0) / (len(h) * beta)
-    # The sum differs from 1 only by the rounding of large h.
+    # The same shift of all h changes lambda*, but not the weights. It keeps them exact if all h are large.
+    shifted = h.double() - h.min()
+    weights = (weight_level(shifted, beta) - (1 - beta) * shifted).clamp(min=0) / (len(h) * beta)
+    # The sum differs from 1 only by rounding.
     return weights / weights.sum()
 
 
