@@ -92,7 +92,7 @@ KIND_PAGES: dict[Kind, KindPage] = {
         "",
         "A plugin of this kind adds a command to `gankit`. The hook point is "
         "[`register_commands`](../hooks.md#register_commands), and the entry point `command.NAME` has the name of the command. "
-        "gankit itself has no such plugin.",
+        "`gankit COMMAND --help` lists its options.",
     ),
 }
 
