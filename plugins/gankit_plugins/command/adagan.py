@@ -128,12 +128,16 @@ class AdaGan(Plugin):
     the mixture of the earlier generators has few samples. A small discriminator between the data and the mixture
     estimates this. The steps are ordinary runs, and the study can be interrupted and resumed.
 
+    The metrics of the recipe, and those of the data plugin, are computed for each generator and for each mixture. In
+    the run directory of a later step, metrics compare the generator with its own reweighted data.
+
     Source: Tolstikhin 2017 (AdaGAN), algorithm 1 and section 3, with the discriminator as the estimate of the density
     ratio.
 
     When to use: if a single GAN misses modes, and several generators may be trained and kept.
-    When not: for one generator file; the mixture needs the files of all steps. With balanced classes
-    (`train.class_balanced`), which would undo the weights.
+    When not: for one generator file; the mixture needs the files of all steps. If the samples are easy to tell from all
+    data, because then all data have the same weight. With balanced classes (`train.class_balanced`), which would undo
+    the weights.
     """
 
     name = "adagan"

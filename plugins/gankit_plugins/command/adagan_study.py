@@ -57,6 +57,9 @@ CHUNK = 1024
 COLUMNS, CAPTION, GAP = 12, 20, 16
 """Number of images in a row of samples.png, height of the text above a plot, and space between plots, in pixels."""
 
+CONDITION_SEED = 2**40
+"""Difference of the seeds of the conditions and of z. With equal seeds, z would depend on the condition."""
+
 UNIFORM = "uniform"
 """Value of beta for equal shares of all generators."""
 
@@ -105,7 +108,7 @@ class Generator:
         """Generate samples (count, *shape) in [-1, 1]. Their conditions are drawn from those of the training data."""
         condition = None
         if self.sampler.condition is not None and self.conditions is not None:
-            random = torch.Generator().manual_seed(seed)
+            random = torch.Generator().manual_seed(seed + CONDITION_SEED)
             condition = self.conditions[torch.randint(len(self.conditions), (count,), generator=random)]
         z = self.sampler.latent(count, condition, seed)
         return Rows(torch.cat(list(self.sampler.outputs(z, condition))), condition)

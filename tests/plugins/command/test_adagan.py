@@ -129,7 +129,9 @@ def test_shares():
 def test_rows_are_drawn_by_weight():
     weights = torch.tensor([0.0, 0.2, 0.0, 0.8, 0.0])
     rows = weighted_rows(weights, 10_000, seed=3)
-    assert rows.tolist() == weighted_rows(weights, 10_000, seed=3).tolist() != weighted_rows(weights, 10_000, 4).tolist()
+    assert (
+        rows.tolist() == weighted_rows(weights, 10_000, seed=3).tolist() != weighted_rows(weights, 10_000, 4).tolist()
+    )
     counts = rows.bincount(minlength=5)
     assert counts[[0, 2, 4]].tolist() == [0, 0, 0]
     assert counts[1].item() == pytest.approx(2000, abs=150)
@@ -319,6 +321,16 @@ def test_study_that_fails_at_any_place_is_resumed(points, tmp_path, monkeypatch,
             adagan(points, "--steps", 2, "--out", out)
     adagan(points, "--steps", 2, "--out", out)
     assert results(out, 2) == expected
+
+
+def test_interrupted_study_says_how_to_continue(points, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adagan_study, "train", interrupted)
+    result = CliRunner().invoke(command, [str(points), "--out", str(tmp_path / "study")])
+    assert result.exit_code != 0
+    assert "repeat the command to resume the study" in result.output
 
 
 def test_killed_study_ends_with_the_same_bytes(points, tmp_path):
