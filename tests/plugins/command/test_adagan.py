@@ -296,7 +296,7 @@ def test_study_of_images_with_classes(plain_recipe, tmp_path):
     assert Image.open(out / "samples.png").width > 12 * 64
 
 
-class Interrupted(Exception):
+class StopError(Exception):
     pass
 
 
@@ -312,12 +312,12 @@ def test_study_that_fails_at_any_place_is_resumed(points, tmp_path, monkeypatch,
         calls.append(place)
         # `train` is interrupted in step 2, `prepare` at once, `write_bytes` when step 1 is recorded.
         if len(calls) == {"train": 2, "prepare": 1, "write_bytes": 2}[place]:
-            raise Interrupted
+            raise StopError
         return function(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(adagan_study, place, failing)
-        with pytest.raises(Interrupted):
+        with pytest.raises(StopError):
             adagan(points, "--steps", 2, "--out", out)
     adagan(points, "--steps", 2, "--out", out)
     assert results(out, 2) == expected
@@ -357,8 +357,8 @@ def test_killed_study_ends_with_the_same_bytes(points, tmp_path):
 
 def test_moved_study_is_resumed(points, tmp_path, monkeypatch):
     out, moved = tmp_path / "study", tmp_path / "moved"
-    monkeypatch.setattr(adagan_study.Study, "measured", lambda self, step: (_ for _ in ()).throw(Interrupted))
-    with pytest.raises(Interrupted):
+    monkeypatch.setattr(adagan_study.Study, "measured", lambda self, step: (_ for _ in ()).throw(StopError))
+    with pytest.raises(StopError):
         adagan(points, "--steps", 2, "--out", out)
     monkeypatch.undo()
     out.rename(moved)
