@@ -40,7 +40,13 @@ from gankit import (
     write_bytes,
 )
 from gankit_plugins.command.mixture_discriminator import logits_of, rounded_like, train_discriminator
-from gankit_plugins.command.reweighting import data_weights, density_ratio, mixture_shares, weighted_rows
+from gankit_plugins.command.reweighting import (
+    data_weights,
+    density_ratio,
+    effective_size,
+    mixture_shares,
+    weighted_rows,
+)
 
 RECORD = "adagan.json"
 """Name of the file that identifies the folder of a study."""
@@ -272,7 +278,8 @@ class Study:
         index = weighted_rows(weights, len(real), settings.seed_of(step, "rows"))
         prepare(resampled(self.session.run.dataset, self.rows, index), self.data_path(step), f"gankit adagan, {step}")
         used = (weights > 0).double().mean().item()
-        self.show(f"step {step}: {used:.0%} of the data have a weight above 0")
+        effective = effective_size(weights) / len(real)
+        self.show(f"step {step}: {used:.0%} of the data have a weight above 0; effective sample size {effective:.0%}")
 
     def load_generator(self, step: int) -> Generator:
         """Return the trained generator of a step."""

@@ -64,6 +64,15 @@ def data_weights(h: Tensor, beta: float) -> Tensor:
     return weights / weights.sum()
 
 
+def effective_size(weights: Tensor) -> float:
+    """Return the effective sample size of weights (N,): N for equal weights, and 1 if one row has all weight.
+
+    Source:
+        Kish 1965: (sum of the weights)^2 / (sum of their squares).
+    """
+    return (weights.sum() ** 2 / weights.square().sum()).item()
+
+
 def mixture_shares(betas: Sequence[float]) -> list[float]:
     """Return the share of each generator in the mixture. `betas` has the share of each generator when it was added.
 

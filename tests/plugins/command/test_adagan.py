@@ -24,7 +24,14 @@ from gankit_plugins.command.mixture_discriminator import (
     rounded_like,
     train_discriminator,
 )
-from gankit_plugins.command.reweighting import data_weights, density_ratio, mixture_shares, weight_level, weighted_rows
+from gankit_plugins.command.reweighting import (
+    data_weights,
+    density_ratio,
+    effective_size,
+    mixture_shares,
+    weight_level,
+    weighted_rows,
+)
 
 POINTS = """
 name = "points"
@@ -113,6 +120,12 @@ def test_weights_complete_the_mixture_to_the_data():
     p, beta = torch.tensor([0.5, 0.4, 0.1], dtype=torch.float64), 0.4
     q = data_weights(3 * p, beta)
     assert ((1 - beta) * p + beta * q).tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_effective_size():
+    assert effective_size(torch.full((5,), 0.2)) == pytest.approx(5)
+    assert effective_size(torch.tensor([0.0, 1.0, 0.0])) == 1
+    assert effective_size(torch.tensor([0.25, 0.25, 0.5])) == pytest.approx(1 / 0.375)
 
 
 def test_density_ratio_is_that_of_the_probability():
