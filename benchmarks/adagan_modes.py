@@ -20,6 +20,7 @@ from timing import parser_of, table
 from torch import Tensor
 
 from gankit import Recipe, Sampler, resume, train
+from gankit.formatting import plural
 from gankit.plugin.build import build_plugins
 from gankit_plugins.command.adagan_study import Generator, Settings, draw_mixture, has_ended
 from gankit_plugins.command.reweighting import mixture_shares
@@ -89,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 cells.append(f"{many}, {some}, {good:.0%}")
             rows.append([study.name, kind, *cells])
     steps = max(len(row) for row in rows) - 2
-    print("\n".join(table(["study", "mixture", *(f"{number} generators" for number in range(1, steps + 1))], rows)))
+    heads = [plural(number, "generator") for number in range(1, steps + 1)]
+    print("\n".join(table(["study", "mixture", *heads], rows)))
 
 
 if __name__ == "__main__":
