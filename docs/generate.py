@@ -92,7 +92,7 @@ KIND_PAGES: dict[Kind, KindPage] = {
         "",
         "A plugin of this kind adds a command to `gankit`. The hook point is "
         "[`register_commands`](../hooks.md#register_commands), and the entry point `command.NAME` has the name of the command. "
-        "gankit itself has no such plugin.",
+        "`gankit COMMAND --help` lists its options.",
     ),
 }
 
@@ -243,7 +243,19 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
     return "\n".join(lines)
 
 
-PYTHON_NAMES = ["Session", "train", "resume", "Trained", "Recipe", "read_prepared", "GankitError", "InputError"]
+PYTHON_NAMES = [
+    "Session",
+    "train",
+    "resume",
+    "Trained",
+    "Recipe",
+    "find_recipe",
+    "prepare",
+    "read_prepared",
+    "sample_grid",
+    "GankitError",
+    "InputError",
+]
 """Names of the package for scripts and notebooks."""
 
 PLUGIN_NAMES = [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     # Disable isort, because it would write a separate import statement for each name.
     # isort: off
     from gankit.api import Session as Session, Trained as Trained, resume as resume, train as train
-    from gankit.data.prepared import read_prepared as read_prepared
+    from gankit.data.prepared import prepare as prepare, read_prepared as read_prepared
     from gankit.errors import GankitError as GankitError, InputError as InputError
     from gankit.evaluation.feature_cache import cache_folder as cache_folder, disk_cache as disk_cache
     from gankit.plugin.base import Plugin as Plugin, Settings as Settings, hookimpl as hookimpl
@@ -34,15 +34,17 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.plugin.spec import Spec as Spec
     from gankit.plugin.step import DiscriminatorOutput as DiscriminatorOutput, LossTerm as LossTerm
     from gankit.plugin.step import Source as Source, Step as Step, match_logits as match_logits
+    from gankit.recipe.bundled import find_recipe as find_recipe
     from gankit.recipe.path import RecipePath as RecipePath
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.runtime.progress_bar import progress_bar as progress_bar
+    from gankit.sampling.grid import sample_grid as sample_grid
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
 
 _MODULES = {
     "api": ("Session", "Trained", "resume", "train"),
-    "data.prepared": ("read_prepared",),
+    "data.prepared": ("prepare", "read_prepared"),
     "errors": ("GankitError", "InputError"),
     "evaluation.feature_cache": ("cache_folder", "disk_cache"),
     "plugin.base": ("Plugin", "Settings", "hookimpl"),
@@ -56,9 +58,11 @@ _MODULES = {
     "plugin.slots": ("Player",),
     "plugin.spec": ("Spec",),
     "plugin.step": ("DiscriminatorOutput", "LossTerm", "Source", "Step", "match_logits"),
+    "recipe.bundled": ("find_recipe",),
     "recipe.path": ("RecipePath",),
     "recipe.recipe": ("Recipe",),
     "runtime.progress_bar": ("progress_bar",),
+    "sampling.grid": ("sample_grid",),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
 }

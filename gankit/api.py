@@ -14,6 +14,7 @@ from torch import Tensor
 from gankit.errors import InputError
 from gankit.evaluation.evaluator import Evaluator
 from gankit.plugin.condition import Requested
+from gankit.plugin.dataset import Rows
 from gankit.plugin.slots import Player
 from gankit.recipe.bundled import find_recipe
 from gankit.recipe.recipe import Recipe
@@ -240,9 +241,24 @@ class Session:
         layout = grid_layout(sampler, count, _requested(count, wanted), seed)
         return draw_grid(sampler, sampler.latent(layout.total, layout.condition, seed), layout)
 
-    def metrics(self) -> dict[str, float]:
-        """Compute the recipe's metrics for the current generator and return them by name. Training is not affected."""
-        return dict(self._evaluator.row()["metrics"]) if self.run.metrics else {}
+    def metrics(self, samples: Tensor | None = None, condition: Tensor | None = None) -> dict[str, float]:
+        """Compute the recipe's metrics for the current generator and return them by name. Training is not affected.
+
+        The data plugin may compute metrics too. The dictionary is empty if no plugin computes metrics.
+
+        Args:
+            samples: samples (N, *shape) to compare with the data instead of the generator's, uint8 or in [-1, 1].
+                They may come from several generators, for example.
+            condition: condition of these samples, such as labels (N,), or None.
+
+        Raises:
+            InputError: the samples have another shape or type than the data, or a metric cannot be computed.
+        """
+        if not self.run.metrics:
+            return {}
+        if samples is None:
+            return dict(self._evaluator.row()["metrics"])
+        return self._evaluator.metrics_of(Rows(samples, condition))
 
     @cached_property
     def _evaluator(self) -> Evaluator:

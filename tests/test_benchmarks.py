@@ -9,6 +9,7 @@ import time
 from itertools import permutations
 from pathlib import Path
 
+import adagan_modes
 import asked_classes
 import cost
 import data
@@ -29,6 +30,7 @@ from gankit.cli import main
 from gankit.images.grid import grid, to_bytes
 from gankit.recipe.toml import merge
 from gankit.training.assembly import assemble
+from gankit_plugins.command.adagan import command as adagan
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,8 +40,8 @@ def has_table(text):
 
 
 PROGRAMS = (
-    "asked_classes baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance reconstructions "
-    "table1 together"
+    "adagan_modes asked_classes baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance "
+    "reconstructions table1 together"
 )
 
 
@@ -320,3 +322,24 @@ def test_generated_distributions_are_installed(tmp_path, monkeypatch):
     entries = [entry for entry in Registry.installed().entries if entry.distribution.startswith("kit-")]
     assert len(entries) == 10
     assert all(entry.load().name == entry.name for entry in entries)
+
+
+def test_modes_of_a_mixture_are_those_with_points_enough():
+    modes = torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]])
+    points = torch.tensor([[0.0, 0.01]] * 18 + [[0.5, 0.0]] + [[0.3, 0.3]])
+    assert adagan_modes.covered(points, modes, 0.05, 0.1) == (1, 2, pytest.approx(0.95))
+    assert adagan_modes.covered(points, modes, 0.05, 0.05) == (2, 2, pytest.approx(0.95))
+
+
+def test_studies_are_compared_with_runs_on_the_data_of_the_recipe(tmp_path, capsys):
+    settings = ["train.iterations=4", "train.batch_size=8", "data.count=40", "generator.hidden=[4]"]
+    arguments = ["gaussian_ring", "--steps", "2", "--discriminator-steps", "5", "--out", str(tmp_path / "study")]
+    adagan.main([*arguments, *settings, "discriminator.hidden=[4]"], standalone_mode=False)
+    for _ in range(2):
+        capsys.readouterr()
+        adagan_modes.main([str(tmp_path / "study"), "--out", str(tmp_path / "controls"), "--count", "50"])
+        text = capsys.readouterr().out
+        assert has_table(text)
+        ours, control = (line.split(" | ") for line in text.splitlines()[2:])
+        # The first generator is the same.
+        assert ours[2] == control[2]

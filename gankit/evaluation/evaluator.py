@@ -20,6 +20,7 @@ from gankit.evaluation.budget import Budget
 from gankit.evaluation.feature_cache import disk_cache
 from gankit.evaluation.metrics import Metric, MetricResults, compute_all
 from gankit.evaluation.protocol import Fact, settings_of, source_of
+from gankit.images.grid import to_bytes
 from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.component import Component
 from gankit.plugin.condition import Condition, ImageCondition
@@ -109,6 +110,27 @@ class Evaluator:
             self._warn(results)
         seconds = self.budget.spent - before
         return metrics_row(self.run.iteration, results, protocol, self.run.recipe.components, seconds)
+
+    def metrics_of(self, fake: Rows) -> dict[str, float]:
+        """Compare given samples with at most as many real samples. Return the metrics by name.
+
+        Floating-point samples in [-1, 1] are converted to uint8 if the data are images.
+
+        Raises:
+            InputError: the samples have another shape or type than the data, or a metric fails.
+        """
+        run, reference = self.run, self.reference.first(len(fake.images))
+        real = reference.samples.images
+        if fake.images.is_floating_point() and not real.is_floating_point():
+            fake = fake._replace(images=to_bytes(fake.images))
+        if fake.images.shape[1:] != real.shape[1:] or fake.images.is_floating_point() != real.is_floating_point():
+            given, data = (f"{tuple(one.shape[1:])}, {one.dtype}" for one in (fake.images, real))
+            raise InputError(f"samples: given with shape and type {given}; the data have {data}")
+        with fork_rng(run.device):
+            samples = samples_of(fake.map(Tensor.cpu), run.dataset.condition)
+            facts = comparison_facts(run.recipe.components, reference.samples, samples, self.settings.seed)
+            comparison = reference.compare(samples, facts | {"generator": "given samples"})
+            return compute_all(run.metrics, comparison).checked().numbers
 
     def _run_trial(self) -> None:
         """Estimate the time of an evaluation by running a trial evaluation with fewer images."""

@@ -122,6 +122,17 @@ def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image
     return grid(to_bytes(pictures), layout.columns, layout.row_names)
 
 
+def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
+    """Return a picture of samples (N, *shape) in [-1, 1]: images in a grid, or lines for audio and rows of tables.
+
+    Args:
+        samples: samples, row by row.
+        columns: number of samples in a row.
+        row_names: names of the rows, shown on the left, or an empty sequence.
+    """
+    return grid(to_bytes(as_pictures(samples)), columns, row_names)
+
+
 def like(sources: Tensor, pictures: Tensor) -> Tensor:
     """Return source images (N, C, H, W) with the number of channels and the size of other pictures."""
     channels = pictures.shape[1]

@@ -135,6 +135,23 @@ def test_ctrl_c_raises_and_the_run_can_be_resumed(shelf, toy_recipe, tmp_path):
     assert short.warnings[0] == "one iteration is done"
 
 
+def test_metrics_of_given_samples():
+    changes = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 8}}
+    one = Session(tiny_recipe({}, changes))
+    images = one.run.dataset.read().images
+    evaluated = one.run.batches.reference(8, 0, 0).images
+    assert one.metrics(evaluated)["mean_distance"] == pytest.approx(0)
+    inverted = one.metrics(255 - evaluated)
+    assert inverted["mean_distance"] > 0
+    # Samples in [-1, 1] are converted to uint8, as those of a generator are.
+    assert one.metrics((255 - evaluated).float() / 127.5 - 1) == pytest.approx(inverted)
+    with pytest.raises(InputError, match="samples: given with shape and type"):
+        one.metrics(images[..., 1:])
+    with pytest.raises(InputError, match="at least 2"):
+        one.metrics(images[:1])
+    assert Session(tiny_recipe()).metrics(images) == {}
+
+
 def test_metrics_of_the_recipe_do_not_change_the_training():
     changes = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 8}}
     one, other = Session(tiny_recipe({}, changes)), Session(tiny_recipe())

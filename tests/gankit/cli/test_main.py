@@ -119,7 +119,7 @@ def test_closed_stdout_prints_no_error(start_process):
 
 def test_a_plugin_adds_a_command_that_no_other_has(gankit, install):
     install("greeting-kit", {"command.greet": "greeter:Greeter"}, {"greeter": GREETER})
-    assert "greet  from greeting-kit 1.5" in " ".join(gankit("--help").out.split(" "))
+    assert "greet from greeting-kit 1.5" in " ".join(gankit("--help").out.split())
     assert gankit("greet", "you").out == "hello you\n"
     refused = gankit("greet", "stranger")
     assert (refused.code, refused.err) == (2, "error: unknown [person]\n")

@@ -1,0 +1,100 @@
+"""Discriminator between real data and samples of a mixture, from which AdaGAN computes the weights of the data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+BATCH, LEARNING_RATE = 128, 1e-3
+"""Number of real rows and of generated samples in a batch, and learning rate of Adam."""
+
+UNITS, WIDTH, MAX_WIDTH = 128, 32, 128
+"""Width of the fully connected layers, and minimum and maximum number of channels of the convolutions."""
+
+MAX_RESOLUTION = 32
+"""Larger images are downsampled to about this size, in pixels, by average pooling before the first convolution."""
+
+MIN_SIDE = 8
+"""Minimum height and width of images for convolutions. Smaller samples have fully connected layers only."""
+
+CHUNK = 512
+"""Number of rows of the data that the discriminator evaluates at once."""
+
+
+def as_floats(samples: Tensor) -> Tensor:
+    """Return samples in float32 in [-1, 1]. uint8 and uint16 values are scaled."""
+    if not samples.is_floating_point():
+        return samples.float() / (32767.5 if samples.dtype == torch.uint16 else 127.5) - 1
+    return samples.float()
+
+
+def rounded_like(samples: Tensor, dtype: torch.dtype) -> Tensor:
+    """Round generated samples in [-1, 1] to the values of data of a type, and return them in float32 in [-1, 1].
+
+    Without this, the rounding of uint8 and uint16 data would reveal which samples are real.
+    """
+    if dtype.is_floating_point:
+        return samples.float()
+    half = 32767.5 if dtype == torch.uint16 else 127.5
+    return ((samples.float() + 1) * half).round().clamp(0, 2 * half) / half - 1
+
+
+def build_discriminator(shape: tuple[int, ...]) -> nn.Sequential:
+    """Return a small discriminator for samples of a shape: convolutions for images, else fully connected layers.
+
+    It maps samples (B, *shape) to logits (B, 1).
+    """
+    layers: list[nn.Module] = []
+    width = math.prod(shape)
+    if len(shape) == 3 and min(shape[1:]) >= MIN_SIDE:
+        channels, height, side = shape
+        pool = -(-max(height, side) // MAX_RESOLUTION)
+        if pool > 1:
+            layers.append(nn.AvgPool2d(pool, ceil_mode=True))
+        sides, wider = [-(-one // pool) for one in (height, side)], WIDTH
+        while min(sides) > 4:
+            layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            sides, channels, wider = [-(-one // 2) for one in sides], wider, min(2 * wider, MAX_WIDTH)
+        width = channels * math.prod(sides)
+    layers += [nn.Flatten(), nn.Linear(width, UNITS), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(UNITS, UNITS), nn.LeakyReLU(0.2), nn.Linear(UNITS, 1))
+
+
+def train_discriminator(
+    real: Tensor, fake: Tensor, steps: int, seed: int, device: torch.device | str = "cpu"
+) -> nn.Sequential:
+    """Train a discriminator with cross-entropy to separate real from generated samples, and return it.
+
+    All batches have as many real as generated samples, so that the optimal output is the probability of "real" for
+    equal priors. The state of the global random number generator is restored afterwards.
+
+    Args:
+        real: data (N, *shape).
+        fake: generated samples (M, *shape) in [-1, 1], rounded like the data.
+        steps: number of training steps.
+        seed: random seed of the weights and the batches.
+        device: device of the network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_discriminator(tuple(real.shape[1:])).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    targets = torch.cat([torch.ones(BATCH), torch.zeros(BATCH)]).to(device)
+    for _ in range(steps):
+        rows, samples = (torch.randint(len(one), (BATCH,), generator=generator) for one in (real, fake))
+        batch = torch.cat([as_floats(real[rows]), fake[samples]]).to(device)
+        loss = binary_cross_entropy_with_logits(network(batch).flatten(), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, real: Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """Return the logits (N,) of a discriminator for data (N, *shape), on the CPU."""
+    return torch.cat([network(as_floats(some).to(device)).flatten().cpu() for some in real.split(CHUNK)])

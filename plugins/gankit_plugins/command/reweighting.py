@@ -1,0 +1,102 @@
+"""Equations of AdaGAN: weights of the data for the next generator of a mixture, and the shares of the generators.
+
+In all functions, N is the number of rows of the data, and beta is the share of the next generator in the mixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def density_ratio(logits: Tensor) -> Tensor:
+    """Return h(d) = (1 - d) / d for d = sigmoid(logits), in float64.
+
+    If d is the output of an optimal discriminator between the data and the samples of a mixture, h(d) is the ratio of
+    the density of the mixture to the density of the data. The logits may have any shape.
+
+    Source:
+        Tolstikhin 2017, section 3.
+    """
+    return (-logits.double()).exp()
+
+
+def weight_level(h: Tensor, beta: float) -> Tensor:
+    """Return lambda*, the level for which the weights of `data_weights` sum to 1, as a float64 scalar.
+
+    lambda* solves sum_i max(0, lambda* - (1 - beta) h_i) = N beta. If the r smallest h_i are those with a positive
+    weight, then lambda* = (N beta + (1 - beta) (h_1 + ... + h_r)) / r for sorted h_i.
+
+    Args:
+        h: density ratios (N,), 0 or more.
+        beta: share of the next generator, in (0, 1].
+
+    Source:
+        Tolstikhin 2017, section 3.
+    """
+    cost = (1 - beta) * h.double().sort().values
+    rank = torch.arange(1, len(cost) + 1, dtype=torch.float64, device=cost.device)
+    levels = (len(cost) * beta + cost.cumsum(0)) / rank
+    # The level of r is above the r-th cost for each r up to the number of positive weights, and for no larger r.
+    positive = int((levels > cost).sum())
+    return levels[max(positive, 1) - 1]
+
+
+def data_weights(h: Tensor, beta: float) -> Tensor:
+    """Return the weight of each row of the data for the next generator, (N,) float64. The weights sum to 1.
+
+    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). A generator of the distribution with these weights, added to the
+    mixture with share beta, brings the mixture as near to the data as possible.
+
+    Args:
+        h: density ratios (N,) of the mixture and the data, from `density_ratio`.
+        beta: share of the next generator, in (0, 1].
+
+    Source:
+        Tolstikhin 2017, section 3.
+    """
+    # The same shift of all h changes lambda*, but not the weights. It keeps them exact if all h are large.
+    shifted = h.double() - h.min()
+    weights = (weight_level(shifted, beta) - (1 - beta) * shifted).clamp(min=0) / (len(h) * beta)
+    # The sum differs from 1 only by rounding.
+    return weights / weights.sum()
+
+
+def effective_size(weights: Tensor) -> float:
+    """Return the effective sample size of weights (N,): N for equal weights, and 1 if one row has all weight.
+
+    Source:
+        Kish 1965: (sum of the weights)^2 / (sum of their squares).
+    """
+    return (weights.sum() ** 2 / weights.square().sum()).item()
+
+
+def mixture_shares(betas: Sequence[float]) -> list[float]:
+    """Return the share of each generator in the mixture. `betas` has the share of each generator when it was added.
+
+    A new generator with share beta multiplies the shares of all earlier ones by 1 - beta. The first beta is 1.
+
+    Source:
+        Tolstikhin 2017, algorithm 1.
+    """
+    shares: list[float] = []
+    for beta in betas:
+        shares = [*(share * (1 - beta) for share in shares), beta]
+    return shares
+
+
+def weighted_rows(weights: Tensor, count: int, seed: int) -> Tensor:
+    """Draw `count` row indices with replacement, each row with the probability of its weight. Return them sorted.
+
+    Args:
+        weights: weights (N,), 0 or more. They need not sum to 1.
+        count: number of indices.
+        seed: random seed, which determines the result.
+    """
+    cumulative = weights.double().cumsum(0)
+    drawn = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * cumulative[-1]
+    # `right` skips rows with weight 0. Rounding may give the total itself, so the last row with a weight is the limit.
+    last = int(weights.nonzero()[-1])
+    return torch.searchsorted(cumulative, drawn, right=True).clamp(max=last).sort().values
