@@ -210,7 +210,7 @@ def list_faces(path: Path, names: list[str] | None, table: Attributes | None) ->
         return Listing(len(row), (), "", None, Counter(), (), row=row)
     if missing := [name for name in names if name not in table.rows]:
         raise InputError(f"path: {table.file} has no line for {shortened(missing)}; get it again; {SOURCE}")
-    # In the user's units, 1 is present and 0 is absent. The values of the file are those that networks take.
+    # Users set 1 for present and 0 for absent. The values of the file, 1 and -1, are those that networks take.
     condition = VectorCondition(table.names, ((0, 1),) * len(table.names))
     numbers = torch.tensor([table.rows[name] for name in names])
     return Listing(len(row), (), "", None, Counter(), (), condition, numbers, row)
