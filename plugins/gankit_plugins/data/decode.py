@@ -59,13 +59,15 @@ def check_size(size: int) -> None:
         raise ImageError(f"the file has {size} bytes; at most {MAX_BYTES} are read")
 
 
-def note(channels: Channels, size: Size) -> str:
+def note(channels: Channels, size: Size, crop: int | None = None) -> str:
     """Return a short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
     part = "centre square" if size[0] == size[1] else "centre rectangle"
+    if crop is not None:
+        part += f" of {crop} pixels"
     return f"upright by EXIF, {part}, {'with opacity' if channels == 4 else 'over white'}, Lanczos"
 
 
-def decode(data: bytes, size: Size, channels: Channels) -> Decoded:
+def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None) -> Decoded:
     """Decode the content of an image file to an image of the given height and width.
 
     The image is rotated according to its EXIF data, and its largest centred rectangle with the ratio of `size` is
@@ -74,8 +76,11 @@ def decode(data: bytes, size: Size, channels: Channels) -> Decoded:
     images are enlarged. 16-bit values are divided by 257 to get 8 bits. Colours are converted to grey by ITU-R BT.601.
     Only the first frame of an animation is used. Colour profiles are ignored.
 
+    If `crop` is given, the centred square with this side, in pixels, is cropped first.
+
     Raises:
-        ImageError: the file is not an image, is damaged or too large, or its values have no known range.
+        ImageError: the file is not an image, is damaged or too large, or its values have no known range. Or the image
+            is smaller than `crop`.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
@@ -83,11 +88,17 @@ def decode(data: bytes, size: Size, channels: Channels) -> Decoded:
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
             values = file_values(image, data)
-            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Both sides stay at least twice those of
-            # `size`, even if the image is rotated afterwards.
-            scale = 2 * max(size) / min(width, height)
-            image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
+            if crop is not None and crop > min(width, height):
+                raise ImageError(f"the image has {width} x {height} pixels; the crop needs {crop} x {crop}")
+            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Both sides of the part that is used stay at
+            # least twice those of `size`, even if the image is rotated afterwards. A crop has pixels of the full size.
+            if crop is None:
+                scale = 2 * max(size) / min(width, height)
+                image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
             upright = ImageOps.exif_transpose(image)
+            if crop is not None:
+                left, top = (upright.width - crop) // 2, (upright.height - crop) // 2
+                upright = upright.crop((left, top, left + crop, top + crop))
             part = upright.crop(centre_box(upright.size, size))
             peak = largest_value(part, values) if values.sixteen_bits else None
             pixels = eight_bits(part, values, MODES[channels]).resize(size[::-1], Image.Resampling.LANCZOS)
@@ -142,16 +153,20 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def decode_batch(files: Sequence[ImageFile | ImageError], size: Size, channels: Channels) -> list[Decoded | ImageError]:
+def decode_batch(
+    files: Sequence[ImageFile | ImageError], size: Size, channels: Channels, crop: int | None = None
+) -> list[Decoded | ImageError]:
     """Decode several files. Return each decoded image, or an error if the file cannot be used."""
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        return [_decode_or_error(file, size, channels) for file in files]
+        return [_decode_or_error(file, size, channels, crop) for file in files]
 
 
-def _decode_or_error(file: ImageFile | ImageError, size: Size, channels: Channels) -> Decoded | ImageError:
+def _decode_or_error(
+    file: ImageFile | ImageError, size: Size, channels: Channels, crop: int | None
+) -> Decoded | ImageError:
     if isinstance(file, ImageError):
         return file
     try:
@@ -160,7 +175,7 @@ def _decode_or_error(file: ImageFile | ImageError, size: Size, channels: Channel
         if isinstance(file, str):
             check_size(os.stat(file).st_size)
             file = Path(file).read_bytes()
-        return decode(file, size, channels)
+        return decode(file, size, channels, crop)
     except (ImageError, OSError) as error:
         # Return a new error without the original cause, because the cause may not be picklable.
         return ImageError(str(error))

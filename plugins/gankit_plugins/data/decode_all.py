@@ -37,12 +37,17 @@ DecodedFile = tuple[str, Tensor | ImageError, int | None]
 
 
 def decode_all(
-    names: Iterable[str], open_file: Callable[[str], ImageFile], size: Size, channels: Channels
+    names: Iterable[str],
+    open_file: Callable[[str], ImageFile],
+    size: Size,
+    channels: Channels,
+    crop: int | None = None,
 ) -> Generator[DecodedFile, None, None]:
     """Decode all files in parallel, and yield each name with its image or error, in the order of `names`.
 
     One worker process per CPU core decodes the files. A single batch of files is decoded in this process instead.
-    `open_file` returns the path or the content of a file, or raises `ImageError`. Memory use is bounded.
+    `open_file` returns the path or the content of a file, or raises `ImageError`. Memory use is bounded. If `crop` is
+    given, the centred square with this side is cropped from each image first.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.
@@ -61,7 +66,7 @@ def decode_all(
     first = list(islice(batches, 2))
     if len(first) < 2:
         for batch in first:
-            yield from tensors(batch, decode_batch(list(batch.values()), size, channels))
+            yield from tensors(batch, decode_batch(list(batch.values()), size, channels, crop))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Spawn the processes, because forked ones would inherit torch's memory and the locks that its threads hold.
@@ -76,7 +81,7 @@ def decode_all(
         while True:
             for batch in islice(batches, AHEAD * cores + 1 - len(pending)):
                 with starting_processes():
-                    future = pool.submit(decode_batch, list(batch.values()), size, channels)
+                    future = pool.submit(decode_batch, list(batch.values()), size, channels, crop)
                 pending.append((list(batch), future))
             if not pending:
                 break

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from pathlib import Path
+from typing import Protocol
 
 from gankit import InputError
 from gankit_plugins.data.brightness import ImageError
-from gankit_plugins.data.decode import check_size
+from gankit_plugins.data.decode import ImageFile, check_size
 
 EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
 """Extensions of image files, in lower case. Files with other extensions are ignored."""
@@ -27,6 +28,34 @@ UTF8_FLAG = 0x800
 
 NAMES_IN_MEMORY = 1_000_000
 """Maximum number of file names of a folder that are in memory at the same time."""
+
+
+class Files(Protocol):
+    """Image files by name, such as those in a folder, a zip file or a database."""
+
+    def names(self) -> Iterator[str]:
+        """Return the names of all image files. Each call returns them in the same order."""
+
+    def open(self, name: str) -> ImageFile:
+        """Return the path or the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the image files in a folder or a zip file."""
+
+    files: Files
+
+    keep: Callable[[str], bool]
+    """Function that returns True for the names of the files in the selection."""
+
+    def names(self) -> Iterator[str]:
+        """Return the names of the files in the selection."""
+        return filter(self.keep, self.files.names())
+
+    def open(self, name: str) -> ImageFile:
+        """Return the path or the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
+        return self.files.open(name)
 
 
 @dataclass(frozen=True)
@@ -189,6 +218,13 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
         ) from None
     except OSError as error:
         raise InputError(f"path: {error.filename or path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selection]:
+    """Open a folder or a zip file, as `open_files` does, and use only the image files for which `keep` returns True."""
+    with open_files(path) as files:
+        yield Selection(files, keep)
 
 
 def is_image(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,13 +14,11 @@ from torch import Tensor
 from gankit import ClassCondition, Dataset, InputError, RecipePath, Settings
 from gankit_plugins.data.download import fetch
 from gankit_plugins.data.idx import idx_shape, read_idx
+from gankit_plugins.data.standard_datasets import VARIABLE, data_folders
 
 SIDE = 28
 CHUNK = 1000
 """Number of images that are resized together. It limits the memory use."""
-
-CACHE = Path("~/.cache/gankit")
-VARIABLE = "GANKIT_DATA"
 
 
 class IdxSettings(Settings):
@@ -42,9 +39,7 @@ class IdxSettings(Settings):
     @field_validator("classes")
     @classmethod
     def _once_each(cls, classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if classes is not None and (len(set(classes)) < len(classes) or not set(classes) <= set(range(10))):
-            raise ValueError("the classes are 0 to 9, and each may be listed once")
-        return classes
+        return check_classes(classes)
 
 
 @dataclass(frozen=True)
@@ -110,10 +105,15 @@ class Collection:
     def _folders(self, settings: IdxSettings) -> list[Path]:
         if settings.folder is not None:
             return [settings.folder]
-        shared = os.environ.get(VARIABLE)
         # Each dataset has its own subfolder, because the files of MNIST and Fashion-MNIST have the same names.
-        subfolders = (self.name, f"{self.raw}/raw")
-        return [*(Path(shared, folder) for folder in subfolders if shared), CACHE.expanduser() / self.name]
+        return data_folders(self.name, f"{self.raw}/raw")
+
+
+def check_classes(classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the setting `classes`. Raise ValueError unless its numbers are from 0 to 9, and different."""
+    if classes is not None and (len(set(classes)) < len(classes) or not set(classes) <= set(range(10))):
+        raise ValueError("the classes are 0 to 9, and each may be listed once")
+    return classes
 
 
 def check_headers(images: Path, labels: Path) -> None:

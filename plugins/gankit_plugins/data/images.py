@@ -7,9 +7,10 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from gankit import Dataset, InputError, Plugin, RecipePath, Settings, hookimpl, 
 from gankit_plugins.data.brightness import MAXIMUM, ImageError
 from gankit_plugins.data.decode import Channels, Size, note
 from gankit_plugins.data.decode_all import decode_all
-from gankit_plugins.data.folder import open_files
+from gankit_plugins.data.folder import Files, open_files
 from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
 
 RESOLUTION = 64
@@ -33,12 +34,21 @@ SMALLEST, LARGEST = 4, 4096
 
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 
+ALWAYS_ALLOWED = 3
+"""Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
+
+BadLimit = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description=f"proportion of damaged files that are skipped; {ALWAYS_ALLOWED} always are, unless it is 0",
+    ),
+]
+
 PREPARED = ".safetensors"
 CHUNK_BYTES = 1 << 24
 """Maximum size of a chunk of decoded images, in bytes. A chunk always has at least one image."""
-
-ALWAYS_ALLOWED = 3
-"""Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
 
 SLOW = 10.0
 """Time in seconds. If reading all images takes longer, a message recommends `gankit prepare`."""
@@ -89,12 +99,7 @@ class Images(Plugin):
             description="false to ignore labels and folders; true if a single folder is a class; default: classes if "
             "there are labels or several folders",
         )
-        bad_limit: float = Field(
-            0.01,
-            ge=0,
-            le=1,
-            description=f"proportion of damaged files that are skipped; {ALWAYS_ALLOWED} always are, unless it is 0",
-        )
+        bad_limit: BadLimit = 0.01
 
         @field_validator("resolution", mode="before")
         @classmethod
@@ -114,7 +119,7 @@ class Images(Plugin):
         path = self.config.path
         if path.suffix == PREPARED and not path.is_dir():
             return prepared_dataset(self.config)
-        return UnpreparedImages(self.config).dataset()
+        return unprepared_images(self.config).dataset()
 
 
 def size_of(resolution: int | tuple[int, int]) -> Size:
@@ -161,23 +166,59 @@ def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
     return dataset
 
 
-class UnpreparedImages:
-    """Images in a folder or a zip file. They are decoded at each use. The constructor counts the files and classes.
+def unprepared_images(config: Images.Config) -> UnpreparedImages:
+    """Return the images in a folder or a zip file. The files and classes are counted.
 
     Raises:
         InputError: the path cannot be read, there are no images, or an image is outside of the class folders.
     """
+    path, resolution, channels = config.path, config.resolution or RESOLUTION, config.channels or CHANNELS
+    with open_files(path) as files:
+        listing = list_images(files, config.classes, path)
+    command = prepare_command("images", config, path=path, resolution=resolution, channels=channels)
+    return UnpreparedImages(
+        path, partial(open_files, path), listing, size_of(resolution), channels, config.bad_limit, command
+    )
 
-    def __init__(self, config: Images.Config) -> None:
-        self.path = config.path
-        self.resolution = config.resolution or RESOLUTION
-        self.size = size_of(self.resolution)
-        self.channels: Channels = config.channels or CHANNELS
-        self.bad_limit = config.bad_limit
-        given = config.model_dump(include={"classes", "bad_limit"}, exclude_defaults=True)
-        self.other_settings = [f"{name}={json.dumps(value)}" for name, value in given.items()]
-        with open_files(self.path) as files:
-            self.listing = list_images(files, config.classes, self.path)
+
+def prepare_command(plugin: str, config: Settings, **resolved: Any) -> str:
+    """Return the command `gankit prepare` for the data of a plugin.
+
+    Args:
+        plugin: name of the plugin.
+        config: its settings. Those with other values than their defaults are part of the command.
+        resolved: settings that are always part of the command, with their values.
+    """
+    given = config.model_dump(mode="json", exclude_defaults=True)
+    settings = {**resolved, **{name: value for name, value in given.items() if name not in resolved}}
+    texts = (f"{k}={v if isinstance(v, str | Path) else json.dumps(v)}" for k, v in settings.items())
+    return shlex.join(["gankit", "prepare", plugin, "--out", "FILE", *texts])
+
+
+@dataclass(frozen=True)
+class UnpreparedImages:
+    """Images in files, which are decoded at each use."""
+
+    path: Path
+    """Folder or file of the images, for messages."""
+
+    open: Callable[[], AbstractContextManager[Files]]
+    """Function that opens the image files (a context manager)."""
+
+    listing: Listing
+    """Number of the image files, and their condition."""
+
+    size: Size
+    channels: Channels
+
+    bad_limit: float | None
+    """Largest accepted proportion of unusable files. None if all files must be usable, and there is no such setting."""
+
+    command: str
+    """Command that writes the images to a prepared file, for a message."""
+
+    crop: int | None = None
+    """Side in pixels of the centred square that is cropped from each image first. None: the largest one."""
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
@@ -187,7 +228,7 @@ class UnpreparedImages:
             self.load,
             self.stream,
             self.listing.total,
-            note=note(self.channels, self.size),
+            note=note(self.channels, self.size, self.crop),
             contents=self.listing.contents,
         )
 
@@ -209,9 +250,12 @@ class UnpreparedImages:
                     conditions.append(condition)
                 bar.update(bar.task_ids[0], completed=count)
         if (seconds := time.monotonic() - start) > SLOW:
-            settings = f"path={self.path}", f"resolution={json.dumps(self.resolution)}", f"channels={self.channels}"
-            command = shlex.join(["gankit", "prepare", "images", "--out", "FILE", *settings, *self.other_settings])
-            print(f"reading the images took {seconds:.0f} s; `{command}` saves this time", file=sys.stderr, flush=True)
+            print(
+                f"reading the images took {seconds:.0f} s; `{self.command}` saves this time, with data.use=images and "
+                "data.path=FILE",
+                file=sys.stderr,
+                flush=True,
+            )
         return images[:count], torch.cat(conditions) if conditions else None
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -228,8 +272,9 @@ class UnpreparedImages:
         def chunk() -> tuple[Tensor, Tensor | None]:
             return torch.stack(images), listing.rows_of(indices)
 
-        with open_files(self.path) as files:
-            decoded_files = decode_all(self._as_listed(files.names()), files.open, self.size, self.channels)
+        with self.open() as files:
+            names = self._as_listed(files.names())
+            decoded_files = decode_all(names, files.open, self.size, self.channels, self.crop)
             with closing(decoded_files):
                 for file, image, peak in decoded_files:
                     if isinstance(image, ImageError):
@@ -247,7 +292,7 @@ class UnpreparedImages:
             yield chunk()
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield the file names. Raise InputError if files or classes differ from those that the constructor counted."""
+        """Yield the file names. Raise InputError if files or classes differ from the listing."""
         # The names are not stored for this check, because ten million names take much memory.
         listing, count = self.listing, 0
         for count, name in enumerate(names, 1):
@@ -266,10 +311,10 @@ class Outcome:
     Args:
         path: folder or zip file of the images.
         listing: its image files.
-        limit: largest accepted proportion of unusable files.
+        limit: largest accepted proportion of unusable files. None if all files must be usable.
     """
 
-    def __init__(self, path: Path, listing: Listing, limit: float) -> None:
+    def __init__(self, path: Path, listing: Listing, limit: float | None) -> None:
         self.path, self.listing, self.limit = path, listing, limit
         self.allowed = max(ALWAYS_ALLOWED, int(limit * listing.total)) if limit else 0
         self.taken = self.unusable = 0
@@ -291,6 +336,8 @@ class Outcome:
         self.unusable += 1
         if len(self.named) < MAX_NAMED:
             self.named.append(f"{file} ({error})")
+        if self.limit is None:
+            raise InputError(f"path: {self.path}: {self._names()} cannot be used; get this file again")
         if self.unusable > self.allowed:
             raise InputError(
                 f"path: more than {self.allowed} of the {self.listing.total} images in {self.path} cannot be used: "

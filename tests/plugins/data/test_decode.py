@@ -15,8 +15,8 @@ from gankit_plugins.data.brightness import ImageError, eight_bits, file_values
 from tests.plugins.data.image_files import colour, encoded, plain, png, png_of_size, tga, tiff
 
 
-def decode(data, resolution, channels):
-    values = bytearray(module.decode(data, (resolution, resolution), channels).pixels)
+def decode(data, resolution, channels, crop=None):
+    values = bytearray(module.decode(data, (resolution, resolution), channels, crop).pixels)
     return torch.frombuffer(values, dtype=torch.uint8).view(channels, resolution, resolution)
 
 
@@ -144,6 +144,26 @@ def test_the_centre_is_cropped(size):
     assert red.tolist() == [[10 * (y + top)] * 4 for y in range(4)]
     assert green.tolist() == [[10 * (x + left) for x in range(4)]] * 4
     assert (blue == 7).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize(("size", "crop"), [((9, 8), 4), ((8, 5), 5), ((40, 50), 7)])
+def test_a_crop_is_the_centred_square_of_its_side(size, crop, kind):
+    width, height = size
+    image = Image.new("L", size)
+    image.putdata([5 * y + x for y in range(height) for x in range(width)])
+    left, top = (width - crop) // 2, (height - crop) // 2
+    expected = torch.tensor([[5 * (y + top) + x + left for x in range(crop)] for y in range(crop)])
+    pixels = decode(encoded(image, kind, **({"quality": 100} if kind == "JPEG" else {})), crop, 1, crop)[0]
+    assert (pixels - expected).abs().max() <= (2 if kind == "JPEG" else 0)
+    enlarged = decode(encoded(image), 3 * crop, 1, crop)[0]
+    torch.testing.assert_close(enlarged[1::3, 1::3].float(), expected.float(), atol=8, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(6, 9), (9, 6)])
+def test_images_smaller_than_the_crop_are_refused(size):
+    with pytest.raises(ImageError, match=rf"the image has {size[0]} x {size[1]} pixels; the crop needs 7 x 7"):
+        decode(encoded(Image.new("L", size)), 4, 1, 7)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from gankit import InputError
 from gankit_plugins.data import folder
 from gankit_plugins.data.brightness import ImageError
-from gankit_plugins.data.folder import open_files, sorted_names
+from gankit_plugins.data.folder import open_files, open_selection, sorted_names
 
 
 def tree(top, *names):
@@ -47,6 +47,16 @@ def test_images_at_any_depth_are_listed_and_opened(tmp_path):
             for name in expected:
                 opened = files.open(name)
                 assert (opened if isinstance(opened, bytes) else Path(opened).read_bytes()) == name.encode()
+
+
+def test_a_selection_has_some_of_the_images(tmp_path):
+    for path in (tree(tmp_path / "x", *MIXED), zipped(tmp_path / "x.zip", *MIXED)):
+        with (
+            open_selection(path, {"a/c.webp", "b.png", "other.png"}.__contains__) as files,
+            open_files(path) as all_files,
+        ):
+            assert list(files.names()) == ["a/c.webp", "b.png"]
+            assert files.open("b.png") == all_files.open("b.png")
 
 
 def test_zip_entries_that_cannot_be_read_are_image_errors(tmp_path, monkeypatch):

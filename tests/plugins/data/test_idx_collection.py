@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from gankit import InputError
-from gankit_plugins.data import idx_collection
+from gankit_plugins.data import idx_collection, standard_datasets
 from gankit_plugins.data.fashion_mnist import FASHION_MNIST, FashionMnist
 from gankit_plugins.data.idx_collection import resize, select_classes
 from gankit_plugins.data.mnist import MNIST, Mnist
@@ -47,7 +47,7 @@ def dataset(plugin, **settings):
 def no_data(tmp_path, monkeypatch):
     """Hide the datasets of this machine."""
     monkeypatch.delenv("GANKIT_DATA", raising=False)
-    monkeypatch.setattr(idx_collection, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(standard_datasets, "CACHE", tmp_path / "cache")
 
 
 @PLUGINS

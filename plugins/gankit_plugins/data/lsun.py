@@ -1,0 +1,183 @@
+"""The LSUN dataset: photos of scenes and objects, from exported images or from LMDB databases."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from gankit import Dataset, InputError, Plugin, RecipePath, Settings, hookimpl
+from gankit_plugins.data.folder import EXTENSIONS, Files, open_files, open_selection
+from gankit_plugins.data.images import CHANNELS, RESOLUTION, BadLimit, Side, UnpreparedImages, prepare_command
+from gankit_plugins.data.labels import natural_order
+from gankit_plugins.data.listing import Listing, common_folder, extensions
+from gankit_plugins.data.lmdb_files import DATA, open_databases
+from gankit_plugins.data.standard_datasets import check_known, data_path, once_each
+
+DATABASE = re.compile(r"(?P<category>.+?)(_(?P<split>train|val))?(_lmdb)?")
+"""Name of the folder of a database, such as `bedroom_train_lmdb`, or `cat` for the objects."""
+
+WITHOUT_CATEGORY = "test_lmdb"
+"""Database of the test images. Their categories are not published."""
+
+SOURCE = "the databases are at https://www.yf.io/p/lsun"
+
+Split = Literal["train", "val"]
+Opened = Callable[[], AbstractContextManager[Files]]
+
+
+class Lsun(Plugin):
+    """LSUN: millions of photos of ten scenes, such as `bedroom`, and of twenty objects, such as `cat`.
+
+    The setting `path` names a folder of LMDB databases, such as `bedroom_train_lmdb`, or a single one. They need `pip
+    install 'gankit[lsun]'`. Or `path` names a folder or a zip file of exported images: a folder for each category, or
+    the images of one category. Images are also accepted in the nested folders of one character that LSUN's own export
+    writes. If there are databases, images beside them are ignored. Nothing is downloaded. The databases are at
+    https://www.yf.io/p/lsun, and must be unpacked.
+
+    The largest centred square is cropped and resized with the Lanczos filter. With several categories, they are the
+    classes. Damaged images are skipped up to a limit, and a message names them.
+
+    Source: Yu 2015, "LSUN: construction of a large-scale image dataset using deep learning with humans in the loop".
+
+    When to use: comparison with papers on bedrooms, churches and other scenes.
+    When not: a first recipe: the 3 million bedrooms do not fit into memory, so they must be prepared with `gankit
+    prepare`.
+    """
+
+    name = "lsun"
+    kind = "data"
+
+    class Config(Settings):
+        path: RecipePath | None = Field(
+            None,
+            description="a folder of LMDB databases, a single one, or a folder or a zip file of images; default: the "
+            "folder lsun in $GANKIT_DATA, then in ~/.cache/gankit",
+        )
+        categories: tuple[str, ...] | None = Field(
+            None, min_length=1, description="use only these categories, in this order; default: all"
+        )
+        split: Split = Field("train", description="which of the databases *_train_lmdb and *_val_lmdb to use")
+        resolution: Side = Field(RESOLUTION, description="height and width to which the square is resized")
+        bad_limit: BadLimit = 0.01
+
+        @field_validator("categories")
+        @classmethod
+        def _once_each(cls, categories: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return once_each(categories)
+
+    config: Config
+
+    @hookimpl
+    def load_data(self) -> Dataset:
+        config = self.config
+        path = data_path(config.path, self.name, SOURCE)
+        if databases := find_databases(path):
+            opened, listing = list_databases(path, databases, config.split, config.categories)
+        else:
+            opened, listing = list_images(path, config.split, config.categories)
+        size = (config.resolution, config.resolution)
+        command = prepare_command(self.name, config, path=path)
+        return UnpreparedImages(path, opened, listing, size, CHANNELS, config.bad_limit, command).dataset()
+
+
+def find_databases(path: Path) -> list[Path]:
+    """Return the folders of the databases in a folder, sorted, or the folder itself if it is one."""
+    if not path.is_dir():
+        return []
+    if (path / DATA).is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob(f"*/{DATA}") if file.parent.name != WITHOUT_CATEGORY)
+
+
+def list_databases(
+    path: Path, folders: list[Path], split: Split, selected: tuple[str, ...] | None
+) -> tuple[Opened, Listing]:
+    """Return a function that opens the databases of some categories, and the listing of their images.
+
+    Args:
+        path: the path that the user names, for messages.
+        folders: folders of all databases. Those of the other split are not used.
+        split: the split.
+        selected: the categories. None for all.
+
+    Raises:
+        InputError: there is no such category, there are no images, or the databases cannot be opened.
+    """
+    found, others = {}, set()
+    for folder in folders:
+        match = DATABASE.fullmatch(folder.name)
+        assert match is not None, "the pattern matches any name"
+        if match["split"] in (None, split):
+            found[match["category"]] = folder
+        else:
+            others.add(match["split"])
+    if not found:
+        other = others.pop()
+        raise InputError(f"split: {path} has no database of the split {split}; set data.split={other}, or data.path")
+    categories = selected or tuple(sorted(found, key=natural_order))
+    check_known("categories", categories, found, path)
+    opened = partial(open_databases, {category: found[category] for category in categories})
+    with opened() as databases:
+        total = databases.count()
+    if not total:
+        raise InputError(f"path: {path} has no images of {', '.join(categories)}; {SOURCE}")
+    return opened, Listing(total, classes_of(categories), "", None, Counter(), ())
+
+
+def list_images(path: Path, split: Split, selected: tuple[str, ...] | None) -> tuple[Opened, Listing]:
+    """Return a function that opens the images of some categories in a folder or a zip file, and their listing.
+
+    Args:
+        path: folder or zip file.
+        split: the split. Folders of images have no splits, so it must be train.
+        selected: the categories. None for all.
+
+    Raises:
+        InputError: there are no images, no such category, or images outside of the folders of the categories.
+    """
+    if split != "train":
+        raise InputError(f"split: {path} has no LMDB databases; remove data.split, and set data.path to the images")
+    counts: Counter[str] = Counter()
+    with open_files(path) as files:
+        for name in files.names():
+            counts[name.rpartition("/")[0]] += 1
+        others = files.passed_over
+    if not counts:
+        found = f", and these files are {extensions(others)}" if others else ""
+        raise InputError(
+            f"path: {path} has no LMDB databases and no images; the extensions of images are "
+            f"{EXTENSIONS.replace(' ', ', ')}{found}; databases must be unpacked; {SOURCE}"
+        )
+    outer = common_folder(counts)
+    totals: Counter[str] = Counter()
+    for folder, count in counts.items():
+        totals[folder.removeprefix(outer.rstrip("/")).removeprefix("/").partition("/")[0]] += count
+    if all(len(folder) <= 1 for folder in totals):  # images of one category, which may be in the folders of the export
+        only = next((part for part in reversed(outer.split("/")) if len(part) > 1), path.stem)
+        check_known("categories", selected or (), [only], path)
+        return partial(open_files, path), Listing(totals.total(), (), outer, None, Counter(others), ())
+    if "" in totals:
+        raise InputError(
+            f"path: {path} has images outside of the folders of the categories ({totals['']}); move or remove them"
+        )
+    categories = selected or tuple(sorted(totals, key=natural_order))
+    check_known("categories", categories, totals, path)
+    total = sum(totals[category] for category in categories)
+    listing = Listing(total, classes_of(categories), outer, None, Counter(others), ())
+
+    def keep(name: str) -> bool:
+        return listing.class_of(name) in categories
+
+    return partial(open_selection, path, keep), listing
+
+
+def classes_of(categories: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the classes: the categories, or nothing for a single one."""
+    return categories if len(categories) > 1 else ()
