@@ -100,7 +100,7 @@ def evaluate(generator: Path, classifier_file: Path, per_class: int, seed: int) 
     sampler = Sampler.load(generator, device="cpu")
     names = sampler.spec.class_names
     count = per_class * max(1, len(names))
-    images, labels = sampler.sample(count, seed)
+    images, labels = sampler.sample(count, seed=seed)
     features, classes = classify(classifier, images)
     test_images, test_labels = digits("test")
     test_features, test_classes = classify(classifier, test_images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gankit.errors import InputError
 from gankit.evaluation.evaluator import Evaluator
-from gankit.plugin.condition import Requested
+from gankit.plugin.condition import Requested, Wanted, requested_by
 from gankit.plugin.dataset import Rows
 from gankit.plugin.slots import Player
 from gankit.recipe.bundled import find_recipe
@@ -30,9 +30,6 @@ from gankit.training.assembly import assemble
 from gankit.training.loop import check_finite
 from gankit.training.reporter import Outcome, Reporter
 from gankit.training.update import train_iteration
-
-Wanted = str | int | Requested | None
-"""Class to draw by name or index, or a condition by name. None for conditions like those of the data."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +226,7 @@ class Session:
         Raises:
             InputError: the generator has no such condition, or `count` is below 1.
         """
-        return Sampler.of_run(self.run).sample(count, seed, _requested(count, wanted))
+        return Sampler.of_run(self.run).sample(count, _requested(count, wanted), seed)
 
     def grid(self, count: int = 64, wanted: Wanted = None, seed: int = 0) -> Image.Image:
         """Return an image grid with about `count` samples, in the same layout as `gankit sample`.
@@ -272,9 +269,7 @@ class Session:
 def _requested(count: int, wanted: Wanted) -> Requested:
     if count < 1:
         raise InputError(f"count: {count} given; give the number of images, 1 or more")
-    if isinstance(wanted, Mapping):
-        return wanted
-    return {} if wanted is None else {"class": str(wanted)}
+    return requested_by(wanted)
 
 
 class _Collector(Reporter):

@@ -9,6 +9,7 @@ from gankit.cli.next_steps import print_next, quoted, resume_command
 from gankit.cli.progress import RunProgress, run_progress
 from gankit.cli.status_line import StatusLine
 from gankit.formatting import duration
+from gankit.plugin.condition import ImageCondition
 from gankit.runtime.torchrun_env import place_of_process
 from gankit.sampling.generator_file import read_generator_file, untrusted_uses
 from gankit.storage.run_dir import RunDir
@@ -44,11 +45,13 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
         click.echo(f"done: {outcome.iterations} iterations in {duration(outcome.seconds)}")
     click.echo(f"  images     {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
-    trust = " --trust" if untrusted_uses(read_generator_file(directory.generator_file)[0]) else ""
+    card, _ = read_generator_file(directory.generator_file)
+    sources = " --input IMAGES" if (card["spec"]["condition"] or {}).get("kind") == ImageCondition.kind else ""
+    trust = " --trust" if untrusted_uses(card) else ""
     # Suggest a command that trains for more iterations, unless a plugin stopped the run.
     further = [f"{resume} train.iterations={2 * outcome.iterations}"] if outcome.stop_reason is None else []
     print_next(
         f"gankit show {quoted(directory.path)}",
-        f"gankit sample {quoted(directory.path)} --out samples.png{trust}",
+        f"gankit sample {quoted(directory.path)} --out samples.png{sources}{trust}",
         *further,
     )

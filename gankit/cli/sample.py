@@ -166,6 +166,8 @@ def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) 
         name, equals, value = number.partition("=")
         if not equals or not name or not value:
             raise InputError(f"--set {number}: give a name and a value, for example --set age=30")
+        if name in requested:
+            raise InputError(f"--set {number}: {name} is set twice; keep one")
         requested[name] = value
     return requested | {name: one for name, one in (("class", label), ("text", text)) if one is not None}
 

@@ -21,6 +21,12 @@ NAMES_SHOWN = 10
 Requested = Mapping[str, str | float]
 """Condition that a user requests, by name: a class, numbers, or a text."""
 
+Wanted = str | int | Requested | None
+"""Class that a user wants, by name or index, or a condition by name. None for conditions like those of the data."""
+
+FARTHEST = 10.0
+"""Maximum absolute value of a number with a range. Values of the user that were not scaled are usually larger."""
+
 MAX_LENGTH = 100_000
 """Maximum number of classes, numbers or words. It limits the memory for a damaged description."""
 
@@ -164,12 +170,25 @@ class VectorCondition(Condition):
         return (len(self.names),)
 
     def describe(self, names: bool = True) -> str:
-        return plural(len(self.names), "number") + (_some(self.names) if names else "")
+        ranges = self.ranges or [None] * len(self.names)
+        shown = [
+            name if "=" in name or one is None else f"{name} ({one[0]:g} to {one[1]:g})"
+            for name, one in zip(self.names, ranges, strict=True)
+        ]
+        return plural(len(self.names), "number") + (_some(tuple(shown)) if names else "")
 
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
         if wrong := _wrong_form(rows, self.shape, torch.float32):
             return wrong
-        return None if bool(rows.isfinite().all()) else ("has numbers that are NaN or infinite", "finite numbers")
+        if not bool(rows.isfinite().all()):
+            return "has numbers that are NaN or infinite", "finite numbers"
+        low, high = rows.min().item(), rows.max().item()
+        if self.ranges and max(-low, high) > FARTHEST:
+            return (
+                f"has numbers from {low:g} to {high:g}",
+                "numbers near -1 to 1; `VectorCondition.scaled` returns them",
+            )
+        return None
 
     def blank(self, count: int) -> Tensor:
         return torch.zeros(count, len(self.names))
@@ -234,6 +253,8 @@ class TokenCondition(Condition):
 
     def __post_init__(self) -> None:
         _check_names("TokenCondition", self.words)
+        if wrong := next((word for word in self.words if word.split() != [word]), None):
+            raise InputError(f"TokenCondition: the word {wrong!r} has a space; a text is split at its spaces")
         if type(self.length) is not int or not 1 <= self.length <= MAX_LENGTH:
             raise InputError(f"TokenCondition: length = {self.length!r}; give the largest number of words, from 1")
 
@@ -266,11 +287,14 @@ class TokenCondition(Condition):
     def tokens(self, text: str) -> Tensor:
         """Return the numbers (T,) of the words of a text, which spaces separate. Raise InputError for other words."""
         words = text.split()
+        if not words:
+            raise InputError(f"text: {text!r} has no words; name at least one of {_some(self.words)[2:]}")
         if len(words) > self.length:
             raise InputError(f"text: {text!r} has {len(words)} words; at most {self.length} are possible")
         for word in words:
             if word not in self.words:
-                raise InputError(f"text: the word {word!r} is unknown; {nearest(word, self.words)}use other words")
+                known = f"the known words are {_some(self.words)[2:]}"
+                raise InputError(f"text: the word {word!r} is unknown; {nearest(word, self.words)}{known}")
         numbers = [self.words.index(word) + 1 for word in words]
         return torch.tensor(numbers + [0] * (self.length - len(numbers)))
 
@@ -346,6 +370,15 @@ def values_mistake(images: Tensor) -> tuple[str, str] | None:
     if -1 <= low <= high <= 1:
         return None
     return f"values from {low:g} to {high:g}", "values in floating point from -1 to 1"
+
+
+def requested_by(wanted: Wanted) -> Requested:
+    """Return the condition that a user wants, by name. Raise InputError if a name is not a text."""
+    if isinstance(wanted, Mapping):
+        if wrong := next((name for name in wanted if not isinstance(name, str)), None):
+            raise InputError(f"{wrong!r}: the name of a condition must be a text")
+        return wanted
+    return {} if wanted is None else {"class": str(wanted)}
 
 
 def evenly_spaced(total: int, count: int) -> Tensor:

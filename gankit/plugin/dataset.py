@@ -18,6 +18,14 @@ Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str
 """Return value of a function that loads samples: `(images, condition)` or `(images, condition, fields)`."""
 
 
+class Fields(dict[str, Tensor]):
+    """Further tensors of samples by name. A missing name is an error that lists the names."""
+
+    def __missing__(self, name: str) -> Tensor:
+        there = f"they have {', '.join(self)}" if self else "they have none; choose data with this field"
+        raise InputError(f"the data have no field {name!r}; {there}")
+
+
 class Rows(NamedTuple):
     """Rows of a dataset: samples, their condition, and further tensors. All have the same first dimension."""
 
@@ -33,7 +41,8 @@ class Rows(NamedTuple):
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
         """Return rows with the result of `function` in place of each tensor."""
         condition = None if self.condition is None else function(self.condition)
-        return Rows(function(self.images), condition, {name: function(one) for name, one in self.fields.items()})
+        fields = Fields({name: function(one) for name, one in self.fields.items()})
+        return Rows(function(self.images), condition, fields)
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors."""

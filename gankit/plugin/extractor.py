@@ -137,7 +137,7 @@ def to_rgb(images: Tensor) -> Tensor:
         InputError: the data are floating point, so they are not images.
     """
     if images.is_floating_point():
-        raise InputError("extractor: it needs images, and the data are points; choose an extractor for points")
+        raise InputError("extractor: it needs uint8 images, which the data are not; choose another extractor")
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 

@@ -35,6 +35,9 @@ class Spec:
     condition: Condition | None = None
     """Description of the condition of the dataset, such as its classes. None for data without a condition."""
 
+    fields: tuple[str, ...] = ()
+    """Names of the further tensors of the dataset, which a training step has in `step.fields`."""
+
     latent_size: int = 100
     """Size of the latent vector z."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from gankit.errors import PluginError
+from gankit.plugin.dataset import Fields
 from gankit.plugin.schedule import Schedule
 from gankit.plugin.slots import Player
 from gankit.plugin.spec import Spec
@@ -141,16 +142,20 @@ class Step:
     real_weight: Tensor | float = 1.0
     """Weight of the real images in the loss: a number, or a tensor with one value for each input of D.
 
+    Only losses with `uses_weights`, such as `igan_label`, use it.
+
     Source: alpha in Meng 2021, equation 8.
     """
 
     fake_weight: Tensor | float = 1.0
     """Weight of the fake images in the loss: a number, or a tensor with one value for each input of D.
 
+    Only losses with `uses_weights`, such as `igan_label`, use it.
+
     Source: beta in Meng 2021, equation 8.
     """
 
-    fields: Mapping[str, Tensor] = field(default_factory=dict)
+    fields: Mapping[str, Tensor] = field(default_factory=Fields)
     """Further tensors (B, ...) of the real images by name, from a dataset with `fields`."""
 
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
@@ -236,7 +241,7 @@ class Step:
             raise PluginError("a step cannot be sliced if D takes several images as one input (packing)")
         values = {name: getattr(self, name) for name in BATCHED}
         cut: dict[str, Any] = {n: v[rows] for n, v in values.items() if isinstance(v, Tensor) and v.dim()}
-        part = replace(self, **cut, fields={name: one[rows] for name, one in self.fields.items()})
+        part = replace(self, **cut, fields=Fields({name: one[rows] for name, one in self.fields.items()}))
         computed = vars(self)
         for name in {"real_inputs", "fake_inputs"} & computed.keys():
             images, condition = computed[name]

@@ -18,7 +18,15 @@ from gankit.images.grid import as_input, to_bytes, to_image
 from gankit.images.io import save_png
 from gankit.images.picture import as_pictures
 from gankit.plugin.build import build_network, build_plugins, to_channels_last
-from gankit.plugin.condition import ClassCondition, Condition, ImageCondition, Requested, from_card
+from gankit.plugin.condition import (
+    ClassCondition,
+    Condition,
+    ImageCondition,
+    Requested,
+    Wanted,
+    from_card,
+    requested_by,
+)
 from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
@@ -124,7 +132,8 @@ class Sampler:
         _, hooks = build_plugins(parser.components_at(needed), str(path))
         try:
             fields, condition = card["spec"], from_card(card["spec"]["condition"])
-            spec = Spec(**fields | {"shape": tuple(fields["shape"]), "condition": condition})
+            tuples = {name: tuple(fields[name]) for name in ("shape", "fields")}
+            spec = Spec(**fields | tuples | {"condition": condition})
             examples = examples_of(condition, card["condition_examples"])
         except (TypeError, KeyError, ValueError, AttributeError):
             raise InputError(f"{path} is not a generator file that this version of gankit can read") from None
@@ -279,16 +288,24 @@ class Sampler:
     def sample(
         self,
         count: int,
+        wanted: Wanted = None,
         seed: int = 0,
-        requested: Requested = MappingProxyType({}),
         truncation: float | None = None,
         sources: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return images, (count, C, H, W) uint8, and their condition, such as labels (count,).
 
-        The condition is None if G is unconditional. The arguments and errors are those of `conditions` and `latent`.
+        The condition is None if G is unconditional. Errors are those of `conditions` and `latent`.
+
+        Args:
+            count: number of images.
+            wanted: name or index of a class, or a dict such as `{"age": 30}` or `{"text": "a circle"}`. None for all
+                classes in turn, or conditions of real images.
+            seed: random seed of z.
+            truncation: threshold for z, or None.
+            sources: source images, (n, C, H, W), for a generator that takes them.
         """
-        condition = self.conditions(count, requested, seed, sources)
+        condition = self.conditions(count, requested_by(wanted), seed, sources)
         return torch.cat(list(self.images(self.latent(count, condition, seed, truncation), condition))), condition
 
 

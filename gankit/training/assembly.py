@@ -149,7 +149,7 @@ def describe_data(run: TrainingRun) -> None:
         # Training and metrics both use the images, so they are read once and stay in memory.
         dataset = loaded_once(dataset)
     spec.shape = dataset.shape
-    spec.condition = dataset.condition
+    spec.condition, spec.fields = dataset.condition, dataset.fields
     spec.class_balanced = recipe.train.class_balanced
     for implementation in hooks.of("adjust_spec"):
         with recipe_errors(recipe.source, implementation.key):
@@ -162,7 +162,7 @@ def check_batch_size(recipe: Recipe, spec: Spec, ranks: int) -> None:
     """Raise RecipeError if a batch cannot be divided evenly among accumulation steps, ranks and balanced classes."""
     train = recipe.train
     if spec.class_balanced and not spec.classes:
-        raise refusal(recipe, "train.class_balanced", "the images have no classes, so batches cannot be balanced")
+        raise refusal(recipe, "train.class_balanced", "the images have no classes; set it to false")
     balanced = spec.classes if spec.class_balanced else 1
     if train.batch_size % (unit := balanced * train.accumulate):
         raise refusal(

@@ -18,6 +18,7 @@ from gankit.storage.atomic_io import tensors_to_bytes
 from gankit.testing import tiny_run, train_iterations
 from gankit.testing.checks import check_resume, check_samples, check_training
 from gankit.testing.harness import tiny_registry
+from gankit.training.update import draw_step
 
 KINDS = ["vector", "tokens", "image"]
 
@@ -82,7 +83,7 @@ def test_numbers_and_texts_are_asked_for(saved):
     _, sampler = saved("tokens")
     assert sampler.conditions(2, {"text": "bright image"}).tolist() == [[2, 3, 0]] * 2
     with torch.no_grad():
-        dark, bright = (sampler.sample(2, requested={"text": text})[0] for text in ("dark", "bright image"))
+        dark, bright = (sampler.sample(2, {"text": text})[0] for text in ("dark", "bright image"))
     assert not torch.equal(dark, bright)
 
 
@@ -195,6 +196,17 @@ def test_fields_of_the_real_images_reach_every_step(accumulate):
         part = step.slice(torch.tensor([2, 0]))
         assert torch.equal(part.fields["weight"], step.fields["weight"][[2, 0]])
         assert torch.equal(part.real, step.real[[2, 0]])
+
+
+def test_a_missing_field_is_one_sentence():
+    run = tiny_run({Weighted: {}})
+    assert run.spec.fields == ("weight", "mask")
+    step = draw_step(run, "discriminator")
+    with pytest.raises(InputError, match=r"^the data have no field 'wieght'; they have weight, mask$"):
+        step.fields["wieght"]
+    step = draw_step(tiny_run(), "discriminator")
+    with pytest.raises(InputError, match=r"^the data have no field 'weight'; they have none; choose data with this"):
+        step.fields["weight"]
 
 
 class Asked(Plugin):

@@ -72,7 +72,7 @@ def gankit(tmp_path):
 def test_attributes_from_the_folder_to_the_samples(gankit, tmp_path):
     code, out, _ = gankit("validate", "recipe.toml")
     assert code == 0
-    assert "1x8x8, 3 numbers: brightness, side=left, side=right; 32 images of 32 files" in out
+    assert "1x8x8, 3 numbers: brightness (0 to 248), side=left, side=right; 32 images of 32 files" in out
     assert gankit("run", "recipe.toml", "--out", "whole", "--quiet")[0] == 0
     assert gankit("run", "recipe.toml", "train.iterations=2", "--out", "half", "--quiet")[0] == 0
     assert gankit("resume", "half", "train.iterations=4", "--quiet")[0] == 0
@@ -92,6 +92,7 @@ def test_attributes_from_the_folder_to_the_samples(gankit, tmp_path):
     assert (code, json.loads(out)["protocol"]["labels"]) == (0, "as in the data")
     for options, message in (
         (("--set", "brightness"), "error: --set brightness: give a name and a value, for example --set age=30"),
+        (("--set", "side=left", "--set", "side=right"), "error: --set side=right: side is set twice; keep one"),
         (("--set", "side=top"), "error: side: 'top' is unknown; there are left, right"),
         (("--input", "photos"), "error: --input photos: the generator takes no source images; leave it out"),
     ):

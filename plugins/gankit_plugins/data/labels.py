@@ -64,8 +64,15 @@ def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
     for (prefix, name), content in found.items():
         source = f"path: {path}: {prefix}{name}"
         by_image = READERS[name](content, source)
-        return Labels(name, {prefix + file.replace("\\", "/"): label for file, label in by_image.items()})
+        if not by_image and name != STYLEGAN:
+            raise InputError(f"{source} has no labels; add them, or {NO_CLASSES}")
+        return Labels(name, {prefix + normal_path(file): label for file, label in by_image.items()})
     return None
+
+
+def normal_path(file: str) -> str:
+    """Return the path of a file with slashes, without `./` at its beginning."""
+    return file.replace("\\", "/").removeprefix("./")
 
 
 def read_csv(content: bytes, source: str) -> dict[str, Label]:

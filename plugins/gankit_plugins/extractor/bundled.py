@@ -65,7 +65,7 @@ class Bundled(Plugin):
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         images, labels = images_and_labels(dataset)
         if images.dtype != torch.uint8:
-            raise ValueError('the data are points, and the bundled networks take images; set extractor = "pixels"')
+            raise ValueError('the data are not uint8 images, which the bundled networks take; set extractor = "pixels"')
         if dataset.channels not in NETWORKS:
             raise ValueError(
                 f"the images have {dataset.channels} channels, and the bundled networks take 1 or 3; set extractor = "

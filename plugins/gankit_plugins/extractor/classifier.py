@@ -295,7 +295,7 @@ class DatasetClassifier(Plugin):
         """Return the classifier's inputs and targets for a dataset."""
         images, labels = images_and_labels(dataset)
         if images.dtype != torch.uint8:
-            raise ValueError('the data are points, but a classifier requires images; set extractor = "pixels"')
+            raise ValueError('the data are not uint8 images, which a classifier takes; set extractor = "pixels"')
         images = to_square(images)
         classes = len(dataset.class_names) if labels is not None else len(ROTATIONS)
         if not self.config.by_channel:

@@ -102,7 +102,7 @@ def test_points_without_a_choice_have_the_metrics_of_their_data(gankit, ring):
         (["ring", "--count", "1"], "--count"),
         (["ring", "--extractor", "pixls"], "extractor.use: no extractor called 'pixls' is installed; did you mean"),
         (["ring", "--extractor", "pixels", "evaluation.cuont=3"], "did you mean 'count'"),
-        (["ring", "--extractor", "bundled"], "the data are points"),
+        (["ring", "--extractor", "bundled"], "uint8 images"),
         (["ring", "--extractor", "pixels", "--metric", "modes"], "modes: not applicable to images without classes"),
         (["ring", "extractr.x=1", "count=3"], "extractr: unknown key; did you mean 'extractor'?"),
         (["ring", "count=3"], "count: unknown key; did you mean 'evaluation.count'?"),

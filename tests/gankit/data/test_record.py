@@ -5,7 +5,7 @@ import torch
 
 from gankit.data import record
 from gankit.data.record import changed_data, data_record, other_data
-from gankit.plugin.condition import ClassCondition, ImageCondition, VectorCondition
+from gankit.plugin.condition import ClassCondition, ImageCondition, TokenCondition, VectorCondition
 from gankit.plugin.dataset import Rows
 
 NAMES = ("cat", "dog")
@@ -88,7 +88,12 @@ def test_of_large_data_evenly_spaced_images_are_hashed(monkeypatch):
         (
             VectorCondition(("age",), ((0, 1),)),
             VectorCondition(("age",), ((0, 2),)),
-            "other words or ranges of the condition (1 number: age)",
+            "another condition (1 number: age (0 to 2), instead of 1 number: age (0 to 1))",
+        ),
+        (
+            TokenCondition(("red",), 2),
+            TokenCondition(("blue",), 2),
+            "other words or ranges of the condition (texts of up to 2 words, 1 known word)",
         ),
         (ImageCondition((1, 2, 2)), None, "another condition (no condition, instead of source images of 1x2x2)"),
     ],

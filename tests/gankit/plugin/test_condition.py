@@ -15,6 +15,7 @@ from gankit.plugin.condition import (
     VectorCondition,
     evenly_spaced,
     from_card,
+    requested_by,
 )
 
 CLASSES = ClassCondition(("cat", "dog", "10"))
@@ -47,6 +48,7 @@ def test_blank_rows_and_rows_for_samples_fit_the_description(condition):
         (CLASSES, torch.tensor([0, 3]), "has labels from 0 to 3", "labels from 0 to 2"),
         (CLASSES, torch.tensor([-1, 2]), "has labels from -1 to 2", "labels from 0 to 2"),
         (PEOPLE, torch.zeros(2, 3), r"is torch.float32 of shape \(2, 3\)", r"torch.float32 of shape \(2, 4\)"),
+        (PEOPLE, torch.tensor([[20.0, 0, 1, 0]]), "has numbers from 0 to 20", "near -1 to 1; `VectorCondition.scaled`"),
         (PEOPLE, torch.full((2, 4), torch.nan), "has numbers that are NaN or infinite", "finite numbers"),
         (TEXTS, torch.tensor([[1, 2, 4, 0]]), "has words from 0 to 4", "numbers from 0 to 3"),
         (IMAGES, torch.full((2, 1, 2, 2), 3.0), "has source images with values from 3 to 3", "in floating point from"),
@@ -86,7 +88,6 @@ def test_the_ranges_of_numbers_become_minus_one_and_one():
 def test_a_text_becomes_the_numbers_of_its_words():
     assert TEXTS.rows(2, {"text": "a red  circle"}, None).tolist() == [[1, 2, 3, 0]] * 2
     assert TEXTS.text(TEXTS.tokens("circle a")) == "circle a"
-    assert TEXTS.rows(1, {"text": ""}, None).tolist() == [[0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -103,8 +104,9 @@ def test_a_text_becomes_the_numbers_of_its_words():
         (PEOPLE, {"smil": "1"}, r"^smil: .*did you mean 'smile'\? it has age, smile, hair$"),
         (PEOPLE, {"hair=red": "1"}, r"^hair=red: the generator has no such condition"),
         (PEOPLE, {"age": "30"}, r"^the generator needs smile, hair; set each, for example smile=1$"),
-        (TEXTS, {"text": "a blue circle"}, r"^text: the word 'blue' is unknown; .*use other words$"),
+        (TEXTS, {"text": "a blue circle"}, r"^text: the word 'blue' is unknown; the known words are a, red, circle$"),
         (TEXTS, {"text": "a a a a a"}, r"has 5 words; at most 4 are possible$"),
+        (TEXTS, {"text": " "}, r"^text: ' ' has no words; name at least one of a, red, circle$"),
         (TEXTS, {}, r"^the generator needs a text, and none is given; add --text$"),
         (IMAGES, {}, r"^the generator needs source images; name a folder of them with --input$"),
         (IMAGES, {"class": "1"}, r"^class: the generator has no such condition; it takes source images$"),
@@ -135,6 +137,7 @@ def test_what_a_generator_does_not_have_is_one_sentence(condition, requested, me
         (TokenCondition, [("a",), 0]),
         (TokenCondition, [("a",), 10**13]),
         (TokenCondition, [("a",), 2.0]),
+        (TokenCondition, [("a b",), 2]),
         (TokenCondition, [(("a",),), 2]),
         (ImageCondition, [(3, 8)]),
         (ImageCondition, [[3, 8, 8]]),
@@ -157,6 +160,7 @@ def test_descriptions_for_the_user():
     assert CLASSES.describe() == "3 classes: cat, dog, 10"
     assert CLASSES.describe(names=False) == "3 classes"
     assert VectorCondition(tuple("abcdefghijkl")).describe() == "12 numbers: a, b, c, d, e, f, g, h, i, j, ..."
+    assert PEOPLE.describe() == "4 numbers: age (20 to 60), smile (0 to 1), hair=black, hair=red"
     assert TEXTS.describe() == "texts of up to 4 words, 3 known words"
     assert IMAGES.describe() == "source images of 1x2x2"
     assert [CLASSES.name_of(torch.tensor(1)), TEXTS.name_of(torch.tensor([2, 3, 0, 0]))] == ["dog", "red circle"]
@@ -165,3 +169,11 @@ def test_descriptions_for_the_user():
 @pytest.mark.parametrize(("total", "count", "expected"), [(9, 3, [0, 4, 8]), (2, 2, [0, 1]), (7, 1, [0])])
 def test_evenly_spaced_indices(total, count, expected):
     assert evenly_spaced(total, count).tolist() == expected
+
+
+def test_what_a_user_wants():
+    assert requested_by(None) == {}
+    assert requested_by("cat") == requested_by({"class": "cat"}) == {"class": "cat"}
+    assert requested_by(3) == {"class": "3"}
+    with pytest.raises(InputError, match="1: the name of a condition must be a text"):
+        requested_by({1: 2})

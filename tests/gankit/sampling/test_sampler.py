@@ -31,7 +31,7 @@ def test_classes_are_found_by_name_and_by_number(file):
     sampler = Sampler.load(file(data={"classes": 3}))
     found = [sampler.conditions(1, {"class": wanted}).item() for wanted in ("a", "c", "0", "2")]
     assert found == [0, 2, 0, 2]
-    assert sampler.sample(4, requested={"class": "2"})[1].tolist() == [2, 2, 2, 2]
+    assert sampler.sample(4, {"class": "2"})[1].tolist() == [2, 2, 2, 2]
     assert sampler.sample(4)[1].tolist() == [0, 1, 2, 0]
     for wrong in ("d", "3", "-1", ""):
         with pytest.raises(InputError, match="there are a, b, c"):

@@ -190,6 +190,7 @@ def csv_of(rows):
         ("labels.csv", "\ufeff" + csv_of([("class", "file"), *((c, f) for f, c in CLASSES.items())]) + "\n\n"),
         ("labels.csv", csv_of([(" file ", "class"), *((f.replace("/", "\\"), c) for f, c in CLASSES.items())])),
         ("labels.json", CLASSES | {"gone.png": "x"}),
+        ("labels.json", {f"./{file}": name for file, name in CLASSES.items()}),
         ("labels.json", CLASSES | {FILES[1]: 2, FILES[2]: 10}),
     ],
 )
@@ -229,6 +230,7 @@ def test_classes_from_a_file_with_labels(tmp_path, name, content, outer):
             {f: {"a": "nan" if f == FILES[0] else "3"} for f in FILES},
             "'a' has numbers, and the word 'nan'",
         ),
+        ("labels.csv", "file,age\n", "labels.csv has no labels; add them, or set"),
         ("labels.csv", "file\n", "begins with file; its first row must be: file,class, or file and a different name"),
         ("labels.csv", "file,age,age\n", "begins with file, age, age; its first row must be"),
         ("labels.csv", f"file,age,hair\n{FILES[0]},3,\n", "row 2: .* needs a value for each of file, age, hair"),

@@ -121,7 +121,7 @@ def test_a_distance_grows_with_blur_and_is_zero_for_equal_images():
 
 @pytest.mark.parametrize(
     ("images", "message"),
-    [(torch.zeros(9, 2, 8, 8, dtype=torch.uint8), "2 channels"), (torch.zeros(9, 1, 8, 8), "points")],
+    [(torch.zeros(9, 2, 8, 8, dtype=torch.uint8), "2 channels"), (torch.zeros(9, 1, 8, 8), "not uint8 images")],
 )
 def test_other_data_are_refused_with_a_way_out(images, message):
     with pytest.raises(ValueError, match=message):

@@ -188,7 +188,7 @@ def test_without_labels_rotations_are_learnt(monkeypatch):
 
 
 def test_the_classifier_refuses_points():
-    with pytest.raises(ValueError, match=r'the data are points, .* set extractor = "pixels"'):
+    with pytest.raises(ValueError, match=r'the data are not uint8 images, .* set extractor = "pixels"'):
         DatasetClassifier(DatasetClassifier.Config()).build_extractor(dataset(torch.rand(10, 2, 1, 1), None), CPU)
 
 
@@ -257,7 +257,7 @@ class ReturnsDict(nn.Module):
     [
         (FixedSize(), torch.zeros(2, 3, 4, 4, dtype=torch.uint8), r"net\.pt \w+ does not accept images .* 3x4x4: mat1"),
         (ReturnsDict(), torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "returns a dict; it must return features"),
-        (Net(), torch.rand(4, 2, 1, 1), "the data are points"),
+        (Net(), torch.rand(4, 2, 1, 1), "uint8 images"),
     ],
     ids=["size", "dict", "points"],
 )
@@ -298,7 +298,7 @@ def test_features_and_logits_of_inception(tmp_path):
     assert features.logits is None  # they need a second forward pass
     torch.testing.assert_close(extractor.logits_of(images, features).softmax(1), torch.full((3, 3), 1 / 3))
     assert str(extractor.facts["extractor"]).startswith("inception ")
-    with pytest.raises(InputError, match="the data are points"):
+    with pytest.raises(InputError, match="uint8 images"):
         extractor(torch.rand(4, 2, 1, 1))
 
 

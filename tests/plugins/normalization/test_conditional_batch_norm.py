@@ -168,8 +168,8 @@ def test_generator_file_draws_the_classes(run, average, tmp_path):
     assert sampler.card["needed"] == ["latent", "generator", "normalization.generator"]
     own = Sampler.of_run(run)
     for requested in ({}, {"class": 0}, {"class": 1}):
-        assert torch.equal(sampler.sample(4, requested=requested)[0], own.sample(4, requested=requested)[0])
-    assert not torch.equal(own.sample(4, requested={"class": 0})[0], own.sample(4, requested={"class": 1})[0])
+        assert torch.equal(sampler.sample(4, requested)[0], own.sample(4, requested)[0])
+    assert not torch.equal(own.sample(4, {"class": 0})[0], own.sample(4, {"class": 1})[0])
 
 
 def test_scales_shifts_and_statistics_are_averaged(start_run):
