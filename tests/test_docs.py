@@ -148,7 +148,8 @@ def run_command(command, folder):
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
     if arguments[0] in ("run", "validate"):
-        networks = not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist"} & set(arguments)
+        own = any(argument.startswith("generator.use=./") for argument in arguments)
+        networks = not own and not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist"} & set(arguments)
         settings = small([a for a in arguments if "=" in a], networks=networks)
         arguments = [*(a for a in arguments if "=" not in a), *settings]
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)
