@@ -131,13 +131,17 @@ def test_memory_format_does_not_change_the_output(make, label, config):
 def test_gradients_reach_every_parameter_without_waiting(
     make, no_waiting, before_batch_norm, label, config, normalization
 ):
-    """Except the biases before a batch norm, which removes them."""
+    """Except the biases that a batch norm removes."""
     network, x = make(label, config, normalization)
     with no_waiting:
         result = output(network, x, LABELS)
         (result * torch.randn_like(result)).sum().backward()
     idle = {name for name, p in network.named_parameters() if p.grad.abs().max() < 1e-9}
-    assert idle == before_batch_norm(network)
+    removed = before_batch_norm(network)
+    if (label, normalization) == ("generator.sngan", "batch_norm"):
+        # A bias at the end of a block passes through all shortcuts as a constant, until the last batch norm removes it.
+        removed |= {f"body.{i}.{end}.bias" for i in range(len(network.body)) for end in ("residual.3", "shortcut.0")}
+    assert idle == removed
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
