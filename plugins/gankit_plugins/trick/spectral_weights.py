@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import nn
 
 from gankit import Player, Plugin, RecipeInfo, Settings, hookimpl
-from gankit_plugins.layers.weights import LAYERS, Players, trainable_layers
-from gankit_plugins.normalization.spectral_norm import SpectralNorm
+from gankit_plugins.layers.spectral import normalize_weights
+from gankit_plugins.layers.weights import Players
 
 GENERATOR: list[Player] = ["generator"]
 
@@ -37,7 +37,7 @@ class SpectralWeights(Plugin):
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         for player in self.config.players:
-            if recipe.use_of(f"normalization.{player}") == SpectralNorm.name:
+            if recipe.use_of(f"normalization.{player}") == "spectral_norm":
                 raise ValueError(
                     f"normalization.{player} is spectral_norm, which divides the same weights already; remove {player} "
                     "from players, or remove spectral_weights"
@@ -46,8 +46,4 @@ class SpectralWeights(Plugin):
 
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module) -> nn.Module:
-        if player in self.config.players:
-            norm = SpectralNorm(SpectralNorm.Config(iterations=self.config.iterations))
-            for layer in trainable_layers(network, (*LAYERS, nn.Embedding)):
-                norm.normalized(layer)
-        return network
+        return normalize_weights(network, self.config.iterations) if player in self.config.players else network
