@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -70,7 +71,7 @@ class FeatureMap(NamedTuple):
 def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:
     """Return the feature maps that modules of a network return, in the order in which the modules finish.
 
-    Not included are images, the output of the network itself, a module that is called several times, the parts of a
+    Not included are images, the output of the network itself, a module that is called repeatedly, the parts of a
     residual block or a similar module, and an `nn.Sequential` whose layers return different sizes, because these
     layers are included. `run` is not needed for a generator.
     """
@@ -90,16 +91,16 @@ def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None
         probe(network, run)
     for handle in handles:
         handle.remove()
-    called = [name for name, _ in calls]
     image = (spec.channels * (1 if player == "generator" else spec.pack), *spec.shape[1:])
-    maps = [
-        FeatureMap(name, output.shape[1], (output.shape[2], output.shape[3]))
+    count = Counter(name for name, _ in calls)
+    found = {
+        name: FeatureMap(name, output.shape[1], (output.shape[2], output.shape[3]))
         for name, output in calls
-        if called.count(name) == 1
-        and isinstance(output, Tensor)
-        and output.dim() == 4
-        and tuple(output.shape[1:]) != image
-    ]
+        if isinstance(output, Tensor) and output.dim() == 4 and tuple(output.shape[1:]) != image
+    }
+    # With virtual batch norm, two batches pass through the network, so each module is called at least twice.
+    passes = min((count[name] for name in found), default=1)
+    maps = [one for name, one in found.items() if count[name] == passes]
     return [one for one in maps if not is_container(network, one, maps) and not in_block(network, one, maps)]
 
 

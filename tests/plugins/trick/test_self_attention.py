@@ -247,6 +247,19 @@ def test_resumes_exactly_with_classes_and_spectral_norm():
     check_resume({}, change, before=2, after=2)
 
 
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_with_virtual_batch_norm_both_batches_pass_through_the_attention(start_run, player):
+    change = {"normalization": {player: {"use": "virtual_batch_norm", "size": 4}}}
+    run = start_run(with_attention("sngan", change, players=[player]))
+    ((_, module),) = attended(run.networks[player]).items()
+    sizes = []
+    module.register_forward_hook(lambda m, x, y: sizes.append(len(y)))
+    inputs = torch.randn(2, 100) if player == "generator" else torch.randn(2, 3, 32, 32)
+    run.networks[player](inputs, None)
+    assert sizes == [4, 2]
+    train_iterations(run, 2)
+
+
 def test_networks_without_feature_maps_are_refused(assembled):
     change = {"generator": {"use": "mlp", "hidden": [4]}, "tricks": {"self_attention": {}}}
     with pytest.raises(InputError, match="FullyConnectedGenerator has no layers that return feature maps"):
