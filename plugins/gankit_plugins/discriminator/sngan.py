@@ -51,7 +51,7 @@ class SnganDiscriminator(Plugin):
 
     When to use: with the generator `sngan`, `normalization.discriminator = "spectral_norm"` and the loss `hinge`. For
     classes, add the trick `projection`.
-    When not: with batch norm and a gradient penalty, as in every discriminator.
+    When not: for a first quick run; use `dcgan`, which has one convolution at each size instead of two or three.
     """
 
     name = "sngan"

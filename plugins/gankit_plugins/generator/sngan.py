@@ -45,9 +45,9 @@ class Sngan(Plugin):
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded up, until the smaller one is at most 6.
 
-    When to use: with the discriminator `sngan`, for more detail than `dcgan` gives. For requested classes, set
+    When to use: with the discriminator `sngan`, for deeper networks than those of `dcgan`. For requested classes, set
     `normalization.generator` to `conditional_batch_norm`.
-    When not: if time is short, because it costs several times as much as `dcgan`.
+    When not: for a first quick run; use `dcgan`, which has one convolution at each size instead of three.
     """
 
     name = "sngan"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,15 +76,14 @@ def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None
     residual block or a similar module, and an `nn.Sequential` whose layers return different sizes, because these
     layers are included. `run` is not needed for a generator.
     """
-    calls: list[tuple[str, Tensor]] = []
+    calls: list[tuple[str, Any]] = []
 
-    def record(name: str) -> torch.utils.hooks.RemovableHandle:
-        hook = lambda module, inputs, output: calls.append((name, output))  # noqa: E731
-        return network.get_submodule(name).register_forward_hook(hook)
+    def record(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        calls.append((name, output))
 
     # A parametrisation, such as that of spectral norm, returns a weight.
     names = [name for name, _ in network.named_modules() if name and "parametrizations" not in name]
-    handles = [record(name) for name in names]
+    handles = [network.get_submodule(name).register_forward_hook(partial(record, name)) for name in names]
     if player == "generator":
         probe_generator(network, spec)
     else:

@@ -29,9 +29,10 @@ class AttendedLayer(nn.Module):
 
 
 def nearest(maps: list[FeatureMap], side: int) -> FeatureMap:
-    """Return the feature map whose size is nearest to `side`: of the outermost modules, that of the first.
+    """Return the feature map whose size is nearest to `side`.
 
-    The ratio of the smaller side to `side` counts. Of two sizes with the same ratio, the larger one is returned.
+    The ratio of the smaller side to `side` counts. Of two sizes with the same ratio, the larger one is nearer. If
+    several modules return this size, the outermost are considered, and of these the first.
     """
     size = min((abs(math.log2(min(one.size) / side)), -min(one.size), one.size) for one in maps)[-1]
     candidates = [one for one in maps if one.size == size]
